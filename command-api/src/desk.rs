@@ -1,0 +1,65 @@
+//! The desks: one per partition, where its commands are decided one after another, in memory, and committed together.
+//!
+//! What a desk holds in memory is committed state only. A batch is decided on cheap copies, which are taken over after
+//! the commit; then each caller gets the verdict on its own command. A command that has waited too long is dropped
+//! before it is decided, never after: to be told "overloaded" means that nothing happened.
+
+mod batch;
+mod order;
+mod shelf;
+mod task;
+
+pub use order::{Answer, Key, NoVerdict, Order, Request, Verdict};
+
+use event_log::{Log, LogError, Partition, Writer};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+/// Commands that may wait at one desk; one more is refused as overloaded.
+const DESK_QUEUE: usize = 8_192;
+
+/// Every partition's desk; clones share them. The desks finish what is queued and end when the last clone is gone.
+#[derive(Clone)]
+pub struct Desks {
+    log: Log,
+    queues: Vec<mpsc::Sender<Waiting>>,
+}
+
+/// An order and whoever waits for its verdict.
+struct Waiting {
+    order: Order,
+    reply: oneshot::Sender<Result<Verdict, NoVerdict>>,
+}
+
+impl Desks {
+    /// Opens a desk for every partition of `log`; they run in `tasks`. A reservation is open for `reservation`.
+    pub async fn open(log: Log, reservation: Duration, tasks: &TaskTracker) -> Result<Self, LogError> {
+        let mut queues = Vec::new();
+        for partition in log.partitions() {
+            let (sender, receiver) = mpsc::channel(DESK_QUEUE);
+            let writer = Writer::open(log.clone(), partition).await?;
+            tasks.spawn(task::run(log.clone(), writer, reservation, receiver));
+            queues.push(sender);
+        }
+        Ok(Self { log, queues })
+    }
+
+    /// The log these desks write to.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Hands an order to its product's desk and waits for the verdict. Dropping the future does not take it back.
+    pub async fn submit(&self, order: Order) -> Result<Verdict, NoVerdict> {
+        let (reply, verdict) = oneshot::channel();
+        let queue = self.queue(self.log.partition_of(order.product_id)).ok_or(NoVerdict::Overloaded)?;
+        queue.try_send(Waiting { order, reply }).map_err(|_| NoVerdict::Overloaded)?;
+        // A desk that ends without a word was stopped in between: what became of the order is not known here.
+        verdict.await.unwrap_or(Err(NoVerdict::OutcomeUnknown))
+    }
+
+    fn queue(&self, partition: Partition) -> Option<&mpsc::Sender<Waiting>> {
+        self.queues.get(usize::try_from(partition).ok()?)
+    }
+}

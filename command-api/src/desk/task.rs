@@ -1,0 +1,274 @@
+//! The desk itself: take what waits, decide it, commit it, answer; and load cold products aside.
+
+use super::batch::{Decided, Terms, repeated};
+use super::shelf::Shelf;
+use super::{Answer, NoVerdict, Order, Request, Verdict, Waiting};
+use chrono::TimeDelta;
+use domain::{ProductId, Refusal};
+use event_log::{Appended, LoadedProduct, Log, LogError, RecordedEvent, StoredAnswer, Writer};
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Orders decided and committed together at most.
+const BATCH: usize = 1_000;
+/// Products loaded at once; more wait for their turn.
+const LOADS: usize = 8;
+/// Orders that may wait for their products to be loaded; one more is refused as overloaded.
+const ASIDE: usize = 2_048;
+/// How long the truth about a lost answer is looked for before the callers are told that it is not known.
+const FIND_OUT: Duration = Duration::from_secs(2);
+/// The pause before the database is tried again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+type Loads = JoinSet<(ProductId, Result<LoadedProduct, LogError>)>;
+
+struct Desk {
+    log: Log,
+    writer: Writer,
+    reservation: TimeDelta,
+    shelf: Shelf,
+    loads: Loads,
+    aside: HashMap<ProductId, Aside>,
+    aside_orders: usize,
+    /// Products whose load has not begun.
+    queued: VecDeque<ProductId>,
+}
+
+/// What waits for a cold product.
+#[derive(Default)]
+struct Aside {
+    waiting: Vec<Waiting>,
+    /// What others appended to it since its load began.
+    missed: Vec<RecordedEvent>,
+}
+
+/// Runs a desk until its queue is closed and empty.
+pub(super) async fn run(log: Log, writer: Writer, reservation: Duration, mut queue: mpsc::Receiver<Waiting>) {
+    let reservation = TimeDelta::from_std(reservation).unwrap_or(TimeDelta::MAX);
+    let mut desk = Desk {
+        log,
+        writer,
+        reservation,
+        shelf: Shelf::default(),
+        loads: JoinSet::new(),
+        aside: HashMap::new(),
+        aside_orders: 0,
+        queued: VecDeque::new(),
+    };
+    let mut arrived = Vec::with_capacity(BATCH);
+    let mut open = true;
+    while open || !desk.loads.is_empty() {
+        let ready = tokio::select! {
+            taken = queue.recv_many(&mut arrived, BATCH), if open => {
+                open = taken > 0;
+                desk.sort(&mut arrived)
+            }
+            Some(Ok((id, loaded))) = desk.loads.join_next(), if !desk.loads.is_empty() => desk.loaded(id, loaded),
+        };
+        desk.serve(ready).await;
+    }
+}
+
+impl Desk {
+    /// Keeps the orders whose product is at hand; the others wait aside while it is loaded.
+    fn sort(&mut self, arrived: &mut Vec<Waiting>) -> Vec<Waiting> {
+        let mut ready = Vec::with_capacity(arrived.len());
+        for waiting in arrived.drain(..) {
+            let id = waiting.order.product_id;
+            if self.shelf.holds(id) {
+                ready.push(waiting);
+            } else if self.aside_orders >= ASIDE {
+                answer(waiting, Err(NoVerdict::Overloaded));
+            } else {
+                self.put_aside(id, waiting);
+            }
+        }
+        self.start_loads();
+        ready
+    }
+
+    fn put_aside(&mut self, id: ProductId, waiting: Waiting) {
+        self.aside_orders += 1;
+        let queued = &mut self.queued;
+        let aside = self.aside.entry(id).or_insert_with(|| {
+            queued.push_back(id);
+            Aside::default()
+        });
+        aside.waiting.push(waiting);
+    }
+
+    fn start_loads(&mut self) {
+        while self.loads.len() < LOADS
+            && let Some(id) = self.queued.pop_front()
+        {
+            let log = self.log.clone();
+            self.loads.spawn(async move { (id, log.load_product(id).await) });
+        }
+    }
+
+    /// A product arrived: the orders that waited for it are ready, or get their answer.
+    fn loaded(&mut self, id: ProductId, loaded: Result<LoadedProduct, LogError>) -> Vec<Waiting> {
+        let Aside { waiting, missed } = self.aside.remove(&id).unwrap_or_default();
+        self.aside_orders -= waiting.len();
+        self.start_loads();
+        match loaded {
+            Ok(mut loaded) => {
+                missed.iter().for_each(|event| loaded.follow(event));
+                self.shelve(id, loaded, waiting)
+            }
+            Err(error) => {
+                tracing::error!(product = id.get(), %error, "a product cannot be loaded");
+                let no =
+                    if matches!(error, LogError::Broken { .. }) { NoVerdict::Broken } else { NoVerdict::Overloaded };
+                waiting.into_iter().for_each(|waiting| answer(waiting, Err(no)));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Only products that exist, or are about to, take room on the shelf.
+    fn shelve(&mut self, id: ProductId, loaded: LoadedProduct, waiting: Vec<Waiting>) -> Vec<Waiting> {
+        let opens = |waiting: &Waiting| matches!(waiting.order.request, Request::Open { .. });
+        if loaded.product.is_opened() || waiting.iter().any(opens) {
+            self.shelf.put(id, loaded);
+            return waiting;
+        }
+        let position = (self.log.partition_of(id), self.writer.position());
+        for waiting in waiting {
+            let invest_id = waiting.order.request.invest_id();
+            let refused = Answer::Refused(Refusal::NotExist);
+            answer(waiting, Ok(Verdict { answer: refused, product_id: id, invest_id, position, replayed: false }));
+        }
+        Vec::new()
+    }
+
+    /// Decides and commits until every order has its answer.
+    async fn serve(&mut self, mut ready: Vec<Waiting>) {
+        while !ready.is_empty() {
+            if let Err(error) = self.round(&mut ready).await {
+                tracing::warn!(%error, "a batch was not written; trying on");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        // Nothing is lost when this fails: the connection is gone then, and the turn with it.
+        if let Err(error) = self.writer.give_turn_back().await {
+            tracing::warn!(%error, "the turn could not be given back");
+        }
+    }
+
+    /// One attempt: decides what waits and commits it. Leaves those in `ready` that must be decided again.
+    async fn round(&mut self, ready: &mut Vec<Waiting>) -> Result<(), LogError> {
+        if self.writer.is_contested() && !self.writer.has_turn() {
+            let turn = self.take_turn().await;
+            drop_expired(ready);
+            turn?;
+        } else {
+            drop_expired(ready);
+        }
+        let terms = self.terms();
+        let decided = Decided::decide(ready, &self.shelf, &terms).await;
+        match self.writer.append(decided.batch, terms.at).await {
+            Ok(Appended::Committed(events)) => {
+                self.shelf.take_over(decided.products);
+                self.shelf.keep_snapshots(&self.log, &events);
+                give(ready, decided.verdicts);
+            }
+            Ok(Appended::Lost) => {}
+            Ok(Appended::KeysTaken(stored)) => repeat_stored(ready, &stored),
+            Err(LogError::OutcomeUnknown { first, source }) => {
+                tracing::warn!(error = %source, "the answer to a commit was lost; finding out");
+                match self.find_out(first).await {
+                    Some(true) => give(ready, decided.verdicts),
+                    Some(false) => {}
+                    None => ready.drain(..).for_each(|waiting| answer(waiting, Err(NoVerdict::OutcomeUnknown))),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
+            partition: self.writer.partition(),
+            head: self.writer.position(),
+            at: self.writer.now(),
+            reservation: self.reservation,
+        }
+    }
+
+    /// Takes the turn and takes over what others wrote before it came.
+    async fn take_turn(&mut self) -> Result<Vec<RecordedEvent>, LogError> {
+        let mut all = Vec::new();
+        while !self.writer.has_turn() {
+            let missed = self.writer.take_turn().await?;
+            for event in &missed {
+                self.shelf.follow(event);
+                if let Some(aside) = self.aside.get_mut(&event.product_id) {
+                    aside.missed.push(event.clone());
+                }
+            }
+            all.extend(missed);
+        }
+        Ok(all)
+    }
+
+    /// Whether the batch that began with `first` was committed; `None` when it cannot be found out in time.
+    async fn find_out(&mut self, first: Option<Uuid>) -> Option<bool> {
+        let until = Instant::now() + FIND_OUT;
+        let mut seen = Vec::new();
+        while !self.writer.has_turn() {
+            match tokio::time::timeout_at(until, self.take_turn()).await {
+                Ok(Ok(missed)) => seen.extend(missed.iter().map(|event| event.event_id)),
+                Ok(Err(_)) if Instant::now() < until => tokio::time::sleep(PAUSE).await,
+                Ok(Err(_)) | Err(_) => {
+                    self.writer.forget_connection();
+                    return None;
+                }
+            }
+        }
+        Some(first.is_some_and(|first| seen.contains(&first)))
+    }
+}
+
+/// Nobody is told "overloaded" after a decision: this comes before it.
+fn drop_expired(ready: &mut Vec<Waiting>) {
+    let now = Instant::now();
+    for waiting in ready.extract_if(.., |waiting| waiting.order.deadline <= now) {
+        answer(waiting, Err(NoVerdict::Overloaded));
+    }
+}
+
+/// Gives those whose keys were taken their stored answers; the rest is decided again.
+fn repeat_stored(ready: &mut Vec<Waiting>, stored: &[StoredAnswer]) {
+    let stored: HashMap<_, _> = stored.iter().map(|found| ((&*found.user_id, &*found.key), found)).collect();
+    let found = |order: &Order| {
+        let key = order.key.as_ref()?;
+        let found = stored.get(&(&*key.owner, &*key.key))?;
+        Some(repeated(key, &found.fingerprint, &found.answer))
+    };
+    for waiting in std::mem::take(ready) {
+        match found(&waiting.order) {
+            Some(verdict) => answer(waiting, verdict),
+            None => ready.push(waiting),
+        }
+    }
+}
+
+fn give(ready: &mut Vec<Waiting>, verdicts: Vec<Result<Verdict, NoVerdict>>) {
+    for (waiting, verdict) in ready.drain(..).zip(verdicts) {
+        answer(waiting, verdict);
+    }
+}
+
+/// Tells the caller. One that has gone is told by the log.
+fn answer(waiting: Waiting, verdict: Result<Verdict, NoVerdict>) {
+    let own = |verdict: &Verdict| verdict.invest_id.is_some() && verdict.invest_id == waiting.order.request.invest_id();
+    // A key of ours found taken by ourselves: the answer to its commit had been lost.
+    let verdict = verdict.map(|verdict| Verdict { replayed: verdict.replayed && !own(&verdict), ..verdict });
+    waiting.reply.send(verdict).ok();
+}

@@ -1,0 +1,35 @@
+//! `POST /api/invest`: reserved at once, or truthfully refused.
+
+use crate::desk::{Key, Order, Request};
+use crate::door::{Door, metadata};
+use axum::extract::State;
+use axum::response::Response;
+use domain::{Amount, InvestId, ProductId};
+use edge::{Correlation, IdempotencyKey, JsonObject, Problem, UserIdHeader};
+use uuid::Uuid;
+
+pub(crate) async fn invest(
+    State(door): State<Door>,
+    correlation: Correlation,
+    UserIdHeader(user_id): UserIdHeader,
+    key: Option<IdempotencyKey>,
+    body: JsonObject,
+) -> Result<Response, Problem> {
+    let (product_id, amount) = parse(&body)?;
+    let key = key.map(|key| Key {
+        owner: user_id.as_str().to_owned(),
+        key: key.as_str().to_owned(),
+        fingerprint: format!("invest {product_id} {}", amount.won()),
+    });
+    let request = Request::Invest { invest_id: InvestId(Uuid::now_v7()), user_id, amount };
+    let order = Order::new(product_id, request, metadata(&correlation)).with_key(key);
+    Ok(door.decide(order, |_| "OK").await)
+}
+
+fn parse(body: &JsonObject) -> Result<(ProductId, Amount), Problem> {
+    let mut fields = body.fields();
+    let product_id = fields.int("productId", ProductId::try_from);
+    let amount = fields.int("investAmount", Amount::try_from);
+    let (Some(product_id), Some(amount)) = (product_id, amount) else { return Err(fields.refuse()) };
+    Ok((product_id, amount))
+}

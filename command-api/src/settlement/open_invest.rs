@@ -1,0 +1,108 @@
+//! `open_invest`: reservations without a fate. A reservation adds a row, its fate removes it.
+
+use domain::ProductEvent;
+use event_log::RecordedEvent;
+use event_log::consume::{ApplyError, Projection};
+use sqlx::PgConnection;
+use std::collections::HashMap;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+/// Keeps the work list, and wakes settlement when there is more of it.
+#[derive(Debug, Default)]
+pub struct OpenInvest {
+    news: Notify,
+}
+
+impl OpenInvest {
+    /// Ends when the list has grown after this was called, at the latest with the next growth.
+    pub(super) fn news(&self) -> impl Future<Output = ()> {
+        self.news.notified()
+    }
+}
+
+#[derive(Default)]
+struct Rows<'a> {
+    added: HashMap<Uuid, &'a RecordedEvent>,
+    removed: Vec<Uuid>,
+}
+
+impl<'a> Rows<'a> {
+    fn fold(events: &'a [RecordedEvent]) -> Self {
+        let mut rows = Self::default();
+        for recorded in events {
+            match &recorded.event {
+                ProductEvent::InvestReserved { invest_id, .. } => {
+                    rows.added.insert(invest_id.0, recorded);
+                }
+                ProductEvent::InvestSettled { invest_id, .. } | ProductEvent::InvestFailed { invest_id, .. } => {
+                    // One that came and went within the batch never becomes a row.
+                    if rows.added.remove(&invest_id.0).is_none() {
+                        rows.removed.push(invest_id.0);
+                    }
+                }
+                ProductEvent::ProductOpened { .. } | ProductEvent::ProductClosed {} => {}
+            }
+        }
+        rows
+    }
+}
+
+impl Projection for OpenInvest {
+    const NAME: &'static str = "open_invest";
+
+    async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+        let rows = Rows::fold(events);
+        if !rows.removed.is_empty() {
+            sqlx::query("delete from open_invest where invest_id = any($1)")
+                .bind(&rows.removed)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        if !rows.added.is_empty() {
+            insert(transaction, rows.added.values().copied()).await?;
+        }
+        Ok(())
+    }
+
+    fn applied(&self) {
+        self.news.notify_waiters();
+    }
+}
+
+async fn insert<'a>(
+    transaction: &mut PgConnection,
+    added: impl Iterator<Item = &'a RecordedEvent>,
+) -> sqlx::Result<()> {
+    let (mut invests, mut products, mut users) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut amounts, mut expiries, mut causes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut correlations, mut due) = (Vec::new(), Vec::new());
+    for recorded in added {
+        let ProductEvent::InvestReserved { invest_id, user_id, amount, expires_at } = &recorded.event else { continue };
+        invests.push(invest_id.0);
+        products.push(recorded.product_id.get());
+        users.push(user_id.as_str());
+        amounts.push(amount.won());
+        expiries.push(*expires_at);
+        causes.push(recorded.event_id);
+        correlations.push(recorded.metadata.correlation_id.as_str());
+        due.push(recorded.recorded_at);
+    }
+    sqlx::query(
+        "insert into open_invest
+             (invest_id, product_id, user_id, amount, expires_at, event_id, correlation_id, due_at)
+         select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::timestamptz[], $6::uuid[],
+                              $7::text[], $8::timestamptz[])",
+    )
+    .bind(invests)
+    .bind(products)
+    .bind(users)
+    .bind(amounts)
+    .bind(expiries)
+    .bind(causes)
+    .bind(correlations)
+    .bind(due)
+    .execute(transaction)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! What may be asked of a product.
+
+use crate::{Amount, FailReason, InvestId, ProductId, Title, UserId, Window};
+use chrono::{DateTime, Utc};
+
+/// A request to one product. Carries the time it is decided at, so that a decision never reads a clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProductCommand {
+    /// Put a product up for invests.
+    OpenProduct {
+        /// The id it gets; must be the one its stream is named after.
+        product_id: ProductId,
+        /// Its name.
+        title: Title,
+        /// How much it takes altogether.
+        total: Amount,
+        /// When it takes it.
+        window: Window,
+    },
+    /// Reserve an amount for a user.
+    InvestRequested {
+        /// Fresh for every request.
+        invest_id: InvestId,
+        /// Whose money.
+        user_id: UserId,
+        /// How much.
+        amount: Amount,
+        /// When this is decided.
+        at: DateTime<Utc>,
+        /// When the reservation may be given up if nothing became of it.
+        expires_at: DateTime<Utc>,
+    },
+    /// The money came.
+    SettleInvest {
+        /// Which reservation.
+        invest_id: InvestId,
+    },
+    /// The money will not come.
+    FailInvest {
+        /// Which reservation.
+        invest_id: InvestId,
+        /// Why not.
+        reason: FailReason,
+    },
+    /// Give a reservation up because its time is over.
+    ExpireInvest {
+        /// Which reservation.
+        invest_id: InvestId,
+        /// When this is decided.
+        at: DateTime<Utc>,
+    },
+    /// Take no more invests; open reservations still get their fate.
+    CloseProduct,
+}

@@ -1,0 +1,94 @@
+//! What happened to a product. Kept for ever: a shape once released is only ever upcast, never edited.
+
+use crate::{Amount, InvestId, ProductId, Title, UserId};
+use chrono::{DateTime, Utc};
+use cqrs_es::DomainEvent;
+use serde::{Deserialize, Serialize};
+
+/// One fact of one product's stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all_fields = "camelCase")]
+pub enum ProductEvent {
+    /// The product takes invests in its window.
+    ProductOpened {
+        /// Its id.
+        product_id: ProductId,
+        /// Its name.
+        title: Title,
+        /// How much it takes altogether.
+        total_investing_amount: Amount,
+        /// First instant of its window.
+        started_at: DateTime<Utc>,
+        /// First instant after its window.
+        finished_at: DateTime<Utc>,
+    },
+    /// The amount is set aside for the user. The request was accepted.
+    InvestReserved {
+        /// Which invest.
+        invest_id: InvestId,
+        /// Whose money.
+        user_id: UserId,
+        /// How much.
+        amount: Amount,
+        /// When it may be given up if nothing became of it.
+        expires_at: DateTime<Utc>,
+    },
+    /// The reservation became a holding.
+    InvestSettled {
+        /// Which invest.
+        invest_id: InvestId,
+        /// Whose money.
+        user_id: UserId,
+        /// How much.
+        amount: Amount,
+    },
+    /// The reservation came to nothing; its amount is free again.
+    InvestFailed {
+        /// Which invest.
+        invest_id: InvestId,
+        /// Whose money.
+        user_id: UserId,
+        /// How much.
+        amount: Amount,
+        /// Why, for machines.
+        code: String,
+        /// Why, for people.
+        detail: String,
+    },
+    /// Withdrawn by its operator.
+    ProductClosed {},
+}
+
+impl ProductEvent {
+    /// The event's name in the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ProductOpened { .. } => "ProductOpened",
+            Self::InvestReserved { .. } => "InvestReserved",
+            Self::InvestSettled { .. } => "InvestSettled",
+            Self::InvestFailed { .. } => "InvestFailed",
+            Self::ProductClosed {} => "ProductClosed",
+        }
+    }
+
+    /// The version of the shape that is written today; see [`crate::upcasters`] for the older ones.
+    pub fn version(&self) -> &'static str {
+        match self {
+            Self::InvestFailed { .. } => "2.0.0",
+            Self::ProductOpened { .. }
+            | Self::InvestReserved { .. }
+            | Self::InvestSettled { .. }
+            | Self::ProductClosed {} => "1.0.0",
+        }
+    }
+}
+
+impl DomainEvent for ProductEvent {
+    fn event_type(&self) -> String {
+        self.name().into()
+    }
+
+    fn event_version(&self) -> String {
+        self.version().into()
+    }
+}

@@ -1,0 +1,18 @@
+//! The rules of Moa, and nothing else: what a [`Product`] is, what may happen to the money in it, and what did.
+//!
+//! Pure: time, ids and looked-up facts arrive inside the [`ProductCommand`]; a decision ends in events or in a
+//! [`Refusal`]; nothing here knows a table, a queue, a header or a clock.
+
+mod command;
+mod event;
+mod product;
+mod refusal;
+mod upcast;
+mod value;
+
+pub use command::ProductCommand;
+pub use event::ProductEvent;
+pub use product::{OpenInvest, Product};
+pub use refusal::Refusal;
+pub use upcast::upcasters;
+pub use value::{Amount, FailReason, InvalidValue, InvestId, MAX_AMOUNT, ProductId, Title, UserId, Window};

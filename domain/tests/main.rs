@@ -1,0 +1,1 @@
+//! The rules, each with its boundary; then random histories against a plain model.

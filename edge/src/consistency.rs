@@ -1,0 +1,192 @@
+//! Consistency tokens: which state of the log an answer shows.
+
+use axum::http::{HeaderMap, HeaderValue};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::fmt;
+use uuid::Uuid;
+
+use crate::{FieldProblem, Problem, header};
+
+const VERSION: u8 = 1;
+const UUID_BYTES: usize = 16;
+/// An `i64` that is not negative has 63 bits, seven in a byte.
+const MAX_VARINT_BYTES: u32 = 9;
+
+/// A log and a position in each of its partitions; 0 says nothing of a partition. Opaque to clients: base64url without
+/// padding of version, log id, partition count, and the positions as canonical LEB128.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsistencyToken {
+    log_id: Uuid,
+    positions: Vec<i64>,
+}
+
+impl ConsistencyToken {
+    /// `positions` by partition, at most 255 of them, none negative.
+    pub fn new(log_id: Uuid, positions: Vec<i64>) -> Self {
+        Self { log_id, positions }
+    }
+
+    /// The position in each partition.
+    pub fn positions(&self) -> &[i64] {
+        &self.positions
+    }
+
+    /// The value of an `X-Consistency-Token` header.
+    pub fn header_value(&self) -> HeaderValue {
+        // base64url is always a good header value.
+        HeaderValue::try_from(self.to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+
+    /// What all `X-Consistency-Token` headers together ask of the log `log_id` with `partitions` partitions; `None`
+    /// when there are none. One that is malformed or of another log is refused with [`Problem::Invalid`].
+    pub fn asked(headers: &HeaderMap, log_id: Uuid, partitions: usize) -> Result<Option<Self>, Problem> {
+        let mut asked: Option<Self> = None;
+        for value in headers.get_all(header::CONSISTENCY_TOKEN) {
+            let tokens = value.to_str().map_err(|_| malformed())?;
+            // On its way a proxy may have joined several headers into one.
+            for text in tokens.split(',') {
+                let token = Self::decode(text.trim()).ok_or_else(malformed)?;
+                if token.log_id != log_id || token.positions.len() != partitions {
+                    return Err(refuse("is of another log: leave it out"));
+                }
+                asked = Some(asked.map_or(token.clone(), |before| before.merged(&token)));
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Whether a reader that stands at `positions` has seen everything that this token has.
+    pub fn is_reached_by(&self, positions: &[i64]) -> bool {
+        let at = |partition: usize| positions.get(partition).copied().unwrap_or(0);
+        self.positions.iter().enumerate().all(|(partition, &position)| at(partition) >= position)
+    }
+
+    fn merged(mut self, other: &Self) -> Self {
+        for (mine, &theirs) in self.positions.iter_mut().zip(&other.positions) {
+            *mine = theirs.max(*mine);
+        }
+        self
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (&[VERSION], rest) = bytes.split_first_chunk::<1>()? else { return None };
+        let (log_id, rest) = rest.split_first_chunk::<UUID_BYTES>()?;
+        let (&count, mut rest) = rest.split_first()?;
+        let mut positions = Vec::with_capacity(count.into());
+        for _ in 0..count {
+            positions.push(take_varint(&mut rest)?);
+        }
+        rest.is_empty().then(|| Self::new(Uuid::from_bytes(*log_id), positions))
+    }
+}
+
+impl fmt::Display for ConsistencyToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = vec![VERSION];
+        bytes.extend(self.log_id.as_bytes());
+        bytes.push(u8::try_from(self.positions.len()).map_err(|_| fmt::Error)?);
+        for &position in &self.positions {
+            put_varint(&mut bytes, u64::try_from(position).map_err(|_| fmt::Error)?);
+        }
+        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+fn malformed() -> Problem {
+    refuse("is malformed: send one as it was given, or leave it out")
+}
+
+fn refuse(wrong: &str) -> Problem {
+    Problem::invalid(FieldProblem::new("X-Consistency-Token", wrong))
+}
+
+fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push((value as u8 & 0x7f) | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+/// The next varint; `None` when cut off, longer than needed, or past an `i64`.
+fn take_varint(bytes: &mut &[u8]) -> Option<i64> {
+    let mut value = 0_i64;
+    for place in 0..MAX_VARINT_BYTES {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= i64::from(byte & 0x7f) << (7 * place);
+        if byte < 0x80 {
+            let canonical = byte != 0 || place == 0;
+            return canonical.then_some(value);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    const LOG: Uuid = Uuid::from_u128(7);
+
+    fn asked(values: &[&str], partitions: usize) -> Result<Option<ConsistencyToken>, Problem> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::CONSISTENCY_TOKEN, HeaderValue::from_str(value).unwrap());
+        }
+        ConsistencyToken::asked(&headers, LOG, partitions)
+    }
+
+    fn raw(bytes: &[u8]) -> String {
+        URL_SAFE_NO_PAD.encode([&[VERSION], LOG.as_bytes().as_slice(), bytes].concat())
+    }
+
+    #[rstest]
+    #[case(vec![])]
+    #[case(vec![0])]
+    #[case(vec![0, 1, 127, 128, 16_384, i64::MAX])]
+    #[case(vec![9; 64])]
+    fn a_token_comes_back_as_it_went(#[case] positions: Vec<i64>) {
+        let token = ConsistencyToken::new(LOG, positions.clone());
+        assert_eq!(asked(&[&token.to_string()], positions.len()).unwrap(), Some(token));
+    }
+
+    #[rstest]
+    #[case::empty("".into())]
+    #[case::not_base64("#".into())]
+    #[case::padded(format!("{}=", raw(&[1, 5])))]
+    #[case::no_positions(raw(&[]))]
+    #[case::cut_off(raw(&[2, 5]))]
+    #[case::trailing(raw(&[1, 5, 5]))]
+    #[case::unfinished_varint(raw(&[1, 0x80]))]
+    #[case::overlong_varint(raw(&[1, 0x80, 0]))]
+    #[case::past_i64(raw(&[1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]))]
+    #[case::other_partitions(raw(&[2, 5, 5]))]
+    #[case::other_log(ConsistencyToken::new(Uuid::from_u128(8), vec![5]).to_string())]
+    #[case::other_version(URL_SAFE_NO_PAD.encode([&[2], LOG.as_bytes().as_slice(), &[1, 5]].concat()))]
+    #[case::one_bad_of_two(format!("{},x", raw(&[1, 5])))]
+    fn garbage_is_refused_by_name(#[case] text: String) {
+        let Err(Problem::Invalid(problems)) = asked(&[&text], 1) else { panic!("{text} was taken") };
+        assert!(problems[0].to_string().starts_with("X-Consistency-Token is "));
+    }
+
+    #[rstest]
+    #[case(&[5, 5], true)]
+    #[case(&[6, 5], true)]
+    #[case(&[6, 4], false)]
+    #[case(&[5], false)]
+    fn reached_means_every_partition(#[case] stands: &[i64], #[case] reached: bool) {
+        assert_eq!(ConsistencyToken::new(LOG, vec![5, 5]).is_reached_by(stands), reached);
+    }
+
+    #[test]
+    fn several_tokens_ask_for_the_furthest_of_each_partition() {
+        let [a, b, c] = [raw(&[2, 1, 8]), raw(&[2, 3, 2]), raw(&[2, 2, 2])];
+        let merged = asked(&[&format!("{a}, {b}"), &c], 2).unwrap().unwrap();
+        assert_eq!(merged.positions(), [3, 8]);
+        assert_eq!(asked(&[], 2).unwrap(), None);
+    }
+}

@@ -1,0 +1,81 @@
+//! What every router gets around its routes.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{Method, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::time::Duration;
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use crate::cors::cors;
+use crate::envelope::refusal;
+use crate::problem::OurFault;
+use crate::{AllowedOrigin, Correlation, Problem, header as ours};
+
+/// How long a handler may take. Handlers bound themselves more tightly; this is for those that fail to.
+pub const REQUEST_TIME_LIMIT: Duration = Duration::from_secs(10);
+/// As much of a path as a log line repeats, in bytes.
+const LOGGED_PATH: usize = 128;
+
+/// The routes with 404 and 405 in the envelope, a correlation id on every answer and log line, a time limit, panics
+/// answered, and CORS for `origins`. To be called last: it sees only the routes added before.
+pub fn finish(routes: Router, origins: &[AllowedOrigin]) -> Router {
+    let router =
+        routes.fallback(async || Problem::NotFound).method_not_allowed_fallback(async || Problem::MethodNotAllowed);
+    let router = match cors(origins) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    // One layer of ours, not one per concern: axum boxes a future for each.
+    router.layer(from_fn(attend))
+}
+
+async fn attend(mut request: Request, next: Next) -> Response {
+    let correlation = Correlation::of(request.headers());
+    request.extensions_mut().insert(correlation.clone());
+    let (method, path) = (request.method().clone(), logged(request.uri().path()));
+    let span = tracing::info_span!("request", correlation_id = correlation.id(), %method, path);
+    let response = answer(method, request, next).instrument(span).await;
+    stamped(response, &correlation)
+}
+
+async fn answer(method: Method, request: Request, next: Next) -> Response {
+    let mut response = pin!(next.run(request));
+    let caught = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| response.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => std::task::Poll::Ready(Err(panic)),
+    });
+    match timeout(REQUEST_TIME_LIMIT, caught).await {
+        Ok(Ok(response)) => response,
+        // The panic hook has said where and why.
+        Ok(Err(_)) => Problem::internal("a handler panicked").into_response(),
+        Err(_) => out_of_time(&method).into_response(),
+    }
+}
+
+fn out_of_time(method: &Method) -> Problem {
+    tracing::error!("request was given up after its time limit");
+    // What only reads has certainly changed nothing; of anything else we cannot say.
+    if method.is_safe() { Problem::Overloaded } else { Problem::OutcomeUnknown { invest_id: None } }
+}
+
+fn stamped(mut response: Response, correlation: &Correlation) -> Response {
+    if response.extensions_mut().remove::<OurFault>().is_some() {
+        let told = refusal(response.status(), "500", format!("Internal error : {}", correlation.id()));
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        *response.body_mut() = told.into_body();
+    }
+    if let Some(id) = correlation.header_value() {
+        response.headers_mut().insert(ours::CORRELATION_ID, id);
+    }
+    response
+}
+
+fn logged(path: &str) -> String {
+    path.chars().take(LOGGED_PATH).collect()
+}

@@ -1,0 +1,22 @@
+//! The header names of the contract.
+
+use axum::http::HeaderName;
+
+/// Whose request it is; a user id, not yet authenticated.
+pub const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
+/// The user's own name for a request.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// `true` on an answer that was given before.
+pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// Names one request in answers, logs and event metadata.
+pub const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+/// The W3C trace context.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The id of the invest that a request made, or may have made.
+pub const INVEST_ID: HeaderName = HeaderName::from_static("x-invest-id");
+/// Whole won that a sold out product still has.
+pub const REMAINING_AMOUNT: HeaderName = HeaderName::from_static("x-remaining-amount");
+/// The state of the log that an answer shows, or that a read must have reached.
+pub const CONSISTENCY_TOKEN: HeaderName = HeaderName::from_static("x-consistency-token");
+/// `reached` or `timeout`: what became of the wait for a consistency token.
+pub const CONSISTENCY: HeaderName = HeaderName::from_static("x-consistency");

@@ -1,0 +1,42 @@
+//! The HTTP edge that every listener shares: the envelope, the refusals, strict parsing at the door, consistency tokens,
+//! local times, and serving that slow or broken clients cannot harm.
+//!
+//! A service builds its routes, hands them to [`finish`], and the finished router to [`serve`]. Handlers return
+//! `Result<Response, Problem>`; extractors ([`UserIdHeader`], [`IdempotencyKey`], [`JsonObject`], [`Params`], the paths)
+//! refuse with the same [`Problem`], so every answer has the one shape of the contract.
+
+mod body;
+mod consistency;
+mod correlation;
+mod cors;
+mod envelope;
+mod fields;
+mod finish;
+mod given;
+pub mod header;
+mod health;
+mod idempotency_key;
+mod params;
+mod path;
+mod problem;
+mod serve;
+mod service_time;
+mod stall;
+mod user_id;
+
+pub use body::{BODY_LIMIT, JsonObject};
+pub use consistency::ConsistencyToken;
+pub use correlation::Correlation;
+pub use cors::{AllowedOrigin, InvalidOrigin};
+pub use envelope::{Envelope, ListData, ok};
+pub use fields::Fields;
+pub use finish::{REQUEST_TIME_LIMIT, finish};
+pub use given::FieldProblem;
+pub use health::health;
+pub use idempotency_key::IdempotencyKey;
+pub use params::{MAX_PAGE, MAX_SIZE, Paging, Params};
+pub use path::{InvestIdPath, ProductIdPath};
+pub use problem::Problem;
+pub use serve::{HEADER_TIME_LIMIT, MAX_CONNECTIONS, SHUTDOWN_TIME_LIMIT, serve};
+pub use service_time::{InvalidTime, ServiceTime};
+pub use user_id::UserIdHeader;

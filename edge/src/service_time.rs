@@ -1,0 +1,155 @@
+//! Times as people of the service's zone write them.
+
+use chrono::{DateTime, FixedOffset, NaiveDateTime, TimeZone, Timelike, Utc};
+use chrono_tz::Tz;
+use std::str::FromStr;
+
+/// How a local date-time begins, digit by digit: chrono alone would take signs, spaces and short fields.
+const SHAPE: &[u8] = b"0000-00-00T00:00:00";
+/// The database keeps microseconds; a finer time would come back changed.
+const MAX_FRACTION: usize = 6;
+const NANOS_PER_SECOND: u32 = 1_000_000_000;
+
+/// The service's time zone: times go out local and without offset, and come in local or with an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceTime(Tz);
+
+/// A zone or time that cannot be read. Says what would be right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidTime(&'static str);
+
+impl FromStr for ServiceTime {
+    type Err = InvalidTime;
+
+    /// A zone by its IANA name.
+    fn from_str(name: &str) -> Result<Self, InvalidTime> {
+        name.parse().map(Self).map_err(|_| InvalidTime("must be the name of a time zone, such as Asia/Seoul"))
+    }
+}
+
+impl ServiceTime {
+    /// `2021-09-27T03:08:23.115211`, or without a fraction when it is zero.
+    pub fn format(&self, at: DateTime<Utc>) -> String {
+        let local = at.with_timezone(&self.0).naive_local();
+        let format = if local.nanosecond() / 1_000 == 0 { "%Y-%m-%dT%H:%M:%S" } else { "%Y-%m-%dT%H:%M:%S%.6f" };
+        local.format(format).to_string()
+    }
+
+    /// A date-time with up to six fraction digits, local or with an offset (`Z`, `+09:00`). A local time in a gap is an
+    /// error, an ambiguous one is the earlier.
+    pub fn parse(&self, text: &str) -> Result<DateTime<Utc>, InvalidTime> {
+        const MALFORMED: InvalidTime =
+            InvalidTime("must be a date-time such as 2021-10-17T00:00:00 or ...T00:00:00+09:00");
+        let (local, offset) = split(text).ok_or(MALFORMED)?;
+        let local = naive(local).ok_or(MALFORMED)?;
+        match offset {
+            "" => self.at_local(local),
+            _ => at_offset(local, offset).ok_or(MALFORMED),
+        }
+    }
+
+    fn at_local(&self, local: NaiveDateTime) -> Result<DateTime<Utc>, InvalidTime> {
+        let at = self.0.from_local_datetime(&local).earliest();
+        at.map(|at| at.to_utc()).ok_or(InvalidTime("must be a local time that exists: the clocks skip this one"))
+    }
+}
+
+/// The local part, which has the right shape, and the offset, which may be anything.
+fn split(text: &str) -> Option<(&str, &str)> {
+    let fits = |(&given, &shape): (&u8, &u8)| if shape == b'0' { given.is_ascii_digit() } else { given == shape };
+    let whole = text.get(..SHAPE.len())?;
+    let fraction = match text[SHAPE.len()..].strip_prefix('.') {
+        Some(rest) => 1 + rest.bytes().take_while(u8::is_ascii_digit).count(),
+        None => 0,
+    };
+    let shaped = whole.as_bytes().iter().zip(SHAPE).all(fits) && fraction != 1 && fraction <= 1 + MAX_FRACTION;
+    shaped.then(|| text.split_at(SHAPE.len() + fraction))
+}
+
+fn naive(local: &str) -> Option<NaiveDateTime> {
+    let parsed = NaiveDateTime::parse_from_str(local, "%Y-%m-%dT%H:%M:%S%.f").ok()?;
+    // chrono reads second 60 as a second of two; the database has none.
+    (parsed.nanosecond() < NANOS_PER_SECOND).then_some(parsed)
+}
+
+fn at_offset(local: NaiveDateTime, offset: &str) -> Option<DateTime<Utc>> {
+    let shaped = offset == "Z" || (offset.len() == "+00:00".len() && offset.as_bytes()[3] == b':');
+    let offset: FixedOffset = offset.replace('Z', "+00:00").parse().ok().filter(|_| shaped)?;
+    Some(local.and_local_timezone(offset).single()?.to_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    const SEOUL: &str = "Asia/Seoul";
+    const NEW_YORK: &str = "America/New_York";
+
+    fn utc(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[rstest]
+    #[case("Asia/Seoul", "2021-09-26T18:08:23.115211Z", "2021-09-27T03:08:23.115211")]
+    #[case("Asia/Seoul", "2021-10-16T15:00:00Z", "2021-10-17T00:00:00")]
+    #[case("Asia/Seoul", "2021-10-16T15:00:00.1Z", "2021-10-17T00:00:00.100000")]
+    #[case("Asia/Seoul", "2021-10-16T15:00:00.000000999Z", "2021-10-17T00:00:00")]
+    #[case("America/New_York", "2021-11-07T05:30:00Z", "2021-11-07T01:30:00")]
+    #[case("America/New_York", "2021-11-07T06:30:00Z", "2021-11-07T01:30:00")]
+    fn times_go_out_local(#[case] zone: ServiceTime, #[case] at: &str, #[case] text: &str) {
+        assert_eq!(zone.format(utc(at)), text);
+    }
+
+    #[rstest]
+    #[case("Asia/Seoul", "2021-10-17T00:00:00", "2021-10-16T15:00:00Z")]
+    #[case("Asia/Seoul", "2021-09-27T03:08:23.115211", "2021-09-26T18:08:23.115211Z")]
+    #[case("Asia/Seoul", "2021-10-17T00:00:00.5", "2021-10-16T15:00:00.5Z")]
+    #[case("Asia/Seoul", "2021-10-17T00:00:00Z", "2021-10-17T00:00:00Z")]
+    #[case("Asia/Seoul", "2021-10-17T00:00:00.25-05:30", "2021-10-17T05:30:00.25Z")]
+    #[case("America/New_York", "2021-03-14T01:59:59", "2021-03-14T06:59:59Z")]
+    #[case("America/New_York", "2021-03-14T03:00:00", "2021-03-14T07:00:00Z")]
+    // Twice on this night: the earlier is still in summer time.
+    #[case("America/New_York", "2021-11-07T01:30:00", "2021-11-07T05:30:00Z")]
+    // What the clocks skip exists where the offset says so.
+    #[case("America/New_York", "2021-03-14T02:30:00-05:00", "2021-03-14T07:30:00Z")]
+    fn times_come_in_local_or_with_an_offset(#[case] zone: ServiceTime, #[case] text: &str, #[case] at: &str) {
+        assert_eq!(zone.parse(text), Ok(utc(at)));
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("2021-10-17")]
+    #[case("2021-10-17 00:00:00")]
+    #[case("2021-10-17T00:00")]
+    #[case("2021-10-17T00:00:00.")]
+    #[case("2021-10-17T00:00:00.1234567")]
+    #[case("2021-10-17T00:00:60")]
+    #[case("2021-10-17T24:00:00")]
+    #[case("2021-02-29T00:00:00")]
+    #[case("2021-10-17T00:00:00z")]
+    #[case("2021-10-17T00:00:00+9")]
+    #[case("2021-10-17T00:00:00+0900")]
+    #[case("2021-10-17T00:00:00+99:00")]
+    #[case("2021-10-17T00:00:00ZZ")]
+    #[case("+2021-10-17T00:00:00")]
+    #[case("2021-10-17T00:00:00 ")]
+    #[case("2021-10-17T00:00:00é+é")]
+    #[case("２021-10-17T00:00:00")]
+    fn malformed_times_are_refused(#[case] text: &str) {
+        let zone: ServiceTime = SEOUL.parse().unwrap();
+        assert!(zone.parse(text).unwrap_err().to_string().starts_with("must be a date-time"));
+    }
+
+    #[test]
+    fn a_local_time_in_a_gap_is_refused() {
+        let zone: ServiceTime = NEW_YORK.parse().unwrap();
+        assert!(zone.parse("2021-03-14T02:30:00").unwrap_err().to_string().contains("clocks skip"));
+    }
+
+    #[test]
+    fn a_zone_has_a_name() {
+        assert!("Mars/Olympus".parse::<ServiceTime>().is_err());
+    }
+}

@@ -1,0 +1,213 @@
+//! The one way out: apply-once, and the loop around it, for every consumer of the log.
+//!
+//! In one transaction a consumer's checkpoint moves from p to q and its rows change. Events it has seen are skipped, a
+//! gap is filled from the log, and what it is handed is a help, never the truth. So a delivery may come twice, late, in
+//! any order or not at all.
+
+mod checkpoint;
+
+pub use checkpoint::Checkpoint;
+
+use crate::log::{Log, Partition, Position};
+use crate::{LogError, RecordedEvent};
+use sqlx::{PgConnection, PgPool};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+/// How many events one step applies at most.
+const STEP: i64 = 1_000;
+/// How long a consumer waits before it tries again what failed, or what another instance is at.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Turns events into rows. Must depend on nothing but the events and its own rows: no clock, no fresh ids.
+pub trait Projection: Send + Sync + 'static {
+    /// The consumer's name, unique in the log; its checkpoint's and, by custom, its tables'.
+    const NAME: &'static str;
+
+    /// Applies `events`, of one partition, in order and without a hole, in the transaction that moves the checkpoint.
+    fn apply(
+        &self,
+        transaction: &mut PgConnection,
+        events: &[RecordedEvent],
+    ) -> impl Future<Output = Result<(), ApplyError>> + Send;
+
+    /// Called after a step is committed, for those who wait for its rows.
+    fn applied(&self) {}
+}
+
+/// Why events were not applied. Either way nothing of the step is.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The database said no, or nothing: tried again.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// This event cannot be applied: the partition stops here and says so, until the code or the log is mended.
+    #[error("event at position {position} cannot be applied: {reason}")]
+    Event {
+        /// Its position.
+        position: Position,
+        /// What is wrong, for the operator.
+        reason: String,
+    },
+}
+
+/// Why a step was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The log could not be read, or is broken.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The events could not be applied.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+impl From<sqlx::Error> for StepError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Apply(error.into())
+    }
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The checkpoint moved to this position.
+    Moved(Position),
+    /// There was nothing to apply; the checkpoint is here.
+    Idle(Position),
+    /// Another instance is at this partition.
+    Elsewhere,
+}
+
+/// One projection at one partition.
+pub struct Consumer<P> {
+    log: Log,
+    pool: PgPool,
+    projection: Arc<P>,
+    partition: Partition,
+}
+
+impl<P: Projection> Consumer<P> {
+    /// A consumer whose rows and checkpoint are in `pool`'s database.
+    pub fn new(log: Log, pool: PgPool, projection: Arc<P>, partition: Partition) -> Self {
+        Self { log, pool, projection, partition }
+    }
+
+    /// Takes one step: applies what follows the checkpoint, from `delivered` where that goes on from there, else from
+    /// the log.
+    pub async fn step(&self, delivered: &[RecordedEvent]) -> Result<Step, StepError> {
+        let mut transaction = self.pool.begin().await?;
+        let Some(at) = checkpoint::lock(&mut transaction, P::NAME, self.partition).await? else {
+            return Ok(Step::Elsewhere);
+        };
+        let following = match following(at.position, delivered) {
+            [] => self.read_on(&mut transaction, &at).await?,
+            events => events.to_vec(),
+        };
+        let Some(last) = following.last() else { return Ok(Step::Idle(at.position)) };
+        self.projection.apply(&mut transaction, &following).await?;
+        checkpoint::advance(&mut transaction, P::NAME, self.partition, &at, last).await?;
+        transaction.commit().await?;
+        self.projection.applied();
+        Ok(Step::Moved(last.position))
+    }
+
+    /// What follows the checkpoint in the log. The checkpoint's own event is read again: were its hash another, this
+    /// log would not be the one the rows were made from.
+    async fn read_on(&self, transaction: &mut PgConnection, at: &Checkpoint) -> Result<Vec<RecordedEvent>, StepError> {
+        let rows = crate::read::rows_after(transaction, self.partition, at.position - 1, STEP + 1).await?;
+        let (known, new) = rows.split_at(usize::from(at.position > 0).min(rows.len()));
+        let broken = |position, reason: &str| {
+            StepError::Log(LogError::Broken { partition: self.partition, position, reason: reason.into() })
+        };
+        if at.position > 0
+            && known.first().map(|row| (row.position, row.hash)) != at.hash.map(|hash| (at.position, hash))
+        {
+            return Err(broken(at.position, "it is not the event that the read model stands on; rebuild it"));
+        }
+        for (row, position) in new.iter().zip(at.position + 1..) {
+            if row.position != position {
+                return Err(broken(position, "there is a hole"));
+            }
+        }
+        Ok(new.iter().map(crate::event::Row::read).collect::<Result<_, _>>()?)
+    }
+
+    /// Applies everything there is, from the log alone, and says where it stands then.
+    pub async fn drain(&self) -> Result<Step, StepError> {
+        loop {
+            match self.step(&[]).await? {
+                Step::Moved(_) => {}
+                done => return Ok(done),
+            }
+        }
+    }
+
+    /// Follows the log until `shutdown`: woken by a delivery or by word of a new head, takes what follows the
+    /// checkpoint, applies it, and again. Faults are tried again, for ever; an event that cannot be applied is named in
+    /// the checkpoint's row.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Some((mut head, mut deliveries)) = self.log.subscribe(self.partition) else { return };
+        let mut delivered: Arc<[RecordedEvent]> = Arc::new([]);
+        let mut complaint = String::new();
+        while !shutdown.is_cancelled() {
+            let step = self.step(&delivered).await;
+            delivered = Arc::new([]);
+            let at = match &step {
+                Ok(Step::Moved(position) | Step::Idle(position)) => *position,
+                Ok(Step::Elsewhere) => Position::MAX,
+                Err(error) => {
+                    self.complain(error, &mut complaint).await;
+                    Position::MAX
+                }
+            };
+            let settled = matches!(step, Ok(Step::Moved(_) | Step::Idle(_)));
+            if settled {
+                complaint.clear();
+            }
+            if at < *head.borrow_and_update() && deliveries.is_empty() {
+                continue;
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = tokio::time::sleep(RETRY), if !settled => {}
+                delivery = deliveries.recv(), if settled => match delivery {
+                    Ok(events) => delivered = events,
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                },
+                changed = head.changed(), if settled => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Says what is wrong, once, where operators look.
+    async fn complain(&self, error: &StepError, complaint: &mut String) {
+        let said = error.to_string();
+        if said != *complaint {
+            tracing::error!(consumer = P::NAME, partition = self.partition, %error, "a consumer cannot go on; it tries again");
+        }
+        let stuck_at = match error {
+            StepError::Log(LogError::Broken { position, .. })
+            | StepError::Apply(ApplyError::Event { position, .. }) => Some(*position),
+            StepError::Log(_) | StepError::Apply(ApplyError::Database(_)) => None,
+        };
+        if let Some(position) = stuck_at {
+            let written = checkpoint::stuck(&self.pool, P::NAME, self.partition, position, &said).await;
+            if let Err(error) = written {
+                tracing::warn!(consumer = P::NAME, %error, "that a consumer is stuck could not be written down");
+            }
+        }
+        *complaint = said;
+    }
+}
+
+/// The part of `delivered` that goes on directly from `position`; empty when there is a gap, or nothing new.
+fn following(position: Position, delivered: &[RecordedEvent]) -> &[RecordedEvent] {
+    let seen = delivered.iter().take_while(|event| event.position <= position).count();
+    let new = &delivered[seen..];
+    let whole = new.iter().zip(position + 1..).take_while(|(event, expected)| event.position == *expected).count();
+    &new[..whole]
+}

@@ -1,0 +1,31 @@
+//! The log: all events, the one way to add to them and the one way to follow them. The only crate that knows the
+//! `events` table.
+//!
+//! - [`Log`] is a handle on one log: its identity, its reads, its signals.
+//! - [`Writer`] appends to one partition behind the fence, and takes the turn when it lost.
+//! - [`consume`] follows the log: apply-once, in one place for every consumer.
+//!
+//! The row format, the hash chain and how to check both with plain SQL are in `docs/log-format.md`.
+
+mod chain;
+mod clock;
+/// Following the log: apply-once and the loop around it.
+pub mod consume;
+mod error;
+mod event;
+mod keys;
+mod log;
+mod product;
+mod read;
+mod writer;
+
+pub use chain::{Hash, Verified};
+pub use error::LogError;
+pub use event::{Metadata, RecordedEvent};
+pub use keys::{Claim, StoredAnswer};
+pub use log::{Identity, Log, Partition, Position};
+pub use product::LoadedProduct;
+pub use writer::{Appended, Batch, NewEvent, Writer};
+
+/// The schema, applied in order; an applied file is never edited.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");

@@ -1,0 +1,174 @@
+//! A handle on one log: who it is, where its heads are, and word of what was appended.
+
+use crate::chain::{self, Hash};
+use crate::{LogError, RecordedEvent};
+use chrono::{DateTime, Utc};
+use domain::ProductId;
+use sqlx::PgPool;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// A part of the log with an order of its own, from 0. A product lives in exactly one.
+pub type Partition = i32;
+/// Place in a partition, from 1; 0 is before the first event.
+pub type Position = i64;
+
+/// How often the heads are asked for, for what other processes append. What this one appends is known at once.
+const HEAD_POLL: Duration = Duration::from_millis(50);
+/// Appends a slow consumer may be behind before it reads from the log instead of being handed the events.
+const DELIVERIES: usize = 32;
+
+/// What a log is for ever: made when it is created, stored with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Which log. Whatever leaves it carries this.
+    pub log_id: Uuid,
+    /// How many partitions it has, 1 to 64.
+    pub partitions: i32,
+}
+
+/// A handle on the log; clones share it.
+#[derive(Clone)]
+pub struct Log {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pool: PgPool,
+    identity: Identity,
+    partitions: Vec<Word>,
+}
+
+/// Word of one partition's appends.
+struct Word {
+    head: watch::Sender<Position>,
+    delivery: broadcast::Sender<Arc<[RecordedEvent]>>,
+}
+
+impl Log {
+    /// Opens the log in `pool`'s database, whose schema must be there; creates it with `partitions` when it is new.
+    /// [`LogError::Mismatch`] when an existing one has another number: it can never change.
+    pub async fn open(pool: PgPool, partitions: i32) -> Result<Self, LogError> {
+        let identity = identify(&pool, partitions).await?;
+        if identity.partitions != partitions {
+            return Err(LogError::Mismatch(format!(
+                "this log was created with {} partitions, which cannot change: set partitions to {0}, not {partitions}",
+                identity.partitions
+            )));
+        }
+        let word = || Word { head: watch::Sender::new(0), delivery: broadcast::Sender::new(DELIVERIES) };
+        let partitions = (0..partitions).map(|_| word()).collect();
+        Ok(Self { shared: Arc::new(Shared { pool, identity, partitions }) })
+    }
+
+    /// The number of partitions of the log in `pool`'s database; `None` when there is no log yet.
+    pub async fn partitions_of(pool: &PgPool) -> Result<Option<i32>, LogError> {
+        Ok(sqlx::query_scalar("select partitions from log_identity").fetch_optional(pool).await?)
+    }
+
+    /// Who this log is.
+    pub fn identity(&self) -> &Identity {
+        &self.shared.identity
+    }
+
+    /// All partitions.
+    pub fn partitions(&self) -> impl Iterator<Item = Partition> + use<> {
+        0..self.shared.identity.partitions
+    }
+
+    /// Where a product lives.
+    pub fn partition_of(&self, product: ProductId) -> Partition {
+        // Both are positive and the remainder is below 64, so it fits.
+        (product.get() % i64::from(self.shared.identity.partitions)) as Partition
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.shared.pool
+    }
+
+    pub(crate) fn genesis(&self, partition: Partition) -> Hash {
+        chain::genesis(self.identity(), partition)
+    }
+
+    /// The last position of every partition, in order.
+    pub async fn heads(&self) -> Result<Vec<Position>, LogError> {
+        Ok(self.heads_now().await?.0)
+    }
+
+    /// The last position of every partition, in order, and the database's time.
+    pub async fn heads_now(&self) -> Result<(Vec<Position>, DateTime<Utc>), LogError> {
+        let heads = sqlx::query_as(
+            "select array(select coalesce((select e.position from events e where e.partition = p
+                                            order by e.position desc limit 1), 0)
+                            from generate_series(0, $1 - 1) p order by p),
+                    clock_timestamp()",
+        )
+        .bind(self.shared.identity.partitions)
+        .fetch_one(self.pool())
+        .await?;
+        Ok(heads)
+    }
+
+    /// An id for a product to be opened. Never given twice; a number may be skipped.
+    pub async fn next_product_id(&self) -> Result<ProductId, LogError> {
+        let id: i64 = sqlx::query_scalar("select nextval('product_id')").fetch_one(self.pool()).await?;
+        ProductId::try_from(id).map_err(|error| LogError::Mismatch(format!("the product_id sequence {error}")))
+    }
+
+    /// Keeps this handle's knowledge of the heads fresh until `shutdown`, whoever appends. Run one per process.
+    pub async fn follow(&self, shutdown: CancellationToken) {
+        let mut failing = false;
+        while shutdown.run_until_cancelled(tokio::time::sleep(HEAD_POLL)).await.is_some() {
+            match self.heads().await {
+                Ok(heads) => self.shared.partitions.iter().zip(heads).for_each(|(word, head)| word.seen(head)),
+                Err(error) if !failing => tracing::warn!(%error, "the heads of the log cannot be read; trying on"),
+                Err(_) => {}
+            }
+            failing = self.shared.pool.is_closed();
+        }
+    }
+
+    /// Hands what was just committed to this process's consumers.
+    pub(crate) fn announce(&self, partition: Partition, events: Arc<[RecordedEvent]>) {
+        let (Some(word), Some(last)) = (self.word(partition), events.last().map(|event| event.position)) else {
+            return;
+        };
+        // No receiver is no fault: then nobody here consumes this partition.
+        word.delivery.send(events).ok();
+        word.seen(last);
+    }
+
+    pub(crate) fn subscribe(
+        &self,
+        partition: Partition,
+    ) -> Option<(watch::Receiver<Position>, broadcast::Receiver<Arc<[RecordedEvent]>>)> {
+        self.word(partition).map(|word| (word.head.subscribe(), word.delivery.subscribe()))
+    }
+
+    fn word(&self, partition: Partition) -> Option<&Word> {
+        self.shared.partitions.get(usize::try_from(partition).ok()?)
+    }
+}
+
+impl Word {
+    fn seen(&self, head: Position) {
+        self.head.send_if_modified(|known| {
+            let news = head > *known;
+            *known = head.max(*known);
+            news
+        });
+    }
+}
+
+async fn identify(pool: &PgPool, partitions: i32) -> Result<Identity, LogError> {
+    sqlx::query("insert into log_identity (log_id, partitions) values ($1, $2) on conflict do nothing")
+        .bind(Uuid::now_v7())
+        .bind(partitions)
+        .execute(pool)
+        .await?;
+    let (log_id, partitions) = sqlx::query_as("select log_id, partitions from log_identity").fetch_one(pool).await?;
+    Ok(Identity { log_id, partitions })
+}

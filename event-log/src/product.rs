@@ -1,0 +1,96 @@
+//! Loading a product from its stream, with snapshots of our own to keep it short.
+//!
+//! A snapshot is a hint: it counts only if this code wrote it and the log has the same hash at its sequence.
+
+use crate::chain::Hash;
+use crate::{Log, LogError, RecordedEvent};
+use cqrs_es::Aggregate;
+use domain::{Product, ProductId};
+
+/// Changes with every change of [`Product`]'s state or of how events apply to it; older snapshots are then passed over.
+const CODE_VERSION: &str = "1";
+/// How many events one read of a stream takes.
+const STREAM_PAGE: i64 = 2_000;
+
+/// A product as its stream tells it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoadedProduct {
+    /// The state; [`Product::is_opened`] is false when there is no such stream.
+    pub product: Product,
+    /// How many events it is made of.
+    pub sequence: i64,
+}
+
+impl LoadedProduct {
+    /// Takes the next event of the stream over; one that is already in is passed over.
+    pub fn follow(&mut self, event: &RecordedEvent) {
+        if event.sequence == self.sequence + 1 {
+            self.product.apply(event.event.clone());
+            self.sequence = event.sequence;
+        }
+    }
+}
+
+impl Log {
+    /// The product as its stream stands, from the last good snapshot on. Unopened when there is no such stream.
+    pub async fn load_product(&self, id: ProductId) -> Result<LoadedProduct, LogError> {
+        let mut loaded = self.snapshot(id).await?.unwrap_or_default();
+        loop {
+            let events = self.read_stream(id, loaded.sequence, STREAM_PAGE).await?;
+            for event in &events {
+                if event.sequence != loaded.sequence + 1 {
+                    let (partition, position) = (event.partition, event.position);
+                    let reason = format!("its stream has a hole before sequence {}", event.sequence);
+                    return Err(LogError::Broken { partition, position, reason });
+                }
+                loaded.follow(event);
+            }
+            if (events.len() as i64) < STREAM_PAGE {
+                return Ok(loaded);
+            }
+        }
+    }
+
+    /// Keeps `loaded` as the product's snapshot, unless a later one is there. `hash` is that of its last event.
+    pub async fn save_snapshot(&self, id: ProductId, loaded: &LoadedProduct, hash: &Hash) -> Result<(), LogError> {
+        let state = serde_json::to_string(&loaded.product).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+        sqlx::query(
+            "insert into product_snapshots as kept (product_id, sequence, hash, code_version, state)
+             values ($1, $2, $3, $4, $5::json)
+             on conflict (product_id) do update
+                set sequence = excluded.sequence, hash = excluded.hash, code_version = excluded.code_version,
+                    state = excluded.state, taken_at = clock_timestamp()
+              where kept.sequence < excluded.sequence or kept.code_version <> excluded.code_version",
+        )
+        .bind(id.get())
+        .bind(loaded.sequence)
+        .bind(hash.as_slice())
+        .bind(CODE_VERSION)
+        .bind(state)
+        .execute(self.pool())
+        .await?;
+        Ok(())
+    }
+
+    async fn snapshot(&self, id: ProductId) -> Result<Option<LoadedProduct>, LogError> {
+        let kept: Option<(i64, String)> = sqlx::query_as(
+            "select s.sequence, s.state::text
+               from product_snapshots s
+               join events e on e.aggregate_type = 'product' and e.aggregate_id = s.product_id::text
+                            and e.sequence = s.sequence and e.hash = s.hash
+              where s.product_id = $1 and s.code_version = $2",
+        )
+        .bind(id.get())
+        .bind(CODE_VERSION)
+        .fetch_optional(self.pool())
+        .await?;
+        let read = |(sequence, state): (i64, String)| match serde_json::from_str(&state) {
+            Ok(product) => Some(LoadedProduct { product, sequence }),
+            Err(error) => {
+                tracing::warn!(product = id.get(), %error, "a snapshot cannot be read; the whole stream is");
+                None
+            }
+        };
+        Ok(kept.and_then(read))
+    }
+}

@@ -1,0 +1,70 @@
+//! Reading the log: by position in a partition, by sequence in a product's stream. Always in ranges: the log is
+//! immutable, so no read needs a long transaction.
+
+use crate::event::Row;
+use crate::log::{Log, Partition, Position};
+use crate::{LogError, RecordedEvent};
+use domain::ProductId;
+
+impl Log {
+    /// Up to `limit` events of `partition` that follow `after`, in order.
+    pub async fn read_after(
+        &self,
+        partition: Partition,
+        after: Position,
+        limit: i64,
+    ) -> Result<Vec<RecordedEvent>, LogError> {
+        self.rows_after(partition, after, limit).await?.iter().map(Row::read).collect()
+    }
+
+    /// Up to `limit` events of one product's stream that follow `after`, in order.
+    pub async fn read_stream(
+        &self,
+        product: ProductId,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<RecordedEvent>, LogError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "select aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text,
+                    partition, position, event_id, recorded_at, hash
+               from events
+              where aggregate_type = 'product' and aggregate_id = $1 and sequence > $2
+              order by sequence limit $3",
+        )
+        .bind(product.to_string())
+        .bind(after)
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await?;
+        rows.iter().map(Row::read).collect()
+    }
+
+    pub(crate) async fn rows_after(
+        &self,
+        partition: Partition,
+        after: Position,
+        limit: i64,
+    ) -> Result<Vec<Row>, LogError> {
+        Ok(rows_after(&mut *self.pool().acquire().await?, partition, after, limit).await?)
+    }
+}
+
+pub(crate) async fn rows_after(
+    connection: &mut sqlx::PgConnection,
+    partition: Partition,
+    after: Position,
+    limit: i64,
+) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as(
+        "select aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text,
+                partition, position, event_id, recorded_at, hash
+           from events
+          where partition = $1 and position > $2
+          order by position limit $3",
+    )
+    .bind(partition)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(connection)
+    .await
+}

@@ -1,0 +1,226 @@
+//! Appending a batch: with its keys or without, with the turn or hoping for the best.
+
+use super::*;
+
+impl Writer {
+    /// Commits `batch`, decided at `at` on what this writer has seen, and announces it to this process's consumers.
+    ///
+    /// A batch without events still confirms that nobody wrote since, before its refusals are believed. After
+    /// [`LogError::OutcomeUnknown`] take the turn: what is read then is what happened.
+    pub async fn append(&mut self, batch: Batch, at: DateTime<Utc>) -> Result<Appended, LogError> {
+        let (rows, recorded) = self.rows(batch.events, at)?;
+        let appended = self.try_append(&rows, batch.claims).await;
+        match appended {
+            Ok(None) => {
+                self.has_turn = false;
+                self.moved_over(&rows);
+                let events: Arc<[RecordedEvent]> = recorded.into();
+                self.log.announce(self.partition, events.clone());
+                Ok(Appended::Committed(events))
+            }
+            Ok(Some(other)) => {
+                self.turns_due = QUIET_TURNS;
+                Ok(other)
+            }
+            Err(error) => {
+                self.forget_connection();
+                Err(error)
+            }
+        }
+    }
+
+    /// `None` when it is committed.
+    async fn try_append(&mut self, rows: &[Row], claims: Vec<Claim>) -> Result<Option<Appended>, LogError> {
+        match (rows.is_empty(), claims.is_empty()) {
+            (false, true) if !self.has_turn => self.append_alone(rows).await,
+            (true, true) if !self.has_turn => self.confirm().await,
+            _ => self.append_in_transaction(rows, claims).await,
+        }
+    }
+
+    /// The common case: one statement, one round trip, one commit.
+    async fn append_alone(&mut self, rows: &[Row]) -> Result<Option<Appended>, LogError> {
+        let (partition, asked) = (self.partition, Instant::now());
+        let connection = self.connection().await?;
+        match answer(insert(connection, partition, rows, Vec::new())).await {
+            Ok((_, said)) => {
+                self.clock = DatabaseClock::heard(said, asked);
+                Ok(None)
+            }
+            Err(error) if is_lost(&error) => Ok(Some(Appended::Lost)),
+            Err(error) if answered(&error) => Err(LogError::Unavailable(error)),
+            Err(source) => Err(LogError::OutcomeUnknown { first: first(rows), source }),
+        }
+    }
+
+    async fn append_in_transaction(&mut self, rows: &[Row], claims: Vec<Claim>) -> Result<Option<Appended>, LogError> {
+        let wanted: Vec<_> = claims.iter().map(|claim| (claim.user_id.clone(), claim.key.clone())).collect();
+        if !self.has_turn {
+            let connection = self.connection().await?;
+            answer(sqlx::query("begin").execute(&mut *connection)).await?;
+            self.has_turn = true;
+        }
+        let (partition, asked) = (self.partition, Instant::now());
+        let connection = self.connection().await?;
+        let (claimed, said) = match answer(insert(connection, partition, rows, claims)).await {
+            Ok(done) => done,
+            Err(error) if is_lost(&error) => return self.withdraw(Appended::Lost).await,
+            Err(error) => return Err(LogError::Unavailable(error)),
+        };
+        self.clock = DatabaseClock::heard(said, asked);
+        // The statement above holds the turn now, so this one reads what nobody can change any more.
+        if rows.is_empty() && self.confirm().await?.is_some() {
+            return self.withdraw(Appended::Lost).await;
+        }
+        if claimed < wanted.len() as i64 {
+            self.give_turn_back().await?;
+            return Ok(Some(Appended::KeysTaken(self.log.stored_answers(&wanted).await?)));
+        }
+        self.commit(rows).await
+    }
+
+    async fn withdraw(&mut self, outcome: Appended) -> Result<Option<Appended>, LogError> {
+        self.give_turn_back().await?;
+        Ok(Some(outcome))
+    }
+
+    async fn commit(&mut self, rows: &[Row]) -> Result<Option<Appended>, LogError> {
+        let connection = self.connection().await?;
+        match answer(sqlx::query("commit").execute(&mut *connection)).await {
+            Ok(_) => Ok(None),
+            Err(error) if answered(&error) => Err(LogError::Unavailable(error)),
+            Err(source) => Err(LogError::OutcomeUnknown { first: first(rows), source }),
+        }
+    }
+
+    /// Whether the head is still the one that was decided on.
+    async fn confirm(&mut self) -> Result<Option<Appended>, LogError> {
+        let (partition, known, asked) = (self.partition, self.head.position, Instant::now());
+        let head = sqlx::query_as::<_, (Option<Position>, DateTime<Utc>)>(
+            "select (select position from events where partition = $1 order by position desc limit 1), clock_timestamp()",
+        )
+        .bind(partition);
+        let (head, said) = answer(head.fetch_one(self.connection().await?)).await?;
+        self.clock = DatabaseClock::heard(said, asked);
+        Ok((head.unwrap_or(0) != known).then_some(Appended::Lost))
+    }
+
+    fn moved_over(&mut self, rows: &[Row]) {
+        if let Some(last) = rows.last() {
+            self.head = Head { position: last.position, hash: last.hash, recorded_at: last.recorded_at };
+        }
+    }
+
+    fn rows(&self, events: Vec<NewEvent>, at: DateTime<Utc>) -> Result<(Vec<Row>, Vec<RecordedEvent>), LogError> {
+        let recorded_at = at.max(self.head.recorded_at);
+        let mut previous = self.head.hash;
+        let mut both = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
+        for (position, event) in (self.head.position + 1..).zip(events) {
+            let row = self.row(&event, position, recorded_at, &previous)?;
+            previous = row.hash;
+            both.1.push(recorded(event, &row));
+            both.0.push(row);
+        }
+        Ok(both)
+    }
+
+    fn row(
+        &self,
+        new: &NewEvent,
+        position: Position,
+        recorded_at: DateTime<Utc>,
+        previous: &Hash,
+    ) -> Result<Row, LogError> {
+        let json = |error| LogError::Unavailable(sqlx::Error::Encode(Box::new(error)));
+        let mut row = Row {
+            aggregate_type: "product".into(),
+            aggregate_id: new.product_id.to_string(),
+            sequence: new.sequence,
+            event_type: new.event.name().into(),
+            event_version: new.event.version().into(),
+            payload: serde_json::to_string(&new.event).map_err(json)?,
+            metadata: serde_json::to_string(&new.metadata).map_err(json)?,
+            partition: self.partition,
+            position,
+            event_id: Uuid::now_v7(),
+            recorded_at,
+            hash: Hash::default(),
+        };
+        row.hash = chain::link(previous, &row);
+        Ok(row)
+    }
+}
+
+fn recorded(new: NewEvent, row: &Row) -> RecordedEvent {
+    RecordedEvent {
+        partition: row.partition,
+        position: row.position,
+        event_id: row.event_id,
+        product_id: new.product_id,
+        sequence: new.sequence,
+        event: new.event,
+        metadata: new.metadata,
+        recorded_at: row.recorded_at,
+        hash: row.hash,
+    }
+}
+
+fn first(rows: &[Row]) -> Option<Uuid> {
+    rows.first().map(|row| row.event_id)
+}
+
+fn is_lost(error: &sqlx::Error) -> bool {
+    let constraint = error.as_database_error().filter(|db| db.is_unique_violation()).and_then(|db| db.constraint());
+    matches!(constraint, Some("events_fence" | "events_stream"))
+}
+
+/// Takes the turn, claims the keys that are free and adds the events; says how many keys it got, and the time.
+///
+/// Keys are claimed in key order, after the turn, so that no two writers can wait for each other.
+async fn insert(
+    connection: &mut PgConnection,
+    partition: Partition,
+    rows: &[Row],
+    mut claims: Vec<Claim>,
+) -> sqlx::Result<(i64, DateTime<Utc>)> {
+    claims.sort_by(|a, b| (&a.user_id, &a.key).cmp(&(&b.user_id, &b.key)));
+    let column = |of: fn(&Row) -> &str| rows.iter().map(of).collect::<Vec<_>>();
+    let claim = |of: fn(&Claim) -> &str| claims.iter().map(of).collect::<Vec<_>>();
+    sqlx::query_as(
+        "with turn as materialized (select pg_advisory_xact_lock($1, $2)),
+              claimed as (
+                  insert into idempotency_keys (user_id, key, fingerprint, answer)
+                  select c.user_id, c.key, c.fingerprint, c.answer::json
+                    from turn, unnest($3::text[], $4::text[], $5::text[], $6::text[])
+                                   as c (user_id, key, fingerprint, answer)
+                      on conflict do nothing returning 1),
+              added as (
+                  insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
+                                      metadata, partition, position, event_id, recorded_at, hash)
+                  select 'product', e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload::json,
+                         e.metadata::json, $2, e.position, e.event_id, e.recorded_at, e.hash
+                    from turn, unnest($7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[],
+                                      $13::bigint[], $14::uuid[], $15::timestamptz[], $16::bytea[])
+                                   as e (aggregate_id, sequence, event_type, event_version, payload, metadata,
+                                         position, event_id, recorded_at, hash))
+         select (select count(*) from claimed), clock_timestamp()",
+    )
+    .bind(TURN_LOCK)
+    .bind(partition)
+    .bind(claim(|c| &c.user_id))
+    .bind(claim(|c| &c.key))
+    .bind(claim(|c| &c.fingerprint))
+    .bind(claim(|c| &c.answer))
+    .bind(column(|row| &row.aggregate_id))
+    .bind(rows.iter().map(|row| row.sequence).collect::<Vec<_>>())
+    .bind(column(|row| &row.event_type))
+    .bind(column(|row| &row.event_version))
+    .bind(column(|row| &row.payload))
+    .bind(column(|row| &row.metadata))
+    .bind(rows.iter().map(|row| row.position).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.event_id).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.recorded_at).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.hash.as_slice()).collect::<Vec<_>>())
+    .fetch_one(connection)
+    .await
+}

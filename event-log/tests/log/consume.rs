@@ -1,0 +1,282 @@
+//! Apply once, whatever is delivered: twice, late, with gaps, to two at a time or not at all.
+
+use crate::house::*;
+use event_log::consume::{ApplyError, Checkpoint, Consumer, Projection, Step, StepError};
+use event_log::{Log, LogError, Position, RecordedEvent, Writer};
+use sqlx::{PgConnection, PgPool};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use tokio_util::sync::CancellationToken;
+
+/// Notes each position it is given; twice the same makes two rows.
+#[derive(Default)]
+struct Notes {
+    /// A position that it cannot take; 0 is none.
+    indigestible: AtomicI64,
+}
+
+impl Projection for Notes {
+    const NAME: &'static str = "notes";
+
+    async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+        for event in events {
+            if event.position == self.indigestible.load(Ordering::SeqCst) {
+                return Err(ApplyError::Event { position: event.position, reason: "it does not agree with me".into() });
+            }
+            sqlx::query("insert into notes (position, event) values ($1, $2)")
+                .bind(event.position)
+                .bind(event.event.name())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+async fn house_with_notes(events: i64) -> House {
+    let house = House::with_events(events).await;
+    house.execute("create table notes (nr bigserial, position bigint not null, event text not null)").await;
+    house
+}
+
+fn consumer_of(log: &Log, pool: &PgPool) -> Consumer<Notes> {
+    Consumer::new(log.clone(), pool.clone(), Arc::new(Notes::default()), 0)
+}
+
+fn consumer(house: &House) -> Consumer<Notes> {
+    consumer_of(&house.log, &house.pool)
+}
+
+async fn notes(house: &House) -> Vec<Position> {
+    sqlx::query_scalar("select position from notes order by nr").fetch_all(&house.pool).await.unwrap()
+}
+
+async fn noted_up_to(house: &House, position: Position) {
+    until("all is noted", async || notes(house).await.last() == Some(&position)).await;
+    assert_eq!(notes(house).await, (1..=position).collect::<Vec<_>>());
+}
+
+async fn checkpoint(house: &House) -> Option<Checkpoint> {
+    house.log.checkpoints().await.unwrap().pop()
+}
+
+#[tokio::test]
+async fn everything_in_the_log_is_applied_in_order_and_the_checkpoint_says_so() {
+    let house = house_with_notes(2_500).await;
+    assert_eq!(consumer(&house).drain().await.unwrap(), Step::Idle(2_500));
+    noted_up_to(&house, 2_500).await;
+    let checkpoint = checkpoint(&house).await.unwrap();
+    assert_eq!((checkpoint.consumer.as_str(), checkpoint.partition, checkpoint.position), ("notes", 0, 2_500));
+    assert_eq!(checkpoint.hash, Some(house.log.verify(0).await.unwrap().hash));
+    assert_eq!(checkpoint.stuck, None);
+}
+
+#[tokio::test]
+async fn an_empty_partition_is_nothing_to_do() {
+    let house = house_with_notes(0).await;
+    assert_eq!(consumer(&house).drain().await.unwrap(), Step::Idle(0));
+}
+
+#[tokio::test]
+async fn what_is_delivered_is_applied_once_and_gaps_are_filled_from_the_log() {
+    let house = house_with_notes(9).await;
+    let (consumer, events) = (consumer(&house), house.events().await);
+    for (delivery, step) in [
+        (&events[0..2], Step::Moved(2)), // what follows
+        (&events[0..2], Step::Moved(9)), // seen: nothing of it, but the log has more
+        (&events[0..2], Step::Idle(9)),  // seen again
+        (&events[8..9], Step::Idle(9)),
+    ] {
+        assert_eq!(consumer.step(delivery).await.unwrap(), step);
+    }
+    noted_up_to(&house, 9).await;
+}
+
+#[tokio::test]
+async fn of_a_delivery_that_is_partly_seen_only_the_rest_is_applied() {
+    let house = house_with_notes(5).await;
+    let (consumer, events) = (consumer(&house), house.events().await);
+    assert_eq!(consumer.step(&events[0..3]).await.unwrap(), Step::Moved(3));
+    assert_eq!(consumer.step(&events[1..4]).await.unwrap(), Step::Moved(4));
+    noted_up_to(&house, 4).await;
+}
+
+#[tokio::test]
+async fn a_delivery_behind_or_with_a_gap_changes_nothing_that_the_log_does_not_say() {
+    let house = house_with_notes(6).await;
+    let (consumer, events) = (consumer(&house), house.events().await);
+    let with_a_gap = [events[0].clone(), events[1].clone(), events[4].clone()];
+    assert_eq!(consumer.step(&with_a_gap).await.unwrap(), Step::Moved(2));
+    assert_eq!(consumer.step(&events[4..6]).await.unwrap(), Step::Moved(6));
+    noted_up_to(&house, 6).await;
+}
+
+/// Two instances of one consumer run side by side, each with the log's word and with stale deliveries, while a third
+/// process appends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_racing_consumers_apply_everything_once() {
+    let house = house_with_notes(50).await;
+    let (events, mut race) = (house.events().await, tokio::task::JoinSet::new());
+    for start in [0, 20] {
+        let pool = house.pool.clone();
+        let (consumer, events) = (consumer_of(&house.another_process().await, &pool), events.clone());
+        race.spawn(async move {
+            let mut deliveries = events[start..].chunks(3).cycle();
+            while !matches!(consumer.step(deliveries.next().unwrap()).await.unwrap(), Step::Idle(150)) {}
+        });
+    }
+    let mut writer = house.writer().await;
+    for sequence in 51..=150 {
+        commit(&mut writer, vec![happens(product(1), sequence, nth_event(sequence))]).await;
+    }
+    soon(race.join_all()).await;
+    noted_up_to(&house, 150).await;
+}
+
+#[tokio::test]
+async fn while_one_instance_is_at_it_another_stays_away() {
+    let house = house_with_notes(3).await;
+    let consumer = consumer(&house);
+    consumer.step(&house.events().await[..1]).await.unwrap();
+    let mut one = house.pool.begin().await.unwrap();
+    sqlx::query("select from checkpoints for update").execute(&mut *one).await.unwrap();
+    assert_eq!(consumer.step(&[]).await.unwrap(), Step::Elsewhere);
+    one.rollback().await.unwrap();
+    assert_eq!(consumer.step(&[]).await.unwrap(), Step::Moved(3));
+}
+
+#[tokio::test]
+async fn rows_and_checkpoint_change_together_or_not_at_all() {
+    let house = house_with_notes(3).await;
+    let consumer = consumer(&house);
+    consumer.step(&house.events().await[..1]).await.unwrap();
+    house.execute("alter table notes add constraint too_many check (position < 3)").await;
+    let refused = consumer.step(&[]).await;
+    assert!(matches!(refused, Err(StepError::Apply(ApplyError::Database(_)))), "{refused:?}");
+    assert_eq!(notes(&house).await, [1]);
+    assert_eq!(checkpoint(&house).await.unwrap().position, 1);
+}
+
+/// Runs a consumer until it is told to stop, the way a process does.
+fn running(consumer: Consumer<Notes>) -> CancellationToken {
+    let shutdown = CancellationToken::new();
+    tokio::spawn(consumer.run(shutdown.clone()));
+    shutdown
+}
+
+async fn until_stuck_at(house: &House, position: Position) -> String {
+    let stuck = async || checkpoint(house).await.and_then(|checkpoint| checkpoint.stuck);
+    until("the status names the event", async || stuck().await.is_some_and(|(at, _)| at == position)).await;
+    stuck().await.unwrap().1
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_applied_stops_the_partition_and_is_named_until_it_can() {
+    let house = house_with_notes(2).await;
+    let projection = Arc::new(Notes { indigestible: AtomicI64::new(3) });
+    let consumer = Consumer::new(house.log.clone(), house.pool.clone(), projection.clone(), 0);
+    consumer.drain().await.unwrap();
+    let stream = (3..=5).map(|sequence| happens(product(1), sequence, nth_event(sequence)));
+    commit(&mut house.writer().await, stream.collect()).await;
+
+    let shutdown = running(consumer);
+    let reason = until_stuck_at(&house, 3).await;
+    assert!(reason.contains("it does not agree with me"), "{reason}");
+    assert_eq!(notes(&house).await, [1, 2], "nothing is skipped");
+
+    projection.indigestible.store(0, Ordering::SeqCst);
+    noted_up_to(&house, 5).await;
+    assert_eq!(checkpoint(&house).await.unwrap().stuck, None);
+    shutdown.cancel();
+}
+
+#[tokio::test]
+async fn the_very_first_event_is_named_as_well() {
+    let house = house_with_notes(2).await;
+    let projection = Arc::new(Notes { indigestible: AtomicI64::new(1) });
+    let shutdown = running(Consumer::new(house.log.clone(), house.pool.clone(), projection, 0));
+    until_stuck_at(&house, 1).await;
+    assert_eq!(checkpoint(&house).await.unwrap().position, 0);
+    shutdown.cancel();
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_stops_the_partition_and_is_named() {
+    let house = house_with_notes(2).await;
+    consumer(&house).drain().await.unwrap();
+    crate::by_hand::ByHand {
+        event_type: "ProductRenamed",
+        event_version: "1.0.0",
+        payload: r#"{"ProductRenamed":{}}"#.into(),
+        metadata: r#"{"correlationId":"from a later release"}"#.into(),
+    }
+    .write(&house)
+    .await;
+    let shutdown = running(consumer(&house));
+    let reason = until_stuck_at(&house, 3).await;
+    assert!(reason.contains("ProductRenamed"), "{reason}");
+    assert_eq!(notes(&house).await, [1, 2]);
+    shutdown.cancel();
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_not_of_this_log_is_refused() {
+    let house = house_with_notes(3).await;
+    let consumer = consumer(&house);
+    consumer.step(&house.events().await[..2]).await.unwrap();
+    for spoiling in [
+        "update checkpoints set hash = sha256('another log')",
+        "update checkpoints set hash = null",
+        "update checkpoints set position = 1",
+        "update checkpoints set position = 99",
+    ] {
+        house.execute("create table kept as table checkpoints").await;
+        house.execute(spoiling).await;
+        let refused = consumer.step(&[]).await;
+        assert!(matches!(refused, Err(StepError::Log(LogError::Broken { .. }))), "{spoiling}: {refused:?}");
+        house.execute("truncate checkpoints; insert into checkpoints table kept; drop table kept").await;
+    }
+    assert_eq!(notes(&house).await, [1, 2]);
+    assert_eq!(consumer.step(&[]).await.unwrap(), Step::Moved(3));
+}
+
+#[tokio::test]
+async fn a_hole_in_the_log_is_named_and_not_skipped() {
+    let house = house_with_notes(4).await;
+    let consumer = consumer(&house);
+    consumer.step(&house.events().await[..1]).await.unwrap();
+    house.tamper("delete from events where position = 3").await;
+    let refused = consumer.step(&[]).await;
+    assert!(matches!(refused, Err(StepError::Log(LogError::Broken { position: 3, .. }))), "{refused:?}");
+    assert_eq!(notes(&house).await, [1]);
+}
+
+#[tokio::test]
+async fn a_running_consumer_is_handed_what_its_own_process_appends() {
+    let house = house_with_notes(1).await;
+    let shutdown = running(consumer(&house));
+    let mut writer = house.writer().await;
+    for sequence in 2..=20 {
+        commit(&mut writer, vec![happens(product(1), sequence, nth_event(sequence))]).await;
+    }
+    noted_up_to(&house, 20).await;
+    shutdown.cancel();
+}
+
+/// Nobody tells this process of the other's appends: following the log finds them.
+#[tokio::test]
+async fn a_process_that_follows_the_log_sees_what_another_one_appends() {
+    let house = house_with_notes(1).await;
+    let shutdown = running(consumer(&house));
+    noted_up_to(&house, 1).await;
+    tokio::spawn({
+        let (log, shutdown) = (house.log.clone(), shutdown.clone());
+        async move { log.follow(shutdown).await }
+    });
+    let mut elsewhere = Writer::open(house.another_process().await, 0).await.unwrap();
+    commit(&mut elsewhere, vec![happens(product(1), 2, nth_event(2))]).await;
+    noted_up_to(&house, 2).await;
+    commit(&mut elsewhere, vec![happens(product(1), 3, nth_event(3))]).await;
+    noted_up_to(&house, 3).await;
+    shutdown.cancel();
+}

@@ -1,0 +1,19 @@
+//! What the log promises, proven on a real PostgreSQL: a fresh database for each test.
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+mod by_hand;
+mod consume;
+mod fence;
+mod format;
+mod house;
+mod keys;
+mod lost_answers;
+mod opening;
+mod postgres_es_reads;
+mod proxy;
+mod reading;
+mod streams;
+mod tampering;
+mod time;
+mod turn;
+mod upcasting;

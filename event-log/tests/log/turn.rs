@@ -1,0 +1,125 @@
+//! The turn: taken by one, given back in every way there is.
+
+use crate::house::*;
+use event_log::{LogError, RecordedEvent, Writer};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// A house in which one writer has the turn and another, of another process, waits for it.
+async fn one_holds_and_one_waits() -> (House, Writer, JoinHandle<(Writer, Vec<RecordedEvent>)>) {
+    let house = House::with_one_partition().await;
+    let mut holder = Writer::open(house.another_process().await, 0).await.unwrap();
+    take_the_turn(&mut holder).await;
+    let waiter = start_waiting(&house).await;
+    (house, holder, waiter)
+}
+
+async fn start_waiting(house: &House) -> JoinHandle<(Writer, Vec<RecordedEvent>)> {
+    let mut waiter = Writer::open(house.another_process().await, 0).await.unwrap();
+    let waiting = tokio::spawn(async move {
+        let missed = take_the_turn(&mut waiter).await;
+        (waiter, missed)
+    });
+    house.until_waiting_for_the_turn(1).await;
+    waiting
+}
+
+#[tokio::test]
+async fn an_append_gives_the_turn_back_and_the_next_sees_what_it_wrote() {
+    let (_house, mut holder, waiter) = one_holds_and_one_waits().await;
+    let written = commit(&mut holder, vec![happens(product(1), 1, opened(1))]).await;
+    let (mut next, missed) = soon(waiter).await.unwrap();
+    assert_eq!(missed, written);
+    commit(&mut next, vec![happens(product(1), 2, nth_event(2))]).await;
+}
+
+#[tokio::test]
+async fn a_lost_or_refused_append_gives_the_turn_back() {
+    let (house, mut holder, waiter) = one_holds_and_one_waits().await;
+    house.execute("insert into idempotency_keys values ('user1', 'key1', '', '1')").await;
+    let mut batch = events(vec![happens(product(1), 1, opened(1))]);
+    batch.claims = vec![claim("user1", "key1", "2")];
+    holder.append(batch, holder.now()).await.unwrap();
+    let (_next, missed) = soon(waiter).await.unwrap();
+    assert_eq!(missed, []);
+}
+
+#[tokio::test]
+async fn the_turn_can_be_given_back_unused() {
+    let (_house, mut holder, waiter) = one_holds_and_one_waits().await;
+    holder.give_turn_back().await.unwrap();
+    assert!(!holder.has_turn());
+    let (next, missed) = soon(waiter).await.unwrap();
+    assert!(next.has_turn() && missed.is_empty());
+}
+
+#[tokio::test]
+async fn a_dropped_writer_leaves_neither_the_turn_nor_an_open_transaction_behind() {
+    let (house, holder, waiter) = one_holds_and_one_waits().await;
+    drop(holder);
+    soon(waiter).await.unwrap();
+    until("no session is left in a transaction", async || {
+        house.count("pg_stat_activity where datname = current_database() and state like 'idle in transaction%'").await
+            == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_holder_whose_connection_is_killed_loses_the_turn_and_comes_back() {
+    let (house, mut holder, waiter) = one_holds_and_one_waits().await;
+    house.kill_who(true).await;
+    let (mut next, missed) = soon(waiter).await.unwrap();
+    assert_eq!(missed, []);
+    let written = commit(&mut next, vec![happens(product(1), 1, opened(1))]).await;
+
+    let refused = holder.append(events(vec![happens(product(2), 1, opened(2))]), holder.now()).await;
+    assert!(matches!(refused, Err(LogError::Unavailable(_))), "{refused:?}");
+    assert!(!holder.has_turn());
+    assert_eq!(take_the_turn(&mut holder).await, written);
+    commit(&mut holder, vec![happens(product(2), 1, opened(2))]).await;
+    assert_eq!(positions(&house.events().await), [1, 2]);
+}
+
+/// As the program sets it for those who write: whoever stalls with the turn loses it within 2 s.
+#[tokio::test]
+async fn a_holder_that_stalls_loses_the_turn_within_two_seconds() {
+    let house = House::with_one_partition().await;
+    let strict = house.options().options([("idle_in_transaction_session_timeout", "2s"), ("lock_timeout", "2s")]);
+    let mut staller = Writer::open(house.process_with(strict).await, 0).await.unwrap();
+    let stalled = Instant::now();
+    take_the_turn(&mut staller).await;
+
+    let (mut next, _) = soon(start_waiting(&house).await).await.unwrap();
+    assert!(stalled.elapsed() < Duration::from_millis(2_500), "{:?}", stalled.elapsed());
+    let written = commit(&mut next, vec![happens(product(1), 1, opened(1))]).await;
+
+    let refused = staller.append(events(vec![happens(product(2), 1, opened(2))]), staller.now()).await;
+    assert!(matches!(refused, Err(LogError::Unavailable(_))), "{refused:?}");
+    assert_eq!(house.events().await, written);
+    assert_eq!(take_the_turn(&mut staller).await, written);
+}
+
+#[tokio::test]
+async fn turns_of_different_partitions_do_not_wait_for_each_other() {
+    let house = House::with_partitions(2).await;
+    let (mut even, mut odd) = (house.writer_of(0).await, house.writer_of(1).await);
+    take_the_turn(&mut even).await;
+    soon(take_the_turn(&mut odd)).await;
+    assert!(even.has_turn() && odd.has_turn());
+}
+
+#[tokio::test]
+async fn after_some_turns_that_missed_nothing_a_writer_hopes_for_the_best_again() {
+    let house = House::with_one_partition().await;
+    let (mut other, mut writer) = (house.writer().await, house.writer().await);
+    commit(&mut other, vec![happens(product(1), 1, opened(1))]).await;
+    writer.append(events(vec![]), writer.now()).await.unwrap();
+    let mut turns = 0;
+    while writer.is_contested() {
+        take_the_turn(&mut writer).await;
+        turns += 1;
+        assert!(turns < 100, "contested for ever");
+    }
+    assert!(turns > 1, "one quiet turn proves nothing");
+}

@@ -1,0 +1,52 @@
+//! Who may call: an operator may all, an auditor only read.
+
+use crate::token::Secret;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Method};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use edge::Problem;
+
+/// The tokens of the two roles, as digests.
+#[derive(Clone)]
+pub(crate) struct Tokens {
+    operator: [u8; 32],
+    auditor: Option<[u8; 32]>,
+}
+
+impl Tokens {
+    pub(crate) fn new(operator: &Secret, auditor: Option<&Secret>) -> Self {
+        let digest = |secret: &Secret| Secret::digest(secret.reveal());
+        Self { operator: digest(operator), auditor: auditor.map(digest) }
+    }
+
+    fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+        let token = Secret::digest(bearer(headers).ok_or(Problem::Unauthorized)?);
+        if token == self.operator {
+            return Ok(());
+        }
+        if Some(token) != self.auditor {
+            return Err(Problem::Unauthorized);
+        }
+        if method.is_safe() { Ok(()) } else { Err(Problem::Forbidden) }
+    }
+}
+
+/// `routes`, for those who show a token.
+pub(super) fn guard(routes: Router, tokens: Tokens) -> Router {
+    routes.route_layer(from_fn_with_state(tokens, admit))
+}
+
+async fn admit(State(tokens): State<Tokens>, request: Request, next: Next) -> Result<Response, Problem> {
+    tokens.admit(request.method(), request.headers())?;
+    Ok(next.run(request).await)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let only = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
+    let (scheme, token) = only.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_start())
+}

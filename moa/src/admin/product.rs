@@ -1,0 +1,77 @@
+//! `GET /admin/product`: all products, open or not, newest first.
+
+use axum::extract::State;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use edge::{ListData, Params, Problem, ServiceTime};
+use serde::Serialize;
+use sqlx::PgPool;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    product_id: i64,
+    title: String,
+    total_investing_amount: i64,
+    current_investing_amount: i64,
+    investing_cnt: i64,
+    started_at: String,
+    finished_at: String,
+    state: &'static str,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    product_id: i64,
+    title: String,
+    total_amount: i64,
+    current_amount: i64,
+    invest_users: i64,
+    started_at: DateTime<Utc>,
+    finished_at: DateTime<Utc>,
+    closed: bool,
+    now: DateTime<Utc>,
+}
+
+pub(super) async fn list(
+    State((pool, time)): State<(PgPool, ServiceTime)>,
+    mut params: Params,
+) -> Result<Response, Problem> {
+    let Some(paging) = params.paging() else { return Err(params.refuse()) };
+    let rows: Vec<Row> = sqlx::query_as(
+        "select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
+                clock_timestamp() as now
+           from product_list order by product_id desc limit $1 offset $2",
+    )
+    .bind(paging.size())
+    .bind(paging.offset())
+    .fetch_all(&pool)
+    .await
+    .map_err(Problem::internal)?;
+    let total_count: i64 =
+        sqlx::query_scalar("select count(*) from product_list").fetch_one(&pool).await.map_err(Problem::internal)?;
+    Ok(edge::ok(ListData { total_count, list: rows.into_iter().map(|row| item(row, &time)).collect() }))
+}
+
+fn item(row: Row, time: &ServiceTime) -> Item {
+    Item {
+        product_id: row.product_id,
+        state: state(&row),
+        title: row.title,
+        total_investing_amount: row.total_amount,
+        current_investing_amount: row.current_amount,
+        investing_cnt: row.invest_users,
+        started_at: time.format(row.started_at),
+        finished_at: time.format(row.finished_at),
+    }
+}
+
+fn state(row: &Row) -> &'static str {
+    match row {
+        Row { closed: true, .. } => "CLOSED",
+        row if row.now < row.started_at => "UPCOMING",
+        row if row.now >= row.finished_at => "FINISHED",
+        row if row.current_amount >= row.total_amount => "COMPLETE",
+        _ => "ONGOING",
+    }
+}

@@ -1,0 +1,116 @@
+//! The database: the one that was named or a private one, its schema, and a pool for each kind of work.
+
+use crate::postgres::{Embedded, Options};
+use crate::settings::DatabaseSettings;
+use anyhow::Context;
+use event_log::Log;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use std::str::FromStr as _;
+use std::time::Duration;
+
+/// Partitions of a new log when nothing is said.
+const PARTITIONS: i32 = 4;
+/// How long whoever needs a connection waits for one before it is told to try later.
+const ACQUIRE: Duration = Duration::from_secs(2);
+/// Connections to the log beside one for each partition's desk.
+const LOG_CONNECTIONS: u32 = 8;
+/// Connections of all consumers and settlement together.
+const PROJECT_CONNECTIONS: u32 = 10;
+/// Connections of all readers together.
+const READ_CONNECTIONS: u32 = 12;
+
+/// The database in use.
+pub(crate) struct Database {
+    options: PgConnectOptions,
+    private: Option<Embedded>,
+}
+
+impl Database {
+    /// The one that `settings` name, else a private one, started now.
+    pub(crate) async fn open(settings: &DatabaseSettings) -> anyhow::Result<Self> {
+        let named = settings.database_url.as_ref().map(|url| url.reveal()).filter(|url| !url.is_empty());
+        if let Some(url) = named {
+            // The error would repeat the URL, and with it a password.
+            let options = PgConnectOptions::from_str(url).map_err(|_| {
+                anyhow::anyhow!("DATABASE_URL cannot be read: it must be postgres://user@host:port/name")
+            })?;
+            return Ok(Self { options, private: None });
+        }
+        let options = Options { data_dir: settings.data_dir.clone(), ephemeral: settings.ephemeral };
+        let private = Embedded::start(&options).await?;
+        Ok(Self { options: private.connect_options(), private: Some(private) })
+    }
+
+    /// The private server, if there is one.
+    pub(crate) fn private(&self) -> Option<&Embedded> {
+        self.private.as_ref()
+    }
+
+    /// What is in use, in one line, without secrets.
+    pub(crate) fn describe(&self) -> String {
+        match &self.private {
+            Some(private) => private.describe(),
+            None => {
+                let (host, port) = (self.options.get_host(), self.options.get_port());
+                format!("PostgreSQL at {host}:{port}, database {}", self.options.get_database().unwrap_or("(default)"))
+            }
+        }
+    }
+
+    /// Brings the schema up to date.
+    pub(crate) async fn migrate(&self) -> anyhow::Result<()> {
+        // A migration may take longer than any statement of the services.
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE)
+            .connect_with(self.options.clone().application_name("moa migrate"))
+            .await
+            .with_context(|| format!("cannot reach {}: is it running, and DATABASE_URL right?", self.describe()))?;
+        event_log::MIGRATIONS.run(&pool).await.context("the schema could not be brought up to date")?;
+        pool.close().await;
+        Ok(())
+    }
+
+    /// Opens the log, creating it when it is new.
+    pub(crate) async fn log(&self, partitions: Option<i32>) -> anyhow::Result<Log> {
+        let found = Log::partitions_of(&self.pool("moa log", 1, &[]).await?).await?;
+        let partitions = partitions.or(found).unwrap_or(PARTITIONS);
+        let connections = LOG_CONNECTIONS + partitions.unsigned_abs();
+        // A frozen client keeps its locks: the database takes them back.
+        let bounds =
+            [("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "5s")];
+        Ok(Log::open(self.pool("moa log", connections, &bounds).await?, partitions).await?)
+    }
+
+    /// The pool of consumers and settlement.
+    pub(crate) async fn project_pool(&self) -> anyhow::Result<PgPool> {
+        let bounds =
+            [("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "5s")];
+        self.pool("moa project", PROJECT_CONNECTIONS, &bounds).await
+    }
+
+    /// The pool of readers, which can change nothing.
+    pub(crate) async fn read_pool(&self) -> anyhow::Result<PgPool> {
+        let bounds = [("default_transaction_read_only", "on"), ("statement_timeout", "2s")];
+        self.pool("moa read", READ_CONNECTIONS, &bounds).await
+    }
+
+    async fn pool(&self, name: &str, connections: u32, bounds: &[(&str, &str)]) -> anyhow::Result<PgPool> {
+        let options = self.options.clone().application_name(name).options(bounds.iter().copied());
+        PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE)
+            .connect_with(options)
+            .await
+            .with_context(|| format!("cannot reach {}", self.describe()))
+    }
+
+    /// Stops the private server, if it is one.
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
+        match self.private {
+            Some(private) => private.stop().await,
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The demo: three products and some invests, so that the first calls a newcomer makes have something to answer.
+
+use anyhow::{Context, bail};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use command_api::desk::{Answer, Desks, Order, Request};
+use domain::{Amount, InvestId, ProductId, Title, UserId, Window};
+use event_log::Metadata;
+use uuid::Uuid;
+
+/// Title, total, and the window's start and end in days from now.
+const PRODUCTS: [(&str, i64, i64, i64); 3] =
+    [("product0", 500, -40, -10), ("product1", 1_000, -2, 20), ("product2", 100, -1, 20)];
+/// Product, user, amount, in order.
+const INVESTS: [(usize, &str, i64); 8] = [
+    (2, "user1", 30),
+    (2, "user2", 20),
+    (2, "user3", 10),
+    (2, "user4", 20),
+    (1, "user1", 100),
+    (1, "user2", 80),
+    (1, "user2", 20),
+    (1, "user4", 10),
+];
+
+/// Opens the demo, unless the log has any event.
+pub(crate) async fn open_on_empty(desks: &Desks) -> anyhow::Result<()> {
+    let (heads, now) = desks.log().heads_now().await?;
+    if heads.iter().any(|head| *head > 0) {
+        return Ok(());
+    }
+    let mut opened = Vec::new();
+    for (title, total, starts, finishes) in PRODUCTS {
+        opened.push(open(desks, title, total, (day(now, starts), day(now, finishes))).await?);
+    }
+    for (product, user, amount) in INVESTS {
+        let product_id = *opened.get(product).context("the demo invests in a product it did not open")?;
+        let invest_id = InvestId(Uuid::now_v7());
+        let (user_id, amount) = (UserId::try_from(user.to_owned())?, Amount::try_from(amount)?);
+        order(desks, product_id, Request::Invest { invest_id, user_id, amount }).await?;
+    }
+    Ok(())
+}
+
+fn day(now: DateTime<Utc>, days: i64) -> DateTime<Utc> {
+    (now + TimeDelta::days(days)).trunc_subsecs(0)
+}
+
+async fn open(
+    desks: &Desks,
+    title: &str,
+    total: i64,
+    (starts, finishes): (DateTime<Utc>, DateTime<Utc>),
+) -> anyhow::Result<ProductId> {
+    let product_id = desks.log().next_product_id().await?;
+    let (title, total) = (Title::try_from(title.to_owned())?, Amount::try_from(total)?);
+    order(desks, product_id, Request::Open { title, total, window: Window::new(starts, finishes)? }).await?;
+    Ok(product_id)
+}
+
+async fn order(desks: &Desks, product_id: ProductId, request: Request) -> anyhow::Result<()> {
+    let metadata = Metadata { correlation_id: "demo".into(), ..Metadata::default() };
+    match desks.submit(Order::new(product_id, request, metadata)).await?.answer {
+        Answer::Accepted => Ok(()),
+        other => bail!("product {product_id} refused: {other:?}"),
+    }
+}

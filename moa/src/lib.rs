@@ -1,0 +1,12 @@
+//! Moa, the program, as a library: its tests use it, and `main` only starts it.
+
+mod admin;
+mod database;
+mod demo;
+pub mod logging;
+pub mod operator;
+pub mod postgres;
+pub mod serve;
+pub mod settings;
+mod token;
+mod welcome;

@@ -1,0 +1,27 @@
+//! Moa, the program. What it does is in the library; here it only starts.
+
+use clap::Parser;
+use moa::settings::{Cli, Command};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    moa::logging::start(&cli.log);
+    let done = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(settings) => moa::serve::run(settings).await,
+        Command::Migrate(settings) => moa::serve::migrate(settings).await,
+        Command::Product { command, admin } => moa::operator::product(command, &admin).await,
+        Command::Status { json, admin } => moa::operator::status(json, &admin).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("moa: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The operator's commands: they ask a running Moa through its admin listener, and print what it says.
+
+use crate::settings::{AdminSettings, ProductCommand};
+use crate::token::{self, Secret};
+use anyhow::{Context, bail};
+use comfy_table::{Table, presets};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// `moa product open|close|list`.
+pub async fn product(command: ProductCommand, admin: &AdminSettings) -> anyhow::Result<()> {
+    match command {
+        ProductCommand::Open { title, total, starts, finishes } => {
+            let body =
+                json!({"title": title, "totalInvestingAmount": total, "startedAt": starts, "finishedAt": finishes});
+            let data = ask(admin, Method::POST, "/admin/product", Some(&body)).await?;
+            println!("Opened product {}.", text(&data["productId"]));
+        }
+        ProductCommand::Close { product_id } => {
+            ask(admin, Method::POST, &format!("/admin/product/{product_id}/close"), None).await?;
+            println!("Closed product {product_id}.");
+        }
+        ProductCommand::List { page, size, json } => {
+            let data = ask(admin, Method::GET, &format!("/admin/product?page={page}&size={size}"), None).await?;
+            if json { print_json(&data)? } else { print_products(&data) }
+        }
+    }
+    Ok(())
+}
+
+/// `moa status`.
+pub async fn status(json: bool, admin: &AdminSettings) -> anyhow::Result<()> {
+    let data = ask(admin, Method::GET, "/admin/projection", None).await?;
+    if json {
+        print_json(&data)?
+    } else {
+        print_projections(&data)
+    }
+    Ok(())
+}
+
+/// The `data` of a successful answer; of any other, its message as the error.
+async fn ask(admin: &AdminSettings, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+    let token = token(admin)?;
+    let url = format!("{}{path}", admin.admin_url.trim_end_matches('/'));
+    let request = reqwest::Client::builder().timeout(PATIENCE).build()?.request(method, &url);
+    let request = request.bearer_auth(token.reveal());
+    let answer = send(body.into_iter().fold(request, RequestBuilder::json), admin).await?;
+    if answer["result"] == true {
+        return Ok(answer["data"].clone());
+    }
+    bail!(
+        "{}{}",
+        text(&answer["code"]),
+        answer["message"].as_str().map(|it| format!(": {}", it.trim_end_matches(" : "))).unwrap_or_default()
+    )
+}
+
+async fn send(request: RequestBuilder, admin: &AdminSettings) -> anyhow::Result<Value> {
+    let unreachable = || format!("cannot reach Moa at {}: is it running, and --admin-url right?", admin.admin_url);
+    let response = request.send().await.with_context(unreachable)?;
+    response.json().await.with_context(|| format!("what answers at {} is not Moa", admin.admin_url))
+}
+
+fn token(admin: &AdminSettings) -> anyhow::Result<Secret> {
+    let set = (admin.operator_token.as_ref(), admin.operator_token_file.as_deref());
+    let token = token::configured("MOA_OPERATOR_TOKEN", set.0, set.1)?;
+    token
+        .or_else(|| token::found_in(&admin.data_dir))
+        .context("no token: set MOA_OPERATOR_TOKEN to the one that Moa printed, or --data-dir to its data folder")
+}
+
+fn print_json(data: &Value) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(data)?);
+    Ok(())
+}
+
+fn print_products(data: &Value) {
+    let columns = [
+        "productId",
+        "title",
+        "state",
+        "currentInvestingAmount",
+        "totalInvestingAmount",
+        "investingCnt",
+        "startedAt",
+        "finishedAt",
+    ];
+    let heads = ["ID", "TITLE", "STATE", "TAKEN", "TOTAL", "USERS", "STARTS", "FINISHES"];
+    println!("{}", table(&heads, &columns, &data["list"]));
+    println!("{} products", text(&data["totalCount"]));
+}
+
+fn print_projections(data: &Value) {
+    let heads = ["PROJECTION", "VERSION", "STATE", "LAG (EVENTS)", "LAG (SECONDS)", "POSITIONS", "HEAD"];
+    let columns = ["name", "version", "state", "lagEvents", "lagSeconds", "positions", "head"];
+    println!("{}", table(&heads, &columns, &data["list"]));
+    for projection in rows(&data["list"]) {
+        for stuck in rows(&projection["stuck"]) {
+            println!(
+                "{} is stuck at partition {} position {}: {}",
+                text(&projection["name"]),
+                text(&stuck["partition"]),
+                text(&stuck["position"]),
+                text(&stuck["reason"])
+            );
+        }
+    }
+}
+
+fn table(heads: &[&str], columns: &[&str], list: &Value) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(heads.iter().copied());
+    for row in rows(list) {
+        table.add_row(columns.iter().map(|column| text(&row[*column])));
+    }
+    table
+}
+
+fn rows(list: &Value) -> &[Value] {
+    list.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,274 @@
+//! One cluster and its server: made, started or taken over, stopped.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use uuid::Uuid;
+
+use super::account::{Account, run};
+use super::binaries::Binaries;
+use super::folder::make_private;
+use super::pid_file::{self, PidFile};
+use super::{DATABASE, settings};
+
+/// The cluster's folder in the data folder.
+pub(super) const FOLDER: &str = "postgres";
+
+/// Its owner among PostgreSQL's roles.
+const ROLE: &str = "moa";
+
+/// The longest path of a socket that every system takes.
+const SOCKET_PATH_MAX: usize = 100;
+
+/// A new cluster takes a second, on a slow disk some.
+const INITDB_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A start replays what the last checkpoint does not hold, at most `max_wal_size`.
+const START_TIMEOUT_S: u64 = 120;
+
+/// A start is tried again while processes of a killed server still hold its memory: for five seconds at most.
+const START_TRIES: u32 = 50;
+const START_PAUSE: Duration = Duration::from_millis(100);
+
+/// A fast stop writes a checkpoint first; an immediate one does not.
+const FAST_STOP_TIMEOUT_S: u64 = 60;
+const IMMEDIATE_STOP_TIMEOUT_S: u64 = 20;
+
+/// How much longer than its own limit `pg_ctl` is given.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A server that is there answers at once.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often a running server is asked whether it is through with its start or its stop.
+const TAKEOVER_PAUSE: Duration = Duration::from_millis(50);
+const TAKEOVER_TRIES: u32 = 2400;
+
+/// What a server says that starts or stops just now.
+const CANNOT_CONNECT_NOW: &str = "57P03";
+
+/// A cluster, with everything that is needed to run it.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    pub(super) folder: PathBuf,
+    pub(super) socket: PathBuf,
+    log: PathBuf,
+    pub(super) account: Account,
+    pub(super) binaries: Binaries,
+}
+
+/// What became of asking a server.
+enum Answer {
+    Yes,
+    NotYet,
+    No,
+}
+
+/// The `PG_VERSION` of the cluster in a data folder; none if there is no cluster.
+pub(super) fn recorded_version(root: &Path) -> anyhow::Result<Option<String>> {
+    let path = root.join(FOLDER).join("PG_VERSION");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot read {}, start Moa as its owner or as root", path.display()))
+        }
+    }
+}
+
+impl Cluster {
+    pub(super) fn new(root: &Path, account: Account, binaries: Binaries) -> anyhow::Result<Cluster> {
+        let socket = socket_folder(root)?;
+        make_private(&socket, account)?;
+        let log = root.join("postgres.log");
+        std::fs::OpenOptions::new().append(true).create(true).open(&log).context("cannot write postgres.log")?;
+        account.give(&log)?;
+        Ok(Cluster { folder: root.join(FOLDER), socket, log, account, binaries })
+    }
+
+    pub(super) fn connect_options(&self, database: &str) -> PgConnectOptions {
+        let options = PgConnectOptions::new_without_pgpass().socket(&self.socket).port(settings::PORT);
+        options.username(ROLE).database(database).ssl_mode(PgSslMode::Disable)
+    }
+
+    pub(super) fn psql_command(&self, database: &str) -> String {
+        let beside = self.binaries.program("psql");
+        let psql = if beside.is_file() { beside } else { PathBuf::from("psql") };
+        let (psql, socket) = (psql.display(), self.socket.display());
+        format!("{psql} -h {socket} -p {} -U {ROLE} {database}", settings::PORT)
+    }
+
+    pub(super) fn version(&self) -> String {
+        let (major, minor) = self.binaries.version;
+        format!("{major}.{minor}")
+    }
+
+    /// Makes the cluster if there is none, starts or takes over its server, and makes the database if there is none.
+    pub(super) async fn bring_up(&mut self) -> anyhow::Result<()> {
+        self.remove_unfinished();
+        if !self.folder.join("PG_VERSION").is_file() {
+            self.make().await.context("cannot make the PostgreSQL cluster")?;
+        }
+        self.write_settings().context("cannot write postgresql.conf")?;
+        if !self.take_over().await? {
+            self.start().await?;
+        }
+        self.ensure_database().await.context("cannot make the database in the private PostgreSQL")
+    }
+
+    /// Under another name until it is whole: a kill leaves no half cluster.
+    async fn make(&self) -> anyhow::Result<()> {
+        let unfinished = self.unfinished_prefix() + &Uuid::now_v7().simple().to_string();
+        let unfinished = self.folder.with_file_name(unfinished);
+        make_private(&unfinished, self.account)?;
+        let mut initdb = self.account.command(self.binaries.program("initdb"));
+        initdb.args(["--no-instructions", "--data-checksums", "--encoding=UTF8", "--locale=C"]);
+        initdb.args(["--auth-local=trust", "--auth-host=reject", "--username", ROLE, "-D"]).arg(&unfinished);
+        run(&mut initdb, INITDB_TIMEOUT).await?;
+        std::fs::rename(&unfinished, &self.folder).context("cannot put the new cluster in its place")
+    }
+
+    fn unfinished_prefix(&self) -> String {
+        format!("{FOLDER}.unfinished-")
+    }
+
+    /// What a kill left. Best effort: a killed Moa's `initdb` may still be writing, and the name is not used again.
+    fn remove_unfinished(&self) {
+        let entries = self.folder.parent().and_then(|root| std::fs::read_dir(root).ok()).into_iter().flatten();
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&self.unfinished_prefix()) {
+                std::fs::remove_dir_all(entry.path()).ok();
+            }
+        }
+    }
+
+    fn write_settings(&self) -> anyhow::Result<()> {
+        let unfinished = self.folder.join("postgresql.conf.unfinished");
+        std::fs::write(&unfinished, settings::text(&self.socket))?;
+        self.account.give(&unfinished)?;
+        Ok(std::fs::rename(unfinished, self.folder.join("postgresql.conf"))?)
+    }
+
+    /// Whether a server that an earlier Moa left is there and answers.
+    async fn take_over(&mut self) -> anyhow::Result<bool> {
+        for _ in 0..TAKEOVER_TRIES {
+            // Read each time: the socket's folder is not in the file before the server listens.
+            let Some(left) = PidFile::of(&self.folder) else { return Ok(false) };
+            match self.ask(&left.socket).await {
+                Answer::Yes => {
+                    self.socket = left.socket;
+                    return self.reload().await.map(|()| true);
+                }
+                Answer::NotYet => tokio::time::sleep(TAKEOVER_PAUSE).await,
+                Answer::No => return Ok(false),
+            }
+        }
+        bail!(
+            "the PostgreSQL in {} has been starting for minutes: look into {}",
+            self.folder.display(),
+            self.log.display()
+        )
+    }
+
+    async fn ask(&self, socket: &Path) -> Answer {
+        if !socket.is_absolute() {
+            return Answer::No;
+        }
+        let options = self.connect_options("postgres").socket(socket).disable_statement_logging();
+        match tokio::time::timeout(ANSWER_TIMEOUT, options.connect()).await {
+            Ok(Ok(connection)) => {
+                connection.close().await.ok();
+                Answer::Yes
+            }
+            Ok(Err(sqlx::Error::Database(error))) if error.code().as_deref() == Some(CANNOT_CONNECT_NOW) => {
+                Answer::NotYet
+            }
+            // Any other word of the server's is an answer too.
+            Ok(Err(sqlx::Error::Database(_))) => Answer::Yes,
+            _ => Answer::No,
+        }
+    }
+
+    /// Lets a server that was taken over read settings that an older Moa did not have.
+    async fn reload(&self) -> anyhow::Result<()> {
+        let mut session = self.session("postgres").await?;
+        sqlx::query("select pg_reload_conf()").execute(&mut session).await?;
+        Ok(session.close().await?)
+    }
+
+    async fn start(&self) -> anyhow::Result<()> {
+        for _ in 0..START_TRIES {
+            pid_file::remove_if_misleading(&self.folder, &socket_file(&self.socket));
+            let said_before = std::fs::metadata(&self.log)?.len();
+            let Err(error) = self.pg_ctl(&["start"], START_TIMEOUT_S).await else { return Ok(()) };
+            let said = self.log_since(said_before);
+            let passing = ["still in use", "lock file"].iter().any(|sign| said.contains(sign));
+            ensure!(passing, self.no_start(&said, &error));
+            tokio::time::sleep(START_PAUSE).await;
+        }
+        bail!("another server holds {}: stop it, or choose another --data-dir", self.folder.display())
+    }
+
+    fn log_since(&self, before: u64) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let new = usize::try_from(before).ok().and_then(|before| log.get(before..)).unwrap_or_default();
+        String::from_utf8_lossy(new).into_owned()
+    }
+
+    fn no_start(&self, said: &str, error: &anyhow::Error) -> String {
+        let fatal = said.lines().rev().find_map(|line| line.split_once("FATAL:"));
+        let why = fatal.map_or_else(|| format!("{error:#}"), |(_, why)| why.trim().to_owned());
+        format!("PostgreSQL does not start ({why}): look into {}, or set DATABASE_URL", self.log.display())
+    }
+
+    async fn pg_ctl(&self, action: &[&str], limit_s: u64) -> anyhow::Result<()> {
+        let mut pg_ctl = self.account.command(self.binaries.program("pg_ctl"));
+        pg_ctl.arg("-D").arg(&self.folder).arg("-l").arg(&self.log);
+        pg_ctl.args(["-w", "-t", &limit_s.to_string()]).args(action);
+        run(&mut pg_ctl, Duration::from_secs(limit_s) + GRACE).await.map(|_| ())
+    }
+
+    /// Gently, else at once; after that the next start replays the log.
+    pub(super) async fn stop(&self) -> anyhow::Result<()> {
+        if self.pg_ctl(&["stop", "-m", "fast"], FAST_STOP_TIMEOUT_S).await.is_err() {
+            self.pg_ctl(&["stop", "-m", "immediate"], IMMEDIATE_STOP_TIMEOUT_S).await?;
+        }
+        // Empty now; under /tmp it would be litter. The next start makes it again.
+        std::fs::remove_dir(&self.socket).ok();
+        Ok(())
+    }
+
+    async fn session(&self, database: &str) -> anyhow::Result<PgConnection> {
+        let options = self.connect_options(database).disable_statement_logging();
+        let session = tokio::time::timeout(ANSWER_TIMEOUT, options.connect()).await;
+        Ok(session.context("the server does not answer")??)
+    }
+
+    async fn ensure_database(&self) -> anyhow::Result<()> {
+        let mut session = self.session("postgres").await?;
+        let there = sqlx::query_scalar("select exists (select from pg_database where datname = $1)");
+        let there: bool = there.bind(DATABASE).fetch_one(&mut session).await?;
+        if !there {
+            sqlx::query(&format!("create database {DATABASE}")).execute(&mut session).await?;
+        }
+        Ok(session.close().await?)
+    }
+}
+
+/// Where the socket goes: in the data folder, or where the path is short, named after the data folder's inode.
+fn socket_folder(root: &Path) -> anyhow::Result<PathBuf> {
+    let beside = root.join("socket");
+    if socket_file(&beside).as_os_str().len() <= SOCKET_PATH_MAX {
+        return Ok(beside);
+    }
+    let data = std::fs::metadata(root)?;
+    Ok(PathBuf::from(format!("/tmp/moa-{:x}-{:x}", data.dev(), data.ino())))
+}
+
+fn socket_file(folder: &Path) -> PathBuf {
+    folder.join(format!(".s.PGSQL.{}", settings::PORT))
+}

@@ -1,0 +1,105 @@
+//! Secrets: bearer tokens and database URLs. Never printed, compared in constant time.
+
+use anyhow::{Context, bail};
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use uuid::Uuid;
+
+/// The shortest token that is taken, in characters.
+const SHORTEST: usize = 16;
+/// The longest, in characters.
+const LONGEST: usize = 256;
+/// The file in the data folder that keeps a token Moa made.
+const FILE: &str = "operator-token";
+
+/// Something that must not show in logs, help or errors.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself; only for whom it is meant.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// A fresh token that nobody can guess: 244 random bits.
+    pub(crate) fn fresh() -> Self {
+        Self(format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()))
+    }
+
+    /// What is compared instead of the secret: the time it takes says nothing about where two differ.
+    pub(crate) fn digest(text: &str) -> [u8; 32] {
+        Sha256::digest(text).into()
+    }
+}
+
+impl FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// The token that was set, directly or by a file; `None` when neither was.
+pub(crate) fn configured(name: &str, token: Option<&Secret>, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
+    let token = match (token, file) {
+        (Some(token), _) => token.clone(),
+        (None, Some(file)) => read(file)?,
+        (None, None) => return Ok(None),
+    };
+    let visible = token.0.bytes().all(|byte| byte.is_ascii_graphic());
+    if !visible || !(SHORTEST..=LONGEST).contains(&token.0.len()) {
+        bail!("{name} must be {SHORTEST} to {LONGEST} visible ASCII characters");
+    }
+    Ok(Some(token))
+}
+
+/// The token that Moa made for this data folder, made now if it is the first time. Only its owner may read the file.
+pub(crate) fn kept_in(folder: &Path) -> anyhow::Result<Secret> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = folder.join(FILE);
+    if path.exists() {
+        return read(&path);
+    }
+    let token = Secret::fresh();
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    file.and_then(|mut file| writeln!(file, "{}", token.0))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(token)
+}
+
+/// The token that a running Moa left in this data folder.
+pub(crate) fn found_in(folder: &Path) -> Option<Secret> {
+    read(&folder.join(FILE)).ok()
+}
+
+fn read(path: &Path) -> anyhow::Result<Secret> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the token in {}", path.display()))?;
+    Ok(Secret(text.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_show() {
+        assert_eq!(format!("{:?}", Secret("tell nobody".into())), "(secret)");
+    }
+
+    #[test]
+    fn a_short_token_is_refused_by_name_and_not_shown() {
+        let error = configured("MOA_OPERATOR_TOKEN", Some(&Secret("hunter2".into())), None).unwrap_err().to_string();
+        assert_eq!(error, "MOA_OPERATOR_TOKEN must be 16 to 256 visible ASCII characters");
+    }
+}

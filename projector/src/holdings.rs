@@ -1,0 +1,203 @@
+//! `holdings`: what each user holds of each product. Settled only: a reservation is no holding yet, and a failed one
+//! never was.
+
+use crate::rows::{Rows, column, contradiction, products_of};
+use chrono::{DateTime, Utc};
+use domain::ProductEvent;
+use event_log::consume::{ApplyError, Projection};
+use event_log::{Partition, RecordedEvent};
+use sqlx::PgConnection;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Keeps `holdings`, `holdings_product` and `holdings_count`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HoldingsProjection;
+
+impl HoldingsProjection {
+    /// Changes whenever the same events would make other rows.
+    pub const VERSION: u32 = 1;
+}
+
+impl Projection for HoldingsProjection {
+    const NAME: &'static str = "holdings";
+
+    async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+        let Some(partition) = events.first().map(|event| event.partition) else { return Ok(()) };
+        let mut touched = Touched::read(transaction, events).await?;
+        for event in events {
+            touched.follow(event)?;
+        }
+        Ok(touched.write(transaction, partition).await?)
+    }
+}
+
+/// What a batch touches.
+struct Touched {
+    products: Rows<i64, Product>,
+    /// By user and product.
+    holdings: Rows<(String, i64), Holding>,
+}
+
+#[derive(Clone, PartialEq)]
+struct Product {
+    title: String,
+    total_amount: i64,
+}
+
+#[derive(Clone, PartialEq)]
+struct Holding {
+    amount: i64,
+    invest_date: DateTime<Utc>,
+}
+
+impl Touched {
+    async fn read(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
+        let products = read_products(transaction, events).await?;
+        let holdings = read_holdings(transaction, events).await?;
+        Ok(Self { products, holdings })
+    }
+
+    fn follow(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
+        match &event.event {
+            ProductEvent::ProductOpened { title, total_investing_amount, .. } => {
+                let product = Product { title: title.as_str().into(), total_amount: total_investing_amount.won() };
+                self.open(event, product)
+            }
+            ProductEvent::InvestSettled { user_id, amount, .. } => self.settle(event, user_id.as_str(), amount.won()),
+            ProductEvent::InvestReserved { .. }
+            | ProductEvent::InvestFailed { .. }
+            | ProductEvent::ProductClosed {} => self.know_product(event),
+        }
+    }
+
+    fn open(&mut self, event: &RecordedEvent, product: Product) -> Result<(), ApplyError> {
+        match self.products.now.insert(event.product_id.get(), product) {
+            None => Ok(()),
+            Some(_) => Err(contradiction(event, "it is already opened")),
+        }
+    }
+
+    fn settle(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
+        self.know_product(event)?;
+        let key = (user.into(), event.product_id.get());
+        let fresh = Holding { amount: 0, invest_date: event.recorded_at };
+        let holding = self.holdings.now.entry(key).or_insert(fresh);
+        holding.amount += amount;
+        holding.invest_date = event.recorded_at;
+        Ok(())
+    }
+
+    fn know_product(&self, event: &RecordedEvent) -> Result<(), ApplyError> {
+        match self.products.now.contains_key(&event.product_id.get()) {
+            true => Ok(()),
+            false => Err(contradiction(event, "it was never opened")),
+        }
+    }
+
+    async fn write(&self, transaction: &mut PgConnection, partition: Partition) -> sqlx::Result<()> {
+        add_products(transaction, &self.products.added()).await?;
+        put_holdings(transaction, &self.holdings.written()).await?;
+        count_holdings(transaction, partition, &self.holdings.added()).await
+    }
+}
+
+async fn read_products(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Rows<i64, Product>> {
+    let rows: Vec<(i64, String, i64)> =
+        sqlx::query_as("select product_id, title, total_amount from holdings_product where product_id = any($1)")
+            .bind(products_of(events))
+            .fetch_all(transaction)
+            .await?;
+    Ok(Rows::found(rows.into_iter().map(|(id, title, total_amount)| (id, Product { title, total_amount }))))
+}
+
+async fn read_holdings(
+    transaction: &mut PgConnection,
+    events: &[RecordedEvent],
+) -> sqlx::Result<Rows<(String, i64), Holding>> {
+    let holders: BTreeSet<_> = events.iter().filter_map(holder_of).collect();
+    let (users, products): (Vec<_>, Vec<_>) = holders.into_iter().unzip();
+    let rows: Vec<(String, i64, i64, DateTime<Utc>)> = sqlx::query_as(
+        "select user_id, product_id, h.amount, h.invest_date
+           from unnest($1::text[], $2::bigint[]) as touched (user_id, product_id)
+           join holdings h using (user_id, product_id)",
+    )
+    .bind(users)
+    .bind(products)
+    .fetch_all(transaction)
+    .await?;
+    let row = |(user, product, amount, invest_date)| ((user, product), Holding { amount, invest_date });
+    Ok(Rows::found(rows.into_iter().map(row)))
+}
+
+/// Whose holding of which product the event changes.
+fn holder_of(event: &RecordedEvent) -> Option<(&str, i64)> {
+    match &event.event {
+        ProductEvent::InvestSettled { user_id, .. } => Some((user_id.as_str(), event.product_id.get())),
+        ProductEvent::ProductOpened { .. }
+        | ProductEvent::InvestReserved { .. }
+        | ProductEvent::InvestFailed { .. }
+        | ProductEvent::ProductClosed {} => None,
+    }
+}
+
+async fn add_products(transaction: &mut PgConnection, added: &[(&i64, &Product)]) -> sqlx::Result<()> {
+    if added.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into holdings_product (product_id, title, total_amount)
+         select * from unnest($1::bigint[], $2::text[], $3::bigint[])",
+    )
+    .bind(column(added, |(id, _)| **id))
+    .bind(column(added, |(_, product)| product.title.as_str()))
+    .bind(column(added, |(_, product)| product.total_amount))
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+async fn put_holdings(transaction: &mut PgConnection, written: &[(&(String, i64), &Holding)]) -> sqlx::Result<()> {
+    if written.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into holdings (user_id, product_id, amount, invest_date)
+         select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[])
+             on conflict (user_id, product_id) do update
+                set amount = excluded.amount, invest_date = excluded.invest_date",
+    )
+    .bind(column(written, |((user, _), _)| user.as_str()))
+    .bind(column(written, |((_, product), _)| *product))
+    .bind(column(written, |(_, holding)| holding.amount))
+    .bind(column(written, |(_, holding)| holding.invest_date))
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// Adds the new holdings to their users' counts in this partition, which nobody else writes.
+async fn count_holdings(
+    transaction: &mut PgConnection,
+    partition: Partition,
+    added: &[(&(String, i64), &Holding)],
+) -> sqlx::Result<()> {
+    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+    for ((user, _), _) in added {
+        *counts.entry(user).or_default() += 1;
+    }
+    if counts.is_empty() {
+        return Ok(());
+    }
+    let (users, counts): (Vec<_>, Vec<_>) = counts.into_iter().unzip();
+    sqlx::query(
+        "insert into holdings_count as c (user_id, partition, holdings)
+         select user_id, $1, holdings from unnest($2::text[], $3::bigint[]) as added (user_id, holdings)
+             on conflict (user_id, partition) do update set holdings = c.holdings + excluded.holdings",
+    )
+    .bind(partition)
+    .bind(users)
+    .bind(counts)
+    .execute(transaction)
+    .await?;
+    Ok(())
+}

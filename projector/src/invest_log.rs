@@ -1,0 +1,191 @@
+//! `invest_log`: every invest that was accepted, and what became of it. What had accrued just after a reservation is
+//! written with it and never changes.
+
+mod tables;
+
+use crate::rows::{Rows, contradiction};
+use chrono::{DateTime, Utc};
+use domain::{InvestId, ProductEvent};
+use event_log::RecordedEvent;
+use event_log::consume::{ApplyError, Projection};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// Keeps `invest_log`, `invest_log_product` and `invest_log_user`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InvestLogProjection;
+
+impl InvestLogProjection {
+    /// Changes whenever the same events would make other rows.
+    pub const VERSION: u32 = 1;
+}
+
+impl Projection for InvestLogProjection {
+    const NAME: &'static str = "invest_log";
+
+    async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+        let mut touched = Touched::read(transaction, events).await?;
+        for event in events {
+            touched.follow(event)?;
+        }
+        Ok(touched.write(transaction).await?)
+    }
+}
+
+/// What a batch touches.
+struct Touched {
+    products: Rows<i64, Product>,
+    /// By user and product.
+    users: Rows<(String, i64), User>,
+    invests: Rows<Uuid, Invest>,
+}
+
+#[derive(Clone, PartialEq)]
+struct Product {
+    title: String,
+    /// Won, reserved + settled, now.
+    accrued: i64,
+}
+
+#[derive(Clone, Default, PartialEq)]
+struct User {
+    /// Won, reserved + settled, now.
+    accrued: i64,
+    /// How many rows of the log.
+    invests: i64,
+}
+
+#[derive(Clone, PartialEq)]
+struct Invest {
+    product_id: i64,
+    user_id: String,
+    amount: i64,
+    state: State,
+    accrued_user: i64,
+    accrued_product: i64,
+    requested_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+#[derive(Clone, PartialEq)]
+enum State {
+    Reserved,
+    Settled,
+    Failed { code: String, detail: String },
+}
+
+impl Touched {
+    fn follow(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
+        match &event.event {
+            ProductEvent::ProductOpened { title, .. } => self.open(event, title.as_str()),
+            ProductEvent::InvestReserved { invest_id, user_id, amount, .. } => {
+                self.reserve(event, *invest_id, user_id.as_str(), amount.won())
+            }
+            ProductEvent::InvestSettled { invest_id, user_id, amount } => {
+                self.end(event, *invest_id, user_id.as_str(), amount.won(), State::Settled)
+            }
+            ProductEvent::InvestFailed { invest_id, user_id, amount, code, detail } => {
+                let failed = State::Failed { code: code.clone(), detail: detail.clone() };
+                self.end(event, *invest_id, user_id.as_str(), amount.won(), failed)?;
+                self.give_back(event, user_id.as_str(), amount.won())
+            }
+            ProductEvent::ProductClosed {} => self.product(event).map(drop),
+        }
+    }
+
+    fn open(&mut self, event: &RecordedEvent, title: &str) -> Result<(), ApplyError> {
+        let product = Product { title: title.into(), accrued: 0 };
+        match self.products.now.insert(event.product_id.get(), product) {
+            None => Ok(()),
+            Some(_) => Err(contradiction(event, "it is already opened")),
+        }
+    }
+
+    fn reserve(&mut self, event: &RecordedEvent, id: InvestId, user: &str, amount: i64) -> Result<(), ApplyError> {
+        let product = self.product(event)?;
+        product.accrued += amount;
+        let accrued_product = product.accrued;
+        let of_user = self.users.now.entry((user.into(), event.product_id.get())).or_default();
+        of_user.accrued += amount;
+        of_user.invests += 1;
+        let invest = Invest {
+            product_id: event.product_id.get(),
+            user_id: user.into(),
+            amount,
+            state: State::Reserved,
+            accrued_user: of_user.accrued,
+            accrued_product,
+            requested_at: event.recorded_at,
+            updated_at: event.recorded_at,
+        };
+        match self.invests.now.insert(id.0, invest) {
+            None => Ok(()),
+            Some(_) => Err(contradiction(event, format!("invest {id} is already in the log"))),
+        }
+    }
+
+    /// Gives the reservation its fate, the one it will ever have.
+    fn end(
+        &mut self,
+        event: &RecordedEvent,
+        id: InvestId,
+        user: &str,
+        amount: i64,
+        fate: State,
+    ) -> Result<(), ApplyError> {
+        let open = self.invests.now.get_mut(&id.0).filter(|invest| {
+            invest.state == State::Reserved
+                && (invest.product_id, invest.user_id.as_str(), invest.amount)
+                    == (event.product_id.get(), user, amount)
+        });
+        let Some(invest) = open else {
+            return Err(contradiction(event, format!("invest {id} is not a reservation of that user and amount")));
+        };
+        invest.state = fate;
+        invest.updated_at = event.recorded_at;
+        Ok(())
+    }
+
+    fn give_back(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
+        let key = (user.into(), event.product_id.get());
+        let of_user = self.users.now.get_mut(&key).filter(|user| user.accrued >= amount);
+        let Some(of_user) = of_user else {
+            return Err(contradiction(event, "it gives back more than its user has"));
+        };
+        of_user.accrued -= amount;
+        self.product(event)?.accrued -= amount;
+        Ok(())
+    }
+
+    fn product(&mut self, event: &RecordedEvent) -> Result<&mut Product, ApplyError> {
+        let product = self.products.now.get_mut(&event.product_id.get());
+        product.ok_or_else(|| contradiction(event, "it was never opened"))
+    }
+}
+
+impl State {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Reserved => "RESERVED",
+            Self::Settled => "SETTLED",
+            Self::Failed { .. } => "FAILED",
+        }
+    }
+
+    /// The code and the detail of a failure.
+    fn failure(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            Self::Failed { code, detail } => (Some(code), Some(detail)),
+            Self::Reserved | Self::Settled => (None, None),
+        }
+    }
+
+    fn named(name: &str, code: Option<String>, detail: Option<String>) -> sqlx::Result<Self> {
+        match (name, code, detail) {
+            ("RESERVED", None, None) => Ok(Self::Reserved),
+            ("SETTLED", None, None) => Ok(Self::Settled),
+            ("FAILED", Some(code), Some(detail)) => Ok(Self::Failed { code, detail }),
+            (other, ..) => Err(sqlx::Error::Decode(format!("{other:?} is no state of an invest").into())),
+        }
+    }
+}

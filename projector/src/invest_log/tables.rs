@@ -1,0 +1,204 @@
+//! The three tables: read what a batch touches, write what it changed.
+
+use super::{Invest, Product, State, Touched, User};
+use crate::rows::{Rows, column, products_of};
+use chrono::{DateTime, Utc};
+use domain::ProductEvent;
+use event_log::RecordedEvent;
+use sqlx::PgConnection;
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+impl Touched {
+    pub(super) async fn read(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
+        let products = read_products(transaction, events).await?;
+        let users = read_users(transaction, events).await?;
+        let invests = read_invests(transaction, events).await?;
+        Ok(Self { products, users, invests })
+    }
+
+    pub(super) async fn write(&self, transaction: &mut PgConnection) -> sqlx::Result<()> {
+        put_products(transaction, &self.products.written()).await?;
+        put_users(transaction, &self.users.written()).await?;
+        add_invests(transaction, &self.invests.added()).await?;
+        end_invests(transaction, &self.invests.changed()).await
+    }
+}
+
+async fn read_products(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Rows<i64, Product>> {
+    let rows: Vec<(i64, String, i64)> =
+        sqlx::query_as("select product_id, title, accrued from invest_log_product where product_id = any($1)")
+            .bind(products_of(events))
+            .fetch_all(transaction)
+            .await?;
+    Ok(Rows::found(rows.into_iter().map(|(id, title, accrued)| (id, Product { title, accrued }))))
+}
+
+async fn read_users(
+    transaction: &mut PgConnection,
+    events: &[RecordedEvent],
+) -> sqlx::Result<Rows<(String, i64), User>> {
+    let users: BTreeSet<_> = events.iter().filter_map(user_of).collect();
+    let (users, products): (Vec<_>, Vec<_>) = users.into_iter().unzip();
+    let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
+        "select user_id, product_id, u.accrued, u.invests
+           from unnest($1::text[], $2::bigint[]) as touched (user_id, product_id)
+           join invest_log_user u using (user_id, product_id)",
+    )
+    .bind(users)
+    .bind(products)
+    .fetch_all(transaction)
+    .await?;
+    let row = |(user, product, accrued, invests)| ((user, product), User { accrued, invests });
+    Ok(Rows::found(rows.into_iter().map(row)))
+}
+
+/// Whose row in which product the event changes; a settlement leaves what is accrued as it is.
+fn user_of(event: &RecordedEvent) -> Option<(&str, i64)> {
+    match &event.event {
+        ProductEvent::InvestReserved { user_id, .. } | ProductEvent::InvestFailed { user_id, .. } => {
+            Some((user_id.as_str(), event.product_id.get()))
+        }
+        ProductEvent::ProductOpened { .. } | ProductEvent::InvestSettled { .. } | ProductEvent::ProductClosed {} => None,
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct InvestRow {
+    invest_id: Uuid,
+    product_id: i64,
+    user_id: String,
+    amount: i64,
+    state: String,
+    fail_code: Option<String>,
+    fail_detail: Option<String>,
+    accrued_user: i64,
+    accrued_product: i64,
+    requested_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl InvestRow {
+    fn read(self) -> sqlx::Result<(Uuid, Invest)> {
+        let invest = Invest {
+            product_id: self.product_id,
+            user_id: self.user_id,
+            amount: self.amount,
+            state: State::named(&self.state, self.fail_code, self.fail_detail)?,
+            accrued_user: self.accrued_user,
+            accrued_product: self.accrued_product,
+            requested_at: self.requested_at,
+            updated_at: self.updated_at,
+        };
+        Ok((self.invest_id, invest))
+    }
+}
+
+async fn read_invests(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Rows<Uuid, Invest>> {
+    let ids: BTreeSet<_> = events.iter().filter_map(invest_of).collect();
+    let rows: Vec<InvestRow> = sqlx::query_as(
+        "select invest_id, product_id, user_id, amount, state, fail_code, fail_detail, accrued_user, accrued_product,
+                requested_at, updated_at
+           from invest_log where invest_id = any($1)",
+    )
+    .bind(ids.into_iter().collect::<Vec<_>>())
+    .fetch_all(transaction)
+    .await?;
+    let rows: Vec<_> = rows.into_iter().map(InvestRow::read).collect::<Result<_, _>>()?;
+    Ok(Rows::found(rows))
+}
+
+/// Which invest the event is about. Reservations too: were one already there, that must be seen.
+fn invest_of(event: &RecordedEvent) -> Option<Uuid> {
+    match &event.event {
+        ProductEvent::InvestReserved { invest_id, .. }
+        | ProductEvent::InvestSettled { invest_id, .. }
+        | ProductEvent::InvestFailed { invest_id, .. } => Some(invest_id.0),
+        ProductEvent::ProductOpened { .. } | ProductEvent::ProductClosed {} => None,
+    }
+}
+
+async fn put_products(transaction: &mut PgConnection, written: &[(&i64, &Product)]) -> sqlx::Result<()> {
+    if written.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into invest_log_product (product_id, title, accrued)
+         select * from unnest($1::bigint[], $2::text[], $3::bigint[])
+             on conflict (product_id) do update set accrued = excluded.accrued",
+    )
+    .bind(column(written, |(id, _)| **id))
+    .bind(column(written, |(_, product)| product.title.as_str()))
+    .bind(column(written, |(_, product)| product.accrued))
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+async fn put_users(transaction: &mut PgConnection, written: &[(&(String, i64), &User)]) -> sqlx::Result<()> {
+    if written.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into invest_log_user (user_id, product_id, accrued, invests)
+         select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
+             on conflict (user_id, product_id) do update
+                set accrued = excluded.accrued, invests = excluded.invests",
+    )
+    .bind(column(written, |((user, _), _)| user.as_str()))
+    .bind(column(written, |((_, product), _)| *product))
+    .bind(column(written, |(_, user)| user.accrued))
+    .bind(column(written, |(_, user)| user.invests))
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+async fn add_invests(transaction: &mut PgConnection, added: &[(&Uuid, &Invest)]) -> sqlx::Result<()> {
+    if added.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into invest_log (invest_id, product_id, user_id, amount, state, fail_code, fail_detail, accrued_user,
+                                 accrued_product, requested_at, updated_at)
+         select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+                              $8::bigint[], $9::bigint[], $10::timestamptz[], $11::timestamptz[])",
+    )
+    .bind(column(added, |(id, _)| **id))
+    .bind(column(added, |(_, invest)| invest.product_id))
+    .bind(column(added, |(_, invest)| invest.user_id.as_str()))
+    .bind(column(added, |(_, invest)| invest.amount))
+    .bind(column(added, |(_, invest)| invest.state.name()))
+    .bind(column(added, |(_, invest)| invest.state.failure().0))
+    .bind(column(added, |(_, invest)| invest.state.failure().1))
+    .bind(column(added, |(_, invest)| invest.accrued_user))
+    .bind(column(added, |(_, invest)| invest.accrued_product))
+    .bind(column(added, |(_, invest)| invest.requested_at))
+    .bind(column(added, |(_, invest)| invest.updated_at))
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// Writes the fate of reservations from earlier batches, and nothing else of them.
+async fn end_invests(transaction: &mut PgConnection, ended: &[(&Uuid, &Invest)]) -> sqlx::Result<()> {
+    if ended.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "update invest_log i
+            set state = fate.state, fail_code = fate.fail_code, fail_detail = fate.fail_detail,
+                updated_at = fate.updated_at
+           from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+                    as fate (invest_id, state, fail_code, fail_detail, updated_at)
+          where i.invest_id = fate.invest_id",
+    )
+    .bind(column(ended, |(id, _)| **id))
+    .bind(column(ended, |(_, invest)| invest.state.name()))
+    .bind(column(ended, |(_, invest)| invest.state.failure().0))
+    .bind(column(ended, |(_, invest)| invest.state.failure().1))
+    .bind(column(ended, |(_, invest)| invest.updated_at))
+    .execute(transaction)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! The way out: the read models, each made from the log alone and one file each.
+//!
+//! - `product_list`: every product with what is taken of it ([`ProductListProjection`]).
+//! - `holdings`: what each user holds, settled only ([`HoldingsProjection`]).
+//! - `invest_log`: every accepted invest and what became of it ([`InvestLogProjection`]).
+//!
+//! A batch of events is folded in memory over the rows it touches, and what is different then is written in a constant
+//! number of statements. Apply-once and the loop are [`event_log::consume`]'s; [`run`] starts them all. Every row is
+//! written by the consumer of its product's partition and nobody else, so consumers never wait for each other.
+
+mod holdings;
+mod invest_log;
+mod product_list;
+mod rows;
+mod supervise;
+
+pub use holdings::HoldingsProjection;
+pub use invest_log::InvestLogProjection;
+pub use product_list::ProductListProjection;
+pub use supervise::run;
+
+use event_log::consume::Projection;
+
+/// A projection as operators see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Its name: its checkpoints' consumer, and what its tables' names begin with.
+    pub name: &'static str,
+    /// The version of its code; rows that another version made are not this one's.
+    pub version: u32,
+}
+
+/// Every projection that [`run`] keeps.
+pub const PROJECTIONS: [Description; 3] = [
+    Description { name: ProductListProjection::NAME, version: ProductListProjection::VERSION },
+    Description { name: HoldingsProjection::NAME, version: HoldingsProjection::VERSION },
+    Description { name: InvestLogProjection::NAME, version: InvestLogProjection::VERSION },
+];

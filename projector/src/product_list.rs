@@ -1,0 +1,248 @@
+//! `product_list`: every product with what is taken of it. A reservation counts from the start and a settlement changes
+//! nothing here; only a failure gives back.
+
+use crate::rows::{Rows, column, contradiction, products_of};
+use chrono::{DateTime, Utc};
+use domain::ProductEvent;
+use event_log::RecordedEvent;
+use event_log::consume::{ApplyError, Projection};
+use sqlx::PgConnection;
+use std::collections::BTreeSet;
+
+/// Keeps `product_list` and, to count distinct users, `product_list_user`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProductListProjection;
+
+impl ProductListProjection {
+    /// Changes whenever the same events would make other rows.
+    pub const VERSION: u32 = 1;
+}
+
+impl Projection for ProductListProjection {
+    const NAME: &'static str = "product_list";
+
+    async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+        let mut touched = Touched::read(transaction, events).await?;
+        for event in events {
+            touched.follow(event)?;
+        }
+        Ok(touched.write(transaction).await?)
+    }
+}
+
+/// What a batch touches.
+struct Touched {
+    products: Rows<i64, Product>,
+    /// Won that a user has reserved or settled in a product; never 0.
+    users: Rows<(i64, String), i64>,
+}
+
+#[derive(Clone, PartialEq)]
+struct Product {
+    title: String,
+    total_amount: i64,
+    current_amount: i64,
+    invest_users: i64,
+    started_at: DateTime<Utc>,
+    finished_at: DateTime<Utc>,
+    closed: bool,
+}
+
+impl Touched {
+    async fn read(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
+        let products = read_products(transaction, events).await?;
+        let users = read_users(transaction, events).await?;
+        Ok(Self { products, users })
+    }
+
+    fn follow(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
+        match &event.event {
+            ProductEvent::ProductOpened { title, total_investing_amount, started_at, finished_at, .. } => {
+                let product = Product {
+                    title: title.as_str().into(),
+                    total_amount: total_investing_amount.won(),
+                    current_amount: 0,
+                    invest_users: 0,
+                    started_at: *started_at,
+                    finished_at: *finished_at,
+                    closed: false,
+                };
+                self.open(event, product)
+            }
+            ProductEvent::InvestReserved { user_id, amount, .. } => self.take(event, user_id.as_str(), amount.won()),
+            ProductEvent::InvestFailed { user_id, amount, .. } => self.give_back(event, user_id.as_str(), amount.won()),
+            ProductEvent::InvestSettled { .. } => self.product(event).map(drop),
+            ProductEvent::ProductClosed {} => self.close(event),
+        }
+    }
+
+    fn open(&mut self, event: &RecordedEvent, product: Product) -> Result<(), ApplyError> {
+        match self.products.now.insert(event.product_id.get(), product) {
+            None => Ok(()),
+            Some(_) => Err(contradiction(event, "it is already opened")),
+        }
+    }
+
+    fn take(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
+        let key = (event.product_id.get(), user.into());
+        let is_first = !self.users.now.contains_key(&key);
+        let product = self.product(event)?;
+        product.current_amount += amount;
+        product.invest_users += i64::from(is_first);
+        *self.users.now.entry(key).or_default() += amount;
+        Ok(())
+    }
+
+    fn give_back(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
+        let key = (event.product_id.get(), user.into());
+        let left = match self.users.now.get(&key) {
+            Some(taken) if *taken >= amount => taken - amount,
+            _ => return Err(contradiction(event, "it gives back more than its user has")),
+        };
+        let product = self.product(event)?;
+        product.current_amount -= amount;
+        product.invest_users -= i64::from(left == 0);
+        match left {
+            0 => self.users.now.remove(&key),
+            left => self.users.now.insert(key, left),
+        };
+        Ok(())
+    }
+
+    fn close(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
+        let product = self.product(event)?;
+        if std::mem::replace(&mut product.closed, true) {
+            return Err(contradiction(event, "it is already closed"));
+        }
+        Ok(())
+    }
+
+    fn product(&mut self, event: &RecordedEvent) -> Result<&mut Product, ApplyError> {
+        let product = self.products.now.get_mut(&event.product_id.get());
+        product.ok_or_else(|| contradiction(event, "it was never opened"))
+    }
+
+    async fn write(&self, transaction: &mut PgConnection) -> sqlx::Result<()> {
+        add_products(transaction, &self.products.added()).await?;
+        update_products(transaction, &self.products.changed()).await?;
+        put_users(transaction, &self.users.written()).await?;
+        remove_users(transaction, &self.users.gone()).await
+    }
+}
+
+async fn read_products(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Rows<i64, Product>> {
+    type Columns = (i64, String, i64, i64, i64, DateTime<Utc>, DateTime<Utc>, bool);
+    let rows: Vec<Columns> = sqlx::query_as(
+        "select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed
+           from product_list where product_id = any($1)",
+    )
+    .bind(products_of(events))
+    .fetch_all(transaction)
+    .await?;
+    Ok(Rows::found(rows.into_iter().map(
+        |(id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed)| {
+            (id, Product { title, total_amount, current_amount, invest_users, started_at, finished_at, closed })
+        },
+    )))
+}
+
+async fn read_users(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Rows<(i64, String), i64>> {
+    let users: BTreeSet<_> = events.iter().filter_map(user_of).collect();
+    let (products, users): (Vec<_>, Vec<_>) = users.into_iter().unzip();
+    let rows: Vec<(i64, String, i64)> = sqlx::query_as(
+        "select product_id, user_id, u.amount
+           from unnest($1::bigint[], $2::text[]) as touched (product_id, user_id)
+           join product_list_user u using (product_id, user_id)",
+    )
+    .bind(products)
+    .bind(users)
+    .fetch_all(transaction)
+    .await?;
+    Ok(Rows::found(rows.into_iter().map(|(product, user, amount)| ((product, user), amount))))
+}
+
+/// Whose row in which product the event changes.
+fn user_of(event: &RecordedEvent) -> Option<(i64, &str)> {
+    match &event.event {
+        ProductEvent::InvestReserved { user_id, .. } | ProductEvent::InvestFailed { user_id, .. } => {
+            Some((event.product_id.get(), user_id.as_str()))
+        }
+        ProductEvent::ProductOpened { .. } | ProductEvent::InvestSettled { .. } | ProductEvent::ProductClosed {} => None,
+    }
+}
+
+async fn add_products(transaction: &mut PgConnection, added: &[(&i64, &Product)]) -> sqlx::Result<()> {
+    if added.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into product_list (product_id, title, total_amount, current_amount, invest_users, started_at,
+                                   finished_at, closed)
+         select * from unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[],
+                              $7::timestamptz[], $8::boolean[])",
+    )
+    .bind(column(added, |(id, _)| **id))
+    .bind(column(added, |(_, product)| product.title.as_str()))
+    .bind(column(added, |(_, product)| product.total_amount))
+    .bind(column(added, |(_, product)| product.current_amount))
+    .bind(column(added, |(_, product)| product.invest_users))
+    .bind(column(added, |(_, product)| product.started_at))
+    .bind(column(added, |(_, product)| product.finished_at))
+    .bind(column(added, |(_, product)| product.closed))
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+async fn update_products(transaction: &mut PgConnection, changed: &[(&i64, &Product)]) -> sqlx::Result<()> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "update product_list p
+            set current_amount = now.current_amount, invest_users = now.invest_users, closed = now.closed
+           from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::boolean[])
+                    as now (product_id, current_amount, invest_users, closed)
+          where p.product_id = now.product_id",
+    )
+    .bind(column(changed, |(id, _)| **id))
+    .bind(column(changed, |(_, product)| product.current_amount))
+    .bind(column(changed, |(_, product)| product.invest_users))
+    .bind(column(changed, |(_, product)| product.closed))
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+async fn put_users(transaction: &mut PgConnection, written: &[(&(i64, String), &i64)]) -> sqlx::Result<()> {
+    if written.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into product_list_user (product_id, user_id, amount)
+         select * from unnest($1::bigint[], $2::text[], $3::bigint[])
+             on conflict (product_id, user_id) do update set amount = excluded.amount",
+    )
+    .bind(column(written, |((product, _), _)| *product))
+    .bind(column(written, |((_, user), _)| user.as_str()))
+    .bind(column(written, |(_, amount)| **amount))
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+async fn remove_users(transaction: &mut PgConnection, gone: &[&(i64, String)]) -> sqlx::Result<()> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "delete from product_list_user u
+          using unnest($1::bigint[], $2::text[]) as gone (product_id, user_id)
+          where u.product_id = gone.product_id and u.user_id = gone.user_id",
+    )
+    .bind(column(gone, |(product, _)| *product))
+    .bind(column(gone, |(_, user)| user.as_str()))
+    .execute(transaction)
+    .await?;
+    Ok(())
+}

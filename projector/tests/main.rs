@@ -1,0 +1,12 @@
+//! Each read model's spec on a real PostgreSQL: given these events, however they are delivered, then these rows. Beside
+//! them what holds for all three: a plain fold of random histories, two instances at once, an event that cannot be
+//! applied, the running whole.
+
+mod holdings;
+mod invest_log;
+mod product_list;
+mod racing;
+mod random;
+mod running;
+mod stuck;
+mod support;

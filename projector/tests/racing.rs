@@ -1,0 +1,72 @@
+//! Several instances at the same partition apply each event once.
+
+use crate::support::{Happened, World, failed, opened, reserved, settled};
+use event_log::consume::{Consumer, Projection, Step};
+use event_log::Position;
+use projector::{HoldingsProjection, InvestLogProjection, ProductListProjection};
+use sqlx::PgPool;
+use std::sync::Arc;
+
+const INVESTS: u128 = 60;
+
+fn history() -> Vec<Happened> {
+    let invests = (1..=INVESTS).flat_map(|n| {
+        let user = ["kim", "lee", "park"][(n % 3) as usize];
+        let fate = if n.is_multiple_of(4) { failed } else { settled };
+        [reserved(n, user, 1, n as i64), fate(n, user, 1, n as i64)]
+    });
+    [opened(1, "apples", 100_000)].into_iter().chain(invests).collect()
+}
+
+/// Steps until it stands at `end`, and says which positions it moved to.
+async fn chase<P: Projection>(consumer: Consumer<P>, end: Position) -> Vec<Position> {
+    let mut moves = Vec::new();
+    loop {
+        match consumer.step(&[]).await.unwrap() {
+            Step::Moved(position) => moves.push(position),
+            Step::Idle(position) if position == end => return moves,
+            Step::Idle(_) | Step::Elsewhere => tokio::task::yield_now().await,
+        }
+    }
+}
+
+/// 1. One instance makes the rows of a history alone, as the measure.
+/// 2. In a second database two instances, each with its own pool, chase the same history over the same checkpoint while
+///    it is appended, event by event.
+/// 3. No position was moved to twice, both moved, and the rows are those of the first database.
+async fn two_instances_end_up_as_one<P: Projection + Copy>(projection: P) {
+    let mut alone = World::fresh().await;
+    alone.append(&history()).await;
+    alone.drain(&projection).await;
+
+    let mut raced = World::fresh().await;
+    let other_pool = PgPool::connect_lazy_with((*raced.pool.connect_options()).clone());
+    let [one, other] = [raced.pool.clone(), other_pool].map(|pool| {
+        let consumer = Consumer::new(raced.log.clone(), pool, Arc::new(projection), 1);
+        tokio::spawn(chase(consumer, history().len() as Position))
+    });
+    raced.append(&history()).await;
+
+    let (one, other) = (one.await.unwrap(), other.await.unwrap());
+    assert!(!one.is_empty() && !other.is_empty(), "only one of them ever moved");
+    let mut moves = [one, other].concat();
+    moves.sort_unstable();
+    assert!(moves.windows(2).all(|pair| pair[0] < pair[1]), "a position was moved to twice: {moves:?}");
+    raced.drain(&projection).await;
+    assert_eq!(raced.everything_of(P::NAME).await, alone.everything_of(P::NAME).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_keep_one_product_list() {
+    two_instances_end_up_as_one(ProductListProjection).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_keep_one_list_of_holdings() {
+    two_instances_end_up_as_one(HoldingsProjection).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_keep_one_invest_log() {
+    two_instances_end_up_as_one(InvestLogProjection).await;
+}

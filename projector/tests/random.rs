@@ -1,0 +1,155 @@
+//! Random histories, decided by the domain, in random batches: the rows are those of a plain fold.
+
+mod fold;
+
+use crate::support::{Happened, World, invest, opened, product, second};
+use crate::{holdings, invest_log, product_list};
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use domain::{FailReason, InvestId, Product, ProductCommand, ProductEvent};
+use event_log::RecordedEvent;
+use event_log::consume::Projection;
+use fold::Fold;
+use futures::executor::block_on;
+use projector::{HoldingsProjection, InvestLogProjection, ProductListProjection};
+use proptest::prelude::*;
+
+const PRODUCTS: usize = 3;
+const USERS: [&str; 5] = ["choi", "jung", "kim", "lee", "park"];
+const TOTAL: i64 = 60;
+
+/// What is tried next: it is up to the domain whether anything comes of it.
+#[derive(Clone, Debug)]
+enum Try {
+    Invest { user: usize, amount: i64 },
+    Settle { which: usize },
+    Fail { which: usize },
+    Expire { which: usize },
+    Close,
+}
+
+/// After how many tries what came of them is appended, and to whom it is delivered.
+#[derive(Clone, Debug)]
+struct Cut {
+    tries: Vec<(usize, Try)>,
+    delivered: bool,
+}
+
+fn attempt() -> impl Strategy<Value = (usize, Try)> {
+    let which = || 0..8usize;
+    let attempt = prop_oneof![
+        12 => (0..USERS.len(), 1..20i64).prop_map(|(user, amount)| Try::Invest { user, amount }),
+        5 => which().prop_map(|which| Try::Settle { which }),
+        4 => which().prop_map(|which| Try::Fail { which }),
+        1 => which().prop_map(|which| Try::Expire { which }),
+        1 => Just(Try::Close),
+    ];
+    (0..PRODUCTS, attempt)
+}
+
+fn cut() -> impl Strategy<Value = Cut> {
+    (prop::collection::vec(attempt(), 1..25), any::<bool>()).prop_map(|(tries, delivered)| Cut { tries, delivered })
+}
+
+/// The products as they are decided on, and the next invest's number.
+#[derive(Default)]
+struct Desk {
+    products: [Product; PRODUCTS],
+    invests: u128,
+}
+
+impl Desk {
+    fn decide(&mut self, at: usize, attempt: &Try) -> Vec<Happened> {
+        let command = self.command(at, attempt);
+        let (sink, product_id) = (EventSink::default(), product(at as i64 + 1));
+        let decided = block_on(self.products[at].handle(command, &(), &sink));
+        let events: Vec<ProductEvent> = block_on(sink.collect());
+        assert_eq!(decided.is_ok(), !events.is_empty());
+        events.into_iter().map(|event| Happened { product: product_id, event }).collect()
+    }
+
+    fn command(&mut self, at: usize, attempt: &Try) -> ProductCommand {
+        match attempt {
+            Try::Invest { user, amount } => {
+                self.invests += 1;
+                ProductCommand::InvestRequested {
+                    invest_id: invest(self.invests),
+                    user_id: USERS[*user].to_owned().try_into().unwrap(),
+                    amount: (*amount).try_into().unwrap(),
+                    at: second(0),
+                    expires_at: second(10),
+                }
+            }
+            Try::Settle { which } => ProductCommand::SettleInvest { invest_id: self.open_invest(at, *which) },
+            Try::Fail { which } => {
+                let reason = FailReason::new("DECLINED", "no funds").unwrap();
+                ProductCommand::FailInvest { invest_id: self.open_invest(at, *which), reason }
+            }
+            Try::Expire { which } => {
+                ProductCommand::ExpireInvest { invest_id: self.open_invest(at, *which), at: second(10) }
+            }
+            Try::Close => ProductCommand::CloseProduct,
+        }
+    }
+
+    /// One of the open ones, or one that never was.
+    fn open_invest(&self, at: usize, which: usize) -> InvestId {
+        let mut open: Vec<_> = self.products[at].open_invests().map(|(id, _)| *id).collect();
+        open.sort_unstable();
+        open.get(which).copied().unwrap_or(invest(u128::MAX))
+    }
+}
+
+async fn deliver<P: Projection + Clone>(world: &World, projection: P, events: &[RecordedEvent]) {
+    for (partition, consumer) in (0..).zip(world.consumers(&projection)) {
+        let here: Vec<_> = events.iter().filter(|event| event.partition == partition).cloned().collect();
+        if !here.is_empty() {
+            consumer.step(&here).await.unwrap();
+        }
+    }
+}
+
+async fn apply(world: &mut World, happened: &[Happened], delivered: bool) -> Vec<RecordedEvent> {
+    let events = world.append_at_once(happened).await;
+    if delivered {
+        deliver(world, ProductListProjection, &events).await;
+        deliver(world, HoldingsProjection, &events).await;
+        deliver(world, InvestLogProjection, &events).await;
+    }
+    events
+}
+
+async fn rows_are_those_of_a_plain_fold(cuts: Vec<Cut>) {
+    let (mut world, mut desk) = (World::fresh().await, Desk::default());
+    let opened = (1..=PRODUCTS as i64).map(|id| opened(id, "a title", TOTAL)).collect::<Vec<_>>();
+    for (product, opened) in desk.products.iter_mut().zip(&opened) {
+        product.apply(opened.event.clone());
+    }
+    let mut events = apply(&mut world, &opened, false).await;
+    for Cut { tries, delivered } in &cuts {
+        let happened: Vec<_> = tries.iter().flat_map(|(at, attempt)| desk.decide(*at, attempt)).collect();
+        events.extend(apply(&mut world, &happened, *delivered).await);
+    }
+    world.drain(&ProductListProjection).await;
+    world.drain(&HoldingsProjection).await;
+    world.drain(&InvestLogProjection).await;
+
+    let fold = Fold::of(&events, |id| world.log.partition_of(id));
+    assert_eq!(world.says(product_list::PRODUCTS).await, fold.product_list());
+    assert_eq!(world.says(product_list::USERS).await, fold.product_list_user());
+    assert_eq!(world.says(holdings::HOLDINGS).await, fold.holdings());
+    assert_eq!(world.says(holdings::COUNTS).await, fold.holdings_count());
+    assert_eq!(world.says(invest_log::INVESTS).await, fold.invest_log());
+    assert_eq!(world.says(invest_log::PRODUCTS).await, fold.invest_log_product());
+    assert_eq!(world.says(invest_log::USERS).await, fold.invest_log_user());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 200, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn whatever_happens_the_rows_are_those_of_a_plain_fold(cuts in prop::collection::vec(cut(), 1..8)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(rows_are_those_of_a_plain_fold(cuts));
+    }
+}

@@ -1,0 +1,56 @@
+//! The whole: every projection at every partition, from start to shutdown.
+
+use crate::support::{World, opened, reserved, settled};
+use crate::{holdings, invest_log, product_list};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+#[test]
+fn every_projection_has_a_name_of_its_own() {
+    let names = projector::PROJECTIONS.map(|projection| projection.name);
+    assert_eq!(names, ["product_list", "holdings", "invest_log"]);
+}
+
+#[tokio::test]
+async fn what_was_there_and_what_comes_is_applied_until_shutdown() {
+    let mut world = World::fresh().await;
+    world.append(&[opened(1, "apples", 10), opened(2, "pears", 10), reserved(1, "kim", 1, 4)]).await;
+    let shutdown = CancellationToken::new();
+    let following = tokio::spawn({
+        let (log, shutdown) = (world.log.clone(), shutdown.clone());
+        async move { log.follow(shutdown).await }
+    });
+    let running = tokio::spawn(projector::run(world.log.clone(), world.pool.clone(), shutdown.clone()));
+    world.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1", "2 pears: 0 of 10 by 0"]).await;
+
+    world.append(&[settled(1, "kim", 1, 4), reserved(2, "lee", 2, 10)]).await;
+
+    world.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1", "2 pears: 10 of 10 by 1"]).await;
+    world.until(holdings::HOLDINGS, &["kim holds 4 of 1 since second 3"]).await;
+    let invests = [
+        "1: kim 4 of 1 SETTLED, accrued 4 and 4, second 2 to 3",
+        "2: lee 10 of 2 RESERVED, accrued 10 and 10, second 4 to 4",
+    ];
+    world.until(invest_log::INVESTS, &invests).await;
+    shutdown.cancel();
+    tokio::time::timeout(Duration::from_secs(5), running).await.expect("stops at shutdown").unwrap();
+    following.await.unwrap();
+}
+
+/// What another process appends is not announced here: only the follower's poll brings word of it.
+#[tokio::test]
+async fn what_another_process_appends_is_found_by_itself() {
+    let mut world = World::fresh().await;
+    let log = event_log::Log::open(world.pool.clone(), 2).await.unwrap();
+    let shutdown = CancellationToken::new();
+    let following = tokio::spawn({
+        let (log, shutdown) = (log.clone(), shutdown.clone());
+        async move { log.follow(shutdown).await }
+    });
+    let running = tokio::spawn(projector::run(log, world.pool.clone(), shutdown.clone()));
+    world.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)]).await;
+    world.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1"]).await;
+    shutdown.cancel();
+    running.await.unwrap();
+    following.await.unwrap();
+}

@@ -1,0 +1,129 @@
+//! An event that cannot be applied stops its projection's partition, by name, and nothing else.
+
+use crate::support::{Happened, World, closed, failed, opened, reserved, settled};
+use crate::{holdings, invest_log, product_list};
+use event_log::consume::{ApplyError, Projection, StepError};
+use projector::{HoldingsProjection, InvestLogProjection, ProductListProjection};
+use rstest::rstest;
+use tokio_util::sync::CancellationToken;
+
+/// Applies `given` and then `contradicting`, its own batch or the same; the second must be refused, and named, whole.
+async fn refuses<P: Projection + Clone>(projection: P, given: Vec<Happened>, contradicting: Happened) {
+    for same_batch in [false, true] {
+        let mut world = World::fresh().await;
+        world.append(&given).await;
+        if !same_batch {
+            world.drain(&projection).await;
+        }
+        let bad = world.append(&[contradicting.clone()]).await.pop().unwrap();
+        let before = world.everything_of(P::NAME).await;
+        match world.consumer(projection.clone(), bad.partition).step(&[]).await {
+            Err(StepError::Apply(ApplyError::Event { position, reason })) => {
+                assert_eq!(position, bad.position, "{reason}");
+                assert!(reason.contains(bad.event.name()), "{reason}");
+            }
+            other => panic!("{:?} was not refused: {other:?}", bad.event),
+        }
+        assert_eq!(world.everything_of(P::NAME).await, before);
+    }
+}
+
+#[rstest]
+#[case::of_a_product_never_opened(vec![], reserved(1, "kim", 1, 1))]
+#[case::settled_of_a_product_never_opened(vec![], settled(1, "kim", 1, 1))]
+#[case::closed_of_a_product_never_opened(vec![], closed(1))]
+#[case::opened_twice(vec![opened(1, "apples", 10)], opened(1, "apples", 10))]
+#[case::closed_twice(vec![opened(1, "apples", 10), closed(1)], closed(1))]
+#[case::gives_back_what_nobody_has(vec![opened(1, "apples", 10)], failed(1, "kim", 1, 1))]
+#[case::gives_back_one_won_too_much(vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4)], failed(1, "kim", 1, 5))]
+#[case::gives_back_another_users(vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4)], failed(1, "lee", 1, 4))]
+#[tokio::test]
+async fn the_product_list_refuses(#[case] given: Vec<Happened>, #[case] contradicting: Happened) {
+    refuses(ProductListProjection, given, contradicting).await;
+}
+
+#[rstest]
+#[case::reserved_of_a_product_never_opened(vec![], reserved(1, "kim", 1, 1))]
+#[case::settled_of_a_product_never_opened(vec![], settled(1, "kim", 1, 1))]
+#[case::failed_of_a_product_never_opened(vec![], failed(1, "kim", 1, 1))]
+#[case::closed_of_a_product_never_opened(vec![], closed(1))]
+#[case::opened_twice(vec![opened(1, "apples", 10)], opened(1, "apples", 10))]
+#[tokio::test]
+async fn the_holdings_refuse(#[case] given: Vec<Happened>, #[case] contradicting: Happened) {
+    refuses(HoldingsProjection, given, contradicting).await;
+}
+
+#[rstest]
+#[case::reserved_of_a_product_never_opened(vec![], reserved(1, "kim", 1, 1))]
+#[case::closed_of_a_product_never_opened(vec![], closed(1))]
+#[case::opened_twice(vec![opened(1, "apples", 10)], opened(1, "apples", 10))]
+#[case::reserved_twice(vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4)], reserved(1, "kim", 1, 4))]
+#[case::settled_never_reserved(vec![opened(1, "apples", 10)], settled(1, "kim", 1, 4))]
+#[case::settled_by_another(vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4)], settled(1, "lee", 1, 4))]
+#[case::settled_with_another_amount(vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4)], settled(1, "kim", 1, 3))]
+#[case::settled_in_another_product(
+    vec![opened(1, "apples", 10), opened(3, "plums", 10), reserved(1, "kim", 1, 4)],
+    settled(1, "kim", 3, 4),
+)]
+#[case::settled_twice(
+    vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4), settled(1, "kim", 1, 4)],
+    settled(1, "kim", 1, 4),
+)]
+#[case::failed_after_it_was_settled(
+    vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4), settled(1, "kim", 1, 4)],
+    failed(1, "kim", 1, 4),
+)]
+#[case::settled_after_it_failed(
+    vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4), failed(1, "kim", 1, 4)],
+    settled(1, "kim", 1, 4),
+)]
+#[tokio::test]
+async fn the_invest_log_refuses(#[case] given: Vec<Happened>, #[case] contradicting: Happened) {
+    refuses(InvestLogProjection, given, contradicting).await;
+}
+
+/// 1. Both partitions have a product; then, with everything running, partition 1 gets a settlement of nothing.
+/// 2. invest_log, and only it, stops there and says so; what follows in partition 1 is not skipped over.
+/// 3. invest_log's other partition and the other projections go on.
+#[tokio::test]
+async fn what_is_stuck_is_named_and_the_others_go_on() {
+    let mut world = World::fresh().await;
+    world.append(&[opened(1, "apples", 10), opened(2, "pears", 10)]).await;
+    world.drain(&InvestLogProjection).await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(projector::run(world.log.clone(), world.pool.clone(), shutdown.clone()));
+
+    world.append(&[settled(9, "kim", 1, 4), reserved(1, "kim", 1, 4), reserved(2, "kim", 2, 5)]).await;
+
+    world
+        .until("select format('%s %s %s', consumer, partition, stuck_at) from checkpoints where stuck_at is not null", &[
+            "invest_log 1 2",
+        ])
+        .await;
+    world.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1", "2 pears: 5 of 10 by 1"]).await;
+    world.until(holdings::COUNTS, &["kim has 1 in partition 1"]).await;
+    world.until(invest_log::INVESTS, &["2: kim 5 of 2 RESERVED, accrued 5 and 5, second 4 to 4"]).await;
+    let (position, stuck) = world.checkpoint("invest_log", 1).await;
+    assert_eq!(position, 1);
+    assert!(stuck.unwrap().1.contains("InvestSettled of product 1: invest 00000000-0000-0000-0000-000000000009"));
+    shutdown.cancel();
+    running.await.unwrap();
+}
+
+/// The same for a consumer whose very first event is the bad one.
+#[tokio::test]
+async fn what_is_stuck_at_its_first_event_is_named_too() {
+    let mut world = World::fresh().await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(projector::run(world.log.clone(), world.pool.clone(), shutdown.clone()));
+    world.append(&[closed(1)]).await;
+    world
+        .until("select format('%s %s', consumer, stuck_at) from checkpoints where stuck_at is not null order by 1", &[
+            "holdings 1",
+            "invest_log 1",
+            "product_list 1",
+        ])
+        .await;
+    shutdown.cancel();
+    running.await.unwrap();
+}

@@ -1,0 +1,74 @@
+//! `GET /api/product/my/invest`: what a user holds, settled only, latest first.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use edge::{ListData, Paging, Problem, ServiceTime, UserIdHeader};
+use serde::Serialize;
+
+use crate::Api;
+use crate::shown::Shown;
+
+pub(crate) async fn list(
+    State(api): Api,
+    UserIdHeader(user_id): UserIdHeader,
+    paging: Paging,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let user_id = user_id.as_str();
+    let select = || sqlx::query(PAGE).bind(api.partitions).bind(user_id).bind(paging.offset()).bind(paging.size());
+    let (shown, stamp): (Shown<HoldingRow>, _) = api.holdings.show(&headers, select).await?;
+    let list = shown.rows.iter().map(|row| row.item(user_id, api.time)).collect();
+    Ok(stamp.on(edge::ok(ListData { total_count: shown.total_count, list })))
+}
+
+const PAGE: &str = "
+    select page.product_id is not null as present,
+           (select coalesce(sum(holdings), 0)::bigint from holdings_count where user_id = $2) as total_count,
+           array(select coalesce(position, 0)
+                 from generate_series(0, $1 - 1) as n
+                 left join checkpoints on consumer = 'holdings' and partition = n
+                 order by n) as positions,
+           page.product_id, page.amount, page.invest_date, product.title, product.total_amount
+    from (values (1)) as one
+    left join (select product_id, amount, invest_date
+               from holdings
+               where user_id = $2
+               order by invest_date desc, product_id desc
+               offset $3 limit $4) as page on true
+    left join holdings_product as product using (product_id)
+    order by page.invest_date desc, page.product_id desc";
+
+#[derive(sqlx::FromRow)]
+struct HoldingRow {
+    product_id: i64,
+    amount: i64,
+    invest_date: DateTime<Utc>,
+    title: String,
+    total_amount: i64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HoldingItem<'a> {
+    product_id: i64,
+    user_id: &'a str,
+    title: &'a str,
+    total_investing_amount: i64,
+    my_investing_amount: i64,
+    invest_date: String,
+}
+
+impl HoldingRow {
+    fn item<'a>(&'a self, user_id: &'a str, time: ServiceTime) -> HoldingItem<'a> {
+        HoldingItem {
+            product_id: self.product_id,
+            user_id,
+            title: &self.title,
+            total_investing_amount: self.total_amount,
+            my_investing_amount: self.amount,
+            invest_date: time.format(self.invest_date),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `GET /api/invest/log`: every invest of a user, in all products or in one, latest first.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use edge::{ListData, Params, Problem, UserIdHeader};
+
+use crate::Api;
+use crate::invest::InvestRow;
+use crate::shown::Shown;
+
+pub(crate) async fn list(
+    State(api): Api,
+    UserIdHeader(user_id): UserIdHeader,
+    mut params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (paging, product_id) = (params.paging(), params.product_id());
+    let (Some(paging), Some(product_id)) = (paging, product_id) else { return Err(params.refuse()) };
+    // Two statements and not one with an `or`: each has its own index.
+    let select = || {
+        let of_user = |sql| sqlx::query(sql).bind(api.partitions).bind(user_id.as_str());
+        let paged = |sql| of_user(sql).bind(paging.offset()).bind(paging.size());
+        match product_id {
+            Some(product_id) => paged(PAGE_OF_PRODUCT).bind(product_id.get()),
+            None => paged(PAGE),
+        }
+    };
+    let (shown, stamp): (Shown<InvestRow>, _) = api.invest_log.show(&headers, select).await?;
+    let list = shown.rows.iter().map(|row| row.item(api.time)).collect();
+    Ok(stamp.on(edge::ok(ListData { total_count: shown.total_count, list })))
+}
+
+const PAGE: &str = "
+    select page.invest_id is not null as present,
+           (select coalesce(sum(invests), 0)::bigint from invest_log_user where user_id = $2) as total_count,
+           array(select coalesce(position, 0)
+                 from generate_series(0, $1 - 1) as n
+                 left join checkpoints on consumer = 'invest_log' and partition = n
+                 order by n) as positions,
+           page.*, product.title
+    from (values (1)) as one
+    left join (select invest_id, product_id, amount, state, fail_code, fail_detail, accrued_user, accrued_product,
+                      requested_at, updated_at
+               from invest_log
+               where user_id = $2
+               order by requested_at desc, invest_id desc
+               offset $3 limit $4) as page on true
+    left join invest_log_product as product on product.product_id = page.product_id
+    order by page.requested_at desc, page.invest_id desc";
+
+const PAGE_OF_PRODUCT: &str = "
+    select page.invest_id is not null as present,
+           (select coalesce(sum(invests), 0)::bigint
+            from invest_log_user
+            where user_id = $2 and product_id = $5) as total_count,
+           array(select coalesce(position, 0)
+                 from generate_series(0, $1 - 1) as n
+                 left join checkpoints on consumer = 'invest_log' and partition = n
+                 order by n) as positions,
+           page.*, product.title
+    from (values (1)) as one
+    left join (select invest_id, product_id, amount, state, fail_code, fail_detail, accrued_user, accrued_product,
+                      requested_at, updated_at
+               from invest_log
+               where user_id = $2 and product_id = $5
+               order by requested_at desc, invest_id desc
+               offset $3 limit $4) as page on true
+    left join invest_log_product as product on product.product_id = page.product_id
+    order by page.requested_at desc, page.invest_id desc";

@@ -1,0 +1,92 @@
+//! The views: what has become of products, holdings and invests, read from the read models.
+//!
+//! One file per view holds its route's handler, its one SQL statement and its answer. The log itself is out of sight: no
+//! statement here names the table of events. Every answer carries a consistency token of exactly the state it shows,
+//! because the statement that reads the rows reads the checkpoints with them.
+
+mod consistency;
+mod database;
+mod holdings;
+mod invest;
+mod invest_log;
+mod product;
+mod product_list;
+mod shown;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use edge::{AllowedOrigin, ServiceTime};
+use sqlx::PgPool;
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use consistency::ReadModel;
+
+/// What the views need from outside.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// A pool of their own, with a short acquire time-out: past it callers get `OVERLOADED`.
+    pub pool: PgPool,
+    /// Which log the read models come from.
+    pub log_id: Uuid,
+    /// Into how many partitions that log is cut, 1 to 64.
+    pub partitions: usize,
+    /// The zone times are shown in.
+    pub time: ServiceTime,
+    /// Whose pages may call from a browser; none means no CORS headers.
+    pub allowed_origins: Vec<AllowedOrigin>,
+}
+
+/// What every view works with.
+struct QueryApi {
+    /// For `generate_series`, which counts in PostgreSQL's integers.
+    partitions: i32,
+    time: ServiceTime,
+    product_list: ReadModel,
+    holdings: ReadModel,
+    invest_log: ReadModel,
+}
+
+type Api = State<Arc<QueryApi>>;
+
+/// Every public read, with `/livez` and `/readyz`, finished: envelope, correlation, CORS, time limit.
+pub fn router(settings: Settings) -> Router {
+    let health = health(settings.pool.clone());
+    let routes = Router::new()
+        .route("/api/product", get(product_list::list))
+        .route("/api/product/{productId}", get(product::one))
+        .route("/api/product/my/invest", get(holdings::list))
+        .route("/api/invest/log", get(invest_log::list))
+        .route("/api/invest/log/{investId}", get(invest::one));
+    let api = Arc::new(QueryApi::new(&settings));
+    edge::finish(routes.with_state(api).merge(health), &settings.allowed_origins)
+}
+
+/// Serves the reads on `listener` until `shutdown`, then lets requests in flight finish, bounded.
+pub async fn run(settings: Settings, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
+    edge::serve(listener, router(settings), shutdown).await
+}
+
+impl QueryApi {
+    fn new(settings: &Settings) -> Self {
+        let model = |consumer| ReadModel::new(consumer, settings.pool.clone(), settings.log_id, settings.partitions);
+        Self {
+            partitions: i32::try_from(settings.partitions).unwrap_or(i32::MAX),
+            time: settings.time,
+            product_list: model("product_list"),
+            holdings: model("holdings"),
+            invest_log: model("invest_log"),
+        }
+    }
+}
+
+fn health(pool: PgPool) -> Router {
+    edge::health(move || {
+        let pool = pool.clone();
+        async move { if database::answers(&pool).await { vec![] } else { vec!["database"] } }
+    })
+}

@@ -1,0 +1,36 @@
+//! `GET /api/product`: the products that take invests now, newest first.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use edge::{ListData, Paging, Problem};
+
+use crate::Api;
+use crate::product::ProductRow;
+use crate::shown::Shown;
+
+pub(crate) async fn list(State(api): Api, paging: Paging, headers: HeaderMap) -> Result<Response, Problem> {
+    let select = || sqlx::query(PAGE).bind(api.partitions).bind(paging.offset()).bind(paging.size());
+    let (shown, stamp): (Shown<ProductRow>, _) = api.product_list.show(&headers, select).await?;
+    let list = shown.rows.iter().map(|row| row.item(api.time)).collect();
+    Ok(stamp.on(edge::ok(ListData { total_count: shown.total_count, list })))
+}
+
+// The database's clock, as it stood when the statement came. Not clock_timestamp(): that one may change from row to row,
+// so that no index can be searched for it, and the finished past would be read every time.
+const PAGE: &str = "
+    with open as materialized (
+        select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at
+        from product_list
+        where not closed and finished_at > statement_timestamp() and started_at <= statement_timestamp()
+    )
+    select page.product_id is not null as present,
+           (select count(*) from open) as total_count,
+           array(select coalesce(position, 0)
+                 from generate_series(0, $1 - 1) as n
+                 left join checkpoints on consumer = 'product_list' and partition = n
+                 order by n) as positions,
+           page.*
+    from (values (1)) as one
+    left join (select * from open order by product_id desc offset $2 limit $3) as page on true
+    order by page.product_id desc";

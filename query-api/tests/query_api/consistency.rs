@@ -1,0 +1,126 @@
+//! Consistency tokens: what an answer says of its state, and waiting for a state.
+
+use crate::house::{House, LOG, PARTITIONS, refusal, token};
+use edge::ConsistencyToken;
+use futures::future::join_all;
+use rstest::rstest;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+const INVEST: &str = "/api/invest/log/00000000-0000-7000-8000-000000000001";
+const A_MOMENT: Duration = Duration::from_millis(50);
+const WAIT: Duration = Duration::from_secs(2);
+
+async fn ask(house: &House, path: &str, tokens: &[&str]) -> (Option<String>, Option<String>) {
+    let tokens = tokens.iter().map(|token| ("X-Consistency-Token", *token));
+    let headers: Vec<_> = tokens.chain([("X-USER-ID", "user4")]).collect();
+    let answer = house.call("GET", path, &headers).await;
+    let header = |name| answer.header(name).map(str::to_owned);
+    (header("x-consistency-token"), header("x-consistency"))
+}
+
+#[rstest]
+#[case("/api/product", "product_list")]
+#[case("/api/product/7", "product_list")]
+#[case("/api/product/my/invest", "holdings")]
+#[case("/api/invest/log", "invest_log")]
+#[case("/api/invest/log?productId=1", "invest_log")]
+#[case(INVEST, "invest_log")]
+#[tokio::test]
+async fn every_get_says_the_state_of_its_read_model(#[case] path: &str, #[case] consumer: &str) {
+    let house = House::new().await;
+    for other in ["product_list", "holdings", "invest_log", "settlement"] {
+        house.checkpoint(other, 0, 99).await;
+    }
+    house.sql("delete from checkpoints where partition = 0").await;
+    assert_eq!(ask(&house, path, &[]).await, (Some(token([0; PARTITIONS])), None));
+    house.checkpoint(consumer, 3, 7).await;
+    house.checkpoint(consumer, 1, 300).await;
+    house.checkpoint("settlement", 0, 99).await;
+    assert_eq!(ask(&house, path, &[]).await, (Some(token([0, 300, 0, 7])), None));
+}
+
+#[tokio::test]
+async fn what_is_reached_already_is_not_waited_for() {
+    let house = House::new().await;
+    house.checkpoint("product_list", 2, 5).await;
+    let begun = Instant::now();
+    let answered = ask(&house, "/api/product", &[&token([0, 0, 5, 0]), &token([0, 0, 4, 0])]).await;
+    assert_eq!(answered, (Some(token([0, 0, 5, 0])), Some("reached".into())));
+    assert!(begun.elapsed() < WAIT);
+}
+
+/// 1. Several reads ask for what is not there yet, one of them for more. 2. The read model moves. 3. Those it satisfies
+/// answer at once and show the new rows; the others wait on. 4. It moves again, and they answer too.
+#[tokio::test]
+async fn reads_wait_until_their_state_is_reached() {
+    let house = House::new().await;
+    let (first, second) = (token([1, 0, 0, 0]), token([1, 2, 0, 0]));
+    let move_on = async {
+        tokio::time::sleep(A_MOMENT).await;
+        house.checkpoint("product_list", 0, 1).await;
+        tokio::time::sleep(A_MOMENT).await;
+        house.checkpoint("product_list", 1, 2).await;
+    };
+    let both = ask(&house, "/api/product", &[&first, &second]);
+    let of_first = join_all((0..20).map(|_| ask(&house, "/api/product", &[&first])));
+    let of_second = join_all((0..20).map(|_| ask(&house, "/api/product/7", &[&second])));
+    let (both, of_first, of_second, ()) = tokio::join!(both, of_first, of_second, move_on);
+    assert_eq!(both, (Some(second.clone()), Some("reached".into())));
+    assert!(
+        of_first
+            .iter()
+            .all(|(shown, word)| shown.as_ref() != Some(&token([0; 4])) && word.as_deref() == Some("reached"))
+    );
+    assert!(
+        of_second.iter().all(|(shown, word)| shown.as_ref() == Some(&second) && word.as_deref() == Some("reached"))
+    );
+}
+
+/// The one that polls for all may go away: the next one polls on.
+#[tokio::test]
+async fn a_reader_that_leaves_takes_nobodys_wait_along() {
+    let house = House::new().await;
+    let asked = token([1, 0, 0, 0]);
+    let leaves = tokio::time::timeout(A_MOMENT, ask(&house, "/api/product", &[&asked]));
+    let stays = async {
+        tokio::task::yield_now().await;
+        ask(&house, "/api/product", &[&asked]).await
+    };
+    let moves = async {
+        tokio::time::sleep(2 * A_MOMENT).await;
+        house.checkpoint("product_list", 0, 1).await;
+    };
+    let (left, stayed, ()) = tokio::join!(leaves, stays, moves);
+    assert!(left.is_err());
+    assert_eq!(stayed.1.as_deref(), Some("reached"));
+}
+
+#[tokio::test]
+async fn what_is_not_reached_in_time_is_said_so() {
+    let house = House::new().await;
+    house.checkpoint("holdings", 0, 1).await;
+    let begun = Instant::now();
+    let answered = ask(&house, "/api/product/my/invest", &[&token([2, 0, 0, 0])]).await;
+    assert_eq!(answered, (Some(token([1, 0, 0, 0])), Some("timeout".into())));
+    assert!(begun.elapsed() >= WAIT && begun.elapsed() < 2 * WAIT);
+}
+
+#[rstest]
+#[case::malformed("x".into(), "malformed: send one as it was given, or leave it out")]
+#[case::empty("".into(), "malformed: send one as it was given, or leave it out")]
+#[case::trailing(format!("{}AA", token([1; PARTITIONS])), "malformed: send one as it was given, or leave it out")]
+#[case::other_log(
+    ConsistencyToken::new(Uuid::from_u128(9), vec![1; PARTITIONS]).to_string(),
+    "of another log: leave it out"
+)]
+#[case::other_partitions(ConsistencyToken::new(LOG, vec![1]).to_string(), "of another log: leave it out")]
+#[tokio::test]
+async fn a_token_that_is_not_ours_is_refused(#[case] sent: String, #[case] told: &str) {
+    let house = House::new().await;
+    for path in ["/api/product", "/api/product/7", "/api/product/my/invest", "/api/invest/log", INVEST] {
+        let answer = house.call("GET", path, &[("X-USER-ID", "user4"), ("X-Consistency-Token", &sent)]).await;
+        let told = refusal(400, "00", &format!("Invalid value : X-Consistency-Token is {told}"));
+        assert_eq!((answer.status.as_u16(), answer.body), (400, told));
+    }
+}

@@ -1,0 +1,119 @@
+//! A router on a database of its own, and sentences to fill the read models with.
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use edge::ConsistencyToken;
+use query_api::Settings;
+use serde_json::Value;
+use sqlx::PgPool;
+use tower::ServiceExt;
+use uuid::Uuid;
+
+pub const LOG: Uuid = Uuid::from_u128(0x0192_d3a0_0000_7000_8000_0000_0000_0001);
+pub const PARTITIONS: usize = 4;
+
+pub struct House {
+    _database: Option<testbed::Database>,
+    pub pool: PgPool,
+    router: Router,
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+pub fn settings(pool: PgPool) -> Settings {
+    Settings { pool, log_id: LOG, partitions: PARTITIONS, time: "Asia/Seoul".parse().unwrap(), allowed_origins: vec![] }
+}
+
+/// A token of our log at these positions.
+pub fn token(positions: [i64; PARTITIONS]) -> String {
+    ConsistencyToken::new(LOG, positions.to_vec()).to_string()
+}
+
+/// A success with this data, as the seed prints it.
+pub fn success(data: &str) -> String {
+    format!(r#"{{"result":true,"code":"01","message":null,"data":{data},"status":200}}"#)
+}
+
+/// A success with a list.
+pub fn list(total_count: i64, items: &[&str]) -> String {
+    success(&format!(r#"{{"totalCount":{total_count},"list":[{}]}}"#, items.join(",")))
+}
+
+/// A refusal, whole.
+pub fn refusal(status: u16, code: &str, message: &str) -> String {
+    let message = Value::from(message);
+    format!(r#"{{"result":false,"code":"{code}","message":{message},"data":null,"status":{status}}}"#)
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The `field` of each item of the list, in order.
+    pub fn each(&self, field: &str) -> Vec<Value> {
+        let body: Value = serde_json::from_str(&self.body).unwrap();
+        body["data"]["list"].as_array().unwrap().iter().map(|item| item[field].clone()).collect()
+    }
+
+    pub fn total_count(&self) -> i64 {
+        let body: Value = serde_json::from_str(&self.body).unwrap();
+        body["data"]["totalCount"].as_i64().unwrap()
+    }
+}
+
+impl House {
+    pub async fn new() -> Self {
+        let database = testbed::Database::fresh().await;
+        let pool = database.pool().await;
+        let router = query_api::router(settings(pool.clone()));
+        Self { _database: Some(database), pool, router }
+    }
+
+    /// The same database, reached through another pool.
+    pub fn with_pool(&self, pool: PgPool) -> Self {
+        let router = query_api::router(settings(pool.clone()));
+        Self { _database: None, pool, router }
+    }
+
+    pub async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let answer = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (parts, body) = answer.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        Answer { status: parts.status, headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, &[]).await
+    }
+
+    pub async fn get_as(&self, user: &str, path: &str) -> Answer {
+        self.call("GET", path, &[("X-USER-ID", user)]).await
+    }
+
+    /// Runs one statement without values.
+    pub async fn sql(&self, sql: &str) {
+        sqlx::query(sql).execute(&self.pool).await.unwrap();
+    }
+
+    /// A product whose window is `window`, in the words of PostgreSQL: two intervals from now.
+    pub async fn product(&self, product_id: i64, total: i64, taken: i64, window: (&str, &str)) {
+        let insert = "insert into product_list
+                      values ($1, 'product' || $1, $2, $3, 3, now() + $4::interval, now() + $5::interval)";
+        let insert = sqlx::query(insert).bind(product_id).bind(total).bind(taken).bind(window.0).bind(window.1);
+        insert.execute(&self.pool).await.unwrap();
+    }
+
+    pub async fn checkpoint(&self, consumer: &str, partition: i32, position: i64) {
+        let upsert = "insert into checkpoints (consumer, partition, position) values ($1, $2, $3)
+                      on conflict (consumer, partition) do update set position = excluded.position";
+        sqlx::query(upsert).bind(consumer).bind(partition).bind(position).execute(&self.pool).await.unwrap();
+    }
+}

@@ -1,0 +1,10 @@
+//! The views over HTTP, on real read model rows in a real PostgreSQL.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod consistency;
+mod house;
+mod invests;
+mod mine;
+mod products;
+mod refusals;

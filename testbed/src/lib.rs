@@ -1,0 +1,93 @@
+//! A fresh PostgreSQL database for every test, with the migrations applied.
+//!
+//! ```no_run
+//! # async fn a_test() {
+//! let database = testbed::Database::fresh().await;
+//! let pool = database.pool().await;
+//! sqlx::query("select 1").execute(&pool).await.unwrap();
+//! # }
+//! ```
+//!
+//! The server is the one `DATABASE_URL` names, else [`DEFAULT_URL`]. On it only databases whose name begins with
+//! [`PREFIX`] are made and dropped.
+
+mod server;
+mod template;
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use uuid::Uuid;
+
+use server::Server;
+
+/// Where the server is looked for when `DATABASE_URL` is not set.
+pub const DEFAULT_URL: &str = "postgres://postgres@127.0.0.1:5432/postgres";
+
+/// Every database this crate makes or drops has a name that begins so.
+pub const PREFIX: &str = "moa_test_";
+
+/// Connections of one test's pool at most: a server allows 100 by default and tests run side by side.
+pub const POOL_SIZE: u32 = 10;
+
+/// A test that waits longer for a connection has used up its pool and fails.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A database of this test's own; dropped when the value goes, whoever is still connected.
+#[derive(Debug)]
+pub struct Database {
+    server: Server,
+    name: String,
+    url: String,
+    pool: PgPool,
+}
+
+impl Database {
+    /// A new database that holds what the migrations make, and nothing else.
+    ///
+    /// # Panics
+    /// With one sentence, when no server answers or it refuses the database.
+    pub async fn fresh() -> Database {
+        Self::try_fresh().await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    async fn try_fresh() -> Result<Database, server::Unusable> {
+        let server = Server::from_env()?;
+        let mut admin = server.connect().await?;
+        template::drop_leftovers_once(&mut admin).await;
+        // Version 7, because the time in it tells when a leftover was made.
+        let name = format!("{PREFIX}{}", Uuid::now_v7().simple());
+        template::copy(&server, &mut admin, &name).await.map_err(|error| server.refused(error))?;
+        let url = server.url_of(&name);
+        let pool = PgPoolOptions::new()
+            .max_connections(POOL_SIZE)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy(&url)
+            .map_err(|error| server.refused(error))?;
+        Ok(Database { server, name, url, pool })
+    }
+
+    /// The database's one pool, of at most [`POOL_SIZE`] connections; every call hands out the same one.
+    #[expect(clippy::unused_async, reason = "callers await it, so that it may connect first one day")]
+    pub async fn pool(&self) -> PgPool {
+        self.pool.clone()
+    }
+
+    /// The database's connection URL, for a program under test or a pool of the test's own.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl Drop for Database {
+    /// Blocks for some milliseconds. On a thread of its own, because a test's runtime may be the one that drops it.
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        let dropped = std::thread::spawn(move || server.drop_database_blocking(&name)).join();
+        if !matches!(dropped, Ok(Ok(()))) {
+            eprintln!("the test database {} is left over; a run an hour from now drops it", self.name);
+        }
+    }
+}
