@@ -34,8 +34,8 @@ def find(kind, ways, stack, work):
         if refusal := kind.refusal(named):
             raise Unavailable(f"{kind.variable} names a server that {refusal}: correct it, or unset it to use another")
         return named, f"named by {kind.variable}"
-    refusal = kind.refusal(kind.default_url)
-    if "running" in ways and not refusal:
+    refusal = kind.refusal(kind.default_url) if "running" in ways else "is not to be used"
+    if not refusal:
         return kind.default_url, "running"
     for way in (way for way in ways if way != "running"):
         if url := getattr(kind, f"from_{way}")(stack, work):

@@ -14,7 +14,7 @@ use crate::{FieldProblem, Fields, Problem};
 /// The largest body that is read, in bytes.
 pub const BODY_LIMIT: usize = 16 * 1024;
 /// How long a body may take to arrive.
-const BODY_TIME_LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const BODY_TIME_LIMIT: Duration = Duration::from_secs(5);
 /// How deep arrays and objects may lie in each other, the body itself counted.
 const MAX_DEPTH: usize = 32;
 
@@ -36,7 +36,7 @@ impl JsonObject {
         let refuse = |wrong: &str| Problem::invalid(FieldProblem::new("body", wrong));
         let text = std::str::from_utf8(body).map_err(|_| refuse("must be UTF-8"))?;
         if too_deep(text) {
-            return Err(refuse("must not be nested deeper than 32"));
+            return Err(refuse(&format!("must not be nested deeper than {MAX_DEPTH}")));
         }
         serde_json::from_str(text).map_err(|_| refuse("must be one JSON object"))
     }

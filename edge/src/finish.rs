@@ -14,7 +14,7 @@ use tracing::Instrument;
 
 use crate::cors::cors;
 use crate::envelope::refusal;
-use crate::problem::OurFault;
+use crate::problem::{OUR_FAULT, OurFault};
 use crate::{AllowedOrigin, Correlation, Problem, header as ours};
 
 /// How long a handler may take. Handlers bound themselves more tightly; this is for those that fail to.
@@ -66,7 +66,7 @@ fn out_of_time(method: &Method) -> Problem {
 
 fn stamped(mut response: Response, correlation: &Correlation) -> Response {
     if response.extensions_mut().remove::<OurFault>().is_some() {
-        let told = refusal(response.status(), "500", format!("Internal error : {}", correlation.id()));
+        let told = refusal(response.status(), "500", format!("{OUR_FAULT}{}", correlation.id()));
         response.headers_mut().remove(header::CONTENT_LENGTH);
         *response.body_mut() = told.into_body();
     }

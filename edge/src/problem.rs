@@ -1,15 +1,24 @@
 //! Every way an answer can be other than success.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::InvestId;
+use std::borrow::Cow;
 use std::error::Error;
 
+use crate::body::{BODY_LIMIT, BODY_TIME_LIMIT};
 use crate::envelope::refusal;
 use crate::{FieldProblem, header as ours};
 
 /// When a caller that met overload, a limit or a lost answer may try again, in seconds.
 const RETRY_AFTER_SECONDS: u16 = 1;
+
+const KEY_REUSED: &str = "Idempotency-Key was used for another request, take a new key : ";
+const OVERLOADED: &str = "Overloaded and not accepted, try again later : ";
+const RATE_LIMITED: &str = "Too many requests and not accepted, try again later : ";
+const OUTCOME_UNKNOWN: &str = "Outcome is unknown, look before trying again : ";
+/// Ends in the correlation id once the middleware has added it.
+pub(crate) const OUR_FAULT: &str = "Internal error : ";
 
 /// What was not done, and what the caller should do about it. One row of the contract's table each.
 #[derive(Debug)]
@@ -75,73 +84,49 @@ impl Problem {
         Self::Internal(source.into())
     }
 
-    fn message(&self) -> String {
-        let fixed = match self {
-            Self::NotExistProduct => "Not exist product : ",
-            Self::SoldOut { .. } => "Product is sold out : ",
-            Self::NotStarted => "Product is not started : ",
-            Self::Finished => "Product is finished : ",
-            Self::Closed => "Product is closed : ",
-            Self::MissingUserId => "Missing X-USER-ID header value : ",
-            Self::Invalid(problems) => return invalid_message(problems),
-            Self::NotFound => "Not found : ",
-            Self::MethodNotAllowed => "Method not allowed, see the Allow header : ",
-            Self::UnsupportedMediaType => "Unsupported media type, send application/json : ",
-            Self::TooLarge => "Body is too large, send at most 16384 bytes : ",
-            Self::TooSlow => "Body came too slowly, send it within 5 seconds : ",
-            Self::IdempotencyKeyReused => "Idempotency-Key was used for another request, take a new key : ",
-            Self::Overloaded => "Overloaded and not accepted, try again later : ",
-            Self::RateLimited => "Too many requests and not accepted, try again later : ",
-            Self::OutcomeUnknown { .. } => "Outcome is unknown, look before trying again : ",
-            Self::Unauthorized => "Missing or wrong bearer token : ",
-            Self::Forbidden => "The token's role may not do this : ",
-            Self::Internal(_) => "Internal error : ",
-        };
-        fixed.to_owned()
-    }
-
-    fn status_and_code(&self) -> (StatusCode, &'static str) {
+    /// The contract's table: status, code, message.
+    fn row(&self) -> (StatusCode, &'static str, Cow<'static, str>) {
+        let row = |status, code, message| (status, code, Cow::Borrowed(message));
         match self {
-            Self::NotExistProduct => (StatusCode::OK, "NOT_EXIST_PRODUCT"),
-            Self::SoldOut { .. } => (StatusCode::OK, "SOLD_OUT"),
-            Self::NotStarted => (StatusCode::OK, "NOT_STARTED"),
-            Self::Finished => (StatusCode::OK, "FINISHED"),
-            Self::Closed => (StatusCode::OK, "CLOSED"),
-            Self::MissingUserId => (StatusCode::BAD_REQUEST, "MISSING_X_USER_ID"),
-            Self::Invalid(_) => (StatusCode::BAD_REQUEST, "00"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "404"),
-            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "405"),
-            Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "415"),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "413"),
-            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "408"),
-            Self::IdempotencyKeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED"),
-            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED"),
-            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
-            Self::OutcomeUnknown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "OUTCOME_UNKNOWN"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "401"),
-            Self::Forbidden => (StatusCode::FORBIDDEN, "403"),
-            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "500"),
+            Self::NotExistProduct => row(StatusCode::OK, "NOT_EXIST_PRODUCT", "Not exist product : "),
+            Self::SoldOut { .. } => row(StatusCode::OK, "SOLD_OUT", "Product is sold out : "),
+            Self::NotStarted => row(StatusCode::OK, "NOT_STARTED", "Product is not started : "),
+            Self::Finished => row(StatusCode::OK, "FINISHED", "Product is finished : "),
+            Self::Closed => row(StatusCode::OK, "CLOSED", "Product is closed : "),
+            Self::MissingUserId => {
+                row(StatusCode::BAD_REQUEST, "MISSING_X_USER_ID", "Missing X-USER-ID header value : ")
+            }
+            Self::Invalid(problems) => (StatusCode::BAD_REQUEST, "00", invalid(problems).into()),
+            Self::NotFound => row(StatusCode::NOT_FOUND, "404", "Not found : "),
+            Self::MethodNotAllowed => {
+                row(StatusCode::METHOD_NOT_ALLOWED, "405", "Method not allowed, see the Allow header : ")
+            }
+            Self::UnsupportedMediaType => {
+                row(StatusCode::UNSUPPORTED_MEDIA_TYPE, "415", "Unsupported media type, send application/json : ")
+            }
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "413", too_large().into()),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "408", too_slow().into()),
+            Self::IdempotencyKeyReused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", KEY_REUSED.into())
+            }
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED", OVERLOADED.into()),
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", RATE_LIMITED.into()),
+            Self::OutcomeUnknown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "OUTCOME_UNKNOWN", OUTCOME_UNKNOWN.into()),
+            Self::Unauthorized => row(StatusCode::UNAUTHORIZED, "401", "Missing or wrong bearer token : "),
+            Self::Forbidden => row(StatusCode::FORBIDDEN, "403", "The token's role may not do this : "),
+            Self::Internal(_) => row(StatusCode::INTERNAL_SERVER_ERROR, "500", OUR_FAULT),
         }
     }
-}
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let (status, code) = self.status_and_code();
-        let mut response = refusal(status, code, self.message());
-        let headers = response.headers_mut();
+    /// What a caller's program reads without the message.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
         match self {
             Self::SoldOut { remaining } => {
-                headers.insert(ours::REMAINING_AMOUNT, remaining.into());
+                headers.insert(ours::REMAINING_AMOUNT, (*remaining).into());
             }
-            Self::Overloaded | Self::RateLimited => {
-                headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
-            }
-            Self::OutcomeUnknown { invest_id } => {
-                headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
-                if let Some(value) = invest_id.and_then(|id| HeaderValue::try_from(id.to_string()).ok()) {
-                    headers.insert(ours::INVEST_ID, value);
-                }
+            Self::OutcomeUnknown { invest_id: Some(invest_id) } => {
+                headers.extend(HeaderValue::try_from(invest_id.to_string()).map(|id| (ours::INVEST_ID, id)));
             }
             Self::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -150,19 +135,39 @@ impl IntoResponse for Problem {
                 // The rest of the body is not read, so nothing after it can be.
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Self::Internal(source) => {
-                tracing::error!(error = %chain(&*source), "request failed");
-                response.extensions_mut().insert(OurFault);
-            }
             _ => {}
+        }
+        if matches!(self, Self::Overloaded | Self::RateLimited | Self::OutcomeUnknown { .. }) {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        headers
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, code, message) = self.row();
+        let mut response = refusal(status, code, message.into_owned());
+        response.headers_mut().extend(self.headers());
+        if let Self::Internal(source) = self {
+            tracing::error!(error = chain(&*source), "request failed");
+            response.extensions_mut().insert(OurFault);
         }
         response
     }
 }
 
-fn invalid_message(problems: &[FieldProblem]) -> String {
+fn invalid(problems: &[FieldProblem]) -> String {
     let sentences: Vec<String> = problems.iter().map(ToString::to_string).collect();
     format!("Invalid value : {}", sentences.join("; "))
+}
+
+fn too_large() -> String {
+    format!("Body is too large, send at most {BODY_LIMIT} bytes : ")
+}
+
+fn too_slow() -> String {
+    format!("Body came too slowly, send it within {} seconds : ", BODY_TIME_LIMIT.as_secs())
 }
 
 /// The error and its sources, outermost first.

@@ -64,12 +64,13 @@ impl Log {
         let mut last_time = None;
         loop {
             let rows = self.rows_after(partition, at.position, VERIFY_PAGE).await?;
-            let Some(last) = rows.last().map(|row| row.recorded_at) else { return Ok(at) };
+            if rows.is_empty() {
+                return Ok(at);
+            }
             for row in &rows {
                 at = follow(at, last_time, row)?;
                 last_time = Some(row.recorded_at);
             }
-            last_time = Some(last);
         }
     }
 }

@@ -11,14 +11,21 @@ pub(crate) struct DatabaseClock {
 }
 
 impl DatabaseClock {
-    /// `said` was read by the database somewhere between `asked` and now; the middle is the best guess.
-    pub(crate) fn heard(said: DateTime<Utc>, asked: Instant) -> Self {
-        Self { said, heard: asked + asked.elapsed() / 2 }
+    /// The database was `asked`, received that at `received`, and `said` its time, both by its own clock. Where in the
+    /// rest of the time till now the way there and back lay is not known; the middle is the best guess.
+    pub(crate) fn heard(received: DateTime<Utc>, said: DateTime<Utc>, asked: Instant) -> Self {
+        let waited = (said - received).to_std().unwrap_or_default().min(asked.elapsed());
+        Self { said, heard: asked + waited + (asked.elapsed() - waited) / 2 }
     }
 
     /// The database's time now, in whole microseconds as it stores them.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         let now = self.said + TimeDelta::from_std(self.heard.elapsed()).unwrap_or(TimeDelta::zero());
-        now.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(now)
+        storable(now)
     }
+}
+
+/// A time in whole microseconds: what comes back when it is stored.
+pub(crate) fn storable(time: DateTime<Utc>) -> DateTime<Utc> {
+    time.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(time)
 }

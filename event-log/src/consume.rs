@@ -11,13 +11,16 @@ pub use checkpoint::Checkpoint;
 use crate::log::{Log, Partition, Position};
 use crate::{LogError, RecordedEvent};
 use sqlx::{PgConnection, PgPool};
+use futures::FutureExt as _;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How many events one step applies at most.
 const STEP: i64 = 1_000;
+/// The least time from one step to the next, so that a busy log is applied in few large steps; a lone event never waits.
+const PACE: Duration = Duration::from_millis(10);
 /// How long a consumer waits before it tries again what failed, or what another instance is at.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -100,14 +103,23 @@ impl<P: Projection> Consumer<P> {
     pub async fn step(&self, delivered: &[RecordedEvent]) -> Result<Step, StepError> {
         let mut transaction = self.pool.begin().await?;
         let Some(at) = checkpoint::lock(&mut transaction, P::NAME, self.partition).await? else {
+            transaction.rollback().await?;
             return Ok(Step::Elsewhere);
         };
+        let read;
         let following = match following(at.position, delivered) {
-            [] => self.read_on(&mut transaction, &at).await?,
-            events => events.to_vec(),
+            [] => {
+                read = self.read_on(&mut transaction, &at).await?;
+                &read
+            }
+            events => events,
         };
-        let Some(last) = following.last() else { return Ok(Step::Idle(at.position)) };
-        self.projection.apply(&mut transaction, &following).await?;
+        let Some(last) = following.last() else {
+            // Awaited: dropped, it would hold the checkpoint's lock a while longer, and the next step find it taken.
+            transaction.rollback().await?;
+            return Ok(Step::Idle(at.position));
+        };
+        self.projection.apply(&mut transaction, following).await?;
         checkpoint::advance(&mut transaction, P::NAME, self.partition, &at, last).await?;
         transaction.commit().await?;
         self.projection.applied();
@@ -149,37 +161,24 @@ impl<P: Projection> Consumer<P> {
     /// checkpoint, applies it, and again. Faults are tried again, for ever; an event that cannot be applied is named in
     /// the checkpoint's row.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Some((mut head, mut deliveries)) = self.log.subscribe(self.partition) else { return };
-        let mut delivered: Arc<[RecordedEvent]> = Arc::new([]);
-        let mut complaint = String::new();
+        let Some(mut word) = self.log.subscribe(self.partition) else { return };
+        let (mut delivered, mut complaint) = (Vec::new(), String::new());
         while !shutdown.is_cancelled() {
+            let paced = Instant::now() + PACE;
             let step = self.step(&delivered).await;
-            delivered = Arc::new([]);
-            let at = match &step {
-                Ok(Step::Moved(position) | Step::Idle(position)) => *position,
-                Ok(Step::Elsewhere) => Position::MAX,
+            delivered.clear();
+            let waiting = match step {
+                Ok(Step::Moved(at) | Step::Idle(at)) => {
+                    complaint.clear();
+                    word.news(at, paced, &mut delivered).left_future()
+                }
+                Ok(Step::Elsewhere) => tokio::time::sleep(RETRY).right_future(),
                 Err(error) => {
-                    self.complain(error, &mut complaint).await;
-                    Position::MAX
+                    self.complain(&error, &mut complaint).await;
+                    tokio::time::sleep(RETRY).right_future()
                 }
             };
-            let settled = matches!(step, Ok(Step::Moved(_) | Step::Idle(_)));
-            if settled {
-                complaint.clear();
-            }
-            if at < *head.borrow_and_update() && deliveries.is_empty() {
-                continue;
-            }
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = tokio::time::sleep(RETRY), if !settled => {}
-                delivery = deliveries.recv(), if settled => match delivery {
-                    Ok(events) => delivered = events,
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return,
-                },
-                changed = head.changed(), if settled => if changed.is_err() { return },
-            }
+            shutdown.run_until_cancelled(waiting).await;
         }
     }
 

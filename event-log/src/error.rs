@@ -1,5 +1,7 @@
 //! What can go wrong with the log, by what the caller should do about it.
 
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
 /// A failure of the log itself, never a refusal of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -37,9 +39,11 @@ impl From<sqlx::Error> for LogError {
 
 /// Whether the database itself answered with this error, so that its transaction is known not to have happened.
 pub(crate) fn answered(error: &sqlx::Error) -> bool {
-    // Class 57 (operator intervention) ends the session, class 08 the connection: neither says what became of a commit.
+    // An ERROR undoes the transaction. FATAL and PANIC end the session and do not say what became of a commit.
     match error {
-        sqlx::Error::Database(db) => !db.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08")),
+        sqlx::Error::Database(db) => {
+            db.try_downcast_ref::<PgDatabaseError>().is_some_and(|db| db.severity() == PgSeverity::Error)
+        }
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Encode(_) => true,
         _ => false,
     }

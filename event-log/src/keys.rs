@@ -1,6 +1,7 @@
 //! Idempotency keys: a user's own name for a request, claimed in the transaction that carries the request out.
 
 use crate::{Log, LogError};
+use sqlx::PgConnection;
 use std::time::Duration;
 
 /// How long a key and its answer are kept.
@@ -37,17 +38,7 @@ pub struct StoredAnswer {
 impl Log {
     /// The stored answers of those `(user, key)` pairs that have one.
     pub async fn stored_answers(&self, keys: &[(String, String)]) -> Result<Vec<StoredAnswer>, LogError> {
-        let (users, keys): (Vec<_>, Vec<_>) = keys.iter().cloned().unzip();
-        let stored = sqlx::query_as(
-            "select k.user_id, k.key, k.fingerprint, k.answer::text
-               from unnest($1::text[], $2::text[]) as asked (user_id, key)
-               join idempotency_keys k using (user_id, key)",
-        )
-        .bind(users)
-        .bind(keys)
-        .fetch_all(self.pool())
-        .await?;
-        Ok(stored)
+        Ok(stored_answers(&mut *self.pool().acquire().await?, keys).await?)
     }
 
     /// Deletes one bounded batch of keys that are older than a day; says how many it found.
@@ -64,4 +55,20 @@ impl Log {
         .await?;
         Ok(purged.rows_affected())
     }
+}
+
+pub(crate) async fn stored_answers(
+    connection: &mut PgConnection,
+    keys: &[(String, String)],
+) -> sqlx::Result<Vec<StoredAnswer>> {
+    let (users, keys): (Vec<_>, Vec<_>) = keys.iter().cloned().unzip();
+    sqlx::query_as(
+        "select k.user_id, k.key, k.fingerprint, k.answer::text
+           from unnest($1::text[], $2::text[]) as asked (user_id, key)
+           join idempotency_keys k using (user_id, key)",
+    )
+    .bind(users)
+    .bind(keys)
+    .fetch_all(connection)
+    .await
 }

@@ -7,7 +7,9 @@ use domain::ProductId;
 use sqlx::PgPool;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -16,10 +18,14 @@ pub type Partition = i32;
 /// Place in a partition, from 1; 0 is before the first event.
 pub type Position = i64;
 
+/// How many partitions a log may have at most.
+const MAX_PARTITIONS: i32 = 64;
 /// How often the heads are asked for, for what other processes append. What this one appends is known at once.
 const HEAD_POLL: Duration = Duration::from_millis(50);
 /// Appends a slow consumer may be behind before it reads from the log instead of being handed the events.
 const DELIVERIES: usize = 32;
+/// Delivered events that are enough for one step.
+const GATHERED: usize = 1_000;
 
 /// What a log is for ever: made when it is created, stored with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,12 +128,12 @@ impl Log {
     pub async fn follow(&self, shutdown: CancellationToken) {
         let mut failing = false;
         while shutdown.run_until_cancelled(tokio::time::sleep(HEAD_POLL)).await.is_some() {
-            match self.heads().await {
-                Ok(heads) => self.shared.partitions.iter().zip(heads).for_each(|(word, head)| word.seen(head)),
-                Err(error) if !failing => tracing::warn!(%error, "the heads of the log cannot be read; trying on"),
-                Err(_) => {}
+            let heads = self.heads().await;
+            if let (Err(error), false) = (&heads, failing) {
+                tracing::warn!(%error, "the heads of the log cannot be read; trying on");
             }
-            failing = self.shared.pool.is_closed();
+            failing = heads.is_err();
+            self.shared.partitions.iter().zip(heads.unwrap_or_default()).for_each(|(word, head)| word.seen(head));
         }
     }
 
@@ -141,11 +147,9 @@ impl Log {
         word.seen(last);
     }
 
-    pub(crate) fn subscribe(
-        &self,
-        partition: Partition,
-    ) -> Option<(watch::Receiver<Position>, broadcast::Receiver<Arc<[RecordedEvent]>>)> {
-        self.word(partition).map(|word| (word.head.subscribe(), word.delivery.subscribe()))
+    pub(crate) fn subscribe(&self, partition: Partition) -> Option<Listener> {
+        self.word(partition)
+            .map(|word| Listener { head: word.head.subscribe(), delivery: word.delivery.subscribe() })
     }
 
     fn word(&self, partition: Partition) -> Option<&Word> {
@@ -163,12 +167,57 @@ impl Word {
     }
 }
 
+/// One consumer's ear for a partition's appends.
+pub(crate) struct Listener {
+    head: watch::Receiver<Position>,
+    delivery: broadcast::Receiver<Arc<[RecordedEvent]>>,
+}
+
+impl Listener {
+    /// Waits until there is something after `position`, and until `paced` unless that is a lot; puts what was delivered
+    /// of it in `delivered`. That may be nothing, or have gaps: the log has it all.
+    pub(crate) async fn news(&mut self, position: Position, paced: Instant, delivered: &mut Vec<RecordedEvent>) {
+        // A delivery is sent before word of its head, so with the head it is there.
+        let Ok(head) = self.head.wait_for(|head| *head > position).await.map(|head| *head) else { return };
+        if head - position < GATHERED as Position {
+            tokio::time::sleep_until(paced).await;
+        }
+        self.gather(position, delivered);
+    }
+
+    fn gather(&mut self, position: Position, delivered: &mut Vec<RecordedEvent>) {
+        while delivered.len() < GATHERED {
+            match self.delivery.try_recv() {
+                Ok(events) => take(&events, position, delivered),
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
+        }
+    }
+}
+
+fn take(events: &[RecordedEvent], position: Position, delivered: &mut Vec<RecordedEvent>) {
+    delivered.extend(events.iter().filter(|event| event.position > position).cloned());
+}
+
 async fn identify(pool: &PgPool, partitions: i32) -> Result<Identity, LogError> {
-    sqlx::query("insert into log_identity (log_id, partitions) values ($1, $2) on conflict do nothing")
-        .bind(Uuid::now_v7())
-        .bind(partitions)
-        .execute(pool)
-        .await?;
+    if Log::partitions_of(pool).await?.is_none() && !(1..=MAX_PARTITIONS).contains(&partitions) {
+        return Err(LogError::Mismatch(format!("a log has 1 to {MAX_PARTITIONS} partitions, not {partitions}")));
+    }
+    create(pool, partitions).await?;
     let (log_id, partitions) = sqlx::query_as("select log_id, partitions from log_identity").fetch_one(pool).await?;
     Ok(Identity { log_id, partitions })
+}
+
+/// Creates the log unless it is there.
+async fn create(pool: &PgPool, partitions: i32) -> Result<(), LogError> {
+    sqlx::query(
+        "insert into log_identity (log_id, partitions)
+                 select $1, $2 where not exists (select from log_identity) on conflict do nothing",
+    )
+    .bind(Uuid::now_v7())
+    .bind(partitions)
+    .execute(pool)
+    .await?;
+    Ok(())
 }

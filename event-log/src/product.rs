@@ -19,6 +19,8 @@ pub struct LoadedProduct {
     pub product: Product,
     /// How many events it is made of.
     pub sequence: i64,
+    /// The sequence of the snapshot it was made from; 0 without one. What lies between must be read at every load.
+    pub snapshot: i64,
 }
 
 impl LoadedProduct {
@@ -85,7 +87,7 @@ impl Log {
         .fetch_optional(self.pool())
         .await?;
         let read = |(sequence, state): (i64, String)| match serde_json::from_str(&state) {
-            Ok(product) => Some(LoadedProduct { product, sequence }),
+            Ok(product) => Some(LoadedProduct { product, sequence, snapshot: sequence }),
             Err(error) => {
                 tracing::warn!(product = id.get(), %error, "a snapshot cannot be read; the whole stream is");
                 None

@@ -8,10 +8,10 @@
 mod append;
 
 use crate::chain::{self, Hash};
-use crate::clock::DatabaseClock;
+use crate::clock::{DatabaseClock, storable};
 use crate::error::answered;
 use crate::event::{Metadata, Row};
-use crate::keys::{Claim, StoredAnswer};
+use crate::keys::{self, Claim, StoredAnswer};
 use crate::log::{Log, Partition, Position};
 use crate::{LogError, RecordedEvent};
 use chrono::{DateTime, Utc};
@@ -104,7 +104,7 @@ impl Writer {
             hash: hash.and_then(|hash| hash.try_into().ok()).unwrap_or_else(|| log.genesis(partition)),
             recorded_at: recorded_at.unwrap_or(DateTime::UNIX_EPOCH),
         };
-        let clock = DatabaseClock::heard(said, asked);
+        let clock = DatabaseClock::heard(said, said, asked);
         Ok(Self { log, partition, head, clock, connection: None, has_turn: false, untold: Vec::new(), turns_due: 0 })
     }
 
@@ -154,12 +154,12 @@ impl Writer {
             return Ok(());
         }
         let partition = self.partition;
+        self.has_turn = true;
         let connection = self.connection().await?;
         // Lock first, read in a second statement: one statement would read the snapshot from before the wait.
         answer(sqlx::query("begin").execute(&mut *connection)).await?;
         let lock = sqlx::query("select pg_advisory_xact_lock($1, $2)").bind(TURN_LOCK).bind(partition);
         answer(lock.execute(&mut *connection)).await?;
-        self.has_turn = true;
         if !self.read_tail().await? {
             self.give_turn_back().await?;
         }
@@ -170,7 +170,10 @@ impl Writer {
     pub async fn give_turn_back(&mut self) -> Result<(), LogError> {
         if std::mem::take(&mut self.has_turn) {
             let connection = self.connection().await?;
-            answer(sqlx::query("rollback").execute(&mut *connection)).await?;
+            if let Err(error) = answer(sqlx::query("rollback").execute(&mut *connection)).await {
+                self.forget_connection();
+                return Err(error.into());
+            }
         }
         Ok(())
     }
@@ -205,6 +208,15 @@ impl Writer {
         self.turns_due = QUIET_TURNS;
         if let Some(connection) = self.connection.take() {
             drop(connection.detach());
+        }
+    }
+}
+
+/// Back in the pool, the connection would take the turn along.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.has_turn {
+            self.forget_connection();
         }
     }
 }

@@ -19,6 +19,9 @@ const LOG_CONNECTIONS: u32 = 8;
 const PROJECT_CONNECTIONS: u32 = 10;
 /// Connections of all readers together.
 const READ_CONNECTIONS: u32 = 12;
+/// What a writer may hold up at most: a frozen client keeps its locks, and the database takes them back.
+const BOUNDS: [(&str, &str); 3] =
+    [("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "5s")];
 
 /// The database in use.
 pub(crate) struct Database {
@@ -77,16 +80,13 @@ impl Database {
         let found = Log::partitions_of(&self.pool("moa log", 1, &[]).await?).await?;
         let partitions = partitions.or(found).unwrap_or(PARTITIONS);
         let connections = LOG_CONNECTIONS + partitions.unsigned_abs();
-        // A frozen client keeps its locks: the database takes them back.
-        let bounds =
-            [("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "5s")];
-        Ok(Log::open(self.pool("moa log", connections, &bounds).await?, partitions).await?)
+        Ok(Log::open(self.pool("moa log", connections, &BOUNDS).await?, partitions).await?)
     }
 
     /// The pool of consumers and settlement.
     pub(crate) async fn project_pool(&self) -> anyhow::Result<PgPool> {
-        let bounds =
-            [("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "5s")];
+        // Rows and checkpoint are lost together or not at all, and come back from the log: no need to wait for the disk.
+        let bounds = [BOUNDS.as_slice(), &[("synchronous_commit", "off")]].concat();
         self.pool("moa project", PROJECT_CONNECTIONS, &bounds).await
     }
 
@@ -101,6 +101,8 @@ impl Database {
         PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE)
+            // A broken connection shows at its next use; asking first would cost every read a round trip.
+            .test_before_acquire(false)
             .connect_with(options)
             .await
             .with_context(|| format!("cannot reach {}", self.describe()))

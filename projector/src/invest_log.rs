@@ -135,8 +135,7 @@ impl Touched {
     ) -> Result<(), ApplyError> {
         let open = self.invests.now.get_mut(&id.0).filter(|invest| {
             invest.state == State::Reserved
-                && (invest.product_id, invest.user_id.as_str(), invest.amount)
-                    == (event.product_id.get(), user, amount)
+                && (invest.product_id, invest.user_id.as_str(), invest.amount) == (event.product_id.get(), user, amount)
         });
         let Some(invest) = open else {
             return Err(contradiction(event, format!("invest {id} is not a reservation of that user and amount")));

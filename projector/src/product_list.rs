@@ -146,7 +146,10 @@ async fn read_products(transaction: &mut PgConnection, events: &[RecordedEvent])
     )))
 }
 
-async fn read_users(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Rows<(i64, String), i64>> {
+async fn read_users(
+    transaction: &mut PgConnection,
+    events: &[RecordedEvent],
+) -> sqlx::Result<Rows<(i64, String), i64>> {
     let users: BTreeSet<_> = events.iter().filter_map(user_of).collect();
     let (products, users): (Vec<_>, Vec<_>) = users.into_iter().unzip();
     let rows: Vec<(i64, String, i64)> = sqlx::query_as(
@@ -167,7 +170,9 @@ fn user_of(event: &RecordedEvent) -> Option<(i64, &str)> {
         ProductEvent::InvestReserved { user_id, .. } | ProductEvent::InvestFailed { user_id, .. } => {
             Some((event.product_id.get(), user_id.as_str()))
         }
-        ProductEvent::ProductOpened { .. } | ProductEvent::InvestSettled { .. } | ProductEvent::ProductClosed {} => None,
+        ProductEvent::ProductOpened { .. } | ProductEvent::InvestSettled { .. } | ProductEvent::ProductClosed {} => {
+            None
+        }
     }
 }
 

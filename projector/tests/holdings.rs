@@ -70,12 +70,15 @@ async fn holdings_are_counted_by_user_and_partition() {
         .given([opened(1, "apples", 1_000), opened(2, "pears", 500), opened(3, "plums", 90)])
         .given([reserved(1, "kim", 1, 1), reserved(2, "kim", 2, 2), reserved(3, "kim", 3, 3), reserved(4, "lee", 3, 4)])
         .given([settled(1, "kim", 1, 1), settled(2, "kim", 2, 2), settled(3, "kim", 3, 3), settled(4, "lee", 3, 4)])
-        .then(HOLDINGS, [
-            "kim holds 1 of 1 since second 7",
-            "kim holds 2 of 2 since second 8",
-            "kim holds 3 of 3 since second 9",
-            "lee holds 4 of 3 since second 10",
-        ])
+        .then(
+            HOLDINGS,
+            [
+                "kim holds 1 of 1 since second 7",
+                "kim holds 2 of 2 since second 8",
+                "kim holds 3 of 3 since second 9",
+                "lee holds 4 of 3 since second 10",
+            ],
+        )
         .then(COUNTS, ["kim has 1 in partition 0", "kim has 2 in partition 1", "lee has 1 in partition 1"])
         .holds()
         .await;

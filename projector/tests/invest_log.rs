@@ -36,11 +36,14 @@ async fn what_has_accrued_is_of_the_user_and_of_all_and_never_changes() {
     spec()
         .given([opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), reserved(2, "lee", 1, 50)])
         .given([settled(1, "kim", 1, 300), reserved(3, "kim", 1, 5), failed(2, "lee", 1, 50)])
-        .then(INVESTS, [
-            "1: kim 300 of 1 SETTLED, accrued 300 and 300, second 1 to 3",
-            "2: lee 50 of 1 FAILED DECLINED : no funds, accrued 50 and 350, second 2 to 5",
-            "3: kim 5 of 1 RESERVED, accrued 305 and 355, second 4 to 4",
-        ])
+        .then(
+            INVESTS,
+            [
+                "1: kim 300 of 1 SETTLED, accrued 300 and 300, second 1 to 3",
+                "2: lee 50 of 1 FAILED DECLINED : no funds, accrued 50 and 350, second 2 to 5",
+                "3: kim 5 of 1 RESERVED, accrued 305 and 355, second 4 to 4",
+            ],
+        )
         .then(PRODUCTS, ["1 apples: accrued 305"])
         .then(USERS, ["kim in 1: accrued 305 in 2", "lee in 1: accrued 0 in 1"])
         .holds()
@@ -52,11 +55,14 @@ async fn after_a_failure_what_is_reserved_next_accrues_without_it() {
     spec()
         .given([opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), failed(1, "kim", 1, 300)])
         .given([reserved(2, "kim", 1, 20), reserved(3, "kim", 1, 1)])
-        .then(INVESTS, [
-            "1: kim 300 of 1 FAILED DECLINED : no funds, accrued 300 and 300, second 1 to 2",
-            "2: kim 20 of 1 RESERVED, accrued 20 and 20, second 3 to 3",
-            "3: kim 1 of 1 RESERVED, accrued 21 and 21, second 4 to 4",
-        ])
+        .then(
+            INVESTS,
+            [
+                "1: kim 300 of 1 FAILED DECLINED : no funds, accrued 300 and 300, second 1 to 2",
+                "2: kim 20 of 1 RESERVED, accrued 20 and 20, second 3 to 3",
+                "3: kim 1 of 1 RESERVED, accrued 21 and 21, second 4 to 4",
+            ],
+        )
         .then(USERS, ["kim in 1: accrued 21 in 3"])
         .holds()
         .await;
@@ -68,19 +74,25 @@ async fn products_do_not_mix_in_one_partition_or_two() {
         .given([opened(1, "apples", 1_000), opened(2, "pears", 500), opened(3, "plums", 90), closed(2)])
         .given([reserved(1, "kim", 1, 1), reserved(2, "kim", 2, 2), reserved(3, "kim", 3, 3), reserved(4, "lee", 3, 4)])
         .given([settled(3, "kim", 3, 3), failed(2, "kim", 2, 2)])
-        .then(INVESTS, [
-            "1: kim 1 of 1 RESERVED, accrued 1 and 1, second 4 to 4",
-            "2: kim 2 of 2 FAILED DECLINED : no funds, accrued 2 and 2, second 5 to 9",
-            "3: kim 3 of 3 SETTLED, accrued 3 and 3, second 6 to 8",
-            "4: lee 4 of 3 RESERVED, accrued 4 and 7, second 7 to 7",
-        ])
+        .then(
+            INVESTS,
+            [
+                "1: kim 1 of 1 RESERVED, accrued 1 and 1, second 4 to 4",
+                "2: kim 2 of 2 FAILED DECLINED : no funds, accrued 2 and 2, second 5 to 9",
+                "3: kim 3 of 3 SETTLED, accrued 3 and 3, second 6 to 8",
+                "4: lee 4 of 3 RESERVED, accrued 4 and 7, second 7 to 7",
+            ],
+        )
         .then(PRODUCTS, ["1 apples: accrued 1", "2 pears: accrued 0", "3 plums: accrued 7"])
-        .then(USERS, [
-            "kim in 1: accrued 1 in 1",
-            "kim in 2: accrued 0 in 1",
-            "kim in 3: accrued 3 in 1",
-            "lee in 3: accrued 4 in 1",
-        ])
+        .then(
+            USERS,
+            [
+                "kim in 1: accrued 1 in 1",
+                "kim in 2: accrued 0 in 1",
+                "kim in 3: accrued 3 in 1",
+                "lee in 3: accrued 4 in 1",
+            ],
+        )
         .holds()
         .await;
 }

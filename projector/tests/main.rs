@@ -2,6 +2,8 @@
 //! them what holds for all three: a plain fold of random histories, two instances at once, an event that cannot be
 //! applied, the running whole.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod holdings;
 mod invest_log;
 mod product_list;

@@ -16,7 +16,7 @@ class Redis(Kind):
 
     def login(self, url):
         with connect(url, 6379) as connection:
-            lines = connection.makefile("rw", encoding="utf-8", newline="\r\n")
+            lines = connection.makefile("rw", encoding="utf-8", newline="")
             if url.password:
                 words = ["AUTH", *filter(None, [unquote(url.username or "")]), unquote(url.password)]
                 answer = ask(lines, words)

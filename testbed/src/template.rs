@@ -3,8 +3,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgConnection;
 use sqlx::migrate::Migrator;
-use sqlx::{Connection, PgConnection};
+use sqlx::postgres::PgPoolOptions;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -53,9 +54,11 @@ async fn make(server: &Server, admin: &mut PgConnection, template: &str) -> Resu
     let unfinished = format!("{template}_unfinished");
     drop_database(admin, &unfinished).await?;
     sqlx::query(&format!(r#"create database "{unfinished}""#)).execute(&mut *admin).await?;
-    let mut inside = server.try_connect(&server.url_of(&unfinished)).await?;
-    MIGRATIONS.run(&mut inside).await?;
-    inside.close().await?;
+    // A pool of one, because a migration on a bare connection cannot be awaited in a task.
+    let inside = PgPoolOptions::new().max_connections(1).connect(&server.url_of(&unfinished)).await?;
+    let migrated = MIGRATIONS.run(&inside).await;
+    inside.close().await;
+    migrated?;
     let statement = format!(r#"alter database "{unfinished}" rename to "{template}""#);
     sqlx::query(&statement).execute(admin).await.map(|_| ())
 }

@@ -19,7 +19,6 @@ pub(super) struct Shelf {
 struct Kept {
     loaded: LoadedProduct,
     used: u64,
-    snapshot: i64,
 }
 
 impl Shelf {
@@ -39,9 +38,7 @@ impl Shelf {
             self.clear_out();
         }
         self.uses += 1;
-        // Where its snapshot stands is not known; a first one is due after as many events as any.
-        let snapshot = loaded.sequence;
-        self.products.insert(id, Kept { loaded, used: self.uses, snapshot });
+        self.products.insert(id, Kept { loaded, used: self.uses });
     }
 
     /// Takes over what a committed batch made of the products.
@@ -67,10 +64,10 @@ impl Shelf {
             committed.iter().map(|event| (event.product_id, (event.sequence, event.hash))).collect();
         for (id, (sequence, hash)) in last {
             let Some(kept) = self.products.get_mut(&id) else { continue };
-            if sequence - kept.snapshot < SNAPSHOT_EVERY || sequence != kept.loaded.sequence {
+            if sequence - kept.loaded.snapshot < SNAPSHOT_EVERY || sequence != kept.loaded.sequence {
                 continue;
             }
-            kept.snapshot = sequence;
+            kept.loaded.snapshot = sequence;
             let (log, loaded) = (log.clone(), kept.loaded.clone());
             tokio::spawn(async move {
                 if let Err(error) = log.save_snapshot(id, &loaded, &hash).await {

@@ -235,3 +235,17 @@ async fn only_allowed_origins_get_cors_headers() {
     let (_, headers, _) = call("GET", "/ok", &[("origin", "https://moa.example")]).await;
     assert!(!headers.keys().any(|name| name.as_str().starts_with("access-control")));
 }
+
+#[tokio::test]
+async fn a_preflight_is_answered() {
+    let origin: AllowedOrigin = "https://moa.example".parse().unwrap();
+    let preflight = Request::options("/post")
+        .header("origin", "https://moa.example")
+        .header("access-control-request-method", "POST")
+        .body(Body::empty());
+    let router = edge::finish(routes(), &[origin]);
+    let (status, headers, _) = whole(router.oneshot(preflight.unwrap()).await.unwrap()).await;
+    assert_eq!(status, 200);
+    assert!(headers["access-control-allow-methods"].to_str().unwrap().contains("POST"));
+    assert!(headers["access-control-allow-headers"].to_str().unwrap().contains("x-user-id"));
+}

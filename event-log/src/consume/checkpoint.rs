@@ -100,7 +100,7 @@ pub(super) async fn advance(
     if moved.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
 }
 
-/// Names the event that a consumer cannot get past.
+/// Names the event that a consumer cannot get past, be it the first; not one that another instance is past by now.
 pub(super) async fn stuck(
     pool: &PgPool,
     consumer: &str,
@@ -108,12 +108,17 @@ pub(super) async fn stuck(
     position: Position,
     reason: &str,
 ) -> sqlx::Result<()> {
-    sqlx::query("update checkpoints set stuck_at = $3, stuck_reason = $4 where consumer = $1 and partition = $2")
-        .bind(consumer)
-        .bind(partition)
-        .bind(position)
-        .bind(reason)
-        .execute(pool)
-        .await?;
+    sqlx::query(
+        "insert into checkpoints as known (consumer, partition, stuck_at, stuck_reason) values ($1, $2, $3, $4)
+         on conflict (consumer, partition) do update
+            set stuck_at = excluded.stuck_at, stuck_reason = excluded.stuck_reason
+          where known.position <= excluded.stuck_at",
+    )
+    .bind(consumer)
+    .bind(partition)
+    .bind(position)
+    .bind(reason)
+    .execute(pool)
+    .await?;
     Ok(())
 }

@@ -8,6 +8,9 @@ impl Writer {
     /// A batch without events still confirms that nobody wrote since, before its refusals are believed. After
     /// [`LogError::OutcomeUnknown`] take the turn: what is read then is what happened.
     pub async fn append(&mut self, batch: Batch, at: DateTime<Utc>) -> Result<Appended, LogError> {
+        if !self.untold.is_empty() {
+            return Ok(Appended::Lost);
+        }
         let (rows, recorded) = self.rows(batch.events, at)?;
         let appended = self.try_append(&rows, batch.claims).await;
         match appended {
@@ -19,7 +22,9 @@ impl Writer {
                 Ok(Appended::Committed(events))
             }
             Ok(Some(other)) => {
-                self.turns_due = QUIET_TURNS;
+                if other == Appended::Lost {
+                    self.turns_due = QUIET_TURNS;
+                }
                 Ok(other)
             }
             Err(error) => {
@@ -43,8 +48,8 @@ impl Writer {
         let (partition, asked) = (self.partition, Instant::now());
         let connection = self.connection().await?;
         match answer(insert(connection, partition, rows, Vec::new())).await {
-            Ok((_, said)) => {
-                self.clock = DatabaseClock::heard(said, asked);
+            Ok((_, received, said)) => {
+                self.clock = DatabaseClock::heard(received, said, asked);
                 Ok(None)
             }
             Err(error) if is_lost(&error) => Ok(Some(Appended::Lost)),
@@ -55,26 +60,26 @@ impl Writer {
 
     async fn append_in_transaction(&mut self, rows: &[Row], claims: Vec<Claim>) -> Result<Option<Appended>, LogError> {
         let wanted: Vec<_> = claims.iter().map(|claim| (claim.user_id.clone(), claim.key.clone())).collect();
-        if !self.has_turn {
+        if !std::mem::replace(&mut self.has_turn, true) {
             let connection = self.connection().await?;
             answer(sqlx::query("begin").execute(&mut *connection)).await?;
-            self.has_turn = true;
         }
         let (partition, asked) = (self.partition, Instant::now());
         let connection = self.connection().await?;
-        let (claimed, said) = match answer(insert(connection, partition, rows, claims)).await {
+        let (claimed, received, said) = match answer(insert(connection, partition, rows, claims)).await {
             Ok(done) => done,
             Err(error) if is_lost(&error) => return self.withdraw(Appended::Lost).await,
             Err(error) => return Err(LogError::Unavailable(error)),
         };
-        self.clock = DatabaseClock::heard(said, asked);
+        self.clock = DatabaseClock::heard(received, said, asked);
         // The statement above holds the turn now, so this one reads what nobody can change any more.
         if rows.is_empty() && self.confirm().await?.is_some() {
             return self.withdraw(Appended::Lost).await;
         }
         if claimed < wanted.len() as i64 {
             self.give_turn_back().await?;
-            return Ok(Some(Appended::KeysTaken(self.log.stored_answers(&wanted).await?)));
+            let connection = self.connection().await?;
+            return Ok(Some(Appended::KeysTaken(answer(keys::stored_answers(connection, &wanted)).await?)));
         }
         self.commit(rows).await
     }
@@ -101,7 +106,7 @@ impl Writer {
         )
         .bind(partition);
         let (head, said) = answer(head.fetch_one(self.connection().await?)).await?;
-        self.clock = DatabaseClock::heard(said, asked);
+        self.clock = DatabaseClock::heard(said, said, asked);
         Ok((head.unwrap_or(0) != known).then_some(Appended::Lost))
     }
 
@@ -112,7 +117,7 @@ impl Writer {
     }
 
     fn rows(&self, events: Vec<NewEvent>, at: DateTime<Utc>) -> Result<(Vec<Row>, Vec<RecordedEvent>), LogError> {
-        let recorded_at = at.max(self.head.recorded_at);
+        let recorded_at = storable(at).max(self.head.recorded_at);
         let mut previous = self.head.hash;
         let mut both = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
         for (position, event) in (self.head.position + 1..).zip(events) {
@@ -174,7 +179,8 @@ fn is_lost(error: &sqlx::Error) -> bool {
     matches!(constraint, Some("events_fence" | "events_stream"))
 }
 
-/// Takes the turn, claims the keys that are free and adds the events; says how many keys it got, and the time.
+/// Takes the turn, claims the keys that are free and adds the events; says how many keys it got, and
+/// the times when it was asked and when it answered.
 ///
 /// Keys are claimed in key order, after the turn, so that no two writers can wait for each other.
 async fn insert(
@@ -182,7 +188,7 @@ async fn insert(
     partition: Partition,
     rows: &[Row],
     mut claims: Vec<Claim>,
-) -> sqlx::Result<(i64, DateTime<Utc>)> {
+) -> sqlx::Result<(i64, DateTime<Utc>, DateTime<Utc>)> {
     claims.sort_by(|a, b| (&a.user_id, &a.key).cmp(&(&b.user_id, &b.key)));
     let column = |of: fn(&Row) -> &str| rows.iter().map(of).collect::<Vec<_>>();
     let claim = |of: fn(&Claim) -> &str| claims.iter().map(of).collect::<Vec<_>>();
@@ -203,7 +209,7 @@ async fn insert(
                                       $13::bigint[], $14::uuid[], $15::timestamptz[], $16::bytea[])
                                    as e (aggregate_id, sequence, event_type, event_version, payload, metadata,
                                          position, event_id, recorded_at, hash))
-         select (select count(*) from claimed), clock_timestamp()",
+         select (select count(*) from claimed), statement_timestamp(), clock_timestamp()",
     )
     .bind(TURN_LOCK)
     .bind(partition)

@@ -5,6 +5,9 @@ use event_log::{LogError, RecordedEvent, Writer};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
+const SESSIONS_IN_A_TRANSACTION: &str =
+    "pg_stat_activity where datname = current_database() and state like 'idle in transaction%'";
+
 /// A house in which one writer has the turn and another, of another process, waits for it.
 async fn one_holds_and_one_waits() -> (House, Writer, JoinHandle<(Writer, Vec<RecordedEvent>)>) {
     let house = House::with_one_partition().await;
@@ -55,14 +58,18 @@ async fn the_turn_can_be_given_back_unused() {
 
 #[tokio::test]
 async fn a_dropped_writer_leaves_neither_the_turn_nor_an_open_transaction_behind() {
-    let (house, holder, waiter) = one_holds_and_one_waits().await;
+    let house = House::with_one_partition().await;
+    // Its pool lives on, and could take the connection back as it is.
+    let its_process = house.another_process().await;
+    let mut holder = Writer::open(its_process.clone(), 0).await.unwrap();
+    take_the_turn(&mut holder).await;
+    let waiter = start_waiting(&house).await;
+
     drop(holder);
-    soon(waiter).await.unwrap();
-    until("no session is left in a transaction", async || {
-        house.count("pg_stat_activity where datname = current_database() and state like 'idle in transaction%'").await
-            == 0
-    })
-    .await;
+    let (next, _) = soon(waiter).await.unwrap();
+    drop(next);
+    until("no session is left in a transaction", async || house.count(SESSIONS_IN_A_TRANSACTION).await == 0).await;
+    assert_eq!(its_process.heads().await.unwrap(), [0]);
 }
 
 #[tokio::test]

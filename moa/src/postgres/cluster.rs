@@ -18,6 +18,9 @@ use super::{DATABASE, settings};
 /// The cluster's folder in the data folder.
 pub(super) const FOLDER: &str = "postgres";
 
+/// How the name of a cluster that is being made begins.
+const UNFINISHED: &str = "postgres.unfinished-";
+
 /// Its owner among PostgreSQL's roles.
 const ROLE: &str = "moa";
 
@@ -122,7 +125,7 @@ impl Cluster {
 
     /// Under another name until it is whole: a kill leaves no half cluster.
     async fn make(&self) -> anyhow::Result<()> {
-        let unfinished = self.unfinished_prefix() + &Uuid::now_v7().simple().to_string();
+        let unfinished = format!("{UNFINISHED}{}", Uuid::now_v7().simple());
         let unfinished = self.folder.with_file_name(unfinished);
         make_private(&unfinished, self.account)?;
         let mut initdb = self.account.command(self.binaries.program("initdb"));
@@ -132,15 +135,11 @@ impl Cluster {
         std::fs::rename(&unfinished, &self.folder).context("cannot put the new cluster in its place")
     }
 
-    fn unfinished_prefix(&self) -> String {
-        format!("{FOLDER}.unfinished-")
-    }
-
     /// What a kill left. Best effort: a killed Moa's `initdb` may still be writing, and the name is not used again.
     fn remove_unfinished(&self) {
         let entries = self.folder.parent().and_then(|root| std::fs::read_dir(root).ok()).into_iter().flatten();
         for entry in entries.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&self.unfinished_prefix()) {
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
                 std::fs::remove_dir_all(entry.path()).ok();
             }
         }

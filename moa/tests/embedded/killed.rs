@@ -11,8 +11,8 @@ use crate::support::{
     wait_until, write_a_row,
 };
 
-/// How long a start after a kill may take, where there is next to nothing to replay.
-const RESTART_LIMIT: Duration = Duration::from_secs(2);
+/// A start after a kill takes a quarter of a second here; a busy machine may need more, but waiting in vain takes longer.
+const RESTART_LIMIT: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn the_server_of_a_killed_moa_is_taken_over() {

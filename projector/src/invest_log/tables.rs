@@ -59,7 +59,9 @@ fn user_of(event: &RecordedEvent) -> Option<(&str, i64)> {
         ProductEvent::InvestReserved { user_id, .. } | ProductEvent::InvestFailed { user_id, .. } => {
             Some((user_id.as_str(), event.product_id.get()))
         }
-        ProductEvent::ProductOpened { .. } | ProductEvent::InvestSettled { .. } | ProductEvent::ProductClosed {} => None,
+        ProductEvent::ProductOpened { .. } | ProductEvent::InvestSettled { .. } | ProductEvent::ProductClosed {} => {
+            None
+        }
     }
 }
 

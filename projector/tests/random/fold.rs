@@ -25,7 +25,8 @@ pub struct Fold<'a> {
 
 impl<'a> Fold<'a> {
     pub fn of(events: &'a [RecordedEvent], partition_of: impl Fn(ProductId) -> Partition + 'a) -> Self {
-        let reservations = events.iter().enumerate().filter_map(|(at, event)| match &event.event {
+        let reservations = events.iter().enumerate().filter_map(|(at, event)| {
+            match &event.event {
             ProductEvent::InvestReserved { invest_id, user_id, amount, .. } => Some(Invest {
                 number: invest_id.0.as_u128(),
                 product: event.product_id.get(),
@@ -43,6 +44,7 @@ impl<'a> Fold<'a> {
                 }),
             }),
             _ => None,
+        }
         });
         let mut invests: Vec<_> = reservations.collect();
         invests.sort_by_key(|invest| invest.number);
@@ -51,9 +53,8 @@ impl<'a> Fold<'a> {
 
     /// Won of those invests that count just after the event at `at`.
     fn taken(&self, at: usize, of: impl Fn(&Invest) -> bool) -> i64 {
-        let counts = |invest: &&Invest| {
-            invest.reserved <= at && invest.failed.as_ref().is_none_or(|(failed, _)| *failed > at)
-        };
+        let counts =
+            |invest: &&Invest| invest.reserved <= at && invest.failed.as_ref().is_none_or(|(failed, _)| *failed > at);
         self.invests.iter().filter(counts).filter(|invest| of(invest)).map(|invest| invest.amount).sum()
     }
 
@@ -139,7 +140,9 @@ impl<'a> Fold<'a> {
             let of_all = self.taken(*reserved, |other| other.product == *product);
             let (from, to) = (self.second(*reserved), self.second(last));
             let number = format!("{number:x}");
-            format!("{number}: {user} {amount} of {product} {state}, accrued {of_user} and {of_all}, second {from} to {to}")
+            format!(
+                "{number}: {user} {amount} of {product} {state}, accrued {of_user} and {of_all}, second {from} to {to}"
+            )
         };
         self.invests.iter().map(row).collect()
     }

@@ -2,7 +2,7 @@
 
 use super::{Happened, second};
 use domain::ProductId;
-use event_log::consume::{Consumer, Projection, Step};
+use event_log::consume::{Consumer, Projection, Step, StepError};
 use event_log::{Appended, Batch, Log, Metadata, NewEvent, Partition, Position, RecordedEvent, Writer};
 use sqlx::PgPool;
 use std::collections::HashMap;
@@ -14,6 +14,7 @@ use testbed::Database;
 const PARTITIONS: i32 = 2;
 /// Whatever a test waits for comes well within it.
 const PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(5);
 
 pub struct World {
     pub log: Log,
@@ -73,6 +74,21 @@ impl World {
         self.log.partitions().map(|partition| self.consumer(projection.clone(), partition)).collect()
     }
 
+    /// One step, taken once nobody else is at it: a refused one before it may still be letting go of the checkpoint.
+    pub async fn step<P: Projection>(
+        &self,
+        consumer: &Consumer<P>,
+        delivered: &[RecordedEvent],
+    ) -> Result<Step, StepError> {
+        let start = Instant::now();
+        loop {
+            match consumer.step(delivered).await {
+                Ok(Step::Elsewhere) if start.elapsed() < PATIENCE => tokio::time::sleep(POLL).await,
+                done => return done,
+            }
+        }
+    }
+
     /// Applies whatever is left, in every partition.
     pub async fn drain<P: Projection + Clone>(&self, projection: &P) {
         let heads = self.log.heads().await.unwrap();
@@ -112,7 +128,7 @@ impl World {
             if start.elapsed() > PATIENCE {
                 assert_eq!(self.says(query).await, expected, "after {PATIENCE:?}");
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(POLL).await;
         }
     }
 }

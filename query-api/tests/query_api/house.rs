@@ -7,6 +7,7 @@ use edge::ConsistencyToken;
 use query_api::Settings;
 use serde_json::Value;
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -73,6 +74,13 @@ impl House {
         let pool = database.pool().await;
         let router = query_api::router(settings(pool.clone()));
         Self { _database: Some(database), pool, router }
+    }
+
+    /// No database at all: for what must be refused before one is asked.
+    pub fn without_database() -> Self {
+        let pool = PgPoolOptions::new().connect_lazy("postgres://nobody@127.0.0.1:1/none").unwrap();
+        let router = query_api::router(settings(pool.clone()));
+        Self { _database: None, pool, router }
     }
 
     /// The same database, reached through another pool.

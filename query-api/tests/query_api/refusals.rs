@@ -1,4 +1,4 @@
-//! What is refused, whole bodies; what shows when the database is away; and that the router is served.
+//! What is refused before the database is asked, whole bodies; what shows when the database is away; and that the router is served.
 
 use crate::house::{House, refusal, settings};
 use rstest::rstest;
@@ -15,7 +15,7 @@ const INVEST: &str = "/api/invest/log/00000000-0000-7000-8000-000000000001";
 #[case(INVEST)]
 #[tokio::test]
 async fn a_user_must_be_named(#[case] path: &str) {
-    let house = House::new().await;
+    let house = House::without_database();
     let missing = refusal(400, "MISSING_X_USER_ID", "Missing X-USER-ID header value : ");
     for headers in [&[][..], &[("X-USER-ID", "")], &[("X-USER-ID", "a b")], &[("X-USER-ID", "a"), ("X-USER-ID", "a")]] {
         let answer = house.call("GET", path, headers).await;
@@ -45,7 +45,7 @@ const PRODUCT_ID: &str = "productId must be a whole number from 1";
 #[case("/api/invest/log/1", "investId must be a uuid, was 1".into())]
 #[tokio::test]
 async fn what_is_malformed_is_named(#[case] path: &str, #[case] told: String) {
-    let house = House::new().await;
+    let house = House::without_database();
     let answer = house.get_as("user4", path).await;
     let told = refusal(400, "00", &format!("Invalid value : {told}"));
     assert_eq!((answer.status.as_u16(), answer.body), (400, told));
@@ -61,7 +61,7 @@ async fn what_is_malformed_is_named(#[case] path: &str, #[case] told: String) {
 #[case("/admin/product")]
 #[tokio::test]
 async fn an_unknown_path_is_not_found(#[case] path: &str) {
-    let house = House::new().await;
+    let house = House::without_database();
     let answer = house.get(path).await;
     assert_eq!((answer.status.as_u16(), answer.body), (404, refusal(404, "404", "Not found : ")));
 }
@@ -74,7 +74,7 @@ async fn an_unknown_path_is_not_found(#[case] path: &str) {
 #[case(INVEST)]
 #[tokio::test]
 async fn only_get_is_allowed(#[case] path: &str) {
-    let house = House::new().await;
+    let house = House::without_database();
     for method in ["POST", "PUT", "PATCH", "DELETE"] {
         let answer = house.call(method, path, &[]).await;
         assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, Some("GET,HEAD")));

@@ -1,0 +1,81 @@
+//! Measures a running Moa over HTTP, on loopback, bounded in connections and time. See `bench/README.md`.
+
+mod baseline;
+mod http;
+mod invest;
+mod seen;
+mod summary;
+
+use clap::{Parser, Subcommand};
+use std::net::SocketAddr;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(name = "bench", about = "Measures a running Moa on loopback")]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+/// A load: how many ask at once, for how long.
+#[derive(Clone, Copy, clap::Args)]
+struct Load {
+    /// How many connections ask at once, 1 to 1000
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    connections: u16,
+    /// For how many seconds, 1 to 300
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
+    seconds: u64,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Invests of 1 won in one product, each connection another user, as fast as answers come
+    Invest {
+        #[command(flatten)]
+        load: Load,
+        /// The write listener
+        #[arg(long, default_value = "127.0.0.1:8081")]
+        write: SocketAddr,
+        /// The product; must have room
+        #[arg(long)]
+        product: i64,
+        /// Send a fresh Idempotency-Key with each
+        #[arg(long)]
+        keys: bool,
+    },
+    /// The usual way, straight on PostgreSQL without HTTP: a conditional UPDATE and an INSERT in a transaction
+    Baseline {
+        #[command(flatten)]
+        load: Load,
+        /// A database to make two tables in, and drop them again
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
+    /// How soon an accepted invest shows as SUCCESS in the invest log and in the holdings
+    Seen {
+        /// The write listener
+        #[arg(long, default_value = "127.0.0.1:8081")]
+        write: SocketAddr,
+        /// The read listener
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        read: SocketAddr,
+        /// The product; must have room
+        #[arg(long)]
+        product: i64,
+        /// How many invests, one after another
+        #[arg(long, default_value_t = 100)]
+        times: u32,
+    },
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Cli::parse().what {
+        What::Invest { load, write, product, keys } => invest::run(load, write, product, keys).await,
+        What::Baseline { load, database_url } => baseline::run(load, &database_url).await,
+        What::Seen { write, read, product, times } => seen::run(write, read, product, times).await,
+    }
+}

@@ -1,0 +1,63 @@
+//! From the answer "accepted" to SUCCESS in the invest log and to a new amount in the holdings.
+
+use crate::http::Connection;
+use crate::invest::request;
+use crate::summary::Waits;
+use anyhow::bail;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// How long one invest may take to show.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The pause between looks, so that looking does not load the machine.
+const PAUSE: Duration = Duration::from_millis(2);
+const USER: u16 = 9_999;
+
+pub(crate) async fn run(write: SocketAddr, read: SocketAddr, product: i64, times: u32) -> anyhow::Result<()> {
+    let (mut write, mut read) = (Connection::open(write).await?, Connection::open(read).await?);
+    let (mut log, mut both) = (Waits::default(), Waits::default());
+    let mut before = holding(&mut read, product).await?;
+    for _ in 0..times {
+        let asked = Instant::now();
+        write.ask(request(product, USER, "").as_bytes()).await?;
+        while newest(&mut read).await? != "SUCCESS" {
+            pause(asked).await?;
+        }
+        log.add(asked.elapsed());
+        while holding(&mut read, product).await? == before {
+            pause(asked).await?;
+        }
+        both.add(asked.elapsed());
+        before += 1;
+    }
+    println!("{times} invests, from sending the request");
+    println!("  SUCCESS in the invest log      {}", log.ranked());
+    println!("  and counted in the holdings    {}", both.ranked());
+    Ok(())
+}
+
+async fn pause(since: Instant) -> anyhow::Result<()> {
+    if since.elapsed() > PATIENCE {
+        bail!("an accepted invest did not show within {PATIENCE:?}");
+    }
+    tokio::time::sleep(PAUSE).await;
+    Ok(())
+}
+
+async fn newest(read: &mut Connection) -> anyhow::Result<String> {
+    let list = list(read, "/api/invest/log?size=1").await?;
+    Ok(list[0]["investResult"].as_str().unwrap_or_default().to_owned())
+}
+
+async fn holding(read: &mut Connection, product: i64) -> anyhow::Result<i64> {
+    let list = list(read, "/api/product/my/invest?size=1000").await?;
+    let mine = list.as_array().and_then(|list| list.iter().find(|item| item["productId"] == product));
+    Ok(mine.and_then(|item| item["myInvestingAmount"].as_i64()).unwrap_or(0))
+}
+
+async fn list(read: &mut Connection, path: &str) -> anyhow::Result<Value> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nX-USER-ID: bench{USER}\r\n\r\n");
+    let answer: Value = serde_json::from_slice(read.ask(request.as_bytes()).await?)?;
+    Ok(answer["data"]["list"].clone())
+}

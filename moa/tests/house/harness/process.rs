@@ -1,0 +1,169 @@
+//! `moa` as a process: started with its settings, read, signalled, and killed with the value.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::PATIENCE;
+
+/// Both are canaries too: no answer and no line of a process may show them.
+pub const OPERATOR: &str = "operator-canary-7f3a9c";
+pub const AUDITOR: &str = "auditor-canary-51b2e8";
+
+/// The last line of what a process prints when it is open.
+const OPEN: &str = "Ctrl-C stops it.";
+
+/// What a process is to be started with.
+#[derive(Clone)]
+pub struct Start {
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+/// A process that has ended, and all it said.
+pub struct Ended {
+    pub status: ExitStatus,
+    pub out: String,
+    pub err: String,
+}
+
+/// A running process; killed when the value goes.
+pub struct Moa {
+    child: Child,
+    out: watch::Receiver<String>,
+    err: watch::Receiver<String>,
+    pub read: String,
+    pub write: String,
+    pub admin: String,
+}
+
+impl Start {
+    /// Nothing but these arguments; no setting comes from the environment of the tests.
+    pub fn bare(args: &[&str]) -> Self {
+        Self { args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: Vec::new() }
+    }
+
+    /// Everything in one process, on ports of its own, without the demo.
+    pub fn serve() -> Self {
+        Self::serve_with_demo().with(&["--no-demo"])
+    }
+
+    pub fn serve_with_demo() -> Self {
+        let listen = ["--query-listen", "--command-listen", "--admin-listen"];
+        let args: Vec<_> = listen.iter().flat_map(|flag| [*flag, "127.0.0.1:0"]).collect();
+        Self::bare(&args).env("MOA_OPERATOR_TOKEN", OPERATOR).env("MOA_AUDITOR_TOKEN", AUDITOR)
+    }
+
+    pub fn on(self, database_url: &str) -> Self {
+        self.env("DATABASE_URL", database_url)
+    }
+
+    pub fn with(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.retain(|(there, _)| there != name);
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_moa"));
+        let ours = |name: &str| name.starts_with("MOA_") || name == "DATABASE_URL";
+        std::env::vars().map(|(name, _)| name).filter(|name| ours(name)).for_each(|name| {
+            command.env_remove(name);
+        });
+        command.args(&self.args).envs(self.env.iter().cloned()).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// A process that has opened.
+    pub async fn open(&self) -> Moa {
+        let mut child = self.command().spawn().unwrap();
+        let mut out = gather(child.stdout.take().unwrap());
+        let err = gather(child.stderr.take().unwrap());
+        let opened = timeout(PATIENCE, out.wait_for(|said| said.contains(OPEN))).await;
+        let banner = match opened {
+            Ok(Ok(said)) => said.clone(),
+            _ => panic!("moa did not open; it said: {}{}", *out.borrow(), *err.borrow()),
+        };
+        let [read, write, admin] = ["read", "write", "admin"].map(|who| address(&banner, who));
+        Moa { child, out, err, read, write, admin }
+    }
+
+    /// A process that is expected to end by itself.
+    pub async fn end(&self) -> Ended {
+        let output = timeout(PATIENCE, self.command().output()).await.expect("moa goes on and on").unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Ended { status: output.status, out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+impl Moa {
+    /// All it has printed so far.
+    pub fn said(&self) -> String {
+        self.out.borrow().clone()
+    }
+
+    /// All it has logged so far.
+    pub fn logged(&self) -> String {
+        self.err.borrow().clone()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        signal(name, self.pid());
+    }
+
+    /// Waits for its end, at most `bound`.
+    pub async fn ended(mut self, bound: Duration) -> Ended {
+        let status = timeout(bound, self.child.wait()).await;
+        let status = status.unwrap_or_else(|_| panic!("it still runs after {bound:?}: {}", self.logged())).unwrap();
+        // The pipes end with the process.
+        for lines in [&mut self.out, &mut self.err] {
+            while timeout(PATIENCE, lines.changed()).await.expect("the pipes end").is_ok() {}
+        }
+        Ended { status, out: self.said(), err: self.logged() }
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub async fn killed(self) -> Ended {
+        self.signal("KILL");
+        self.ended(PATIENCE).await
+    }
+}
+
+pub fn signal(name: &str, pid: u32) {
+    let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    assert!(sent.success(), "SIG{name} did not reach process {pid}");
+}
+
+/// Everything that comes from `pipe`, as it comes.
+fn gather(pipe: impl AsyncRead + Unpin + Send + 'static) -> watch::Receiver<String> {
+    let (said, hear) = watch::channel(String::new());
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(pipe).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            said.send_modify(|all| {
+                all.push_str(&line);
+                all.push('\n');
+            });
+        }
+    });
+    hear
+}
+
+fn address(banner: &str, who: &str) -> String {
+    let line = banner.lines().find_map(|line| line.trim().strip_prefix(who)).map(str::trim);
+    line.unwrap_or_else(|| panic!("no {who} address in {banner}")).to_owned()
+}

@@ -1,0 +1,102 @@
+//! One or several processes over one fresh database.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::json;
+use sqlx::PgPool;
+
+use super::client::{Door, client};
+use super::journal::{Ask, Call, Journal};
+use super::process::{Moa, Start};
+use super::{PATIENCE, within};
+
+/// Real processes over one database; all killed, then the database dropped, when the value goes.
+pub struct House {
+    pub moas: Vec<Moa>,
+    pub pool: PgPool,
+    pub journal: Journal,
+    client: reqwest::Client,
+    start: Start,
+    _database: testbed::Database,
+}
+
+/// A time, in RFC 3339, so many seconds from now.
+pub fn seconds_from(now: DateTime<Utc>, seconds: i64) -> String {
+    (now + TimeDelta::seconds(seconds)).to_rfc3339()
+}
+
+impl House {
+    pub async fn open() -> Self {
+        Self::of(1, Start::serve()).await
+    }
+
+    /// Several processes on one database.
+    pub async fn with_processes(count: usize) -> Self {
+        Self::of(count, Start::serve()).await
+    }
+
+    pub async fn of(count: usize, start: Start) -> Self {
+        let database = testbed::Database::fresh().await;
+        let (pool, start) = (database.pool().await, start.on(database.url()));
+        let moas = join_all((0..count).map(|_| start.open())).await;
+        Self { moas, pool, journal: Journal::default(), client: client(), start, _database: database }
+    }
+
+    /// How its processes are started.
+    pub fn start(&self) -> &Start {
+        &self.start
+    }
+
+    /// One more process, or one again.
+    pub async fn add_process(&mut self) {
+        self.moas.push(self.start.open().await);
+    }
+
+    pub fn door(&self, number: usize) -> Door {
+        Door::of(number, &self.moas[number], self.client.clone(), self.journal.clone())
+    }
+
+    /// One door per process.
+    pub fn doors(&self) -> Vec<Door> {
+        (0..self.moas.len()).map(|number| self.door(number)).collect()
+    }
+
+    /// Asks the first process.
+    pub async fn invest(&self, ask: Ask) -> Call {
+        self.door(0).invest(ask).await
+    }
+
+    /// Opens a product that takes invests now.
+    pub async fn open_product(&self, title: &str, total: i64) -> i64 {
+        self.open_product_in(title, total, (-3_600, 3_600)).await
+    }
+
+    /// Opens a product whose window is given in seconds from now.
+    pub async fn open_product_in(&self, title: &str, total: i64, (starts, finishes): (i64, i64)) -> i64 {
+        let now = Utc::now();
+        let body = json!({"title": title, "totalInvestingAmount": total,
+                          "startedAt": seconds_from(now, starts), "finishedAt": seconds_from(now, finishes)});
+        let answer = self.door(0).operate(Method::POST, "/admin/product", Some(&body)).await;
+        answer.data()["productId"].as_i64().unwrap_or_else(|| panic!("not opened: {}", answer.body))
+    }
+
+    /// Waits until every reservation has its fate and every consumer stands at the heads.
+    pub async fn settled(&self) {
+        let quiet = async || {
+            let quiet: bool = sqlx::query_scalar(QUIET).fetch_one(&self.pool).await.unwrap();
+            quiet.then_some(())
+        };
+        within(PATIENCE, "quiet", quiet).await;
+    }
+}
+
+const QUIET: &str = "
+    select not exists (select from open_invest)
+       and not exists (
+           select from log_identity
+            cross join generate_series(0, partitions - 1) as p
+            cross join (values ('product_list'), ('holdings'), ('invest_log'), ('open_invest')) as c (name)
+             left join checkpoints k on k.consumer = c.name and k.partition = p
+            where coalesce(k.position, 0)
+                  <> coalesce((select max(e.position) from events e where e.partition = p), 0))";

@@ -1,0 +1,81 @@
+//! The walls of ARCHITECTURE.md, read from the manifests and the sources.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const OURS: [&str; 8] =
+    ["domain", "event-log", "edge", "command-api", "projector", "query-api", "moa", "testbed"];
+/// What each room may know of ours, tests aside.
+const MAY_KNOW: [(&str, &[&str]); 6] = [
+    ("domain", &[]),
+    ("event-log", &["domain"]),
+    ("edge", &["domain"]),
+    ("command-api", &["domain", "event-log", "edge"]),
+    ("projector", &["domain", "event-log"]),
+    ("query-api", &["edge"]),
+];
+
+#[test]
+fn a_room_knows_only_whom_it_may_know() {
+    for (room, allowed) in MAY_KNOW {
+        let known = dependencies(room);
+        let strangers: Vec<_> =
+            known.iter().filter(|name| OURS.contains(&name.as_str()) && !allowed.contains(&name.as_str())).collect();
+        assert!(strangers.is_empty(), "{room} must not know {strangers:?}");
+    }
+}
+
+#[test]
+fn the_domain_knows_no_server() {
+    let servers = ["sqlx", "axum", "hyper", "lapin", "redis", "reqwest"];
+    let known = dependencies("domain");
+    assert!(!known.iter().any(|name| servers.contains(&name.as_str())), "domain knows {known:?}");
+}
+
+#[test]
+fn only_the_log_names_the_events_table() {
+    let statements = ["from events", "join events", "into events", "update events", "table events"];
+    for room in OURS.iter().filter(|room| **room != "event-log") {
+        for file in sources(&root().join(room).join("src")) {
+            let text = fs::read_to_string(&file).expect("a source").to_lowercase();
+            let found = statements.iter().find(|statement| names(&text, statement));
+            assert!(found.is_none(), "{} says {found:?}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_write_side_reads_no_read_model() {
+    for file in sources(&root().join("command-api/src")) {
+        let text = fs::read_to_string(&file).expect("a source");
+        for table in ["product_list", "holdings", "invest_log"] {
+            assert!(!text.contains(table), "{} names {table}", file.display());
+        }
+    }
+}
+
+/// Whether `text` has `statement`, and not merely as the beginning of a longer name.
+fn names(text: &str, statement: &str) -> bool {
+    text.match_indices(statement).any(|(at, _)| {
+        let after = text[at + statement.len()..].chars().next();
+        !after.is_some_and(|next| next.is_alphanumeric() || next == '_')
+    })
+}
+
+/// The names under `[dependencies]` of a room's manifest.
+fn dependencies(room: &str) -> Vec<String> {
+    let manifest = fs::read_to_string(root().join(room).join("Cargo.toml")).expect("a manifest");
+    let section = manifest.split("[dependencies]").nth(1).expect("dependencies");
+    let section = section.split("\n[").next().unwrap_or_default();
+    let name = |line: &str| line.split(['.', ' ', '=']).next().unwrap_or_default().to_owned();
+    section.lines().map(name).filter(|name| !name.is_empty()).collect()
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
