@@ -64,6 +64,8 @@ create table product_snapshots (
     state        json        not null,
     taken_at     timestamptz not null default clock_timestamp()
 );
+-- A large state is not worth compressing: it is written often and read at starts only.
+alter table product_snapshots alter column state set storage external;
 
 -- How far each consumer of the log has come, per partition. Moved in the transaction that changes its rows, and only
 -- from where it stands. `stuck_*` names an event that could not be applied; nothing is skipped.

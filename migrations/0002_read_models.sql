@@ -61,7 +61,7 @@ create table invest_log (
     accrued_product bigint      not null, -- the same of all users
     requested_at    timestamptz not null,
     updated_at      timestamptz not null
-) with (fillfactor = 80);                 -- each row is updated once, in place: no indexed column changes
+) with (fillfactor = 60);                 -- each row is updated once, in place: no indexed column changes
 create index invest_log_latest_first on invest_log (user_id, requested_at desc, invest_id desc);
 create index invest_log_of_product on invest_log (user_id, product_id, requested_at desc, invest_id desc);
 

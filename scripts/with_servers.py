@@ -65,13 +65,24 @@ def ended(number, _frame):
     raise SystemExit(128 + number)
 
 
+def run(command):
+    """Runs the command to its end, whatever signal comes, and returns its exit code: the servers stop after it."""
+    running = subprocess.Popen(command)
+    # Ctrl-C reaches the command by itself, the others do not.
+    signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: running.send_signal(number))
+    code = running.wait()
+    return code if code >= 0 else 128 - code
+
+
 def main():
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, ended)
     try:
         with ExitStack() as stack:
             set_up(stack)
-            return subprocess.run(sys.argv[1:], check=False).returncode
+            return run(sys.argv[1:])
     except Unavailable as error:
         print(f"The tests cannot run: {error}.", file=sys.stderr)
         return 1

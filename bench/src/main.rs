@@ -8,6 +8,7 @@ mod summary;
 
 use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -72,10 +73,17 @@ enum What {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Cli::parse().what {
+async fn main() -> ExitCode {
+    let done = match Cli::parse().what {
         What::Invest { load, write, product, keys } => invest::run(load, write, product, keys).await,
         What::Baseline { load, database_url } => baseline::run(load, &database_url).await,
         What::Seen { write, read, product, times } => seen::run(write, read, product, times).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

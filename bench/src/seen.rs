@@ -19,9 +19,10 @@ pub(crate) async fn run(write: SocketAddr, read: SocketAddr, product: i64, times
     let (mut log, mut both) = (Waits::default(), Waits::default());
     let mut before = holding(&mut read, product).await?;
     for _ in 0..times {
+        let last = newest(&mut read).await?.0;
         let asked = Instant::now();
         write.ask(request(product, USER, "").as_bytes()).await?;
-        while newest(&mut read).await? != "SUCCESS" {
+        while !matches!(newest(&mut read).await?, (id, result) if id != last && result == "SUCCESS") {
             pause(asked).await?;
         }
         log.add(asked.elapsed());
@@ -45,9 +46,11 @@ async fn pause(since: Instant) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn newest(read: &mut Connection) -> anyhow::Result<String> {
+/// The id and the result of the newest row of the log.
+async fn newest(read: &mut Connection) -> anyhow::Result<(String, String)> {
     let list = list(read, "/api/invest/log?size=1").await?;
-    Ok(list[0]["investResult"].as_str().unwrap_or_default().to_owned())
+    let text = |field: &str| list[0][field].as_str().unwrap_or_default().to_owned();
+    Ok((text("investId"), text("investResult")))
 }
 
 async fn holding(read: &mut Connection, product: i64) -> anyhow::Result<i64> {

@@ -29,6 +29,8 @@ pub struct Desks {
 /// An order and whoever waits for its verdict.
 struct Waiting {
     order: Order,
+    /// Whether an earlier try to write it may still arrive: then it can no longer be said that nothing happened.
+    in_doubt: bool,
     reply: oneshot::Sender<Result<Verdict, NoVerdict>>,
 }
 
@@ -54,7 +56,7 @@ impl Desks {
     pub async fn submit(&self, order: Order) -> Result<Verdict, NoVerdict> {
         let (reply, verdict) = oneshot::channel();
         let queue = self.queue(self.log.partition_of(order.product_id)).ok_or(NoVerdict::Overloaded)?;
-        queue.try_send(Waiting { order, reply }).map_err(|_| NoVerdict::Overloaded)?;
+        queue.try_send(Waiting { order, in_doubt: false, reply }).map_err(|_| NoVerdict::Overloaded)?;
         // A desk that ends without a word was stopped in between: what became of the order is not known here.
         verdict.await.unwrap_or(Err(NoVerdict::OutcomeUnknown))
     }

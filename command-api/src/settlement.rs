@@ -2,6 +2,8 @@
 //! through the desk, which refuses a second fate.
 //!
 //! The work list is `open_invest`, apply-once from the log: nothing can be forgotten, and several instances share it.
+//! Who writes a row hands it to its own process's settlement right away; a row that got no fate that way, for whatever
+//! reason, is due a little later and taken by a sweep, of any instance.
 
 mod open_invest;
 mod work_list;
@@ -9,48 +11,91 @@ mod work_list;
 pub use open_invest::OpenInvest;
 
 use crate::desk::{Answer, Desks, NoVerdict, Order, Request, Verdict};
-use chrono::{DateTime, Utc};
-use domain::Refusal;
-use event_log::Metadata;
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{InvestId, ProductId, Refusal};
+use event_log::{DatabaseClock, Metadata};
+use futures::future::join_all;
 use sqlx::PgPool;
 use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use work_list::Due;
+use uuid::Uuid;
 
-/// How many open invests are looked at together.
-const SWEEP: i64 = 500;
-/// How often the work list is looked at when nothing wakes us.
-const POLL: Duration = Duration::from_millis(500);
+/// How many open invests are seen to together.
+const TOGETHER: usize = 500;
+/// How many may be handed over and wait; rows past that are left to the sweep.
+const HANDED: usize = 8_192;
+/// How often the list is swept for what is due.
+const SWEEP: Duration = Duration::from_millis(500);
+/// How long whoever has an open invest may take, before it is due for another. Above the longest time that a desk may
+/// need for a verdict.
+const TAKEN_FOR: TimeDelta = TimeDelta::seconds(10);
+
+/// An open invest to be seen to.
+#[derive(Debug)]
+pub(crate) struct Due {
+    invest_id: InvestId,
+    product_id: ProductId,
+    expires_at: DateTime<Utc>,
+    event_id: Uuid,
+    correlation_id: String,
+}
+
+/// Both ends of what is handed over: for the consumers of `open_invest`, and for [`settle`].
+pub fn hand_over() -> (HandOver, Handed) {
+    let (sender, receiver) = mpsc::channel(HANDED);
+    (HandOver(sender), Handed(receiver))
+}
+
+/// Where the consumers of `open_invest` hand new rows over.
+#[derive(Clone, Debug)]
+pub struct HandOver(mpsc::Sender<Due>);
+
+/// Where [`settle`] gets them.
+#[derive(Debug)]
+pub struct Handed(mpsc::Receiver<Due>);
+
+impl Handed {
+    /// Whether nothing can come any more; asking for it would be answered at once, for ever.
+    fn is_over(&self) -> bool {
+        self.0.is_closed() && self.0.is_empty()
+    }
+}
 
 /// Settles open invests until `shutdown`; what is under way then is finished.
-pub async fn settle(desks: Desks, pool: PgPool, open: std::sync::Arc<OpenInvest>, shutdown: CancellationToken) {
+pub async fn settle(desks: Desks, pool: PgPool, mut handed: Handed, shutdown: CancellationToken) {
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut due, mut clock) = (Vec::with_capacity(TOGETHER), None);
     while !shutdown.is_cancelled() {
-        let news = open.news();
-        match sweep(&desks, &pool).await {
-            Ok(found) if found > 0 => continue,
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "open invests cannot be read; trying again"),
-        }
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => {}
-            () = news => {}
-            () = tokio::time::sleep(POLL) => {}
+            _ = sweep.tick() => clock = taken(&pool, &mut due, &mut sweep).await.or(clock),
+            // Nothing is given a fate before the time is known.
+            _ = handed.0.recv_many(&mut due, TOGETHER), if clock.is_some() && !handed.is_over() => {}
+        }
+        if let Some(clock) = &clock {
+            join_all(due.drain(..).map(|due| give_fate(&desks, due, clock.now()))).await;
         }
     }
 }
 
-/// Takes what is due and sees to all of it; says how much that was.
-async fn sweep(desks: &Desks, pool: &PgPool) -> sqlx::Result<usize> {
-    let (now, taken) = work_list::take(pool, SWEEP).await?;
-    let found = taken.len();
-    let mut fates = JoinSet::new();
-    for due in taken {
-        let desks = desks.clone();
-        fates.spawn(async move { give_fate(&desks, due, now).await });
+/// Takes what is due from the list; says the database's time. When there is more, the next sweep comes at once.
+async fn taken(pool: &PgPool, due: &mut Vec<Due>, sweep: &mut tokio::time::Interval) -> Option<DatabaseClock> {
+    match work_list::take(pool, TOGETHER as i64).await {
+        Ok((clock, rows)) => {
+            if rows.len() == TOGETHER {
+                sweep.reset_immediately();
+            }
+            due.extend(rows);
+            Some(clock)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "open invests cannot be read; trying again");
+            None
+        }
     }
-    fates.join_all().await;
-    Ok(found)
 }
 
 async fn give_fate(desks: &Desks, due: Due, now: DateTime<Utc>) {
@@ -62,8 +107,9 @@ async fn give_fate(desks: &Desks, due: Due, now: DateTime<Utc>) {
     };
     match desks.submit(Order::new(due.product_id, request, metadata)).await {
         // The row goes with the event that the desk wrote. An invest that is no longer open has its fate: the row is
-        // about to go. Of the rest, another sweep takes it when it is due again.
-        Ok(Verdict { answer: Answer::Accepted | Answer::Refused(Refusal::NotOpen), .. }) => {}
+        // about to go. Of the rest, a sweep takes it when it is due again; not expired it is to a desk whose idea of the
+        // database's time is a little behind ours.
+        Ok(Verdict { answer: Answer::Accepted | Answer::Refused(Refusal::NotOpen | Refusal::NotExpired), .. }) => {}
         Err(NoVerdict::Overloaded | NoVerdict::OutcomeUnknown) => {}
         other => tracing::error!(invest_id = %due.invest_id, verdict = ?other, "an open invest got no fate"),
     }

@@ -10,8 +10,8 @@ pub use checkpoint::Checkpoint;
 
 use crate::log::{Log, Partition, Position};
 use crate::{LogError, RecordedEvent};
-use sqlx::{PgConnection, PgPool};
 use futures::FutureExt as _;
+use sqlx::{PgConnection, PgPool};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;

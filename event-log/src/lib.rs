@@ -20,6 +20,7 @@ mod read;
 mod writer;
 
 pub use chain::{Hash, Verified};
+pub use clock::DatabaseClock;
 pub use error::LogError;
 pub use event::{Metadata, RecordedEvent};
 pub use keys::{Claim, StoredAnswer};

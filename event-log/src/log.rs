@@ -23,7 +23,7 @@ const MAX_PARTITIONS: i32 = 64;
 /// How often the heads are asked for, for what other processes append. What this one appends is known at once.
 const HEAD_POLL: Duration = Duration::from_millis(50);
 /// Appends a slow consumer may be behind before it reads from the log instead of being handed the events.
-const DELIVERIES: usize = 32;
+const DELIVERIES: usize = 64;
 /// Delivered events that are enough for one step.
 const GATHERED: usize = 1_000;
 
@@ -148,8 +148,7 @@ impl Log {
     }
 
     pub(crate) fn subscribe(&self, partition: Partition) -> Option<Listener> {
-        self.word(partition)
-            .map(|word| Listener { head: word.head.subscribe(), delivery: word.delivery.subscribe() })
+        self.word(partition).map(|word| Listener { head: word.head.subscribe(), delivery: word.delivery.subscribe() })
     }
 
     fn word(&self, partition: Partition) -> Option<&Word> {

@@ -23,6 +23,16 @@ const READ_CONNECTIONS: u32 = 12;
 const BOUNDS: [(&str, &str); 3] =
     [("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "5s")];
 
+/// What `url` says. The reason why it cannot be read would repeat it, and with it a password.
+fn read(url: &str) -> anyhow::Result<PgConnectOptions> {
+    // sqlx takes any scheme, and would go to a server of another kind.
+    let ours = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+    PgConnectOptions::from_str(url)
+        .ok()
+        .filter(|_| ours)
+        .context("DATABASE_URL cannot be read: it must be postgres://user@host:port/name")
+}
+
 /// The database in use.
 pub(crate) struct Database {
     options: PgConnectOptions,
@@ -34,11 +44,7 @@ impl Database {
     pub(crate) async fn open(settings: &DatabaseSettings) -> anyhow::Result<Self> {
         let named = settings.database_url.as_ref().map(|url| url.reveal()).filter(|url| !url.is_empty());
         if let Some(url) = named {
-            // The error would repeat the URL, and with it a password.
-            let options = PgConnectOptions::from_str(url).map_err(|_| {
-                anyhow::anyhow!("DATABASE_URL cannot be read: it must be postgres://user@host:port/name")
-            })?;
-            return Ok(Self { options, private: None });
+            return Ok(Self { options: read(url)?, private: None });
         }
         let options = Options { data_dir: settings.data_dir.clone(), ephemeral: settings.ephemeral };
         let private = Embedded::start(&options).await?;

@@ -5,7 +5,8 @@ use tracing_subscriber::EnvFilter;
 
 /// Starts logging by `directives`; bad ones stop the program with a sentence.
 pub fn start(directives: &str) {
-    let filter = EnvFilter::try_new(directives).unwrap_or_else(|error| {
+    // At every start PostgreSQL notices that the schema is there.
+    let filter = EnvFilter::try_new(format!("sqlx::postgres::notice=warn,{directives}")).unwrap_or_else(|error| {
         eprintln!("moa: the log setting cannot be read ({error}): say e.g. info, or warn,command_api=debug");
         std::process::exit(2);
     });

@@ -11,6 +11,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     moa::logging::start(&cli.log);
+    for name in moa::settings::unknown_variables() {
+        tracing::warn!("{name} is set, but there is no such setting: see moa serve --help");
+    }
     let done = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(settings) => moa::serve::run(settings).await,
         Command::Migrate(settings) => moa::serve::migrate(settings).await,

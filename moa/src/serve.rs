@@ -75,10 +75,13 @@ async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
 fn tokens(settings: &ServeSettings) -> anyhow::Result<(Option<Secret>, Option<Secret>)> {
     let (operator, operator_file) = (settings.operator_token.as_ref(), settings.operator_token_file.as_deref());
     let (auditor, auditor_file) = (settings.auditor_token.as_ref(), settings.auditor_token_file.as_deref());
-    Ok((
-        token::configured("MOA_OPERATOR_TOKEN", operator, operator_file)?,
-        token::configured("MOA_AUDITOR_TOKEN", auditor, auditor_file)?,
-    ))
+    let operator = token::configured("MOA_OPERATOR_TOKEN", operator, operator_file)?;
+    let auditor = token::configured("MOA_AUDITOR_TOKEN", auditor, auditor_file)?;
+    anyhow::ensure!(
+        operator.is_none() || operator != auditor,
+        "MOA_AUDITOR_TOKEN must not be the operator's: an auditor may only read"
+    );
+    Ok((operator, auditor))
 }
 
 /// Everything that runs, by the stage it stops in.
@@ -150,13 +153,14 @@ impl Stages {
         let shutdown = stop.clone();
         self.consumers.spawn(async move { follow.follow(shutdown).await });
         self.consumers.spawn(projector::run(log.clone(), project.clone(), stop.clone()));
-        let open = Arc::new(OpenInvest::default());
+        let (hand_over, handed) = command_api::hand_over();
         for partition in log.partitions() {
-            let consumer = Consumer::new(log.clone(), project.clone(), open.clone(), partition);
+            let open = Arc::new(OpenInvest::new(hand_over.clone()));
+            let consumer = Consumer::new(log.clone(), project.clone(), open, partition);
             self.consumers.spawn(consumer.run(stop.clone()));
         }
         let shutdown = self.stop_settlement.clone();
-        self.settlement.spawn(command_api::settle(desks.clone(), project.clone(), open, shutdown));
+        self.settlement.spawn(command_api::settle(desks.clone(), project.clone(), handed, shutdown));
         self.settlement.spawn(command_api::purge_keys(log.clone(), self.stop_settlement.clone()));
     }
 

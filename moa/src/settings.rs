@@ -1,8 +1,9 @@
 //! Every setting, as a flag and as an environment variable. README.md has the same table.
 
 use crate::token::Secret;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use edge::{AllowedOrigin, ServiceTime};
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -159,6 +160,18 @@ pub enum ProductCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Variables of the environment that begin like ours and are none: most likely misspelt.
+pub fn unknown_variables() -> Vec<String> {
+    let known = variables(&Cli::command());
+    let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    set.filter(|name| name.starts_with("MOA_") && !known.contains(name)).collect()
+}
+
+fn variables(command: &clap::Command) -> HashSet<String> {
+    let own = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str().map(str::to_owned));
+    own.chain(command.get_subcommands().flat_map(variables)).collect()
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -42,6 +42,8 @@ struct Desk {
 #[derive(Default)]
 struct Aside {
     waiting: Vec<Waiting>,
+    /// How many of them were there when the load began: for those that came later it may have read too early.
+    asked: usize,
     /// What others appended to it since its load began.
     missed: Vec<RecordedEvent>,
 }
@@ -67,7 +69,9 @@ pub(super) async fn run(log: Log, writer: Writer, reservation: Duration, mut que
                 open = taken > 0;
                 desk.sort(&mut arrived)
             }
-            Some(Ok((id, loaded))) = desk.loads.join_next(), if !desk.loads.is_empty() => desk.loaded(id, loaded),
+            Some(Ok((id, loaded))) = desk.loads.join_next(), if !desk.loads.is_empty() => {
+                desk.loaded(id, loaded).await
+            }
         };
         desk.serve(ready).await;
     }
@@ -105,20 +109,23 @@ impl Desk {
         while self.loads.len() < LOADS
             && let Some(id) = self.queued.pop_front()
         {
+            if let Some(aside) = self.aside.get_mut(&id) {
+                aside.asked = aside.waiting.len();
+            }
             let log = self.log.clone();
             self.loads.spawn(async move { (id, log.load_product(id).await) });
         }
     }
 
     /// A product arrived: the orders that waited for it are ready, or get their answer.
-    fn loaded(&mut self, id: ProductId, loaded: Result<LoadedProduct, LogError>) -> Vec<Waiting> {
-        let Aside { waiting, missed } = self.aside.remove(&id).unwrap_or_default();
+    async fn loaded(&mut self, id: ProductId, loaded: Result<LoadedProduct, LogError>) -> Vec<Waiting> {
+        let Aside { waiting, asked, missed } = self.aside.remove(&id).unwrap_or_default();
         self.aside_orders -= waiting.len();
         self.start_loads();
         match loaded {
             Ok(mut loaded) => {
                 missed.iter().for_each(|event| loaded.follow(event));
-                self.shelve(id, loaded, waiting)
+                self.shelve(id, loaded, waiting, asked).await
             }
             Err(error) => {
                 tracing::error!(product = id.get(), %error, "a product cannot be loaded");
@@ -131,18 +138,31 @@ impl Desk {
     }
 
     /// Only products that exist, or are about to, take room on the shelf.
-    fn shelve(&mut self, id: ProductId, loaded: LoadedProduct, waiting: Vec<Waiting>) -> Vec<Waiting> {
+    async fn shelve(
+        &mut self,
+        id: ProductId,
+        loaded: LoadedProduct,
+        mut waiting: Vec<Waiting>,
+        asked: usize,
+    ) -> Vec<Waiting> {
         let opens = |waiting: &Waiting| matches!(waiting.order.request, Request::Open { .. });
         if loaded.product.is_opened() || waiting.iter().any(opens) {
             self.shelf.put(id, loaded);
             return waiting;
         }
+        let later = waiting.split_off(asked.min(waiting.len()));
+        later.into_iter().for_each(|waiting| self.put_aside(id, waiting));
+        self.start_loads();
         let position = (self.log.partition_of(id), self.writer.position());
-        for waiting in waiting {
-            let invest_id = waiting.order.request.invest_id();
-            let refused = Answer::Refused(Refusal::NotExist);
-            answer(waiting, Ok(Verdict { answer: refused, product_id: id, invest_id, position, replayed: false }));
-        }
+        let refused = |waiting: &Waiting| Verdict {
+            answer: Answer::Refused(Refusal::NotExist),
+            product_id: id,
+            invest_id: waiting.order.invest_id(),
+            position,
+            replayed: false,
+        };
+        let verdicts = waiting.iter().map(|waiting| Ok(refused(waiting))).collect();
+        self.give(&mut waiting, verdicts).await;
         Vec::new()
     }
 
@@ -162,12 +182,13 @@ impl Desk {
 
     /// One attempt: decides what waits and commits it. Leaves those in `ready` that must be decided again.
     async fn round(&mut self, ready: &mut Vec<Waiting>) -> Result<(), LogError> {
-        if self.writer.is_contested() && !self.writer.has_turn() {
-            let turn = self.take_turn().await;
+        drop_expired(ready);
+        if !ready.is_empty() && self.writer.is_contested() && !self.writer.has_turn() {
+            self.take_turn().await?;
             drop_expired(ready);
-            turn?;
-        } else {
-            drop_expired(ready);
+        }
+        if ready.is_empty() {
+            return Ok(());
         }
         let terms = self.terms();
         let decided = Decided::decide(ready, &self.shelf, &terms).await;
@@ -175,15 +196,16 @@ impl Desk {
             Ok(Appended::Committed(events)) => {
                 self.shelf.take_over(decided.products);
                 self.shelf.keep_snapshots(&self.log, &events);
-                give(ready, decided.verdicts);
+                self.give(ready, decided.verdicts).await;
             }
             Ok(Appended::Lost) => {}
             Ok(Appended::KeysTaken(stored)) => repeat_stored(ready, &stored),
             Err(LogError::OutcomeUnknown { first, source }) => {
                 tracing::warn!(error = %source, "the answer to a commit was lost; finding out");
                 match self.find_out(first).await {
-                    Some(true) => give(ready, decided.verdicts),
-                    Some(false) => {}
+                    Some(true) => self.give(ready, decided.verdicts).await,
+                    // Until the batch is written its first try may still arrive, however late.
+                    Some(false) => ready.iter_mut().for_each(|waiting| waiting.in_doubt = true),
                     None => ready.drain(..).for_each(|waiting| answer(waiting, Err(NoVerdict::OutcomeUnknown))),
                 }
             }
@@ -202,19 +224,23 @@ impl Desk {
     }
 
     /// Takes the turn and takes over what others wrote before it came.
-    async fn take_turn(&mut self) -> Result<Vec<RecordedEvent>, LogError> {
-        let mut all = Vec::new();
+    async fn take_turn(&mut self) -> Result<(), LogError> {
         while !self.writer.has_turn() {
-            let missed = self.writer.take_turn().await?;
-            for event in &missed {
-                self.shelf.follow(event);
-                if let Some(aside) = self.aside.get_mut(&event.product_id) {
-                    aside.missed.push(event.clone());
-                }
-            }
-            all.extend(missed);
+            self.catch_up().await?;
         }
-        Ok(all)
+        Ok(())
+    }
+
+    /// Takes over what others wrote and, unless that was much, the turn.
+    async fn catch_up(&mut self) -> Result<Vec<RecordedEvent>, LogError> {
+        let missed = self.writer.take_turn().await?;
+        for event in &missed {
+            self.shelf.follow(event);
+            if let Some(aside) = self.aside.get_mut(&event.product_id) {
+                aside.missed.push(event.clone());
+            }
+        }
+        Ok(missed)
     }
 
     /// Whether the batch that began with `first` was committed; `None` when it cannot be found out in time.
@@ -222,7 +248,7 @@ impl Desk {
         let until = Instant::now() + FIND_OUT;
         let mut seen = Vec::new();
         while !self.writer.has_turn() {
-            match tokio::time::timeout_at(until, self.take_turn()).await {
+            match tokio::time::timeout_at(until, self.catch_up()).await {
                 Ok(Ok(missed)) => seen.extend(missed.iter().map(|event| event.event_id)),
                 Ok(Err(_)) if Instant::now() < until => tokio::time::sleep(PAUSE).await,
                 Ok(Err(_)) | Err(_) => {
@@ -233,35 +259,73 @@ impl Desk {
         }
         Some(first.is_some_and(|first| seen.contains(&first)))
     }
-}
 
-/// Nobody is told "overloaded" after a decision: this comes before it.
-fn drop_expired(ready: &mut Vec<Waiting>) {
-    let now = Instant::now();
-    for waiting in ready.extract_if(.., |waiting| waiting.order.deadline <= now) {
-        answer(waiting, Err(NoVerdict::Overloaded));
-    }
-}
-
-/// Gives those whose keys were taken their stored answers; the rest is decided again.
-fn repeat_stored(ready: &mut Vec<Waiting>, stored: &[StoredAnswer]) {
-    let stored: HashMap<_, _> = stored.iter().map(|found| ((&*found.user_id, &*found.key), found)).collect();
-    let found = |order: &Order| {
-        let key = order.key.as_ref()?;
-        let found = stored.get(&(&*key.owner, &*key.key))?;
-        Some(repeated(key, &found.fingerprint, &found.answer))
-    };
-    for waiting in std::mem::take(ready) {
-        match found(&waiting.order) {
-            Some(verdict) => answer(waiting, verdict),
-            None => ready.push(waiting),
+    /// Gives everybody in `ready` the verdict at its place. A refusal that is not kept with its key gives way to what the
+    /// key stands for already.
+    async fn give(&self, ready: &mut Vec<Waiting>, verdicts: Vec<Result<Verdict, NoVerdict>>) {
+        let mut given: Vec<_> = ready.drain(..).zip(verdicts).collect();
+        let (mut asking, mut keys) = (Vec::new(), Vec::new());
+        for (waiting, verdict) in given.extract_if(.., |(waiting, verdict)| is_unkept(&waiting.order, verdict)) {
+            keys.extend(waiting.order.key.as_ref().map(|key| (key.owner.clone(), key.key.clone())));
+            asking.push((waiting, verdict));
+        }
+        given.into_iter().for_each(|(waiting, verdict)| answer(waiting, verdict));
+        if asking.is_empty() {
+            return;
+        }
+        match tokio::time::timeout(FIND_OUT, self.log.stored_answers(&keys)).await {
+            Ok(Ok(stored)) => {
+                let stored = by_key(&stored);
+                for (waiting, verdict) in asking {
+                    let verdict = what_its_key_says(&waiting.order, &stored).unwrap_or(verdict);
+                    answer(waiting, verdict);
+                }
+            }
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(
+                    "keys could not be looked up: their requests, none of them accepted, are told to try again"
+                );
+                asking.into_iter().for_each(|(waiting, _)| answer(waiting, Err(NoVerdict::Overloaded)));
+            }
         }
     }
 }
 
-fn give(ready: &mut Vec<Waiting>, verdicts: Vec<Result<Verdict, NoVerdict>>) {
-    for (waiting, verdict) in ready.drain(..).zip(verdicts) {
-        answer(waiting, verdict);
+/// Whether the order has a key and was refused in a way that is not kept with it.
+fn is_unkept(order: &Order, verdict: &Result<Verdict, NoVerdict>) -> bool {
+    order.key.is_some() && verdict.as_ref().is_ok_and(|verdict| !verdict.answer.is_final())
+}
+
+/// Nobody is told "overloaded" after a decision that may have been written: this comes before it.
+fn drop_expired(ready: &mut Vec<Waiting>) {
+    let now = Instant::now();
+    for waiting in ready.extract_if(.., |waiting| waiting.order.deadline <= now) {
+        let no = if waiting.in_doubt { NoVerdict::OutcomeUnknown } else { NoVerdict::Overloaded };
+        answer(waiting, Err(no));
+    }
+}
+
+type StoredByKey<'a> = HashMap<(&'a str, &'a str), &'a StoredAnswer>;
+
+fn by_key(stored: &[StoredAnswer]) -> StoredByKey<'_> {
+    stored.iter().map(|found| ((&*found.user_id, &*found.key), found)).collect()
+}
+
+/// The answer that the order's key stands for, if it stands for any.
+fn what_its_key_says(order: &Order, stored: &StoredByKey<'_>) -> Option<Result<Verdict, NoVerdict>> {
+    let key = order.key.as_ref()?;
+    let found = stored.get(&(&*key.owner, &*key.key))?;
+    Some(repeated(key, &found.fingerprint, &found.answer))
+}
+
+/// Gives those whose keys were taken their stored answers; the rest is decided again.
+fn repeat_stored(ready: &mut Vec<Waiting>, stored: &[StoredAnswer]) {
+    let stored = by_key(stored);
+    for waiting in std::mem::take(ready) {
+        match what_its_key_says(&waiting.order, &stored) {
+            Some(verdict) => answer(waiting, verdict),
+            None => ready.push(waiting),
+        }
     }
 }
 

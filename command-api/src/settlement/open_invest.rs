@@ -1,23 +1,31 @@
 //! `open_invest`: reservations without a fate. A reservation adds a row, its fate removes it.
 
-use domain::ProductEvent;
+use super::{Due, HandOver, TAKEN_FOR};
+use domain::{InvestId, ProductEvent};
 use event_log::RecordedEvent;
 use event_log::consume::{ApplyError, Projection};
 use sqlx::PgConnection;
 use std::collections::HashMap;
-use tokio::sync::Notify;
+use std::sync::{Mutex, PoisonError};
 use uuid::Uuid;
 
-/// Keeps the work list, and wakes settlement when there is more of it.
-#[derive(Debug, Default)]
+/// Keeps the work list of one partition, and hands what is new to settlement.
+#[derive(Debug)]
 pub struct OpenInvest {
-    news: Notify,
+    settlement: HandOver,
+    /// What the step under way adds; handed over when it is committed.
+    added: Mutex<Vec<Due>>,
 }
 
 impl OpenInvest {
-    /// Ends when the list has grown after this was called, at the latest with the next growth.
-    pub(super) fn news(&self) -> impl Future<Output = ()> {
-        self.news.notified()
+    /// For one partition's consumer: steps of two must not mix.
+    pub fn new(settlement: HandOver) -> Self {
+        Self { settlement, added: Mutex::default() }
+    }
+
+    fn added(&self) -> std::sync::MutexGuard<'_, Vec<Due>> {
+        // Whoever panicked with it held a list that is whole all the same.
+        self.added.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -62,12 +70,27 @@ impl Projection for OpenInvest {
         if !rows.added.is_empty() {
             insert(transaction, rows.added.values().copied()).await?;
         }
+        *self.added() = rows.added.values().filter_map(|recorded| due(recorded)).collect();
         Ok(())
     }
 
     fn applied(&self) {
-        self.news.notify_waiters();
+        for due in self.added().drain(..) {
+            // Full, or nobody there: the row is due soon, and a sweep takes it.
+            self.settlement.0.try_send(due).ok();
+        }
     }
+}
+
+fn due(recorded: &RecordedEvent) -> Option<Due> {
+    let ProductEvent::InvestReserved { invest_id, expires_at, .. } = &recorded.event else { return None };
+    Some(Due {
+        invest_id: InvestId(invest_id.0),
+        product_id: recorded.product_id,
+        expires_at: *expires_at,
+        event_id: recorded.event_id,
+        correlation_id: recorded.metadata.correlation_id.clone(),
+    })
 }
 
 async fn insert<'a>(
@@ -86,7 +109,8 @@ async fn insert<'a>(
         expiries.push(*expires_at);
         causes.push(recorded.event_id);
         correlations.push(recorded.metadata.correlation_id.as_str());
-        due.push(recorded.recorded_at);
+        // Taken, as it were, by the settlement it is handed to.
+        due.push(recorded.recorded_at + TAKEN_FOR);
     }
     sqlx::query(
         "insert into open_invest
