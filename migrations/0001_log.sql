@@ -24,7 +24,7 @@ create table events (
     partition      integer     not null,
     position       bigint      not null check (position >= 1), -- place in the partition: 1..n, no hole
     event_id       uuid        not null,
-    recorded_at    timestamptz not null,                       -- the database's clock; never falls within a partition
+    recorded_at    timestamptz not null check (isfinite(recorded_at)), -- the database's clock; never falls within a partition
     hash           bytea       not null check (length(hash) = 32),
     constraint events_stream unique (aggregate_type, aggregate_id, sequence),
     -- The fence: of two writers that saw the same head, one gets the next position.

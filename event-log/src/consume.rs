@@ -119,7 +119,13 @@ impl<P: Projection> Consumer<P> {
             transaction.rollback().await?;
             return Ok(Step::Idle(at.position));
         };
-        self.projection.apply(&mut transaction, following).await?;
+        if let Err(error) = self.projection.apply(&mut transaction, following).await {
+            transaction.rollback().await?;
+            return match good(&error, following) {
+                [] => Err(error.into()),
+                good => Box::pin(self.step(good)).await,
+            };
+        }
         checkpoint::advance(&mut transaction, P::NAME, self.partition, &at, last).await?;
         transaction.commit().await?;
         self.projection.applied();
@@ -144,7 +150,16 @@ impl<P: Projection> Consumer<P> {
                 return Err(broken(position, "there is a hole"));
             }
         }
-        Ok(new.iter().map(crate::event::Row::read).collect::<Result<_, _>>()?)
+        let mut events = Vec::with_capacity(new.len());
+        for row in new {
+            match row.read() {
+                Ok(event) => events.push(event),
+                Err(error) if events.is_empty() => return Err(error.into()),
+                // What comes before it is good; the next step meets it first.
+                Err(_) => break,
+            }
+        }
+        Ok(events)
     }
 
     /// Applies everything there is, from the log alone, and says where it stands then.
@@ -200,6 +215,16 @@ impl<P: Projection> Consumer<P> {
             }
         }
         *complaint = said;
+    }
+}
+
+/// What comes before the event that cannot be applied: it is applied by itself, and the next step meets the bad one first.
+fn good<'a>(error: &ApplyError, events: &'a [RecordedEvent]) -> &'a [RecordedEvent] {
+    match error {
+        ApplyError::Event { position, .. } => {
+            &events[..events.iter().take_while(|event| event.position < *position).count()]
+        }
+        ApplyError::Database(_) => &[],
     }
 }
 

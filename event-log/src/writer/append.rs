@@ -6,7 +6,8 @@ impl Writer {
     /// Commits `batch`, decided at `at` on what this writer has seen, and announces it to this process's consumers.
     ///
     /// A batch without events still confirms that nobody wrote since, before its refusals are believed. After
-    /// [`LogError::OutcomeUnknown`] take the turn: what is read then is what happened.
+    /// [`LogError::OutcomeUnknown`] take the turn: what is read then is what happened. Not to be cancelled half way; who
+    /// does calls [`Writer::forget_connection`].
     pub async fn append(&mut self, batch: Batch, at: DateTime<Utc>) -> Result<Appended, LogError> {
         if !self.untold.is_empty() {
             return Ok(Appended::Lost);

@@ -220,6 +220,33 @@ async fn an_event_that_cannot_be_read_stops_the_partition_and_is_named() {
 }
 
 #[tokio::test]
+async fn what_comes_before_a_bad_event_is_applied() {
+    let house = house_with_notes(5).await;
+    let projection = Arc::new(Notes { indigestible: AtomicI64::new(4) });
+    let consumer = Consumer::new(house.log.clone(), house.pool.clone(), projection, 0);
+    assert_eq!(consumer.step(&[]).await.unwrap(), Step::Moved(3), "from the log");
+    let refused = consumer.step(&house.events().await).await;
+    assert!(matches!(refused, Err(StepError::Apply(ApplyError::Event { position: 4, .. }))), "{refused:?}");
+    assert_eq!(notes(&house).await, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn what_comes_before_an_unreadable_event_is_applied() {
+    let house = house_with_notes(2).await;
+    crate::by_hand::ByHand {
+        event_type: "ProductRenamed",
+        event_version: "1.0.0",
+        payload: r#"{"ProductRenamed":{}}"#.into(),
+        metadata: r#"{"correlationId":"from a later release"}"#.into(),
+    }
+    .write(&house)
+    .await;
+    assert_eq!(consumer(&house).step(&[]).await.unwrap(), Step::Moved(2));
+    assert!(matches!(consumer(&house).step(&[]).await, Err(StepError::Log(LogError::Broken { position: 3, .. }))));
+    assert_eq!(notes(&house).await, [1, 2]);
+}
+
+#[tokio::test]
 async fn a_checkpoint_that_is_not_of_this_log_is_refused() {
     let house = house_with_notes(3).await;
     let consumer = consumer(&house);
