@@ -57,3 +57,58 @@ async fn follow<P: Projection>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::ProductEvent;
+    use event_log::consume::ApplyError;
+    use event_log::{Batch, Metadata, NewEvent, RecordedEvent, Writer};
+    use sqlx::PgConnection;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use testbed::Database;
+
+    /// Longer than one restart takes, by far.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[derive(Default)]
+    struct PanicsOnce(AtomicBool);
+
+    impl Projection for PanicsOnce {
+        const NAME: &'static str = "panics_once";
+
+        async fn apply(&self, _: &mut PgConnection, _: &[RecordedEvent]) -> Result<(), ApplyError> {
+            assert!(self.0.swap(true, Ordering::Relaxed), "a bug, in a test");
+            Ok(())
+        }
+    }
+
+    async fn log_with_an_event(pool: &PgPool) -> Log {
+        let log = Log::open(pool.clone(), 1).await.unwrap();
+        let mut writer = Writer::open(log.clone(), 0).await.unwrap();
+        let product_id = 1.try_into().unwrap();
+        let metadata = Metadata { correlation_id: "a test".into(), ..Metadata::default() };
+        let event = NewEvent { product_id, sequence: 1, event: ProductEvent::ProductClosed {}, metadata };
+        let at = writer.now();
+        writer.append(Batch { events: vec![event], ..Batch::default() }, at).await.unwrap();
+        log
+    }
+
+    async fn comes_to_position_1(log: &Log) {
+        while log.checkpoints().await.unwrap().iter().all(|at| at.position < 1) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_consumer_that_panics_is_started_anew() {
+        let database = Database::fresh().await;
+        let pool = database.pool().await;
+        let (log, shutdown) = (log_with_an_event(&pool).await, CancellationToken::new());
+        let following = follow(log.clone(), pool, Arc::new(PanicsOnce::default()), 0, shutdown.clone());
+        let following = tokio::spawn(following);
+        tokio::time::timeout(PATIENCE, comes_to_position_1(&log)).await.expect("it goes on after the panic");
+        shutdown.cancel();
+        following.await.unwrap();
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::{Happened, second};
 use domain::ProductId;
-use event_log::consume::{Consumer, Projection, Step, StepError};
+use event_log::consume::{Consumer, Projection, Step};
 use event_log::{Appended, Batch, Log, Metadata, NewEvent, Partition, Position, RecordedEvent, Writer};
 use sqlx::PgPool;
 use std::collections::HashMap;
@@ -72,21 +72,6 @@ impl World {
     /// One consumer for each partition, in order.
     pub fn consumers<P: Projection + Clone>(&self, projection: &P) -> Vec<Consumer<P>> {
         self.log.partitions().map(|partition| self.consumer(projection.clone(), partition)).collect()
-    }
-
-    /// One step, taken once nobody else is at it: a refused one before it may still be letting go of the checkpoint.
-    pub async fn step<P: Projection>(
-        &self,
-        consumer: &Consumer<P>,
-        delivered: &[RecordedEvent],
-    ) -> Result<Step, StepError> {
-        let start = Instant::now();
-        loop {
-            match consumer.step(delivered).await {
-                Ok(Step::Elsewhere) if start.elapsed() < PATIENCE => tokio::time::sleep(POLL).await,
-                done => return done,
-            }
-        }
     }
 
     /// Applies whatever is left, in every partition.
