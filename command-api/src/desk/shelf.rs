@@ -7,7 +7,7 @@ use std::collections::HashMap;
 /// Products at hand; past that the ones not used for longest go.
 const SHELF: usize = 10_000;
 /// A snapshot is due when a product's stream has grown by this many events.
-const SNAPSHOT_EVERY: i64 = 25_000;
+const SNAPSHOT_EVERY: i64 = 10_000;
 
 #[derive(Default)]
 pub(super) struct Shelf {

@@ -14,7 +14,11 @@ const SETTINGS: [(&str, &str, &str); 14] = [
     ("full_page_writes", "on", "a torn page is repaired after a power cut"),
     ("max_connections", "100", "every pool together stays below this"),
     ("shared_buffers", "128MB", "holds the end of the log and the read models, fits a small machine"),
-    ("max_wal_size", "256MB", "bounds what is replayed after a crash: about 150 MB, under a second; costs 8 % more WAL than 512MB"),
+    (
+        "max_wal_size",
+        "256MB",
+        "bounds what is replayed after a crash: about 150 MB, under a second; costs 8 % more WAL than 512MB",
+    ),
     ("checkpoint_timeout", "60s", "bounds what is replayed after a crash"),
     ("wal_compression", "on", "pages written whole after a checkpoint are small"),
     ("jit", "off", "the queries are short, compiling them takes longer than running them"),
