@@ -4,6 +4,7 @@
 //! the commit; then each caller gets the verdict on its own command. A command that has waited too long is dropped
 //! before it is decided, never after: to be told "overloaded" means that nothing happened.
 
+mod answers;
 mod batch;
 mod order;
 mod shelf;

@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const OURS: [&str; 8] =
-    ["domain", "event-log", "edge", "command-api", "projector", "query-api", "moa", "testbed"];
+const OURS: [&str; 8] = ["domain", "event-log", "edge", "command-api", "projector", "query-api", "moa", "testbed"];
 /// What each room may know of ours, tests aside.
 const MAY_KNOW: [(&str, &[&str]); 6] = [
     ("domain", &[]),

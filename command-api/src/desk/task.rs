@@ -1,11 +1,12 @@
 //! The desk itself: take what waits, decide it, commit it, answer; and load cold products aside.
 
-use super::batch::{Decided, Terms, repeated};
+use super::answers::{answer, drop_expired, give, repeat_stored};
+use super::batch::{Decided, Terms};
 use super::shelf::Shelf;
-use super::{Answer, NoVerdict, Order, Request, Verdict, Waiting};
+use super::{Answer, NoVerdict, Request, Verdict, Waiting};
 use chrono::TimeDelta;
 use domain::{ProductId, Refusal};
-use event_log::{Appended, LoadedProduct, Log, LogError, RecordedEvent, StoredAnswer, Writer};
+use event_log::{Appended, LoadedProduct, Log, LogError, RecordedEvent, Writer};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -162,7 +163,7 @@ impl Desk {
             replayed: false,
         };
         let verdicts = waiting.iter().map(|waiting| Ok(refused(waiting))).collect();
-        self.give(&mut waiting, verdicts).await;
+        give(&self.log, &mut waiting, verdicts).await;
         Vec::new()
     }
 
@@ -196,14 +197,14 @@ impl Desk {
             Ok(Appended::Committed(events)) => {
                 self.shelf.take_over(decided.products);
                 self.shelf.keep_snapshots(&self.log, &events);
-                self.give(ready, decided.verdicts).await;
+                give(&self.log, ready, decided.verdicts).await;
             }
             Ok(Appended::Lost) => {}
             Ok(Appended::KeysTaken(stored)) => repeat_stored(ready, &stored),
             Err(LogError::OutcomeUnknown { first, source }) => {
                 tracing::warn!(error = %source, "the answer to a commit was lost; finding out");
                 match self.find_out(first).await {
-                    Some(true) => self.give(ready, decided.verdicts).await,
+                    Some(true) => give(&self.log, ready, decided.verdicts).await,
                     // Until the batch is written its first try may still arrive, however late.
                     Some(false) => ready.iter_mut().for_each(|waiting| waiting.in_doubt = true),
                     None => ready.drain(..).for_each(|waiting| answer(waiting, Err(NoVerdict::OutcomeUnknown))),
@@ -259,80 +260,4 @@ impl Desk {
         }
         Some(first.is_some_and(|first| seen.contains(&first)))
     }
-
-    /// Gives everybody in `ready` the verdict at its place. A refusal that is not kept with its key gives way to what the
-    /// key stands for already.
-    async fn give(&self, ready: &mut Vec<Waiting>, verdicts: Vec<Result<Verdict, NoVerdict>>) {
-        let mut given: Vec<_> = ready.drain(..).zip(verdicts).collect();
-        let (mut asking, mut keys) = (Vec::new(), Vec::new());
-        for (waiting, verdict) in given.extract_if(.., |(waiting, verdict)| is_unkept(&waiting.order, verdict)) {
-            keys.extend(waiting.order.key.as_ref().map(|key| (key.owner.clone(), key.key.clone())));
-            asking.push((waiting, verdict));
-        }
-        given.into_iter().for_each(|(waiting, verdict)| answer(waiting, verdict));
-        if asking.is_empty() {
-            return;
-        }
-        match tokio::time::timeout(FIND_OUT, self.log.stored_answers(&keys)).await {
-            Ok(Ok(stored)) => {
-                let stored = by_key(&stored);
-                for (waiting, verdict) in asking {
-                    let verdict = what_its_key_says(&waiting.order, &stored).unwrap_or(verdict);
-                    answer(waiting, verdict);
-                }
-            }
-            Ok(Err(_)) | Err(_) => {
-                tracing::warn!(
-                    "keys could not be looked up: their requests, none of them accepted, are told to try again"
-                );
-                asking.into_iter().for_each(|(waiting, _)| answer(waiting, Err(NoVerdict::Overloaded)));
-            }
-        }
-    }
-}
-
-/// Whether the order has a key and was refused in a way that is not kept with it.
-fn is_unkept(order: &Order, verdict: &Result<Verdict, NoVerdict>) -> bool {
-    order.key.is_some() && verdict.as_ref().is_ok_and(|verdict| !verdict.answer.is_final())
-}
-
-/// Nobody is told "overloaded" after a decision that may have been written: this comes before it.
-fn drop_expired(ready: &mut Vec<Waiting>) {
-    let now = Instant::now();
-    for waiting in ready.extract_if(.., |waiting| waiting.order.deadline <= now) {
-        let no = if waiting.in_doubt { NoVerdict::OutcomeUnknown } else { NoVerdict::Overloaded };
-        answer(waiting, Err(no));
-    }
-}
-
-type StoredByKey<'a> = HashMap<(&'a str, &'a str), &'a StoredAnswer>;
-
-fn by_key(stored: &[StoredAnswer]) -> StoredByKey<'_> {
-    stored.iter().map(|found| ((&*found.user_id, &*found.key), found)).collect()
-}
-
-/// The answer that the order's key stands for, if it stands for any.
-fn what_its_key_says(order: &Order, stored: &StoredByKey<'_>) -> Option<Result<Verdict, NoVerdict>> {
-    let key = order.key.as_ref()?;
-    let found = stored.get(&(&*key.owner, &*key.key))?;
-    Some(repeated(key, &found.fingerprint, &found.answer))
-}
-
-/// Gives those whose keys were taken their stored answers; the rest is decided again.
-fn repeat_stored(ready: &mut Vec<Waiting>, stored: &[StoredAnswer]) {
-    let stored = by_key(stored);
-    for waiting in std::mem::take(ready) {
-        match what_its_key_says(&waiting.order, &stored) {
-            Some(verdict) => answer(waiting, verdict),
-            None => ready.push(waiting),
-        }
-    }
-}
-
-/// Tells the caller. One that has gone is told by the log.
-fn answer(waiting: Waiting, verdict: Result<Verdict, NoVerdict>) {
-    let own = |verdict: &Verdict| verdict.invest_id.is_some() && verdict.invest_id == waiting.order.request.invest_id();
-    // A key of ours found taken by ourselves: the answer to its commit had been lost.
-    let verdict = verdict.map(|verdict| Verdict { replayed: verdict.replayed && !own(&verdict), ..verdict });
-    waiting.reply.send(verdict).ok();
 }

@@ -105,7 +105,7 @@ fn untrue_refusals(log: &Log, calls: &[Call]) -> Vec<Fault> {
         // Committed for certain before it was sent; and not before it was answered.
         let from = around.iter().filter(|(other, _)| other.answered < call.sent).map(|(_, at)| *at).max().unwrap_or(0);
         let to = around.iter().filter(|(other, _)| other.sent > call.answered).map(|(_, at)| *at - 1).min();
-        let possible = &remaining[from..=to.unwrap_or(remaining.len() - 1)];
+        let possible = remaining.get(from..=to.unwrap_or(remaining.len() - 1)).unwrap_or_default();
         let fits = |left: &i64| *left < call.ask.amount && said.is_none_or(|said| said == *left);
         if !possible.iter().any(fits) {
             faults.push(Fault::new("I5", format!("{} was told sold out while enough remained", told(call))));

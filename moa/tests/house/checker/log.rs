@@ -50,8 +50,8 @@ impl Log {
 
     /// Each partition's last position.
     pub fn heads(&self) -> Vec<i64> {
-        let last = |partition| self.events.iter().filter(|event| event.partition == partition).map(|it| it.position);
-        (0..self.partitions).map(|partition| last(partition).max().unwrap_or(0)).collect()
+        let of = |partition| self.events.iter().filter(move |event| event.partition == partition);
+        (0..self.partitions).map(|partition| of(partition).map(|event| event.position).max().unwrap_or(0)).collect()
     }
 
     /// Each product's events, in reading order.

@@ -55,7 +55,10 @@ impl Tables {
             ("invest_log", invest_rows(&fold)),
             ("invest_log_product", products.map(|(id, it)| format!("{id} {} {}", it.title, it.taken)).collect()),
             ("invest_log_user", share_rows(&fold)),
-            ("open_invest", open.map(|(invest, it)| format!("{invest} {} {} {}", it.product, it.user, it.amount)).collect()),
+            (
+                "open_invest",
+                open.map(|(invest, it)| format!("{invest} {} {} {}", it.product, it.user, it.amount)).collect(),
+            ),
         ];
         Self(tables.into_iter().collect())
     }
@@ -79,7 +82,9 @@ fn product_line((id, title, total, taken, users, from, to, closed): ProductRow) 
 }
 
 fn invest_line((invest, product, user, amount, state, failure, of_user, of_all, from, to): InvestRow) -> String {
-    format!("{invest}: {user} {amount} of {product} {state} {failure:?}, accrued {of_user} {of_all}, {from:?} to {to:?}")
+    format!(
+        "{invest}: {user} {amount} of {product} {state} {failure:?}, accrued {of_user} {of_all}, {from:?} to {to:?}"
+    )
 }
 
 fn holding_line((user, product, amount, since): (String, i64, i64, DateTime<Utc>)) -> String {

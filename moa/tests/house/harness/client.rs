@@ -99,6 +99,11 @@ impl Door {
         Self { number, client, read, write, admin, journal }
     }
 
+    /// Host and port of the write listener.
+    pub fn write_address(&self) -> String {
+        self.write.trim_start_matches("http://").to_owned()
+    }
+
     /// Asks for an invest and writes down what came of it.
     pub async fn invest(&self, ask: Ask) -> Call {
         let correlation = Uuid::now_v7().simple().to_string();

@@ -5,7 +5,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 /// An invest to be asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ask {
     pub user: String,
     pub product: i64,

@@ -3,13 +3,15 @@
 mod client;
 mod follower;
 mod journal;
+mod load;
 mod process;
 mod run;
 
 pub use client::{Answer, Door, Sighting, View, client};
 pub use follower::Follower;
 pub use journal::{Ask, Call, Journal, Outcome, ask};
-pub use process::{AUDITOR, Ended, Moa, OPERATOR, Start};
+pub use load::Load;
+pub use process::{AUDITOR, Ended, OPERATOR, Start, signal};
 pub use run::{House, seconds_from};
 
 use std::time::{Duration, Instant};

@@ -88,11 +88,9 @@ impl Start {
         let mut child = self.command().spawn().unwrap();
         let mut out = gather(child.stdout.take().unwrap());
         let err = gather(child.stderr.take().unwrap());
-        let opened = timeout(PATIENCE, out.wait_for(|said| said.contains(OPEN))).await;
-        let banner = match opened {
-            Ok(Ok(said)) => said.clone(),
-            _ => panic!("moa did not open; it said: {}{}", *out.borrow(), *err.borrow()),
-        };
+        let is_open = timeout(PATIENCE, out.wait_for(|said| said.contains(OPEN))).await.is_ok_and(|said| said.is_ok());
+        let banner = out.borrow().clone();
+        assert!(is_open, "moa did not open; it said: {banner}{}", *err.borrow());
         let [read, write, admin] = ["read", "write", "admin"].map(|who| address(&banner, who));
         Moa { child, out, err, read, write, admin }
     }

@@ -1,10 +1,11 @@
 //! One or several processes over one fresh database.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 use sqlx::PgPool;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::client::{Door, client};
 use super::journal::{Ask, Call, Journal};
@@ -19,11 +20,16 @@ pub struct House {
     client: reqwest::Client,
     start: Start,
     _database: testbed::Database,
+    _room: SemaphorePermit<'static>,
 }
+
+/// One house at a time in this process: each has dozens of connections to a server that allows a hundred. Where every
+/// test is a process of its own, `.config/nextest.toml` sees to the same.
+static ROOM: Semaphore = Semaphore::const_new(1);
 
 /// A time, in RFC 3339, so many seconds from now.
 pub fn seconds_from(now: DateTime<Utc>, seconds: i64) -> String {
-    (now + TimeDelta::seconds(seconds)).to_rfc3339()
+    (now + TimeDelta::seconds(seconds)).to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 impl House {
@@ -37,10 +43,11 @@ impl House {
     }
 
     pub async fn of(count: usize, start: Start) -> Self {
+        let room = ROOM.acquire().await.unwrap();
         let database = testbed::Database::fresh().await;
         let (pool, start) = (database.pool().await, start.on(database.url()));
         let moas = join_all((0..count).map(|_| start.open())).await;
-        Self { moas, pool, journal: Journal::default(), client: client(), start, _database: database }
+        Self { moas, pool, journal: Journal::default(), client: client(), start, _database: database, _room: room }
     }
 
     /// How its processes are started.

@@ -1,0 +1,238 @@
+//! The database's answer to a commit is lost. The caller is told the truth if it can be found out in 2 s, else that it is
+//! not known; never "refused".
+
+use crate::house::{House, soon, until};
+use crate::moa::{Answer, Moa, invest_order};
+use crate::wire::{Does, Fault, Wire};
+use command_api::desk::{Answer as Decision, NoVerdict, Order};
+use domain::ProductId;
+use futures::future::join_all;
+use rstest::rstest;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+/// An instance behind a wire, at work: its statements are known to the database, so each is one request from now on.
+async fn behind_a_wire() -> (House, Wire, Moa, ProductId) {
+    let house = House::with_one_partition().await;
+    let wire = Wire::before(&house.options()).await;
+    let moa = house.moa_at(wire.options(house.options())).await;
+    let product = moa.opens(100).await;
+    moa.invest(product, 10).by("earlier").key("earlier").sent().await.is_ok();
+    moa.invest(product, 10).by("earlier").sent().await.is_ok();
+    moa.invest(product, 101).by("earlier").key("refused").sent().await.is_sold_out(80);
+    (house, wire, moa, product)
+}
+
+/// The request that carries this word into the log, as its correlation id.
+const FATAL: &str = "the-fatal-invest";
+
+fn the_insert(does: Does) -> Fault {
+    Fault::at(FATAL, does)
+}
+
+/// Of an invest with a key: the insert is one request, its commit the next.
+fn the_commit(does: Does) -> Fault {
+    Fault::at(FATAL, does).later(1)
+}
+
+async fn fatal_reservations(house: &House) -> usize {
+    house.reservations().await.iter().filter(|reserved| reserved.metadata.correlation_id == FATAL).count()
+}
+
+async fn is_in_the_log_once(house: &House, answer: &Answer) {
+    let reserved = house.reservations().await;
+    let named: Vec<_> = reserved.iter().filter(|reserved| reserved.metadata.correlation_id == FATAL).collect();
+    assert_eq!(named.len(), 1);
+    let payload = serde_json::to_value(&named[0].event).unwrap();
+    assert_eq!(payload["InvestReserved"]["investId"].as_str(), answer.header("x-invest-id"));
+    house.everything_adds_up().await;
+}
+
+/// The database can be reached again: the desk goes on by itself.
+async fn recovers(moa: &Moa, product: ProductId) {
+    until("the desk accepts again", async || {
+        let answer = moa.invest(product, 1).by("later").sent().await;
+        assert!(answer.status == 200 || answer.header("retry-after").is_some(), "{answer:?}");
+        answer.status == 200
+    })
+    .await;
+}
+
+#[rstest]
+#[case::the_answer(Does::LosesTheAnswer)]
+#[case::the_request(Does::LosesTheRequest)]
+#[tokio::test]
+async fn when_it_can_be_found_out_the_caller_gets_the_truth(#[case] lost: Does) {
+    let (house, wire, moa, product) = behind_a_wire().await;
+    wire.stage(the_insert(lost));
+    let answer = moa.invest(product, 80).correlation_id(FATAL).sent().await;
+    wire.until_it_struck().await;
+    answer.is_ok().is_fresh();
+    is_in_the_log_once(&house, &answer).await;
+    moa.invest(product, 1).sent().await.is_sold_out(0);
+}
+
+#[rstest]
+#[case::the_commits_answer(the_commit(Does::LosesTheAnswer))]
+#[case::the_commit(the_commit(Does::LosesTheRequest))]
+#[case::the_inserts_answer(the_insert(Does::LosesTheAnswer))]
+#[tokio::test]
+async fn also_with_a_key_and_it_is_no_replay(#[case] fault: Fault) {
+    let (house, wire, moa, product) = behind_a_wire().await;
+    wire.stage(fault);
+    let invest = moa.invest(product, 80).correlation_id(FATAL).key("k");
+    let answer = invest.clone().sent().await;
+    wire.until_it_struck().await;
+    answer.is_ok().is_fresh();
+    is_in_the_log_once(&house, &answer).await;
+    let again = invest.sent().await;
+    again.is_ok().is_replayed();
+    assert_eq!(again.invest_id(), answer.invest_id());
+    is_in_the_log_once(&house, &answer).await;
+}
+
+/// A batch of refusals commits as well when it stores keys; its first event, there being none, cannot be looked for.
+#[tokio::test]
+async fn also_when_it_is_a_refusal_with_a_key() {
+    let (_house, wire, moa, product) = behind_a_wire().await;
+    let invest = moa.invest(product, 81).by("the-fatal-user").key("k");
+    wire.stage(Fault::at("the-fatal-user", Does::LosesTheAnswer).later(2));
+    let answer = invest.clone().sent().await;
+    wire.until_it_struck().await;
+    answer.is_sold_out(80).is_fresh();
+    invest.sent().await.is_sold_out(80).is_replayed();
+}
+
+/// Is at its desk when this returns.
+fn submitted(moa: &Moa, order: Order) -> impl Future<Output = Result<Decision, NoVerdict>> + use<> {
+    let desks = moa.desks.clone();
+    let mut verdict = Box::pin(async move { desks.submit(order).await.map(|verdict| verdict.answer) });
+    assert!(verdict.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    verdict
+}
+
+/// 1. The largest batch there is waits for the turn, then is carried out; its answer is lost.
+/// 2. The desk reads what it missed, which is too much to take the turn with it.
+/// 3. When it takes the turn, the connection is lost once more.
+/// 4. It takes the turn, and has not forgotten what it read at 2.
+#[tokio::test]
+async fn a_large_batch_is_found_out_though_the_way_there_is_broken() {
+    const BATCH: usize = 1_000;
+    let (house, wire, moa, _) = behind_a_wire().await;
+    let product = moa.opens(1_000_000).await;
+    let holder = house.hold_the_turn_of(product).await;
+    let first = tokio::spawn(submitted(&moa, invest_order(product, "first", 1)));
+    house.until_somebody_waits_for_the_turn().await;
+    let batch: Vec<_> = (0..BATCH).map(|_| tokio::spawn(submitted(&moa, invest_order(product, FATAL, 1)))).collect();
+    wire.stage(the_insert(Does::LosesTheAnswer));
+    wire.stage(Fault::at("begin", Does::LosesTheRequest));
+    holder.lets_go().await;
+    assert_eq!(soon(first).await.unwrap(), Ok(Decision::Accepted));
+    for verdict in soon(join_all(batch)).await {
+        assert_eq!(verdict.unwrap(), Ok(Decision::Accepted));
+    }
+    wire.until_all_struck().await;
+    assert_eq!(house.remaining(product).await, 1_000_000 - 1 - BATCH as i64);
+    house.everything_adds_up().await;
+}
+
+/// 1. A commit is carried out; its answer is lost and the database cannot be reached any more.
+/// 2. After 2 s the caller is told that it is not known, and which invest to ask for.
+/// 3. The log tells: it is there.
+/// 4. The database can be reached again: the desk goes on, and what it did not know it has taken over.
+#[tokio::test]
+async fn what_cannot_be_found_out_is_not_known_and_the_log_tells() {
+    let (house, wire, moa, product) = behind_a_wire().await;
+    wire.stage(the_insert(Does::LosesTheAnswer).and_dies());
+    let asked = Instant::now();
+    let answer = moa.invest(product, 70).correlation_id(FATAL).sent().await;
+    answer.is_outcome_unknown().is_fresh().is_silent_about("x-consistency-token");
+    assert!((2_000..4_000).contains(&asked.elapsed().as_millis()), "{:?}", asked.elapsed());
+    is_in_the_log_once(&house, &answer).await;
+
+    wire.comes_back();
+    recovers(&moa, product).await;
+    is_in_the_log_once(&house, &answer).await;
+    let remaining = house.remaining(product).await;
+    moa.invest(product, remaining + 1).sent().await.is_sold_out(remaining);
+}
+
+/// As above, but the request is lost: the log tells that it never happened, and its key is free.
+#[tokio::test]
+async fn what_never_arrived_is_not_known_either_and_its_key_is_free() {
+    let (house, wire, moa, product) = behind_a_wire().await;
+    wire.stage(the_commit(Does::LosesTheRequest).and_dies());
+    let invest = moa.invest(product, 70).correlation_id(FATAL).key("k");
+    let answer = invest.clone().sent().await;
+    answer.is_outcome_unknown();
+    assert_eq!(fatal_reservations(&house).await, 0);
+
+    wire.comes_back();
+    recovers(&moa, product).await;
+    let again = invest.sent().await;
+    again.is_ok().is_fresh();
+    assert_ne!(again.invest_id(), answer.invest_id());
+    is_in_the_log_once(&house, &again).await;
+}
+
+/// As above, but it was carried out: its key gives the answer that was lost.
+#[tokio::test]
+async fn a_key_gives_the_answer_that_was_lost() {
+    let (house, wire, moa, product) = behind_a_wire().await;
+    wire.stage(the_commit(Does::LosesTheAnswer).and_dies());
+    let invest = moa.invest(product, 70).correlation_id(FATAL).key("k");
+    let answer = invest.clone().sent().await;
+    answer.is_outcome_unknown();
+
+    wire.comes_back();
+    recovers(&moa, product).await;
+    let again = invest.sent().await;
+    again.is_ok().is_replayed();
+    assert_eq!(again.invest_id(), answer.invest_id());
+    is_in_the_log_once(&house, &answer).await;
+}
+
+/// 1. The database cannot be reached, and nothing was under way: that is overload, nothing happened.
+/// 2. It can be reached again: the desk goes on.
+#[tokio::test]
+async fn a_database_that_cannot_be_reached_is_overload_once_that_is_known() {
+    let (house, wire, moa, product) = behind_a_wire().await;
+    wire.dies();
+    // The first to find the connection gone cannot know what became of its own request.
+    assert_eq!(moa.invest(product, 1).sent().await.status, 503);
+    moa.invest(product, 70).sent().await.is_overloaded();
+    wire.comes_back();
+    recovers(&moa, product).await;
+    assert_eq!(fatal_reservations(&house).await, 0);
+    moa.invest(product, 70).sent().await.is_ok();
+    house.everything_adds_up().await;
+}
+
+/// 1. An invest's append is under way, kept by the wire. It has waited for some time.
+/// 2. The connection is cut. For as long as the invest may wait, the database cannot be reached.
+/// 3. It can be reached again. The desk takes the turn: nothing has happened, and the invest is too old to be tried again.
+/// 4. The caller cannot be told that it was not accepted, for
+/// 5. now the append arrives after all, and nobody has the turn.
+#[tokio::test]
+async fn what_may_still_arrive_is_never_called_refused() {
+    let (house, wire, moa, product) = behind_a_wire().await;
+    wire.stage(the_insert(Does::KeepsTheRequest));
+    let asked = Instant::now();
+    let passed = async |millis| until("time passes", async || asked.elapsed() >= Duration::from_millis(millis)).await;
+    let meanwhile = async {
+        wire.until_it_struck().await;
+        passed(800).await;
+        wire.dies();
+        passed(2_300).await;
+        wire.comes_back();
+    };
+    let (answer, ()) = tokio::join!(moa.invest(product, 70).correlation_id(FATAL).sent(), meanwhile);
+    answer.is_outcome_unknown();
+    assert_eq!(fatal_reservations(&house).await, 0);
+
+    wire.lets_through();
+    until("the append arrives", async || fatal_reservations(&house).await == 1).await;
+    is_in_the_log_once(&house, &answer).await;
+    recovers(&moa, product).await;
+    house.everything_adds_up().await;
+}

@@ -1,0 +1,22 @@
+//! The way in, proven whole: desks, settlement and the routes over HTTP, on a real PostgreSQL, a fresh database for each
+//! test.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod audit;
+mod bodies;
+mod cold_products;
+mod desk;
+mod house;
+mod instances;
+mod key_races;
+mod keys;
+mod lost_answers;
+mod moa;
+mod open_invest;
+mod overload;
+mod products;
+mod refusals;
+mod settlement;
+mod snapshots;
+mod window;
+mod wire;

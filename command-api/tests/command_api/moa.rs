@@ -1,0 +1,363 @@
+//! An instance of the way in: desks, both listeners, and settlement when asked for; and what clients send to it.
+
+use crate::house::soon;
+use chrono::{DateTime, TimeDelta, Utc};
+use command_api::desk::{Answer as Decision, Desks, Key, NoVerdict, Order, Request, Verdict};
+use command_api::{Door, HandOver, Handed, OpenInvest};
+use domain::{Amount, InvestId, ProductId, Title, UserId, Window};
+use edge::ServiceTime;
+use event_log::consume::Consumer;
+use event_log::{Log, Metadata};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+/// As `moa serve` sets them for those who write.
+const BOUNDS: [(&str, &str); 3] =
+    [("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "5s")];
+const ACQUIRE: Duration = Duration::from_secs(2);
+const LOG_CONNECTIONS: u32 = 8;
+const PROJECT_CONNECTIONS: u32 = 4;
+
+/// How an instance is set up.
+pub struct Opens {
+    pub reservation: Duration,
+    pub zone: &'static str,
+}
+
+impl Default for Opens {
+    fn default() -> Self {
+        Self { reservation: Duration::from_secs(600), zone: "Asia/Seoul" }
+    }
+}
+
+pub struct Moa {
+    pub desks: Desks,
+    pub log: Log,
+    project: PgPool,
+    public: SocketAddr,
+    admin: SocketAddr,
+    client: reqwest::Client,
+    stop: CancellationToken,
+    /// A test that ends stops what it has started.
+    stops: DropGuard,
+    desk_tasks: TaskTracker,
+    tasks: TaskTracker,
+}
+
+impl Moa {
+    pub async fn start(options: PgConnectOptions, partitions: i32, opens: Opens) -> Self {
+        let log = pool(&options, LOG_CONNECTIONS + partitions.unsigned_abs());
+        let log = Log::open(log, partitions).await.unwrap();
+        let (desk_tasks, tasks, stop) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
+        let desks = Desks::open(log.clone(), opens.reservation, &desk_tasks).await.unwrap();
+        let time: ServiceTime = opens.zone.parse().unwrap();
+        let door = Door::new(desks.clone(), time);
+        let public = listen(&tasks, &stop, command_api::routes(door.clone())).await;
+        let admin = listen(&tasks, &stop, command_api::product_routes(door)).await;
+        let project = pool(&options, PROJECT_CONNECTIONS);
+        let stops = stop.clone().drop_guard();
+        Self { desks, log, project, public, admin, client: reqwest::Client::new(), stop, stops, desk_tasks, tasks }
+    }
+
+    /// Keeps `open_invest` and settles what is in it, from now on.
+    pub fn settles(&self) {
+        let (hand_over, handed) = command_api::hand_over();
+        self.keeps_the_list(hand_over);
+        self.sees_to(handed);
+    }
+
+    /// Keeps `open_invest` and settles nothing, as if it died between the two.
+    pub fn only_keeps_the_list(&self) {
+        self.keeps_the_list(command_api::hand_over().0);
+    }
+
+    /// Settles what is due in `open_invest` and keeps no list.
+    pub fn only_sweeps(&self) {
+        self.sees_to(command_api::hand_over().1);
+    }
+
+    fn keeps_the_list(&self, hand_over: HandOver) {
+        for partition in self.log.partitions() {
+            let open = Arc::new(OpenInvest::new(hand_over.clone()));
+            let consumer = Consumer::new(self.log.clone(), self.project.clone(), open, partition);
+            self.tasks.spawn(consumer.run(self.stop.clone()));
+        }
+        let (log, stop) = (self.log.clone(), self.stop.clone());
+        self.tasks.spawn(async move { log.follow(stop).await });
+    }
+
+    fn sees_to(&self, handed: Handed) {
+        self.tasks.spawn(command_api::settle(self.desks.clone(), self.project.clone(), handed, self.stop.clone()));
+    }
+
+    /// As SIGTERM does: the listeners first, the desks when nobody can order any more.
+    pub async fn stops(self) {
+        drop(self.stops);
+        self.tasks.close();
+        soon(self.tasks.wait()).await;
+        drop(self.desks);
+        self.desk_tasks.close();
+        soon(self.desk_tasks.wait()).await;
+    }
+
+    /// Opens the next product, for this much in all, from an hour ago on.
+    pub async fn opens(&self, total: i64) -> ProductId {
+        self.opens_for(total, Window::new(hours_from_now(-1), hours_from_now(1)).unwrap()).await
+    }
+
+    pub async fn opens_for(&self, total: i64, window: Window) -> ProductId {
+        let id = self.log.next_product_id().await.unwrap();
+        self.opens_as(id, total, window).await;
+        id
+    }
+
+    pub async fn opens_as(&self, id: ProductId, total: i64, window: Window) {
+        let verdict = self.desks.submit(open_order(id, total, window)).await.unwrap();
+        assert_eq!(verdict.answer, Decision::Accepted);
+    }
+
+    pub async fn closes(&self, product: ProductId) {
+        let order = Order::new(product, Request::Close, Metadata::default());
+        assert_eq!(self.desks.submit(order).await.unwrap().answer, Decision::Accepted);
+    }
+
+    /// Straight to the desk, past HTTP.
+    pub async fn decides(&self, order: Order) -> Result<Verdict, NoVerdict> {
+        soon(self.desks.submit(order)).await
+    }
+
+    /// `POST /api/invest` as `user1`, to be changed before it is sent.
+    pub fn invest(&self, product: ProductId, amount: i64) -> Call<'_> {
+        self.invests(format!(r#"{{"productId":{product},"investAmount":{amount}}}"#)).header("X-USER-ID", "user1")
+    }
+
+    /// `POST /api/invest` with this body and no header but the media type.
+    pub fn invests(&self, body: impl AsRef<[u8]>) -> Call<'_> {
+        self.call("POST", self.public, "/api/invest").header("content-type", "application/json").body(body)
+    }
+
+    pub fn calls(&self, method: &str, path: &str) -> Call<'_> {
+        self.call(method, self.public, path)
+    }
+
+    pub fn admin(&self, path: &str) -> Call<'_> {
+        self.call("POST", self.admin, path).header("content-type", "application/json")
+    }
+
+    fn call(&self, method: &str, at: SocketAddr, path: &str) -> Call<'_> {
+        let method = method.parse().unwrap();
+        Call {
+            client: &self.client,
+            method,
+            url: format!("http://{at}{path}"),
+            headers: HeaderMap::new(),
+            body: Vec::new(),
+        }
+    }
+}
+
+fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE)
+        .test_before_acquire(false)
+        .connect_lazy_with(options.clone().options(BOUNDS))
+}
+
+async fn listen(tasks: &TaskTracker, stop: &CancellationToken, routes: axum::Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tasks.spawn(edge::serve(listener, edge::finish(routes, &[]), stop.clone()));
+    address
+}
+
+/// A request on its way.
+#[derive(Clone)]
+pub struct Call<'a> {
+    client: &'a reqwest::Client,
+    method: reqwest::Method,
+    url: String,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Call<'_> {
+    /// One more header; the same one again makes two.
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_bytes(value.as_ref()).unwrap());
+        self
+    }
+
+    pub fn by(mut self, user: &str) -> Self {
+        self.headers.insert("x-user-id", HeaderValue::from_str(user).unwrap());
+        self
+    }
+
+    pub fn key(self, key: &str) -> Self {
+        self.header("Idempotency-Key", key)
+    }
+
+    pub fn correlation_id(self, id: &str) -> Self {
+        self.header("X-Correlation-Id", id)
+    }
+
+    pub fn body(mut self, body: impl AsRef<[u8]>) -> Self {
+        self.body = body.as_ref().to_vec();
+        self
+    }
+
+    pub async fn sent(self) -> Answer {
+        let request = self.client.request(self.method, self.url).headers(self.headers).body(self.body);
+        let response = soon(request.send()).await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Answer { status, headers, body: response.text().await.unwrap() }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Answer {
+    /// The header's only value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter().map(|value| value.to_str().unwrap());
+        let only = values.next();
+        assert_eq!(values.next(), None, "{name} is there twice");
+        only
+    }
+
+    #[track_caller]
+    pub fn is(&self, status: u16, body: &str) -> &Self {
+        assert_eq!((self.status, self.body.as_str()), (status, body));
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        self
+    }
+
+    #[track_caller]
+    pub fn is_ok(&self) -> &Self {
+        self.is(200, &success(r#""OK""#))
+    }
+
+    #[track_caller]
+    pub fn is_refused(&self, status: u16, code: &str, message: &str) -> &Self {
+        self.is(status, &refusal(status, code, message))
+    }
+
+    /// 400, with what is wrong in the words of the contract.
+    #[track_caller]
+    pub fn is_invalid(&self, what: &str) -> &Self {
+        self.is_refused(400, "00", &format!("Invalid value : {what}"))
+    }
+
+    /// 200, refused; what remains is told in a header.
+    #[track_caller]
+    pub fn is_sold_out(&self, remaining: i64) -> &Self {
+        self.is_refused(200, "SOLD_OUT", "Product is sold out : ");
+        self.says("x-remaining-amount", &remaining.to_string())
+    }
+
+    #[track_caller]
+    pub fn is_overloaded(&self) -> &Self {
+        self.is_refused(503, "OVERLOADED", "Overloaded and not accepted, try again later : ").says("retry-after", "1");
+        self.is_silent_about("x-invest-id")
+    }
+
+    #[track_caller]
+    pub fn is_outcome_unknown(&self) -> &Self {
+        self.is_refused(503, "OUTCOME_UNKNOWN", "Outcome is unknown, look before trying again : ");
+        self.says("retry-after", "1")
+    }
+
+    #[track_caller]
+    pub fn is_key_reused(&self) -> &Self {
+        let message = "Idempotency-Key was used for another request, take a new key : ";
+        self.is_refused(422, "IDEMPOTENCY_KEY_REUSED", message).is_silent_about("x-invest-id")
+    }
+
+    #[track_caller]
+    pub fn says(&self, header: &str, value: &str) -> &Self {
+        assert_eq!(self.header(header), Some(value), "{header}");
+        self
+    }
+
+    #[track_caller]
+    pub fn is_silent_about(&self, header: &str) -> &Self {
+        assert_eq!(self.header(header), None, "{header}");
+        self
+    }
+
+    #[track_caller]
+    pub fn is_replayed(&self) -> &Self {
+        self.says("idempotency-replayed", "true")
+    }
+
+    #[track_caller]
+    pub fn is_fresh(&self) -> &Self {
+        self.is_silent_about("idempotency-replayed")
+    }
+
+    #[track_caller]
+    pub fn invest_id(&self) -> InvestId {
+        InvestId(self.header("x-invest-id").expect("it names no invest").parse().unwrap())
+    }
+}
+
+/// A success with this data, as the seed prints it.
+pub fn success(data: &str) -> String {
+    format!(r#"{{"result":true,"code":"01","message":null,"data":{data},"status":200}}"#)
+}
+
+/// A refusal, whole.
+pub fn refusal(status: u16, code: &str, message: &str) -> String {
+    let message = serde_json::Value::from(message);
+    format!(r#"{{"result":false,"code":"{code}","message":{message},"data":null,"status":{status}}}"#)
+}
+
+pub fn open_order(id: ProductId, total: i64, window: Window) -> Order {
+    let title = Title::try_from(format!("product{id}")).unwrap();
+    Order::new(id, Request::Open { title, total: won(total), window }, Metadata::default())
+}
+
+/// A fresh invest of this user's.
+pub fn invest_order(product: ProductId, by: &str, amount: i64) -> Order {
+    let invest_id = InvestId(Uuid::now_v7());
+    Order::new(product, Request::Invest { invest_id, user_id: user(by), amount: won(amount) }, Metadata::default())
+}
+
+/// The same under a key, as the route makes it.
+pub fn keyed_order(product: ProductId, by: &str, amount: i64, key: &str) -> Order {
+    let fingerprint = format!("invest {product} {amount}");
+    invest_order(product, by, amount).with_key(Some(Key { owner: by.into(), key: key.into(), fingerprint }))
+}
+
+pub fn product(id: i64) -> ProductId {
+    ProductId::try_from(id).unwrap()
+}
+
+pub fn user(name: &str) -> UserId {
+    UserId::try_from(name.to_owned()).unwrap()
+}
+
+pub fn won(amount: i64) -> Amount {
+    Amount::try_from(amount).unwrap()
+}
+
+pub fn hours_from_now(hours: i64) -> DateTime<Utc> {
+    Utc::now() + TimeDelta::hours(hours)
+}
+
+pub fn window_of_hours(from: i64, to: i64) -> Window {
+    Window::new(hours_from_now(from), hours_from_now(to)).unwrap()
+}

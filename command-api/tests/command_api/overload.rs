@@ -1,0 +1,126 @@
+//! "Overloaded" means: definitely not accepted, now or later.
+
+use crate::house::{House, soon, until};
+use crate::moa::{Call, invest_order};
+use command_api::desk::{Answer as Decision, NoVerdict};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use std::time::{Duration, Instant};
+
+/// An order waits for 2 s, of which the desk may be at one statement for all.
+const SOON_TOLD: Duration = Duration::from_millis(3_500);
+
+async fn is_told_to_come_back(invest: Call<'_>) {
+    let asked = Instant::now();
+    invest.sent().await.is_overloaded().is_silent_about("x-consistency-token");
+    assert!(asked.elapsed() < SOON_TOLD, "told after {:?}", asked.elapsed());
+}
+
+/// 1. Somebody holds the turn and does not let go: nobody can append.
+/// 2. An invest waits for longer than it may, and is told so.
+/// 3. The turn is free again: the next invest is accepted, and the first has left nothing behind.
+#[tokio::test]
+async fn an_invest_that_waited_too_long_is_never_accepted() {
+    let house = House::new().await;
+    let moa = house.moa().await;
+    let product = moa.opens(100).await;
+    let holder = house.hold_the_turn_of(product).await;
+    is_told_to_come_back(moa.invest(product, 60).key("k")).await;
+    assert_eq!(house.reservations().await, []);
+
+    holder.lets_go().await;
+    let next = moa.invest(product, 100).by("user2").sent().await;
+    assert_eq!(house.reservations().await.len(), 1, "its amount would not have fitted");
+    next.is_ok();
+    assert_eq!(house.count("idempotency_keys").await, 0);
+    moa.invest(product, 60).key("k").sent().await.is_sold_out(0).is_fresh();
+}
+
+/// A refusal must be certain as well: it is not given while nobody can say whether it still holds.
+#[tokio::test]
+async fn a_refusal_that_cannot_be_confirmed_is_not_given() {
+    let house = House::new().await;
+    let moa = house.moa().await;
+    let product = moa.opens(100).await;
+    let mut somebody = house.connection().await;
+    sqlx::raw_sql("begin; lock table events in access exclusive mode").execute(&mut somebody).await.unwrap();
+    is_told_to_come_back(moa.invest(product, 101)).await;
+    sqlx::raw_sql("rollback").execute(&mut somebody).await.unwrap();
+    moa.invest(product, 101).sent().await.is_sold_out(100);
+}
+
+/// 1. A first order is at the desk, which waits for the turn.
+/// 2. More come than may wait: those past the bound are told at once, whatever becomes of the others.
+/// 3. The turn is free: each of the others gets its verdict, and each accepted one is in the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_sheds_at_once() {
+    const QUEUE: usize = 8_192;
+    const MORE: usize = 100;
+    let house = House::with_one_partition().await;
+    let moa = house.moa().await;
+    let product = moa.opens(1_000_000).await;
+    let holder = house.hold_the_turn_of(product).await;
+    let first = tokio::spawn({
+        let (desks, order) = (moa.desks.clone(), invest_order(product, "first", 1));
+        async move { desks.submit(order).await }
+    });
+    house.until_somebody_waits_for_the_turn().await;
+
+    let order = |n| moa.desks.submit(invest_order(product, &format!("user{n}"), 1));
+    let mut crowd: FuturesUnordered<_> = (0..QUEUE + MORE).map(order).collect();
+    for _ in 0..MORE {
+        assert_eq!(soon(crowd.next()).await.unwrap(), Err(NoVerdict::Overloaded));
+    }
+    assert_eq!(house.reservations().await, []);
+
+    holder.lets_go().await;
+    assert_eq!(soon(first).await.unwrap().unwrap().answer, Decision::Accepted);
+    let verdicts: Vec<_> = soon(crowd.collect()).await;
+    let accepted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
+    assert!(verdicts.iter().all(|verdict| verdict.is_ok() || *verdict == Err(NoVerdict::Overloaded)));
+    assert_eq!(house.reservations().await.len(), 1 + accepted);
+}
+
+/// 1. The desk waits for the turn with an invest.
+/// 2. The caller hangs up.
+/// 3. The turn is free: the invest is decided all the same, once.
+#[tokio::test]
+async fn a_caller_that_hangs_up_takes_nothing_back() {
+    let house = House::new().await;
+    let moa = house.moa().await;
+    let product = moa.opens(100).await;
+    let holder = house.hold_the_turn_of(product).await;
+    tokio::select! {
+        biased;
+        answer = moa.invest(product, 60).correlation_id("gone").sent() => panic!("it cannot be answered: {answer:?}"),
+        () = house.until_somebody_waits_for_the_turn() => {}
+    }
+    holder.lets_go().await;
+    until("it is in the log", async || house.reservations().await.len() == 1).await;
+    assert_eq!(house.reservations().await[0].metadata.correlation_id, "gone");
+    moa.invest(product, 41).sent().await.is_sold_out(40);
+    moa.invest(product, 40).sent().await.is_ok();
+    assert_eq!(house.reservations().await.len(), 2);
+}
+
+/// 1. Orders are queued while the desk waits for the turn.
+/// 2. The instance stops: nobody can order any more.
+/// 3. The turn is free: what was queued is finished before the desks end.
+#[tokio::test]
+async fn desks_finish_what_is_queued_before_they_end() {
+    let house = House::new().await;
+    let moa = house.moa().await;
+    let product = moa.opens(100).await;
+    let holder = house.hold_the_turn_of(product).await;
+    let order = |n| {
+        let (desks, order) = (moa.desks.clone(), invest_order(product, &format!("user{n}"), 1));
+        tokio::spawn(async move { desks.submit(order).await })
+    };
+    let queued: Vec<_> = (0..10).map(order).collect();
+    house.until_somebody_waits_for_the_turn().await;
+    let ((), ()) = tokio::join!(moa.stops(), holder.lets_go());
+    for verdict in queued {
+        assert_eq!(soon(verdict).await.unwrap().unwrap().answer, Decision::Accepted);
+    }
+    assert_eq!(house.reservations().await.len(), 10);
+}

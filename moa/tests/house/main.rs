@@ -1,0 +1,18 @@
+//! The whole house under test: real processes, real clients, and a checker that shares nothing with them.
+
+#![allow(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+mod checker;
+mod harness;
+
+mod admin;
+mod demo;
+mod expired;
+mod killed;
+mod logs;
+mod planted;
+mod race;
+mod rush;
+mod seen;
+mod settings;
+mod terminated;

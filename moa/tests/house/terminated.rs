@@ -1,0 +1,105 @@
+//! SIGTERM: what is accepted is finished, within bounds.
+
+use sqlx::Connection;
+use sqlx::PgConnection;
+use std::time::{Duration, Instant};
+
+use crate::checker::{Evidence, chain_is_whole};
+use crate::harness::{Call, House, Load, PATIENCE, ask, within};
+
+const CLIENTS: usize = 32;
+const PLENTY: i64 = 1_000_000_000;
+/// An idle process has nothing to finish.
+const IDLE: Duration = Duration::from_secs(3);
+/// The sum of what each stage of a stop may take.
+const BOUND: Duration = Duration::from_secs(30);
+/// Of the advisory locks that are turns.
+const TURN: i32 = 0x004d_6f61;
+
+#[tokio::test]
+async fn an_idle_process_ends_at_once_also_with_connections_open() {
+    let mut house = House::open().await;
+    // The client keeps these open.
+    let product = house.open_product("idle", PLENTY).await;
+    assert!(house.invest(ask("ann", product, 1)).await.is_accepted());
+    assert_eq!(house.door(0).get("/api/product").await.status, 200);
+    house.settled().await;
+    let moa = house.moas.remove(0);
+    let stopped = Instant::now();
+    moa.signal("TERM");
+    let ended = moa.ended(IDLE).await;
+    println!("ended after {:?}", stopped.elapsed());
+    assert!(ended.status.success(), "{}", ended.err);
+}
+
+/// Steps: load; SIGTERM in the middle; it ends with success within the bound; a new process; quiet; the checker, for
+/// which a request that came too late is one without an answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_under_load_loses_nothing() {
+    let mut house = House::open().await;
+    let product = house.open_product("stopped", PLENTY).await;
+    let load = Load::start(&house.doors(), CLIENTS, &[product]);
+    within(PATIENCE, "load", async || (house.journal.count(Call::is_accepted) > 300).then_some(())).await;
+    let moa = house.moas.remove(0);
+    let stopped = Instant::now();
+    moa.signal("TERM");
+    let ended = moa.ended(BOUND).await;
+    println!("ended under load after {:?}", stopped.elapsed());
+    assert!(ended.status.success(), "{}", ended.err);
+    load.stop().await;
+    house.add_process().await;
+    Evidence::of(&house, &[product], &[]).await.holds();
+    chain_is_whole(&house.pool).await;
+}
+
+/// Steps: somebody else has the turn, so that a batch waits for it; requests come and are at the desk or in the batch;
+/// SIGTERM; no new connection is taken; the turn is given back; every request that was in flight is answered, accepted,
+/// in the log; the process ends with success.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_in_flight_at_a_stop_get_their_answers() {
+    let mut house = House::open().await;
+    let product = house.open_product("in flight", PLENTY).await;
+    assert!(house.invest(ask("ann", product, 1)).await.is_accepted());
+    house.settled().await;
+    let mut other = take_turn(&house, product % 4).await;
+    let door = house.door(0);
+    let in_flight = (0..CLIENTS).map(|number| {
+        let door = door.clone();
+        tokio::spawn(async move { door.invest(ask(format!("late{number}"), product, 1)).await })
+    });
+    let in_flight: Vec<_> = in_flight.collect();
+    within(PATIENCE, "a batch that waits for the turn", async || somebody_waits_for_a_turn(&house).await).await;
+
+    let (moa, write) = (house.moas.remove(0), door.write_address());
+    moa.signal("TERM");
+    let closed = async || tokio::net::TcpStream::connect(&write).await.is_err().then_some(());
+    within(PATIENCE, "the door to close", closed).await;
+    sqlx::query("rollback").execute(&mut other).await.unwrap();
+    for call in in_flight {
+        let call = call.await.unwrap();
+        assert!(call.is_accepted(), "{call:?}");
+    }
+    assert!(moa.ended(BOUND).await.status.success());
+    house.add_process().await;
+    Evidence::of(&house, &[product], &["late0".into()]).await.holds();
+}
+
+async fn take_turn(house: &House, partition: i64) -> PgConnection {
+    let options = house.pool.connect_options();
+    let mut other = PgConnection::connect_with(&options).await.unwrap();
+    sqlx::query("begin").execute(&mut other).await.unwrap();
+    let lock = sqlx::query("select pg_advisory_xact_lock($1, $2)").bind(TURN).bind(i32::try_from(partition).unwrap());
+    lock.execute(&mut other).await.unwrap();
+    other
+}
+
+async fn somebody_waits_for_a_turn(house: &House) -> Option<()> {
+    let waits: bool = sqlx::query_scalar(
+        "select exists (select from pg_locks where locktype = 'advisory' and not granted
+                           and database = (select oid from pg_database where datname = current_database()))",
+    )
+    .fetch_one(&house.pool)
+    .await
+    .unwrap();
+    waits.then_some(())
+}
