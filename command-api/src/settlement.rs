@@ -27,9 +27,9 @@ const TOGETHER: usize = 500;
 const HANDED: usize = 8_192;
 /// How often the list is swept for what is due.
 const SWEEP: Duration = Duration::from_millis(500);
-/// How long whoever has an open invest may take, before it is due for another. Above the longest time that a desk may
-/// need for a verdict.
-const TAKEN_FOR: TimeDelta = TimeDelta::seconds(10);
+/// How long whoever has an open invest may take, before it is due for another; so long what was handed over waits when
+/// its process is gone. A desk mostly needs milliseconds, and a second fate is refused, so sooner would only be waste.
+const TAKEN_FOR: TimeDelta = TimeDelta::seconds(5);
 
 /// An open invest to be seen to.
 #[derive(Debug)]

@@ -71,10 +71,10 @@ fn given() -> Vec<Happened> {
     ]
 }
 
-/// Each is due 10 s after it was recorded, because settlement has been handed it.
+/// Each is due 5 s after it was recorded, because settlement has been handed it.
 const THEN: [&str; 2] = [
-    "3 of product 2: user2 30, until 00:16:40, due 00:00:15, asked for as request-5, 0 times taken, its cause is there",
-    "4 of product 3: user1 40, until 00:16:40, due 00:00:17, asked for as request-7, 0 times taken, its cause is there",
+    "3 of product 2: user2 30, until 00:16:40, due 00:00:10, asked for as request-5, 0 times taken, its cause is there",
+    "4 of product 3: user1 40, until 00:16:40, due 00:00:12, asked for as request-7, 0 times taken, its cause is there",
 ];
 
 const ROWS: &str = "
