@@ -8,6 +8,7 @@ create table open_invest (
     expires_at     timestamptz not null,
     event_id       uuid        not null,           -- of the reservation: the cause of what settlement commands
     correlation_id text        not null,
+    traceparent    text,
     due_at         timestamptz not null,           -- when it is next to be looked at; moved ahead by whoever takes it
     attempts       integer     not null default 0
 ) with (fillfactor = 70);

@@ -39,6 +39,7 @@ pub(crate) struct Due {
     expires_at: DateTime<Utc>,
     event_id: Uuid,
     correlation_id: String,
+    traceparent: Option<String>,
 }
 
 /// Both ends of what is handed over: for the consumers of `open_invest`, and for [`settle`].
@@ -103,7 +104,7 @@ async fn give_fate(desks: &Desks, due: Due, now: DateTime<Utc>) {
     let metadata = Metadata {
         correlation_id: due.correlation_id,
         causation_id: Some(due.event_id.to_string()),
-        traceparent: None,
+        traceparent: due.traceparent,
     };
     match desks.submit(Order::new(due.product_id, request, metadata)).await {
         // The row goes with the event that the desk wrote. An invest that is no longer open has its fate: the row is

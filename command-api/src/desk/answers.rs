@@ -38,6 +38,13 @@ pub(super) async fn give(log: &Log, ready: &mut Vec<Waiting>, verdicts: Vec<Resu
     }
 }
 
+/// Of a batch that appended nothing: where an order's own append was lost, nothing took the place it was meant for, and
+/// it may still arrive there. So what was decided since is not told.
+pub(super) fn doubt(ready: &[Waiting], verdicts: &mut [Result<Verdict, NoVerdict>]) {
+    let in_doubt = ready.iter().zip(verdicts).filter(|(waiting, _)| waiting.in_doubt);
+    in_doubt.for_each(|(_, verdict)| *verdict = Err(NoVerdict::OutcomeUnknown));
+}
+
 /// Whether the order has a key and was refused in a way that is not kept with it.
 fn is_unkept(order: &Order, verdict: &Result<Verdict, NoVerdict>) -> bool {
     order.key.is_some() && verdict.as_ref().is_ok_and(|verdict| !verdict.answer.is_final())

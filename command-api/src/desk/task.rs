@@ -1,6 +1,6 @@
 //! The desk itself: take what waits, decide it, commit it, answer; and load cold products aside.
 
-use super::answers::{answer, drop_expired, give, repeat_stored};
+use super::answers::{answer, doubt, drop_expired, give, repeat_stored};
 use super::batch::{Decided, Terms};
 use super::shelf::Shelf;
 use super::{Answer, NoVerdict, Request, Verdict, Waiting};
@@ -197,7 +197,11 @@ impl Desk {
             Ok(Appended::Committed(events)) => {
                 self.shelf.take_over(decided.products);
                 self.shelf.keep_snapshots(&self.log, &events);
-                give(&self.log, ready, decided.verdicts).await;
+                let mut verdicts = decided.verdicts;
+                if events.is_empty() {
+                    doubt(ready, &mut verdicts);
+                }
+                give(&self.log, ready, verdicts).await;
             }
             Ok(Appended::Lost) => {}
             Ok(Appended::KeysTaken(stored)) => repeat_stored(ready, &stored),
@@ -205,8 +209,8 @@ impl Desk {
                 tracing::warn!(error = %source, "the answer to a commit was lost; finding out");
                 match self.find_out(first).await {
                     Some(true) => give(&self.log, ready, decided.verdicts).await,
-                    // Until the batch is written its first try may still arrive, however late.
-                    Some(false) => ready.iter_mut().for_each(|waiting| waiting.in_doubt = true),
+                    // Until the batch is written its first try may still arrive, however late, if it had any event.
+                    Some(false) => ready.iter_mut().for_each(|waiting| waiting.in_doubt |= first.is_some()),
                     None => ready.drain(..).for_each(|waiting| answer(waiting, Err(NoVerdict::OutcomeUnknown))),
                 }
             }

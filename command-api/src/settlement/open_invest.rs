@@ -90,6 +90,7 @@ fn due(recorded: &RecordedEvent) -> Option<Due> {
         expires_at: *expires_at,
         event_id: recorded.event_id,
         correlation_id: recorded.metadata.correlation_id.clone(),
+        traceparent: recorded.metadata.traceparent.clone(),
     })
 }
 
@@ -99,7 +100,7 @@ async fn insert<'a>(
 ) -> sqlx::Result<()> {
     let (mut invests, mut products, mut users) = (Vec::new(), Vec::new(), Vec::new());
     let (mut amounts, mut expiries, mut causes) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut correlations, mut due) = (Vec::new(), Vec::new());
+    let (mut correlations, mut traces, mut due) = (Vec::new(), Vec::new(), Vec::new());
     for recorded in added {
         let ProductEvent::InvestReserved { invest_id, user_id, amount, expires_at } = &recorded.event else { continue };
         invests.push(invest_id.0);
@@ -109,14 +110,15 @@ async fn insert<'a>(
         expiries.push(*expires_at);
         causes.push(recorded.event_id);
         correlations.push(recorded.metadata.correlation_id.as_str());
+        traces.push(recorded.metadata.traceparent.as_deref());
         // Taken, as it were, by the settlement it is handed to.
         due.push(recorded.recorded_at + TAKEN_FOR);
     }
     sqlx::query(
         "insert into open_invest
-             (invest_id, product_id, user_id, amount, expires_at, event_id, correlation_id, due_at)
+             (invest_id, product_id, user_id, amount, expires_at, event_id, correlation_id, traceparent, due_at)
          select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::timestamptz[], $6::uuid[],
-                              $7::text[], $8::timestamptz[])",
+                              $7::text[], $8::text[], $9::timestamptz[])",
     )
     .bind(invests)
     .bind(products)
@@ -125,6 +127,7 @@ async fn insert<'a>(
     .bind(expiries)
     .bind(causes)
     .bind(correlations)
+    .bind(traces)
     .bind(due)
     .execute(transaction)
     .await?;

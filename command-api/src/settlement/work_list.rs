@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use std::time::Instant;
 use uuid::Uuid;
 
-type Columns = (Uuid, i64, DateTime<Utc>, Uuid, String);
+type Columns = (Uuid, i64, DateTime<Utc>, Uuid, String, Option<String>);
 
 /// Takes up to `limit` that are due, the longest due first; the database's clock comes with them.
 pub(super) async fn take(pool: &PgPool, limit: i64) -> sqlx::Result<(DatabaseClock, Vec<Due>)> {
@@ -20,7 +20,7 @@ pub(super) async fn take(pool: &PgPool, limit: i64) -> sqlx::Result<(DatabaseClo
             set due_at = $1 + make_interval(secs => $2), attempts = attempts + 1
           where invest_id in (select invest_id from open_invest
                                where due_at <= $1 order by due_at limit $3 for update skip locked)
-      returning invest_id, product_id, expires_at, event_id, correlation_id",
+      returning invest_id, product_id, expires_at, event_id, correlation_id, traceparent",
     )
     .bind(said)
     .bind(TAKEN_FOR.as_seconds_f64())
@@ -30,7 +30,7 @@ pub(super) async fn take(pool: &PgPool, limit: i64) -> sqlx::Result<(DatabaseClo
     Ok((clock, rows.into_iter().filter_map(due).collect()))
 }
 
-fn due((invest_id, product_id, expires_at, event_id, correlation_id): Columns) -> Option<Due> {
+fn due((invest_id, product_id, expires_at, event_id, correlation_id, traceparent): Columns) -> Option<Due> {
     let product_id = ProductId::try_from(product_id).ok()?;
-    Some(Due { invest_id: InvestId(invest_id), product_id, expires_at, event_id, correlation_id })
+    Some(Due { invest_id: InvestId(invest_id), product_id, expires_at, event_id, correlation_id, traceparent })
 }

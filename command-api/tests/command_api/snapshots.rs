@@ -7,7 +7,7 @@ use event_log::{Appended, Batch, Metadata, NewEvent, Writer};
 use uuid::Uuid;
 
 /// Events after which a snapshot is due.
-const DUE: i64 = 25_000;
+const DUE: i64 = 10_000;
 
 /// Has users reserve 1 won each, by the log's own means, until the stream is this long.
 async fn grows_to(house: &House, product: ProductId, length: i64) {
