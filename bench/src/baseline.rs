@@ -8,8 +8,8 @@ use sqlx::postgres::PgPoolOptions;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// Connections that a PostgreSQL with its default settings has to give.
-const MOST_CONNECTIONS: u32 = 90;
+/// Connections that a PostgreSQL with its default settings has to give beside a running Moa.
+const MOST_CONNECTIONS: u32 = 60;
 
 pub(crate) async fn run(load: Load, database_url: &str) -> anyhow::Result<()> {
     let connections = u32::from(load.connections).min(MOST_CONNECTIONS);
