@@ -137,7 +137,8 @@ impl Writer {
     /// Reads what was missed and takes the turn, which waits out whoever has it, a lost connection's commit included.
     ///
     /// Returns events to be taken over before deciding. Call again until [`Self::has_turn`]: a long tail is read without
-    /// it. Not to be cancelled half way; who does calls [`Self::forget_connection`]. An append, or dropping the writer, gives it back; the database takes it back after 2 s.
+    /// it. An append, or dropping the writer, gives it back; the database takes it back after 2 s. Not to be cancelled half
+    /// way; who does calls [`Self::forget_connection`].
     pub async fn take_turn(&mut self) -> Result<Vec<RecordedEvent>, LogError> {
         if let Err(error) = self.try_turn().await {
             self.forget_connection();

@@ -200,18 +200,22 @@ async fn the_very_first_event_is_named_as_well() {
     shutdown.cancel();
 }
 
-#[tokio::test]
-async fn an_event_that_cannot_be_read_stops_the_partition_and_is_named() {
-    let house = house_with_notes(2).await;
-    consumer(&house).drain().await.unwrap();
+async fn append_an_event_of_a_later_release(house: &House) {
     crate::by_hand::ByHand {
         event_type: "ProductRenamed",
         event_version: "1.0.0",
         payload: r#"{"ProductRenamed":{}}"#.into(),
         metadata: r#"{"correlationId":"from a later release"}"#.into(),
     }
-    .write(&house)
+    .write(house)
     .await;
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_stops_the_partition_and_is_named() {
+    let house = house_with_notes(2).await;
+    consumer(&house).drain().await.unwrap();
+    append_an_event_of_a_later_release(&house).await;
     let shutdown = running(consumer(&house));
     let reason = until_stuck_at(&house, 3).await;
     assert!(reason.contains("ProductRenamed"), "{reason}");
@@ -233,14 +237,7 @@ async fn what_comes_before_a_bad_event_is_applied() {
 #[tokio::test]
 async fn what_comes_before_an_unreadable_event_is_applied() {
     let house = house_with_notes(2).await;
-    crate::by_hand::ByHand {
-        event_type: "ProductRenamed",
-        event_version: "1.0.0",
-        payload: r#"{"ProductRenamed":{}}"#.into(),
-        metadata: r#"{"correlationId":"from a later release"}"#.into(),
-    }
-    .write(&house)
-    .await;
+    append_an_event_of_a_later_release(&house).await;
     assert_eq!(consumer(&house).step(&[]).await.unwrap(), Step::Moved(2));
     assert!(matches!(consumer(&house).step(&[]).await, Err(StepError::Log(LogError::Broken { position: 3, .. }))));
     assert_eq!(notes(&house).await, [1, 2]);
