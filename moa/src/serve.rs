@@ -16,9 +16,11 @@ use event_log::Log;
 use event_log::consume::Consumer;
 use sqlx::PgPool;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,10 +34,26 @@ pub async fn run(settings: ServeSettings) -> anyhow::Result<()> {
     // Ports first: a busy one is found before anything is started.
     let listeners = Listeners::bind(&settings).await?;
     let (operator, auditor) = tokens(&settings)?;
-    let database = Database::open(&settings.database).await?;
-    let served = serve(&settings, listeners, &database, operator, auditor).await;
+    // Before anything is started: a signal must never leave a PostgreSQL behind.
+    let mut stop = StopSignal::listen()?;
+    let Some(database) = open(&settings.database, &mut stop).await? else { return Ok(()) };
+    let served = serve(&settings, listeners, &database, (operator, auditor), &mut stop).await;
     let closed = database.close().await;
     served.and(closed)
+}
+
+/// The database, opened; `None` when a signal came meanwhile, and it was closed again.
+async fn open(settings: &DatabaseSettings, stop: &mut StopSignal) -> anyhow::Result<Option<Database>> {
+    let mut opening = pin!(Database::open(settings));
+    tokio::select! {
+        opened = &mut opening => return opened.map(Some),
+        () = stop.received() => tracing::info!("stopping once the database is up; a second signal ends it at once"),
+    }
+    tokio::select! {
+        opened = opening => opened?.close().await?,
+        () = stop.received() => anyhow::bail!("stopped at once; the next start takes over what was left"),
+    }
+    Ok(None)
 }
 
 /// Brings the schema up to date and stops.
@@ -99,8 +117,8 @@ async fn serve(
     settings: &ServeSettings,
     listeners: Listeners,
     database: &Database,
-    operator: Option<Secret>,
-    auditor: Option<Secret>,
+    (operator, auditor): (Option<Secret>, Option<Secret>),
+    stop: &mut StopSignal,
 ) -> anyhow::Result<()> {
     database.migrate().await?;
     let log = database.log(settings.partitions).await?;
@@ -120,11 +138,11 @@ async fn serve(
     let addresses = welcome::Addresses::of(&listeners.query, &listeners.command, &listeners.admin)?;
     stages.start_listeners(settings, listeners, &log, &read, door, tokens);
     welcome::print(settings, database, &addresses, made.then_some(&operator));
-    stop_signal().await?;
+    stop.received().await;
     tracing::info!("stopping: what was accepted is finished");
     tokio::select! {
         () = stages.stop() => Ok(()),
-        again = stop_signal() => again.and_then(|()| anyhow::bail!("stopped at once; what was left is in the log")),
+        () = stop.received() => anyhow::bail!("stopped at once; what was left is in the log"),
     }
 }
 
@@ -227,11 +245,23 @@ async fn unready(pool: PgPool) -> Vec<&'static str> {
     if matches!(asked, Ok(Ok(_))) { Vec::new() } else { vec!["database"] }
 }
 
-async fn stop_signal() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot listen for Ctrl-C"),
+/// SIGTERM and Ctrl-C, heard from when this is made: one that comes while nobody waits is not lost.
+struct StopSignal {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignal {
+    fn listen() -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

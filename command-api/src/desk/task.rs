@@ -73,6 +73,8 @@ pub(super) async fn run(log: Log, writer: Writer, reservation: Duration, mut que
             Some(Ok((id, loaded))) = desk.loads.join_next(), if !desk.loads.is_empty() => {
                 desk.loaded(id, loaded).await
             }
+            // The last load panicked, and the queue is closed.
+            else => Vec::new(),
         };
         desk.serve(ready).await;
     }

@@ -144,6 +144,19 @@ async fn everything_killed_under_load_has_lost_nothing_that_was_answered() {
     assert_eq!(folder.postmaster(), None, "its server is stopped with it");
 }
 
+/// Steps: a Moa starts; its private server comes up; SIGTERM, before Moa has opened. It ends with success, and the server
+/// with it.
+#[tokio::test]
+async fn a_stop_in_the_middle_of_the_start_leaves_no_server_behind() {
+    let folder = Folder::new();
+    let mut moa = folder.start().begin();
+    within(PATIENCE, "the server", async || folder.postmaster()).await;
+    signal("TERM", moa.id().expect("it runs"));
+    let ended = tokio::time::timeout(PATIENCE, moa.wait()).await.expect("it ends").unwrap();
+    assert!(ended.success(), "{ended}");
+    assert_eq!(folder.postmaster(), None, "its server is stopped with it");
+}
+
 /// What is taken of the product is what was accepted and at most what nobody was told of.
 async fn every_won_is_accounted_for(door: &Door, journal: &Journal, product: i64) {
     let shown: Value = door.get(&format!("/api/product/{product}")).await.data();

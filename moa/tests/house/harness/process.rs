@@ -95,6 +95,11 @@ impl Start {
         Moa { child, out, err, read, write, admin }
     }
 
+    /// A process that has just been started; killed when the value goes.
+    pub fn begin(&self) -> Child {
+        self.command().spawn().unwrap()
+    }
+
     /// A process that is expected to end by itself.
     pub async fn end(&self) -> Ended {
         let output = timeout(PATIENCE, self.command().output()).await.expect("moa goes on and on").unwrap();
