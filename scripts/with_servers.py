@@ -59,6 +59,9 @@ def set_up(stack):
         os.environ[kind.variable] = url
         place = urlsplit(url).netloc.rpartition("@")[2] or "its socket"
         note(f"{kind.name:9} {place} ({origin})")
+    # Some tests stop and wipe a RabbitMQ and a Redis of their own.
+    for kind in (kind for kind in KINDS if kind.is_stopped_by_tests and not kind.is_installed()):
+        kind.install()
 
 
 def ended(number, _frame):

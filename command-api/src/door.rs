@@ -32,7 +32,9 @@ impl Door {
     /// Has `order` decided and tells the verdict; `data` is what an accepted one answers.
     pub(crate) async fn decide<T: Serialize>(&self, order: Order, data: impl FnOnce(&Verdict) -> T) -> Response {
         let invest_id = order.invest_id();
-        match self.desks.submit(order).await {
+        let verdict = self.desks.submit(order).await;
+        metrics::counter!("moa_orders_total", "answer" => name(&verdict)).increment(1);
+        match verdict {
             Ok(verdict) => self.tell(&verdict, data),
             Err(no) => with_invest_id(no_verdict(no, invest_id).into_response(), None),
         }
@@ -91,6 +93,20 @@ fn problem(answer: Answer) -> Option<Problem> {
         Answer::Refused(
             refusal @ (Refusal::AlreadyOpened | Refusal::AlreadyReserved | Refusal::NotOpen | Refusal::NotExpired),
         ) => Some(Problem::internal(refusal)),
+    }
+}
+
+/// An answer's name among the metrics.
+fn name(verdict: &Result<Verdict, NoVerdict>) -> &'static str {
+    match verdict {
+        Ok(Verdict { replayed: true, .. }) => "replayed",
+        Ok(Verdict { answer: Answer::Accepted, .. }) => "accepted",
+        Ok(Verdict { answer: Answer::SoldOut { .. }, .. }) => "sold_out",
+        Ok(Verdict { answer: Answer::Finished | Answer::Closed | Answer::Refused(_), .. }) => "refused",
+        Err(NoVerdict::Overloaded) => "overloaded",
+        Err(NoVerdict::KeyReused) => "key_reused",
+        Err(NoVerdict::OutcomeUnknown) => "outcome_unknown",
+        Err(NoVerdict::Broken) => "broken",
     }
 }
 

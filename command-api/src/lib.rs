@@ -8,7 +8,7 @@ mod settlement;
 
 pub use door::Door;
 pub use product::routes as product_routes;
-pub use settlement::{HandOver, Handed, OpenInvest, hand_over, settle};
+pub use settlement::{HandOver, Handed, Http, InvalidPaymentUrl, OpenInvest, Provider, hand_over, settle};
 
 use axum::Router;
 use event_log::Log;

@@ -1,14 +1,14 @@
 //! What every router gets around its routes.
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tracing::Instrument;
 
@@ -23,7 +23,7 @@ pub const REQUEST_TIME_LIMIT: Duration = Duration::from_secs(10);
 const LOGGED_PATH: usize = 128;
 
 /// The routes with 404 and 405 in the envelope, a correlation id on every answer and log line, a time limit, panics
-/// answered, and CORS for `origins`. To be called last: it sees only the routes added before.
+/// answered, requests counted and timed, and CORS for `origins`. To be called last: it sees only the routes added before.
 pub fn finish(routes: Router, origins: &[AllowedOrigin]) -> Router {
     let router =
         routes.fallback(async || Problem::NotFound).method_not_allowed_fallback(async || Problem::MethodNotAllowed);
@@ -36,12 +36,43 @@ pub fn finish(routes: Router, origins: &[AllowedOrigin]) -> Router {
 }
 
 async fn attend(mut request: Request, next: Next) -> Response {
+    let (began, route) = (Instant::now(), route(&request));
+    let _in_flight = InFlight::one_more(&route);
     let correlation = Correlation::of(request.headers());
     request.extensions_mut().insert(correlation.clone());
     let (method, path) = (request.method().clone(), logged(request.uri().path()));
     let span = tracing::info_span!("request", correlation_id = correlation.id(), %method, path);
     let response = answer(method, request, next).instrument(span).await;
+    count(route, &response, began);
     stamped(response, &correlation)
+}
+
+/// The route as it is written in the program, so that there are few: never what a client made up.
+fn route(request: &Request) -> String {
+    request.extensions().get::<MatchedPath>().map_or_else(|| "none".into(), |path| path.as_str().into())
+}
+
+/// A request that has come and is not answered; also one whose client goes away.
+struct InFlight(metrics::Gauge);
+
+impl InFlight {
+    fn one_more(route: &str) -> Self {
+        let gauge = metrics::gauge!("moa_http_requests_in_flight", "route" => route.to_owned());
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+fn count(route: String, response: &Response, began: Instant) {
+    metrics::histogram!("moa_http_request_seconds", "route" => route.clone()).record(began.elapsed());
+    let status = response.status().as_str().to_owned();
+    metrics::counter!("moa_http_requests_total", "route" => route, "status" => status).increment(1);
 }
 
 async fn answer(method: Method, request: Request, next: Next) -> Response {

@@ -4,7 +4,7 @@
 //! format is final.
 
 use crate::LogError;
-use crate::event::Row;
+use crate::event::StoredEvent;
 use crate::log::{Identity, Log, Partition, Position};
 use sha2::{Digest, Sha256};
 
@@ -25,7 +25,7 @@ pub(crate) fn genesis(identity: &Identity, partition: Partition) -> Hash {
 }
 
 /// The hash of `row`, whose predecessor in the partition has the hash `previous`.
-pub(crate) fn link(previous: &Hash, row: &Row) -> Hash {
+pub(crate) fn link(previous: &Hash, row: &StoredEvent) -> Hash {
     let mut sha = Sha256::new();
     sha.update(previous);
     column(&mut sha, row.aggregate_type.as_bytes());
@@ -63,7 +63,7 @@ impl Log {
         let mut at = Verified { position: 0, hash: genesis(self.identity(), partition) };
         let mut last_time = None;
         loop {
-            let rows = self.rows_after(partition, at.position, VERIFY_PAGE).await?;
+            let rows = self.stored_after(partition, at.position, VERIFY_PAGE).await?;
             if rows.is_empty() {
                 return Ok(at);
             }
@@ -75,7 +75,11 @@ impl Log {
     }
 }
 
-fn follow(at: Verified, last_time: Option<chrono::DateTime<chrono::Utc>>, row: &Row) -> Result<Verified, LogError> {
+fn follow(
+    at: Verified,
+    last_time: Option<chrono::DateTime<chrono::Utc>>,
+    row: &StoredEvent,
+) -> Result<Verified, LogError> {
     let position = at.position + 1;
     let broken = |reason: &str| LogError::Broken { partition: row.partition, position, reason: reason.into() };
     if row.position != position {

@@ -40,6 +40,20 @@ pub trait Projection: Send + Sync + 'static {
     fn applied(&self) {}
 }
 
+/// Where a consumer hears that there is something to apply, and may be handed it.
+pub trait Source: Send {
+    /// Waits until there is something after `position`, and until `paced` unless that is a lot, then puts what is at hand
+    /// of it in `delivered`: events of the log, in order. That may be nothing, or have gaps: the log has it all. Called
+    /// again, with the position reached, when a step is committed or found nothing; what lies at or before it is done.
+    /// May return early for any reason. Dropping it half way loses nothing.
+    fn news(
+        &mut self,
+        position: Position,
+        paced: Instant,
+        delivered: &mut Vec<RecordedEvent>,
+    ) -> impl Future<Output = ()> + Send;
+}
+
 /// Why events were not applied. Either way nothing of the step is.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
@@ -128,8 +142,16 @@ impl<P: Projection> Consumer<P> {
         }
         checkpoint::advance(&mut transaction, P::NAME, self.partition, &at, last).await?;
         transaction.commit().await?;
+        self.count(last.position, following.len());
         self.projection.applied();
         Ok(Step::Moved(last.position))
+    }
+
+    fn count(&self, position: Position, applied: usize) {
+        let labels = [("consumer", P::NAME.to_owned()), ("partition", self.partition.to_string())];
+        metrics::counter!("moa_consumer_events_total", "consumer" => P::NAME).increment(applied as u64);
+        metrics::histogram!("moa_consumer_step_size", "consumer" => P::NAME).record(applied as f64);
+        metrics::gauge!("moa_consumer_position", &labels).set(position as f64);
     }
 
     /// What follows the checkpoint in the log. The checkpoint's own event is read again: were its hash another, this
@@ -172,11 +194,15 @@ impl<P: Projection> Consumer<P> {
         }
     }
 
-    /// Follows the log until `shutdown`: woken by a delivery or by word of a new head, takes what follows the
-    /// checkpoint, applies it, and again. Faults are tried again, for ever; an event that cannot be applied is named in
-    /// the checkpoint's row.
+    /// Follows the log until `shutdown`, woken and handed events within this process; see [`Self::run_with`].
     pub async fn run(self, shutdown: CancellationToken) {
-        let Some(mut word) = self.log.subscribe(self.partition) else { return };
+        let Some(source) = self.log.listen(self.partition) else { return };
+        self.run_with(source, shutdown).await;
+    }
+
+    /// Follows the log until `shutdown`: woken by `source`, takes what follows the checkpoint, applies it, and again.
+    /// Faults are tried again, for ever; an event that cannot be applied is named in the checkpoint's row.
+    pub async fn run_with(self, mut source: impl Source, shutdown: CancellationToken) {
         let (mut delivered, mut complaint) = (Vec::new(), String::new());
         while !shutdown.is_cancelled() {
             let paced = Instant::now() + PACE;
@@ -185,7 +211,7 @@ impl<P: Projection> Consumer<P> {
             let waiting = match step {
                 Ok(Step::Moved(at) | Step::Idle(at)) => {
                     complaint.clear();
-                    word.news(at, paced, &mut delivered).left_future()
+                    source.news(at, paced, &mut delivered).left_future()
                 }
                 Ok(Step::Elsewhere) => tokio::time::sleep(RETRY).right_future(),
                 Err(error) => {
@@ -201,6 +227,7 @@ impl<P: Projection> Consumer<P> {
     async fn complain(&self, error: &StepError, complaint: &mut String) {
         let said = error.to_string();
         if said != *complaint {
+            metrics::counter!("moa_consumer_faults_total", "consumer" => P::NAME).increment(1);
             tracing::error!(consumer = P::NAME, partition = self.partition, %error, "a consumer cannot go on; it tries again");
         }
         let stuck_at = match error {

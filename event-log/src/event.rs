@@ -47,24 +47,37 @@ pub struct RecordedEvent {
     pub hash: Hash,
 }
 
-/// A row of `events`, byte for byte.
-#[derive(Clone, Debug)]
-pub(crate) struct Row {
-    pub(crate) aggregate_type: String,
-    pub(crate) aggregate_id: String,
-    pub(crate) sequence: i64,
-    pub(crate) event_type: String,
-    pub(crate) event_version: String,
-    pub(crate) payload: String,
-    pub(crate) metadata: String,
-    pub(crate) partition: Partition,
-    pub(crate) position: Position,
-    pub(crate) event_id: Uuid,
-    pub(crate) recorded_at: DateTime<Utc>,
-    pub(crate) hash: Hash,
+/// An event as it is stored, byte for byte: what is hashed, and what travels. What the columns mean and how the hash is
+/// made is in `docs/log-format.md`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Always `product`.
+    pub aggregate_type: String,
+    /// The product it happened to, in decimal.
+    pub aggregate_id: String,
+    /// Its place in the product's stream, from 1.
+    pub sequence: i64,
+    /// The event's name.
+    pub event_type: String,
+    /// The version of the payload's shape.
+    pub event_version: String,
+    /// JSON, as it was written.
+    pub payload: String,
+    /// JSON, as it was written: a flat map of strings.
+    pub metadata: String,
+    /// The partition it is in.
+    pub partition: Partition,
+    /// Its place there, from 1.
+    pub position: Position,
+    /// Its own id, a uuid v7.
+    pub event_id: Uuid,
+    /// When, by the database's clock, in whole microseconds.
+    pub recorded_at: DateTime<Utc>,
+    /// The chain up to and with it.
+    pub hash: Hash,
 }
 
-impl<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow> for Row {
+impl<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow> for StoredEvent {
     fn from_row(row: &'r sqlx::postgres::PgRow) -> Result<Self, sqlx::Error> {
         use sqlx::Row as _;
         let hash: &[u8] = row.try_get("hash")?;
@@ -87,9 +100,9 @@ impl<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow> for Row {
 
 static UPCASTERS: LazyLock<Vec<Box<dyn cqrs_es::persist::EventUpcaster>>> = LazyLock::new(domain::upcasters);
 
-impl Row {
+impl StoredEvent {
     /// The event in today's shape. [`LogError::Broken`] when it has none.
-    pub(crate) fn read(&self) -> Result<RecordedEvent, LogError> {
+    pub fn read(&self) -> Result<RecordedEvent, LogError> {
         let broken = |reason: String| LogError::Broken { partition: self.partition, position: self.position, reason };
         let id = self.aggregate_id.parse::<i64>().map_err(|_| broken("its aggregate_id is no product id".into()))?;
         Ok(RecordedEvent {

@@ -3,6 +3,7 @@
 //!
 //! - [`Log`] is a handle on one log: its identity, its reads, its signals.
 //! - [`Writer`] appends to one partition behind the fence, and takes the turn when it lost.
+//! - [`Lease`] makes somebody the only one at something, for a while.
 //! - [`consume`] follows the log: apply-once, in one place for every consumer.
 //!
 //! The row format, the hash chain and how to check both with plain SQL are in `docs/log-format.md`.
@@ -14,19 +15,25 @@ pub mod consume;
 mod error;
 mod event;
 mod keys;
+mod lease;
 mod log;
 mod product;
 mod read;
+mod vouch;
 mod writer;
 
 pub use chain::{Hash, Verified};
 pub use clock::DatabaseClock;
 pub use error::LogError;
-pub use event::{Metadata, RecordedEvent};
+pub use event::{Metadata, RecordedEvent, StoredEvent};
 pub use keys::{Claim, StoredAnswer};
-pub use log::{Identity, Log, Partition, Position};
+pub use lease::Lease;
+pub use log::{Identity, Listener, Log, Partition, Position};
 pub use product::LoadedProduct;
+pub use vouch::NotOurs;
 pub use writer::{Appended, Batch, NewEvent, Writer};
 
-/// The schema, applied in order; an applied file is never edited.
-pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+/// The schema, applied in order; an applied file is never edited. A database that a later release has migrated further
+/// is taken as it is: during a rolling start both releases run, and migrations only add.
+pub static MIGRATIONS: sqlx::migrate::Migrator =
+    sqlx::migrate::Migrator { ignore_missing: true, ..sqlx::migrate!("../migrations") };

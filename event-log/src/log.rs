@@ -1,6 +1,7 @@
 //! A handle on one log: who it is, where its heads are, and word of what was appended.
 
 use crate::chain::{self, Hash};
+use crate::consume::Source;
 use crate::{LogError, RecordedEvent};
 use chrono::{DateTime, Utc};
 use domain::ProductId;
@@ -133,7 +134,10 @@ impl Log {
                 tracing::warn!(%error, "the heads of the log cannot be read; trying on");
             }
             failing = heads.is_err();
-            self.shared.partitions.iter().zip(heads.unwrap_or_default()).for_each(|(word, head)| word.seen(head));
+            for (partition, (word, head)) in self.shared.partitions.iter().zip(heads.unwrap_or_default()).enumerate() {
+                metrics::gauge!("moa_log_head", "partition" => partition.to_string()).set(head as f64);
+                word.seen(head);
+            }
         }
     }
 
@@ -147,7 +151,9 @@ impl Log {
         word.seen(last);
     }
 
-    pub(crate) fn subscribe(&self, partition: Partition) -> Option<Listener> {
+    /// An ear for what this process appends to `partition`, and for word of what others do; `None` when there is no
+    /// such partition. Needs [`Log::follow`] to run.
+    pub fn listen(&self, partition: Partition) -> Option<Listener> {
         self.word(partition).map(|word| Listener { head: word.head.subscribe(), delivery: word.delivery.subscribe() })
     }
 
@@ -167,21 +173,19 @@ impl Word {
 }
 
 /// One consumer's ear for a partition's appends.
-pub(crate) struct Listener {
+#[derive(Debug)]
+pub struct Listener {
     head: watch::Receiver<Position>,
     delivery: broadcast::Receiver<Arc<[RecordedEvent]>>,
 }
 
 impl Listener {
-    /// Waits until there is something after `position`, and until `paced` unless that is a lot; puts what was delivered
-    /// of it in `delivered`. That may be nothing, or have gaps: the log has it all.
-    pub(crate) async fn news(&mut self, position: Position, paced: Instant, delivered: &mut Vec<RecordedEvent>) {
-        // A delivery is sent before word of its head, so with the head it is there.
-        let Ok(head) = self.head.wait_for(|head| *head > position).await.map(|head| *head) else { return };
-        if head - position < GATHERED as Position {
-            tokio::time::sleep_until(paced).await;
+    /// Waits until the log has something after `position`, as far as this process has heard.
+    pub async fn head_past(&mut self, position: Position) {
+        // The sender lives as long as the log's handle; when it is gone there is nobody to hear for.
+        if self.head.wait_for(|head| *head > position).await.is_err() {
+            std::future::pending().await
         }
-        self.gather(position, delivered);
     }
 
     fn gather(&mut self, position: Position, delivered: &mut Vec<RecordedEvent>) {
@@ -192,6 +196,18 @@ impl Listener {
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return,
             }
         }
+    }
+}
+
+/// In the same process events are handed over in memory, and word of the heads does the rest.
+impl Source for Listener {
+    async fn news(&mut self, position: Position, paced: Instant, delivered: &mut Vec<RecordedEvent>) {
+        // A delivery is sent before word of its head, so with the head it is there.
+        self.head_past(position).await;
+        if *self.head.borrow() - position < GATHERED as Position {
+            tokio::time::sleep_until(paced).await;
+        }
+        self.gather(position, delivered);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reading the log: by position in a partition, by sequence in a product's stream. Always in ranges: the log is
 //! immutable, so no read needs a long transaction.
 
-use crate::event::Row;
+use crate::event::StoredEvent;
 use crate::log::{Log, Partition, Position};
 use crate::{LogError, RecordedEvent};
 use domain::ProductId;
@@ -14,7 +14,7 @@ impl Log {
         after: Position,
         limit: i64,
     ) -> Result<Vec<RecordedEvent>, LogError> {
-        self.rows_after(partition, after, limit).await?.iter().map(Row::read).collect()
+        self.stored_after(partition, after, limit).await?.iter().map(StoredEvent::read).collect()
     }
 
     /// Up to `limit` events of one product's stream that follow `after`, in order.
@@ -24,7 +24,7 @@ impl Log {
         after: i64,
         limit: i64,
     ) -> Result<Vec<RecordedEvent>, LogError> {
-        let rows: Vec<Row> = sqlx::query_as(
+        let rows: Vec<StoredEvent> = sqlx::query_as(
             "select aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text,
                     partition, position, event_id, recorded_at, hash
                from events
@@ -36,15 +36,16 @@ impl Log {
         .bind(limit)
         .fetch_all(self.pool())
         .await?;
-        rows.iter().map(Row::read).collect()
+        rows.iter().map(StoredEvent::read).collect()
     }
 
-    pub(crate) async fn rows_after(
+    /// Up to `limit` events of `partition` that follow `after`, in order, as they are stored.
+    pub async fn stored_after(
         &self,
         partition: Partition,
         after: Position,
         limit: i64,
-    ) -> Result<Vec<Row>, LogError> {
+    ) -> Result<Vec<StoredEvent>, LogError> {
         Ok(rows_after(&mut *self.pool().acquire().await?, partition, after, limit).await?)
     }
 }
@@ -54,7 +55,7 @@ pub(crate) async fn rows_after(
     partition: Partition,
     after: Position,
     limit: i64,
-) -> sqlx::Result<Vec<Row>> {
+) -> sqlx::Result<Vec<StoredEvent>> {
     sqlx::query_as(
         "select aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text,
                 partition, position, event_id, recorded_at, hash

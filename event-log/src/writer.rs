@@ -10,7 +10,7 @@ mod append;
 use crate::chain::{self, Hash};
 use crate::clock::{DatabaseClock, storable};
 use crate::error::answered;
-use crate::event::{Metadata, Row};
+use crate::event::{Metadata, StoredEvent};
 use crate::keys::{self, Claim, StoredAnswer};
 use crate::log::{Log, Partition, Position};
 use crate::{LogError, RecordedEvent};

@@ -2,6 +2,7 @@
 
 use crate::postgres::{Embedded, Options};
 use crate::settings::DatabaseSettings;
+use crate::token::Secret;
 use anyhow::Context;
 use event_log::Log;
 use sqlx::PgPool;
@@ -13,8 +14,8 @@ use std::time::Duration;
 const PARTITIONS: i32 = 4;
 /// How long whoever needs a connection waits for one before it is told to try later.
 const ACQUIRE: Duration = Duration::from_secs(2);
-/// Connections to the log beside one for each partition's desk.
-const LOG_CONNECTIONS: u32 = 8;
+/// How often a database that is away is tried again.
+const RETRY: Duration = Duration::from_millis(500);
 /// Connections of all consumers and settlement together.
 const PROJECT_CONNECTIONS: u32 = 10;
 /// Connections of all readers together.
@@ -33,6 +34,20 @@ fn read(url: &str) -> anyhow::Result<PgConnectOptions> {
         .context("DATABASE_URL cannot be read: it must be postgres://user@host:port/name")
 }
 
+/// How many connections to the log a process may open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connections {
+    beside: u32,
+    for_each_partition: u32,
+}
+
+impl Connections {
+    /// Desks keep one for each partition.
+    pub(crate) const WRITE_SIDE: Self = Self { beside: 8, for_each_partition: 1 };
+    /// Who only follows, or publishes.
+    pub(crate) const FEW: Self = Self { beside: 4, for_each_partition: 0 };
+}
+
 /// The database in use.
 pub(crate) struct Database {
     options: PgConnectOptions,
@@ -44,11 +59,41 @@ impl Database {
     pub(crate) async fn open(settings: &DatabaseSettings) -> anyhow::Result<Self> {
         let named = settings.database_url.as_ref().map(|url| url.reveal()).filter(|url| !url.is_empty());
         if let Some(url) = named {
-            return Ok(Self { options: read(url)?, private: None });
+            return Self::at(url);
         }
         let options = Options { data_dir: settings.data_dir.clone(), ephemeral: settings.ephemeral };
         let private = Embedded::start(&options).await?;
         Ok(Self { options: private.connect_options(), private: Some(private) })
+    }
+
+    /// The one at `url`.
+    pub(crate) fn named(url: &Secret) -> anyhow::Result<Self> {
+        Self::at(url.reveal())
+    }
+
+    fn at(url: &str) -> anyhow::Result<Self> {
+        Ok(Self { options: read(url)?, private: None })
+    }
+
+    /// Waits until the server answers, for ever, brings the schema up to date and opens the log; an error when the server
+    /// answers that it will not have us.
+    pub(crate) async fn wait_for_log(&self, partitions: Option<i32>, connections: Connections) -> anyhow::Result<Log> {
+        let mut told = false;
+        loop {
+            let opened = match self.migrate().await {
+                Ok(()) => self.log(partitions, connections).await,
+                Err(error) => Err(error),
+            };
+            match opened {
+                Err(error) if error.chain().any(is_away) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!("waiting for {}: {error:#}", self.describe());
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
+                opened => return opened,
+            }
+        }
     }
 
     /// The private server, if there is one.
@@ -82,18 +127,19 @@ impl Database {
     }
 
     /// Opens the log, creating it when it is new.
-    pub(crate) async fn log(&self, partitions: Option<i32>) -> anyhow::Result<Log> {
+    pub(crate) async fn log(&self, partitions: Option<i32>, connections: Connections) -> anyhow::Result<Log> {
         let found = Log::partitions_of(&self.pool("moa log", 1, &[]).await?).await?;
         let partitions = partitions.or(found).unwrap_or(PARTITIONS);
-        let connections = LOG_CONNECTIONS + partitions.unsigned_abs();
+        let connections = connections.beside + connections.for_each_partition * partitions.unsigned_abs();
         Ok(Log::open(self.pool("moa log", connections, &BOUNDS).await?, partitions).await?)
     }
 
     /// The pool of consumers and settlement.
-    pub(crate) async fn project_pool(&self) -> anyhow::Result<PgPool> {
+    pub(crate) fn project_pool(&self) -> PgPool {
         // Rows and checkpoint are lost together or not at all, and come back from the log: no need to wait for the disk.
         let bounds = [BOUNDS.as_slice(), &[("synchronous_commit", "off")]].concat();
-        self.pool("moa project", PROJECT_CONNECTIONS, &bounds).await
+        // Connected when it is needed: not every service that has it uses it.
+        pool_of(PROJECT_CONNECTIONS).connect_lazy_with(self.bounded("moa project", &bounds))
     }
 
     /// The pool of readers, which can change nothing.
@@ -103,15 +149,12 @@ impl Database {
     }
 
     async fn pool(&self, name: &str, connections: u32, bounds: &[(&str, &str)]) -> anyhow::Result<PgPool> {
-        let options = self.options.clone().application_name(name).options(bounds.iter().copied());
-        PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(ACQUIRE)
-            // A broken connection shows at its next use; asking first would cost every read a round trip.
-            .test_before_acquire(false)
-            .connect_with(options)
-            .await
-            .with_context(|| format!("cannot reach {}", self.describe()))
+        let pool = pool_of(connections).connect_with(self.bounded(name, bounds)).await;
+        pool.with_context(|| format!("cannot reach {}", self.describe()))
+    }
+
+    fn bounded(&self, name: &str, bounds: &[(&str, &str)]) -> PgConnectOptions {
+        self.options.clone().application_name(name).options(bounds.iter().copied())
     }
 
     /// Stops the private server, if it is one.
@@ -120,5 +163,21 @@ impl Database {
             Some(private) => private.stop().await,
             None => Ok(()),
         }
+    }
+}
+
+fn pool_of(connections: u32) -> PgPoolOptions {
+    // A broken connection shows at its next use; asking first would cost every read a round trip.
+    PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE).test_before_acquire(false)
+}
+
+/// Not there, or not yet: starting up or shutting down (57P), or full (53300).
+fn is_away(cause: &(dyn std::error::Error + 'static)) -> bool {
+    match cause.downcast_ref::<sqlx::Error>() {
+        Some(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut) => true,
+        Some(sqlx::Error::Database(refused)) => {
+            refused.code().is_some_and(|code| code.starts_with("57P") || code == "53300")
+        }
+        _ => false,
     }
 }

@@ -5,6 +5,7 @@ mod database;
 mod demo;
 pub mod logging;
 pub mod operator;
+mod ops;
 pub mod postgres;
 pub mod serve;
 pub mod settings;

@@ -1,15 +1,18 @@
 //! The operator's commands: they ask a running Moa through its admin listener, and print what it says.
 
-use crate::settings::{AdminSettings, ProductCommand};
+use crate::settings::{AdminSettings, ParkedCommand, ProductCommand};
 use crate::token::{self, Secret};
 use anyhow::{Context, bail};
 use comfy_table::{Table, presets};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the answer of a health check is waited for.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
 
 /// `moa product open|close|list`.
 pub async fn product(command: ProductCommand, admin: &AdminSettings) -> anyhow::Result<()> {
@@ -40,6 +43,39 @@ pub async fn status(json: bool, admin: &AdminSettings) -> anyhow::Result<()> {
     } else {
         print_projections(&data)
     }
+    Ok(())
+}
+
+/// `moa parked list|show|drop`.
+pub async fn parked(command: ParkedCommand, admin: &AdminSettings) -> anyhow::Result<()> {
+    match command {
+        ParkedCommand::List { limit, json } => {
+            let data = ask(admin, Method::GET, &format!("/admin/parked?size={limit}"), None).await?;
+            if json { print_json(&data)? } else { print_parked(&data) }
+        }
+        ParkedCommand::Show { id } => {
+            print_json(&ask(admin, Method::GET, &format!("/admin/parked/{id}"), None).await?)?;
+        }
+        ParkedCommand::Drop { id, .. } => {
+            let which = id.map(|id| format!("/{id}")).unwrap_or_default();
+            let data = ask(admin, Method::POST, &format!("/admin/parked{which}/drop"), None).await?;
+            println!("Dropped {}.", text(&data["dropped"]));
+        }
+    }
+    Ok(())
+}
+
+/// `moa healthcheck`: an error unless the process at `address` is ready.
+pub async fn healthcheck(address: SocketAddr) -> anyhow::Result<()> {
+    let mut here = address;
+    if here.ip().is_unspecified() {
+        here.set_ip(if here.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() });
+    }
+    let asked = reqwest::Client::builder().timeout(HEALTH_PATIENCE).build()?.get(format!("http://{here}/readyz"));
+    let response = asked.send().await.with_context(|| format!("nothing answers at {here}"))?;
+    let (status, said) = (response.status(), response.text().await.unwrap_or_default());
+    anyhow::ensure!(status.is_success(), "{said}");
+    println!("{said}");
     Ok(())
 }
 
@@ -93,6 +129,12 @@ fn print_products(data: &Value) {
     let heads = ["ID", "TITLE", "STATE", "TAKEN", "TOTAL", "USERS", "STARTS", "FINISHES"];
     println!("{}", table(&heads, &columns, &data["list"]));
     println!("{} products", text(&data["totalCount"]));
+}
+
+fn print_parked(data: &Value) {
+    let heads = ["ID", "PARKED AT", "QUEUE", "BYTES", "REASON"];
+    println!("{}", table(&heads, &["id", "parkedAt", "queue", "bytes", "reason"], &data["list"]));
+    println!("{} parked", text(&data["totalCount"]));
 }
 
 fn print_projections(data: &Value) {

@@ -48,6 +48,20 @@ pub(crate) fn print(settings: &ServeSettings, database: &Database, at: &Addresse
     println!("\nCtrl-C stops it.");
 }
 
+/// Prints that a service alone is open, and where.
+pub(crate) fn service(name: &str, listeners: &[(&str, SocketAddr)], database: &Database) {
+    println!("Moa's {name} is open.\n");
+    for (who, address) in listeners {
+        println!("  {who:8} http://{address}");
+    }
+    println!("  {:8} {}", "data", database.describe());
+    let is_public = |who: &str| matches!(who, "read" | "write");
+    if listeners.iter().any(|(who, address)| is_public(who) && !address.ip().is_loopback()) {
+        tracing::warn!("listening beyond loopback while X-USER-ID is not authenticated");
+    }
+    println!("\nCtrl-C stops it.");
+}
+
 fn print_trial(at: &Addresses) {
     println!("\nTry it:\n");
     println!("  curl -X GET \"http://localhost:{}/api/product?page=0&size=10\"", at.query.port());

@@ -3,15 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const OURS: [&str; 8] = ["domain", "event-log", "edge", "command-api", "projector", "query-api", "moa", "testbed"];
+const OURS: [&str; 9] =
+    ["domain", "event-log", "edge", "command-api", "projector", "query-api", "broker", "moa", "testbed"];
 /// What each room may know of ours, tests aside.
-const MAY_KNOW: [(&str, &[&str]); 6] = [
+const MAY_KNOW: [(&str, &[&str]); 7] = [
     ("domain", &[]),
     ("event-log", &["domain"]),
     ("edge", &["domain"]),
     ("command-api", &["domain", "event-log", "edge"]),
     ("projector", &["domain", "event-log"]),
     ("query-api", &["edge"]),
+    ("broker", &["event-log"]),
 ];
 
 #[test]
@@ -31,10 +33,22 @@ fn the_domain_knows_no_server() {
     assert!(!known.iter().any(|name| servers.contains(&name.as_str())), "domain knows {known:?}");
 }
 
+/// Who knows a server's client library; the program has them all.
+#[test]
+fn a_server_is_spoken_to_from_its_rooms_only() {
+    let rooms = MAY_KNOW.map(|(room, _)| room);
+    for (library, its_rooms) in [("lapin", &["broker"][..]), ("redis", &["projector", "query-api"])] {
+        let knows = |room: &&str| dependencies(room).iter().any(|name| name == library);
+        let knowing: Vec<_> = rooms.iter().filter(|room| knows(room)).copied().collect();
+        assert_eq!(knowing, its_rooms, "{library}");
+    }
+}
+
 #[test]
 fn only_the_log_names_the_events_table() {
     let statements = ["from events", "join events", "into events", "update events", "table events"];
-    for room in OURS.iter().filter(|room| **room != "event-log") {
+    // The tests' payment provider holds its ledger against the log, as an outsider does.
+    for room in OURS.iter().filter(|room| !["event-log", "testbed"].contains(room)) {
         for file in sources(&root().join(room).join("src")) {
             let text = fs::read_to_string(&file).expect("a source").to_lowercase();
             let found = statements.iter().find(|statement| names(&text, statement));

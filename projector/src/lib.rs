@@ -3,17 +3,20 @@
 //! - `product_list`: every product with what is taken of it ([`ProductListProjection`]).
 //! - `holdings`: what each user holds, settled only ([`HoldingsProjection`]).
 //! - `invest_log`: every accepted invest and what became of it ([`InvestLogProjection`]).
+//! - `counters`, in Redis: what is taken of each product, as `product_list` has it ([`run_counters`]).
 //!
 //! A batch of events is folded in memory over the rows it touches, and what is different then is written in a constant
 //! number of statements. Apply-once and the loop are [`event_log::consume`]'s; [`run`] starts them all. Every row is
 //! written by the consumer of its product's partition and nobody else, so consumers never wait for each other.
 
+mod counters;
 mod holdings;
 mod invest_log;
 mod product_list;
 mod rows;
 mod supervise;
 
+pub use counters::{COUNTERS, counter_positions, counters_key, run_counters};
 pub use holdings::HoldingsProjection;
 pub use invest_log::InvestLogProjection;
 pub use product_list::ProductListProjection;

@@ -1,7 +1,7 @@
 //! All consumers of all partitions, from start to shutdown.
 
 use crate::{HoldingsProjection, InvestLogProjection, ProductListProjection};
-use event_log::consume::{Consumer, Projection};
+use event_log::consume::{Consumer, Projection, Source};
 use event_log::{Log, Partition};
 use sqlx::PgPool;
 use std::sync::Arc;
@@ -15,43 +15,61 @@ const RESTART: Duration = Duration::from_secs(1);
 
 /// Keeps every read model up with `log` until `shutdown`: one consumer for each projection and partition. Rows and
 /// checkpoints are in `pool`'s database; each consumer takes one connection while it applies a batch, none while idle.
+/// `source` says where word of the log comes from, by consumer and partition, and is asked again when a consumer that
+/// broke down is started anew; a consumer that it has none for is not run.
 ///
 /// Returns when all have stopped, which takes a batch at most. Several instances may run side by side; dropping this
 /// stops them where they are, and what was not committed is applied at the next start.
-pub async fn run(log: Log, pool: PgPool, shutdown: CancellationToken) {
+pub async fn run<S: Source + 'static>(
+    log: Log,
+    pool: PgPool,
+    source: impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static,
+    shutdown: CancellationToken,
+) {
     let mut consumers = JoinSet::new();
-    follow_all(&mut consumers, ProductListProjection, &log, &pool, &shutdown);
-    follow_all(&mut consumers, HoldingsProjection, &log, &pool, &shutdown);
-    follow_all(&mut consumers, InvestLogProjection, &log, &pool, &shutdown);
+    follow_all(&mut consumers, ProductListProjection, &log, &pool, &source, &shutdown);
+    follow_all(&mut consumers, HoldingsProjection, &log, &pool, &source, &shutdown);
+    follow_all(&mut consumers, InvestLogProjection, &log, &pool, &source, &shutdown);
     while consumers.join_next().await.is_some() {}
 }
 
-fn follow_all<P: Projection>(
+fn follow_all<P: Projection, S: Source + 'static>(
     consumers: &mut JoinSet<()>,
     projection: P,
     log: &Log,
     pool: &PgPool,
+    source: &(impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static),
     shutdown: &CancellationToken,
 ) {
     let projection = Arc::new(projection);
     for partition in log.partitions() {
-        consumers.spawn(follow(log.clone(), pool.clone(), projection.clone(), partition, shutdown.clone()));
+        let (log, pool, projection) = (log.clone(), pool.clone(), projection.clone());
+        let (source, stop) = (source.clone(), shutdown.clone());
+        let start = move || {
+            let consumer = Consumer::new(log.clone(), pool.clone(), projection.clone(), partition);
+            let (source, stop) = (source(P::NAME, partition), stop.clone());
+            async move {
+                if let Some(source) = source {
+                    consumer.run_with(source, stop).await;
+                }
+            }
+        };
+        consumers.spawn(restarted(P::NAME, partition, shutdown.clone(), start));
     }
 }
 
-/// One consumer; one that panics is a bug, but no reason to stand still for good or to take the others with it.
-async fn follow<P: Projection>(
-    log: Log,
-    pool: PgPool,
-    projection: Arc<P>,
+/// What `start` begins, to its end; one that panics is a bug, but no reason to stand still for good or to take the
+/// others with it.
+pub(crate) async fn restarted<F: Future<Output = ()> + Send + 'static>(
+    consumer: &'static str,
     partition: Partition,
     shutdown: CancellationToken,
+    start: impl Fn() -> F,
 ) {
     loop {
-        let consumer = Consumer::new(log.clone(), pool.clone(), projection.clone(), partition);
-        let running = AbortOnDropHandle::new(tokio::spawn(consumer.run(shutdown.clone())));
+        let running = AbortOnDropHandle::new(tokio::spawn(start()));
         let Err(error) = running.await else { return };
-        tracing::error!(consumer = P::NAME, partition, %error, "a consumer broke down; it is started anew");
+        tracing::error!(consumer, partition, %error, "a consumer broke down; it is started anew");
         if shutdown.run_until_cancelled(tokio::time::sleep(RESTART)).await.is_none() {
             return;
         }
@@ -105,10 +123,11 @@ mod tests {
         let database = Database::fresh().await;
         let pool = database.pool().await;
         let (log, shutdown) = (log_with_an_event(&pool).await, CancellationToken::new());
-        let following = follow(log.clone(), pool, Arc::new(PanicsOnce::default()), 0, shutdown.clone());
-        let following = tokio::spawn(following);
+        let mut consumers = JoinSet::new();
+        let listen = |log: Log| move |_, partition| log.listen(partition);
+        follow_all(&mut consumers, PanicsOnce::default(), &log, &pool, &listen(log.clone()), &shutdown);
         tokio::time::timeout(PATIENCE, comes_to_position_1(&log)).await.expect("it goes on after the panic");
         shutdown.cancel();
-        following.await.unwrap();
+        consumers.join_next().await.unwrap().unwrap();
     }
 }

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod counters;
 mod holdings;
 mod invest_log;
 mod product_list;

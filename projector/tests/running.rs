@@ -1,6 +1,6 @@
 //! The whole: every projection at every partition, from start to shutdown.
 
-use crate::support::{World, opened, reserved, settled};
+use crate::support::{World, listening, opened, reserved, settled};
 use crate::{holdings, invest_log, product_list};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,8 @@ async fn what_was_there_and_what_comes_is_applied_until_shutdown() {
         let (log, shutdown) = (world.log.clone(), shutdown.clone());
         async move { log.follow(shutdown).await }
     });
-    let running = tokio::spawn(projector::run(world.log.clone(), world.pool.clone(), shutdown.clone()));
+    let running =
+        tokio::spawn(projector::run(world.log.clone(), world.pool.clone(), listening(&world.log), shutdown.clone()));
     world.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1", "2 pears: 0 of 10 by 0"]).await;
 
     world.append(&[settled(1, "kim", 1, 4), reserved(2, "lee", 2, 10)]).await;
@@ -47,7 +48,7 @@ async fn what_another_process_appends_is_found_by_itself() {
         let (log, shutdown) = (log.clone(), shutdown.clone());
         async move { log.follow(shutdown).await }
     });
-    let running = tokio::spawn(projector::run(log, world.pool.clone(), shutdown.clone()));
+    let running = tokio::spawn(projector::run(log.clone(), world.pool.clone(), listening(&log), shutdown.clone()));
     world.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)]).await;
     world.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1"]).await;
     shutdown.cancel();

@@ -1,6 +1,6 @@
 //! An event that cannot be applied stops its projection's partition, by name, and nothing else.
 
-use crate::support::{Happened, World, closed, failed, opened, reserved, settled};
+use crate::support::{Happened, World, closed, failed, listening, opened, reserved, settled};
 use crate::{holdings, invest_log, product_list};
 use event_log::RecordedEvent;
 use event_log::consume::{ApplyError, Projection, Step, StepError};
@@ -96,7 +96,8 @@ async fn what_is_stuck_is_named_and_the_others_go_on() {
     world.append(&[opened(1, "apples", 10), opened(2, "pears", 10)]).await;
     world.drain(&InvestLogProjection).await;
     let shutdown = CancellationToken::new();
-    let running = tokio::spawn(projector::run(world.log.clone(), world.pool.clone(), shutdown.clone()));
+    let running =
+        tokio::spawn(projector::run(world.log.clone(), world.pool.clone(), listening(&world.log), shutdown.clone()));
 
     world.append(&[settled(9, "kim", 1, 4), reserved(1, "kim", 1, 4), reserved(2, "kim", 2, 5)]).await;
 
@@ -121,7 +122,8 @@ async fn what_is_stuck_is_named_and_the_others_go_on() {
 async fn what_is_stuck_at_its_first_event_is_named_too() {
     let mut world = World::fresh().await;
     let shutdown = CancellationToken::new();
-    let running = tokio::spawn(projector::run(world.log.clone(), world.pool.clone(), shutdown.clone()));
+    let running =
+        tokio::spawn(projector::run(world.log.clone(), world.pool.clone(), listening(&world.log), shutdown.clone()));
     world.append(&[closed(1)]).await;
     world
         .until(

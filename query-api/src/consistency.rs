@@ -23,6 +23,16 @@ const MAX_WAITING: usize = 2_000;
 /// A view's statement with its values, ready to run.
 pub(crate) type Select<'q> = Query<'q, Postgres, PgArguments>;
 
+/// The state that a read must have reached, if it asked for one.
+pub(crate) struct Asked(Option<ConsistencyToken>);
+
+impl Asked {
+    /// Whether `positions` are as far; `None` when nothing was asked for.
+    pub(crate) fn is_reached_by(&self, positions: &[i64]) -> Option<bool> {
+        self.0.as_ref().map(|token| token.is_reached_by(positions))
+    }
+}
+
 /// One read model and how far it has come.
 pub(crate) struct ReadModel {
     consumer: &'static str,
@@ -50,17 +60,42 @@ impl ReadModel {
     where
         T: for<'r> FromRow<'r, PgRow>,
     {
-        let asked = ConsistencyToken::asked(headers, self.log_id, self.partitions)?;
-        let is_reached = |shown: &Shown<T>| asked.as_ref().map(|token| token.is_reached_by(&shown.positions));
-        // The state is mostly reached already, so that waiting first would only add a statement.
-        let mut shown = self.read(select()).await?;
-        if let (Some(token), Some(false)) = (&asked, is_reached(&shown)) {
-            self.wait(token).await?;
-            shown = self.read(select()).await?;
-        }
-        let token = ConsistencyToken::new(self.log_id, shown.positions.clone());
-        let stamp = Stamp { token, reached: is_reached(&shown) };
+        let asked = self.asked(headers)?;
+        let shown = self.show_asked(&asked, select).await?;
+        crate::count_read(self.consumer, "postgres");
+        let stamp = self.stamp(&asked, &shown);
         Ok((shown, stamp))
+    }
+
+    /// What the tokens in `headers` ask for.
+    pub(crate) fn asked(&self, headers: &HeaderMap) -> Result<Asked, Problem> {
+        ConsistencyToken::asked(headers, self.log_id, self.partitions).map(Asked)
+    }
+
+    /// What `select` shows, at a state that has reached what was asked for if that comes to be within 2 s.
+    pub(crate) async fn show_asked<'q, T>(
+        &self,
+        asked: &Asked,
+        select: impl Fn() -> Select<'q>,
+    ) -> Result<Shown<T>, Problem>
+    where
+        T: for<'r> FromRow<'r, PgRow>,
+    {
+        // The state is mostly reached already, so that waiting first would only add a statement.
+        let shown = self.read(select()).await?;
+        match &asked.0 {
+            Some(token) if !token.is_reached_by(&shown.positions) => {
+                self.wait(token).await?;
+                self.read(select()).await
+            }
+            _ => Ok(shown),
+        }
+    }
+
+    /// Which state `shown` is, and whether that is what was asked for.
+    pub(crate) fn stamp<T>(&self, asked: &Asked, shown: &Shown<T>) -> Stamp {
+        let token = ConsistencyToken::new(self.log_id, shown.positions.clone());
+        Stamp { token, reached: asked.is_reached_by(&shown.positions) }
     }
 
     async fn read<T: for<'r> FromRow<'r, PgRow>>(&self, select: Select<'_>) -> Result<Shown<T>, Problem> {

@@ -2,8 +2,10 @@
 //!
 //! One file per view holds its route's handler, its one SQL statement and its answer. The log itself is out of sight: no
 //! statement here names the table of events. Every answer carries a consistency token of exactly the state it shows,
-//! because the statement that reads the rows reads the checkpoints with them.
+//! because the statement that reads the rows reads the checkpoints with them. Products come from the cache, where there is
+//! one and it can: the same answers, by another way.
 
+mod cache;
 mod consistency;
 mod database;
 mod holdings;
@@ -24,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use cache::Cache;
 use consistency::ReadModel;
 
 /// What the views need from outside.
@@ -31,6 +34,8 @@ use consistency::ReadModel;
 pub struct Settings {
     /// A pool of their own, with a short acquire time-out: past it callers get `OVERLOADED`.
     pub pool: PgPool,
+    /// Where counters are shown fast; `None` reads everything from PostgreSQL.
+    pub redis: Option<redis::Client>,
     /// Which log the read models come from.
     pub log_id: Uuid,
     /// Into how many partitions that log is cut, 1 to 64.
@@ -49,11 +54,13 @@ struct QueryApi {
     product_list: ReadModel,
     holdings: ReadModel,
     invest_log: ReadModel,
+    cache: Option<Arc<Cache>>,
 }
 
 type Api = State<Arc<QueryApi>>;
 
-/// Every public read, with `/livez` and `/readyz`, finished: envelope, correlation, CORS, time limit.
+/// Every public read, with `/livez` and `/readyz`, finished: envelope, correlation, CORS, time limit. To be called within
+/// a runtime when there is a Redis.
 pub fn router(settings: Settings) -> Router {
     let health = health(settings.pool.clone());
     let routes = Router::new()
@@ -73,6 +80,9 @@ pub async fn run(settings: Settings, listener: TcpListener, shutdown: Cancellati
 
 impl QueryApi {
     fn new(settings: &Settings) -> Self {
+        let cache = |client: &redis::Client| {
+            Cache::new(client.clone(), settings.pool.clone(), settings.log_id, settings.partitions)
+        };
         let model = |consumer| ReadModel::new(consumer, settings.pool.clone(), settings.log_id, settings.partitions);
         Self {
             partitions: i32::try_from(settings.partitions).unwrap_or(i32::MAX),
@@ -80,8 +90,14 @@ impl QueryApi {
             product_list: model("product_list"),
             holdings: model("holdings"),
             invest_log: model("invest_log"),
+            cache: settings.redis.as_ref().map(cache),
         }
     }
+}
+
+/// Counts a read, by what was shown and where it came from.
+fn count_read(view: &'static str, from: &'static str) {
+    metrics::counter!("moa_reads_total", "view" => view, "from" => from).increment(1);
 }
 
 fn health(pool: PgPool) -> Router {

@@ -7,8 +7,10 @@ use chrono::{DateTime, Utc};
 use edge::{Problem, ProductIdPath, ServiceTime};
 use serde::Serialize;
 
-use crate::Api;
+use crate::cache::{Counter, Facts};
+use crate::consistency::Asked;
 use crate::shown::Shown;
+use crate::{Api, QueryApi, count_read};
 
 /// Unknown ids are answered `NOT_EXIST_PRODUCT`, which is a state too and carries its token.
 pub(crate) async fn one(
@@ -16,13 +18,27 @@ pub(crate) async fn one(
     ProductIdPath(product_id): ProductIdPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let select = || sqlx::query(ONE).bind(api.partitions).bind(product_id.get());
-    let (shown, stamp): (Shown<ProductRow>, _) = api.product_list.show(&headers, select).await?;
+    let asked = api.product_list.asked(&headers)?;
+    let shown = show(&api, &asked, product_id.get()).await?;
+    let stamp = api.product_list.stamp(&asked, &shown);
     let answer = match shown.rows.first() {
         Some(row) => edge::ok(row.item(api.time)),
         None => Problem::NotExistProduct.into_response(),
     };
     Ok(stamp.on(answer))
+}
+
+async fn show(api: &QueryApi, asked: &Asked, product_id: i64) -> Result<Shown<ProductRow>, Problem> {
+    if let Some(cache) = &api.cache
+        && let Some(shown) = cache.one(asked, product_id).await
+    {
+        count_read("product", "redis");
+        return Ok(shown);
+    }
+    let select = || sqlx::query(ONE).bind(api.partitions).bind(product_id);
+    let shown = api.product_list.show_asked(asked, select).await?;
+    count_read("product", "postgres");
+    Ok(shown)
 }
 
 const ONE: &str = "
@@ -63,6 +79,19 @@ pub(crate) struct ProductItem<'a> {
 }
 
 impl ProductRow {
+    /// A product as the read model had it when its counter was read.
+    pub(crate) fn of(facts: &Facts, counter: &Counter) -> Self {
+        Self {
+            product_id: facts.product_id,
+            title: facts.title.clone(),
+            total_amount: facts.total_amount,
+            current_amount: counter.current_amount,
+            invest_users: counter.invest_users,
+            started_at: facts.started_at,
+            finished_at: facts.finished_at,
+        }
+    }
+
     pub(crate) fn item(&self, time: ServiceTime) -> ProductItem<'_> {
         ProductItem {
             product_id: self.product_id,

@@ -5,15 +5,30 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use edge::{ListData, Paging, Problem};
 
-use crate::Api;
+use crate::consistency::Asked;
 use crate::product::ProductRow;
 use crate::shown::Shown;
+use crate::{Api, QueryApi, count_read};
 
 pub(crate) async fn list(State(api): Api, paging: Paging, headers: HeaderMap) -> Result<Response, Problem> {
-    let select = || sqlx::query(PAGE).bind(api.partitions).bind(paging.offset()).bind(paging.size());
-    let (shown, stamp): (Shown<ProductRow>, _) = api.product_list.show(&headers, select).await?;
+    let asked = api.product_list.asked(&headers)?;
+    let shown = show(&api, &asked, &paging).await?;
+    let stamp = api.product_list.stamp(&asked, &shown);
     let list = shown.rows.iter().map(|row| row.item(api.time)).collect();
     Ok(stamp.on(edge::ok(ListData { total_count: shown.total_count, list })))
+}
+
+async fn show(api: &QueryApi, asked: &Asked, paging: &Paging) -> Result<Shown<ProductRow>, Problem> {
+    if let Some(cache) = &api.cache
+        && let Some(shown) = cache.page(asked, paging).await
+    {
+        count_read("product_list", "redis");
+        return Ok(shown);
+    }
+    let select = || sqlx::query(PAGE).bind(api.partitions).bind(paging.offset()).bind(paging.size());
+    let shown = api.product_list.show_asked(asked, select).await?;
+    count_read("product_list", "postgres");
+    Ok(shown)
 }
 
 // The database's clock, as it stood when the statement came. Not clock_timestamp(): that one may change from row to row,

@@ -42,6 +42,8 @@ class Kind:
     name = variable = default_url = package = image = ""
     image_port = 0
     image_options = ()
+    # Whether tests start servers of this kind by themselves, from programs on this machine.
+    is_stopped_by_tests = False
 
     def refusal(self, url):
         """Why the server at `url` cannot be used; None when it can. Logs in, and changes nothing."""
@@ -78,15 +80,23 @@ class Kind:
 
     def from_debian(self, stack, work):
         """A private server from Debian's package, installed if this is root's machine or CI's."""
+        return self.from_installed(stack, work) if self.install() else None
+
+    def is_installed(self):
+        """Whether the programs are on this machine."""
+        raise NotImplementedError
+
+    def install(self):
+        """Installs Debian's package if this is root's machine or CI's; says whether it is there then."""
         if not shutil.which("apt-get") or not (os.geteuid() == 0 or os.environ.get("CI") == "true"):
-            return None
+            return note(f"{self.name}: its programs are not installed, and tests that start it will fail")
         prefix = [] if os.geteuid() == 0 else ["sudo", "-n"]
-        note(f"{self.name}: none found, installing Debian's package {self.package}")
+        note(f"{self.name}: its programs are not installed, installing Debian's package {self.package}")
         install = [*prefix, "sh", "-c", INSTALL, "install", self.package]
         done = quiet(install, timeout=INSTALL_TIMEOUT_S)
         if done.returncode != 0:
             return note(f"{self.name}: apt-get failed: {last_line(done.stderr)}")
-        return self.from_installed(stack, work)
+        return True
 
 
 def note(text):

@@ -19,6 +19,7 @@ class RabbitMq(Kind):
     name, variable, package = "rabbitmq", "AMQP_URL", "rabbitmq-server"
     default_url = "amqp://guest:guest@127.0.0.1:5672/%2f"
     image, image_port = "rabbitmq:4", 5672
+    is_stopped_by_tests = True
 
     def login(self, url):
         user, password = unquote(url.username or "guest"), unquote(url.password or "guest")
@@ -41,12 +42,12 @@ class RabbitMq(Kind):
     def private_url(self, port):
         return f"amqp://guest:guest@127.0.0.1:{port}/%2f"
 
+    def is_installed(self):
+        return bool(folders())
+
     def from_installed(self, stack, work):
-        if not shutil.which("erl"):
-            return None
-        folders = [folder for folder in programs(("rabbitmq-server",), FOLDERS) if folder != Path("/usr/sbin")]
-        folders = [folder for folder in folders if (folder / "rabbitmq-env").is_file()]
-        return self.launch(stack, work, folders[-1]) if folders else None
+        found = folders()
+        return self.launch(stack, work, found[-1]) if found else None
 
     def launch(self, stack, work, folder):
         home, port, epmd_port = work / "rabbitmq", free_port(), free_port()
@@ -56,6 +57,14 @@ class RabbitMq(Kind):
         stack.callback(quiet, ["epmd", "-port", str(epmd_port), "-kill"], env=environment)
         start(stack, [folder / "rabbitmq-server"], home / "log", env=environment, cwd=home)
         return self.private_url(port)
+
+
+def folders():
+    """Where the node's own script is, not a wrapper of it."""
+    if not shutil.which("erl"):
+        return []
+    found = [folder for folder in programs(("rabbitmq-server",), FOLDERS) if folder != Path("/usr/sbin")]
+    return [folder for folder in found if (folder / "rabbitmq-env").is_file()]
 
 
 def node_environment(home, port, epmd_port):

@@ -13,6 +13,7 @@ class Redis(Kind):
     name, variable, package = "redis", "REDIS_URL", "redis-server"
     default_url = "redis://127.0.0.1:6379"
     image, image_port = "redis:7", 6379
+    is_stopped_by_tests = True
 
     def login(self, url):
         with connect(url, 6379) as connection:
@@ -27,6 +28,9 @@ class Redis(Kind):
 
     def private_url(self, port):
         return f"redis://127.0.0.1:{port}"
+
+    def is_installed(self):
+        return bool(shutil.which("redis-server"))
 
     def from_installed(self, stack, work):
         program = shutil.which("redis-server") or shutil.which("valkey-server")

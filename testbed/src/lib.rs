@@ -1,4 +1,5 @@
-//! A fresh PostgreSQL database for every test, with the migrations applied.
+//! A fresh PostgreSQL database for every test, with the migrations applied; and [`payments`], a payment provider that
+//! can be given every kind of trouble.
 //!
 //! ```no_run
 //! # async fn a_test() {
@@ -11,6 +12,8 @@
 //! The server is the one `DATABASE_URL` names, else [`DEFAULT_URL`]. On it only databases whose name begins with
 //! [`PREFIX`] are made and dropped.
 
+pub mod payments;
+mod redis_server;
 mod server;
 mod template;
 
@@ -20,6 +23,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
+pub use redis_server::RedisServer;
 use server::Server;
 
 /// Where the server is looked for when `DATABASE_URL` is not set.

@@ -195,7 +195,11 @@ impl Desk {
         }
         let terms = self.terms();
         let decided = Decided::decide(ready, &self.shelf, &terms).await;
-        match self.writer.append(decided.batch, terms.at).await {
+        metrics::histogram!("moa_desk_batch_size").record(ready.len() as f64);
+        let began = Instant::now();
+        let appended = self.writer.append(decided.batch, terms.at).await;
+        metrics::histogram!("moa_desk_append_seconds").record(began.elapsed());
+        match appended {
             Ok(Appended::Committed(events)) => {
                 self.shelf.take_over(decided.products);
                 self.shelf.keep_snapshots(&self.log, &events);
@@ -205,7 +209,7 @@ impl Desk {
                 }
                 give(&self.log, ready, verdicts).await;
             }
-            Ok(Appended::Lost) => {}
+            Ok(Appended::Lost) => metrics::counter!("moa_desk_lost_total").increment(1),
             Ok(Appended::KeysTaken(stored)) => repeat_stored(ready, &stored),
             Err(LogError::OutcomeUnknown { first, source }) => {
                 tracing::warn!(error = %source, "the answer to a commit was lost; finding out");

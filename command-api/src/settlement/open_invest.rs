@@ -1,6 +1,7 @@
 //! `open_invest`: reservations without a fate. A reservation adds a row, its fate removes it.
 
-use super::{Due, HandOver, TAKEN_FOR};
+use super::{Due, HandOver};
+use chrono::TimeDelta;
 use domain::{InvestId, ProductEvent};
 use event_log::RecordedEvent;
 use event_log::consume::{ApplyError, Projection};
@@ -68,35 +69,42 @@ impl Projection for OpenInvest {
                 .await?;
         }
         if !rows.added.is_empty() {
-            insert(transaction, rows.added.values().copied()).await?;
+            insert(transaction, rows.added.values().copied(), self.settlement.taken_for).await?;
         }
-        *self.added() = rows.added.values().filter_map(|recorded| due(recorded)).collect();
+        let taken_for = self.settlement.taken_for;
+        *self.added() = rows.added.values().filter_map(|recorded| due(recorded, taken_for)).collect();
         Ok(())
     }
 
     fn applied(&self) {
         for due in self.added().drain(..) {
             // Full, or nobody there: the row is due soon, and a sweep takes it.
-            self.settlement.0.try_send(due).ok();
+            self.settlement.sender.try_send(due).ok();
         }
     }
 }
 
-fn due(recorded: &RecordedEvent) -> Option<Due> {
-    let ProductEvent::InvestReserved { invest_id, expires_at, .. } = &recorded.event else { return None };
+fn due(recorded: &RecordedEvent, taken_for: TimeDelta) -> Option<Due> {
+    let ProductEvent::InvestReserved { invest_id, user_id, amount, expires_at } = &recorded.event else { return None };
     Some(Due {
         invest_id: InvestId(invest_id.0),
         product_id: recorded.product_id,
+        user_id: user_id.clone(),
+        amount: *amount,
         expires_at: *expires_at,
         event_id: recorded.event_id,
         correlation_id: recorded.metadata.correlation_id.clone(),
         traceparent: recorded.metadata.traceparent.clone(),
+        taken_until: recorded.recorded_at + taken_for,
+        attempts: 0,
+        cancelling: false,
     })
 }
 
 async fn insert<'a>(
     transaction: &mut PgConnection,
     added: impl Iterator<Item = &'a RecordedEvent>,
+    taken_for: TimeDelta,
 ) -> sqlx::Result<()> {
     let (mut invests, mut products, mut users) = (Vec::new(), Vec::new(), Vec::new());
     let (mut amounts, mut expiries, mut causes) = (Vec::new(), Vec::new(), Vec::new());
@@ -112,7 +120,7 @@ async fn insert<'a>(
         correlations.push(recorded.metadata.correlation_id.as_str());
         traces.push(recorded.metadata.traceparent.as_deref());
         // Taken, as it were, by the settlement it is handed to.
-        due.push(recorded.recorded_at + TAKEN_FOR);
+        due.push(recorded.recorded_at + taken_for);
     }
     sqlx::query(
         "insert into open_invest

@@ -1,36 +1,103 @@
-//! Taking work from `open_invest`, so that several instances never take the same at once.
+//! Taking work from `open_invest`, so that several instances never take the same at once, and putting it back.
 
-use super::{Due, TAKEN_FOR};
-use chrono::{DateTime, Utc};
-use domain::{InvestId, ProductId};
+use super::Due;
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{Amount, InvestId, ProductId, UserId};
 use event_log::DatabaseClock;
-use sqlx::PgPool;
-use std::time::Instant;
+use sqlx::{FromRow, PgPool};
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-type Columns = (Uuid, i64, DateTime<Utc>, Uuid, String, Option<String>);
+#[derive(FromRow)]
+struct Row {
+    invest_id: Uuid,
+    product_id: i64,
+    user_id: String,
+    amount: i64,
+    expires_at: DateTime<Utc>,
+    event_id: Uuid,
+    correlation_id: String,
+    traceparent: Option<String>,
+    due_at: DateTime<Utc>,
+    attempts: i32,
+    cancelling: bool,
+}
+
+/// As [`take`]; `None` when the list cannot be read now.
+pub(super) async fn taken(pool: &PgPool, limit: usize, taken_for: TimeDelta) -> Option<(DatabaseClock, Vec<Due>)> {
+    match take(pool, limit as i64, taken_for).await {
+        Ok(taken) => Some(taken),
+        Err(error) => {
+            tracing::warn!(%error, "open invests cannot be read; trying again");
+            None
+        }
+    }
+}
 
 /// Takes up to `limit` that are due, the longest due first; the database's clock comes with them.
-pub(super) async fn take(pool: &PgPool, limit: i64) -> sqlx::Result<(DatabaseClock, Vec<Due>)> {
+async fn take(pool: &PgPool, limit: i64, taken_for: TimeDelta) -> sqlx::Result<(DatabaseClock, Vec<Due>)> {
     let asked = Instant::now();
     let (received, said) = sqlx::query_as("select statement_timestamp(), clock_timestamp()").fetch_one(pool).await?;
     let clock = DatabaseClock::heard(received, said, asked);
-    let rows: Vec<Columns> = sqlx::query_as(
+    let rows: Vec<Row> = sqlx::query_as(
         "update open_invest
             set due_at = $1 + make_interval(secs => $2), attempts = attempts + 1
           where invest_id in (select invest_id from open_invest
                                where due_at <= $1 order by due_at limit $3 for update skip locked)
-      returning invest_id, product_id, expires_at, event_id, correlation_id, traceparent",
+      returning invest_id, product_id, user_id, amount, expires_at, event_id, correlation_id, traceparent,
+                due_at, attempts, cancelling",
     )
     .bind(said)
-    .bind(TAKEN_FOR.as_seconds_f64())
+    .bind(taken_for.as_seconds_f64())
     .bind(limit)
     .fetch_all(pool)
     .await?;
     Ok((clock, rows.into_iter().filter_map(due).collect()))
 }
 
-fn due((invest_id, product_id, expires_at, event_id, correlation_id, traceparent): Columns) -> Option<Due> {
-    let product_id = ProductId::try_from(product_id).ok()?;
-    Some(Due { invest_id: InvestId(invest_id), product_id, expires_at, event_id, correlation_id, traceparent })
+/// Makes an invest due again `after` that time; `cancelling` for good once it was so.
+pub(super) async fn put_back(
+    pool: &PgPool,
+    invest_id: InvestId,
+    after: Duration,
+    cancelling: bool,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "update open_invest
+            set due_at = clock_timestamp() + make_interval(secs => $2), cancelling = cancelling or $3
+          where invest_id = $1",
+    )
+    .bind(invest_id.0)
+    .bind(after.as_secs_f64())
+    .bind(cancelling)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// How many are open, counted up to `most`, and which is the oldest: their ids begin with the time they were made.
+pub(super) async fn outstanding(pool: &PgPool, most: i64) -> sqlx::Result<(i64, Option<Uuid>)> {
+    sqlx::query_as(
+        "select (select count(*) from (select from open_invest limit $1) counted),
+                (select invest_id from open_invest order by invest_id limit 1)",
+    )
+    .bind(most)
+    .fetch_one(pool)
+    .await
+}
+
+fn due(row: Row) -> Option<Due> {
+    Some(Due {
+        invest_id: InvestId(row.invest_id),
+        product_id: ProductId::try_from(row.product_id).ok()?,
+        user_id: UserId::try_from(row.user_id).ok()?,
+        amount: Amount::try_from(row.amount).ok()?,
+        expires_at: row.expires_at,
+        event_id: row.event_id,
+        correlation_id: row.correlation_id,
+        traceparent: row.traceparent,
+        taken_until: row.due_at,
+        attempts: row.attempts,
+        cancelling: row.cancelling,
+    })
 }

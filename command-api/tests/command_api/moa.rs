@@ -3,7 +3,7 @@
 use crate::house::soon;
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::desk::{Answer as Decision, Desks, Key, NoVerdict, Order, Request, Verdict};
-use command_api::{Door, HandOver, Handed, OpenInvest};
+use command_api::{Door, HandOver, Handed, OpenInvest, Provider};
 use domain::{Amount, InvestId, ProductId, Title, UserId, Window};
 use edge::ServiceTime;
 use event_log::consume::Consumer;
@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -69,19 +70,29 @@ impl Moa {
 
     /// Keeps `open_invest` and settles what is in it, from now on.
     pub fn settles(&self) {
-        let (hand_over, handed) = command_api::hand_over();
+        self.settles_with(&Provider::Approve);
+    }
+
+    /// The same with this provider; the handle is settlement's, to kill it.
+    pub fn settles_with(&self, provider: &Provider) -> AbortHandle {
+        let (hand_over, handed) = command_api::hand_over(provider);
         self.keeps_the_list(hand_over);
-        self.sees_to(handed);
+        self.sees_to(provider, handed)
     }
 
     /// Keeps `open_invest` and settles nothing, as if it died between the two.
     pub fn only_keeps_the_list(&self) {
-        self.keeps_the_list(command_api::hand_over().0);
+        self.keeps_the_list(command_api::hand_over(&Provider::Approve).0);
     }
 
     /// Settles what is due in `open_invest` and keeps no list.
     pub fn only_sweeps(&self) {
-        self.sees_to(command_api::hand_over().1);
+        self.only_sweeps_with(&Provider::Approve);
+    }
+
+    /// The same with this provider; the handle is settlement's, to kill it.
+    pub fn only_sweeps_with(&self, provider: &Provider) -> AbortHandle {
+        self.sees_to(provider, command_api::hand_over(provider).1)
     }
 
     fn keeps_the_list(&self, hand_over: HandOver) {
@@ -94,8 +105,9 @@ impl Moa {
         self.tasks.spawn(async move { log.follow(stop).await });
     }
 
-    fn sees_to(&self, handed: Handed) {
-        self.tasks.spawn(command_api::settle(self.desks.clone(), self.project.clone(), handed, self.stop.clone()));
+    fn sees_to(&self, provider: &Provider, handed: Handed) -> AbortHandle {
+        let (desks, pool, stop) = (self.desks.clone(), self.project.clone(), self.stop.clone());
+        self.tasks.spawn(command_api::settle(desks, pool, provider.clone(), handed, stop)).abort_handle()
     }
 
     /// As SIGTERM does: the listeners first, the desks when nobody can order any more.

@@ -3,7 +3,7 @@
 use crate::house::House;
 use crate::moa::{product, user, won};
 use chrono::{DateTime, TimeDelta, Utc};
-use command_api::OpenInvest;
+use command_api::{OpenInvest, Provider};
 use domain::{InvestId, ProductEvent};
 use event_log::consume::{Consumer, Step};
 use event_log::{Appended, Batch, Metadata, NewEvent, RecordedEvent, Writer};
@@ -142,7 +142,7 @@ async fn however_it_is_delivered_the_open_ones_are_there(
     let house = House::with_partitions(PARTITIONS).await;
     let recorded = happen(&house, given()).await;
     for (partition, head) in (0..PARTITIONS).zip(house.log.heads().await.unwrap()) {
-        let (settlement, _handed) = command_api::hand_over();
+        let (settlement, _handed) = command_api::hand_over(&Provider::Approve);
         let open = Arc::new(OpenInvest::new(settlement));
         let consumer = Consumer::new(house.log.clone(), house.pool.clone(), open, partition);
         let here: Vec<_> = recorded.iter().filter(|event| event.partition == partition).cloned().collect();

@@ -1,66 +1,9 @@
 //! Every reservation gets its fate, exactly one, whoever dies in between.
 
-use crate::house::{House, soon, until};
-use crate::moa::{Moa, Opens, invest_order};
-use chrono::{DateTime, Utc};
-use command_api::desk::Answer as Decision;
-use domain::{InvestId, ProductEvent, ProductId};
-use event_log::RecordedEvent;
-use futures::future::join_all;
+use crate::fates::{expires_at, reserves, reserves_for, reserves_many};
+use crate::house::{House, until};
+use domain::ProductEvent;
 use std::time::Duration;
-
-fn reserves_for(seconds: u64) -> Opens {
-    Opens { reservation: Duration::from_secs(seconds), ..Opens::default() }
-}
-
-impl House {
-    async fn until_all_have_their_fate(&self) {
-        until("every reservation has its fate", async || {
-            let events = self.events().await;
-            let fates = events.iter().filter(|recorded| is_fate(&recorded.event)).count();
-            fates == self.reservations().await.len()
-        })
-        .await;
-        self.until_there_is_no("open_invest").await;
-        self.everything_adds_up().await;
-    }
-
-    async fn fates(&self) -> Vec<RecordedEvent> {
-        self.events().await.into_iter().filter(|recorded| is_fate(&recorded.event)).collect()
-    }
-
-    /// Until the database's clock says so.
-    async fn until_passed(&self, time: DateTime<Utc>) {
-        self.until_there_is(&format!("(select where clock_timestamp() > '{}') passed", time.to_rfc3339())).await;
-    }
-
-    /// As when whoever had taken them is given up.
-    async fn makes_all_due(&self) -> u64 {
-        self.sql("update open_invest set due_at = clock_timestamp()").await
-    }
-}
-
-fn is_fate(event: &ProductEvent) -> bool {
-    matches!(event, ProductEvent::InvestSettled { .. } | ProductEvent::InvestFailed { .. })
-}
-
-fn expires_at(reserved: &RecordedEvent) -> DateTime<Utc> {
-    let ProductEvent::InvestReserved { expires_at, .. } = reserved.event else { panic!("{reserved:?}") };
-    expires_at
-}
-
-async fn reserves(moa: &Moa, product: ProductId, amount: i64) -> InvestId {
-    let verdict = moa.decides(invest_order(product, "user1", amount)).await.unwrap();
-    assert_eq!(verdict.answer, Decision::Accepted);
-    verdict.invest_id.unwrap()
-}
-
-async fn reserves_many(moa: &Moa, product: ProductId, count: usize) {
-    let order = |n| moa.desks.submit(invest_order(product, &format!("user{n}"), 1));
-    for verdict in soon(join_all((0..count).map(order))).await {
-        assert_eq!(verdict.unwrap().answer, Decision::Accepted);
-    }
-}
 
 #[tokio::test]
 async fn a_reservation_is_settled_and_its_cause_is_told() {

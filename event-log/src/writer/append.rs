@@ -36,7 +36,7 @@ impl Writer {
     }
 
     /// `None` when it is committed.
-    async fn try_append(&mut self, rows: &[Row], claims: Vec<Claim>) -> Result<Option<Appended>, LogError> {
+    async fn try_append(&mut self, rows: &[StoredEvent], claims: Vec<Claim>) -> Result<Option<Appended>, LogError> {
         match (rows.is_empty(), claims.is_empty()) {
             (false, true) if !self.has_turn => self.append_alone(rows).await,
             (true, true) if !self.has_turn => self.confirm().await,
@@ -45,7 +45,7 @@ impl Writer {
     }
 
     /// The common case: one statement, one round trip, one commit.
-    async fn append_alone(&mut self, rows: &[Row]) -> Result<Option<Appended>, LogError> {
+    async fn append_alone(&mut self, rows: &[StoredEvent]) -> Result<Option<Appended>, LogError> {
         let (partition, asked) = (self.partition, Instant::now());
         let connection = self.connection().await?;
         match answer(insert(connection, partition, rows, Vec::new())).await {
@@ -59,7 +59,11 @@ impl Writer {
         }
     }
 
-    async fn append_in_transaction(&mut self, rows: &[Row], claims: Vec<Claim>) -> Result<Option<Appended>, LogError> {
+    async fn append_in_transaction(
+        &mut self,
+        rows: &[StoredEvent],
+        claims: Vec<Claim>,
+    ) -> Result<Option<Appended>, LogError> {
         let wanted: Vec<_> = claims.iter().map(|claim| (claim.user_id.clone(), claim.key.clone())).collect();
         if !std::mem::replace(&mut self.has_turn, true) {
             let connection = self.connection().await?;
@@ -90,7 +94,7 @@ impl Writer {
         Ok(Some(outcome))
     }
 
-    async fn commit(&mut self, rows: &[Row]) -> Result<Option<Appended>, LogError> {
+    async fn commit(&mut self, rows: &[StoredEvent]) -> Result<Option<Appended>, LogError> {
         let connection = self.connection().await?;
         match answer(sqlx::query("commit").execute(&mut *connection)).await {
             Ok(_) => Ok(None),
@@ -111,13 +115,17 @@ impl Writer {
         Ok((head.unwrap_or(0) != known).then_some(Appended::Lost))
     }
 
-    fn moved_over(&mut self, rows: &[Row]) {
+    fn moved_over(&mut self, rows: &[StoredEvent]) {
         if let Some(last) = rows.last() {
             self.head = Head { position: last.position, hash: last.hash, recorded_at: last.recorded_at };
         }
     }
 
-    fn rows(&self, events: Vec<NewEvent>, at: DateTime<Utc>) -> Result<(Vec<Row>, Vec<RecordedEvent>), LogError> {
+    fn rows(
+        &self,
+        events: Vec<NewEvent>,
+        at: DateTime<Utc>,
+    ) -> Result<(Vec<StoredEvent>, Vec<RecordedEvent>), LogError> {
         let recorded_at = storable(at).max(self.head.recorded_at);
         let mut previous = self.head.hash;
         let mut both = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
@@ -136,9 +144,9 @@ impl Writer {
         position: Position,
         recorded_at: DateTime<Utc>,
         previous: &Hash,
-    ) -> Result<Row, LogError> {
+    ) -> Result<StoredEvent, LogError> {
         let json = |error| LogError::Unavailable(sqlx::Error::Encode(Box::new(error)));
-        let mut row = Row {
+        let mut row = StoredEvent {
             aggregate_type: "product".into(),
             aggregate_id: new.product_id.to_string(),
             sequence: new.sequence,
@@ -157,7 +165,7 @@ impl Writer {
     }
 }
 
-fn recorded(new: NewEvent, row: &Row) -> RecordedEvent {
+fn recorded(new: NewEvent, row: &StoredEvent) -> RecordedEvent {
     RecordedEvent {
         partition: row.partition,
         position: row.position,
@@ -171,7 +179,7 @@ fn recorded(new: NewEvent, row: &Row) -> RecordedEvent {
     }
 }
 
-fn first(rows: &[Row]) -> Option<Uuid> {
+fn first(rows: &[StoredEvent]) -> Option<Uuid> {
     rows.first().map(|row| row.event_id)
 }
 
@@ -187,11 +195,11 @@ fn is_lost(error: &sqlx::Error) -> bool {
 async fn insert(
     connection: &mut PgConnection,
     partition: Partition,
-    rows: &[Row],
+    rows: &[StoredEvent],
     mut claims: Vec<Claim>,
 ) -> sqlx::Result<(i64, DateTime<Utc>, DateTime<Utc>)> {
     claims.sort_by(|a, b| (&a.user_id, &a.key).cmp(&(&b.user_id, &b.key)));
-    let column = |of: fn(&Row) -> &str| rows.iter().map(of).collect::<Vec<_>>();
+    let column = |of: fn(&StoredEvent) -> &str| rows.iter().map(of).collect::<Vec<_>>();
     let claim = |of: fn(&Claim) -> &str| claims.iter().map(of).collect::<Vec<_>>();
     sqlx::query_as(
         "with turn as materialized (select pg_advisory_xact_lock($1, $2)),

@@ -1,12 +1,14 @@
-//! `GET /admin/projection`: how far each consumer of the log is.
+//! `GET /admin/projection`: how far each consumer of the log is, the relay and the counters in Redis among them.
 
 use axum::extract::State;
 use axum::response::Response;
+use broker::RELAY;
 use chrono::{DateTime, Utc};
 use command_api::OpenInvest;
 use edge::{ListData, Problem};
 use event_log::consume::{Checkpoint, Projection as _};
 use event_log::{Log, LogError, Partition, Position};
+use projector::COUNTERS;
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
@@ -30,33 +32,67 @@ struct Stuck {
     reason: String,
 }
 
-pub(super) async fn list(State(log): State<Log>) -> Result<Response, Problem> {
-    let list = statuses(&log).await.map_err(unavailable)?;
+type Known = State<(Log, Option<redis::Client>)>;
+
+pub(super) async fn list(State((log, redis)): Known) -> Result<Response, Problem> {
+    let list = statuses(&log, redis.as_ref()).await.map_err(unavailable)?;
     Ok(edge::ok(ListData { total_count: list.len() as i64, list }))
 }
 
-async fn statuses(log: &Log) -> Result<Vec<Status>, LogError> {
-    // The checkpoints first: heads only grow, so no lag comes out negative.
+async fn statuses(log: &Log, redis: Option<&redis::Client>) -> Result<Vec<Status>, LogError> {
+    // Where they stand first: heads only grow, so no lag comes out negative.
     let checkpoints = log.checkpoints().await?;
+    let counters = counters(log, redis).await;
     let (head, now) = log.heads_now().await?;
+    let has_begun = |name| checkpoints.iter().any(|checkpoint| checkpoint.consumer == name);
     let named = projector::PROJECTIONS.iter().map(|projection| (projection.name, projection.version));
+    let relay = has_begun(RELAY).then_some((RELAY, 1));
     let mut statuses = Vec::new();
-    for (name, version) in named.chain([(OpenInvest::NAME, 1)]) {
+    for (name, version) in named.chain([(OpenInvest::NAME, 1)]).chain(relay) {
         let mine: Vec<_> = checkpoints.iter().filter(|checkpoint| checkpoint.consumer == name).collect();
-        let mut status = status(name, version, &mine, &head);
-        status.lag_seconds = seconds_behind(log, &status, now).await?;
-        statuses.push(status);
+        statuses.push(status(name, version, &mine, &head));
+    }
+    statuses.extend(counters.map(|counters| counters_status(counters, &head)));
+    for status in &mut statuses {
+        status.lag_seconds = seconds_behind(log, status, now).await?;
     }
     Ok(statuses)
+}
+
+/// Where the counters in Redis stand, partition by partition, where there is a Redis; `Err` when it does not answer.
+async fn counters(log: &Log, redis: Option<&redis::Client>) -> Option<Result<Vec<Option<Position>>, String>> {
+    let positions = projector::counter_positions(redis?, log.identity()).await;
+    Some(positions.map_err(|error| error.to_string()))
+}
+
+/// Counters that are missing are made anew; until then reads come from PostgreSQL.
+fn counters_status(positions: Result<Vec<Option<Position>>, String>, head: &[Position]) -> Status {
+    let is_away = positions.is_err();
+    let positions = positions.unwrap_or_else(|_| vec![None; head.len()]);
+    let is_whole = positions.iter().all(Option::is_some);
+    let positions: Vec<_> = positions.into_iter().map(Option::unwrap_or_default).collect();
+    let state = if is_away {
+        "AWAY"
+    } else if is_whole {
+        "RUNNING"
+    } else {
+        "MISSING"
+    };
+    Status { state, ..standing(COUNTERS, 1, positions, head) }
 }
 
 fn status(name: &'static str, version: u32, mine: &[&Checkpoint], head: &[Position]) -> Status {
     let position = |partition| mine.iter().find(|at| at.partition == partition).map_or(0, |at| at.position);
     let positions: Vec<_> = (0..).zip(head).map(|(partition, _)| position(partition)).collect();
     let stuck: Vec<_> = mine.iter().filter_map(|checkpoint| stuck(checkpoint)).collect();
-    let lag_events = head.iter().zip(&positions).map(|(head, position)| head - position).sum();
     let state = if stuck.is_empty() { "RUNNING" } else { "STUCK" };
-    Status { name, version, state, positions, head: head.to_vec(), lag_events, lag_seconds: 0.0, stuck }
+    Status { state, stuck, ..standing(name, version, positions, head) }
+}
+
+fn standing(name: &'static str, version: u32, positions: Vec<Position>, head: &[Position]) -> Status {
+    let lag_events = head.iter().zip(&positions).map(|(head, position)| head - position).sum();
+    let (head, stuck) = (head.to_vec(), Vec::new());
+    Status { name, version, state: "RUNNING", positions, head, lag_events, lag_seconds: 0.0, stuck }
 }
 
 fn stuck(checkpoint: &Checkpoint) -> Option<Stuck> {

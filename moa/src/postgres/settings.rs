@@ -12,7 +12,7 @@ const SETTINGS: [(&str, &str, &str); 14] = [
     ("fsync", "on", "an accepted invest survives a power cut"),
     ("synchronous_commit", "on", "the answer goes out after the disk has it; commits are grouped, so this is cheap"),
     ("full_page_writes", "on", "a torn page is repaired after a power cut"),
-    ("max_connections", "100", "every pool together stays below this"),
+    ("max_connections", "200", "every pool of two of each service together stays below this"),
     ("shared_buffers", "128MB", "holds the end of the log and the read models, fits a small machine"),
     (
         "max_wal_size",

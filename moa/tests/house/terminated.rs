@@ -69,6 +69,8 @@ async fn requests_in_flight_at_a_stop_get_their_answers() {
     });
     let in_flight: Vec<_> = in_flight.collect();
     within(PATIENCE, "a batch that waits for the turn", async || somebody_waits_for_a_turn(&house).await).await;
+    // One that has not been read yet is not in flight.
+    within(PATIENCE, "all requests", async || all_have_come(&house.moas[0].ops).await).await;
 
     let (moa, write) = (house.moas.remove(0), door.write_address());
     moa.signal("TERM");
@@ -91,6 +93,12 @@ async fn take_turn(house: &House, partition: i64) -> PgConnection {
     let lock = sqlx::query("select pg_advisory_xact_lock($1, $2)").bind(TURN).bind(i32::try_from(partition).unwrap());
     lock.execute(&mut other).await.unwrap();
     other
+}
+
+async fn all_have_come(ops: &str) -> Option<()> {
+    let metrics = reqwest::get(format!("{ops}/metrics")).await.unwrap().text().await.unwrap();
+    let all = format!("moa_http_requests_in_flight{{route=\"/api/invest\"}} {CLIENTS}");
+    metrics.lines().any(|line| line == all).then_some(())
 }
 
 async fn somebody_waits_for_a_turn(house: &House) -> Option<()> {

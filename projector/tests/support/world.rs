@@ -3,7 +3,7 @@
 use super::{Happened, second};
 use domain::ProductId;
 use event_log::consume::{Consumer, Projection, Step};
-use event_log::{Appended, Batch, Log, Metadata, NewEvent, Partition, Position, RecordedEvent, Writer};
+use event_log::{Appended, Batch, Listener, Log, Metadata, NewEvent, Partition, Position, RecordedEvent, Writer};
 use sqlx::PgPool;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,8 +13,14 @@ use testbed::Database;
 /// Products 1 and 3 share a partition, 2 has the other.
 const PARTITIONS: i32 = 2;
 /// Whatever a test waits for comes well within it.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
+
+/// The source of every consumer of this process: woken and handed events in memory.
+pub fn listening(log: &Log) -> impl Fn(&'static str, Partition) -> Option<Listener> + Clone + Send + Sync + 'static {
+    let log = log.clone();
+    move |_, partition| log.listen(partition)
+}
 
 pub struct World {
     pub log: Log,
@@ -104,6 +110,15 @@ impl World {
         let all = self.log.checkpoints().await.unwrap();
         let found = all.into_iter().find(|at| at.consumer == consumer && at.partition == partition);
         found.map_or((0, None), |at| (at.position, at.stuck))
+    }
+
+    /// Waits until something is so.
+    pub async fn until_it(&self, is_so: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < PATIENCE, "it is not so after {PATIENCE:?}");
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Waits until a query says what it should; fails with what it said last.

@@ -26,8 +26,10 @@ pub struct Answer {
     pub body: String,
 }
 
+/// Everything from PostgreSQL.
 pub fn settings(pool: PgPool) -> Settings {
-    Settings { pool, log_id: LOG, partitions: PARTITIONS, time: "Asia/Seoul".parse().unwrap(), allowed_origins: vec![] }
+    let time = "Asia/Seoul".parse().unwrap();
+    Settings { pool, redis: None, log_id: LOG, partitions: PARTITIONS, time, allowed_origins: vec![] }
 }
 
 /// A token of our log at these positions.
@@ -83,10 +85,19 @@ impl House {
         Self { _database: None, pool, router }
     }
 
+    /// The same database, under other settings.
+    pub fn with_settings(&self, settings: Settings) -> Self {
+        Self { _database: None, pool: settings.pool.clone(), router: query_api::router(settings) }
+    }
+
+    /// This house, under other settings from now on.
+    pub fn again(self, settings: Settings) -> Self {
+        Self { router: query_api::router(settings), ..self }
+    }
+
     /// The same database, reached through another pool.
     pub fn with_pool(&self, pool: PgPool) -> Self {
-        let router = query_api::router(settings(pool.clone()));
-        Self { _database: None, pool, router }
+        self.with_settings(settings(pool))
     }
 
     pub async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {

@@ -3,6 +3,7 @@
 
 mod answers;
 mod chain;
+pub mod counters;
 mod fold;
 mod log;
 mod shown;
@@ -14,7 +15,8 @@ pub use chain::chain_is_whole;
 pub use log::{Event, Fact, Log};
 pub use tables::Tables;
 
-use crate::harness::{Call, House, Sighting, View};
+use crate::harness::{Call, Door, House, Journal, Sighting, View};
+use sqlx::PgPool;
 use std::fmt;
 
 /// An invariant that does not hold, and how that shows.
@@ -51,20 +53,25 @@ impl Evidence {
     /// products, `products` one by one and what `users` have.
     pub async fn of(house: &House, products: &[i64], users: &[String]) -> Self {
         house.settled().await;
-        let log = Log::read(&house.pool).await;
-        let tables = Tables::read(&house.pool).await;
+        Self::gather(&house.pool, &house.doors(), &house.journal, products, users).await
+    }
+
+    /// The same, of a system that is quiet.
+    pub async fn gather(pool: &PgPool, doors: &[Door], journal: &Journal, products: &[i64], users: &[String]) -> Self {
+        let log = Log::read(pool).await;
+        let tables = Tables::read(pool).await;
         let mut views = vec![View::Products];
         views.extend(products.iter().map(|id| View::Product(*id)));
         views.extend(users.iter().flat_map(|user| [View::HoldingsOf(user.clone()), View::InvestsOf(user.clone())]));
         let mut sightings = Vec::new();
-        for door in house.doors() {
+        for door in doors {
             for view in &views {
                 let sighting = door.sight(view.clone()).await;
                 assert_eq!(shown::positions(&sighting.token), log.heads(), "at rest, {view:?} shows all there is");
                 sightings.push(sighting);
             }
         }
-        Self { log, calls: house.journal.read(), tables, sightings }
+        Self { log, calls: journal.read(), tables, sightings }
     }
 
     pub fn faults(&self) -> Vec<Fault> {

@@ -94,7 +94,11 @@ pub fn client() -> Client {
 
 impl Door {
     pub fn of(number: usize, moa: &Moa, client: Client, journal: Journal) -> Self {
-        let (read, write, admin) = (moa.read.clone(), moa.write.clone(), moa.admin.clone());
+        Self::at(number, [moa.read.clone(), moa.write.clone(), moa.admin.clone()], client, journal)
+    }
+
+    /// One of each service, as a client reaches them: read, write, admin.
+    pub fn at(number: usize, [read, write, admin]: [String; 3], client: Client, journal: Journal) -> Self {
         assert!([&read, &write, &admin].iter().all(|url| url.starts_with("http://127.0.0.1:")), "load is for loopback");
         Self { number, client, read, write, admin, journal }
     }

@@ -11,7 +11,7 @@ pub use client::{Answer, Door, Sighting, View, client};
 pub use follower::Follower;
 pub use journal::{Ask, Call, Journal, Outcome, ask};
 pub use load::Load;
-pub use process::{AUDITOR, Ended, OPERATOR, Start, signal};
+pub use process::{AUDITOR, Ended, Moa, OPERATOR, Start, signal};
 pub use run::{House, seconds_from};
 
 use std::time::{Duration, Instant};

@@ -38,6 +38,7 @@ pub struct Moa {
     pub read: String,
     pub write: String,
     pub admin: String,
+    pub ops: String,
 }
 
 impl Start {
@@ -74,7 +75,7 @@ impl Start {
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_moa"));
-        let ours = |name: &str| name.starts_with("MOA_") || name == "DATABASE_URL";
+        let ours = |name: &str| name.starts_with("MOA_") || ["DATABASE_URL", "AMQP_URL", "REDIS_URL"].contains(&name);
         std::env::vars().map(|(name, _)| name).filter(|name| ours(name)).for_each(|name| {
             command.env_remove(name);
         });
@@ -91,8 +92,10 @@ impl Start {
         let is_open = timeout(PATIENCE, out.wait_for(|said| said.contains(OPEN))).await.is_ok_and(|said| said.is_ok());
         let banner = out.borrow().clone();
         assert!(is_open, "moa did not open; it said: {banner}{}", *err.borrow());
-        let [read, write, admin] = ["read", "write", "admin"].map(|who| address(&banner, who));
-        Moa { child, out, err, read, write, admin }
+        let [read, write, admin, ops] = ["read", "write", "admin", "ops"].map(|who| address(&banner, who));
+        // Where the admin listener is, it says how the process is, too.
+        let ops = if ops.is_empty() { admin.clone() } else { ops };
+        Moa { child, out, err, read, write, admin, ops }
     }
 
     /// A process that has just been started; killed when the value goes.
@@ -166,7 +169,8 @@ fn gather(pipe: impl AsyncRead + Unpin + Send + 'static) -> watch::Receiver<Stri
     hear
 }
 
+/// Empty when the process has no such listener.
 fn address(banner: &str, who: &str) -> String {
     let line = banner.lines().find_map(|line| line.trim().strip_prefix(who)).map(str::trim);
-    line.unwrap_or_else(|| panic!("no {who} address in {banner}")).to_owned()
+    line.unwrap_or_default().to_owned()
 }

@@ -1,0 +1,185 @@
+//! CloudEvents 1.0, JSON batch format. An event that was stored comes back from it byte for byte, so that whoever
+//! receives it can check the hash chain as `docs/log-format.md` says.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use event_log::{Hash, Metadata, Partition, Position, StoredEvent};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use uuid::Uuid;
+
+/// The media type of a batch.
+pub const CONTENT_TYPE: &str = "application/cloudevents-batch+json";
+
+/// Events in one batch at most.
+pub const MAX_EVENTS: usize = 500;
+/// A batch that has grown to this many bytes takes no more events.
+pub const ENOUGH_BYTES: usize = 256 * 1024;
+
+const SPEC_VERSION: &str = "1.0";
+const DATA_CONTENT_TYPE: &str = "application/json";
+const AGGREGATE_TYPE: &str = "product";
+/// No log gets as far as this, and nothing overflows below it.
+const MAX_POSITION: Position = 1 << 62;
+
+/// An event as it travels. Attribute names are CloudEvents'; numbers that may pass 32 bits are decimal strings, because
+/// its Integer has no more.
+#[derive(Serialize, Deserialize)]
+struct CloudEvent<'a> {
+    #[serde(borrow)]
+    specversion: Cow<'a, str>,
+    id: Uuid,
+    source: Cow<'a, str>,
+    #[serde(rename = "type")]
+    event_type: Cow<'a, str>,
+    subject: Cow<'a, str>,
+    time: Cow<'a, str>,
+    #[serde(default)]
+    datacontenttype: Cow<'a, str>,
+    partition: Partition,
+    position: Cow<'a, str>,
+    sequence: Cow<'a, str>,
+    dataversion: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlationid: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causationid: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<Cow<'a, str>>,
+    metadata: Cow<'a, str>,
+    hash: Cow<'a, str>,
+    /// Only where the stored text is not the text of `data`: spaces around it, or no JSON to this parser.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    datatext: Option<Cow<'a, str>>,
+    data: &'a RawValue,
+}
+
+/// The `source` of a log's events.
+pub fn source(log_id: Uuid) -> String {
+    format!("/moa/{}", log_id.hyphenated())
+}
+
+/// Writes as many of `events`, from the first on, as go into one batch, and says how many: one at least, unless there
+/// are none.
+pub fn encode(log_id: Uuid, events: &[StoredEvent]) -> serde_json::Result<(Vec<u8>, usize)> {
+    let (source, mut body, mut written) = (source(log_id), vec![b'['], 0);
+    for event in events.iter().take(MAX_EVENTS) {
+        if written > 0 {
+            body.push(b',');
+        }
+        serde_json::to_writer(&mut body, &wrapped(&source, event))?;
+        written += 1;
+        if body.len() >= ENOUGH_BYTES {
+            break;
+        }
+    }
+    body.push(b']');
+    Ok((body, written))
+}
+
+/// Reads a batch of the log `log_id`. What is wrong is one sentence for the operator; that all of it is the log's is
+/// not known yet, see [`event_log::Log::vouch`].
+pub fn decode(log_id: Uuid, body: &[u8]) -> Result<Vec<StoredEvent>, String> {
+    let batch: Vec<CloudEvent> =
+        serde_json::from_slice(body).map_err(|error| format!("it is no batch of our CloudEvents: {error}"))?;
+    if batch.is_empty() {
+        return Err("it holds no event".into());
+    }
+    let source = source(log_id);
+    batch.iter().map(|event| unwrapped(&source, event)).collect()
+}
+
+/// What is known beside an event, as far as it can be read.
+pub(crate) fn metadata(event: &StoredEvent) -> Option<Metadata> {
+    serde_json::from_str(&event.metadata).ok()
+}
+
+fn wrapped<'a>(source: &'a str, event: &'a StoredEvent) -> CloudEvent<'a> {
+    let metadata = metadata(event);
+    let (data, datatext) = data(&event.payload);
+    CloudEvent {
+        specversion: SPEC_VERSION.into(),
+        id: event.event_id,
+        source: source.into(),
+        event_type: event.event_type.as_str().into(),
+        subject: event.aggregate_id.as_str().into(),
+        time: time(event.recorded_at).into(),
+        datacontenttype: DATA_CONTENT_TYPE.into(),
+        partition: event.partition,
+        position: event.position.to_string().into(),
+        sequence: event.sequence.to_string().into(),
+        dataversion: event.event_version.as_str().into(),
+        correlationid: metadata.as_ref().map(|known| known.correlation_id.clone().into()),
+        causationid: metadata.as_ref().and_then(|known| known.causation_id.clone()).map(Cow::from),
+        traceparent: metadata.and_then(|known| known.traceparent).map(Cow::from),
+        metadata: event.metadata.as_str().into(),
+        hash: hex(&event.hash).into(),
+        datatext,
+        data,
+    }
+}
+
+/// The payload as it is; beside it its text, where that is more than the JSON in it.
+fn data(payload: &str) -> (&RawValue, Option<Cow<'_, str>>) {
+    match serde_json::from_str::<&RawValue>(payload) {
+        Ok(data) if data.get() == payload => (data, None),
+        Ok(data) => (data, Some(payload.into())),
+        Err(_) => (RawValue::NULL, Some(payload.into())),
+    }
+}
+
+fn unwrapped(source: &str, event: &CloudEvent) -> Result<StoredEvent, String> {
+    if event.specversion != SPEC_VERSION {
+        return Err(format!("CloudEvents {} is not {SPEC_VERSION}", event.specversion));
+    }
+    if event.source != source {
+        return Err("it is of another log".into());
+    }
+    let payload = event.datatext.as_deref().unwrap_or(event.data.get());
+    Ok(StoredEvent {
+        aggregate_type: AGGREGATE_TYPE.into(),
+        aggregate_id: event.subject.as_ref().into(),
+        sequence: number("sequence", &event.sequence)?,
+        event_type: event.event_type.as_ref().into(),
+        event_version: event.dataversion.as_ref().into(),
+        payload: payload.into(),
+        metadata: event.metadata.as_ref().into(),
+        partition: event.partition,
+        position: number("position", &event.position)?,
+        event_id: event.id,
+        recorded_at: recorded_at(&event.time).ok_or("its time is not one that we write")?,
+        hash: unhex(&event.hash).ok_or("its hash is not 64 lowercase hexadecimal digits")?,
+    })
+}
+
+fn number(name: &str, text: &str) -> Result<i64, String> {
+    let number = text.parse().ok().filter(|number| (1..=MAX_POSITION).contains(number));
+    number.ok_or_else(|| format!("its {name} is none"))
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// Only as [`time`] writes it: what a hash does not cover, digits past the microseconds, must not come in.
+fn recorded_at(text: &str) -> Option<DateTime<Utc>> {
+    let at = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
+    (time(at) == text).then_some(at)
+}
+
+fn hex(hash: &Hash) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
+    hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
+}
+
+fn unhex(text: &str) -> Option<Hash> {
+    let half = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let pairs = text.as_bytes().chunks(2);
+    let bytes: Option<Vec<u8>> = pairs.map(|pair| Some(half(*pair.first()?)? << 4 | half(*pair.get(1)?)?)).collect();
+    bytes?.try_into().ok()
+}

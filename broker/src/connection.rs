@@ -1,0 +1,146 @@
+//! The handle on the broker, and its address.
+
+use crate::link::Link;
+use lapin::Channel;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use std::fmt;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The heartbeat that is asked for, in seconds, unless the address says another; the server's default is 60.
+const HEARTBEAT: u16 = 10;
+/// Longest name of a virtual host that AMQP can carry, in bytes.
+const MAX_VHOST: usize = 255;
+
+/// A handle on the broker, for one log; clones share it. It has a connection for what is published and one for what is
+/// consumed, because a server that is full stops reading from whoever publishes. Each is made when it is first needed
+/// and kept until the last clone is dropped.
+#[derive(Clone)]
+pub struct Broker {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    log_id: Uuid,
+    publishing: Link,
+    consuming: Link,
+}
+
+/// An address that can never work. Never says the address itself: there is a password in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the broker's address cannot be used: {0}; it should read like amqp://user:password@host:5672/%2f")]
+pub struct BadAddress(&'static str);
+
+impl Broker {
+    /// A handle on the broker at `url`, for the log `log_id`; connects to nothing yet. A server that is not there is no
+    /// error: it is waited for.
+    pub fn new(url: &str, log_id: Uuid) -> Result<Self, BadAddress> {
+        let address = parse(url)?;
+        let link = |what| Link::new(address.clone(), format!("moa {what} (process {})", std::process::id()));
+        let (publishing, consuming) = (link("publishing"), link("consuming"));
+        Ok(Self { shared: Arc::new(Shared { log_id, publishing, consuming }) })
+    }
+
+    /// Whose events these are.
+    pub fn log_id(&self) -> Uuid {
+        self.shared.log_id
+    }
+
+    /// Whether every connection that is needed stands at this moment. `false` until one was needed.
+    pub fn is_connected(&self) -> bool {
+        let mut needed = [&self.shared.publishing, &self.shared.consuming].into_iter().filter(|link| link.is_needed());
+        needed.clone().count() > 0 && needed.all(Link::stands)
+    }
+
+    /// Makes the connection to publish on before there is anything to publish: who stands by must be ready.
+    pub(crate) fn prepare_to_publish(&self) {
+        self.shared.publishing.supervised();
+    }
+
+    /// A channel to publish on, as soon as there is a connection; waits for one for ever.
+    pub(crate) async fn channel_to_publish(&self) -> lapin::Result<Channel> {
+        self.shared.publishing.channel().await
+    }
+
+    /// A channel to consume from, as soon as there is a connection; waits for one for ever.
+    pub(crate) async fn channel_to_consume(&self) -> lapin::Result<Channel> {
+        self.shared.consuming.channel().await
+    }
+}
+
+impl fmt::Debug for Broker {
+    /// Without the address: it has a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("log_id", &self.shared.log_id).finish_non_exhaustive()
+    }
+}
+
+fn parse(url: &str) -> Result<AMQPUri, BadAddress> {
+    // The parser's own words may repeat the address.
+    let mut address: AMQPUri = url.parse().map_err(|_| BadAddress("it is no AMQP address"))?;
+    if address.scheme == AMQPScheme::AMQPS {
+        return Err(BadAddress("this build has no TLS, so it must begin with amqp://"));
+    }
+    // The parser would quietly take localhost for it.
+    if url.contains("@[") || url.contains("//[") {
+        return Err(BadAddress("an IPv6 address needs a host name"));
+    }
+    // amqp://host/ names a virtual host without a name, and everybody who writes it means the default one.
+    if address.vhost.is_empty() {
+        address.vhost = "/".into();
+    }
+    if address.vhost.len() > MAX_VHOST {
+        return Err(BadAddress("its virtual host is longer than 255 bytes"));
+    }
+    address.query.heartbeat.get_or_insert(HEARTBEAT);
+    Ok(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(url: &str) -> String {
+        Broker::new(url, Uuid::nil()).expect_err("it should be refused").to_string()
+    }
+
+    #[test]
+    fn a_bad_address_is_one_sentence_without_the_password() {
+        for url in [
+            "",
+            "secret-canary",
+            "amqp:secret-canary",
+            "http://user:secret-canary@host",
+            "amqps://user:secret-canary@host:5671/%2f",
+            "amqp://user:secret-canary@host:port/%2f",
+            "amqp://user:secret-canary@[::1]:5672/%2f",
+            &format!("amqp://user:secret-canary@host/{}", "v".repeat(256)),
+        ] {
+            let said = refused(url);
+            assert!(said.starts_with("the broker's address cannot be used: "), "{said}");
+            assert!(!said.contains("secret-canary"), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_password_is_never_shown() {
+        let broker = Broker::new("amqp://user:secret-canary@host", Uuid::nil()).expect("a good address");
+        assert!(!format!("{broker:?}").contains("secret-canary"));
+    }
+
+    #[test]
+    fn an_address_without_a_virtual_host_means_the_default_one() {
+        for (url, vhost) in
+            [("amqp://host", "/"), ("amqp://host/", "/"), ("amqp://host/%2f", "/"), ("amqp://host/v", "v")]
+        {
+            assert_eq!(parse(url).expect("a good address").vhost, vhost, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_is_asked_for_unless_the_address_says_another() {
+        let heartbeat = |url| parse(url).expect("a good address").query.heartbeat;
+        assert_eq!(heartbeat("amqp://host"), Some(HEARTBEAT));
+        assert_eq!(heartbeat("amqp://host?heartbeat=3"), Some(3));
+    }
+}

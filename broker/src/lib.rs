@@ -1,0 +1,25 @@
+//! The way out through RabbitMQ: faster than asking the log, and never a second truth. The only crate that speaks AMQP.
+//!
+//! - [`Broker`] is a handle on the broker, with supervised connections.
+//! - [`relay()`] publishes the log, partition by partition, to a topic exchange.
+//! - [`Deliveries`] hands a consumer what is published, and lets it go on from the log where that is missing.
+//! - [`parked`] keeps what was delivered and cannot be what the log says.
+//!
+//! What outsiders may rely on, exchange, routing, headers and payload, is in `docs/amqp.md`.
+
+mod backoff;
+/// Events as CloudEvents 1.0 in the JSON batch format.
+pub mod cloud_events;
+mod connection;
+mod deliveries;
+mod link;
+mod message;
+/// Deliveries that were put aside.
+pub mod parked;
+mod relay;
+/// Names of exchange and queues, and how they are declared.
+pub mod topology;
+
+pub use connection::{BadAddress, Broker};
+pub use deliveries::Deliveries;
+pub use relay::{RELAY, relay};

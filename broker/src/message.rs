@@ -1,0 +1,59 @@
+//! A batch as an AMQP message: what is in its properties and headers, for those who route and count without reading it.
+
+use crate::cloud_events::{self, CONTENT_TYPE};
+use event_log::{Partition, Position, StoredEvent};
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use uuid::Uuid;
+
+/// Written to disk by the server.
+const PERSISTENT: u8 = 2;
+
+/// A stretch of one partition, ready to be published.
+pub(crate) struct Message {
+    pub(crate) body: Vec<u8>,
+    pub(crate) properties: BasicProperties,
+    /// How many events are in it.
+    pub(crate) events: usize,
+}
+
+impl Message {
+    /// The first of `events`, as many as one message holds; `None` when there are none.
+    pub(crate) fn of(log_id: Uuid, events: &[StoredEvent]) -> serde_json::Result<Option<Self>> {
+        let (body, written) = cloud_events::encode(log_id, events)?;
+        let events = &events[..written];
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(None) };
+        let properties = BasicProperties::default()
+            .with_content_type(CONTENT_TYPE.into())
+            .with_delivery_mode(PERSISTENT)
+            .with_app_id("moa".into())
+            .with_type("product.events".into())
+            .with_message_id(message_id(first.partition, first.position, last.position))
+            .with_timestamp(u64::try_from(last.recorded_at.timestamp()).unwrap_or(0))
+            .with_headers(headers(log_id, events, first, last));
+        Ok(Some(Self { body, properties, events: written }))
+    }
+}
+
+/// The same for the same stretch, so that a repeat can be told.
+fn message_id(partition: Partition, first: Position, last: Position) -> ShortString {
+    format!("{partition}-{first}-{last}").into()
+}
+
+fn headers(log_id: Uuid, events: &[StoredEvent], first: &StoredEvent, last: &StoredEvent) -> FieldTable {
+    let mut headers = FieldTable::default();
+    headers.insert("log-id".into(), text(log_id.hyphenated().to_string()));
+    headers.insert("partition".into(), AMQPValue::LongInt(first.partition));
+    headers.insert("first-position".into(), AMQPValue::LongLongInt(first.position));
+    headers.insert("last-position".into(), AMQPValue::LongLongInt(last.position));
+    // At most 500, so it fits.
+    headers.insert("events".into(), AMQPValue::LongInt(events.len() as i32));
+    if let Some(traceparent) = events.iter().find_map(|event| cloud_events::metadata(event)?.traceparent) {
+        headers.insert("traceparent".into(), text(traceparent));
+    }
+    headers
+}
+
+fn text(value: String) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}

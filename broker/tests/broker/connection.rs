@@ -1,0 +1,88 @@
+//! The broker comes and goes; what was committed is applied all the same, and published once it is back.
+
+use crate::house::*;
+use crate::notes::Noting;
+use crate::tap::{Tap, once};
+use crate::wire::Wire;
+use broker::Broker;
+use std::time::Duration;
+
+/// Nobody listens there.
+const NOWHERE: &str = "amqp://guest:guest@127.0.0.1:1/%2f";
+
+#[tokio::test]
+async fn a_consumer_follows_the_log_while_no_broker_is_there() {
+    let house = House::with_one_partition().await;
+    let nowhere = Broker::new(NOWHERE, house.log_id()).unwrap();
+    let noting = Noting::start_with(&house, &house.log, &nowhere, 0).await;
+    for appended in 1..=5 {
+        house.append(0, 20, 20).await;
+        house.noted_within(Duration::from_secs(1), 0, appended * 20).await;
+    }
+    assert!(!nowhere.is_connected());
+    noting.stop().await;
+}
+
+#[tokio::test]
+async fn a_relay_that_has_no_broker_stops_at_once() {
+    let house = House::with_one_partition().await;
+    house.append(0, 1, 1).await;
+    let relaying = Relaying::start(&house.log, &Broker::new(NOWHERE, house.log_id()).unwrap());
+    until("it has the lease", async || house.execute("update leases set until = until").await == 1).await;
+    let stopped = tokio::time::timeout(Duration::from_secs(1), relaying.stop()).await;
+    assert!(stopped.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_lost_is_made_again() {
+    let house = House::with_one_partition().await;
+    let wire = Wire::new().await;
+    let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
+    let mut tap = Tap::on(&house).await;
+    let noting = Noting::start_with(&house, &house.log, &broker, 0).await;
+    let relaying = Relaying::start(&house.log, &broker);
+    for round in 0..2 {
+        until("it is connected", async || broker.is_connected()).await;
+        house.append(0, 100, 2).await;
+        wire.cut();
+        house.append(0, 100, 2).await;
+        until("the loss is noticed", async || !broker.is_connected()).await;
+        house.noted_within(Duration::from_secs(3), 0, (round + 1) * 200).await;
+        // Both connections, more than once.
+        let before = wire.refused();
+        until("it is tried again", async || wire.refused() >= before + 4).await;
+        wire.mend();
+    }
+    assert_eq!(once(tap.up_to(0, 400).await), house.stored(0).await);
+    house.until_relayed(0, 400).await;
+    house.until_the_queue_is_consumed(0, 1).await;
+    noting.stop().await;
+    relaying.stop().await;
+}
+
+/// The server is there and does not move, as when its process is stopped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_frozen_holds_up_no_consumer() {
+    let house = House::with_one_partition().await;
+    let wire = Wire::new().await;
+    let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
+    let mut tap = Tap::on(&house).await;
+    let noting = Noting::start_with(&house, &house.log, &broker, 0).await;
+    let relaying = Relaying::start(&house.log, &broker);
+    house.append(0, 20, 2).await;
+    house.until_noted(0, 20).await;
+    house.until_relayed(0, 20).await;
+    house.until_the_queue_is_consumed(0, 1).await;
+    wire.freeze();
+    for appended in 2..=4 {
+        house.append(0, 20, 2).await;
+        house.noted_within(Duration::from_secs(5), 0, appended * 20).await;
+    }
+    wire.mend();
+    assert_eq!(once(tap.up_to(0, 80).await), house.stored(0).await);
+    house.append(0, 20, 2).await;
+    house.until_noted(0, 100).await;
+    house.until_relayed(0, 100).await;
+    noting.stop().await;
+    relaying.stop().await;
+}

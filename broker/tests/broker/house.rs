@@ -1,0 +1,268 @@
+//! The words the tests are written in.
+
+use broker::{Broker, topology};
+use domain::{Amount, InvestId, ProductEvent, ProductId, Title, UserId};
+use event_log::{Appended, Batch, Log, Metadata, NewEvent, Partition, Position, RecordedEvent, StoredEvent, Writer};
+use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions, QueuePurgeOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, ConnectionProperties};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use std::time::Duration;
+use testbed::Database;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+/// The consumer whose queues the tests use.
+pub const NOTES: &str = "notes";
+/// Whatever is waited for comes sooner than this, or never.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A log in a database of its own, with a broker to tell it to. What it declared there goes with it.
+pub struct House {
+    database: Database,
+    pub pool: PgPool,
+    pub log: Log,
+    pub broker: Broker,
+    pub amqp: Channel,
+    _following: DropGuard,
+}
+
+impl House {
+    pub async fn with_one_partition() -> Self {
+        Self::with_partitions(1).await
+    }
+
+    pub async fn with_partitions(partitions: i32) -> Self {
+        let database = Database::fresh().await;
+        let pool = database.pool().await;
+        let log = Log::open(pool.clone(), partitions).await.unwrap();
+        let broker = broker_of(&log);
+        let amqp = amqp().await.create_channel().await.unwrap();
+        let _following = follow(&log);
+        Self { database, pool, log, broker, amqp, _following }
+    }
+
+    pub fn log_id(&self) -> Uuid {
+        self.log.identity().log_id
+    }
+
+    /// A handle on the log that shares nothing with the first one but the database.
+    pub async fn another_process(&self) -> (Log, DropGuard) {
+        let pool = PgPoolOptions::new().max_connections(4).connect(self.database.url()).await.unwrap();
+        let log = Log::open(pool, self.log.identity().partitions).await.unwrap();
+        let following = follow(&log);
+        (log, following)
+    }
+
+    /// Appends `events` events to `partition`, `at_once` a commit: a product is opened first, then it is reserved from.
+    pub async fn append(&self, partition: Partition, events: i64, at_once: i64) -> Vec<RecordedEvent> {
+        let mut writer = Writer::open(self.log.clone(), partition).await.unwrap();
+        append_with(&mut writer, events, at_once).await
+    }
+
+    pub async fn stored(&self, partition: Partition) -> Vec<StoredEvent> {
+        self.log.stored_after(partition, 0, 1_000_000).await.unwrap()
+    }
+
+    /// Where a consumer stands.
+    pub async fn checkpoint(&self, consumer: &str, partition: Partition) -> Position {
+        let checkpoints = self.log.checkpoints().await.unwrap();
+        let found = checkpoints.iter().find(|at| at.consumer == consumer && at.partition == partition);
+        found.map_or(0, |at| at.position)
+    }
+
+    pub async fn until_relayed(&self, partition: Partition, position: Position) {
+        until("all is relayed", async || self.checkpoint("relay", partition).await == position).await;
+    }
+
+    pub async fn execute(&self, sql: &str) -> u64 {
+        sqlx::raw_sql(sql).execute(&self.pool).await.unwrap().rows_affected()
+    }
+
+    pub fn exchange(&self) -> String {
+        topology::exchange(self.log_id())
+    }
+
+    pub fn queue(&self, partition: Partition) -> String {
+        topology::queue(self.log_id(), NOTES, partition)
+    }
+
+    pub async fn delete_the_queue(&self, partition: Partition) {
+        self.amqp.queue_delete(self.queue(partition).into(), QueueDeleteOptions::default()).await.unwrap();
+    }
+
+    pub async fn delete_the_exchange(&self) {
+        self.amqp.exchange_delete(self.exchange().into(), ExchangeDeleteOptions::default()).await.unwrap();
+    }
+
+    pub async fn purge_the_queue(&self, partition: Partition) -> u32 {
+        self.amqp.queue_purge(self.queue(partition).into(), QueuePurgeOptions::default()).await.unwrap()
+    }
+
+    pub async fn unbind_the_queue(&self, partition: Partition) {
+        let (queue, exchange, key) = (self.queue(partition), self.exchange(), partition.to_string());
+        let unbinding = self.amqp.queue_unbind(queue.into(), exchange.into(), key.into(), FieldTable::default());
+        unbinding.await.unwrap();
+    }
+
+    /// How many messages wait in the queue, and how many consumers it has; `None` when there is no such queue.
+    pub async fn in_the_queue(&self, partition: Partition) -> Option<(u32, u32)> {
+        in_queue(&self.queue(partition)).await
+    }
+
+    pub async fn until_the_queue_is_consumed(&self, partition: Partition, consumers: u32) {
+        let consumed = async || self.in_the_queue(partition).await.is_some_and(|(_, found)| found == consumers);
+        until("the queue has its consumers", consumed).await;
+    }
+
+    pub async fn parked(&self) -> Vec<broker::parked::Parked> {
+        broker::parked::list(&self.pool, 0, 1_000).await.unwrap().1
+    }
+}
+
+impl Drop for House {
+    /// On a thread and a runtime of its own, because the test's runtime may be the one that drops it.
+    fn drop(&mut self) {
+        let (exchange, partitions) = (self.exchange(), self.log.partitions());
+        let queues: Vec<_> = partitions.map(|partition| self.queue(partition)).collect();
+        let cleaned = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(delete(&exchange, queues));
+        });
+        if cleaned.join().is_err() {
+            eprintln!("the exchange and the queues of this test are left over");
+        }
+    }
+}
+
+async fn delete(exchange: &str, queues: Vec<String>) {
+    let connection = amqp().await;
+    let channel = connection.create_channel().await.unwrap();
+    for queue in queues {
+        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+    }
+    channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.unwrap();
+    connection.close(200, "OK".into()).await.unwrap();
+}
+
+pub async fn in_queue(queue: &str) -> Option<(u32, u32)> {
+    let connection = amqp().await;
+    let options = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
+    let channel = connection.create_channel().await.unwrap();
+    let found = channel.queue_declare(queue.into(), options, FieldTable::default()).await.ok();
+    connection.close(200, "OK".into()).await.unwrap();
+    found.map(|queue| (queue.message_count(), queue.consumer_count()))
+}
+
+pub fn amqp_url() -> String {
+    std::env::var("AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".into())
+}
+
+/// A connection that has nothing to do with the code under test.
+pub async fn amqp() -> Connection {
+    Connection::connect(&amqp_url(), ConnectionProperties::default()).await.unwrap()
+}
+
+pub fn broker_of(log: &Log) -> Broker {
+    Broker::new(&amqp_url(), log.identity().log_id).unwrap()
+}
+
+fn follow(log: &Log) -> DropGuard {
+    let (log, shutdown) = (log.clone(), CancellationToken::new());
+    let following = shutdown.clone();
+    tokio::spawn(async move { log.follow(following).await });
+    shutdown.drop_guard()
+}
+
+/// Appends to the writer's partition, whose one product has its number, or 64 in partition 0.
+pub async fn append_with(writer: &mut Writer, events: i64, at_once: i64) -> Vec<RecordedEvent> {
+    let mut recorded = Vec::new();
+    while (recorded.len() as i64) < events {
+        let count = at_once.min(events - recorded.len() as i64);
+        let first = writer.position() + 1;
+        let batch = (first..first + count).map(|position| nth_event(writer.partition(), position)).collect();
+        let at = writer.now();
+        match writer.append(Batch { events: batch, claims: Vec::new() }, at).await.unwrap() {
+            Appended::Committed(events) => recorded.extend(events.iter().cloned()),
+            other => panic!("it should be committed, but: {other:?}"),
+        }
+    }
+    recorded
+}
+
+/// A partition has one product, so sequence and position are the same.
+fn nth_event(partition: Partition, position: Position) -> NewEvent {
+    let product_id = ProductId::try_from(if partition == 0 { 64 } else { i64::from(partition) }).unwrap();
+    let event = if position == 1 { opened(product_id) } else { reserved(position) };
+    let metadata = Metadata {
+        correlation_id: format!("request-{partition}-{position}"),
+        causation_id: None,
+        traceparent: (position % 3 == 0).then(|| format!("00-0af7651916cd43dd8448eb211c80319c-{position:016x}-01")),
+    };
+    NewEvent { product_id, sequence: position, event, metadata }
+}
+
+fn opened(product_id: ProductId) -> ProductEvent {
+    ProductEvent::ProductOpened {
+        product_id,
+        title: Title::try_from("a \"product\"".to_owned()).unwrap(),
+        total_investing_amount: Amount::try_from(1_000_000).unwrap(),
+        started_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+        finished_at: "2027-01-01T00:00:00Z".parse().unwrap(),
+    }
+}
+
+fn reserved(number: i64) -> ProductEvent {
+    ProductEvent::InvestReserved {
+        invest_id: InvestId(Uuid::from_u128(u128::from(number.unsigned_abs()))),
+        user_id: UserId::try_from("user1".to_owned()).unwrap(),
+        amount: Amount::try_from(1).unwrap(),
+        expires_at: "2026-06-01T00:10:00Z".parse().unwrap(),
+    }
+}
+
+/// A relay that runs until it is told to stop, the way a process does.
+pub struct Relaying {
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Relaying {
+    /// Declares the tests' consumer's queues.
+    pub fn start(log: &Log, broker: &Broker) -> Self {
+        Self::start_for(log, broker, vec![NOTES])
+    }
+
+    pub fn start_for(log: &Log, broker: &Broker, consumers: Vec<&'static str>) -> Self {
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(broker::relay(log.clone(), broker.clone(), consumers, shutdown.clone()));
+        Self { shutdown, task }
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        soon(self.task).await.unwrap();
+    }
+
+    /// Like a process that is killed.
+    pub async fn kill(self) {
+        self.task.abort();
+        assert!(soon(self.task).await.unwrap_err().is_cancelled());
+    }
+}
+
+/// Polls until `holds`.
+pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let polled = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, polled).await.unwrap_or_else(|_| panic!("it never came that {what}"));
+}
+
+/// What comes of `work`, which must end.
+pub async fn soon<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.expect("it should have ended long ago")
+}

@@ -1,0 +1,250 @@
+//! What is delivered and is not the log's is put aside with its reason, and changes nothing.
+
+use crate::house::*;
+use crate::notes::Noting;
+use broker::parked::{self, KEPT, KEPT_BODY};
+use broker::{Deliveries, cloud_events};
+use event_log::consume::Source as _;
+use event_log::{Log, StoredEvent};
+use lapin::BasicProperties;
+use lapin::options::BasicPublishOptions;
+use lapin::types::{AMQPValue, FieldTable};
+use sha2::{Digest as _, Sha256};
+use std::time::Duration;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+fn honest() -> BasicProperties {
+    BasicProperties::default().with_content_type(cloud_events::CONTENT_TYPE.into())
+}
+
+fn batch(log_id: Uuid, events: &[StoredEvent]) -> Vec<u8> {
+    cloud_events::encode(log_id, events).unwrap().0
+}
+
+/// Somebody who knows the format: the content is another, and the hash is right for it.
+fn forged(mut event: StoredEvent, previous: &StoredEvent) -> StoredEvent {
+    event.payload = event.payload.replace("\"amount\":1", "\"amount\":9");
+    let columns: [&[u8]; 11] = [
+        event.aggregate_type.as_bytes(),
+        event.aggregate_id.as_bytes(),
+        &event.sequence.to_be_bytes(),
+        event.event_type.as_bytes(),
+        event.event_version.as_bytes(),
+        event.payload.as_bytes(),
+        event.metadata.as_bytes(),
+        &i64::from(event.partition).to_be_bytes(),
+        &event.position.to_be_bytes(),
+        event.event_id.as_bytes(),
+        &event.recorded_at.timestamp_micros().to_be_bytes(),
+    ];
+    let mut bytes = previous.hash.to_vec();
+    for column in columns {
+        bytes.extend((column.len() as u64).to_be_bytes());
+        bytes.extend(column);
+    }
+    event.hash = Sha256::digest(bytes).into();
+    event
+}
+
+/// A log of two partitions, ten events in each, of which a consumer has seen the first five of partition 0.
+struct Scene {
+    house: House,
+    deliveries: Deliveries,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let house = House::with_partitions(2).await;
+        house.append(0, 10, 5).await;
+        house.append(1, 10, 5).await;
+        let deliveries = Deliveries::new(&house.log, &house.broker, house.pool.clone(), NOTES, 0).unwrap();
+        house.until_the_queue_is_consumed(0, 1).await;
+        Self { house, deliveries }
+    }
+
+    /// The reason for which a message is parked.
+    async fn parks(&mut self, properties: BasicProperties, body: &[u8]) -> String {
+        self.house.slip_in(properties, body).await;
+        let mut delivered = Vec::new();
+        while self.house.parked().await.is_empty() {
+            soon(self.deliveries.news(5, Instant::now(), &mut delivered)).await;
+            assert_eq!(delivered, [], "nothing of it is believed");
+        }
+        let parked = self.house.parked().await.remove(0);
+        assert_eq!((parked.queue, parked.bytes), (self.house.queue(0), body.len() as i64));
+        assert!(parked::drop_one(&self.house.pool, parked.id).await.unwrap());
+        parked.reason
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_the_logs_is_parked_with_its_reason() {
+    let mut scene = Scene::set().await;
+    let (log_id, stored) = (scene.house.log_id(), scene.house.stored(0).await);
+    let elsewhere = scene.house.stored(1).await;
+    let lie = forged(stored[5].clone(), &stored[4]);
+    let mut damaged = stored[5].clone();
+    damaged.payload.insert(0, ' ');
+    let mut beyond = stored[9].clone();
+    beyond.position = 11;
+    let with_a_hole = [stored[5].clone(), stored[7].clone()];
+    let moved = StoredEvent { partition: 0, ..elsewhere[5].clone() };
+    for (reason, properties, body) in [
+        ("its content type is not", BasicProperties::default(), batch(log_id, &stored[5..7])),
+        ("its content type is not", honest().with_content_type("application/json".into()), b"{}".to_vec()),
+        ("it is no batch", honest(), b"garbage\0\xff".to_vec()),
+        ("it is no batch", honest(), Vec::new()),
+        ("it is longer than", honest(), vec![b' '; 4 * 1024 * 1024 + 1]),
+        ("it is of another log", honest(), batch(Uuid::now_v7(), &stored[5..7])),
+        ("it is of partition 1", honest(), batch(log_id, &elsewhere[5..7])),
+        ("position 6: its hash does not follow", honest(), batch(log_id, &[moved])),
+        ("position 6: its hash does not follow", honest(), batch(log_id, &[damaged])),
+        ("position 6: the log has another event", honest(), batch(log_id, std::slice::from_ref(&lie))),
+        ("position 7: its hash does not follow", honest(), batch(log_id, &[lie, stored[6].clone()])),
+        ("position 11: the log has no such position", honest(), batch(log_id, &[beyond])),
+        ("position 7: there is a hole", honest(), batch(log_id, &with_a_hole)),
+    ] {
+        let said = scene.parks(properties, &body).await;
+        assert!(said.starts_with(reason), "{said} instead of {reason}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_the_logs_is_delivered_from_where_the_consumer_stands() {
+    let mut scene = Scene::set().await;
+    let (log_id, stored) = (scene.house.log_id(), scene.house.stored(0).await);
+    // Seen, then half seen, then a repeat of that, then what follows.
+    for range in [0..5, 3..7, 3..7, 7..9] {
+        scene.house.slip_in(honest(), &batch(log_id, &stored[range])).await;
+    }
+    let (mut delivered, mut position) = (Vec::new(), 5);
+    while position < 9 {
+        soon(scene.deliveries.news(position, Instant::now(), &mut delivered)).await;
+        let expected: Vec<_> = stored.iter().filter(|event| event.position > position).collect();
+        for (event, expected) in delivered.drain(..).zip(expected) {
+            assert_eq!(event, expected.read().unwrap());
+            position = event.position;
+        }
+    }
+    assert_eq!(scene.house.parked().await, []);
+}
+
+#[tokio::test]
+async fn a_gap_sends_the_consumer_to_the_log_at_once() {
+    let mut scene = Scene::set().await;
+    let body = batch(scene.house.log_id(), &scene.house.stored(0).await[7..9]);
+    scene.house.slip_in(honest(), &body).await;
+    until("it is with the consumer", async || scene.house.in_the_queue(0).await == Some((0, 1))).await;
+    for _ in 0..3 {
+        let mut delivered = Vec::new();
+        let word = scene.deliveries.news(5, Instant::now(), &mut delivered);
+        // What is merely late would take a second.
+        tokio::time::timeout(Duration::from_millis(800), word).await.expect("the gap is known at once");
+        assert_eq!(delivered, []);
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_goes_on_whatever_is_slipped_in() {
+    let house = House::with_one_partition().await;
+    let noting = Noting::start(&house, 0).await;
+    let relaying = Relaying::start(&house.log, &house.broker);
+    house.until_the_queue_is_consumed(0, 1).await;
+    let foreign = Log::open(testbed::Database::fresh().await.pool().await, 1).await.unwrap().identity().log_id;
+    for round in 1..=5 {
+        house.append(0, 10, 3).await;
+        for _ in 0..20 {
+            house.slip_in(honest(), b"[]").await;
+            house.slip_in(honest(), &batch(foreign, &house.stored(0).await)).await;
+        }
+        house.until_noted(0, round * 10).await;
+    }
+    until("all of it is parked", async || house.parked().await.len() == 200).await;
+    until("the queue is empty", async || house.in_the_queue(0).await == Some((0, 1))).await;
+    house.append(0, 10, 3).await;
+    house.until_noted(0, 60).await;
+    noting.stop().await;
+    relaying.stop().await;
+}
+
+/// Texts that PostgreSQL cannot store, and more of everything than is kept.
+#[tokio::test]
+async fn any_message_can_be_parked_and_is_shown() {
+    let mut scene = Scene::set().await;
+    let mut headers = FieldTable::default();
+    headers.insert("nul".into(), AMQPValue::LongString("a\0b".into()));
+    headers.insert("bytes".into(), AMQPValue::LongString(vec![0xff, 0xfe].into()));
+    headers.insert("long".into(), AMQPValue::LongString("x".repeat(5_000).into()));
+    headers.insert("table".into(), AMQPValue::FieldTable(FieldTable::default()));
+    let properties = BasicProperties::default().with_content_type("te\0xt".into()).with_headers(headers);
+    let body = vec![0xff; KEPT_BODY + 1];
+    scene.house.slip_in(properties, &body).await;
+    while scene.house.parked().await.is_empty() {
+        soon(scene.deliveries.news(5, Instant::now(), &mut Vec::new())).await;
+    }
+    let listed = scene.house.parked().await.remove(0);
+    assert_eq!(listed.body, None);
+    let shown = parked::show(&scene.house.pool, listed.id).await.unwrap().unwrap();
+    assert_eq!(shown.content_type.as_deref(), Some("te\u{fffd}xt"));
+    assert_eq!(shown.headers["nul"], "a\u{fffd}b");
+    assert_eq!(shown.headers["long"].len(), 1_000);
+    assert_eq!(shown.headers["amqp.routing-key"], scene.house.queue(0));
+    assert_eq!(shown.bytes, body.len() as i64);
+    assert_eq!(shown.body.unwrap().chars().count(), KEPT_BODY);
+    assert_eq!(parked::show(&scene.house.pool, listed.id + 1).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_newest_are_kept_and_dropped_when_asked() {
+    let mut scene = Scene::set().await;
+    scene
+        .house
+        .execute(
+            "insert into parked_deliveries (queue, reason, headers, body, bytes)
+             select 'an old one', n::text, '{}', '', 0 from generate_series(1, 1500) n",
+        )
+        .await;
+    scene.house.slip_in(honest(), b"the newest").await;
+    while scene.house.parked().await.len() as i64 > KEPT || scene.house.parked().await[0].queue == "an old one" {
+        soon(scene.deliveries.news(5, Instant::now(), &mut Vec::new())).await;
+    }
+    let (count, page) = parked::list(&scene.house.pool, 1, 2).await.unwrap();
+    let reasons: Vec<_> = page.iter().map(|parked| parked.reason.as_str()).collect();
+    assert_eq!((count, reasons), (KEPT, vec!["1500", "1499"]));
+    assert!(parked::drop_one(&scene.house.pool, page[0].id).await.unwrap());
+    assert!(!parked::drop_one(&scene.house.pool, page[0].id).await.unwrap());
+    assert_eq!(parked::drop_all(&scene.house.pool).await.unwrap(), 999);
+    assert_eq!(parked::list(&scene.house.pool, 0, 10).await.unwrap(), (0, Vec::new()));
+}
+
+/// Steps: the table is away, so nothing can be parked; the server keeps the message; the table is back.
+#[tokio::test]
+async fn what_cannot_be_parked_is_not_acknowledged() {
+    let mut scene = Scene::set().await;
+    scene.house.execute("alter table parked_deliveries rename to away").await;
+    scene.house.slip_in(honest(), b"garbage").await;
+    until("it is with the consumer", async || scene.house.in_the_queue(0).await == Some((0, 1))).await;
+    for _ in 0..3 {
+        soon(scene.deliveries.news(5, Instant::now(), &mut Vec::new())).await;
+    }
+    let Scene { house, deliveries } = scene;
+    drop(deliveries);
+    until("the server has it still", async || house.in_the_queue(0).await == Some((1, 0))).await;
+    house.execute("alter table away rename to parked_deliveries").await;
+    let deliveries = Deliveries::new(&house.log, &house.broker, house.pool.clone(), NOTES, 0).unwrap();
+    let mut scene = Scene { house, deliveries };
+    while scene.house.parked().await.is_empty() {
+        soon(scene.deliveries.news(5, Instant::now(), &mut Vec::new())).await;
+    }
+    assert!(scene.house.parked().await[0].reason.starts_with("it is no batch"));
+}
+
+impl House {
+    /// Puts a message in the consumer's queue, past the exchange, as anybody can who may write there.
+    async fn slip_in(&self, properties: BasicProperties, body: &[u8]) {
+        let queue = self.queue(0).into();
+        let published = self.amqp.basic_publish("".into(), queue, BasicPublishOptions::default(), body, properties);
+        published.await.unwrap().await.unwrap();
+    }
+}

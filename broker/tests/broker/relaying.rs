@@ -1,0 +1,231 @@
+//! The relay: exactly what was committed, in order; repeats, but no holes and nothing else.
+
+use crate::house::*;
+use crate::tap::{Tap, once};
+use broker::{RELAY, cloud_events};
+use event_log::{StoredEvent, Writer};
+use futures::StreamExt as _;
+use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use std::time::{Duration, Instant};
+
+/// Appends to both partitions, by two processes, while the relay is at it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_committed_is_published_once_and_in_order() {
+    let house = House::with_partitions(2).await;
+    let mut tap = Tap::on(&house).await;
+    let relaying = Relaying::start(&house.log, &house.broker);
+    let (elsewhere, _following) = house.another_process().await;
+    let appending = tokio::spawn(async move {
+        let mut writer = Writer::open(elsewhere, 1).await.unwrap();
+        append_with(&mut writer, 700, 3).await;
+    });
+    house.append(0, 900, 7).await;
+    appending.await.unwrap();
+    let (mut zero, mut one) = (Vec::new(), Vec::new());
+    while zero.len() < 900 || one.len() < 700 {
+        let batch = tap.batch().await;
+        if batch[0].partition == 0 { &mut zero } else { &mut one }.extend(batch);
+    }
+    assert_eq!(zero, house.stored(0).await);
+    assert_eq!(one, house.stored(1).await);
+    house.until_relayed(0, 900).await;
+    house.until_relayed(1, 700).await;
+    relaying.stop().await;
+    tap.close().await;
+}
+
+#[tokio::test]
+async fn a_long_history_is_published_from_the_beginning() {
+    let house = House::with_one_partition().await;
+    house.append(0, 5_000, 1_000).await;
+    let mut tap = Tap::on(&house).await;
+    let relaying = Relaying::start(&house.log, &house.broker);
+    assert_eq!(tap.up_to(0, 5_000).await, house.stored(0).await);
+    relaying.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_says_what_is_in_it() {
+    let house = House::with_one_partition().await;
+    house.append(0, 7, 7).await;
+    let mut tap = Tap::on(&house).await;
+    let relaying = Relaying::start(&house.log, &house.broker);
+    let message = tap.next().await;
+    let (properties, stored) = (&message.properties, house.stored(0).await);
+    assert_eq!(message.routing_key.as_str(), "0");
+    assert_eq!(message.exchange.as_str(), format!("product.events.{}", house.log_id()));
+    let short = |text: &Option<lapin::types::ShortString>| text.as_ref().unwrap().to_string();
+    assert_eq!(short(properties.content_type()), cloud_events::CONTENT_TYPE);
+    assert_eq!(short(properties.app_id()), "moa");
+    assert_eq!(short(properties.kind()), "product.events");
+    assert_eq!(short(properties.message_id()), "0-1-7");
+    assert_eq!(*properties.delivery_mode(), Some(2));
+    assert_eq!(*properties.timestamp(), Some(stored[6].recorded_at.timestamp() as u64));
+    let headers = properties.headers().clone().unwrap();
+    let text = |text: String| AMQPValue::LongString(text.into());
+    for (name, value) in [
+        ("log-id", text(house.log_id().to_string())),
+        ("partition", AMQPValue::LongInt(0)),
+        ("first-position", AMQPValue::LongLongInt(1)),
+        ("last-position", AMQPValue::LongLongInt(7)),
+        ("events", AMQPValue::LongInt(7)),
+        // The third event is the first that has one.
+        ("traceparent", text("00-0af7651916cd43dd8448eb211c80319c-0000000000000003-01".into())),
+    ] {
+        assert_eq!(headers.inner().get(name), Some(&value), "{name}");
+    }
+    assert_eq!(headers.inner().len(), 6);
+    relaying.stop().await;
+}
+
+/// Steps: two relays; each 30 events the one that publishes loses its lease to whoever is faster, and does not know it
+/// yet. In the end one is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_relays_at_once_repeat_and_leave_nothing_out() {
+    let house = House::with_one_partition().await;
+    let mut tap = Tap::on(&house).await;
+    let (elsewhere, _following) = house.another_process().await;
+    let one = Relaying::start(&house.log, &house.broker);
+    let other = Relaying::start(&elsewhere, &broker_of(&elsewhere));
+    for _ in 0..10 {
+        house.append(0, 30, 4).await;
+        house.execute("update leases set until = clock_timestamp()").await;
+        let epoch = house.epoch().await;
+        until("a relay takes the lease", async || house.epoch().await > epoch).await;
+    }
+    one.kill().await;
+    house.append(0, 30, 4).await;
+    let got = tap.up_to(0, 330).await;
+    assert_eq!(once(got), house.stored(0).await);
+    house.until_relayed(0, 330).await;
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn a_relay_that_died_is_replaced_when_its_lease_is_over() {
+    let house = House::with_one_partition().await;
+    let mut tap = Tap::on(&house).await;
+    let one = Relaying::start(&house.log, &house.broker);
+    house.append(0, 10, 5).await;
+    house.until_relayed(0, 10).await;
+    one.kill().await;
+    house.append(0, 10, 5).await;
+    let (elsewhere, _following) = house.another_process().await;
+    let other = Relaying::start(&elsewhere, &broker_of(&elsewhere));
+    house.until_relayed(0, 20).await;
+    assert_eq!(once(tap.up_to(0, 20).await), house.stored(0).await);
+    assert_eq!(house.epoch().await, 2);
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn a_relay_that_is_stopped_notes_how_far_it_came_and_gives_its_leases_back() {
+    let house = House::with_partitions(2).await;
+    let mut tap = Tap::on(&house).await;
+    let relaying = Relaying::start(&house.log, &house.broker);
+    house.append(0, 3, 1).await;
+    house.append(1, 3, 1).await;
+    tap.up_to(1, 3).await;
+    house.until_relayed(0, 3).await;
+    house.append(0, 1, 1).await;
+    tap.up_to(0, 4).await;
+    relaying.stop().await;
+    assert_eq!(house.checkpoint(RELAY, 0).await, 4);
+    assert_eq!(house.execute("delete from leases where until <= clock_timestamp()").await, 2);
+}
+
+/// No queue is bound: every message is confirmed, and returned.
+#[tokio::test]
+async fn what_is_returned_is_not_counted_as_published() {
+    let house = House::with_one_partition().await;
+    house.append(0, 10, 5).await;
+    let relaying = Relaying::start_for(&house.log, &house.broker, Vec::new());
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(1) {
+        assert_eq!(house.checkpoint(RELAY, 0).await, 0);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut tap = Tap::on(&house).await;
+    house.until_relayed(0, 10).await;
+    assert_eq!(once(tap.up_to(0, 10).await), house.stored(0).await);
+    relaying.stop().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_was_deleted_is_declared_again_and_misses_nothing_from_then_on() {
+    let house = House::with_one_partition().await;
+    let relaying = Relaying::start(&house.log, &house.broker);
+    house.append(0, 50, 10).await;
+    house.until_relayed(0, 50).await;
+    house.delete_the_queue(0).await;
+    house.append(0, 50, 10).await;
+    house.until_relayed(0, 100).await;
+    assert_eq!(once(house.read_the_queue(0, 100).await), house.stored(0).await[50..]);
+    relaying.stop().await;
+}
+
+/// The queue is there with other arguments, and not bound.
+#[tokio::test]
+async fn a_queue_that_cannot_be_declared_holds_up_nobody_else() {
+    let house = House::with_one_partition().await;
+    let mut tap = Tap::on(&house).await;
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    house.amqp.queue_declare(house.queue(0).into(), durable, FieldTable::default()).await.unwrap();
+    house.append(0, 10, 10).await;
+    let relaying = Relaying::start(&house.log, &house.broker);
+    assert_eq!(once(tap.up_to(0, 10).await), house.stored(0).await);
+    house.until_relayed(0, 10).await;
+    relaying.stop().await;
+}
+
+#[tokio::test]
+async fn an_exchange_that_was_deleted_is_declared_again_with_its_bindings() {
+    let house = House::with_one_partition().await;
+    let relaying = Relaying::start(&house.log, &house.broker);
+    house.append(0, 50, 10).await;
+    house.until_relayed(0, 50).await;
+    house.delete_the_exchange().await;
+    house.append(0, 50, 10).await;
+    house.until_relayed(0, 100).await;
+    assert_eq!(once(house.read_the_queue(0, 100).await), house.stored(0).await);
+    let mut late = Tap::on(&house).await;
+    house.append(0, 50, 10).await;
+    assert_eq!(once(late.up_to(0, 150).await), house.stored(0).await[100..]);
+    relaying.stop().await;
+}
+
+/// The exchange is deleted again and again while events are appended. The tap's binding goes with it each time, so the
+/// relay's own queue is looked at: what the checkpoint passed is in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_out_however_often_the_exchange_is_deleted() {
+    let house = House::with_one_partition().await;
+    let relaying = Relaying::start(&house.log, &house.broker);
+    for round in 1..=6 {
+        house.append(0, 40, 2).await;
+        house.delete_the_exchange().await;
+        house.append(0, 10, 1).await;
+        house.until_relayed(0, round * 50).await;
+    }
+    assert_eq!(once(house.read_the_queue(0, 300).await), house.stored(0).await);
+    relaying.stop().await;
+}
+
+impl House {
+    async fn epoch(&self) -> i64 {
+        sqlx::query_scalar("select epoch from leases where name = 'relay.0'").fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// Takes what is in the queue, which must go as far as `position`.
+    async fn read_the_queue(&self, partition: i32, position: i64) -> Vec<StoredEvent> {
+        let (consuming, arguments) =
+            (BasicConsumeOptions { no_ack: true, ..Default::default() }, FieldTable::default());
+        let messages = self.amqp.basic_consume(self.queue(partition).into(), "".into(), consuming, arguments);
+        let (mut messages, mut events) = (messages.await.unwrap(), Vec::<StoredEvent>::new());
+        while events.last().is_none_or(|last| last.position < position) {
+            let message = soon(messages.next()).await.unwrap().unwrap();
+            events.extend(cloud_events::decode(self.log_id(), &message.data).unwrap());
+        }
+        events
+    }
+}

@@ -1,0 +1,52 @@
+//! How many invests wait for their fate, and since when: what an operator watches settlement by.
+
+use super::work_list;
+use sqlx::PgPool;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How often they are counted.
+const EVERY: Duration = Duration::from_secs(5);
+/// Counted up to so many: more is no news, and counting them would cost.
+const COUNTED: i64 = 100_000;
+
+/// Keeps the gauges until `shutdown`.
+pub(super) async fn keep(pool: &PgPool, shutdown: &CancellationToken) {
+    let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
+        match work_list::outstanding(pool, COUNTED).await {
+            Ok((open, oldest)) => show(open, oldest),
+            // The sweep says so already.
+            Err(error) => tracing::debug!(%error, "open invests were not counted; trying again"),
+        }
+    }
+}
+
+fn show(open: i64, oldest: Option<Uuid>) {
+    metrics::gauge!("moa_open_invest").set(open as f64);
+    metrics::gauge!("moa_open_invest_oldest_seconds").set(oldest.map_or(0.0, age));
+}
+
+/// In seconds, by this machine's clock; 0 for an id that does not tell.
+fn age(invest_id: Uuid) -> f64 {
+    let Some((seconds, nanoseconds)) = invest_id.get_timestamp().map(|made| made.to_unix()) else { return 0.0 };
+    let made = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
+    SystemTime::now().duration_since(made).map_or(0.0, |age| age.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invests_age_is_in_its_id() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let made = uuid::Timestamp::from_unix(uuid::NoContext, now - 90, 0);
+        assert!((90.0..100.0).contains(&age(Uuid::new_v7(made))));
+        let ahead = uuid::Timestamp::from_unix(uuid::NoContext, now + 90, 0);
+        assert_eq!(age(Uuid::new_v7(ahead)), 0.0);
+        assert_eq!(age(Uuid::from_u128(7)), 0.0);
+    }
+}

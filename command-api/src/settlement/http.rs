@@ -1,0 +1,184 @@
+//! A payment provider over HTTP: one call at a time, to the end of its answer or the end of its time.
+
+use super::Due;
+use super::answer::{self, Answer, Asked, NoAnswer};
+use super::waits::Waits;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client, RequestBuilder, Response, Url};
+use serde::Serialize;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// An answer may be so long, in bytes; a longer one is none.
+const ANSWER_LIMIT: usize = 16 * 1024;
+/// Connections are used again within this: a provider that closes idle ones mostly waits longer, so that they do not
+/// break under a call, which would cost the invest its payment.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// A payment provider at some URL. Clones are cheap and share its connections.
+#[derive(Clone, Debug)]
+pub struct Http(Arc<Reach>);
+
+#[derive(Debug)]
+struct Reach {
+    client: Client,
+    base: Url,
+    waits: Waits,
+}
+
+/// The payment provider's URL will not do. Says why, never the URL: it might hold a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the payment provider's URL {0}")]
+pub struct InvalidPaymentUrl(String);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Payment<'a> {
+    payment_id: Uuid,
+    product_id: i64,
+    user_id: &'a str,
+    amount: i64,
+}
+
+impl Http {
+    pub(super) fn at(url: &str) -> Result<Self, InvalidPaymentUrl> {
+        Self::that(url, Waits::USUAL)
+    }
+
+    pub(super) fn in_haste(url: &str, times: u32) -> Result<Self, InvalidPaymentUrl> {
+        Self::that(url, Waits::USUAL.in_haste(times))
+    }
+
+    fn that(url: &str, waits: Waits) -> Result<Self, InvalidPaymentUrl> {
+        let base = parse(url).map_err(|why| InvalidPaymentUrl(why.to_owned()))?;
+        let client = Client::builder()
+            .connect_timeout(waits.connect)
+            .timeout(waits.call)
+            .pool_idle_timeout(IDLE)
+            .redirect(Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(|error| InvalidPaymentUrl(format!("cannot be used: {}", told(error))))?;
+        Ok(Self(Arc::new(Reach { client, base, waits })))
+    }
+
+    pub(super) fn waits(&self) -> &Waits {
+        &self.0.waits
+    }
+
+    /// Asks it once about an invest. Never [`NoAnswer::NotAsked`].
+    pub(super) async fn ask(&self, asked: Asked, due: &Due) -> Result<Answer, NoAnswer> {
+        let mut response = self.request(asked, due).headers(origin(due)).send().await.map_err(no_answer)?;
+        let body = body(&mut response).await?;
+        answer::read(asked, due.invest_id, response.status(), &body)
+    }
+
+    fn request(&self, asked: Asked, due: &Due) -> RequestBuilder {
+        let (client, id) = (&self.0.client, due.invest_id.to_string());
+        match asked {
+            Asked::Pay => client.post(self.url(&["payment"])).json(&Payment {
+                payment_id: due.invest_id.0,
+                product_id: due.product_id.get(),
+                user_id: due.user_id.as_str(),
+                amount: due.amount.won(),
+            }),
+            Asked::Look => client.get(self.url(&["payment", &id])),
+            Asked::Cancel => client.post(self.url(&["payment", &id, "cancel"])),
+        }
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.0.base.clone();
+        // An http URL has a path, always.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+}
+
+fn parse(url: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(url).map_err(|_| "cannot be read: give one such as http://payments:9000")?;
+    if url.scheme() == "https" {
+        return Err("is https, and there is no TLS in here: give an http one, of a proxy beside Moa that adds it");
+    }
+    if url.scheme() != "http" || !url.has_host() {
+        return Err("must begin with http:// and name a host");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must have no user and password: let a proxy beside Moa add them");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must end with its path: leave away what begins with ? or #");
+    }
+    Ok(url)
+}
+
+/// Where the invest came from, for the provider's own logs and traces. Only a help, so what fits no header is left away.
+fn origin(due: &Due) -> HeaderMap {
+    let named = |name, value: &str| Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?));
+    let correlation = named("x-correlation-id", &due.correlation_id).filter(|_| !due.correlation_id.is_empty());
+    let trace = due.traceparent.as_deref().and_then(|trace| named("traceparent", trace));
+    correlation.into_iter().chain(trace).collect()
+}
+
+async fn body(response: &mut Response) -> Result<Vec<u8>, NoAnswer> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
+        body.extend_from_slice(&chunk);
+        if body.len() > ANSWER_LIMIT {
+            return Err(NoAnswer::Unanswered(format!("its answer is longer than {ANSWER_LIMIT} bytes")));
+        }
+    }
+    Ok(body)
+}
+
+fn no_answer(error: reqwest::Error) -> NoAnswer {
+    if error.is_connect() {
+        return NoAnswer::NotReached(told(error));
+    }
+    NoAnswer::Unanswered(if error.is_timeout() { "it did not answer in time".to_owned() } else { told(error) })
+}
+
+/// The innermost cause, without the URL.
+fn told(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut cause: &dyn Error = &error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("http://payments:9000", "http://payments:9000/payment/7/cancel")]
+    #[case("http://payments:9000/", "http://payments:9000/payment/7/cancel")]
+    #[case("http://127.0.0.1/pay/v1", "http://127.0.0.1/pay/v1/payment/7/cancel")]
+    #[case("http://[::1]:9000/pay/", "http://[::1]:9000/pay/payment/7/cancel")]
+    fn calls_go_below_the_providers_url(#[case] base: &str, #[case] url: &str) {
+        assert_eq!(Http::at(base).unwrap().url(&["payment", "7", "cancel"]).as_str(), url);
+    }
+
+    #[rstest]
+    #[case("", "cannot be read: give one such as http://payments:9000")]
+    #[case("payments:9000", "must begin with http:// and name a host")]
+    #[case("ftp://hunter2/", "must begin with http:// and name a host")]
+    #[case(
+        "https://payments",
+        "is https, and there is no TLS in here: give an http one, of a proxy beside Moa that adds it"
+    )]
+    #[case("http://moa:hunter2@payments", "must have no user and password: let a proxy beside Moa add them")]
+    #[case("http://payments?key=hunter2", "must end with its path: leave away what begins with ? or #")]
+    fn a_url_that_will_not_do_is_refused_with_a_sentence(#[case] url: &str, #[case] why: &str) {
+        let refused = Http::at(url).unwrap_err().to_string();
+        assert_eq!(refused, format!("the payment provider's URL {why}"));
+    }
+}

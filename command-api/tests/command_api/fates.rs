@@ -1,0 +1,97 @@
+//! Reservations and what becomes of them, as settlement's tests make and see them.
+
+use crate::house::{House, soon, until};
+use crate::moa::{Moa, Opens, invest_order};
+use chrono::{DateTime, Utc};
+use command_api::Provider;
+use command_api::desk::Answer as Decision;
+use domain::{InvestId, ProductEvent, ProductId};
+use event_log::RecordedEvent;
+use futures::future::join_all;
+use std::time::Duration;
+use testbed::payments::Payments;
+
+pub fn reserves_for(seconds: u64) -> Opens {
+    Opens { reservation: Duration::from_secs(seconds), ..Opens::default() }
+}
+
+impl House {
+    /// An instance that settles with this provider, and a product of 1,000 won.
+    pub async fn with_one_product(&self, provider: &Provider) -> (Moa, ProductId) {
+        let moa = self.moa().await;
+        let product = moa.opens(1_000).await;
+        moa.settles_with(provider);
+        (moa, product)
+    }
+
+    pub async fn until_all_have_their_fate(&self) {
+        until("every reservation has its fate", async || {
+            let events = self.events().await;
+            let fates = events.iter().filter(|recorded| is_fate(&recorded.event)).count();
+            fates == self.reservations().await.len()
+        })
+        .await;
+        self.until_there_is_no("open_invest").await;
+        self.everything_adds_up().await;
+    }
+
+    pub async fn fates(&self) -> Vec<RecordedEvent> {
+        self.events().await.into_iter().filter(|recorded| is_fate(&recorded.event)).collect()
+    }
+
+    /// What became of the invests, in the log's order: `SETTLED` or `CODE : detail`.
+    pub async fn became(&self) -> Vec<String> {
+        let shown = |recorded: RecordedEvent| match recorded.event {
+            ProductEvent::InvestFailed { code, detail, .. } => format!("{code} : {detail}"),
+            _ => "SETTLED".to_owned(),
+        };
+        self.fates().await.into_iter().map(shown).collect()
+    }
+
+    /// Until all have their fate, and the ledger and the log tell the same.
+    pub async fn until_all_have_their_fate_and_agree_with(&self, payments: &Payments) {
+        self.until_all_have_their_fate().await;
+        assert_eq!(payments.contradictions(&self.pool).await, [""; 0]);
+    }
+
+    /// Until the database's clock says so.
+    pub async fn until_passed(&self, time: DateTime<Utc>) {
+        self.until_there_is(&format!("(select where clock_timestamp() > '{}') passed", time.to_rfc3339())).await;
+    }
+
+    /// As when whoever had taken them is given up.
+    pub async fn makes_all_due(&self) -> u64 {
+        self.sql("update open_invest set due_at = clock_timestamp()").await
+    }
+}
+
+fn is_fate(event: &ProductEvent) -> bool {
+    matches!(event, ProductEvent::InvestSettled { .. } | ProductEvent::InvestFailed { .. })
+}
+
+pub fn expires_at(reserved: &RecordedEvent) -> DateTime<Utc> {
+    let ProductEvent::InvestReserved { expires_at, .. } = reserved.event else { panic!("{reserved:?}") };
+    expires_at
+}
+
+pub async fn reserves(moa: &Moa, product: ProductId, amount: i64) -> InvestId {
+    reserves_by(moa, product, "user1", amount).await
+}
+
+pub async fn reserves_by(moa: &Moa, product: ProductId, user: &str, amount: i64) -> InvestId {
+    let verdict = moa.decides(invest_order(product, user, amount)).await.unwrap();
+    assert_eq!(verdict.answer, Decision::Accepted);
+    verdict.invest_id.unwrap()
+}
+
+pub async fn reserves_many(moa: &Moa, product: ProductId, count: usize) {
+    let order = |n| moa.desks.submit(invest_order(product, &format!("user{n}"), 1));
+    for verdict in soon(join_all((0..count).map(order))).await {
+        assert_eq!(verdict.unwrap().answer, Decision::Accepted);
+    }
+}
+
+/// A provider in haste: every wait is five times shorter than usual, so a call has 600 ms.
+pub fn in_haste(payments: &Payments) -> Provider {
+    Provider::http_in_haste(&payments.url(), 5).unwrap()
+}

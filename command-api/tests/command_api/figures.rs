@@ -1,0 +1,39 @@
+//! What settlement counts for its operators.
+
+use crate::fates::{in_haste, reserves, reserves_by};
+use crate::house::{House, until};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use testbed::payments::{Call, Payments, Trouble};
+
+/// The recorder is the process's, so other tests may be counted as well: only what is there is looked at.
+#[tokio::test]
+async fn settlement_tells_how_it_goes() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let figures = recorder.handle();
+    metrics::set_global_recorder(recorder).unwrap();
+    let says = async |line: &str| until(line, async || figures.render().contains(line)).await;
+
+    let (house, payments) = (House::new().await, Payments::open().await);
+    payments.refuses("user2", "no funds");
+    let (moa, product) = house.with_one_product(&in_haste(&payments)).await;
+    reserves(&moa, product, 10).await;
+    reserves_by(&moa, product, "user2", 10).await;
+    house.until_all_have_their_fate().await;
+    for outcome in ["paid", "refused"] {
+        says(&format!("moa_payments_total{{outcome=\"{outcome}\"}} ")).await;
+    }
+    for fate in ["settled", "failed"] {
+        says(&format!("moa_settlement_fates_total{{fate=\"{fate}\"}} ")).await;
+    }
+    says("moa_payment_circuit_open 0").await;
+
+    payments.troubles(Call::Pay, Trouble::Fails);
+    payments.troubles(Call::Cancel, Trouble::Fails);
+    for _ in 0..5 {
+        reserves(&moa, product, 10).await;
+    }
+    says("moa_payments_total{outcome=\"unanswered\"} ").await;
+    says("moa_payment_circuit_open 1").await;
+    says("moa_open_invest 5").await;
+    says("moa_open_invest_oldest_seconds ").await;
+}

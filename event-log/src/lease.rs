@@ -1,0 +1,103 @@
+//! Being the only one at something, for a while. A lease has a holder, an epoch that grows with every taking, and an end
+//! by the database's clock. Whoever acts under one compares the epoch in the same statement, so that a holder that was
+//! frozen, and thaws after another took over, changes nothing.
+
+use crate::log::{Log, Partition, Position};
+use crate::{LogError, StoredEvent};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A lease that was taken. Dropping it lets it run out; [`Lease::release`] ends it at once.
+pub struct Lease {
+    log: Log,
+    name: String,
+    holder: Uuid,
+    epoch: i64,
+}
+
+impl Lease {
+    /// Takes the lease `name` for `time`, when it is free or over; `None` while another holds it.
+    pub async fn take(log: &Log, name: &str, time: Duration) -> Result<Option<Self>, LogError> {
+        let holder = Uuid::now_v7();
+        let epoch: Option<i64> = sqlx::query_scalar(
+            "insert into leases as held (name, holder, epoch, until)
+             values ($1, $2, 1, clock_timestamp() + make_interval(secs => $3))
+                 on conflict (name) do update
+                    set holder = excluded.holder, epoch = held.epoch + 1, until = excluded.until
+                  where held.until <= clock_timestamp()
+              returning epoch",
+        )
+        .bind(name)
+        .bind(holder)
+        .bind(time.as_secs_f64())
+        .fetch_optional(log.pool())
+        .await?;
+        Ok(epoch.map(|epoch| Self { log: log.clone(), name: name.into(), holder, epoch }))
+    }
+
+    /// How often it was taken, this time included.
+    pub fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    /// Holds it for `time` from now; says whether it is still held at all.
+    pub async fn renew(&self, time: Duration) -> Result<bool, LogError> {
+        let renewed = sqlx::query(
+            "update leases set until = clock_timestamp() + make_interval(secs => $4)
+              where name = $1 and holder = $2 and epoch = $3",
+        )
+        .bind(&self.name)
+        .bind(self.holder)
+        .bind(self.epoch)
+        .bind(time.as_secs_f64())
+        .execute(self.log.pool())
+        .await?;
+        Ok(renewed.rows_affected() == 1)
+    }
+
+    /// Gives it back, so that another need not wait for its end.
+    pub async fn release(self) -> Result<(), LogError> {
+        sqlx::query("update leases set until = clock_timestamp() where name = $1 and holder = $2 and epoch = $3")
+            .bind(&self.name)
+            .bind(self.holder)
+            .bind(self.epoch)
+            .execute(self.log.pool())
+            .await?;
+        Ok(())
+    }
+
+    /// Where `consumer` stands in `partition`; it begins at 0.
+    pub async fn position(&self, consumer: &str, partition: Partition) -> Result<Position, LogError> {
+        let position: Option<Position> =
+            sqlx::query_scalar("select position from checkpoints where consumer = $1 and partition = $2")
+                .bind(consumer)
+                .bind(partition)
+                .fetch_optional(self.log.pool())
+                .await?;
+        Ok(position.unwrap_or(0))
+    }
+
+    /// Moves `consumer`'s checkpoint from `from` to the event `to`, if the lease is still held under this epoch; says
+    /// whether it moved.
+    pub async fn advance(&self, consumer: &str, from: Position, to: &StoredEvent) -> Result<bool, LogError> {
+        let moved = sqlx::query(
+            "with held as (select from leases where name = $1 and holder = $2 and epoch = $3 for share)
+             insert into checkpoints as known (consumer, partition, position, hash)
+             select $4, $5, $6, $7 from held
+                 on conflict (consumer, partition) do update
+                    set position = excluded.position, hash = excluded.hash, moved_at = clock_timestamp()
+                  where known.position = $8",
+        )
+        .bind(&self.name)
+        .bind(self.holder)
+        .bind(self.epoch)
+        .bind(consumer)
+        .bind(to.partition)
+        .bind(to.position)
+        .bind(to.hash.as_slice())
+        .bind(from)
+        .execute(self.log.pool())
+        .await?;
+        Ok(moved.rows_affected() == 1)
+    }
+}

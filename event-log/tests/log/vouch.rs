@@ -1,0 +1,144 @@
+//! Only what the log says is believed, however it was made.
+
+use crate::by_hand::failed_in_the_old_shape;
+use crate::house::*;
+use event_log::{NotOurs, Position, RecordedEvent, StoredEvent};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+async fn stored(house: &House) -> Vec<StoredEvent> {
+    house.log.stored_after(0, 0, 100).await.unwrap()
+}
+
+async fn vouch(house: &House, stretch: &[StoredEvent]) -> Result<Vec<RecordedEvent>, NotOurs> {
+    house.log.vouch(0, stretch).await.unwrap()
+}
+
+async fn refused(house: &House, stretch: &[StoredEvent]) -> (Position, &'static str) {
+    let NotOurs { position, reason } = vouch(house, stretch).await.expect_err("it is not the log's");
+    (position, reason)
+}
+
+/// Gives `stretch` the hashes that follow from `previous`: by the document, anybody can.
+fn hash_anew(previous: &[u8], stretch: &mut [StoredEvent]) {
+    let mut previous = previous.to_vec();
+    for event in stretch {
+        let columns: [&[u8]; 11] = [
+            event.aggregate_type.as_bytes(),
+            event.aggregate_id.as_bytes(),
+            &event.sequence.to_be_bytes(),
+            event.event_type.as_bytes(),
+            event.event_version.as_bytes(),
+            event.payload.as_bytes(),
+            event.metadata.as_bytes(),
+            &i64::from(event.partition).to_be_bytes(),
+            &event.position.to_be_bytes(),
+            event.event_id.as_bytes(),
+            &event.recorded_at.timestamp_micros().to_be_bytes(),
+        ];
+        for column in columns {
+            previous.extend((column.len() as u64).to_be_bytes());
+            previous.extend(column);
+        }
+        event.hash = Sha256::digest(&previous).into();
+        previous = event.hash.to_vec();
+    }
+}
+
+#[tokio::test]
+async fn every_stretch_of_the_log_is_believed_and_read() {
+    let house = House::with_events(6).await;
+    failed_in_the_old_shape(invest(3), 2, "EXPIRED : late").write(&house).await;
+    let (stored, events) = (stored(&house).await, house.events().await);
+    for first in 0..stored.len() {
+        for end in first..=stored.len() {
+            assert_eq!(vouch(&house, &stored[first..end]).await.unwrap(), events[first..end], "{first}..{end}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn any_other_byte_is_refused() {
+    let house = House::with_events(6).await;
+    let stored = stored(&house).await;
+    let changes: [fn(&mut StoredEvent); 10] = [
+        |event| event.aggregate_type.push('s'),
+        |event| event.aggregate_id = "2".into(),
+        |event| event.sequence += 1,
+        |event| event.event_type = "InvestSettled".into(),
+        |event| event.event_version = "1.0.1".into(),
+        |event| event.payload.push(' '),
+        |event| event.metadata = r#"{"correlationId":"another"}"#.into(),
+        |event| event.event_id = Uuid::now_v7(),
+        |event| event.recorded_at += chrono::TimeDelta::microseconds(1),
+        |event| event.hash[31] ^= 1,
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut stretch = stored[1..5].to_vec();
+        change(&mut stretch[2]);
+        assert_eq!(refused(&house, &stretch).await, (4, "its hash does not follow from the log"), "change {number}");
+    }
+}
+
+/// The first, one in the middle, and the last of a stretch, each changed and everything from there on hashed anew.
+#[tokio::test]
+async fn a_chain_that_was_made_anew_is_refused() {
+    let house = House::with_events(6).await;
+    let stored = stored(&house).await;
+    for changed in 2..=4 {
+        let mut stretch = stored[2..=4].to_vec();
+        stretch[changed - 2].payload = stretch[changed - 2].payload.replace("user1", "user2");
+        hash_anew(&stored[1].hash, &mut stretch);
+        assert_eq!(refused(&house, &stretch).await, (5, "the log has another event here"), "position {}", changed + 1);
+    }
+}
+
+#[tokio::test]
+async fn what_the_log_does_not_have_is_refused() {
+    let house = House::with_events(3).await;
+    let stored = stored(&house).await;
+    let mut next = StoredEvent { position: 4, sequence: 4, ..stored[2].clone() };
+    hash_anew(&stored[2].hash, std::slice::from_mut(&mut next));
+    let no_such = "the log has no such position";
+    assert_eq!(refused(&house, &[stored[2].clone(), next.clone()]).await, (4, no_such));
+    assert_eq!(refused(&house, &[StoredEvent { position: 1_000_000, ..next }]).await, (1_000_000, no_such));
+}
+
+#[tokio::test]
+async fn what_is_no_stretch_of_the_partition_is_refused() {
+    let house = House::with_events(5).await;
+    let stored = stored(&house).await;
+    let pick = |positions: &[usize]| positions.iter().map(|at| stored[at - 1].clone()).collect::<Vec<_>>();
+    let broken = "there is a hole, or a repeat";
+    assert_eq!(refused(&house, &pick(&[1, 2, 4])).await, (3, broken));
+    assert_eq!(refused(&house, &pick(&[2, 2])).await, (3, broken));
+    assert_eq!(refused(&house, &pick(&[3, 2])).await, (4, broken));
+    for position in [0, -1, i64::MIN] {
+        assert_eq!(refused(&house, &[StoredEvent { position, ..stored[0].clone() }]).await, (position, broken));
+    }
+    let elsewhere = StoredEvent { partition: 1, ..stored[1].clone() };
+    assert_eq!(refused(&house, &[stored[0].clone(), elsewhere]).await, (2, "it is of another partition"));
+}
+
+/// Another log's first events, byte for byte what they are there.
+#[tokio::test]
+async fn the_events_of_another_log_are_refused() {
+    let (house, another) = (House::with_events(3).await, House::with_events(3).await);
+    assert_eq!(refused(&house, &stored(&another).await).await, (1, "its hash does not follow from the log"));
+}
+
+/// It is the log's all the same: not to be parked, but to be met in the log, where a consumer names it.
+#[tokio::test]
+async fn what_comes_before_an_event_of_a_later_release_is_vouched_for() {
+    let house = House::with_events(2).await;
+    crate::by_hand::ByHand {
+        event_type: "ProductRenamed",
+        event_version: "1.0.0",
+        payload: r#"{"ProductRenamed":{}}"#.into(),
+        metadata: r#"{"correlationId":"from a later release"}"#.into(),
+    }
+    .write(&house)
+    .await;
+    let vouched = house.log.vouch(0, &stored(&house).await).await.unwrap().unwrap();
+    assert_eq!(vouched.iter().map(|event| event.position).collect::<Vec<_>>(), [1, 2]);
+}

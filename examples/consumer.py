@@ -1,0 +1,26 @@
+"""Prints what happens to Moa's products, in order and once: a consumer with a queue of its own. Needs pika.
+
+    AMQP_URL=amqp://guest:guest@127.0.0.1:5672/%2f python3 examples/consumer.py LOG_ID [HOW_MANY_EVENTS]
+"""
+import json
+import os
+import sys
+
+import pika
+
+exchange, left = f"product.events.{sys.argv[1]}", int(sys.argv[2]) if sys.argv[2:] else -1
+url = os.environ.get("AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2f")
+channel = pika.BlockingConnection(pika.URLParameters(url)).channel()
+channel.exchange_declare(exchange, "topic", durable=True)
+queue = channel.queue_declare("", exclusive=True).method.queue
+channel.queue_bind(queue, exchange, "#")  # "3" would be partition 3 alone
+seen = {}
+for delivery, properties, body in channel.consume(queue):
+    for event in json.loads(body):
+        partition, position = event["partition"], int(event["position"])
+        if position > seen.get(partition, 0) and left:  # else it is a repeat
+            print(partition, position, event["time"], event["type"], json.dumps(event["data"]), flush=True)
+            seen[partition], left = position, left - 1
+    channel.basic_ack(delivery.delivery_tag)
+    if not left:
+        break

@@ -1,0 +1,188 @@
+//! The parts that services are made of; `moa serve` has them all.
+
+use super::stages::Stages;
+use super::word::Words;
+use crate::admin::{self, Admin, Tokens};
+use crate::database::Database;
+use crate::ops::Ops;
+use crate::settings::{CommandSettings, PaymentProvider, PublicSettings};
+use crate::token::Secret;
+use anyhow::Context;
+use broker::Broker;
+use command_api::desk::Desks;
+use command_api::{Door, OpenInvest, Provider};
+use edge::ServiceTime;
+use event_log::Log;
+use event_log::consume::{Consumer, Projection as _};
+use projector::COUNTERS;
+use sqlx::PgPool;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// How long a reservation waits where none is made: the admin listener only opens and closes products.
+const NO_RESERVATION: Duration = Duration::from_secs(600);
+
+/// A listener, or the sentence that names the flag.
+pub(super) async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        anyhow::anyhow!("cannot listen on {address} ({error}): stop what is there, or choose another with {flag}")
+    })
+}
+
+/// The payment provider that is set.
+pub(super) fn provider(settings: &CommandSettings) -> anyhow::Result<Provider> {
+    match (settings.payment_provider, &settings.payment_url) {
+        (PaymentProvider::Approve, _) => Ok(Provider::Approve),
+        (PaymentProvider::Http, Some(url)) => Ok(Provider::http(url.reveal())?),
+        (PaymentProvider::Http, None) => anyhow::bail!("set MOA_PAYMENT_URL to the payment provider"),
+    }
+}
+
+/// Every consumer there may be, for who declares their queues.
+fn consumers() -> Vec<&'static str> {
+    let projections = projector::PROJECTIONS.iter().map(|projection| projection.name);
+    projections.chain([OpenInvest::NAME, COUNTERS]).collect()
+}
+
+/// What the admin listener works with, beside what is shared.
+pub(super) struct Operators {
+    pub(super) tokens: Tokens,
+    pub(super) desks: Desks,
+    pub(super) read: PgPool,
+    pub(super) time: ServiceTime,
+}
+
+/// What the parts of a process share: the log, the consumers' pool, the broker and the cache where they are set.
+pub(super) struct Connected {
+    pub(super) log: Log,
+    project: PgPool,
+    broker: Option<Broker>,
+    redis: Option<redis::Client>,
+}
+
+impl Connected {
+    /// Connections are made when they are needed: a broker or cache that is away is waited for.
+    pub(super) fn open(
+        database: &Database,
+        log: Log,
+        amqp: Option<&Secret>,
+        redis: Option<&Secret>,
+    ) -> anyhow::Result<Self> {
+        let log_id = log.identity().log_id;
+        let broker = amqp.map(|url| Broker::new(url.reveal(), log_id)).transpose()?;
+        let redis = redis.map(cache).transpose()?;
+        Ok(Self { project: database.project_pool(), log, broker, redis })
+    }
+
+    pub(super) fn watch(&self, ops: &Ops) {
+        ops.watch_pool("project", &self.project);
+    }
+
+    /// The process is not ready without its broker.
+    pub(super) fn needs_broker(&self, ops: &Ops) {
+        self.broker.iter().for_each(|broker| ops.needs_broker(broker));
+    }
+
+    /// Keeps the process's idea of the heads fresh.
+    pub(super) fn follow(&self, stages: &Stages) {
+        let log = self.log.clone();
+        stages.carry(|shutdown| async move { log.follow(shutdown).await });
+    }
+
+    fn words(&self) -> Words {
+        Words { log: self.log.clone(), pool: self.project.clone(), broker: self.broker.clone() }
+    }
+
+    /// Desks and settlement.
+    pub(super) async fn start_write_side(
+        &self,
+        stages: &Stages,
+        settings: &CommandSettings,
+        provider: Provider,
+    ) -> anyhow::Result<Desks> {
+        let desks = Desks::open(self.log.clone(), settings.reservation_seconds, &stages.desks).await?;
+        let (hand_over, handed) = command_api::hand_over(&provider);
+        let words = self.words();
+        for partition in self.log.partitions() {
+            let Some(word) = words.of(OpenInvest::NAME, partition) else { continue };
+            let open = Arc::new(OpenInvest::new(hand_over.clone()));
+            let consumer = Consumer::new(self.log.clone(), self.project.clone(), open, partition);
+            stages.carry(|shutdown| consumer.run_with(word, shutdown));
+        }
+        let (orders, pool, log) = (desks.clone(), self.project.clone(), self.log.clone());
+        stages.settle(|shutdown| command_api::settle(orders, pool, provider, handed, shutdown));
+        stages.settle(|shutdown| command_api::purge_keys(log, shutdown));
+        Ok(desks)
+    }
+
+    /// The read models, and the counters where there is a cache.
+    pub(super) fn start_projector(&self, stages: &Stages) {
+        let (log, pool, words) = (self.log.clone(), self.project.clone(), self.words());
+        let sources = words.clone();
+        stages.carry(|shutdown| projector::run(log, pool, move |who, at| sources.of(who, at), shutdown));
+        let Some(redis) = &self.redis else { return };
+        let (log, pool, redis) = (self.log.clone(), self.project.clone(), redis.clone());
+        let sources = move |who, at| words.of(who, at);
+        stages.carry(|shutdown| projector::run_counters(log, pool, redis, sources, shutdown));
+    }
+
+    /// The relay, where there is a broker.
+    pub(super) fn start_relay(&self, stages: &Stages) {
+        let Some(broker) = self.broker.clone() else { return };
+        let log = self.log.clone();
+        stages.carry(|shutdown| broker::relay(log, broker, consumers(), shutdown));
+    }
+
+    /// The public write side.
+    pub(super) fn admit_commands(
+        &self,
+        stages: &Stages,
+        listener: TcpListener,
+        desks: Desks,
+        public: &PublicSettings,
+        ops: &Ops,
+    ) {
+        let door = Door::new(desks, public.time_zone);
+        let routes = edge::finish(command_api::routes(door).merge(ops.health()), &public.allowed_origins);
+        stages.listen(|shutdown| edge::serve(listener, routes, shutdown));
+    }
+
+    /// The public read side.
+    pub(super) fn admit_queries(&self, stages: &Stages, listener: TcpListener, read: &PgPool, public: &PublicSettings) {
+        let views = query_api::Settings {
+            pool: read.clone(),
+            redis: self.redis.clone(),
+            log_id: self.log.identity().log_id,
+            partitions: self.log.partitions().count(),
+            time: public.time_zone,
+            allowed_origins: public.allowed_origins.clone(),
+        };
+        stages.listen(|shutdown| query_api::run(views, listener, shutdown));
+    }
+
+    /// The admin listener, which says how the process is, too.
+    pub(super) fn admit_operators(
+        &self,
+        stages: &Stages,
+        listener: TcpListener,
+        Operators { tokens, desks, read, time }: Operators,
+        ops: &Ops,
+    ) {
+        let (log, write, redis) = (self.log.clone(), self.project.clone(), self.redis.clone());
+        let admin = Admin { tokens, door: Door::new(desks, time), log, read, write, redis, time };
+        let routes = edge::finish(admin::routes(admin).merge(ops.routes()), &[]);
+        stages.listen(|shutdown| edge::serve(listener, routes, shutdown));
+    }
+
+    /// Desks for the admin listener alone.
+    pub(super) async fn start_desks(&self, stages: &Stages) -> anyhow::Result<Desks> {
+        Ok(Desks::open(self.log.clone(), NO_RESERVATION, &stages.desks).await?)
+    }
+}
+
+fn cache(url: &Secret) -> anyhow::Result<redis::Client> {
+    // Why it cannot be read would repeat it, and with it a password.
+    redis::Client::open(url.reveal()).ok().context("REDIS_URL cannot be read: it must be redis://host:port")
+}

@@ -1,0 +1,285 @@
+//! The settings of `moa serve`: of everything in one process, and of each service alone, from the same groups.
+
+use super::OPS_LISTEN;
+use crate::token::Secret;
+use clap::{Args, Subcommand, ValueEnum};
+use edge::{AllowedOrigin, ServiceTime};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `moa serve`, with or without a service.
+#[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Serve {
+    /// One service alone; without it, everything.
+    #[command(subcommand)]
+    pub service: Option<Service>,
+    /// The settings of everything in one process.
+    #[command(flatten)]
+    pub all: ServeSettings,
+}
+
+/// A service that runs alone, as often as wanted.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Service {
+    /// The write side and settlement
+    CommandApi(CommandApiSettings),
+    /// The read side
+    QueryApi(QueryApiSettings),
+    /// The read models and the counters in Redis
+    Projector(ProjectorSettings),
+    /// Publishes the log to RabbitMQ
+    Relay(RelaySettings),
+    /// For operators and auditors
+    Admin(AdminServiceSettings),
+}
+
+/// Which database.
+#[derive(Clone, Debug, Args)]
+pub struct DatabaseSettings {
+    /// The PostgreSQL to use, e.g. postgres://user@host/moa; without it Moa starts a private one
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<Secret>,
+    /// Where the private PostgreSQL keeps its data
+    #[arg(long, env = "MOA_DATA_DIR", default_value_os_t = crate::postgres::default_data_dir())]
+    pub data_dir: PathBuf,
+    /// Keep no data: a private PostgreSQL that is gone when Moa stops
+    #[arg(long)]
+    pub ephemeral: bool,
+}
+
+/// The settings of everything in one process.
+#[derive(Clone, Debug, Args)]
+pub struct ServeSettings {
+    /// Which database.
+    #[command(flatten)]
+    pub database: DatabaseSettings,
+    /// Which log.
+    #[command(flatten)]
+    pub log: LogSettings,
+    /// Which broker.
+    #[command(flatten)]
+    pub broker: BrokerSettings,
+    /// Which cache.
+    #[command(flatten)]
+    pub cache: CacheSettings,
+    /// Open no demo products on an empty log
+    #[arg(long)]
+    pub no_demo: bool,
+    /// The read side.
+    #[command(flatten)]
+    pub query: QuerySettings,
+    /// The write side.
+    #[command(flatten)]
+    pub command: CommandSettings,
+    /// Both public sides.
+    #[command(flatten)]
+    pub public: PublicSettings,
+    /// The admin listener.
+    #[command(flatten)]
+    pub admin: AdminListenSettings,
+}
+
+/// The settings of `moa serve command-api`.
+#[derive(Clone, Debug, Args)]
+pub struct CommandApiSettings {
+    /// What every service needs.
+    #[command(flatten)]
+    pub server: ServerSettings,
+    /// Which broker.
+    #[command(flatten)]
+    pub broker: BrokerSettings,
+    /// The write side.
+    #[command(flatten)]
+    pub command: CommandSettings,
+    /// How it meets the public.
+    #[command(flatten)]
+    pub public: PublicSettings,
+    /// Where it says how it is.
+    #[command(flatten)]
+    pub ops: OpsSettings,
+}
+
+/// The settings of `moa serve query-api`.
+#[derive(Clone, Debug, Args)]
+pub struct QueryApiSettings {
+    /// What every service needs.
+    #[command(flatten)]
+    pub server: ServerSettings,
+    /// Which cache.
+    #[command(flatten)]
+    pub cache: CacheSettings,
+    /// The read side.
+    #[command(flatten)]
+    pub query: QuerySettings,
+    /// How it meets the public.
+    #[command(flatten)]
+    pub public: PublicSettings,
+    /// Where it says how it is.
+    #[command(flatten)]
+    pub ops: OpsSettings,
+}
+
+/// The settings of `moa serve projector`.
+#[derive(Clone, Debug, Args)]
+pub struct ProjectorSettings {
+    /// What every service needs.
+    #[command(flatten)]
+    pub server: ServerSettings,
+    /// Which broker.
+    #[command(flatten)]
+    pub broker: BrokerSettings,
+    /// Which cache.
+    #[command(flatten)]
+    pub cache: CacheSettings,
+    /// Where it says how it is.
+    #[command(flatten)]
+    pub ops: OpsSettings,
+}
+
+/// The settings of `moa serve relay`.
+#[derive(Clone, Debug, Args)]
+pub struct RelaySettings {
+    /// What every service needs.
+    #[command(flatten)]
+    pub server: ServerSettings,
+    /// The RabbitMQ to publish to, e.g. amqp://user:password@host
+    #[arg(long, env = "AMQP_URL", hide_env_values = true)]
+    pub amqp_url: Secret,
+    /// Where it says how it is.
+    #[command(flatten)]
+    pub ops: OpsSettings,
+}
+
+/// The settings of `moa serve admin`. Its listener is its ops port too.
+#[derive(Clone, Debug, Args)]
+pub struct AdminServiceSettings {
+    /// What every service needs.
+    #[command(flatten)]
+    pub server: ServerSettings,
+    /// Which cache.
+    #[command(flatten)]
+    pub cache: CacheSettings,
+    /// The zone of the times that go out, and of those that come in without an offset
+    #[arg(long, env = "MOA_TIME_ZONE", default_value = "Asia/Seoul")]
+    pub time_zone: ServiceTime,
+    /// The listener.
+    #[command(flatten)]
+    pub admin: AdminListenSettings,
+}
+
+/// What every service alone needs.
+#[derive(Clone, Debug, Args)]
+pub struct ServerSettings {
+    /// The PostgreSQL to use, e.g. postgres://user@host/moa; it is waited for
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Secret,
+    /// Which log.
+    #[command(flatten)]
+    pub log: LogSettings,
+}
+
+/// Which log.
+#[derive(Clone, Debug, Args)]
+pub struct LogSettings {
+    /// Partitions of a new log, 1 to 64; an existing log keeps its own [default: 4]
+    #[arg(long, env = "MOA_PARTITIONS", value_parser = clap::value_parser!(i32).range(1..=64))]
+    pub partitions: Option<i32>,
+}
+
+/// Which broker.
+#[derive(Clone, Debug, Args)]
+pub struct BrokerSettings {
+    /// The RabbitMQ that carries the events, e.g. amqp://user:password@host; without it they are read from the log
+    #[arg(long, env = "AMQP_URL", hide_env_values = true)]
+    pub amqp_url: Option<Secret>,
+}
+
+/// Which cache.
+#[derive(Clone, Debug, Args)]
+pub struct CacheSettings {
+    /// The Redis that keeps the products' counters, e.g. redis://host; without it they are read from PostgreSQL
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<Secret>,
+}
+
+/// The read side.
+#[derive(Clone, Debug, Args)]
+pub struct QuerySettings {
+    /// Where the read side listens
+    #[arg(long, env = "MOA_QUERY_LISTEN", default_value = "127.0.0.1:8080")]
+    pub query_listen: SocketAddr,
+}
+
+/// The write side.
+#[derive(Clone, Debug, Args)]
+pub struct CommandSettings {
+    /// Where the write side listens
+    #[arg(long, env = "MOA_COMMAND_LISTEN", default_value = "127.0.0.1:8081")]
+    pub command_listen: SocketAddr,
+    /// How many seconds a reservation waits for its settlement before it is given up, 1 to 604800
+    #[arg(long, env = "MOA_RESERVATION_SECONDS", default_value = "600", value_parser = seconds)]
+    pub reservation_seconds: Duration,
+    /// Who is asked for the payment: `approve` says yes to all, `http` asks --payment-url
+    #[arg(long, env = "MOA_PAYMENT_PROVIDER", default_value = "approve")]
+    pub payment_provider: PaymentProvider,
+    /// The payment provider, e.g. http://payments:9000; docs/payment-provider.md has its protocol
+    #[arg(long, env = "MOA_PAYMENT_URL", hide_env_values = true, required_if_eq("payment_provider", "http"))]
+    pub payment_url: Option<Secret>,
+}
+
+/// Who is asked for payments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PaymentProvider {
+    /// Says yes to all.
+    Approve,
+    /// A service over HTTP.
+    Http,
+}
+
+/// How a side meets the public.
+#[derive(Clone, Debug, Args)]
+pub struct PublicSettings {
+    /// The zone of the times that go out, and of those that come in without an offset
+    #[arg(long, env = "MOA_TIME_ZONE", default_value = "Asia/Seoul")]
+    pub time_zone: ServiceTime,
+    /// Origins that browsers may call from, separated by commas
+    #[arg(long, env = "MOA_ALLOWED_ORIGINS", value_delimiter = ',')]
+    pub allowed_origins: Vec<AllowedOrigin>,
+}
+
+/// Where a service alone says how it is.
+#[derive(Clone, Debug, Args)]
+pub struct OpsSettings {
+    /// Where the service answers /livez, /readyz and /metrics; never to be exposed
+    #[arg(long, env = "MOA_OPS_LISTEN", default_value = OPS_LISTEN)]
+    pub ops_listen: SocketAddr,
+}
+
+/// The admin listener.
+#[derive(Clone, Debug, Args)]
+pub struct AdminListenSettings {
+    /// Where operators and auditors are served; never to be exposed with the other two
+    #[arg(long, env = "MOA_ADMIN_LISTEN", default_value = "127.0.0.1:8082")]
+    pub admin_listen: SocketAddr,
+    /// The operator's bearer token; without one, Moa makes and prints one
+    #[arg(long, env = "MOA_OPERATOR_TOKEN", hide_env_values = true)]
+    pub operator_token: Option<Secret>,
+    /// A file that holds the operator's token
+    #[arg(long, env = "MOA_OPERATOR_TOKEN_FILE", conflicts_with = "operator_token")]
+    pub operator_token_file: Option<PathBuf>,
+    /// The auditor's bearer token; without one, there is no auditor
+    #[arg(long, env = "MOA_AUDITOR_TOKEN", hide_env_values = true)]
+    pub auditor_token: Option<Secret>,
+    /// A file that holds the auditor's token
+    #[arg(long, env = "MOA_AUDITOR_TOKEN_FILE", conflicts_with = "auditor_token")]
+    pub auditor_token_file: Option<PathBuf>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(seconds @ 1..=604_800) => Ok(Duration::from_secs(seconds)),
+        _ => Err("must be a whole number from 1 to 604800".into()),
+    }
+}

@@ -1,0 +1,150 @@
+//! `counters`: what is taken of each product, in Redis, where it is read fast. A consumer like the others, except that
+//! its checkpoint stands beside what it vouches for, and that it counts nothing itself: it shows `product_list`, so that
+//! Redis says the fold of the log at its position or nothing.
+//!
+//! One hash for each partition, under [`counters_key`]: `moa:{<log id>.<partition>}:counters`. One key, so that a flush,
+//! an eviction or a failover takes checkpoint and counters together; what is in the braces is all that a Redis Cluster
+//! places it by. Its fields:
+//!
+//! | field | value |
+//! |---|---|
+//! | `@position` | the checkpoint: everything here is the fold of the partition up to this position |
+//! | `@products` | the position of the last `ProductOpened` or `ProductClosed` in it, or where it was loaded, if later |
+//! | `@by` | which consumer wrote last, a uuid of one life of it |
+//! | `<product id>` | `<current amount>:<users>:<closed, 0 or 1>`, for every product of the partition |
+//!
+//! `query-api` reads this and must not know this crate: a test on either side holds the same words.
+
+mod backoff;
+mod connection;
+mod follower;
+mod hash;
+mod read;
+mod touched;
+
+use crate::supervise::restarted;
+use backoff::Backoff;
+use connection::Connection;
+use event_log::consume::Source;
+use event_log::{Identity, Log, Partition, Position, RecordedEvent};
+use follower::{Fault, Follower, Step};
+use sqlx::PgPool;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// The consumer's name: where its deliveries come from is asked by it.
+pub const COUNTERS: &str = "counters";
+
+/// The least time from one step to the next, so that a busy log is shown in few large steps; a lone event never waits.
+const PACE: Duration = Duration::from_millis(10);
+/// How often Redis is asked whether it still stands where it was left, when nothing happens.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long to wait for `product_list`, first and at most: it mostly is a few milliseconds behind the event.
+const BEHIND: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+/// How long to wait before what failed is tried again, first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long Redis may take to say where its counters stand.
+const POSITIONS_TIME_LIMIT: Duration = Duration::from_secs(1);
+
+/// Where the counters of a partition are in Redis.
+pub fn counters_key(log_id: Uuid, partition: Partition) -> String {
+    format!("moa:{{{log_id}.{partition}}}:counters")
+}
+
+/// Where the counters stand in Redis, by partition; `None` where it has none. Answers or fails within a second.
+pub async fn counter_positions(redis: &redis::Client, log: &Identity) -> redis::RedisResult<Vec<Option<Position>>> {
+    let connection = Connection::new(redis.clone());
+    let mut asked = redis::pipe();
+    for partition in 0..log.partitions {
+        asked.cmd("HGET").arg(counters_key(log.log_id, partition)).arg(hash::POSITION);
+    }
+    let answer = timeout(POSITIONS_TIME_LIMIT, connection.ask(async |redis| asked.query_async(redis).await));
+    let positions: Vec<Option<String>> = answer.await.map_err(|_| connection::too_late())??;
+    Ok(positions.into_iter().map(|position| position?.parse().ok()).collect())
+}
+
+/// Keeps the counters in `redis` up with `product_list` in `pool`'s database until `shutdown`, for every partition;
+/// `source` says where word of the log comes from, and is asked again when a consumer that broke down is started anew.
+///
+/// Redis being away is no reason to stop: it is tried again, and everything is loaded anew where it is not as it was
+/// left. Several instances may run side by side. Returns when all have stopped.
+pub async fn run_counters<S: Source + 'static>(
+    log: Log,
+    pool: PgPool,
+    redis: redis::Client,
+    source: impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static,
+    shutdown: CancellationToken,
+) {
+    let connection = Connection::new(redis);
+    let mut consumers = JoinSet::new();
+    for partition in log.partitions() {
+        let (log, pool, connection) = (log.clone(), pool.clone(), connection.clone());
+        let (source, stop) = (source.clone(), shutdown.clone());
+        let start = move || {
+            let follower = Follower::new(log.clone(), pool.clone(), connection.clone(), partition);
+            let (source, stop) = (source(COUNTERS, partition), stop.clone());
+            async move {
+                if let Some(source) = source {
+                    follow(follower, source, stop).await;
+                }
+            }
+        };
+        consumers.spawn(restarted(COUNTERS, partition, shutdown.clone(), start));
+    }
+    while consumers.join_next().await.is_some() {}
+}
+
+/// One partition's consumer, until `shutdown`.
+async fn follow(mut follower: Follower, mut source: impl Source, shutdown: CancellationToken) {
+    let mut delivered = Vec::new();
+    let (mut behind, mut retry) = (Backoff::new(BEHIND), Backoff::new(RETRY));
+    while !shutdown.is_cancelled() {
+        let paced = Instant::now() + PACE;
+        // Nothing of a step is half done when it is dropped: it reads, and then runs one script.
+        let Some(step) = shutdown.run_until_cancelled(follower.step(&delivered)).await else { return };
+        let waiting = async {
+            let heard = match step {
+                Ok(Step::At(position)) => {
+                    follower.is_well();
+                    behind.reset();
+                    retry.reset();
+                    news(&mut follower, &mut source, position, paced, &mut delivered).await
+                }
+                Ok(Step::Behind) => {
+                    behind.wait().await;
+                    Ok(())
+                }
+                Err(fault) => Err(fault),
+            };
+            if let Err(fault) = heard {
+                follower.is_ailing(&fault);
+                retry.wait().await;
+            }
+        };
+        shutdown.run_until_cancelled(waiting).await;
+    }
+}
+
+/// Waits for word of something after `position`, and looks meanwhile whether Redis still stands there; ends early when
+/// it does not.
+async fn news(
+    follower: &mut Follower,
+    source: &mut impl Source,
+    position: Position,
+    paced: Instant,
+    delivered: &mut Vec<RecordedEvent>,
+) -> Result<(), Fault> {
+    delivered.clear();
+    // One wait, however often we look: a source may count on it, to find out what it was not told.
+    let mut word = pin!(source.news(position, paced, delivered));
+    while timeout(LOOK, &mut word).await.is_err() {
+        if follower.look().await? != Step::At(position) {
+            break;
+        }
+    }
+    Ok(())
+}

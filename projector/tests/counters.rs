@@ -1,0 +1,242 @@
+//! counters: in Redis what `product_list` shows, at every position it ever states, whatever happens to Redis.
+
+mod away;
+mod fold;
+mod harm;
+mod histories;
+
+use crate::support::{Happened, Shown, World, closed, failed, listening, opened, reserved, settled};
+use event_log::consume::Source;
+use event_log::{Log, Partition, Position, RecordedEvent};
+use fold::{Fold, Watch};
+use histories::histories;
+use proptest::prelude::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Everything that runs beside a test: stops, and is waited for, at its end.
+pub struct Running {
+    tasks: JoinSet<()>,
+    shutdown: CancellationToken,
+}
+
+impl Running {
+    /// Word of the log, but nobody who listens.
+    pub fn alone(world: &World) -> Self {
+        let mut running = Self { tasks: JoinSet::new(), shutdown: CancellationToken::new() };
+        let (log, stop) = (world.log.clone(), running.shutdown.clone());
+        running.tasks.spawn(async move { log.follow(stop).await });
+        running
+    }
+
+    /// The read models, and counters in the Redis of `shown`.
+    pub fn all(world: &World, shown: &Shown) -> Self {
+        Self::alone(world).with_read_models(world).with_counters(world, &shown.client)
+    }
+
+    pub fn with_read_models(mut self, world: &World) -> Self {
+        let (log, pool) = (world.log.clone(), world.pool.clone());
+        self.tasks.spawn(projector::run(log, pool, listening(&world.log), self.shutdown.clone()));
+        self
+    }
+
+    pub fn with_counters(self, world: &World, redis: &redis::Client) -> Self {
+        self.with_counters_from(world, redis, listening(&world.log))
+    }
+
+    fn with_counters_from<S: Source + 'static>(
+        mut self,
+        world: &World,
+        redis: &redis::Client,
+        source: impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let (log, pool) = (world.log.clone(), world.pool.clone());
+        self.tasks.spawn(projector::run_counters(log, pool, redis.clone(), source, self.shutdown.clone()));
+        self
+    }
+
+    /// Stops everything, which must take no more than a moment.
+    pub async fn stop(mut self) {
+        self.shutdown.cancel();
+        let stopped = async { while self.tasks.join_next().await.is_some() {} };
+        tokio::time::timeout(Duration::from_secs(5), stopped).await.expect("stops at shutdown");
+    }
+}
+
+#[test]
+fn the_key_is_the_one_that_readers_know() {
+    let log_id = "0192d3a0-0000-7000-8000-000000000001".parse().unwrap();
+    assert_eq!(projector::counters_key(log_id, 13), "moa:{0192d3a0-0000-7000-8000-000000000001.13}:counters");
+    assert_eq!(projector::COUNTERS, "counters");
+}
+
+/// Whoever reads it must find these fields, and no others.
+#[tokio::test]
+async fn the_fields_are_those_that_readers_know() {
+    let mut world = World::fresh().await;
+    let shown = Shown::of(&world.log);
+    let running = Running::all(&world, &shown);
+    shown.until_at(&[0, 0]).await;
+    world.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), reserved(2, "lee", 1, 50)]).await;
+    world.append(&[opened(3, "plums", 90), opened(2, "pears", 10), closed(3), failed(2, "lee", 1, 50)]).await;
+    world.append(&[settled(1, "kim", 1, 300)]).await;
+    shown.until_at(&[1, 7]).await;
+    let mut hash = shown.hash(1);
+    assert!(hash.remove("@by").is_some());
+    let fields: Vec<_> = hash.iter().map(|(field, value)| (field.as_str(), value.as_str())).collect();
+    assert_eq!(fields, [("1", "300:1:0"), ("3", "0:0:1"), ("@position", "7"), ("@products", "5")]);
+    assert_eq!(shown.hash(0)["2"], "0:0:0");
+    running.stop().await;
+}
+
+/// A log is its own: what another has in the same Redis is not touched.
+#[tokio::test]
+async fn logs_do_not_mix() {
+    let (mut one, mut other) = (World::fresh().await, World::fresh().await);
+    let (shown, others) = (Shown::of(&one.log), Shown::of(&other.log));
+    let running = (Running::all(&one, &shown), Running::all(&other, &others));
+    one.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300)]).await;
+    other.append(&[opened(1, "pears", 1_000)]).await;
+    shown.until_at(&[0, 2]).await;
+    others.until_at(&[0, 1]).await;
+    assert_eq!((shown.hash(1)["1"].as_str(), others.hash(1)["1"].as_str()), ("300:1:0", "0:0:0"));
+    running.0.stop().await;
+    running.1.stop().await;
+}
+
+/// The log goes on, `product_list` does not, and so neither do the counters; then it does.
+#[tokio::test]
+async fn a_read_model_that_is_behind_is_waited_for() {
+    let mut world = World::fresh().await;
+    let shown = Shown::of(&world.log);
+    let running = Running::alone(&world).with_counters(&world, &shown.client);
+    world.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300)]).await;
+    shown.until_at(&[0, 0]).await;
+    let running = running.with_read_models(&world);
+    shown.until_at(&[0, 2]).await;
+    running.stop().await;
+}
+
+/// A long history is loaded and not read; what comes then is.
+#[tokio::test]
+async fn a_long_history_is_shown_whole() {
+    let mut world = World::fresh().await;
+    let shown = Shown::of(&world.log);
+    let mut events = vec![opened(1, "apples", 1_000_000)];
+    events.extend((1..=5_000).map(|n| reserved(n, "kim", 1, 7)));
+    let mut history = world.append_at_once(&events).await;
+    let running = Running::all(&world, &shown);
+    shown.until_at(&[0, 5_001]).await;
+    history.extend(world.append(&[reserved(6_000, "lee", 1, 9)]).await);
+    shown.until_at(&[0, 5_002]).await;
+    Fold::of(&history).is(&shown.hash(1), 1);
+    running.stop().await;
+}
+
+/// Hands everything over again and again, the last first, with holes, and without need.
+struct Repeats {
+    listener: event_log::Listener,
+    heard: Vec<RecordedEvent>,
+}
+
+impl Source for Repeats {
+    async fn news(&mut self, position: Position, paced: Instant, delivered: &mut Vec<RecordedEvent>) {
+        let mut fresh = Vec::new();
+        tokio::time::timeout(Duration::from_millis(20), self.listener.news(position, paced, &mut fresh)).await.ok();
+        self.heard.extend(fresh);
+        let turned = self.heard.iter().rev().chain(self.heard.iter().step_by(2)).chain(&self.heard);
+        delivered.extend(turned.cloned());
+    }
+}
+
+fn repeating(log: &Log) -> impl Fn(&'static str, Partition) -> Option<Repeats> + Clone + Send + Sync + 'static {
+    let log = log.clone();
+    move |_, partition| Some(Repeats { listener: log.listen(partition)?, heard: Vec::new() })
+}
+
+#[tokio::test]
+async fn repeated_deliveries_change_nothing() {
+    let mut world = World::fresh().await;
+    let shown = Shown::of(&world.log);
+    let running = Running::alone(&world).with_read_models(&world);
+    let running = running.with_counters_from(&world, &shown.client, repeating(&world.log));
+    let watch = Watch::begin(&shown);
+    let mut history = world.append(&[opened(1, "apples", 1_000), opened(2, "pears", 1_000)]).await;
+    for n in 1..=20 {
+        history.extend(world.append(&[reserved(n, "kim", 1 + (n as i64 % 2), 10)]).await);
+    }
+    shown.until_at(&[11, 11]).await;
+    watch.end().await.all_are_folds_of(&history);
+    running.stop().await;
+}
+
+/// Takes longer to find something out than Redis is left unlooked at, and finds nothing out if it is not waited for.
+#[derive(Clone, Default)]
+struct Slow {
+    was_heard_out: Arc<AtomicBool>,
+}
+
+impl Source for Slow {
+    async fn news(&mut self, _: Position, _: Instant, _: &mut Vec<RecordedEvent>) {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        self.was_heard_out.store(true, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_is_slow_is_heard_out() {
+    let mut world = World::fresh().await;
+    let (shown, slow) = (Shown::of(&world.log), Slow::default());
+    let (running, source) = (Running::alone(&world).with_read_models(&world), slow.clone());
+    let running = running.with_counters_from(&world, &shown.client, move |_, _| Some(source.clone()));
+    shown.until_at(&[0, 0]).await;
+    world.append(&[opened(1, "apples", 1_000)]).await;
+    shown.until_at(&[0, 1]).await;
+    assert!(slow.was_heard_out.load(Ordering::Relaxed));
+    running.stop().await;
+}
+
+/// Runs `instances` of everything over a history that is appended meanwhile, does harm after each batch, and checks
+/// that whatever Redis ever showed was the fold of the log at the position it stated.
+pub async fn is_always_a_fold(batches: Vec<Vec<Happened>>, instances: usize, harm: impl AsyncFn(usize, &Shown)) {
+    let mut world = World::fresh().await;
+    let shown = Shown::of(&world.log);
+    let mut running = Running::alone(&world);
+    for _ in 0..instances {
+        running = running.with_read_models(&world).with_counters(&world, &shown.client);
+    }
+    let watch = Watch::begin(&shown);
+    let mut history = Vec::new();
+    for (nth, happened) in batches.iter().enumerate() {
+        history.extend(world.append_at_once(happened).await);
+        harm(nth, &shown).await;
+    }
+    shown.until_at(&world.log.heads().await.unwrap()).await;
+    watch.end().await.all_are_folds_of(&history);
+    for partition in world.log.partitions() {
+        Fold::of(&history).is(&shown.hash(partition), partition);
+    }
+    running.stop().await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 20, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn whatever_happens_redis_shows_the_fold_at_its_position(batches in histories(1..30)) {
+        runtime().block_on(is_always_a_fold(batches, 1, async |_, _| {}));
+    }
+
+    #[test]
+    fn two_instances_show_what_one_would(batches in histories(10..30)) {
+        runtime().block_on(is_always_a_fold(batches, 2, async |_, _| {}));
+    }
+}
+
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}

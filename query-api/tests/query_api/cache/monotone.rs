@@ -1,0 +1,100 @@
+//! A client that sends back its last token never sees less than it saw, whatever becomes of Redis.
+
+use super::shelf::{OPEN, Shelf, partition_of};
+use crate::house::PARTITIONS;
+use edge::ConsistencyToken;
+use serde_json::Value;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const USERS_IN_REDIS: i64 = 5;
+const PRODUCTS: std::ops::RangeInclusive<i64> = 1..=4;
+
+/// The read model goes on by one event: what is taken of the product is the position, so an answer tells where it was.
+async fn advance(shelf: &Shelf, product_id: i64, position: i64) {
+    let mut transaction = shelf.plain.pool.begin().await.unwrap();
+    sqlx::query("update product_list set current_amount = $2 where product_id = $1")
+        .bind(product_id)
+        .bind(position)
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    sqlx::query(
+        "insert into checkpoints (consumer, partition, position) values ('product_list', $1, $2)
+             on conflict (consumer, partition) do update set position = excluded.position",
+    )
+    .bind(partition_of(product_id))
+    .bind(position)
+    .execute(&mut *transaction)
+    .await
+    .unwrap();
+    transaction.commit().await.unwrap();
+}
+
+/// Redis shows the partition as it is at a position. It counts other users than PostgreSQL, which tells them apart.
+fn fill(shelf: &Shelf, product_id: i64, position: i64) {
+    let fields = [("@position", position.to_string()), ("@products", "1".into())];
+    let counter = (product_id.to_string(), format!("{position}:{USERS_IN_REDIS}:0"));
+    let mut whole = redis::pipe();
+    let key = shelf.key(partition_of(product_id));
+    whole.atomic().hset_multiple(&key, &fields).hset(&key, counter.0, counter.1);
+    whole.exec(&mut shelf.client.get_connection().unwrap()).unwrap();
+}
+
+/// Redis follows, falls behind, loses partitions and comes back with old ones, over and over.
+async fn trouble(shelf: &Shelf, is_over: &AtomicBool) {
+    let mut position = 1;
+    while !is_over.load(Ordering::Relaxed) {
+        position += 1;
+        for product_id in PRODUCTS {
+            advance(shelf, product_id, position).await;
+            let partition = partition_of(product_id);
+            match (position + product_id) % 17 {
+                0 => shelf.delete(partition),
+                1..=3 => {}
+                // From another time, and whole.
+                4 => fill(shelf, product_id, position / 2),
+                _ => fill(shelf, product_id, position),
+            }
+        }
+    }
+}
+
+fn taken(item: &Value) -> (i64, i64) {
+    (item["productId"].as_i64().unwrap(), item["currentInvestingAmount"].as_i64().unwrap())
+}
+
+/// Every answer is what its own token says, and no token is behind the one before.
+async fn read(shelf: &Shelf, is_over: &AtomicBool) {
+    let (start, mut last, mut answers, mut from_redis) = (Instant::now(), vec![0; PARTITIONS], 0, 0);
+    while start.elapsed() < Duration::from_secs(5) {
+        let path = if answers % 2 == 0 { "/api/product" } else { "/api/product/3" };
+        let token = ConsistencyToken::new(shelf.log_id, last.clone()).to_string();
+        let answer = shelf.cached.call("GET", path, &[("X-Consistency-Token", &token)]).await;
+        assert_eq!((answer.status.as_u16(), answer.header("x-consistency")), (200, Some("reached")), "{}", answer.body);
+        let shown = ConsistencyToken::asked(&answer.headers, shelf.log_id, PARTITIONS).unwrap().unwrap();
+        assert!(shown.positions().iter().zip(&last).all(|(now, before)| now >= before), "{last:?} before {shown:?}");
+        let body: Value = serde_json::from_str(&answer.body).unwrap();
+        let items = body["data"]["list"].as_array().cloned().unwrap_or_else(|| vec![body["data"].clone()]);
+        for (product_id, amount) in items.iter().map(taken) {
+            assert_eq!(amount, shown.positions()[partition_of(product_id) as usize], "of product {product_id}");
+        }
+        last = shown.positions().to_vec();
+        answers += 1;
+        from_redis += i32::from(items[0]["investingCnt"] == USERS_IN_REDIS);
+    }
+    assert!(from_redis > 20 && answers - from_redis > 20, "{from_redis} of {answers} answers came from Redis");
+    is_over.store(true, Ordering::Relaxed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_are_monotone_and_true_whatever_becomes_of_redis() {
+    let shelf = Shelf::new().await;
+    for product_id in PRODUCTS {
+        shelf.plain.product(product_id, 1_000_000, 1, OPEN).await;
+        advance(&shelf, product_id, 1).await;
+    }
+    PRODUCTS.for_each(|product_id| fill(&shelf, product_id, 1));
+    let is_over = AtomicBool::new(false);
+    tokio::join!(trouble(&shelf, &is_over), read(&shelf, &is_over));
+}

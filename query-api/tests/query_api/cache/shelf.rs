@@ -1,0 +1,157 @@
+//! Read models, and counters in Redis, to read from.
+
+use crate::house::{Answer, House, PARTITIONS, settings};
+use edge::ConsistencyToken;
+use query_api::Settings;
+use redis::{Client, Commands};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+pub const OPEN: (&str, &str) = ("-1 day", "1 day");
+/// Whatever a test waits for comes well within it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(5);
+/// Redis is filled from PostgreSQL, so what only it says is told by this much.
+const MARK: i64 = 1_000_000;
+
+/// Read models, and counters in Redis, of a log of this test's own; what Redis has of them goes with the value.
+pub struct Shelf {
+    /// Reads from Redis when it can.
+    pub cached: House,
+    /// Reads from PostgreSQL.
+    pub plain: House,
+    pub client: Client,
+    pub log_id: Uuid,
+}
+
+impl Shelf {
+    pub async fn new() -> Self {
+        let url = std::env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".into());
+        Self::in_redis(Client::open(url).unwrap()).await
+    }
+
+    pub async fn in_redis(client: Client) -> Self {
+        let (plain, log_id) = (House::new().await, Uuid::now_v7());
+        let of_this_log = Settings { log_id, ..settings(plain.pool.clone()) };
+        let cached = plain.with_settings(Settings { redis: Some(client.clone()), ..of_this_log.clone() });
+        let plain = plain.again(of_this_log);
+        Self { cached, plain, client, log_id }
+    }
+
+    /// A shelf with four products, one in each partition, at these positions; Redis has what PostgreSQL has.
+    pub async fn of_four() -> Self {
+        let shelf = Self::new().await;
+        shelf.seed().await;
+        shelf
+    }
+
+    pub async fn seed(&self) {
+        for (product_id, position) in [(1, 11), (2, 12), (3, 13), (4, 10)] {
+            self.plain.product(product_id, 1_000, 100 * product_id, OPEN).await;
+            self.plain.checkpoint("product_list", partition_of(product_id), position).await;
+        }
+        self.fill().await;
+    }
+
+    pub fn key(&self, partition: i32) -> String {
+        format!("moa:{{{}.{partition}}}:counters", self.log_id)
+    }
+
+    pub fn token(&self, positions: [i64; PARTITIONS]) -> String {
+        ConsistencyToken::new(self.log_id, positions.to_vec()).to_string()
+    }
+
+    pub fn set(&self, partition: i32, field: &str, value: impl ToString) {
+        let mut redis = self.client.get_connection().unwrap();
+        let _: () = redis.hset(self.key(partition), field, value.to_string()).unwrap();
+    }
+
+    pub fn unset(&self, partition: i32, field: &str) {
+        let _: () = self.client.get_connection().unwrap().hdel(self.key(partition), field).unwrap();
+    }
+
+    pub fn delete(&self, partition: i32) {
+        let _: () = self.client.get_connection().unwrap().del(self.key(partition)).unwrap();
+    }
+
+    /// Writes to Redis what PostgreSQL says now, as the projector would when it loads everything.
+    pub async fn fill(&self) {
+        for partition in 0..PARTITIONS as i32 {
+            self.fill_partition(partition).await;
+        }
+    }
+
+    pub async fn fill_partition(&self, partition: i32) {
+        let rows: Vec<(i64, Option<i64>, Option<String>)> = sqlx::query_as(
+            "select coalesce(position, 0), product_id, concat(current_amount, ':', invest_users, ':', closed::int)
+               from (values (1)) as one
+               left join checkpoints on consumer = 'product_list' and partition = $1
+               left join product_list on product_id % $2 = $1",
+        )
+        .bind(partition)
+        .bind(PARTITIONS as i32)
+        .fetch_all(&self.plain.pool)
+        .await
+        .unwrap();
+        let position = rows[0].0.to_string();
+        let mut fields = vec![("@position".to_owned(), position.clone()), ("@products".to_owned(), position)];
+        fields.extend(rows.into_iter().filter_map(|(_, id, counter)| Some((id?.to_string(), counter?))));
+        let mut whole = redis::pipe();
+        whole.atomic().del(self.key(partition)).hset_multiple(self.key(partition), &fields);
+        whole.exec(&mut self.client.get_connection().unwrap()).unwrap();
+    }
+
+    /// From now on PostgreSQL says that more is taken of every product, at the same positions: who reads it is found out.
+    pub async fn mark_postgres(&self) {
+        self.plain.sql(&format!("update product_list set current_amount = current_amount + {MARK}")).await;
+    }
+
+    /// Waits until this comes from Redis, or from PostgreSQL; what it says then. PostgreSQL is marked.
+    pub async fn until_from(&self, from: From, path: &str) -> Answer {
+        let start = Instant::now();
+        loop {
+            let answer = self.cached.get(path).await;
+            if answer.from() == from {
+                return answer;
+            }
+            assert!(start.elapsed() < PATIENCE, "{path} is not shown from {from:?} but {}", answer.body);
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+impl Drop for Shelf {
+    fn drop(&mut self) {
+        // Its server may be gone with all it had.
+        if let Ok(mut redis) = self.client.get_connection_with_timeout(Duration::from_secs(1)) {
+            for partition in 0..PARTITIONS as i32 {
+                redis::cmd("DEL").arg(self.key(partition)).exec(&mut redis).ok();
+            }
+        }
+    }
+}
+
+pub fn partition_of(product_id: i64) -> i32 {
+    (product_id % PARTITIONS as i64) as i32
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    Redis,
+    Postgres,
+}
+
+impl Answer {
+    /// Where it comes from, when PostgreSQL is marked and Redis is not.
+    pub fn from(&self) -> From {
+        assert_eq!(self.status, 200, "{}", self.body);
+        let body: serde_json::Value = serde_json::from_str(&self.body).unwrap();
+        let first = if body["data"]["list"].is_array() { &body["data"]["list"][0] } else { &body["data"] };
+        let taken = first["currentInvestingAmount"].as_i64().expect("a product");
+        if taken >= MARK { From::Postgres } else { From::Redis }
+    }
+
+    pub fn token(&self) -> &str {
+        self.header("x-consistency-token").expect("a token")
+    }
+}

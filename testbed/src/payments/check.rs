@@ -1,0 +1,68 @@
+//! The ledger against the log: one debit standing per settled invest, none for a failed one, and none of any other.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sqlx::{FromRow, PgPool};
+use uuid::Uuid;
+
+use super::Payment;
+
+/// What became of an invest, as an outsider reads it in the log.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Fate {
+    /// Which invest; the payment has the same id.
+    pub invest_id: Uuid,
+    /// Of which product.
+    pub product_id: i64,
+    /// Whose money.
+    pub user_id: String,
+    /// Whole won.
+    pub amount: i64,
+    /// Whether it became a holding; else it failed.
+    pub settled: bool,
+}
+
+/// All fates in the log of `pool`'s database.
+pub(super) async fn fates(pool: &PgPool) -> Vec<Fate> {
+    sqlx::query_as(
+        "select (payload->event_type->>'investId')::uuid invest_id, aggregate_id::bigint product_id,
+                payload->event_type->>'userId' user_id, (payload->event_type->>'amount')::bigint amount,
+                event_type = 'InvestSettled' settled
+           from events where event_type in ('InvestSettled', 'InvestFailed')
+          order by partition, position",
+    )
+    .fetch_all(pool)
+    .await
+    .expect("the log can be read")
+}
+
+/// Where a ledger and the fates in a log contradict each other, a sentence each.
+#[must_use]
+pub fn contradictions(ledger: &BTreeMap<Uuid, Payment>, fates: &[Fate]) -> Vec<String> {
+    let mut known: HashMap<Uuid, &Fate> = HashMap::new();
+    let mut found = Vec::new();
+    for fate in fates {
+        if known.insert(fate.invest_id, fate).is_some() {
+            found.push(format!("{} has two fates", fate.invest_id));
+        }
+        found.extend(against(ledger.get(&fate.invest_id), fate));
+    }
+    let debited = ledger.iter().filter(|(_, payment)| payment.debits > 0);
+    found.extend(
+        debited.filter(|(id, _)| !known.contains_key(id)).map(|(id, _)| format!("{id} is paid and has no fate")),
+    );
+    found
+}
+
+/// What is wrong with the payment of an invest with this fate.
+fn against(payment: Option<&Payment>, fate: &Fate) -> Option<String> {
+    let (id, debits) = (fate.invest_id, payment.map_or(0, |payment| payment.debits));
+    if debits != u32::from(fate.settled) {
+        let fate = if fate.settled { "settled" } else { "failed" };
+        return Some(format!("{id} is {fate} and was debited {debits} times"));
+    }
+    let terms = payment.filter(|_| fate.settled)?.terms.as_ref()?;
+    let as_asked = (terms.product_id, terms.user_id.as_str(), terms.amount);
+    let as_settled = (fate.product_id, fate.user_id.as_str(), fate.amount);
+    (as_asked != as_settled).then(|| format!("{id} is settled as {as_settled:?} and was debited as {as_asked:?}"))
+}

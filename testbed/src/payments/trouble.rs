@@ -1,0 +1,78 @@
+//! What may go wrong with a call.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::Call;
+
+/// What may go wrong with a call. What is done is done even if the caller is gone by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Neither done nor answered.
+    Silent,
+    /// Done, and never answered.
+    DoneAndSilent,
+    /// Done, and the connection closed.
+    DoneAndDropped,
+    /// Not done before that time is over, and answered then.
+    Late(Duration),
+    /// Not done: status 500.
+    Fails,
+    /// Done: status 500 all the same.
+    DoneAndFails,
+    /// Not done: sent elsewhere, to a page that says all is well.
+    Moved,
+    /// Done: the body is no JSON.
+    DoneAndGarbled,
+    /// Done: the body ends half way.
+    DoneAndCut,
+    /// Done: the body never ends.
+    DoneAndEndless,
+    /// Done: the answer names another payment.
+    DoneForAnother,
+}
+
+impl Trouble {
+    /// Those that a share of the calls meets.
+    const SOME: [Self; 9] = [
+        Self::Silent,
+        Self::DoneAndSilent,
+        Self::DoneAndDropped,
+        Self::Fails,
+        Self::DoneAndFails,
+        Self::Moved,
+        Self::DoneAndGarbled,
+        Self::DoneAndCut,
+        Self::DoneForAnother,
+    ];
+
+    /// Whether the call has its effect.
+    #[must_use]
+    pub fn is_done(self) -> bool {
+        !matches!(self, Self::Silent | Self::Fails | Self::Moved)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    pub delay: Duration,
+    pub of: HashMap<Call, Trouble>,
+    pub percent: u64,
+}
+
+impl Troubles {
+    /// What the `nth` call meets.
+    pub(super) fn met(&self, call: Call, nth: usize) -> Option<Trouble> {
+        let drawn = scattered(nth as u64);
+        let some = Trouble::SOME[(drawn / 100 % Trouble::SOME.len() as u64) as usize];
+        self.of.get(&call).copied().or_else(|| (drawn % 100 < self.percent).then_some(some))
+    }
+}
+
+/// A number that looks like chance and is the same each time: splitmix64.
+fn scattered(n: u64) -> u64 {
+    let mut z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
