@@ -51,6 +51,9 @@ struct CloudEvent<'a> {
     /// Only where the stored text is not the text of `data`: spaces around it, or no JSON to this parser.
     #[serde(skip_serializing_if = "Option::is_none")]
     datatext: Option<Cow<'a, str>>,
+    /// Only where history is sent again. A mark for outsiders: it is read by nobody here.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    replayed: Option<bool>,
     data: &'a RawValue,
 }
 
@@ -62,12 +65,21 @@ pub fn source(log_id: Uuid) -> String {
 /// Writes as many of `events`, from the first on, as go into one batch, and says how many: one at least, unless there
 /// are none.
 pub fn encode(log_id: Uuid, events: &[StoredEvent]) -> serde_json::Result<(Vec<u8>, usize)> {
+    batch(log_id, events, None)
+}
+
+/// As [`encode`] does, each event marked as sent again.
+pub(crate) fn encode_replayed(log_id: Uuid, events: &[StoredEvent]) -> serde_json::Result<(Vec<u8>, usize)> {
+    batch(log_id, events, Some(true))
+}
+
+fn batch(log_id: Uuid, events: &[StoredEvent], replayed: Option<bool>) -> serde_json::Result<(Vec<u8>, usize)> {
     let (source, mut body, mut written) = (source(log_id), vec![b'['], 0);
     for event in events.iter().take(MAX_EVENTS) {
         if written > 0 {
             body.push(b',');
         }
-        serde_json::to_writer(&mut body, &wrapped(&source, event))?;
+        serde_json::to_writer(&mut body, &CloudEvent { replayed, ..wrapped(&source, event) })?;
         written += 1;
         if body.len() >= ENOUGH_BYTES {
             break;
@@ -115,6 +127,7 @@ fn wrapped<'a>(source: &'a str, event: &'a StoredEvent) -> CloudEvent<'a> {
         metadata: event.metadata.as_str().into(),
         hash: hex(&event.hash).into(),
         datatext,
+        replayed: None,
         data,
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// Written to disk by the server.
 const PERSISTENT: u8 = 2;
 
-/// A stretch of one partition, ready to be published.
+/// A stretch of one partition, or what was chosen of it, ready to be published.
 pub(crate) struct Message {
     pub(crate) body: Vec<u8>,
     pub(crate) properties: BasicProperties,
@@ -20,9 +20,17 @@ pub(crate) struct Message {
 impl Message {
     /// The first of `events`, as many as one message holds; `None` when there are none.
     pub(crate) fn of(log_id: Uuid, events: &[StoredEvent]) -> serde_json::Result<Option<Self>> {
-        let (body, written) = cloud_events::encode(log_id, events)?;
+        Ok(Self::around(cloud_events::encode(log_id, events)?, log_id, events))
+    }
+
+    /// The same, marked as sent again: on itself, and on each event.
+    pub(crate) fn replayed(log_id: Uuid, events: &[StoredEvent]) -> serde_json::Result<Option<Self>> {
+        Ok(Self::around(cloud_events::encode_replayed(log_id, events)?, log_id, events).map(Self::marked))
+    }
+
+    fn around((body, written): (Vec<u8>, usize), log_id: Uuid, events: &[StoredEvent]) -> Option<Self> {
         let events = &events[..written];
-        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(None) };
+        let (first, last) = (events.first()?, events.last()?);
         let properties = BasicProperties::default()
             .with_content_type(CONTENT_TYPE.into())
             .with_delivery_mode(PERSISTENT)
@@ -31,7 +39,14 @@ impl Message {
             .with_message_id(message_id(first.partition, first.position, last.position))
             .with_timestamp(u64::try_from(last.recorded_at.timestamp()).unwrap_or(0))
             .with_headers(headers(log_id, events, first, last));
-        Ok(Some(Self { body, properties, events: written }))
+        Some(Self { body, properties, events: written })
+    }
+
+    fn marked(mut self) -> Self {
+        let mut headers = self.properties.headers().clone().unwrap_or_default();
+        headers.insert("replayed".into(), AMQPValue::Boolean(true));
+        self.properties = self.properties.with_headers(headers);
+        self
     }
 }
 

@@ -37,7 +37,15 @@ pub struct ListData<T> {
 
 /// Success, 200, with `data`. Data that cannot be written as JSON is our fault: 500.
 pub fn ok(data: impl Serialize) -> Response {
-    let status = StatusCode::OK;
+    success(StatusCode::OK, data)
+}
+
+/// Success, 202: what was asked for goes on, and `data` says under which name. Else as [`ok`].
+pub fn accepted(data: impl Serialize) -> Response {
+    success(StatusCode::ACCEPTED, data)
+}
+
+fn success(status: StatusCode, data: impl Serialize) -> Response {
     let envelope = Envelope { result: true, code: SUCCESS, message: None, data: Some(data), status: status.as_u16() };
     envelope.answer(status)
 }

@@ -28,7 +28,7 @@ pub use body::{BODY_LIMIT, JsonObject};
 pub use consistency::ConsistencyToken;
 pub use correlation::Correlation;
 pub use cors::{AllowedOrigin, InvalidOrigin};
-pub use envelope::{Envelope, ListData, ok};
+pub use envelope::{Envelope, ListData, accepted, ok};
 pub use fields::Fields;
 pub use finish::{REQUEST_TIME_LIMIT, finish};
 pub use given::FieldProblem;

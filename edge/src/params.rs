@@ -78,17 +78,30 @@ impl Params {
         self.int("productId", ProductId::try_from)
     }
 
+    /// `true` or `false`; `default` when absent.
+    pub fn flag(&mut self, name: &'static str, default: bool) -> Option<bool> {
+        self.read(name, |text| text.parse().map_err(|_| "must be true or false".into())).map(|it| it.unwrap_or(default))
+    }
+
     /// Everything that was wrong. To be called when a getter gave `None`.
     pub fn refuse(self) -> Problem {
         Problem::Invalid(self.problems)
     }
 
-    fn int<T, E: Display>(&mut self, name: &'static str, parse: impl FnOnce(i64) -> Result<T, E>) -> Option<Option<T>> {
+    /// A whole number written plainly, then parsed; `Some(None)` when absent. The error's words follow the name.
+    pub fn int<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(i64) -> Result<T, E>,
+    ) -> Option<Option<T>> {
+        self.read(name, |text| {
+            plain_integer(text).map_err(String::from).and_then(|n| parse(n).map_err(|e| e.to_string()))
+        })
+    }
+
+    fn read<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<Option<T>> {
         let read = self.at_most_one(name).and_then(|text| {
-            let read = text.map(|text| {
-                let read = plain_integer(text).map_err(String::from).and_then(|n| parse(n).map_err(|e| e.to_string()));
-                read.map_err(|wrong| FieldProblem::new(name, wrong).given(text))
-            });
+            let read = text.map(|text| parse(text).map_err(|wrong| FieldProblem::new(name, wrong).given(text)));
             read.transpose()
         });
         read.map_err(|problem| self.problems.push(problem)).ok()
@@ -141,6 +154,18 @@ mod tests {
         let mut params = params(query);
         assert!(params.paging().is_none());
         assert_eq!(params.problems[0].to_string(), sentence);
+    }
+
+    #[rstest]
+    #[case("", Some(true))]
+    #[case("switch=false", Some(false))]
+    #[case("switch=true", Some(true))]
+    #[case("switch=", None)]
+    #[case("switch=0", None)]
+    #[case("switch=True", None)]
+    #[case("switch=true&switch=true", None)]
+    fn a_flag_is_true_or_false_or_absent(#[case] query: &str, #[case] read: Option<bool>) {
+        assert_eq!(params(query).flag("switch", true), read);
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub enum Problem {
     TooLarge,
     /// The body did not arrive in time: send it faster.
     TooSlow,
+    /// Not as things stand: do what the sentence says first.
+    Conflict(String),
     /// The key named another request: take a new one.
     IdempotencyKeyReused,
     /// Definitely not accepted: try again after the time in `Retry-After`.
@@ -106,6 +108,7 @@ impl Problem {
             }
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "413", too_large().into()),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "408", too_slow().into()),
+            Self::Conflict(why) => (StatusCode::CONFLICT, "409", format!("{why} : ").into()),
             Self::IdempotencyKeyReused => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", KEY_REUSED.into())
             }

@@ -10,6 +10,7 @@ pub use checkpoint::Checkpoint;
 
 use crate::log::{Log, Partition, Position};
 use crate::{LogError, RecordedEvent};
+use checkpoint::Holder;
 use futures::FutureExt as _;
 use sqlx::{PgConnection, PgPool};
 use std::sync::Arc;
@@ -28,6 +29,9 @@ const RETRY: Duration = Duration::from_millis(500);
 pub trait Projection: Send + Sync + 'static {
     /// The consumer's name, unique in the log; its checkpoint's and, by custom, its tables'.
     const NAME: &'static str;
+    /// The version of the code: another whenever the same events would make other rows. Rows of another version are left
+    /// to who knows it.
+    const VERSION: i32 = 1;
 
     /// Applies `events`, of one partition, in order and without a hole, in the transaction that moves the checkpoint.
     fn apply(
@@ -94,7 +98,8 @@ pub enum Step {
     Moved(Position),
     /// There was nothing to apply; the checkpoint is here.
     Idle(Position),
-    /// Another instance is at this partition.
+    /// It is not this one's to take now: another instance is at this partition, it is paused, or its rows are of other
+    /// code.
     Elsewhere,
 }
 
@@ -104,61 +109,128 @@ pub struct Consumer<P> {
     pool: PgPool,
     projection: Arc<P>,
     partition: Partition,
+    slot: Option<String>,
 }
 
 impl<P: Projection> Consumer<P> {
     /// A consumer whose rows and checkpoint are in `pool`'s database.
     pub fn new(log: Log, pool: PgPool, projection: Arc<P>, partition: Partition) -> Self {
-        Self { log, pool, projection, partition }
+        Self { log, pool, projection, partition, slot: None }
+    }
+
+    /// The same for a set of tables beside the live one: they are in the schema `slot`, which is the checkpoint's name,
+    /// too. Its checkpoint must be there; without it no step is taken.
+    pub fn beside(self, slot: String) -> Self {
+        Self { slot: Some(slot), ..self }
+    }
+
+    fn name(&self) -> &str {
+        self.slot.as_deref().unwrap_or(P::NAME)
     }
 
     /// Takes one step: applies what follows the checkpoint, from `delivered` where that goes on from there, else from
     /// the log.
     pub async fn step(&self, delivered: &[RecordedEvent]) -> Result<Step, StepError> {
+        match self.transact(delivered, Position::MAX).await {
+            // What comes before it is applied by itself, and the next step meets the bad one first.
+            Err(StepError::Apply(ApplyError::Event { position, reason })) => {
+                match self.transact(&[], position - 1).await? {
+                    Step::Moved(at) => Ok(Step::Moved(at)),
+                    Step::Idle(_) | Step::Elsewhere => Err(ApplyError::Event { position, reason }.into()),
+                }
+            }
+            stepped => stepped,
+        }
+    }
+
+    /// The same from the log alone, up to and with `upto` at most.
+    pub async fn step_to(&self, upto: Position) -> Result<Step, StepError> {
+        self.transact(&[], upto).await
+    }
+
+    async fn transact(&self, delivered: &[RecordedEvent], upto: Position) -> Result<Step, StepError> {
         let mut transaction = self.pool.begin().await?;
-        let Some(at) = checkpoint::lock(&mut transaction, P::NAME, self.partition).await? else {
-            transaction.rollback().await?;
-            return Ok(Step::Elsewhere);
-        };
+        let taken = self.take(&mut transaction, delivered, upto).await;
+        match &taken {
+            Ok(Step::Moved(_)) => {
+                transaction.commit().await?;
+                self.projection.applied();
+            }
+            // Awaited: dropped, it would hold the checkpoint's lock a while longer, and the next step find it taken.
+            Ok(Step::Idle(_) | Step::Elsewhere) | Err(_) => transaction.rollback().await?,
+        }
+        taken
+    }
+
+    /// Applies what is left up to and with `upto`, in a transaction of the caller's, who alone decides what becomes of it.
+    pub async fn drain_within(&self, transaction: &mut PgConnection, upto: Position) -> Result<Step, StepError> {
+        loop {
+            match self.take(transaction, &[], upto).await? {
+                Step::Moved(at) if at < upto => {}
+                done => {
+                    sqlx::query("set local search_path to default").execute(transaction).await?;
+                    return Ok(done);
+                }
+            }
+        }
+    }
+
+    async fn take(
+        &self,
+        transaction: &mut PgConnection,
+        delivered: &[RecordedEvent],
+        upto: Position,
+    ) -> Result<Step, StepError> {
+        let Some(at) = checkpoint::lock(transaction, self.holder()).await? else { return Ok(Step::Elsewhere) };
+        if let Some(slot) = &self.slot {
+            // A slot is a projection's name and a number: nothing to escape.
+            let tables = format!("set local search_path to \"{slot}\", public");
+            sqlx::query(&tables).execute(&mut *transaction).await?;
+        }
         let read;
         let following = match following(at.position, delivered) {
             [] => {
-                read = self.read_on(&mut transaction, &at).await?;
+                read = self.read_on(transaction, &at, upto).await?;
                 &read
             }
             events => events,
         };
-        let Some(last) = following.last() else {
-            // Awaited: dropped, it would hold the checkpoint's lock a while longer, and the next step find it taken.
-            transaction.rollback().await?;
-            return Ok(Step::Idle(at.position));
-        };
-        if let Err(error) = self.projection.apply(&mut transaction, following).await {
-            transaction.rollback().await?;
-            return match good(&error, following) {
-                [] => Err(error.into()),
-                good => Box::pin(self.step(good)).await,
-            };
-        }
-        checkpoint::advance(&mut transaction, P::NAME, self.partition, &at, last).await?;
-        transaction.commit().await?;
+        let Some(last) = following.last() else { return Ok(Step::Idle(at.position)) };
+        self.projection.apply(transaction, following).await?;
+        checkpoint::advance(transaction, self.name(), self.partition, &at, last).await?;
         self.count(last.position, following.len());
-        self.projection.applied();
         Ok(Step::Moved(last.position))
     }
 
+    fn holder(&self) -> Holder<'_> {
+        Holder {
+            consumer: self.name(),
+            partition: self.partition,
+            code_version: P::VERSION,
+            begins: self.slot.is_none(),
+        }
+    }
+
     fn count(&self, position: Position, applied: usize) {
-        let labels = [("consumer", P::NAME.to_owned()), ("partition", self.partition.to_string())];
-        metrics::counter!("moa_consumer_events_total", "consumer" => P::NAME).increment(applied as u64);
-        metrics::histogram!("moa_consumer_step_size", "consumer" => P::NAME).record(applied as f64);
+        let who = self.name().to_owned();
+        let labels = [("consumer", who.clone()), ("partition", self.partition.to_string())];
+        metrics::counter!("moa_consumer_events_total", "consumer" => who.clone()).increment(applied as u64);
+        metrics::histogram!("moa_consumer_step_size", "consumer" => who).record(applied as f64);
         metrics::gauge!("moa_consumer_position", &labels).set(position as f64);
     }
 
     /// What follows the checkpoint in the log. The checkpoint's own event is read again: were its hash another, this
     /// log would not be the one the rows were made from.
-    async fn read_on(&self, transaction: &mut PgConnection, at: &Checkpoint) -> Result<Vec<RecordedEvent>, StepError> {
-        let rows = crate::read::rows_after(transaction, self.partition, at.position - 1, STEP + 1).await?;
+    async fn read_on(
+        &self,
+        transaction: &mut PgConnection,
+        at: &Checkpoint,
+        upto: Position,
+    ) -> Result<Vec<RecordedEvent>, StepError> {
+        let limit = upto.saturating_sub(at.position).clamp(0, STEP) + 1;
+        let rows = crate::read::rows_after(transaction, self.partition, at.position - 1, limit).await?;
         let (known, new) = rows.split_at(usize::from(at.position > 0).min(rows.len()));
+        let new = &new[..new.iter().take_while(|row| row.position <= upto).count()];
         let broken = |position, reason: &str| {
             StepError::Log(LogError::Broken { partition: self.partition, position, reason: reason.into() })
         };
@@ -227,8 +299,8 @@ impl<P: Projection> Consumer<P> {
     async fn complain(&self, error: &StepError, complaint: &mut String) {
         let said = error.to_string();
         if said != *complaint {
-            metrics::counter!("moa_consumer_faults_total", "consumer" => P::NAME).increment(1);
-            tracing::error!(consumer = P::NAME, partition = self.partition, %error, "a consumer cannot go on; it tries again");
+            metrics::counter!("moa_consumer_faults_total", "consumer" => self.name().to_owned()).increment(1);
+            tracing::error!(consumer = self.name(), partition = self.partition, %error, "a consumer cannot go on; it tries again");
         }
         let stuck_at = match error {
             StepError::Log(LogError::Broken { position, .. })
@@ -236,22 +308,12 @@ impl<P: Projection> Consumer<P> {
             StepError::Log(_) | StepError::Apply(ApplyError::Database(_)) => None,
         };
         if let Some(position) = stuck_at {
-            let written = checkpoint::stuck(&self.pool, P::NAME, self.partition, position, &said).await;
+            let written = checkpoint::stuck(&self.pool, self.name(), self.partition, position, &said).await;
             if let Err(error) = written {
-                tracing::warn!(consumer = P::NAME, %error, "that a consumer is stuck could not be written down");
+                tracing::warn!(consumer = self.name(), %error, "that a consumer is stuck could not be written down");
             }
         }
         *complaint = said;
-    }
-}
-
-/// What comes before the event that cannot be applied: it is applied by itself, and the next step meets the bad one first.
-fn good<'a>(error: &ApplyError, events: &'a [RecordedEvent]) -> &'a [RecordedEvent] {
-    match error {
-        ApplyError::Event { position, .. } => {
-            &events[..events.iter().take_while(|event| event.position < *position).count()]
-        }
-        ApplyError::Database(_) => &[],
     }
 }
 

@@ -1,11 +1,14 @@
 //! Events as they are stored and as they are read.
 
+mod plain;
+
 use crate::LogError;
 use crate::chain::Hash;
 use crate::log::{Partition, Position};
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
 use cqrs_es::persist::SerializedEvent;
-use domain::{ProductEvent, ProductId};
+use domain::{Product, ProductEvent, ProductId};
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 use uuid::Uuid;
@@ -103,7 +106,46 @@ static UPCASTERS: LazyLock<Vec<Box<dyn cqrs_es::persist::EventUpcaster>>> = Lazy
 impl StoredEvent {
     /// The event in today's shape. [`LogError::Broken`] when it has none.
     pub fn read(&self) -> Result<RecordedEvent, LogError> {
-        let broken = |reason: String| LogError::Broken { partition: self.partition, position: self.position, reason };
+        let row = Row {
+            aggregate_id: &self.aggregate_id,
+            sequence: self.sequence,
+            event_type: &self.event_type,
+            event_version: &self.event_version,
+            payload: &self.payload,
+            metadata: &self.metadata,
+            partition: self.partition,
+            position: self.position,
+            event_id: self.event_id,
+            recorded_at: self.recorded_at,
+            hash: self.hash,
+        };
+        row.read()
+    }
+}
+
+/// What an event is read from, wherever it lies.
+pub(crate) struct Row<'a> {
+    pub(crate) aggregate_id: &'a str,
+    pub(crate) sequence: i64,
+    pub(crate) event_type: &'a str,
+    pub(crate) event_version: &'a str,
+    pub(crate) payload: &'a str,
+    pub(crate) metadata: &'a str,
+    pub(crate) partition: Partition,
+    pub(crate) position: Position,
+    pub(crate) event_id: Uuid,
+    pub(crate) recorded_at: DateTime<Utc>,
+    pub(crate) hash: Hash,
+}
+
+impl Row<'_> {
+    /// The event in today's shape. [`LogError::Broken`] when it has none.
+    pub(crate) fn read(&self) -> Result<RecordedEvent, LogError> {
+        let broken = |reason: String| LogError::Broken {
+            partition: self.partition,
+            position: self.position,
+            reason: format!("event {}: {reason}", self.event_id),
+        };
         let id = self.aggregate_id.parse::<i64>().map_err(|_| broken("its aggregate_id is no product id".into()))?;
         Ok(RecordedEvent {
             partition: self.partition,
@@ -112,7 +154,8 @@ impl StoredEvent {
             product_id: ProductId::try_from(id).map_err(|error| broken(format!("its aggregate_id {error}")))?,
             sequence: self.sequence,
             event: self.event().map_err(|error| broken(format!("its payload cannot be read: {error}")))?,
-            metadata: serde_json::from_str(&self.metadata)
+            metadata: plain::metadata(self.metadata)
+                .map_or_else(|| serde_json::from_str(self.metadata), Ok)
                 .map_err(|error| broken(format!("its metadata cannot be read: {error}")))?,
             recorded_at: self.recorded_at,
             hash: self.hash,
@@ -121,17 +164,17 @@ impl StoredEvent {
 
     fn event(&self) -> serde_json::Result<ProductEvent> {
         let due =
-            |upcaster: &dyn cqrs_es::persist::EventUpcaster| upcaster.can_upcast(&self.event_type, &self.event_version);
+            |upcaster: &dyn cqrs_es::persist::EventUpcaster| upcaster.can_upcast(self.event_type, self.event_version);
         if !UPCASTERS.iter().any(|upcaster| due(upcaster.as_ref())) {
-            return serde_json::from_str(&self.payload);
+            return plain::event(self.payload).map_or_else(|| serde_json::from_str(self.payload), Ok);
         }
         let stored = SerializedEvent::new(
-            self.aggregate_id.clone(),
+            self.aggregate_id.into(),
             usize::try_from(self.sequence).unwrap_or_default(),
-            self.aggregate_type.clone(),
-            self.event_type.clone(),
-            self.event_version.clone(),
-            serde_json::from_str(&self.payload)?,
+            Product::TYPE.into(),
+            self.event_type.into(),
+            self.event_version.into(),
+            serde_json::from_str(self.payload)?,
             serde_json::Value::Null,
         );
         let today = UPCASTERS.iter().fold(stored, |event, upcaster| {

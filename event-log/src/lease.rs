@@ -4,6 +4,7 @@
 
 use crate::log::{Log, Partition, Position};
 use crate::{LogError, StoredEvent};
+use sqlx::PgConnection;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -55,8 +56,19 @@ impl Lease {
         Ok(renewed.rows_affected() == 1)
     }
 
+    /// Whether it is still held, in the caller's transaction: until that ends nobody else can take it.
+    pub async fn guard(&self, transaction: &mut PgConnection) -> Result<bool, LogError> {
+        let held = sqlx::query("select from leases where name = $1 and holder = $2 and epoch = $3 for share")
+            .bind(&self.name)
+            .bind(self.holder)
+            .bind(self.epoch)
+            .fetch_optional(transaction)
+            .await?;
+        Ok(held.is_some())
+    }
+
     /// Gives it back, so that another need not wait for its end.
-    pub async fn release(self) -> Result<(), LogError> {
+    pub async fn release(&self) -> Result<(), LogError> {
         sqlx::query("update leases set until = clock_timestamp() where name = $1 and holder = $2 and epoch = $3")
             .bind(&self.name)
             .bind(self.holder)

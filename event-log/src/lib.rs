@@ -2,12 +2,14 @@
 //! `events` table.
 //!
 //! - [`Log`] is a handle on one log: its identity, its reads, its signals.
+//! - [`BulkReader`] reads large parts of it fast.
 //! - [`Writer`] appends to one partition behind the fence, and takes the turn when it lost.
 //! - [`Lease`] makes somebody the only one at something, for a while.
 //! - [`consume`] follows the log: apply-once, in one place for every consumer.
 //!
 //! The row format, the hash chain and how to check both with plain SQL are in `docs/log-format.md`.
 
+mod bulk;
 mod chain;
 mod clock;
 /// Following the log: apply-once and the loop around it.
@@ -22,6 +24,7 @@ mod read;
 mod vouch;
 mod writer;
 
+pub use bulk::BulkReader;
 pub use chain::{Hash, Verified};
 pub use clock::DatabaseClock;
 pub use error::LogError;

@@ -1,6 +1,7 @@
 //! The admin listener: products, projections, parked deliveries. Everything is behind a bearer token.
 
 mod guard;
+mod job;
 mod parked;
 mod product;
 mod projection;
@@ -10,7 +11,9 @@ pub(crate) use guard::Tokens;
 use axum::Router;
 use axum::routing::{get, post};
 use command_api::Door;
+use edge::ServiceTime;
 use event_log::Log;
+use projector::Jobs;
 use sqlx::PgPool;
 
 /// What the admin listener works with.
@@ -18,18 +21,27 @@ pub(crate) struct Admin {
     pub(crate) tokens: Tokens,
     pub(crate) door: Door,
     pub(crate) log: Log,
+    pub(crate) jobs: Jobs,
     /// Can change nothing.
     pub(crate) read: PgPool,
     /// May forget parked deliveries.
     pub(crate) write: PgPool,
     pub(crate) redis: Option<redis::Client>,
-    pub(crate) time: edge::ServiceTime,
+    pub(crate) time: ServiceTime,
+}
+
+/// What the calls about read models need.
+#[derive(Clone)]
+struct Managed {
+    log: Log,
+    jobs: Jobs,
+    redis: Option<redis::Client>,
+    time: ServiceTime,
 }
 
 /// The admin routes; to be passed to [`edge::finish`].
 pub(crate) fn routes(admin: Admin) -> Router {
-    let projections =
-        Router::new().route("/admin/projection", get(projection::list)).with_state((admin.log, admin.redis));
+    let managed = Managed { log: admin.log, jobs: admin.jobs, redis: admin.redis, time: admin.time };
     let products = Router::new().route("/admin/product", get(product::list)).with_state((admin.read, admin.time));
     let parked = Router::new()
         .route("/admin/parked", get(parked::list))
@@ -37,6 +49,21 @@ pub(crate) fn routes(admin: Admin) -> Router {
         .route("/admin/parked/{id}", get(parked::show))
         .route("/admin/parked/{id}/drop", post(parked::drop_one))
         .with_state(admin.write);
-    let routes = command_api::product_routes(admin.door).merge(products).merge(projections).merge(parked);
+    let routes = command_api::product_routes(admin.door).merge(products).merge(projections(managed)).merge(parked);
     guard::guard(routes, admin.tokens)
+}
+
+fn projections(managed: Managed) -> Router {
+    Router::new()
+        .route("/admin/projection", get(projection::list))
+        .route("/admin/projection/{name}/rebuild", post(job::rebuild))
+        .route("/admin/projection/{name}/diff", get(job::diff))
+        .route("/admin/projection/{name}/switch", post(job::switch))
+        .route("/admin/projection/{name}/rollback", post(job::rollback))
+        .route("/admin/projection/{name}/pause", post(job::pause))
+        .route("/admin/projection/{name}/resume", post(job::resume))
+        .route("/admin/projection/{name}/drop", post(job::drop))
+        .route("/admin/job", get(job::list))
+        .route("/admin/job/{id}", get(job::show))
+        .with_state(managed)
 }

@@ -20,6 +20,10 @@ const RETRY: Duration = Duration::from_millis(500);
 const PROJECT_CONNECTIONS: u32 = 10;
 /// Connections of all readers together.
 const READ_CONNECTIONS: u32 = 12;
+/// Connections of all rebuilds together.
+const REBUILD_CONNECTIONS: u32 = 8;
+/// How long such a connection is kept unused.
+const REBUILD_IDLE: Duration = Duration::from_secs(60);
 /// What a writer may hold up at most: a frozen client keeps its locks, and the database takes them back.
 const BOUNDS: [(&str, &str); 3] =
     [("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "5s")];
@@ -140,6 +144,19 @@ impl Database {
         let bounds = [BOUNDS.as_slice(), &[("synchronous_commit", "off")]].concat();
         // Connected when it is needed: not every service that has it uses it.
         pool_of(PROJECT_CONNECTIONS).connect_lazy_with(self.bounded("moa project", &bounds))
+    }
+
+    /// The pool of rebuilds, which make and drop tables and may take their time over a statement.
+    pub(crate) fn rebuild_pool(&self) -> PgPool {
+        let bounds = [
+            ("lock_timeout", "2s"),
+            ("idle_in_transaction_session_timeout", "10s"),
+            ("statement_timeout", "10min"),
+            ("synchronous_commit", "off"),
+        ];
+        // Rare, so its connections are given back.
+        let pool = pool_of(REBUILD_CONNECTIONS).idle_timeout(REBUILD_IDLE);
+        pool.connect_lazy_with(self.bounded("moa rebuild", &bounds))
     }
 
     /// The pool of readers, which can change nothing.

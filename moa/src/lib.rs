@@ -7,6 +7,7 @@ pub mod logging;
 pub mod operator;
 mod ops;
 pub mod postgres;
+pub mod replay;
 pub mod serve;
 pub mod settings;
 mod token;

@@ -23,7 +23,9 @@ async fn main() -> ExitCode {
         Command::Migrate(settings) => moa::serve::migrate(settings).await,
         Command::Product { command, admin } => moa::operator::product(command, &admin).await,
         Command::Status { json, admin } => moa::operator::status(json, &admin).await,
+        Command::Projection { command, admin } => moa::operator::projection(command, &admin).await,
         Command::Parked { command, admin } => moa::operator::parked(command, &admin).await,
+        Command::Replay(settings) => moa::replay::run(settings).await,
         Command::Healthcheck { address } => moa::operator::healthcheck(address).await,
     };
     match done {

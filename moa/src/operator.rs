@@ -1,16 +1,22 @@
 //! The operator's commands: they ask a running Moa through its admin listener, and print what it says.
 
+mod job;
+mod projection;
+
+pub use projection::projection;
+
 use crate::settings::{AdminSettings, ParkedCommand, ProductCommand};
 use crate::token::{self, Secret};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use comfy_table::{Table, presets};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// How long an answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an answer is waited for: longer than the admin listener takes at most.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// How long the answer of a health check is waited for.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -79,7 +85,25 @@ pub async fn healthcheck(address: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The `data` of a successful answer; of any other, its message as the error.
+/// What the admin listener answered instead of data.
+#[derive(Debug)]
+struct Refusal {
+    code: String,
+    message: String,
+}
+
+impl std::error::Error for Refusal {}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.message.as_str() {
+            "" => f.write_str(&self.code),
+            message => write!(f, "{}: {message}", self.code),
+        }
+    }
+}
+
+/// The `data` of a successful answer; of any other, a [`Refusal`].
 async fn ask(admin: &AdminSettings, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
     let token = token(admin)?;
     let url = format!("{}{path}", admin.admin_url.trim_end_matches('/'));
@@ -89,11 +113,8 @@ async fn ask(admin: &AdminSettings, method: Method, path: &str, body: Option<&Va
     if answer["result"] == true {
         return Ok(answer["data"].clone());
     }
-    bail!(
-        "{}{}",
-        text(&answer["code"]),
-        answer["message"].as_str().map(|it| format!(": {}", it.trim_end_matches(" : "))).unwrap_or_default()
-    )
+    let message = answer["message"].as_str().unwrap_or_default().trim_end_matches(" : ").to_owned();
+    Err(Refusal { code: text(&answer["code"]), message }.into())
 }
 
 async fn send(request: RequestBuilder, admin: &AdminSettings) -> anyhow::Result<Value> {
@@ -138,8 +159,8 @@ fn print_parked(data: &Value) {
 }
 
 fn print_projections(data: &Value) {
-    let heads = ["PROJECTION", "VERSION", "STATE", "LAG (EVENTS)", "LAG (SECONDS)", "POSITIONS", "HEAD"];
-    let columns = ["name", "version", "state", "lagEvents", "lagSeconds", "positions", "head"];
+    let heads = ["PROJECTION", "GENERATION", "VERSION", "STATE", "LAG (EVENTS)", "LAG (SECONDS)", "POSITIONS", "HEAD"];
+    let columns = ["name", "generation", "version", "state", "lagEvents", "lagSeconds", "positions", "head"];
     println!("{}", table(&heads, &columns, &data["list"]));
     for projection in rows(&data["list"]) {
         for stuck in rows(&projection["stuck"]) {
@@ -170,6 +191,7 @@ fn rows(list: &Value) -> &[Value] {
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
+        Value::Null => "-".into(),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
     }

@@ -21,7 +21,7 @@ use anyhow::Context;
 use parts::{Connected, Operators, bind};
 use stages::Stages;
 use std::pin::pin;
-use stop::StopSignal;
+pub(crate) use stop::StopSignal;
 use tokio::net::TcpListener;
 
 /// Runs everything until SIGTERM or Ctrl-C; a second one ends it at once.

@@ -1,7 +1,9 @@
 //! Every setting, as a flag and as an environment variable. README.md has the same table.
 
+mod replay;
 mod serve;
 
+pub use replay::*;
 pub use serve::*;
 
 use crate::token::Secret;
@@ -50,6 +52,15 @@ pub enum Command {
         #[command(flatten)]
         admin: AdminSettings,
     },
+    /// Read models: how far they are; make one anew beside the live one, switch to it and back, hold it still
+    Projection {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ProjectionCommand,
+        /// Which Moa.
+        #[command(flatten)]
+        admin: AdminSettings,
+    },
     /// Deliveries that were put aside because they cannot be what the log says
     Parked {
         /// What to do with them.
@@ -59,6 +70,8 @@ pub enum Command {
         #[command(flatten)]
         admin: AdminSettings,
     },
+    /// Send history again, to a queue of a consumer outside Moa
+    Replay(ReplaySettings),
     /// Ask a running service whether it is ready; for containers
     Healthcheck {
         /// Its ops port, or the admin listener
@@ -124,6 +137,88 @@ pub enum ProductCommand {
     },
 }
 
+/// What operators do with read models.
+#[derive(Debug, Subcommand)]
+pub enum ProjectionCommand {
+    /// How far each is, and what stands beside the live ones
+    List {
+        /// As JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make one anew from the log beside the live one, compare the two, and switch
+    Rebuild {
+        /// Its name
+        #[arg(value_parser = projection)]
+        name: String,
+        /// Leave it ready; `moa projection switch` switches
+        #[arg(long)]
+        no_switch: bool,
+        /// Switch even when it differs from the live one
+        #[arg(long)]
+        accept_differences: bool,
+        /// Ask for it and do not wait for its end
+        #[arg(long)]
+        detach: bool,
+        /// How the job runs and shows.
+        #[command(flatten)]
+        job: JobSettings,
+    },
+    /// Switch to the generation that stands ready
+    Switch {
+        /// Its name
+        #[arg(value_parser = projection)]
+        name: String,
+        /// Even to one that differs from the live one
+        #[arg(long)]
+        accept_differences: bool,
+    },
+    /// Switch back to the generation that was live before
+    Rollback {
+        /// Its name
+        #[arg(value_parser = projection)]
+        name: String,
+    },
+    /// Hold the live one still
+    Pause {
+        /// Its name
+        #[arg(value_parser = projection)]
+        name: String,
+    },
+    /// Let it go on
+    Resume {
+        /// Its name
+        #[arg(value_parser = projection)]
+        name: String,
+    },
+    /// A dry run: what today's code makes of the whole log, compared with the live one, and dropped again
+    Diff {
+        /// Its name
+        #[arg(value_parser = projection)]
+        name: String,
+        /// How the job runs and shows.
+        #[command(flatten)]
+        job: JobSettings,
+    },
+    /// End its job and drop every generation beside the live one
+    Drop {
+        /// Its name
+        #[arg(value_parser = projection)]
+        name: String,
+    },
+}
+
+/// How a job runs and shows.
+#[derive(Clone, Debug, Args)]
+pub struct JobSettings {
+    /// Fold at most so many events a second [default: as many as it can]
+    #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(i32).range(1..))]
+    pub max_rate: Option<i32>,
+    /// The job as one JSON object a line, the last being the finished job
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// What operators do with parked deliveries.
 #[derive(Debug, Subcommand)]
 pub enum ParkedCommand {
@@ -150,6 +245,12 @@ pub enum ParkedCommand {
         #[arg(long, conflicts_with = "id")]
         all: bool,
     },
+}
+
+/// A name that can stand in a path.
+fn projection(name: &str) -> Result<String, &'static str> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if !name.is_empty() && name.bytes().all(plain) { Ok(name.into()) } else { Err("must be of a-z, 0-9 and _") }
 }
 
 /// Variables of the environment that begin like ours and are none: most likely misspelt.

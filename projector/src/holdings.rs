@@ -1,38 +1,41 @@
 //! `holdings`: what each user holds of each product. Settled only: a reservation is no holding yet, and a failed one
 //! never was.
 
+use crate::copy::Copy;
+use crate::fold::{self, Fold, ReadModel, Table};
 use crate::rows::{Rows, column, contradiction, products_of};
 use chrono::{DateTime, Utc};
 use domain::ProductEvent;
 use event_log::consume::{ApplyError, Projection};
 use event_log::{Partition, RecordedEvent};
 use sqlx::PgConnection;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Keeps `holdings`, `holdings_product` and `holdings_count`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HoldingsProjection;
 
-impl HoldingsProjection {
-    /// Changes whenever the same events would make other rows.
-    pub const VERSION: u32 = 1;
-}
-
 impl Projection for HoldingsProjection {
     const NAME: &'static str = "holdings";
+    const VERSION: i32 = 1;
 
     async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
-        let Some(partition) = events.first().map(|event| event.partition) else { return Ok(()) };
-        let mut touched = Touched::read(transaction, events).await?;
-        for event in events {
-            touched.follow(event)?;
-        }
-        Ok(touched.write(transaction, partition).await?)
+        fold::apply::<Touched>(transaction, events).await
     }
 }
 
-/// What a batch touches.
-struct Touched {
+impl ReadModel for HoldingsProjection {
+    const TABLES: &'static [Table] = &[
+        Table::by_product("holdings", "user_id, product_id, amount, invest_date"),
+        Table::by_product("holdings_product", "product_id, title, total_amount"),
+        Table::by_partition("holdings_count", "user_id, partition, holdings"),
+    ];
+    type Fold = Touched;
+}
+
+/// What a batch touches, or all of a partition.
+#[derive(Default)]
+pub(crate) struct Touched {
     products: Rows<i64, Product>,
     /// By user and product.
     holdings: Rows<(String, i64), Holding>,
@@ -50,7 +53,7 @@ struct Holding {
     invest_date: DateTime<Utc>,
 }
 
-impl Touched {
+impl Fold for Touched {
     async fn read(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         let products = read_products(transaction, events).await?;
         let holdings = read_holdings(transaction, events).await?;
@@ -70,6 +73,28 @@ impl Touched {
         }
     }
 
+    async fn write(&self, transaction: &mut PgConnection, partition: Partition) -> sqlx::Result<()> {
+        add_products(transaction, &self.products.added()).await?;
+        put_holdings(transaction, &self.holdings.written()).await?;
+        count_holdings(transaction, partition, &self.holdings.added()).await
+    }
+
+    fn copy_rest(self, partition: Partition, copy: &mut Copy) {
+        let mut counts: HashMap<&str, i64> = HashMap::new();
+        for ((user, product), holding) in &self.holdings.now {
+            copy.row(0, &[user, product, &holding.amount, &holding.invest_date]);
+            *counts.entry(user).or_default() += 1;
+        }
+        for (id, product) in &self.products.now {
+            copy.row(1, &[id, &product.title, &product.total_amount]);
+        }
+        for (user, holdings) in &counts {
+            copy.row(2, &[user, &partition, holdings]);
+        }
+    }
+}
+
+impl Touched {
     fn open(&mut self, event: &RecordedEvent, product: Product) -> Result<(), ApplyError> {
         match self.products.now.insert(event.product_id.get(), product) {
             None => Ok(()),
@@ -92,12 +117,6 @@ impl Touched {
             true => Ok(()),
             false => Err(contradiction(event, "it was never opened")),
         }
-    }
-
-    async fn write(&self, transaction: &mut PgConnection, partition: Partition) -> sqlx::Result<()> {
-        add_products(transaction, &self.products.added()).await?;
-        put_holdings(transaction, &self.holdings.written()).await?;
-        count_holdings(transaction, partition, &self.holdings.added()).await
     }
 }
 

@@ -3,11 +3,13 @@
 
 mod tables;
 
+use crate::copy::Copy;
+use crate::fold::{self, Fold, ReadModel, Table};
 use crate::rows::{Rows, contradiction};
 use chrono::{DateTime, Utc};
 use domain::{InvestId, ProductEvent};
-use event_log::RecordedEvent;
 use event_log::consume::{ApplyError, Projection};
+use event_log::{Partition, RecordedEvent};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -15,25 +17,31 @@ use uuid::Uuid;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InvestLogProjection;
 
-impl InvestLogProjection {
-    /// Changes whenever the same events would make other rows.
-    pub const VERSION: u32 = 1;
-}
-
 impl Projection for InvestLogProjection {
     const NAME: &'static str = "invest_log";
+    const VERSION: i32 = 1;
 
     async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
-        let mut touched = Touched::read(transaction, events).await?;
-        for event in events {
-            touched.follow(event)?;
-        }
-        Ok(touched.write(transaction).await?)
+        fold::apply::<Touched>(transaction, events).await
     }
 }
 
-/// What a batch touches.
-struct Touched {
+impl ReadModel for InvestLogProjection {
+    const TABLES: &'static [Table] = &[
+        Table::by_product(
+            "invest_log",
+            "invest_id, product_id, user_id, amount, state, fail_code, fail_detail, accrued_user, accrued_product, \
+             requested_at, updated_at",
+        ),
+        Table::by_product("invest_log_product", "product_id, title, accrued"),
+        Table::by_product("invest_log_user", "user_id, product_id, accrued, invests"),
+    ];
+    type Fold = Touched;
+}
+
+/// What a batch touches, or all of a partition.
+#[derive(Default)]
+pub(crate) struct Touched {
     products: Rows<i64, Product>,
     /// By user and product.
     users: Rows<(String, i64), User>,
@@ -74,7 +82,11 @@ enum State {
     Failed { code: String, detail: String },
 }
 
-impl Touched {
+impl Fold for Touched {
+    async fn read(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
+        Self::read_tables(transaction, events).await
+    }
+
     fn follow(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
         match &event.event {
             ProductEvent::ProductOpened { title, .. } => self.open(event, title.as_str()),
@@ -93,6 +105,54 @@ impl Touched {
         }
     }
 
+    async fn write(&self, transaction: &mut PgConnection, _: Partition) -> sqlx::Result<()> {
+        self.write_tables(transaction).await
+    }
+
+    /// An invest that has its fate is never touched again.
+    fn copy_finished(&mut self, copy: &mut Copy) {
+        for (id, invest) in self.invests.now.extract_if(|_, invest| invest.state != State::Reserved) {
+            invest.copy(&id, copy);
+        }
+    }
+
+    fn copy_rest(self, _: Partition, copy: &mut Copy) {
+        for (id, invest) in &self.invests.now {
+            invest.copy(id, copy);
+        }
+        for (id, product) in &self.products.now {
+            copy.row(1, &[id, &product.title, &product.accrued]);
+        }
+        for ((user, product), of_user) in &self.users.now {
+            copy.row(2, &[user, product, &of_user.accrued, &of_user.invests]);
+        }
+    }
+}
+
+impl Invest {
+    fn copy(&self, id: &Uuid, copy: &mut Copy) {
+        let Self { product_id, user_id, amount, state, accrued_user, accrued_product, requested_at, updated_at } = self;
+        let (name, (code, detail)) = (state.name(), state.failure());
+        copy.row(
+            0,
+            &[
+                id,
+                product_id,
+                user_id,
+                amount,
+                &name,
+                &code,
+                &detail,
+                accrued_user,
+                accrued_product,
+                requested_at,
+                updated_at,
+            ],
+        );
+    }
+}
+
+impl Touched {
     fn open(&mut self, event: &RecordedEvent, title: &str) -> Result<(), ApplyError> {
         let product = Product { title: title.into(), accrued: 0 };
         match self.products.now.insert(event.product_id.get(), product) {

@@ -3,23 +3,35 @@
 //! - `product_list`: every product with what is taken of it ([`ProductListProjection`]).
 //! - `holdings`: what each user holds, settled only ([`HoldingsProjection`]).
 //! - `invest_log`: every accepted invest and what became of it ([`InvestLogProjection`]).
+//! - `investor_summary`: what each user has invested, in sums ([`InvestorSummaryProjection`]).
 //! - `counters`, in Redis: what is taken of each product, as `product_list` has it ([`run_counters`]).
 //!
 //! A batch of events is folded in memory over the rows it touches, and what is different then is written in a constant
 //! number of statements. Apply-once and the loop are [`event_log::consume`]'s; [`run`] starts them all. Every row is
 //! written by the consumer of its product's partition and nobody else, so consumers never wait for each other.
 
+mod beside;
+mod copy;
 mod counters;
+mod fold;
+#[allow(dead_code)]
+mod generation;
 mod holdings;
 mod invest_log;
+mod investor_summary;
+mod jobs;
 mod product_list;
+mod rebuild;
 mod rows;
 mod supervise;
 
 pub use counters::{COUNTERS, counter_positions, counters_key, run_counters};
 pub use holdings::HoldingsProjection;
 pub use invest_log::InvestLogProjection;
+pub use investor_summary::InvestorSummaryProjection;
+pub use jobs::{Generation, Job, Jobs, Refused, Wanted};
 pub use product_list::ProductListProjection;
+pub use rebuild::run_jobs;
 pub use supervise::run;
 
 use event_log::consume::Projection;
@@ -30,12 +42,21 @@ pub struct Description {
     /// Its name: its checkpoints' consumer, and what its tables' names begin with.
     pub name: &'static str,
     /// The version of its code; rows that another version made are not this one's.
-    pub version: u32,
+    pub version: i32,
 }
 
-/// Every projection that [`run`] keeps.
-pub const PROJECTIONS: [Description; 3] = [
-    Description { name: ProductListProjection::NAME, version: ProductListProjection::VERSION },
-    Description { name: HoldingsProjection::NAME, version: HoldingsProjection::VERSION },
-    Description { name: InvestLogProjection::NAME, version: InvestLogProjection::VERSION },
-];
+/// Calls a macro with every read model: the one list of them.
+macro_rules! read_models {
+    ($what:ident) => {
+        $what! { ProductListProjection, HoldingsProjection, InvestLogProjection, InvestorSummaryProjection }
+    };
+}
+pub(crate) use read_models;
+
+macro_rules! describe {
+    ($($model:ident),*) => {
+        /// Every read model that [`run`] keeps.
+        pub const PROJECTIONS: &[Description] = &[$(Description { name: $model::NAME, version: $model::VERSION }),*];
+    };
+}
+read_models!(describe);

@@ -1,11 +1,13 @@
 //! `product_list`: every product with what is taken of it. A reservation counts from the start and a settlement changes
 //! nothing here; only a failure gives back.
 
+use crate::copy::Copy;
+use crate::fold::{self, Fold, ReadModel, Table};
 use crate::rows::{Rows, column, contradiction, products_of};
 use chrono::{DateTime, Utc};
 use domain::ProductEvent;
-use event_log::RecordedEvent;
 use event_log::consume::{ApplyError, Projection};
+use event_log::{Partition, RecordedEvent};
 use sqlx::PgConnection;
 use std::collections::BTreeSet;
 
@@ -13,25 +15,29 @@ use std::collections::BTreeSet;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProductListProjection;
 
-impl ProductListProjection {
-    /// Changes whenever the same events would make other rows.
-    pub const VERSION: u32 = 1;
-}
-
 impl Projection for ProductListProjection {
     const NAME: &'static str = "product_list";
+    const VERSION: i32 = 1;
 
     async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
-        let mut touched = Touched::read(transaction, events).await?;
-        for event in events {
-            touched.follow(event)?;
-        }
-        Ok(touched.write(transaction).await?)
+        fold::apply::<Touched>(transaction, events).await
     }
 }
 
-/// What a batch touches.
-struct Touched {
+impl ReadModel for ProductListProjection {
+    const TABLES: &'static [Table] = &[
+        Table::by_product(
+            "product_list",
+            "product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed",
+        ),
+        Table::by_product("product_list_user", "product_id, user_id, amount"),
+    ];
+    type Fold = Touched;
+}
+
+/// What a batch touches, or all of a partition.
+#[derive(Default)]
+pub(crate) struct Touched {
     products: Rows<i64, Product>,
     /// Won that a user has reserved or settled in a product; never 0.
     users: Rows<(i64, String), i64>,
@@ -48,7 +54,7 @@ struct Product {
     closed: bool,
 }
 
-impl Touched {
+impl Fold for Touched {
     async fn read(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         let products = read_products(transaction, events).await?;
         let users = read_users(transaction, events).await?;
@@ -76,6 +82,26 @@ impl Touched {
         }
     }
 
+    async fn write(&self, transaction: &mut PgConnection, _: Partition) -> sqlx::Result<()> {
+        add_products(transaction, &self.products.added()).await?;
+        update_products(transaction, &self.products.changed()).await?;
+        put_users(transaction, &self.users.written()).await?;
+        remove_users(transaction, &self.users.gone()).await
+    }
+
+    fn copy_rest(self, _: Partition, copy: &mut Copy) {
+        for (id, product) in &self.products.now {
+            let Product { title, total_amount, current_amount, invest_users, started_at, finished_at, closed } =
+                product;
+            copy.row(0, &[id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed]);
+        }
+        for ((product, user), amount) in &self.users.now {
+            copy.row(1, &[product, user, amount]);
+        }
+    }
+}
+
+impl Touched {
     fn open(&mut self, event: &RecordedEvent, product: Product) -> Result<(), ApplyError> {
         match self.products.now.insert(event.product_id.get(), product) {
             None => Ok(()),
@@ -120,13 +146,6 @@ impl Touched {
     fn product(&mut self, event: &RecordedEvent) -> Result<&mut Product, ApplyError> {
         let product = self.products.now.get_mut(&event.product_id.get());
         product.ok_or_else(|| contradiction(event, "it was never opened"))
-    }
-
-    async fn write(&self, transaction: &mut PgConnection) -> sqlx::Result<()> {
-        add_products(transaction, &self.products.added()).await?;
-        update_products(transaction, &self.products.changed()).await?;
-        put_users(transaction, &self.users.written()).await?;
-        remove_users(transaction, &self.users.gone()).await
     }
 }
 

@@ -1,6 +1,5 @@
 //! All consumers of all partitions, from start to shutdown.
 
-use crate::{HoldingsProjection, InvestLogProjection, ProductListProjection};
 use event_log::consume::{Consumer, Projection, Source};
 use event_log::{Log, Partition};
 use sqlx::PgPool;
@@ -16,7 +15,8 @@ const RESTART: Duration = Duration::from_secs(1);
 /// Keeps every read model up with `log` until `shutdown`: one consumer for each projection and partition. Rows and
 /// checkpoints are in `pool`'s database; each consumer takes one connection while it applies a batch, none while idle.
 /// `source` says where word of the log comes from, by consumer and partition, and is asked again when a consumer that
-/// broke down is started anew; a consumer that it has none for is not run.
+/// broke down is started anew; a consumer that it has none for is not run. Generations beside the live ones are kept up
+/// from the log alone.
 ///
 /// Returns when all have stopped, which takes a batch at most. Several instances may run side by side; dropping this
 /// stops them where they are, and what was not committed is applied at the next start.
@@ -27,9 +27,11 @@ pub async fn run<S: Source + 'static>(
     shutdown: CancellationToken,
 ) {
     let mut consumers = JoinSet::new();
-    follow_all(&mut consumers, ProductListProjection, &log, &pool, &source, &shutdown);
-    follow_all(&mut consumers, HoldingsProjection, &log, &pool, &source, &shutdown);
-    follow_all(&mut consumers, InvestLogProjection, &log, &pool, &source, &shutdown);
+    macro_rules! follow {
+        ($($model:ident),*) => { $(follow_all(&mut consumers, crate::$model, &log, &pool, &source, &shutdown);)* };
+    }
+    crate::read_models!(follow);
+    consumers.spawn(crate::beside::keep_up(log, pool, shutdown));
     while consumers.join_next().await.is_some() {}
 }
 

@@ -1,5 +1,5 @@
 //! Each read model's spec on a real PostgreSQL: given these events, however they are delivered, then these rows. Beside
-//! them what holds for all three: a plain fold of random histories, two instances at once, an event that cannot be
+//! them what holds for all of them: a plain fold of random histories, two instances at once, an event that cannot be
 //! applied, the running whole.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -7,9 +7,11 @@
 mod counters;
 mod holdings;
 mod invest_log;
+mod investor_summary;
 mod product_list;
 mod racing;
 mod random;
+mod rebuilt;
 mod running;
 mod stuck;
 mod support;

@@ -3,7 +3,7 @@
 use crate::support::{Happened, World, failed, opened, reserved, settled};
 use event_log::Position;
 use event_log::consume::{Consumer, Projection, Step};
-use projector::{HoldingsProjection, InvestLogProjection, ProductListProjection};
+use projector::{HoldingsProjection, InvestLogProjection, InvestorSummaryProjection, ProductListProjection};
 use sqlx::PgPool;
 use std::sync::Arc;
 
@@ -68,4 +68,9 @@ async fn two_instances_keep_one_list_of_holdings() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_instances_keep_one_invest_log() {
     two_instances_end_up_as_one(InvestLogProjection).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_keep_one_summary_of_investors() {
+    two_instances_end_up_as_one(InvestorSummaryProjection).await;
 }

@@ -4,7 +4,7 @@ use crate::support::{Happened, World, closed, failed, listening, opened, reserve
 use crate::{holdings, invest_log, product_list};
 use event_log::RecordedEvent;
 use event_log::consume::{ApplyError, Projection, Step, StepError};
-use projector::{HoldingsProjection, InvestLogProjection, ProductListProjection};
+use projector::{HoldingsProjection, InvestLogProjection, InvestorSummaryProjection, ProductListProjection};
 use rstest::rstest;
 use tokio_util::sync::CancellationToken;
 
@@ -87,9 +87,33 @@ async fn the_invest_log_refuses(#[case] given: Vec<Happened>, #[case] contradict
     refuses(InvestLogProjection, given, contradicting).await;
 }
 
+#[rstest]
+#[case::settled_never_reserved(vec![opened(1, "apples", 10)], settled(1, "kim", 1, 4))]
+#[case::failed_never_reserved(vec![opened(1, "apples", 10)], failed(1, "kim", 1, 4))]
+#[case::settled_by_another(vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4)], settled(1, "lee", 1, 4))]
+#[case::settled_one_won_too_much(vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4)], settled(1, "kim", 1, 5))]
+#[case::failed_one_won_too_much(vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4)], failed(1, "kim", 1, 5))]
+#[case::settled_in_another_product(
+    vec![opened(1, "apples", 10), opened(3, "plums", 10), reserved(1, "kim", 1, 4)],
+    settled(1, "kim", 3, 4),
+)]
+#[case::failed_after_it_was_settled(
+    vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4), settled(1, "kim", 1, 4)],
+    failed(1, "kim", 1, 4),
+)]
+#[case::settled_after_it_failed(
+    vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4), failed(1, "kim", 1, 4)],
+    settled(1, "kim", 1, 4),
+)]
+#[tokio::test]
+async fn the_investor_summary_refuses(#[case] given: Vec<Happened>, #[case] contradicting: Happened) {
+    refuses(InvestorSummaryProjection, given, contradicting).await;
+}
+
 /// 1. Both partitions have a product; then, with everything running, partition 1 gets a settlement of nothing.
-/// 2. invest_log, and only it, stops there and says so; what follows in partition 1 is not skipped over.
-/// 3. invest_log's other partition and the other projections go on.
+/// 2. invest_log and investor_summary, and only they, stop there and say so; what follows in partition 1 is not skipped
+///    over.
+/// 3. Their other partition and the other projections go on.
 #[tokio::test]
 async fn what_is_stuck_is_named_and_the_others_go_on() {
     let mut world = World::fresh().await;
@@ -103,8 +127,9 @@ async fn what_is_stuck_is_named_and_the_others_go_on() {
 
     world
         .until(
-            "select format('%s %s %s', consumer, partition, stuck_at) from checkpoints where stuck_at is not null",
-            &["invest_log 1 2"],
+            "select format('%s %s %s', consumer, partition, stuck_at) from checkpoints where stuck_at is not null
+              order by consumer",
+            &["invest_log 1 2", "investor_summary 1 2"],
         )
         .await;
     world.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1", "2 pears: 5 of 10 by 1"]).await;

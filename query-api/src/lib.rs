@@ -11,6 +11,7 @@ mod database;
 mod holdings;
 mod invest;
 mod invest_log;
+mod investor_summary;
 mod product;
 mod product_list;
 mod shown;
@@ -54,6 +55,7 @@ struct QueryApi {
     product_list: ReadModel,
     holdings: ReadModel,
     invest_log: ReadModel,
+    investor_summary: ReadModel,
     cache: Option<Arc<Cache>>,
 }
 
@@ -67,6 +69,7 @@ pub fn router(settings: Settings) -> Router {
         .route("/api/product", get(product_list::list))
         .route("/api/product/{productId}", get(product::one))
         .route("/api/product/my/invest", get(holdings::list))
+        .route("/api/product/my/summary", get(investor_summary::one))
         .route("/api/invest/log", get(invest_log::list))
         .route("/api/invest/log/{investId}", get(invest::one));
     let api = Arc::new(QueryApi::new(&settings));
@@ -90,6 +93,7 @@ impl QueryApi {
             product_list: model("product_list"),
             holdings: model("holdings"),
             invest_log: model("invest_log"),
+            investor_summary: model("investor_summary"),
             cache: settings.redis.as_ref().map(cache),
         }
     }

@@ -192,7 +192,7 @@ pub async fn append_with(writer: &mut Writer, events: i64, at_once: i64) -> Vec<
 }
 
 /// A partition has one product, so sequence and position are the same.
-fn nth_event(partition: Partition, position: Position) -> NewEvent {
+pub fn nth_event(partition: Partition, position: Position) -> NewEvent {
     let product_id = ProductId::try_from(if partition == 0 { 64 } else { i64::from(partition) }).unwrap();
     let event = if position == 1 { opened(product_id) } else { reserved(position) };
     let metadata = Metadata {

@@ -8,5 +8,6 @@ mod house;
 mod notes;
 mod parking;
 mod relaying;
+mod replaying;
 mod tap;
 mod wire;

@@ -58,6 +58,7 @@ async fn call(method: &str, path: &str, headers: &[(&str, &str)]) -> (StatusCode
 #[case(Problem::UnsupportedMediaType, 415, "415", "Unsupported media type, send application/json : ", None)]
 #[case(Problem::TooLarge, 413, "413", "Body is too large, send at most 16384 bytes : ", Some(("connection", "close")))]
 #[case(Problem::TooSlow, 408, "408", "Body came too slowly, send it within 5 seconds : ", Some(("connection", "close")))]
+#[case(Problem::Conflict("job 1 is at it already".into()), 409, "409", "job 1 is at it already : ", None)]
 #[case(
     Problem::IdempotencyKeyReused,
     422,

@@ -21,59 +21,93 @@ pub struct Checkpoint {
     pub moved_at: DateTime<Utc>,
     /// The position that cannot be applied, and why.
     pub stuck: Option<(Position, String)>,
+    /// Which version of the code made the rows.
+    pub code_version: i32,
+    /// An operator holds it still.
+    pub paused: bool,
 }
 
-type Columns = (String, Partition, Position, Option<Vec<u8>>, DateTime<Utc>, Option<Position>, Option<String>);
+#[derive(sqlx::FromRow)]
+struct Row {
+    consumer: String,
+    partition: Partition,
+    position: Position,
+    hash: Option<Vec<u8>>,
+    moved_at: DateTime<Utc>,
+    stuck_at: Option<Position>,
+    stuck_reason: Option<String>,
+    code_version: i32,
+    paused: bool,
+}
 
-fn checkpoint((consumer, partition, position, hash, moved_at, stuck_at, reason): Columns) -> Checkpoint {
-    let hash = hash.and_then(|hash| hash.try_into().ok());
-    Checkpoint { consumer, partition, position, hash, moved_at, stuck: stuck_at.zip(reason) }
+impl From<Row> for Checkpoint {
+    fn from(row: Row) -> Self {
+        Self {
+            consumer: row.consumer,
+            partition: row.partition,
+            position: row.position,
+            hash: row.hash.and_then(|hash| hash.try_into().ok()),
+            moved_at: row.moved_at,
+            stuck: row.stuck_at.zip(row.stuck_reason),
+            code_version: row.code_version,
+            paused: row.paused,
+        }
+    }
+}
+
+/// Whose checkpoint it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holder<'a> {
+    pub(super) consumer: &'a str,
+    pub(super) partition: Partition,
+    pub(super) code_version: i32,
+    /// It begins at 0 when there is none yet; else one that is gone stays gone.
+    pub(super) begins: bool,
 }
 
 impl Log {
     /// Where all consumers stand that have begun, by name and partition.
     pub async fn checkpoints(&self) -> Result<Vec<Checkpoint>, LogError> {
-        let rows: Vec<Columns> = sqlx::query_as(
-            "select consumer, partition, position, hash, moved_at, stuck_at, stuck_reason
+        let rows: Vec<Row> = sqlx::query_as(
+            "select consumer, partition, position, hash, moved_at, stuck_at, stuck_reason, code_version, paused
                from checkpoints order by consumer, partition",
         )
         .fetch_all(self.pool())
         .await?;
-        Ok(rows.into_iter().map(checkpoint).collect())
+        Ok(rows.into_iter().map(Checkpoint::from).collect())
     }
 }
 
-/// Locks the checkpoint for this transaction, making it when it is the first; `None` while another instance has it.
-pub(super) async fn lock(
-    transaction: &mut PgConnection,
-    consumer: &str,
-    partition: Partition,
-) -> sqlx::Result<Option<Checkpoint>> {
-    if let Some(found) = lock_existing(transaction, consumer, partition).await? {
-        return Ok(Some(found));
-    }
-    sqlx::query("insert into checkpoints (consumer, partition) values ($1, $2) on conflict do nothing")
-        .bind(consumer)
-        .bind(partition)
+/// Locks the checkpoint for this transaction; `None` while it is not the holder's to move: another instance has it, it
+/// is paused, its rows are of other code, or it is gone.
+pub(super) async fn lock(transaction: &mut PgConnection, holder: Holder<'_>) -> sqlx::Result<Option<Checkpoint>> {
+    let mut found = lock_existing(transaction, holder).await?;
+    if found.is_none() && holder.begins {
+        let begun = sqlx::query(
+            "insert into checkpoints (consumer, partition, code_version) values ($1, $2, $3) on conflict do nothing",
+        )
+        .bind(holder.consumer)
+        .bind(holder.partition)
+        .bind(holder.code_version)
         .execute(&mut *transaction)
         .await?;
-    lock_existing(transaction, consumer, partition).await
+        if begun.rows_affected() == 1 {
+            found = lock_existing(transaction, holder).await?;
+        }
+    }
+    Ok(found.filter(|at| at.code_version == holder.code_version && !at.paused))
 }
 
-async fn lock_existing(
-    transaction: &mut PgConnection,
-    consumer: &str,
-    partition: Partition,
-) -> sqlx::Result<Option<Checkpoint>> {
-    let row: Option<Columns> = sqlx::query_as(
-        "select consumer, partition, position, hash, moved_at, stuck_at, stuck_reason
+async fn lock_existing(transaction: &mut PgConnection, holder: Holder<'_>) -> sqlx::Result<Option<Checkpoint>> {
+    let row: Option<Row> = sqlx::query_as(
+        "select consumer, partition, position, hash, moved_at, stuck_at, stuck_reason, code_version, paused
            from checkpoints where consumer = $1 and partition = $2 for update skip locked",
     )
-    .bind(consumer)
-    .bind(partition)
+    .bind(holder.consumer)
+    .bind(holder.partition)
     .fetch_optional(transaction)
     .await?;
-    Ok(row.map(checkpoint))
+    Ok(row.map(Checkpoint::from))
 }
 
 /// Moves the locked checkpoint from `from` to `to`. Compared all the same: apply-once must not hang on the lock alone.

@@ -2,8 +2,9 @@
 
 use crate::token::Secret;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -22,15 +23,27 @@ impl Tokens {
         Self { operator: digest(operator), auditor: auditor.map(digest) }
     }
 
-    fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<Option<Operator>, Problem> {
         let token = Secret::digest(bearer(headers).ok_or(Problem::Unauthorized)?);
         if token == self.operator {
-            return Ok(());
+            return Ok(Some(Operator));
         }
         if Some(token) != self.auditor {
             return Err(Problem::Unauthorized);
         }
-        if method.is_safe() { Ok(()) } else { Err(Problem::Forbidden) }
+        if method.is_safe() { Ok(None) } else { Err(Problem::Forbidden) }
+    }
+}
+
+/// The caller is an operator. For reads that an auditor may not do; all else the method tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operator;
+
+impl<S: Send + Sync> FromRequestParts<S> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().copied().ok_or(Problem::Forbidden)
     }
 }
 
@@ -39,8 +52,10 @@ pub(super) fn guard(routes: Router, tokens: Tokens) -> Router {
     routes.route_layer(from_fn_with_state(tokens, admit))
 }
 
-async fn admit(State(tokens): State<Tokens>, request: Request, next: Next) -> Result<Response, Problem> {
-    tokens.admit(request.method(), request.headers())?;
+async fn admit(State(tokens): State<Tokens>, mut request: Request, next: Next) -> Result<Response, Problem> {
+    if let Some(operator) = tokens.admit(request.method(), request.headers())? {
+        request.extensions_mut().insert(operator);
+    }
     Ok(next.run(request).await)
 }
 

@@ -1,5 +1,7 @@
-//! `GET /admin/projection`: how far each consumer of the log is, the relay and the counters in Redis among them.
+//! `GET /admin/projection`: how far each consumer of the log is, the relay and the counters in Redis among them, and
+//! the generations of read models that stand beside the live ones.
 
+use super::{Managed, job};
 use axum::extract::State;
 use axum::response::Response;
 use broker::RELAY;
@@ -8,15 +10,17 @@ use command_api::OpenInvest;
 use edge::{ListData, Problem};
 use event_log::consume::{Checkpoint, Projection as _};
 use event_log::{Log, LogError, Partition, Position};
-use projector::COUNTERS;
+use projector::{COUNTERS, Generation, PROJECTIONS, Refused};
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {
-    name: &'static str,
-    version: u32,
-    state: &'static str,
+    name: String,
+    /// Null for what has none: it cannot be rebuilt beside itself.
+    generation: Option<i32>,
+    version: i32,
+    state: String,
     positions: Vec<Position>,
     head: Vec<Position>,
     lag_events: Position,
@@ -32,26 +36,23 @@ struct Stuck {
     reason: String,
 }
 
-type Known = State<(Log, Option<redis::Client>)>;
-
-pub(super) async fn list(State((log, redis)): Known) -> Result<Response, Problem> {
-    let list = statuses(&log, redis.as_ref()).await.map_err(unavailable)?;
+pub(super) async fn list(State(managed): State<Managed>) -> Result<Response, Problem> {
+    let list = statuses(&managed).await.map_err(job::problem)?;
     Ok(edge::ok(ListData { total_count: list.len() as i64, list }))
 }
 
-async fn statuses(log: &Log, redis: Option<&redis::Client>) -> Result<Vec<Status>, LogError> {
+async fn statuses(Managed { log, jobs, redis, .. }: &Managed) -> Result<Vec<Status>, Refused> {
+    let generations = jobs.generations().await?;
     // Where they stand first: heads only grow, so no lag comes out negative.
     let checkpoints = log.checkpoints().await?;
-    let counters = counters(log, redis).await;
+    let counters = counters(log, redis.as_ref()).await;
     let (head, now) = log.heads_now().await?;
-    let has_begun = |name| checkpoints.iter().any(|checkpoint| checkpoint.consumer == name);
-    let named = projector::PROJECTIONS.iter().map(|projection| (projection.name, projection.version));
-    let relay = has_begun(RELAY).then_some((RELAY, 1));
-    let mut statuses = Vec::new();
-    for (name, version) in named.chain([(OpenInvest::NAME, 1)]).chain(relay) {
-        let mine: Vec<_> = checkpoints.iter().filter(|checkpoint| checkpoint.consumer == name).collect();
-        statuses.push(status(name, version, &mine, &head));
-    }
+    let of = |consumer: &str| checkpoints.iter().filter(|at| at.consumer == consumer).collect::<Vec<_>>();
+    let mut statuses: Vec<_> =
+        generations.iter().map(|generation| of_generation(generation, &of(&generation.consumer()), &head)).collect();
+    statuses.push(status(OpenInvest::NAME, OpenInvest::VERSION, &of(OpenInvest::NAME), &head));
+    let relay = of(RELAY);
+    statuses.extend((!relay.is_empty()).then(|| status(RELAY, 1, &relay, &head)));
     statuses.extend(counters.map(|counters| counters_status(counters, &head)));
     for status in &mut statuses {
         status.lag_seconds = seconds_behind(log, status, now).await?;
@@ -78,21 +79,48 @@ fn counters_status(positions: Result<Vec<Option<Position>>, String>, head: &[Pos
     } else {
         "MISSING"
     };
-    Status { state, ..standing(COUNTERS, 1, positions, head) }
+    Status { state: state.into(), ..standing(COUNTERS, 1, positions, head) }
 }
 
-fn status(name: &'static str, version: u32, mine: &[&Checkpoint], head: &[Position]) -> Status {
+/// One set of a read model's tables.
+fn of_generation(generation: &Generation, mine: &[&Checkpoint], head: &[Position]) -> Status {
+    let status = status(&generation.projection, generation.code_version, mine, head);
+    let state = match generation.state.as_str() {
+        "LIVE" if mine.iter().any(|at| at.paused) => "PAUSED",
+        "LIVE" if !is_known(&generation.projection, status.version) => "OTHER_VERSION",
+        "LIVE" => return Status { generation: Some(generation.generation), ..status },
+        beside => beside,
+    };
+    Status { generation: Some(generation.generation), state: state.into(), ..status }
+}
+
+/// Whether this release's code goes on with rows of this version.
+fn is_known(projection: &str, version: i32) -> bool {
+    PROJECTIONS.iter().any(|known| known.name == projection && known.version == version)
+}
+
+fn status(name: &str, version: i32, mine: &[&Checkpoint], head: &[Position]) -> Status {
     let position = |partition| mine.iter().find(|at| at.partition == partition).map_or(0, |at| at.position);
     let positions: Vec<_> = (0..).zip(head).map(|(partition, _)| position(partition)).collect();
     let stuck: Vec<_> = mine.iter().filter_map(|checkpoint| stuck(checkpoint)).collect();
     let state = if stuck.is_empty() { "RUNNING" } else { "STUCK" };
-    Status { state, stuck, ..standing(name, version, positions, head) }
+    // The rows' own version: a consumer goes by it.
+    let version = mine.first().map_or(version, |at| at.code_version);
+    Status { state: state.into(), stuck, ..standing(name, version, positions, head) }
 }
 
-fn standing(name: &'static str, version: u32, positions: Vec<Position>, head: &[Position]) -> Status {
-    let lag_events = head.iter().zip(&positions).map(|(head, position)| head - position).sum();
-    let (head, stuck) = (head.to_vec(), Vec::new());
-    Status { name, version, state: "RUNNING", positions, head, lag_events, lag_seconds: 0.0, stuck }
+fn standing(name: &str, version: i32, positions: Vec<Position>, head: &[Position]) -> Status {
+    Status {
+        name: name.into(),
+        generation: None,
+        version,
+        state: "RUNNING".into(),
+        lag_events: head.iter().zip(&positions).map(|(head, position)| head - position).sum(),
+        positions,
+        head: head.to_vec(),
+        lag_seconds: 0.0,
+        stuck: Vec::new(),
+    }
 }
 
 fn stuck(checkpoint: &Checkpoint) -> Option<Stuck> {
@@ -105,19 +133,9 @@ async fn seconds_behind(log: &Log, status: &Status, now: DateTime<Utc>) -> Resul
     let mut oldest = now;
     for (partition, (position, head)) in (0..).zip(status.positions.iter().zip(&status.head)) {
         if position < head {
-            let next = log.read_after(partition, *position, 1).await?;
+            let next = log.stored_after(partition, *position, 1).await?;
             oldest = next.first().map_or(oldest, |event| oldest.min(event.recorded_at));
         }
     }
     Ok((now - oldest).as_seconds_f64())
-}
-
-fn unavailable(error: LogError) -> Problem {
-    match error {
-        LogError::Unavailable(error) => {
-            tracing::warn!(%error, "the state of the projections could not be read");
-            Problem::Overloaded
-        }
-        error => Problem::internal(error),
-    }
 }

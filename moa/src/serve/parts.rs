@@ -14,7 +14,7 @@ use command_api::{Door, OpenInvest, Provider};
 use edge::ServiceTime;
 use event_log::Log;
 use event_log::consume::{Consumer, Projection as _};
-use projector::COUNTERS;
+use projector::{COUNTERS, Jobs};
 use sqlx::PgPool;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,6 +58,7 @@ pub(super) struct Operators {
 pub(super) struct Connected {
     pub(super) log: Log,
     project: PgPool,
+    rebuild: PgPool,
     broker: Option<Broker>,
     redis: Option<redis::Client>,
 }
@@ -73,7 +74,7 @@ impl Connected {
         let log_id = log.identity().log_id;
         let broker = amqp.map(|url| Broker::new(url.reveal(), log_id)).transpose()?;
         let redis = redis.map(cache).transpose()?;
-        Ok(Self { project: database.project_pool(), log, broker, redis })
+        Ok(Self { project: database.project_pool(), rebuild: database.rebuild_pool(), log, broker, redis })
     }
 
     pub(super) fn watch(&self, ops: &Ops) {
@@ -122,6 +123,8 @@ impl Connected {
         let (log, pool, words) = (self.log.clone(), self.project.clone(), self.words());
         let sources = words.clone();
         stages.carry(|shutdown| projector::run(log, pool, move |who, at| sources.of(who, at), shutdown));
+        let (log, pool) = (self.log.clone(), self.rebuild.clone());
+        stages.carry(|shutdown| projector::run_jobs(log, pool, shutdown));
         let Some(redis) = &self.redis else { return };
         let (log, pool, redis) = (self.log.clone(), self.project.clone(), redis.clone());
         let sources = move |who, at| words.of(who, at);
@@ -171,7 +174,8 @@ impl Connected {
         ops: &Ops,
     ) {
         let (log, write, redis) = (self.log.clone(), self.project.clone(), self.redis.clone());
-        let admin = Admin { tokens, door: Door::new(desks, time), log, read, write, redis, time };
+        let jobs = Jobs::new(log.clone(), write.clone());
+        let admin = Admin { tokens, door: Door::new(desks, time), log, jobs, read, write, redis, time };
         let routes = edge::finish(admin::routes(admin).merge(ops.routes()), &[]);
         stages.listen(|shutdown| edge::serve(listener, routes, shutdown));
     }

@@ -6,7 +6,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::checker::Evidence;
-use crate::harness::{AUDITOR, Answer, Ended, House, OPERATOR, PATIENCE, Start, ask, seconds_from, within};
+use crate::harness::{AUDITOR, Answer, House, OPERATOR, PATIENCE, Start, ask, seconds_from, within};
 
 fn product(title: &str) -> Value {
     json!({"title": title, "totalInvestingAmount": 100,
@@ -179,19 +179,14 @@ async fn the_state_of_every_projection_is_told() {
     let told = house.door(0).operate(Method::GET, "/admin/projection", None).await.data();
     let heads: Vec<i64> = (0..4).map(|partition| if partition == product % 4 { 3 } else { 0 }).collect();
     let row = |name: &str| {
-        json!({"name": name, "version": 1, "state": "RUNNING", "positions": heads, "head": heads, "lagEvents": 0,
+        let generation = if name == "open_invest" { json!(null) } else { json!(1) };
+        json!({"name": name, "generation": generation, "version": 1, "state": "RUNNING", "positions": heads, "head": heads, "lagEvents": 0,
                "lagSeconds": 0.0, "stuck": []})
     };
     let mut list = told["list"].as_array().unwrap().clone();
     list.sort_by_key(|row| row["name"].to_string());
-    let expected = ["holdings", "invest_log", "open_invest", "product_list"].map(row);
-    assert_eq!((told["totalCount"].clone(), list), (json!(4), expected.to_vec()));
-}
-
-/// An operator's command against a running house.
-async fn operator(house: &House, args: &[&str]) -> Ended {
-    let start = Start::bare(args).with(&["--admin-url", &house.moas[0].admin]);
-    start.env("MOA_OPERATOR_TOKEN", OPERATOR).end().await
+    let expected = ["holdings", "invest_log", "investor_summary", "open_invest", "product_list"].map(row);
+    assert_eq!((told["totalCount"].clone(), list), (json!(5), expected.to_vec()));
 }
 
 #[tokio::test]
@@ -200,28 +195,29 @@ async fn the_operators_commands_do_what_the_calls_do() {
     let now = Utc::now();
     let (starts, finishes) = (seconds_from(now, -60), seconds_from(now, 3_600));
     let window = ["--total", "100", "--starts", &starts, "--finishes", &finishes];
-    let opened = operator(&house, &[&["product", "open", "--title", "by hand"], &window[..]].concat()).await;
+    let opened = house.operator(&[&["product", "open", "--title", "by hand"], &window[..]].concat()).await;
     assert_eq!((opened.status.code(), opened.out.as_str()), (Some(0), "Opened product 1.\n"), "{}", opened.err);
     assert!(house.invest(ask("ann", 1, 40)).await.is_accepted());
     house.settled().await;
 
-    let listed = operator(&house, &["product", "list", "--json"]).await;
+    let listed = house.operator(&["product", "list", "--json"]).await;
     let list: Value = serde_json::from_str(&listed.out).unwrap();
     assert_eq!((&list["totalCount"], &list["list"][0]["currentInvestingAmount"]), (&json!(1), &json!(40)));
     assert_eq!(list["list"][0]["state"], "ONGOING");
-    let table = operator(&house, &["product", "list"]).await;
+    let table = house.operator(&["product", "list"]).await;
     assert!(table.out.contains("by hand") && table.out.contains("1 products"), "{}", table.out);
 
-    let status = operator(&house, &["status", "--json"]).await;
+    let status = house.operator(&["status", "--json"]).await;
     let status: Value = serde_json::from_str(&status.out).unwrap();
-    assert_eq!(status["totalCount"], 4);
-    let table = operator(&house, &["status"]).await;
-    assert!(["product_list", "holdings", "invest_log", "open_invest"].iter().all(|name| table.out.contains(name)));
+    assert_eq!(status["totalCount"], 5);
+    let table = house.operator(&["status"]).await;
+    let names = ["product_list", "holdings", "invest_log", "investor_summary", "open_invest"];
+    assert!(names.iter().all(|name| table.out.contains(name)));
 
-    let closed = operator(&house, &["product", "close", "1"]).await;
+    let closed = house.operator(&["product", "close", "1"]).await;
     assert_eq!((closed.status.code(), closed.out.as_str()), (Some(0), "Closed product 1.\n"), "{}", closed.err);
     assert!(house.invest(ask("ann", 1, 1)).await.is_refused("CLOSED"));
-    let again = operator(&house, &["product", "close", "1"]).await;
+    let again = house.operator(&["product", "close", "1"]).await;
     assert_eq!((again.status.code(), again.err.as_str()), (Some(1), "moa: CLOSED: Product is closed\n"));
 }
 
@@ -237,7 +233,7 @@ async fn an_operators_command_that_fails_says_why_in_one_sentence() {
     assert!(nobody.err.contains("cannot reach Moa at http://127.0.0.1:1"), "{}", nobody.err);
     let not_moa = Start::bare(&["status", "--admin-url", "http://127.0.0.1:1", "--data-dir", "/nowhere"]).end().await;
     assert!(not_moa.err.contains("no token: set MOA_OPERATOR_TOKEN"), "{}", not_moa.err);
-    let bad = operator(&house, &["product", "open", "--title", "", "--total", "0", "--starts", "x", "--finishes", "y"]);
+    let bad = house.operator(&["product", "open", "--title", "", "--total", "0", "--starts", "x", "--finishes", "y"]);
     let bad = bad.await;
     for field in ["title", "totalInvestingAmount", "startedAt", "finishedAt"] {
         assert!(bad.err.contains(field), "{}", bad.err);

@@ -58,7 +58,7 @@ fn refuse(evidence: &mut Evidence, user: &str, amount: i64, remaining: Option<i6
 
 type Plant = fn(&mut Evidence);
 
-const PLANTS: [(&str, &str, Plant); 24] = [
+const PLANTS: [(&str, &str, Plant); 25] = [
     ("a reservation past the total", "I1", |it| {
         let Fact::Reserved { amount, .. } = &mut reservation(it, "cat").fact else { unreachable!() };
         *amount += 1;
@@ -136,6 +136,10 @@ const PLANTS: [(&str, &str, Plant); 24] = [
         let shown = it.sightings.iter_mut().find(|shown| shown.body.contains(r#""myInvestingAmount":7"#)).unwrap();
         shown.body = shown.body.replace(r#""myInvestingAmount":7"#, r#""myInvestingAmount":8"#);
     }),
+    ("a summary that shows another amount", "I10", |it| {
+        let shown = it.sightings.iter_mut().find(|shown| shown.body.contains(r#""settledAmount":7"#)).unwrap();
+        shown.body = shown.body.replace(r#""settledAmount":7"#, r#""settledAmount":8"#);
+    }),
 ];
 
 #[tokio::test]
@@ -162,6 +166,8 @@ async fn a_read_model_that_was_tampered_with_in_the_database_is_named() {
         ("product_list", "update product_list set current_amount = current_amount + 1"),
         ("holdings", "delete from holdings"),
         ("invest_log", "update invest_log set accrued_user = accrued_user - 1"),
+        ("investor_summary", "update investor_summary set failed_invests = 1"),
+        ("investor_summary_product", "delete from investor_summary_product"),
     ] {
         sqlx::query(tamper).execute(&house.pool).await.unwrap();
         let faults = Evidence::of(&house, &[product], &["ann".into()]).await.faults();

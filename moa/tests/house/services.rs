@@ -215,7 +215,7 @@ async fn remove(log_id: Uuid) {
     let (amqp, redis) = servers();
     let connection = lapin::Connection::connect(&amqp, lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
-    for consumer in ["product_list", "holdings", "invest_log", "open_invest", "counters"] {
+    for consumer in ["product_list", "holdings", "invest_log", "investor_summary", "open_invest", "counters"] {
         for partition in 0..4 {
             let queue = format!("moa.{log_id}.{consumer}.{partition}");
             channel.queue_delete(queue.into(), Default::default()).await.unwrap();

@@ -45,6 +45,8 @@ pub(super) struct Follower {
     partition: Partition,
     /// Where they were left; `None` before they are loaded for the first time. What was there before is not believed.
     at: Option<Position>,
+    /// Which generation of `product_list` they were loaded from: another may say something else at the same position.
+    generation: Option<i32>,
     /// When Redis last said that they stand there.
     looked: Instant,
     complaint: String,
@@ -53,7 +55,8 @@ pub(super) struct Follower {
 impl Follower {
     pub(super) fn new(log: Log, pool: PgPool, connection: Connection, partition: Partition) -> Self {
         let counters = Counters::new(connection.clone(), log.identity().log_id, partition, Uuid::now_v7());
-        Self { log, pool, connection, counters, partition, at: None, looked: Instant::now(), complaint: String::new() }
+        let (at, generation, looked, complaint) = (None, None, Instant::now(), String::new());
+        Self { log, pool, connection, counters, partition, at, generation, looked, complaint }
     }
 
     /// Shows what follows: as far as `product_list` has come, which need not be as far as `delivered`, or the log, goes.
@@ -73,9 +76,12 @@ impl Follower {
         self.show(at, touched).await
     }
 
-    /// Looks whether Redis stands where it was left, and if not, puts it right.
+    /// Looks whether Redis stands where it was left, and shows what is live, and if not, puts it right.
     pub(super) async fn look(&mut self) -> Result<Step, Fault> {
         let Some(at) = self.at else { return self.reload().await };
+        if self.live().await? != self.generation {
+            return self.reload().await;
+        }
         match self.counters.look().await? {
             Some(stands) if stands.position == at => Ok(self.stand(at)),
             other => self.meet(at, other).await,
@@ -117,6 +123,8 @@ impl Follower {
     /// Puts all of `product_list` there, whatever stands there now, unless it has become newer meanwhile.
     async fn reload(&mut self) -> Result<Step, Fault> {
         let seen = self.counters.look().await?;
+        // Before what is read: were it switched in between, that is seen at the next look.
+        self.generation = self.live().await?;
         let shown = read_all(&self.pool, self.log.identity().partitions, self.partition).await?;
         match self.counters.place(seen, &shown).await? {
             Placed::There => {
@@ -127,6 +135,13 @@ impl Follower {
             // What was put aside did not last until it was to be put in place.
             Placed::Lost => Ok(Step::Behind),
         }
+    }
+
+    /// Which generation of `product_list` is live.
+    async fn live(&self) -> sqlx::Result<Option<i32>> {
+        sqlx::query_scalar("select generation from generations where projection = 'product_list' and state = 'LIVE'")
+            .fetch_optional(&self.pool)
+            .await
     }
 
     fn stand(&mut self, at: Position) -> Step {

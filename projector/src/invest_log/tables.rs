@@ -10,14 +10,14 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 impl Touched {
-    pub(super) async fn read(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
+    pub(super) async fn read_tables(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         let products = read_products(transaction, events).await?;
         let users = read_users(transaction, events).await?;
         let invests = read_invests(transaction, events).await?;
         Ok(Self { products, users, invests })
     }
 
-    pub(super) async fn write(&self, transaction: &mut PgConnection) -> sqlx::Result<()> {
+    pub(super) async fn write_tables(&self, transaction: &mut PgConnection) -> sqlx::Result<()> {
         put_products(transaction, &self.products.written()).await?;
         put_users(transaction, &self.users.written()).await?;
         add_invests(transaction, &self.invests.added()).await?;

@@ -162,4 +162,45 @@ impl<'a> Fold<'a> {
         };
         self.pairs().into_iter().map(row).collect()
     }
+
+    /// Won settled, and won reserved without a fate, of those invests.
+    fn sums<'b>(invests: impl Iterator<Item = &'b Invest>) -> (i64, i64) {
+        invests.fold((0, 0), |(settled, reserved), invest| match (&invest.settled, &invest.failed) {
+            (Some(_), _) => (settled + invest.amount, reserved),
+            (None, Some(_)) => (settled, reserved),
+            (None, None) => (settled, reserved + invest.amount),
+        })
+    }
+
+    pub fn investor_summary(&self) -> Vec<String> {
+        let partition_of = |invest: &Invest| (self.partition_of)(invest.product);
+        let users: BTreeSet<_> =
+            self.invests.iter().map(|invest| (invest.user.as_str(), partition_of(invest))).collect();
+        let row = |(user, partition)| {
+            let of = |invest: &&Invest| invest.user == user && partition_of(invest) == partition;
+            let mine = || self.invests.iter().filter(of);
+            let standing = mine().filter(|invest| invest.failed.is_none());
+            let products: BTreeSet<_> = standing.map(|invest| invest.product).collect();
+            let (settled, reserved) = Self::sums(mine());
+            let failed = mine().filter(|invest| invest.failed.is_some()).count();
+            let (first, last) =
+                (mine().map(|invest| invest.reserved).min(), mine().map(|invest| invest.reserved).max());
+            let [first, last] = [first, last].map(|at| self.second(at.unwrap()));
+            format!(
+                "{user} in partition {partition}: {} products, {settled} settled, {reserved} reserved, {failed} failed, \
+                 second {first} to {last}",
+                products.len()
+            )
+        };
+        users.into_iter().map(row).collect()
+    }
+
+    pub fn investor_summary_product(&self) -> Vec<String> {
+        let row = |(user, product)| {
+            let of = |invest: &&Invest| invest.product == product && invest.user == user;
+            let (settled, reserved) = Self::sums(self.invests.iter().filter(of));
+            format!("{user} in {product}: {settled} settled, {reserved} reserved")
+        };
+        self.pairs().into_iter().map(row).collect()
+    }
 }

@@ -24,13 +24,14 @@ async fn ask(house: &House, path: &str, tokens: &str) -> (Option<String>, Option
 #[case("/api/product", "product_list")]
 #[case("/api/product/7", "product_list")]
 #[case("/api/product/my/invest", "holdings")]
+#[case("/api/product/my/summary", "investor_summary")]
 #[case("/api/invest/log", "invest_log")]
 #[case("/api/invest/log?productId=1", "invest_log")]
 #[case(INVEST, "invest_log")]
 #[tokio::test]
 async fn every_get_says_the_state_of_its_read_model(#[case] path: &str, #[case] consumer: &str) {
     let house = House::new().await;
-    for other in ["product_list", "holdings", "invest_log", "settlement"] {
+    for other in ["product_list", "holdings", "invest_log", "investor_summary", "settlement"] {
         house.checkpoint(other, 0, 99).await;
     }
     house.sql("delete from checkpoints where partition = 0").await;
@@ -115,7 +116,8 @@ async fn what_is_not_reached_in_time_is_said_so() {
 #[tokio::test]
 async fn a_token_that_is_not_ours_is_refused(#[case] sent: String, #[case] told: &str) {
     let house = House::without_database();
-    for path in ["/api/product", "/api/product/7", "/api/product/my/invest", "/api/invest/log", INVEST] {
+    let mine = ["/api/product/my/invest", "/api/product/my/summary", "/api/invest/log", INVEST];
+    for path in ["/api/product", "/api/product/7"].into_iter().chain(mine) {
         let answer = house.call("GET", path, &[("X-USER-ID", "user4"), ("X-Consistency-Token", &sent)]).await;
         let told = refusal(400, "00", &format!("Invalid value : X-Consistency-Token is {told}"));
         assert_eq!((answer.status.as_u16(), answer.body), (400, told));

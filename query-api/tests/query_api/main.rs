@@ -9,3 +9,4 @@ mod invests;
 mod mine;
 mod products;
 mod refusals;
+mod summary;

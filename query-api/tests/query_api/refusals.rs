@@ -11,6 +11,7 @@ const INVEST: &str = "/api/invest/log/00000000-0000-7000-8000-000000000001";
 
 #[rstest]
 #[case("/api/product/my/invest")]
+#[case("/api/product/my/summary")]
 #[case("/api/invest/log")]
 #[case(INVEST)]
 #[tokio::test]
@@ -70,6 +71,7 @@ async fn an_unknown_path_is_not_found(#[case] path: &str) {
 #[case("/api/product")]
 #[case("/api/product/1")]
 #[case("/api/product/my/invest")]
+#[case("/api/product/my/summary")]
 #[case("/api/invest/log")]
 #[case(INVEST)]
 #[tokio::test]

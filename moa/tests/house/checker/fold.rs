@@ -1,7 +1,7 @@
 //! The read models by their definition, folded from events.
 
 use chrono::{DateTime, Utc};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::{Event, Fact};
@@ -27,6 +27,17 @@ pub struct Holding {
 pub struct Share {
     pub taken: i64,
     pub invests: i64,
+}
+
+/// What became of a user's invests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    pub products: usize,
+    pub settled: i64,
+    pub reserved: i64,
+    pub failed: usize,
+    pub first: Option<DateTime<Utc>>,
+    pub last: Option<DateTime<Utc>>,
 }
 
 #[derive(Clone)]
@@ -117,5 +128,21 @@ impl Fold {
     /// Users with anything taken in the product.
     pub fn users_in(&self, product: i64) -> usize {
         self.shares.iter().filter(|((_, id), share)| *id == product && share.taken > 0).count()
+    }
+}
+
+impl Summary {
+    pub fn of<'a>(invests: impl IntoIterator<Item = &'a Invest>) -> Self {
+        let invests: Vec<_> = invests.into_iter().collect();
+        let in_state = |state: &'static str| invests.iter().filter(move |invest| invest.state == state);
+        let standing = in_state("SETTLED").chain(in_state("RESERVED")).map(|invest| invest.product);
+        Self {
+            products: standing.collect::<BTreeSet<_>>().len(),
+            settled: in_state("SETTLED").map(|invest| invest.amount).sum(),
+            reserved: in_state("RESERVED").map(|invest| invest.amount).sum(),
+            failed: in_state("FAILED").count(),
+            first: invests.iter().map(|invest| invest.requested_at).min(),
+            last: invests.iter().map(|invest| invest.requested_at).max(),
+        }
     }
 }

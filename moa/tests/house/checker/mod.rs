@@ -62,7 +62,8 @@ impl Evidence {
         let tables = Tables::read(pool).await;
         let mut views = vec![View::Products];
         views.extend(products.iter().map(|id| View::Product(*id)));
-        views.extend(users.iter().flat_map(|user| [View::HoldingsOf(user.clone()), View::InvestsOf(user.clone())]));
+        let of_user = [View::HoldingsOf, View::InvestsOf, View::SummaryOf];
+        views.extend(users.iter().flat_map(|user| of_user.map(|of| of(user.clone()))));
         let mut sightings = Vec::new();
         for door in doors {
             for view in &views {

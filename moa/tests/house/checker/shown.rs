@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::cmp::Reverse;
 use uuid::Uuid;
 
-use super::fold::{Fold, Invest, Product};
+use super::fold::{Fold, Invest, Product, Summary};
 use super::{Event, Fault, Log};
 use crate::harness::{Sighting, View};
 
@@ -42,6 +42,7 @@ fn expected(fold: &Fold, view: &View) -> Value {
         }
         View::HoldingsOf(user) => holdings(fold, user),
         View::InvestsOf(user) => invests(fold, user),
+        View::SummaryOf(user) => summary(fold, user),
     }
 }
 
@@ -100,6 +101,13 @@ fn line(fold: &Fold, id: Uuid, invest: &Invest) -> Value {
         "requestedAt": local(invest.requested_at),
         "updatedAt": local(invest.updated_at),
     })
+}
+
+fn summary(fold: &Fold, user: &str) -> Value {
+    let mine = Summary::of(fold.invests.values().filter(|invest| invest.user == user));
+    success(&json!({"userId": user, "productCount": mine.products, "settledAmount": mine.settled,
+                    "reservedAmount": mine.reserved, "failedCount": mine.failed,
+                    "firstInvestDate": mine.first.map(local), "lastInvestDate": mine.last.map(local)}))
 }
 
 fn list(items: Vec<Value>) -> Value {

@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-use super::fold::Fold;
+use super::fold::{Fold, Invest, Summary};
 use super::{Fault, Log};
 
 /// The rows of every table of every read model, each as a line.
@@ -29,6 +29,7 @@ impl Tables {
         let mut tables = BTreeMap::new();
         tables.insert("product_list", product_list(pool).await);
         tables.insert("invest_log", invest_log(pool).await);
+        tables.insert("investor_summary", investor_summary(pool).await);
         for (table, sql) in PLAIN {
             let rows: Vec<String> = sqlx::query_scalar(sql).fetch_all(pool).await.unwrap();
             tables.insert(table, rows.into_iter().collect());
@@ -55,6 +56,8 @@ impl Tables {
             ("invest_log", invest_rows(&fold)),
             ("invest_log_product", products.map(|(id, it)| format!("{id} {} {}", it.title, it.taken)).collect()),
             ("invest_log_user", share_rows(&fold)),
+            ("investor_summary", summary_rows(&fold, i64::from(log.partitions))),
+            ("investor_summary_product", sum_rows(&fold)),
             (
                 "open_invest",
                 open.map(|(invest, it)| format!("{invest} {} {} {}", it.product, it.user, it.amount)).collect(),
@@ -65,17 +68,24 @@ impl Tables {
 }
 
 /// Tables without a time: PostgreSQL itself makes the lines.
-const PLAIN: [(&str, &str); 6] = [
+const PLAIN: [(&str, &str); 7] = [
     ("product_list_user", "select format('%s %s %s', product_id, user_id, amount) from product_list_user"),
     ("holdings_product", "select format('%s %s %s', product_id, title, total_amount) from holdings_product"),
     ("holdings_count", "select format('%s %s %s', user_id, partition, holdings) from holdings_count"),
     ("invest_log_product", "select format('%s %s %s', product_id, title, accrued) from invest_log_product"),
     ("invest_log_user", "select format('%s %s %s %s', user_id, product_id, accrued, invests) from invest_log_user"),
+    (
+        "investor_summary_product",
+        "select format('%s %s %s %s', user_id, product_id, settled_amount, reserved_amount)
+           from investor_summary_product",
+    ),
     ("open_invest", "select format('%s %s %s %s', invest_id, product_id, user_id, amount) from open_invest"),
 ];
 
 type ProductRow = (i64, String, i64, i64, i64, DateTime<Utc>, DateTime<Utc>, bool);
 type InvestRow = (Uuid, i64, String, i64, String, Option<String>, i64, i64, DateTime<Utc>, DateTime<Utc>);
+
+type SummaryRow = (String, i32, i64, i64, i64, i64, Option<DateTime<Utc>>, Option<DateTime<Utc>>);
 
 fn product_line((id, title, total, taken, users, from, to, closed): ProductRow) -> String {
     format!("{id} {title}: {taken} of {total} by {users}, {from:?} to {to:?}, closed {closed}")
@@ -89,6 +99,10 @@ fn invest_line((invest, product, user, amount, state, failure, of_user, of_all, 
 
 fn holding_line((user, product, amount, since): (String, i64, i64, DateTime<Utc>)) -> String {
     format!("{user} {amount} of {product} since {since:?}")
+}
+
+fn summary_line(user: &str, partition: i64, summary: &Summary) -> String {
+    format!("{user} in {partition}: {summary:?}")
 }
 
 async fn product_list(pool: &PgPool) -> BTreeSet<String> {
@@ -120,6 +134,22 @@ async fn invest_log(pool: &PgPool) -> BTreeSet<String> {
     rows.into_iter().map(invest_line).collect()
 }
 
+async fn investor_summary(pool: &PgPool) -> BTreeSet<String> {
+    let rows: Vec<SummaryRow> = sqlx::query_as(
+        "select user_id, partition, products, settled_amount, reserved_amount, failed_invests, first_invest_date,
+                last_invest_date
+           from investor_summary",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    let row = |(user, at, products, settled, reserved, failed, first, last): SummaryRow| {
+        let (products, failed) = (products as usize, failed as usize);
+        summary_line(&user, at.into(), &Summary { products, settled, reserved, failed, first, last })
+    };
+    rows.into_iter().map(row).collect()
+}
+
 fn product_rows(fold: &Fold) -> BTreeSet<String> {
     let row = |(id, it): (&i64, &super::fold::Product)| {
         let users = fold.users_in(*id) as i64;
@@ -138,8 +168,30 @@ fn share_rows(fold: &Fold) -> BTreeSet<String> {
     rows.map(|((user, product), it)| format!("{user} {product} {} {}", it.taken, it.invests)).collect()
 }
 
+fn summary_rows(fold: &Fold, partitions: i64) -> BTreeSet<String> {
+    let by_partition = by_user_and(fold, |product| product % partitions);
+    by_partition.into_iter().map(|((user, at), invests)| summary_line(user, at, &Summary::of(invests))).collect()
+}
+
+fn sum_rows(fold: &Fold) -> BTreeSet<String> {
+    let row = |((user, product), invests): ((&str, i64), Vec<&Invest>)| {
+        let sums = Summary::of(invests);
+        format!("{user} {product} {} {}", sums.settled, sums.reserved)
+    };
+    by_user_and(fold, |product| product).into_iter().map(row).collect()
+}
+
+/// The invests of each user, by what their products have in common.
+fn by_user_and(fold: &Fold, of: impl Fn(i64) -> i64) -> BTreeMap<(&str, i64), Vec<&Invest>> {
+    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for invest in fold.invests.values() {
+        groups.entry((invest.user.as_str(), of(invest.product))).or_default().push(invest);
+    }
+    groups
+}
+
 fn invest_rows(fold: &Fold) -> BTreeSet<String> {
-    let row = |(invest, it): (&Uuid, &super::fold::Invest)| {
+    let row = |(invest, it): (&Uuid, &Invest)| {
         let failure = it.failure.as_ref().map(|(code, detail)| format!("{code} : {detail}"));
         let (state, user) = (it.state.to_owned(), it.user.clone());
         let accrued = (it.accrued_user, it.accrued_product);

@@ -39,6 +39,7 @@ pub enum View {
     Products,
     HoldingsOf(String),
     InvestsOf(String),
+    SummaryOf(String),
 }
 
 /// A read and the state that it says it shows.
@@ -56,13 +57,14 @@ impl View {
             Self::Products => "/api/product?size=1000".into(),
             Self::HoldingsOf(_) => "/api/product/my/invest?size=1000".into(),
             Self::InvestsOf(_) => "/api/invest/log?size=1000".into(),
+            Self::SummaryOf(_) => "/api/product/my/summary".into(),
         }
     }
 
     fn user(&self) -> Option<&str> {
         match self {
             Self::Product(_) | Self::Products => None,
-            Self::HoldingsOf(user) | Self::InvestsOf(user) => Some(user),
+            Self::HoldingsOf(user) | Self::InvestsOf(user) | Self::SummaryOf(user) => Some(user),
         }
     }
 }

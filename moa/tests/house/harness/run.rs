@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::client::{Door, client};
 use super::journal::{Ask, Call, Journal};
-use super::process::{Moa, Start};
+use super::process::{Ended, Moa, OPERATOR, Start};
 use super::{PATIENCE, within};
 
 /// Real processes over one database; all killed, then the database dropped, when the value goes.
@@ -74,6 +74,16 @@ impl House {
         self.door(0).invest(ask).await
     }
 
+    /// An operator's command against the first process, about to be started.
+    pub fn command(&self, args: &[&str]) -> Start {
+        Start::bare(args).with(&["--admin-url", &self.moas[0].admin]).env("MOA_OPERATOR_TOKEN", OPERATOR)
+    }
+
+    /// An operator's command, to its end.
+    pub async fn operator(&self, args: &[&str]) -> Ended {
+        self.command(args).end().await
+    }
+
     /// Opens a product that takes invests now.
     pub async fn open_product(&self, title: &str, total: i64) -> i64 {
         self.open_product_in(title, total, (-3_600, 3_600)).await
@@ -103,7 +113,8 @@ const QUIET: &str = "
        and not exists (
            select from log_identity
             cross join generate_series(0, partitions - 1) as p
-            cross join (values ('product_list'), ('holdings'), ('invest_log'), ('open_invest')) as c (name)
+            cross join (values ('product_list'), ('holdings'), ('invest_log'), ('investor_summary'), ('open_invest'))
+                           as c (name)
              left join checkpoints k on k.consumer = c.name and k.partition = p
             where coalesce(k.position, 0)
                   <> coalesce((select max(e.position) from events e where e.partition = p), 0))";

@@ -30,7 +30,7 @@ const STOPPED: Duration = Duration::from_secs(30);
 /// How long a deletion may take.
 const DELETION: Duration = Duration::from_secs(2);
 /// Whose queues there are.
-const CONSUMERS: [&str; 5] = ["product_list", "holdings", "invest_log", "open_invest", "counters"];
+const CONSUMERS: [&str; 6] = ["product_list", "holdings", "invest_log", "investor_summary", "open_invest", "counters"];
 /// More than all clients can take.
 const PLENTY: i64 = 1_000_000_000;
 
@@ -325,4 +325,5 @@ const STANDING: &str = "
                   cross join generate_series(0, partitions - 1) p
                    left join checkpoints k on k.consumer = c.name and k.partition = p
                   order by p)
-      from (values ('product_list'), ('holdings'), ('invest_log'), ('open_invest'), ('relay')) as c (name)";
+      from (values ('product_list'), ('holdings'), ('invest_log'), ('investor_summary'), ('open_invest'), ('relay'))
+               as c (name)";

@@ -1,0 +1,117 @@
+//! How fast read models are made anew: from position 0 until every index is there, and how long the comparison takes.
+
+use anyhow::{Context, bail};
+use event_log::Log;
+use projector::{Job, Jobs, PROJECTIONS, Wanted};
+use sqlx::PgPool;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// How often it is looked how far a job is.
+const LOOK: Duration = Duration::from_millis(5);
+/// How long one may take.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// When a job's stages began.
+struct Stages {
+    folding: Instant,
+    indexing: Instant,
+    ready: Instant,
+    comparing: Option<Instant>,
+    ended: Instant,
+}
+
+/// Makes each model anew, then all of them at once; `copied` is the rows a second of a bare COPY of the same events.
+pub(crate) async fn run(
+    log: &Log,
+    pool: &PgPool,
+    copied: f64,
+    reset_memory: impl Fn(),
+    memory: impl Fn() -> String,
+) -> anyhow::Result<()> {
+    let shutdown = CancellationToken::new();
+    let working = tokio::spawn(projector::run_jobs(log.clone(), pool.clone(), shutdown.clone()));
+    let jobs = Jobs::new(log.clone(), pool.clone());
+    let events = log.heads().await?.iter().sum::<i64>() as f64;
+    for projection in PROJECTIONS {
+        // The first fills what is live, so that there is something to compare with.
+        fill(&jobs, projection.name).await?;
+        reset_memory();
+        let (stages, job) = remake(&jobs, projection.name).await?;
+        tell(projection.name, events, copied, &[stages], &job, &memory());
+        jobs.drop(projection.name).await?;
+    }
+    reset_memory();
+    let began = Instant::now();
+    let all = futures::future::try_join_all(PROJECTIONS.iter().map(|known| remake(&jobs, known.name))).await?;
+    let (stages, done): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+    if let Some(last) = done.last() {
+        tell("all together", events, copied, &stages, last, &memory());
+    }
+    println!("  (all of it: {:.1} s)", began.elapsed().as_secs_f64());
+    for projection in PROJECTIONS {
+        jobs.drop(projection.name).await?;
+    }
+    shutdown.cancel();
+    Ok(working.await?)
+}
+
+async fn fill(jobs: &Jobs, name: &str) -> anyhow::Result<()> {
+    jobs.drop(name).await?;
+    let wanted = Wanted { switches: true, accept_differences: true, max_rate: None };
+    let job = jobs.rebuild(name, wanted).await?;
+    followed(jobs, job).await?;
+    jobs.drop(name).await?;
+    Ok(())
+}
+
+async fn remake(jobs: &Jobs, name: &str) -> anyhow::Result<(Stages, Job)> {
+    let job = jobs.rebuild(name, Wanted { switches: false, accept_differences: false, max_rate: None }).await?;
+    followed(jobs, job).await
+}
+
+async fn followed(jobs: &Jobs, id: i64) -> anyhow::Result<(Stages, Job)> {
+    let asked = Instant::now();
+    let (mut folding, mut indexing, mut ready, mut comparing) = (None, None, None, None);
+    loop {
+        let job = jobs.job(id).await?.context("the job is gone")?;
+        let now = Instant::now();
+        let stage = job.stage.as_str();
+        let reached =
+            ["FOLDING", "INDEXING", "CATCHING_UP", "COMPARING", "SWITCHING"].iter().position(|it| *it == stage);
+        let times = [&mut folding, &mut indexing, &mut ready, &mut comparing];
+        for (number, time) in times.into_iter().enumerate() {
+            if reached >= Some(number) && (number < 3 || stage == "COMPARING") {
+                time.get_or_insert(now);
+            }
+        }
+        if job.state == "FAILED" {
+            bail!("{} failed: {}", job.projection, job.problem.unwrap_or_default());
+        }
+        if job.state == "DONE" {
+            let folding = folding.unwrap_or(asked);
+            let indexing = indexing.unwrap_or(now);
+            let ready = ready.unwrap_or(now);
+            return Ok((Stages { folding, indexing, ready, comparing, ended: now }, job));
+        }
+        anyhow::ensure!(asked.elapsed() < LIMIT, "{} takes too long: {job:?}", job.projection);
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn tell(name: &str, events: f64, copied: f64, stages: &[Stages], job: &Job, memory: &str) {
+    let first = stages.iter().map(|it| it.folding).min();
+    let ready = stages.iter().map(|it| it.ready).max();
+    let Some((first, ready)) = first.zip(ready) else { return };
+    let rate = events / (ready - first).as_secs_f64();
+    let indexing: Duration = stages.iter().map(|it| it.ready - it.indexing).max().unwrap_or_default();
+    let comparing = stages.iter().filter_map(|it| it.comparing.map(|began| it.ended - began)).max();
+    println!(
+        "  {name}: {rate:.0} events/s to ready, {:.2} of COPY ({:.1} s, of which indexes {:.1} s); compared in {:.1} s; peak memory {memory}; equal: {}",
+        rate / copied,
+        (ready - first).as_secs_f64(),
+        indexing.as_secs_f64(),
+        comparing.unwrap_or_default().as_secs_f64(),
+        job.outcome.as_ref().map(|found| found["equal"].to_string()).unwrap_or_default(),
+    );
+}

@@ -1,0 +1,109 @@
+//! How fast the log can be read: by a bare COPY of all columns, and in bulk as events.
+
+use crate::history::connect;
+use crate::models;
+use anyhow::Context;
+use event_log::{Log, Partition, Position};
+use futures::TryStreamExt as _;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolCopyExt as _;
+use std::time::Instant;
+use tokio::task::JoinSet;
+
+/// Readers at once: as many as a small machine has cores.
+const READERS: usize = 2;
+/// Events of one range.
+const RANGE: Position = 20_000;
+/// One to copy, one for the log's own questions, one for each reader.
+const CONNECTIONS: u32 = 2 + READERS as u32;
+
+/// Connections of rebuilds, as a service has them for each.
+const REBUILDING: u32 = 32;
+
+/// Rows a second of one round.
+struct Round {
+    copied: f64,
+    read: f64,
+}
+
+pub(crate) async fn run(times: u32, database_url: &str) -> anyhow::Result<()> {
+    let pool = connect(database_url, CONNECTIONS).await?;
+    let partitions = Log::partitions_of(&pool).await?.context("there is no log: fill one with bench history")?;
+    let log = Log::open(pool.clone(), partitions).await?;
+    let heads = log.heads().await?;
+    let events: Position = heads.iter().sum();
+    println!("{events} events");
+    let mut rounds = Vec::new();
+    for _ in 0..times {
+        let round = Round { copied: copy(&pool, events).await?, read: read(&log, &heads, events).await? };
+        println!(
+            "  COPY {:.0} rows/s  read {:.0} events/s, {:.2} of it",
+            round.copied,
+            round.read,
+            round.read / round.copied
+        );
+        rounds.push(round);
+    }
+    let (copied, read) = (median(&rounds, |round| round.copied), median(&rounds, |round| round.read));
+    let ratio = median(&rounds, |round| round.read / round.copied);
+    println!(
+        "medians: COPY {copied:.0} rows/s  read {read:.0} events/s, {ratio:.2} of it  peak memory {}",
+        peak_memory()?
+    );
+    let pool = connect(database_url, REBUILDING).await?;
+    models::run(
+        &log,
+        &pool,
+        copied,
+        || _ = std::fs::write("/proc/self/clear_refs", "5"),
+        || peak_memory().unwrap_or_default(),
+    )
+    .await
+}
+
+/// All columns of all rows, in the order they lie in, over one connection; nothing is made of them.
+async fn copy(pool: &PgPool, events: Position) -> anyhow::Result<f64> {
+    let began = Instant::now();
+    let mut bytes = pool.copy_out_raw("copy events to stdout (format binary)").await?;
+    while bytes.try_next().await?.is_some() {}
+    Ok(events as f64 / began.elapsed().as_secs_f64())
+}
+
+/// The same events, read in order of their positions, in today's shape.
+async fn read(log: &Log, heads: &[Position], events: Position) -> anyhow::Result<f64> {
+    let began = Instant::now();
+    let mut reading = JoinSet::new();
+    for reader in 0..READERS {
+        let parts = (0..).zip(heads.iter().copied()).skip(reader).step_by(READERS).collect();
+        reading.spawn(read_parts(log.clone(), parts));
+    }
+    while let Some(read) = reading.join_next().await {
+        read??;
+    }
+    Ok(events as f64 / began.elapsed().as_secs_f64())
+}
+
+async fn read_parts(log: Log, parts: Vec<(Partition, Position)>) -> anyhow::Result<()> {
+    let mut reader = log.bulk().await?;
+    for (partition, head) in parts {
+        let mut at = 0;
+        while at < head {
+            let events = reader.read(partition, at, head.min(at + RANGE)).await?;
+            at += events.len() as Position;
+        }
+    }
+    Ok(())
+}
+
+fn median(rounds: &[Round], of: fn(&Round) -> f64) -> f64 {
+    let mut rates: Vec<_> = rounds.iter().map(of).collect();
+    rates.sort_by(f64::total_cmp);
+    rates.get(rates.len() / 2).copied().unwrap_or_default()
+}
+
+/// The most memory that this process ever held: what Linux says of it.
+fn peak_memory() -> anyhow::Result<String> {
+    let status = std::fs::read_to_string("/proc/self/status").context("only Linux says how much memory it was")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no word of peak memory")?;
+    Ok(peak.trim().into())
+}

@@ -1,0 +1,429 @@
+//! Replay: what is chosen of history, marked, to one queue and nowhere else.
+
+use crate::house::*;
+use crate::tap::{Tap, once};
+use crate::wire::Wire;
+use broker::replay::{OutsideQueue, PATIENCE, Progress, Replay, Selection, Start, Unfinished, Why};
+use broker::{Broker, cloud_events};
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::ProductEvent;
+use event_log::{Appended, Batch, Log, Metadata, NewEvent, StoredEvent, Writer};
+use lapin::message::BasicGetMessage;
+use lapin::options::{BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// An outsider's queue goes by itself when nobody has used it for so long, in milliseconds.
+const EXPIRES: i32 = 120_000;
+
+/// A queue that an outsider made.
+struct Outside {
+    name: String,
+    amqp: lapin::Channel,
+}
+
+impl Outside {
+    async fn queue() -> Self {
+        Self::queue_with(&[]).await
+    }
+
+    async fn queue_with(arguments: &[(&str, AMQPValue)]) -> Self {
+        let outside = Self { name: format!("outside.{}", Uuid::now_v7().simple()), amqp: channel().await };
+        outside.declare(arguments).await;
+        outside
+    }
+
+    async fn declare(&self, arguments: &[(&str, AMQPValue)]) {
+        let mut table = FieldTable::default();
+        for (name, value) in [("x-expires", AMQPValue::LongInt(EXPIRES))].iter().chain(arguments) {
+            table.insert((*name).into(), value.clone());
+        }
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        self.amqp.queue_declare(self.name.as_str().into(), durable, table).await.unwrap();
+    }
+
+    async fn delete(&self) {
+        self.amqp.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+    }
+
+    /// How many messages are in it.
+    async fn holds(&self) -> u32 {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let found = self.amqp.queue_declare(self.name.as_str().into(), passive, FieldTable::default()).await;
+        found.unwrap().message_count()
+    }
+
+    async fn take(&self) -> Option<BasicGetMessage> {
+        let no_ack = BasicGetOptions { no_ack: true };
+        self.amqp.basic_get(self.name.as_str().into(), no_ack).await.unwrap()
+    }
+
+    /// All that is in it.
+    async fn messages(&self) -> Vec<BasicGetMessage> {
+        let mut messages = Vec::new();
+        while let Some(message) = self.take().await {
+            messages.push(message);
+        }
+        messages
+    }
+
+    /// All events that are in it.
+    async fn events(&self, house: &House) -> Vec<StoredEvent> {
+        let messages = self.messages().await;
+        messages.iter().flat_map(|message| cloud_events::decode(house.log_id(), &message.data).unwrap()).collect()
+    }
+
+    fn all(&self, house: &House) -> Replay {
+        let partitions = house.log.partitions().collect();
+        let selection = Selection { partitions, from: Start::Position(1), product: None, event_type: None };
+        Replay { to: self.name.parse().unwrap(), selection, max_rate: None }
+    }
+}
+
+async fn channel() -> lapin::Channel {
+    amqp().await.create_channel().await.unwrap()
+}
+
+async fn run(house: &House, replay: &Replay) -> Result<Progress, Unfinished> {
+    run_over(&house.log, &house.broker, replay).await
+}
+
+async fn run_over(log: &Log, broker: &Broker, replay: &Replay) -> Result<Progress, Unfinished> {
+    replay.run(log, broker, &watch::Sender::default(), &CancellationToken::new()).await
+}
+
+fn the_place(unfinished: &Unfinished) -> (&[(i32, i64)], u64) {
+    (&unfinished.rest, unfinished.progress.sent)
+}
+
+/// Steps: the relay publishes what there is, and an outsider's queue at the exchange gets it; the same is replayed to
+/// another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replayed_message_is_the_relays_with_a_mark() {
+    let house = House::with_partitions(2).await;
+    house.append(0, 300, 100).await;
+    house.append(1, 7, 7).await;
+    let (mut tap, outside) = (Tap::on(&house).await, Outside::queue().await);
+    let relaying = Relaying::start(&house.log, &house.broker);
+    let mut live = Vec::new();
+    for _ in 0..2 {
+        live.push(tap.next().await);
+    }
+    live.sort_by_key(|message| message.routing_key.to_string());
+    relaying.stop().await;
+    let sent = run(&house, &outside.all(&house)).await.unwrap();
+    assert_eq!(sent, Progress { read: 307, of: 307, sent: 307 });
+    let replayed = outside.messages().await;
+    assert_eq!(replayed.len(), live.len());
+    for (message, live) in replayed.iter().zip(&live) {
+        let mut headers = message.properties.headers().clone().unwrap().inner().clone();
+        assert_eq!(headers.remove("replayed"), Some(AMQPValue::Boolean(true)));
+        assert_eq!(message.properties.clone().with_headers(headers.into()), live.properties);
+        let body = String::from_utf8(message.data.clone()).unwrap();
+        let marks = body.matches(r#","replayed":true,"data":"#).count();
+        assert_eq!(marks, cloud_events::decode(house.log_id(), &message.data).unwrap().len());
+        assert_eq!(body.replace(r#""replayed":true,"#, "").as_bytes(), live.data);
+        assert_eq!((message.exchange.as_str(), message.routing_key.as_str()), ("", outside.name.as_str()));
+    }
+}
+
+#[tokio::test]
+async fn all_of_history_comes_once_and_in_order_and_nothing_reaches_the_exchange() {
+    let house = House::with_partitions(3).await;
+    house.append(0, 5_001, 1_000).await;
+    house.append(2, 1_200, 600).await;
+    let (mut tap, outside) = (Tap::on(&house).await, Outside::queue().await);
+    let sent = run(&house, &outside.all(&house)).await.unwrap();
+    assert_eq!(sent, Progress { read: 6_201, of: 6_201, sent: 6_201 });
+    let events = outside.events(&house).await;
+    assert_eq!(events, [house.stored(0).await, house.stored(2).await].concat());
+    let anything = tokio::time::timeout(Duration::from_millis(300), tap.next()).await;
+    assert!(anything.is_err(), "the exchange must not hear of a replay");
+    assert_eq!(house.checkpoint(broker::RELAY, 0).await, 0);
+}
+
+#[tokio::test]
+async fn an_empty_log_sends_nothing() {
+    let (house, outside) = (House::with_partitions(2).await, Outside::queue().await);
+    assert_eq!(run(&house, &outside.all(&house)).await.unwrap(), Progress::default());
+    assert_eq!(outside.messages().await, []);
+}
+
+#[tokio::test]
+async fn it_begins_at_a_position_of_each_partition_that_is_wanted() {
+    let (house, outside) = (House::with_partitions(2).await, Outside::queue().await);
+    house.append(0, 10, 5).await;
+    house.append(1, 4, 4).await;
+    let (zero, one) = (house.stored(0).await, house.stored(1).await);
+    for (partitions, position, expected) in [
+        (vec![0, 1], 1, [&zero[..], &one[..]].concat()),
+        (vec![0, 1], 3, [&zero[2..], &one[2..]].concat()),
+        (vec![0, 1], 5, zero[4..].to_vec()),
+        (vec![0], 10, zero[9..].to_vec()),
+        (vec![1], 4, one[3..].to_vec()),
+        (vec![1], 5, vec![]),
+        (vec![0, 1], i64::MAX, vec![]),
+    ] {
+        let mut replay = outside.all(&house);
+        replay.selection = Selection { partitions, from: Start::Position(position), ..replay.selection };
+        assert_eq!(run(&house, &replay).await.unwrap().sent, expected.len() as u64);
+        assert_eq!(outside.events(&house).await, expected, "from {position}");
+    }
+}
+
+fn time(second: i64) -> DateTime<Utc> {
+    "2026-03-01T09:00:00Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::seconds(second)
+}
+
+/// Appends an event of each of these products, recorded at its second: it is opened first, then closed again and again.
+async fn close(house: &House, products: &[(i64, i64)]) {
+    let mut writer = Writer::open(house.log.clone(), 0).await.unwrap();
+    let mut sequences = std::collections::BTreeMap::new();
+    for (product, second) in products {
+        let sequence = sequences.entry(product).and_modify(|it| *it += 1).or_insert(1);
+        let event = if *sequence == 1 { nth_event(0, 1).event } else { ProductEvent::ProductClosed {} };
+        let product_id = (*product).try_into().unwrap();
+        let event = NewEvent { product_id, sequence: *sequence, event, metadata: Metadata::default() };
+        let batch = Batch { events: vec![event], claims: Vec::new() };
+        let appended = writer.append(batch, time(*second)).await.unwrap();
+        assert!(matches!(appended, Appended::Committed(_)), "{appended:?}");
+    }
+}
+
+/// Two events have the same time, and 9 is before none.
+#[tokio::test]
+async fn it_begins_with_what_was_recorded_at_a_time_or_later() {
+    let (house, outside) = (House::with_one_partition().await, Outside::queue().await);
+    close(&house, &[(1, 10), (1, 20), (1, 20), (1, 30), (1, 40), (1, 50), (1, 60)]).await;
+    let stored = house.stored(0).await;
+    assert_eq!(stored[3].recorded_at, time(30));
+    for (second, skipped) in [(9, 0), (10, 0), (11, 1), (20, 1), (21, 3), (30, 3), (59, 6), (60, 6), (61, 7), (900, 7)]
+    {
+        let mut replay = outside.all(&house);
+        replay.selection.from = Start::Time(time(second));
+        run(&house, &replay).await.unwrap();
+        assert_eq!(outside.events(&house).await, stored[skipped..], "from second {second}");
+    }
+    let mut replay = outside.all(&house);
+    replay.selection.from = Start::Time(time(20) + TimeDelta::microseconds(1));
+    assert_eq!(run(&house, &replay).await.unwrap().sent, 4);
+}
+
+#[tokio::test]
+async fn only_the_chosen_product_and_type_are_sent() {
+    let (house, outside) = (House::with_one_partition().await, Outside::queue().await);
+    close(&house, &[(1, 0), (12, 0), (1, 0), (12, 0), (2, 0), (12, 0), (1, 0)]).await;
+    for (product, event_type, expected) in [
+        (Some("1"), None, &[1, 3, 7][..]),
+        (Some("12"), None, &[2, 4, 6]),
+        (None, Some("ProductOpened"), &[1, 2, 5]),
+        (Some("12"), Some("ProductClosed"), &[4, 6]),
+        (Some("2"), Some("ProductClosed"), &[]),
+        (Some("9"), None, &[]),
+    ] {
+        let (product, event_type) = (product.map(str::to_owned), event_type.map(str::to_owned));
+        let mut replay = outside.all(&house);
+        replay.selection = Selection { product, event_type, ..replay.selection };
+        let sent = run(&house, &replay).await.unwrap();
+        assert_eq!(sent, Progress { read: 7, of: 7, sent: expected.len() as u64 });
+        let positions: Vec<_> = outside.events(&house).await.iter().map(|event| event.position).collect();
+        assert_eq!(positions, expected);
+    }
+}
+
+/// Steps: it is slow enough to be overtaken by appends: where it is at work, and where it has read nothing yet.
+#[tokio::test]
+async fn what_is_appended_meanwhile_is_left_to_the_exchange() {
+    let (house, outside) = (House::with_partitions(2).await, Outside::queue().await);
+    house.append(0, 20, 20).await;
+    house.append(1, 20, 20).await;
+    let mut replay = outside.all(&house);
+    replay.max_rate = NonZeroU32::new(10);
+    let (replayed, ()) = tokio::join!(run(&house, &replay), async {
+        until("it began", async || outside.holds().await > 0).await;
+        house.append(0, 20, 20).await;
+        house.append(1, 20, 20).await;
+    });
+    assert_eq!(replayed.unwrap().sent, 40);
+    let first = [&house.stored(0).await[..20], &house.stored(1).await[..20]].concat();
+    assert_eq!(outside.events(&house).await, first);
+}
+
+#[tokio::test]
+async fn it_keeps_to_its_rate() {
+    let (house, outside) = (House::with_one_partition().await, Outside::queue().await);
+    house.append(0, 250, 250).await;
+    let mut replay = outside.all(&house);
+    replay.max_rate = NonZeroU32::new(100);
+    let since = Instant::now();
+    run(&house, &replay).await.unwrap();
+    assert!(since.elapsed() >= Duration::from_secs(2), "{:?}", since.elapsed());
+    let messages = outside.messages().await;
+    let size = |message: &BasicGetMessage| cloud_events::decode(house.log_id(), &message.data).unwrap().len();
+    assert_eq!(messages.iter().map(size).collect::<Vec<_>>(), [100, 100, 50]);
+}
+
+#[tokio::test]
+async fn without_the_queue_it_says_so_and_makes_none() {
+    let (house, outside) = (House::with_one_partition().await, Outside::queue().await);
+    house.append(0, 10, 10).await;
+    outside.delete().await;
+    let unfinished = run(&house, &outside.all(&house)).await.unwrap_err();
+    assert!(matches!(&unfinished.why, Why::NoQueue(queue) if queue.to_string() == outside.name), "{unfinished}");
+    assert_eq!(the_place(&unfinished), (&[][..], 0));
+    assert_eq!(in_queue(&outside.name).await, None);
+}
+
+#[tokio::test]
+async fn a_queue_that_is_exclusive_to_another_is_not_for_us() {
+    let house = House::with_one_partition().await;
+    let (amqp, mut outside) = (channel().await, Outside::queue().await);
+    let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+    let queue = amqp.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap();
+    outside.name = queue.name().to_string();
+    let unfinished = run(&house, &outside.all(&house)).await.unwrap_err();
+    assert!(matches!(unfinished.why, Why::NotForUs(_)), "{unfinished}");
+}
+
+#[test]
+fn a_queue_of_moas_own_has_no_name_here() {
+    let own = broker::topology::queue(Uuid::nil(), NOTES, 0);
+    assert!(own.parse::<OutsideQueue>().unwrap_err().to_string().contains("Moa's own"));
+}
+
+/// Steps: the queue is deleted while the second partition is sent; a new one gets the rest.
+#[tokio::test]
+async fn a_queue_that_goes_meanwhile_ends_it_with_the_place_to_go_on_from() {
+    let (house, outside) = (House::with_partitions(3).await, Outside::queue().await);
+    for partition in 0..3 {
+        house.append(partition, 20, 20).await;
+    }
+    let mut replay = outside.all(&house);
+    replay.max_rate = NonZeroU32::new(10);
+    let (replayed, mut events) = tokio::join!(run(&house, &replay), async {
+        until("it is at the second partition", async || outside.holds().await >= 3).await;
+        let events = outside.events(&house).await;
+        outside.delete().await;
+        events
+    });
+    let unfinished = replayed.unwrap_err();
+    assert!(matches!(unfinished.why, Why::NoQueue(_)), "{unfinished}");
+    assert_eq!(the_place(&unfinished), (&[(1, events.last().unwrap().position + 1), (2, 1)][..], events.len() as u64));
+    outside.declare(&[]).await;
+    for (partition, position) in unfinished.rest {
+        let mut rest = outside.all(&house);
+        rest.selection = Selection { partitions: vec![partition], from: Start::Position(position), ..rest.selection };
+        run(&house, &rest).await.unwrap();
+    }
+    events.extend(outside.events(&house).await);
+    assert_eq!(events, [house.stored(0).await, house.stored(1).await, house.stored(2).await].concat());
+}
+
+/// The queue holds two messages and refuses the third. Steps: it stays full for a while; then it is emptied.
+#[tokio::test]
+async fn a_full_queue_that_refuses_holds_it_up_and_keeps_its_order() {
+    let house = House::with_one_partition().await;
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    let bound = [("x-max-length", AMQPValue::LongInt(2)), ("x-overflow", text("reject-publish"))];
+    let outside = Outside::queue_with(&bound).await;
+    house.append(0, 4_000, 1_000).await;
+    let (replay, told) = (outside.all(&house), watch::Sender::default());
+    let running = async {
+        let shutdown = CancellationToken::new();
+        replay.run(&house.log, &house.broker, &told, &shutdown).await
+    };
+    let (replayed, events) = tokio::join!(running, async {
+        until("it is full", async || outside.holds().await == 2).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(outside.holds().await == 2 && told.borrow().sent < 2_000, "{:?}", told.borrow());
+        let mut events = Vec::new();
+        while events.len() < 4_000 {
+            until("there is more", async || outside.holds().await > 0).await;
+            events.extend(outside.events(&house).await);
+        }
+        events
+    });
+    assert_eq!(replayed.unwrap().sent, 4_000);
+    assert_eq!(events, house.stored(0).await);
+}
+
+/// The queue refuses all.
+#[tokio::test]
+async fn a_queue_that_takes_nothing_for_long_ends_it_where_it_stands() {
+    let house = House::with_one_partition().await;
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    let bound = [("x-max-length", AMQPValue::LongInt(0)), ("x-overflow", text("reject-publish"))];
+    let outside = Outside::queue_with(&bound).await;
+    house.append(0, 10, 10).await;
+    let since = Instant::now();
+    let unfinished = run(&house, &outside.all(&house)).await.unwrap_err();
+    assert!(since.elapsed() >= PATIENCE && matches!(unfinished.why, Why::Full), "{unfinished}");
+    assert_eq!(unfinished.progress, Progress { read: 0, of: 10, sent: 0 });
+    assert_eq!(the_place(&unfinished), (&[(0, 1)][..], 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_lost_is_made_again_and_it_goes_on_from_what_was_confirmed() {
+    let (house, outside, wire) = (House::with_one_partition().await, Outside::queue().await, Wire::new().await);
+    house.append(0, 400, 400).await;
+    let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
+    let mut replay = outside.all(&house);
+    replay.max_rate = NonZeroU32::new(100);
+    let (replayed, ()) = tokio::join!(run_over(&house.log, &broker, &replay), async {
+        until("it began", async || outside.holds().await > 0).await;
+        wire.cut();
+        until("the loss is noticed", async || wire.refused() > 0).await;
+        wire.mend();
+    });
+    assert_eq!(replayed.unwrap().sent, 400);
+    assert_eq!(once(outside.events(&house).await), house.stored(0).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_stays_away_ends_it_with_the_place_to_go_on_from() {
+    let (house, outside, wire) = (House::with_partitions(2).await, Outside::queue().await, Wire::new().await);
+    house.append(0, 40, 40).await;
+    house.append(1, 40, 40).await;
+    let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
+    let mut replay = outside.all(&house);
+    replay.max_rate = NonZeroU32::new(10);
+    let (replayed, ()) = tokio::join!(run_over(&house.log, &broker, &replay), async {
+        until("it began", async || outside.holds().await > 0).await;
+        wire.cut();
+    });
+    let (unfinished, events) = (replayed.unwrap_err(), outside.events(&house).await);
+    let (rest, sent) = the_place(&unfinished);
+    assert!((1..=events.len() as u64).contains(&sent), "{sent} of {}", events.len());
+    assert_eq!(rest, [(0, sent as i64 + 1), (1, 1)], "{unfinished}");
+}
+
+#[tokio::test]
+async fn a_broker_that_is_not_there_is_told_before_anything_is_read() {
+    let (house, outside) = (House::with_one_partition().await, Outside::queue().await);
+    let nowhere = Broker::new("amqp://guest:guest@127.0.0.1:1/%2f", house.log_id()).unwrap();
+    let unfinished = run_over(&house.log, &nowhere, &outside.all(&house)).await.unwrap_err();
+    assert!(matches!(unfinished.why, Why::Unreachable), "{unfinished}");
+}
+
+#[tokio::test]
+async fn told_to_stop_it_says_where_to_go_on_and_how_far_it_was() {
+    let (house, outside) = (House::with_one_partition().await, Outside::queue().await);
+    house.append(0, 100, 100).await;
+    let mut replay = outside.all(&house);
+    replay.max_rate = NonZeroU32::new(10);
+    let (told, shutdown) = (watch::Sender::default(), CancellationToken::new());
+    let mut heard = told.subscribe();
+    let running = replay.run(&house.log, &house.broker, &told, &shutdown);
+    let (replayed, ()) = tokio::join!(running, async {
+        soon(heard.wait_for(|progress: &Progress| progress.sent >= 20)).await.unwrap();
+        shutdown.cancel();
+    });
+    let unfinished = replayed.unwrap_err();
+    assert!(matches!(unfinished.why, Why::Stopped), "{unfinished}");
+    assert_eq!(unfinished.progress, Progress { read: 20, of: 100, sent: 20 });
+    assert_eq!((the_place(&unfinished), *heard.borrow()), ((&[(0, 21)][..], 20), unfinished.progress));
+}

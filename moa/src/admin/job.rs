@@ -1,0 +1,178 @@
+//! Rebuilds and dry runs of read models, and what else operators do with their generations. Nothing here is waited for
+//! by a bounded request but short transactions; the work itself is a job that a projector does.
+
+use super::Managed;
+use super::guard::Operator;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use edge::{ListData, Params, Problem, ServiceTime};
+use event_log::LogError;
+use projector::{Job, Refused, Wanted};
+use serde::Serialize;
+use serde_json::json;
+
+/// A job, as operators see it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    job_id: i64,
+    kind: String,
+    projection: String,
+    generation: i32,
+    code_version: i32,
+    state: String,
+    stage: String,
+    done: i64,
+    total: i64,
+    max_rate: Option<i32>,
+    switches: bool,
+    accept_differences: bool,
+    problem: Option<String>,
+    outcome: Option<serde_json::Value>,
+    asked_at: String,
+    moved_at: String,
+    ended_at: Option<String>,
+}
+
+impl Told {
+    fn of(job: Job, time: &ServiceTime) -> Self {
+        Self {
+            job_id: job.id,
+            kind: job.kind,
+            projection: job.projection,
+            generation: job.generation,
+            code_version: job.code_version,
+            state: job.state,
+            stage: job.stage,
+            done: job.done,
+            total: job.total,
+            max_rate: job.max_rate,
+            switches: job.switches,
+            accept_differences: job.accept_differences,
+            problem: job.problem,
+            outcome: job.outcome,
+            asked_at: time.format(job.asked_at),
+            moved_at: time.format(job.moved_at),
+            ended_at: job.ended_at.map(|at| time.format(at)),
+        }
+    }
+}
+
+/// `GET /admin/job`: the latest of each read model.
+pub(super) async fn list(State(managed): State<Managed>) -> Result<Response, Problem> {
+    let jobs = managed.jobs.jobs().await.map_err(problem)?;
+    let list: Vec<_> = jobs.into_iter().map(|job| Told::of(job, &managed.time)).collect();
+    Ok(edge::ok(ListData { total_count: list.len() as i64, list }))
+}
+
+/// `GET /admin/job/{id}`.
+pub(super) async fn show(State(managed): State<Managed>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let id = id.parse().map_err(|_| Problem::NotFound)?;
+    let job = managed.jobs.job(id).await.map_err(problem)?.ok_or(Problem::NotFound)?;
+    Ok(edge::ok(Told::of(job, &managed.time)))
+}
+
+/// `POST /admin/projection/{name}/rebuild?switch&acceptDifferences&maxRate`.
+pub(super) async fn rebuild(
+    State(Managed { jobs, .. }): State<Managed>,
+    Path(name): Path<String>,
+    mut params: Params,
+) -> Result<Response, Problem> {
+    let (switches, accepts) = (params.flag("switch", true), params.flag("acceptDifferences", false));
+    let (Some(switches), Some(accept_differences), Some(max_rate)) = (switches, accepts, max_rate(&mut params)) else {
+        return Err(params.refuse());
+    };
+    let wanted = Wanted { switches, accept_differences, max_rate };
+    asked(finished(async move { jobs.rebuild(&name, wanted).await }).await?)
+}
+
+/// `GET /admin/projection/{name}/diff?maxRate`: a dry run. It makes work, so it is the operator's alone.
+pub(super) async fn diff(
+    _: Operator,
+    State(Managed { jobs, .. }): State<Managed>,
+    Path(name): Path<String>,
+    mut params: Params,
+) -> Result<Response, Problem> {
+    let Some(max_rate) = max_rate(&mut params) else { return Err(params.refuse()) };
+    asked(finished(async move { jobs.diff(&name, max_rate).await }).await?)
+}
+
+/// `POST /admin/projection/{name}/switch?acceptDifferences`.
+pub(super) async fn switch(
+    State(Managed { jobs, .. }): State<Managed>,
+    Path(name): Path<String>,
+    mut params: Params,
+) -> Result<Response, Problem> {
+    let Some(accepts) = params.flag("acceptDifferences", false) else { return Err(params.refuse()) };
+    let generation = finished(async move { jobs.switch(&name, accepts).await }).await?;
+    Ok(edge::ok(json!({"generation": generation})))
+}
+
+/// `POST /admin/projection/{name}/rollback`.
+pub(super) async fn rollback(
+    State(Managed { jobs, .. }): State<Managed>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let generation = finished(async move { jobs.rollback(&name).await }).await?;
+    Ok(edge::ok(json!({"generation": generation})))
+}
+
+/// `POST /admin/projection/{name}/pause`.
+pub(super) async fn pause(
+    State(Managed { jobs, .. }): State<Managed>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    finished(async move { jobs.pause(&name).await }).await?;
+    Ok(edge::ok("OK"))
+}
+
+/// `POST /admin/projection/{name}/resume`.
+pub(super) async fn resume(
+    State(Managed { jobs, .. }): State<Managed>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    finished(async move { jobs.resume(&name).await }).await?;
+    Ok(edge::ok("OK"))
+}
+
+/// `POST /admin/projection/{name}/drop`: ends its job, and drops what is beside the live one.
+pub(super) async fn drop(
+    State(Managed { jobs, .. }): State<Managed>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let dropped = finished(async move { jobs.drop(&name).await }).await?;
+    Ok(edge::ok(json!({"dropped": dropped})))
+}
+
+fn asked(job_id: i64) -> Result<Response, Problem> {
+    Ok(edge::accepted(json!({"jobId": job_id})))
+}
+
+fn max_rate(params: &mut Params) -> Option<Option<i32>> {
+    let positive = |rate: i64| i32::try_from(rate).ok().filter(|rate| *rate > 0);
+    params.int("maxRate", |rate| positive(rate).ok_or("must be a whole number from 1 to 2147483647"))
+}
+
+/// What `work` gives, done to its end even when the caller goes away.
+async fn finished<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refused>> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::spawn(work).await.map_err(Problem::internal)?.map_err(problem)
+}
+
+pub(super) fn problem(refused: Refused) -> Problem {
+    match refused {
+        Refused::Unknown(_) => Problem::NotFound,
+        Refused::Busy(_)
+        | Refused::InTheWay { .. }
+        | Refused::Nothing(_)
+        | Refused::Behind { .. }
+        | Refused::Poison(_) => Problem::Conflict(refused.to_string()),
+        Refused::Held => Problem::Overloaded,
+        Refused::Log(LogError::Unavailable(error)) => {
+            tracing::warn!(%error, "the database did not answer about the projections");
+            Problem::Overloaded
+        }
+        Refused::Log(error) => Problem::internal(error),
+    }
+}

@@ -1,0 +1,190 @@
+//! `moa projection`: read models made anew, compared, switched to and back, held still, dropped.
+
+use super::{Refusal, ask, job, print_json, print_projections, rows, text};
+use crate::settings::{AdminSettings, JobSettings, ProjectionCommand};
+use anyhow::{anyhow, bail};
+use reqwest::Method;
+use serde_json::Value;
+
+/// `moa projection list|rebuild|switch|rollback|pause|resume|diff|drop`.
+pub async fn projection(command: ProjectionCommand, admin: &AdminSettings) -> anyhow::Result<()> {
+    match command {
+        ProjectionCommand::List { json } => list(json, admin).await,
+        ProjectionCommand::Rebuild { name, no_switch, accept_differences, detach, job } => {
+            let what = format!("rebuild?switch={}&acceptDifferences={accept_differences}", !no_switch);
+            let id = asked_for(admin, Method::POST, &name, &format!("{what}{}", rate(&job, '&'))).await?;
+            match detach {
+                true => println!("{}", if job.json { format!(r#"{{"jobId":{id}}}"#) } else { format!("Job {id}.") }),
+                false => rebuilt(&job::follow(admin, id, job.json).await?, &name, job.json)?,
+            }
+            Ok(())
+        }
+        ProjectionCommand::Switch { name, accept_differences } => {
+            let what = format!("switch?acceptDifferences={accept_differences}");
+            say_live(&order(admin, Method::POST, &name, &what).await?, &name);
+            Ok(())
+        }
+        ProjectionCommand::Rollback { name } => {
+            say_live(&order(admin, Method::POST, &name, "rollback").await?, &name);
+            Ok(())
+        }
+        ProjectionCommand::Pause { name } => {
+            order(admin, Method::POST, &name, "pause").await?;
+            println!("{name} stands still until `moa projection resume {name}`.");
+            Ok(())
+        }
+        ProjectionCommand::Resume { name } => {
+            order(admin, Method::POST, &name, "resume").await?;
+            println!("{name} goes on.");
+            Ok(())
+        }
+        ProjectionCommand::Diff { name, job } => {
+            let id = asked_for(admin, Method::GET, &name, &format!("diff{}", rate(&job, '?'))).await?;
+            compared(&job::follow(admin, id, job.json).await?, &name, job.json)
+        }
+        ProjectionCommand::Drop { name } => drop(&name, admin).await,
+    }
+}
+
+async fn list(json: bool, admin: &AdminSettings) -> anyhow::Result<()> {
+    let data = ask(admin, Method::GET, "/admin/projection", None).await?;
+    if json {
+        return print_json(&data);
+    }
+    print_projections(&data);
+    let jobs = ask(admin, Method::GET, "/admin/job", None).await?;
+    for job in rows(&jobs["list"]).iter().filter(|job| job["state"] == "RUNNING") {
+        let [id, kind, name, generation, stage, done, total] =
+            ["jobId", "kind", "projection", "generation", "stage", "done", "total"].map(|key| text(&job[key]));
+        println!("Job {id}, {kind} of {name}, generation {generation}: {stage}, {done} of {total} events.");
+    }
+    Ok(())
+}
+
+async fn drop(name: &str, admin: &AdminSettings) -> anyhow::Result<()> {
+    let known = ask(admin, Method::GET, "/admin/projection", None).await?;
+    let data = order(admin, Method::POST, name, "drop").await?;
+    let is_beside =
+        |row: &&Value| ["BUILDING", "READY", "DIFFERENT", "PREVIOUS"].contains(&text(&row["state"]).as_str());
+    let of_it = rows(&known["list"]).iter().filter(|row| row["name"] == name).filter(is_beside);
+    let dropped: Vec<_> =
+        of_it.map(|row| format!("generation {} ({})", text(&row["generation"]), text(&row["state"]))).collect();
+    match text(&data["dropped"]).as_str() {
+        "0" => println!("There was nothing beside the live one of {name}."),
+        number => println!("Dropped {number} of {name}: {}.", dropped.join(", ")),
+    }
+    Ok(())
+}
+
+/// The job that the admin listener made of what was asked for.
+async fn asked_for(admin: &AdminSettings, method: Method, name: &str, what: &str) -> anyhow::Result<i64> {
+    let data = order(admin, method, name, what).await?;
+    data["jobId"].as_i64().ok_or_else(|| anyhow!("what answers at {} is another version of Moa", admin.admin_url))
+}
+
+async fn order(admin: &AdminSettings, method: Method, name: &str, what: &str) -> anyhow::Result<Value> {
+    let answer = ask(admin, method, &format!("/admin/projection/{name}/{what}"), None).await;
+    answer.map_err(|error| match error.downcast_ref::<Refusal>() {
+        Some(refusal) if refusal.code == "404" => anyhow!("there is no read model {name}: see `moa projection list`"),
+        _ => error,
+    })
+}
+
+fn rate(job: &JobSettings, before: char) -> String {
+    job.max_rate.map(|rate| format!("{before}maxRate={rate}")).unwrap_or_default()
+}
+
+fn say_live(data: &Value, name: &str) {
+    println!("Generation {} of {name} is live.", text(&data["generation"]));
+}
+
+/// Says what came of a rebuild; an error unless it is done.
+fn rebuilt(job: &Value, name: &str, json: bool) -> anyhow::Result<()> {
+    let differs = job["outcome"]["equal"] == false;
+    if !json {
+        print_comparison(&job["outcome"]);
+    }
+    match (text(&job["state"]).as_str(), differs) {
+        ("DONE", _) if json => {}
+        ("DONE", _) if job["switches"] == true => say_live(job, name),
+        ("DONE", _) => {
+            println!("Generation {} of {name} stands ready: `moa projection switch {name}`.", text(&job["generation"]))
+        }
+        (_, true) if job["acceptDifferences"] == false => bail!(
+            "it differs from the live one, which stays; `moa projection switch {name} --accept-differences` takes it \
+             all the same, `moa projection drop {name}` drops it"
+        ),
+        _ => return Err(failed(job)),
+    }
+    Ok(())
+}
+
+/// Says what a dry run found; an error unless the two are equal.
+fn compared(job: &Value, name: &str, json: bool) -> anyhow::Result<()> {
+    if job["state"] != "DONE" {
+        return Err(failed(job));
+    }
+    if !json {
+        print_comparison(&job["outcome"]);
+    }
+    anyhow::ensure!(
+        job["outcome"]["equal"] == true,
+        "today's code makes other rows than the live ones of {name}; `moa projection rebuild {name}` makes it anew"
+    );
+    Ok(())
+}
+
+fn failed(job: &Value) -> anyhow::Error {
+    let [id, stage, problem] = ["jobId", "stage", "problem"].map(|key| text(&job[key]));
+    anyhow!("job {id} has failed, {stage}: {problem}")
+}
+
+/// Rows and digests, or why there are none; where the two differ also sums, and the first keys that do with both rows.
+fn print_comparison(outcome: &Value) {
+    if outcome["equal"].is_null() {
+        return outcome["skipped"].as_str().into_iter().for_each(|why| println!("{why}"));
+    }
+    let digest = &outcome["digest"];
+    match outcome["equal"] == true {
+        true => println!("Equal at positions {}, digest {}", text(&outcome["positions"]), text(&digest["live"])),
+        false => println!("Different at positions {}, digest {}", text(&outcome["positions"]), sides(digest)),
+    }
+    for table in rows(&outcome["tables"]) {
+        print_table(table);
+    }
+    print_only("table", &outcome["only"]);
+}
+
+fn print_table(table: &Value) {
+    println!("  {}: {} rows", text(&table["table"]), sides(&table["rows"]));
+    for (column, sum) in table["sums"].as_object().into_iter().flatten().filter(|(_, sum)| sum["live"] != sum["new"]) {
+        println!("    sum of {column}: {}", sides(sum));
+    }
+    for difference in rows(&table["differences"]) {
+        println!("    {}", difference["key"]);
+        println!("      live  {}", row(&difference["live"]));
+        println!("      new   {}", row(&difference["new"]));
+    }
+    print_only("column", &table["only"]);
+}
+
+/// What only one of the two has was not compared.
+fn print_only(what: &str, only: &Value) {
+    for side in ["live", "new"] {
+        for name in rows(&only[side]) {
+            println!("    {what} {}: only in the {side} one, not compared", text(name));
+        }
+    }
+}
+
+/// Both, or the one that both are.
+fn sides(both: &Value) -> String {
+    match both["live"] == both["new"] {
+        true => text(&both["live"]),
+        false => format!("{} live, {} new", text(&both["live"]), text(&both["new"])),
+    }
+}
+
+fn row(values: &Value) -> String {
+    if values.is_null() { "none".into() } else { values.to_string() }
+}

@@ -1,0 +1,121 @@
+//! `moa replay`: history again, for one consumer outside Moa. In the database it only reads.
+
+use crate::database::{Connections, Database};
+use crate::serve::StopSignal;
+use crate::settings::ReplaySettings;
+use anyhow::Context;
+use broker::Broker;
+use broker::replay::{Progress, Replay, Selection, Unfinished};
+use event_log::{Log, Partition};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use serde_json::json;
+use std::convert::Infallible;
+use std::io::IsTerminal as _;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How often it says how far it is, where there is no terminal.
+const SAY: Duration = Duration::from_secs(5);
+/// How often the bar moves.
+const DRAW: Duration = Duration::from_millis(100);
+
+/// Sends what is chosen, until it is sent or a signal comes; then it says where to go on.
+pub async fn run(settings: ReplaySettings) -> anyhow::Result<()> {
+    let mut stop = StopSignal::listen()?;
+    let log = existing(&Database::named(&settings.database_url)?).await?;
+    let broker = Broker::new(settings.amqp_url.reveal(), log.identity().log_id)?;
+    let replay = replay(&settings, partitions(&settings, &log)?);
+    let (told, shutdown) = (watch::Sender::default(), CancellationToken::new());
+    let stopping = shutdown.clone();
+    let _listening = AbortOnDropHandle::new(tokio::spawn(async move {
+        stop.received().await;
+        stopping.cancel();
+    }));
+    let ended = tokio::select! {
+        ended = replay.run(&log, &broker, &told, &shutdown) => ended,
+        never = show(told.subscribe()) => match never {},
+    };
+    print(&settings, ended.map_err(|unfinished| failure(&settings, unfinished))?);
+    Ok(())
+}
+
+/// The log that is there; none is made.
+async fn existing(database: &Database) -> anyhow::Result<Log> {
+    let read = database.read_pool().await?;
+    let found = Log::partitions_of(&read).await;
+    let found = found.with_context(|| format!("there is no log to read at {}", database.describe()))?;
+    read.close().await;
+    anyhow::ensure!(found.is_some(), "there is no log yet at {}: nothing to send again", database.describe());
+    database.log(found, Connections::FEW).await
+}
+
+fn partitions(settings: &ReplaySettings, log: &Log) -> anyhow::Result<Vec<Partition>> {
+    let only = settings.product.map(|product| log.partition_of(product)).or(settings.partition);
+    let chosen: Vec<_> = log.partitions().filter(|partition| only.is_none_or(|only| only == *partition)).collect();
+    let last = log.identity().partitions - 1;
+    anyhow::ensure!(!chosen.is_empty(), "this log has the partitions 0 to {last}: choose one of them with --partition");
+    Ok(chosen)
+}
+
+fn replay(settings: &ReplaySettings, partitions: Vec<Partition>) -> Replay {
+    let product = settings.product.map(|product| product.to_string());
+    let event_type = settings.event_type.clone();
+    let selection = Selection { partitions, from: settings.from, product, event_type };
+    Replay { to: settings.to.clone(), selection, max_rate: settings.max_rate }
+}
+
+/// Shows how far it is on standard error: as a bar on a terminal, else a line now and then.
+async fn show(mut told: watch::Receiver<Progress>) -> Infallible {
+    // Before it is known how much there is, there is nothing to show.
+    if told.changed().await.is_err() {
+        return std::future::pending().await;
+    }
+    let bar = std::io::stderr().is_terminal().then(bar);
+    loop {
+        tokio::time::sleep(if bar.is_some() { DRAW } else { SAY }).await;
+        let progress = *told.borrow();
+        match &bar {
+            Some(bar) => {
+                bar.set_message(sentence(progress));
+                bar.set_length(progress.of.unsigned_abs());
+                bar.set_position(progress.read.unsigned_abs());
+            }
+            None => eprintln!("{}", sentence(progress)),
+        }
+    }
+}
+
+/// Goes away with its value; what came of the replay is printed then.
+fn bar() -> ProgressBar {
+    let template = ProgressStyle::with_template("[{bar:30}] {msg}, {eta} left");
+    let style = template.unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style.progress_chars("=> ")).with_finish(ProgressFinish::AndClear)
+}
+
+fn sentence(Progress { read, of, sent }: Progress) -> String {
+    format!("REPLAYING: {read} of {of} events, {sent} sent")
+}
+
+fn print(settings: &ReplaySettings, progress: Progress) {
+    if settings.json {
+        println!("{}", json!({"queue": settings.to.to_string(), "read": progress.read, "sent": progress.sent}));
+    } else {
+        println!("Sent {} of {} events to {}.", progress.sent, progress.read, settings.to);
+    }
+}
+
+/// What went wrong, and the settings to go on with.
+fn failure(settings: &ReplaySettings, unfinished: Unfinished) -> anyhow::Error {
+    let Unfinished { ref why, progress, ref rest } = unfinished;
+    let whose = |partition| match settings.product {
+        Some(_) => String::new(),
+        None => format!("--partition {partition} "),
+    };
+    let rest: Vec<_> = rest.iter().map(|(partition, from)| format!("{}--from {from}", whose(partition))).collect();
+    if rest.is_empty() {
+        return anyhow::anyhow!("{why}");
+    }
+    anyhow::anyhow!("{why}; {} events were sent, go on with {}", progress.sent, rest.join(", then "))
+}

@@ -1,0 +1,216 @@
+//! Whether the live generation and another say the same: digests over every row, on one snapshot, and the rows that
+//! differ by name.
+
+mod differences;
+mod digest;
+mod shape;
+
+use super::{LIVE, execute, qualified, slot};
+use differences::differences;
+use digest::{differing, digest};
+use event_log::Position;
+use serde::Serialize;
+use serde_json::Value;
+use shape::Table;
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long one pass over one table may take. A snapshot keeps the server from tidying up behind all writers.
+const PASS: Duration = Duration::from_secs(10 * 60);
+/// What finding differences may sort and hash in memory.
+const MEMORY: &str = "64MB";
+/// Of the live generation, and of the other.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Sides<T> {
+    pub(crate) live: T,
+    pub(crate) new: T,
+}
+
+impl<T: PartialEq> Sides<T> {
+    fn same(&self) -> bool {
+        self.live == self.new
+    }
+}
+
+/// What a comparison found.
+#[derive(Debug, Serialize)]
+pub(crate) struct Comparison {
+    /// Both have the same rows, in all columns that both have of all tables that both have.
+    pub(crate) equal: bool,
+    /// Where both stood, by partition.
+    pub(crate) positions: Vec<Position>,
+    /// Over everything compared, in hex; the same for the same rows, whatever the generation.
+    pub(crate) digest: Sides<String>,
+    pub(crate) tables: Vec<TableComparison>,
+    /// Tables that only one has: not compared.
+    pub(crate) only: Sides<Vec<String>>,
+}
+
+/// What a comparison found in one table.
+#[derive(Debug, Serialize)]
+pub(crate) struct TableComparison {
+    pub(crate) table: String,
+    pub(crate) rows: Sides<i64>,
+    /// The sum of each column of whole or decimal numbers, as text for its length; `None` when there is no value.
+    pub(crate) sums: BTreeMap<String, Sides<Option<String>>>,
+    pub(crate) digest: Sides<String>,
+    /// The first rows that differ, by key, at most ten.
+    pub(crate) differences: Vec<Difference>,
+    /// Columns that only one has: not compared.
+    pub(crate) only: Sides<Vec<String>>,
+}
+
+/// A row that is not the same in both, in the columns that are compared.
+#[derive(Debug, PartialEq, Serialize, sqlx::FromRow)]
+pub(crate) struct Difference {
+    pub(crate) key: Value,
+    /// `None`: there is no such row.
+    pub(crate) live: Option<Value>,
+    /// `None`: there is no such row.
+    pub(crate) new: Option<Value>,
+}
+
+/// Why there is nothing to compare.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CompareError {
+    /// Hold the checkpoints of both at the same positions while the snapshot is opened.
+    #[error(
+        "the live generation stands at {live:?}, the other at {new:?}: they can be compared at the same positions only"
+    )]
+    Apart {
+        /// By partition.
+        live: Vec<Position>,
+        /// By partition.
+        new: Vec<Position>,
+    },
+    /// The database said no, or nothing. Nothing was changed; try again.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// Two views of the database at the same moment, so that both generations are read at once. Holds two connections, and a
+/// switch of this read model off, until it is dropped or compared.
+pub(crate) struct Snapshot {
+    live: Transaction<'static, Postgres>,
+    new: Transaction<'static, Postgres>,
+    new_schema: String,
+    tables: Vec<Table>,
+    only: Sides<Vec<String>>,
+    positions: Vec<Position>,
+}
+
+impl Snapshot {
+    /// The live generation and another as they are now. Their checkpoints must stand at the same positions, and the caller
+    /// hold them there, committed, until this returns.
+    pub(crate) async fn open(pool: &PgPool, projection: &str, generation: i32) -> Result<Self, CompareError> {
+        let (mut live, mut new) = (pool.begin().await?, pool.begin().await?);
+        let new_schema = slot(projection, generation);
+        frozen(&mut live, None).await?;
+        let snapshot: String = sqlx::query_scalar("select pg_export_snapshot()").fetch_one(&mut *live).await?;
+        frozen(&mut new, Some(&snapshot)).await?;
+        let (tables, only) = shape::of_both(&mut live, projection, &new_schema).await?;
+        for (transaction, schema) in [(&mut live, LIVE), (&mut new, new_schema.as_str())] {
+            keep(transaction, schema, &tables).await?;
+        }
+        let sides =
+            Sides { live: positions(&mut live, projection).await?, new: positions(&mut live, &new_schema).await? };
+        if !sides.same() {
+            return Err(CompareError::Apart { live: sides.live, new: sides.new });
+        }
+        Ok(Self { live, new, new_schema, tables, only, positions: sides.live })
+    }
+
+    /// Compares every row: one pass over each table of both, and another over what differs.
+    pub(crate) async fn compare(mut self) -> Result<Comparison, CompareError> {
+        let mut compared = Vec::new();
+        for table in std::mem::take(&mut self.tables) {
+            compared.push(self.compare_table(table).await?);
+        }
+        let digest = Sides {
+            live: over_all(&mut self.live, &compared, |digest| &digest.live).await?,
+            new: over_all(&mut self.new, &compared, |digest| &digest.new).await?,
+        };
+        self.live.rollback().await?;
+        self.new.rollback().await?;
+        let tables: Vec<_> = compared.into_iter().map(|(_, table)| table).collect();
+        let equal = digest.same() && tables.iter().all(|table| table.rows.same());
+        Ok(Comparison { equal, positions: self.positions, digest, tables, only: self.only })
+    }
+
+    async fn compare_table(&mut self, table: Table) -> sqlx::Result<(Table, TableComparison)> {
+        let (live, new) =
+            tokio::try_join!(digest(&mut self.live, LIVE, &table), digest(&mut self.new, &self.new_schema, &table),)?;
+        let stretches = differing(&live, &new);
+        let differences = match stretches.as_slice() {
+            [] => Vec::new(),
+            stretches => differences(&mut self.live, &self.new_schema, &table, stretches).await?,
+        };
+        let sums = live.sums.into_iter().zip(new.sums).map(|(live, new)| Sides { live, new });
+        let compared = TableComparison {
+            table: table.name.clone(),
+            rows: Sides { live: live.rows, new: new.rows },
+            sums: table.numbers.iter().cloned().zip(sums).collect(),
+            digest: Sides { live: live.digest, new: new.digest },
+            differences,
+            only: table.only.clone(),
+        };
+        Ok((table, compared))
+    }
+}
+
+/// Reads only, from one moment, for long, and in one form of text whatever the session's settings.
+async fn frozen(transaction: &mut PgConnection, snapshot: Option<&str>) -> sqlx::Result<()> {
+    let taken = snapshot.map(|id| format!("set transaction snapshot '{id}'; ")).unwrap_or_default();
+    let limit = PASS.as_millis();
+    // Idle for as long: one side waits for the other.
+    let settings = format!(
+        "set transaction isolation level repeatable read, read only; {taken}
+         set local statement_timeout = {limit};
+         set local idle_in_transaction_session_timeout = {limit};
+         set local work_mem = '{MEMORY}';
+         set local timezone = 'UTC';
+         set local datestyle = 'ISO, YMD';
+         set local intervalstyle = 'iso_8601';
+         set local bytea_output = 'hex';
+         set local extra_float_digits = 1"
+    );
+    execute(transaction, &settings).await?;
+    Ok(())
+}
+
+/// Keeps the tables where they are.
+async fn keep(transaction: &mut PgConnection, schema: &str, tables: &[Table]) -> sqlx::Result<()> {
+    let names: Vec<_> = tables.iter().map(|table| qualified(schema, &table.name)).collect();
+    if !names.is_empty() {
+        let lock = format!("lock table {} in access share mode", names.join(", "));
+        execute(transaction, &lock).await?;
+    }
+    Ok(())
+}
+
+/// Where a consumer stands, by partition; 0 where it never began.
+async fn positions(transaction: &mut PgConnection, consumer: &str) -> sqlx::Result<Vec<Position>> {
+    sqlx::query_scalar(
+        "select coalesce(position, 0)
+           from (select generate_series(0, partitions - 1) as partition from log_identity) as log
+           left join checkpoints as own on own.consumer = $1 and own.partition = log.partition
+          order by log.partition",
+    )
+    .bind(consumer)
+    .fetch_all(transaction)
+    .await
+}
+
+/// One digest over all tables and the columns that were compared.
+async fn over_all(
+    transaction: &mut PgConnection,
+    compared: &[(Table, TableComparison)],
+    side: impl Fn(&Sides<String>) -> &String,
+) -> sqlx::Result<String> {
+    let line = |(table, found): &(Table, TableComparison)| {
+        format!("{} ({}) {}\n", table.name, table.columns(), side(&found.digest))
+    };
+    let lines: String = compared.iter().map(line).collect();
+    sqlx::query_scalar("select encode(sha256(convert_to($1, 'UTF8')), 'hex')").bind(lines).fetch_one(transaction).await
+}

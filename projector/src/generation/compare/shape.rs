@@ -1,0 +1,127 @@
+//! What two generations have in common: tables, columns and keys, from the catalog.
+
+use super::Sides;
+use crate::generation::{LIVE, quoted};
+use sqlx::PgConnection;
+use std::collections::BTreeMap;
+
+/// Tables are digested in stretches, by a hash of the key, 0 to this: a difference is looked for in those that differ.
+pub(super) const LAST_STRETCH: i64 = 255;
+
+/// A table that both have.
+#[derive(Default)]
+pub(super) struct Table {
+    pub(super) name: String,
+    /// Those that both have, by name.
+    pub(super) columns: Vec<String>,
+    /// What a row is known by: the live table's primary key, as far as both have it, else all columns.
+    pub(super) key: Vec<String>,
+    /// The columns that can be summed.
+    pub(super) numbers: Vec<String>,
+    pub(super) only: Sides<Vec<String>>,
+}
+
+impl Table {
+    /// The columns, as SQL lists them.
+    pub(super) fn columns(&self) -> String {
+        listed(&self.columns)
+    }
+
+    /// The key's columns, as SQL lists them.
+    pub(super) fn key_columns(&self) -> String {
+        listed(&self.key)
+    }
+
+    /// A row as text, in which null is not ''.
+    pub(super) fn whole(&self) -> String {
+        format!("row({})::text", self.columns())
+    }
+
+    /// Which stretch a row is in, by its key.
+    pub(super) fn stretch(&self) -> String {
+        format!("(hash_record_extended(row({}), 0) & {LAST_STRETCH})", self.key_columns())
+    }
+}
+
+fn listed(columns: &[String]) -> String {
+    let columns: Vec<_> = columns.iter().map(|column| quoted(column)).collect();
+    columns.join(", ")
+}
+
+/// A column as `json_build_object` takes it.
+pub(super) fn pair(column: &str, of: &str) -> String {
+    format!("'{}', {of}{}", column.replace('\'', "''"), quoted(column))
+}
+
+#[derive(sqlx::FromRow)]
+struct Column {
+    table: String,
+    column: String,
+    in_live: bool,
+    in_new: bool,
+    number: bool,
+    /// Its place in the live table's primary key.
+    key: Option<i32>,
+}
+
+/// The tables that both the live schema and `new_schema` have, and the names of those that only one has.
+pub(super) async fn of_both(
+    connection: &mut PgConnection,
+    projection: &str,
+    new_schema: &str,
+) -> sqlx::Result<(Vec<Table>, Sides<Vec<String>>)> {
+    let columns: Vec<Column> =
+        sqlx::query_as(COLUMNS).bind(projection).bind(LIVE).bind(new_schema).fetch_all(connection).await?;
+    let mut tables: BTreeMap<String, Vec<Column>> = BTreeMap::new();
+    for column in columns {
+        tables.entry(column.table.clone()).or_default().push(column);
+    }
+    let (mut both, mut only) = (Vec::new(), Sides::<Vec<String>>::default());
+    for (name, columns) in tables {
+        let has = |side: fn(&Column) -> bool| columns.iter().any(side);
+        match (has(|column| column.in_live), has(|column| column.in_new)) {
+            (true, true) => both.push(table(name, columns)),
+            (true, false) => only.live.push(name),
+            (false, _) => only.new.push(name),
+        }
+    }
+    Ok((both, only))
+}
+
+fn table(name: String, columns: Vec<Column>) -> Table {
+    let mut table = Table { name, ..Table::default() };
+    let mut key = BTreeMap::new();
+    for column in columns {
+        match (column.in_live, column.in_new) {
+            (true, true) => {
+                key.extend(column.key.map(|place| (place, column.column.clone())));
+                table.numbers.extend(column.number.then(|| column.column.clone()));
+                table.columns.push(column.column);
+            }
+            (true, false) => table.only.live.push(column.column),
+            (false, _) => table.only.new.push(column.column),
+        }
+    }
+    table.key = if key.is_empty() { table.columns.clone() } else { key.into_values().collect() };
+    table
+}
+
+const COLUMNS: &str = r#"
+    with known as (
+        select relnamespace, relname::text collate "C" as "table", attname::text collate "C" as "column",
+               atttypid in ('smallint'::regtype, 'integer'::regtype, 'bigint'::regtype, 'numeric'::regtype) as number,
+               array_position(indkey::int2[], attnum) as key
+          from pg_class
+          join pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
+          left join pg_index on indrelid = pg_class.oid and indisprimary
+         where relkind = 'r' and (relname = $1 or starts_with(relname, $1 || '_'))
+    ), live as (
+        select * from known where relnamespace = to_regnamespace(quote_ident($2))
+    ), new as (
+        select * from known where relnamespace = to_regnamespace(quote_ident($3))
+    )
+    select "table", "column", live.number is not null as in_live, new.number is not null as in_new,
+           coalesce(live.number and new.number, false) as number, live.key
+      from live
+      full join new using ("table", "column")
+     order by "table", "column""#;

@@ -1,0 +1,7 @@
+//! Generations of the real read models' tables on a real PostgreSQL, filled by plain SQL.
+
+mod catalog;
+mod comparing;
+mod racing;
+mod switching;
+mod world;

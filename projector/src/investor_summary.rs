@@ -1,0 +1,261 @@
+//! `investor_summary`: what each user has invested, in sums. A reservation counts until its fate; a failed one leaves
+//! its time, and is counted.
+
+use crate::copy::Copy;
+use crate::fold::{self, Fold, ReadModel, Table};
+use crate::rows::{Rows, column, contradiction};
+use chrono::{DateTime, Utc};
+use domain::ProductEvent;
+use event_log::consume::{ApplyError, Projection};
+use event_log::{Partition, RecordedEvent};
+use sqlx::PgConnection;
+use std::collections::BTreeSet;
+
+/// Keeps `investor_summary` and, to count products, `investor_summary_product`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InvestorSummaryProjection;
+
+impl Projection for InvestorSummaryProjection {
+    const NAME: &'static str = "investor_summary";
+    const VERSION: i32 = 1;
+
+    async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+        fold::apply::<Touched>(transaction, events).await
+    }
+}
+
+impl ReadModel for InvestorSummaryProjection {
+    const TABLES: &'static [Table] = &[
+        Table::by_partition(
+            "investor_summary",
+            "user_id, partition, products, settled_amount, reserved_amount, failed_invests, first_invest_date, \
+             last_invest_date",
+        ),
+        Table::by_product("investor_summary_product", "user_id, product_id, settled_amount, reserved_amount"),
+    ];
+    type Fold = Touched;
+}
+
+/// What a batch touches, or all of a partition.
+#[derive(Default)]
+pub(crate) struct Touched {
+    /// By user, in this partition.
+    investors: Rows<String, Investor>,
+    /// By user and product.
+    shares: Rows<(String, i64), Share>,
+}
+
+#[derive(Clone, PartialEq)]
+struct Investor {
+    /// In which there is anything reserved or settled.
+    products: i64,
+    sums: Share,
+    failed_invests: i64,
+    first_invest_date: DateTime<Utc>,
+    last_invest_date: DateTime<Utc>,
+}
+
+/// Won.
+#[derive(Clone, Copy, Default, PartialEq)]
+struct Share {
+    settled: i64,
+    reserved: i64,
+}
+
+impl Fold for Touched {
+    async fn read(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
+        let investors = read_investors(transaction, events).await?;
+        let shares = read_shares(transaction, events).await?;
+        Ok(Self { investors, shares })
+    }
+
+    fn follow(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
+        match &event.event {
+            ProductEvent::InvestReserved { user_id, amount, .. } => {
+                self.reserve(event, user_id.as_str(), amount.won());
+                Ok(())
+            }
+            ProductEvent::InvestSettled { user_id, amount, .. } => self.settle(event, user_id.as_str(), amount.won()),
+            ProductEvent::InvestFailed { user_id, amount, .. } => self.fail(event, user_id.as_str(), amount.won()),
+            ProductEvent::ProductOpened { .. } | ProductEvent::ProductClosed {} => Ok(()),
+        }
+    }
+
+    async fn write(&self, transaction: &mut PgConnection, partition: Partition) -> sqlx::Result<()> {
+        put_investors(transaction, partition, &self.investors.written()).await?;
+        put_shares(transaction, &self.shares.written()).await
+    }
+
+    fn copy_rest(self, partition: Partition, copy: &mut Copy) {
+        for (user, investor) in &self.investors.now {
+            let Investor { products, sums, failed_invests, first_invest_date, last_invest_date } = investor;
+            let Share { settled, reserved } = sums;
+            copy.row(
+                0,
+                &[user, &partition, products, settled, reserved, failed_invests, first_invest_date, last_invest_date],
+            );
+        }
+        for ((user, product), Share { settled, reserved }) in &self.shares.now {
+            copy.row(1, &[user, product, settled, reserved]);
+        }
+    }
+}
+
+impl Touched {
+    fn reserve(&mut self, event: &RecordedEvent, user: &str, amount: i64) {
+        let share = self.shares.now.entry((user.into(), event.product_id.get())).or_default();
+        let is_first = *share == Share::default();
+        share.reserved += amount;
+        let investor = self.investors.now.entry(user.into()).or_insert_with(|| Investor::at(event.recorded_at));
+        investor.products += i64::from(is_first);
+        investor.sums.reserved += amount;
+        investor.last_invest_date = event.recorded_at;
+    }
+
+    fn settle(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
+        let (investor, share) = self.end(event, user, amount)?;
+        share.settled += amount;
+        investor.sums.settled += amount;
+        Ok(())
+    }
+
+    fn fail(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
+        let (investor, share) = self.end(event, user, amount)?;
+        investor.products -= i64::from(*share == Share::default());
+        investor.failed_invests += 1;
+        Ok(())
+    }
+
+    /// Takes back what was reserved; its fate says what becomes of it.
+    fn end(
+        &mut self,
+        event: &RecordedEvent,
+        user: &str,
+        amount: i64,
+    ) -> Result<(&mut Investor, &mut Share), ApplyError> {
+        let key = (user.into(), event.product_id.get());
+        let share = self.shares.now.get_mut(&key).filter(|share| share.reserved >= amount);
+        let (Some(investor), Some(share)) = (self.investors.now.get_mut(user), share) else {
+            return Err(contradiction(event, "it is of more than its user has reserved"));
+        };
+        share.reserved -= amount;
+        investor.sums.reserved -= amount;
+        Ok((investor, share))
+    }
+}
+
+impl Investor {
+    /// One whose first invest is of this time.
+    fn at(first_invest_date: DateTime<Utc>) -> Self {
+        let (sums, last_invest_date) = (Share::default(), first_invest_date);
+        Self { products: 0, sums, failed_invests: 0, first_invest_date, last_invest_date }
+    }
+}
+
+/// Whose invest the event is about.
+fn user_of(event: &RecordedEvent) -> Option<&str> {
+    match &event.event {
+        ProductEvent::InvestReserved { user_id, .. }
+        | ProductEvent::InvestSettled { user_id, .. }
+        | ProductEvent::InvestFailed { user_id, .. } => Some(user_id.as_str()),
+        ProductEvent::ProductOpened { .. } | ProductEvent::ProductClosed {} => None,
+    }
+}
+
+async fn read_investors(
+    transaction: &mut PgConnection,
+    events: &[RecordedEvent],
+) -> sqlx::Result<Rows<String, Investor>> {
+    let touched: BTreeSet<_> = events.iter().filter_map(|event| Some((user_of(event)?, event.partition))).collect();
+    let (users, partitions): (Vec<_>, Vec<_>) = touched.into_iter().unzip();
+    type Columns = (String, i64, i64, i64, i64, DateTime<Utc>, DateTime<Utc>);
+    let rows: Vec<Columns> = sqlx::query_as(
+        "select user_id, s.products, s.settled_amount, s.reserved_amount, s.failed_invests, s.first_invest_date,
+                s.last_invest_date
+           from unnest($1::text[], $2::integer[]) as touched (user_id, partition)
+           join investor_summary s using (user_id, partition)",
+    )
+    .bind(users)
+    .bind(partitions)
+    .fetch_all(transaction)
+    .await?;
+    let row = |(user, products, settled, reserved, failed_invests, first_invest_date, last_invest_date)| {
+        let sums = Share { settled, reserved };
+        (user, Investor { products, sums, failed_invests, first_invest_date, last_invest_date })
+    };
+    Ok(Rows::found(rows.into_iter().map(row)))
+}
+
+async fn read_shares(
+    transaction: &mut PgConnection,
+    events: &[RecordedEvent],
+) -> sqlx::Result<Rows<(String, i64), Share>> {
+    let touched: BTreeSet<_> =
+        events.iter().filter_map(|event| Some((user_of(event)?, event.product_id.get()))).collect();
+    let (users, products): (Vec<_>, Vec<_>) = touched.into_iter().unzip();
+    let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
+        "select user_id, product_id, s.settled_amount, s.reserved_amount
+           from unnest($1::text[], $2::bigint[]) as touched (user_id, product_id)
+           join investor_summary_product s using (user_id, product_id)",
+    )
+    .bind(users)
+    .bind(products)
+    .fetch_all(transaction)
+    .await?;
+    let row = |(user, product, settled, reserved)| ((user, product), Share { settled, reserved });
+    Ok(Rows::found(rows.into_iter().map(row)))
+}
+
+async fn put_investors(
+    transaction: &mut PgConnection,
+    partition: Partition,
+    written: &[(&String, &Investor)],
+) -> sqlx::Result<()> {
+    if written.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into investor_summary (user_id, partition, products, settled_amount, reserved_amount, failed_invests,
+                                       first_invest_date, last_invest_date)
+         select user_id, $1, products, settled_amount, reserved_amount, failed_invests, first_invest_date,
+                last_invest_date
+           from unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[],
+                       $8::timestamptz[])
+                    as written (user_id, products, settled_amount, reserved_amount, failed_invests, first_invest_date,
+                                last_invest_date)
+             on conflict (user_id, partition) do update
+                set products = excluded.products, settled_amount = excluded.settled_amount,
+                    reserved_amount = excluded.reserved_amount, failed_invests = excluded.failed_invests,
+                    last_invest_date = excluded.last_invest_date",
+    )
+    .bind(partition)
+    .bind(column(written, |(user, _)| user.as_str()))
+    .bind(column(written, |(_, investor)| investor.products))
+    .bind(column(written, |(_, investor)| investor.sums.settled))
+    .bind(column(written, |(_, investor)| investor.sums.reserved))
+    .bind(column(written, |(_, investor)| investor.failed_invests))
+    .bind(column(written, |(_, investor)| investor.first_invest_date))
+    .bind(column(written, |(_, investor)| investor.last_invest_date))
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+async fn put_shares(transaction: &mut PgConnection, written: &[(&(String, i64), &Share)]) -> sqlx::Result<()> {
+    if written.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into investor_summary_product (user_id, product_id, settled_amount, reserved_amount)
+         select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
+             on conflict (user_id, product_id) do update
+                set settled_amount = excluded.settled_amount, reserved_amount = excluded.reserved_amount",
+    )
+    .bind(column(written, |((user, _), _)| user.as_str()))
+    .bind(column(written, |((_, product), _)| *product))
+    .bind(column(written, |(_, share)| share.settled))
+    .bind(column(written, |(_, share)| share.reserved))
+    .execute(transaction)
+    .await?;
+    Ok(())
+}

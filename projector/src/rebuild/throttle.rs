@@ -1,0 +1,36 @@
+//! No more than so many events a second.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use tokio::time::{Duration, Instant};
+
+/// Events that are read at once when nothing holds back.
+const CHUNK: i64 = 20_000;
+/// With a rate, so many chunks a second at least: an even flow.
+const EVEN: i64 = 10;
+
+pub(crate) struct Throttle {
+    rate: Option<i64>,
+    began: Instant,
+    passed: AtomicI64,
+}
+
+impl Throttle {
+    /// `rate` in events a second.
+    pub(crate) fn new(rate: Option<i32>) -> Self {
+        Self { rate: rate.map(i64::from), began: Instant::now(), passed: AtomicI64::new(0) }
+    }
+
+    /// How many events to take at once.
+    pub(crate) fn chunk(&self) -> i64 {
+        self.rate.map_or(CHUNK, |rate| (rate / EVEN).clamp(1, CHUNK))
+    }
+
+    /// Counts `events`, and waits until that many may have passed.
+    pub(crate) async fn pass(&self, events: i64) {
+        let passed = self.passed.fetch_add(events, Ordering::Relaxed) + events;
+        if let Some(rate) = self.rate {
+            let due = Duration::from_secs_f64(passed as f64 / rate as f64);
+            tokio::time::sleep_until(self.began + due).await;
+        }
+    }
+}

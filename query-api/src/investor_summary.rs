@@ -1,0 +1,76 @@
+//! `GET /api/product/my/summary`: what a user has invested, in sums.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use edge::{Problem, ServiceTime, UserIdHeader};
+use serde::Serialize;
+
+use crate::Api;
+use crate::shown::Shown;
+
+/// Who never invested has zeros, and no dates.
+pub(crate) async fn one(
+    State(api): Api,
+    UserIdHeader(user_id): UserIdHeader,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let user_id = user_id.as_str();
+    let select = || sqlx::query(ONE).bind(api.partitions).bind(user_id);
+    let (shown, stamp): (Shown<SummaryRow>, _) = api.investor_summary.show(&headers, select).await?;
+    let row = shown.rows.into_iter().next().unwrap_or_default();
+    Ok(stamp.on(edge::ok(row.item(user_id, api.time))))
+}
+
+const ONE: &str = "
+    select count(*) > 0 as present,
+           1::bigint as total_count,
+           array(select coalesce(position, 0)
+                 from generate_series(0, $1 - 1) as n
+                 left join checkpoints on consumer = 'investor_summary' and partition = n
+                 order by n) as positions,
+           sum(products)::bigint as products,
+           sum(settled_amount)::bigint as settled_amount,
+           sum(reserved_amount)::bigint as reserved_amount,
+           sum(failed_invests)::bigint as failed_invests,
+           min(first_invest_date) as first_invest_date,
+           max(last_invest_date) as last_invest_date
+    from investor_summary
+    where user_id = $2";
+
+#[derive(Default, sqlx::FromRow)]
+struct SummaryRow {
+    products: i64,
+    settled_amount: i64,
+    reserved_amount: i64,
+    failed_invests: i64,
+    first_invest_date: Option<DateTime<Utc>>,
+    last_invest_date: Option<DateTime<Utc>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SummaryItem<'a> {
+    user_id: &'a str,
+    product_count: i64,
+    settled_amount: i64,
+    reserved_amount: i64,
+    failed_count: i64,
+    first_invest_date: Option<String>,
+    last_invest_date: Option<String>,
+}
+
+impl SummaryRow {
+    fn item(self, user_id: &str, time: ServiceTime) -> SummaryItem<'_> {
+        SummaryItem {
+            user_id,
+            product_count: self.products,
+            settled_amount: self.settled_amount,
+            reserved_amount: self.reserved_amount,
+            failed_count: self.failed_invests,
+            first_invest_date: self.first_invest_date.map(|date| time.format(date)),
+            last_invest_date: self.last_invest_date.map(|date| time.format(date)),
+        }
+    }
+}
