@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
 """Read models made anew in earnest: on a long history, under a rush, with the projector that is at it killed.
 
-Fills a database of its own with a history, runs each service alone on the real servers, and for each read model: rebuilds
-it under a rush while the projector at it is killed three times, rolls it back and forward again while a reader looks on,
-and rebuilds it twice while all is quiet, to the same digest. Then compares every read model and Redis with a fold of the
-log in SQL, breaks a row and sees it refused, and measures what a throttled rebuild costs the rush. Ends with a table, and
-non-zero when anything is not as it must be. Needs cargo and psql; takes DATABASE_URL, AMQP_URL and REDIS_URL, by default
-the servers on their usual ports. The database, the queues and the keys are gone at the end.
+Fills a database of its own with a history, runs each service alone on the real servers, and for each read model:
+rebuilds it under a rush while the projector at it is killed three times, rolls it back and forward again while a
+reader looks on, and rebuilds it twice while all is quiet, to the same digest. Then it breaks a row and sees it
+refused, compares every read model and Redis with a fold of the log in SQL, and measures what a throttled rebuild
+costs the rush. Ends with a table, and non-zero when anything is not as it must be.
+
+Below a million events each model's projector is killed once, at another point for each, and figures are only shown.
+
+Needs cargo and psql; takes DATABASE_URL, AMQP_URL and REDIS_URL, by default the servers on their usual ports. The
+database, the queues and the keys are gone at the end. It wants the machine for itself, and some 50 connections to
+PostgreSQL.
 """
 
 import argparse
@@ -44,7 +49,6 @@ STAGES = ("WAITING", "FOLDING", "INDEXING", "CATCHING_UP", "COMPARING", "SWITCHI
 # Where the projector at it is killed: twice while it folds, so much of it done, and once later.
 KILLED_FOLDING = (0.15, 0.60)
 KILLED_LATER = dict(zip(MODELS, ("INDEXING", "CATCHING_UP", "COMPARING", "INDEXING")))
-KILLS = 3
 
 # From so many events on it is in earnest: stages are long enough to be met, and figures mean something.
 IN_EARNEST = 1_000_000
@@ -442,13 +446,16 @@ class Rebuild:
         return next((at for name, at in self.stages if name == stage), self.stages[-1][1])
 
 
-def kill_plan(name):
+def kill_plan(name, in_earnest):
+    """When the projector at it is killed, one after another."""
     def folding(share):
         return lambda job: job["stage"] == "FOLDING" and job["done"] >= share * job["total"] > 0
 
     def later(job):
         return STAGES.index(job["stage"]) >= STAGES.index(KILLED_LATER[name])
-    return [*map(folding, KILLED_FOLDING), later]
+    plan = [*map(folding, KILLED_FOLDING), later]
+    # Each kill takes a lease's time.
+    return plan if in_earnest else [plan[MODELS.index(name) % len(plan)]]
 
 
 class Rush:
@@ -541,7 +548,7 @@ def older(now, was):
 
 
 def views(user):
-    """A user of the history, of whom nothing changes any more, and one of the rush, all of whose invests are settled."""
+    """A user of the history, of whom nothing changes any more, and one of the rush, whose invests are all settled."""
     taken = lambda data: {row["productId"]: row["currentInvestingAmount"] for row in data["list"]}
     held = lambda data: {row["productId"]: row["myInvestingAmount"] for row in data["list"]}
     summed = lambda data: {key: data[key] for key in ("productCount", "settledAmount")}
@@ -619,6 +626,11 @@ class Run:
         self.short.append(text)
         self.say(f"NOT AS IT MUST BE: {text}")
 
+    def should(self, holds, otherwise):
+        """For what keeps nothing after it from being seen."""
+        if not holds:
+            self.falls_short(otherwise)
+
     @contextmanager
     def step(self, name):
         """What is wrong in a step is told, and the next one begins."""
@@ -686,16 +698,18 @@ class Run:
         # A short history would be folded before anybody can be killed.
         slow = [] if self.earnest else ["--max-rate", str(self.house.head() // 2)]
         rebuild = Rebuild(self.house, name, *slow)
-        job = rebuild.done(plan=kill_plan(name))
+        plan = kill_plan(name, self.earnest)
+        job = rebuild.done(plan=plan)
         must(job["outcome"]["equal"] is True, f"it differs: {job['outcome']}")
         found["kills"], found["switch"] = len(rebuild.kills), rebuild.seconds("SWITCHING")
         ended = rebuild.stages[-1][1]
         found["longest"] = reader.longest(min(rebuild.since("SWITCHING"), ended) - 1, ended + 1)
         self.say(f"{name} rebuilt and live, killed at {', '.join(rebuild.kills)}; taken up again after "
                  f"{', '.join(f'{away:.1f} s' for away in rebuild.away)}; {spent(rebuild)}")
-        must(found["kills"] == KILLS or not self.earnest, f"it was over after {found['kills']} kills")
-        must(found["switch"] < LONGEST_S, f"the switch took {found['switch']:.2f} s")
-        must(found["longest"] < LONGEST_S, f"a read took {found['longest']:.2f} s at the switch")
+        killed = found["kills"] == len(plan) or not self.earnest
+        self.should(killed, f"the rebuild of {name} was over after {found['kills']} kills")
+        self.should(found["switch"] < LONGEST_S, f"{name} was SWITCHING for {found['switch']:.2f} s")
+        self.should(found["longest"] < LONGEST_S, f"a read took {found['longest']:.2f} s when {name} was switched")
         must(len(reader.faults) == faults, f"reads were wrong: {reader.faults[faults:faults + 3]}")
 
     def back_and_forth(self, name, reader):
@@ -704,19 +718,22 @@ class Run:
         for expected in (range(1, newer), [newer]):
             began = time.monotonic()
             said, took = self.house.moa("projection", "rollback", name)
-            must(self.house.live(name) == int(re.search(r"\d+", said)[0]) in expected, f"rollback said: {said}")
+            went_to = int(re.search(r"\d+", said)[0])
+            must(went_to in expected and self.house.live(name) == went_to, f"rollback said: {said}")
             time.sleep(0.3)
             longest_read = reader.longest(began, began + took)
             self.say(f"{name} rolled back in {took:.2f} s, longest read {longest_read * 1000:.0f} ms: {said}")
             found["rollback"] = max(took, found.get("rollback", 0))
             found["longest"] = max(longest_read, found["longest"])
-            must(took < LONGEST_S and longest_read < LONGEST_S, f"rolling back took {took:.2f} s")
+            self.should(max(took, longest_read) < LONGEST_S, f"rolling {name} back took {took:.2f} s")
         must(self.house.live(name) == newer, f"rolled back twice, generation {self.house.live(name)} is live")
         self.house.moa("projection", "drop", name)
         must(len(reader.faults) == faults, f"reads were wrong: {reader.faults[faults:faults + 3]}")
 
     def twice(self, name):
         found, digests = self.table[name], []
+        # What a step that fell short has left.
+        self.house.moa("projection", "drop", name)
         for _ in range(2):
             rebuild = Rebuild(self.house, name)
             job = rebuild.done()
@@ -744,12 +761,23 @@ class Run:
                       f'new   {{"amount":{amount},', "it differs from the live one, which stays"):
             must(shown in said, f"the comparison does not show {shown}: {said}")
         must(house.live("holdings") == before, "what differs was switched to")
+        self.died_after_the_verdict(before)
         house.refused("projection", "switch", "holdings")
         must(sql(f"select amount from holdings {which}") == str(int(amount) + 1), "the live row changed")
         house.moa("projection", "switch", "holdings", "--accept-differences")
         must(sql(f"select amount from holdings {which}") == amount, "the accepted generation has not mended it")
         house.moa("projection", "drop", "holdings")
         self.say("a broken row was refused, shown with both values, and mended with --accept-differences")
+
+    def died_after_the_verdict(self, live):
+        """The job again as a projector leaves it that dies between the verdict and writing down that it failed."""
+        jobs = self.house.ask("/admin/job")["list"]
+        job = next(job["jobId"] for job in jobs if job["projection"] == "holdings")
+        self.house.database.run(f"update jobs set state = 'RUNNING', problem = null, ended_at = null where id = {job}")
+        found = lambda: self.house.ask(f"/admin/job/{job}")
+        wait_until(lambda: found()["state"] != "RUNNING", TAKEN_UP_LIMIT_S, f"nobody took job {job} up again")
+        must(self.house.live("holdings") == live and found()["state"] == "FAILED",
+             f"what differs was switched to unasked, by who took the job up after the verdict: {found()}")
 
     def fold(self):
         """Every read model and Redis against the log."""
@@ -762,8 +790,7 @@ class Run:
                         "((table model except all table fold) union all (table fold except all table model)) as apart)")
             rows, differing = apart.split("|")
             self.say(f"{table}: {rows} rows, {differing} differ from the fold of the log")
-            if differing != "0":
-                self.falls_short(f"{table} has {differing} rows that differ from the fold of the log")
+            self.should(differing == "0", f"{table} has {differing} rows that differ from the fold of the log")
         rows, differing = sql(ACCRUED.format(rush=self.house.products[0])).split("|")
         self.say(f"accrued amounts: {rows} looked at, {differing} differ")
         must(differing == "0", f"{differing} of {rows} accrued amounts differ from the fold of the log")
@@ -802,7 +829,8 @@ class Run:
         ratio = median(throttled_rates) / median(quiet_rates)
         self.say(f"accepted/s quiet {quiet_rates}, beside a rebuild of {rate} events/s {throttled_rates}: {ratio:.2f}")
         self.ratio = ratio
-        must(ratio >= WANTED_RATIO or not self.earnest, f"the rush fell to {ratio:.2f} of what it is without a rebuild")
+        wanted = ratio >= WANTED_RATIO or not self.earnest
+        self.should(wanted, f"the rush fell to {ratio:.2f} of what it is without a rebuild")
 
     def conclude(self):
         heads = ("model", "events/s", *STAGES[1:], "kills", "switch", "rollback", "longest read", "digest")

@@ -3,6 +3,8 @@
 //! whoever writes compares the job's lease in the same transaction, so that one that was frozen changes nothing.
 
 mod bulk;
+#[cfg(test)]
+mod tests;
 mod throttle;
 mod worker;
 
@@ -30,6 +32,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 const FOLDERS: usize = 2;
 /// So few events behind, the rest is made up while the live model's consumers are held.
 const CLOSE: Position = 2_000;
+/// How often it is looked how far the aim has gone on.
+const GLANCE: Duration = Duration::from_millis(20);
 /// How long the live model's consumers are held at most, to bring both generations to one position vector.
 const HOLD: Duration = Duration::from_millis(800);
 /// How often that is tried in a row.
@@ -214,6 +218,8 @@ impl<M: ReadModel> Rebuild<M> {
                 return Ok(());
             }
             follow(&consumers, &aims).await?;
+            // Where another keeps it up by now, it is waited for.
+            tokio::time::sleep(GLANCE).await;
         }
     }
 

@@ -243,6 +243,73 @@ async fn an_event_that_cannot_be_applied_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_connections_are_borne() {
+    let mut running = Running::start().await;
+    running.history(200).await;
+    running.caught_up().await;
+    running.work();
+    let slow = Wanted { max_rate: Some(200), ..WANTED };
+    let job = running.jobs.rebuild("holdings", slow).await.unwrap();
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let cut = "select pg_terminate_backend(pid) from pg_stat_activity
+                    where datname = current_database() and pid <> pg_backend_pid()";
+        sqlx::query(cut).execute(&running.world.pool).await.unwrap();
+    }
+
+    let ended = running.ended(job).await;
+
+    assert_eq!((ended.state.as_str(), ended.problem.as_deref()), ("DONE", None));
+    assert_eq!(ended.outcome.unwrap()["equal"], true);
+    running.stop().await;
+}
+
+/// The disk is full for every row of the new tables, as far as PostgreSQL says so; then there is room again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_waited_out_and_named_meanwhile() {
+    let mut running = Running::start().await;
+    running.history(50).await;
+    running.caught_up().await;
+    let no_room = [
+        "create function no_room() returns trigger language plpgsql as $$
+         begin raise exception 'could not extend file: No space left on device' using errcode = 'disk_full'; end $$",
+        "create function fill_up() returns event_trigger language plpgsql as $$
+         declare made record;
+         begin
+             for made in select * from pg_event_trigger_ddl_commands() where command_tag = 'CREATE TABLE' loop
+                 execute format('create trigger no_room before insert on %s for each row execute function no_room()',
+                                made.object_identity);
+             end loop;
+         end $$",
+        "create event trigger fill_up on ddl_command_end when tag in ('CREATE TABLE') execute function fill_up()",
+    ];
+    for statement in no_room {
+        sqlx::query(statement).execute(&running.world.pool).await.unwrap();
+    }
+    running.work();
+    let job = running.jobs.rebuild("invest_log", WANTED).await.unwrap();
+    let start = Instant::now();
+    loop {
+        let known = running.jobs.job(job).await.unwrap().unwrap();
+        assert_eq!(known.state, "RUNNING", "{known:?}");
+        if known.problem.is_some_and(|problem| problem.contains("No space left on device")) {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for statement in ["drop event trigger fill_up", "drop function no_room cascade"] {
+        sqlx::query(statement).execute(&running.world.pool).await.unwrap();
+    }
+
+    let ended = running.ended(job).await;
+
+    assert_eq!((ended.state.as_str(), ended.problem.as_deref()), ("DONE", None));
+    assert_eq!(running.generations("invest_log").await, ["1 PREVIOUS", "2 LIVE"]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_stands_ready_waits_for_the_switch() {
     let mut running = Running::start().await;
     running.history(30).await;

@@ -304,3 +304,40 @@ async fn a_process_that_follows_the_log_sees_what_another_one_appends() {
     noted_up_to(&house, 3).await;
     shutdown.cancel();
 }
+
+#[tokio::test]
+async fn rows_of_other_code_are_left_to_who_knows_it() {
+    let house = house_with_notes(3).await;
+    house.execute("insert into checkpoints (consumer, partition, code_version) values ('notes', 0, 2)").await;
+    assert_eq!(consumer(&house).step(&[]).await.unwrap(), Step::Elsewhere);
+    assert!(notes(&house).await.is_empty());
+    house.execute("update checkpoints set code_version = 1").await;
+    assert_eq!(consumer(&house).drain().await.unwrap(), Step::Idle(3));
+}
+
+#[tokio::test]
+async fn a_paused_consumer_stands_still() {
+    let house = house_with_notes(3).await;
+    house.execute("insert into checkpoints (consumer, partition, paused) values ('notes', 0, true)").await;
+    assert_eq!(consumer(&house).step(&[]).await.unwrap(), Step::Elsewhere);
+    house.execute("update checkpoints set paused = false").await;
+    assert_eq!(consumer(&house).drain().await.unwrap(), Step::Idle(3));
+}
+
+/// Its schema may be gone with its checkpoint, and then the name would find the live tables.
+#[tokio::test]
+async fn beside_the_live_tables_a_checkpoint_that_is_gone_stays_gone() {
+    let house = house_with_notes(3).await;
+    let beside = || consumer(&house).beside("notes_2".into());
+    assert_eq!(beside().step(&[]).await.unwrap(), Step::Elsewhere);
+    assert!(checkpoint(&house).await.is_none() && notes(&house).await.is_empty());
+    house.execute("create schema notes_2").await;
+    house.execute("create table notes_2.notes (like notes including all)").await;
+    house.execute("insert into checkpoints (consumer, partition) values ('notes_2', 0)").await;
+    assert_eq!(beside().step_to(2).await.unwrap(), Step::Moved(2));
+    assert_eq!(beside().step_to(2).await.unwrap(), Step::Idle(2));
+    let told: Vec<Position> =
+        sqlx::query_scalar("select position from notes_2.notes order by nr").fetch_all(&house.pool).await.unwrap();
+    assert_eq!(told, [1, 2]);
+    assert!(notes(&house).await.is_empty(), "the live tables are another's");
+}

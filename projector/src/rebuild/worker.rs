@@ -252,6 +252,8 @@ impl Worker {
 
     async fn switch<M: ReadModel>(&self, rebuild: &Rebuild<M>) -> Result<(), Fault> {
         if self.job.switches {
+            // The comparison may have taken a while, and the switch itself makes up but little.
+            rebuild.catch_up(Aim::Live).await?;
             self.progress.at("SWITCHING");
             switch(&self.log, &self.pool, M::NAME, self.job.generation).await.map_err(|error| match error {
                 SwitchError::Database(error) => error.into(),

@@ -5,13 +5,16 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::harness::{PATIENCE, within};
 
 /// How long a server may take to answer before it is asked again.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether a node is there.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A port that is free now, below those that outgoing connections are given: one of these may take it meanwhile.
 pub fn free_port() -> u16 {
@@ -82,17 +85,35 @@ impl RabbitMq {
     }
 
     pub async fn start_again(&mut self) {
+        let url = self.url();
+        let start = Instant::now();
+        let connection = loop {
+            // A node that finds its name or a port still taken by the one before it ends by itself.
+            let ended = |node: &mut Child| !matches!(node.try_wait(), Ok(None));
+            if self.node.as_mut().is_none_or(ended) {
+                self.spawn();
+            }
+            let connecting = lapin::Connection::connect(&url, lapin::ConnectionProperties::default());
+            // A node that is still starting may take a connection and say nothing.
+            if let Ok(Ok(connection)) = tokio::time::timeout(ANSWER, connecting).await {
+                break connection;
+            }
+            assert!(start.elapsed() < 4 * PATIENCE, "RabbitMQ does not start: {}", self.last_words());
+            tokio::time::sleep(LOOK).await;
+        };
+        tokio::time::timeout(ANSWER, connection.close(200, "".into())).await.ok();
+    }
+
+    fn spawn(&mut self) {
         let mut command = Command::new(self.programs.join("rabbitmq-server"));
         self.own(&mut command).stdin(Stdio::null()).stdout(self.home.log()).stderr(self.home.log());
         self.node = Some(command.current_dir(&self.home.0).process_group(0).spawn().unwrap());
-        let url = self.url();
-        let answers = async || {
-            let connecting = lapin::Connection::connect(&url, lapin::ConnectionProperties::default());
-            // A node that is still starting may take a connection and say nothing.
-            tokio::time::timeout(ANSWER, connecting).await.ok()?.ok()
-        };
-        let connection = within(4 * PATIENCE, "RabbitMQ", answers).await;
-        tokio::time::timeout(ANSWER, connection.close(200, "".into())).await.ok();
+    }
+
+    /// The end of what it printed.
+    fn last_words(&self) -> String {
+        let said = fs::read_to_string(self.home.0.join("log")).unwrap_or_default();
+        said.lines().rev().take(20).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
     /// Everything that would else be shared with the machine's own node.

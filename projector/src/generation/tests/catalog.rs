@@ -43,6 +43,7 @@ async fn catalog(world: &World, projection: &str, schema: &str) -> Vec<String> {
 #[case("product_list", 2)]
 #[case("holdings", 3)]
 #[case("invest_log", 3)]
+#[case("investor_summary", 2)]
 #[tokio::test]
 async fn a_new_generation_is_made_like_the_live_one(#[case] projection: &str, #[case] tables: usize) {
     let world = World::fresh().await;
