@@ -211,6 +211,11 @@ async fn one_that_differs_is_not_switched_to_until_that_is_accepted() {
     let amount = |side: &str| differences[0][side]["amount"].as_i64().unwrap();
     assert_eq!(amount("live"), amount("new") + 1);
     assert_eq!(running.generations("holdings").await, ["1 LIVE", "3 DIFFERENT"]);
+    // Whoever takes it up after the verdict, because the one before was killed, comes to the same end.
+    let again = "update jobs set state = 'RUNNING', ended_at = null where id = $1";
+    sqlx::query(again).bind(job).execute(&running.world.pool).await.unwrap();
+    assert_eq!(running.ended(job).await.state, "FAILED");
+    assert_eq!(running.generations("holdings").await, ["1 LIVE", "3 DIFFERENT"]);
     let refused = running.jobs.switch("holdings", false).await;
     assert!(matches!(refused, Err(Refused::Nothing(_))), "{refused:?}");
     assert_eq!(running.jobs.switch("holdings", true).await.unwrap(), 3);

@@ -206,7 +206,8 @@ impl Worker {
                 }
             }
             // It was killed after the verdict, and before the end.
-            Some("READY" | "DIFFERENT") => self.switch(&rebuild).await,
+            Some("READY") => self.switch(&rebuild).await,
+            Some("DIFFERENT") => self.differs(&rebuild).await,
             Some("LIVE") => self.done(&rebuild).await,
             None if self.job.outcome.is_some() && self.job.kind == "DIFF" => self.done(&rebuild).await,
             _ => Err(Fault::Final("its generation was dropped".into())),
@@ -244,10 +245,14 @@ impl Worker {
             remove(&self.pool, M::NAME, self.job.generation).await?;
             return self.done(rebuild).await;
         }
-        if !is_good && !self.job.accept_differences {
-            return Err(Fault::Final("it differs from the live one, which stays".into()));
+        if is_good { self.switch(rebuild).await } else { self.differs(rebuild).await }
+    }
+
+    async fn differs<M: ReadModel>(&self, rebuild: &Rebuild<M>) -> Result<(), Fault> {
+        match self.job.accept_differences {
+            true => self.switch(rebuild).await,
+            false => Err(Fault::Final("it differs from the live one, which stays".into())),
         }
-        self.switch(rebuild).await
     }
 
     async fn switch<M: ReadModel>(&self, rebuild: &Rebuild<M>) -> Result<(), Fault> {
