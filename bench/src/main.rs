@@ -76,6 +76,9 @@ enum What {
         /// How often, 1 to 100; medians count
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
         times: u32,
+        /// One read model instead of each, and then all together
+        #[arg(long)]
+        model: Option<String>,
         /// A database with a history
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
@@ -103,7 +106,7 @@ async fn main() -> ExitCode {
         What::Invest { load, write, product, keys } => invest::run(load, write, product, keys).await,
         What::Baseline { load, database_url } => baseline::run(load, &database_url).await,
         What::History { shape, database_url } => history::run(shape, &database_url).await,
-        What::Rebuild { times, database_url } => rebuild::run(times, &database_url).await,
+        What::Rebuild { times, model, database_url } => rebuild::run(times, model.as_deref(), &database_url).await,
         What::Seen { write, read, product, times } => seen::run(write, read, product, times).await,
     };
     match done {

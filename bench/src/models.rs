@@ -25,6 +25,7 @@ struct Stages {
 pub(crate) async fn run(
     log: &Log,
     pool: &PgPool,
+    model: Option<&str>,
     copied: f64,
     reset_memory: impl Fn(),
     memory: impl Fn() -> String,
@@ -33,7 +34,8 @@ pub(crate) async fn run(
     let working = tokio::spawn(projector::run_jobs(log.clone(), pool.clone(), shutdown.clone()));
     let jobs = Jobs::new(log.clone(), pool.clone());
     let events = log.heads().await?.iter().sum::<i64>() as f64;
-    for projection in PROJECTIONS {
+    let wanted = |name: &str| model.is_none_or(|model| model == name);
+    for projection in PROJECTIONS.iter().filter(|projection| wanted(projection.name)) {
         // The first fills what is live, so that there is something to compare with.
         fill(&jobs, projection.name).await?;
         reset_memory();
@@ -41,9 +43,23 @@ pub(crate) async fn run(
         tell(projection.name, events, copied, &[stages], &job, &memory());
         jobs.drop(projection.name).await?;
     }
+    if model.is_none() {
+        together(&jobs, events, copied, reset_memory, memory).await?;
+    }
+    shutdown.cancel();
+    Ok(working.await?)
+}
+
+async fn together(
+    jobs: &Jobs,
+    events: f64,
+    copied: f64,
+    reset_memory: impl Fn(),
+    memory: impl Fn() -> String,
+) -> anyhow::Result<()> {
     reset_memory();
     let began = Instant::now();
-    let all = futures::future::try_join_all(PROJECTIONS.iter().map(|known| remake(&jobs, known.name))).await?;
+    let all = futures::future::try_join_all(PROJECTIONS.iter().map(|known| remake(jobs, known.name))).await?;
     let (stages, done): (Vec<_>, Vec<_>) = all.into_iter().unzip();
     if let Some(last) = done.last() {
         tell("all together", events, copied, &stages, last, &memory());
@@ -52,8 +68,7 @@ pub(crate) async fn run(
     for projection in PROJECTIONS {
         jobs.drop(projection.name).await?;
     }
-    shutdown.cancel();
-    Ok(working.await?)
+    Ok(())
 }
 
 async fn fill(jobs: &Jobs, name: &str) -> anyhow::Result<()> {

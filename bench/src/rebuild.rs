@@ -26,7 +26,7 @@ struct Round {
     read: f64,
 }
 
-pub(crate) async fn run(times: u32, database_url: &str) -> anyhow::Result<()> {
+pub(crate) async fn run(times: u32, model: Option<&str>, database_url: &str) -> anyhow::Result<()> {
     let pool = connect(database_url, CONNECTIONS).await?;
     let partitions = Log::partitions_of(&pool).await?.context("there is no log: fill one with bench history")?;
     let log = Log::open(pool.clone(), partitions).await?;
@@ -54,6 +54,7 @@ pub(crate) async fn run(times: u32, database_url: &str) -> anyhow::Result<()> {
     models::run(
         &log,
         &pool,
+        model,
         copied,
         || _ = std::fs::write("/proc/self/clear_refs", "5"),
         || peak_memory().unwrap_or_default(),

@@ -5,8 +5,8 @@ use crate::settings::DatabaseSettings;
 use crate::token::Secret;
 use anyhow::Context;
 use event_log::Log;
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, PgPool};
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE)
-            .connect_with(self.options.clone().application_name("moa migrate"))
+            .connect_with(self.bounded("moa migrate", &[]))
             .await
             .with_context(|| format!("cannot reach {}: is it running, and DATABASE_URL right?", self.describe()))?;
         event_log::MIGRATIONS.run(&pool).await.context("the schema could not be brought up to date")?;
@@ -171,7 +171,9 @@ impl Database {
     }
 
     fn bounded(&self, name: &str, bounds: &[(&str, &str)]) -> PgConnectOptions {
-        self.options.clone().application_name(name).options(bounds.iter().copied())
+        // What sqlx logs of a slow statement is the statement itself; the ops port has the pools' figures.
+        let options = self.options.clone().disable_statement_logging();
+        options.application_name(name).options(bounds.iter().copied())
     }
 
     /// Stops the private server, if it is one.

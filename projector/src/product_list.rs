@@ -9,7 +9,8 @@ use domain::ProductEvent;
 use event_log::consume::{ApplyError, Projection};
 use event_log::{Partition, RecordedEvent};
 use sqlx::PgConnection;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 /// Keeps `product_list` and, to count distinct users, `product_list_user`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,7 +41,9 @@ impl ReadModel for ProductListProjection {
 pub(crate) struct Touched {
     products: Rows<i64, Product>,
     /// Won that a user has reserved or settled in a product; never 0.
-    users: Rows<(i64, String), i64>,
+    users: Rows<(i64, Arc<str>), i64>,
+    /// Every user once, however many products he is in: a whole partition's must fit in memory.
+    known: HashSet<Arc<str>>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -58,7 +61,7 @@ impl Fold for Touched {
     async fn read(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         let products = read_products(transaction, events).await?;
         let users = read_users(transaction, events).await?;
-        Ok(Self { products, users })
+        Ok(Self { products, users, known: HashSet::new() })
     }
 
     fn follow(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
@@ -96,7 +99,7 @@ impl Fold for Touched {
             copy.row(0, &[id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed]);
         }
         for ((product, user), amount) in &self.users.now {
-            copy.row(1, &[product, user, amount]);
+            copy.row(1, &[product, &&**user, amount]);
         }
     }
 }
@@ -110,7 +113,7 @@ impl Touched {
     }
 
     fn take(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
-        let key = (event.product_id.get(), user.into());
+        let key = (event.product_id.get(), self.user(user));
         let is_first = !self.users.now.contains_key(&key);
         let product = self.product(event)?;
         product.current_amount += amount;
@@ -120,7 +123,7 @@ impl Touched {
     }
 
     fn give_back(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
-        let key = (event.product_id.get(), user.into());
+        let key = (event.product_id.get(), self.user(user));
         let left = match self.users.now.get(&key) {
             Some(taken) if *taken >= amount => taken - amount,
             _ => return Err(contradiction(event, "it gives back more than its user has")),
@@ -141,6 +144,15 @@ impl Touched {
             return Err(contradiction(event, "it is already closed"));
         }
         Ok(())
+    }
+
+    fn user(&mut self, user: &str) -> Arc<str> {
+        if let Some(known) = self.known.get(user) {
+            return known.clone();
+        }
+        let user: Arc<str> = user.into();
+        self.known.insert(user.clone());
+        user
     }
 
     fn product(&mut self, event: &RecordedEvent) -> Result<&mut Product, ApplyError> {
@@ -168,7 +180,7 @@ async fn read_products(transaction: &mut PgConnection, events: &[RecordedEvent])
 async fn read_users(
     transaction: &mut PgConnection,
     events: &[RecordedEvent],
-) -> sqlx::Result<Rows<(i64, String), i64>> {
+) -> sqlx::Result<Rows<(i64, Arc<str>), i64>> {
     let users: BTreeSet<_> = events.iter().filter_map(user_of).collect();
     let (products, users): (Vec<_>, Vec<_>) = users.into_iter().unzip();
     let rows: Vec<(i64, String, i64)> = sqlx::query_as(
@@ -180,7 +192,7 @@ async fn read_users(
     .bind(users)
     .fetch_all(transaction)
     .await?;
-    Ok(Rows::found(rows.into_iter().map(|(product, user, amount)| ((product, user), amount))))
+    Ok(Rows::found(rows.into_iter().map(|(product, user, amount)| ((product, user.into()), amount))))
 }
 
 /// Whose row in which product the event changes.
@@ -238,7 +250,7 @@ async fn update_products(transaction: &mut PgConnection, changed: &[(&i64, &Prod
     Ok(())
 }
 
-async fn put_users(transaction: &mut PgConnection, written: &[(&(i64, String), &i64)]) -> sqlx::Result<()> {
+async fn put_users(transaction: &mut PgConnection, written: &[(&(i64, Arc<str>), &i64)]) -> sqlx::Result<()> {
     if written.is_empty() {
         return Ok(());
     }
@@ -248,14 +260,14 @@ async fn put_users(transaction: &mut PgConnection, written: &[(&(i64, String), &
              on conflict (product_id, user_id) do update set amount = excluded.amount",
     )
     .bind(column(written, |((product, _), _)| *product))
-    .bind(column(written, |((_, user), _)| user.as_str()))
+    .bind(column(written, |((_, user), _)| &**user))
     .bind(column(written, |(_, amount)| **amount))
     .execute(transaction)
     .await?;
     Ok(())
 }
 
-async fn remove_users(transaction: &mut PgConnection, gone: &[&(i64, String)]) -> sqlx::Result<()> {
+async fn remove_users(transaction: &mut PgConnection, gone: &[&(i64, Arc<str>)]) -> sqlx::Result<()> {
     if gone.is_empty() {
         return Ok(());
     }
@@ -265,7 +277,7 @@ async fn remove_users(transaction: &mut PgConnection, gone: &[&(i64, String)]) -
           where u.product_id = gone.product_id and u.user_id = gone.user_id",
     )
     .bind(column(gone, |(product, _)| *product))
-    .bind(column(gone, |(_, user)| user.as_str()))
+    .bind(column(gone, |(_, user)| &**user))
     .execute(transaction)
     .await?;
     Ok(())

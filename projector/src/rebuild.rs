@@ -14,6 +14,7 @@ use crate::fold::ReadModel;
 use crate::generation::compare::{CompareError, Comparison, Snapshot};
 use crate::generation::switch::{CatchUp, SwitchError, Switched};
 use crate::generation::{self, tables};
+use crate::jobs::Job;
 use event_log::consume::{Consumer, Step, StepError};
 use event_log::{Lease, Log, LogError, Position};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
@@ -116,6 +117,11 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// As it was left.
+    pub(crate) fn of(job: &Job) -> Self {
+        Self { done: job.done.into(), total: job.total.into(), ..Self::default() }
+    }
+
     pub(crate) fn at(&self, stage: &'static str) {
         let number = STAGES.iter().position(|known| *known == stage).unwrap_or_default();
         if self.stage.swap(number as i64, Ordering::Relaxed) != number as i64 {

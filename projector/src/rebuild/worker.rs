@@ -87,7 +87,7 @@ struct Worker {
 
 impl Worker {
     fn new(log: &Log, pool: &PgPool, job: Job, lease: Lease, stop: CancellationToken) -> Self {
-        let (progress, problem) = (Arc::new(Progress::default()), Arc::new(Mutex::new(job.problem.clone())));
+        let (progress, problem) = (Arc::new(Progress::of(&job)), Arc::new(Mutex::new(job.problem.clone())));
         Self { log: log.clone(), pool: pool.clone(), job, lease: Arc::new(lease), progress, problem, stop }
     }
 
@@ -260,7 +260,11 @@ impl Worker {
             // The comparison may have taken a while, and the switch itself makes up but little.
             rebuild.catch_up(Aim::Live).await?;
             self.progress.at("SWITCHING");
-            switch(&self.log, &self.pool, M::NAME, self.job.generation).await.map_err(|error| match error {
+            // Held while it is done: one that was frozen until another took over does not switch again.
+            let alone = rebuild.begin().await?;
+            let switched = switch(&self.log, &self.pool, M::NAME, self.job.generation).await;
+            alone.rollback().await.ok();
+            switched.map_err(|error| match error {
                 SwitchError::Database(error) => error.into(),
                 other => Fault::Trouble(other.to_string()),
             })?;
