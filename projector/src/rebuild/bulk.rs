@@ -6,6 +6,7 @@ use crate::fold::{Fold, ReadModel, Table};
 use event_log::consume::ApplyError;
 use event_log::{Hash, LogError, Partition, Position, RecordedEvent};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use sqlx::Connection as _;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 
@@ -87,9 +88,15 @@ impl<M: ReadModel> Rebuild<M> {
 
     async fn copy_all(&self, mut ready: mpsc::Receiver<Rows>) -> Result<(), Fault> {
         let slot = self.slot();
+        let mut connection = self.pool.acquire().await?;
+        // A copy that is given up half way leaves answers on the line that whoever came next would take for his own.
+        connection.close_on_drop();
         while let Some(Rows { table, data }) = ready.recv().await {
             let Table { name, columns, .. } = M::TABLES[table];
-            let mut transaction = self.begin().await?;
+            let mut transaction = connection.begin().await?;
+            if !self.lease.guard(&mut transaction).await? {
+                return Err(Fault::Lost);
+            }
             let statement = format!("copy {slot}.{name} ({columns}) from stdin (format binary)");
             let mut copying = transaction.copy_in_raw(&statement).await?;
             copying.send(data).await?;
