@@ -43,12 +43,12 @@ from servers.postgres import Postgres
 from servers.rabbitmq import RabbitMq, short
 from servers.redis import Redis
 
-MODELS = ("product_list", "holdings", "invest_log", "investor_summary")
+MODELS = ("product_list", "holdings", "invest_log", "investor_summary", "event_index")
 CONSUMERS = (*MODELS, "open_invest", "counters")
 STAGES = ("WAITING", "FOLDING", "INDEXING", "CATCHING_UP", "COMPARING", "SWITCHING")
 # Where the projector at it is killed: twice while it folds, so much of it done, and once later.
 KILLED_FOLDING = (0.15, 0.60)
-KILLED_LATER = dict(zip(MODELS, ("INDEXING", "CATCHING_UP", "COMPARING", "INDEXING")))
+KILLED_LATER = dict(zip(MODELS, ("INDEXING", "CATCHING_UP", "COMPARING", "INDEXING", "COMPARING")))
 
 # From so many events on it is in earnest: stages are long enough to be met, and figures mean something.
 IN_EARNEST = 1_000_000
@@ -78,7 +78,7 @@ READ_PAUSE_S = 0.005
 FACTS = """
 create schema fold;
 create unlogged table fold.facts as
-select event_type as kind, partition, aggregate_id::bigint as product_id, sequence, recorded_at as at, said.*
+select event_type as kind, partition, position, aggregate_id::bigint as product_id, sequence, recorded_at as at, said.*
   from events, json_to_record(payload -> event_type) as said(
        "investId" uuid, "userId" text, amount bigint, code text, detail text, title text,
        "totalInvestingAmount" bigint, "startedAt" timestamptz, "finishedAt" timestamptz);
@@ -137,6 +137,14 @@ FOLDS = {
     "investor_summary_product": (
         "user_id, product_id, settled_amount, reserved_amount",
         "select user_id, product_id, coalesce(settled, 0), amount - coalesce(settled, 0) from fold.taken"),
+    "event_index": (
+        "partition, position, user_key, invest_key, rare_type",
+        """select partition, position,
+                  ('x' || encode(substr(sha256(convert_to("userId", 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint,
+                  ('x' || encode(substr(uuid_send("investId"), 1, 6)
+                                 || substr(sha256(uuid_send("investId")), 1, 2), 'hex'))::bit(64)::bigint,
+                  nullif(nullif(kind, 'InvestReserved'), 'InvestSettled')
+             from fold.facts"""),
 }
 # What had accrued just after each reservation, of some products: every fiftieth, and one of the rush.
 ACCRUED = """
@@ -157,7 +165,7 @@ LEFT = """
 select coalesce(sum(greatest(head - coalesce(position, 0), 0)), 0) + (select count(*) from open_invest)
   from (select p, coalesce((select max(position) from events where partition = p), 0) as head
           from generate_series(0, (select partitions - 1 from log_identity)) as p) as heads
- cross join unnest('{product_list,holdings,invest_log,investor_summary,open_invest}'::text[]) as c
+ cross join unnest('{product_list,holdings,invest_log,investor_summary,event_index,open_invest}'::text[]) as c
   left join checkpoints on consumer = c and partition = p
 """
 HEAD = """

@@ -13,12 +13,21 @@ struct Told {
     refused: u64,
 }
 
-pub(crate) async fn run(load: Load, write: SocketAddr, product: i64, keys: bool) -> anyhow::Result<()> {
+/// Which products are asked for, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) product: i64,
+    /// Asked for every second time.
+    pub(crate) refused: Option<i64>,
+    pub(crate) keys: bool,
+}
+
+pub(crate) async fn run(load: Load, write: SocketAddr, wanted: Wanted) -> anyhow::Result<()> {
     let until = Instant::now() + Duration::from_secs(load.seconds);
-    let run = keys.then(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos());
+    let run = wanted.keys.then(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos());
     let mut clients = JoinSet::new();
     for user in 0..load.connections {
-        clients.spawn(client(write, product, user, run, until));
+        clients.spawn(client(write, wanted, user, run, until));
     }
     let mut told = Told::default();
     for client in clients.join_all().await {
@@ -37,7 +46,13 @@ pub(crate) async fn run(load: Load, write: SocketAddr, product: i64, keys: bool)
     Ok(())
 }
 
-async fn client(write: SocketAddr, product: i64, user: u16, run: Option<u128>, until: Instant) -> anyhow::Result<Told> {
+async fn client(
+    write: SocketAddr,
+    wanted: Wanted,
+    user: u16,
+    run: Option<u128>,
+    until: Instant,
+) -> anyhow::Result<Told> {
     let mut connection = Connection::open(write).await?;
     let mut told = Told::default();
     for number in 0_u64.. {
@@ -46,6 +61,7 @@ async fn client(write: SocketAddr, product: i64, user: u16, run: Option<u128>, u
             break;
         }
         let key = run.map(|run| format!("Idempotency-Key: {run}-{number}\r\n")).unwrap_or_default();
+        let product = wanted.refused.filter(|_| number % 2 == 1).unwrap_or(wanted.product);
         let body = connection.ask(request(product, user, &key).as_bytes()).await?;
         if body.windows(11).any(|window| window == br#""code":"01""#) {
             told.accepted.add(asked.elapsed());

@@ -1,13 +1,18 @@
 //! Measures a running Moa over HTTP, on loopback, bounded in connections and time. See `bench/README.md`.
 
+mod as_of;
 mod baseline;
 mod history;
 mod http;
 mod invest;
 mod models;
 mod rebuild;
+mod seals;
+mod search;
 mod seen;
 mod summary;
+mod verify;
+mod verify_export;
 
 use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
@@ -49,6 +54,9 @@ enum What {
         /// Send a fresh Idempotency-Key with each
         #[arg(long)]
         keys: bool,
+        /// A product that is sold out, asked for with every second request
+        #[arg(long)]
+        refused: Option<i64>,
     },
     /// The usual way, straight on PostgreSQL without HTTP: a conditional UPDATE and an INSERT in a transaction
     Baseline {
@@ -83,6 +91,51 @@ enum What {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
+    /// How soon the first page of a search is there, for every single filter, in both orders
+    Search {
+        /// How many of each, 1 to 10000
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        times: u32,
+        /// A database with a history, and its `event_index`: `bench rebuild --times 1 --model event_index` makes it
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
+    /// How fast the log is verified in its database, beside a bare binary COPY; makes the seals of the database anew
+    Verify {
+        /// How often, 1 to 100; medians count
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        times: u32,
+        /// A database with a history
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
+    /// What many seals cost: the start of a sealer with and without its bookmark; makes the seals of the database anew
+    Seals {
+        /// How many, of an event each: 1 to 10000000
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
+        seals: i64,
+        /// A database with a history
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
+    /// How fast the log is written to a file, and the file verified; makes the seals of the database anew
+    VerifyExport {
+        /// How often, 1 to 100; medians count
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        times: u32,
+        /// A database with a history
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
+    /// How long the audit's questions about the past take: read models and a product as they stood, the story of an invest
+    AsOf {
+        /// How often each, 1 to 100; medians count
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        times: u32,
+        /// A database with a history
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
     /// How soon an accepted invest shows as SUCCESS in the invest log and in the holdings
     Seen {
         /// The write listener
@@ -103,10 +156,17 @@ enum What {
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Cli::parse().what {
-        What::Invest { load, write, product, keys } => invest::run(load, write, product, keys).await,
+        What::Invest { load, write, product, keys, refused } => {
+            invest::run(load, write, invest::Wanted { product, refused, keys }).await
+        }
         What::Baseline { load, database_url } => baseline::run(load, &database_url).await,
         What::History { shape, database_url } => history::run(shape, &database_url).await,
         What::Rebuild { times, model, database_url } => rebuild::run(times, model.as_deref(), &database_url).await,
+        What::Search { times, database_url } => search::run(times, &database_url).await,
+        What::AsOf { times, database_url } => as_of::run(times, &database_url).await,
+        What::Verify { times, database_url } => verify::run(times, &database_url).await,
+        What::Seals { seals, database_url } => seals::run(seals, &database_url).await,
+        What::VerifyExport { times, database_url } => verify_export::run(times, &database_url).await,
         What::Seen { write, read, product, times } => seen::run(write, read, product, times).await,
     };
     match done {

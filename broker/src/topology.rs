@@ -39,19 +39,21 @@ pub(crate) async fn declare_exchange(channel: &Channel, log_id: Uuid) -> lapin::
     answered(channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default())).await
 }
 
-/// Declares a consumer's queue and binds it to the exchange, which must be there; nothing happens when it is so. The
-/// server refuses, and closes the channel, when there is a queue of this name with other arguments.
+/// Declares a consumer's queue and binds it to the exchange, which must be there; nothing happens when it is so. Says how
+/// many consume from it. The server refuses, and closes the channel, when there is a queue of this name with other
+/// arguments.
 pub(crate) async fn declare_queue(
     channel: &Channel,
     log_id: Uuid,
     consumer: &str,
     partition: Partition,
-) -> lapin::Result<()> {
+) -> lapin::Result<u32> {
     let queue = ShortString::from(queue(log_id, consumer, partition));
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    answered(channel.queue_declare(queue.clone(), options, arguments())).await?;
+    let declared = answered(channel.queue_declare(queue.clone(), options, arguments())).await?;
     let (exchange, key) = (exchange(log_id).into(), routing_key(partition));
-    answered(channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default())).await
+    answered(channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default())).await?;
+    Ok(declared.consumer_count())
 }
 
 /// Replicated, one consumer at a time so that order holds, and bounded without ever refusing the relay a message.

@@ -12,6 +12,7 @@ mod task;
 
 pub use order::{Answer, Key, NoVerdict, Order, Request, Verdict};
 
+use crate::recorder::Recorder;
 use event_log::{Log, LogError, Partition, Writer};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -24,6 +25,7 @@ const DESK_QUEUE: usize = 8_192;
 #[derive(Clone)]
 pub struct Desks {
     log: Log,
+    recorder: Option<Recorder>,
     queues: Vec<mpsc::Sender<Waiting>>,
 }
 
@@ -36,21 +38,46 @@ struct Waiting {
 }
 
 impl Desks {
-    /// Opens a desk for every partition of `log`; they run in `tasks`. A reservation is open for `reservation`.
+    /// Opens a desk for every partition of `log`; they run in `tasks`. A reservation is open for `reservation`. What is
+    /// refused is not written down.
     pub async fn open(log: Log, reservation: Duration, tasks: &TaskTracker) -> Result<Self, LogError> {
+        Self::open_with(log, reservation, tasks, None).await
+    }
+
+    /// As [`Desks::open`]; what is refused, and what settlement asks of a payment provider, is noted with `recorder`.
+    pub async fn open_recorded(
+        log: Log,
+        reservation: Duration,
+        tasks: &TaskTracker,
+        recorder: Recorder,
+    ) -> Result<Self, LogError> {
+        Self::open_with(log, reservation, tasks, Some(recorder)).await
+    }
+
+    async fn open_with(
+        log: Log,
+        reservation: Duration,
+        tasks: &TaskTracker,
+        recorder: Option<Recorder>,
+    ) -> Result<Self, LogError> {
         let mut queues = Vec::new();
         for partition in log.partitions() {
             let (sender, receiver) = mpsc::channel(DESK_QUEUE);
             let writer = Writer::open(log.clone(), partition).await?;
-            tasks.spawn(task::run(log.clone(), writer, reservation, receiver));
+            let refusals = recorder.as_ref().map(|recorder| recorder.refusals.clone());
+            tasks.spawn(task::run(log.clone(), writer, reservation, refusals, receiver));
             queues.push(sender);
         }
-        Ok(Self { log, queues })
+        Ok(Self { log, recorder, queues })
     }
 
     /// The log these desks write to.
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    pub(crate) fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
     }
 
     /// Hands an order to its product's desk and waits for the verdict. Dropping the future does not take it back.

@@ -4,8 +4,8 @@ use crate::desk::{Key, Order, Request};
 use crate::door::{Door, metadata};
 use axum::extract::State;
 use axum::response::Response;
-use domain::{Amount, InvestId, ProductId};
-use edge::{Correlation, IdempotencyKey, JsonObject, Problem, UserIdHeader};
+use domain::{Amount, InvestId, PersonalData, ProductId, UserId, resident_number};
+use edge::{Correlation, FieldProblem, IdempotencyKey, JsonObject, Problem, UserIdHeader};
 use uuid::Uuid;
 
 pub(crate) async fn invest(
@@ -16,6 +16,7 @@ pub(crate) async fn invest(
     body: JsonObject,
 ) -> Result<Response, Problem> {
     let (product_id, amount) = parse(&body)?;
+    pseudonymous(&user_id)?;
     let key = key.map(|key| Key {
         owner: user_id.as_str().to_owned(),
         key: key.as_str().to_owned(),
@@ -24,6 +25,15 @@ pub(crate) async fn invest(
     let request = Request::Invest { invest_id: InvestId(Uuid::now_v7()), user_id, amount };
     let order = Order::new(product_id, request, metadata(&correlation)).with_key(key);
     Ok(door.decide(order, |_| "OK").await)
+}
+
+/// What names a user is kept for ever. Ids that are in the log already can still be asked for.
+fn pseudonymous(user_id: &UserId) -> Result<(), Problem> {
+    if resident_number(user_id.as_str()) {
+        let wrong = format!("must be a pseudonym: it seems to hold {}", PersonalData::ResidentNumber);
+        return Err(Problem::invalid(FieldProblem::new("X-USER-ID", wrong)));
+    }
+    Ok(())
 }
 
 fn parse(body: &JsonObject) -> Result<(ProductId, Amount), Problem> {

@@ -4,10 +4,12 @@ pub mod desk;
 mod door;
 mod invest;
 mod product;
+mod recorder;
 mod settlement;
 
 pub use door::Door;
 pub use product::routes as product_routes;
+pub use recorder::{KEPT_DAYS, Recorder, Recording, purge_notes, record, recorder, recorder_with_room};
 pub use settlement::{HandOver, Handed, Http, InvalidPaymentUrl, OpenInvest, Provider, hand_over, settle};
 
 use axum::Router;

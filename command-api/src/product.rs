@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
-use domain::{Amount, Title, Window};
+use domain::{Amount, Title, Window, personal_data};
 use edge::{Correlation, IdempotencyKey, JsonObject, Problem, ProductIdPath, ServiceTime};
 use serde_json::{Value, json};
 
@@ -60,6 +60,13 @@ async fn close(
 fn parse(body: &JsonObject, time: ServiceTime) -> Result<(Title, Amount, Window), Problem> {
     let mut fields = body.fields();
     let title = fields.text("title", Title::try_from);
+    let title = title.filter(|title| match personal_data(title.as_str()) {
+        Some(seen) => {
+            fields.wrong("title", format!("must hold no personal data: it seems to hold {seen}"));
+            false
+        }
+        None => true,
+    });
     let total = fields.int("totalInvestingAmount", Amount::try_from);
     let started_at = fields.text("startedAt", |text| time.parse(&text));
     let finished_at = fields.text("finishedAt", |text| time.parse(&text));

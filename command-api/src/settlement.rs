@@ -19,6 +19,7 @@ mod open_invest;
 mod payment;
 mod payments;
 mod provider;
+mod reason;
 mod waits;
 mod work_list;
 

@@ -5,6 +5,7 @@
 
 mod command;
 mod event;
+mod personal;
 mod product;
 mod refusal;
 mod upcast;
@@ -12,6 +13,7 @@ mod value;
 
 pub use command::ProductCommand;
 pub use event::ProductEvent;
+pub use personal::{PersonalData, personal_data, resident_number};
 pub use product::{OpenInvest, Product};
 pub use refusal::Refusal;
 pub use upcast::upcasters;

@@ -3,6 +3,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use domain::resident_number;
 use std::convert::Infallible;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -61,7 +62,8 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 
 fn sane(id: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(allowed)
+    // It is kept with every event that comes of the request.
+    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(allowed) && !resident_number(id)
 }
 
 fn well_formed(traceparent: &str) -> bool {
@@ -87,6 +89,10 @@ mod tests {
     #[case(&[""], false)]
     #[case(&["a b"], false)]
     #[case(&["a", "a"], false)]
+    #[case(&["900101-1234567"], false)]
+    #[case(&["user.900101-1234567"], false)]
+    #[case(&["901301-1234567"], true)]
+    #[case(&["019a2b0e-6a52-7c3e-9d0b-0c6f0f2f7a11"], true)]
     #[case(&["0123456789012345678901234567890123456789012345678901234567890123"], true)]
     #[case(&["01234567890123456789012345678901234567890123456789012345678901234"], false)]
     fn a_sane_id_is_kept_and_any_other_replaced(#[case] given: &[&str], #[case] kept: bool) {

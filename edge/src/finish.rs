@@ -25,6 +25,11 @@ const LOGGED_PATH: usize = 128;
 /// The routes with 404 and 405 in the envelope, a correlation id on every answer and log line, a time limit, panics
 /// answered, requests counted and timed, and CORS for `origins`. To be called last: it sees only the routes added before.
 pub fn finish(routes: Router, origins: &[AllowedOrigin]) -> Router {
+    finish_patiently(routes, origins, |_| REQUEST_TIME_LIMIT)
+}
+
+/// The same, where some routes may take longer: `limit` says how long, by the route as it is written in the program.
+pub fn finish_patiently(routes: Router, origins: &[AllowedOrigin], limit: fn(&str) -> Duration) -> Router {
     let router =
         routes.fallback(async || Problem::NotFound).method_not_allowed_fallback(async || Problem::MethodNotAllowed);
     let router = match cors(origins) {
@@ -32,17 +37,17 @@ pub fn finish(routes: Router, origins: &[AllowedOrigin]) -> Router {
         None => router,
     };
     // One layer of ours, not one per concern: axum boxes a future for each.
-    router.layer(from_fn(attend))
+    router.layer(from_fn(move |request, next| attend(request, next, limit)))
 }
 
-async fn attend(mut request: Request, next: Next) -> Response {
+async fn attend(mut request: Request, next: Next, limit: fn(&str) -> Duration) -> Response {
     let (began, route) = (Instant::now(), route(&request));
     let _in_flight = InFlight::one_more(&route);
     let correlation = Correlation::of(request.headers());
     request.extensions_mut().insert(correlation.clone());
     let (method, path) = (request.method().clone(), logged(request.uri().path()));
     let span = tracing::info_span!("request", correlation_id = correlation.id(), %method, path);
-    let response = answer(method, request, next).instrument(span).await;
+    let response = answer(method, request, next, limit(&route)).instrument(span).await;
     count(route, &response, began);
     stamped(response, &correlation)
 }
@@ -75,13 +80,13 @@ fn count(route: String, response: &Response, began: Instant) {
     metrics::counter!("moa_http_requests_total", "route" => route, "status" => status).increment(1);
 }
 
-async fn answer(method: Method, request: Request, next: Next) -> Response {
+async fn answer(method: Method, request: Request, next: Next, limit: Duration) -> Response {
     let mut response = pin!(next.run(request));
     let caught = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| response.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Ok),
         Err(panic) => std::task::Poll::Ready(Err(panic)),
     });
-    match timeout(REQUEST_TIME_LIMIT, caught).await {
+    match timeout(limit, caught).await {
         Ok(Ok(response)) => response,
         // The panic hook has said where and why.
         Ok(Err(_)) => Problem::internal("a handler panicked").into_response(),

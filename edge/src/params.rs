@@ -83,6 +83,11 @@ impl Params {
         self.read(name, |text| text.parse().map_err(|_| "must be true or false".into())).map(|it| it.unwrap_or(default))
     }
 
+    /// Remembers something wrong that only the parameters together show, or that one is missing.
+    pub fn wrong(&mut self, name: &'static str, wrong: impl Display) {
+        self.problems.push(FieldProblem::new(name, wrong.to_string()));
+    }
+
     /// Everything that was wrong. To be called when a getter gave `None`.
     pub fn refuse(self) -> Problem {
         Problem::Invalid(self.problems)
@@ -97,6 +102,15 @@ impl Params {
         self.read(name, |text| {
             plain_integer(text).map_err(String::from).and_then(|n| parse(n).map_err(|e| e.to_string()))
         })
+    }
+
+    /// A text, then parsed; `Some(None)` when absent. The error's words follow the name.
+    pub fn text<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<Option<T>> {
+        self.read(name, |text| parse(text).map_err(|error| error.to_string()))
     }
 
     fn read<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<Option<T>> {

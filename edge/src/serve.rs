@@ -1,10 +1,14 @@
 //! Serving HTTP/1 so that no client can hold what others need.
 
 use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +28,11 @@ pub const MAX_CONNECTIONS: usize = 10_000;
 pub const SHUTDOWN_TIME_LIMIT: Duration = Duration::from_secs(10);
 /// How long accepting rests after an error that is not the connection's own, such as too many open files.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
+
+/// Who is at the other end of a request's connection: an extension of every request that is served here. Behind a proxy it
+/// is the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
 
 /// Serves until `shutdown`: then accepts no more, lets requests in flight finish for at most [`SHUTDOWN_TIME_LIMIT`], and
 /// returns. Broken clients and accept errors end only themselves.
@@ -79,8 +88,16 @@ async fn attend(stream: TcpStream, router: Router, shutdown: CancellationToken, 
     stream.set_nodelay(true).ok();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_LIMIT);
+    // A connection that is gone already has none.
+    let (peer, service) = (stream.peer_addr().ok().map(Peer), TowerToHyperService::new(router));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        service.call(request)
+    });
     let io = NoStall::new(TokioIo::new(stream));
-    let mut connection = pin!(http.serve_connection(io, TowerToHyperService::new(router)));
+    let mut connection = pin!(http.serve_connection(io, service));
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => Some(ended),

@@ -1,6 +1,8 @@
 //! Reading the log in bulk: whole ranges of positions by binary COPY, each row read from the bytes it came in.
 
 mod rows;
+mod some;
+mod stored;
 
 use crate::log::{Log, Partition, Position};
 use crate::{LogError, RecordedEvent};
@@ -8,13 +10,15 @@ use futures::TryStreamExt as _;
 use rows::{Malformed, Rows};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
+pub use stored::{StoredReader, StoredRows, Unreadable};
 
 /// Rows are wanted in the order of a key that they nearly lie in. Statistics see the partitions mixed, and would have every
-/// range gathered by workers and sorted, at three times the price.
+/// range gathered by workers and sorted, at three times the price. Compiling a range's statement costs more than it saves.
 const ALONG_THE_KEY: &str = "select set_config('enable_seqscan', 'off', false),
                                     set_config('enable_bitmapscan', 'off', false),
                                     set_config('enable_sort', 'off', false),
-                                    set_config('max_parallel_workers_per_gather', '0', false)";
+                                    set_config('max_parallel_workers_per_gather', '0', false),
+                                    set_config('jit', 'off', false)";
 
 /// Room that is made for a range's events before they come, at most.
 const ROOM: usize = 50_000;

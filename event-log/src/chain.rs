@@ -6,6 +6,7 @@
 use crate::LogError;
 use crate::event::StoredEvent;
 use crate::log::{Identity, Log, Partition, Position};
+use crate::row::StoredRow;
 use sha2::{Digest, Sha256};
 
 /// SHA-256 of an event and all before it in its partition.
@@ -26,25 +27,14 @@ pub(crate) fn genesis(identity: &Identity, partition: Partition) -> Hash {
 
 /// The hash of `row`, whose predecessor in the partition has the hash `previous`.
 pub(crate) fn link(previous: &Hash, row: &StoredEvent) -> Hash {
-    let mut sha = Sha256::new();
-    sha.update(previous);
-    column(&mut sha, row.aggregate_type.as_bytes());
-    column(&mut sha, row.aggregate_id.as_bytes());
-    column(&mut sha, &row.sequence.to_be_bytes());
-    column(&mut sha, row.event_type.as_bytes());
-    column(&mut sha, row.event_version.as_bytes());
-    column(&mut sha, row.payload.as_bytes());
-    column(&mut sha, row.metadata.as_bytes());
-    column(&mut sha, &i64::from(row.partition).to_be_bytes());
-    column(&mut sha, &row.position.to_be_bytes());
-    column(&mut sha, row.event_id.as_bytes());
-    column(&mut sha, &row.recorded_at.timestamp_micros().to_be_bytes());
-    sha.finalize().into()
+    StoredRow::from(row).link(previous)
 }
 
-fn column(sha: &mut Sha256, bytes: &[u8]) {
-    sha.update((bytes.len() as u64).to_be_bytes());
-    sha.update(bytes);
+impl Identity {
+    /// The hash before the first event of `partition`.
+    pub fn genesis(&self, partition: Partition) -> Hash {
+        genesis(self, partition)
+    }
 }
 
 /// A stretch of a partition that was read and found whole: positions 1..=`position` without a hole, `hash` the last.

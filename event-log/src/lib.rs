@@ -2,13 +2,15 @@
 //! `events` table.
 //!
 //! - [`Log`] is a handle on one log: its identity, its reads, its signals.
-//! - [`BulkReader`] reads large parts of it fast.
+//! - [`BulkReader`] reads large parts of it fast; [`StoredReader`] does so as they are stored, for who checks them.
 //! - [`Writer`] appends to one partition behind the fence, and takes the turn when it lost.
 //! - [`Lease`] makes somebody the only one at something, for a while.
+//! - [`search`] asks it: events by any filter.
 //! - [`consume`] follows the log: apply-once, in one place for every consumer.
 //!
 //! The row format, the hash chain and how to check both with plain SQL are in `docs/log-format.md`.
 
+mod at;
 mod bulk;
 mod chain;
 mod clock;
@@ -21,10 +23,12 @@ mod lease;
 mod log;
 mod product;
 mod read;
+mod row;
+pub mod search;
 mod vouch;
 mod writer;
 
-pub use bulk::BulkReader;
+pub use bulk::{BulkReader, StoredReader, StoredRows, Unreadable};
 pub use chain::{Hash, Verified};
 pub use clock::DatabaseClock;
 pub use error::LogError;
@@ -33,6 +37,7 @@ pub use keys::{Claim, StoredAnswer};
 pub use lease::Lease;
 pub use log::{Identity, Listener, Log, Partition, Position};
 pub use product::LoadedProduct;
+pub use row::StoredRow;
 pub use vouch::NotOurs;
 pub use writer::{Appended, Batch, NewEvent, Writer};
 

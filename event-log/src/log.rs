@@ -76,6 +76,13 @@ impl Log {
         Ok(sqlx::query_scalar("select partitions from log_identity").fetch_optional(pool).await?)
     }
 
+    /// Who the log in `pool`'s database is, for whoever only looks; `None` when there is no log.
+    pub async fn identity_of(pool: &PgPool) -> Result<Option<Identity>, LogError> {
+        let found: Option<(Uuid, i32)> =
+            sqlx::query_as("select log_id, partitions from log_identity").fetch_optional(pool).await?;
+        Ok(found.map(|(log_id, partitions)| Identity { log_id, partitions }))
+    }
+
     /// Who this log is.
     pub fn identity(&self) -> &Identity {
         &self.shared.identity
@@ -216,10 +223,13 @@ fn take(events: &[RecordedEvent], position: Position, delivered: &mut Vec<Record
 }
 
 async fn identify(pool: &PgPool, partitions: i32) -> Result<Identity, LogError> {
-    if Log::partitions_of(pool).await?.is_none() && !(1..=MAX_PARTITIONS).contains(&partitions) {
-        return Err(LogError::Mismatch(format!("a log has 1 to {MAX_PARTITIONS} partitions, not {partitions}")));
+    if Log::partitions_of(pool).await?.is_none() {
+        if !(1..=MAX_PARTITIONS).contains(&partitions) {
+            return Err(LogError::Mismatch(format!("a log has 1 to {MAX_PARTITIONS} partitions, not {partitions}")));
+        }
+        // Who finds it there need not be allowed to.
+        create(pool, partitions).await?;
     }
-    create(pool, partitions).await?;
     let (log_id, partitions) = sqlx::query_as("select log_id, partitions from log_identity").fetch_one(pool).await?;
     Ok(Identity { log_id, partitions })
 }

@@ -1,4 +1,4 @@
-//! The admin listener: products, projections, parked deliveries. Everything is behind a bearer token.
+//! The admin listener: products, projections, parked deliveries, the audit. Everything is behind a bearer token.
 
 mod guard;
 mod job;
@@ -8,6 +8,7 @@ mod projection;
 
 pub(crate) use guard::Tokens;
 
+use audit::Audit;
 use axum::Router;
 use axum::routing::{get, post};
 use command_api::Door;
@@ -15,6 +16,7 @@ use edge::ServiceTime;
 use event_log::Log;
 use projector::Jobs;
 use sqlx::PgPool;
+use std::time::Duration;
 
 /// What the admin listener works with.
 pub(crate) struct Admin {
@@ -28,6 +30,7 @@ pub(crate) struct Admin {
     pub(crate) write: PgPool,
     pub(crate) redis: Option<redis::Client>,
     pub(crate) time: ServiceTime,
+    pub(crate) audit: Audit,
 }
 
 /// What the calls about read models need.
@@ -49,8 +52,17 @@ pub(crate) fn routes(admin: Admin) -> Router {
         .route("/admin/parked/{id}", get(parked::show))
         .route("/admin/parked/{id}/drop", post(parked::drop_one))
         .with_state(admin.write);
-    let routes = command_api::product_routes(admin.door).merge(products).merge(projections(managed)).merge(parked);
+    let routes = command_api::product_routes(admin.door)
+        .merge(products)
+        .merge(projections(managed))
+        .merge(parked)
+        .merge(audit::routes(admin.audit));
     guard::guard(routes, admin.tokens)
+}
+
+/// How long a route may take.
+pub(crate) fn time_limit(route: &str) -> Duration {
+    if route.starts_with("/admin/audit") { audit::TIME_LIMIT } else { edge::REQUEST_TIME_LIMIT }
 }
 
 fn projections(managed: Managed) -> Router {

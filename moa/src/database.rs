@@ -1,10 +1,13 @@
 //! The database: the one that was named or a private one, its schema, and a pool for each kind of work.
 
+mod schema;
+
 use crate::postgres::{Embedded, Options};
 use crate::settings::DatabaseSettings;
 use crate::token::Secret;
 use anyhow::Context;
 use event_log::Log;
+use schema::NotOurs;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool};
 use std::str::FromStr as _;
@@ -79,24 +82,27 @@ impl Database {
         Ok(Self { options: read(url)?, private: None })
     }
 
-    /// Waits until the server answers, for ever, brings the schema up to date and opens the log; an error when the server
-    /// answers that it will not have us.
+    /// Waits until the server answers, for ever, brings the schema up to date, or waits until its owner did, and opens the
+    /// log; an error when the server answers that it will not have us.
     pub(crate) async fn wait_for_log(&self, partitions: Option<i32>, connections: Connections) -> anyhow::Result<Log> {
-        let mut told = false;
+        // Its owner is waited for after the server was, for one thing after another: each is told once.
+        let (mut told, mut told_of_owner) = (false, String::new());
         loop {
             let opened = match self.migrate().await {
                 Ok(()) => self.log(partitions, connections).await,
                 Err(error) => Err(error),
             };
-            match opened {
-                Err(error) if error.chain().any(is_away) => {
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::warn!("waiting for {}: {error:#}", self.describe());
-                    }
-                    tokio::time::sleep(RETRY).await;
+            let news = match &opened {
+                Err(error) if error.chain().any(is_away) => !std::mem::replace(&mut told, true),
+                Err(error) if error.is::<NotOurs>() => {
+                    std::mem::replace(&mut told_of_owner, error.to_string()) != told_of_owner
                 }
-                opened => return opened,
+                _ => return opened,
+            };
+            if let (Err(error), true) = (&opened, news) {
+                tracing::warn!("waiting for {}: {error:#}", self.describe());
             }
+            tokio::time::sleep(RETRY).await;
         }
     }
 
@@ -116,23 +122,40 @@ impl Database {
         }
     }
 
-    /// Brings the schema up to date.
+    /// Brings the schema up to date; an error when it is not, and that is not for this login to do.
     pub(crate) async fn migrate(&self) -> anyhow::Result<()> {
-        // A migration may take longer than any statement of the services.
-        let pool = PgPoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(ACQUIRE)
-            .connect_with(self.bounded("moa migrate", &[]))
-            .await
-            .with_context(|| format!("cannot reach {}: is it running, and DATABASE_URL right?", self.describe()))?;
-        event_log::MIGRATIONS.run(&pool).await.context("the schema could not be brought up to date")?;
+        let pool = self.pool_to_migrate().await?;
+        schema::bring_up_to_date(&pool).await?;
         pool.close().await;
         Ok(())
     }
 
-    /// Opens the log, creating it when it is new.
+    /// The same, as its owner does it: every role gets its rights, and the log is created where its partitions are named.
+    pub(crate) async fn migrate_all(&self, partitions: Option<i32>) -> anyhow::Result<()> {
+        let pool = self.pool_to_migrate().await?;
+        schema::bring_up_to_date(&pool).await?;
+        schema::grant_roles(&pool).await?;
+        pool.close().await;
+        if partitions.is_some() {
+            self.log(partitions, Connections::FEW).await?;
+        }
+        Ok(())
+    }
+
+    /// A migration may take longer than any statement of the services.
+    async fn pool_to_migrate(&self) -> anyhow::Result<PgPool> {
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE);
+        let pool = pool.connect_with(self.bounded("moa migrate", &[])).await;
+        pool.with_context(|| format!("cannot reach {}: is it running, and DATABASE_URL right?", self.describe()))
+    }
+
+    /// Opens the log, creating it when it is new; an error when that is not for this login to do.
     pub(crate) async fn log(&self, partitions: Option<i32>, connections: Connections) -> anyhow::Result<Log> {
-        let found = Log::partitions_of(&self.pool("moa log", 1, &[]).await?).await?;
+        let looking = self.pool("moa log", 1, &[]).await?;
+        let found = Log::partitions_of(&looking).await?;
+        if found.is_none() {
+            schema::may_create_log(&looking).await?;
+        }
         let partitions = partitions.or(found).unwrap_or(PARTITIONS);
         let connections = connections.beside + connections.for_each_partition * partitions.unsigned_abs();
         Ok(Log::open(self.pool("moa log", connections, &BOUNDS).await?, partitions).await?)

@@ -1,6 +1,7 @@
 //! Moa, the program, as a library: its tests use it, and `main` only starts it.
 
 mod admin;
+pub mod audit;
 mod database;
 mod demo;
 pub mod logging;

@@ -26,6 +26,7 @@ async fn main() -> ExitCode {
         Command::Projection { command, admin } => moa::operator::projection(command, &admin).await,
         Command::Parked { command, admin } => moa::operator::parked(command, &admin).await,
         Command::Replay(settings) => moa::replay::run(settings).await,
+        Command::Audit { command, auditor } => moa::audit::run(command, &auditor).await,
         Command::Healthcheck { address } => moa::operator::healthcheck(address).await,
     };
     match done {

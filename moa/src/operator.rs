@@ -8,12 +8,21 @@ pub use projection::projection;
 use crate::settings::{AdminSettings, ParkedCommand, ProductCommand};
 use crate::token::{self, Secret};
 use anyhow::Context;
-use comfy_table::{Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
+use console::Term;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
+
+/// A rule above, below, and under the heads.
+const RULES: TableStyle = TableStyle::new().top_border(rule('─')).header_separator(rule('═')).bottom_border(rule('─'));
+
+/// Blanks around a cell's content, and before the next one.
+const PADDING: u16 = 3;
+/// Characters of a broken text's lines at least: an id in it stays whole, to be copied.
+const LEGIBLE: u16 = "01991f5e-7c3a-7b60-9a52-3f0f6ed1a001".len() as u16;
 
 /// How long an answer is waited for: longer than the admin listener takes at most.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -87,7 +96,7 @@ pub async fn healthcheck(address: SocketAddr) -> anyhow::Result<()> {
 
 /// What the admin listener answered instead of data.
 #[derive(Debug)]
-struct Refusal {
+pub(crate) struct Refusal {
     code: String,
     message: String,
 }
@@ -109,7 +118,11 @@ async fn ask(admin: &AdminSettings, method: Method, path: &str, body: Option<&Va
     let url = format!("{}{path}", admin.admin_url.trim_end_matches('/'));
     let request = reqwest::Client::builder().timeout(PATIENCE).build()?.request(method, &url);
     let request = request.bearer_auth(token.reveal());
-    let answer = send(body.into_iter().fold(request, RequestBuilder::json), admin).await?;
+    data(send(body.into_iter().fold(request, RequestBuilder::json), admin).await?)
+}
+
+/// The `data` of an answer that says yes; of any other, a [`Refusal`].
+pub(crate) fn data(answer: Value) -> anyhow::Result<Value> {
     if answer["result"] == true {
         return Ok(answer["data"].clone());
     }
@@ -131,7 +144,7 @@ fn token(admin: &AdminSettings) -> anyhow::Result<Secret> {
         .context("no token: set MOA_OPERATOR_TOKEN to the one that Moa printed, or --data-dir to its data folder")
 }
 
-fn print_json(data: &Value) -> anyhow::Result<()> {
+pub(crate) fn print_json(data: &Value) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(data)?);
     Ok(())
 }
@@ -175,24 +188,76 @@ fn print_projections(data: &Value) {
     }
 }
 
-fn table(heads: &[&str], columns: &[&str], list: &Value) -> Table {
+/// The columns of each item of `list` below their heads.
+pub(crate) fn table(heads: &[&str], columns: &[&str], list: &Value) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(heads.iter().copied());
+    table.load_style(RULES).set_header(heads.iter().copied());
     for row in rows(list) {
         table.add_row(columns.iter().map(|column| text(&row[*column])));
+    }
+    if let Some((_, width)) = Term::stdout().size_checked() {
+        fit(&mut table, width);
     }
     table
 }
 
-fn rows(list: &Value) -> &[Value] {
+/// Breaks the text of the widest column where that makes the table fit.
+fn fit(table: &mut Table, width: u16) {
+    let widths = table.column_max_content_widths();
+    let Some((widest, content)) = widths.iter().copied().enumerate().max_by_key(|(_, width)| *width) else { return };
+    let padded: u16 = widths.iter().map(|width| width.saturating_add(PADDING)).fold(0, u16::saturating_add);
+    // The last has nothing after it.
+    let room = width.saturating_add(1);
+    if padded > room && room.saturating_sub(padded - content) >= LEGIBLE {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        for (_, column) in table.column_iter_mut().enumerate().filter(|(at, _)| *at != widest) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+}
+
+const fn rule(character: char) -> LineStyle {
+    LineStyle::none().fill(character).junction(character)
+}
+
+pub(crate) fn rows(list: &Value) -> &[Value] {
     list.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "-".into(),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    const ID: &str = "01a20688-aca6-71c1-9950-dac7abfabb63";
+
+    fn lines(width: u16) -> Vec<String> {
+        let what = "amount 600, expiresAt 2026-11-23T04:02:30.118257Z, userId ann, and so on and on";
+        let mut table = table(&["WHAT", "ID"], &["what", "id"], &json!([{"what": what, "id": ID}]));
+        fit(&mut table, width);
+        table.lines().collect()
+    }
+
+    #[rstest]
+    #[case::there_is_room(200, 5)]
+    #[case::it_just_fits(120, 5)]
+    #[case::broken_once(119, 6)]
+    #[case::broken_often(77, 7)]
+    #[case::too_narrow_to_be_broken(76, 5)]
+    fn the_widest_column_gives_way(#[case] width: u16, #[case] expected: usize) {
+        let lines = lines(width);
+        assert_eq!(lines.len(), expected, "{lines:#?}");
+        assert!(lines.iter().any(|line| line.contains(ID)), "{lines:#?}");
+        let widest = lines.iter().map(|line| line.chars().count()).max().unwrap_or_default();
+        assert!(widest <= usize::from(width) || width == 76, "{lines:#?}");
     }
 }

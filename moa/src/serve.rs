@@ -5,6 +5,7 @@
 
 mod alone;
 mod parts;
+mod seal;
 mod stages;
 mod stop;
 mod word;
@@ -14,7 +15,7 @@ pub use alone::run as run_alone;
 use crate::admin::Tokens;
 use crate::database::{Connections, Database};
 use crate::ops::Ops;
-use crate::settings::{AdminListenSettings, DatabaseSettings, ServeSettings};
+use crate::settings::{AdminListenSettings, DatabaseSettings, MigrateSettings, ServeSettings};
 use crate::token::{self, Secret};
 use crate::{demo, welcome};
 use anyhow::Context;
@@ -54,10 +55,10 @@ async fn open(settings: &DatabaseSettings, stop: &mut StopSignal) -> anyhow::Res
     Ok(None)
 }
 
-/// Brings the schema up to date and stops.
-pub async fn migrate(settings: DatabaseSettings) -> anyhow::Result<()> {
-    let database = Database::open(&settings).await?;
-    let migrated = database.migrate().await;
+/// Brings the schema up to date, gives the roles their rights, creates the log where its partitions are named, and stops.
+pub async fn migrate(settings: MigrateSettings) -> anyhow::Result<()> {
+    let database = Database::open(&settings.database).await?;
+    let migrated = database.migrate_all(settings.log.partitions).await;
     if migrated.is_ok() {
         println!("The schema is up to date: {}.", database.describe());
     }
@@ -116,6 +117,11 @@ impl House<'_> {
             Some(operator) => (operator, false),
             None => (made_token(settings, database)?, true),
         };
+        let sealing = seal::sealing(&settings.seal, &settings.database, database.private().is_some())?;
+        let outside = match &sealing {
+            Some(sealing) => Some(seal::outside_of(sealing)),
+            None => seal::outside(&settings.seal.outside)?,
+        };
         let stages = Stages::new();
         let (amqp, redis) = (settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref());
         let connected = Connected::open(database, log, amqp, redis)?;
@@ -126,6 +132,10 @@ impl House<'_> {
         let desks = connected.start_write_side(&stages, &settings.command, provider).await?;
         connected.start_projector(&stages);
         connected.start_relay(&stages);
+        match sealing {
+            Some(sealing) => connected.start_sealer(&stages, sealing),
+            None => seal::tell_unsealed(database),
+        }
         if !settings.no_demo {
             demo::open_on_empty(&desks).await.context("the demo could not be opened")?;
         }
@@ -134,7 +144,7 @@ impl House<'_> {
         let public = &settings.public;
         connected.admit_commands(&stages, listeners.command, desks.clone(), public, &ops);
         connected.admit_queries(&stages, listeners.query, &read, public);
-        let operators = Operators { tokens, desks, read, time: public.time_zone };
+        let operators = Operators { tokens, desks, read, time: public.time_zone, seals: outside };
         connected.admit_operators(&stages, listeners.admin, operators, &ops);
         welcome::print(settings, database, &addresses, made.then_some(&operator));
         stop.then_finish(stages).await

@@ -1,8 +1,10 @@
 //! Every setting, as a flag and as an environment variable. README.md has the same table.
 
+mod audit;
 mod replay;
 mod serve;
 
+pub use audit::*;
 pub use replay::*;
 pub use serve::*;
 
@@ -32,8 +34,8 @@ pub struct Cli {
 pub enum Command {
     /// Run everything in one process: read 8080, write 8081, admin 8082; or one service alone
     Serve(Box<Serve>),
-    /// Bring the database's schema up to date and stop
-    Migrate(DatabaseSettings),
+    /// Bring the database's schema and the roles' rights up to date and stop
+    Migrate(MigrateSettings),
     /// Open, close or list products, through a running Moa
     Product {
         /// What to do with products.
@@ -72,6 +74,15 @@ pub enum Command {
     },
     /// Send history again, to a queue of a consumer outside Moa
     Replay(ReplaySettings),
+    /// History: ask it, see it as it stood, prove it
+    Audit {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: AuditCommand,
+        /// Which Moa.
+        #[command(flatten)]
+        auditor: AuditorSettings,
+    },
     /// Ask a running service whether it is ready; for containers
     Healthcheck {
         /// Its ops port, or the admin listener

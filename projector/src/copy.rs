@@ -32,8 +32,18 @@ pub(crate) struct Copy {
 impl Copy {
     /// For so many tables; what is ready comes out of the other end.
     pub(crate) fn new(tables: usize) -> (Self, mpsc::Receiver<Rows>) {
-        let (full, ready) = mpsc::channel(WAITING);
-        (Self { buffers: vec![Vec::new(); tables], full }, ready)
+        let (full, ready) = Self::channel();
+        (Self::into(tables, full), ready)
+    }
+
+    /// What is ready of several goes in at one end, and comes out of the other.
+    pub(crate) fn channel() -> (mpsc::Sender<Rows>, mpsc::Receiver<Rows>) {
+        mpsc::channel(WAITING)
+    }
+
+    /// For so many tables; what is ready goes into `full`.
+    pub(crate) fn into(tables: usize, full: mpsc::Sender<Rows>) -> Self {
+        Self { buffers: vec![Vec::new(); tables], full }
     }
 
     /// Adds a row to the table of that number, its fields in the order of the table's columns.

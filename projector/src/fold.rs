@@ -5,6 +5,7 @@ use crate::copy::Copy;
 use event_log::consume::{ApplyError, Projection};
 use event_log::{Partition, RecordedEvent};
 use sqlx::PgConnection;
+use tokio::sync::mpsc;
 
 /// A projection whose tables can be made anew, beside the live ones.
 pub(crate) trait ReadModel: Projection + Default {
@@ -69,4 +70,28 @@ pub(crate) async fn apply<F: Fold>(transaction: &mut PgConnection, events: &[Rec
         fold.follow(event)?;
     }
     Ok(fold.write(transaction, partition).await?)
+}
+
+/// Follows what comes, in memory and to its end, and passes rows on; `passed` hears of each chunk. Ends early when nobody
+/// takes rows any more. Blocks.
+pub(crate) fn follow_all<F: Fold>(
+    partition: Partition,
+    mut chunks: mpsc::Receiver<Vec<RecordedEvent>>,
+    mut copy: Copy,
+    mut passed: impl FnMut(&[RecordedEvent]),
+) -> Result<(), ApplyError> {
+    let mut fold = F::default();
+    while let Some(events) = chunks.blocking_recv() {
+        for event in &events {
+            fold.follow(event)?;
+        }
+        fold.copy_finished(&mut copy);
+        passed(&events);
+        if copy.is_given_up() {
+            return Ok(());
+        }
+    }
+    fold.copy_rest(partition, &mut copy);
+    copy.finish();
+    Ok(())
 }

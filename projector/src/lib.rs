@@ -4,15 +4,18 @@
 //! - `holdings`: what each user holds, settled only ([`HoldingsProjection`]).
 //! - `invest_log`: every accepted invest and what became of it ([`InvestLogProjection`]).
 //! - `investor_summary`: what each user has invested, in sums ([`InvestorSummaryProjection`]).
+//! - `event_index`: where audits find events ([`EventIndexProjection`]).
 //! - `counters`, in Redis: what is taken of each product, as `product_list` has it ([`run_counters`]).
 //!
 //! A batch of events is folded in memory over the rows it touches, and what is different then is written in a constant
 //! number of statements. Apply-once and the loop are [`event_log::consume`]'s; [`run`] starts them all. Every row is
 //! written by the consumer of its product's partition and nobody else, so consumers never wait for each other.
 
+mod as_of;
 mod beside;
 mod copy;
 mod counters;
+mod event_index;
 mod fold;
 #[allow(dead_code)]
 mod generation;
@@ -25,7 +28,9 @@ mod rebuild;
 mod rows;
 mod supervise;
 
+pub use as_of::{AsOfError, Streams, as_of};
 pub use counters::{COUNTERS, counter_positions, counters_key, run_counters};
+pub use event_index::EventIndexProjection;
 pub use holdings::HoldingsProjection;
 pub use invest_log::InvestLogProjection;
 pub use investor_summary::InvestorSummaryProjection;
@@ -48,7 +53,9 @@ pub struct Description {
 /// Calls a macro with every read model: the one list of them.
 macro_rules! read_models {
     ($what:ident) => {
-        $what! { ProductListProjection, HoldingsProjection, InvestLogProjection, InvestorSummaryProjection }
+        $what! {
+            ProductListProjection, HoldingsProjection, InvestLogProjection, InvestorSummaryProjection, EventIndexProjection
+        }
     };
 }
 pub(crate) use read_models;

@@ -66,6 +66,7 @@ pub(crate) enum Fault {
 impl From<sqlx::Error> for Fault {
     fn from(error: sqlx::Error) -> Self {
         match &error {
+            sqlx::Error::Database(refused) if made_by_another(refused.as_ref()) => Self::Trouble(error.to_string()),
             // What is in the tables contradicts what is to be in them (23), or it may not be done (42): no try changes that.
             sqlx::Error::Database(refused)
                 if refused.code().is_some_and(|it| it.starts_with("23") || it.starts_with("42")) =>
@@ -74,6 +75,17 @@ impl From<sqlx::Error> for Fault {
             }
             _ => Self::Trouble(error.to_string()),
         }
+    }
+}
+
+/// Somebody whose lease is over made the same table or index (42P06, 42P07, 42710, 42P16) at the same moment, maybe not yet
+/// committed: then it is the catalog's own key that is taken. At the next try it is there, and passed over.
+fn made_by_another(refused: &dyn sqlx::error::DatabaseError) -> bool {
+    let catalog = refused.constraint().is_some_and(|key| key.starts_with("pg_"));
+    match refused.code().as_deref() {
+        Some("42P06" | "42P07" | "42710" | "42P16") => true,
+        Some("23505") => catalog,
+        _ => false,
     }
 }
 

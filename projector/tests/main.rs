@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod counters;
+mod event_index;
 mod holdings;
 mod invest_log;
 mod investor_summary;

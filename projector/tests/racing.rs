@@ -3,7 +3,9 @@
 use crate::support::{Happened, World, failed, opened, reserved, settled};
 use event_log::Position;
 use event_log::consume::{Consumer, Projection, Step};
-use projector::{HoldingsProjection, InvestLogProjection, InvestorSummaryProjection, ProductListProjection};
+use projector::{
+    EventIndexProjection, HoldingsProjection, InvestLogProjection, InvestorSummaryProjection, ProductListProjection,
+};
 use sqlx::PgPool;
 use std::sync::Arc;
 
@@ -73,4 +75,9 @@ async fn two_instances_keep_one_invest_log() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_instances_keep_one_summary_of_investors() {
     two_instances_end_up_as_one(InvestorSummaryProjection).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_keep_one_index_of_events() {
+    two_instances_end_up_as_one(EventIndexProjection).await;
 }

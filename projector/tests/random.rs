@@ -3,7 +3,7 @@
 mod fold;
 
 use crate::support::{Happened, World, invest, opened, product, second};
-use crate::{holdings, invest_log, investor_summary, product_list};
+use crate::{event_index, holdings, invest_log, investor_summary, product_list};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use domain::{FailReason, InvestId, Product, ProductCommand, ProductEvent};
@@ -11,7 +11,9 @@ use event_log::RecordedEvent;
 use event_log::consume::Projection;
 use fold::Fold;
 use futures::executor::block_on;
-use projector::{HoldingsProjection, InvestLogProjection, InvestorSummaryProjection, ProductListProjection};
+use projector::{
+    EventIndexProjection, HoldingsProjection, InvestLogProjection, InvestorSummaryProjection, ProductListProjection,
+};
 use proptest::prelude::*;
 
 const PRODUCTS: usize = 3;
@@ -116,6 +118,7 @@ async fn apply(world: &mut World, happened: &[Happened], delivered: bool) -> Vec
         deliver(world, HoldingsProjection, &events).await;
         deliver(world, InvestLogProjection, &events).await;
         deliver(world, InvestorSummaryProjection, &events).await;
+        deliver(world, EventIndexProjection, &events).await;
     }
     events
 }
@@ -135,6 +138,7 @@ async fn rows_are_those_of_a_plain_fold(cuts: Vec<Cut>) {
     world.drain(&HoldingsProjection).await;
     world.drain(&InvestLogProjection).await;
     world.drain(&InvestorSummaryProjection).await;
+    world.drain(&EventIndexProjection).await;
 
     let fold = Fold::of(&events, |id| world.log.partition_of(id));
     assert_eq!(world.says(product_list::PRODUCTS).await, fold.product_list());
@@ -146,6 +150,7 @@ async fn rows_are_those_of_a_plain_fold(cuts: Vec<Cut>) {
     assert_eq!(world.says(invest_log::USERS).await, fold.invest_log_user());
     assert_eq!(world.says(investor_summary::INVESTORS).await, fold.investor_summary());
     assert_eq!(world.says(investor_summary::PRODUCTS).await, fold.investor_summary_product());
+    assert_eq!(world.says(event_index::ROWS).await, world.says(event_index::FOLDED).await);
 }
 
 proptest! {

@@ -119,6 +119,7 @@ impl Running {
 #[case::holdings("holdings")]
 #[case::invest_log("invest_log")]
 #[case::investor_summary("investor_summary")]
+#[case::event_index("event_index")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn made_anew_under_live_writes_it_is_the_same_and_goes_on(#[case] name: &str) {
     let mut running = Running::start().await;

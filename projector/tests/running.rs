@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 #[test]
 fn every_projection_has_a_name_of_its_own() {
     let names = projector::PROJECTIONS.iter().map(|projection| projection.name).collect::<Vec<_>>();
-    assert_eq!(names, ["product_list", "holdings", "invest_log", "investor_summary"]);
+    assert_eq!(names, ["product_list", "holdings", "invest_log", "investor_summary", "event_index"]);
 }
 
 #[tokio::test]

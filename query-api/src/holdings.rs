@@ -8,6 +8,7 @@ use edge::{ListData, Paging, Problem, ServiceTime, UserIdHeader};
 use serde::Serialize;
 
 use crate::Api;
+use crate::consistency::Select;
 use crate::shown::Shown;
 
 pub(crate) async fn list(
@@ -17,10 +18,14 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let user_id = user_id.as_str();
-    let select = || sqlx::query(PAGE).bind(api.partitions).bind(user_id).bind(paging.offset()).bind(paging.size());
+    let select = || select(api.partitions, user_id, &paging);
     let (shown, stamp): (Shown<HoldingRow>, _) = api.holdings.show(&headers, select).await?;
     let list = shown.rows.iter().map(|row| row.item(user_id, api.time)).collect();
     Ok(stamp.on(edge::ok(ListData { total_count: shown.total_count, list })))
+}
+
+pub(crate) fn select<'q>(partitions: i32, user_id: &'q str, paging: &Paging) -> Select<'q> {
+    sqlx::query(PAGE).bind(partitions).bind(user_id).bind(paging.offset()).bind(paging.size())
 }
 
 const PAGE: &str = "
@@ -41,7 +46,7 @@ const PAGE: &str = "
     order by page.invest_date desc, page.product_id desc";
 
 #[derive(sqlx::FromRow)]
-struct HoldingRow {
+pub(crate) struct HoldingRow {
     product_id: i64,
     amount: i64,
     invest_date: DateTime<Utc>,
@@ -51,7 +56,7 @@ struct HoldingRow {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct HoldingItem<'a> {
+pub(crate) struct HoldingItem<'a> {
     product_id: i64,
     user_id: &'a str,
     title: &'a str,
@@ -61,7 +66,7 @@ struct HoldingItem<'a> {
 }
 
 impl HoldingRow {
-    fn item<'a>(&'a self, user_id: &'a str, time: ServiceTime) -> HoldingItem<'a> {
+    pub(crate) fn item<'a>(&'a self, user_id: &'a str, time: ServiceTime) -> HoldingItem<'a> {
         HoldingItem {
             product_id: self.product_id,
             user_id,

@@ -3,9 +3,10 @@
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use edge::{ListData, Params, Problem, UserIdHeader};
+use edge::{ListData, Paging, Params, Problem, UserIdHeader};
 
 use crate::Api;
+use crate::consistency::Select;
 use crate::invest::InvestRow;
 use crate::shown::Shown;
 
@@ -17,18 +18,20 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let (paging, product_id) = (params.paging(), params.product_id());
     let (Some(paging), Some(product_id)) = (paging, product_id) else { return Err(params.refuse()) };
-    // Two statements and not one with an `or`: each has its own index.
-    let select = || {
-        let of_user = |sql| sqlx::query(sql).bind(api.partitions).bind(user_id.as_str());
-        let paged = |sql| of_user(sql).bind(paging.offset()).bind(paging.size());
-        match product_id {
-            Some(product_id) => paged(PAGE_OF_PRODUCT).bind(product_id.get()),
-            None => paged(PAGE),
-        }
-    };
+    let product_id = product_id.map(|id| id.get());
+    let select = || select(api.partitions, user_id.as_str(), product_id, &paging);
     let (shown, stamp): (Shown<InvestRow>, _) = api.invest_log.show(&headers, select).await?;
     let list = shown.rows.iter().map(|row| row.item(api.time)).collect();
     Ok(stamp.on(edge::ok(ListData { total_count: shown.total_count, list })))
+}
+
+/// Two statements and not one with an `or`: each has its own index.
+pub(crate) fn select<'q>(partitions: i32, user_id: &'q str, product_id: Option<i64>, paging: &Paging) -> Select<'q> {
+    let paged = |sql| sqlx::query(sql).bind(partitions).bind(user_id).bind(paging.offset()).bind(paging.size());
+    match product_id {
+        Some(product_id) => paged(PAGE_OF_PRODUCT).bind(product_id),
+        None => paged(PAGE),
+    }
 }
 
 const PAGE: &str = "

@@ -8,6 +8,7 @@ use edge::{Problem, ServiceTime, UserIdHeader};
 use serde::Serialize;
 
 use crate::Api;
+use crate::consistency::Select;
 use crate::shown::Shown;
 
 /// Who never invested has zeros, and no dates.
@@ -17,10 +18,14 @@ pub(crate) async fn one(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let user_id = user_id.as_str();
-    let select = || sqlx::query(ONE).bind(api.partitions).bind(user_id);
+    let select = || select(api.partitions, user_id);
     let (shown, stamp): (Shown<SummaryRow>, _) = api.investor_summary.show(&headers, select).await?;
     let row = shown.rows.into_iter().next().unwrap_or_default();
     Ok(stamp.on(edge::ok(row.item(user_id, api.time))))
+}
+
+pub(crate) fn select(partitions: i32, user_id: &str) -> Select<'_> {
+    sqlx::query(ONE).bind(partitions).bind(user_id)
 }
 
 const ONE: &str = "
@@ -40,7 +45,7 @@ const ONE: &str = "
     where user_id = $2";
 
 #[derive(Default, sqlx::FromRow)]
-struct SummaryRow {
+pub(crate) struct SummaryRow {
     products: i64,
     settled_amount: i64,
     reserved_amount: i64,
@@ -51,7 +56,7 @@ struct SummaryRow {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct SummaryItem<'a> {
+pub(crate) struct SummaryItem<'a> {
     user_id: &'a str,
     product_count: i64,
     settled_amount: i64,
@@ -62,7 +67,7 @@ struct SummaryItem<'a> {
 }
 
 impl SummaryRow {
-    fn item(self, user_id: &str, time: ServiceTime) -> SummaryItem<'_> {
+    pub(crate) fn item<'a>(&self, user_id: &'a str, time: ServiceTime) -> SummaryItem<'a> {
         SummaryItem {
             user_id,
             product_count: self.products,

@@ -5,6 +5,7 @@
 //! because the statement that reads the rows reads the checkpoints with them. Products come from the cache, where there is
 //! one and it can: the same answers, by another way.
 
+pub mod as_of;
 mod cache;
 mod consistency;
 mod database;

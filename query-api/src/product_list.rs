@@ -3,9 +3,10 @@
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use chrono::{DateTime, Utc};
 use edge::{ListData, Paging, Problem};
 
-use crate::consistency::Asked;
+use crate::consistency::{Asked, Select};
 use crate::product::ProductRow;
 use crate::shown::Shown;
 use crate::{Api, QueryApi, count_read};
@@ -31,13 +32,24 @@ async fn show(api: &QueryApi, asked: &Asked, paging: &Paging) -> Result<Shown<Pr
     Ok(shown)
 }
 
-// The database's clock, as it stood when the statement came. Not clock_timestamp(): that one may change from row to row,
-// so that no index can be searched for it, and the finished past would be read every time.
-const PAGE: &str = "
+/// The same at a time of the caller's.
+pub(crate) fn select_at<'q>(partitions: i32, paging: &Paging, at: DateTime<Utc>) -> Select<'q> {
+    sqlx::query(PAGE_AT).bind(partitions).bind(paging.offset()).bind(paging.size()).bind(at)
+}
+
+/// One statement, whatever clock it goes by.
+macro_rules! page {
+    ($now:literal) => {
+        concat!(
+            "
     with open as materialized (
         select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at
         from product_list
-        where not closed and finished_at > statement_timestamp() and started_at <= statement_timestamp()
+        where not closed and finished_at > ",
+            $now,
+            " and started_at <= ",
+            $now,
+            "
     )
     select page.product_id is not null as present,
            (select count(*) from open) as total_count,
@@ -48,4 +60,12 @@ const PAGE: &str = "
            page.*
     from (values (1)) as one
     left join (select * from open order by product_id desc offset $2 limit $3) as page on true
-    order by page.product_id desc";
+    order by page.product_id desc"
+        )
+    };
+}
+
+// The database's clock, as it stood when the statement came. Not clock_timestamp(): that one may change from row to row,
+// so that no index can be searched for it, and the finished past would be read every time.
+const PAGE: &str = page!("statement_timestamp()");
+const PAGE_AT: &str = page!("$4");

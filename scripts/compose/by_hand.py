@@ -67,7 +67,14 @@ class Run:
                 for host, port, inside in service.ports:
                     publish(host, port, container.address, inside)
                 container.start()
-            self.healthy(service.name for service in ready)
+            self.ended(service.name for service in ready if service.is_one_shot)
+            if staying := [service.name for service in ready if not service.is_one_shot]:
+                self.healthy(staying)
+
+    def ended(self, names):
+        for name in names:
+            took = self.containers[name].wait_until_ended()
+            self.report("ended well", name, f"{self.containers[name].describe()}, after {took:.1f} s")
 
     def healthy(self, names):
         names = list(names)
@@ -117,6 +124,9 @@ class Run:
     def stop(self):
         """In the opposite order of the start: who depends on others stops before them."""
         for ready in reversed(start_order(self.services)):
+            ready = [service for service in ready if not service.is_one_shot]
+            if not ready:
+                continue
             with ThreadPoolExecutor(len(ready)) as pool:
                 stopped = list(pool.map(lambda service: self.containers[service.name].stop(), ready))
             for service, (code, seconds) in zip(ready, stopped):

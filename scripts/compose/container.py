@@ -16,6 +16,8 @@ from .stand_ins import DATA, PATH
 # How often a service that is starting is asked whether it is healthy; the file's interval is for one that runs.
 STARTING_S = 0.5
 LOG_TAIL = 10
+# What does its work and ends does so within this time.
+ENDED_S = 60
 
 # From root in the service's own network, host and mounts to its account, without any way back. What mounts take from
 # is bound first: the service's own may hide it.
@@ -118,6 +120,17 @@ class Container:
                 said = ended or last_line(asked.stderr or asked.stdout)
                 raise Unavailable(f"{self.name} is not healthy ({said})")
             time.sleep(STARTING_S if starting else health.interval)
+
+    def wait_until_ended(self):
+        """How many seconds it took; it must do its work within a start period."""
+        began = time.monotonic()
+        try:
+            code = self.process.wait(ENDED_S)
+        except subprocess.TimeoutExpired:
+            code = "nothing"
+        if code != 0:
+            raise Unavailable(f"{self.name} ended with {code} ({last_line(self.tail())})")
+        return time.monotonic() - began
 
     def kill(self):
         """All its processes, at once: what is left of them would go on in its place."""

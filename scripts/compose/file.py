@@ -31,6 +31,7 @@ class Service:
 
     name: str
     raw: dict = field(repr=False)
+    configs: dict = field(repr=False, default_factory=dict)
 
     @property
     def kind(self):
@@ -66,6 +67,17 @@ class Service:
     def ports(self):
         """Of each published port: the address and port of the host, and the container's."""
         return [tuple(entry.rsplit(":", 2)) for entry in self.raw.get("ports", [])]
+
+    @property
+    def is_one_shot(self):
+        """Whether it does its work and ends."""
+        return self.raw.get("healthcheck", {}).get("disable", False)
+
+    @property
+    def mounted(self):
+        """Of each file of the repository that it is given: the file, and where it is in the container."""
+        return [(REPOSITORY / self.configs[given["source"]]["file"], given["target"])
+                for given in self.raw.get("configs", [])]
 
     @property
     def health(self):
@@ -114,7 +126,8 @@ def variable(match, caller):
 
 
 def services(document):
-    return {name: Service(name, raw) for name, raw in document["services"].items()}
+    configs = document.get("configs", {})
+    return {name: Service(name, raw, configs) for name, raw in document["services"].items()}
 
 
 def start_order(all_services):

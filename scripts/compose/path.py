@@ -112,17 +112,22 @@ class Path:
 
     def samples(self):
         """Name, labels and value of everything that the ops ports tell."""
-        ports = [(one.address, self.ops_port(one)) for one in self.containers.values() if one.service.is_moa]
+        ports = [(one.address, self.ops_port(one)) for one in self.serving()]
         found = [sample for address, port in ports for sample in METRIC.findall(fetch(address, port, "/metrics"))]
         return [(name, labels, float(value)) for name, labels, value in found]
 
     def ops(self):
         """Reads every ops port."""
-        for container in (container for container in self.containers.values() if container.service.is_moa):
+        for container in self.serving():
             port = self.ops_port(container)
             found = METRIC.findall(fetch(container.address, port, "/metrics"))
             ready = fetch(container.address, port, "/readyz").strip()
             self.report("GET /metrics, /readyz", f"{container.name}:{port}", f"{len(found)} values, {ready}")
+
+    def serving(self):
+        """Moa's services that go on running."""
+        all_of_them = self.containers.values()
+        return [one for one in all_of_them if one.service.is_moa and not one.service.is_one_shot]
 
     @staticmethod
     def ops_port(container):

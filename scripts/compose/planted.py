@@ -24,6 +24,15 @@ INTO_COMPOSE = {
     "a port nobody listens on": lambda services: services["admin-1"].update(ports=["127.0.0.1:8082:9999"]),
     "a setting misspelt": lambda services: services["relay-1"]["environment"].update(MOA_PARTITION="4"),
     "a setting missing": lambda services: services["relay-1"]["environment"].pop("AMQP_URL"),
+    "everybody's login": lambda services: logs_in_as(services["relay-1"], "moa"),
+    "another's login": lambda services: logs_in_as(services["query-api-2"], "command_api"),
+    "a login that is not made": lambda services: services["postgres"].pop("configs"),
+    "a password that is not told": lambda services: services["postgres"]["environment"].pop("RELAY_PASSWORD"),
+    "no wait for the owner": lambda services: services["admin-1"]["depends_on"].pop("migrate"),
+    "a wait for the owner's start alone": lambda services: services["admin-1"]["depends_on"].update(migrate=started()),
+    "nobody who migrates": lambda services: services.pop("migrate"),
+    "an owner that stays": lambda services: services["migrate"].update(restart="unless-stopped"),
+    "a service without health": lambda services: services["relay-1"].update(healthcheck={"disable": True}),
     "data in the container": lambda services: services["postgres"].pop("volumes"),
     "an unknown volume": lambda services: services["postgres"].update(volumes=["pg:/var/lib/postgresql/data"]),
 }
@@ -42,6 +51,11 @@ INTO_IGNORE = {
     "no migrations": ("!migrations", ""),
     "all of it": ("\n*\n", "\n"),
 }
+
+
+def logs_in_as(service, login):
+    rest = service["environment"]["DATABASE_URL"].partition("://")[2].partition(":")[2]
+    service["environment"]["DATABASE_URL"] = f"postgres://{login}:{rest}"
 
 
 def healthy():

@@ -2,6 +2,7 @@
 
 import json
 import re
+from urllib.parse import urlsplit
 
 import jsonschema
 
@@ -12,6 +13,8 @@ from .tools import schema_text
 
 KINDS = ("command-api", "query-api", "projector", "relay", "admin")
 SERVERS = {"postgres", "rabbitmq", "redis"}
+# What must be done before any of them, once.
+ONCE = "migrate"
 # What each kind listens on, besides its ops port, and the least that it must be told.
 LISTENS = {"command-api": "MOA_COMMAND_LISTEN", "query-api": "MOA_QUERY_LISTEN", "admin": "MOA_ADMIN_LISTEN"}
 TOLD = {
@@ -21,8 +24,12 @@ TOLD = {
     "relay": {"DATABASE_URL", "AMQP_URL"},
     "admin": {"DATABASE_URL", "REDIS_URL", "MOA_ADMIN_LISTEN", "MOA_OPERATOR_TOKEN"},
 }
+# Whom the database knows each kind as: none is a superuser, none is another.
+LOGINS = {ONCE: "migrate"} | {kind: kind.replace("-", "_") for kind in KINDS}
 # Settings that have no place in a container: of the private PostgreSQL, of the operator's commands, of mounted secrets.
-ELSEWHERE = {"MOA_DATA_DIR", "MOA_ADMIN_URL", "MOA_OPERATOR_TOKEN_FILE", "MOA_AUDITOR_TOKEN_FILE"}
+# The sealer needs a key of its operator's, and a place for its seals that is not this machine: docs/deploying.md.
+ELSEWHERE = {"MOA_DATA_DIR", "MOA_ADMIN_URL", "MOA_OPERATOR_TOKEN_FILE", "MOA_AUDITOR_TOKEN_FILE",
+             "MOA_SEAL_KEY_FILE", "MOA_SEALS_FILE", "MOA_SEAL_PUBLIC_KEY_FILES"}
 
 
 def wrong(document):
@@ -32,7 +39,7 @@ def wrong(document):
         # What follows takes the shape for granted.
         return found
     all_services = services(document)
-    for rule in (twice, order, bounds, ports, settings, volumes):
+    for rule in (twice, order, bounds, ports, settings, logins, volumes):
         found += rule(document, all_services)
     return found
 
@@ -45,11 +52,12 @@ def against_schema(document):
 
 
 def twice(_document, all_services):
-    expected = SERVERS | {f"{kind}-{number}" for kind in KINDS for number in (1, 2)}
+    expected = SERVERS | {ONCE} | {f"{kind}-{number}" for kind in KINDS for number in (1, 2)}
     if missing := expected - set(all_services):
         yield f"there is no {', '.join(sorted(missing))}"
     for service in all_services.values():
-        if service.is_moa and service.command != ["serve", service.kind]:
+        runs = [ONCE] if service.name == ONCE else ["serve", service.kind]
+        if service.is_moa and service.command != runs:
             yield f"{service.name} runs {service.command} and not its service"
         if not service.is_moa and not re.fullmatch(r"[\w./-]+:\d[\w.-]*", service.image):
             yield f"{service.name} must name a version of its image, not {service.image}"
@@ -60,6 +68,9 @@ def order(_document, all_services):
         for name, how in service.raw.get("depends_on", {}).items():
             if name not in all_services:
                 yield f"{service.name} waits for {name}, which is not there"
+            elif name == ONCE:
+                if how.get("condition") != "service_completed_successfully":
+                    yield f"{service.name} must wait until {name} has ended well"
             elif how.get("condition") != "service_healthy" or "healthcheck" not in all_services[name].raw:
                 yield f"{service.name} must wait until {name} is healthy"
         needed = service.environment({}).get("DATABASE_URL")
@@ -68,6 +79,8 @@ def order(_document, all_services):
             yield f"{service.name} cannot start without the log"
         if needed and "postgres" not in service.after:
             yield f"{service.name} must wait for postgres"
+        if needed and service.name != ONCE and ONCE not in service.after:
+            yield f"{service.name} must wait for {ONCE}: it may not migrate"
     try:
         start_order(all_services)
     except Unavailable as error:
@@ -83,9 +96,10 @@ def bounds(_document, all_services):
             "security_opt": "no-new-privileges:true" in raw.get("security_opt", []),
             "user": bool(re.fullmatch(r"[1-9]\d*:[1-9]\d*", str(raw.get("user", "")))),
             "privileged": not raw.get("privileged"),
-            "restart": raw.get("restart") == "unless-stopped",
+            "restart": raw.get("restart") == ("on-failure" if service.is_one_shot else "unless-stopped"),
             "stop_grace_period": "stop_grace_period" in raw,
-            "healthcheck": raw.get("healthcheck", {}).get("test", ["NONE"])[0] in ("CMD", "CMD-SHELL"),
+            "healthcheck": service.is_one_shot == (service.name == ONCE) and (
+                service.is_one_shot or raw.get("healthcheck", {}).get("test", ["NONE"])[0] in ("CMD", "CMD-SHELL")),
             "deploy": bool(raw.get("deploy", {}).get("resources", {}).get("limits", {}).get("memory")),
             "logging": bool(raw.get("logging", {}).get("options", {}).get("max-size")),
         }
@@ -112,8 +126,8 @@ def settings(_document, all_services):
     yield from (f"{name} is no setting of Moa" for name in sorted(shown - known))
     yield from (f"{name} is a setting, but not in the file" for name in sorted(known - shown - ELSEWHERE))
     for service in (service for service in all_services.values() if service.is_moa):
-        told = TOLD.get(service.kind, set()) | {"MOA_LOG", "MOA_PARTITIONS"}
-        if service.kind != "admin":
+        told = TOLD.get(service.kind, {"DATABASE_URL"}) | {"MOA_LOG", "MOA_PARTITIONS"}
+        if service.kind not in ("admin", ONCE):
             told |= {"MOA_OPS_LISTEN"}
         if missing := told - set(service.raw["environment"]):
             yield f"{service.name} is not told {', '.join(sorted(missing))}"
@@ -123,6 +137,25 @@ def known_settings():
     """The environment variables that the program reads, from its source."""
     sources = [REPOSITORY / "moa/src/settings.rs", *sorted((REPOSITORY / "moa/src/settings").glob("*.rs"))]
     return {name for path in sources for name in re.findall(r'env = "(\w+)"', path.read_text(encoding="utf-8"))}
+
+
+def logins(document, all_services):
+    """Each as its own, with the password that the server was told; and the server makes them all."""
+    for name, config in document.get("configs", {}).items():
+        if not (REPOSITORY / config["file"]).is_file():
+            yield f"there is no {config['file']} for {name}"
+            return
+    server = all_services["postgres"] if "postgres" in all_services else None
+    made = "\n".join(path.read_text(encoding="utf-8") for path, _ in server.mounted) if server else ""
+    told = server.environment({}) if server else {}
+    for service in (service for service in all_services.values() if service.kind in LOGINS):
+        url, login = urlsplit(service.environment({}).get("DATABASE_URL", "")), LOGINS[service.kind]
+        if url.username != login:
+            yield f"{service.name} logs in as {url.username} and not as {login}"
+        if f"create role {login} login password" not in made:
+            yield f"postgres does not make the login {login}"
+        if url.password != told.get(f"{login.upper()}_PASSWORD"):
+            yield f"postgres is not told the password of {login}"
 
 
 def volumes(document, all_services):

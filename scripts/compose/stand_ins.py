@@ -16,6 +16,8 @@ from servers.rabbitmq import FOLDERS as RABBITMQ_FOLDERS
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DATA = "/mnt"
+# What the image of PostgreSQL runs when it makes its data.
+INIT_SCRIPTS = "/docker-entrypoint-initdb.d/"
 
 
 @dataclass
@@ -52,6 +54,8 @@ def postgres(service, home):
     environment = {"PGDATA": f"{DATA}/data", "PATH": f"{folder}:{PATH}"}
     made = StandIn(f"PostgreSQL {newest}", home, ["postgres"], environment, "SIGINT")
     initialise(made, service.environment(), folder)
+    scripts = [path for path, target in service.mounted if target.startswith(INIT_SCRIPTS)]
+    run_scripts(made, service.environment(), folder, scripts)
     return made
 
 
@@ -73,6 +77,25 @@ def initialise(made, asked, folder):
         hba.write("host all all all scram-sha-256\n")
     with open(data / "postgresql.conf", "a", encoding="utf-8") as conf:
         conf.write("listen_addresses = '*'\nunix_socket_directories = '/var/run/postgresql'\n")
+
+
+def run_scripts(made, asked, folder, scripts):
+    """As the image's entry point: by psql, in the database that was made, on a server that nobody else reaches."""
+    user, group = made.account
+    data, options = made.home / "data", {"cwd": made.home, "user": user, "group": group, "extra_groups": []}
+    alone = f"-c listen_addresses='' -c unix_socket_directories={made.home}"
+    control = [folder / "pg_ctl", "-D", data, "-w", "-s", "-l", made.home / "init.log"]
+    psql = [folder / "psql", "-XqAt", "-h", made.home, "-U", asked["POSTGRES_USER"], "-d", asked["POSTGRES_DB"]]
+    copies = [made.home / script.name for script in scripts]
+    for script, copy in zip(scripts, copies):
+        shutil.copy(script, copy)
+        os.chown(copy, user, group)
+    run = [[*psql, "-v", "ON_ERROR_STOP=1", "-f", copy] for copy in copies]
+    for command in ([*control, "-o", alone, "start"], *run, [*control, "-m", "fast", "stop"]):
+        environment = {"PATH": PATH, "PGPASSWORD": asked["POSTGRES_PASSWORD"], **asked}
+        done = quiet(command, env=environment, timeout=START_TIMEOUT_S, **options)
+        if done.returncode != 0:
+            raise Unavailable(f"{command[0].name} failed ({last_line(done.stderr)})")
 
 
 def rabbitmq(service, home):

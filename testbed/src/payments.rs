@@ -114,6 +114,11 @@ impl Payments {
         self.shared.troubles().percent = percent;
     }
 
+    /// Loses every payment it has heard of, as it never should.
+    pub fn forgets(&self) {
+        self.shared.ledger().payments.clear();
+    }
+
     /// From now on there is no trouble and no delay. Who is refused or pending stays so.
     pub fn recovers(&self) {
         *self.shared.troubles() = Troubles::default();

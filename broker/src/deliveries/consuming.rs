@@ -17,8 +17,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How often a queue that brings nothing is declared and bound again at most: somebody may have unbound it.
-const LOOK_AFTER: Duration = Duration::from_secs(10);
+/// How often a queue that brings nothing is declared and bound again at most: somebody may have unbound it, or deleted it
+/// unnoticed. As soon as it can be known that something is missing.
+const LOOK_AFTER: Duration = super::HEAL;
+/// So many looks at the queue in a row, and nothing came: it is consumed from anew, whatever the server says.
+const IN_VAIN: u32 = 10;
 
 /// What is consumed. Dropping it closes the channel, and the server gives what is not acknowledged to the next.
 pub(super) struct Consuming {
@@ -83,19 +86,31 @@ impl Queue {
         self.consumed.send_replace(true);
         backoff.reset();
         complaint.clear();
+        let mut looked = 0;
         loop {
             tokio::select! {
                 message = messages.next() => match message {
-                    // The receiver lives as long as this task.
-                    Some(message) => drop(self.taken.send(message?).await),
+                    Some(message) => {
+                        looked = 0;
+                        // The receiver lives as long as this task.
+                        drop(self.taken.send(message?).await);
+                    }
                     None => return Ok(()),
                 },
-                () = self.look.notified() => self.declare(&channel).await?,
+                () = self.look.notified() => {
+                    looked += 1;
+                    // The server does not always say that it took our consumer away: when the queue was deleted and
+                    // declared again, by the relay for one, at the same moment.
+                    if self.declare(&channel).await? == 0 || looked == IN_VAIN {
+                        return Ok(());
+                    }
+                }
             }
         }
     }
 
-    async fn declare(&self, channel: &Channel) -> lapin::Result<()> {
+    /// Says how many consume from the queue.
+    async fn declare(&self, channel: &Channel) -> lapin::Result<u32> {
         topology::declare_exchange(channel, self.broker.log_id()).await?;
         topology::declare_queue(channel, self.broker.log_id(), self.consumer, self.partition).await
     }

@@ -122,7 +122,7 @@ impl Publishing<'_> {
                 tracing::warn!(consumer, partition, %error, "a queue is there with other arguments: delete it, it is made anew");
                 Ok(())
             }
-            declared => declared,
+            declared => declared.map(drop),
         }
     }
 

@@ -391,8 +391,11 @@ async fn a_broker_that_stays_away_ends_it_with_the_place_to_go_on_from() {
     let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
     let mut replay = outside.all(&house);
     replay.max_rate = NonZeroU32::new(10);
-    let (replayed, ()) = tokio::join!(run_over(&house.log, &broker, &replay), async {
-        until("it began", async || outside.holds().await > 0).await;
+    let (told, shutdown) = (watch::Sender::default(), CancellationToken::new());
+    let mut heard = told.subscribe();
+    let (replayed, ()) = tokio::join!(replay.run(&house.log, &broker, &told, &shutdown), async {
+        // Not when the queue has it: the server says so later.
+        soon(heard.wait_for(|progress: &Progress| progress.sent > 0)).await.unwrap();
         wire.cut();
     });
     let (unfinished, events) = (replayed.unwrap_err(), outside.events(&house).await);

@@ -13,10 +13,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A command on its way: to which product, what, under which key.
 #[derive(Clone, Debug)]
 pub struct Order {
-    pub(super) product_id: ProductId,
-    pub(super) request: Request,
+    pub(crate) product_id: ProductId,
+    pub(crate) request: Request,
     pub(super) key: Option<Key>,
-    pub(super) metadata: Metadata,
+    pub(crate) metadata: Metadata,
     pub(super) deadline: Instant,
 }
 

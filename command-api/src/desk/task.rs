@@ -1,10 +1,11 @@
 //! The desk itself: take what waits, decide it, commit it, answer; and load cold products aside.
 
-use super::answers::{answer, doubt, drop_expired, give, repeat_stored};
+use super::answers::{Teller, answer, doubt, drop_expired, give, repeat_stored};
 use super::batch::{Decided, Terms};
 use super::shelf::Shelf;
 use super::{Answer, NoVerdict, Request, Verdict, Waiting};
-use chrono::TimeDelta;
+use crate::recorder::{Pen, Refused};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::{ProductId, Refusal};
 use event_log::{Appended, LoadedProduct, Log, LogError, RecordedEvent, Writer};
 use std::collections::{HashMap, VecDeque};
@@ -31,6 +32,8 @@ struct Desk {
     log: Log,
     writer: Writer,
     reservation: TimeDelta,
+    /// Where refusals are noted.
+    refusals: Option<Pen<Refused>>,
     shelf: Shelf,
     loads: Loads,
     aside: HashMap<ProductId, Aside>,
@@ -50,12 +53,19 @@ struct Aside {
 }
 
 /// Runs a desk until its queue is closed and empty.
-pub(super) async fn run(log: Log, writer: Writer, reservation: Duration, mut queue: mpsc::Receiver<Waiting>) {
+pub(super) async fn run(
+    log: Log,
+    writer: Writer,
+    reservation: Duration,
+    refusals: Option<Pen<Refused>>,
+    mut queue: mpsc::Receiver<Waiting>,
+) {
     let reservation = TimeDelta::from_std(reservation).unwrap_or(TimeDelta::MAX);
     let mut desk = Desk {
         log,
         writer,
         reservation,
+        refusals,
         shelf: Shelf::default(),
         loads: JoinSet::new(),
         aside: HashMap::new(),
@@ -165,7 +175,7 @@ impl Desk {
             replayed: false,
         };
         let verdicts = waiting.iter().map(|waiting| Ok(refused(waiting))).collect();
-        give(&self.log, &mut waiting, verdicts).await;
+        give(&self.teller(self.writer.now()), &mut waiting, verdicts).await;
         Vec::new()
     }
 
@@ -207,14 +217,14 @@ impl Desk {
                 if events.is_empty() {
                     doubt(ready, &mut verdicts);
                 }
-                give(&self.log, ready, verdicts).await;
+                give(&self.teller(terms.at), ready, verdicts).await;
             }
             Ok(Appended::Lost) => metrics::counter!("moa_desk_lost_total").increment(1),
-            Ok(Appended::KeysTaken(stored)) => repeat_stored(ready, &stored),
+            Ok(Appended::KeysTaken(stored)) => repeat_stored(&self.teller(terms.at), ready, &stored),
             Err(LogError::OutcomeUnknown { first, source }) => {
                 tracing::warn!(error = %source, "the answer to a commit was lost; finding out");
                 match self.find_out(first).await {
-                    Some(true) => give(&self.log, ready, decided.verdicts).await,
+                    Some(true) => give(&self.teller(terms.at), ready, decided.verdicts).await,
                     // Until the batch is written its first try may still arrive, however late, if it had any event.
                     Some(false) => ready.iter_mut().for_each(|waiting| waiting.in_doubt |= first.is_some()),
                     None => ready.drain(..).for_each(|waiting| answer(waiting, Err(NoVerdict::OutcomeUnknown))),
@@ -223,6 +233,10 @@ impl Desk {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    fn teller(&self, decided_at: DateTime<Utc>) -> Teller<'_> {
+        Teller { log: &self.log, refusals: self.refusals.as_ref(), decided_at }
     }
 
     fn terms(&self) -> Terms {

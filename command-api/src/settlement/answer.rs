@@ -15,6 +15,17 @@ pub(super) enum Asked {
     Cancel,
 }
 
+impl Asked {
+    /// As it is written down.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Pay => "PAY",
+            Self::Look => "LOOK",
+            Self::Cancel => "CANCEL",
+        }
+    }
+}
+
 /// What the provider said, for certain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {

@@ -6,6 +6,7 @@
 
 use super::answer::{Answer, Asked, NoAnswer};
 use super::calls::Calls;
+use super::reason::told;
 use super::waits::Waits;
 use super::{Due, fate, work_list};
 use crate::desk::{Desks, Request};
@@ -15,8 +16,6 @@ use event_log::DatabaseClock;
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep};
 
-/// Of a provider's reason users are shown so many characters.
-const REASON: usize = 200;
 /// An invest that was to be cancelled for so many attempts in vain is named to the operator, once: after a minute
 /// or two.
 const IN_VAIN: i32 = 8;
@@ -63,7 +62,7 @@ impl Payments {
         if due.cancelling || due.has_expired(clock.now()) {
             return self.cancel(due, clock).await;
         }
-        match self.calls.ask(Asked::Pay, due).await {
+        match self.calls.ask(Asked::Pay, due, clock).await {
             Ok(Answer::Paid) => Next::Fate(Request::Settle(due.invest_id)),
             Ok(Answer::Refused(reason)) => declined(due, &reason),
             Ok(Answer::Pending) => self.pending(due, clock).await,
@@ -80,7 +79,7 @@ impl Payments {
             if self.calls.is_closed() {
                 return Next::Later { cancelling: false };
             }
-            match self.calls.ask(Asked::Look, due).await {
+            match self.calls.ask(Asked::Look, due, clock).await {
                 Ok(Answer::Paid) => return Next::Fate(Request::Settle(due.invest_id)),
                 Ok(Answer::Refused(reason)) => return declined(due, &reason),
                 // It has lost what it accepted; only a cancel makes sure.
@@ -93,7 +92,7 @@ impl Payments {
 
     /// The answer to this is the fate, whatever was asked before, and whoever asked.
     async fn cancel(&self, due: &Due, clock: DatabaseClock) -> Next {
-        let answer = self.calls.ask(Asked::Cancel, due).await;
+        let answer = self.calls.ask(Asked::Cancel, due, clock).await;
         let expired = due.has_expired(clock.now());
         match answer {
             Ok(Answer::Paid) => Next::Fate(Request::Settle(due.invest_id)),
@@ -127,10 +126,9 @@ impl Due {
     }
 }
 
-/// The provider's reason is shown to users: without control characters, and not longer than a sentence or two.
+/// The provider's reason is kept in the log and shown to users, as far as it may be.
 fn declined(due: &Due, reason: &str) -> Next {
-    let shown: String = reason.chars().filter(|c| !c.is_control()).take(REASON).collect();
-    fail(due, "PAYMENT_DECLINED", shown.trim())
+    fail(due, "PAYMENT_DECLINED", &told(reason))
 }
 
 fn fail(due: &Due, code: &str, detail: &str) -> Next {

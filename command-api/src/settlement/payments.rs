@@ -53,7 +53,7 @@ pub(super) async fn settle(desks: Desks, pool: &PgPool, http: Http, mut handed: 
 
 impl<'a> Settlement<'a> {
     fn new(desks: Desks, pool: &'a PgPool, http: Http) -> Self {
-        let (waits, calls) = (*http.waits(), Calls::to(http));
+        let (waits, calls) = (*http.waits(), Calls::to(http, desks.recorder().cloned()));
         let payments = Arc::new(Payments::new(desks, pool.clone(), calls, waits));
         let (in_hand, due) = (JoinSet::new(), Vec::with_capacity(TOGETHER));
         Self { pool, payments, taken_for: waits.taken_for(), in_hand, due, clock: None, more: false }

@@ -3,7 +3,7 @@
 use crate::house::soon;
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::desk::{Answer as Decision, Desks, Key, NoVerdict, Order, Request, Verdict};
-use command_api::{Door, HandOver, Handed, OpenInvest, Provider};
+use command_api::{Door, HandOver, Handed, OpenInvest, Provider, Recorder};
 use domain::{Amount, InvestId, ProductId, Title, UserId, Window};
 use edge::ServiceTime;
 use event_log::consume::Consumer;
@@ -31,11 +31,13 @@ const PROJECT_CONNECTIONS: u32 = 4;
 pub struct Opens {
     pub reservation: Duration,
     pub zone: &'static str,
+    /// Where refusals and payment calls are noted.
+    pub recorder: Option<Recorder>,
 }
 
 impl Default for Opens {
     fn default() -> Self {
-        Self { reservation: Duration::from_secs(600), zone: "Asia/Seoul" }
+        Self { reservation: Duration::from_secs(600), zone: "Asia/Seoul", recorder: None }
     }
 }
 
@@ -58,7 +60,11 @@ impl Moa {
         let log = pool(&options, LOG_CONNECTIONS + partitions.unsigned_abs());
         let log = Log::open(log, partitions).await.unwrap();
         let (desk_tasks, tasks, stop) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
-        let desks = Desks::open(log.clone(), opens.reservation, &desk_tasks).await.unwrap();
+        let desks = match opens.recorder {
+            Some(recorder) => Desks::open_recorded(log.clone(), opens.reservation, &desk_tasks, recorder).await,
+            None => Desks::open(log.clone(), opens.reservation, &desk_tasks).await,
+        };
+        let desks = desks.unwrap();
         let time: ServiceTime = opens.zone.parse().unwrap();
         let door = Door::new(desks.clone(), time);
         let public = listen(&tasks, &stop, command_api::routes(door.clone())).await;

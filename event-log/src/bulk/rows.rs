@@ -8,12 +8,12 @@ use crate::log::Partition;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
+pub(super) const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 const COLUMNS: i16 = 10;
 /// In the place of a row's number of columns: there are no more rows.
-const TRAILER: i16 = -1;
+pub(super) const TRAILER: i16 = -1;
 /// 2000-01-01T00:00:00Z, in microseconds since 1970.
-const EPOCH: i64 = 946_684_800_000_000;
+pub(super) const EPOCH: i64 = 946_684_800_000_000;
 
 /// These bytes are not the rows that were asked for.
 #[derive(Debug, PartialEq, Eq)]

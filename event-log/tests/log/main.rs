@@ -1,10 +1,12 @@
 //! What the log promises, proven on a real PostgreSQL: a fresh database for each test.
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod at;
 mod bulk;
 mod by_hand;
 mod consume;
 mod fence;
+mod forbidden;
 mod format;
 mod house;
 mod keys;
@@ -14,6 +16,8 @@ mod opening;
 mod postgres_es_reads;
 mod proxy;
 mod reading;
+mod rights;
+mod stored;
 mod streams;
 mod tampering;
 mod time;

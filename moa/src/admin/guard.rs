@@ -1,6 +1,7 @@
 //! Who may call: an operator may all, an auditor only read.
 
 use crate::token::Secret;
+use audit::access::Reader;
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::AUTHORIZATION;
@@ -23,15 +24,15 @@ impl Tokens {
         Self { operator: digest(operator), auditor: auditor.map(digest) }
     }
 
-    fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<Option<Operator>, Problem> {
+    fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<Reader, Problem> {
         let token = Secret::digest(bearer(headers).ok_or(Problem::Unauthorized)?);
         if token == self.operator {
-            return Ok(Some(Operator));
+            return Ok(Reader::Operator);
         }
         if Some(token) != self.auditor {
             return Err(Problem::Unauthorized);
         }
-        if method.is_safe() { Ok(None) } else { Err(Problem::Forbidden) }
+        if method.is_safe() { Ok(Reader::Auditor) } else { Err(Problem::Forbidden) }
     }
 }
 
@@ -43,7 +44,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Operator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        parts.extensions.get::<Self>().copied().ok_or(Problem::Forbidden)
+        match parts.extensions.get() {
+            Some(Reader::Operator) => Ok(Self),
+            Some(Reader::Auditor) | None => Err(Problem::Forbidden),
+        }
     }
 }
 
@@ -53,9 +57,8 @@ pub(super) fn guard(routes: Router, tokens: Tokens) -> Router {
 }
 
 async fn admit(State(tokens): State<Tokens>, mut request: Request, next: Next) -> Result<Response, Problem> {
-    if let Some(operator) = tokens.admit(request.method(), request.headers())? {
-        request.extensions_mut().insert(operator);
-    }
+    let reader = tokens.admit(request.method(), request.headers())?;
+    request.extensions_mut().insert(reader);
     Ok(next.run(request).await)
 }
 

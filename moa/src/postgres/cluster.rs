@@ -252,10 +252,18 @@ impl Cluster {
         let there = sqlx::query_scalar("select exists (select from pg_database where datname = $1)");
         let there: bool = there.bind(DATABASE).fetch_one(&mut session).await?;
         if !there {
-            sqlx::query(&format!("create database {DATABASE}")).execute(&mut session).await?;
+            let created = sqlx::query(&format!("create database {DATABASE}")).execute(&mut session).await;
+            created.map(drop).or_else(|error| if made_meanwhile(&error) { Ok(()) } else { Err(error) })?;
         }
         Ok(session.close().await?)
     }
+}
+
+/// The server that a killed Moa left goes on with what it was told, and may have made the database just now: ours waited for
+/// that one's end, and met its name, or the name's place in the catalog.
+fn made_meanwhile(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|refused| refused.code());
+    matches!(code.as_deref(), Some("42P04" | "23505"))
 }
 
 /// Where the socket goes: in the data folder, or where the path is short, named after the data folder's inode.
@@ -270,4 +278,27 @@ fn socket_folder(root: &Path) -> anyhow::Result<PathBuf> {
 
 fn socket_file(folder: &Path) -> PathBuf {
     folder.join(format!(".s.PGSQL.{}", settings::PORT))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn of_two_that_make_a_database_at_once_the_second_finds_it_made() {
+        let server = testbed::Database::fresh().await.pool().await.connect_options();
+        let name = format!("{}{}", testbed::PREFIX, uuid::Uuid::now_v7().simple());
+        let create = async || {
+            let mut session = server.as_ref().clone().database("postgres").connect().await?;
+            sqlx::query(&format!("create database {name}")).execute(&mut session).await
+        };
+        let ended = tokio::join!(create(), create());
+        let mut session = server.as_ref().clone().database("postgres").connect().await.unwrap();
+        sqlx::query(&format!("drop database {name}")).execute(&mut session).await.unwrap();
+        let (made, refused) = if ended.0.is_ok() { ended } else { (ended.1, ended.0) };
+        assert!(made.is_ok() && made_meanwhile(&refused.unwrap_err()));
+        let other = sqlx::query("create database").execute(&mut session).await.unwrap_err();
+        assert!(!made_meanwhile(&other));
+    }
 }

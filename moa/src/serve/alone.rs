@@ -2,6 +2,7 @@
 //! can serve.
 
 use super::parts::{Connected, Operators, bind, provider};
+use super::seal;
 use super::stages::Stages;
 use super::stop::StopSignal;
 use super::tokens;
@@ -10,7 +11,7 @@ use crate::database::{Connections, Database};
 use crate::ops::Ops;
 use crate::settings::{
     AdminServiceSettings, CommandApiSettings, OpsSettings, ProjectorSettings, QueryApiSettings, RelaySettings,
-    ServerSettings, Service,
+    SealerSettings, ServerSettings, Service,
 };
 use crate::welcome;
 use anyhow::Context;
@@ -25,6 +26,7 @@ pub async fn run(service: Service) -> anyhow::Result<()> {
         Service::Projector(settings) => alone.projector(settings).await,
         Service::Relay(settings) => alone.relay(settings).await,
         Service::Admin(settings) => alone.admin(settings).await,
+        Service::Sealer(settings) => alone.sealer(settings).await,
     }
 }
 
@@ -93,6 +95,7 @@ impl Alone {
         let (operator, auditor) = tokens(&settings.admin)?;
         // Several instances must know the same one, so none is made here.
         let operator = operator.context("set MOA_OPERATOR_TOKEN or MOA_OPERATOR_TOKEN_FILE: 16 characters or more")?;
+        let seals = seal::outside(&settings.outside)?;
         let listener = bind(settings.admin.admin_listen, "--admin-listen").await?;
         let Some((database, log)) = self.database(&settings.server, Connections::WRITE_SIDE).await? else {
             return Ok(());
@@ -103,9 +106,20 @@ impl Alone {
         connected.follow(&self.stages);
         let desks = connected.start_desks(&self.stages).await?;
         let (address, tokens) = (listener.local_addr()?, Tokens::new(&operator, auditor.as_ref()));
-        let operators = Operators { tokens, desks, read, time: settings.time_zone };
+        let operators = Operators { tokens, desks, read, time: settings.time_zone, seals };
         connected.admit_operators(&self.stages, listener, operators, &self.ops);
         welcome::service("admin", &[("admin", address)], &database);
+        self.stop.then_finish(self.stages).await
+    }
+
+    async fn sealer(mut self, settings: SealerSettings) -> anyhow::Result<()> {
+        let sealing = seal::sealing_alone(&settings)?;
+        let ops = self.open_ops(&settings.ops).await?;
+        let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
+        let connected = Connected::open(&database, log, None, None)?;
+        connected.watch(&self.ops);
+        connected.start_sealer(&self.stages, sealing);
+        welcome::service("sealer", &[("ops", ops)], &database);
         self.stop.then_finish(self.stages).await
     }
 

@@ -8,6 +8,9 @@ use crate::ops::Ops;
 use crate::settings::{CommandSettings, PaymentProvider, PublicSettings};
 use crate::token::Secret;
 use anyhow::Context;
+use audit::Audit;
+use audit::proof::Outside;
+use audit::proof::sealer::{self, Sealing};
 use broker::Broker;
 use command_api::desk::Desks;
 use command_api::{Door, OpenInvest, Provider};
@@ -23,6 +26,9 @@ use tokio::net::TcpListener;
 
 /// How long a reservation waits where none is made: the admin listener only opens and closes products.
 const NO_RESERVATION: Duration = Duration::from_secs(600);
+
+// The audit says how long refusals are kept, and does not know who keeps them.
+const _: () = assert!(audit::REFUSALS_KEPT_DAYS == command_api::KEPT_DAYS);
 
 /// A listener, or the sentence that names the flag.
 pub(super) async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
@@ -52,6 +58,7 @@ pub(super) struct Operators {
     pub(super) desks: Desks,
     pub(super) read: PgPool,
     pub(super) time: ServiceTime,
+    pub(super) seals: Option<Outside>,
 }
 
 /// What the parts of a process share: the log, the consumers' pool, the broker and the cache where they are set.
@@ -103,7 +110,12 @@ impl Connected {
         settings: &CommandSettings,
         provider: Provider,
     ) -> anyhow::Result<Desks> {
-        let desks = Desks::open(self.log.clone(), settings.reservation_seconds, &stages.desks).await?;
+        let (recorder, recording) = command_api::recorder();
+        let desks =
+            Desks::open_recorded(self.log.clone(), settings.reservation_seconds, &stages.desks, recorder).await?;
+        // Stops after the desks, the last who note anything.
+        let notes = self.project.clone();
+        stages.carry(|shutdown| command_api::record(recording, notes, shutdown));
         let (hand_over, handed) = command_api::hand_over(&provider);
         let words = self.words();
         for partition in self.log.partitions() {
@@ -115,6 +127,8 @@ impl Connected {
         let (orders, pool, log) = (desks.clone(), self.project.clone(), self.log.clone());
         stages.settle(|shutdown| command_api::settle(orders, pool, provider, handed, shutdown));
         stages.settle(|shutdown| command_api::purge_keys(log, shutdown));
+        let notes = self.project.clone();
+        stages.settle(|shutdown| command_api::purge_notes(notes, shutdown));
         Ok(desks)
     }
 
@@ -125,6 +139,8 @@ impl Connected {
         stages.carry(|shutdown| projector::run(log, pool, move |who, at| sources.of(who, at), shutdown));
         let (log, pool) = (self.log.clone(), self.rebuild.clone());
         stages.carry(|shutdown| projector::run_jobs(log, pool, shutdown));
+        let (log, pool) = (self.log.clone(), self.project.clone());
+        stages.carry(|shutdown| audit::keep_trail(log, pool, shutdown));
         let Some(redis) = &self.redis else { return };
         let (log, pool, redis) = (self.log.clone(), self.project.clone(), redis.clone());
         let sources = move |who, at| words.of(who, at);
@@ -136,6 +152,12 @@ impl Connected {
         let Some(broker) = self.broker.clone() else { return };
         let log = self.log.clone();
         stages.carry(|shutdown| broker::relay(log, broker, consumers(), shutdown));
+    }
+
+    /// The sealer.
+    pub(super) fn start_sealer(&self, stages: &Stages, sealing: Sealing) {
+        let (log, pool) = (self.log.clone(), self.project.clone());
+        stages.carry(|shutdown| sealer::run(log, pool, sealing, shutdown));
     }
 
     /// The public write side.
@@ -170,13 +192,23 @@ impl Connected {
         &self,
         stages: &Stages,
         listener: TcpListener,
-        Operators { tokens, desks, read, time }: Operators,
+        Operators { tokens, desks, read, time, seals }: Operators,
         ops: &Ops,
     ) {
         let (log, write, redis) = (self.log.clone(), self.project.clone(), self.redis.clone());
         let jobs = Jobs::new(log.clone(), write.clone());
-        let admin = Admin { tokens, door: Door::new(desks, time), log, jobs, read, write, redis, time };
-        let routes = edge::finish(admin::routes(admin).merge(ops.routes()), &[]);
+        let audit = Audit {
+            log: log.clone(),
+            read: read.clone(),
+            bulk: self.rebuild.clone(),
+            write: write.clone(),
+            time,
+            seals,
+        };
+        let forgetting = write.clone();
+        stages.carry(|shutdown| audit::access::forget_old(forgetting, shutdown));
+        let admin = Admin { tokens, door: Door::new(desks, time), log, jobs, read, write, redis, time, audit };
+        let routes = edge::finish_patiently(admin::routes(admin).merge(ops.routes()), &[], admin::time_limit);
         stages.listen(|shutdown| edge::serve(listener, routes, shutdown));
     }
 

@@ -33,6 +33,8 @@ pub enum Service {
     Relay(RelaySettings),
     /// For operators and auditors
     Admin(AdminServiceSettings),
+    /// Signs what is new in the log, and keeps the seals in a file outside the database
+    Sealer(SealerSettings),
 }
 
 /// Which database.
@@ -47,6 +49,17 @@ pub struct DatabaseSettings {
     /// Keep no data: a private PostgreSQL that is gone when Moa stops
     #[arg(long)]
     pub ephemeral: bool,
+}
+
+/// The settings of `moa migrate`.
+#[derive(Clone, Debug, Args)]
+pub struct MigrateSettings {
+    /// Which database.
+    #[command(flatten)]
+    pub database: DatabaseSettings,
+    /// Which log; where its partitions are named, a new one is created.
+    #[command(flatten)]
+    pub log: LogSettings,
 }
 
 /// The settings of everything in one process.
@@ -79,6 +92,9 @@ pub struct ServeSettings {
     /// The admin listener.
     #[command(flatten)]
     pub admin: AdminListenSettings,
+    /// The sealer.
+    #[command(flatten)]
+    pub seal: SealSettings,
 }
 
 /// The settings of `moa serve command-api`.
@@ -167,6 +183,52 @@ pub struct AdminServiceSettings {
     /// The listener.
     #[command(flatten)]
     pub admin: AdminListenSettings,
+    /// What verifications hold the log against.
+    #[command(flatten)]
+    pub outside: OutsideSettings,
+}
+
+/// The settings of `moa serve sealer`.
+#[derive(Clone, Debug, Args)]
+pub struct SealerSettings {
+    /// What every service needs.
+    #[command(flatten)]
+    pub server: ServerSettings,
+    /// The key to seal with: an Ed25519 key in PKCS#8 PEM, as `moa audit key` makes it
+    #[arg(long, env = "MOA_SEAL_KEY_FILE")]
+    pub seal_key_file: PathBuf,
+    /// The file outside the database that seals are added to; each sealer has its own
+    #[arg(long, env = "MOA_SEALS_FILE")]
+    pub seals_file: PathBuf,
+    /// Public keys that earlier seals were made with, files in PEM separated by commas
+    #[arg(long, env = "MOA_SEAL_PUBLIC_KEY_FILES", value_delimiter = ',')]
+    pub seal_public_key_files: Vec<PathBuf>,
+    /// Where it says how it is.
+    #[command(flatten)]
+    pub ops: OpsSettings,
+}
+
+/// The sealer.
+#[derive(Clone, Debug, Args)]
+pub struct SealSettings {
+    /// The key to seal with: an Ed25519 key in PKCS#8 PEM, as `moa audit key` makes it; with a private PostgreSQL Moa makes
+    /// one in its data folder
+    #[arg(long, env = "MOA_SEAL_KEY_FILE")]
+    pub seal_key_file: Option<PathBuf>,
+    /// What is kept outside the database.
+    #[command(flatten)]
+    pub outside: OutsideSettings,
+}
+
+/// What is kept outside the database to hold the log against.
+#[derive(Clone, Debug, Args)]
+pub struct OutsideSettings {
+    /// The file outside the database that seals are added to, and verifications read
+    #[arg(long, env = "MOA_SEALS_FILE")]
+    pub seals_file: Option<PathBuf>,
+    /// Public keys that seals were made with, files in PEM separated by commas
+    #[arg(long, env = "MOA_SEAL_PUBLIC_KEY_FILES", value_delimiter = ',')]
+    pub seal_public_key_files: Vec<PathBuf>,
 }
 
 /// What every service alone needs.

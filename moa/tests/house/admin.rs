@@ -185,8 +185,9 @@ async fn the_state_of_every_projection_is_told() {
     };
     let mut list = told["list"].as_array().unwrap().clone();
     list.sort_by_key(|row| row["name"].to_string());
-    let expected = ["holdings", "invest_log", "investor_summary", "open_invest", "product_list"].map(row);
-    assert_eq!((told["totalCount"].clone(), list), (json!(5), expected.to_vec()));
+    let expected =
+        ["event_index", "holdings", "invest_log", "investor_summary", "open_invest", "product_list"].map(row);
+    assert_eq!((told["totalCount"].clone(), list), (json!(6), expected.to_vec()));
 }
 
 #[tokio::test]
@@ -209,9 +210,9 @@ async fn the_operators_commands_do_what_the_calls_do() {
 
     let status = house.operator(&["status", "--json"]).await;
     let status: Value = serde_json::from_str(&status.out).unwrap();
-    assert_eq!(status["totalCount"], 5);
+    assert_eq!(status["totalCount"], 6);
     let table = house.operator(&["status"]).await;
-    let names = ["product_list", "holdings", "invest_log", "investor_summary", "open_invest"];
+    let names = ["product_list", "holdings", "invest_log", "investor_summary", "event_index", "open_invest"];
     assert!(names.iter().all(|name| table.out.contains(name)));
 
     let closed = house.operator(&["product", "close", "1"]).await;

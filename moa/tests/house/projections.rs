@@ -84,6 +84,7 @@ async fn holdings_of_bob(house: &House) -> i64 {
 #[case("holdings")]
 #[case("invest_log")]
 #[case("investor_summary")]
+#[case("event_index")]
 #[tokio::test]
 async fn a_rebuild_makes_a_new_generation_live_and_a_rollback_the_one_before(#[case] name: &str) {
     let (house, products) = invested().await;

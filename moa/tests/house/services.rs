@@ -215,7 +215,9 @@ async fn remove(log_id: Uuid) {
     let (amqp, redis) = servers();
     let connection = lapin::Connection::connect(&amqp, lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
-    for consumer in ["product_list", "holdings", "invest_log", "investor_summary", "open_invest", "counters"] {
+    for consumer in
+        ["product_list", "holdings", "invest_log", "investor_summary", "event_index", "open_invest", "counters"]
+    {
         for partition in 0..4 {
             let queue = format!("moa.{log_id}.{consumer}.{partition}");
             channel.queue_delete(queue.into(), Default::default()).await.unwrap();
@@ -293,6 +295,13 @@ async fn forge(house: &House, body: &[u8]) {
     let log_id = log_id(house).await;
     let queue = format!("moa.{log_id}.holdings.0");
     let connection = lapin::Connection::connect(&servers().0, lapin::ConnectionProperties::default()).await.unwrap();
+    // Its projector makes the queue when it gets to it; until then it reads the log.
+    let has_queue = async || {
+        let channel = connection.create_channel().await.unwrap();
+        let passive = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
+        channel.queue_declare(queue.as_str().into(), passive, Default::default()).await.ok()
+    };
+    within(PATIENCE, "its queue", has_queue).await;
     let channel = connection.create_channel().await.unwrap();
     let (options, properties) = (Default::default(), lapin::BasicProperties::default());
     let sent = channel.basic_publish("".into(), queue.into(), options, body, properties).await.unwrap();

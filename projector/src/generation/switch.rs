@@ -163,6 +163,7 @@ impl Attempt<'_> {
         let places = Places::of(transaction, self.projection, from, self.to).await?;
         places.keep_vacuum_out(transaction).await?;
         self.bring_up(transaction, &places, catch_up).await?;
+        places.make_room(transaction).await?;
         bound(transaction, self.hold, FROZEN).await?;
         self.holding = Some(Instant::now());
         places.trade(transaction).await?;

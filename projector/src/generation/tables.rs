@@ -13,8 +13,8 @@ const REMOVAL_WAITS: Duration = Duration::from_secs(2);
 
 /// Makes the tables of a generation in a schema of its own, without keys and indexes: [`index`] adds those once they are
 /// filled. Columns, types, defaults, checks, storage and reloptions are the template's: `{projection}_v{code_version}`
-/// where a migration made that schema, else what is live. Who may read the live tables may read these. All or nothing;
-/// tables that are there are kept as they are.
+/// where a migration made that schema, else what is live. Whose the live tables are, these are too, and who may read those or
+/// the template may read these, whoever makes them. All or nothing; tables that are there are kept as they are.
 pub(crate) async fn create(
     connection: &mut PgConnection,
     projection: &str,
@@ -24,13 +24,28 @@ pub(crate) async fn create(
     let mut transaction = connection.begin().await?;
     let slot = slot(projection, generation);
     let template = template(&mut transaction, projection, code_version).await?;
-    execute(&mut transaction, &format!("create schema if not exists {}", quoted(&slot))).await?;
-    for (statements, model) in [(TABLES_TO_CREATE, template.as_str()), (GRANTS, LIVE)] {
+    make_schema(&mut transaction, projection, &slot).await?;
+    let template = template.as_str();
+    for (statements, model) in [(TABLES_TO_CREATE, template), (OWNERS, LIVE), (GRANTS, template), (GRANTS, LIVE)] {
         for statement in composed(&mut transaction, statements, projection, model, &slot).await? {
             execute(&mut transaction, &statement).await?;
         }
     }
     transaction.commit().await
+}
+
+/// Makes a schema for tables that are not live, which belongs to whoever the live ones belong to; one that is there is kept.
+pub(super) async fn make_schema(connection: &mut PgConnection, projection: &str, schema: &str) -> sqlx::Result<()> {
+    let owner: Option<String> = sqlx::query_scalar(
+        "select relowner::regrole::text from pg_class
+          where relname = $1 and relnamespace = to_regnamespace(quote_ident($2))",
+    )
+    .bind(projection)
+    .bind(LIVE)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let owner = owner.map(|owner| format!(" authorization {owner}")).unwrap_or_default();
+    execute(connection, &format!("create schema if not exists {}{owner}", quoted(schema))).await
 }
 
 /// The statements that a query of the catalog composes, to make in `slot` what it finds of the projection's in `model`.
@@ -55,6 +70,15 @@ const TABLES_TO_CREATE: &str = "
        and not exists (select from pg_tables where schemaname = $3 and tablename = model.relname)
      order by model.relname";
 
+/// A projector must be able to drop what an operator's superuser made, and the other way round it may anyway.
+const OWNERS: &str = "
+    select format('alter table %I.%I owner to %s', $3, own.relname, owner::regrole)
+      from pg_class as own
+      join pg_class as main on main.relname = $1 and main.relnamespace = to_regnamespace(quote_ident($2))
+      left join pg_class as live on live.relname = own.relname and live.relnamespace = main.relnamespace
+     cross join coalesce(live.relowner, main.relowner) as owner
+     where own.relnamespace = to_regnamespace(quote_ident($3)) and own.relkind = 'r' and own.relowner <> owner";
+
 /// A switch must not take from other roles what they were given.
 const GRANTS: &str = "
     select format('grant %s on %I.%I to %s', privilege_type, $3, own.relname,
@@ -65,6 +89,41 @@ const GRANTS: &str = "
      cross join aclexplode(live.relacl)
      where live.relkind = 'r' and live.relnamespace = to_regnamespace(quote_ident($2))
        and (live.relname = $1 or starts_with(live.relname, $1 || '_')) and grantee <> live.relowner";
+
+/// Makes the tables of a read model once more, empty and bare, for this connection alone and as long as it lives. Statements
+/// that name them without a schema meet these.
+pub(crate) async fn create_temporary(
+    connection: &mut PgConnection,
+    projection: &str,
+    code_version: i32,
+) -> sqlx::Result<()> {
+    let template = template(connection, projection, code_version).await?;
+    for statement in composed(connection, TABLES_TO_COPY, projection, &template, "pg_temp").await? {
+        execute(connection, &statement).await?;
+    }
+    execute(connection, "create temporary table checkpoints (like checkpoints including all excluding indexes)").await
+}
+
+const TABLES_TO_COPY: &str = "
+    select format('create table %I.%I (like %I.%I including all excluding indexes)',
+                  $3, model.relname, $2, model.relname)
+      from pg_class as model
+     where model.relkind = 'r' and model.relnamespace = to_regnamespace(quote_ident($2))
+       and (model.relname = $1 or starts_with(model.relname, $1 || '_'))
+     order by model.relname";
+
+/// Writes into the temporary `checkpoints` where the read model stands.
+pub(crate) async fn stand_at(connection: &mut PgConnection, projection: &str, positions: &[i64]) -> sqlx::Result<()> {
+    sqlx::query(
+        "insert into pg_temp.checkpoints (consumer, partition, position)
+         select $1, place - 1, position from unnest($2::bigint[]) with ordinality as stands (position, place)",
+    )
+    .bind(projection)
+    .bind(positions)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
 
 /// Builds what a generation lacks of its template's keys and indexes, under the same names, one after another: each is
 /// committed by itself, so that a killed build goes on where it was. Then gathers the planner's statistics.

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod comparing;
+mod owned;
 mod racing;
 mod switching;
 mod world;

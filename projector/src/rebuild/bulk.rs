@@ -2,7 +2,7 @@
 
 use super::{FOLDERS, Fault, Progress, Rebuild};
 use crate::copy::{Copy, Rows};
-use crate::fold::{Fold, ReadModel, Table};
+use crate::fold::{self, Fold, ReadModel, Table};
 use event_log::consume::ApplyError;
 use event_log::{Hash, LogError, Partition, Position, RecordedEvent};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
@@ -136,23 +136,14 @@ impl<M: ReadModel> Rebuild<M> {
 /// Folds what comes, to its end, and passes rows on; says what the last event's hash was.
 fn fold<F: Fold>(
     partition: Partition,
-    mut chunks: mpsc::Receiver<Vec<RecordedEvent>>,
-    mut copy: Copy,
+    chunks: mpsc::Receiver<Vec<RecordedEvent>>,
+    copy: Copy,
     progress: &Progress,
 ) -> Result<Option<Hash>, ApplyError> {
-    let (mut fold, mut last) = (F::default(), None);
-    while let Some(events) = chunks.blocking_recv() {
-        for event in &events {
-            fold.follow(event)?;
-        }
-        fold.copy_finished(&mut copy);
+    let mut last = None;
+    fold::follow_all::<F>(partition, chunks, copy, |events| {
         last = events.last().map(|event| event.hash).or(last);
         progress.done.fetch_add(events.len() as i64, Ordering::Relaxed);
-        if copy.is_given_up() {
-            return Ok(last);
-        }
-    }
-    fold.copy_rest(partition, &mut copy);
-    copy.finish();
+    })?;
     Ok(last)
 }

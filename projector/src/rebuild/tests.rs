@@ -1,6 +1,6 @@
 //! Code that makes other rows than the live code is found out at the comparison.
 
-use super::{Aim, Progress, Rebuild, Throttle};
+use super::{Aim, Fault, Progress, Rebuild, Throttle};
 use crate::HoldingsProjection;
 use crate::copy::Copy;
 use crate::fold::{self, Fold, ReadModel, Table};
@@ -8,7 +8,7 @@ use crate::holdings::Touched;
 use domain::{InvestId, ProductEvent, UserId};
 use event_log::consume::{ApplyError, Consumer, Projection};
 use event_log::{Batch, Lease, Log, Metadata, NewEvent, Partition, RecordedEvent, Writer};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Executor as _, PgConnection, PgPool};
 use std::sync::Arc;
 use std::time::Duration;
 use testbed::Database;
@@ -126,4 +126,25 @@ async fn a_broken_projection_is_found_out() {
     let missing: Vec<_> = holdings.differences.iter().map(|it| it.key["user_id"].as_str().unwrap()).collect();
     assert_eq!(missing, ["user2", "user5"]);
     assert!(holdings.differences.iter().all(|it| it.live.is_some() && it.new.is_none()));
+}
+
+/// An index build lives on in the server when its projector was killed, and may end just before its successor's.
+#[tokio::test]
+async fn what_another_made_at_the_same_moment_is_tried_again() {
+    const INDEX: &str = "create index twice on holdings (amount)";
+    let database = Database::fresh().await;
+    let pool = database.pool().await;
+    let (mut first, mut second) = (pool.begin().await.unwrap(), pool.begin().await.unwrap());
+    first.execute(INDEX).await.unwrap();
+    let late = tokio::spawn(async move { second.execute(INDEX).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    first.commit().await.unwrap();
+    let taken = Fault::from(late.await.unwrap().unwrap_err());
+    assert!(matches!(taken, Fault::Trouble(_)), "{taken:?}");
+    let mut third = pool.acquire().await.unwrap();
+    let there = Fault::from(third.execute(INDEX).await.unwrap_err());
+    assert!(matches!(there, Fault::Trouble(_)), "{there:?}");
+    let row = "insert into holdings_product values (1, 'a', 1), (1, 'a', 1)";
+    let row = Fault::from(third.execute(row).await.unwrap_err());
+    assert!(matches!(row, Fault::Final(_)), "{row:?}");
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::fold::{Fold, Invest, Summary};
-use super::{Fault, Log};
+use super::{Event, Fact, Fault, Log};
 
 /// The rows of every table of every read model, each as a line.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +58,7 @@ impl Tables {
             ("invest_log_user", share_rows(&fold)),
             ("investor_summary", summary_rows(&fold, i64::from(log.partitions))),
             ("investor_summary_product", sum_rows(&fold)),
+            ("event_index", log.events.iter().map(index_line).collect()),
             (
                 "open_invest",
                 open.map(|(invest, it)| format!("{invest} {} {} {}", it.product, it.user, it.amount)).collect(),
@@ -68,7 +69,7 @@ impl Tables {
 }
 
 /// Tables without a time: PostgreSQL itself makes the lines.
-const PLAIN: [(&str, &str); 7] = [
+const PLAIN: [(&str, &str); 8] = [
     ("product_list_user", "select format('%s %s %s', product_id, user_id, amount) from product_list_user"),
     ("holdings_product", "select format('%s %s %s', product_id, title, total_amount) from holdings_product"),
     ("holdings_count", "select format('%s %s %s', user_id, partition, holdings) from holdings_count"),
@@ -78,6 +79,12 @@ const PLAIN: [(&str, &str); 7] = [
         "investor_summary_product",
         "select format('%s %s %s %s', user_id, product_id, settled_amount, reserved_amount)
            from investor_summary_product",
+    ),
+    (
+        "event_index",
+        "select format('%s %s %s%s', partition, position, coalesce(rare_type, 'common'),
+                       case when user_key is not null and invest_key is not null then ' of an invest' end)
+           from event_index",
     ),
     ("open_invest", "select format('%s %s %s %s', invest_id, product_id, user_id, amount) from open_invest"),
 ];
@@ -99,6 +106,16 @@ fn invest_line((invest, product, user, amount, state, failure, of_user, of_all, 
 
 fn holding_line((user, product, amount, since): (String, i64, i64, DateTime<Utc>)) -> String {
     format!("{user} {amount} of {product} since {since:?}")
+}
+
+fn index_line(event: &Event) -> String {
+    let what = match event.fact {
+        Fact::Opened { .. } => "ProductOpened",
+        Fact::Reserved { .. } | Fact::Settled { .. } => "common of an invest",
+        Fact::Failed { .. } => "InvestFailed of an invest",
+        Fact::Closed => "ProductClosed",
+    };
+    format!("{} {} {what}", event.partition, event.position)
 }
 
 fn summary_line(user: &str, partition: i64, summary: &Summary) -> String {

@@ -19,7 +19,7 @@ pub struct House {
     pub journal: Journal,
     client: reqwest::Client,
     start: Start,
-    _database: testbed::Database,
+    database: testbed::Database,
     _room: SemaphorePermit<'static>,
 }
 
@@ -47,7 +47,12 @@ impl House {
         let database = testbed::Database::fresh().await;
         let (pool, start) = (database.pool().await, start.on(database.url()));
         let moas = join_all((0..count).map(|_| start.open())).await;
-        Self { moas, pool, journal: Journal::default(), client: client(), start, _database: database, _room: room }
+        Self { moas, pool, journal: Journal::default(), client: client(), start, database, _room: room }
+    }
+
+    /// Where its database is.
+    pub fn url(&self) -> String {
+        self.database.url().to_owned()
     }
 
     /// How its processes are started.
@@ -113,7 +118,8 @@ const QUIET: &str = "
        and not exists (
            select from log_identity
             cross join generate_series(0, partitions - 1) as p
-            cross join (values ('product_list'), ('holdings'), ('invest_log'), ('investor_summary'), ('open_invest'))
+            cross join (values ('product_list'), ('holdings'), ('invest_log'), ('investor_summary'), ('event_index'),
+                               ('open_invest'))
                            as c (name)
              left join checkpoints k on k.consumer = c.name and k.partition = p
             where coalesce(k.position, 0)

@@ -19,7 +19,9 @@ use testbed::payments::Payments;
 use uuid::Uuid;
 
 use crate::checker::{Evidence, chain_is_whole, counters};
-use crate::harness::{Call, Door, Journal, Load, Moa, OPERATOR, PATIENCE, Start, client, seconds_from, within};
+use crate::harness::{
+    AUDITOR, Call, Door, Journal, Load, Moa, OPERATOR, PATIENCE, Start, client, seconds_from, within,
+};
 
 /// Clients at each door; a rush is another test's business.
 const CLIENTS: usize = 4;
@@ -30,7 +32,8 @@ const STOPPED: Duration = Duration::from_secs(30);
 /// How long a deletion may take.
 const DELETION: Duration = Duration::from_secs(2);
 /// Whose queues there are.
-const CONSUMERS: [&str; 6] = ["product_list", "holdings", "invest_log", "investor_summary", "open_invest", "counters"];
+const CONSUMERS: [&str; 7] =
+    ["product_list", "holdings", "invest_log", "investor_summary", "event_index", "open_invest", "counters"];
 /// More than all clients can take.
 const PLENTY: i64 = 1_000_000_000;
 
@@ -53,7 +56,31 @@ impl Database {
     fn pool(&self) -> PgPool {
         PgPool::connect_lazy(&self.url).unwrap()
     }
+
+    /// The same, as somebody who is no superuser.
+    fn url_as(&self, login: &str) -> String {
+        let (_, rest) = self.url.split_once('@').unwrap();
+        format!("postgres://{login}@{rest}")
+    }
+
+    /// A login for each service, made as `docs/deploying.md` says, and what its owner then migrates.
+    async fn make_logins(&self) {
+        let (pool, text) = (self.pool(), std::fs::read_to_string(LOGINS).unwrap());
+        // What psql would put in: nobody asks for passwords here.
+        let lines = text.lines().filter(|line| !line.starts_with('\\'));
+        let plain = |line: &str| match line.split_once(":'") {
+            Some((before, after)) => format!("{before}'any'{}", after.split_once('\'').unwrap().1),
+            None => line.replace(":\"DBNAME\"", "moa"),
+        };
+        let statements: Vec<_> = lines.map(plain).collect();
+        sqlx::raw_sql(&statements.join("\n")).execute(&pool).await.unwrap();
+        let migrate = Start::bare(&["migrate", "--partitions", "4"]).on(&self.url_as("migrate"));
+        let migrated = migrate.end().await;
+        assert!(migrated.status.success(), "{}", migrated.err);
+    }
 }
+
+const LOGINS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/logins.sql");
 
 /// The services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,21 +129,35 @@ pub struct System {
     pub journal: Journal,
     products: Vec<i64>,
     client: reqwest::Client,
-    _database: Database,
+    database: Database,
 }
 
 impl System {
     pub async fn open() -> Self {
         let database = Database::start().await;
+        let url = database.url.clone();
+        Self::on(database, |_| url.clone()).await
+    }
+
+    /// The same, where each service logs in as its own, with the rights it needs and no others.
+    pub async fn with_logins() -> Self {
+        let database = Database::start().await;
+        database.make_logins().await;
+        let urls = SERVICES.map(|service| (service, database.url_as(&service.name().replace('-', "_"))));
+        let urls = BTreeMap::from(urls);
+        Self::on(database, |service| urls[&service].clone()).await
+    }
+
+    async fn on(database: Database, url: impl Fn(Service) -> String) -> Self {
         let (rabbit, mut redis, payments) = (RabbitMq::start().await, RedisServer::nowhere(), Payments::open().await);
         redis.start();
         let servers = Start::bare(&[])
-            .on(&database.url)
             .env("AMQP_URL", &rabbit.url())
             .env("REDIS_URL", &redis.url())
             .env("MOA_PAYMENT_PROVIDER", "http")
             .env("MOA_PAYMENT_URL", &payments.url())
-            .env("MOA_OPERATOR_TOKEN", OPERATOR);
+            .env("MOA_OPERATOR_TOKEN", OPERATOR)
+            .env("MOA_AUDITOR_TOKEN", AUDITOR);
         let mut system = Self {
             services: BTreeMap::new(),
             starts: BTreeMap::new(),
@@ -128,10 +169,10 @@ impl System {
             journal: Journal::default(),
             products: Vec::new(),
             client: client(),
-            _database: database,
+            database,
         };
         for (service, number) in SERVICES.into_iter().flat_map(|service| [(service, 0), (service, 1)]) {
-            system.settle_in(&servers, service, number);
+            system.settle_in(&servers.clone().on(&url(service)), service, number);
         }
         // All at once: whoever comes first migrates.
         let starts: Vec<_> = system.starts.iter().map(|(who, start)| (*who, start.clone())).collect();
@@ -157,6 +198,16 @@ impl System {
             self.addresses.insert((service, number), format!("http://{address}"));
         }
         self.starts.insert((service, number), start);
+    }
+
+    /// The database, as this login; only where there are logins.
+    pub fn database_as(&self, login: &str) -> String {
+        self.database.url_as(login)
+    }
+
+    /// An admin listener.
+    pub fn admin(&self, number: usize) -> String {
+        self.address(Service::Admin, number)
     }
 
     fn address(&self, service: Service, number: usize) -> String {
@@ -325,5 +376,6 @@ const STANDING: &str = "
                   cross join generate_series(0, partitions - 1) p
                    left join checkpoints k on k.consumer = c.name and k.partition = p
                   order by p)
-      from (values ('product_list'), ('holdings'), ('invest_log'), ('investor_summary'), ('open_invest'), ('relay'))
+      from (values ('product_list'), ('holdings'), ('invest_log'), ('investor_summary'), ('event_index'), ('open_invest'),
+                   ('relay'))
                as c (name)";

@@ -79,10 +79,14 @@ impl<'a> Places<'a> {
         Ok(Held { live: positions(live), other: positions(other) })
     }
 
+    /// Makes room for what leaves. Nobody looks there yet.
+    pub(super) async fn make_room(&self, transaction: &mut PgConnection) -> sqlx::Result<()> {
+        tables::make_schema(transaction, self.projection, &self.leaves_for).await
+    }
+
     /// In one message, so that nothing of ours comes between the lock and the last change.
     pub(super) async fn trade(&self, transaction: &mut PgConnection) -> sqlx::Result<()> {
         let mut statements = vec![format!("lock table {} in access exclusive mode", self.tables())];
-        statements.push(format!("create schema if not exists {}", quoted(&self.leaves_for)));
         statements.extend(self.leaving.iter().map(|table| moved(LIVE, table, &self.leaves_for)));
         statements.extend(self.coming.iter().map(|table| moved(&self.comes_from, table, LIVE)));
         statements.push(format!("drop schema {}", quoted(&self.comes_from)));

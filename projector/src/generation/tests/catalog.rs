@@ -44,6 +44,7 @@ async fn catalog(world: &World, projection: &str, schema: &str) -> Vec<String> {
 #[case("holdings", 3)]
 #[case("invest_log", 3)]
 #[case("investor_summary", 2)]
+#[case("event_index", 1)]
 #[tokio::test]
 async fn a_new_generation_is_made_like_the_live_one(#[case] projection: &str, #[case] tables: usize) {
     let world = World::fresh().await;
@@ -83,7 +84,10 @@ async fn unusual_tables_are_copied_too() {
 async fn code_of_a_later_version_has_a_template_of_its_own() {
     let world = World::fresh().await;
     world
-        .run("create schema holdings_v2; create table holdings_v2.holdings (user_id text primary key, note text)")
+        .run(
+            "create schema holdings_v2; create table holdings_v2.holdings (user_id text primary key, note text);
+             select moa_grant_roles()",
+        )
         .await;
     let mut connection = world.connection().await;
     tables::create(&mut connection, "holdings", 2, 2).await.unwrap();

@@ -1,0 +1,136 @@
+//! `GET /admin/audit/access`: who read the audit, the latest first.
+
+use crate::Audit;
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+use edge::{MAX_SIZE, Params, Problem, ServiceTime};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// How many are given when nothing is said; [`MAX_SIZE`] at most.
+const LIMIT: i64 = 20;
+
+pub(crate) fn routes() -> Router<Arc<Audit>> {
+    Router::new().route("/admin/audit/access", get(list))
+}
+
+/// What was asked for.
+struct Asked {
+    /// From this time on.
+    from: Option<DateTime<Utc>>,
+    /// Before this time.
+    to: Option<DateTime<Utc>>,
+    /// Those that came before this one.
+    before: Option<Place>,
+    limit: i64,
+}
+
+/// A reading's place in the list.
+#[derive(Clone, Copy)]
+struct Place {
+    at: DateTime<Utc>,
+    id: i64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    list: Vec<Item>,
+    /// To be sent as `cursor` for those before; null at the end.
+    next_cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    at: String,
+    reader: String,
+    login: String,
+    method: String,
+    path: String,
+    correlation_id: Option<String>,
+    peer: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: i64,
+    at: DateTime<Utc>,
+    reader: String,
+    login: String,
+    method: String,
+    path: String,
+    correlation_id: Option<String>,
+    peer: Option<String>,
+}
+
+async fn list(State(audit): State<Arc<Audit>>, params: Params) -> Result<Response, Problem> {
+    let asked = Asked::of(params, &audit.time)?;
+    let mut rows: Vec<Row> = sqlx::query_as(
+        "select id, at, reader, login, method, path, correlation_id, peer
+           from audit_access
+          where ($1::timestamptz is null or at >= $1) and ($2::timestamptz is null or at < $2)
+            and ($3::timestamptz is null or (at, id) < ($3, $4::bigint))
+          order by at desc, id desc limit $5 + 1",
+    )
+    .bind(asked.from)
+    .bind(asked.to)
+    .bind(asked.before.map(|place| place.at))
+    .bind(asked.before.map(|place| place.id))
+    .bind(asked.limit)
+    .fetch_all(&audit.read)
+    .await
+    .map_err(Problem::internal)?;
+    let more = rows.len() as i64 > asked.limit;
+    rows.truncate(usize::try_from(asked.limit).unwrap_or(usize::MAX));
+    let next_cursor = rows.last().filter(|_| more).map(|row| cursor(Place { at: row.at, id: row.id }));
+    Ok(edge::ok(Page { list: rows.into_iter().map(|row| item(row, &audit.time)).collect(), next_cursor }))
+}
+
+impl Asked {
+    fn of(mut params: Params, zone: &ServiceTime) -> Result<Self, Problem> {
+        let (from, to) = (params.text("from", |text| zone.parse(text)), params.text("to", |text| zone.parse(text)));
+        let before = params.text("cursor", read_cursor);
+        let limit = params.int("limit", |n| if (1..=MAX_SIZE).contains(&n) { Ok(n) } else { Err(LIMITS) });
+        match (from, to, before, limit) {
+            (Some(from), Some(to), Some(before), Some(limit)) => {
+                Ok(Self { from, to, before, limit: limit.unwrap_or(LIMIT) })
+            }
+            _ => Err(params.refuse()),
+        }
+    }
+}
+
+const LIMITS: &str = "must be a whole number from 1 to 1000";
+
+/// Opaque: the time in microseconds and the id.
+fn cursor(place: Place) -> String {
+    URL_SAFE_NO_PAD.encode([place.at.timestamp_micros().to_be_bytes(), place.id.to_be_bytes()].concat())
+}
+
+fn read_cursor(text: &str) -> Result<Place, &'static str> {
+    let read = || {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (at, id) = bytes.split_first_chunk::<8>()?;
+        let at = DateTime::from_timestamp_micros(i64::from_be_bytes(*at))?;
+        Some(Place { at, id: i64::from_be_bytes(id.try_into().ok()?) })
+    };
+    read().ok_or("must be the nextCursor of an earlier answer")
+}
+
+fn item(row: Row, zone: &ServiceTime) -> Item {
+    Item {
+        at: zone.format(row.at),
+        reader: row.reader,
+        login: row.login,
+        method: row.method,
+        path: row.path,
+        correlation_id: row.correlation_id,
+        peer: row.peer,
+    }
+}

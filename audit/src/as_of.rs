@@ -1,0 +1,73 @@
+//! How things stood: a product, folded by the domain's own aggregate; a read model, folded by its own projection and shown
+//! by its own view. Both from the log alone.
+
+mod models;
+mod product;
+
+use crate::Audit;
+use axum::Router;
+use axum::routing::get;
+use chrono::{DateTime, Utc};
+use edge::{FieldProblem, Params, Problem, ServiceTime};
+use event_log::{Log, LogError};
+use std::sync::Arc;
+
+pub(crate) fn routes() -> Router<Arc<Audit>> {
+    Router::new()
+        .route("/admin/audit/product/{id}", get(product::one))
+        .route("/admin/audit/product", get(models::products))
+        .route("/admin/audit/holdings", get(models::holdings))
+        .route("/admin/audit/invest-log", get(models::invest_log))
+        .route("/admin/audit/summary", get(models::summary))
+}
+
+/// `at`; `Some(None)` when absent.
+fn at(params: &mut Params, time: ServiceTime) -> Option<Option<DateTime<Utc>>> {
+    params.text("at", |text| time.parse(text))
+}
+
+/// `at`, which must be there.
+fn required_at(params: &mut Params, time: ServiceTime) -> Option<DateTime<Utc>> {
+    let at = at(params, time)?;
+    if at.is_none() {
+        params.wrong("at", "is missing: give the time to look at");
+    }
+    at
+}
+
+/// Nobody knows what is to come: `at` is refused when it is later than the database's clock.
+async fn passed(log: &Log, at: DateTime<Utc>, time: ServiceTime) -> Result<(), Problem> {
+    let (_, now) = log.heads_now().await.map_err(problem)?;
+    if at <= now {
+        return Ok(());
+    }
+    let words = format!("must not be in the future; it is {} now", time.format(now));
+    Err(Problem::invalid(FieldProblem::new("at", words)))
+}
+
+/// What to tell an auditor whose question the log could not answer. Where it is broken, that is the answer.
+pub(crate) fn problem(error: LogError) -> Problem {
+    match error {
+        LogError::Unavailable(error) if passes(&error) => {
+            tracing::warn!(%error, "the database did not answer the audit");
+            Problem::Overloaded
+        }
+        LogError::Unavailable(error) => Problem::internal(error),
+        LogError::Broken { .. } | LogError::Mismatch(_) => Problem::Conflict(error.to_string()),
+        LogError::OutcomeUnknown { .. } => Problem::internal(error),
+    }
+}
+
+/// SQLSTATE classes that pass by themselves: insufficient resources, operator intervention (a statement's time-out, too).
+const PASSING: [&str; 2] = ["53", "57"];
+
+/// Busy or away, rather than our fault.
+fn passes(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(refused) => {
+            refused.code().is_some_and(|code| PASSING.iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,238 @@
+//! `GET /admin/audit/product/{id}?at=|sequence=`: one product as its stream told it then.
+
+use super::{at, passed, problem};
+use crate::Audit;
+use axum::extract::State;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use domain::{ProductEvent, ProductId, UserId};
+use edge::{FieldProblem, Params, Problem, ProductIdPath, ServiceTime};
+use event_log::{LoadedProduct, Log, LogError, RecordedEvent};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Events that one read of a stream takes.
+const STREAM_PAGE: i64 = 5_000;
+
+/// Up to where a stream is folded.
+#[derive(Clone, Copy)]
+enum Upto {
+    Time(DateTime<Utc>),
+    Sequence(i64),
+}
+
+pub(super) async fn one(
+    State(audit): State<Arc<Audit>>,
+    ProductIdPath(id): ProductIdPath,
+    mut params: Params,
+) -> Result<Response, Problem> {
+    let (at, sequence) = (at(&mut params, audit.time), params.int("sequence", from_one));
+    let upto = match (at, sequence) {
+        (Some(Some(_)), Some(Some(_))) => {
+            params.wrong("sequence", "and at exclude each other: give one of them");
+            return Err(params.refuse());
+        }
+        (Some(at), Some(None)) => Upto::Time(time_of(&audit, at).await?),
+        (Some(None), Some(Some(sequence))) => Upto::Sequence(sequence),
+        (None, _) | (_, None) => return Err(params.refuse()),
+    };
+    let folded = Folded::of(&audit.log, id, upto).await.map_err(problem)?;
+    folded.shown(upto, audit.time).map(edge::ok)
+}
+
+/// The time that was given, else now.
+async fn time_of(audit: &Audit, at: Option<DateTime<Utc>>) -> Result<DateTime<Utc>, Problem> {
+    match at {
+        Some(at) => passed(&audit.log, at, audit.time).await.map(|()| at),
+        None => Ok(audit.log.heads_now().await.map_err(problem)?.1),
+    }
+}
+
+fn from_one(sequence: i64) -> Result<i64, &'static str> {
+    if sequence >= 1 { Ok(sequence) } else { Err("must be a whole number from 1") }
+}
+
+/// What the beginning of a stream says for good.
+struct Terms {
+    title: String,
+    total: i64,
+    started_at: DateTime<Utc>,
+    finished_at: DateTime<Utc>,
+}
+
+/// A stream, folded up to somewhere.
+#[derive(Default)]
+struct Folded {
+    /// The domain's own aggregate.
+    state: LoadedProduct,
+    /// What it has no use for.
+    terms: Option<Terms>,
+    closed: bool,
+    /// Won that each user has reserved or settled; never 0.
+    users: HashMap<UserId, i64>,
+    settled: i64,
+    failed: i64,
+    last: Option<RecordedEvent>,
+    /// The first event that lies beyond.
+    next: Option<RecordedEvent>,
+}
+
+impl Folded {
+    async fn of(log: &Log, id: ProductId, upto: Upto) -> Result<Self, LogError> {
+        let mut folded = Self::default();
+        loop {
+            let events = log.read_stream(id, folded.state.sequence, STREAM_PAGE).await?;
+            let is_last_page = (events.len() as i64) < STREAM_PAGE;
+            for event in events {
+                if upto.is_before(&event) {
+                    folded.next = Some(event);
+                    return Ok(folded);
+                }
+                folded.follow(event)?;
+            }
+            if is_last_page {
+                return Ok(folded);
+            }
+        }
+    }
+
+    fn follow(&mut self, event: RecordedEvent) -> Result<(), LogError> {
+        if event.sequence != self.state.sequence + 1 {
+            let reason =
+                format!("the stream of product {} has a hole before sequence {}", event.product_id, event.sequence);
+            return Err(LogError::Broken { partition: event.partition, position: event.position, reason });
+        }
+        self.state.follow(&event);
+        match &event.event {
+            ProductEvent::ProductOpened { title, total_investing_amount, started_at, finished_at, .. } => {
+                let (title, total) = (title.as_str().into(), total_investing_amount.won());
+                self.terms = Some(Terms { title, total, started_at: *started_at, finished_at: *finished_at });
+            }
+            ProductEvent::InvestReserved { user_id, amount, .. } => {
+                *self.users.entry(user_id.clone()).or_default() += amount.won();
+            }
+            ProductEvent::InvestSettled { .. } => self.settled += 1,
+            ProductEvent::InvestFailed { user_id, amount, .. } => {
+                self.failed += 1;
+                let left = self.users.entry(user_id.clone()).or_default();
+                *left -= amount.won();
+                if *left == 0 {
+                    self.users.remove(user_id);
+                }
+            }
+            ProductEvent::ProductClosed {} => self.closed = true,
+        }
+        self.last = Some(event);
+        Ok(())
+    }
+
+    /// What an auditor is shown; a refusal when there was no product then.
+    fn shown(&self, upto: Upto, time: ServiceTime) -> Result<Item, Problem> {
+        let (Some(terms), Some(last)) = (&self.terms, &self.last) else {
+            return Err(self.not_there(upto, time));
+        };
+        match upto {
+            Upto::Sequence(sequence) if sequence > self.state.sequence => {
+                let words = format!("is beyond the end of the stream, which has {} events so far", self.state.sequence);
+                return Err(Problem::invalid(FieldProblem::new("sequence", words).given(&sequence.to_string())));
+            }
+            Upto::Sequence(_) | Upto::Time(_) => {}
+        }
+        let at = match upto {
+            Upto::Time(at) => Some(at),
+            Upto::Sequence(_) => None,
+        };
+        Ok(self.item(terms, last, at, time))
+    }
+
+    fn not_there(&self, upto: Upto, time: ServiceTime) -> Problem {
+        match (upto, &self.next) {
+            (Upto::Time(_), Some(first)) => {
+                let words = format!("is before the product was opened, at {}", time.format(first.recorded_at));
+                Problem::invalid(FieldProblem::new("at", words))
+            }
+            _ => Problem::NotFound,
+        }
+    }
+
+    fn item(&self, terms: &Terms, last: &RecordedEvent, at: Option<DateTime<Utc>>, time: ServiceTime) -> Item {
+        let product = &self.state.product;
+        let taken = product.reserved() + product.settled();
+        Item {
+            product_id: last.product_id.get(),
+            title: terms.title.clone(),
+            total_investing_amount: terms.total,
+            current_investing_amount: taken,
+            reserved_amount: product.reserved(),
+            settled_amount: product.settled(),
+            investing_cnt: self.users.len(),
+            open_count: product.open_invests().count(),
+            settled_count: self.settled,
+            failed_count: self.failed,
+            started_at: time.format(terms.started_at),
+            finished_at: time.format(terms.finished_at),
+            closed: self.closed,
+            state: at.map(|at| self.word(terms, taken, at)),
+            at: at.map(|at| time.format(at)),
+            sequence: last.sequence,
+            partition: last.partition,
+            position: last.position,
+            event_id: last.event_id.to_string(),
+            recorded_at: time.format(last.recorded_at),
+        }
+    }
+
+    /// As operators see it in their list.
+    fn word(&self, terms: &Terms, taken: i64, at: DateTime<Utc>) -> &'static str {
+        if self.closed {
+            "CLOSED"
+        } else if at < terms.started_at {
+            "UPCOMING"
+        } else if at >= terms.finished_at {
+            "FINISHED"
+        } else if taken >= terms.total {
+            "COMPLETE"
+        } else {
+            "ONGOING"
+        }
+    }
+}
+
+impl Upto {
+    fn is_before(self, event: &RecordedEvent) -> bool {
+        match self {
+            Self::Time(at) => event.recorded_at > at,
+            Self::Sequence(sequence) => event.sequence > sequence,
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    product_id: i64,
+    title: String,
+    total_investing_amount: i64,
+    /// Reserved and settled.
+    current_investing_amount: i64,
+    reserved_amount: i64,
+    settled_amount: i64,
+    /// Distinct users with either.
+    investing_cnt: usize,
+    open_count: usize,
+    settled_count: i64,
+    failed_count: i64,
+    started_at: String,
+    finished_at: String,
+    closed: bool,
+    /// At `at`; null when a sequence was asked for.
+    state: Option<&'static str>,
+    at: Option<String>,
+    /// Of the last event that is in it, as what follows.
+    sequence: i64,
+    partition: i32,
+    position: i64,
+    event_id: String,
+    recorded_at: String,
+}

@@ -1,0 +1,62 @@
+//! The auditor's room: history that can be asked, shown as it stood, and proved. It only reads the log, and what others
+//! keep beside it.
+//!
+//! - `event`: events by any filter, in pages or as a stream.
+//! - `as_of`: a product, or a read model, as it stood.
+//! - `story`: one invest, cause by cause.
+//! - `refusal`: what was refused.
+//! - [`proof`]: seals, verification, inclusion proofs.
+//! - `export`: the log as a file that can be verified without Moa.
+//! - [`access`]: who read the audit.
+
+pub mod access;
+mod as_of;
+mod event;
+pub mod export;
+pub mod proof;
+mod refusal;
+mod story;
+
+pub use refusal::KEPT_DAYS as REFUSALS_KEPT_DAYS;
+pub use story::keep_trail;
+
+use axum::Router;
+use edge::ServiceTime;
+use event_log::Log;
+use sqlx::PgPool;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an answer of the audit may take: some fold long streams, or verify the whole log.
+pub const TIME_LIMIT: Duration = Duration::from_secs(600);
+
+/// What the audit works with.
+pub struct Audit {
+    /// The log.
+    pub log: Log,
+    /// Can change nothing; statements of 2 s at most.
+    pub read: PgPool,
+    /// Statements may take minutes, and temporary tables may be made.
+    pub bulk: PgPool,
+    /// Writes down who read what.
+    pub write: PgPool,
+    /// The zone of the times that go out.
+    pub time: ServiceTime,
+    /// What this process has of the seals outside the database; `None` when it has no key to check them with.
+    pub seals: Option<proof::Outside>,
+}
+
+/// The audit's routes, below `/admin/audit`; to be guarded, and passed to [`edge::finish_patiently`].
+pub fn routes(audit: Audit) -> Router {
+    let audit = Arc::new(audit);
+    let routes = Router::new()
+        .merge(event::routes())
+        .merge(as_of::routes())
+        .merge(story::routes())
+        .merge(refusal::routes())
+        .merge(proof::routes())
+        .merge(export::routes())
+        .merge(access::routes())
+        .with_state(audit.clone());
+    access::recorded(routes, audit)
+}

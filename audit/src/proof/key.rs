@@ -1,0 +1,112 @@
+//! Keys to seal with, and to check seals with: Ed25519 (RFC 8032) in the files that OpenSSL writes.
+
+use super::hex::hex;
+use ed25519_dalek::pkcs8::KeypairBytes;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _};
+pub use ed25519_dalek::{SigningKey, VerifyingKey};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// Rights that others than the owner have.
+const OF_OTHERS: u32 = 0o077;
+
+/// Which key made a seal: the first 8 bytes of the SHA-256 of the 32 bytes of the public key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyId(pub [u8; 8]);
+
+impl KeyId {
+    /// That of `key`.
+    pub fn of(key: &VerifyingKey) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(key.as_bytes()));
+        Self([a, b, c, d, e, f, g, h])
+    }
+}
+
+impl std::fmt::Display for KeyId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+/// Why a key cannot be had. The text names the file, never what is in it.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file cannot be read or written.
+    #[error("cannot {what} {path}")]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Others than its owner may read it.
+    #[error("others than its owner may read the key in {0}: take the rights away (chmod 600)")]
+    Open(PathBuf),
+    /// It has no such key.
+    #[error("{0} has no Ed25519 {1} key in PEM; `moa audit key` makes one")]
+    NoKey(PathBuf, &'static str),
+    /// A new key cannot be written down.
+    #[error("a new key cannot be written in PEM")]
+    Unwritable,
+}
+
+fn file(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> KeyError {
+    let path = path.to_owned();
+    move |source| KeyError::File { what, path, source }
+}
+
+/// The key to seal with in `path`, a PKCS#8 file that only its owner may read.
+pub fn signing_key(path: &Path) -> Result<SigningKey, KeyError> {
+    let rights = fs::metadata(path).map_err(file("read", path))?.mode();
+    if rights & OF_OTHERS != 0 {
+        return Err(KeyError::Open(path.to_owned()));
+    }
+    let pem = fs::read_to_string(path).map_err(file("read", path))?;
+    SigningKey::from_pkcs8_pem(&pem).map_err(|_| KeyError::NoKey(path.to_owned(), "private"))
+}
+
+/// The key to check seals with in `path`, a SubjectPublicKeyInfo file.
+pub fn public_key(path: &Path) -> Result<VerifyingKey, KeyError> {
+    let pem = fs::read_to_string(path).map_err(file("read", path))?;
+    VerifyingKey::from_public_key_pem(&pem).map_err(|_| KeyError::NoKey(path.to_owned(), "public"))
+}
+
+/// A fresh key, from the operating system's randomness.
+pub fn fresh_key() -> Result<SigningKey, KeyError> {
+    let source = Path::new("/dev/urandom");
+    let mut secret = [0; 32];
+    let read = File::open(source).and_then(|mut random| random.read_exact(&mut secret));
+    read.map_err(file("read", source))?;
+    Ok(SigningKey::from_bytes(&secret))
+}
+
+/// Where the public key is written that belongs to the key in `path`: `path` with `.pub` at its end.
+pub fn public_path(path: &Path) -> PathBuf {
+    let mut public = path.as_os_str().to_owned();
+    public.push(".pub");
+    public.into()
+}
+
+/// Makes a key: the private one in `path`, for its owner alone, and the public one beside it. Neither may be there.
+pub fn make_key(path: &Path) -> Result<SigningKey, KeyError> {
+    let key = fresh_key()?;
+    // Without the public key in it, because older OpenSSL cannot read those.
+    let pair = KeypairBytes { secret_key: key.to_bytes(), public_key: None };
+    let private = pair.to_pkcs8_pem(LineEnding::LF).map_err(|_| KeyError::Unwritable)?;
+    let public = key.verifying_key().to_public_key_pem(LineEnding::LF).map_err(|_| KeyError::Unwritable)?;
+    write_new(path, 0o600, private.as_bytes())?;
+    write_new(&public_path(path), 0o644, public.as_bytes())?;
+    Ok(key)
+}
+
+fn write_new(path: &Path, rights: u32, bytes: &[u8]) -> Result<(), KeyError> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(rights).open(path);
+    let written = made.and_then(|mut made| made.write_all(bytes).and_then(|()| made.sync_all()));
+    written.map_err(file("write", path))
+}

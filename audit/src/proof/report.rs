@@ -1,0 +1,141 @@
+//! What a verification found.
+
+use event_log::{Partition, Position};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use uuid::Uuid;
+
+/// Whether the log is what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Verdict {
+    /// Nothing is wrong with what was checked.
+    Whole,
+    /// Something is.
+    Broken,
+}
+
+/// What is wrong with a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Problem {
+    /// It is not there, and a later one is.
+    Missing,
+    /// Its hash does not follow from its columns and the hash before it, or another row stands in its place.
+    Changed,
+    /// The chain is whole, but it is not the one that was sealed.
+    Rewritten,
+    /// The partition ends before it, and it was sealed.
+    CutOff,
+    /// It was recorded before the position before it.
+    Time,
+    /// It is not its product's next event.
+    Sequence,
+    /// Its product does not live in this partition.
+    Partition,
+    /// It cannot be read as a row.
+    Unreadable,
+}
+
+impl fmt::Display for Problem {
+    /// As `docs/proof-format.md` has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "MISSING",
+            Self::Changed => "CHANGED",
+            Self::Rewritten => "REWRITTEN",
+            Self::CutOff => "CUT_OFF",
+            Self::Time => "TIME",
+            Self::Sequence => "SEQUENCE",
+            Self::Partition => "PARTITION",
+            Self::Unreadable => "UNREADABLE",
+        })
+    }
+}
+
+/// The first position of a partition that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BadPosition {
+    /// Which.
+    pub position: Position,
+    /// What is wrong with it.
+    pub problem: Problem,
+    /// The same in words.
+    pub detail: String,
+    /// The number of the seal that covers it, if one does.
+    pub seal: Option<i64>,
+}
+
+/// A stretch of positions, both ends in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stretch {
+    /// Its first position.
+    pub first: Position,
+    /// Its last.
+    pub last: Position,
+}
+
+/// What was found in one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartitionReport {
+    /// Which.
+    pub partition: Partition,
+    /// How many rows it has.
+    pub events: i64,
+    /// Its last position.
+    pub head: Position,
+    /// How far it is sealed.
+    pub sealed_upto: Position,
+    /// What is not sealed yet: who hashes that anew is not found.
+    pub unsealed: Option<Stretch>,
+    /// The first position that is wrong; after it, rows were only counted.
+    pub bad: Option<BadPosition>,
+}
+
+/// The first seal that cannot be believed. Seals from it on were not used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BadSeal {
+    /// The number it should have.
+    pub seal: i64,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Which log.
+    pub log: Uuid,
+    /// Whether it is whole.
+    pub verdict: Verdict,
+    /// How many rows were read.
+    pub events: i64,
+    /// How many seals it was held against. Without any only the chain was checked, which anybody who may write to the
+    /// database can make anew.
+    pub seals: i64,
+    /// Each partition.
+    pub partitions: Vec<PartitionReport>,
+    /// The first seal that cannot be believed.
+    pub bad_seal: Option<BadSeal>,
+}
+
+impl Report {
+    /// The report of all of a log's partitions, held against `seals` seals.
+    pub fn of(log: Uuid, seals: usize, bad_seal: Option<BadSeal>, mut partitions: Vec<PartitionReport>) -> Self {
+        partitions.sort_by_key(|found| found.partition);
+        let whole = bad_seal.is_none() && partitions.iter().all(|found| found.bad.is_none());
+        Self {
+            log,
+            verdict: if whole { Verdict::Whole } else { Verdict::Broken },
+            events: partitions.iter().map(|found| found.events).sum(),
+            seals: i64::try_from(seals).unwrap_or(i64::MAX),
+            partitions,
+            bad_seal,
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! `GET /admin/audit/refusal`: what was refused, of what was written down; and how much was not.
+
+mod cursor;
+
+use crate::Audit;
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use chrono::{DateTime, Utc};
+use cursor::{Cursor, Order};
+use domain::{ProductId, UserId};
+use edge::{Params, Problem, ServiceTime};
+use serde::Serialize;
+use sqlx::PgPool;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// How many days refusals are kept by those who write them down.
+pub const KEPT_DAYS: i32 = 30;
+/// The most refusals of one page.
+const MAX_LIMIT: i64 = 1_000;
+const DEFAULT_LIMIT: i64 = 100;
+/// The codes a refusal can have, as they are answered.
+const CODES: [&str; 5] = ["SOLD_OUT", "NOT_STARTED", "FINISHED", "CLOSED", "NOT_EXIST_PRODUCT"];
+/// What PostgreSQL says when a statement took too long.
+const CANCELED: &str = "57014";
+
+pub(crate) fn routes() -> Router<Arc<Audit>> {
+    Router::new().route("/admin/audit/refusal", get(list))
+}
+
+/// Which refusals.
+#[derive(Clone, Debug)]
+pub(crate) struct Filter {
+    product_id: Option<ProductId>,
+    user_id: Option<UserId>,
+    code: Option<&'static str>,
+    /// From then on.
+    from: Option<DateTime<Utc>>,
+    /// Up to, not at, then.
+    to: Option<DateTime<Utc>>,
+}
+
+/// Which page of them.
+struct Asked {
+    filter: Filter,
+    order: Order,
+    after: Option<Cursor>,
+    limit: i64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    list: Vec<Item>,
+    next_cursor: Option<String>,
+    dropped: Vec<Dropped>,
+    kept_days: i32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    refused_at: String,
+    invest_id: Uuid,
+    user_id: String,
+    product_id: i64,
+    amount: i64,
+    code: String,
+    remaining: Option<i64>,
+    partition: i32,
+    head: i64,
+    place: Option<i32>,
+    correlation_id: String,
+}
+
+/// Of the asked time, whatever else was asked for: nobody knows whose they were.
+#[derive(Serialize)]
+struct Dropped {
+    reason: String,
+    count: i64,
+    from: String,
+    to: String,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    refused_at: DateTime<Utc>,
+    invest_id: Uuid,
+    user_id: String,
+    product_id: i64,
+    amount: i64,
+    code: String,
+    remaining: Option<i64>,
+    partition: i32,
+    head: i64,
+    place: Option<i32>,
+    correlation_id: String,
+}
+
+async fn list(State(audit): State<Arc<Audit>>, params: Params) -> Result<Response, Problem> {
+    let asked = parse(params, audit.time)?;
+    let mut rows = page(&audit.read, &asked).await.map_err(too_much)?;
+    let more = rows.len() as i64 > asked.limit;
+    rows.truncate(asked.limit as usize);
+    let last = rows.last().filter(|_| more).map(|row| Cursor { refused_at: row.refused_at, invest_id: row.invest_id });
+    let dropped = dropped(&audit, &asked.filter).await.map_err(too_much)?;
+    Ok(edge::ok(Page {
+        next_cursor: last.map(|last| last.written(&asked.filter, asked.order)),
+        list: rows.into_iter().map(|row| item(row, audit.time)).collect(),
+        dropped,
+        kept_days: KEPT_DAYS,
+    }))
+}
+
+fn parse(mut params: Params, time: ServiceTime) -> Result<Asked, Problem> {
+    let product_id = params.product_id();
+    let user_id = params.text("userId", |text| UserId::try_from(text.to_owned()));
+    let code = params.text("code", code);
+    let from = params.text("from", |text| time.parse(text));
+    let to = params.text("to", |text| time.parse(text));
+    let order = params.text("order", Order::read);
+    let limit = params.int("limit", limit);
+    let filter = || {
+        let (product_id, user_id, code) = (product_id?, user_id?, code?);
+        Some(Filter { product_id, user_id, code, from: from?, to: to? })
+    };
+    let (filter, order, limit) = (filter(), order.map(Option::unwrap_or_default), limit);
+    // A cursor can only be read with what it was made for.
+    let read = filter
+        .as_ref()
+        .zip(order)
+        .map(|(filter, order)| params.text("cursor", |text| Cursor::read(text, filter, order)));
+    let (Some(filter), Some(order), Some(limit), Some(Some(after))) = (filter, order, limit, read) else {
+        return Err(params.refuse());
+    };
+    Ok(Asked { filter, order, after, limit: limit.unwrap_or(DEFAULT_LIMIT) })
+}
+
+fn code(text: &str) -> Result<&'static str, String> {
+    let known = CODES.iter().find(|code| **code == text).copied();
+    known.ok_or_else(|| format!("must be one of {}", CODES.join(", ")))
+}
+
+fn limit(limit: i64) -> Result<i64, String> {
+    let fits = (1..=MAX_LIMIT).contains(&limit);
+    if fits { Ok(limit) } else { Err(format!("must be a whole number from 1 to {MAX_LIMIT}")) }
+}
+
+/// One more than asked for, which tells whether there are more.
+async fn page(pool: &PgPool, asked: &Asked) -> sqlx::Result<Vec<Row>> {
+    let Asked { filter, order, after, limit } = asked;
+    let mut query = sqlx::QueryBuilder::new(
+        "select refused_at, invest_id, user_id, product_id, amount, code, remaining, partition, head, place,
+                correlation_id
+           from refusals where true",
+    );
+    // Only what is asked for is in the statement: so each has the plan that fits it.
+    if let Some(product_id) = filter.product_id {
+        query.push(" and product_id = ").push_bind(product_id.get());
+    }
+    if let Some(user_id) = &filter.user_id {
+        query.push(" and user_id = ").push_bind(user_id.as_str());
+    }
+    if let Some(code) = filter.code {
+        query.push(" and code = ").push_bind(code);
+    }
+    if let Some(from) = filter.from {
+        query.push(" and refused_at >= ").push_bind(from);
+    }
+    if let Some(to) = filter.to {
+        query.push(" and refused_at < ").push_bind(to);
+    }
+    if let Some(Cursor { refused_at, invest_id }) = after {
+        query.push(format_args!(" and (refused_at, invest_id) {} (", order.after()));
+        query.push_bind(refused_at).push(", ").push_bind(invest_id).push(")");
+    }
+    query.push(format_args!(" order by refused_at {0}, invest_id {0} limit ", order.name())).push_bind(limit + 1);
+    query.build_query_as().fetch_all(pool).await
+}
+
+async fn dropped(audit: &Audit, filter: &Filter) -> sqlx::Result<Vec<Dropped>> {
+    let rows: Vec<(String, i64, DateTime<Utc>, DateTime<Utc>)> = sqlx::query_as(
+        "select reason, sum(number)::bigint, min(from_time), max(to_time) from recorder_drops
+          where what = 'REFUSAL' and to_time >= coalesce($1, '-infinity') and from_time < coalesce($2, 'infinity')
+          group by reason order by reason",
+    )
+    .bind(filter.from)
+    .bind(filter.to)
+    .fetch_all(&audit.read)
+    .await?;
+    let time = audit.time;
+    let told = |(reason, count, from, to)| Dropped { reason, count, from: time.format(from), to: time.format(to) };
+    Ok(rows.into_iter().map(told).collect())
+}
+
+fn item(row: Row, time: ServiceTime) -> Item {
+    Item {
+        refused_at: time.format(row.refused_at),
+        invest_id: row.invest_id,
+        user_id: row.user_id,
+        product_id: row.product_id,
+        amount: row.amount,
+        code: row.code,
+        remaining: row.remaining,
+        partition: row.partition,
+        head: row.head,
+        place: row.place,
+        correlation_id: row.correlation_id,
+    }
+}
+
+/// What is sought is among too many others: that is the question's fault.
+fn too_much(error: sqlx::Error) -> Problem {
+    let canceled = error.as_database_error().and_then(|refused| refused.code()).is_some_and(|code| code == CANCELED);
+    if canceled {
+        return Problem::Conflict("it takes too long to look for that: give from and to, nearer to each other".into());
+    }
+    match error {
+        sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => Problem::Overloaded,
+        error => Problem::internal(error),
+    }
+}

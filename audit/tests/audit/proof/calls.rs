@@ -1,0 +1,109 @@
+//! The admin calls.
+
+use super::house::*;
+use audit::proof::live::Outside;
+use audit::proof::seal::Seal;
+use audit::proof::sealer::Sealing;
+use audit::proof::{key, report::Report};
+use audit::{Audit, access::Reader};
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+async fn ask(house: &House, path: &str) -> (StatusCode, Value) {
+    let audit = Audit {
+        log: house.log.clone(),
+        read: house.pool.clone(),
+        bulk: house.pool.clone(),
+        write: house.pool.clone(),
+        time: "Asia/Seoul".parse().unwrap(),
+        seals: Some(Outside { file: Some(house.file("seals")), keys: public() }),
+    };
+    let routes = audit::routes(audit).layer(axum::Extension(Reader::Auditor));
+    let request = Request::builder().uri(format!("/admin/audit/{path}")).body(Body::empty()).unwrap();
+    let answer = edge::finish(routes, &[]).oneshot(request).await.unwrap();
+    let status = answer.status();
+    (status, serde_json::from_slice(&to_bytes(answer.into_body(), usize::MAX).await.unwrap()).unwrap())
+}
+
+#[tokio::test]
+async fn the_live_log_is_verified() {
+    let house = House::with_history().await;
+    house.seal("seals").await;
+    let (status, answer) = ask(&house, "verify").await;
+    let report: Report = serde_json::from_value(answer["data"].clone()).unwrap();
+    assert_eq!((status.as_u16(), report), (200, house.verified("seals").await));
+    assert_eq!(answer["data"]["partitions"][0]["sealedUpto"], 42, "{answer}");
+    assert_eq!(answer["data"]["verdict"], "WHOLE");
+}
+
+#[tokio::test]
+async fn a_file_of_seals_that_is_gone_is_told() {
+    let house = House::with_history().await;
+    let (status, answer) = ask(&house, "verify").await;
+    assert_eq!((status.as_u16(), answer["code"].as_str()), (409, Some("409")), "{answer}");
+}
+
+#[tokio::test]
+async fn seals_are_listed_in_pages_as_they_stand_in_the_file() {
+    let house = House::with_history().await;
+    house.seal("seals").await;
+    let (_, first) = ask(&house, "seal?limit=1").await;
+    let (_, second) = ask(&house, "seal?limit=1&after=1").await;
+    let (_, none) = ask(&house, "seal?after=2").await;
+    let listed = [&first, &second].map(|page| Seal::read(&page["data"]["list"][0].to_string()).unwrap().line());
+    assert_eq!(listed.to_vec(), house.lines("seals"));
+    assert_eq!([&first, &second].map(|page| page["data"]["nextAfter"].as_i64()), [Some(1), Some(2)]);
+    assert_eq!((none["data"]["list"].as_array().unwrap().len(), &none["data"]["nextAfter"]), (0, &Value::Null));
+    for wrong in ["seal?after=-1", "seal?limit=0", "seal?limit=101", "seal?limit=x&after=y"] {
+        assert_eq!(ask(&house, wrong).await.0, 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn an_invest_is_proved_or_it_is_told_why_not() {
+    let house = House::with_history().await;
+    let path = format!("prove/{}", invest(2, 3));
+    assert_eq!(ask(&house, &path).await.0, 409, "not sealed yet");
+    house.seal("seals").await;
+    let (status, answer) = ask(&house, &path).await;
+    assert_eq!(status, 200);
+    let shown = audit::proof::inclusion::check(&answer["data"].to_string(), &public()).unwrap();
+    assert_eq!(shown.events.len(), 1);
+    assert_eq!(ask(&house, &format!("prove/{}", invest(2, 999))).await.0, 404);
+    assert_eq!(ask(&house, "prove/x").await.0, 400);
+}
+
+#[tokio::test]
+async fn a_key_is_made_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let house = House::empty().await;
+    let path = house.file("key.pem");
+    let made = key::make_key(&path).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(key::signing_key(&path).unwrap().to_bytes(), made.to_bytes());
+    assert_eq!(key::public_key(&key::public_path(&path)).unwrap(), made.verifying_key());
+    assert!(key::make_key(&path).is_err(), "a key is never written over");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let refused = key::signing_key(&path).unwrap_err().to_string();
+    assert!(refused.contains("others than its owner may read"), "{refused}");
+    assert!(key::public_key(&path).unwrap_err().to_string().contains("has no Ed25519 public key"));
+}
+
+/// A new key goes on where the old one ended.
+#[tokio::test]
+async fn a_key_can_be_changed() {
+    let house = House::with_history().await;
+    house.seal("seals").await;
+    house.invests(21..=21).await;
+    let new = key::fresh_key().unwrap();
+    let both = vec![key().verifying_key(), new.verifying_key()];
+    let sealing = Sealing { key: new, earlier: public(), file: Some(house.file("seals")) };
+    let mut sealer = audit::proof::sealer::Sealer::begin(&house.log, &house.pool, &sealing).await.unwrap();
+    assert_eq!(sealer.look_and_let_go().await.unwrap(), 2);
+    let outside = Outside { file: Some(house.file("seals")), keys: both };
+    let report = audit::proof::live::verify_live(&house.pool, Some(&outside)).await.unwrap();
+    assert_eq!((report.seals, report.bad_seal), (4, None));
+    assert_eq!(house.verified("seals").await.bad_seal.unwrap().seal, 3, "the old key alone does not know them");
+}

@@ -1,0 +1,195 @@
+//! A log with some history, a key, and a folder for files of seals.
+
+use audit::proof::key::{SigningKey, VerifyingKey};
+use audit::proof::live::{Outside, verify_live};
+use audit::proof::report::{BadPosition, Report};
+use audit::proof::sealer::{Sealer, Sealing, Trouble};
+use chrono::{DateTime, Utc};
+use domain::{Amount, InvestId, ProductEvent, ProductId, Title, UserId};
+use event_log::{Appended, Batch, Log, Metadata, NewEvent, Partition, Position, Writer};
+use sqlx::{Executor as _, PgPool};
+use std::path::PathBuf;
+use testbed::Database;
+use uuid::Uuid;
+
+pub const PARTITIONS: i32 = 2;
+
+pub struct House {
+    /// Dropped with the house.
+    _database: Database,
+    pub pool: PgPool,
+    pub log: Log,
+    folder: PathBuf,
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The key of every test.
+pub fn key() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
+pub fn public() -> Vec<VerifyingKey> {
+    vec![key().verifying_key()]
+}
+
+impl House {
+    /// With no events yet.
+    pub async fn empty() -> Self {
+        let database = Database::fresh().await;
+        let pool = database.pool().await;
+        let log = Log::open(pool.clone(), PARTITIONS).await.unwrap();
+        let folder = std::env::temp_dir().join(format!("moa-seals-{}", Uuid::now_v7().simple()));
+        std::fs::create_dir(&folder).unwrap();
+        Self { _database: database, pool, log, folder }
+    }
+
+    /// With products 2 to 5, two in each partition, and then twenty reservations in each.
+    pub async fn with_history() -> Self {
+        let house = Self::empty().await;
+        for product in 2..=5 {
+            house.append(vec![(product, 1, opened(product))]).await;
+        }
+        house.invests(1..=20).await;
+        house
+    }
+
+    /// Reserves for each number in products 2 to 5.
+    pub async fn invests(&self, numbers: std::ops::RangeInclusive<i64>) {
+        for product in 2..=5 {
+            let events = numbers.clone().map(|number| (product, number + 1, reserved(product, number)));
+            self.append(events.collect()).await;
+        }
+    }
+
+    /// Appends events of one partition.
+    pub async fn append(&self, events: Vec<(i64, i64, ProductEvent)>) {
+        let partition = self.log.partition_of(product(events[0].0));
+        let mut writer = Writer::open(self.log.clone(), partition).await.unwrap();
+        let at = writer.now();
+        let new = |(id, sequence, event)| {
+            let metadata = Metadata { correlation_id: format!("{id}-{sequence}"), ..Metadata::default() };
+            NewEvent { product_id: product(id), sequence, event, metadata }
+        };
+        let batch = Batch { events: events.into_iter().map(new).collect(), claims: vec![] };
+        let appended = writer.append(batch, at).await.unwrap();
+        assert!(matches!(appended, Appended::Committed(_)), "{appended:?}");
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    pub fn sealing(&self, file: &str) -> Sealing {
+        Sealing { key: key(), earlier: vec![], file: Some(self.file(file)) }
+    }
+
+    /// A sealer with the file of that name, as it begins.
+    pub async fn sealer(&self, file: &str) -> Result<Sealer, Trouble> {
+        Sealer::begin(&self.log, &self.pool, &self.sealing(file)).await
+    }
+
+    /// Seals all there is, into the file of that name too.
+    pub async fn seal(&self, file: &str) -> usize {
+        self.sealer(file).await.unwrap().look_and_let_go().await.unwrap()
+    }
+
+    pub fn lines(&self, file: &str) -> Vec<String> {
+        std::fs::read_to_string(self.file(file)).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    pub async fn verified(&self, file: &str) -> Report {
+        let outside = Outside { file: Some(self.file(file)), keys: public() };
+        verify_live(&self.pool, Some(&outside)).await.unwrap()
+    }
+
+    /// Does what the triggers refuse to everybody.
+    pub async fn tamper(&self, sql: &str) {
+        let sql = format!(
+            "alter table events disable trigger all; alter table seals disable trigger all;
+             {sql};
+             alter table events enable trigger all; alter table seals enable trigger all"
+        );
+        (&self.pool).execute(sql.as_str()).await.unwrap();
+    }
+}
+
+/// What was found in `partition`.
+pub fn bad(report: &Report, partition: Partition) -> Option<&BadPosition> {
+    report.partitions.iter().find(|found| found.partition == partition)?.bad.as_ref()
+}
+
+/// Everything from `first` on hashed anew, by the log's own rule as `docs/log-format.md` has it, by somebody without the key.
+pub fn rehashed(partition: Partition, first: Position) -> String {
+    format!(
+        "do $$
+         declare
+             row events;
+             before bytea;
+         begin
+             select coalesce((select e.hash from events e where e.partition = {partition} and e.position = {first} - 1),
+                             sha256(convert_to('moa-log-1', 'UTF8') || uuid_send(log_id) || int8send(partitions)
+                                    || int8send({partition})))
+               into before from log_identity;
+             for row in select * from events e where e.partition = {partition} and e.position >= {first} order by e.position loop
+                 select sha256(before || string_agg(int8send(length(c.bytes)) || c.bytes, ''::bytea order by c.place))
+                   into before
+                   from unnest(array[
+                      convert_to(row.aggregate_type, 'UTF8'), convert_to(row.aggregate_id, 'UTF8'), int8send(row.sequence),
+                      convert_to(row.event_type, 'UTF8'), convert_to(row.event_version, 'UTF8'),
+                      convert_to(row.payload::text, 'UTF8'), convert_to(row.metadata::text, 'UTF8'),
+                      int8send(row.partition), int8send(row.position), uuid_send(row.event_id),
+                      int8send((extract(epoch from row.recorded_at) * 1000000)::bigint)]) with ordinality as c (bytes, place);
+                 update events e set hash = before where e.partition = row.partition and e.position = row.position;
+             end loop;
+         end $$"
+    )
+}
+
+fn product(id: i64) -> ProductId {
+    ProductId::try_from(id).unwrap()
+}
+
+fn won(amount: i64) -> Amount {
+    Amount::try_from(amount).unwrap()
+}
+
+fn at(time: &str) -> DateTime<Utc> {
+    time.parse().unwrap()
+}
+
+/// The same id for the same product and number.
+pub fn invest(product: i64, number: i64) -> InvestId {
+    InvestId(Uuid::from_u128(0x0199_1f5e_7c3a_7b60_9a52_0000_0000_0000 + (product as u128) * 1_000 + number as u128))
+}
+
+fn opened(id: i64) -> ProductEvent {
+    ProductEvent::ProductOpened {
+        product_id: product(id),
+        title: Title::try_from(format!("product {id}")).unwrap(),
+        total_investing_amount: won(1_000_000),
+        started_at: at("2026-01-01T00:00:00Z"),
+        finished_at: at("2027-01-01T00:00:00Z"),
+    }
+}
+
+pub fn reserved(product: i64, number: i64) -> ProductEvent {
+    ProductEvent::InvestReserved {
+        invest_id: invest(product, number),
+        user_id: UserId::try_from(format!("user{number}")).unwrap(),
+        amount: won(number),
+        expires_at: at("2026-06-01T00:10:00Z"),
+    }
+}
+
+pub fn settled(product: i64, number: i64) -> ProductEvent {
+    ProductEvent::InvestSettled {
+        invest_id: invest(product, number),
+        user_id: UserId::try_from(format!("user{number}")).unwrap(),
+        amount: won(number),
+    }
+}

@@ -1,0 +1,118 @@
+//! What each of the three verifiers says, brought to one form.
+
+use audit::export;
+use audit::proof::report::Report;
+use audit::proof::{file, live};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::house::House;
+
+/// What is wrong, or that it cannot be verified at all.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Found {
+    /// A partition's first bad position, and what is wrong with it.
+    Bad(i64, i64, String),
+    /// The first seal that cannot be believed.
+    Seal(i64),
+    Impossible,
+}
+
+/// Nothing when all is whole.
+pub type Findings = BTreeSet<Found>;
+
+pub fn bad(partition: i32, position: i64, problem: &str) -> Found {
+    Found::Bad(partition.into(), position, problem.into())
+}
+
+/// What a report says; that it says so rightly.
+pub fn findings(report: &Value) -> Findings {
+    let mut found = Findings::new();
+    for partition in report["partitions"].as_array().into_iter().flatten() {
+        let bad = &partition["bad"];
+        if let (Some(at), Some(position)) = (partition["partition"].as_i64(), bad["position"].as_i64()) {
+            found.insert(Found::Bad(at, position, bad["problem"].as_str().unwrap().into()));
+        }
+    }
+    found.extend(report["badSeal"]["seal"].as_i64().map(Found::Seal));
+    match report["verdict"].as_str().unwrap() {
+        "WHOLE" => assert!(found.is_empty(), "{report}"),
+        "BROKEN" => assert!(!found.is_empty(), "{report}"),
+        "IMPOSSIBLE" => assert!(found.insert(Found::Impossible)),
+        other => panic!("{other}"),
+    }
+    found
+}
+
+/// The log in the database, against the seals that an auditor has.
+pub async fn in_the_database(house: &House) -> Value {
+    serde_json::to_value(live::verify(&house.pool, &house.believed).await.unwrap()).unwrap()
+}
+
+/// An export, by Moa.
+pub fn by_moa(house: &House, export: &Path) -> Value {
+    value(export::verify_against(export, &house.believed))
+}
+
+/// An export, against what seals there are in a file.
+pub fn by_moa_with(house: &House, export: &Path, seals: &Path) -> Value {
+    value(export::verify(export, file::read(seals).unwrap(), &[house.key]))
+}
+
+fn value(report: Result<Report, export::ExportError>) -> Value {
+    match report {
+        Ok(report) => serde_json::to_value(report).unwrap(),
+        Err(error) => serde_json::json!({"verdict": "IMPOSSIBLE", "detail": error.to_string()}),
+    }
+}
+
+/// Exports, by the second verifier.
+pub fn by_python(house: &House, exports: &[PathBuf], seals: &Path) -> Vec<Value> {
+    let mut command = python(house);
+    command.arg("--seals").arg(seals);
+    asked(command, "--export", exports, "WHOLE")
+}
+
+/// Proofs, by the second verifier.
+pub fn proof_by_python(house: &House, proofs: &[PathBuf]) -> Vec<Value> {
+    asked(python(house), "--proof", proofs, "PROVED")
+}
+
+fn python(house: &House) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    // Where `make test` puts what it needs.
+    let path = std::env::var("PYTHONPATH").unwrap_or_else(|_| root.join("target/python").display().to_string());
+    let mut command = Command::new("python3");
+    command.arg(root.join("examples/verify.py")).arg("--json").env("PYTHONPATH", path).stdin(Stdio::null());
+    command.arg("--public-key").arg(house.public_key());
+    command
+}
+
+fn asked(mut command: Command, what: &str, files: &[PathBuf], well: &str) -> Vec<Value> {
+    files.iter().for_each(|file| {
+        command.arg(what).arg(file);
+    });
+    let said = command.output().unwrap();
+    let (out, err) = (String::from_utf8(said.stdout).unwrap(), String::from_utf8_lossy(&said.stderr));
+    let reports: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(reports.len(), files.len(), "{err}");
+    let all_well = reports.iter().all(|report| report["verdict"] == well);
+    assert_eq!(said.status.code(), Some(i32::from(!all_well)), "{err}");
+    reports
+}
+
+/// A report without its words, which are each verifier's own.
+pub fn facts(report: &Value) -> Value {
+    let mut report = report.clone();
+    if let Some(facts) = report.as_object_mut() {
+        facts.remove("export");
+        facts.remove("detail");
+        facts.get_mut("badSeal").and_then(Value::as_object_mut).map(|seal| seal.remove("detail"));
+    }
+    for partition in report["partitions"].as_array_mut().into_iter().flatten() {
+        partition["bad"].as_object_mut().map(|bad| bad.remove("detail"));
+    }
+    report
+}

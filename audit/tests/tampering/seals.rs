@@ -1,0 +1,127 @@
+//! The file of seals, tampered with, or cut off.
+
+use audit::export::Format;
+use audit::proof::seal::Statement;
+use std::path::Path;
+
+use crate::found::{Findings, Found, by_moa_with, by_python, facts, findings};
+use crate::house::{House, PARTITIONS};
+use crate::random::Random;
+
+/// How often a seal is changed.
+const TIMES: usize = 12;
+
+struct Sealed {
+    house: House,
+    export: std::path::PathBuf,
+    lines: Vec<String>,
+}
+
+impl Sealed {
+    async fn log() -> Self {
+        let house = House::sealed().await;
+        let export = house.file("whole.ndjson");
+        house.export(Format::Ndjson, &export).await;
+        let lines = std::fs::read_to_string(house.seals()).unwrap();
+        let lines = lines.split_inclusive('\n').map(String::from).collect();
+        Self { house, export, lines }
+    }
+
+    /// What both verifiers find with these seals; and the report.
+    fn with(&self, lines: &[String], name: &str) -> (Findings, serde_json::Value) {
+        let seals = self.house.file("other-seals.ndjson");
+        std::fs::write(&seals, lines.concat()).unwrap();
+        self.with_file(&seals, name)
+    }
+
+    fn with_file(&self, seals: &Path, name: &str) -> (Findings, serde_json::Value) {
+        let moa = by_moa_with(&self.house, &self.export, seals);
+        let python = by_python(&self.house, std::slice::from_ref(&self.export), seals);
+        assert_eq!(facts(&python[0]), facts(&moa), "{name}: {moa:#}");
+        (findings(&moa), moa)
+    }
+}
+
+#[tokio::test]
+async fn seals_that_are_missing_at_the_end_leave_more_unsealed_and_it_is_stated() {
+    let sealed = Sealed::log().await;
+    let (found, report) = sealed.with(&sealed.lines[..4], "four seals");
+    assert_eq!(found, Findings::new());
+    assert_eq!(report["seals"], 4);
+    for partition in report["partitions"].as_array().unwrap() {
+        let upto = partition["sealedUpto"].as_i64().unwrap();
+        assert_eq!(partition["unsealed"], serde_json::json!({"first": upto + 1, "last": partition["head"]}));
+    }
+    let (found, report) = sealed.with(&[], "none");
+    assert_eq!((found, &report["seals"]), (Findings::new(), &0.into()));
+    assert_eq!(report["partitions"][0]["unsealed"]["first"], 1);
+}
+
+#[tokio::test]
+async fn a_seal_that_is_missing_changed_or_out_of_its_place_is_named() {
+    let sealed = Sealed::log().await;
+    let mut random = Random::new();
+    let without = |at: usize| {
+        let mut lines = sealed.lines.clone();
+        lines.remove(at);
+        lines
+    };
+    assert_eq!(sealed.with(&without(0), "without the first").0, [Found::Seal(1)].into());
+    assert_eq!(sealed.with(&without(5), "without the sixth").0, [Found::Seal(6)].into());
+    let mut lines = sealed.lines.clone();
+    lines.swap(2, 3);
+    assert_eq!(sealed.with(&lines, "swapped").0, [Found::Seal(3)].into());
+    for _ in 0..TIMES {
+        let mut lines = sealed.lines.clone();
+        let at = random.below(lines.len());
+        let mut line = std::mem::take(&mut lines[at]).into_bytes();
+        let (byte, digit) = (random.below(line.len() - 1), b"0123456789abcdefXY"[random.below(18)]);
+        let before = std::mem::replace(&mut line[byte], digit);
+        if before == digit {
+            continue;
+        }
+        lines[at] = String::from_utf8(line).unwrap();
+        let name = format!("seed {}: byte {byte} of seal {} was {}", random.seed, at + 1, char::from(before));
+        assert_eq!(sealed.with(&lines, &name).0, [Found::Seal(at as i64 + 1)].into(), "{name}: {}", lines[at]);
+    }
+}
+
+/// As after the database was set back and sealed again: the key is right, the history another.
+#[tokio::test]
+async fn a_seal_that_follows_another_is_not_believed() {
+    let sealed = Sealed::log().await;
+    let believed = sealed.house.believed.seals();
+    let changes: [fn(&mut Statement); 5] = [
+        |said| said.previous = [7; 32],
+        |said| said.first += 1,
+        |said| said.last += 1,
+        |said| said.partition = PARTITIONS,
+        |said| said.partitions += 1,
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut said = believed[4].statement.clone();
+        change(&mut said);
+        let mut lines = sealed.lines.clone();
+        lines[4] = said.seal(believed[4].marks.clone(), &sealed.house.secret).line() + "\n";
+        assert_eq!(sealed.with(&lines, &format!("change {number}")).0, [Found::Seal(5)].into(), "change {number}");
+    }
+    // Signed, and in its place; but not of what the log has. The next one does not follow it.
+    let mut said = believed[4].statement.clone();
+    said.root = [7; 32];
+    let first = Found::Bad(said.partition.into(), said.first, "REWRITTEN".into());
+    let mut lines = sealed.lines.clone();
+    lines[4] = said.seal(believed[4].marks.clone(), &sealed.house.secret).line() + "\n";
+    assert_eq!(sealed.with(&lines, "another root").0, [first, Found::Seal(6)].into());
+}
+
+#[tokio::test]
+async fn seals_of_an_unknown_key_are_not_believed() {
+    let mut sealed = Sealed::log().await;
+    let other = House::sealed().await;
+    // The same file under another house's key: neither verifier believes one seal of it.
+    sealed.house.key = other.key;
+    std::fs::copy(other.public_key(), sealed.house.public_key()).unwrap();
+    assert_eq!(sealed.with(&sealed.lines, "another key").0, [Found::Seal(1)].into());
+    // And the seals of another log are not this one's.
+    assert_eq!(sealed.with_file(&other.seals(), "another log").0, [Found::Seal(1)].into());
+}

@@ -1,0 +1,47 @@
+//! A call to the payment provider, as it is noted.
+
+use super::{Note, column};
+use chrono::{DateTime, Utc};
+use domain::InvestId;
+use sqlx::PgPool;
+use std::time::Duration;
+
+/// A call that was sent to the payment provider, or failed to be.
+#[derive(Debug)]
+pub(crate) struct PaymentCall {
+    pub(crate) invest_id: InvestId,
+    /// By the database's clock.
+    pub(crate) asked_at: DateTime<Utc>,
+    /// `PAY`, `LOOK` or `CANCEL`.
+    pub(crate) call: &'static str,
+    /// `PAID`, `REFUSED`, ..., `UNANSWERED`, `NOT_REACHED`.
+    pub(crate) answer: &'static str,
+    /// At most 200 characters.
+    pub(crate) detail: Option<String>,
+    pub(crate) took: Duration,
+    pub(crate) attempt: i32,
+}
+
+impl Note for PaymentCall {
+    const WHAT: &'static str = "PAYMENT_CALL";
+    const DROPPED: &'static str = "moa_payment_calls_dropped_total";
+
+    async fn write(notes: &[Self], pool: &PgPool) -> sqlx::Result<()> {
+        sqlx::query(
+            "insert into payment_calls (invest_id, asked_at, call, answer, detail, took_ms, attempt)
+             select * from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::bigint[],
+                                  $7::integer[])
+                 on conflict do nothing",
+        )
+        .bind(column(notes, |note| note.invest_id.0))
+        .bind(column(notes, |note| note.asked_at))
+        .bind(column(notes, |note| note.call))
+        .bind(column(notes, |note| note.answer))
+        .bind(column(notes, |note| note.detail.as_deref()))
+        .bind(column(notes, |note| i64::try_from(note.took.as_millis()).unwrap_or(i64::MAX)))
+        .bind(column(notes, |note| note.attempt))
+        .execute(pool)
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! Refusals are written down beside the log, and nothing waits for that.
+
+use crate::house::{House, soon, until};
+use crate::moa::{Moa, Opens, invest_order, keyed_order, product, window_of_hours};
+use crate::wire::{Does, Fault, Wire};
+use command_api::desk::{Answer as Decision, NoVerdict};
+use command_api::{Recording, record, recorder, recorder_with_room};
+use domain::{ProductEvent, ProductId};
+use futures::future::join_all;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const REFUSALS: &str = "select format('%s %s %s of %s: %s', user_id, code, remaining, amount, correlation_id)
+                          from refusals order by refused_at, head, place";
+
+/// A refusal, as far as it says where it was decided.
+#[derive(sqlx::FromRow)]
+struct Row {
+    product_id: i64,
+    amount: i64,
+    remaining: i64,
+    partition: i32,
+    head: i64,
+}
+
+impl House {
+    /// An instance that notes, and what it noted; nobody writes it yet.
+    pub async fn moa_that_notes(&self) -> (Moa, Recording) {
+        let (recorder, recording) = recorder();
+        (self.moa_that(Opens { recorder: Some(recorder), ..Opens::default() }).await, recording)
+    }
+
+    /// The same with room for so few.
+    pub async fn moa_with_room(&self, notes: usize) -> (Moa, Recording) {
+        let (recorder, recording) = recorder_with_room(notes);
+        (self.moa_that(Opens { recorder: Some(recorder), ..Opens::default() }).await, recording)
+    }
+
+    /// One whose notes are written.
+    async fn moa_that_records(&self) -> Moa {
+        let (moa, recording) = self.moa_that_notes().await;
+        tokio::spawn(record(recording, self.pool.clone(), CancellationToken::new()));
+        moa
+    }
+
+    /// Once so many are there, and no more.
+    pub async fn refused(&self, refusals: i64) -> Vec<String> {
+        until("all are written", async || self.count("refusals").await >= refusals).await;
+        assert_eq!(self.count("refusals").await, refusals);
+        self.says(REFUSALS).await
+    }
+
+    pub async fn dropped(&self) -> Vec<String> {
+        self.says("select what || ' ' || reason || ' ' || sum(number) from recorder_drops group by what, reason").await
+    }
+}
+
+/// Writes what was noted, and ends.
+pub async fn all_is_written(recording: Recording, pool: &PgPool) {
+    let over = CancellationToken::new();
+    over.cancel();
+    soon(record(recording, pool.clone(), over)).await;
+}
+
+pub async fn refuses(moa: &Moa, product: ProductId, times: usize) {
+    for verdict in soon(join_all((0..times).map(|_| moa.desks.submit(invest_order(product, "late", 1_000_001))))).await
+    {
+        assert!(matches!(verdict.unwrap().answer, Decision::SoldOut { .. }));
+    }
+}
+
+#[tokio::test]
+async fn each_refusal_is_written_down() {
+    let house = House::new().await;
+    let moa = house.moa_that_records().await;
+    let open = moa.opens(100).await;
+    let to_come = moa.opens_for(100, window_of_hours(1, 2)).await;
+    let over = moa.opens_for(100, window_of_hours(-2, -1)).await;
+    let closed = moa.opens(100).await;
+    moa.closes(closed).await;
+    moa.invest(open, 60).sent().await.is_ok();
+    let asked = [(open, 41), (to_come, 1), (over, 2), (closed, 3), (product(4_000), 4)];
+    for (n, (product, amount)) in asked.into_iter().enumerate() {
+        moa.invest(product, amount).by(&format!("user{n}")).correlation_id(&format!("c{n}")).sent().await;
+    }
+    // Each partition has its own idea of the time.
+    let mut refused = house.refused(5).await;
+    refused.sort();
+    assert_eq!(
+        refused,
+        [
+            "user0 SOLD_OUT 40 of 41: c0",
+            "user1 NOT_STARTED  of 1: c1",
+            "user2 FINISHED  of 2: c2",
+            "user3 CLOSED  of 3: c3",
+            "user4 NOT_EXIST_PRODUCT  of 4: c4",
+        ]
+    );
+    let sold_out = "refusals where code = 'SOLD_OUT'";
+    let (partition, head) = (house.log.partition_of(open), house.reservations().await[0].position);
+    assert_eq!(house.count(&format!("{sold_out} and product_id = {open}")).await, 1);
+    assert_eq!(house.count(&format!("{sold_out} and (partition, head, place) = ({partition}, {head}, 0)")).await, 1);
+    assert_eq!(
+        house.count("refusals where refused_at not between now() - interval '1 min' and now() + interval '1 s'").await,
+        0
+    );
+    // Each is as good as an invest's: fresh, and of its own.
+    let ids: Vec<Uuid> = sqlx::query_scalar("select invest_id from refusals").fetch_all(&house.pool).await.unwrap();
+    assert!(ids.iter().all(|id| id.get_version_num() == 7));
+    assert_eq!(house.dropped().await, [""; 0]);
+}
+
+/// Many want one product at once, from two instances: after the position that each refusal names, just that much was left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_remained_is_what_the_log_left_at_the_place_it_names() {
+    let house = House::with_partitions(2).await;
+    let (one, two) = (house.moa_that_records().await, house.moa_that_records().await);
+    let products = [one.opens(500).await, one.opens(700).await];
+    let order = |n: usize| {
+        let (moa, product) = (if n.is_multiple_of(3) { &two } else { &one }, products[n % 2]);
+        moa.decides(invest_order(product, &format!("user{n}"), 1 + (n as i64 * 7) % 40))
+    };
+    let mut refused = 0;
+    // Not all at once: on a busy machine the last would wait for longer than an order may.
+    for some in 0..5 {
+        for verdict in join_all((some * 60..(some + 1) * 60).map(order)).await {
+            refused += i64::from(verdict.unwrap().answer != Decision::Accepted);
+        }
+    }
+    assert!(refused > 100, "{refused}");
+    house.refused(refused).await;
+    let rows: Vec<Row> = sqlx::query_as("select product_id, amount, remaining, partition, head from refusals")
+        .fetch_all(&house.pool)
+        .await
+        .unwrap();
+    let events = house.events().await;
+    for Row { product_id, amount, remaining, partition, head } in rows {
+        let before = |event: &&event_log::RecordedEvent| {
+            event.product_id.get() == product_id && event.partition == partition && event.position <= head
+        };
+        let left: i64 = events.iter().filter(before).map(|event| left_by(&event.event)).sum();
+        assert_eq!(left, remaining);
+        assert!(amount > remaining);
+    }
+    assert_eq!(
+        house.count("(select from refusals group by partition, head, place, refused_at having count(*) > 1) x").await,
+        0
+    );
+}
+
+fn left_by(event: &ProductEvent) -> i64 {
+    match event {
+        ProductEvent::ProductOpened { total_investing_amount, .. } => total_investing_amount.won(),
+        ProductEvent::InvestReserved { amount, .. } => -amount.won(),
+        ProductEvent::InvestFailed { amount, .. } => amount.won(),
+        ProductEvent::InvestSettled { .. } | ProductEvent::ProductClosed {} => 0,
+    }
+}
+
+#[tokio::test]
+async fn what_is_answered_again_is_not_written_again() {
+    let house = House::with_one_partition().await;
+    let moa = house.moa_that_records().await;
+    let sold_out = moa.opens(1).await;
+    let to_come = moa.opens_for(100, window_of_hours(1, 2)).await;
+    moa.invest(sold_out, 1).key("mine").sent().await.is_ok();
+    moa.invest(sold_out, 2).key("k").sent().await.is_sold_out(0).is_fresh();
+    moa.invest(sold_out, 2).key("k").sent().await.is_sold_out(0).is_replayed();
+    // Two in one batch.
+    let twins = [keyed_order(sold_out, "twin", 3, "k"), keyed_order(sold_out, "twin", 3, "k")];
+    join_all(twins.map(|order| moa.decides(order))).await;
+    // Accepted before, and withdrawn since.
+    moa.closes(sold_out).await;
+    moa.invest(sold_out, 1).key("mine").sent().await.is_ok().is_replayed();
+    // The key stands for something else.
+    moa.invest(product(4_000), 1).key("mine").sent().await.is_key_reused();
+    // Not kept with its key, so it is decided each time.
+    moa.invest(to_come, 9).key("early").sent().await.is_fresh();
+    moa.invest(to_come, 9).key("early").sent().await.is_fresh();
+    let by = |refusal: &String| refusal.rsplit_once(':').unwrap().0.to_owned();
+    let refused: Vec<_> = house.refused(4).await.iter().map(by).collect();
+    let expected =
+        ["user1 SOLD_OUT 0 of 2", "twin SOLD_OUT 0 of 3", "user1 NOT_STARTED  of 9", "user1 NOT_STARTED  of 9"];
+    assert_eq!(refused, expected);
+}
+
+/// 1. Refusals wait for the turn until they are too old.
+/// 2. They were never decided: they are told so, and nothing is written.
+#[tokio::test]
+async fn what_was_never_decided_is_no_refusal() {
+    let house = House::with_one_partition().await;
+    let (moa, recording) = house.moa_that_notes().await;
+    let product = moa.opens(1).await;
+    let other = house.moa().await;
+    // The desk has lost an append, so it takes turns from now on.
+    other.invest(product, 1).sent().await.is_ok();
+    let holder = house.hold_the_turn_of(product).await;
+    assert_eq!(moa.decides(invest_order(product, "late", 5)).await, Err(NoVerdict::Overloaded));
+    holder.lets_go().await;
+    all_is_written(recording, &house.pool).await;
+    assert_eq!(house.says(REFUSALS).await, [""; 0]);
+}
+
+/// The answer to the commit of its key is lost; the desk finds its own key taken, and what it stands for.
+#[tokio::test]
+async fn a_refusal_that_is_read_back_is_written_once_without_a_place() {
+    let house = House::with_one_partition().await;
+    let wire = Wire::before(&house.options()).await;
+    let (recorder, recording) = recorder();
+    let opens = Opens { recorder: Some(recorder), ..Opens::default() };
+    let moa = Moa::start(wire.options(house.options()), 1, opens).await;
+    let product = moa.opens(100).await;
+    moa.invest(product, 10).by("earlier").key("earlier").sent().await.is_ok();
+    moa.invest(product, 10).by("earlier").sent().await.is_ok();
+    moa.invest(product, 101).by("earlier").key("refused").sent().await.is_sold_out(80);
+    wire.stage(Fault::at("the-fatal-user", Does::LosesTheAnswer).later(2));
+    moa.invest(product, 81).by("the-fatal-user").key("k").sent().await.is_sold_out(80).is_fresh();
+    wire.until_it_struck().await;
+    all_is_written(recording, &house.pool).await;
+    let places = "select user_id || ' ' || coalesce(place::text, 'unknown') from refusals order by refused_at";
+    assert_eq!(house.says(places).await, ["earlier 0", "the-fatal-user unknown"]);
+}

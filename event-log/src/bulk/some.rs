@@ -1,0 +1,153 @@
+//! Some events of a range: the database leaves out what is not wanted, so that a long log is looked through without being
+//! sent. Like all bulk reads in ranges of positions, each a short statement.
+
+use super::rows::Rows;
+use super::{BulkReader, connection};
+use crate::event::StoredEvent;
+use crate::log::{Partition, Position};
+use crate::{LogError, RecordedEvent};
+use domain::{ProductEvent, ProductId};
+use futures::TryStreamExt as _;
+use sqlx::{PgConnection, Postgres};
+use uuid::Uuid;
+
+impl BulkReader {
+    /// Positions that one look should go over at most: a statement then takes a fraction of a second.
+    pub const RANGE: Position = 50_000;
+
+    /// The events of these products' streams among those of `partition` after `after` up to and with `upto`, in order.
+    /// Whether a stream is whole shows in its sequences, which are the caller's to compare.
+    pub async fn streams(
+        &mut self,
+        partition: Partition,
+        (after, upto): (Position, Position),
+        products: &[ProductId],
+    ) -> Result<Vec<RecordedEvent>, LogError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connection(&self.pool).await?,
+        };
+        let events = copy(&mut connection, partition, (after, upto), products).await?;
+        self.connection = Some(connection);
+        Ok(events)
+    }
+
+    /// The first event of every stream that begins in the range.
+    pub async fn beginnings(
+        &mut self,
+        partition: Partition,
+        (after, upto): (Position, Position),
+    ) -> Result<Vec<RecordedEvent>, LogError> {
+        let select = selected("aggregate_type = 'product' and sequence = 1");
+        self.all(sqlx::query_as(&select).bind(partition).bind(after).bind(upto)).await
+    }
+
+    /// The events of the range that are about this invest.
+    pub async fn of_invest(
+        &mut self,
+        partition: Partition,
+        (after, upto): (Position, Position),
+        invest_id: Uuid,
+    ) -> Result<Vec<RecordedEvent>, LogError> {
+        let select = selected(&format!("aggregate_type = 'product' and ({})", may_hold("$4")));
+        let select =
+            sqlx::query_as(&select).bind(partition).bind(after).bind(upto).bind(quoted(&invest_id.to_string()));
+        let mut found = self.all(select).await?;
+        found.retain(|event| invest_of(&event.event) == Some(invest_id));
+        Ok(found)
+    }
+
+    /// The products in which something happens to `user` in the range; maybe more, never fewer.
+    pub async fn products_of(
+        &mut self,
+        partition: Partition,
+        (after, upto): (Position, Position),
+        user: &str,
+    ) -> Result<Vec<ProductId>, LogError> {
+        let statement = format!(
+            "select distinct aggregate_id from events
+              where partition = $1 and position > $2 and position <= $3 and aggregate_type = 'product' and ({})",
+            may_hold("$4")
+        );
+        let select = sqlx::query_scalar(&statement).bind(partition).bind(after).bind(upto).bind(quoted(user));
+        let ids: Vec<String> = select.fetch_all(self.connection().await?).await?;
+        // An id that is none is another's to find: no product's stream is there.
+        Ok(ids.iter().filter_map(|id| ProductId::try_from(id.parse::<i64>().ok()?).ok()).collect())
+    }
+
+    async fn all(&mut self, select: Select<'_>) -> Result<Vec<RecordedEvent>, LogError> {
+        let (connection, mut events) = (self.connection().await?, Vec::new());
+        let mut rows = select.fetch(connection);
+        while let Some(row) = rows.try_next().await? {
+            events.push(row.read()?);
+        }
+        Ok(events)
+    }
+
+    async fn connection(&mut self) -> sqlx::Result<&mut PgConnection> {
+        if self.connection.is_none() {
+            self.connection = Some(connection(&self.pool).await?);
+        }
+        self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
+    }
+}
+
+/// Like a read of everything; there are many of them where a product is a large one.
+async fn copy(
+    connection: &mut PgConnection,
+    partition: Partition,
+    (after, upto): (Position, Position),
+    products: &[ProductId],
+) -> Result<Vec<RecordedEvent>, LogError> {
+    // COPY takes no parameters; these are numbers.
+    let wanted = products.iter().map(ProductId::to_string).collect::<Vec<_>>().join(",");
+    let statement = format!(
+        "copy (select aggregate_id, sequence, event_type, event_version, payload, metadata, position, event_id,
+                      recorded_at, hash
+                 from events
+                where partition = {partition} and position > {after} and position <= {upto}
+                  and aggregate_type = 'product' and aggregate_id = any('{{{wanted}}}')
+                order by position) to stdout (format binary)"
+    );
+    let mut copied = connection.copy_out_raw(&statement).await?;
+    let (mut events, mut header) = (Vec::new(), true);
+    while let Some(message) = copied.try_next().await? {
+        let mut rows = if std::mem::take(&mut header) { Rows::first(&message)? } else { Rows::more(&message) };
+        while let Some(row) = rows.next(partition)? {
+            events.push(row.read()?);
+        }
+    }
+    Ok(events)
+}
+
+type Select<'q> = sqlx::query::QueryAs<'q, Postgres, StoredEvent, sqlx::postgres::PgArguments>;
+
+fn selected(which: &str) -> String {
+    format!(
+        "select aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text,
+                partition, position, event_id, recorded_at, hash
+           from events
+          where partition = $1 and position > $2 and position <= $3 and {which}
+          order by position"
+    )
+}
+
+/// As JSON writes a text in which nothing needs an escape.
+fn quoted(text: &str) -> String {
+    format!("\"{text}\"")
+}
+
+/// Whether a payload may hold this quoted text as a value. What JSON writes with an escape may be it, too.
+fn may_hold(text: &str) -> String {
+    format!(r"strpos(payload::text, {text}) > 0 or strpos(payload::text, '\u') > 0")
+}
+
+/// Which invest it is about.
+fn invest_of(event: &ProductEvent) -> Option<Uuid> {
+    match event {
+        ProductEvent::InvestReserved { invest_id, .. }
+        | ProductEvent::InvestSettled { invest_id, .. }
+        | ProductEvent::InvestFailed { invest_id, .. } => Some(invest_id.0),
+        ProductEvent::ProductOpened { .. } | ProductEvent::ProductClosed {} => None,
+    }
+}

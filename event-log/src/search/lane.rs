@@ -1,0 +1,167 @@
+//! One partition's part of a search: what was found and not given, and what is still to be looked at.
+
+use super::Order;
+use crate::event::StoredEvent;
+use crate::log::{Partition, Position};
+use std::collections::VecDeque;
+
+/// A stretch of positions, both ends with it; empty when `low` is above `high`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub(super) low: Position,
+    pub(super) high: Position,
+}
+
+impl Stretch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.low > self.high
+    }
+
+    /// How many positions it has.
+    pub(super) fn length(&self) -> i64 {
+        (self.high - self.low + 1).max(0)
+    }
+
+    /// Its first positions in this order, at most so many.
+    pub(super) fn first(&self, order: Order, most: i64) -> Self {
+        match order {
+            Order::Ascending => Self { high: self.high.min(self.low.saturating_add(most - 1)), ..*self },
+            Order::Descending => Self { low: self.low.max(self.high.saturating_sub(most - 1)), ..*self },
+        }
+    }
+}
+
+pub(super) struct Lane {
+    pub(super) partition: Partition,
+    order: Order,
+    /// Not looked at yet.
+    left: Stretch,
+    /// What the index knows: up to and with it.
+    indexed: Position,
+    /// Looked at and not given yet, in order.
+    pub(super) found: VecDeque<StoredEvent>,
+    /// How many rows the next look takes.
+    step: i64,
+    /// In a product's stream: the next sequence to look at, once it is known.
+    pub(super) sequence: Option<i64>,
+}
+
+impl Lane {
+    pub(super) fn new(partition: Partition, order: Order, left: Stretch, indexed: Position) -> Self {
+        Self { partition, order, left, indexed, found: VecDeque::new(), step: 0, sequence: None }
+    }
+
+    /// Nothing is known of what comes next.
+    pub(super) fn is_hungry(&self) -> bool {
+        self.found.is_empty() && !self.left.is_empty()
+    }
+
+    /// Nothing is to come any more.
+    pub(super) fn is_done(&self) -> bool {
+        self.found.is_empty() && self.left.is_empty()
+    }
+
+    /// The next position to give or to look at: upward, or downward.
+    pub(super) fn next(&self) -> Position {
+        let found = self.found.front().map(|event| event.position);
+        match self.order {
+            Order::Ascending => found.unwrap_or(self.left.low),
+            Order::Descending => found.unwrap_or(self.left.high.max(0)),
+        }
+    }
+
+    /// What is not looked at yet.
+    pub(super) fn left(&self) -> Stretch {
+        self.left
+    }
+
+    /// What comes next and the index knows; `None` when what comes next it does not.
+    pub(super) fn indexed(&self) -> Option<Stretch> {
+        let known = Stretch { high: self.left.high.min(self.indexed), ..self.left };
+        let comes_next = match self.order {
+            Order::Ascending => !known.is_empty(),
+            Order::Descending => known == self.left,
+        };
+        comes_next.then_some(known)
+    }
+
+    /// What comes next and the index does not know, at most so many positions.
+    pub(super) fn unindexed(&self, most: i64) -> Stretch {
+        let low = self.left.low.max(self.indexed.saturating_add(1));
+        Stretch { low, ..self.left }.first(self.order, most)
+    }
+
+    /// How many rows to look at next: at first `wanted`, then ever more while little comes of it, up to `most`.
+    pub(super) fn step(&self, wanted: i64, most: i64) -> i64 {
+        self.step.max(wanted).clamp(1, most)
+    }
+
+    /// Takes over what came of looking at `looked` rows: `events`, and everything up to `upto`, or down to it, is done.
+    pub(super) fn take(&mut self, mut events: Vec<StoredEvent>, looked: i64, upto: Position) {
+        let is_little = (events.len() as i64) < looked / 4;
+        self.step = if is_little { looked.saturating_mul(4) } else { looked };
+        events.sort_unstable_by_key(|event| event.position);
+        match self.order {
+            Order::Ascending => {
+                self.left.low = self.left.low.max(upto.saturating_add(1));
+                self.found.extend(events);
+            }
+            Order::Descending => {
+                self.left.high = self.left.high.min(upto.saturating_sub(1));
+                self.found.extend(events.into_iter().rev());
+            }
+        }
+    }
+
+    /// There is nothing more in what is left.
+    pub(super) fn end(&mut self) {
+        match self.order {
+            Order::Ascending => self.left.low = self.left.low.max(self.left.high.saturating_add(1)),
+            Order::Descending => self.left.high = self.left.high.min(self.left.low - 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lane(order: Order, low: Position, high: Position, indexed: Position) -> Lane {
+        Lane::new(0, order, Stretch { low, high }, indexed)
+    }
+
+    #[test]
+    fn upward_the_index_comes_first_and_then_the_log() {
+        let mut lane = lane(Order::Ascending, 3, 10, 6);
+        assert_eq!(lane.indexed(), Some(Stretch { low: 3, high: 6 }));
+        lane.take(Vec::new(), 4, 6);
+        assert_eq!((lane.indexed(), lane.next()), (None, 7));
+        assert_eq!(lane.unindexed(2), Stretch { low: 7, high: 8 });
+        lane.take(Vec::new(), 4, 10);
+        assert!(lane.is_done());
+        assert_eq!(lane.next(), 11);
+    }
+
+    #[test]
+    fn downward_the_log_comes_first_and_then_the_index() {
+        let mut lane = lane(Order::Descending, 3, 10, 6);
+        assert_eq!(lane.indexed(), None);
+        assert_eq!(lane.unindexed(3), Stretch { low: 8, high: 10 });
+        lane.take(Vec::new(), 3, 8);
+        assert_eq!(lane.unindexed(3), Stretch { low: 7, high: 7 });
+        lane.take(Vec::new(), 1, 7);
+        assert_eq!((lane.indexed(), lane.next()), (Some(Stretch { low: 3, high: 6 }), 6));
+        lane.end();
+        assert!(lane.is_done());
+        assert_eq!(lane.next(), 2);
+    }
+
+    #[test]
+    fn a_fruitless_look_is_followed_by_a_longer_one() {
+        let mut lane = lane(Order::Ascending, 1, 1_000, 0);
+        assert_eq!(lane.step(20, 500), 20);
+        lane.take(Vec::new(), 20, 20);
+        assert_eq!(lane.step(20, 500), 80);
+        assert_eq!(lane.step(20, 50), 50);
+    }
+}

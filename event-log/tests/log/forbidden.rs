@@ -1,0 +1,164 @@
+//! What each role is refused, tried one by one.
+
+use crate::rights::granted;
+use rstest::rstest;
+use sqlx::{Executor as _, PgPool};
+
+const WRITER: &str = "moa_writer";
+const RELAY: &str = "moa_relay";
+const PROJECTOR: &str = "moa_projector";
+const READER: &str = "moa_reader";
+const AUDITOR: &str = "moa_auditor";
+const SEALER: &str = "moa_sealer";
+
+/// What nobody but the owner may.
+const OWNERS: [&str; 29] = [
+    "update events set payload = payload",
+    "update events set hash = hash where false",
+    "delete from events where false",
+    "truncate events",
+    "alter table events disable trigger events_are_append_only",
+    "alter table events disable trigger all",
+    "drop trigger events_are_append_only on events",
+    "create trigger mine before insert on events execute function refuse_to_rewrite_history()",
+    "create or replace function refuse_to_rewrite_history() returns trigger language plpgsql as 'begin return null; end'",
+    "drop table events",
+    "alter table events add column more text",
+    "alter table events alter column hash set default 'x'",
+    "set local session_replication_role = replica",
+    "copy events from program 'true'",
+    "insert into log_identity (log_id, partitions) values (gen_random_uuid(), 4)",
+    "update log_identity set log_id = gen_random_uuid()",
+    "delete from log_identity",
+    "update seals set signature = signature",
+    "delete from seals",
+    "truncate seals",
+    "alter table seals disable trigger seals_are_append_only",
+    "update audit_access set path = 'else'",
+    "delete from audit_access",
+    "truncate audit_access",
+    "select setval('product_id', 1)",
+    "update _sqlx_migrations set success = true",
+    "select moa_grant_roles()",
+    "set local role moa_owner",
+    "create role somebody",
+];
+
+/// The SQLSTATE that a role gets for a statement; none when it is done. Nothing stays.
+async fn answer(pool: &PgPool, role: &str, statement: &str) -> Option<String> {
+    let mut transaction = pool.begin().await.unwrap();
+    let connection = &mut *transaction;
+    // As a login would be: what was a superuser may become anybody, a session of the role's own may not.
+    connection.execute(format!("set local session authorization {role}").as_str()).await.unwrap();
+    let answered = connection.execute(statement).await;
+    transaction.rollback().await.unwrap();
+    let error = answered.err()?;
+    let refused = error.as_database_error().unwrap_or_else(|| panic!("{statement}: {error}"));
+    Some(refused.code().unwrap().into_owned())
+}
+
+async fn is_refused(pool: &PgPool, role: &str, statement: &str) {
+    let answer = answer(pool, role, statement).await;
+    // Insufficient privilege, and nothing else: a statement that fails for another reason proves nothing.
+    assert_eq!(answer.as_deref(), Some("42501"), "{role}: {statement}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn nobody_but_the_owner_may_touch_what_was(
+    #[values(WRITER, RELAY, PROJECTOR, READER, AUDITOR, SEALER)] role: &str,
+) {
+    let (_database, pool) = granted().await;
+    for statement in OWNERS {
+        is_refused(&pool, role, statement).await;
+    }
+}
+
+const EVENT: &str =
+    "insert into events values ('product', '1', 1, 't', '1', '{}', '{}', 0, 1, gen_random_uuid(), now(),
+                                               sha256(''))";
+const SEAL: &str = "insert into seals values (1, gen_random_uuid(), 4, 0, 1, 1, '', '', '', now(), '', '', '')";
+
+#[rstest]
+#[case::writer(WRITER, &[
+    SEAL, "select from seals", "select from audit_access",
+    "insert into audit_access (reader, method, path) values ('AUDITOR', 'GET', '/')",
+    "insert into idempotency_keys (user_id, key, fingerprint, answer, recorded_at) values ('u', 'k', 'f', '{}', now())",
+    "update idempotency_keys set answer = '{}'", "update refusals set code = 'CLOSED'",
+    "update payment_calls set answer = 'PAID'", "delete from checkpoints", "select from holdings",
+    "update holdings set amount = 1", "drop table holdings", "select from jobs", "update generations set state = 'LIVE'",
+    "create table public.mine ()", "create schema mine", "create temporary table mine ()",
+])]
+#[case::relay(RELAY, &[
+    EVENT, SEAL, "delete from checkpoints", "select from idempotency_keys", "select from refusals", "select from holdings",
+    "select from open_invest", "delete from leases", "select nextval('product_id')", "select from audit_access",
+    "create table public.mine ()", "create schema mine", "create temporary table mine ()",
+])]
+#[case::projector(PROJECTOR, &[
+    EVENT, SEAL, "select nextval('product_id')", "select from idempotency_keys", "select from open_invest",
+    "delete from open_invest", "select from refusals", "select from payment_calls", "select from seals",
+    "select from audit_access", "insert into product_snapshots values (1, 1, '', '', '{}')", "delete from jobs",
+    "delete from leases", "create temporary table mine ()",
+])]
+#[case::reader(READER, &[
+    EVENT, SEAL, "select from events", "select from event_index", "select from idempotency_keys", "select from refusals",
+    "select from payment_calls", "select from open_invest", "select from seals", "select from audit_access",
+    "select from jobs", "select from parked_deliveries", "select from product_snapshots", "update checkpoints set position = 1",
+    "insert into checkpoints values ('c', 0)", "update generations set state = 'LIVE'", "update holdings set amount = 1",
+    "delete from invest_log", "truncate product_list", "drop table holdings", "lock table holdings in exclusive mode",
+    "create table public.mine ()", "create schema mine", "create temporary table mine ()",
+])]
+#[case::auditor(AUDITOR, &[
+    EVENT, SEAL, "select from idempotency_keys", "select from parked_deliveries", "update checkpoints set position = 1",
+    "delete from refusals", "update refusals set code = 'CLOSED'", "delete from payment_calls", "delete from checkpoint_trail",
+    "delete from recorder_drops", "update holdings set amount = 1", "delete from invest_log", "truncate event_index",
+    "insert into audit_access (reader, method, path, at) values ('AUDITOR', 'GET', '/', now())",
+    "insert into audit_access (reader, method, path, login) values ('AUDITOR', 'GET', '/', 'somebody')",
+    "insert into leases values ('sealer', gen_random_uuid(), 1, now())", "create table public.mine ()", "create schema mine",
+])]
+#[case::sealer(SEALER, &[
+    EVENT, "update checkpoints set position = 1", "select from checkpoints", "delete from leases", "select from refusals",
+    "select from idempotency_keys", "select from holdings", "select from audit_access", "select nextval('product_id')",
+    "create table public.mine ()", "create schema mine", "create temporary table mine ()",
+])]
+#[tokio::test]
+async fn each_role_is_refused_what_is_not_its_business(#[case] role: &str, #[case] statements: &[&str]) {
+    let (_database, pool) = granted().await;
+    for statement in statements {
+        is_refused(&pool, role, statement).await;
+    }
+}
+
+/// The same statements, by those whose business they are: it is the right that is missing above, nothing else.
+#[rstest]
+#[case(WRITER, EVENT)]
+#[case(SEALER, SEAL)]
+#[case(WRITER, "select nextval('product_id')")]
+#[case(WRITER, "insert into idempotency_keys (user_id, key, fingerprint, answer) values ('u', 'k', 'f', '{}')")]
+#[case(AUDITOR, "insert into audit_access (reader, method, path) values ('AUDITOR', 'GET', '/')")]
+#[case(AUDITOR, "create temporary table mine ()")]
+#[case(
+    AUDITOR,
+    "select from events, seals, refusals, payment_calls, recorder_drops, checkpoint_trail, holdings, event_index"
+)]
+#[case(AUDITOR, "select forget_audit_access()")]
+#[case(READER, "select from holdings, checkpoints, generations, log_identity")]
+#[case(RELAY, "insert into leases values ('relay.0', gen_random_uuid(), 1, now())")]
+#[case(PROJECTOR, "create schema mine; create table public.mine (); drop table holdings; delete from generations")]
+#[case("moa_owner", "alter table events disable trigger events_are_append_only")]
+#[case("moa_owner", "alter table events add column more text; alter table holdings add column more text")]
+#[tokio::test]
+async fn each_role_may_do_its_own(#[case] role: &str, #[case] statement: &str) {
+    let (_database, pool) = granted().await;
+    assert_eq!(answer(&pool, role, statement).await, None, "{role}: {statement}");
+}
+
+/// Even the owner meets the trigger as long as it is there; and whoever was given one right too many meets it too.
+#[tokio::test]
+async fn rights_alone_do_not_open_the_log() {
+    let (_database, pool) = granted().await;
+    let update = "update events set payload = payload";
+    assert_eq!(answer(&pool, "moa_owner", update).await.as_deref(), Some("P0001"));
+    pool.execute("grant update on events to moa_writer").await.unwrap();
+    assert_eq!(answer(&pool, WRITER, update).await.as_deref(), Some("P0001"), "no longer the right that is missing");
+}

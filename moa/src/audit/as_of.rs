@@ -1,0 +1,207 @@
+//! `moa audit product|products|holdings|invest-log|summary`: how things stood.
+
+use super::client::Client;
+use crate::operator::{print_json, rows, table, text};
+use clap::Args;
+use serde_json::{Value, json};
+
+/// Which product, and when.
+#[derive(Clone, Debug, Args)]
+pub struct ProductSettings {
+    /// The product
+    #[arg(value_name = "ID")]
+    product_id: i64,
+    /// As it stood at this time, e.g. 2026-01-01T10:00:00; without this and --sequence, now
+    #[arg(long, value_name = "TIME", conflicts_with = "sequence")]
+    at: Option<String>,
+    /// As it stood after this many of its events
+    #[arg(long)]
+    sequence: Option<i64>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// When, and which page.
+#[derive(Clone, Debug, Args)]
+pub struct ProductsSettings {
+    #[command(flatten)]
+    listed: Listed,
+}
+
+/// Whose, and when.
+#[derive(Clone, Debug, Args)]
+pub struct UserSettings {
+    /// The user
+    #[arg(long)]
+    user: String,
+    #[command(flatten)]
+    listed: Listed,
+}
+
+/// Whose, when, and of which product.
+#[derive(Clone, Debug, Args)]
+pub struct InvestLogSettings {
+    /// The user
+    #[arg(long)]
+    user: String,
+    /// Only the invests in this product
+    #[arg(long, value_name = "ID")]
+    product: Option<i64>,
+    #[command(flatten)]
+    listed: Listed,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Listed {
+    /// As it stood at this time, e.g. 2026-01-01T10:00:00
+    #[arg(long, value_name = "TIME")]
+    at: String,
+    /// Which page of a list, from 0
+    #[arg(long, default_value_t = 0)]
+    page: i64,
+    /// Rows of a page, 1 to 1000
+    #[arg(long, default_value_t = 20)]
+    size: i64,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Listed {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        vec![("at", self.at.clone()), ("page", self.page.to_string()), ("size", self.size.to_string())]
+    }
+}
+
+pub(super) async fn product(settings: ProductSettings, client: &Client<'_>) -> anyhow::Result<()> {
+    let at = settings.at.map(|at| ("at", at));
+    let sequence = settings.sequence.map(|sequence| ("sequence", sequence.to_string()));
+    let query: Vec<_> = at.into_iter().chain(sequence).collect();
+    let data = client.get(&format!("/admin/audit/product/{}", settings.product_id), &query).await?;
+    if settings.json { print_json(&data) } else { print_product(&data) }
+}
+
+fn print_product(data: &Value) -> anyhow::Result<()> {
+    let lines = [
+        ("product", "productId"),
+        ("title", "title"),
+        ("state", "state"),
+        ("closed", "closed"),
+        ("total", "totalInvestingAmount"),
+        ("taken", "currentInvestingAmount"),
+        ("  reserved", "reservedAmount"),
+        ("  settled", "settledAmount"),
+        ("users", "investingCnt"),
+        ("open invests", "openCount"),
+        ("settled invests", "settledCount"),
+        ("failed invests", "failedCount"),
+        ("starts", "startedAt"),
+        ("finishes", "finishedAt"),
+    ];
+    for (name, field) in lines {
+        println!("{name:<16}{}", text(&data[field]));
+    }
+    let at = data["at"].as_str().map(|at| format!(" at {at}")).unwrap_or_default();
+    println!(
+        "As it stood{at}: up to sequence {}, partition {} position {}, recorded at {}.",
+        text(&data["sequence"]),
+        text(&data["partition"]),
+        text(&data["position"]),
+        text(&data["recordedAt"])
+    );
+    Ok(())
+}
+
+pub(super) async fn products(settings: ProductsSettings, client: &Client<'_>) -> anyhow::Result<()> {
+    let columns = [
+        ("ID", "productId"),
+        ("TITLE", "title"),
+        ("STATUS", "investStatus"),
+        ("TAKEN", "currentInvestingAmount"),
+        ("TOTAL", "totalInvestingAmount"),
+        ("USERS", "investingCnt"),
+        ("STARTS", "startedAt"),
+        ("FINISHES", "finishedAt"),
+    ];
+    let listed = settings.listed;
+    list(client, "/admin/audit/product", &listed.query(), (&columns, "open products"), listed.json).await
+}
+
+pub(super) async fn holdings(settings: UserSettings, client: &Client<'_>) -> anyhow::Result<()> {
+    let columns = [
+        ("PRODUCT", "productId"),
+        ("TITLE", "title"),
+        ("HELD", "myInvestingAmount"),
+        ("TOTAL", "totalInvestingAmount"),
+        ("SINCE", "investDate"),
+    ];
+    let mut query = settings.listed.query();
+    query.push(("userId", settings.user));
+    list(client, "/admin/audit/holdings", &query, (&columns, "holdings"), settings.listed.json).await
+}
+
+pub(super) async fn invest_log(settings: InvestLogSettings, client: &Client<'_>) -> anyhow::Result<()> {
+    let columns = [
+        ("REQUESTED", "requestedAt"),
+        ("INVEST", "investId"),
+        ("PRODUCT", "productId"),
+        ("AMOUNT", "investAmount"),
+        ("STATE", "state"),
+        ("UPDATED", "updatedAt"),
+        ("REASON", "failReason"),
+    ];
+    let mut query = settings.listed.query();
+    query.push(("userId", settings.user));
+    query.extend(settings.product.map(|id| ("productId", id.to_string())));
+    list(client, "/admin/audit/invest-log", &query, (&columns, "invests"), settings.listed.json).await
+}
+
+pub(super) async fn summary(settings: UserSettings, client: &Client<'_>) -> anyhow::Result<()> {
+    let columns = [
+        ("USER", "userId"),
+        ("PRODUCTS", "productCount"),
+        ("SETTLED", "settledAmount"),
+        ("RESERVED", "reservedAmount"),
+        ("FAILED INVESTS", "failedCount"),
+        ("FIRST INVEST", "firstInvestDate"),
+        ("LAST INVEST", "lastInvestDate"),
+    ];
+    let query = [("at", settings.listed.at), ("userId", settings.user)];
+    let data = client.get("/admin/audit/summary", &query).await?;
+    if settings.listed.json {
+        return print_json(&data);
+    }
+    print_table(&columns, &json!([data["summary"]]));
+    println!("{}", stands_at(&data));
+    Ok(())
+}
+
+/// The heads of a table's columns with the fields that are in them.
+type Columns<'a> = &'a [(&'a str, &'a str)];
+
+async fn list(
+    client: &Client<'_>,
+    path: &str,
+    query: &[(&str, String)],
+    (columns, what): (Columns<'_>, &str),
+    json: bool,
+) -> anyhow::Result<()> {
+    let data = client.get(path, query).await?;
+    if json {
+        return print_json(&data);
+    }
+    print_table(columns, &data["list"]);
+    let (shown, all) = (rows(&data["list"]).len(), text(&data["totalCount"]));
+    println!("{shown} of {all} {what}. {}", stands_at(&data));
+    Ok(())
+}
+
+fn print_table(columns: Columns<'_>, list: &Value) {
+    let (heads, fields): (Vec<_>, Vec<_>) = columns.iter().copied().unzip();
+    println!("{}", table(&heads, &fields, list));
+}
+
+fn stands_at(data: &Value) -> String {
+    format!("As it stood at {}, with the partitions at {}.", text(&data["at"]), text(&data["positions"]))
+}

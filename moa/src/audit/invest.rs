@@ -1,0 +1,29 @@
+//! `moa audit invest`: the story of one invest as a timeline.
+
+mod timeline;
+
+use super::client::Client;
+use crate::operator::print_json;
+use clap::Args;
+
+/// Which invest.
+#[derive(Clone, Debug, Args)]
+pub struct InvestSettings {
+    /// The invest
+    #[arg(value_name = "ID")]
+    invest_id: String,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(settings: InvestSettings, client: &Client<'_>) -> anyhow::Result<()> {
+    // What is no uuid could be another path.
+    let id: uuid::Uuid = settings.invest_id.parse().map_err(|_| anyhow::anyhow!("an invest id is a uuid"))?;
+    let data = client.get(&format!("/admin/audit/invest/{id}"), &[]).await?;
+    if settings.json {
+        return print_json(&data);
+    }
+    print!("{}", timeline::of(&data));
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Proofs that an invest is in the sealed log.
+
+use super::super::client::Client;
+use super::{output, public_keys};
+use crate::operator::{print_json, table};
+use anyhow::Context;
+use audit::proof::inclusion::{self, Shown};
+use clap::Args;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use uuid::Uuid;
+
+/// What `moa audit prove` is told.
+#[derive(Clone, Debug, Args)]
+pub struct ProveSettings {
+    /// The invest's id
+    invest: Uuid,
+    /// Write the proof to this new file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Asks for the proof of one invest.
+pub(in super::super) async fn prove(settings: ProveSettings, client: &Client<'_>) -> anyhow::Result<()> {
+    let proof = client.get(&format!("/admin/audit/prove/{}", settings.invest), &[]).await?;
+    let mut out = output(settings.out.as_ref())?;
+    writeln!(out, "{}", serde_json::to_string_pretty(&proof)?)?;
+    out.flush()?;
+    if let Some(path) = settings.out {
+        let events = crate::operator::rows(&proof["events"]).len();
+        println!("Wrote the proof of {events} events to {}; moa audit check checks it.", path.display());
+    }
+    Ok(())
+}
+
+/// What `moa audit check` is told.
+#[derive(Clone, Debug, Args)]
+pub struct CheckSettings {
+    /// The proof, as `moa audit prove` gave it
+    proof: PathBuf,
+    /// The public key that the seals are made with, a file in PEM; several separated by commas
+    #[arg(long, required = true, value_name = "PEM", value_delimiter = ',')]
+    public_key: Vec<PathBuf>,
+    /// As JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Checks a proof with the public key alone.
+pub(in super::super) fn check(settings: CheckSettings) -> anyhow::Result<()> {
+    let keys = public_keys(&settings.public_key)?;
+    let path = &settings.proof;
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let shown = inclusion::check(&text, &keys).with_context(|| format!("{} proves nothing", path.display()))?;
+    if settings.json {
+        return print_json(&serde_json::to_value(&shown)?);
+    }
+    print(&shown);
+    Ok(())
+}
+
+fn print(shown: &Shown) {
+    let rows: Value = shown.events.iter().map(row).collect();
+    let heads = ["EVENT", "PRODUCT", "WON", "USER", "RECORDED AT", "PLACE", "SEAL", "SEALED AT"];
+    let columns = ["event", "product", "amount", "user", "recordedAt", "place", "seal", "sealedAt"];
+    println!("{}", table(&heads, &columns, &rows));
+    println!("Proved: these events of invest {} were in the log {} when it was sealed.", shown.invest, shown.log);
+    println!("Not proved: that the invest has no other events.");
+    if shown.unsealed > 0 {
+        println!("{} more were not sealed when the proof was made.", shown.unsealed);
+    }
+}
+
+fn row(event: &inclusion::ShownEvent) -> Value {
+    let payload: Value = serde_json::from_str(&event.payload).unwrap_or_default();
+    let payload = &payload[&event.event_type];
+    json!({
+        "event": event.event_type,
+        "product": event.product_id,
+        "amount": payload["amount"],
+        "user": payload["userId"],
+        "recordedAt": event.recorded_at,
+        "place": format!("{}/{}", event.partition, event.position),
+        "seal": event.seal,
+        "sealedAt": event.sealed_at,
+    })
+}

@@ -1,0 +1,65 @@
+//! What a verification found, for people.
+
+use crate::operator::{print_json, table};
+use audit::proof::report::{PartitionReport, Report, Verdict};
+use serde_json::{Value, json};
+
+/// Prints it; an error, in one sentence, when the log is broken.
+pub(super) fn print(report: &Report, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        print_json(&serde_json::to_value(report)?)?;
+    } else {
+        let rows: Value = report.partitions.iter().map(row).collect();
+        let heads = ["PARTITION", "EVENTS", "HEAD", "SEALED TO", "NOT SEALED YET", "FIRST BAD", "PROBLEM"];
+        let columns = ["partition", "events", "head", "sealed", "unsealed", "bad", "problem"];
+        println!("{}", table(&heads, &columns, &rows));
+    }
+    match report.verdict {
+        Verdict::Whole => {
+            if !as_json {
+                println!("{}", whole(report));
+            }
+            Ok(())
+        }
+        Verdict::Broken => anyhow::bail!("{}", broken(report)),
+    }
+}
+
+fn row(found: &PartitionReport) -> Value {
+    json!({
+        "partition": found.partition,
+        "events": found.events,
+        "head": found.head,
+        "sealed": found.sealed_upto,
+        "unsealed": found.unsealed.map(|stretch| format!("{} to {}", stretch.first, stretch.last)),
+        "bad": found.bad.as_ref().map(|bad| bad.position),
+        "problem": found.bad.as_ref().map(|bad| bad.problem.to_string()),
+    })
+}
+
+fn whole(report: &Report) -> String {
+    if report.seals == 0 {
+        return format!(
+            "Only the chain of hashes was checked, without seals: it is whole over {} events, but who may write to the database \
+             can make a whole one anew.",
+            report.events
+        );
+    }
+    let unsealed: i64 =
+        report.partitions.iter().filter_map(|found| found.unsealed).map(|it| it.last - it.first + 1).sum();
+    let rest = match unsealed {
+        0 => "All of it is sealed.".to_owned(),
+        count => format!("{count} events are not sealed yet, see the table: who hashes these anew is not found."),
+    };
+    format!("The log is whole: {} events, held against {} seals. {rest}", report.events, report.seals)
+}
+
+fn broken(report: &Report) -> String {
+    let partition = |found: &PartitionReport| {
+        let bad = found.bad.as_ref()?;
+        Some(format!("partition {} position {} ({}): {}", found.partition, bad.position, bad.problem, bad.detail))
+    };
+    let mut findings: Vec<String> = report.partitions.iter().filter_map(partition).collect();
+    findings.extend(report.bad_seal.iter().map(|bad| format!("seal {}: {}", bad.seal, bad.detail)));
+    format!("the log is BROKEN: {}", findings.join("; "))
+}

@@ -1,0 +1,96 @@
+//! Verification: of the live log by the running Moa, of a database past it, of an export.
+
+use super::super::client::Client;
+use super::{public_keys, report};
+use crate::token::Secret;
+use anyhow::Context;
+use audit::proof::key::VerifyingKey;
+use audit::proof::report::Report;
+use audit::proof::seal::{NoSeal, Seal};
+use audit::proof::trust::Sealed;
+use audit::proof::{file, live};
+use clap::Args;
+use event_log::Log;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::time::Duration;
+
+/// Connections to a database: one for each reader, one for the questions.
+const CONNECTIONS: u32 = live::READERS as u32 + 1;
+/// How long is waited for one.
+const ACQUIRE: Duration = Duration::from_secs(10);
+
+/// A verification changes nothing, and each of its statements takes less than a second or so.
+const READ_ONLY: [(&str, &str); 2] = [("default_transaction_read_only", "on"), ("statement_timeout", "10min")];
+
+/// What `moa audit verify` is told.
+#[derive(Clone, Debug, Args)]
+pub struct VerifySettings {
+    /// Read this database itself instead of asking the running Moa
+    #[arg(long, value_name = "URL", conflicts_with = "export")]
+    database_url: Option<Secret>,
+    /// Verify this export instead, without any Moa
+    #[arg(long, value_name = "FILE")]
+    export: Option<PathBuf>,
+    /// The file of seals to hold the log against: your own copy
+    #[arg(long, value_name = "FILE", requires = "public_key")]
+    seals: Option<PathBuf>,
+    /// The public key that the seals are made with, a file in PEM; several separated by commas
+    #[arg(long, value_name = "PEM", value_delimiter = ',', requires = "seals")]
+    public_key: Vec<PathBuf>,
+    /// As JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Verifies, and prints what was found; an error when the log is broken.
+pub(in super::super) async fn verify(settings: VerifySettings, client: &Client<'_>) -> anyhow::Result<()> {
+    let keys = public_keys(&settings.public_key)?;
+    let seals = settings.seals.as_deref().map(read).transpose()?;
+    let found = match (&settings.database_url, &settings.export, seals) {
+        (Some(url), _, seals) => database(url, seals.unwrap_or_default(), &keys).await?,
+        (None, Some(export), seals) => audit::export::verify(export, seals.unwrap_or_default(), &keys)?,
+        (None, None, Some(_)) => anyhow::bail!("say what to verify with these seals: --database-url or --export"),
+        (None, None, None) => {
+            let data = client.get("/admin/audit/verify", &[]).await?;
+            serde_json::from_value(data).context("what answers is another release of Moa")?
+        }
+    };
+    report::print(&found, settings.json)
+}
+
+/// Trusts nothing but the rows: seals and keys are the auditor's own.
+async fn database(url: &Secret, seals: Vec<Result<Seal, NoSeal>>, keys: &[VerifyingKey]) -> anyhow::Result<Report> {
+    write_down(url).await;
+    let pool = connect(url, &READ_ONLY).await?;
+    let identity = Log::identity_of(&pool).await?.context("this database has no log")?;
+    let sealed = Sealed::read(seals, keys, Some(identity)).unwrap_or_else(|| Sealed::nothing(identity));
+    Ok(live::verify(&pool, &sealed).await?)
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<Result<Seal, NoSeal>>> {
+    file::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Reading the audit is recorded. A copy that cannot be written to is verified all the same: what is shown of it is only
+/// whether it is whole.
+async fn write_down(url: &Secret) {
+    let written = match connect(url, &[]).await {
+        Ok(pool) => audit::access::record_direct(&pool, "verify").await.map_err(anyhow::Error::from),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = written {
+        tracing::warn!("it could not be written down in this database that it is verified: {error:#}");
+    }
+}
+
+async fn connect(url: &Secret, bounds: &[(&str, &str)]) -> anyhow::Result<PgPool> {
+    // Why it cannot be read would repeat it, and with it a password.
+    let options = PgConnectOptions::from_str(url.reveal()).ok();
+    let options = options.context("the database URL cannot be read: it must be postgres://user@host:port/name")?;
+    let options = options.application_name("moa audit verify").options(bounds.iter().copied());
+    let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE).connect_with(options).await;
+    pool.context("cannot reach the database")
+}

@@ -1,0 +1,78 @@
+//! The schema: whether it is up to date, and bringing it there. Only who owns it may do that; a service that logs in with
+//! fewer rights finds it up to date, or waits until somebody made it so.
+
+use anyhow::Context;
+use event_log::MIGRATIONS;
+use sqlx::PgPool;
+use std::collections::HashMap;
+
+/// What is not there, and this login may not make: make it as the owner.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotOurs {
+    /// The schema.
+    #[error("the schema is not up to date, and {login} may not change it: run `moa migrate` as its owner first")]
+    Schema {
+        /// Who we are.
+        login: String,
+    },
+    /// The log.
+    #[error("there is no log yet, and {login} may not create it: run `moa migrate --partitions N` as its owner first")]
+    Log {
+        /// Who we are.
+        login: String,
+    },
+}
+
+/// Brings the schema up to date where it is not; [`NotOurs`] when it is not, and that is not for us to do.
+pub(super) async fn bring_up_to_date(pool: &PgPool) -> anyhow::Result<()> {
+    if is_up_to_date(pool).await? {
+        return Ok(());
+    }
+    if !may(pool, MAY_MIGRATE).await? {
+        return Err(NotOurs::Schema { login: login(pool).await? }.into());
+    }
+    MIGRATIONS.run(pool).await.context("the schema could not be brought up to date")
+}
+
+/// Gives every role its rights, as they are to be; nothing when that is not for us to do. What came with a copy of the
+/// database, or could not be done when it was migrated, is made good.
+pub(super) async fn grant_roles(pool: &PgPool) -> anyhow::Result<()> {
+    if may(pool, MAY_MIGRATE).await? {
+        let granted = sqlx::query("select moa_grant_roles()").execute(pool).await;
+        granted.context("the roles could not be given their rights")?;
+    }
+    Ok(())
+}
+
+/// [`NotOurs`] when the log is still to be created, and that is not for us to do.
+pub(super) async fn may_create_log(pool: &PgPool) -> anyhow::Result<()> {
+    if may(pool, MAY_CREATE).await? { Ok(()) } else { Err(NotOurs::Log { login: login(pool).await? }.into()) }
+}
+
+/// Whether every migration that this release knows was applied as it knows it. One of a later release may be there too.
+async fn is_up_to_date(pool: &PgPool) -> sqlx::Result<bool> {
+    if !may(pool, MAY_LOOK).await? {
+        return Ok(false);
+    }
+    let applied: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("select version, checksum from _sqlx_migrations where success").fetch_all(pool).await?;
+    let applied: HashMap<_, _> = applied.into_iter().collect();
+    let mut known = MIGRATIONS.iter().filter(|known| !known.migration_type.is_down_migration());
+    Ok(known.all(|known| applied.get(&known.version).is_some_and(|checksum| *checksum == *known.checksum)))
+}
+
+const MAY_LOOK: &str = "select has_table_privilege(to_regclass('_sqlx_migrations'), 'select')";
+const MAY_MIGRATE: &str = "
+    select case when to_regclass('_sqlx_migrations') is null then has_schema_privilege(current_schema(), 'create')
+                else has_table_privilege(to_regclass('_sqlx_migrations'), 'insert') end";
+const MAY_CREATE: &str = "select has_table_privilege(to_regclass('log_identity'), 'insert')";
+
+/// No answer, because there is nothing to have a right to, is a no.
+async fn may(pool: &PgPool, question: &str) -> sqlx::Result<bool> {
+    let answer: Option<bool> = sqlx::query_scalar(question).fetch_one(pool).await?;
+    Ok(answer.unwrap_or(false))
+}
+
+async fn login(pool: &PgPool) -> sqlx::Result<String> {
+    sqlx::query_scalar("select current_user::text").fetch_one(pool).await
+}

@@ -1,0 +1,94 @@
+//! The log as a file, and its verification without Moa, as an auditor does it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tokio::process::Command;
+use uuid::Uuid;
+
+use crate::harness::{House, PATIENCE, Start, ask, within};
+
+/// A folder; gone when the value goes.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("moa-exported-{}", Uuid::now_v7().simple()));
+        std::fs::create_dir(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What the second verifier says, and whether all is well.
+async fn second_verifier(args: &[&str]) -> (bool, String) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    // Where `make test` puts what it needs.
+    let path = std::env::var("PYTHONPATH").unwrap_or_else(|_| root.join("target/python").display().to_string());
+    let mut command = Command::new("python3");
+    command.arg(root.join("examples/verify.py")).args(args).env("PYTHONPATH", path).stdin(Stdio::null());
+    let said = command.output().await.unwrap();
+    (said.status.success(), String::from_utf8(said.stdout).unwrap() + &String::from_utf8_lossy(&said.stderr))
+}
+
+/// Steps: invests are made and sealed; the log is exported, and verified with nothing but the file, the seals and the public
+/// key; a proof of one is checked; a byte of the file is changed.
+#[tokio::test]
+async fn an_export_is_verified_without_moa_by_two_programs() {
+    let folder = Folder::new();
+    let [key, public, seals, export, proof] =
+        ["key", "key.pub", "seals", "log.ndjson", "proof.json"].map(|name| folder.file(name));
+    assert!(Start::bare(&["audit", "key", &key]).end().await.status.success());
+    let start = Start::serve().env("MOA_SEAL_KEY_FILE", &key).env("MOA_SEALS_FILE", &seals);
+    let house = House::of(1, start).await;
+    let product = house.open_product("exported, \"1\"", 100).await;
+    let invest = house.invest(ask("ann", product, 10)).await.invest_id().unwrap().to_string();
+    house.settled().await;
+    let proved = async || {
+        let ended = house.operator(&["audit", "prove", &invest]).await;
+        ended.out.contains("\"unsealed\": 0").then_some(ended.out)
+    };
+    std::fs::write(&proof, within(PATIENCE, "all of it is sealed", proved).await).unwrap();
+
+    let exported = house.operator(&["audit", "export", "--out", &export]).await;
+    assert!(exported.status.success(), "{}", exported.err);
+    let again = house.operator(&["audit", "export", "--out", &export]).await;
+    assert!(!again.status.success() && again.err.contains("is there already"), "{}", again.err);
+    assert!(house.operator(&["audit", "export", "--out", &export, "--force"]).await.status.success());
+    let to_stdout = house.operator(&["audit", "export"]).await;
+    assert!(to_stdout.out.ends_with("{\"end\":true,\"events\":3}\n"), "{}{}", to_stdout.out, to_stdout.err);
+    assert_eq!(folder.names(), ["key", "key.pub", "log.ndjson", "proof.json", "seals"], "nothing half is left");
+
+    let with = ["--seals", &seals, "--public-key", &public];
+    let first = [&["audit", "verify", "--export", &export][..], &with].concat();
+    let second = [&["--export", &export][..], &with].concat();
+    let whole = Start::bare(&first).end().await;
+    assert!(whole.status.success() && whole.out.contains("The log is whole: 3 events"), "{}{}", whole.out, whole.err);
+    let (well, said) = second_verifier(&second).await;
+    assert!(well && said.contains("WHOLE: 3 events"), "{said}");
+    let (well, said) = second_verifier(&["--proof", &proof, "--public-key", &public]).await;
+    assert!(well && said.contains("PROVED") && said.contains("InvestSettled"), "{said}");
+
+    let text = std::fs::read_to_string(&export).unwrap();
+    std::fs::write(&export, text.replacen("\\\"amount\\\":10", "\\\"amount\\\":90", 1)).unwrap();
+    let broken = Start::bare(&first).end().await;
+    assert_eq!(broken.status.code(), Some(1));
+    assert!(broken.err.contains("the log is BROKEN: partition 1 position 2"), "{}", broken.err);
+    let (well, said) = second_verifier(&second).await;
+    assert!(!well && said.contains("partition 1 position 2: CHANGED"), "{said}");
+}

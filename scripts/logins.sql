@@ -1,0 +1,37 @@
+-- The logins of the services, for psql, as a superuser in Moa's database, once; docs/deploying.md has who needs which. Each
+-- is a member of the roles whose rights it needs. The rights come with `moa migrate`, as `migrate`, before or after.
+\set ON_ERROR_STOP on
+\getenv migrate_password MIGRATE_PASSWORD
+\getenv command_api_password COMMAND_API_PASSWORD
+\getenv query_api_password QUERY_API_PASSWORD
+\getenv projector_password PROJECTOR_PASSWORD
+\getenv relay_password RELAY_PASSWORD
+\getenv admin_password ADMIN_PASSWORD
+\getenv sealer_password SEALER_PASSWORD
+\getenv auditor_password AUDITOR_PASSWORD
+
+-- Where a superuser has migrated, these are there.
+do $$
+declare
+    who text;
+begin
+    foreach who in array array['moa_owner', 'moa_writer', 'moa_relay', 'moa_projector', 'moa_reader', 'moa_auditor',
+                               'moa_sealer'] loop
+        if to_regrole(who) is null then
+            execute format('create role %I nologin', who);
+        end if;
+    end loop;
+end
+$$;
+grant moa_projector to moa_owner;
+alter database :"DBNAME" owner to moa_owner;
+
+create role migrate login password :'migrate_password' in role moa_owner;
+create role command_api login password :'command_api_password' in role moa_writer;
+create role query_api login password :'query_api_password' in role moa_reader;
+create role projector login password :'projector_password' in role moa_projector;
+create role relay login password :'relay_password' in role moa_relay;
+create role admin login password :'admin_password' in role moa_writer, moa_projector, moa_auditor;
+create role sealer login password :'sealer_password' in role moa_sealer;
+-- For people who verify the log in the database itself: moa audit verify --database-url.
+create role auditor login password :'auditor_password' in role moa_auditor;
