@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long it goes on trying while nothing is confirmed: a broker that restarts, a full queue that refuses.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one that is told to stop waits for what is under way to be confirmed, so that it comes only once.
+const FINISH: Duration = Duration::from_secs(5);
 
 /// What is to be sent again, and where.
 #[derive(Clone, Debug)]
@@ -102,6 +104,7 @@ impl Replay {
     /// in the messages that the relay makes, marked, and each confirmed. `told` hears how far it is.
     ///
     /// Faults are tried again for [`PATIENCE`], from what was last confirmed; what was not confirmed before may come twice.
+    /// At `shutdown` it ends when what is under way is confirmed, or after 5 s.
     pub async fn run(
         &self,
         log: &Log,
@@ -109,9 +112,17 @@ impl Replay {
         told: &watch::Sender<Progress>,
         shutdown: &CancellationToken,
     ) -> Result<Progress, Unfinished> {
-        let mut sending = Sending::new(self, log, broker, told);
-        let ended = shutdown.run_until_cancelled(sending.run()).await.unwrap_or(Err(Why::Stopped));
+        let mut sending = Sending::new(self, log, broker, told, shutdown);
+        let ended = tokio::select! {
+            ended = sending.run() => ended,
+            () = given_up(shutdown) => Err(Why::Stopped),
+        };
         let (progress, rest) = sending.far();
         ended.map(|()| progress).map_err(|why| Unfinished { why, progress, rest })
     }
+}
+
+async fn given_up(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(FINISH).await;
 }

@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// Events that are read of the log at a time.
 const PAGE: i64 = 2_000;
@@ -28,6 +29,7 @@ pub(super) struct Sending<'a> {
     log: &'a Log,
     broker: &'a Broker,
     told: &'a watch::Sender<Progress>,
+    shutdown: &'a CancellationToken,
     /// What is not done, in order.
     rest: VecDeque<Stretch>,
     progress: Progress,
@@ -37,9 +39,15 @@ pub(super) struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
-    pub(super) fn new(replay: &'a Replay, log: &'a Log, broker: &'a Broker, told: &'a watch::Sender<Progress>) -> Self {
+    pub(super) fn new(
+        replay: &'a Replay,
+        log: &'a Log,
+        broker: &'a Broker,
+        told: &'a watch::Sender<Progress>,
+        shutdown: &'a CancellationToken,
+    ) -> Self {
         let (rest, progress, pace) = (VecDeque::new(), Progress::default(), Pace::new(replay.max_rate));
-        Self { replay, log, broker, told, rest, progress, moved: Instant::now(), pace }
+        Self { replay, log, broker, told, shutdown, rest, progress, moved: Instant::now(), pace }
     }
 
     /// How far it is, and where each partition that is not done goes on.
@@ -123,7 +131,8 @@ impl<'a> Sending<'a> {
         while let Some(message) = Message::replayed(self.broker.log_id(), &rest[..rest.len().min(self.pace.at_once())])?
         {
             let (sent, others) = rest.split_at(message.events);
-            self.pace.wait(sent.len()).await;
+            let may_go = self.shutdown.run_until_cancelled(self.pace.wait(sent.len()));
+            may_go.await.ok_or(Why::Stopped)?;
             self.press(channel, &message).await?;
             self.pass(sent.last().map_or(stretch.after, |event| event.position), sent.len());
             rest = others;

@@ -430,3 +430,29 @@ async fn told_to_stop_it_says_where_to_go_on_and_how_far_it_was() {
     assert_eq!(unfinished.progress, Progress { read: 20, of: 100, sent: 20 });
     assert_eq!((the_place(&unfinished), *heard.borrow()), ((&[(0, 21)][..], 20), unfinished.progress));
 }
+
+/// Steps: a message is confirmed; the wire carries nothing, and the next message is sent; it is told to stop; the wire
+/// carries again, and that message is confirmed: it counts, and nothing follows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn told_to_stop_it_waits_for_what_is_under_way() {
+    let (house, outside, wire) = (House::with_one_partition().await, Outside::queue().await, Wire::new().await);
+    house.append(0, 100, 100).await;
+    let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
+    let mut replay = outside.all(&house);
+    replay.max_rate = NonZeroU32::new(10);
+    let (told, shutdown) = (watch::Sender::default(), CancellationToken::new());
+    let mut heard = told.subscribe();
+    let (replayed, ()) = tokio::join!(replay.run(&house.log, &broker, &told, &shutdown), async {
+        soon(heard.wait_for(|progress: &Progress| progress.sent > 0)).await.unwrap();
+        wire.freeze();
+        // The pace is a message a second.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        shutdown.cancel();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        wire.mend();
+    });
+    let unfinished = replayed.unwrap_err();
+    assert!(matches!(unfinished.why, Why::Stopped), "{unfinished}");
+    let came = outside.events(&house).await.len() as u64;
+    assert_eq!((unfinished.progress.sent, the_place(&unfinished).0), (came, &[(0, came as i64 + 1)][..]));
+}

@@ -291,19 +291,22 @@ async fn a_forged_delivery_is_listed_shown_and_dropped() {
     clean_up(&house).await;
 }
 
+/// As anybody who may write to the queue; it is there when this returns.
 async fn forge(house: &House, body: &[u8]) {
     let log_id = log_id(house).await;
     let queue = format!("moa.{log_id}.holdings.0");
     let connection = lapin::Connection::connect(&servers().0, lapin::ConnectionProperties::default()).await.unwrap();
-    // Its projector makes the queue when it gets to it; until then it reads the log.
-    let has_queue = async || {
+    // A queue that is declared may not have started yet, and then loses what it is sent. Who consumes from it knows.
+    let is_consumed_from = async || {
         let channel = connection.create_channel().await.unwrap();
         let passive = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
-        channel.queue_declare(queue.as_str().into(), passive, Default::default()).await.ok()
+        let declared = channel.queue_declare(queue.as_str().into(), passive, Default::default()).await.ok()?;
+        (declared.consumer_count() == 1).then_some(())
     };
-    within(PATIENCE, "its queue", has_queue).await;
+    within(PATIENCE, "a consumer at its queue", is_consumed_from).await;
     let channel = connection.create_channel().await.unwrap();
+    channel.confirm_select(Default::default()).await.unwrap();
     let (options, properties) = (Default::default(), lapin::BasicProperties::default());
     let sent = channel.basic_publish("".into(), queue.into(), options, body, properties).await.unwrap();
-    sent.await.unwrap();
+    assert!(matches!(sent.await, Ok(lapin::Confirmation::Ack(None))), "it is not there");
 }
