@@ -8,6 +8,7 @@ use command_api::{Recording, record, recorder, recorder_with_room};
 use domain::{ProductEvent, ProductId};
 use futures::future::join_all;
 use sqlx::PgPool;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -143,10 +144,22 @@ async fn what_remained_is_what_the_log_left_at_the_place_it_names() {
         assert_eq!(left, remaining);
         assert!(amount > remaining);
     }
-    assert_eq!(
-        house.count("(select from refusals group by partition, head, place, refused_at having count(*) > 1) x").await,
-        0
-    );
+}
+
+#[tokio::test]
+async fn each_has_its_place_among_what_was_decided_together() {
+    let house = House::with_one_partition().await;
+    let moa = house.moa_that_records().await;
+    let sold_out = moa.opens(1).await;
+    // No decision is earlier than the last event, so those that are made at once would have its time together.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for _ in 0..3 {
+        refuses(&moa, sold_out, 20).await;
+    }
+    house.refused(60).await;
+    let confused = "having count(distinct place) <> count(*) or max(place) <> count(*) - 1";
+    assert_eq!(house.count(&format!("(select from refusals group by refused_at {confused}) x")).await, 0);
+    assert!(house.count("refusals where place > 0").await > 0);
 }
 
 fn left_by(event: &ProductEvent) -> i64 {
