@@ -54,7 +54,6 @@ fn normalised(line: &str) -> String {
         let after_took = at > 0 && words[at - 1] == "took ";
         let what = match bare {
             _ if Uuid::try_parse(bare).is_ok() => "ID",
-            // Of one width, fraction or not.
             _ if bare.len() >= 19 && bare.as_bytes()[10] == b'T' && bare.starts_with("20") => "TIME",
             // Two clocks are compared: it may even be before.
             _ if bare.starts_with(['+', '-']) && bare.ends_with('s') => "+PASSED",
@@ -63,7 +62,12 @@ fn normalised(line: &str) -> String {
         };
         word.replacen(bare, what, 1)
     };
-    words.iter().enumerate().map(one).collect::<String>()
+    let line = words.iter().enumerate().map(one).collect::<String>();
+    // A whole second has no fraction, ten seconds have a digit more: columns that are filled up.
+    match line.split_once("+PASSED") {
+        Some((time, rest)) => format!("{}  +PASSED{rest}", time.trim_end()),
+        None => line,
+    }
 }
 
 fn steps<'a>(story: &'a Value, what: &str) -> Vec<&'a Value> {
