@@ -4,13 +4,17 @@ use crate::house::*;
 use crate::notes::Noting;
 use broker::{Deliveries, RELAY};
 use event_log::consume::Source as _;
-use lapin::options::QueueDeclareOptions;
+use futures::StreamExt as _;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
+use lapin::{Channel, Consumer};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Healing from the log takes a second; a machine that is busy takes another.
 const HEALED: Duration = Duration::from_secs(3);
+/// More looks at a queue, one a second, than are made in vain.
+const LOOKS: u32 = 13;
 
 #[tokio::test]
 async fn what_is_delivered_is_applied_once_in_order_and_acknowledged() {
@@ -203,6 +207,46 @@ async fn a_queue_that_was_unbound_is_bound_again() {
     assert!(in_vain > 0, "the first came");
     relaying.stop().await;
     tap.close().await;
+}
+
+/// Steps: somebody else consumes first, so that nothing is brought; ours waits in line, and a third behind it. After some
+/// looks in vain ours has consumed anew, and so is the last: when the first leaves, the third is served.
+#[tokio::test]
+async fn a_queue_that_brings_nothing_for_long_is_consumed_from_anew() {
+    let house = House::with_one_partition().await;
+    let relaying = Relaying::start(&house.log, &house.broker);
+    house.append(0, 1, 1).await;
+    house.until_relayed(0, 1).await;
+    let (first, _kept) = consume(&house).await;
+    let mut deliveries = Deliveries::new(&house.log, &house.broker, house.pool.clone(), NOTES, 0).unwrap();
+    // Without a queue to wait for it is sent to the log at once.
+    while !looks_in_vain(&house, &mut deliveries).await {}
+    let (_third, mut served) = consume(&house).await;
+    for _ in 0..LOOKS {
+        looks_in_vain(&house, &mut deliveries).await;
+    }
+    while !looks_in_vain(&house, &mut deliveries).await {}
+    first.close(200, "OK".into()).await.unwrap();
+    soon(served.next()).await.unwrap().unwrap();
+    relaying.stop().await;
+}
+
+/// Whether it waited for the queue before it was sent to the log.
+async fn looks_in_vain(house: &House, deliveries: &mut Deliveries) -> bool {
+    let position = house.append(0, 1, 1).await[0].position;
+    let (mut delivered, asked) = (Vec::new(), Instant::now());
+    soon(deliveries.news(position - 1, asked, &mut delivered)).await;
+    assert_eq!(delivered, []);
+    asked.elapsed() > Duration::from_millis(900)
+}
+
+/// Takes one message of the queue at most.
+async fn consume(house: &House) -> (Channel, Consumer) {
+    let channel = amqp().await.create_channel().await.unwrap();
+    channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
+    let (queue, options) = (house.queue(0).into(), BasicConsumeOptions::default());
+    let consumer = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await.unwrap();
+    (channel, consumer)
 }
 
 #[tokio::test]

@@ -107,10 +107,10 @@ async fn where_to_begin(
     chain: SealChain,
     keys: Vec<VerifyingKey>,
 ) -> Result<(Lines, SealChain), Trouble> {
-    let identity = *chain.identity();
+    let partitions = chain.identity().partitions;
     let path = file.path().to_owned();
     let marked = with_file(path.clone(), move |path| {
-        let Some(bookmark) = Bookmark::read(path, &identity, &keys) else { return Ok(None) };
+        let Some(bookmark) = Bookmark::read(path, partitions, &keys) else { return Ok(None) };
         let mut lines = Lines::open(path, bookmark.begins)?;
         let line = lines.read(1)?.pop();
         Ok(line.and_then(Result::ok).filter(|line| bookmark.names(line)).map(|line| (bookmark, line, lines)))

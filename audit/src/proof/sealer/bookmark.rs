@@ -9,12 +9,11 @@ use super::super::trust::{SealChain, SealedTo};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
-use event_log::{Hash, Identity};
+use event_log::Hash;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use uuid::Uuid;
 
 /// What is signed begins with this: no seal does.
 const PURPOSE: &str = "moa-bookmark-1\n";
@@ -22,7 +21,6 @@ const PURPOSE: &str = "moa-bookmark-1\n";
 /// How the seals stood after one of them.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Bookmark {
-    log: Uuid,
     seal: i64,
     digest: Hash,
     ends: Vec<SealedTo>,
@@ -33,20 +31,18 @@ pub(super) struct Bookmark {
 impl Bookmark {
     /// At the last seal of `chain`.
     pub(super) fn at(chain: &SealChain, begins: u64) -> Self {
-        let ends = chain.ends().to_vec();
-        Self { log: chain.identity().log_id, seal: chain.seals(), digest: chain.digest(), ends, begins }
+        Self { seal: chain.seals(), digest: chain.digest(), ends: chain.ends().to_vec(), begins }
     }
 
-    /// The one beside the file of seals at `seals`, if it is of this log and one of `keys` signed it.
-    pub(super) fn read(seals: &Path, identity: &Identity, keys: &[VerifyingKey]) -> Option<Self> {
+    /// The one beside the file of seals at `seals`, if one of `keys` signed it. Of which log it is says the seal it names.
+    pub(super) fn read(seals: &Path, partitions: i32, keys: &[VerifyingKey]) -> Option<Self> {
         let text = fs::read_to_string(beside(seals)).ok()?;
         let (said, signed) = text.trim_end().split_once('\n')?;
         let signature = signature(signed)?;
         let signed = format!("{PURPOSE}{said}");
         keys.iter().find(|key| key.verify_strict(signed.as_bytes(), &signature).is_ok())?;
         let bookmark: Self = serde_json::from_str(said).ok()?;
-        let partitions = usize::try_from(identity.partitions).ok()?;
-        ((bookmark.log, bookmark.ends.len()) == (identity.log_id, partitions)).then_some(bookmark)
+        usize::try_from(partitions).is_ok_and(|partitions| bookmark.ends.len() == partitions).then_some(bookmark)
     }
 
     /// Writes it beside the file of seals at `seals`, in place of the one that is there.

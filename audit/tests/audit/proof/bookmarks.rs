@@ -110,6 +110,18 @@ async fn a_line_that_was_changed_since_is_refused() {
     }
 }
 
+/// File and database agree on it, and it is still not the seal that was followed.
+#[tokio::test]
+async fn the_marked_seal_that_was_changed_in_both_is_refused() {
+    let house = with_six_seals().await;
+    let mut lines = house.lines("seals");
+    let seal: serde_json::Value = serde_json::from_str(&lines[3]).unwrap();
+    lines[3] = lines[3].replace(seal["root"].as_str().unwrap(), &"0".repeat(64));
+    house.tamper("update seals set root = decode(repeat('00', 32), 'hex') where seal = 4").await;
+    std::fs::write(house.file("seals"), format!("{}\n", lines.join("\n"))).unwrap();
+    assert!(refused(begins(&house).await.err()).contains("seal 4 "));
+}
+
 /// It is taken as if there were none: then all are followed, and the first is found to be changed.
 #[tokio::test]
 async fn a_bookmark_that_nobody_signed_is_no_bookmark() {
