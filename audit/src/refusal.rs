@@ -63,16 +63,8 @@ struct Page {
 #[serde(rename_all = "camelCase")]
 struct Item {
     refused_at: String,
-    invest_id: Uuid,
-    user_id: String,
-    product_id: i64,
-    amount: i64,
-    code: String,
-    remaining: Option<i64>,
-    partition: i32,
-    head: i64,
-    place: Option<i32>,
-    correlation_id: String,
+    #[serde(flatten)]
+    row: Row,
 }
 
 /// Of the asked time, whatever else was asked for: nobody knows whose they were.
@@ -84,8 +76,10 @@ struct Dropped {
     to: String,
 }
 
-#[derive(sqlx::FromRow)]
+#[derive(sqlx::FromRow, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Row {
+    #[serde(skip)]
     refused_at: DateTime<Utc>,
     invest_id: Uuid,
     user_id: String,
@@ -108,7 +102,7 @@ async fn list(State(audit): State<Arc<Audit>>, params: Params) -> Result<Respons
     let dropped = dropped(&audit, &asked.filter).await.map_err(too_much)?;
     Ok(edge::ok(Page {
         next_cursor: last.map(|last| last.written(&asked.filter, asked.order)),
-        list: rows.into_iter().map(|row| item(row, audit.time)).collect(),
+        list: rows.into_iter().map(|row| Item { refused_at: audit.time.format(row.refused_at), row }).collect(),
         dropped,
         kept_days: KEPT_DAYS,
     }))
@@ -193,22 +187,6 @@ async fn dropped(audit: &Audit, filter: &Filter) -> sqlx::Result<Vec<Dropped>> {
     let time = audit.time;
     let told = |(reason, count, from, to)| Dropped { reason, count, from: time.format(from), to: time.format(to) };
     Ok(rows.into_iter().map(told).collect())
-}
-
-fn item(row: Row, time: ServiceTime) -> Item {
-    Item {
-        refused_at: time.format(row.refused_at),
-        invest_id: row.invest_id,
-        user_id: row.user_id,
-        product_id: row.product_id,
-        amount: row.amount,
-        code: row.code,
-        remaining: row.remaining,
-        partition: row.partition,
-        head: row.head,
-        place: row.place,
-        correlation_id: row.correlation_id,
-    }
 }
 
 /// What is sought is among too many others: that is the question's fault.

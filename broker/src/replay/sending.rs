@@ -58,7 +58,7 @@ impl<'a> Sending<'a> {
 
     /// Sends all, over as many channels as it takes. Before anything was sent no fault is tried again.
     pub(super) async fn run(&mut self) -> Result<(), Why> {
-        let mut channel = self.open().await?;
+        let mut channel = self.unless_told_to_stop(self.open()).await??;
         self.rest = self.replay.selection.stretches(self.log).await?.into();
         self.progress.of = self.rest.iter().map(Stretch::events).sum();
         self.told.send_replace(self.progress);
@@ -82,13 +82,18 @@ impl<'a> Sending<'a> {
             tracing::warn!(%why, "the replay is held up; it is tried again from what was last confirmed");
         }
         while why.may_pass() && self.moved.elapsed() < PATIENCE {
-            backoff.pause().await;
-            match self.open().await {
+            self.unless_told_to_stop(backoff.pause()).await?;
+            match self.unless_told_to_stop(self.open()).await? {
                 Ok(channel) => return Ok(channel),
                 Err(error) => why = error,
             }
         }
         Err(why)
+    }
+
+    /// Only what waits for nothing that is under way may be cut short.
+    async fn unless_told_to_stop<T>(&self, waiting: impl Future<Output = T>) -> Result<T, Why> {
+        self.shutdown.run_until_cancelled(waiting).await.ok_or(Why::Stopped)
     }
 
     /// A channel that confirms, once it is known that the queue is there.
@@ -131,8 +136,7 @@ impl<'a> Sending<'a> {
         while let Some(message) = Message::replayed(self.broker.log_id(), &rest[..rest.len().min(self.pace.at_once())])?
         {
             let (sent, others) = rest.split_at(message.events);
-            let may_go = self.shutdown.run_until_cancelled(self.pace.wait(sent.len()));
-            may_go.await.ok_or(Why::Stopped)?;
+            self.shutdown.run_until_cancelled(self.pace.wait(sent.len())).await.ok_or(Why::Stopped)?;
             self.press(channel, &message).await?;
             self.pass(sent.last().map_or(stretch.after, |event| event.position), sent.len());
             rest = others;
@@ -146,7 +150,7 @@ impl<'a> Sending<'a> {
         let mut backoff = Backoff::new();
         loop {
             match self.send(channel, message).await {
-                Err(Why::Full) if self.moved.elapsed() < PATIENCE => backoff.pause().await,
+                Err(Why::Full) if self.moved.elapsed() < PATIENCE => self.unless_told_to_stop(backoff.pause()).await?,
                 done => return done,
             }
         }

@@ -173,3 +173,31 @@ async fn told_to_stop_it_waits_for_what_is_under_way() {
     let came = outside.events(&house).await.len() as u64;
     assert_eq!((unfinished.progress.sent, the_place(&unfinished).0), (came, &[(0, came as i64 + 1)][..]));
 }
+
+/// Nothing is under way where the queue refuses, or the broker is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn told_to_stop_while_it_is_held_up_it_ends_at_once() {
+    let house = House::with_one_partition().await;
+    house.append(0, 10, 10).await;
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    let bound = [("x-max-length", AMQPValue::LongInt(0)), ("x-overflow", text("reject-publish"))];
+    let (full, wire) = (Outside::queue_with(&bound).await, Wire::new().await);
+    let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
+    for away in [false, true] {
+        let (replay, told, shutdown) = (full.all(&house), watch::Sender::default(), CancellationToken::new());
+        let (unfinished, asked) = tokio::join!(replay.run(&house.log, &broker, &told, &shutdown), async {
+            soon(told.subscribe().wait_for(|progress: &Progress| progress.of > 0)).await.unwrap();
+            if away {
+                wire.cut();
+                until("it tries to reach it", async || wire.refused() > 0).await;
+            } else {
+                // By now it was refused; trying again takes longer each time.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            shutdown.cancel();
+            Instant::now()
+        });
+        assert!(matches!(unfinished.unwrap_err().why, Why::Stopped));
+        assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+    }
+}
