@@ -8,6 +8,7 @@ mod consume;
 mod fence;
 mod forbidden;
 mod format;
+mod holes;
 mod house;
 mod keys;
 mod lease;
