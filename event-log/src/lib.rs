@@ -7,6 +7,7 @@
 //! - [`Lease`] makes somebody the only one at something, for a while.
 //! - [`search`] asks it: events by any filter.
 //! - [`consume`] follows the log: apply-once, in one place for every consumer.
+//! - [`Readiness`] says whether those who work on it can; [`RepeatedFault`] logs what fails again and again.
 //!
 //! The row format, the hash chain and how to check both with plain SQL are in `docs/log-format.md`.
 
@@ -23,6 +24,8 @@ mod lease;
 mod log;
 mod product;
 mod read;
+mod readiness;
+mod repeated_fault;
 mod row;
 pub mod search;
 mod vouch;
@@ -37,6 +40,8 @@ pub use keys::{Claim, StoredAnswer};
 pub use lease::Lease;
 pub use log::{Identity, Listener, Log, Partition, Position};
 pub use product::LoadedProduct;
+pub use readiness::{Clause, Readiness};
+pub use repeated_fault::RepeatedFault;
 pub use row::StoredRow;
 pub use vouch::NotOurs;
 pub use writer::{Appended, Batch, NewEvent, Writer};

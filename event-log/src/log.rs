@@ -2,7 +2,7 @@
 
 use crate::chain::{self, Hash};
 use crate::consume::Source;
-use crate::{LogError, RecordedEvent};
+use crate::{LogError, Readiness, RecordedEvent};
 use chrono::{DateTime, Utc};
 use domain::ProductId;
 use sqlx::PgPool;
@@ -47,6 +47,7 @@ struct Shared {
     pool: PgPool,
     identity: Identity,
     partitions: Vec<Word>,
+    readiness: Readiness,
 }
 
 /// Word of one partition's appends.
@@ -68,7 +69,7 @@ impl Log {
         }
         let word = || Word { head: watch::Sender::new(0), delivery: broadcast::Sender::new(DELIVERIES) };
         let partitions = (0..partitions).map(|_| word()).collect();
-        Ok(Self { shared: Arc::new(Shared { pool, identity, partitions }) })
+        Ok(Self { shared: Arc::new(Shared { pool, identity, partitions, readiness: Readiness::default() }) })
     }
 
     /// The number of partitions of the log in `pool`'s database; `None` when there is no log yet.
@@ -97,6 +98,11 @@ impl Log {
     pub fn partition_of(&self, product: ProductId) -> Partition {
         // Both are positive and the remainder is below 64, so it fits.
         (product.get() % i64::from(self.shared.identity.partitions)) as Partition
+    }
+
+    /// Whether those who work on this handle can do their work.
+    pub fn readiness(&self) -> &Readiness {
+        &self.shared.readiness
     }
 
     pub(crate) fn pool(&self) -> &PgPool {

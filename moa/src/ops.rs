@@ -1,16 +1,25 @@
 //! How a process is: `/livez`, `/readyz`, and `/metrics` in Prometheus' text format.
+//!
+//! What ready means for each service is the table in `docs/deploying.md`. The parts of a process fail and clear clauses by
+//! themselves; what only shows when it is asked is asked here, whenever somebody wants to know.
+
+mod probe;
 
 use anyhow::Context;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
+use event_log::{Clause, Log, Readiness};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use probe::DatabaseProbe;
 use sqlx::PgPool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// How long the database may take to answer when asked whether we are ready.
-const READY: Duration = Duration::from_secs(1);
+/// An answer this young is given again, so that nobody makes the database work by asking often.
+const PROBE_INTERVAL: Duration = Duration::from_millis(250);
 /// How often what the histograms gathered is folded, so that it does not pile up while nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// Upper bounds of times, in seconds.
@@ -22,8 +31,19 @@ const COUNTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0,
 #[derive(Clone)]
 pub(crate) struct Ops {
     metrics: PrometheusHandle,
-    pools: Arc<Mutex<Vec<(&'static str, PgPool)>>>,
-    broker: Arc<Mutex<Option<broker::Broker>>>,
+    readiness: Readiness,
+    watched: Arc<Mutex<Watched>>,
+    probed_at: Arc<tokio::sync::Mutex<Option<Instant>>>,
+}
+
+/// What is asked, or counted, whenever somebody wants to know.
+#[derive(Default)]
+struct Watched {
+    pools: Vec<(&'static str, PgPool)>,
+    /// `None` until there is a database.
+    database: Option<Arc<DatabaseProbe>>,
+    broker: Option<(broker::Broker, Clause)>,
+    log: Option<Log>,
 }
 
 impl Ops {
@@ -42,17 +62,35 @@ impl Ops {
                 upkeep.run_upkeep();
             }
         });
-        Ok(Self { metrics, pools: Arc::default(), broker: Arc::default() })
+        Ok(Self { metrics, readiness: Readiness::default(), watched: Arc::default(), probed_at: Arc::default() })
     }
 
-    /// Counts this pool's connections; the process is ready when the first one that is watched answers.
+    /// Counts this pool's connections.
     pub(crate) fn watch_pool(&self, name: &'static str, pool: &PgPool) {
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner).push((name, pool.clone()));
+        self.watched().pools.push((name, pool.clone()));
+    }
+
+    /// The process is not ready while whoever works on this log fails a clause of it.
+    pub(crate) fn watch_log(&self, log: &Log) {
+        self.watched().log = Some(log.clone());
+    }
+
+    /// The process is not ready unless the database answers over this pool.
+    pub(crate) fn needs_database(&self, pool: &PgPool) {
+        let probe = DatabaseProbe::new(pool.clone(), self.readiness.clause("database"), None);
+        self.watched().database = Some(Arc::new(probe));
+    }
+
+    /// The process is not ready unless the database answers over this pool and would take a write.
+    pub(crate) fn needs_writable_database(&self, pool: &PgPool) {
+        let takes_writes = self.readiness.clause("database-read-only");
+        let probe = DatabaseProbe::new(pool.clone(), self.readiness.clause("database"), Some(takes_writes));
+        self.watched().database = Some(Arc::new(probe));
     }
 
     /// The process is not ready without this broker.
     pub(crate) fn needs_broker(&self, broker: &broker::Broker) {
-        *self.broker.lock().unwrap_or_else(PoisonError::into_inner) = Some(broker.clone());
+        self.watched().broker = Some((broker.clone(), self.readiness.clause("broker")));
     }
 
     /// `/livez` and `/readyz`.
@@ -67,34 +105,52 @@ impl Ops {
     /// The same and `/metrics`; never for the public.
     pub(crate) fn routes(&self) -> Router {
         let ops = self.clone();
-        let metrics = async move || ([(CONTENT_TYPE, "text/plain; version=0.0.4")], ops.render());
+        let metrics = async move || {
+            ops.probe().await;
+            ([(CONTENT_TYPE, "text/plain; version=0.0.4")], ops.render())
+        };
         self.health().route("/metrics", get(metrics))
     }
 
     async fn unready(&self) -> Vec<&'static str> {
-        let mut unready = Vec::new();
-        if !self.database_answers().await {
-            unready.push("database");
+        self.probe().await;
+        let watched = self.watched();
+        let mut names: BTreeSet<_> = self.readiness.failed().into_iter().collect();
+        names.extend(watched.log.iter().flat_map(|log| log.readiness().failed()));
+        if watched.database.is_none() {
+            names.insert("database");
         }
-        let broker = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
-        if broker.as_ref().is_some_and(|broker| !broker.is_connected()) {
-            unready.push("broker");
-        }
-        unready
+        names.into_iter().collect()
     }
 
-    async fn database_answers(&self) -> bool {
-        let first = self.pools.lock().unwrap_or_else(PoisonError::into_inner).first().map(|(_, pool)| pool.clone());
-        let Some(pool) = first else { return false };
-        let asked = tokio::time::timeout(READY, sqlx::query("select 1").execute(&pool)).await;
-        matches!(asked, Ok(Ok(_)))
+    /// Asks what only shows when it is asked; one at a time, and not again what was asked just now.
+    async fn probe(&self) {
+        let mut probed_at = self.probed_at.lock().await;
+        if probed_at.is_some_and(|at| at.elapsed() < PROBE_INTERVAL) {
+            return;
+        }
+        let database = self.watched().database.clone();
+        if let Some(database) = database {
+            database.run().await;
+        }
+        if let Some((broker, clause)) = &self.watched().broker {
+            match broker.is_connected() {
+                true => clause.clear(),
+                false => clause.fail("RabbitMQ is not connected"),
+            }
+        }
+        *probed_at = Some(Instant::now());
     }
 
     fn render(&self) -> String {
-        for (name, pool) in self.pools.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (name, pool) in &self.watched().pools {
             metrics::gauge!("moa_pool_connections", "pool" => *name).set(f64::from(pool.size()));
             metrics::gauge!("moa_pool_idle_connections", "pool" => *name).set(pool.num_idle() as f64);
         }
         self.metrics.render()
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -126,7 +126,7 @@ impl House<'_> {
         let (amqp, redis) = (settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref());
         let connected = Connected::open(database, log, amqp, redis)?;
         let read = database.read_pool().await?;
-        connected.watch(&ops);
+        connected.watch_writes(&ops);
         ops.watch_pool("read", &read);
         connected.follow(&stages);
         let desks = connected.start_write_side(&stages, &settings.command, provider).await?;

@@ -45,7 +45,7 @@ impl Alone {
             return Ok(());
         };
         let connected = Connected::open(&database, log, settings.broker.amqp_url.as_ref(), None)?;
-        connected.watch(&self.ops);
+        connected.watch_writes(&self.ops);
         connected.follow(&self.stages);
         let desks = connected.start_write_side(&self.stages, command, provider).await?;
         let address = listener.local_addr()?;
@@ -60,7 +60,9 @@ impl Alone {
         let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
         let read = database.read_pool().await?;
         self.ops.watch_pool("read", &read);
+        self.ops.needs_database(&read);
         let connected = Connected::open(&database, log, None, settings.cache.redis_url.as_ref())?;
+        connected.watch(&self.ops);
         let address = listener.local_addr()?;
         connected.admit_queries(&self.stages, listener, &read, &settings.public);
         welcome::service("query-api", &[("read", address), ("ops", ops)], &database);
@@ -72,7 +74,7 @@ impl Alone {
         let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
         let (amqp, redis) = (settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref());
         let connected = Connected::open(&database, log, amqp, redis)?;
-        connected.watch(&self.ops);
+        connected.watch_writes(&self.ops);
         connected.follow(&self.stages);
         connected.start_projector(&self.stages);
         welcome::service("projector", &[("ops", ops)], &database);
@@ -83,7 +85,7 @@ impl Alone {
         let ops = self.open_ops(&settings.ops).await?;
         let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
         let connected = Connected::open(&database, log, Some(&settings.amqp_url), None)?;
-        connected.watch(&self.ops);
+        connected.watch_writes(&self.ops);
         connected.needs_broker(&self.ops);
         connected.follow(&self.stages);
         connected.start_relay(&self.stages);
@@ -103,6 +105,7 @@ impl Alone {
         let read = database.read_pool().await?;
         self.ops.watch_pool("read", &read);
         let connected = Connected::open(&database, log, None, settings.cache.redis_url.as_ref())?;
+        connected.watch_writes(&self.ops);
         connected.follow(&self.stages);
         let desks = connected.start_desks(&self.stages).await?;
         let (address, tokens) = (listener.local_addr()?, Tokens::new(&operator, auditor.as_ref()));
@@ -117,7 +120,7 @@ impl Alone {
         let ops = self.open_ops(&settings.ops).await?;
         let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
         let connected = Connected::open(&database, log, None, None)?;
-        connected.watch(&self.ops);
+        connected.watch_writes(&self.ops);
         connected.start_sealer(&self.stages, sealing);
         welcome::service("sealer", &[("ops", ops)], &database);
         self.stop.then_finish(self.stages).await

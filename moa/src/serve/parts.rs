@@ -84,8 +84,16 @@ impl Connected {
         Ok(Self { project: database.project_pool(), rebuild: database.rebuild_pool(), log, broker, redis })
     }
 
+    /// The process is not ready unless what works on the log can.
     pub(super) fn watch(&self, ops: &Ops) {
+        ops.watch_log(&self.log);
+    }
+
+    /// The same, and unless the database takes writes.
+    pub(super) fn watch_writes(&self, ops: &Ops) {
+        self.watch(ops);
         ops.watch_pool("project", &self.project);
+        ops.needs_writable_database(&self.project);
     }
 
     /// The process is not ready without its broker.

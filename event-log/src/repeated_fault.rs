@@ -1,0 +1,101 @@
+//! A fault that comes back at every try: it is logged when it begins, each minute with a count while it lasts, and once
+//! when it is over; and where it lasts, it fails a clause of readiness.
+
+use crate::readiness::Clause;
+use std::fmt;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The time between two lines about a fault that lasts.
+const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
+/// The least time between two lines when the error is another one.
+const CHANGE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What one loop that tries again has to say about its faults.
+#[derive(Debug)]
+pub struct RepeatedFault {
+    /// What cannot be done, as a sentence.
+    what: &'static str,
+    /// Whose fault it is, where there are several of a kind: a consumer, a partition. May be empty.
+    who: String,
+    clause: Option<(Clause, Duration)>,
+    lasting: Option<Lasting>,
+}
+
+/// A fault that is not over.
+#[derive(Debug)]
+struct Lasting {
+    since: Instant,
+    logged_at: Instant,
+    /// The error as it was logged last.
+    logged: String,
+    times: u64,
+}
+
+impl RepeatedFault {
+    /// For a loop that cannot do `what`, a sentence such as `"a batch cannot be written"`; `who` tells it from others of
+    /// its kind, and may be empty.
+    pub fn new(what: &'static str, who: impl fmt::Display) -> Self {
+        Self { what, who: who.to_string(), clause: None, lasting: None }
+    }
+
+    /// Also fails `clause` when the fault has lasted for `bound`, at the first try after that; clears it when it is over.
+    #[must_use]
+    pub fn failing(self, clause: Clause, bound: Duration) -> Self {
+        Self { clause: Some((clause, bound)), ..self }
+    }
+
+    /// A try failed.
+    pub fn failed(&mut self, error: &dyn fmt::Display) {
+        let (now, error) = (Instant::now(), error.to_string());
+        let is_new = self.lasting.is_none();
+        let lasting = self.lasting.get_or_insert_with(|| Lasting::since(now, &error));
+        lasting.times += 1;
+        if is_new || lasting.is_due(now, &error) {
+            let (times, seconds) = (lasting.times, (now - lasting.since).as_secs());
+            tracing::warn!(who = self.who, error, times, seconds, "{}; it is tried again", self.what);
+            lasting.logged(now, &error);
+        }
+        if let Some((clause, bound)) = &self.clause
+            && now - lasting.since >= *bound
+        {
+            clause.fail(format_args!("{}: {error}", self.sentence()));
+        }
+    }
+
+    /// A try went well.
+    pub fn recovered(&mut self) {
+        let Some(lasting) = self.lasting.take() else { return };
+        let (times, seconds) = (lasting.times, lasting.since.elapsed().as_secs());
+        tracing::info!(who = self.who, times, seconds, "it works again: {} before", self.what);
+        if let Some((clause, _)) = &self.clause {
+            clause.clear();
+        }
+    }
+
+    /// Whether the last try failed.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.lasting.is_some()
+    }
+
+    fn sentence(&self) -> String {
+        if self.who.is_empty() { self.what.to_owned() } else { format!("{}: {}", self.who, self.what) }
+    }
+}
+
+impl Lasting {
+    fn since(now: Instant, error: &str) -> Self {
+        Self { since: now, logged_at: now, logged: error.to_owned(), times: 0 }
+    }
+
+    fn is_due(&self, now: Instant, error: &str) -> bool {
+        let pause = if error == self.logged { REPEAT_INTERVAL } else { CHANGE_INTERVAL };
+        now - self.logged_at >= pause
+    }
+
+    fn logged(&mut self, now: Instant, error: &str) {
+        self.logged_at = now;
+        self.logged = error.to_owned();
+    }
+}

@@ -1,0 +1,84 @@
+//! Asking the database whether it answers, and whether it would take a write.
+
+use event_log::Clause;
+use sqlx::{Connection as _, PgConnection, PgPool};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a free connection of the pool is waited for: past it, requests are refused as well.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the database may take to answer, on a connection of the pool and then on a new one.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What the database says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+struct Answer {
+    is_standby: bool,
+    is_read_only: bool,
+}
+
+/// What a process needs of its database.
+#[derive(Debug)]
+pub(super) struct DatabaseProbe {
+    pool: PgPool,
+    answers: Clause,
+    /// `None` where nothing is written.
+    takes_writes: Option<Clause>,
+}
+
+impl DatabaseProbe {
+    pub(super) fn new(pool: PgPool, answers: Clause, takes_writes: Option<Clause>) -> Self {
+        Self { pool, answers, takes_writes }
+    }
+
+    /// Asks, within 1.5 s, and fails or clears the clauses.
+    pub(super) async fn run(&self) {
+        match ask(&self.pool).await {
+            Ok(answer) => {
+                self.answers.clear();
+                self.takes_writes.iter().for_each(|clause| judge(clause, answer));
+            }
+            Err(reason) => self.answers.fail(reason),
+        }
+    }
+}
+
+fn judge(takes_writes: &Clause, answer: Answer) {
+    if answer.is_standby {
+        takes_writes.fail("the database is a standby: promote it, or name the primary in DATABASE_URL");
+    } else if answer.is_read_only {
+        takes_writes.fail("the database is read-only: default_transaction_read_only is on");
+    } else {
+        takes_writes.clear();
+    }
+}
+
+/// A connection of the pool may be dead without its knowing it, as after a restart of the server; then a new one is asked.
+async fn ask(pool: &PgPool) -> Result<Answer, String> {
+    let acquired = timeout(ACQUIRE_TIMEOUT, pool.acquire()).await;
+    let mut pooled = match acquired {
+        Ok(Ok(pooled)) => pooled,
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err("the database cannot be reached, or no connection of the pool is free".into()),
+    };
+    if let Ok(Ok(answer)) = timeout(ANSWER_TIMEOUT, state(&mut pooled)).await {
+        return Ok(answer);
+    }
+    drop(pooled.detach());
+    let fresh = async {
+        let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
+        let answer = state(&mut connection).await?;
+        connection.close().await?;
+        Ok(answer)
+    };
+    let answered = timeout(ANSWER_TIMEOUT, fresh).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+    answered.map_err(|error| error.to_string())
+}
+
+async fn state(connection: &mut PgConnection) -> sqlx::Result<Answer> {
+    sqlx::query_as(
+        "select pg_is_in_recovery() as is_standby, current_setting('transaction_read_only')::boolean as is_read_only",
+    )
+    .fetch_one(connection)
+    .await
+}
