@@ -68,6 +68,42 @@ fn the_write_side_reads_no_read_model() {
     }
 }
 
+/// What a proxy of the environment's is sent includes the bearer token: no client asks for one.
+#[test]
+fn no_http_client_uses_a_proxy_of_the_environment() {
+    for room in OURS.iter().chain(&["bench"]) {
+        for file in sources(&root().join(room).join("src")) {
+            let text = fs::read_to_string(&file).expect("a source");
+            let built = text.matches("Client::builder()").count();
+            let without_proxy = text.matches(".no_proxy()").count();
+            assert_eq!(built, without_proxy, "{}: a client is built without .no_proxy()", file.display());
+            for shortcut in ["reqwest::Client::new(", "reqwest::get(", "Client::default()", "ClientBuilder::new("] {
+                assert!(!text.contains(shortcut), "{}: {shortcut} takes a proxy from the environment", file.display());
+            }
+        }
+    }
+}
+
+/// What is started by name and in an environment that is not of our making is in one place, which makes it.
+#[test]
+fn programs_are_started_in_a_clean_environment() {
+    for room in OURS.iter().filter(|room| **room != "testbed") {
+        for file in sources(&root().join(room).join("src")) {
+            let text = fs::read_to_string(&file).expect("a source");
+            let starts = text.contains("Command::new(");
+            assert!(!starts || file.ends_with("postgres/account.rs"), "{} starts a program", file.display());
+        }
+    }
+}
+
+#[test]
+fn release_builds_check_for_overflow() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("a manifest");
+    let release = manifest.split("[profile.release]").nth(1).expect("a release profile");
+    let release = release.split("\n[").next().unwrap_or_default();
+    assert!(release.lines().any(|line| line == "overflow-checks = true"), "{release}");
+}
+
 /// Whether `text` has `statement`, and not merely as the beginning of a longer name.
 fn names(text: &str, statement: &str) -> bool {
     text.match_indices(statement).any(|(at, _)| {

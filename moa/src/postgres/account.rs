@@ -1,5 +1,6 @@
-//! Who PostgreSQL runs as. It refuses root, so root hands it to an unprivileged account.
+//! Who PostgreSQL runs as, and in which environment. It refuses root, so root hands it to an unprivileged account.
 
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,6 +14,9 @@ const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
 
 /// Entering a folder takes no time, unless a network drive hangs.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where programs are when `PATH` does not say it.
+const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// The account that PostgreSQL's programs run as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,18 +42,16 @@ impl Account {
 
     pub(super) fn uid(self) -> Option<u32> {
         match self {
-            Account::Own => id(&["-u"]),
+            Account::Own => own_uid(),
             Account::Other { uid, .. } => Some(uid),
         }
     }
 
-    /// A command of this account, with nothing in its environment that redirects or translates PostgreSQL's tools.
-    pub(super) fn command(self, program: impl AsRef<Path>) -> Command {
-        let mut command = Command::new(program.as_ref());
-        command.stdin(Stdio::null()).kill_on_drop(true).current_dir("/").env("LC_ALL", "C");
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
-            command.env_remove(name);
-        }
+    /// A command of this account, with nothing of Moa's environment but `PATH`: its tokens and passwords are not for others,
+    /// and no variable redirects or translates PostgreSQL's tools.
+    pub(super) fn command(self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::from(clean(program));
+        command.kill_on_drop(true);
         if let Account::Other { uid, gid } = self {
             command.uid(uid).gid(gid);
         }
@@ -111,7 +113,7 @@ pub(super) async fn run(command: &mut Command, limit: Duration) -> anyhow::Resul
 
 /// Whether this process is root.
 pub(super) fn is_root() -> bool {
-    id(&["-u"]) == Some(0)
+    own_uid() == Some(0)
 }
 
 fn unprivileged() -> anyhow::Result<Account> {
@@ -127,6 +129,29 @@ fn unprivileged() -> anyhow::Result<Account> {
 
 /// What `id` prints; asked of a program, because the system call is not in the standard library.
 fn id(arguments: &[&str]) -> Option<u32> {
-    let output = std::process::Command::new("id").args(arguments).stderr(Stdio::null()).output().ok()?;
+    let output = clean("id").args(arguments).stderr(Stdio::null()).output().ok()?;
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+/// Every program that Moa starts begins here: from `/`, without input, and in an environment that has `PATH` and no more.
+fn clean(program: impl AsRef<OsStr>) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    command.stdin(Stdio::null()).current_dir("/").env_clear().env("PATH", search_path()).env("LC_ALL", "C");
+    command
+}
+
+fn search_path() -> OsString {
+    let joined = std::env::join_paths(program_folders()).unwrap_or_default();
+    if joined.is_empty() { USUAL_PATH.into() } else { joined }
+}
+
+/// The folders of `PATH`, without those that depend on the current folder: whoever may write there chooses what is in it.
+pub(super) fn program_folders() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).filter(|folder| folder.is_absolute()).collect()
+}
+
+/// The user that this process is; none where that cannot be found out.
+pub(super) fn own_uid() -> Option<u32> {
+    id(&["-u"])
 }

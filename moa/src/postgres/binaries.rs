@@ -36,14 +36,13 @@ pub struct Search {
 }
 
 impl Search {
-    /// `PATH`, the versioned folders of Debian, Red Hat and Homebrew; the cache is `/var/cache/moa` as root, else `moa`
+    /// The absolute folders in `PATH`, the versioned folders of Debian, Red Hat and Homebrew; the cache is `/var/cache/moa` as root, else `moa`
     /// in `XDG_CACHE_HOME` or `~/.cache`.
     ///
     /// # Errors
     /// The current folder is gone and no home folder is known.
     pub fn of_this_machine() -> anyhow::Result<Search> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+        let mut folders = account::program_folders();
         folders.extend(VERSIONED.iter().flat_map(|(parent, prefix, below)| versions_in(parent, prefix, below)));
         let cache = if account::is_root() {
             PathBuf::from("/var/cache/moa")
@@ -78,7 +77,7 @@ impl Binaries {
     async fn probe(folder: &Path, account: Account) -> Option<Binaries> {
         // Only the real path has its neighbours: a package may link some of its programs into PATH.
         let folder = folder.join("pg_ctl").canonicalize().ok()?.parent()?.to_owned();
-        if !PROGRAMS.iter().all(|name| folder.join(name).is_file()) {
+        if !PROGRAMS.iter().all(|name| folder.join(name).is_file()) || has_meaning_to_a_shell(&folder) {
             return None;
         }
         let mut ask = account.command(folder.join("postgres"));
@@ -86,6 +85,11 @@ impl Binaries {
         let version = parse_version(&said)?;
         Some(Binaries { folder, version })
     }
+}
+
+/// `initdb` and `pg_ctl` put the path of their programs between double quotes and hand it to a shell.
+fn has_meaning_to_a_shell(folder: &Path) -> bool {
+    folder.to_str().is_none_or(|path| path.contains(['"', '\\', '$', '`', '\n']))
 }
 
 /// The binaries for a new cluster, or for one whose `PG_VERSION` is given.
@@ -113,7 +117,7 @@ async fn installed(search: &Search, account: Account) -> Vec<Binaries> {
 }
 
 async fn fetched(search: &Search, account: Account) -> anyhow::Result<Binaries> {
-    let folder = fetch::find_or_fetch(&search.cache).await?;
+    let folder = fetch::find_or_fetch(&search.cache, account).await?;
     account.check_reach(&folder).await?;
     let binaries = Binaries::probe(&folder, account).await;
     binaries.with_context(|| {

@@ -18,6 +18,9 @@ use super::{DATABASE, settings};
 /// The cluster's folder in the data folder.
 pub(super) const FOLDER: &str = "postgres";
 
+/// What the server says, in the data folder.
+const LOG: &str = "postgres.log";
+
 /// How the name of a cluster that is being made begins.
 const UNFINISHED: &str = "postgres.unfinished-";
 
@@ -57,6 +60,7 @@ const CANNOT_CONNECT_NOW: &str = "57P03";
 /// A cluster, with everything that is needed to run it.
 #[derive(Debug)]
 pub(super) struct Cluster {
+    root: PathBuf,
     pub(super) folder: PathBuf,
     pub(super) socket: PathBuf,
     log: PathBuf,
@@ -87,10 +91,10 @@ impl Cluster {
     pub(super) fn new(root: &Path, account: Account, binaries: Binaries) -> anyhow::Result<Cluster> {
         let socket = socket_folder(root)?;
         make_private(&socket, account)?;
-        let log = root.join("postgres.log");
+        let log = root.join(LOG);
         std::fs::OpenOptions::new().append(true).create(true).open(&log).context("cannot write postgres.log")?;
         account.give(&log)?;
-        Ok(Cluster { folder: root.join(FOLDER), socket, log, account, binaries })
+        Ok(Cluster { root: root.to_owned(), folder: root.join(FOLDER), socket, log, account, binaries })
     }
 
     pub(super) fn connect_options(&self, database: &str) -> PgConnectOptions {
@@ -101,7 +105,7 @@ impl Cluster {
     pub(super) fn psql_command(&self, database: &str) -> String {
         let beside = self.binaries.program("psql");
         let psql = if beside.is_file() { beside } else { PathBuf::from("psql") };
-        let (psql, socket) = (psql.display(), self.socket.display());
+        let (psql, socket) = (quoted(&psql), quoted(&self.socket));
         format!("{psql} -h {socket} -p {} -U {ROLE} {database}", settings::PORT)
     }
 
@@ -226,7 +230,8 @@ impl Cluster {
 
     async fn pg_ctl(&self, action: &[&str], limit_s: u64) -> anyhow::Result<()> {
         let mut pg_ctl = self.account.command(self.binaries.program("pg_ctl"));
-        pg_ctl.arg("-D").arg(&self.folder).arg("-l").arg(&self.log);
+        // By their names in the data folder: pg_ctl puts what it is given between double quotes and hands it to a shell.
+        pg_ctl.current_dir(&self.root).args(["-D", FOLDER, "-l", LOG]);
         pg_ctl.args(["-w", "-t", &limit_s.to_string()]).args(action);
         run(&mut pg_ctl, Duration::from_secs(limit_s) + GRACE).await.map(|_| ())
     }
@@ -274,6 +279,13 @@ fn socket_folder(root: &Path) -> anyhow::Result<PathBuf> {
     }
     let data = std::fs::metadata(root)?;
     Ok(PathBuf::from(format!("/tmp/moa-{:x}-{:x}", data.dev(), data.ino())))
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    if text.bytes().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 fn socket_file(folder: &Path) -> PathBuf {

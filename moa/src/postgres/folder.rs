@@ -52,10 +52,14 @@ impl Folder {
 /// The data folder's absolute path; a new one under the temporary folder for ephemeral data.
 pub(super) fn root_of(options: &Options) -> anyhow::Result<PathBuf> {
     if options.ephemeral {
-        return Ok(std::env::temp_dir().join(format!("moa-{}", Uuid::now_v7().simple())));
+        return Ok(std::path::absolute(std::env::temp_dir())?.join(format!("moa-{}", Uuid::now_v7().simple())));
     }
     let path = &options.data_dir;
-    std::path::absolute(path).with_context(|| format!("{} is no path for --data-dir", path.display()))
+    let root = std::path::absolute(path).with_context(|| format!("{} is no path for --data-dir", path.display()))?;
+    // PostgreSQL writes it into files line by line.
+    let lasts = root.to_str().is_some_and(|path| !path.contains(char::is_control));
+    ensure!(lasts, "{root:?} cannot be a data folder: choose another --data-dir, in UTF-8 and without line breaks");
+    Ok(root)
 }
 
 /// `moa` in the folder that a variable names, else in that part of the home folder, else `.moa` here.

@@ -37,7 +37,7 @@ pub(super) fn text(socket: &Path) -> String {
     let port = ("port", port.as_str(), "a part of the socket's name");
     for (name, value, why) in [place, port].iter().chain(&SETTINGS) {
         // A String takes every write.
-        writeln!(text, "{name} = '{}'  # {why}", value.replace('\'', "''")).ok();
+        writeln!(text, "{name} = '{}'  # {why}", value.replace('\\', r"\\").replace('\'', "''")).ok();
     }
     text
 }
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_socket_folder_with_quotes_and_commas_is_quoted() {
-        let text = text(Path::new("/a 'b',\"c\"/socket"));
-        assert!(text.contains(r#"unix_socket_directories = '"/a ''b'',""c""/socket"'"#), "{text}");
+        let text = text(Path::new(r#"/a 'b',"c"\d/socket"#));
+        assert!(text.contains(r#"unix_socket_directories = '"/a ''b'',""c""\\d/socket"'"#), "{text}");
     }
 }

@@ -100,3 +100,38 @@ async fn an_ephemeral_server_leaves_nothing_when_moa_is_killed() {
     wait_until("the server's end", || !alive(postmaster));
     wait_until("the folder's end", || !cluster.parent().unwrap().exists());
 }
+
+/// What its own programs see of the environment is what the server got: only the programs' folders and the language.
+#[tokio::test]
+async fn the_server_gets_nothing_of_moas_environment() {
+    hold_if_child().await;
+    let scratch = Scratch::new();
+    let test = "killed::the_server_gets_nothing_of_moas_environment";
+    let mut child = holder(&current_exe().unwrap(), test, &scratch.data());
+    let child = child.env("MOA_OPERATOR_TOKEN", "canary-of-the-operator").env("PGTZ", "Asia/Seoul");
+    let mut child = child.env("AMQP_URL", "amqp://me:canary@host").spawn().unwrap();
+    wait_for_hold(&mut child);
+    kill(child);
+    let server = Embedded::start(&scratch.durable()).await.unwrap();
+    let mut session = connect(&server).await;
+    let ask = "create temp table seen (line text); copy seen from program 'env'";
+    sqlx::raw_sql(ask).execute(&mut session).await.unwrap();
+    let seen: Vec<String> = sqlx::query_scalar("select line from seen").fetch_all(&mut session).await.unwrap();
+    let names: Vec<_> = seen.iter().filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
+    // These PostgreSQL and the shell make themselves.
+    let known = [
+        "PATH",
+        "LC_ALL",
+        "PGDATA",
+        "PGLOCALEDIR",
+        "PGSYSCONFDIR",
+        "PG_GRANDPARENT_PID",
+        "PWD",
+        "SHLVL",
+        "_",
+        "OLDPWD",
+    ];
+    let others: Vec<_> = names.iter().filter(|name| !known.contains(name) && !name.starts_with("LC_")).collect();
+    assert!(names.contains(&"PATH") && others.is_empty(), "{others:?}");
+    server.stop().await.unwrap();
+}

@@ -8,10 +8,9 @@ mod support;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
 
 use moa::postgres::Embedded;
-use support::{Scratch, assert_row_is_there, connect, data_directory, ephemeral, refusal, write_a_row};
+use support::{Scratch, ask_psql, assert_row_is_there, connect, data_directory, ephemeral, refusal, write_a_row};
 
 #[tokio::test]
 async fn data_is_kept_between_starts() {
@@ -45,9 +44,7 @@ async fn it_listens_on_its_socket_only_and_keeps_fsync_on() {
 async fn the_printed_psql_command_opens_the_database() {
     let scratch = Scratch::new();
     let server = Embedded::start(&scratch.durable()).await.unwrap();
-    let command = format!("{} -Atc 'select current_database()'", server.psql_command());
-    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "moa\n", "{output:?}");
+    assert_eq!(ask_psql(&server, "select current_database()"), "moa");
     server.stop().await.unwrap();
 }
 

@@ -102,6 +102,14 @@ pub async fn assert_row_is_there(server: &Embedded) {
     assert_eq!(row, 7);
 }
 
+/// What `psql` prints when it is called as the start says.
+pub fn ask_psql(server: &Embedded, statement: &str) -> String {
+    let command = format!("{} -Atc '{statement}'", server.psql_command());
+    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim_end_matches('\n').to_owned()
+}
+
 pub async fn refusal(options: &Options) -> String {
     let error = Embedded::start(options).await.expect_err("it should have refused");
     format!("{error:#}")
