@@ -35,3 +35,33 @@ create role admin login password :'admin_password' in role moa_writer, moa_proje
 create role sealer login password :'sealer_password' in role moa_sealer;
 -- For people who verify the log in the database itself: moa audit verify --database-url.
 create role auditor login password :'auditor_password' in role moa_auditor;
+
+-- What only a superuser can do, so that `moa migrate` need not be one; migrations/0014_closed_rights.sql says why, and
+-- select moa_open_rights() whether it was done.
+do $$
+declare
+    change text;
+begin
+    for change in
+        select format('revoke execute on function %s from public', oid::regprocedure)
+          from pg_proc
+         where pronamespace = 'pg_catalog'::regnamespace
+           and proname ~ '^(pg_(try_)?advisory_.*|lo_.*|loread|lowrite|pg_logical_emit_message|pg_export_snapshot)$'
+         union all
+        select format('alter role %I in database %I set %s = %L', login, current_database(), setting, value)
+          from (values ('command_api'), ('query_api'), ('relay'), ('sealer')) as logins (login)
+         cross join (values ('statement_timeout', '30s'), ('idle_in_transaction_session_timeout', '10s'),
+                            ('lock_timeout', '5s'), ('temp_file_limit', '1GB')) as limits (setting, value)
+         union all
+        select format('alter role %I in database %I set %s = %L', login, current_database(), setting, value)
+          from (values ('projector'), ('admin'), ('auditor')) as logins (login)
+         cross join (values ('statement_timeout', '15min'), ('idle_in_transaction_session_timeout', '60s'),
+                            ('lock_timeout', '5s')) as limits (setting, value)
+    loop
+        execute change;
+    end loop;
+end
+$$;
+grant execute on function pg_advisory_lock(bigint), pg_advisory_unlock(bigint), pg_export_snapshot() to moa_owner;
+grant execute on function pg_advisory_xact_lock(integer, integer) to moa_owner, moa_writer;
+grant execute on function pg_export_snapshot() to moa_projector;

@@ -126,6 +126,7 @@ impl Database {
     pub(crate) async fn migrate(&self) -> anyhow::Result<()> {
         let pool = self.pool_to_migrate().await?;
         schema::bring_up_to_date(&pool).await?;
+        schema::report_open_rights(&pool).await?;
         pool.close().await;
         Ok(())
     }
@@ -135,6 +136,7 @@ impl Database {
         let pool = self.pool_to_migrate().await?;
         schema::bring_up_to_date(&pool).await?;
         schema::grant_roles(&pool).await?;
+        schema::report_open_rights(&pool).await?;
         pool.close().await;
         if partitions.is_some() {
             self.log(partitions, Connections::FEW).await?;

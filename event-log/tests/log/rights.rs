@@ -14,7 +14,8 @@ pub async fn granted() -> (Database, PgPool) {
     (database, pool)
 }
 
-/// One line for each object and role: all that somebody has to what is not his own, whose it is, and what the roles are.
+/// One line for each object and role: all that somebody has to what is not his own, whose it is, and what the roles are. Of
+/// PostgreSQL's own functions those that can do harm, and of tables whose rows are kept apart whose rows are whose.
 const RIGHTS: &str = "
     with objects (what, id, owner, acl) as (
         select 'table ' || relname, oid, relowner, coalesce(relacl, acldefault('r', relowner))
@@ -31,9 +32,13 @@ const RIGHTS: &str = "
          union all
         select 'database', oid, datdba, coalesce(datacl, acldefault('d', datdba))
           from pg_database where datname = current_database()),
+    harmful (what, owner, acl) as (
+        select 'function ' || oid::regprocedure, proowner, coalesce(proacl, acldefault('f', proowner))
+          from moa_harmful_functions() join pg_proc on oid = function),
     granted (what, grantee, owner, what_for, place) as (
         select what, grantee, owner, privilege_type || case when is_grantable then ' (may be passed on)' else '' end, 0
-          from objects cross join aclexplode(acl) where grantee <> owner
+          from (select what, owner, acl from objects union all select * from harmful) as every
+         cross join aclexplode(acl) where grantee <> owner
          union all
         select what, grantee, owner,
                format('%s (%s)', privilege_type, string_agg(attname, ', ' order by attnum)), 1
@@ -58,7 +63,14 @@ const RIGHTS: &str = "
         select format('role %s: a member of %s', member::regrole, roleid::regrole)
           from pg_auth_members where member::regrole::text ~ '^moa_[a-z]+$'
          union all
-        select format('from now on %s', defaclacl) from pg_default_acl)
+        select format('from now on %s', defaclacl) from pg_default_acl
+         union all
+        select format('rows of %s: kept apart', oid::regclass) from pg_class where relrowsecurity
+         union all
+        select format('rows of %s: %s %s where %s%s', polrelid::regclass, role::regrole,
+                      case polcmd when 'r' then 'SELECT' when '*' then 'ALL' else polcmd::text end,
+                      pg_get_expr(polqual, polrelid), ' and then ' || pg_get_expr(polwithcheck, polrelid))
+          from pg_policy cross join unnest(polroles) as role)
     select line from lines order by line collate \"C\"";
 
 async fn found(pool: &PgPool) -> Vec<String> {
@@ -98,6 +110,18 @@ async fn a_right_too_many_or_too_few_is_found() {
         ("alter table seals owner to moa_sealer", "+ table seals: moa_sealer owns it"),
         ("grant create on schema public to public", "+ schema public: everybody CREATE, USAGE"),
         ("grant select on refusals to public", "+ table refusals: everybody SELECT"),
+        ("grant execute on function lo_create(oid) to public", "+ function lo_create(oid): everybody EXECUTE"),
+        (
+            "grant execute on function pg_advisory_lock(bigint) to public",
+            "+ function pg_advisory_lock(bigint): everybody",
+        ),
+        ("grant execute on function moa_event_hash(integer, bigint) to public", "+ function moa_event_hash("),
+        ("alter table checkpoints disable row level security", "- rows of checkpoints: kept apart"),
+        ("drop policy sealer on leases", "- rows of leases: moa_sealer ALL"),
+        ("create policy mine on leases to moa_relay using (true)", "+ rows of leases: moa_relay ALL where true"),
+        ("alter policy relay on checkpoints using (true)", "+ rows of checkpoints: moa_relay ALL where true"),
+        ("alter policy relay on checkpoints with check (true)", "+ rows of checkpoints: moa_relay ALL where (consumer"),
+        ("alter policy relay on checkpoints to public", "- rows of checkpoints: moa_relay ALL"),
     ] {
         pool.execute(planted).await.unwrap();
         let differences = differences(&listed(), &found(&pool).await);

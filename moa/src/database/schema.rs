@@ -44,6 +44,17 @@ pub(super) async fn grant_roles(pool: &PgPool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Says what the roles' rights leave open, because whoever migrated was no superuser: one warning for each.
+pub(super) async fn report_open_rights(pool: &PgPool) -> anyhow::Result<()> {
+    if may(pool, MAY_ASK_WHAT_IS_OPEN).await? {
+        let open: Vec<String> = sqlx::query_scalar("select moa_open_rights()").fetch_all(pool).await?;
+        for open in open {
+            tracing::warn!("{open}; a superuser ends that by `select moa_grant_roles()` in this database");
+        }
+    }
+    Ok(())
+}
+
 /// [`NotOurs`] when the log is still to be created, and that is not for us to do.
 pub(super) async fn may_create_log(pool: &PgPool) -> anyhow::Result<()> {
     if may(pool, MAY_CREATE).await? { Ok(()) } else { Err(NotOurs::Log { login: login(pool).await? }.into()) }
@@ -65,6 +76,7 @@ const MAY_LOOK: &str = "select has_table_privilege(to_regclass('_sqlx_migrations
 const MAY_MIGRATE: &str = "
     select case when to_regclass('_sqlx_migrations') is null then has_schema_privilege(current_schema(), 'create')
                 else has_table_privilege(to_regclass('_sqlx_migrations'), 'insert') end";
+const MAY_ASK_WHAT_IS_OPEN: &str = "select has_function_privilege(to_regprocedure('moa_open_rights()'), 'execute')";
 const MAY_CREATE: &str = "select has_table_privilege(to_regclass('log_identity'), 'insert')";
 
 /// No answer, because there is nothing to have a right to, is a no.

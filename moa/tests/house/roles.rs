@@ -85,6 +85,8 @@ async fn everything_works_when_each_service_may_do_its_own_alone() {
     let of = |field: &str| read["list"][0][field].clone();
     assert_eq!((of("reader"), of("login"), of("peer")), ("AUDITOR".into(), "admin".into(), "127.0.0.1".into()));
     is_told_by_command(&system).await;
+    let open: Vec<String> = sqlx::query_scalar("select moa_open_rights()").fetch_all(&system.pool).await.unwrap();
+    assert!(open.is_empty(), "what logins.sql and its owner's migration left open: {open:?}");
     drop(sealer);
 }
 
@@ -193,4 +195,18 @@ async fn who_may_not_migrate_waits_for_the_owner() {
     projector.kill().await.unwrap();
     let end = format!("select pg_terminate_backend(pid) from pg_stat_activity where usename = '{}'", login.name);
     pool.execute(end.as_str()).await.unwrap();
+}
+
+/// Steps: something of PostgreSQL's own is open to everybody; the owner, who is no superuser, migrates and is told; so is a
+/// service with its own login, when it starts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_owner_cannot_close_is_said() {
+    let database = testbed::Database::fresh().await;
+    let (owner, relay) = (Login::make(&database, "moa_owner").await, Login::make(&database, "moa_relay").await);
+    database.pool().await.execute("grant execute on function lo_create(oid) to public").await.unwrap();
+    let said = "whoever may connect to this database can fill the disk with large objects: lo_create(oid)";
+    let migrated = Start::bare(&["migrate", "--partitions", "1"]).on(&owner.url).end().await;
+    assert!(migrated.status.success() && migrated.err.contains(said), "{}", migrated.err);
+    let replay = Start::bare(&["migrate"]).on(&relay.url).end().await;
+    assert!(replay.err.contains(said), "{}", replay.err);
 }

@@ -1,0 +1,56 @@
+//! What stands in the fields of a hash in Redis. Every value ends in a check, the beginning of a SHA-256 over the key, the
+//! field and the value: what was damaged, cut off, or copied from another field, partition, log or database is told apart.
+//! No secret is in it, so it does not stop who means to forge a value; that is found by comparing with `product_list`.
+
+use event_log::Position;
+use sha2::{Digest, Sha256};
+
+/// The field that says where the hash stands.
+pub(super) const STATE: &str = "@state";
+
+/// Where a hash stands, as it says itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    /// Everything in the hash is the fold of the partition up to this position.
+    pub(super) position: Position,
+    /// Where the list of products changed last, or a later position.
+    pub(super) listed: Position,
+    /// The hash of the event at `position`, in hexadecimal digits; empty at 0.
+    pub(super) event_hash: String,
+    /// Who wrote it: a uuid of one life of a consumer.
+    pub(super) by: String,
+    /// The field's text.
+    pub(super) text: String,
+}
+
+impl State {
+    pub(super) fn new(key: &str, position: Position, listed: Position, event_hash: &str, by: &str) -> Self {
+        let text = checked(key, STATE, &format!("{position}:{listed}:{event_hash}:{by}"));
+        Self { position, listed, event_hash: event_hash.into(), by: by.into(), text }
+    }
+
+    /// `None` when `text` is no state of the hash at `key`.
+    pub(super) fn read(key: &str, text: &str) -> Option<Self> {
+        let mut parts = value_of(key, STATE, text)?.split(':');
+        let (position, listed) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let (event_hash, by) = (parts.next()?.into(), parts.next()?.into());
+        parts.next().is_none().then(|| Self { position, listed, event_hash, by, text: text.into() })
+    }
+}
+
+/// `value` with its check, as it is written into `field` of the hash at `key`.
+pub(super) fn checked(key: &str, field: &str, value: &str) -> String {
+    format!("{value}:{}", check(key, field, value))
+}
+
+/// The value of what is written there; `None` when the check is not its own.
+pub(super) fn value_of<'a>(key: &str, field: &str, text: &'a str) -> Option<&'a str> {
+    let (value, found) = text.rsplit_once(':')?;
+    (found == check(key, field, value)).then_some(value)
+}
+
+/// The first 8 bytes of the SHA-256 of the three, each on its line, in hexadecimal digits.
+fn check(key: &str, field: &str, value: &str) -> String {
+    let digest = Sha256::digest(format!("{key}\n{field}\n{value}"));
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
