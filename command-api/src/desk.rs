@@ -16,6 +16,7 @@ use crate::recorder::Recorder;
 use event_log::{Log, LogError, Partition, Writer};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Commands that may wait at one desk; one more is refused as overloaded.
@@ -27,6 +28,7 @@ pub struct Desks {
     log: Log,
     recorder: Option<Recorder>,
     queues: Vec<mpsc::Sender<Waiting>>,
+    broken_down: CancellationToken,
 }
 
 /// An order and whoever waits for its verdict.
@@ -60,20 +62,33 @@ impl Desks {
         tasks: &TaskTracker,
         recorder: Option<Recorder>,
     ) -> Result<Self, LogError> {
-        let mut queues = Vec::new();
+        let (mut queues, broken_down) = (Vec::new(), CancellationToken::new());
         for partition in log.partitions() {
             let (sender, receiver) = mpsc::channel(DESK_QUEUE);
             let writer = Writer::open(log.clone(), partition).await?;
             let refusals = recorder.as_ref().map(|recorder| recorder.refusals.clone());
-            tasks.spawn(task::run(log.clone(), writer, reservation, refusals, receiver));
+            let running = task::run(log.clone(), writer, reservation, refusals, receiver);
+            let broken_down = broken_down.clone();
+            tasks.spawn(async move {
+                // A panic leaves the guard armed.
+                let guard = broken_down.drop_guard();
+                running.await;
+                guard.disarm();
+            });
             queues.push(sender);
         }
-        Ok(Self { log, recorder, queues })
+        Ok(Self { log, recorder, queues, broken_down })
     }
 
     /// The log these desks write to.
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// Cancelled when a partition's processor has panicked. What it has in memory can no longer be trusted and its partition
+    /// takes no commands: end the process, so that the next start makes everything anew from the log.
+    pub fn broken_down(&self) -> CancellationToken {
+        self.broken_down.clone()
     }
 
     pub(crate) fn recorder(&self) -> Option<&Recorder> {

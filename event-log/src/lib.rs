@@ -7,7 +7,8 @@
 //! - [`Lease`] makes somebody the only one at something, for a while.
 //! - [`search`] asks it: events by any filter.
 //! - [`consume`] follows the log: apply-once, in one place for every consumer.
-//! - [`Readiness`] says whether those who work on it can; [`RepeatedFault`] logs what fails again and again.
+//! - [`Readiness`] says whether those who work on it can; [`RepeatedFault`] logs what fails again and again;
+//!   [`restarted`] starts a task anew that broke down.
 //!
 //! The row format, the hash chain and how to check both with plain SQL are in `docs/log-format.md`.
 
@@ -26,6 +27,7 @@ mod product;
 mod read;
 mod readiness;
 mod repeated_fault;
+mod restarted;
 mod row;
 pub mod search;
 mod vouch;
@@ -42,6 +44,7 @@ pub use log::{Identity, Listener, Log, Partition, Position};
 pub use product::LoadedProduct;
 pub use readiness::{Clause, Readiness};
 pub use repeated_fault::RepeatedFault;
+pub use restarted::restarted;
 pub use row::StoredRow;
 pub use vouch::NotOurs;
 pub use writer::{Appended, Batch, NewEvent, Writer};

@@ -1,5 +1,8 @@
 //! Moa, the program, as a library: its tests use it, and `main` only starts it.
 
+// What the reader of standard output or standard error does must not end whoever prints: see `output` and `logging`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod admin;
 pub mod audit;
 mod database;
@@ -7,6 +10,7 @@ mod demo;
 pub mod logging;
 pub mod operator;
 mod ops;
+mod output;
 pub mod postgres;
 pub mod replay;
 pub mod serve;

@@ -1,7 +1,10 @@
 //! Moa, the program. What it does is in the library; here it only starts.
 
 use clap::Parser;
+use futures::FutureExt as _;
+use moa::logging;
 use moa::settings::{Cli, Command, Serve};
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -10,12 +13,27 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    moa::logging::start(&cli.log);
+    logging::start(&cli.log);
     for name in moa::settings::unknown_variables() {
         tracing::warn!("{name} is set, but there is no such setting: see moa serve --help");
     }
+    // The log has said where it panicked; it is written before the process ends.
+    let done = AssertUnwindSafe(run(cli)).catch_unwind().await;
+    let done = done.unwrap_or_else(|_| Err(anyhow::anyhow!("a bug ended it: the log says where")));
+    let code = match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logging::note(&format!("moa: {error:#}"));
+            ExitCode::FAILURE
+        }
+    };
+    logging::flush();
+    code
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
     let everything = || Command::Serve(Box::new(Serve { service: None, all: cli.serve }));
-    let done = match cli.command.unwrap_or_else(everything) {
+    match cli.command.unwrap_or_else(everything) {
         Command::Serve(serve) => match serve.service {
             Some(service) => moa::serve::run_alone(service).await,
             None => moa::serve::run(serve.all).await,
@@ -28,12 +46,5 @@ async fn main() -> ExitCode {
         Command::Replay(settings) => moa::replay::run(settings).await,
         Command::Audit { command, auditor } => moa::audit::run(command, &auditor).await,
         Command::Healthcheck { address } => moa::operator::healthcheck(address).await,
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("moa: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }

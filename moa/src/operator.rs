@@ -5,6 +5,7 @@ mod projection;
 
 pub use projection::projection;
 
+use crate::output::print_line;
 use crate::settings::{AdminSettings, ParkedCommand, ProductCommand};
 use crate::token::{self, Secret};
 use anyhow::Context;
@@ -36,11 +37,11 @@ pub async fn product(command: ProductCommand, admin: &AdminSettings) -> anyhow::
             let body =
                 json!({"title": title, "totalInvestingAmount": total, "startedAt": starts, "finishedAt": finishes});
             let data = ask(admin, Method::POST, "/admin/product", Some(&body)).await?;
-            println!("Opened product {}.", text(&data["productId"]));
+            print_line!("Opened product {}.", text(&data["productId"]));
         }
         ProductCommand::Close { product_id } => {
             ask(admin, Method::POST, &format!("/admin/product/{product_id}/close"), None).await?;
-            println!("Closed product {product_id}.");
+            print_line!("Closed product {product_id}.");
         }
         ProductCommand::List { page, size, json } => {
             let data = ask(admin, Method::GET, &format!("/admin/product?page={page}&size={size}"), None).await?;
@@ -74,7 +75,7 @@ pub async fn parked(command: ParkedCommand, admin: &AdminSettings) -> anyhow::Re
         ParkedCommand::Drop { id, .. } => {
             let which = id.map(|id| format!("/{id}")).unwrap_or_default();
             let data = ask(admin, Method::POST, &format!("/admin/parked{which}/drop"), None).await?;
-            println!("Dropped {}.", text(&data["dropped"]));
+            print_line!("Dropped {}.", text(&data["dropped"]));
         }
     }
     Ok(())
@@ -91,7 +92,7 @@ pub async fn healthcheck(address: SocketAddr) -> anyhow::Result<()> {
     let response = asked.send().await.with_context(|| format!("nothing answers at {here}"))?;
     let (status, said) = (response.status(), response.text().await.unwrap_or_default());
     anyhow::ensure!(status.is_success(), "{said}");
-    println!("{said}");
+    print_line!("{said}");
     Ok(())
 }
 
@@ -147,7 +148,7 @@ fn token(admin: &AdminSettings) -> anyhow::Result<Secret> {
 }
 
 pub(crate) fn print_json(data: &Value) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(data)?);
+    print_line!("{}", serde_json::to_string_pretty(data)?);
     Ok(())
 }
 
@@ -163,23 +164,23 @@ fn print_products(data: &Value) {
         "finishedAt",
     ];
     let heads = ["ID", "TITLE", "STATE", "TAKEN", "TOTAL", "USERS", "STARTS", "FINISHES"];
-    println!("{}", table(&heads, &columns, &data["list"]));
-    println!("{} products", text(&data["totalCount"]));
+    print_line!("{}", table(&heads, &columns, &data["list"]));
+    print_line!("{} products", text(&data["totalCount"]));
 }
 
 fn print_parked(data: &Value) {
     let heads = ["ID", "PARKED AT", "QUEUE", "BYTES", "REASON"];
-    println!("{}", table(&heads, &["id", "parkedAt", "queue", "bytes", "reason"], &data["list"]));
-    println!("{} parked", text(&data["totalCount"]));
+    print_line!("{}", table(&heads, &["id", "parkedAt", "queue", "bytes", "reason"], &data["list"]));
+    print_line!("{} parked", text(&data["totalCount"]));
 }
 
 fn print_projections(data: &Value) {
     let heads = ["PROJECTION", "GENERATION", "VERSION", "STATE", "LAG (EVENTS)", "LAG (SECONDS)", "POSITIONS", "HEAD"];
     let columns = ["name", "generation", "version", "state", "lagEvents", "lagSeconds", "positions", "head"];
-    println!("{}", table(&heads, &columns, &data["list"]));
+    print_line!("{}", table(&heads, &columns, &data["list"]));
     for projection in rows(&data["list"]) {
         for stuck in rows(&projection["stuck"]) {
-            println!(
+            print_line!(
                 "{} is stuck at partition {} position {}: {}",
                 text(&projection["name"]),
                 text(&stuck["partition"]),

@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// An answer this young is given again, so that nobody makes the database work by asking often.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
@@ -54,15 +55,19 @@ impl Ops {
             .set_buckets_for_metric(Suffix("_seconds".into()), &SECONDS)
             .and_then(|builder| builder.set_buckets_for_metric(Suffix("_size".into()), &COUNTS));
         let metrics = builder.and_then(PrometheusBuilder::install_recorder).context("metrics cannot be gathered")?;
-        let upkeep = metrics.clone();
-        tokio::spawn(async move {
-            let mut tick = tokio::time::interval(UPKEEP);
-            loop {
-                tick.tick().await;
-                upkeep.run_upkeep();
-            }
-        });
         Ok(Self { metrics, readiness: Readiness::default(), watched: Arc::default(), probed_at: Arc::default() })
+    }
+
+    /// A clause of this process, for a part of it.
+    pub(crate) fn clause(&self, name: &'static str) -> Clause {
+        self.readiness.clause(name)
+    }
+
+    /// Folds what the histograms gathered, until `shutdown`.
+    pub(crate) async fn keep_up(self, shutdown: CancellationToken) {
+        while shutdown.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+            self.metrics.run_upkeep();
+        }
     }
 
     /// Counts this pool's connections.

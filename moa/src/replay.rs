@@ -1,6 +1,7 @@
 //! `moa replay`: history again, for one consumer outside Moa. In the database it only reads.
 
 use crate::database::{Connections, Database};
+use crate::output::{print_line, print_note};
 use crate::serve::StopSignal;
 use crate::settings::ReplaySettings;
 use anyhow::Context;
@@ -82,7 +83,7 @@ async fn show(mut told: watch::Receiver<Progress>) -> Infallible {
                 bar.set_length(progress.of.unsigned_abs());
                 bar.set_position(progress.read.unsigned_abs());
             }
-            None => eprintln!("{}", sentence(progress)),
+            None => print_note!("{}", sentence(progress)),
         }
     }
 }
@@ -100,9 +101,9 @@ fn sentence(Progress { read, of, sent }: Progress) -> String {
 
 fn print(settings: &ReplaySettings, progress: Progress) {
     if settings.json {
-        println!("{}", json!({"queue": settings.to.to_string(), "read": progress.read, "sent": progress.sent}));
+        print_line!("{}", json!({"queue": settings.to.to_string(), "read": progress.read, "sent": progress.sent}));
     } else {
-        println!("Sent {} of {} events to {}.", progress.sent, progress.read, settings.to);
+        print_line!("Sent {} of {} events to {}.", progress.sent, progress.read, settings.to);
     }
 }
 

@@ -15,12 +15,15 @@ pub use alone::run as run_alone;
 use crate::admin::Tokens;
 use crate::database::{Connections, Database};
 use crate::ops::Ops;
+use crate::output::banner;
 use crate::settings::{AdminListenSettings, DatabaseSettings, MigrateSettings, ServeSettings};
 use crate::token::{self, Secret};
 use crate::{demo, welcome};
 use anyhow::Context;
+use futures::FutureExt as _;
 use parts::{Connected, Operators, bind};
 use stages::Stages;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 pub(crate) use stop::StopSignal;
 use tokio::net::TcpListener;
@@ -36,7 +39,9 @@ pub async fn run(settings: ServeSettings) -> anyhow::Result<()> {
     let mut stop = StopSignal::listen()?;
     let Some(database) = open(&settings.database, &mut stop).await? else { return Ok(()) };
     let house = House { settings: &settings, listeners, database: &database, provider, ops };
-    let served = house.serve((operator, auditor), &mut stop).await;
+    // Whatever happens, the database is closed after it.
+    let served = AssertUnwindSafe(house.serve((operator, auditor), &mut stop)).catch_unwind().await;
+    let served = served.unwrap_or_else(|_| Err(anyhow::anyhow!("a bug ended it: the log says where")));
     let closed = database.close().await;
     served.and(closed)
 }
@@ -57,10 +62,15 @@ async fn open(settings: &DatabaseSettings, stop: &mut StopSignal) -> anyhow::Res
 
 /// Brings the schema up to date, gives the roles their rights, creates the log where its partitions are named, and stops.
 pub async fn migrate(settings: MigrateSettings) -> anyhow::Result<()> {
-    let database = Database::open(&settings.database).await?;
-    let migrated = database.migrate_all(settings.log.partitions).await;
+    // A signal must not leave a PostgreSQL behind here either.
+    let mut stop = StopSignal::listen()?;
+    let Some(database) = open(&settings.database, &mut stop).await? else { return Ok(()) };
+    let migrated = tokio::select! {
+        migrated = database.migrate_all(settings.log.partitions) => migrated,
+        () = stop.received() => Err(anyhow::anyhow!("stopped: the next `moa migrate` does what is left")),
+    };
     if migrated.is_ok() {
-        println!("The schema is up to date: {}.", database.describe());
+        banner(format!("The schema is up to date: {}.\n", database.describe()));
     }
     let closed = database.close().await;
     migrated.and(closed)
@@ -122,7 +132,7 @@ impl House<'_> {
             Some(sealing) => Some(seal::outside_of(sealing)),
             None => seal::outside(&settings.seal.outside)?,
         };
-        let stages = Stages::new();
+        let stages = Stages::of(&ops);
         let (amqp, redis) = (settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref());
         let connected = Connected::open(database, log, amqp, redis)?;
         let read = database.read_pool().await?;

@@ -1,6 +1,7 @@
 //! What a newcomer sees when Moa has started.
 
 use crate::database::Database;
+use crate::output::banner;
 use crate::settings::ServeSettings;
 use crate::token::Secret;
 use std::io;
@@ -26,52 +27,56 @@ impl Addresses {
 
 /// Prints what was opened and how to try it. A token is printed only when Moa made it.
 pub(crate) fn print(settings: &ServeSettings, database: &Database, at: &Addresses, made: Option<&Secret>) {
-    println!("Moa is open.\n");
-    println!("  read     http://{}", at.query);
-    println!("  write    http://{}", at.command);
-    println!("  admin    http://{}", at.admin);
-    println!("  data     {}", database.describe());
-    if let Some(private) = database.private() {
-        println!("           look inside: {}", private.psql_command());
-    }
-    match made {
-        Some(token) => println!("  token    {}  (operator; made by Moa)", token.reveal()),
-        None => println!("  token    as set (operator)"),
-    }
+    let mut lines = vec![
+        "Moa is open.\n".to_owned(),
+        format!("  read     http://{}", at.query),
+        format!("  write    http://{}", at.command),
+        format!("  admin    http://{}", at.admin),
+        format!("  data     {}", database.describe()),
+    ];
+    lines.extend(database.private().map(|private| format!("           look inside: {}", private.psql_command())));
+    lines.push(match made {
+        Some(token) => format!("  token    {}  (operator; made by Moa)", token.reveal()),
+        None => "  token    as set (operator)".to_owned(),
+    });
     if at.are_public() {
-        println!("\n  X-USER-ID is not authenticated: whoever reaches these ports can invest as anybody.");
+        lines.push("\n  X-USER-ID is not authenticated: whoever reaches these ports can invest as anybody.".to_owned());
         tracing::warn!("listening beyond loopback while X-USER-ID is not authenticated");
     }
     if !settings.no_demo {
-        print_trial(at);
+        lines.extend(trial(at));
     }
-    println!("\nCtrl-C stops it.");
+    show(lines);
 }
 
 /// Prints that a service alone is open, and where.
 pub(crate) fn service(name: &str, listeners: &[(&str, SocketAddr)], database: &Database) {
-    println!("Moa's {name} is open.\n");
-    for (who, address) in listeners {
-        println!("  {who:8} http://{address}");
-    }
-    println!("  {:8} {}", "data", database.describe());
+    let mut lines = vec![format!("Moa's {name} is open.\n")];
+    lines.extend(listeners.iter().map(|(who, address)| format!("  {who:8} http://{address}")));
+    lines.push(format!("  {:8} {}", "data", database.describe()));
     let is_public = |who: &str| matches!(who, "read" | "write");
     if listeners.iter().any(|(who, address)| is_public(who) && !address.ip().is_loopback()) {
         tracing::warn!("listening beyond loopback while X-USER-ID is not authenticated");
     }
-    println!("\nCtrl-C stops it.");
+    show(lines);
 }
 
-fn print_trial(at: &Addresses) {
-    println!("\nTry it:\n");
-    println!("  curl -X GET \"http://localhost:{}/api/product?page=0&size=10\"", at.query.port());
-    println!(
-        "  curl -X POST \"http://localhost:{}/api/invest\" -H \"X-USER-ID: user4\" \
-         -H \"Content-Type: application/json\" -d '{{\"investAmount\": 10, \"productId\": 3}}'",
-        at.command.port()
-    );
-    println!(
-        "  curl -X GET \"http://localhost:{}/api/product/my/invest?page=0&size=10\" -H \"X-USER-ID: user4\"",
-        at.query.port()
-    );
+fn show(mut lines: Vec<String>) {
+    lines.push("\nCtrl-C stops it.\n".to_owned());
+    banner(lines.join("\n"));
+}
+
+fn trial(at: &Addresses) -> [String; 4] {
+    let (query, command) = (at.query.port(), at.command.port());
+    [
+        "\nTry it:\n".to_owned(),
+        format!("  curl -X GET \"http://localhost:{query}/api/product?page=0&size=10\""),
+        format!(
+            "  curl -X POST \"http://localhost:{command}/api/invest\" -H \"X-USER-ID: user4\" \
+             -H \"Content-Type: application/json\" -d '{{\"investAmount\": 10, \"productId\": 3}}'"
+        ),
+        format!(
+            "  curl -X GET \"http://localhost:{query}/api/product/my/invest?page=0&size=10\" -H \"X-USER-ID: user4\""
+        ),
+    ]
 }

@@ -2,7 +2,7 @@
 
 use crate::fold::ReadModel;
 use crate::generation::slot;
-use crate::supervise::restarted;
+use crate::supervise::keep_running;
 use event_log::Log;
 use event_log::consume::Consumer;
 use sqlx::PgPool;
@@ -81,6 +81,7 @@ fn follow<M: ReadModel>(
 ) {
     let (slot, model) = (slot(M::NAME, generation), Arc::new(M::default()));
     for partition in log.partitions() {
+        let readiness = log.readiness().clone();
         let (log, pool, model, slot, token) = (log.clone(), pool.clone(), model.clone(), slot.clone(), stop.clone());
         let start = move || {
             consume(
@@ -88,7 +89,7 @@ fn follow<M: ReadModel>(
                 token.clone(),
             )
         };
-        consumers.spawn(restarted(M::NAME, partition, stop.clone(), start));
+        consumers.spawn(keep_running(M::NAME, partition, readiness, stop.clone(), start));
     }
 }
 

@@ -22,7 +22,7 @@ mod hash;
 mod read;
 mod touched;
 
-use crate::supervise::restarted;
+use crate::supervise::keep_running;
 use backoff::Backoff;
 use connection::Connection;
 use event_log::consume::Source;
@@ -82,6 +82,7 @@ pub async fn run_counters<S: Source + 'static>(
     let connection = Connection::new(redis);
     let mut consumers = JoinSet::new();
     for partition in log.partitions() {
+        let readiness = log.readiness().clone();
         let (log, pool, connection) = (log.clone(), pool.clone(), connection.clone());
         let (source, stop) = (source.clone(), shutdown.clone());
         let start = move || {
@@ -93,7 +94,7 @@ pub async fn run_counters<S: Source + 'static>(
                 }
             }
         };
-        consumers.spawn(restarted(COUNTERS, partition, shutdown.clone(), start));
+        consumers.spawn(keep_running(COUNTERS, partition, readiness, shutdown.clone(), start));
     }
     while consumers.join_next().await.is_some() {}
 }

@@ -1,16 +1,11 @@
 //! All consumers of all partitions, from start to shutdown.
 
 use event_log::consume::{Consumer, Projection, Source};
-use event_log::{Log, Partition};
+use event_log::{Log, Partition, Readiness, restarted};
 use sqlx::PgPool;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
-
-/// How long a consumer that broke down is left alone before it is started anew.
-const RESTART: Duration = Duration::from_secs(1);
 
 /// Keeps every read model up with `log` until `shutdown`: one consumer for each projection and partition. Rows and
 /// checkpoints are in `pool`'s database; each consumer takes one connection while it applies a batch, none while idle.
@@ -45,6 +40,7 @@ fn follow_all<P: Projection, S: Source + 'static>(
 ) {
     let projection = Arc::new(projection);
     for partition in log.partitions() {
+        let readiness = log.readiness().clone();
         let (log, pool, projection) = (log.clone(), pool.clone(), projection.clone());
         let (source, stop) = (source.clone(), shutdown.clone());
         let start = move || {
@@ -56,26 +52,19 @@ fn follow_all<P: Projection, S: Source + 'static>(
                 }
             }
         };
-        consumers.spawn(restarted(P::NAME, partition, shutdown.clone(), start));
+        consumers.spawn(keep_running(P::NAME, partition, readiness, shutdown.clone(), start));
     }
 }
 
-/// What `start` begins, to its end; one that panics is a bug, but no reason to stand still for good or to take the
-/// others with it.
-pub(crate) async fn restarted<F: Future<Output = ()> + Send + 'static>(
+/// [`restarted`], for a consumer of one partition.
+pub(crate) async fn keep_running<F: Future<Output = ()> + Send + 'static>(
     consumer: &'static str,
     partition: Partition,
+    readiness: Readiness,
     shutdown: CancellationToken,
     start: impl Fn() -> F,
 ) {
-    loop {
-        let running = AbortOnDropHandle::new(tokio::spawn(start()));
-        let Err(error) = running.await else { return };
-        tracing::error!(consumer, partition, %error, "a consumer broke down; it is started anew");
-        if shutdown.run_until_cancelled(tokio::time::sleep(RESTART)).await.is_none() {
-            return;
-        }
-    }
+    restarted(consumer, format!("partition {partition}"), &readiness, shutdown, start).await;
 }
 
 #[cfg(test)]
@@ -86,6 +75,7 @@ mod tests {
     use event_log::{Batch, Metadata, NewEvent, RecordedEvent, Writer};
     use sqlx::PgConnection;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
     use testbed::Database;
 
     /// Longer than one restart takes, by far.

@@ -1,12 +1,13 @@
 //! One desk: what waits is decided in order and committed together.
 
 use crate::house::{House, soon};
-use crate::moa::{invest_order, product, window_of_hours};
+use crate::moa::{Opens, invest_order, product, window_of_hours};
 use command_api::desk::{Answer as Decision, NoVerdict, Order, Request, Verdict};
 use domain::{InvestId, Refusal};
 use event_log::Metadata;
 use futures::future::join_all;
 use std::collections::BTreeSet;
+use std::time::Duration;
 use uuid::Uuid;
 
 fn answers(verdicts: &[Result<Verdict, NoVerdict>]) -> Vec<Decision> {
@@ -170,4 +171,21 @@ async fn what_was_answered_before_another_was_sent_is_before_it_in_the_log() {
         assert!(journal.iter().all(|(sent, _, later)| sent < answered || later > position));
     }
     assert_eq!(journal.iter().map(|(_, _, position)| position).collect::<BTreeSet<_>>().len(), 320);
+}
+
+/// 1. A reservation that is to last longer than there is time: a bug, which panics in the partition's processor.
+/// 2. Whoever asked is told that the outcome is unknown, never that nothing happened.
+/// 3. It is known that the processor broke down, so that the process can end; later orders are refused at once.
+#[tokio::test]
+async fn a_processor_that_panics_is_known() {
+    let house = House::with_one_partition().await;
+    let moa = house.moa_that(Opens { reservation: Duration::MAX, ..Opens::default() }).await;
+    let product = moa.opens(100).await;
+    assert!(!moa.desks.broken_down().is_cancelled());
+    let told = soon(moa.desks.submit(invest_order(product, "user1", 1))).await;
+    assert_eq!(told, Err(NoVerdict::OutcomeUnknown));
+    soon(moa.desks.broken_down().cancelled()).await;
+    let later = soon(moa.desks.submit(invest_order(product, "user1", 1))).await;
+    assert_eq!(later, Err(NoVerdict::Overloaded));
+    assert_eq!(house.reservations().await, []);
 }

@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use crate::operator::{print_json, table};
+use crate::output::print_line;
 use clap::Args;
 use serde_json::Value;
 
@@ -42,8 +43,8 @@ pub(super) async fn run(settings: AccessSettings, client: &Client<'_>) -> anyhow
 fn print(data: &Value) {
     let heads = ["AT", "AS", "LOGIN", "FROM", "METHOD", "WHAT", "CORRELATION ID"];
     let columns = ["at", "reader", "login", "peer", "method", "path", "correlationId"];
-    println!("{}", table(&heads, &columns, &data["list"]));
+    print_line!("{}", table(&heads, &columns, &data["list"]));
     if let Some(cursor) = data["nextCursor"].as_str() {
-        println!("There is more: --cursor {cursor}");
+        print_line!("There is more: --cursor {cursor}");
     }
 }

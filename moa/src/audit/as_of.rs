@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use crate::operator::{print_json, rows, table, text};
+use crate::output::print_line;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -100,10 +101,10 @@ fn print_product(data: &Value) -> anyhow::Result<()> {
         ("finishes", "finishedAt"),
     ];
     for (name, field) in lines {
-        println!("{name:<16}{}", text(&data[field]));
+        print_line!("{name:<16}{}", text(&data[field]));
     }
     let at = data["at"].as_str().map(|at| format!(" at {at}")).unwrap_or_default();
-    println!(
+    print_line!(
         "As it stood{at}: up to sequence {}, partition {} position {}, recorded at {}.",
         text(&data["sequence"]),
         text(&data["partition"]),
@@ -173,7 +174,7 @@ pub(super) async fn summary(settings: UserSettings, client: &Client<'_>) -> anyh
         return print_json(&data);
     }
     print_table(&columns, &json!([data["summary"]]));
-    println!("{}", stands_at(&data));
+    print_line!("{}", stands_at(&data));
     Ok(())
 }
 
@@ -193,13 +194,13 @@ async fn list(
     }
     print_table(columns, &data["list"]);
     let (shown, all) = (rows(&data["list"]).len(), text(&data["totalCount"]));
-    println!("{shown} of {all} {what}. {}", stands_at(&data));
+    print_line!("{shown} of {all} {what}. {}", stands_at(&data));
     Ok(())
 }
 
 fn print_table(columns: Columns<'_>, list: &Value) {
     let (heads, fields): (Vec<_>, Vec<_>) = columns.iter().copied().unzip();
-    println!("{}", table(&heads, &fields, list));
+    print_line!("{}", table(&heads, &fields, list));
 }
 
 fn stands_at(data: &Value) -> String {

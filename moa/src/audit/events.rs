@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use crate::operator::{print_json, table, text};
+use crate::output::{StandardOutput, print_line};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -110,7 +111,7 @@ pub(super) async fn run(settings: EventsSettings, client: &Client<'_>) -> anyhow
     query.extend(settings.limit.map(|limit| ("limit", limit.to_string())));
     query.extend(settings.cursor.clone().map(|cursor| ("cursor", cursor)));
     let mut answer = client.stream(PATH, &query, media_type).await?;
-    let mut out = std::io::stdout().lock();
+    let mut out = StandardOutput;
     while let Some(bytes) = answer.chunk().await? {
         out.write_all(&bytes)?;
     }
@@ -157,9 +158,9 @@ fn print(data: &Value) {
     let heads = ["RECORDED AT", "PARTITION", "POSITION", "PRODUCT", "SEQUENCE", "TYPE", "WHAT", "CORRELATION"];
     let columns = ["recordedAt", "partition", "position", "productId", "sequence", "type", "what", "correlationId"];
     let rows = data["list"].as_array().into_iter().flatten().map(row).collect();
-    println!("{}", table(&heads, &columns, &rows));
+    print_line!("{}", table(&heads, &columns, &rows));
     if let Some(cursor) = data["nextCursor"].as_str() {
-        println!("There are more: --cursor {cursor}");
+        print_line!("There are more: --cursor {cursor}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::events::EventFilter;
+use crate::output::{StandardOutput, print_note};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -48,7 +49,7 @@ pub(super) async fn run(settings: ExportSettings, client: &Client<'_>) -> anyhow
     let query = settings.filter.query();
     let Some(out) = settings.out else {
         let answer = client.stream(PATH, &query, media_type).await?;
-        return copy(answer, &mut std::io::stdout().lock(), &ProgressBar::hidden()).await.map(drop);
+        return copy(answer, &mut StandardOutput, &ProgressBar::hidden()).await.map(drop);
     };
     anyhow::ensure!(
         settings.force || fs::symlink_metadata(&out).is_err(),
@@ -57,7 +58,7 @@ pub(super) async fn run(settings: ExportSettings, client: &Client<'_>) -> anyhow
     );
     let answer = client.stream(PATH, &query, media_type).await?;
     let bytes = save(answer, &out).await?;
-    eprintln!("Wrote {} ({bytes} bytes).", out.display());
+    print_note!("Wrote {} ({bytes} bytes).", out.display());
     Ok(())
 }
 

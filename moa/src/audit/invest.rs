@@ -24,6 +24,6 @@ pub(super) async fn run(settings: InvestSettings, client: &Client<'_>) -> anyhow
     if settings.json {
         return print_json(&data);
     }
-    print!("{}", timeline::of(&data));
+    crate::output::write(format_args!("{}", timeline::of(&data)));
     Ok(())
 }

@@ -10,6 +10,7 @@ pub use verify::VerifySettings;
 pub(super) use verify::verify;
 
 use super::client::Client;
+use crate::output::{StandardOutput, print_line};
 use anyhow::Context;
 use audit::proof::key::{self, KeyId, VerifyingKey};
 use clap::Args;
@@ -41,14 +42,14 @@ pub(super) async fn seals(settings: SealsSettings, client: &Client<'_>) -> anyho
     }
     out.flush()?;
     if let Some(path) = settings.out {
-        println!("Wrote {seals} seals to {}.", path.display());
+        print_line!("Wrote {seals} seals to {}.", path.display());
     }
     Ok(())
 }
 
 /// Standard output, or a new file.
 fn output(path: Option<&PathBuf>) -> anyhow::Result<Box<dyn Write>> {
-    let Some(path) = path else { return Ok(Box::new(std::io::stdout().lock())) };
+    let Some(path) = path else { return Ok(Box::new(std::io::BufWriter::new(StandardOutput))) };
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
     let file = file.with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Box::new(std::io::BufWriter::new(file)))
@@ -65,8 +66,8 @@ pub struct KeySettings {
 pub(super) fn key(settings: KeySettings) -> anyhow::Result<()> {
     let (path, public) = (&settings.new_file, key::public_path(&settings.new_file));
     let made = key::make_key(path)?;
-    println!("Made the key {} in {}; only its owner may read it.", KeyId::of(&made.verifying_key()), path.display());
-    println!("Give {} to who is to check seals.", public.display());
+    print_line!("Made the key {} in {}; only its owner may read it.", KeyId::of(&made.verifying_key()), path.display());
+    print_line!("Give {} to who is to check seals.", public.display());
     Ok(())
 }
 

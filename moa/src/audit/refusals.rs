@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use crate::operator::{print_json, rows, table, text};
+use crate::output::print_line;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
@@ -89,9 +90,9 @@ fn print(data: &Value) {
     ];
     let columns =
         ["refusedAt", "userId", "productId", "amount", "code", "remaining", "partition", "head", "place", "investId"];
-    println!("{}", table(&heads, &columns, &data["list"]));
+    print_line!("{}", table(&heads, &columns, &data["list"]));
     for dropped in rows(&data["dropped"]) {
-        println!(
+        print_line!(
             "{} more were not written down ({}) between {} and {}",
             text(&dropped["count"]),
             text(&dropped["reason"]),
@@ -99,8 +100,8 @@ fn print(data: &Value) {
             text(&dropped["to"])
         );
     }
-    println!("Refusals are kept for {} days.", text(&data["keptDays"]));
+    print_line!("Refusals are kept for {} days.", text(&data["keptDays"]));
     if let Some(cursor) = data["nextCursor"].as_str() {
-        println!("There are more: --cursor {cursor}");
+        print_line!("There are more: --cursor {cursor}");
     }
 }

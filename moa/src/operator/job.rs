@@ -1,6 +1,7 @@
 //! Following a job to its end: with a bar on a terminal, else line by line, or as JSON.
 
 use super::{Refusal, ask, text};
+use crate::output::{print_line, print_note};
 use crate::settings::AdminSettings;
 use anyhow::{Context, bail};
 use indicatif::{FormattedDuration, ProgressBar, ProgressFinish, ProgressStyle};
@@ -88,7 +89,7 @@ impl Show {
         self.pace.reached(Instant::now(), done);
         let (is_new, has_moved) = (stage != self.stage, done != self.done);
         match &self.how {
-            How::Json if is_new || has_moved || job["state"] != "RUNNING" => println!("{}", self.pace.told(job)),
+            How::Json if is_new || has_moved || job["state"] != "RUNNING" => print_line!("{}", self.pace.told(job)),
             How::Json => {}
             How::Bar(bar) => {
                 bar.set_length(total.unsigned_abs());
@@ -96,7 +97,7 @@ impl Show {
                 bar.set_message(sentence(job, &self.pace));
             }
             How::Lines if is_new || (has_moved && self.line_at.elapsed() >= LINE) => {
-                eprintln!("{}", sentence(job, &self.pace));
+                print_note!("{}", sentence(job, &self.pace));
                 self.line_at = Instant::now();
             }
             How::Lines => {}
@@ -113,8 +114,8 @@ impl Show {
             return;
         }
         match &self.how {
-            How::Bar(bar) => bar.suspend(|| eprintln!("{note}")),
-            How::Lines | How::Json => eprintln!("{note}"),
+            How::Bar(bar) => bar.println(note),
+            How::Lines | How::Json => print_note!("{note}"),
         }
     }
 }

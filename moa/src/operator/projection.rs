@@ -1,6 +1,7 @@
 //! `moa projection`: read models made anew, compared, switched to and back, held still, dropped.
 
 use super::{Refusal, ask, job, print_json, print_projections, rows, text};
+use crate::output::print_line;
 use crate::settings::{AdminSettings, JobSettings, ProjectionCommand};
 use anyhow::{anyhow, bail};
 use reqwest::Method;
@@ -14,7 +15,7 @@ pub async fn projection(command: ProjectionCommand, admin: &AdminSettings) -> an
             let what = format!("rebuild?switch={}&acceptDifferences={accept_differences}", !no_switch);
             let id = asked_for(admin, Method::POST, &name, &format!("{what}{}", rate(&job, '&'))).await?;
             match detach {
-                true => println!("{}", if job.json { format!(r#"{{"jobId":{id}}}"#) } else { format!("Job {id}.") }),
+                true => print_line!("{}", if job.json { format!(r#"{{"jobId":{id}}}"#) } else { format!("Job {id}.") }),
                 false => rebuilt(&job::follow(admin, id, job.json).await?, &name, job.json)?,
             }
             Ok(())
@@ -30,12 +31,12 @@ pub async fn projection(command: ProjectionCommand, admin: &AdminSettings) -> an
         }
         ProjectionCommand::Pause { name } => {
             order(admin, Method::POST, &name, "pause").await?;
-            println!("{name} stands still until `moa projection resume {name}`.");
+            print_line!("{name} stands still until `moa projection resume {name}`.");
             Ok(())
         }
         ProjectionCommand::Resume { name } => {
             order(admin, Method::POST, &name, "resume").await?;
-            println!("{name} goes on.");
+            print_line!("{name} goes on.");
             Ok(())
         }
         ProjectionCommand::Diff { name, job } => {
@@ -56,7 +57,7 @@ async fn list(json: bool, admin: &AdminSettings) -> anyhow::Result<()> {
     for job in rows(&jobs["list"]).iter().filter(|job| job["state"] == "RUNNING") {
         let [id, kind, name, generation, stage, done, total] =
             ["jobId", "kind", "projection", "generation", "stage", "done", "total"].map(|key| text(&job[key]));
-        println!("Job {id}, {kind} of {name}, generation {generation}: {stage}, {done} of {total} events.");
+        print_line!("Job {id}, {kind} of {name}, generation {generation}: {stage}, {done} of {total} events.");
     }
     Ok(())
 }
@@ -70,8 +71,8 @@ async fn drop(name: &str, admin: &AdminSettings) -> anyhow::Result<()> {
     let dropped: Vec<_> =
         of_it.map(|row| format!("generation {} ({})", text(&row["generation"]), text(&row["state"]))).collect();
     match text(&data["dropped"]).as_str() {
-        "0" => println!("There was nothing beside the live one of {name}."),
-        number => println!("Dropped {number} of {name}: {}.", dropped.join(", ")),
+        "0" => print_line!("There was nothing beside the live one of {name}."),
+        number => print_line!("Dropped {number} of {name}: {}.", dropped.join(", ")),
     }
     Ok(())
 }
@@ -95,7 +96,7 @@ fn rate(job: &JobSettings, before: char) -> String {
 }
 
 fn say_live(data: &Value, name: &str) {
-    println!("Generation {} of {name} is live.", text(&data["generation"]));
+    print_line!("Generation {} of {name} is live.", text(&data["generation"]));
 }
 
 /// Says what came of a rebuild; an error unless it is done.
@@ -108,7 +109,10 @@ fn rebuilt(job: &Value, name: &str, json: bool) -> anyhow::Result<()> {
         ("DONE", _) if json => {}
         ("DONE", _) if job["switches"] == true => say_live(job, name),
         ("DONE", _) => {
-            println!("Generation {} of {name} stands ready: `moa projection switch {name}`.", text(&job["generation"]))
+            print_line!(
+                "Generation {} of {name} stands ready: `moa projection switch {name}`.",
+                text(&job["generation"])
+            )
         }
         (_, true) if job["acceptDifferences"] == false => bail!(
             "it differs from the live one, which stays; `moa projection switch {name} --accept-differences` takes it \
@@ -142,12 +146,12 @@ fn failed(job: &Value) -> anyhow::Error {
 /// Rows and digests, or why there are none; where the two differ also sums, and the first keys that do with both rows.
 fn print_comparison(outcome: &Value) {
     if outcome["equal"].is_null() {
-        return outcome["skipped"].as_str().into_iter().for_each(|why| println!("{why}"));
+        return outcome["skipped"].as_str().into_iter().for_each(|why| print_line!("{why}"));
     }
     let digest = &outcome["digest"];
     match outcome["equal"] == true {
-        true => println!("Equal at positions {}, digest {}", text(&outcome["positions"]), text(&digest["live"])),
-        false => println!("Different at positions {}, digest {}", text(&outcome["positions"]), sides(digest)),
+        true => print_line!("Equal at positions {}, digest {}", text(&outcome["positions"]), text(&digest["live"])),
+        false => print_line!("Different at positions {}, digest {}", text(&outcome["positions"]), sides(digest)),
     }
     for table in rows(&outcome["tables"]) {
         print_table(table);
@@ -156,14 +160,14 @@ fn print_comparison(outcome: &Value) {
 }
 
 fn print_table(table: &Value) {
-    println!("  {}: {} rows", text(&table["table"]), sides(&table["rows"]));
+    print_line!("  {}: {} rows", text(&table["table"]), sides(&table["rows"]));
     for (column, sum) in table["sums"].as_object().into_iter().flatten().filter(|(_, sum)| sum["live"] != sum["new"]) {
-        println!("    sum of {column}: {}", sides(sum));
+        print_line!("    sum of {column}: {}", sides(sum));
     }
     for difference in rows(&table["differences"]) {
-        println!("    {}", difference["key"]);
-        println!("      live  {}", row(&difference["live"]));
-        println!("      new   {}", row(&difference["new"]));
+        print_line!("    {}", difference["key"]);
+        print_line!("      live  {}", row(&difference["live"]));
+        print_line!("      new   {}", row(&difference["new"]));
     }
     print_only("column", &table["only"]);
 }
@@ -172,7 +176,7 @@ fn print_table(table: &Value) {
 fn print_only(what: &str, only: &Value) {
     for side in ["live", "new"] {
         for name in rows(&only[side]) {
-            println!("    {what} {}: only in the {side} one, not compared", text(name));
+            print_line!("    {what} {}: only in the {side} one, not compared", text(name));
         }
     }
 }

@@ -19,7 +19,8 @@ use event_log::Log;
 
 /// Runs one service until SIGTERM or Ctrl-C; a second one ends it at once.
 pub async fn run(service: Service) -> anyhow::Result<()> {
-    let alone = Alone { ops: Ops::new()?, stages: Stages::new(), stop: StopSignal::listen()? };
+    let ops = Ops::new()?;
+    let alone = Alone { stages: Stages::of(&ops), ops, stop: StopSignal::listen()? };
     match service {
         Service::CommandApi(settings) => alone.command_api(settings).await,
         Service::QueryApi(settings) => alone.query_api(settings).await,

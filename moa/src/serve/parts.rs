@@ -15,8 +15,8 @@ use broker::Broker;
 use command_api::desk::Desks;
 use command_api::{Door, OpenInvest, Provider};
 use edge::ServiceTime;
-use event_log::Log;
 use event_log::consume::{Consumer, Projection as _};
+use event_log::{Log, Partition, restarted};
 use projector::{COUNTERS, Jobs};
 use sqlx::PgPool;
 use std::net::SocketAddr;
@@ -104,7 +104,7 @@ impl Connected {
     /// Keeps the process's idea of the heads fresh.
     pub(super) fn follow(&self, stages: &Stages) {
         let log = self.log.clone();
-        stages.carry(|shutdown| async move { log.follow(shutdown).await });
+        stages.carry("the poll of the heads", |shutdown| async move { log.follow(shutdown).await });
     }
 
     fn words(&self) -> Words {
@@ -121,51 +121,68 @@ impl Connected {
         let (recorder, recording) = command_api::recorder();
         let desks =
             Desks::open_recorded(self.log.clone(), settings.reservation_seconds, &stages.desks, recorder).await?;
+        stages.watch("a partition's processor", desks.broken_down());
         // Stops after the desks, the last who note anything.
         let notes = self.project.clone();
-        stages.carry(|shutdown| command_api::record(recording, notes, shutdown));
+        stages.carry("the recorder", |shutdown| command_api::record(recording, notes, shutdown));
         let (hand_over, handed) = command_api::hand_over(&provider);
         let words = self.words();
         for partition in self.log.partitions() {
-            let Some(word) = words.of(OpenInvest::NAME, partition) else { continue };
-            let open = Arc::new(OpenInvest::new(hand_over.clone()));
-            let consumer = Consumer::new(self.log.clone(), self.project.clone(), open, partition);
-            stages.carry(|shutdown| consumer.run_with(word, shutdown));
+            self.start_open_invest(stages, Arc::new(OpenInvest::new(hand_over.clone())), words.clone(), partition);
         }
         let (orders, pool, log) = (desks.clone(), self.project.clone(), self.log.clone());
-        stages.settle(|shutdown| command_api::settle(orders, pool, provider, handed, shutdown));
-        stages.settle(|shutdown| command_api::purge_keys(log, shutdown));
+        stages.settle("settlement", |shutdown| command_api::settle(orders, pool, provider, handed, shutdown));
+        stages.settle("the purge of keys", |shutdown| command_api::purge_keys(log, shutdown));
         let notes = self.project.clone();
-        stages.settle(|shutdown| command_api::purge_notes(notes, shutdown));
+        stages.settle("the purge of notes", |shutdown| command_api::purge_notes(notes, shutdown));
         Ok(desks)
+    }
+
+    /// One partition's consumer of the work list, started anew when it breaks down.
+    fn start_open_invest(&self, stages: &Stages, open: Arc<OpenInvest>, words: Words, partition: Partition) {
+        let (log, pool) = (self.log.clone(), self.project.clone());
+        let who = format!("partition {partition}");
+        stages.carry("a consumer of open_invest", |shutdown| async move {
+            let start = || {
+                let consumer = Consumer::new(log.clone(), pool.clone(), open.clone(), partition);
+                let (word, stop) = (words.of(OpenInvest::NAME, partition), shutdown.clone());
+                async move {
+                    if let Some(word) = word {
+                        consumer.run_with(word, stop).await;
+                    }
+                }
+            };
+            restarted(OpenInvest::NAME, who, log.readiness(), shutdown.clone(), start).await;
+        });
     }
 
     /// The read models, and the counters where there is a cache.
     pub(super) fn start_projector(&self, stages: &Stages) {
         let (log, pool, words) = (self.log.clone(), self.project.clone(), self.words());
         let sources = words.clone();
-        stages.carry(|shutdown| projector::run(log, pool, move |who, at| sources.of(who, at), shutdown));
+        stages
+            .carry("the projector", |shutdown| projector::run(log, pool, move |who, at| sources.of(who, at), shutdown));
         let (log, pool) = (self.log.clone(), self.rebuild.clone());
-        stages.carry(|shutdown| projector::run_jobs(log, pool, shutdown));
+        stages.carry("the jobs", |shutdown| projector::run_jobs(log, pool, shutdown));
         let (log, pool) = (self.log.clone(), self.project.clone());
-        stages.carry(|shutdown| audit::keep_trail(log, pool, shutdown));
+        stages.carry("the trail of the checkpoints", |shutdown| audit::keep_trail(log, pool, shutdown));
         let Some(redis) = &self.redis else { return };
         let (log, pool, redis) = (self.log.clone(), self.project.clone(), redis.clone());
         let sources = move |who, at| words.of(who, at);
-        stages.carry(|shutdown| projector::run_counters(log, pool, redis, sources, shutdown));
+        stages.carry("the counters", |shutdown| projector::run_counters(log, pool, redis, sources, shutdown));
     }
 
     /// The relay, where there is a broker.
     pub(super) fn start_relay(&self, stages: &Stages) {
         let Some(broker) = self.broker.clone() else { return };
         let log = self.log.clone();
-        stages.carry(|shutdown| broker::relay(log, broker, consumers(), shutdown));
+        stages.carry("the relay", |shutdown| broker::relay(log, broker, consumers(), shutdown));
     }
 
     /// The sealer.
     pub(super) fn start_sealer(&self, stages: &Stages, sealing: Sealing) {
         let (log, pool) = (self.log.clone(), self.project.clone());
-        stages.carry(|shutdown| sealer::run(log, pool, sealing, shutdown));
+        stages.carry("the sealer", |shutdown| sealer::run(log, pool, sealing, shutdown));
     }
 
     /// The public write side.
@@ -214,7 +231,7 @@ impl Connected {
             seals,
         };
         let forgetting = write.clone();
-        stages.carry(|shutdown| audit::access::forget_old(forgetting, shutdown));
+        stages.carry("the purge of the audit's readings", |shutdown| audit::access::forget_old(forgetting, shutdown));
         let admin = Admin { tokens, door: Door::new(desks, time), log, jobs, read, write, redis, time, audit };
         let routes = edge::finish_patiently(admin::routes(admin).merge(ops.routes()), &[], admin::time_limit);
         stages.listen(|shutdown| edge::serve(listener, routes, shutdown));
@@ -222,7 +239,9 @@ impl Connected {
 
     /// Desks for the admin listener alone.
     pub(super) async fn start_desks(&self, stages: &Stages) -> anyhow::Result<Desks> {
-        Ok(Desks::open(self.log.clone(), NO_RESERVATION, &stages.desks).await?)
+        let desks = Desks::open(self.log.clone(), NO_RESERVATION, &stages.desks).await?;
+        stages.watch("a partition's processor", desks.broken_down());
+        Ok(desks)
     }
 }
 

@@ -1,6 +1,18 @@
-//! Everything that runs, by the stage it stops in.
+//! Everything that runs, by the stage it stops in; and what happens when a part of it ends before it is told to.
+//!
+//! Every part runs until the process stops. One that panics, or ends, before that leaves the process half alive: it would
+//! answer, and something would stand still for ever. So the process then stops in order and ends with an error, and whoever
+//! started it starts it again: everything a part has in memory is made anew from the log. Parts that are safe to start
+//! again by themselves, such as the consumers of read models, are restarted where they run (`event_log::restarted`), so
+//! that one bad event does not take the rest of the process with it.
 
+use crate::ops::Ops;
+use event_log::Clause;
+use futures::FutureExt as _;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,10 +28,30 @@ pub(super) struct Stages {
     stop_listeners: CancellationToken,
     stop_settlement: CancellationToken,
     stop_way_out: CancellationToken,
+    watch: Watch,
+    broken: watch::Receiver<Option<&'static str>>,
+}
+
+/// Sees to it that a part that ends too early is known.
+#[derive(Clone)]
+struct Watch {
+    /// From here on parts may end.
+    stopping: CancellationToken,
+    /// The first part that ended too early.
+    broken: watch::Sender<Option<&'static str>>,
+    clause: Arc<Clause>,
 }
 
 impl Stages {
-    pub(super) fn new() -> Self {
+    /// The upkeep of `ops` alone; its clause `process` is failed when a part ends too early.
+    pub(super) fn of(ops: &Ops) -> Self {
+        let stages = Self::new(ops.clause("process"));
+        stages.carry("the upkeep of the metrics", |shutdown| ops.clone().keep_up(shutdown));
+        stages
+    }
+
+    fn new(clause: Clause) -> Self {
+        let (sender, broken) = watch::channel(None);
         Self {
             listeners: TaskTracker::new(),
             settlement: TaskTracker::new(),
@@ -28,6 +60,8 @@ impl Stages {
             stop_listeners: CancellationToken::new(),
             stop_settlement: CancellationToken::new(),
             stop_way_out: CancellationToken::new(),
+            watch: Watch { stopping: CancellationToken::new(), broken: sender, clause: Arc::new(clause) },
+            broken,
         }
     }
 
@@ -37,25 +71,51 @@ impl Stages {
         F: Future<Output = std::io::Result<()>> + Send + 'static,
     {
         let serving = serving(self.stop_listeners.clone());
-        self.listeners.spawn(async move {
+        let serving = async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "a listener ended");
+            }
+        };
+        self.listeners.spawn(self.watch.clone().over("a listener", serving));
+    }
+
+    /// Runs a part of settlement.
+    pub(super) fn settle<F>(&self, part: &'static str, run: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.settlement.spawn(self.watch.clone().over(part, run(self.stop_settlement.clone())));
+    }
+
+    /// Runs a part of the way out: a consumer, the relay.
+    pub(super) fn carry<F>(&self, part: &'static str, run: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.way_out.spawn(self.watch.clone().over(part, run(self.stop_way_out.clone())));
+    }
+
+    /// The same for a part that runs elsewhere, and cancels `ended` when it ends too early.
+    pub(super) fn watch(&self, part: &'static str, ended: CancellationToken) {
+        let watching = self.watch.clone();
+        let stopping = watching.stopping.clone();
+        self.way_out.spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => watching.tell(part),
+                () = stopping.cancelled() => {}
             }
         });
     }
 
-    /// Runs a part of settlement.
-    pub(super) fn settle<F: Future<Output = ()> + Send + 'static>(&self, part: impl FnOnce(CancellationToken) -> F) {
-        self.settlement.spawn(part(self.stop_settlement.clone()));
+    /// Returns when a part ended that was not told to.
+    pub(super) async fn broken(&mut self) {
+        // The sender is ours, so it is not gone.
+        self.broken.wait_for(Option::is_some).await.ok();
     }
 
-    /// Runs a part of the way out: a consumer, the relay.
-    pub(super) fn carry<F: Future<Output = ()> + Send + 'static>(&self, part: impl FnOnce(CancellationToken) -> F) {
-        self.way_out.spawn(part(self.stop_way_out.clone()));
-    }
-
-    /// Stops stage after stage.
-    pub(super) async fn stop(self) {
+    /// Stops stage after stage. An error when a part had ended before, or panics now.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        self.watch.stopping.cancel();
         self.stop_listeners.cancel();
         finish(&self.listeners, edge::SHUTDOWN_TIME_LIMIT + STAGE, "the listeners").await;
         self.stop_settlement.cancel();
@@ -64,6 +124,26 @@ impl Stages {
         finish(&self.desks, STAGE, "the desks").await;
         self.stop_way_out.cancel();
         finish(&self.way_out, STAGE, "the consumers").await;
+        match *self.broken.borrow() {
+            Some(part) => anyhow::bail!("{part} ended by itself, so this process stopped: start it again"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Watch {
+    async fn over(self, part: &'static str, run: impl Future<Output = ()>) {
+        // What a panic leaves half done is dropped with the process.
+        let ended = AssertUnwindSafe(run).catch_unwind().await;
+        if ended.is_err() || !self.stopping.is_cancelled() {
+            self.tell(part);
+        }
+    }
+
+    fn tell(&self, part: &'static str) {
+        tracing::error!(part, "a part of this process ended that should run as long as it does");
+        self.clause.fail(format_args!("{part} ended"));
+        self.broken.send_if_modified(|broken| broken.is_none() && broken.replace(part).is_none());
     }
 }
 
@@ -71,5 +151,69 @@ async fn finish(tasks: &TaskTracker, bound: Duration, who: &str) {
     tasks.close();
     if tokio::time::timeout(bound, tasks.wait()).await.is_err() {
         tracing::warn!("{who} did not stop in time; what is left is in the log and goes on at the next start");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event_log::Readiness;
+    use rstest::rstest;
+
+    const TEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn stages(readiness: &Readiness) -> Stages {
+        Stages::new(readiness.clause("process"))
+    }
+
+    async fn ends(part: &'static str) {
+        assert!(!part.contains("panics"), "a bug, in a test");
+    }
+
+    /// In whichever stage it runs.
+    #[rstest]
+    #[case::panics_in_settlement(|stages: &Stages| stages.settle("it", |_| ends("panics")))]
+    #[case::ends_in_settlement(|stages: &Stages| stages.settle("it", |_| ends("")))]
+    #[case::panics_on_the_way_out(|stages: &Stages| stages.carry("it", |_| ends("panics")))]
+    #[case::ends_on_the_way_out(|stages: &Stages| stages.carry("it", |_| ends("")))]
+    #[case::is_a_listener(|stages: &Stages| stages.listen(async |_| Err(std::io::ErrorKind::Other.into())))]
+    #[case::runs_elsewhere(|stages: &Stages| {
+        let ended = CancellationToken::new();
+        stages.watch("it", ended.clone());
+        ended.cancel();
+    })]
+    #[tokio::test]
+    async fn a_part_that_ends_too_early_ends_the_process_with_an_error(#[case] run: fn(&Stages)) {
+        let readiness = Readiness::default();
+        let mut stages = stages(&readiness);
+        stages.carry("another", |stop| async move { stop.cancelled().await });
+        assert!(readiness.failed().is_empty());
+        run(&stages);
+        tokio::time::timeout(TEST_TIMEOUT, stages.broken()).await.unwrap();
+        assert_eq!(readiness.failed(), ["process"]);
+        let ended = tokio::time::timeout(TEST_TIMEOUT, stages.stop()).await.unwrap();
+        assert!(ended.unwrap_err().to_string().contains("ended by itself"));
+    }
+
+    #[tokio::test]
+    async fn parts_that_end_when_they_are_told_to_are_no_news() {
+        let readiness = Readiness::default();
+        let stages = stages(&readiness);
+        let told_to = |stop: CancellationToken| async move { stop.cancelled().await };
+        stages.settle("one", told_to);
+        stages.carry("two", told_to);
+        stages.watch("three", CancellationToken::new());
+        tokio::time::timeout(TEST_TIMEOUT, stages.stop()).await.unwrap().unwrap();
+        assert!(readiness.failed().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_part_that_panics_while_it_stops_is_an_error_too() {
+        let stages = stages(&Readiness::default());
+        stages.carry("it", |stop| async move {
+            stop.cancelled().await;
+            ends("panics").await;
+        });
+        assert!(tokio::time::timeout(TEST_TIMEOUT, stages.stop()).await.unwrap().is_err());
     }
 }

@@ -58,10 +58,10 @@ async fn a_process_killed_under_load_has_lost_nothing_that_was_answered() {
 }
 
 /// A data folder of a private PostgreSQL; its server is stopped and the folder removed with the value.
-struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub fn new() -> Self {
         use std::os::unix::fs::PermissionsExt as _;
         let path = std::env::temp_dir().join(format!("moa-house-{}", Uuid::now_v7().simple()));
         std::fs::create_dir(&path).unwrap();
@@ -70,12 +70,16 @@ impl Folder {
         Self(path)
     }
 
-    fn start(&self) -> Start {
-        Start::serve().with(&["--data-dir", self.0.join("data").to_str().unwrap()])
+    pub fn start(&self) -> Start {
+        Start::serve().with(&["--data-dir", &self.data()])
+    }
+
+    pub fn data(&self) -> String {
+        self.0.join("data").to_str().unwrap().to_owned()
     }
 
     /// The server's pid, as its own file has it.
-    fn postmaster(&self) -> Option<u32> {
+    pub fn postmaster(&self) -> Option<u32> {
         let file = std::fs::read_to_string(self.0.join("data/postgres/postmaster.pid")).ok()?;
         file.lines().next()?.trim().parse().ok()
     }

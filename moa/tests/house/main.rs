@@ -13,6 +13,7 @@ mod exported;
 mod faults;
 mod killed;
 mod logs;
+mod outlets;
 mod outsider;
 mod planted;
 mod projections;

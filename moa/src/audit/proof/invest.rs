@@ -3,6 +3,7 @@
 use super::super::client::Client;
 use super::{output, public_keys};
 use crate::operator::{print_json, table};
+use crate::output::print_line;
 use anyhow::Context;
 use audit::proof::inclusion::{self, Shown};
 use clap::Args;
@@ -28,7 +29,7 @@ pub(in super::super) async fn prove(settings: ProveSettings, client: &Client<'_>
     out.flush()?;
     if let Some(path) = settings.out {
         let events = crate::operator::rows(&proof["events"]).len();
-        println!("Wrote the proof of {events} events to {}; moa audit check checks it.", path.display());
+        print_line!("Wrote the proof of {events} events to {}; moa audit check checks it.", path.display());
     }
     Ok(())
 }
@@ -63,11 +64,11 @@ fn print(shown: &Shown) {
     let rows: Value = shown.events.iter().map(row).collect();
     let heads = ["EVENT", "PRODUCT", "WON", "USER", "RECORDED AT", "PLACE", "SEAL", "SEALED AT"];
     let columns = ["event", "product", "amount", "user", "recordedAt", "place", "seal", "sealedAt"];
-    println!("{}", table(&heads, &columns, &rows));
-    println!("Proved: these events of invest {} were in the log {} when it was sealed.", shown.invest, shown.log);
-    println!("Not proved: that the invest has no other events.");
+    print_line!("{}", table(&heads, &columns, &rows));
+    print_line!("Proved: these events of invest {} were in the log {} when it was sealed.", shown.invest, shown.log);
+    print_line!("Not proved: that the invest has no other events.");
     if shown.unsealed > 0 {
-        println!("{} more were not sealed when the proof was made.", shown.unsealed);
+        print_line!("{} more were not sealed when the proof was made.", shown.unsealed);
     }
 }
 

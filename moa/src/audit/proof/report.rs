@@ -1,6 +1,7 @@
 //! What a verification found, for people.
 
 use crate::operator::{print_json, table};
+use crate::output::print_line;
 use audit::proof::report::{PartitionReport, Report, Verdict};
 use serde_json::{Value, json};
 
@@ -12,12 +13,12 @@ pub(super) fn print(report: &Report, as_json: bool) -> anyhow::Result<()> {
         let rows: Value = report.partitions.iter().map(row).collect();
         let heads = ["PARTITION", "EVENTS", "HEAD", "SEALED TO", "NOT SEALED YET", "FIRST BAD", "PROBLEM"];
         let columns = ["partition", "events", "head", "sealed", "unsealed", "bad", "problem"];
-        println!("{}", table(&heads, &columns, &rows));
+        print_line!("{}", table(&heads, &columns, &rows));
     }
     match report.verdict {
         Verdict::Whole => {
             if !as_json {
-                println!("{}", whole(report));
+                print_line!("{}", whole(report));
             }
             Ok(())
         }

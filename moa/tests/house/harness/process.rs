@@ -21,6 +21,8 @@ const OPEN: &str = "Ctrl-C stops it.";
 pub struct Start {
     args: Vec<String>,
     env: Vec<(String, String)>,
+    /// Signals that whoever starts it has it ignore.
+    ignored: Option<&'static str>,
 }
 
 /// A process that has ended, and all it said.
@@ -44,7 +46,7 @@ pub struct Moa {
 impl Start {
     /// Nothing but these arguments; no setting comes from the environment of the tests.
     pub fn bare(args: &[&str]) -> Self {
-        Self { args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: Vec::new() }
+        Self { args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: Vec::new(), ignored: None }
     }
 
     /// Everything in one process, on ports of its own, without the demo.
@@ -73,8 +75,21 @@ impl Start {
         self
     }
 
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_moa"));
+    /// The same as `nohup` and the like start it: with these signals ignored.
+    pub fn ignoring(self, signals: &'static str) -> Self {
+        Self { ignored: Some(signals), ..self }
+    }
+
+    fn program(&self) -> Command {
+        let moa = env!("CARGO_BIN_EXE_moa");
+        let Some(signals) = self.ignored else { return Command::new(moa) };
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &format!("trap '' {signals}; exec \"$0\" \"$@\""), moa]);
+        shell
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = self.program();
         let ours = |name: &str| name.starts_with("MOA_") || ["DATABASE_URL", "AMQP_URL", "REDIS_URL"].contains(&name);
         std::env::vars().map(|(name, _)| name).filter(|name| ours(name)).for_each(|name| {
             command.env_remove(name);
@@ -86,9 +101,17 @@ impl Start {
 
     /// A process that has opened.
     pub async fn open(&self) -> Moa {
-        let mut child = self.command().spawn().unwrap();
+        self.open_with(Stdio::piped()).await
+    }
+
+    /// The same with this as its standard error.
+    pub async fn open_with(&self, err: Stdio) -> Moa {
+        let mut command = self.command();
+        let mut child = command.stderr(err).spawn().unwrap();
+        // It may hold a copy of what the process has now.
+        drop(command);
         let mut out = gather(child.stdout.take().unwrap());
-        let err = gather(child.stderr.take().unwrap());
+        let err = child.stderr.take().map_or_else(|| watch::channel(String::new()).1, gather);
         let is_open = timeout(PATIENCE, out.wait_for(|said| said.contains(OPEN))).await.is_ok_and(|said| said.is_ok());
         let banner = out.borrow().clone();
         assert!(is_open, "moa did not open; it said: {banner}{}", *err.borrow());
