@@ -20,6 +20,7 @@ mod payment;
 mod payments;
 mod provider;
 mod reason;
+mod waiting;
 mod waits;
 mod work_list;
 
@@ -37,7 +38,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// How many open invests are taken from the list together; `approve` sees to so many at once.
+/// How many open invests of each kind `approve` takes from the list together, and how many it sees to at once.
 const TOGETHER: usize = 500;
 /// How many may be handed over and wait; rows past that are left to the sweep.
 const HANDED: usize = 8_192;
@@ -108,4 +109,26 @@ pub async fn settle(desks: Desks, pool: PgPool, provider: Provider, handed: Hand
         }
     };
     tokio::join!(settling, gauges::keep(&pool, &shutdown));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An open invest with this id, taken until then.
+    pub(super) fn due(id: u128, taken_until: DateTime<Utc>) -> Due {
+        Due {
+            invest_id: InvestId(Uuid::from_u128(id)),
+            product_id: ProductId::try_from(1).unwrap(),
+            user_id: UserId::try_from("user1".to_owned()).unwrap(),
+            amount: Amount::try_from(1).unwrap(),
+            expires_at: taken_until,
+            event_id: Uuid::nil(),
+            correlation_id: String::new(),
+            traceparent: None,
+            taken_until,
+            attempts: 0,
+            cancelling: false,
+        }
+    }
 }

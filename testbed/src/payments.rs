@@ -109,6 +109,11 @@ impl Payments {
         self.shared.troubles().of.insert(call, trouble);
     }
 
+    /// From now on every call about a payment of this user's meets this trouble. Others do not notice.
+    pub fn troubles_user(&self, user: &str, trouble: Trouble) {
+        self.shared.troubles().of_user.insert(user.to_owned(), trouble);
+    }
+
     /// From now on so many of a hundred calls meet some trouble or other, the same ones each time this is run.
     pub fn troubles_some(&self, percent: u64) {
         self.shared.troubles().percent = percent;

@@ -63,9 +63,12 @@ pub(super) enum NoAnswer {
     /// There was no connection, so nothing was sent: try later.
     #[error("no connection: {0}")]
     NotReached(String),
-    /// It was asked, and may have done it or not: only a cancel can tell.
+    /// It was asked, may have done it or not, and nothing came back: only a cancel can tell.
     #[error("{0}")]
     Unanswered(String),
+    /// The same, but something came back: it is there, and cannot say what became of this payment.
+    #[error("{0}")]
+    Undecided(String),
 }
 
 impl NoAnswer {
@@ -73,7 +76,7 @@ impl NoAnswer {
         match self {
             Self::NotAsked => "not_asked",
             Self::NotReached(_) => "not_reached",
-            Self::Unanswered(_) => "unanswered",
+            Self::Unanswered(_) | Self::Undecided(_) => "unanswered",
         }
     }
 }
@@ -100,14 +103,23 @@ pub(super) fn read(asked: Asked, about: InvestId, status: StatusCode, body: &[u8
     if (asked, status) == (Asked::Look, StatusCode::NOT_FOUND) {
         return Ok(Answer::NeverHeard);
     }
+    let with_status = || format!("it answered with status {}", status.as_u16());
+    if is_of_a_gateway(status) {
+        return Err(NoAnswer::Unanswered(with_status()));
+    }
     if !matches!(status, StatusCode::OK | StatusCode::ACCEPTED) {
-        return Err(NoAnswer::Unanswered(format!("it answered with status {}", status.as_u16())));
+        return Err(NoAnswer::Undecided(with_status()));
     }
-    let body: Body = serde_json::from_slice(body).map_err(|_| unanswered("its answer cannot be read"))?;
+    let body: Body = serde_json::from_slice(body).map_err(|_| undecided("its answer cannot be read"))?;
     if body.payment_id != about.to_string() {
-        return Err(unanswered("it answered for another payment"));
+        return Err(undecided("it answered for another payment"));
     }
-    said(asked, status, body).ok_or_else(|| unanswered("its answer does not fit what it was asked"))
+    said(asked, status, body).ok_or_else(|| undecided("its answer does not fit what it was asked"))
+}
+
+/// Whether the status says, of the provider as a whole, that it is not there: a gateway's answer, or that of one overloaded.
+fn is_of_a_gateway(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }
 
 /// Each state has its status, and can be an answer to some calls only.
@@ -122,8 +134,8 @@ fn said(asked: Asked, status: StatusCode, body: Body) -> Option<Answer> {
     (fits && status == its_status).then_some(answer)
 }
 
-fn unanswered(why: &str) -> NoAnswer {
-    NoAnswer::Unanswered(why.to_owned())
+fn undecided(why: &str) -> NoAnswer {
+    NoAnswer::Undecided(why.to_owned())
 }
 
 #[cfg(test)]
@@ -182,6 +194,24 @@ mod tests {
     #[case(r#"[{"paymentId":"<id>","state":"PAID"}]"#)]
     fn half_an_answer_is_none(#[case] body: &str) {
         assert_eq!(said_to(Asked::Pay, 200, body), None);
+    }
+
+    #[rstest]
+    #[case(500, true)]
+    #[case(501, true)]
+    #[case(409, true)]
+    #[case(302, true)]
+    #[case(200, true)]
+    #[case(502, false)]
+    #[case(503, false)]
+    #[case(504, false)]
+    fn who_answers_without_an_answer_is_there_unless_a_gateway_says_otherwise(
+        #[case] status: u16,
+        #[case] is_there: bool,
+    ) {
+        let status = StatusCode::from_u16(status).unwrap();
+        let no_answer = read(Asked::Pay, InvestId(Uuid::from_u128(7)), status, b"").unwrap_err();
+        assert_eq!(matches!(no_answer, NoAnswer::Undecided(_)), is_there, "{no_answer:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Settlement with the provider `approve`: every payment is made at once, so many invests share a commit.
 
+use super::work_list::Wanted;
 use super::{Due, Handed, SWEEP, TOGETHER, fate, work_list};
 use crate::desk::{Desks, Request};
 use crate::settlement::Provider;
@@ -30,8 +31,9 @@ pub(super) async fn settle(desks: &Desks, pool: &PgPool, mut handed: Handed, shu
 
 /// Takes what is due from the list; says the database's time. When there is more, the next sweep comes at once.
 async fn taken(pool: &PgPool, due: &mut Vec<Due>, sweep: &mut tokio::time::Interval) -> Option<DatabaseClock> {
-    let (clock, rows) = work_list::taken(pool, TOGETHER, Provider::Approve.taken_for()).await?;
-    if rows.len() == TOGETHER {
+    let (clock, rows) =
+        work_list::taken(pool, Wanted { new: TOGETHER, retries: TOGETHER }, Provider::Approve.taken_for()).await?;
+    if rows.len() >= TOGETHER {
         sweep.reset_immediately();
     }
     due.extend(rows);

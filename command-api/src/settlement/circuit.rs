@@ -1,68 +1,133 @@
-//! The circuit breaker: a provider that does not answer is left alone for a while, then tried with one call at a time.
+//! The circuit breaker: it judges the provider by different payments, and leaves it alone when it answers none of them.
+//!
+//! One payment that the provider cannot decide says nothing about the others, however often it is tried again: it backs off by
+//! itself. While the circuit is open one call at a time is a probe. Probes for a reservation's first call have a pause
+//! of their own that does not grow, so payments in trouble never use up the tries of a new one. That pause is short while
+//! the provider is there and only fails, so that new reservations come through between many that it cannot decide.
 
 use super::waits::Waits;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use domain::InvestId;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// So many calls in a row without an answer open it.
-const IN_A_ROW: u32 = 5;
+/// So many different payments without an answer, and nothing answered in between, open it.
+const FAILURE_THRESHOLD: usize = 5;
+
+/// What a call is for, as far as the circuit breaker treats it in its own way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The first call about a reservation: probes of these keep an even pace.
+    FirstCall,
+    /// A payment in trouble is tried again: probes of these back off.
+    Retry,
+    /// The rest of a payment that is under way: never a probe.
+    FollowUp,
+}
+
+/// A call without an answer.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// Its payment, unless that was known to be in trouble before: that it still is so says nothing about the provider.
+    pub into_trouble: Option<InvestId>,
+    pub provider: Seems,
+    pub why: String,
+}
+
+/// How the provider seems to be, by a call that it did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seems {
+    /// Something came back: it cannot say what became of this payment.
+    Failing,
+    /// Nothing came back.
+    Silent,
+}
 
 #[derive(Debug)]
 pub(super) struct Circuit {
     state: Mutex<State>,
-    open: Duration,
-    open_most: Duration,
+    pause: Duration,
+    longest_pause: Duration,
+    failing_pause: Duration,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// Grows when it opens and when it closes; a call of an earlier time has nothing to say any more.
     epoch: u64,
-    /// Calls in a row without an answer, while it is closed.
-    unanswered: u32,
+    /// Different payments that came into trouble since the last answer, while it is closed; not more than the threshold.
+    unanswered: HashSet<InvestId>,
+    /// When something was answered last.
+    answered_at: Option<Instant>,
     open: Option<Open>,
 }
 
 #[derive(Debug)]
 struct Open {
-    until: Instant,
-    lasts: Duration,
     probing: bool,
+    /// When the last probe began: one that hangs holds up the next one as it is.
+    probed_at: Instant,
+    first_call_pause: Duration,
+    retry_from: Instant,
+    retry_pause: Duration,
 }
 
 /// Leave to make one call. Dropped without a word, because the call was given up, it counts as none.
 #[derive(Debug)]
-pub(super) struct Pass<'a> {
-    circuit: &'a Circuit,
+pub(super) struct Pass {
+    circuit: Arc<Circuit>,
     epoch: u64,
+    purpose: Purpose,
     reported: bool,
 }
 
 impl Circuit {
     pub(super) fn new(waits: &Waits) -> Self {
         show(false);
-        Self { state: Mutex::default(), open: waits.open, open_most: waits.open_most }
+        let (pause, longest_pause, failing_pause) = (waits.open, waits.open_most, waits.open_failing);
+        Self { state: Mutex::default(), pause, longest_pause, failing_pause }
     }
 
-    /// Leave to make a call now: any while it is closed, one at a time when it was open long enough, else none.
-    pub(super) fn admit(&self, now: Instant) -> Option<Pass<'_>> {
+    pub(super) fn is_open(&self) -> bool {
+        self.state().open.is_some()
+    }
+
+    /// Leave to make a call now: any while it is closed, else one probe at a time when its purpose may have one.
+    pub(super) fn admit(self: &Arc<Self>, purpose: Purpose, now: Instant) -> Option<Pass> {
         let mut state = self.state();
         let epoch = state.epoch;
         if let Some(open) = &mut state.open {
-            if !open.may_probe(now) {
+            if !open.may_probe(purpose, now) {
                 return None;
             }
             open.probing = true;
+            open.probed_at = now;
         }
-        Some(Pass { circuit: self, epoch, reported: false })
+        drop(state);
+        Some(Pass { circuit: self.clone(), epoch, purpose, reported: false })
     }
 
-    /// How many new payments to begin with, when `usual` would do while it is closed.
-    pub(super) fn room(&self, usual: usize, now: Instant) -> usize {
-        match &self.state().open {
-            None => usual,
-            Some(open) if open.may_probe(now) => usual.min(1),
-            Some(_) => 0,
+    /// When the next probe for a first call may begin; `None` while it is closed, or one is under way.
+    pub(super) fn next_first_call(&self) -> Option<Instant> {
+        self.state().open.as_ref().filter(|open| !open.probing).map(Open::first_call_from)
+    }
+
+    /// Whether it is open, and a payment in trouble may be tried.
+    pub(super) fn owes_a_retry(&self, now: Instant) -> bool {
+        self.state().open.as_ref().is_some_and(|open| open.may_probe(Purpose::Retry, now))
+    }
+
+    /// No payment in trouble is there to be tried: this comes up again a little later.
+    pub(super) fn has_no_retry(&self, now: Instant) {
+        if let Some(open) = &mut self.state().open {
+            open.retry_from = now + open.retry_pause;
+        }
+    }
+
+    fn pause_while(&self, provider: Seems) -> Duration {
+        match provider {
+            Seems::Failing => self.failing_pause,
+            Seems::Silent => self.pause,
         }
     }
 
@@ -72,15 +137,32 @@ impl Circuit {
     }
 }
 
-impl Pass<'_> {
+impl State {
+    fn opens(&mut self, now: Instant, first_call_pause: Duration, retry_pause: Duration) {
+        self.epoch += 1;
+        self.unanswered.clear();
+        let retry_from = now + retry_pause;
+        self.open = Some(Open { probing: false, probed_at: now, first_call_pause, retry_from, retry_pause });
+        show(true);
+    }
+
+    /// An answer so recent shows that the provider lives, however many payments it cannot decide.
+    fn is_silent(&self, now: Instant, pause: Duration) -> bool {
+        self.unanswered.len() >= FAILURE_THRESHOLD
+            && self.answered_at.is_none_or(|answered_at| now.saturating_duration_since(answered_at) >= pause)
+    }
+}
+
+impl Pass {
     /// The call was answered.
-    pub(super) fn answered(mut self) {
+    pub(super) fn answered(mut self, now: Instant) {
         self.reported = true;
         let mut state = self.circuit.state();
         if state.epoch != self.epoch {
             return;
         }
-        state.unanswered = 0;
+        state.unanswered.clear();
+        state.answered_at = Some(now);
         if state.open.take().is_some() {
             state.epoch += 1;
             show(false);
@@ -88,31 +170,38 @@ impl Pass<'_> {
         }
     }
 
-    /// The call was not, and why.
-    pub(super) fn unanswered(mut self, now: Instant, why: &str) {
+    /// The call was not.
+    pub(super) fn unanswered(mut self, now: Instant, failure: Failure) {
         self.reported = true;
-        let mut state = self.circuit.state();
+        let (circuit, mut state) = (&self.circuit, self.circuit.state());
         if state.epoch != self.epoch {
             return;
         }
-        state.unanswered += 1;
+        let first_call_pause = circuit.pause_while(failure.provider);
         if let Some(open) = &mut state.open {
-            let lasts = open.lasts.saturating_mul(2).min(self.circuit.open_most);
-            *open = Open { until: now + lasts, lasts, probing: false };
-        } else if state.unanswered >= IN_A_ROW {
-            state.epoch += 1;
-            state.unanswered = 0;
-            state.open = Some(Open { until: now + self.circuit.open, lasts: self.circuit.open, probing: false });
-            show(true);
+            open.probing = false;
+            open.first_call_pause = first_call_pause;
+            if self.purpose == Purpose::Retry {
+                open.retry_pause = open.retry_pause.saturating_mul(2).min(circuit.longest_pause);
+                open.retry_from = now + open.retry_pause;
+            }
+            return;
+        }
+        if state.unanswered.len() < FAILURE_THRESHOLD {
+            state.unanswered.extend(failure.into_trouble);
+        }
+        if state.is_silent(now, circuit.pause) {
+            state.opens(now, first_call_pause, circuit.pause);
             tracing::error!(
-                "the payment provider does not answer ({why}): reservations stay open until it does; look after it, \
-                 Moa goes on by itself then"
+                "the payment provider gave no answer about {FAILURE_THRESHOLD} different payments in a row ({}): \
+                 reservations stay open until it does; look after it, Moa goes on by itself then",
+                failure.why
             );
         }
     }
 }
 
-impl Drop for Pass<'_> {
+impl Drop for Pass {
     /// A probe that was given up makes room for another.
     fn drop(&mut self) {
         let mut state = self.circuit.state();
@@ -124,8 +213,17 @@ impl Drop for Pass<'_> {
 }
 
 impl Open {
-    fn may_probe(&self, now: Instant) -> bool {
-        !self.probing && now >= self.until
+    fn first_call_from(&self) -> Instant {
+        self.probed_at + self.first_call_pause
+    }
+
+    fn may_probe(&self, purpose: Purpose, now: Instant) -> bool {
+        let in_time = match purpose {
+            Purpose::FirstCall => now >= self.first_call_from(),
+            Purpose::Retry => now >= self.retry_from,
+            Purpose::FollowUp => false,
+        };
+        in_time && !self.probing
     }
 }
 
@@ -134,87 +232,4 @@ fn show(open: bool) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn circuit() -> (Circuit, Instant) {
-        (Circuit::new(&Waits::USUAL), Instant::now())
-    }
-
-    fn seconds(n: u64) -> Duration {
-        Duration::from_secs(n)
-    }
-
-    /// Calls, one after another, without an answer.
-    fn unanswered(circuit: &Circuit, times: u32, now: Instant) {
-        for _ in 0..times {
-            circuit.admit(now).unwrap().unanswered(now, "silent");
-        }
-    }
-
-    #[test]
-    fn it_opens_after_five_in_a_row() {
-        let (circuit, now) = circuit();
-        unanswered(&circuit, 4, now);
-        circuit.admit(now).unwrap().answered();
-        unanswered(&circuit, 4, now);
-        assert_eq!(circuit.room(64, now), 64);
-        unanswered(&circuit, 1, now);
-        assert_eq!(circuit.room(64, now), 0);
-        assert!(circuit.admit(now).is_none());
-    }
-
-    #[test]
-    fn then_one_at_a_time_is_tried_and_an_answer_closes_it() {
-        let (circuit, now) = circuit();
-        unanswered(&circuit, 5, now);
-        assert!(circuit.admit(now + Duration::from_millis(999)).is_none());
-        let later = now + seconds(1);
-        assert_eq!(circuit.room(64, later), 1);
-        let probe = circuit.admit(later).unwrap();
-        assert_eq!(circuit.room(64, later), 0);
-        assert!(circuit.admit(later).is_none());
-        probe.answered();
-        assert_eq!(circuit.room(64, later), 64);
-        unanswered(&circuit, 4, later);
-        assert!(circuit.admit(later).is_some());
-    }
-
-    #[test]
-    fn each_try_without_an_answer_doubles_the_time_up_to_thirty_seconds() {
-        let (circuit, mut now) = circuit();
-        unanswered(&circuit, 5, now);
-        for lasts in [1, 2, 4, 8, 16, 30, 30] {
-            assert!(circuit.admit(now + seconds(lasts) - Duration::from_millis(1)).is_none());
-            now += seconds(lasts);
-            unanswered(&circuit, 1, now);
-        }
-    }
-
-    #[test]
-    fn a_try_that_was_given_up_makes_room_for_another() {
-        let (circuit, now) = circuit();
-        unanswered(&circuit, 5, now);
-        let later = now + seconds(1);
-        drop(circuit.admit(later).unwrap());
-        assert!(circuit.admit(later).is_some());
-    }
-
-    /// 1. Calls are under way while it is closed.
-    /// 2. It opens; what those say now changes nothing, nor while one is tried.
-    #[test]
-    fn calls_of_before_it_opened_have_no_say() {
-        let (circuit, now) = circuit();
-        let [answered, unanswered_late, dropped] = [(); 3].map(|()| circuit.admit(now).unwrap());
-        unanswered(&circuit, 5, now);
-        answered.answered();
-        assert!(circuit.admit(now).is_none());
-        let later = now + seconds(1);
-        let probe = circuit.admit(later).unwrap();
-        unanswered_late.unanswered(later, "silent");
-        drop(dropped);
-        assert!(circuit.admit(later).is_none());
-        probe.answered();
-        assert_eq!(circuit.room(64, later), 64);
-    }
-}
+mod tests;

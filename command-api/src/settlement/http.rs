@@ -127,10 +127,10 @@ fn origin(due: &Due) -> HeaderMap {
 
 async fn body(response: &mut Response) -> Result<Vec<u8>, NoAnswer> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
+    while let Some(chunk) = response.chunk().await.map_err(half_an_answer)? {
         body.extend_from_slice(&chunk);
         if body.len() > ANSWER_LIMIT {
-            return Err(NoAnswer::Unanswered(format!("its answer is longer than {ANSWER_LIMIT} bytes")));
+            return Err(NoAnswer::Undecided(format!("its answer is longer than {ANSWER_LIMIT} bytes")));
         }
     }
     Ok(body)
@@ -140,7 +140,16 @@ fn no_answer(error: reqwest::Error) -> NoAnswer {
     if error.is_connect() {
         return NoAnswer::NotReached(told(error));
     }
-    NoAnswer::Unanswered(if error.is_timeout() { "it did not answer in time".to_owned() } else { told(error) })
+    NoAnswer::Unanswered(why(error))
+}
+
+/// Its head came, so it is there.
+fn half_an_answer(error: reqwest::Error) -> NoAnswer {
+    NoAnswer::Undecided(why(error))
+}
+
+fn why(error: reqwest::Error) -> String {
+    if error.is_timeout() { "it did not answer in time".to_owned() } else { told(error) }
 }
 
 /// The innermost cause, without the URL.

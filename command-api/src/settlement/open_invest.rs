@@ -14,7 +14,7 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub struct OpenInvest {
     settlement: HandOver,
-    /// What the step under way adds; handed over when it is committed.
+    /// What the step under way adds, the oldest first; handed over when it is committed.
     added: Mutex<Vec<Due>>,
 }
 
@@ -72,7 +72,9 @@ impl Projection for OpenInvest {
             insert(transaction, rows.added.values().copied(), self.settlement.taken_for).await?;
         }
         let taken_for = self.settlement.taken_for;
-        *self.added() = rows.added.values().filter_map(|recorded| due(recorded, taken_for)).collect();
+        let mut added: Vec<_> = rows.added.into_values().collect();
+        added.sort_unstable_by_key(|recorded| recorded.position);
+        *self.added() = added.into_iter().filter_map(|recorded| due(recorded, taken_for)).collect();
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //! any two of them.
 
 use super::answer::{Answer, Asked, NoAnswer};
-use super::calls::Calls;
+use super::calls::{Calls, Turn};
 use super::reason::told;
 use super::waits::Waits;
 use super::{Due, fate, work_list};
@@ -14,11 +14,16 @@ use chrono::{DateTime, Utc};
 use domain::FailReason;
 use event_log::DatabaseClock;
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 /// An invest that was to be cancelled for so many attempts in vain is named to the operator, once: after a minute
 /// or two.
 const IN_VAIN: i32 = 8;
+
+/// So many new payments may go on after their first call, because they are pending or were not answered. Others come
+/// back later, so that first calls have room.
+const MAX_FOLLOWED_UP: usize = 384;
 
 /// What all payments in hand share.
 pub(super) struct Payments {
@@ -26,6 +31,7 @@ pub(super) struct Payments {
     pool: PgPool,
     calls: Calls,
     waits: Waits,
+    followed_up: Semaphore,
 }
 
 /// What is next for an invest.
@@ -38,36 +44,45 @@ enum Next {
 
 impl Payments {
     pub(super) fn new(desks: Desks, pool: PgPool, calls: Calls, waits: Waits) -> Self {
-        Self { desks, pool, calls, waits }
+        Self { desks, pool, calls, waits, followed_up: Semaphore::new(MAX_FOLLOWED_UP) }
     }
 
     pub(super) fn calls(&self) -> &Calls {
         &self.calls
     }
 
-    /// Sees to one invest that was taken.
-    pub(super) async fn see_to(&self, due: Due, clock: DatabaseClock) {
+    /// Sees to one invest that was taken; its first call is made in this turn, or else when there is one.
+    pub(super) async fn see_to(&self, due: Due, clock: DatabaseClock, turn: Option<Turn>) {
         // Handed over, and waited too long for its turn: it is a sweep's by now.
         if due.taken_until <= clock.now() {
             return;
         }
-        match self.next(&due, clock).await {
+        match self.next(&due, clock, turn).await {
             Next::Fate(request) => fate::count(&[fate::give(&self.desks, due, request).await]),
             Next::Later { cancelling } => self.put_back(&due, cancelling).await,
         }
     }
 
-    async fn next(&self, due: &Due, clock: DatabaseClock) -> Next {
+    async fn next(&self, due: &Due, clock: DatabaseClock, turn: Option<Turn>) -> Next {
         // Somebody who died since may have asked for the payment of an expired one.
-        if due.cancelling || due.has_expired(clock.now()) {
-            return self.cancel(due, clock).await;
+        if due.is_in_trouble(clock.now()) {
+            return self.cancel(due, clock, turn).await;
         }
-        match self.calls.ask(Asked::Pay, due, clock).await {
+        match self.calls.ask(Asked::Pay, due, clock, turn).await {
             Ok(Answer::Paid) => Next::Fate(Request::Settle(due.invest_id)),
             Ok(Answer::Refused(reason)) => declined(due, &reason),
-            Ok(Answer::Pending) => self.pending(due, clock).await,
             Err(NoAnswer::NotAsked | NoAnswer::NotReached(_)) => Next::Later { cancelling: false },
-            Ok(Answer::Cancelled | Answer::NeverHeard) | Err(NoAnswer::Unanswered(_)) => self.cancel(due, clock).await,
+            Ok(Answer::Pending) => match self.followed_up.try_acquire() {
+                Ok(_room) => self.pending(due, clock).await,
+                // Asked for again it is the same payment.
+                Err(_) => Next::Later { cancelling: false },
+            },
+            Ok(Answer::Cancelled | Answer::NeverHeard) | Err(NoAnswer::Unanswered(_) | NoAnswer::Undecided(_)) => {
+                match self.followed_up.try_acquire() {
+                    Ok(_room) => self.cancel(due, clock, None).await,
+                    Err(_) => Next::Later { cancelling: true },
+                }
+            }
         }
     }
 
@@ -79,7 +94,7 @@ impl Payments {
             if self.calls.is_closed() {
                 return Next::Later { cancelling: false };
             }
-            match self.calls.ask(Asked::Look, due, clock).await {
+            match self.calls.ask(Asked::Look, due, clock, None).await {
                 Ok(Answer::Paid) => return Next::Fate(Request::Settle(due.invest_id)),
                 Ok(Answer::Refused(reason)) => return declined(due, &reason),
                 // It has lost what it accepted; only a cancel makes sure.
@@ -87,12 +102,12 @@ impl Payments {
                 Ok(Answer::Pending) | Err(_) => pause = (pause * 2).min(self.waits.look_most),
             }
         }
-        self.cancel(due, clock).await
+        self.cancel(due, clock, None).await
     }
 
     /// The answer to this is the fate, whatever was asked before, and whoever asked.
-    async fn cancel(&self, due: &Due, clock: DatabaseClock) -> Next {
-        let answer = self.calls.ask(Asked::Cancel, due, clock).await;
+    async fn cancel(&self, due: &Due, clock: DatabaseClock, turn: Option<Turn>) -> Next {
+        let answer = self.calls.ask(Asked::Cancel, due, clock, turn).await;
         let expired = due.has_expired(clock.now());
         match answer {
             Ok(Answer::Paid) => Next::Fate(Request::Settle(due.invest_id)),
@@ -121,6 +136,11 @@ impl Payments {
 }
 
 impl Due {
+    /// Whether it is only to be cancelled: payment was asked for without an answer, or its time is over.
+    pub(super) fn is_in_trouble(&self, now: DateTime<Utc>) -> bool {
+        self.cancelling || self.has_expired(now)
+    }
+
     fn has_expired(&self, now: DateTime<Utc>) -> bool {
         self.expires_at <= now
     }

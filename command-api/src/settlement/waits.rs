@@ -27,10 +27,13 @@ pub(super) struct Waits {
     pub again: Duration,
     /// The most before it is taken again.
     pub again_most: Duration,
-    /// How long the circuit stays open at first; doubles each time.
+    /// Without an answer for so long, and after different payments without one, the circuit opens. From one probe to the
+    /// next while it is open: for first calls always this, for payments in trouble doubling each time.
     pub open: Duration,
-    /// The longest it stays open.
+    /// The most between two probes for payments in trouble.
     pub open_most: Duration,
+    /// From one probe for a first call to the next while the provider is there, and only fails.
+    pub open_failing: Duration,
 }
 
 impl Waits {
@@ -45,6 +48,7 @@ impl Waits {
         again_most: Duration::from_secs(30),
         open: Duration::from_secs(1),
         open_most: Duration::from_secs(30),
+        open_failing: Duration::from_millis(50),
     };
 
     /// Every wait that many times shorter.
@@ -61,6 +65,7 @@ impl Waits {
             again_most: shorter(self.again_most),
             open: shorter(self.open),
             open_most: shorter(self.open_most),
+            open_failing: shorter(self.open_failing),
         }
     }
 

@@ -23,9 +23,22 @@ struct Row {
     cancelling: bool,
 }
 
+/// Something about each of the two kinds of open invests, which must not be in each other's way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted<T> {
+    /// Payment is still to be asked for.
+    pub new: T,
+    /// Only to be cancelled: payment was asked for without an answer, or the reservation's time is over.
+    pub retries: T,
+}
+
 /// As [`take`]; `None` when the list cannot be read now.
-pub(super) async fn taken(pool: &PgPool, limit: usize, taken_for: TimeDelta) -> Option<(DatabaseClock, Vec<Due>)> {
-    match take(pool, limit as i64, taken_for).await {
+pub(super) async fn taken(
+    pool: &PgPool,
+    limits: Wanted<usize>,
+    taken_for: TimeDelta,
+) -> Option<(DatabaseClock, Vec<Due>)> {
+    match take(pool, limits, taken_for).await {
         Ok(taken) => Some(taken),
         Err(error) => {
             tracing::warn!(%error, "open invests cannot be read; trying again");
@@ -34,24 +47,34 @@ pub(super) async fn taken(pool: &PgPool, limit: usize, taken_for: TimeDelta) -> 
     }
 }
 
-/// Takes up to `limit` that are due, the longest due first; the database's clock comes with them.
-async fn take(pool: &PgPool, limit: i64, taken_for: TimeDelta) -> sqlx::Result<(DatabaseClock, Vec<Due>)> {
+/// Takes up to so many of each kind that are due, the longest due first; the database's clock comes with them.
+async fn take(pool: &PgPool, limits: Wanted<usize>, taken_for: TimeDelta) -> sqlx::Result<(DatabaseClock, Vec<Due>)> {
     let asked = Instant::now();
     let (received, said) = sqlx::query_as("select statement_timestamp(), clock_timestamp()").fetch_one(pool).await?;
     let clock = DatabaseClock::heard(received, said, asked);
-    let rows: Vec<Row> = sqlx::query_as(
+    if limits.new + limits.retries == 0 {
+        return Ok((clock, Vec::new()));
+    }
+    let mut rows: Vec<Row> = sqlx::query_as(
         "update open_invest
             set due_at = $1 + make_interval(secs => $2), attempts = attempts + 1
-          where invest_id in (select invest_id from open_invest
-                               where due_at <= $1 order by due_at limit $3 for update skip locked)
+          where invest_id = any (array(select invest_id from open_invest
+                                        where due_at <= $1 and not cancelling and expires_at > $1
+                                        order by due_at limit $3 for update skip locked)
+                              || array(select invest_id from open_invest
+                                        where due_at <= $1 and (cancelling or expires_at <= $1)
+                                        order by due_at limit $4 for update skip locked))
       returning invest_id, product_id, user_id, amount, expires_at, event_id, correlation_id, traceparent,
                 due_at, attempts, cancelling",
     )
     .bind(said)
     .bind(taken_for.as_seconds_f64())
-    .bind(limit)
+    .bind(limits.new as i64)
+    .bind(limits.retries as i64)
     .fetch_all(pool)
     .await?;
+    // Ids begin with the time they were made.
+    rows.sort_unstable_by_key(|row| row.invest_id);
     Ok((clock, rows.into_iter().filter_map(due).collect()))
 }
 

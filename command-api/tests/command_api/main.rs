@@ -16,6 +16,7 @@ mod lost_answers;
 mod moa;
 mod open_invest;
 mod overload;
+mod payment_fairness;
 mod payment_provider_away;
 mod payment_troubles;
 mod payments;

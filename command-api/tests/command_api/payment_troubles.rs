@@ -15,6 +15,7 @@ async fn an_unanswered_payment_is_cancelled_and_that_answer_is_its_fate(
     #[values(
         Trouble::Silent,
         Trouble::DoneAndSilent,
+        Trouble::Dropped,
         Trouble::DoneAndDropped,
         Trouble::Fails,
         Trouble::DoneAndFails,
@@ -22,7 +23,8 @@ async fn an_unanswered_payment_is_cancelled_and_that_answer_is_its_fate(
         Trouble::DoneAndGarbled,
         Trouble::DoneAndCut,
         Trouble::DoneAndEndless,
-        Trouble::DoneForAnother
+        Trouble::DoneForAnother,
+        Trouble::DoneAndContradicted
     )]
     trouble: Trouble,
 ) {

@@ -56,6 +56,8 @@ pub struct Payment {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub payments: BTreeMap<Uuid, Payment>,
+    /// Whose payments those are that were ever asked for, whatever became of that.
+    pub users: HashMap<Uuid, String>,
     /// Users without money, and what they are told.
     pub refused: HashMap<String, String>,
     /// Users whose payments are pending for so many looks.

@@ -61,23 +61,28 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> io::Result<R
     let nth = shared.calls.fetch_add(1, Ordering::SeqCst);
     let headers = request.headers().clone();
     let Some(asked) = read(request).await else { return Ok(plain((400, json!({ "message": "no such call" })))) };
+    let user = notes(&shared, &asked, &headers);
     let (delay, trouble) = {
         let troubles = shared.troubles();
-        (troubles.delay, troubles.met(asked.call, nth))
+        (troubles.delay, troubles.met(asked.call, user.as_deref(), nth))
     };
-    notes(&shared, &asked, &headers);
     tokio::time::sleep(delay).await;
     let reply =
         if trouble.is_none_or(Trouble::is_done) { done(shared, asked, trouble).await } else { (200, json!({})) };
     troubled(reply, trouble).await
 }
 
-fn notes(shared: &Shared, asked: &Asked, headers: &HeaderMap) {
+/// Whose payment it is, if that was ever told.
+fn notes(shared: &Shared, asked: &Asked, headers: &HeaderMap) -> Option<String> {
     let named = |name| headers.get(name).and_then(|value| Some(value.to_str().ok()?.to_owned()));
     let mut ledger = shared.ledger();
     let payment = ledger.entry(asked.id);
     payment.calls.push(asked.call);
     (payment.correlation_id, payment.traceparent) = (named("x-correlation-id"), named("traceparent"));
+    if let Some(terms) = &asked.terms {
+        ledger.users.insert(asked.id, terms.user_id.clone());
+    }
+    ledger.users.get(&asked.id).cloned()
 }
 
 async fn done(shared: Arc<Shared>, asked: Asked, trouble: Option<Trouble>) -> Reply {
@@ -103,11 +108,12 @@ async fn troubled((status, body): Reply, trouble: Option<Trouble>) -> io::Result
     match trouble {
         Trouble::Late(_) => Ok(plain((status, body))),
         Trouble::Silent | Trouble::DoneAndSilent => std::future::pending().await,
-        Trouble::DoneAndDropped => Err(io::Error::other("dropped")),
+        Trouble::Dropped | Trouble::DoneAndDropped => Err(io::Error::other("dropped")),
         Trouble::Fails | Trouble::DoneAndFails => Ok(plain((500, json!({ "message": "out of order" })))),
         Trouble::Moved => Ok(moved()),
         Trouble::DoneAndGarbled => Ok(whole(status, Bytes::from_static(b"<html>All is well, it is PAID</html>"))),
         Trouble::DoneForAnother => Ok(plain((status, for_another(body)))),
+        Trouble::DoneAndContradicted => Ok(plain((if status == 202 { 200 } else { 202 }, body))),
         Trouble::DoneAndCut => {
             let begins = stream::iter([Ok(Frame::data(half))]);
             // Not in one go: what is there goes out first.

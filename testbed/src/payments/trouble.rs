@@ -12,6 +12,8 @@ pub enum Trouble {
     Silent,
     /// Done, and never answered.
     DoneAndSilent,
+    /// Not done, and the connection closed.
+    Dropped,
     /// Done, and the connection closed.
     DoneAndDropped,
     /// Not done before that time is over, and answered then.
@@ -30,6 +32,8 @@ pub enum Trouble {
     DoneAndEndless,
     /// Done: the answer names another payment.
     DoneForAnother,
+    /// Done: the status says that it is not decided, whatever the body says.
+    DoneAndContradicted,
 }
 
 impl Trouble {
@@ -49,7 +53,7 @@ impl Trouble {
     /// Whether the call has its effect.
     #[must_use]
     pub fn is_done(self) -> bool {
-        !matches!(self, Self::Silent | Self::Fails | Self::Moved)
+        !matches!(self, Self::Silent | Self::Dropped | Self::Fails | Self::Moved)
     }
 }
 
@@ -57,12 +61,17 @@ impl Trouble {
 pub(super) struct Troubles {
     pub delay: Duration,
     pub of: HashMap<Call, Trouble>,
+    /// Of every call about a payment of this user's.
+    pub of_user: HashMap<String, Trouble>,
     pub percent: u64,
 }
 
 impl Troubles {
-    /// What the `nth` call meets.
-    pub(super) fn met(&self, call: Call, nth: usize) -> Option<Trouble> {
+    /// What the `nth` call meets, about a payment of this user's.
+    pub(super) fn met(&self, call: Call, user: Option<&str>, nth: usize) -> Option<Trouble> {
+        if let Some(trouble) = user.and_then(|user| self.of_user.get(user)) {
+            return Some(*trouble);
+        }
         let drawn = scattered(nth as u64);
         let some = Trouble::SOME[(drawn / 100 % Trouble::SOME.len() as u64) as usize];
         self.of.get(&call).copied().or_else(|| (drawn % 100 < self.percent).then_some(some))
