@@ -5,12 +5,13 @@ use crate::door::{Door, metadata};
 use axum::extract::State;
 use axum::response::Response;
 use domain::{Amount, InvestId, PersonalData, ProductId, UserId, resident_number};
-use edge::{Correlation, FieldProblem, IdempotencyKey, JsonObject, Problem, UserIdHeader};
+use edge::{Correlation, FieldProblem, IdempotencyKey, JsonObject, Problem, Submission, UserIdHeader};
 use uuid::Uuid;
 
 pub(crate) async fn invest(
     State(door): State<Door>,
     correlation: Correlation,
+    submission: Submission,
     UserIdHeader(user_id): UserIdHeader,
     key: Option<IdempotencyKey>,
     body: JsonObject,
@@ -22,8 +23,10 @@ pub(crate) async fn invest(
         key: key.as_str().to_owned(),
         fingerprint: format!("invest {product_id} {}", amount.won()),
     });
-    let request = Request::Invest { invest_id: InvestId(Uuid::now_v7()), user_id, amount };
+    let invest_id = InvestId(Uuid::now_v7());
+    let request = Request::Invest { invest_id, user_id, amount };
     let order = Order::new(product_id, request, metadata(&correlation)).with_key(key);
+    submission.begin(invest_id);
     Ok(door.decide(order, |_| "OK").await)
 }
 

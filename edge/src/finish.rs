@@ -15,7 +15,7 @@ use tracing::Instrument;
 use crate::cors::cors;
 use crate::envelope::refusal;
 use crate::problem::{OUR_FAULT, OurFault};
-use crate::{AllowedOrigin, Correlation, Problem, header as ours};
+use crate::{AllowedOrigin, Correlation, Problem, Submission, header as ours};
 
 /// How long a handler may take. Handlers bound themselves more tightly; this is for those that fail to.
 pub const REQUEST_TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -80,7 +80,9 @@ fn count(route: String, response: &Response, began: Instant) {
     metrics::counter!("moa_http_requests_total", "route" => route, "status" => status).increment(1);
 }
 
-async fn answer(method: Method, request: Request, next: Next, limit: Duration) -> Response {
+async fn answer(method: Method, mut request: Request, next: Next, limit: Duration) -> Response {
+    let submission = Submission::default();
+    request.extensions_mut().insert(submission.clone());
     let mut response = pin!(next.run(request));
     let caught = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| response.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Ok),
@@ -90,17 +92,17 @@ async fn answer(method: Method, request: Request, next: Next, limit: Duration) -
         Ok(Ok(response)) => response,
         // The panic hook has said where and why.
         Ok(Err(_)) => Problem::internal("a handler panicked").into_response(),
-        Err(_) => out_of_time(&method).into_response(),
+        Err(_) => out_of_time(&method, &submission).into_response(),
     }
 }
 
-fn out_of_time(method: &Method) -> Problem {
+fn out_of_time(method: &Method, submission: &Submission) -> Problem {
     tracing::error!("request was given up after its time limit");
     // What only reads has certainly changed nothing; of anything else we cannot say.
-    if method.is_safe() { Problem::Overloaded } else { Problem::OutcomeUnknown { invest_id: None } }
+    if method.is_safe() { Problem::Overloaded } else { Problem::OutcomeUnknown { invest_id: submission.invest_id() } }
 }
 
-fn stamped(mut response: Response, correlation: &Correlation) -> Response {
+pub(crate) fn stamped(mut response: Response, correlation: &Correlation) -> Response {
     if response.extensions_mut().remove::<OurFault>().is_some() {
         let told = refusal(response.status(), "500", format!("{OUR_FAULT}{}", correlation.id()));
         response.headers_mut().remove(header::CONTENT_LENGTH);

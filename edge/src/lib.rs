@@ -21,7 +21,7 @@ mod path;
 mod problem;
 mod serve;
 mod service_time;
-mod stall;
+mod submission;
 mod user_id;
 
 pub use body::{BODY_LIMIT, JsonObject};
@@ -37,6 +37,11 @@ pub use idempotency_key::IdempotencyKey;
 pub use params::{MAX_PAGE, MAX_SIZE, Paging, Params};
 pub use path::{InvestIdPath, ProductIdPath};
 pub use problem::Problem;
-pub use serve::{HEADER_TIME_LIMIT, MAX_CONNECTIONS, Peer, SHUTDOWN_TIME_LIMIT, serve};
+pub use serve::{
+    AllowedHost, ConnectionPolicy, ConnectionSettings, HEAD_TIMEOUT, IDLE_TIMEOUT, InvalidHost, LISTEN_BACKLOG,
+    MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_HEAD_BYTES, MAX_SHARED_BYTES, MAX_URI_BYTES, Peer,
+    SHUTDOWN_TIME_LIMIT, listen, serve,
+};
 pub use service_time::{InvalidTime, ServiceTime};
+pub use submission::Submission;
 pub use user_id::UserIdHeader;

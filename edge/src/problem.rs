@@ -8,8 +8,10 @@ use std::error::Error;
 
 use crate::body::{BODY_LIMIT, BODY_TIME_LIMIT};
 use crate::envelope::refusal;
-use crate::{FieldProblem, header as ours};
+use crate::{FieldProblem, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_URI_BYTES, header as ours};
 
+/// The most headers that a request may have: hyper's own limit.
+const MAX_HEADERS: usize = 100;
 /// When a caller that met overload, a limit or a lost answer may try again, in seconds.
 const RETRY_AFTER_SECONDS: u16 = 1;
 
@@ -17,6 +19,8 @@ const KEY_REUSED: &str = "Idempotency-Key was used for another request, take a n
 const OVERLOADED: &str = "Overloaded and not accepted, try again later : ";
 const RATE_LIMITED: &str = "Too many requests and not accepted, try again later : ";
 const OUTCOME_UNKNOWN: &str = "Outcome is unknown, look before trying again : ";
+const WRONG_HOST: &str =
+    "Not for this host, use localhost or this listener's address, or add the name to MOA_ALLOWED_HOSTS : ";
 /// Ends in the correlation id once the middleware has added it.
 pub(crate) const OUR_FAULT: &str = "Internal error : ";
 
@@ -50,6 +54,14 @@ pub enum Problem {
     TooLarge,
     /// The body did not arrive in time: send it faster.
     TooSlow,
+    /// Send a shorter target: this path or query cannot be one of ours.
+    UriTooLong,
+    /// Send fewer or smaller headers.
+    HeadTooLarge,
+    /// The head did not arrive in time: send it faster.
+    HeadTooSlow,
+    /// The request is for another host: use one of this listener's names, or add the name to the setting.
+    WrongHost,
     /// Not as things stand: do what the sentence says first.
     Conflict(String),
     /// The key named another request: take a new one.
@@ -108,6 +120,10 @@ impl Problem {
             }
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "413", too_large().into()),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "408", too_slow().into()),
+            Self::UriTooLong => (StatusCode::URI_TOO_LONG, "414", uri_too_long().into()),
+            Self::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "431", head_too_large().into()),
+            Self::HeadTooSlow => (StatusCode::REQUEST_TIMEOUT, "408", head_too_slow().into()),
+            Self::WrongHost => row(StatusCode::MISDIRECTED_REQUEST, "421", WRONG_HOST),
             Self::Conflict(why) => (StatusCode::CONFLICT, "409", format!("{why} : ").into()),
             Self::IdempotencyKeyReused => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", KEY_REUSED.into())
@@ -171,6 +187,18 @@ fn too_large() -> String {
 
 fn too_slow() -> String {
     format!("Body came too slowly, send it within {} seconds : ", BODY_TIME_LIMIT.as_secs())
+}
+
+fn uri_too_long() -> String {
+    format!("Path and query are too long, send at most {MAX_URI_BYTES} bytes : ")
+}
+
+fn head_too_large() -> String {
+    format!("Headers are too large or too many, send at most {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers : ")
+}
+
+fn head_too_slow() -> String {
+    format!("Headers came too slowly, send them within {} seconds : ", HEAD_TIMEOUT.as_secs())
 }
 
 /// The error and its sources, outermost first.

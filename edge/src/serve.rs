@@ -1,46 +1,74 @@
-//! Serving HTTP/1 so that no client can hold what others need.
+//! Serving HTTP/1 so that no client can hold what others need: every connection has time limits and little memory of its
+//! own, all connections of a process share one budget of bytes, and no address can take all places.
+
+mod answer;
+mod connection;
+mod deadline;
+mod hosts;
+mod listen;
+mod peers;
+mod policy;
+mod refusal;
+mod socket;
+mod stage;
+
+pub use connection::{Peer, SHUTDOWN_TIME_LIMIT};
+pub use hosts::{AllowedHost, InvalidHost};
+pub use listen::{LISTEN_BACKLOG, listen};
+pub use policy::{
+    ConnectionPolicy, ConnectionSettings, IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_HEAD_BYTES,
+    MAX_SHARED_BYTES, MAX_URI_BYTES,
+};
+pub use socket::HEAD_TIMEOUT;
 
 use axum::Router;
-use axum::extract::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::stall::NoStall;
+use connection::Service;
+use peers::Peers;
 
-/// How long a request's head may take to arrive, and how long a connection may idle between requests.
-pub const HEADER_TIME_LIMIT: Duration = Duration::from_secs(10);
-/// Connections served at once; more wait in the kernel's queue.
-pub const MAX_CONNECTIONS: usize = 10_000;
-/// How long requests in flight get to finish after the shutdown.
-pub const SHUTDOWN_TIME_LIMIT: Duration = Duration::from_secs(10);
+use crate::Problem;
+
 /// How long accepting rests after an error that is not the connection's own, such as too many open files.
-const ACCEPT_REST: Duration = Duration::from_millis(200);
-
-/// Who is at the other end of a request's connection: an extension of every request that is served here. Behind a proxy it
-/// is the proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
+/// How often trouble that goes on is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Serves until `shutdown`: then accepts no more, lets requests in flight finish for at most [`SHUTDOWN_TIME_LIMIT`], and
 /// returns. Broken clients and accept errors end only themselves.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let connections = TaskTracker::new();
-    while let Some((stream, permit)) = next(&listener, &permits, &shutdown).await {
-        connections.spawn(attend(stream, router.clone(), shutdown.child_token(), permit));
+///
+/// # Errors
+/// The listener has no address: it is closed.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    policy: ConnectionPolicy,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let hosts = Arc::new(policy.host_rule(listener.local_addr()?));
+    let service = Service { router, policy: policy.clone(), hosts };
+    let places = Arc::new(Semaphore::new(policy.max_connections()));
+    let (peers, connections) = (Peers::default(), TaskTracker::new());
+    let too_many = refusal::written(Problem::RateLimited).await;
+    let (mut accepting, mut refusing) = (Trouble::default(), Trouble::default());
+    while let Some((stream, peer, place)) = next(&listener, &places, &shutdown, &mut accepting).await {
+        let Some(peer_place) = peers.admit(peer.ip(), policy.max_connections_per_peer()) else {
+            refuse(&stream, &too_many, peer, &mut refusing);
+            continue;
+        };
+        let (service, shutdown) = (service.clone(), shutdown.child_token());
+        connections.spawn(async move {
+            let _places = (place, peer_place);
+            connection::serve(stream, peer, service, shutdown).await;
+        });
     }
     drop(listener);
     connections.close();
@@ -51,12 +79,14 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
 /// The next connection and its place; `None` on shutdown.
 async fn next(
     listener: &TcpListener,
-    permits: &Arc<Semaphore>,
+    places: &Arc<Semaphore>,
     shutdown: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    trouble: &mut Trouble,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let accepted = async {
-        let permit = permits.clone().acquire_owned().await.ok()?;
-        Some((accept(listener).await, permit))
+        let place = places.clone().acquire_owned().await.ok()?;
+        let (stream, peer) = accept(listener, trouble).await;
+        Some((stream, peer, place))
     };
     tokio::select! {
         biased;
@@ -65,50 +95,70 @@ async fn next(
     }
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener, trouble: &mut Trouble) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
-            Err(error) if of_connection(&error) => {}
+            Ok(accepted) => return accepted,
+            Err(error) if is_of_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections, trying again");
-                sleep(ACCEPT_REST).await;
+                if let Some(times) = trouble.happened() {
+                    tracing::warn!(%error, times, "cannot accept connections, trying again");
+                }
+                sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
     }
 }
 
-fn of_connection(error: &io::Error) -> bool {
+fn is_of_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn attend(stream: TcpStream, router: Router, shutdown: CancellationToken, _place: OwnedSemaphorePermit) {
-    // Without it small answers wait for the peer's delayed acknowledgements; a socket that refuses is closing anyway.
-    stream.set_nodelay(true).ok();
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_LIMIT);
-    // A connection that is gone already has none.
-    let (peer, service) = (stream.peer_addr().ok().map(Peer), TowerToHyperService::new(router));
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(peer);
+/// Tells a peer that has its connections already, as far as its kernel takes it at once: it gets no memory of ours.
+fn refuse(stream: &TcpStream, answer: &[u8], peer: SocketAddr, trouble: &mut Trouble) {
+    metrics::counter!("moa_http_connections_cut_total", "why" => "too many of one peer").increment(1);
+    if let Some(times) = trouble.happened() {
+        tracing::warn!(
+            peer = %peer.ip(),
+            times,
+            "connections refused: this address has as many as MOA_MAX_CONNECTIONS_PER_PEER allows"
+        );
+    }
+    // Best effort: it is closed in any case.
+    stream.try_write(answer).ok();
+}
+
+/// Something that goes wrong again and again, and is said once a minute.
+#[derive(Default)]
+struct Trouble {
+    times: u64,
+    said_at: Option<Instant>,
+}
+
+impl Trouble {
+    /// How often it happened since it was said last, when it is time to say it again.
+    fn happened(&mut self) -> Option<u64> {
+        self.times += 1;
+        let now = Instant::now();
+        if self.said_at.is_some_and(|said_at| now - said_at < LOG_INTERVAL) {
+            return None;
         }
-        service.call(request)
-    });
-    let io = NoStall::new(TokioIo::new(stream));
-    let mut connection = pin!(http.serve_connection(io, service));
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => Some(ended),
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            timeout(SHUTDOWN_TIME_LIMIT, connection).await.ok()
-        }
-    };
-    match ended {
-        Some(Ok(())) => {}
-        Some(Err(error)) => tracing::debug!(%error, "connection ended early"),
-        None => tracing::warn!("connection cut: its request outlasted the shutdown"),
+        self.said_at = Some(now);
+        Some(std::mem::take(&mut self.times))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn trouble_is_said_once_a_minute_with_its_count() {
+        let mut trouble = Trouble::default();
+        assert_eq!(trouble.happened(), Some(1));
+        assert_eq!([trouble.happened(), trouble.happened()], [None, None]);
+        tokio::time::advance(LOG_INTERVAL).await;
+        assert_eq!(trouble.happened(), Some(3));
     }
 }

@@ -4,6 +4,7 @@
 //! accepted is finished, within the bounds of each stage; what is left then is in the log and goes on at the next start.
 
 mod alone;
+mod listening;
 mod parts;
 mod seal;
 mod stages;
@@ -21,24 +22,29 @@ use crate::token::{self, Secret};
 use crate::{demo, welcome};
 use anyhow::Context;
 use futures::FutureExt as _;
-use parts::{Connected, Operators, bind};
+use listening::{Listening, bind};
+use parts::{Connected, Operators};
 use stages::Stages;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 pub(crate) use stop::StopSignal;
 use tokio::net::TcpListener;
 
+/// The read side and the write side.
+const PUBLIC_LISTENERS: usize = 2;
+
 /// Runs everything until SIGTERM or Ctrl-C; a second one ends it at once.
 pub async fn run(settings: ServeSettings) -> anyhow::Result<()> {
     // Ports first: a busy one is found before anything is started.
-    let listeners = Listeners::bind(&settings).await?;
+    let listeners = Listeners::bind(&settings)?;
+    let listening = Listening::open(&settings.listeners, PUBLIC_LISTENERS)?;
     let (operator, auditor) = tokens(&settings.admin)?;
     let provider = parts::provider(&settings.command)?;
     let ops = Ops::new()?;
     // Before anything is started: a signal must never leave a PostgreSQL behind.
     let mut stop = StopSignal::listen()?;
     let Some(database) = open(&settings.database, &mut stop).await? else { return Ok(()) };
-    let house = House { settings: &settings, listeners, database: &database, provider, ops };
+    let house = House { settings: &settings, listeners, listening, database: &database, provider, ops };
     // Whatever happens, the database is closed after it.
     let served = AssertUnwindSafe(house.serve((operator, auditor), &mut stop)).catch_unwind().await;
     let served = served.unwrap_or_else(|_| Err(anyhow::anyhow!("a bug ended it: the log says where")));
@@ -83,11 +89,11 @@ struct Listeners {
 }
 
 impl Listeners {
-    async fn bind(settings: &ServeSettings) -> anyhow::Result<Self> {
+    fn bind(settings: &ServeSettings) -> anyhow::Result<Self> {
         Ok(Self {
-            query: bind(settings.query.query_listen, "--query-listen").await?,
-            command: bind(settings.command.command_listen, "--command-listen").await?,
-            admin: bind(settings.admin.admin_listen, "--admin-listen").await?,
+            query: bind(settings.query.query_listen, "--query-listen")?,
+            command: bind(settings.command.command_listen, "--command-listen")?,
+            admin: bind(settings.admin.admin_listen, "--admin-listen")?,
         })
     }
 }
@@ -109,6 +115,7 @@ fn tokens(settings: &AdminListenSettings) -> anyhow::Result<(Option<Secret>, Opt
 struct House<'a> {
     settings: &'a ServeSettings,
     listeners: Listeners,
+    listening: Listening,
     database: &'a Database,
     provider: command_api::Provider,
     ops: Ops,
@@ -120,7 +127,7 @@ impl House<'_> {
         (operator, auditor): (Option<Secret>, Option<Secret>),
         stop: &mut StopSignal,
     ) -> anyhow::Result<()> {
-        let Self { settings, listeners, database, provider, ops } = self;
+        let Self { settings, listeners, listening, database, provider, ops } = self;
         database.migrate().await?;
         let log = database.log(settings.log.partitions, Connections::WRITE_SIDE).await?;
         let (operator, made) = match operator {
@@ -152,10 +159,10 @@ impl House<'_> {
         let addresses = welcome::Addresses::of(&listeners.query, &listeners.command, &listeners.admin)?;
         let tokens = Tokens::new(&operator, auditor.as_ref());
         let public = &settings.public;
-        connected.admit_commands(&stages, listeners.command, desks.clone(), public, &ops);
-        connected.admit_queries(&stages, listeners.query, &read, public);
+        connected.admit_commands(&stages, listeners.command, desks.clone(), public, &ops, &listening);
+        connected.admit_queries(&stages, listeners.query, &read, public, &listening);
         let operators = Operators { tokens, desks, read, time: public.time_zone, seals: outside };
-        connected.admit_operators(&stages, listeners.admin, operators, &ops);
+        connected.admit_operators(&stages, listeners.admin, operators, &ops, &listening);
         welcome::print(settings, database, &addresses, made.then_some(&operator));
         stop.then_finish(stages).await
     }

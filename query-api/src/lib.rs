@@ -20,7 +20,7 @@ mod shown;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use edge::{AllowedOrigin, ServiceTime};
+use edge::{AllowedOrigin, ConnectionPolicy, ServiceTime};
 use sqlx::PgPool;
 use std::io;
 use std::sync::Arc;
@@ -78,8 +78,13 @@ pub fn router(settings: Settings) -> Router {
 }
 
 /// Serves the reads on `listener` until `shutdown`, then lets requests in flight finish, bounded.
-pub async fn run(settings: Settings, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
-    edge::serve(listener, router(settings), shutdown).await
+pub async fn run(
+    settings: Settings,
+    listener: TcpListener,
+    policy: ConnectionPolicy,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    edge::serve(listener, router(settings), policy, shutdown).await
 }
 
 impl QueryApi {

@@ -2,7 +2,7 @@
 //! not known; never "refused".
 
 use crate::house::{House, soon, until};
-use crate::moa::{Answer, Moa, invest_order};
+use crate::moa::{Answer, Moa, Opens, invest_order};
 use crate::wire::{Does, Fault, Wire};
 use command_api::desk::{Answer as Decision, NoVerdict, Order};
 use domain::ProductId;
@@ -235,4 +235,21 @@ async fn what_may_still_arrive_is_never_called_refused() {
     is_in_the_log_once(&house, &answer).await;
     recovers(&moa, product).await;
     house.everything_adds_up().await;
+}
+
+/// The request's own time limit comes first: the invest is on its way, and the caller is told which one to ask for.
+#[tokio::test]
+async fn when_the_request_is_given_up_the_caller_is_told_which_invest_it_was() {
+    let house = House::with_one_partition().await;
+    let wire = Wire::before(&house.options()).await;
+    let opens = Opens { time_limit: |_| Duration::from_millis(300), ..Opens::default() };
+    let moa = Moa::start(wire.options(house.options()), 1, opens).await;
+    let product = moa.opens(100).await;
+    wire.stage(the_insert(Does::KeepsTheAnswer));
+    let answer = moa.invest(product, 80).correlation_id(FATAL).sent().await;
+    assert!(answer.status == 503 && answer.body.contains("OUTCOME_UNKNOWN"), "{answer:?}");
+    wire.until_it_struck().await;
+    wire.lets_through();
+    until("it is in the log", async || fatal_reservations(&house).await > 0).await;
+    is_in_the_log_once(&house, &answer).await;
 }

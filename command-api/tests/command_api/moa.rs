@@ -33,11 +33,18 @@ pub struct Opens {
     pub zone: &'static str,
     /// Where refusals and payment calls are noted.
     pub recorder: Option<Recorder>,
+    /// How long a request may take.
+    pub time_limit: fn(&str) -> Duration,
 }
 
 impl Default for Opens {
     fn default() -> Self {
-        Self { reservation: Duration::from_secs(600), zone: "Asia/Seoul", recorder: None }
+        Self {
+            reservation: Duration::from_secs(600),
+            zone: "Asia/Seoul",
+            recorder: None,
+            time_limit: |_| edge::REQUEST_TIME_LIMIT,
+        }
     }
 }
 
@@ -67,8 +74,8 @@ impl Moa {
         let desks = desks.unwrap();
         let time: ServiceTime = opens.zone.parse().unwrap();
         let door = Door::new(desks.clone(), time);
-        let public = listen(&tasks, &stop, command_api::routes(door.clone())).await;
-        let admin = listen(&tasks, &stop, command_api::product_routes(door)).await;
+        let public = listen(&tasks, &stop, command_api::routes(door.clone()), opens.time_limit).await;
+        let admin = listen(&tasks, &stop, command_api::product_routes(door), opens.time_limit).await;
         let project = pool(&options, PROJECT_CONNECTIONS);
         let stops = stop.clone().drop_guard();
         Self { desks, log, project, public, admin, client: reqwest::Client::new(), stop, stops, desk_tasks, tasks }
@@ -190,10 +197,16 @@ fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
         .connect_lazy_with(options.clone().options(BOUNDS))
 }
 
-async fn listen(tasks: &TaskTracker, stop: &CancellationToken, routes: axum::Router) -> SocketAddr {
+async fn listen(
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    routes: axum::Router,
+    time_limit: fn(&str) -> Duration,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tasks.spawn(edge::serve(listener, edge::finish(routes, &[]), stop.clone()));
+    let routes = edge::finish_patiently(routes, &[], time_limit);
+    tasks.spawn(edge::serve(listener, routes, edge::ConnectionPolicy::default(), stop.clone()));
     address
 }
 

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use domain::InvestId;
-use edge::{AllowedOrigin, Correlation, FieldProblem, InvestIdPath, Problem, ProductIdPath, UserIdHeader};
+use edge::{AllowedOrigin, Correlation, FieldProblem, InvestIdPath, Problem, ProductIdPath, Submission, UserIdHeader};
 use rstest::rstest;
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -58,6 +58,22 @@ async fn call(method: &str, path: &str, headers: &[(&str, &str)]) -> (StatusCode
 #[case(Problem::UnsupportedMediaType, 415, "415", "Unsupported media type, send application/json : ", None)]
 #[case(Problem::TooLarge, 413, "413", "Body is too large, send at most 16384 bytes : ", Some(("connection", "close")))]
 #[case(Problem::TooSlow, 408, "408", "Body came too slowly, send it within 5 seconds : ", Some(("connection", "close")))]
+#[case(Problem::UriTooLong, 414, "414", "Path and query are too long, send at most 8192 bytes : ", None)]
+#[case(
+    Problem::HeadTooLarge,
+    431,
+    "431",
+    "Headers are too large or too many, send at most 16384 bytes and 100 headers : ",
+    None
+)]
+#[case(Problem::HeadTooSlow, 408, "408", "Headers came too slowly, send them within 10 seconds : ", None)]
+#[case(
+    Problem::WrongHost,
+    421,
+    "421",
+    "Not for this host, use localhost or this listener's address, or add the name to MOA_ALLOWED_HOSTS : ",
+    None
+)]
 #[case(Problem::Conflict("job 1 is at it already".into()), 409, "409", "job 1 is at it already : ", None)]
 #[case(
     Problem::IdempotencyKeyReused,
@@ -162,6 +178,20 @@ async fn a_handler_without_end_is_given_up(#[case] method: &str, #[case] code: &
     let (status, _, body) = call(method, "/slow", &[]).await;
     assert_eq!(status, 503);
     assert!(body.contains(code), "{body}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invest_that_was_handed_over_is_named_when_its_handler_is_given_up() {
+    let invest_id = InvestId(Uuid::now_v7());
+    let handler = async move |submission: Submission| {
+        submission.begin(invest_id);
+        forever().await
+    };
+    let router = edge::finish(Router::new().route("/invest", post(handler)), &[]);
+    let request = Request::post("/invest").body(Body::empty()).unwrap();
+    let (status, headers, body) = whole(router.oneshot(request).await.unwrap()).await;
+    assert!(status == 503 && body.contains("OUTCOME_UNKNOWN"), "{status} {body}");
+    assert_eq!(headers["x-invest-id"], invest_id.to_string());
 }
 
 #[tokio::test]

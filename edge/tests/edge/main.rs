@@ -5,4 +5,5 @@
 
 mod answers;
 mod bodies;
+mod client;
 mod serving;

@@ -1,75 +1,57 @@
 //! `serve` against real sockets: slow, broken and late clients.
 
-use axum::Router;
-use axum::routing::get;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use edge::ConnectionSettings;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-const SOON: Duration = Duration::from_secs(5);
+use crate::client::{SMALL, SOON, is_refusal, rest, served, served_with, until};
 
-struct Served {
-    address: SocketAddr,
-    shutdown: CancellationToken,
-    ended: JoinHandle<std::io::Result<()>>,
-    asked: Arc<Notify>,
-    answer: Arc<Notify>,
-}
-
-/// A server whose `/held` answers when `answer` is notified.
-async fn served() -> Served {
-    let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let held = {
-        let (asked, answer) = (asked.clone(), answer.clone());
-        async move || {
-            asked.notify_one();
-            answer.notified().await;
-            "held"
-        }
-    };
-    let router = Router::new().route("/", get(async || "here")).route("/held", get(held));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let ended = tokio::spawn(edge::serve(listener, edge::finish(router, &[]), shutdown.clone()));
-    Served { address, shutdown, ended, asked, answer }
-}
-
-impl Served {
-    async fn sends(&self, text: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(text.as_bytes()).await.unwrap();
-        stream
-    }
-
-    async fn still_answers(&self) {
-        let mut stream = self.sends("GET / HTTP/1.1\r\nhost: moa\r\nconnection: close\r\n\r\n").await;
-        assert!(rest(&mut stream).await.ends_with("here"));
-    }
-}
-
-async fn rest(stream: &mut TcpStream) -> String {
-    let mut text = Vec::new();
-    timeout(SOON + edge::HEADER_TIME_LIMIT, stream.read_to_end(&mut text)).await.unwrap().unwrap();
-    String::from_utf8(text).unwrap()
-}
-
+/// 1. One client sends half a head, another nothing, a third has had an answer. 2. The first is told that it is too slow.
+/// 3. The others are served all the same: idling has a limit of its own.
 #[tokio::test]
-async fn a_client_that_dawdles_over_its_head_is_cut_off() {
+async fn a_client_that_dawdles_over_its_head_is_cut_off_and_one_that_idles_is_not() {
     let served = served().await;
     let begun = Instant::now();
-    let mut dawdler = served.sends("GET / HTTP/1.1\r\nho").await;
     let mut silent = served.sends("").await;
+    let mut used = served.sends(SMALL).await;
+    until(&mut used, "here").await;
+    let mut dawdler = served.sends("GET / HTTP/1.1\r\nho").await;
     served.still_answers().await;
-    rest(&mut dawdler).await;
-    rest(&mut silent).await;
+    let answer = rest(&mut dawdler).await;
+    assert!(is_refusal(&answer, 408, "408"), "{answer}");
     let held = begun.elapsed();
-    assert!(held < edge::HEADER_TIME_LIMIT + SOON, "held a connection for {held:?}");
+    assert!(held < edge::HEAD_TIMEOUT + SOON, "held a connection for {held:?}");
+    for idle in [&mut silent, &mut used] {
+        idle.write_all(SMALL.as_bytes()).await.unwrap();
+        until(idle, "here").await;
+    }
+}
+
+/// The end of idling is the end of the stream and nothing else: no answer that nobody asked for.
+#[tokio::test]
+async fn an_idle_connection_is_closed_cleanly() {
+    let idle_timeout = Duration::from_millis(300);
+    let served = served_with(ConnectionSettings { idle_timeout, ..Default::default() }).await;
+    let mut silent = served.sends("").await;
+    let mut used = served.sends(SMALL).await;
+    until(&mut used, "here").await;
+    assert_eq!((rest(&mut silent).await, rest(&mut used).await), (String::new(), String::new()));
+}
+
+/// Requests that come shortly before the end of idling keep the connection, each time for the whole limit.
+#[tokio::test]
+async fn each_request_begins_the_idling_anew() {
+    let idle_timeout = Duration::from_secs(2);
+    let served = served_with(ConnectionSettings { idle_timeout, ..Default::default() }).await;
+    let mut used = served.sends("").await;
+    let begun = Instant::now();
+    while begun.elapsed() < idle_timeout * 2 {
+        used.write_all(SMALL.as_bytes()).await.unwrap();
+        until(&mut used, "here").await;
+        tokio::time::sleep(idle_timeout / 10).await;
+    }
 }
 
 #[tokio::test]
@@ -77,10 +59,32 @@ async fn a_malformed_request_ends_only_its_connection() {
     let served = served().await;
     for garbage in ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\nbad header\r\n\r\n"]
     {
-        let mut stream = served.sends(garbage).await;
-        assert!(rest(&mut stream).await.starts_with("HTTP/1.1 400"), "{garbage:?}");
+        let answer = served.answers(garbage).await;
+        assert!(is_refusal(&answer, 400, "00"), "{garbage:?}: {answer}");
     }
     served.still_answers().await;
+}
+
+/// What was answered before, on the same connection, arrives whole and first.
+#[tokio::test]
+async fn a_malformed_request_after_good_ones_takes_nothing_from_them() {
+    let served = served().await;
+    let answer = served.answers(format!("{SMALL}{SMALL}garbage\r\n\r\n")).await;
+    let (good, refusal) = answer.rsplit_once("here").unwrap();
+    assert_eq!(good.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
+    assert!(is_refusal(refusal, 400, "00"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_ends_its_side_after_its_request_gets_its_answer() {
+    let served = served().await;
+    let mut held = served.sends("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    held.shutdown().await.unwrap();
+    served.asked.notified().await;
+    // Its farewell is there before the answer is.
+    served.still_answers().await;
+    served.answer.notify_one();
+    assert!(rest(&mut held).await.ends_with("held"));
 }
 
 /// 1. A request is in flight and another connection idles. 2. Shutdown. 3. New connections are refused while the request
@@ -88,11 +92,12 @@ async fn a_malformed_request_ends_only_its_connection() {
 #[tokio::test]
 async fn shutdown_accepts_no_more_and_lets_requests_finish() {
     let served = served().await;
-    let _idle = served.sends("").await;
-    let mut held = served.sends("GET /held HTTP/1.1\r\nhost: moa\r\n\r\n").await;
+    let mut idle = served.sends("").await;
+    let mut held = served.sends("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     served.asked.notified().await;
     served.shutdown.cancel();
     timeout(SOON, async { while TcpStream::connect(served.address).await.is_ok() {} }).await.unwrap();
+    assert_eq!(timeout(SOON, idle.read(&mut [0])).await.unwrap().unwrap(), 0, "who idles is let go");
     assert!(!served.ended.is_finished());
     served.answer.notify_one();
     assert!(rest(&mut held).await.ends_with("held"));
@@ -102,7 +107,7 @@ async fn shutdown_accepts_no_more_and_lets_requests_finish() {
 #[tokio::test]
 async fn shutdown_does_not_wait_for_ever() {
     let served = served().await;
-    let _held = served.sends("GET /held HTTP/1.1\r\nhost: moa\r\n\r\n").await;
+    let _held = served.sends("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     served.asked.notified().await;
     served.shutdown.cancel();
     timeout(edge::SHUTDOWN_TIME_LIMIT + SOON, served.ended).await.unwrap().unwrap().unwrap();

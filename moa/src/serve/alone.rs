@@ -1,7 +1,8 @@
 //! One service alone. Its ops port opens first, so that whoever starts it can see what it waits for; its own port when it
 //! can serve.
 
-use super::parts::{Connected, Operators, bind, provider};
+use super::listening::{Listening, bind};
+use super::parts::{Connected, Operators, provider};
 use super::seal;
 use super::stages::Stages;
 use super::stop::StopSignal;
@@ -39,9 +40,10 @@ struct Alone {
 
 impl Alone {
     async fn command_api(mut self, settings: CommandApiSettings) -> anyhow::Result<()> {
+        let listening = Listening::open(&settings.listeners, 1)?;
         let (provider, command) = (provider(&settings.command)?, &settings.command);
-        let listener = bind(command.command_listen, "--command-listen").await?;
-        let ops = self.open_ops(&settings.ops).await?;
+        let listener = bind(command.command_listen, "--command-listen")?;
+        let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::WRITE_SIDE).await? else {
             return Ok(());
         };
@@ -50,14 +52,15 @@ impl Alone {
         connected.follow(&self.stages);
         let desks = connected.start_write_side(&self.stages, command, provider).await?;
         let address = listener.local_addr()?;
-        connected.admit_commands(&self.stages, listener, desks, &settings.public, &self.ops);
+        connected.admit_commands(&self.stages, listener, desks, &settings.public, &self.ops, &listening);
         welcome::service("command-api", &[("write", address), ("ops", ops)], &database);
         self.stop.then_finish(self.stages).await
     }
 
     async fn query_api(mut self, settings: QueryApiSettings) -> anyhow::Result<()> {
-        let listener = bind(settings.query.query_listen, "--query-listen").await?;
-        let ops = self.open_ops(&settings.ops).await?;
+        let listening = Listening::open(&settings.listeners, 1)?;
+        let listener = bind(settings.query.query_listen, "--query-listen")?;
+        let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
         let read = database.read_pool().await?;
         self.ops.watch_pool("read", &read);
@@ -65,13 +68,14 @@ impl Alone {
         let connected = Connected::open(&database, log, None, settings.cache.redis_url.as_ref())?;
         connected.watch(&self.ops);
         let address = listener.local_addr()?;
-        connected.admit_queries(&self.stages, listener, &read, &settings.public);
+        connected.admit_queries(&self.stages, listener, &read, &settings.public, &listening);
         welcome::service("query-api", &[("read", address), ("ops", ops)], &database);
         self.stop.then_finish(self.stages).await
     }
 
     async fn projector(mut self, settings: ProjectorSettings) -> anyhow::Result<()> {
-        let ops = self.open_ops(&settings.ops).await?;
+        let listening = Listening::open(&settings.listeners, 0)?;
+        let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
         let (amqp, redis) = (settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref());
         let connected = Connected::open(&database, log, amqp, redis)?;
@@ -83,7 +87,8 @@ impl Alone {
     }
 
     async fn relay(mut self, settings: RelaySettings) -> anyhow::Result<()> {
-        let ops = self.open_ops(&settings.ops).await?;
+        let listening = Listening::open(&settings.listeners, 0)?;
+        let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
         let connected = Connected::open(&database, log, Some(&settings.amqp_url), None)?;
         connected.watch_writes(&self.ops);
@@ -95,11 +100,12 @@ impl Alone {
     }
 
     async fn admin(mut self, settings: AdminServiceSettings) -> anyhow::Result<()> {
+        let listening = Listening::open(&settings.listeners, 0)?;
         let (operator, auditor) = tokens(&settings.admin)?;
         // Several instances must know the same one, so none is made here.
         let operator = operator.context("set MOA_OPERATOR_TOKEN or MOA_OPERATOR_TOKEN_FILE: 16 characters or more")?;
         let seals = seal::outside(&settings.outside)?;
-        let listener = bind(settings.admin.admin_listen, "--admin-listen").await?;
+        let listener = bind(settings.admin.admin_listen, "--admin-listen")?;
         let Some((database, log)) = self.database(&settings.server, Connections::WRITE_SIDE).await? else {
             return Ok(());
         };
@@ -111,14 +117,15 @@ impl Alone {
         let desks = connected.start_desks(&self.stages).await?;
         let (address, tokens) = (listener.local_addr()?, Tokens::new(&operator, auditor.as_ref()));
         let operators = Operators { tokens, desks, read, time: settings.time_zone, seals };
-        connected.admit_operators(&self.stages, listener, operators, &self.ops);
+        connected.admit_operators(&self.stages, listener, operators, &self.ops, &listening);
         welcome::service("admin", &[("admin", address)], &database);
         self.stop.then_finish(self.stages).await
     }
 
     async fn sealer(mut self, settings: SealerSettings) -> anyhow::Result<()> {
+        let listening = Listening::open(&settings.listeners, 0)?;
         let sealing = seal::sealing_alone(&settings)?;
-        let ops = self.open_ops(&settings.ops).await?;
+        let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
         let connected = Connected::open(&database, log, None, None)?;
         connected.watch_writes(&self.ops);
@@ -128,11 +135,11 @@ impl Alone {
     }
 
     /// Opens the ops port: from now on it can be seen what the service waits for.
-    async fn open_ops(&self, settings: &OpsSettings) -> anyhow::Result<std::net::SocketAddr> {
-        let listener = bind(settings.ops_listen, "--ops-listen").await?;
+    fn open_ops(&self, settings: &OpsSettings, listening: &Listening) -> anyhow::Result<std::net::SocketAddr> {
+        let listener = bind(settings.ops_listen, "--ops-listen")?;
         let address = listener.local_addr()?;
-        let routes = edge::finish(self.ops.routes(), &[]);
-        self.stages.listen(|shutdown| edge::serve(listener, routes, shutdown));
+        let (routes, policy) = (edge::finish(self.ops.routes(), &[]), listening.ops.clone());
+        self.stages.listen(|shutdown| edge::serve(listener, routes, policy, shutdown));
         Ok(address)
     }
 

@@ -1,5 +1,6 @@
 //! The parts that services are made of; `moa serve` has them all.
 
+use super::listening::Listening;
 use super::stages::Stages;
 use super::word::Words;
 use crate::admin::{self, Admin, Tokens};
@@ -19,7 +20,6 @@ use event_log::consume::{Consumer, Projection as _};
 use event_log::{Log, Partition, restarted};
 use projector::{COUNTERS, Jobs};
 use sqlx::PgPool;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -29,13 +29,6 @@ const NO_RESERVATION: Duration = Duration::from_secs(600);
 
 // The audit says how long refusals are kept, and does not know who keeps them.
 const _: () = assert!(audit::REFUSALS_KEPT_DAYS == command_api::KEPT_DAYS);
-
-/// A listener, or the sentence that names the flag.
-pub(super) async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
-        anyhow::anyhow!("cannot listen on {address} ({error}): stop what is there, or choose another with {flag}")
-    })
-}
 
 /// The payment provider that is set.
 pub(super) fn provider(settings: &CommandSettings) -> anyhow::Result<Provider> {
@@ -193,14 +186,23 @@ impl Connected {
         desks: Desks,
         public: &PublicSettings,
         ops: &Ops,
+        listening: &Listening,
     ) {
         let door = Door::new(desks, public.time_zone);
         let routes = edge::finish(command_api::routes(door).merge(ops.health()), &public.allowed_origins);
-        stages.listen(|shutdown| edge::serve(listener, routes, shutdown));
+        let policy = listening.public.clone();
+        stages.listen(|shutdown| edge::serve(listener, routes, policy, shutdown));
     }
 
     /// The public read side.
-    pub(super) fn admit_queries(&self, stages: &Stages, listener: TcpListener, read: &PgPool, public: &PublicSettings) {
+    pub(super) fn admit_queries(
+        &self,
+        stages: &Stages,
+        listener: TcpListener,
+        read: &PgPool,
+        public: &PublicSettings,
+        listening: &Listening,
+    ) {
         let views = query_api::Settings {
             pool: read.clone(),
             redis: self.redis.clone(),
@@ -209,7 +211,8 @@ impl Connected {
             time: public.time_zone,
             allowed_origins: public.allowed_origins.clone(),
         };
-        stages.listen(|shutdown| query_api::run(views, listener, shutdown));
+        let policy = listening.public.clone();
+        stages.listen(|shutdown| query_api::run(views, listener, policy, shutdown));
     }
 
     /// The admin listener, which says how the process is, too.
@@ -219,6 +222,7 @@ impl Connected {
         listener: TcpListener,
         Operators { tokens, desks, read, time, seals }: Operators,
         ops: &Ops,
+        listening: &Listening,
     ) {
         let (log, write, redis) = (self.log.clone(), self.project.clone(), self.redis.clone());
         let jobs = Jobs::new(log.clone(), write.clone());
@@ -234,7 +238,8 @@ impl Connected {
         stages.carry("the purge of the audit's readings", |shutdown| audit::access::forget_old(forgetting, shutdown));
         let admin = Admin { tokens, door: Door::new(desks, time), log, jobs, read, write, redis, time, audit };
         let routes = edge::finish_patiently(admin::routes(admin).merge(ops.routes()), &[], admin::time_limit);
-        stages.listen(|shutdown| edge::serve(listener, routes, shutdown));
+        let policy = listening.admin.clone();
+        stages.listen(|shutdown| edge::serve(listener, routes, policy, shutdown));
     }
 
     /// Desks for the admin listener alone.

@@ -3,7 +3,7 @@
 use super::OPS_LISTEN;
 use crate::token::Secret;
 use clap::{Args, Subcommand, ValueEnum};
-use edge::{AllowedOrigin, ServiceTime};
+use edge::{AllowedHost, AllowedOrigin, ServiceTime};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -95,6 +95,9 @@ pub struct ServeSettings {
     /// The sealer.
     #[command(flatten)]
     pub seal: SealSettings,
+    /// All listeners.
+    #[command(flatten)]
+    pub listeners: ListenerSettings,
 }
 
 /// The settings of `moa serve command-api`.
@@ -115,6 +118,9 @@ pub struct CommandApiSettings {
     /// Where it says how it is.
     #[command(flatten)]
     pub ops: OpsSettings,
+    /// All its listeners.
+    #[command(flatten)]
+    pub listeners: ListenerSettings,
 }
 
 /// The settings of `moa serve query-api`.
@@ -135,6 +141,9 @@ pub struct QueryApiSettings {
     /// Where it says how it is.
     #[command(flatten)]
     pub ops: OpsSettings,
+    /// All its listeners.
+    #[command(flatten)]
+    pub listeners: ListenerSettings,
 }
 
 /// The settings of `moa serve projector`.
@@ -152,6 +161,9 @@ pub struct ProjectorSettings {
     /// Where it says how it is.
     #[command(flatten)]
     pub ops: OpsSettings,
+    /// All its listeners.
+    #[command(flatten)]
+    pub listeners: ListenerSettings,
 }
 
 /// The settings of `moa serve relay`.
@@ -166,6 +178,9 @@ pub struct RelaySettings {
     /// Where it says how it is.
     #[command(flatten)]
     pub ops: OpsSettings,
+    /// All its listeners.
+    #[command(flatten)]
+    pub listeners: ListenerSettings,
 }
 
 /// The settings of `moa serve admin`. Its listener is its ops port too.
@@ -186,6 +201,9 @@ pub struct AdminServiceSettings {
     /// What verifications hold the log against.
     #[command(flatten)]
     pub outside: OutsideSettings,
+    /// How it treats its connections.
+    #[command(flatten)]
+    pub listeners: ListenerSettings,
 }
 
 /// The settings of `moa serve sealer`.
@@ -206,6 +224,9 @@ pub struct SealerSettings {
     /// Where it says how it is.
     #[command(flatten)]
     pub ops: OpsSettings,
+    /// All its listeners.
+    #[command(flatten)]
+    pub listeners: ListenerSettings,
 }
 
 /// The sealer.
@@ -311,6 +332,23 @@ pub struct PublicSettings {
     pub allowed_origins: Vec<AllowedOrigin>,
 }
 
+/// How the listeners of a process treat their connections.
+#[derive(Clone, Debug, Args)]
+pub struct ListenerSettings {
+    /// How many seconds a connection may idle before its first request and between requests, 1 to 3600; more than the
+    /// proxies before it allow theirs
+    #[arg(long, env = "MOA_IDLE_TIMEOUT_SECONDS", default_value = "75", value_parser = idle_seconds)]
+    pub idle_timeout_seconds: Duration,
+    /// Connections that one address may have at one listener, an IPv6 address being its /64; never more than four fifths of
+    /// all. Behind a proxy all come from the proxy's address
+    #[arg(long, env = "MOA_MAX_CONNECTIONS_PER_PEER", default_value = "8000", value_parser = connections)]
+    pub max_connections_per_peer: usize,
+    /// Names that the admin listener, and any listener on loopback, answers to beside localhost and its address, separated by
+    /// commas
+    #[arg(long, env = "MOA_ALLOWED_HOSTS", value_delimiter = ',')]
+    pub allowed_hosts: Vec<AllowedHost>,
+}
+
 /// Where a service alone says how it is.
 #[derive(Clone, Debug, Args)]
 pub struct OpsSettings {
@@ -340,8 +378,21 @@ pub struct AdminListenSettings {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
+    whole_number(text, 604_800).map(Duration::from_secs)
+}
+
+fn idle_seconds(text: &str) -> Result<Duration, String> {
+    whole_number(text, 3_600).map(Duration::from_secs)
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    let number = whole_number(text, 1_000_000)?;
+    usize::try_from(number).map_err(|error| error.to_string())
+}
+
+fn whole_number(text: &str, most: u64) -> Result<u64, String> {
     match text.parse::<u64>() {
-        Ok(seconds @ 1..=604_800) => Ok(Duration::from_secs(seconds)),
-        _ => Err("must be a whole number from 1 to 604800".into()),
+        Ok(number) if (1..=most).contains(&number) => Ok(number),
+        _ => Err(format!("must be a whole number from 1 to {most}")),
     }
 }

@@ -113,7 +113,8 @@ async fn run_serves_until_shutdown() {
     let house = House::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let running = tokio::spawn(query_api::run(settings(house.pool.clone()), listener, shutdown.clone()));
+    let policy = edge::ConnectionPolicy::default();
+    let running = tokio::spawn(query_api::run(settings(house.pool.clone()), listener, policy, shutdown.clone()));
     let answer = reqwest::get(format!("http://{address}/readyz")).await.unwrap();
     assert_eq!(answer.text().await.unwrap(), "ok");
     shutdown.cancel();

@@ -1,0 +1,384 @@
+//! A client's connection, with a time limit on everything that the client must do.
+//!
+//! The socket sits below hyper and sees bytes, and the [`Progress`] tells it what they are. That is more than hyper's own
+//! limits can do: hyper has one limit for idling and for a head together, and answers what it cannot read with an empty
+//! body instead of the contract's.
+
+use hyper::StatusCode;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::deadline::Deadline;
+use super::policy::{ConnectionPolicy, MAX_HEAD_BYTES, OWN_BYTES, SharedBytes};
+use super::stage::{Progress, Stage};
+
+/// How long the head of a request may take to arrive, from its first byte.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take to take [`MIN_TAKEN_BYTES`] of an answer, or the rest of it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a client must take of an answer in [`WRITE_TIMEOUT`], in bytes. A client that takes a byte now and then would else
+/// hold the answer's memory for hours.
+const MIN_TAKEN_BYTES: usize = 4 * 1024;
+/// How long a request is waited for that is there already when its connection is about to be closed for idling.
+const UNREAD_GRACE: Duration = Duration::from_secs(1);
+
+/// Why a request is refused before any handler has seen it. The connection ends with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HeadRefusal {
+    /// hyper cannot read it, and would say so with this status.
+    Unreadable(StatusCode),
+    /// It did not arrive within [`HEAD_TIMEOUT`].
+    TooSlow,
+    /// It needs more memory than is left for all connections.
+    NoMemory,
+}
+
+/// What a client is connected by.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// Whether the kernel has bytes of the client, or its farewell, that the runtime has not told us of yet.
+    fn has_unread(&self) -> bool;
+}
+
+impl Socket for TcpStream {
+    fn has_unread(&self) -> bool {
+        socket2::SockRef::from(self).peek(&mut [MaybeUninit::uninit()]).is_ok()
+    }
+}
+
+/// The bytes of one connection.
+pub(super) struct ClientSocket<S> {
+    socket: S,
+    progress: Progress,
+    policy: ConnectionPolicy,
+    read_deadline: Deadline,
+    write_deadline: Deadline,
+    taken_bytes: usize,
+    head_bytes: usize,
+    head_memory: Option<SharedBytes>,
+    refusal: Option<HeadRefusal>,
+}
+
+impl<S: Socket> ClientSocket<S> {
+    pub(super) fn new(socket: S, progress: Progress, policy: ConnectionPolicy) -> Self {
+        Self {
+            socket,
+            progress,
+            policy,
+            read_deadline: Deadline::default(),
+            write_deadline: Deadline::default(),
+            taken_bytes: 0,
+            head_bytes: 0,
+            head_memory: None,
+            refusal: None,
+        }
+    }
+
+    /// The socket itself, and why its last request was refused, when it was.
+    pub(super) fn into_parts(self) -> (S, Option<HeadRefusal>) {
+        (self.socket, self.refusal)
+    }
+
+    /// Takes what a head needs beyond the connection's own bytes.
+    fn take_head_memory(&mut self) -> io::Result<()> {
+        let needed = self.progress.stage() == Stage::Head && self.head_bytes >= OWN_BYTES;
+        if needed && self.head_memory.is_none() {
+            self.head_memory = self.policy.take(MAX_HEAD_BYTES);
+            if self.head_memory.is_none() {
+                return Err(self.refuse(HeadRefusal::NoMemory));
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, refusal: HeadRefusal) -> io::Error {
+        self.refusal = Some(refusal);
+        io::ErrorKind::TimedOut.into()
+    }
+
+    fn has_arrived(&mut self, bytes: usize) {
+        match self.progress.stage() {
+            Stage::Idle if bytes > 0 => {
+                self.progress.enter(Stage::Head);
+                self.read_deadline.lift();
+                self.head_bytes = bytes;
+            }
+            Stage::Head => self.head_bytes += bytes,
+            Stage::Idle | Stage::Serving | Stage::Answered => {}
+        }
+    }
+
+    /// Nothing has arrived: how long is that all right?
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.progress.stage() {
+            Stage::Idle => {
+                self.read_deadline.set(self.policy.idle_timeout());
+                ready!(self.read_deadline.poll_passed(cx));
+                if self.socket.has_unread() {
+                    self.read_deadline.postpone(UNREAD_GRACE);
+                    return self.read_deadline.poll_passed(cx).map(Ok);
+                }
+                metrics::counter!("moa_http_connections_cut_total", "why" => "idle").increment(1);
+                // No byte more is how a client ends its side: hyper closes an idle connection then.
+                Poll::Ready(Ok(()))
+            }
+            Stage::Head => {
+                self.read_deadline.set(HEAD_TIMEOUT);
+                ready!(self.read_deadline.poll_passed(cx));
+                Poll::Ready(Err(self.refuse(HeadRefusal::TooSlow)))
+            }
+            // Handlers bound how long a body may take, and themselves.
+            Stage::Serving | Stage::Answered => Poll::Pending,
+        }
+    }
+
+    /// hyper writes while no handler has a request: that is its own answer to what it cannot read. It is dropped, as the
+    /// connection ends with the contract's.
+    fn is_hypers_own(&mut self, bytes: &[u8]) -> bool {
+        let own = matches!(self.progress.stage(), Stage::Idle | Stage::Head);
+        if own && self.refusal.is_none() {
+            let status = bytes.get("HTTP/1.1 ".len()..).and_then(|rest| StatusCode::from_bytes(rest.get(..3)?).ok());
+            self.refusal = Some(HeadRefusal::Unreadable(status.unwrap_or(StatusCode::BAD_REQUEST)));
+        }
+        own
+    }
+
+    fn watch_write(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                self.taken_bytes += bytes;
+                if self.taken_bytes >= MIN_TAKEN_BYTES {
+                    self.write_deadline.lift();
+                    self.taken_bytes = 0;
+                }
+                written
+            }
+            Poll::Ready(Err(_)) => written,
+            Poll::Pending => {
+                self.write_deadline.set(WRITE_TIMEOUT);
+                ready!(self.write_deadline.poll_passed(cx));
+                metrics::counter!("moa_http_connections_cut_total", "why" => "answer not taken").increment(1);
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+
+    /// All that was written is with the kernel.
+    fn has_written(&mut self) {
+        self.write_deadline.lift();
+        self.taken_bytes = 0;
+        if self.progress.stage() == Stage::Answered {
+            self.progress.enter(Stage::Idle);
+            self.read_deadline.lift();
+            self.head_memory = None;
+        }
+    }
+}
+
+impl<S: Socket> AsyncRead for ClientSocket<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.take_head_memory()?;
+        let before = buf.filled().len();
+        match Pin::new(&mut this.socket).poll_read(cx, buf) {
+            Poll::Ready(read) => {
+                this.has_arrived(buf.filled().len() - before);
+                Poll::Ready(read)
+            }
+            Poll::Pending => this.poll_silence(cx),
+        }
+    }
+}
+
+impl<S: Socket> AsyncWrite for ClientSocket<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.is_hypers_own(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let written = Pin::new(&mut this.socket).poll_write(cx, bytes);
+        this.watch_write(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.is_hypers_own(slices.first().map_or(&[], |slice| slice)) {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
+        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, slices);
+        this.watch_write(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
+        this.has_written();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        // There is something to say yet.
+        if this.refusal.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut this.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ConnectionSettings;
+    use std::future::poll_fn;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::{Instant, sleep, timeout};
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+    const PIPE_BYTES: usize = MIN_TAKEN_BYTES;
+
+    /// One end of a pipe, of which is said whether something unread is there.
+    struct Fake {
+        pipe: DuplexStream,
+        has_unread: bool,
+    }
+
+    impl Socket for Fake {
+        fn has_unread(&self) -> bool {
+            self.has_unread
+        }
+    }
+
+    impl AsyncRead for Fake {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.pipe).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Fake {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.pipe).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.pipe).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.pipe).poll_shutdown(cx)
+        }
+    }
+
+    fn connected(has_unread: bool) -> (ClientSocket<Fake>, Progress, DuplexStream) {
+        let (ours, theirs) = duplex(PIPE_BYTES);
+        let policy = ConnectionPolicy::new(ConnectionSettings { idle_timeout: IDLE_TIMEOUT, ..Default::default() });
+        let progress = Progress::default();
+        (ClientSocket::new(Fake { pipe: ours, has_unread }, progress.clone(), policy), progress, theirs)
+    }
+
+    async fn write(socket: &mut ClientSocket<Fake>) -> io::Result<usize> {
+        poll_fn(|cx| Pin::new(&mut *socket).poll_write(cx, &[0; PIPE_BYTES])).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_idles_is_closed_after_the_idle_timeout_and_who_dawdles_over_a_head_after_the_heads() {
+        let (mut socket, progress, mut client) = connected(false);
+        let began = Instant::now();
+        assert_eq!(socket.read(&mut [0; 9]).await.unwrap(), 0);
+        assert!(began.elapsed() >= IDLE_TIMEOUT && began.elapsed() < IDLE_TIMEOUT + SECOND);
+        client.write_all(b"GET").await.unwrap();
+        assert_eq!(socket.read(&mut [0; 9]).await.unwrap(), 3);
+        assert_eq!(progress.stage(), Stage::Head);
+        let began = Instant::now();
+        assert_eq!(socket.read(&mut [0; 9]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() >= HEAD_TIMEOUT && began.elapsed() < HEAD_TIMEOUT + SECOND);
+        assert_eq!(socket.into_parts().1, Some(HeadRefusal::TooSlow));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_heads_limit_counts_from_its_first_byte_and_not_from_its_last() {
+        let (mut socket, _, mut client) = connected(false);
+        let began = Instant::now();
+        let dripping = async {
+            loop {
+                client.write_all(b"x").await.unwrap();
+                sleep(SECOND).await;
+            }
+        };
+        let reading = async {
+            while socket.read(&mut [0; 9]).await.is_ok() {}
+            began.elapsed()
+        };
+        let taken = tokio::select! {
+            () = dripping => unreachable!(),
+            taken = reading => taken,
+        };
+        assert!(taken >= HEAD_TIMEOUT && taken < HEAD_TIMEOUT + SECOND, "{taken:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_there_when_its_connection_was_to_be_closed_is_waited_for() {
+        let (mut socket, _, mut client) = connected(true);
+        let late = async {
+            sleep(IDLE_TIMEOUT + UNREAD_GRACE / 2).await;
+            client.write_all(b"GET").await.unwrap();
+        };
+        let (read, ()) = tokio::join!(async { socket.read(&mut [0; 9]).await }, late);
+        assert_eq!(read.unwrap(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_may_take_its_time() {
+        let (mut socket, progress, _client) = connected(false);
+        progress.enter(Stage::Serving);
+        assert!(timeout(IDLE_TIMEOUT * 2, socket.read(&mut [0; 9])).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_too_little_of_its_answer_is_cut_and_one_that_is_only_slow_is_not() {
+        let (mut socket, progress, mut client) = connected(false);
+        progress.enter(Stage::Answered);
+        write(&mut socket).await.unwrap();
+        for _ in 0..3 {
+            let slowly = async {
+                sleep(WRITE_TIMEOUT - SECOND).await;
+                client.read_exact(&mut [0; PIPE_BYTES]).await
+            };
+            let (written, read) = tokio::join!(write(&mut socket), slowly);
+            assert_eq!((written.unwrap(), read.unwrap()), (PIPE_BYTES, PIPE_BYTES));
+        }
+        let began = Instant::now();
+        let a_byte_each_second = async {
+            loop {
+                sleep(SECOND).await;
+                client.read_exact(&mut [0]).await.unwrap();
+            }
+        };
+        let writing = async {
+            loop {
+                if let Err(error) = write(&mut socket).await {
+                    return error;
+                }
+            }
+        };
+        let error = tokio::select! {
+            error = writing => error,
+            () = a_byte_each_second => unreachable!(),
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() < WRITE_TIMEOUT + SECOND * 2, "{:?}", began.elapsed());
+    }
+}
