@@ -5,5 +5,6 @@
 
 mod answers;
 mod bodies;
+mod bounded;
 mod client;
 mod serving;

@@ -6,6 +6,7 @@ mod checker;
 mod harness;
 
 mod admin;
+mod attacked;
 mod demo;
 mod events;
 mod expired;

@@ -21,8 +21,8 @@ const OPEN: &str = "Ctrl-C stops it.";
 pub struct Start {
     args: Vec<String>,
     env: Vec<(String, String)>,
-    /// Signals that whoever starts it has it ignore.
-    ignored: Option<&'static str>,
+    /// What a shell does before it becomes the program.
+    before: Option<String>,
 }
 
 /// A process that has ended, and all it said.
@@ -46,7 +46,7 @@ pub struct Moa {
 impl Start {
     /// Nothing but these arguments; no setting comes from the environment of the tests.
     pub fn bare(args: &[&str]) -> Self {
-        Self { args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: Vec::new(), ignored: None }
+        Self { args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: Vec::new(), before: None }
     }
 
     /// Everything in one process, on ports of its own, without the demo.
@@ -76,15 +76,20 @@ impl Start {
     }
 
     /// The same as `nohup` and the like start it: with these signals ignored.
-    pub fn ignoring(self, signals: &'static str) -> Self {
-        Self { ignored: Some(signals), ..self }
+    pub fn ignoring(self, signals: &str) -> Self {
+        Self { before: Some(format!("trap '' {signals}")), ..self }
+    }
+
+    /// It may open so many files and cannot raise that.
+    pub fn with_open_files(self, files: u32) -> Self {
+        Self { before: Some(format!("ulimit -n {files}")), ..self }
     }
 
     fn program(&self) -> Command {
         let moa = env!("CARGO_BIN_EXE_moa");
-        let Some(signals) = self.ignored else { return Command::new(moa) };
+        let Some(before) = &self.before else { return Command::new(moa) };
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", &format!("trap '' {signals}; exec \"$0\" \"$@\""), moa]);
+        shell.args(["-c", &format!("{before}; exec \"$0\" \"$@\""), moa]);
         shell
     }
 
