@@ -54,7 +54,7 @@ pub(crate) fn problem(error: LogError) -> Problem {
         }
         LogError::Unavailable(error) => Problem::internal(error),
         LogError::Broken { .. } | LogError::Mismatch(_) => Problem::Conflict(error.to_string()),
-        LogError::OutcomeUnknown { .. } => Problem::internal(error),
+        LogError::OutcomeUnknown { .. } | LogError::WritesStopped(_) => Problem::internal(error),
     }
 }
 

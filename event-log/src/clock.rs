@@ -1,31 +1,223 @@
-//! The database's clock, read without asking for it: its offset is measured at each append.
+//! The database's clock, read without asking for it, and believed only as far as a steady clock agrees.
+//!
+//! Every append tells the database's time. Between two readings the process's own steady clock goes on. A reading that
+//! leaves the steady clock by more than [`MAX_CLOCK_STEP`] is a jump: it is not believed, and the log takes no writes until
+//! a reading is back or an operator agrees. So a product neither opens nor ends early because somebody set a clock.
 
+use crate::{Clause, Readiness, WriteStop};
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
-use std::time::Instant;
+use rustix::time::{ClockId, clock_gettime};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How far the database's clock may leave the steady one and still be believed.
+pub const MAX_CLOCK_STEP: Duration = Duration::from_secs(5);
+/// How fast the two may drift apart for good: 1 ms a second. NTP slews at most half as fast.
+const MAX_DRIFT_PER_SECOND: f64 = 0.001;
+/// Goes on while the machine is suspended, unlike [`std::time::Instant`] on Linux: a laptop that wakes up has not jumped.
+#[cfg(target_os = "linux")]
+const STEADY: ClockId = ClockId::Boottime;
+#[cfg(not(target_os = "linux"))]
+const STEADY: ClockId = ClockId::Monotonic;
+
+/// A moment on the steady clock of this machine, which nobody can set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SteadyInstant(Duration);
+
+impl SteadyInstant {
+    /// This moment.
+    pub fn now() -> Self {
+        let now = clock_gettime(STEADY);
+        // Neither is ever negative on a clock that began with the machine.
+        Self(Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32))
+    }
+
+    /// How long ago it was.
+    pub fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
+    }
+
+    fn since(self, earlier: Self) -> TimeDelta {
+        delta(self.0) - delta(earlier.0)
+    }
+}
+
+fn delta(time: Duration) -> TimeDelta {
+    TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX)
+}
 
 /// What the database's clock said, and when it said so: its time can be told from then on without asking.
 #[derive(Clone, Copy, Debug)]
 pub struct DatabaseClock {
     said: DateTime<Utc>,
-    heard: Instant,
+    heard: SteadyInstant,
 }
 
 impl DatabaseClock {
     /// The database was `asked`, received that at `received`, and `said` its time, both by its own clock. Where in the
     /// rest of the time till now the way there and back lay is not known; the middle is the best guess.
-    pub fn heard(received: DateTime<Utc>, said: DateTime<Utc>, asked: Instant) -> Self {
-        let waited = (said - received).to_std().unwrap_or_default().min(asked.elapsed());
-        Self { said, heard: asked + waited + (asked.elapsed() - waited) / 2 }
+    pub fn heard(received: DateTime<Utc>, said: DateTime<Utc>, asked: SteadyInstant) -> Self {
+        let took = asked.elapsed();
+        let waited = (said - received).to_std().unwrap_or_default().min(took);
+        Self { said, heard: SteadyInstant(asked.0 + waited + (took - waited) / 2) }
     }
 
     /// The database's time now, in whole microseconds as it stores them.
     pub fn now(&self) -> DateTime<Utc> {
-        let now = self.said + TimeDelta::from_std(self.heard.elapsed()).unwrap_or(TimeDelta::zero());
-        storable(now)
+        storable(self.at(SteadyInstant::now()))
+    }
+
+    fn at(&self, moment: SteadyInstant) -> DateTime<Utc> {
+        self.said + moment.since(self.heard)
+    }
+}
+
+/// One log's time in this process: the database's, while it can be believed.
+#[derive(Debug)]
+pub(crate) struct LogClock {
+    state: Mutex<Option<State>>,
+    clause: Clause,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct State {
+    /// The last reading that was believed.
+    latest: DatabaseClock,
+    /// What readings are compared with. It follows them no faster than clocks drift, so that many small steps are a jump too.
+    reference: DatabaseClock,
+    /// How far the last reading was off, when it was not believed.
+    jump: Option<TimeDelta>,
+}
+
+impl LogClock {
+    pub(crate) fn new(readiness: &Readiness) -> Self {
+        Self { state: Mutex::default(), clause: readiness.clause("clock") }
+    }
+
+    /// The time, going on from the last reading that was believed; `None` before the first.
+    pub(crate) fn now(&self) -> Option<DateTime<Utc>> {
+        self.state().map(|state| state.latest.now())
+    }
+
+    /// Why no writes are taken, when the database's clock is too far off the steady one.
+    pub(crate) fn stop(&self) -> Option<WriteStop> {
+        let jump = self.state().and_then(|state| state.jump)?;
+        Some(WriteStop::ClockJumped { seconds: jump.num_seconds() })
+    }
+
+    /// Takes a reading, as [`DatabaseClock::heard`] does.
+    pub(crate) fn heard(&self, received: DateTime<Utc>, said: DateTime<Utc>, asked: SteadyInstant) {
+        let reading = DatabaseClock::heard(received, said, asked);
+        let mut state = self.state();
+        let next = state.map_or_else(|| State::first(reading), |known| known.followed_by(reading, asked));
+        *state = Some(next);
+        drop(state);
+        self.tell();
+    }
+
+    /// Believes the next reading, whatever it is.
+    pub(crate) fn accept(&self) {
+        *self.state() = None;
+    }
+
+    fn tell(&self) {
+        match self.stop() {
+            Some(why) => self.clause.fail(why),
+            None if self.clause.is_failed() => self.clause.clear(),
+            None => {}
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Option<State>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn first(reading: DatabaseClock) -> Self {
+        Self { latest: reading, reference: reading, jump: None }
+    }
+
+    fn followed_by(self, reading: DatabaseClock, asked: SteadyInstant) -> Self {
+        // It was said between the question and now: an answer that took long is no jump.
+        let earliest = self.reference.at(asked) - delta(MAX_CLOCK_STEP);
+        let latest = self.reference.at(SteadyInstant::now()) + delta(MAX_CLOCK_STEP);
+        if (earliest..=latest).contains(&reading.said) {
+            return Self { latest: reading, reference: self.slewed_to(reading), jump: None };
+        }
+        Self { jump: Some(reading.said - self.reference.at(reading.heard)), ..self }
+    }
+
+    fn slewed_to(&self, reading: DatabaseClock) -> DatabaseClock {
+        let expected = self.reference.at(reading.heard);
+        let since = reading.heard.since(self.reference.heard).to_std().unwrap_or_default();
+        let most = delta(since.mul_f64(MAX_DRIFT_PER_SECOND));
+        let off = (reading.said - expected).clamp(-most, most);
+        DatabaseClock { said: expected + off, heard: reading.heard }
     }
 }
 
 /// A time in whole microseconds: what comes back when it is stored.
 pub fn storable(time: DateTime<Utc>) -> DateTime<Utc> {
     time.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Readings taken at moments of a steady clock that the test moves, in milliseconds.
+    struct Readings {
+        began: SteadyInstant,
+        state: State,
+    }
+
+    fn reading(began: SteadyInstant, after_ms: i64, off_ms: i64) -> DatabaseClock {
+        let heard = SteadyInstant(began.0 + Duration::from_millis(after_ms.unsigned_abs()));
+        DatabaseClock { said: DateTime::UNIX_EPOCH + TimeDelta::milliseconds(after_ms + off_ms), heard }
+    }
+
+    impl Readings {
+        fn begin() -> Self {
+            // Long enough ago that every moment of a test is past.
+            let began = SteadyInstant(SteadyInstant::now().0.saturating_sub(Duration::from_secs(3_600)));
+            Self { began, state: State::first(reading(began, 0, 0)) }
+        }
+
+        /// As if the answer came at once.
+        fn take(&mut self, after_ms: i64, off_ms: i64) -> bool {
+            let reading = reading(self.began, after_ms, off_ms);
+            let earliest = self.state.reference.at(reading.heard) - delta(MAX_CLOCK_STEP);
+            let latest = self.state.reference.at(reading.heard) + delta(MAX_CLOCK_STEP);
+            let believed = (earliest..=latest).contains(&reading.said);
+            self.state = if believed {
+                State { latest: reading, reference: self.state.slewed_to(reading), jump: None }
+            } else {
+                State { jump: Some(TimeDelta::zero()), ..self.state }
+            };
+            believed
+        }
+    }
+
+    #[test]
+    fn many_small_steps_are_a_jump_too() {
+        let mut readings = Readings::begin();
+        let believed = (1..=20).take_while(|step| readings.take(step * 50, step * 1_000)).count();
+        assert!((5..=6).contains(&believed), "{believed} steps of a second were believed");
+    }
+
+    #[test]
+    fn drift_as_of_a_bad_oscillator_is_followed_for_an_hour() {
+        let mut readings = Readings::begin();
+        assert!((1..3_600).all(|second| readings.take(second * 1_000, second)), "1 ms a second");
+        assert!(!readings.take(3_600_000, 3_600 + 5_100));
+    }
+
+    #[test]
+    fn a_step_within_the_bound_is_believed_and_then_counts() {
+        let mut readings = Readings::begin();
+        assert!(readings.take(1_000, 4_000));
+        assert!(!readings.take(2_000, 8_000), "two steps of 4 s");
+        assert!(readings.take(3_000, 4_000), "it is back");
+    }
 }

@@ -26,6 +26,9 @@ pub enum LogError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The partition takes no writes until an operator has agreed, or the clock is back. Nothing was written.
+    #[error(transparent)]
+    WritesStopped(#[from] crate::WriteStop),
     /// The settings do not fit the log that is there.
     #[error("{0}")]
     Mismatch(String),

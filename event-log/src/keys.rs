@@ -46,11 +46,12 @@ impl Log {
         let purged = sqlx::query(
             "delete from idempotency_keys where (user_id, key) in (
                 select user_id, key from idempotency_keys
-                 where recorded_at < clock_timestamp() - make_interval(secs => $1)
+                 where recorded_at < least(clock_timestamp(), $3::timestamptz) - make_interval(secs => $1)
                  order by recorded_at limit $2 for update skip locked)",
         )
         .bind(KEPT.as_secs_f64())
         .bind(PURGE_BATCH)
+        .bind(self.believed_time())
         .execute(self.pool())
         .await?;
         Ok(purged.rows_affected())

@@ -26,6 +26,8 @@ impl Lease {
                  on conflict (name) do update
                     set holder = excluded.holder, epoch = held.epoch + 1, until = excluded.until
                   where held.until <= clock_timestamp()
+                     -- Further ahead than anybody takes it: the clock that it was taken by was ahead, and is back.
+                     or held.until > clock_timestamp() + make_interval(secs => $3) + interval '1 minute'
               returning epoch",
         )
         .bind(name)

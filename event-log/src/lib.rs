@@ -30,12 +30,14 @@ mod repeated_fault;
 mod restarted;
 mod row;
 pub mod search;
+mod server;
 mod vouch;
+mod write_stop;
 mod writer;
 
 pub use bulk::{BulkReader, StoredReader, StoredRows, Unreadable};
 pub use chain::{Hash, Verified};
-pub use clock::DatabaseClock;
+pub use clock::{DatabaseClock, MAX_CLOCK_STEP, SteadyInstant};
 pub use error::LogError;
 pub use event::{Metadata, RecordedEvent, StoredEvent};
 pub use keys::{Claim, StoredAnswer};
@@ -46,7 +48,9 @@ pub use readiness::{Clause, Readiness};
 pub use repeated_fault::RepeatedFault;
 pub use restarted::restarted;
 pub use row::StoredRow;
+pub use server::{ServerWatch, durability_problem};
 pub use vouch::NotOurs;
+pub use write_stop::{Acceptance, WriteStop};
 pub use writer::{Appended, Batch, NewEvent, Writer};
 
 /// The schema, applied in order; an applied file is never edited. A database that a later release has migrated further

@@ -1,8 +1,10 @@
 //! A handle on one log: who it is, where its heads are, and word of what was appended.
 
 use crate::chain::{self, Hash};
+use crate::clock::{LogClock, SteadyInstant};
 use crate::consume::Source;
-use crate::{LogError, Readiness, RecordedEvent};
+use crate::write_stop::{Acceptances, WriteStops};
+use crate::{Acceptance, LogError, Readiness, RecordedEvent, WriteStop};
 use chrono::{DateTime, Utc};
 use domain::ProductId;
 use sqlx::PgPool;
@@ -48,6 +50,8 @@ struct Shared {
     identity: Identity,
     partitions: Vec<Word>,
     readiness: Readiness,
+    clock: LogClock,
+    stops: WriteStops,
 }
 
 /// Word of one partition's appends.
@@ -69,7 +73,9 @@ impl Log {
         }
         let word = || Word { head: watch::Sender::new(0), delivery: broadcast::Sender::new(DELIVERIES) };
         let partitions = (0..partitions).map(|_| word()).collect();
-        Ok(Self { shared: Arc::new(Shared { pool, identity, partitions, readiness: Readiness::default() }) })
+        let readiness = Readiness::default();
+        let (clock, stops) = (LogClock::new(&readiness), WriteStops::new(identity.partitions, &readiness));
+        Ok(Self { shared: Arc::new(Shared { pool, identity, partitions, readiness, clock, stops }) })
     }
 
     /// The number of partitions of the log in `pool`'s database; `None` when there is no log yet.
@@ -138,20 +144,103 @@ impl Log {
         ProductId::try_from(id).map_err(|error| LogError::Mismatch(format!("the product_id sequence {error}")))
     }
 
-    /// Keeps this handle's knowledge of the heads fresh until `shutdown`, whoever appends. Run one per process.
+    /// Keeps this handle's knowledge of the heads, the clock and the operator's acceptances fresh until `shutdown`, whoever
+    /// appends. Run one per process.
     pub async fn follow(&self, shutdown: CancellationToken) {
-        let mut failing = false;
+        let (mut failing, mut accepted) = (false, None);
         while shutdown.run_until_cancelled(tokio::time::sleep(HEAD_POLL)).await.is_some() {
-            let heads = self.heads().await;
-            if let (Err(error), false) = (&heads, failing) {
+            let polled = self.poll(&mut accepted).await;
+            if let (Err(error), false) = (&polled, failing) {
                 tracing::warn!(%error, "the heads of the log cannot be read; trying on");
             }
-            failing = heads.is_err();
-            for (partition, (word, head)) in self.shared.partitions.iter().zip(heads.unwrap_or_default()).enumerate() {
-                metrics::gauge!("moa_log_head", "partition" => partition.to_string()).set(head as f64);
-                word.seen(head);
-            }
+            failing = polled.is_err();
         }
+    }
+
+    async fn poll(&self, accepted: &mut Option<Acceptances>) -> Result<(), LogError> {
+        // Before the question: a head below what was known then has lost events.
+        let known: Vec<Position> = self.shared.partitions.iter().map(|word| *word.head.borrow()).collect();
+        let asked = SteadyInstant::now();
+        let (heads, received, said, loss, clock): (Vec<Position>, _, _, _, _) = sqlx::query_as(
+            "select array(select coalesce((select e.position from events e where e.partition = p
+                                            order by e.position desc limit 1), 0)
+                            from generate_series(0, $1 - 1) p order by p),
+                    statement_timestamp(), clock_timestamp(),
+                    coalesce((select max(id) from operator_acceptances where what = 'LOSS'), 0),
+                    coalesce((select max(id) from operator_acceptances where what = 'CLOCK'), 0)",
+        )
+        .bind(self.shared.identity.partitions)
+        .fetch_one(self.pool())
+        .await?;
+        let now = Acceptances { loss, clock };
+        self.heard_acceptances(accepted.replace(now), now, &heads);
+        self.clock().heard(received, said, asked);
+        for ((partition, word), (head, known)) in (0..).zip(&self.shared.partitions).zip(heads.into_iter().zip(known)) {
+            metrics::gauge!("moa_log_head", "partition" => partition.to_string()).set(head as f64);
+            // What an acceptance has just set back is known no more.
+            if head < known && *word.head.borrow() >= known {
+                self.stop_writes(partition, WriteStop::LostTail { partition, seen: known });
+            }
+            word.seen(head);
+        }
+        Ok(())
+    }
+
+    fn heard_acceptances(&self, before: Option<Acceptances>, now: Acceptances, heads: &[Position]) {
+        let before = before.unwrap_or_else(|| self.shared.stops.begin(now));
+        if now.clock > before.clock {
+            tracing::warn!("an operator agreed to the database's clock as it is");
+            self.clock().accept();
+        }
+        if now.loss > before.loss {
+            tracing::warn!(?heads, "an operator agreed that what followed these heads is lost: writes go on there");
+            for (word, head) in self.shared.partitions.iter().zip(heads) {
+                word.head.send_replace(*head);
+            }
+            self.shared.stops.lift(now.loss);
+        }
+    }
+
+    /// Writes down that an operator agreed to go on, and gives the heads that he agreed to; every process that polls this
+    /// log's heads hears of it.
+    pub async fn accept(&self, what: Acceptance) -> Result<Vec<Position>, LogError> {
+        let heads = self.heads().await?;
+        sqlx::query("insert into operator_acceptances (what, heads) values ($1, $2)")
+            .bind(what.word())
+            .bind(&heads)
+            .execute(self.pool())
+            .await?;
+        Ok(heads)
+    }
+
+    /// When an operator last agreed that events were lost.
+    pub async fn loss_accepted_at(&self) -> Result<Option<DateTime<Utc>>, LogError> {
+        let at = sqlx::query_scalar("select max(accepted_at) from operator_acceptances where what = 'LOSS'");
+        Ok(at.fetch_one(self.pool()).await?)
+    }
+
+    /// Takes no writes into `partition` from now on, in this process, until an operator agrees. The first reason stays.
+    pub fn stop_writes(&self, partition: Partition, why: WriteStop) {
+        self.shared.stops.stop(partition, why);
+    }
+
+    /// Why `partition` takes no writes in this process; `None` while it does.
+    pub fn write_stop(&self, partition: Partition) -> Option<WriteStop> {
+        self.shared.stops.of(partition).or_else(|| self.clock().stop())
+    }
+
+    /// The database's time as far as it can be believed; `None` before the first reading. Nothing is forgotten for its age
+    /// by a clock that is ahead of this.
+    pub fn believed_time(&self) -> Option<DateTime<Utc>> {
+        self.clock().now()
+    }
+
+    pub(crate) fn clock(&self) -> &LogClock {
+        &self.shared.clock
+    }
+
+    pub(crate) fn loss_accepted(&self) -> i64 {
+        self.shared.stops.loss_accepted()
     }
 
     /// Hands what was just committed to this process's consumers.

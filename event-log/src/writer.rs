@@ -8,18 +8,18 @@
 mod append;
 
 use crate::chain::{self, Hash};
-use crate::clock::{DatabaseClock, storable};
+use crate::clock::{MAX_CLOCK_STEP, SteadyInstant, storable};
 use crate::error::answered;
 use crate::event::{Metadata, StoredEvent};
 use crate::keys::{self, Claim, StoredAnswer};
 use crate::log::{Log, Partition, Position};
-use crate::{LogError, RecordedEvent};
-use chrono::{DateTime, Utc};
+use crate::{LogError, RecordedEvent, WriteStop};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::{ProductEvent, ProductId};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// How many missed events one read takes; a turn is only kept when fewer were missed.
@@ -69,7 +69,8 @@ pub struct Writer {
     log: Log,
     partition: Partition,
     head: Head,
-    clock: DatabaseClock,
+    /// The newest acceptance of a loss when this writer was opened: after a newer one it must not be used.
+    loss_accepted: i64,
     connection: Option<PoolConnection<Postgres>>,
     has_turn: bool,
     /// What was read of others' events and not yet handed out: the head is past them.
@@ -85,33 +86,63 @@ struct Head {
     recorded_at: DateTime<Utc>,
 }
 
+/// The last event of a partition, if it has any, and the database's time.
+#[derive(sqlx::FromRow)]
+struct FoundHead {
+    said: DateTime<Utc>,
+    position: Option<Position>,
+    hash: Option<Vec<u8>>,
+    recorded_at: Option<DateTime<Utc>>,
+}
+
 impl Writer {
     /// A writer that stands at the partition's head as it is now.
     pub async fn open(log: Log, partition: Partition) -> Result<Self, LogError> {
-        let asked = Instant::now();
-        let (said, position, hash, recorded_at): (_, Option<Position>, Option<Vec<u8>>, Option<DateTime<Utc>>) =
-            sqlx::query_as(
-                "select clock_timestamp(), e.position, e.hash, e.recorded_at
-                   from (select $1::integer as partition) asked
-                   left join lateral (select position, hash, recorded_at from events
-                                       where partition = asked.partition order by position desc limit 1) e on true",
-            )
-            .bind(partition)
-            .fetch_one(log.pool())
-            .await?;
+        let loss_accepted = log.loss_accepted();
+        let asked = SteadyInstant::now();
+        let found: FoundHead = sqlx::query_as(
+            "select clock_timestamp() as said, e.position, e.hash, e.recorded_at
+               from (select $1::integer as partition) asked
+               left join lateral (select position, hash, recorded_at from events
+                                   where partition = asked.partition order by position desc limit 1) e on true",
+        )
+        .bind(partition)
+        .fetch_one(log.pool())
+        .await?;
+        let said = found.said;
         let head = Head {
-            position: position.unwrap_or(0),
-            hash: hash.and_then(|hash| hash.try_into().ok()).unwrap_or_else(|| log.genesis(partition)),
-            recorded_at: recorded_at.unwrap_or(DateTime::UNIX_EPOCH),
+            position: found.position.unwrap_or(0),
+            hash: found.hash.and_then(|hash| hash.try_into().ok()).unwrap_or_else(|| log.genesis(partition)),
+            recorded_at: found.recorded_at.unwrap_or(DateTime::UNIX_EPOCH),
         };
-        let clock = DatabaseClock::heard(said, said, asked);
-        Ok(Self { log, partition, head, clock, connection: None, has_turn: false, untold: Vec::new(), turns_due: 0 })
+        log.clock().heard(said, said, asked);
+        if is_far_ahead(head.recorded_at, said) {
+            tracing::warn!(partition, last = %head.recorded_at, clock = %said,
+                           "the last event was recorded by a clock that was ahead; windows are judged by the clock as it is");
+        }
+        let (connection, untold) = (None, Vec::new());
+        Ok(Self { log, partition, head, loss_accepted, connection, has_turn: false, untold, turns_due: 0 })
     }
 
     /// The time to decide at: the database's, but never before the last event's. It is what a batch decided at it is
-    /// recorded with.
+    /// recorded with. Where the last event is further ahead than clocks may differ, its clock was wrong: then windows are
+    /// judged by the clock alone, and only what is recorded does not fall behind.
     pub fn now(&self) -> DateTime<Utc> {
-        self.clock.now().max(self.head.recorded_at)
+        match self.log.clock().now() {
+            Some(now) if is_far_ahead(self.head.recorded_at, now) => now,
+            Some(now) => now.max(self.head.recorded_at),
+            None => self.head.recorded_at,
+        }
+    }
+
+    /// Whether an operator agreed to a loss since this writer was opened: what it knows may be what was lost. Open another.
+    pub fn is_outdated(&self) -> bool {
+        self.log.loss_accepted() != self.loss_accepted
+    }
+
+    /// Why this partition takes no writes; `None` while it does.
+    pub fn stop(&self) -> Option<WriteStop> {
+        self.log.write_stop(self.partition)
     }
 
     /// Where this writer appends.
@@ -179,12 +210,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Moves the head over events that others appended; says whether that was all of them.
+    /// Moves the head over events that others appended; says whether that was all of them. The head's own event is read
+    /// again: were it another, or gone, what follows would not follow from what this writer knows.
     async fn read_tail(&mut self) -> Result<bool, LogError> {
         let (partition, position) = (self.partition, self.head.position);
         let connection = self.connection().await?;
-        let rows = answer(crate::read::rows_after(connection, partition, position, TAIL_PAGE)).await?;
-        for row in &rows {
+        let rows = answer(crate::read::rows_after(connection, partition, position - 1, TAIL_PAGE + 1)).await?;
+        let (head, rows) = rows.split_at(usize::from(position > 0).min(rows.len()));
+        if position > 0 && head.first().map(|row| (row.position, row.hash)) != Some((position, self.head.hash)) {
+            return Err(self.lost_tail());
+        }
+        for row in rows {
             if row.position != self.head.position + 1 {
                 let position = self.head.position + 1;
                 return Err(LogError::Broken { partition, position, reason: "there is a hole".into() });
@@ -193,6 +229,13 @@ impl Writer {
             self.head = Head { position: row.position, hash: row.hash, recorded_at: row.recorded_at };
         }
         Ok((rows.len() as i64) < TAIL_PAGE)
+    }
+
+    /// The head is not there as it was: nothing may be appended to it.
+    fn lost_tail(&self) -> LogError {
+        let why = WriteStop::LostTail { partition: self.partition, seen: self.head.position };
+        self.log.stop_writes(self.partition, why);
+        why.into()
     }
 
     async fn connection(&mut self) -> Result<&mut PgConnection, LogError> {
@@ -220,6 +263,11 @@ impl Drop for Writer {
             self.forget_connection();
         }
     }
+}
+
+/// Whether `recorded_at` is further ahead of the clock than two instances' clocks may differ.
+fn is_far_ahead(recorded_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    recorded_at - now > TimeDelta::from_std(MAX_CLOCK_STEP).unwrap_or(TimeDelta::MAX)
 }
 
 /// The database's answer, or the error that there was none in time.

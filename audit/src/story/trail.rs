@@ -43,7 +43,7 @@ async fn keep(log: &Log, pool: &PgPool, shutdown: &CancellationToken) -> Result<
             return Ok(());
         }
         if forgotten.is_none_or(|at| at.elapsed() >= FORGET) {
-            forget(pool).await?;
+            forget(log, pool).await?;
             forgotten = Some(Instant::now());
         }
         shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await;
@@ -69,15 +69,17 @@ async fn look(pool: &PgPool, lease: &Lease) -> Result<bool, LogError> {
 }
 
 /// Deletes what is too old, so much at a time that nobody waits for it.
-async fn forget(pool: &PgPool) -> sqlx::Result<()> {
+async fn forget(log: &Log, pool: &PgPool) -> sqlx::Result<()> {
     for _ in 0..TIMES {
         let deleted = sqlx::query(
             "delete from checkpoint_trail where ctid = any(array(
-                 select ctid from checkpoint_trail where moved_at < clock_timestamp() - make_interval(days => $1)
+                 select ctid from checkpoint_trail 
+                  where moved_at < least(clock_timestamp(), $3::timestamptz) - make_interval(days => $1)
                   order by moved_at limit $2))",
         )
         .bind(KEPT_DAYS)
         .bind(FORGOTTEN)
+        .bind(log.believed_time())
         .execute(pool)
         .await?;
         if (deleted.rows_affected() as i64) < FORGOTTEN {

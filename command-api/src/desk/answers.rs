@@ -68,7 +68,8 @@ pub(super) fn drop_expired(ready: &mut Vec<Waiting>) {
     ready.extract_if(.., |waiting| waiting.order.deadline <= now).for_each(leave_undecided);
 }
 
-fn leave_undecided(waiting: Waiting) {
+/// Tells that nothing was decided, unless an earlier try may still arrive.
+pub(super) fn leave_undecided(waiting: Waiting) {
     let no = if waiting.in_doubt { NoVerdict::OutcomeUnknown } else { NoVerdict::Overloaded };
     answer(waiting, Err(no));
 }

@@ -1,6 +1,6 @@
 //! The desk itself: take what waits, decide it, commit it, answer; and load cold products aside.
 
-use super::answers::{Teller, answer, doubt, drop_expired, give, repeat_stored};
+use super::answers::{Teller, answer, doubt, drop_expired, give, leave_undecided, repeat_stored};
 use super::batch::{Decided, Terms};
 use super::shelf::Shelf;
 use super::{Answer, NoVerdict, Request, Verdict, Waiting};
@@ -78,7 +78,7 @@ pub(super) async fn run(
         let ready = tokio::select! {
             taken = queue.recv_many(&mut arrived, BATCH), if open => {
                 open = taken > 0;
-                desk.sort(&mut arrived)
+                if desk.may_write().await { desk.sort(&mut arrived) } else { arrived.drain(..).for_each(leave_undecided); Vec::new() }
             }
             Some(Ok((id, loaded))) = desk.loads.join_next(), if !desk.loads.is_empty() => {
                 desk.loaded(id, loaded).await
@@ -91,6 +91,24 @@ pub(super) async fn run(
 }
 
 impl Desk {
+    /// Whether commands can be decided here. What was known before an operator agreed to a loss is dropped first.
+    async fn may_write(&mut self) -> bool {
+        self.writer.stop().is_none() && (!self.writer.is_outdated() || self.begin_again().await)
+    }
+
+    /// Drops what is in memory, which may be what was lost, and begins at the head as it is in the database.
+    async fn begin_again(&mut self) -> bool {
+        (self.shelf, self.loads) = (Shelf::default(), JoinSet::new());
+        self.queued.clear();
+        self.aside.drain().flat_map(|(_, aside)| aside.waiting).for_each(leave_undecided);
+        self.aside_orders = 0;
+        match Writer::open(self.log.clone(), self.writer.partition()).await {
+            Ok(writer) => self.writer = writer,
+            Err(error) => tracing::warn!(%error, "the head of a partition cannot be read; trying on"),
+        }
+        !self.writer.is_outdated()
+    }
+
     /// Keeps the orders whose product is at hand; the others wait aside while it is loaded.
     fn sort(&mut self, arrived: &mut Vec<Waiting>) -> Vec<Waiting> {
         let mut ready = Vec::with_capacity(arrived.len());
@@ -196,6 +214,9 @@ impl Desk {
     /// One attempt: decides what waits and commits it. Leaves those in `ready` that must be decided again.
     async fn round(&mut self, ready: &mut Vec<Waiting>) -> Result<(), LogError> {
         drop_expired(ready);
+        if self.writer.stop().is_some() || self.writer.is_outdated() {
+            ready.drain(..).for_each(leave_undecided);
+        }
         if !ready.is_empty() && self.writer.is_contested() && !self.writer.has_turn() {
             self.take_turn().await?;
             drop_expired(ready);
@@ -230,6 +251,8 @@ impl Desk {
                     None => ready.drain(..).for_each(|waiting| answer(waiting, Err(NoVerdict::OutcomeUnknown))),
                 }
             }
+            // The next round refuses all.
+            Err(LogError::WritesStopped(_)) => {}
             Err(error) => return Err(error),
         }
         Ok(())

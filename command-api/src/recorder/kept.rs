@@ -1,5 +1,6 @@
 //! How long notes are kept, and their end.
 
+use event_log::Log;
 use sqlx::PgPool;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -17,32 +18,36 @@ const PURGE_PAUSE: Duration = Duration::from_millis(100);
 const DELETES: [&str; 3] = [
     "delete from refusals where (refused_at, invest_id) in (
          select refused_at, invest_id from refusals
-          where refused_at < clock_timestamp() - make_interval(days => $1)
+          where refused_at < least(clock_timestamp(), $3::timestamptz) - make_interval(days => $1)
           order by refused_at limit $2)",
     "delete from payment_calls where (invest_id, asked_at, call) in (
          select invest_id, asked_at, call from payment_calls
-          where asked_at < clock_timestamp() - make_interval(days => $1)
+          where asked_at < least(clock_timestamp(), $3::timestamptz) - make_interval(days => $1)
           order by asked_at limit $2)",
     "delete from recorder_drops where ctid = any (array(
          select ctid from recorder_drops
-          where to_time < clock_timestamp() - make_interval(days => $1)
+          where to_time < least(clock_timestamp(), $3::timestamptz) - make_interval(days => $1)
           order by to_time limit $2))",
 ];
 
 /// Forgets what was noted [`KEPT_DAYS`] ago, a bounded batch at a time, until `shutdown`.
-pub async fn purge_notes(pool: PgPool, shutdown: CancellationToken) {
+pub async fn purge_notes(log: Log, pool: PgPool, shutdown: CancellationToken) {
     let mut tick = tokio::time::interval(PURGE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
-        if let Some(Err(error)) = shutdown.run_until_cancelled(purge(&pool)).await {
+        if let Some(Err(error)) = shutdown.run_until_cancelled(purge(&log, &pool)).await {
             tracing::warn!(%error, "old notes of refusals and payment calls were not purged; trying again later");
         }
     }
 }
 
-async fn purge(pool: &PgPool) -> sqlx::Result<()> {
+async fn purge(log: &Log, pool: &PgPool) -> sqlx::Result<()> {
     for delete in DELETES {
-        while sqlx::query(delete).bind(KEPT_DAYS).bind(PURGE_BATCH).execute(pool).await?.rows_affected() > 0 {
+        loop {
+            let deletion = sqlx::query(delete).bind(KEPT_DAYS).bind(PURGE_BATCH).bind(log.believed_time());
+            if deletion.execute(pool).await?.rows_affected() == 0 {
+                break;
+            }
             tokio::time::sleep(PURGE_PAUSE).await;
         }
     }

@@ -3,9 +3,9 @@
 use super::Due;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Amount, InvestId, ProductId, UserId};
-use event_log::DatabaseClock;
+use event_log::{DatabaseClock, SteadyInstant};
 use sqlx::{FromRow, PgPool};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uuid::Uuid;
 
 #[derive(FromRow)]
@@ -49,7 +49,7 @@ pub(super) async fn taken(
 
 /// Takes up to so many of each kind that are due, the longest due first; the database's clock comes with them.
 async fn take(pool: &PgPool, limits: Wanted<usize>, taken_for: TimeDelta) -> sqlx::Result<(DatabaseClock, Vec<Due>)> {
-    let asked = Instant::now();
+    let asked = SteadyInstant::now();
     let (received, said) = sqlx::query_as("select statement_timestamp(), clock_timestamp()").fetch_one(pool).await?;
     let clock = DatabaseClock::heard(received, said, asked);
     if limits.new + limits.retries == 0 {

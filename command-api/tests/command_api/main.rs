@@ -13,6 +13,7 @@ mod instances;
 mod key_races;
 mod keys;
 mod lost_answers;
+mod lost_tail;
 mod moa;
 mod open_invest;
 mod overload;

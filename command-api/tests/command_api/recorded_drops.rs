@@ -123,7 +123,7 @@ async fn what_is_old_is_forgotten_in_steps() {
         )
         .await;
     let over = CancellationToken::new();
-    let purging = tokio::spawn(purge_notes(house.pool.clone(), over.clone()));
+    let purging = tokio::spawn(purge_notes(house.log.clone(), house.pool.clone(), over.clone()));
     house.until_there_is_no("recorder_drops where number > 29").await;
     let left = (house.count("refusals").await, house.count("payment_calls").await, house.count("recorder_drops").await);
     assert_eq!(left, (3, 1, 1));

@@ -5,10 +5,15 @@ use super::*;
 impl Writer {
     /// Commits `batch`, decided at `at` on what this writer has seen, and announces it to this process's consumers.
     ///
-    /// A batch without events still confirms that nobody wrote since, before its refusals are believed. After
+    /// It goes in only where the event that it follows is still there, with its hash: a database that lost its last commits
+    /// is not written on, see [`WriteStop`]. A batch without events still confirms that, and that nobody wrote since, before
+    /// its refusals are believed. After
     /// [`LogError::OutcomeUnknown`] take the turn: what is read then is what happened. Not to be cancelled half way; who
     /// does calls [`Writer::forget_connection`].
     pub async fn append(&mut self, batch: Batch, at: DateTime<Utc>) -> Result<Appended, LogError> {
+        if let Some(why) = self.stop() {
+            return Err(why.into());
+        }
         if !self.untold.is_empty() {
             return Ok(Appended::Lost);
         }
@@ -46,11 +51,12 @@ impl Writer {
 
     /// The common case: one statement, one round trip, one commit.
     async fn append_alone(&mut self, rows: &[StoredEvent]) -> Result<Option<Appended>, LogError> {
-        let (partition, asked) = (self.partition, Instant::now());
+        let (partition, head, asked) = (self.partition, self.head, SteadyInstant::now());
         let connection = self.connection().await?;
-        match answer(insert(connection, partition, rows, Vec::new())).await {
-            Ok((_, received, said)) => {
-                self.clock = DatabaseClock::heard(received, said, asked);
+        match answer(insert(connection, partition, head, rows, Vec::new())).await {
+            Ok(inserted) if !inserted.follows => Err(self.lost_tail()),
+            Ok(inserted) => {
+                self.log.clock().heard(inserted.received, inserted.said, asked);
                 Ok(None)
             }
             Err(error) if is_lost(&error) => Ok(Some(Appended::Lost)),
@@ -69,19 +75,20 @@ impl Writer {
             let connection = self.connection().await?;
             answer(sqlx::query("begin").execute(&mut *connection)).await?;
         }
-        let (partition, asked) = (self.partition, Instant::now());
+        let (partition, head, asked) = (self.partition, self.head, SteadyInstant::now());
         let connection = self.connection().await?;
-        let (claimed, received, said) = match answer(insert(connection, partition, rows, claims)).await {
-            Ok(done) => done,
+        let inserted = match answer(insert(connection, partition, head, rows, claims)).await {
+            Ok(inserted) if !inserted.follows => return Err(self.lost_tail()),
+            Ok(inserted) => inserted,
             Err(error) if is_lost(&error) => return self.withdraw(Appended::Lost).await,
             Err(error) => return Err(LogError::Unavailable(error)),
         };
-        self.clock = DatabaseClock::heard(received, said, asked);
+        self.log.clock().heard(inserted.received, inserted.said, asked);
         // The statement above holds the turn now, so this one reads what nobody can change any more.
         if rows.is_empty() && self.confirm().await?.is_some() {
             return self.withdraw(Appended::Lost).await;
         }
-        if claimed < wanted.len() as i64 {
+        if inserted.claimed < wanted.len() as i64 {
             self.give_turn_back().await?;
             let connection = self.connection().await?;
             return Ok(Some(Appended::KeysTaken(answer(keys::stored_answers(connection, &wanted)).await?)));
@@ -105,14 +112,19 @@ impl Writer {
 
     /// Whether the head is still the one that was decided on.
     async fn confirm(&mut self) -> Result<Option<Appended>, LogError> {
-        let (partition, known, asked) = (self.partition, self.head.position, Instant::now());
-        let head = sqlx::query_as::<_, (Option<Position>, DateTime<Utc>)>(
-            "select (select position from events where partition = $1 order by position desc limit 1), clock_timestamp()",
+        let (partition, known, asked) = (self.partition, self.head, SteadyInstant::now());
+        let head = sqlx::query_as::<_, (Option<Position>, Option<Vec<u8>>, DateTime<Utc>)>(
+            "select (select position from events where partition = $1 order by position desc limit 1),
+                    (select hash from events where partition = $1 and position = $2), clock_timestamp()",
         )
-        .bind(partition);
-        let (head, said) = answer(head.fetch_one(self.connection().await?)).await?;
-        self.clock = DatabaseClock::heard(said, said, asked);
-        Ok((head.unwrap_or(0) != known).then_some(Appended::Lost))
+        .bind(partition)
+        .bind(known.position);
+        let (head, hash, said) = answer(head.fetch_one(self.connection().await?)).await?;
+        if known.position > 0 && hash.as_deref() != Some(known.hash.as_slice()) {
+            return Err(self.lost_tail());
+        }
+        self.log.clock().heard(said, said, asked);
+        Ok((head.unwrap_or(0) != known.position).then_some(Appended::Lost))
     }
 
     fn moved_over(&mut self, rows: &[StoredEvent]) {
@@ -188,25 +200,42 @@ fn is_lost(error: &sqlx::Error) -> bool {
     matches!(constraint, Some("events_fence" | "events_stream"))
 }
 
-/// Takes the turn, claims the keys that are free and adds the events; says how many keys it got, and
-/// the times when it was asked and when it answered.
+/// What the statement below says.
+#[derive(sqlx::FromRow)]
+struct Inserted {
+    /// How many keys it got.
+    claimed: i64,
+    /// Whether the head was there. If not, nothing was done.
+    follows: bool,
+    /// When it was asked, by the database's clock.
+    received: DateTime<Utc>,
+    /// When it answered, by the same.
+    said: DateTime<Utc>,
+}
+
+/// Takes the turn and, where `head` is there with its hash, claims the keys that are free and adds the events. That a
+/// later head is there shows in the unique key, not in this statement: it reads the snapshot from before it had the turn.
 ///
 /// Keys are claimed in key order, after the turn, so that no two writers can wait for each other.
 async fn insert(
     connection: &mut PgConnection,
     partition: Partition,
+    head: Head,
     rows: &[StoredEvent],
     mut claims: Vec<Claim>,
-) -> sqlx::Result<(i64, DateTime<Utc>, DateTime<Utc>)> {
+) -> sqlx::Result<Inserted> {
     claims.sort_by(|a, b| (&a.user_id, &a.key).cmp(&(&b.user_id, &b.key)));
     let column = |of: fn(&StoredEvent) -> &str| rows.iter().map(of).collect::<Vec<_>>();
     let claim = |of: fn(&Claim) -> &str| claims.iter().map(of).collect::<Vec<_>>();
     sqlx::query_as(
         "with turn as materialized (select pg_advisory_xact_lock($1, $2)),
+              head as materialized (
+                  select from turn
+                   where $17 = 0 or exists (select from events where partition = $2 and position = $17 and hash = $18)),
               claimed as (
                   insert into idempotency_keys (user_id, key, fingerprint, answer)
                   select c.user_id, c.key, c.fingerprint, c.answer::json
-                    from turn, unnest($3::text[], $4::text[], $5::text[], $6::text[])
+                    from head, unnest($3::text[], $4::text[], $5::text[], $6::text[])
                                    as c (user_id, key, fingerprint, answer)
                       on conflict do nothing returning 1),
               added as (
@@ -214,11 +243,12 @@ async fn insert(
                                       metadata, partition, position, event_id, recorded_at, hash)
                   select 'product', e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload::json,
                          e.metadata::json, $2, e.position, e.event_id, e.recorded_at, e.hash
-                    from turn, unnest($7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[],
+                    from head, unnest($7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[],
                                       $13::bigint[], $14::uuid[], $15::timestamptz[], $16::bytea[])
                                    as e (aggregate_id, sequence, event_type, event_version, payload, metadata,
                                          position, event_id, recorded_at, hash))
-         select (select count(*) from claimed), statement_timestamp(), clock_timestamp()",
+         select (select count(*) from claimed) as claimed, (select count(*) from head) > 0 as follows,
+                statement_timestamp() as received, clock_timestamp() as said",
     )
     .bind(TURN_LOCK)
     .bind(partition)
@@ -236,6 +266,8 @@ async fn insert(
     .bind(rows.iter().map(|row| row.event_id).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.recorded_at).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.hash.as_slice()).collect::<Vec<_>>())
+    .bind(head.position)
+    .bind(head.hash.as_slice())
     .fetch_one(connection)
     .await
 }

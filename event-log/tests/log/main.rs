@@ -4,6 +4,7 @@
 mod at;
 mod bulk;
 mod by_hand;
+mod clock;
 mod consume;
 mod fence;
 mod forbidden;
@@ -13,6 +14,7 @@ mod house;
 mod keys;
 mod lease;
 mod lost_answers;
+mod lost_tail;
 mod opening;
 mod postgres_es_reads;
 mod proxy;

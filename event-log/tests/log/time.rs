@@ -41,7 +41,7 @@ async fn what_is_handed_back_is_what_is_stored_also_for_a_time_finer_than_the_da
 async fn time_never_falls_behind_the_head_whoever_writes() {
     let house = House::with_one_partition().await;
     let mut writer = house.writer().await;
-    let ahead = at("2190-01-01T00:00:00Z");
+    let ahead = writer.now() + TimeDelta::seconds(3);
     committed(writer.append(events(vec![happens(product(1), 1, opened(1))]), ahead).await);
     assert_eq!(writer.now(), ahead);
     assert_eq!(house.writer().await.now(), ahead);
@@ -50,6 +50,24 @@ async fn time_never_falls_behind_the_head_whoever_writes() {
     committed(writer.append(events(vec![happens(product(1), 2, nth_event(2))]), earlier).await);
     let recorded: Vec<_> = house.events().await.iter().map(|event| event.recorded_at).collect();
     assert_eq!(recorded, [ahead, ahead]);
+    house.log.verify(0).await.unwrap();
+}
+
+/// As it is after a clock was an hour ahead for a moment: a window that has half an hour left is not over.
+#[tokio::test]
+async fn windows_are_judged_by_the_clock_where_the_last_event_is_too_far_ahead() {
+    let house = House::with_one_partition().await;
+    let mut writer = house.writer().await;
+    let ahead = writer.now() + TimeDelta::hours(1);
+    committed(writer.append(events(vec![happens(product(1), 1, opened(1))]), ahead).await);
+    for _ in 0..2 {
+        is_the_databases_time(&house, &writer).await;
+        let sequence = writer.position() + 1;
+        let recorded = commit(&mut writer, vec![happens(product(1), sequence, nth_event(sequence))]).await;
+        assert_eq!(recorded[0].recorded_at, ahead, "and yet what is recorded does not fall");
+        // As after a restart.
+        writer = house.writer().await;
+    }
     house.log.verify(0).await.unwrap();
 }
 

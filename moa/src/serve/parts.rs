@@ -126,8 +126,8 @@ impl Connected {
         let (orders, pool, log) = (desks.clone(), self.project.clone(), self.log.clone());
         stages.settle("settlement", |shutdown| command_api::settle(orders, pool, provider, handed, shutdown));
         stages.settle("the purge of keys", |shutdown| command_api::purge_keys(log, shutdown));
-        let notes = self.project.clone();
-        stages.settle("the purge of notes", |shutdown| command_api::purge_notes(notes, shutdown));
+        let (log, notes) = (self.log.clone(), self.project.clone());
+        stages.settle("the purge of notes", |shutdown| command_api::purge_notes(log, notes, shutdown));
         Ok(desks)
     }
 
@@ -234,8 +234,9 @@ impl Connected {
             time,
             seals,
         };
-        let forgetting = write.clone();
-        stages.carry("the purge of the audit's readings", |shutdown| audit::access::forget_old(forgetting, shutdown));
+        let (of, forgetting) = (log.clone(), write.clone());
+        stages
+            .carry("the purge of the audit's readings", |shutdown| audit::access::forget_old(of, forgetting, shutdown));
         let admin = Admin { tokens, door: Door::new(desks, time), log, jobs, read, write, redis, time, audit };
         let routes = edge::finish_patiently(admin::routes(admin).merge(ops.routes()), &[], admin::time_limit);
         let policy = listening.admin.clone();

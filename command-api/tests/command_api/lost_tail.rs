@@ -1,0 +1,81 @@
+//! A database that was set back under running instances: the money that is gone from it is not given a second time.
+
+use crate::house::{House, until};
+use crate::moa::Moa;
+use domain::ProductId;
+use event_log::Acceptance;
+
+/// Two instances, both of which hear what an operator says, and a product of 1,000 of which the first sold 2.
+async fn two_instances() -> (House, Moa, Moa, ProductId) {
+    let house = House::with_one_partition().await;
+    let (first, second) = (house.moa().await, house.moa().await);
+    first.only_keeps_the_list();
+    second.only_keeps_the_list();
+    let product = first.opens(1_000).await;
+    for _ in 0..2 {
+        first.invest(product, 1).sent().await.is_ok();
+    }
+    until("both know of it", async || {
+        let heads = [&first, &second].map(|moa| moa.log.write_stop(0).is_none() && moa.log.believed_time().is_some());
+        heads == [true, true]
+    })
+    .await;
+    (house, first, second, product)
+}
+
+/// What was answered last is gone from the database.
+async fn loses_the_last_event(house: &House) {
+    house.tamper("delete from events where position = (select max(position) from events)").await;
+}
+
+/// 1. The first instance has sold 2, and the database loses the second of them.
+/// 2. A fresh instance knows nothing of it and sells 999, all that is left.
+/// 3. The first takes nothing any more: not what would fit by what it knows, not what would be sold out, not to a product
+///    that it has not loaded.
+#[tokio::test]
+async fn an_instance_that_knows_more_than_the_database_sells_nothing() {
+    let (house, first, _second, product) = two_instances().await;
+    loses_the_last_event(&house).await;
+    let fresh = house.moa().await;
+    fresh.invest(product, 999).by("user2").sent().await.is_ok();
+    for amount in [998, 999, 1_000] {
+        first.invest(product, amount).by("user3").sent().await.is_overloaded();
+    }
+    first.invest(ProductId::try_from(77).unwrap(), 1).sent().await.is_overloaded();
+    assert_eq!(first.log.readiness().failed(), ["log-lost-events"]);
+    let sold: i64 = house.reservations().await.len() as i64;
+    assert_eq!(sold, 2, "1 won that was left, and 999");
+}
+
+/// 1. An instance has stopped.
+/// 2. An operator agrees to the loss.
+/// 3. It goes on with what the database has: 999 are left of 1,000, not 998.
+#[tokio::test]
+async fn after_an_operators_word_it_sells_what_is_left_in_the_database() {
+    let (house, first, second, product) = two_instances().await;
+    loses_the_last_event(&house).await;
+    first.invest(product, 999).sent().await.is_overloaded();
+    second.log.accept(Acceptance::Loss).await.unwrap();
+    until("they hear of it", async || {
+        let stops = [&first, &second].map(|moa| moa.log.write_stop(0));
+        stops == [None, None] && first.log.readiness().failed().is_empty()
+    })
+    .await;
+    first.invest(product, 1_000).sent().await.is_sold_out(999);
+    second.invest(product, 999).sent().await.is_ok();
+    first.invest(product, 1).sent().await.is_sold_out(0);
+    house.everything_adds_up().await;
+}
+
+/// Nobody loses anything, and yet what was known before is read again: it might have been lost. What comes at that very
+/// moment is told to come again.
+#[tokio::test]
+async fn a_word_without_a_loss_harms_nobody() {
+    let (house, first, second, product) = two_instances().await;
+    first.log.accept(Acceptance::Loss).await.unwrap();
+    for moa in [&first, &second, &first] {
+        until("it is accepted", async || moa.invest(product, 100).sent().await.status == 200).await;
+    }
+    assert_eq!(house.reservations().await.len(), 5, "what was told to come again was not accepted");
+    house.everything_adds_up().await;
+}

@@ -1,0 +1,132 @@
+//! When a partition takes no writes: because the log in the database is not the one that was seen, or its clock jumped.
+//!
+//! Nobody but an operator can say what is right then. The row in `operator_acceptances` is that word; every process that
+//! polls the heads hears it.
+
+use crate::log::{Partition, Position};
+use crate::{Clause, Readiness};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Why a partition takes no writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteStop {
+    /// An event that this process has seen is gone, or is another: the database was restored, or failed over to a server
+    /// that had not everything. Writing on would give its positions, and its money, a second time.
+    #[error(
+        "the database lost events of partition {partition}: position {seen} was there and is not what it was; find out what \
+         is lost, then run moa restore --accept-loss"
+    )]
+    LostTail {
+        /// Where.
+        partition: Partition,
+        /// The last position that was seen.
+        seen: Position,
+    },
+    /// The seals outside the database go further than the log in it.
+    #[error(
+        "the database lost events of partition {partition}: it was sealed up to position {sealed}, and that event is not \
+         what was sealed; find out what is lost, then run moa restore --accept-loss"
+    )]
+    BehindSeals {
+        /// Where.
+        partition: Partition,
+        /// The last sealed position.
+        sealed: Position,
+    },
+    /// The database's clock left the steady one.
+    #[error(
+        "the database's clock jumped by {seconds} s: no writes are taken until it is back; if it is right now, run \
+         moa restore --accept-clock"
+    )]
+    ClockJumped {
+        /// How far, and where to.
+        seconds: i64,
+    },
+}
+
+/// What an operator agrees to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// That the events after the heads as they are now are lost.
+    Loss,
+    /// That the database's clock is right.
+    Clock,
+}
+
+impl Acceptance {
+    /// As it is stored.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Loss => "LOSS",
+            Self::Clock => "CLOCK",
+        }
+    }
+}
+
+/// The newest acceptances that a process has heard of, by their ids; 0 where there is none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acceptances {
+    pub(crate) loss: i64,
+    pub(crate) clock: i64,
+}
+
+/// Which partitions take no writes in this process.
+#[derive(Debug)]
+pub(crate) struct WriteStops {
+    partitions: Vec<Mutex<Option<WriteStop>>>,
+    /// The newest acceptance of a loss that was heard of. What was known before it is not to be written on.
+    loss_accepted: AtomicI64,
+    clause: Clause,
+}
+
+impl WriteStops {
+    pub(crate) fn new(partitions: i32, readiness: &Readiness) -> Self {
+        Self {
+            partitions: (0..partitions).map(|_| Mutex::default()).collect(),
+            loss_accepted: AtomicI64::default(),
+            clause: readiness.clause("log-lost-events"),
+        }
+    }
+
+    /// What was agreed to before this process began is nothing new.
+    pub(crate) fn begin(&self, known: Acceptances) -> Acceptances {
+        self.loss_accepted.store(known.loss, Ordering::Release);
+        known
+    }
+
+    pub(crate) fn loss_accepted(&self) -> i64 {
+        self.loss_accepted.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn of(&self, partition: Partition) -> Option<WriteStop> {
+        *self.place(partition)?
+    }
+
+    pub(crate) fn stop(&self, partition: Partition, why: WriteStop) {
+        if let Some(mut stop) = self.place(partition)
+            && stop.is_none()
+        {
+            *stop = Some(why);
+            metrics::gauge!("moa_writes_stopped", "partition" => partition.to_string()).set(1.0);
+            self.clause.fail(why);
+        }
+    }
+
+    /// Lets all go on, since the loss was accepted under this id.
+    pub(crate) fn lift(&self, accepted: i64) {
+        self.loss_accepted.store(accepted, Ordering::Release);
+        for partition in (0..).take(self.partitions.len()) {
+            if let Some(mut stop) = self.place(partition) {
+                *stop = None;
+            }
+            metrics::gauge!("moa_writes_stopped", "partition" => partition.to_string()).set(0.0);
+        }
+        self.clause.clear();
+    }
+
+    fn place(&self, partition: Partition) -> Option<MutexGuard<'_, Option<WriteStop>>> {
+        let place = self.partitions.get(usize::try_from(partition).ok()?)?;
+        Some(place.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
