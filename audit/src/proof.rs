@@ -3,6 +3,7 @@
 //! What is checked without Moa is pure code: [`seal`], [`trust`], [`check`], [`merkle`], and [`inclusion::check`]. Rows and seals
 //! go in, findings come out.
 
+mod behind;
 pub mod check;
 pub mod columns;
 pub mod file;
@@ -18,5 +19,6 @@ pub mod sealer;
 pub mod store;
 pub mod trust;
 
+pub use behind::{CompareError, stop_writes_behind_seals};
 pub use live::Outside;
 pub(crate) use routes::routes;

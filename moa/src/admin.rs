@@ -5,6 +5,7 @@ mod job;
 mod parked;
 mod product;
 mod projection;
+mod restore;
 
 pub(crate) use guard::Tokens;
 
@@ -52,7 +53,9 @@ pub(crate) fn routes(admin: Admin) -> Router {
         .route("/admin/parked/{id}", get(parked::show))
         .route("/admin/parked/{id}/drop", post(parked::drop_one))
         .with_state(admin.write);
+    let restore = Router::new().route("/admin/restore", post(restore::accept)).with_state(managed.log.clone());
     let routes = command_api::product_routes(admin.door)
+        .merge(restore)
         .merge(products)
         .merge(projections(managed))
         .merge(parked)

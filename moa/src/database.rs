@@ -6,11 +6,12 @@ use crate::postgres::{Embedded, Options};
 use crate::settings::DatabaseSettings;
 use crate::token::Secret;
 use anyhow::Context;
-use event_log::Log;
+use event_log::{Log, ServerWatch};
 use schema::NotOurs;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool};
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Partitions of a new log when nothing is said.
@@ -59,6 +60,8 @@ impl Connections {
 pub(crate) struct Database {
     options: PgConnectOptions,
     private: Option<Embedded>,
+    /// What the log's connections are compared with.
+    server: Arc<ServerWatch>,
 }
 
 impl Database {
@@ -70,7 +73,7 @@ impl Database {
         }
         let options = Options { data_dir: settings.data_dir.clone(), ephemeral: settings.ephemeral };
         let private = Embedded::start(&options).await?;
-        Ok(Self { options: private.connect_options(), private: Some(private) })
+        Ok(Self { options: private.connect_options(), private: Some(private), server: Arc::default() })
     }
 
     /// The one at `url`.
@@ -79,7 +82,7 @@ impl Database {
     }
 
     fn at(url: &str) -> anyhow::Result<Self> {
-        Ok(Self { options: read(url)?, private: None })
+        Ok(Self { options: read(url)?, private: None, server: Arc::default() })
     }
 
     /// Waits until the server answers, for ever, brings the schema up to date, or waits until its owner did, and opens the
@@ -154,13 +157,28 @@ impl Database {
     /// Opens the log, creating it when it is new; an error when that is not for this login to do.
     pub(crate) async fn log(&self, partitions: Option<i32>, connections: Connections) -> anyhow::Result<Log> {
         let looking = self.pool("moa log", 1, &[]).await?;
+        if let Some(problem) = event_log::durability_problem(&mut *looking.acquire().await?).await? {
+            anyhow::bail!("{}: {problem}", self.describe());
+        }
         let found = Log::partitions_of(&looking).await?;
         if found.is_none() {
             schema::may_create_log(&looking).await?;
         }
         let partitions = partitions.or(found).unwrap_or(PARTITIONS);
         let connections = connections.beside + connections.for_each_partition * partitions.unsigned_abs();
-        Ok(Log::open(self.pool("moa log", connections, &BOUNDS).await?, partitions).await?)
+        Ok(Log::open(self.log_pool(connections).await?, partitions).await?)
+    }
+
+    /// The pool of those who write the log, or decide by it: its connections lead to the server that was known before, and
+    /// their commits wait for the disk.
+    async fn log_pool(&self, connections: u32) -> anyhow::Result<PgPool> {
+        let server = self.server.clone();
+        let pool = pool_of(connections).after_connect(move |connection, _| {
+            let server = server.clone();
+            Box::pin(async move { server.check_writer(connection).await })
+        });
+        let pool = pool.connect_with(self.bounded("moa log", &BOUNDS)).await;
+        pool.with_context(|| format!("cannot reach {}", self.describe()))
     }
 
     /// The pool of consumers and settlement.

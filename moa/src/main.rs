@@ -43,6 +43,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Status { json, admin } => moa::operator::status(json, &admin).await,
         Command::Projection { command, admin } => moa::operator::projection(command, &admin).await,
         Command::Parked { command, admin } => moa::operator::parked(command, &admin).await,
+        Command::Restore { agreed, admin } => moa::operator::restore(agreed, &admin).await,
         Command::Replay(settings) => moa::replay::run(settings).await,
         Command::Audit { command, auditor } => moa::audit::run(command, &auditor).await,
         Command::Healthcheck { address } => moa::operator::healthcheck(address).await,

@@ -6,7 +6,7 @@ mod projection;
 pub use projection::projection;
 
 use crate::output::print_line;
-use crate::settings::{AdminSettings, ParkedCommand, ProductCommand};
+use crate::settings::{AdminSettings, ParkedCommand, ProductCommand, RestoreSettings};
 use crate::token::{self, Secret};
 use anyhow::Context;
 use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
@@ -58,6 +58,18 @@ pub async fn status(json: bool, admin: &AdminSettings) -> anyhow::Result<()> {
         print_json(&data)?
     } else {
         print_projections(&data)
+    }
+    Ok(())
+}
+
+/// `moa restore --accept-loss|--accept-clock`.
+pub async fn restore(agreed: RestoreSettings, admin: &AdminSettings) -> anyhow::Result<()> {
+    let what = if agreed.accept_loss { "LOSS" } else { "CLOCK" };
+    let data = ask(admin, Method::POST, "/admin/restore", Some(&json!({"accept": what}))).await?;
+    let heads = text(&data["heads"]);
+    match agreed.accept_loss {
+        true => print_line!("Agreed: writes go on behind the positions {heads}, and what followed them is lost."),
+        false => print_line!("Agreed: the database's clock is right as it is now."),
     }
     Ok(())
 }

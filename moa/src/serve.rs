@@ -139,6 +139,7 @@ impl House<'_> {
             Some(sealing) => Some(seal::outside_of(sealing)),
             None => seal::outside(&settings.seal.outside)?,
         };
+        seal::compare(&log, outside.as_ref()).await?;
         let stages = Stages::of(&ops);
         let (amqp, redis) = (settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref());
         let connected = Connected::open(database, log, amqp, redis)?;

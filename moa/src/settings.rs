@@ -72,6 +72,15 @@ pub enum Command {
         #[command(flatten)]
         admin: AdminSettings,
     },
+    /// Let writes go on after the database lost events, or after its clock jumped: docs/deploying.md says what to look at first
+    Restore {
+        /// What is agreed to.
+        #[command(flatten)]
+        agreed: RestoreSettings,
+        /// Which Moa.
+        #[command(flatten)]
+        admin: AdminSettings,
+    },
     /// Send history again, to a queue of a consumer outside Moa
     Replay(ReplaySettings),
     /// History: ask it, see it as it stood, prove it
@@ -146,6 +155,18 @@ pub enum ProductCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What an operator agrees to.
+#[derive(Clone, Copy, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct RestoreSettings {
+    /// What followed the log's present ends is lost: write on from there
+    #[arg(long)]
+    pub accept_loss: bool,
+    /// The database's clock is right as it is now
+    #[arg(long)]
+    pub accept_clock: bool,
 }
 
 /// What operators do with read models.

@@ -12,7 +12,7 @@ use super::file::SealsFile;
 use super::seal::{STRETCH, Seal, Statement};
 use super::store::{self, PAGE};
 use super::trust::SealChain;
-use bookmark::Bookmark;
+pub(super) use bookmark::Bookmark;
 use chrono::{DateTime, Utc};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use event_log::{Lease, Log, LogError, Partition};

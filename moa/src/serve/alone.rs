@@ -42,11 +42,13 @@ impl Alone {
     async fn command_api(mut self, settings: CommandApiSettings) -> anyhow::Result<()> {
         let listening = Listening::open(&settings.listeners, 1)?;
         let (provider, command) = (provider(&settings.command)?, &settings.command);
+        let outside = seal::outside(&settings.outside)?;
         let listener = bind(command.command_listen, "--command-listen")?;
         let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::WRITE_SIDE).await? else {
             return Ok(());
         };
+        seal::compare(&log, outside.as_ref()).await?;
         let connected = Connected::open(&database, log, settings.broker.amqp_url.as_ref(), None)?;
         connected.watch_writes(&self.ops);
         connected.follow(&self.stages);
@@ -109,6 +111,7 @@ impl Alone {
         let Some((database, log)) = self.database(&settings.server, Connections::WRITE_SIDE).await? else {
             return Ok(());
         };
+        seal::compare(&log, seals.as_ref()).await?;
         let read = database.read_pool().await?;
         self.ops.watch_pool("read", &read);
         let connected = Connected::open(&database, log, None, settings.cache.redis_url.as_ref())?;

@@ -3,9 +3,10 @@
 use crate::database::Database;
 use crate::settings::{DatabaseSettings, OutsideSettings, SealSettings, SealerSettings};
 use anyhow::Context;
-use audit::proof::Outside;
 use audit::proof::key::{self, VerifyingKey};
 use audit::proof::sealer::Sealing;
+use audit::proof::{self, Outside};
+use event_log::Log;
 use std::path::{Path, PathBuf};
 
 /// The key in the data folder.
@@ -59,6 +60,14 @@ pub(super) fn outside(settings: &OutsideSettings) -> anyhow::Result<Option<Outsi
 pub(super) fn outside_of(sealing: &Sealing) -> Outside {
     let keys = std::iter::once(sealing.key.verifying_key()).chain(sealing.earlier.iter().copied());
     Outside { file: sealing.file.clone(), keys: keys.collect() }
+}
+
+/// Takes no writes where the log is behind the seals outside the database. Before anything is decided.
+pub(super) async fn compare(log: &Log, outside: Option<&Outside>) -> anyhow::Result<()> {
+    match outside {
+        Some(outside) => Ok(proof::stop_writes_behind_seals(log, outside).await?),
+        None => Ok(()),
+    }
 }
 
 /// Said once, where nothing is sealed.

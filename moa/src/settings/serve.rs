@@ -112,6 +112,9 @@ pub struct CommandApiSettings {
     /// The write side.
     #[command(flatten)]
     pub command: CommandSettings,
+    /// What the log is compared with before it takes writes.
+    #[command(flatten)]
+    pub outside: OutsideSettings,
     /// How it meets the public.
     #[command(flatten)]
     pub public: PublicSettings,
@@ -241,10 +244,10 @@ pub struct SealSettings {
     pub outside: OutsideSettings,
 }
 
-/// What is kept outside the database to hold the log against.
+/// What is kept outside the database to compare the log with.
 #[derive(Clone, Debug, Args)]
 pub struct OutsideSettings {
-    /// The file outside the database that seals are added to, and verifications read
+    /// The file outside the database that seals are added to; verifications read it, and a start before it takes writes
     #[arg(long, env = "MOA_SEALS_FILE")]
     pub seals_file: Option<PathBuf>,
     /// Public keys that seals were made with, files in PEM separated by commas

@@ -20,12 +20,12 @@ const PURPOSE: &str = "moa-bookmark-1\n";
 
 /// How the seals stood after one of them.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Bookmark {
+pub(in crate::proof) struct Bookmark {
     seal: i64,
     digest: Hash,
     ends: Vec<SealedTo>,
     /// The byte of the file at which its line begins.
-    pub(super) begins: u64,
+    pub(in crate::proof) begins: u64,
 }
 
 impl Bookmark {
@@ -35,7 +35,7 @@ impl Bookmark {
     }
 
     /// The one beside the file of seals at `seals`, if one of `keys` signed it. Of which log it is says the seal it names.
-    pub(super) fn read(seals: &Path, partitions: i32, keys: &[VerifyingKey]) -> Option<Self> {
+    pub(in crate::proof) fn read(seals: &Path, partitions: i32, keys: &[VerifyingKey]) -> Option<Self> {
         let text = fs::read_to_string(beside(seals)).ok()?;
         let (said, signed) = text.trim_end().split_once('\n')?;
         let signature = signature(signed)?;
@@ -60,12 +60,12 @@ impl Bookmark {
     }
 
     /// Whether `seal` is the one that it names.
-    pub(super) fn names(&self, seal: &Seal) -> bool {
+    pub(in crate::proof) fn names(&self, seal: &Seal) -> bool {
         (seal.statement.seal, seal.statement.digest()) == (self.seal, self.digest)
     }
 
     /// `chain`, which has followed nothing, as if it had followed all up to here.
-    pub(super) fn resume(self, chain: SealChain) -> SealChain {
+    pub(in crate::proof) fn resume(self, chain: SealChain) -> SealChain {
         chain.after(self.seal, self.digest, self.ends)
     }
 }
