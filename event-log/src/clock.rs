@@ -94,9 +94,14 @@ impl LogClock {
         Self { state: Mutex::default(), clause: readiness.clause("clock") }
     }
 
-    /// The time, going on from the last reading that was believed; `None` before the first.
+    /// The last reading that was believed; `None` before the first.
+    pub(crate) fn latest(&self) -> Option<DatabaseClock> {
+        self.state().map(|state| state.latest)
+    }
+
+    /// The time, going on from that reading.
     pub(crate) fn now(&self) -> Option<DateTime<Utc>> {
-        self.state().map(|state| state.latest.now())
+        self.latest().map(|latest| latest.now())
     }
 
     /// Why no writes are taken, when the database's clock is too far off the steady one.

@@ -1,7 +1,7 @@
 //! A handle on one log: who it is, where its heads are, and word of what was appended.
 
 use crate::chain::{self, Hash};
-use crate::clock::{LogClock, SteadyInstant};
+use crate::clock::{DatabaseClock, LogClock, SteadyInstant};
 use crate::consume::Source;
 use crate::write_stop::{Acceptances, WriteStops};
 use crate::{Acceptance, LogError, Readiness, RecordedEvent, WriteStop};
@@ -233,6 +233,11 @@ impl Log {
     /// by a clock that is ahead of this.
     pub fn believed_time(&self) -> Option<DateTime<Utc>> {
         self.clock().now()
+    }
+
+    /// The same, to be asked again and again.
+    pub fn believed_clock(&self) -> Option<DatabaseClock> {
+        self.clock().latest()
     }
 
     pub(crate) fn clock(&self) -> &LogClock {

@@ -5,7 +5,7 @@ use super::{Due, Handed, SWEEP, TOGETHER, fate, work_list};
 use crate::desk::{Desks, Request};
 use crate::settlement::Provider;
 use chrono::{DateTime, Utc};
-use event_log::DatabaseClock;
+use event_log::{DatabaseClock, Log};
 use futures::future::join_all;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ pub(super) async fn settle(desks: &Desks, pool: &PgPool, mut handed: Handed, shu
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
-            _ = sweep.tick() => clock = taken(pool, &mut due, &mut sweep).await.or(clock),
+            _ = sweep.tick() => clock = taken(desks.log(), pool, &mut due, &mut sweep).await.or(clock),
             // Nothing is given a fate before the time is known.
             _ = handed.0.recv_many(&mut due, TOGETHER), if clock.is_some() && !handed.is_over() => {}
         }
@@ -30,9 +30,14 @@ pub(super) async fn settle(desks: &Desks, pool: &PgPool, mut handed: Handed, shu
 }
 
 /// Takes what is due from the list; says the database's time. When there is more, the next sweep comes at once.
-async fn taken(pool: &PgPool, due: &mut Vec<Due>, sweep: &mut tokio::time::Interval) -> Option<DatabaseClock> {
+async fn taken(
+    log: &Log,
+    pool: &PgPool,
+    due: &mut Vec<Due>,
+    sweep: &mut tokio::time::Interval,
+) -> Option<DatabaseClock> {
     let (clock, rows) =
-        work_list::taken(pool, Wanted { new: TOGETHER, retries: TOGETHER }, Provider::Approve.taken_for()).await?;
+        work_list::taken(log, pool, Wanted { new: TOGETHER, retries: TOGETHER }, Provider::Approve.taken_for()).await?;
     if rows.len() >= TOGETHER {
         sweep.reset_immediately();
     }

@@ -12,7 +12,7 @@ use super::{Due, fate, work_list};
 use crate::desk::{Desks, Request};
 use chrono::{DateTime, Utc};
 use domain::FailReason;
-use event_log::DatabaseClock;
+use event_log::{DatabaseClock, Log};
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
@@ -45,6 +45,10 @@ enum Next {
 impl Payments {
     pub(super) fn new(desks: Desks, pool: PgPool, calls: Calls, waits: Waits) -> Self {
         Self { desks, pool, calls, waits, followed_up: Semaphore::new(MAX_FOLLOWED_UP) }
+    }
+
+    pub(super) fn log(&self) -> &Log {
+        self.desks.log()
     }
 
     pub(super) fn calls(&self) -> &Calls {
@@ -122,7 +126,7 @@ impl Payments {
     /// payment will be asked for once more, which is the same payment to the provider.
     async fn put_back(&self, due: &Due, cancelling: bool) {
         let after = self.waits.before_again(due.attempts, due.invest_id);
-        if let Err(error) = work_list::put_back(&self.pool, due.invest_id, after, cancelling).await {
+        if let Err(error) = work_list::put_back(self.desks.log(), &self.pool, due.invest_id, after, cancelling).await {
             tracing::warn!(invest_id = %due.invest_id, %error, "an open invest was not put back; it is due a little later");
         }
         if due.cancelling && due.attempts == IN_VAIN {

@@ -84,7 +84,9 @@ impl<'a> Settlement<'a> {
     /// Takes from the list what there is room for, and begins with payments in trouble.
     async fn sweep(&mut self) {
         let wanted = self.wanted();
-        let Some((clock, rows)) = work_list::taken(self.pool, wanted, self.taken_for).await else { return };
+        let Some((clock, rows)) = work_list::taken(self.payments.log(), self.pool, wanted, self.taken_for).await else {
+            return;
+        };
         self.clock = Some(clock);
         let (retries, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|due| due.is_in_trouble(clock.now()));
         let all = |got: usize, wanted: usize| wanted > 0 && got >= wanted;

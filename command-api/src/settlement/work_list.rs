@@ -3,7 +3,7 @@
 use super::Due;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Amount, InvestId, ProductId, UserId};
-use event_log::{DatabaseClock, SteadyInstant};
+use event_log::{DatabaseClock, Log};
 use sqlx::{FromRow, PgPool};
 use std::time::Duration;
 use uuid::Uuid;
@@ -32,14 +32,17 @@ pub(super) struct Wanted<T> {
     pub retries: T,
 }
 
-/// As [`take`]; `None` when the list cannot be read now.
+/// As [`take`], by the time of `log` as far as it can be believed: no clock that jumps makes a reservation expire. `None` when
+/// there is no time yet, or the list cannot be read now.
 pub(super) async fn taken(
+    log: &Log,
     pool: &PgPool,
     limits: Wanted<usize>,
     taken_for: TimeDelta,
 ) -> Option<(DatabaseClock, Vec<Due>)> {
-    match take(pool, limits, taken_for).await {
-        Ok(taken) => Some(taken),
+    let clock = log.believed_clock()?;
+    match take(pool, clock.now(), limits, taken_for).await {
+        Ok(rows) => Some((clock, rows)),
         Err(error) => {
             tracing::warn!(%error, "open invests cannot be read; trying again");
             None
@@ -47,13 +50,15 @@ pub(super) async fn taken(
     }
 }
 
-/// Takes up to so many of each kind that are due, the longest due first; the database's clock comes with them.
-async fn take(pool: &PgPool, limits: Wanted<usize>, taken_for: TimeDelta) -> sqlx::Result<(DatabaseClock, Vec<Due>)> {
-    let asked = SteadyInstant::now();
-    let (received, said) = sqlx::query_as("select statement_timestamp(), clock_timestamp()").fetch_one(pool).await?;
-    let clock = DatabaseClock::heard(received, said, asked);
+/// Takes up to so many of each kind that are due at `now`, the longest due first.
+async fn take(
+    pool: &PgPool,
+    now: DateTime<Utc>,
+    limits: Wanted<usize>,
+    taken_for: TimeDelta,
+) -> sqlx::Result<Vec<Due>> {
     if limits.new + limits.retries == 0 {
-        return Ok((clock, Vec::new()));
+        return Ok(Vec::new());
     }
     let mut rows: Vec<Row> = sqlx::query_as(
         "update open_invest
@@ -67,7 +72,7 @@ async fn take(pool: &PgPool, limits: Wanted<usize>, taken_for: TimeDelta) -> sql
       returning invest_id, product_id, user_id, amount, expires_at, event_id, correlation_id, traceparent,
                 due_at, attempts, cancelling",
     )
-    .bind(said)
+    .bind(now)
     .bind(taken_for.as_seconds_f64())
     .bind(limits.new as i64)
     .bind(limits.retries as i64)
@@ -75,11 +80,12 @@ async fn take(pool: &PgPool, limits: Wanted<usize>, taken_for: TimeDelta) -> sql
     .await?;
     // Ids begin with the time they were made.
     rows.sort_unstable_by_key(|row| row.invest_id);
-    Ok((clock, rows.into_iter().filter_map(due).collect()))
+    Ok(rows.into_iter().filter_map(due).collect())
 }
 
 /// Makes an invest due again `after` that time; `cancelling` for good once it was so.
 pub(super) async fn put_back(
+    log: &Log,
     pool: &PgPool,
     invest_id: InvestId,
     after: Duration,
@@ -87,12 +93,13 @@ pub(super) async fn put_back(
 ) -> sqlx::Result<()> {
     sqlx::query(
         "update open_invest
-            set due_at = clock_timestamp() + make_interval(secs => $2), cancelling = cancelling or $3
+            set due_at = coalesce($4, clock_timestamp()) + make_interval(secs => $2), cancelling = cancelling or $3
           where invest_id = $1",
     )
     .bind(invest_id.0)
     .bind(after.as_secs_f64())
     .bind(cancelling)
+    .bind(log.believed_time())
     .execute(pool)
     .await?;
     Ok(())

@@ -4,6 +4,7 @@
 
 mod audit;
 mod bodies;
+mod clock;
 mod cold_products;
 mod desk;
 mod fates;
