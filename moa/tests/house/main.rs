@@ -25,6 +25,7 @@ mod rush;
 mod sealed;
 mod seen;
 mod services;
+mod set_back;
 mod settings;
 mod stories;
 mod system;

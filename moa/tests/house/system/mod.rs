@@ -1,6 +1,7 @@
 //! The system in earnest: two of each service, each a process of its own, on one database, a RabbitMQ, a Redis and a
 //! payment provider.
 
+pub mod postgres;
 mod servers;
 mod tap;
 
