@@ -26,6 +26,27 @@ struct Shared {
     consuming: Link,
 }
 
+/// Where a broker is, and who logs in: an address that may work.
+#[derive(Clone)]
+pub struct Address(AMQPUri);
+
+impl Address {
+    /// Reads `url`; connects to nothing.
+    ///
+    /// # Errors
+    /// It can never work.
+    pub fn parse(url: &str) -> Result<Self, BadAddress> {
+        parse(url).map(Self)
+    }
+}
+
+impl fmt::Debug for Address {
+    /// Without the address: it has a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Address(secret)")
+    }
+}
+
 /// An address that can never work. Never says the address itself: there is a password in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the broker's address cannot be used: {0}; it should read like amqp://user:password@host:5672/%2f")]
@@ -35,10 +56,14 @@ impl Broker {
     /// A handle on the broker at `url`, for the log `log_id`; connects to nothing yet. A server that is not there is no
     /// error: it is waited for.
     pub fn new(url: &str, log_id: Uuid) -> Result<Self, BadAddress> {
-        let address = parse(url)?;
+        Ok(Self::at(&Address::parse(url)?, log_id))
+    }
+
+    /// The same for an address that was read before.
+    pub fn at(Address(address): &Address, log_id: Uuid) -> Self {
         let link = |what| Link::new(address.clone(), format!("moa {what} (process {})", std::process::id()));
         let (publishing, consuming) = (link("publishing"), link("consuming"));
-        Ok(Self { shared: Arc::new(Shared { log_id, publishing, consuming }) })
+        Self { shared: Arc::new(Shared { log_id, publishing, consuming }) }
     }
 
     /// Whose events these are.

@@ -23,6 +23,6 @@ pub mod replay;
 /// Names of exchange and queues, and how they are declared.
 pub mod topology;
 
-pub use connection::{BadAddress, Broker};
+pub use connection::{Address, BadAddress, Broker};
 pub use deliveries::Deliveries;
 pub use relay::{RELAY, relay};

@@ -1,6 +1,7 @@
 //! The database: the one that was named or a private one, its schema, and a pool for each kind of work.
 
 mod schema;
+pub(crate) mod url;
 
 use crate::postgres::{Embedded, Options};
 use crate::settings::DatabaseSettings;
@@ -10,7 +11,6 @@ use event_log::{Log, ServerWatch};
 use schema::NotOurs;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool};
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,19 +28,11 @@ const READ_CONNECTIONS: u32 = 12;
 const REBUILD_CONNECTIONS: u32 = 8;
 /// How long such a connection is kept unused.
 const REBUILD_IDLE: Duration = Duration::from_secs(60);
+/// Where every table is looked for, whatever the role, the database or the URL says. A read model's writer prepends a schema.
+pub(crate) const SEARCH_PATH: [(&str, &str); 1] = [("search_path", "public")];
 /// What a writer may hold up at most: a frozen client keeps its locks, and the database takes them back.
 const BOUNDS: [(&str, &str); 3] =
     [("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "5s")];
-
-/// What `url` says. The reason why it cannot be read would repeat it, and with it a password.
-fn read(url: &str) -> anyhow::Result<PgConnectOptions> {
-    // sqlx takes any scheme, and would go to a server of another kind.
-    let ours = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
-    PgConnectOptions::from_str(url)
-        .ok()
-        .filter(|_| ours)
-        .context("DATABASE_URL cannot be read: it must be postgres://user@host:port/name")
-}
 
 /// How many connections to the log a process may open.
 #[derive(Clone, Copy, Debug)]
@@ -67,9 +59,8 @@ pub(crate) struct Database {
 impl Database {
     /// The one that `settings` name, else a private one, started now.
     pub(crate) async fn open(settings: &DatabaseSettings) -> anyhow::Result<Self> {
-        let named = settings.database_url.as_ref().map(|url| url.reveal()).filter(|url| !url.is_empty());
-        if let Some(url) = named {
-            return Self::at(url);
+        if let Some(url) = &settings.database_url {
+            return Self::named(url);
         }
         let options = Options { data_dir: settings.data_dir.clone(), ephemeral: settings.ephemeral };
         let private = Embedded::start(&options).await?;
@@ -78,11 +69,7 @@ impl Database {
 
     /// The one at `url`.
     pub(crate) fn named(url: &Secret) -> anyhow::Result<Self> {
-        Self::at(url.reveal())
-    }
-
-    fn at(url: &str) -> anyhow::Result<Self> {
-        Ok(Self { options: read(url)?, private: None, server: Arc::default() })
+        Ok(Self { options: url::read("DATABASE_URL", url)?, private: None, server: Arc::default() })
     }
 
     /// Waits until the server answers, for ever, brings the schema up to date, or waits until its owner did, and opens the
@@ -216,7 +203,7 @@ impl Database {
     fn bounded(&self, name: &str, bounds: &[(&str, &str)]) -> PgConnectOptions {
         // What sqlx logs of a slow statement is the statement itself; the ops port has the pools' figures.
         let options = self.options.clone().disable_statement_logging();
-        options.application_name(name).options(bounds.iter().copied())
+        options.application_name(name).options(SEARCH_PATH).options(bounds.iter().copied())
     }
 
     /// Stops the private server, if it is one.

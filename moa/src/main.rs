@@ -1,6 +1,5 @@
 //! Moa, the program. What it does is in the library; here it only starts.
 
-use clap::Parser;
 use futures::FutureExt as _;
 use moa::logging;
 use moa::settings::{Cli, Command, Serve};
@@ -12,8 +11,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let (cli, exposed) = moa::settings::read();
     logging::start(&cli.log);
+    exposed.iter().for_each(|sentence| tracing::warn!("{sentence}"));
     for name in moa::settings::unknown_variables() {
         tracing::warn!("{name} is set, but there is no such setting: see moa serve --help");
     }
@@ -33,7 +33,11 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
     let everything = || Command::Serve(Box::new(Serve { service: None, all: cli.serve }));
-    match cli.command.unwrap_or_else(everything) {
+    let command = cli.command.unwrap_or_else(everything);
+    if command.uses_database() {
+        moa::environment::leave_out_postgres_variables()?;
+    }
+    match command {
         Command::Serve(serve) => match serve.service {
             Some(service) => moa::serve::run_alone(service).await,
             None => moa::serve::run(serve.all).await,

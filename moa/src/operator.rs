@@ -154,9 +154,11 @@ async fn send(request: RequestBuilder, admin: &AdminSettings) -> anyhow::Result<
 fn token(admin: &AdminSettings) -> anyhow::Result<Secret> {
     let set = (admin.operator_token.as_ref(), admin.operator_token_file.as_deref());
     let token = token::configured("MOA_OPERATOR_TOKEN", set.0, set.1)?;
-    token
-        .or_else(|| token::found_in(&admin.data_dir))
-        .context("no token: set MOA_OPERATOR_TOKEN to the one that Moa printed, or --data-dir to its data folder")
+    let token = match token {
+        Some(token) => Some(token),
+        None => token::found_in(&admin.data_dir)?,
+    };
+    token.context("no token: set MOA_OPERATOR_TOKEN to the one that Moa printed, or --data-dir to its data folder")
 }
 
 pub(crate) fn print_json(data: &Value) -> anyhow::Result<()> {

@@ -5,8 +5,8 @@ use crate::output::{print_line, print_note};
 use crate::serve::StopSignal;
 use crate::settings::ReplaySettings;
 use anyhow::Context;
-use broker::Broker;
 use broker::replay::{Progress, Replay, Selection, Unfinished};
+use broker::{Address, Broker};
 use event_log::{Log, Partition};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde_json::json;
@@ -25,8 +25,9 @@ const DRAW: Duration = Duration::from_millis(100);
 /// Sends what is chosen, until it is sent or a signal comes; then it says where to go on.
 pub async fn run(settings: ReplaySettings) -> anyhow::Result<()> {
     let mut stop = StopSignal::listen()?;
+    let address = Address::parse(settings.amqp_url.reveal())?;
     let log = existing(&Database::named(&settings.database_url)?).await?;
-    let broker = Broker::new(settings.amqp_url.reveal(), log.identity().log_id)?;
+    let broker = Broker::at(&address, log.identity().log_id);
     let replay = replay(&settings, partitions(&settings, &log)?);
     let (told, shutdown) = (watch::Sender::default(), CancellationToken::new());
     let stopping = shutdown.clone();

@@ -23,7 +23,7 @@ use crate::{demo, welcome};
 use anyhow::Context;
 use futures::FutureExt as _;
 use listening::{Listening, bind};
-use parts::{Connected, Operators};
+use parts::{Beside, Connected, Operators};
 use stages::Stages;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -37,16 +37,18 @@ const PUBLIC_LISTENERS: usize = 2;
 pub async fn run(settings: ServeSettings) -> anyhow::Result<()> {
     // Ports first: a busy one is found before anything is started.
     let listeners = Listeners::bind(&settings)?;
-    let listening = Listening::open(&settings.listeners, PUBLIC_LISTENERS)?;
     let (operator, auditor) = tokens(&settings.admin)?;
     let provider = parts::provider(&settings.command)?;
+    let beside = Beside::read(settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref())?;
+    let keys = seal::keys(&settings.seal, &settings.database)?;
+    let listening = Listening::open(&settings.listeners, PUBLIC_LISTENERS)?;
     let ops = Ops::new()?;
     // Before anything is started: a signal must never leave a PostgreSQL behind.
     let mut stop = StopSignal::listen()?;
     let Some(database) = open(&settings.database, &mut stop).await? else { return Ok(()) };
-    let house = House { settings: &settings, listeners, listening, database: &database, provider, ops };
+    let house = House { settings: &settings, listeners, listening, database: &database, provider, beside, ops };
     // Whatever happens, the database is closed after it.
-    let served = AssertUnwindSafe(house.serve((operator, auditor), &mut stop)).catch_unwind().await;
+    let served = AssertUnwindSafe(house.serve((operator, auditor), keys, &mut stop)).catch_unwind().await;
     let served = served.unwrap_or_else(|_| Err(anyhow::anyhow!("a bug ended it: the log says where")));
     let closed = database.close().await;
     served.and(closed)
@@ -118,6 +120,7 @@ struct House<'a> {
     listening: Listening,
     database: &'a Database,
     provider: command_api::Provider,
+    beside: Beside,
     ops: Ops,
 }
 
@@ -125,24 +128,25 @@ impl House<'_> {
     async fn serve(
         self,
         (operator, auditor): (Option<Secret>, Option<Secret>),
+        keys: seal::Keys,
         stop: &mut StopSignal,
     ) -> anyhow::Result<()> {
-        let Self { settings, listeners, listening, database, provider, ops } = self;
-        database.migrate().await?;
-        let log = database.log(settings.log.partitions, Connections::WRITE_SIDE).await?;
+        let Self { settings, listeners, listening, database, provider, beside, ops } = self;
+        // All that may be complained of comes before the first table is made.
+        let sealing = seal::sealing(keys, &settings.seal.outside, &settings.database)?;
         let (operator, made) = match operator {
             Some(operator) => (operator, false),
             None => (made_token(settings, database)?, true),
         };
-        let sealing = seal::sealing(&settings.seal, &settings.database, database.private().is_some())?;
         let outside = match &sealing {
             Some(sealing) => Some(seal::outside_of(sealing)),
             None => seal::outside(&settings.seal.outside)?,
         };
+        database.migrate().await?;
+        let log = database.log(settings.log.partitions, Connections::WRITE_SIDE).await?;
         seal::compare(&log, outside.as_ref()).await?;
         let stages = Stages::of(&ops);
-        let (amqp, redis) = (settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref());
-        let connected = Connected::open(database, log, amqp, redis)?;
+        let connected = Connected::open(database, log, beside);
         let read = database.read_pool().await?;
         connected.watch_writes(&ops);
         ops.watch_pool("read", &read);

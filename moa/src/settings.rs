@@ -1,10 +1,12 @@
-//! Every setting, as a flag and as an environment variable. README.md has the same table.
+//! Every setting, as a flag and as an environment variable; one that is empty is not set. README.md has the same table.
 
 mod audit;
+mod given;
 mod replay;
 mod serve;
 
 pub use audit::*;
+pub use given::read;
 pub use replay::*;
 pub use serve::*;
 
@@ -98,6 +100,19 @@ pub enum Command {
         #[arg(env = "MOA_OPS_LISTEN", default_value = OPS_LISTEN)]
         address: SocketAddr,
     },
+}
+
+impl Command {
+    /// Whether it opens a database itself.
+    pub fn uses_database(&self) -> bool {
+        let is_verify = |command: &AuditCommand| matches!(command, AuditCommand::Verify(_));
+        match self {
+            Self::Serve(_) | Self::Migrate(_) | Self::Replay(_) => true,
+            Self::Audit { command, .. } => is_verify(command),
+            Self::Product { .. } | Self::Status { .. } | Self::Projection { .. } | Self::Parked { .. } => false,
+            Self::Restore { .. } | Self::Healthcheck { .. } => false,
+        }
+    }
 }
 
 /// Where a service alone says how it is, unless told otherwise.

@@ -1,8 +1,11 @@
 //! Secrets: bearer tokens and database URLs. Never printed, compared in constant time.
 
+use crate::secret_file;
 use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::str::FromStr;
 use uuid::Uuid;
@@ -11,6 +14,8 @@ use uuid::Uuid;
 const SHORTEST: usize = 16;
 /// The longest, in characters.
 const LONGEST: usize = 256;
+/// The most that is read of a file with a token, in bytes.
+const MAX_FILE_BYTES: u64 = 4096;
 /// The file in the data folder that keeps a token Moa made.
 const FILE: &str = "operator-token";
 
@@ -78,13 +83,21 @@ pub(crate) fn kept_in(folder: &Path) -> anyhow::Result<Secret> {
     Ok(token)
 }
 
-/// The token that a running Moa left in this data folder.
-pub(crate) fn found_in(folder: &Path) -> Option<Secret> {
-    read(&folder.join(FILE)).ok()
+/// The token that a running Moa left in this data folder; none where this account finds none.
+pub(crate) fn found_in(folder: &Path) -> anyhow::Result<Option<Secret>> {
+    let path = folder.join(FILE);
+    match File::open(&path) {
+        Ok(_) => read(&path).map(Some),
+        Err(_) => Ok(None),
+    }
 }
 
 fn read(path: &Path) -> anyhow::Result<Secret> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the token in {}", path.display()))?;
+    let cannot = || format!("cannot read the token in {}", path.display());
+    let file = File::open(path).with_context(cannot)?;
+    secret_file::check(path)?;
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES).read_to_string(&mut text).with_context(cannot)?;
     Ok(Secret(text.trim().to_owned()))
 }
 

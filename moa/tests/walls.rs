@@ -91,7 +91,9 @@ fn programs_are_started_in_a_clean_environment() {
         for file in sources(&root().join(room).join("src")) {
             let text = fs::read_to_string(&file).expect("a source");
             let starts = text.contains("Command::new(");
-            assert!(!starts || file.ends_with("postgres/account.rs"), "{} starts a program", file.display());
+            // The other replaces Moa by itself.
+            let may = ["postgres/account.rs", "src/environment.rs"].iter().any(|place| file.ends_with(place));
+            assert!(!starts || may, "{} starts a program", file.display());
         }
     }
 }

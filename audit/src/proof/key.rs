@@ -8,11 +8,8 @@ pub use ed25519_dalek::{SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-
-/// Rights that others than the owner have.
-const OF_OTHERS: u32 = 0o077;
 
 /// Which key made a seal: the first 8 bytes of the SHA-256 of the 32 bytes of the public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +42,6 @@ pub enum KeyError {
         /// Why not.
         source: std::io::Error,
     },
-    /// Others than its owner may read it.
-    #[error("others than its owner may read the key in {0}: take the rights away (chmod 600)")]
-    Open(PathBuf),
     /// It has no such key.
     #[error("{0} has no Ed25519 {1} key in PEM; `moa audit key` makes one")]
     NoKey(PathBuf, &'static str),
@@ -61,12 +55,8 @@ fn file(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> KeyEr
     move |source| KeyError::File { what, path, source }
 }
 
-/// The key to seal with in `path`, a PKCS#8 file that only its owner may read.
+/// The key to seal with in `path`, a PKCS#8 file. Who else may read it is the caller's to ask.
 pub fn signing_key(path: &Path) -> Result<SigningKey, KeyError> {
-    let rights = fs::metadata(path).map_err(file("read", path))?.mode();
-    if rights & OF_OTHERS != 0 {
-        return Err(KeyError::Open(path.to_owned()));
-    }
     let pem = fs::read_to_string(path).map_err(file("read", path))?;
     SigningKey::from_pkcs8_pem(&pem).map_err(|_| KeyError::NoKey(path.to_owned(), "private"))
 }

@@ -73,7 +73,11 @@ impl<'a> Client<'a> {
             Some(auditor) => Some(auditor),
             None => operator()?,
         };
-        set.or_else(|| token::found_in(&self.auditor.data_dir))
+        let found = match set {
+            Some(token) => Some(token),
+            None => token::found_in(&self.auditor.data_dir)?,
+        };
+        found
             .context("no token: set MOA_AUDITOR_TOKEN to the auditor's, or --data-dir to the data folder of a Moa here")
     }
 }

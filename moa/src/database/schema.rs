@@ -25,6 +25,7 @@ pub(super) enum NotOurs {
 
 /// Brings the schema up to date where it is not; [`NotOurs`] when it is not, and that is not for us to do.
 pub(super) async fn bring_up_to_date(pool: &PgPool) -> anyhow::Result<()> {
+    refuse_other_encodings(pool).await?;
     if is_up_to_date(pool).await? {
         return Ok(());
     }
@@ -32,6 +33,17 @@ pub(super) async fn bring_up_to_date(pool: &PgPool) -> anyhow::Result<()> {
         return Err(NotOurs::Schema { login: login(pool).await? }.into());
     }
     MIGRATIONS.run(pool).await.context("the schema could not be brought up to date")
+}
+
+/// A title is written in any language. An encoding that has no place for a character would refuse its event.
+async fn refuse_other_encodings(pool: &PgPool) -> anyhow::Result<()> {
+    let encoding: String = sqlx::query_scalar("show server_encoding").fetch_one(pool).await?;
+    anyhow::ensure!(
+        encoding == "UTF8",
+        "the database is encoded in {encoding}, which has no place for every character: use one that was created with \
+         `create database ... encoding 'UTF8' template template0`"
+    );
+    Ok(())
 }
 
 /// Gives every role its rights, as they are to be; nothing when that is not for us to do. What came with a copy of the

@@ -152,6 +152,6 @@ pub(super) fn program_folders() -> Vec<PathBuf> {
 }
 
 /// The user that this process is; none where that cannot be found out.
-pub(super) fn own_uid() -> Option<u32> {
+pub(crate) fn own_uid() -> Option<u32> {
     id(&["-u"])
 }

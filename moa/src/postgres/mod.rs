@@ -27,6 +27,7 @@ use anyhow::Context;
 use sqlx::postgres::PgConnectOptions;
 
 use account::Account;
+pub(crate) use account::own_uid;
 pub use binaries::Search;
 use cluster::Cluster;
 use folder::Folder;

@@ -2,7 +2,7 @@
 //! can serve.
 
 use super::listening::{Listening, bind};
-use super::parts::{Connected, Operators, provider};
+use super::parts::{Beside, Connected, Operators, provider};
 use super::seal;
 use super::stages::Stages;
 use super::stop::StopSignal;
@@ -43,13 +43,14 @@ impl Alone {
         let listening = Listening::open(&settings.listeners, 1)?;
         let (provider, command) = (provider(&settings.command)?, &settings.command);
         let outside = seal::outside(&settings.outside)?;
+        let beside = Beside::read(settings.broker.amqp_url.as_ref(), None)?;
         let listener = bind(command.command_listen, "--command-listen")?;
         let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::WRITE_SIDE).await? else {
             return Ok(());
         };
         seal::compare(&log, outside.as_ref()).await?;
-        let connected = Connected::open(&database, log, settings.broker.amqp_url.as_ref(), None)?;
+        let connected = Connected::open(&database, log, beside);
         connected.watch_writes(&self.ops);
         connected.follow(&self.stages);
         let desks = connected.start_write_side(&self.stages, command, provider).await?;
@@ -60,6 +61,7 @@ impl Alone {
     }
 
     async fn query_api(mut self, settings: QueryApiSettings) -> anyhow::Result<()> {
+        let beside = Beside::read(None, settings.cache.redis_url.as_ref())?;
         let listening = Listening::open(&settings.listeners, 1)?;
         let listener = bind(settings.query.query_listen, "--query-listen")?;
         let ops = self.open_ops(&settings.ops, &listening)?;
@@ -67,7 +69,7 @@ impl Alone {
         let read = database.read_pool().await?;
         self.ops.watch_pool("read", &read);
         self.ops.needs_database(&read);
-        let connected = Connected::open(&database, log, None, settings.cache.redis_url.as_ref())?;
+        let connected = Connected::open(&database, log, beside);
         connected.watch(&self.ops);
         let address = listener.local_addr()?;
         connected.admit_queries(&self.stages, listener, &read, &settings.public, &listening);
@@ -76,11 +78,11 @@ impl Alone {
     }
 
     async fn projector(mut self, settings: ProjectorSettings) -> anyhow::Result<()> {
+        let beside = Beside::read(settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref())?;
         let listening = Listening::open(&settings.listeners, 0)?;
         let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
-        let (amqp, redis) = (settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref());
-        let connected = Connected::open(&database, log, amqp, redis)?;
+        let connected = Connected::open(&database, log, beside);
         connected.watch_writes(&self.ops);
         connected.follow(&self.stages);
         connected.start_projector(&self.stages);
@@ -89,10 +91,11 @@ impl Alone {
     }
 
     async fn relay(mut self, settings: RelaySettings) -> anyhow::Result<()> {
+        let beside = Beside::read(Some(&settings.amqp_url), None)?;
         let listening = Listening::open(&settings.listeners, 0)?;
         let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
-        let connected = Connected::open(&database, log, Some(&settings.amqp_url), None)?;
+        let connected = Connected::open(&database, log, beside);
         connected.watch_writes(&self.ops);
         connected.needs_broker(&self.ops);
         connected.follow(&self.stages);
@@ -107,6 +110,7 @@ impl Alone {
         // Several instances must know the same one, so none is made here.
         let operator = operator.context("set MOA_OPERATOR_TOKEN or MOA_OPERATOR_TOKEN_FILE: 16 characters or more")?;
         let seals = seal::outside(&settings.outside)?;
+        let beside = Beside::read(None, settings.cache.redis_url.as_ref())?;
         let listener = bind(settings.admin.admin_listen, "--admin-listen")?;
         let Some((database, log)) = self.database(&settings.server, Connections::WRITE_SIDE).await? else {
             return Ok(());
@@ -114,7 +118,7 @@ impl Alone {
         seal::compare(&log, seals.as_ref()).await?;
         let read = database.read_pool().await?;
         self.ops.watch_pool("read", &read);
-        let connected = Connected::open(&database, log, None, settings.cache.redis_url.as_ref())?;
+        let connected = Connected::open(&database, log, beside);
         connected.watch_writes(&self.ops);
         connected.follow(&self.stages);
         let desks = connected.start_desks(&self.stages).await?;
@@ -127,10 +131,10 @@ impl Alone {
 
     async fn sealer(mut self, settings: SealerSettings) -> anyhow::Result<()> {
         let listening = Listening::open(&settings.listeners, 0)?;
-        let sealing = seal::sealing_alone(&settings)?;
+        let (sealing, beside) = (seal::sealing_alone(&settings)?, Beside::read(None, None)?);
         let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
-        let connected = Connected::open(&database, log, None, None)?;
+        let connected = Connected::open(&database, log, beside);
         connected.watch_writes(&self.ops);
         connected.start_sealer(&self.stages, sealing);
         welcome::service("sealer", &[("ops", ops)], &database);

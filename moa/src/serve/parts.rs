@@ -12,7 +12,7 @@ use anyhow::Context;
 use audit::Audit;
 use audit::proof::Outside;
 use audit::proof::sealer::{self, Sealing};
-use broker::Broker;
+use broker::{Address, Broker};
 use command_api::desk::Desks;
 use command_api::{Door, OpenInvest, Provider};
 use edge::ServiceTime;
@@ -54,6 +54,20 @@ pub(super) struct Operators {
     pub(super) seals: Option<Outside>,
 }
 
+/// The servers beside the database, as they are set: read before anything is opened, so that a start with a bad address leaves
+/// the database as it was.
+pub(super) struct Beside {
+    broker: Option<Address>,
+    redis: Option<redis::Client>,
+}
+
+impl Beside {
+    pub(super) fn read(amqp: Option<&Secret>, redis: Option<&Secret>) -> anyhow::Result<Self> {
+        let broker = amqp.map(|url| Address::parse(url.reveal())).transpose()?;
+        Ok(Self { broker, redis: redis.map(cache).transpose()? })
+    }
+}
+
 /// What the parts of a process share: the log, the consumers' pool, the broker and the cache where they are set.
 pub(super) struct Connected {
     pub(super) log: Log,
@@ -65,16 +79,9 @@ pub(super) struct Connected {
 
 impl Connected {
     /// Connections are made when they are needed: a broker or cache that is away is waited for.
-    pub(super) fn open(
-        database: &Database,
-        log: Log,
-        amqp: Option<&Secret>,
-        redis: Option<&Secret>,
-    ) -> anyhow::Result<Self> {
-        let log_id = log.identity().log_id;
-        let broker = amqp.map(|url| Broker::new(url.reveal(), log_id)).transpose()?;
-        let redis = redis.map(cache).transpose()?;
-        Ok(Self { project: database.project_pool(), rebuild: database.rebuild_pool(), log, broker, redis })
+    pub(super) fn open(database: &Database, log: Log, Beside { broker, redis }: Beside) -> Self {
+        let broker = broker.map(|address| Broker::at(&address, log.identity().log_id));
+        Self { project: database.project_pool(), rebuild: database.rebuild_pool(), log, broker, redis }
     }
 
     /// The process is not ready unless what works on the log can.

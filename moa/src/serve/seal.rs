@@ -1,9 +1,9 @@
 //! What a process seals with, and what it knows of seals outside the database.
 
 use crate::database::Database;
+use crate::secret_file;
 use crate::settings::{DatabaseSettings, OutsideSettings, SealSettings, SealerSettings};
-use anyhow::Context;
-use audit::proof::key::{self, VerifyingKey};
+use audit::proof::key::{self, SigningKey, VerifyingKey};
 use audit::proof::sealer::Sealing;
 use audit::proof::{self, Outside};
 use event_log::Log;
@@ -14,38 +14,63 @@ const KEY: &str = "seal-key.pem";
 /// The file of seals in the data folder.
 const SEALS: &str = "seals.ndjson";
 
+/// The keys that are named, read.
+pub(super) struct Keys {
+    named: Option<SigningKey>,
+    earlier: Vec<VerifyingKey>,
+}
+
+/// Reads the keys that are named, and sees that a file for the seals is named or made.
+pub(super) fn keys(settings: &SealSettings, database: &DatabaseSettings) -> anyhow::Result<Keys> {
+    let named = settings.seal_key_file.as_deref().map(signing_key).transpose()?;
+    let has_file = settings.outside.seals_file.is_some() || kept(database, SEALS).is_some();
+    anyhow::ensure!(
+        named.is_none() || has_file,
+        "set MOA_SEALS_FILE too: the file outside the database that seals are added to"
+    );
+    Ok(Keys { named, earlier: public_keys(&settings.outside)? })
+}
+
 /// With what to seal; `None` when nothing is said of it and the database is not a private one, whose data folder has a key
 /// and a file, made when they are not there.
 pub(super) fn sealing(
-    settings: &SealSettings,
+    Keys { named, earlier }: Keys,
+    outside: &OutsideSettings,
     database: &DatabaseSettings,
-    private: bool,
 ) -> anyhow::Result<Option<Sealing>> {
-    let earlier = public_keys(&settings.outside)?;
-    let named = settings.outside.seals_file.clone();
-    if let Some(path) = &settings.seal_key_file {
-        let file = named.or_else(|| kept(database, private, SEALS));
-        let file = file.context("set MOA_SEALS_FILE too: the file outside the database that seals are added to")?;
-        return Ok(Some(Sealing { key: key::signing_key(path)?, earlier, file: Some(file) }));
-    }
-    if !private {
-        return Ok(None);
-    }
-    let Some(path) = kept(database, private, KEY) else {
-        // Nothing outlives the process, the log as little as the key.
-        return Ok(Some(Sealing { key: key::fresh_key()?, earlier, file: named }));
+    let key = match named {
+        Some(key) => key,
+        None if !is_private(database) => return Ok(None),
+        None => made_key(database)?,
     };
-    let key = if path.exists() { key::signing_key(&path)? } else { key::make_key(&path)? };
-    Ok(Some(Sealing { key, earlier, file: named.or_else(|| kept(database, private, SEALS)) }))
+    Ok(Some(Sealing { key, earlier, file: outside.seals_file.clone().or_else(|| kept(database, SEALS)) }))
 }
 
-fn kept(database: &DatabaseSettings, private: bool, name: &str) -> Option<PathBuf> {
-    (private && !database.ephemeral).then(|| database.data_dir.join(name))
+/// The data folder's, made the first time; where nothing outlives the process, the key as little as the log.
+fn made_key(database: &DatabaseSettings) -> anyhow::Result<SigningKey> {
+    match kept(database, KEY) {
+        Some(path) if path.exists() => signing_key(&path),
+        Some(path) => Ok(key::make_key(&path)?),
+        None => Ok(key::fresh_key()?),
+    }
+}
+
+fn signing_key(path: &Path) -> anyhow::Result<SigningKey> {
+    secret_file::check(path)?;
+    Ok(key::signing_key(path)?)
+}
+
+fn is_private(database: &DatabaseSettings) -> bool {
+    database.database_url.is_none()
+}
+
+fn kept(database: &DatabaseSettings, name: &str) -> Option<PathBuf> {
+    (is_private(database) && !database.ephemeral).then(|| database.data_dir.join(name))
 }
 
 /// The same for a sealer alone.
 pub(super) fn sealing_alone(settings: &SealerSettings) -> anyhow::Result<Sealing> {
-    let key = key::signing_key(&settings.seal_key_file)?;
+    let key = signing_key(&settings.seal_key_file)?;
     let earlier = read_all(&settings.seal_public_key_files)?;
     Ok(Sealing { key, earlier, file: Some(settings.seals_file.clone()) })
 }

@@ -30,3 +30,4 @@ mod settings;
 mod stories;
 mod system;
 mod terminated;
+mod trusted;

@@ -2,6 +2,7 @@
 
 use super::super::client::Client;
 use super::{public_keys, report};
+use crate::database;
 use crate::token::Secret;
 use anyhow::Context;
 use audit::proof::key::VerifyingKey;
@@ -12,9 +13,8 @@ use audit::proof::{file, live};
 use clap::Args;
 use event_log::Log;
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 use std::time::Duration;
 
 /// Connections to a database: one for each reader, one for the questions.
@@ -87,10 +87,8 @@ async fn write_down(url: &Secret) {
 }
 
 async fn connect(url: &Secret, bounds: &[(&str, &str)]) -> anyhow::Result<PgPool> {
-    // Why it cannot be read would repeat it, and with it a password.
-    let options = PgConnectOptions::from_str(url.reveal()).ok();
-    let options = options.context("the database URL cannot be read: it must be postgres://user@host:port/name")?;
-    let options = options.application_name("moa audit verify").options(bounds.iter().copied());
+    let options = database::url::read("--database-url", url)?.application_name("moa audit verify");
+    let options = options.options(database::SEARCH_PATH).options(bounds.iter().copied());
     let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE).connect_with(options).await;
     pool.context("cannot reach the database")
 }

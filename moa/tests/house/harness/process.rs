@@ -75,6 +75,11 @@ impl Start {
         self
     }
 
+    pub fn without(mut self, name: &str) -> Self {
+        self.env.retain(|(there, _)| there != name);
+        self
+    }
+
     /// The same as `nohup` and the like start it: with these signals ignored.
     pub fn ignoring(self, signals: &str) -> Self {
         Self { before: Some(format!("trap '' {signals}")), ..self }
