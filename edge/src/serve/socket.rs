@@ -100,14 +100,15 @@ impl<S: Socket> ClientSocket<S> {
         io::ErrorKind::TimedOut.into()
     }
 
-    fn has_arrived(&mut self, bytes: usize) {
+    fn has_arrived(&mut self, bytes: &[u8]) {
         match self.progress.stage() {
-            Stage::Idle if bytes > 0 => {
+            // Some clients end a body with an empty line more, which is no head.
+            Stage::Idle if !bytes.iter().all(|byte| b"\r\n".contains(byte)) => {
                 self.progress.enter(Stage::Head);
                 self.read_deadline.lift();
-                self.head_bytes = bytes;
+                self.head_bytes = bytes.len();
             }
-            Stage::Head => self.head_bytes += bytes,
+            Stage::Head => self.head_bytes += bytes.len(),
             Stage::Idle | Stage::Serving | Stage::Answered => {}
         }
     }
@@ -186,7 +187,7 @@ impl<S: Socket> AsyncRead for ClientSocket<S> {
         let before = buf.filled().len();
         match Pin::new(&mut this.socket).poll_read(cx, buf) {
             Poll::Ready(read) => {
-                this.has_arrived(buf.filled().len() - before);
+                this.has_arrived(&buf.filled()[before..]);
                 Poll::Ready(read)
             }
             Poll::Pending => this.poll_silence(cx),
@@ -338,6 +339,25 @@ mod tests {
         };
         let (read, ()) = tokio::join!(async { socket.read(&mut [0; 9]).await }, late);
         assert_eq!(read.unwrap(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_line_begins_no_head_and_does_not_prolong_idling() {
+        let (mut socket, progress, mut client) = connected(false);
+        let began = Instant::now();
+        let empty_lines = async {
+            loop {
+                client.write_all(b"\r\n").await.unwrap();
+                sleep(HEAD_TIMEOUT).await;
+            }
+        };
+        let reading = async { while socket.read(&mut [0; 9]).await.unwrap() > 0 {} };
+        tokio::select! {
+            () = empty_lines => unreachable!(),
+            () = reading => {}
+        }
+        assert_eq!(progress.stage(), Stage::Idle);
+        assert!(began.elapsed() >= IDLE_TIMEOUT && began.elapsed() < IDLE_TIMEOUT + SECOND, "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

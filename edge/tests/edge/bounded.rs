@@ -22,7 +22,7 @@ fn headers(count: usize) -> String {
 
 #[rstest]
 #[case::endless_header(format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}", "a".repeat(ENDLESS_BYTES)), 431)]
-#[case::endless_headers(format!("GET / HTTP/1.1\r\n{}", headers(ENDLESS_BYTES / 8)), 431)]
+#[case::endless_headers(format!("GET / HTTP/1.1\r\n{}", headers(ENDLESS_BYTES / 12)), 431)]
 #[case::endless_target(format!("GET /{}", "a".repeat(ENDLESS_BYTES)), 414)]
 #[case::long_target(format!("GET /{} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", "a".repeat(MAX_URI_BYTES)), 414)]
 #[case::large_head(head(&format!("x: {}\r\n", "a".repeat(MAX_HEAD_BYTES))), 431)]

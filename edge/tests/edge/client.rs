@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 pub const SOON: Duration = Duration::from_secs(10);
 /// More than the kernel takes for a client that does not read.
 pub const LARGE_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+const SEND_BUFFER_BYTES: u32 = 16 * 1024;
 pub const SMALL: &str = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 pub struct Served {
@@ -56,8 +57,11 @@ pub async fn served_with(settings: ConnectionSettings) -> Served {
 }
 
 impl Served {
+    /// Sends `text` whole. The client's kernel keeps little of it, so it is certain that the server took most.
     pub async fn sends(&self, text: impl AsRef<[u8]>) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(SEND_BUFFER_BYTES).unwrap();
+        let mut stream = socket.connect(self.address).await.unwrap();
         stream.write_all(text.as_ref()).await.unwrap();
         stream
     }

@@ -12,6 +12,9 @@ use super::process::{Moa, OPERATOR};
 /// How long a client waits for an answer. Above every bound of the service, a frozen one apart.
 const ANSWER: Duration = Duration::from_secs(20);
 
+/// How long a client keeps a connection that idles: less than the 75 s of the service, as docs/deploying.md asks of clients.
+const KEPT_IDLE: Duration = Duration::from_secs(60);
+
 /// One process, as a client reaches it. Clones share connections.
 #[derive(Clone)]
 pub struct Door {
@@ -91,7 +94,8 @@ impl Answer {
 
 /// A client of its own: connections that nobody else uses.
 pub fn client() -> Client {
-    Client::builder().no_proxy().timeout(ANSWER).pool_max_idle_per_host(usize::MAX).build().unwrap()
+    let client = Client::builder().no_proxy().timeout(ANSWER).pool_max_idle_per_host(usize::MAX);
+    client.pool_idle_timeout(KEPT_IDLE).build().unwrap()
 }
 
 impl Door {
