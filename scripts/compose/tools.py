@@ -25,8 +25,8 @@ def use_venv():
 
 def make_venv():
     note("making target/compose-venv, once")
-    steps = ([sys.executable, "-m", "venv", "--clear", VENV],
-             [VENV / "bin/python", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
+    steps = ([sys.executable, "-I", "-m", "venv", "--clear", VENV],
+             [VENV / "bin/python", "-I", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
               "--requirement", REQUIREMENTS])
     for step in steps:
         done = quiet(step, timeout=DOWNLOAD_TIMEOUT_S)

