@@ -810,10 +810,10 @@ class Run:
         house, found, stand = self.house, {}, []
         with Resp(house.redis) as redis:
             for partition in range(PRODUCTS):
-                fields = redis.ask("HGETALL", f"moa:{{{house.log_id}.{partition}}}:counters")
+                fields = redis.ask("HGETALL", counters_key(house, partition))
                 fields = dict(zip(fields[::2], fields[1::2]))
-                stand.append(fields.get("@position"))
-                found.update((key, value) for key, value in fields.items() if key[0] != "@")
+                stand.append(fields.get("@state", "").split(":")[0])
+                found.update((key, ":".join(value.split(":")[:3])) for key, value in fields.items() if key[0] != "@")
         heads = house.database.run("select max(position) from events group by partition order by partition").split("\n")
         rows = house.database.run("select product_id, current_amount || ':' || invest_users || ':' || closed::int "
                                   "from product_list").split("\n")
@@ -903,9 +903,13 @@ class Resp:
         return rest
 
 
+def counters_key(house, partition):
+    return f"moa:{{{house.log_id}.{partition}}}:counters:2:{house.database.run('select moa_database_id()')}"
+
+
 def remove_counters(house):
     with Resp(house.redis) as redis:
-        redis.ask("UNLINK", *(f"moa:{{{house.log_id}.{partition}}}:counters" for partition in range(PRODUCTS)))
+        redis.ask("UNLINK", *(counters_key(house, partition) for partition in range(PRODUCTS)))
 
 
 def remove_queues(house):

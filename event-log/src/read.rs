@@ -48,6 +48,12 @@ impl Log {
     ) -> Result<Vec<StoredEvent>, LogError> {
         Ok(rows_after(&mut *self.pool().acquire().await?, partition, after, limit).await?)
     }
+
+    /// Which database on which server the log is in: a copy of the log has its id, but is elsewhere. A copy of the server's
+    /// files is not told apart.
+    pub async fn database_id(&self) -> Result<String, LogError> {
+        Ok(sqlx::query_scalar("select moa_database_id()").fetch_one(self.pool()).await?)
+    }
 }
 
 pub(crate) async fn rows_after(

@@ -2,22 +2,32 @@
 //! its checkpoint stands beside what it vouches for, and that it counts nothing itself: it shows `product_list`, so that
 //! Redis says the fold of the log at its position or nothing.
 //!
-//! One hash for each partition, under [`counters_key`]: `moa:{<log id>.<partition>}:counters`. One key, so that a flush,
-//! an eviction or a failover takes checkpoint and counters together; what is in the braces is all that a Redis Cluster
-//! places it by. Its fields:
+//! One hash for each partition, under [`counters_key`]: `moa:{<log id>.<partition>}:counters:2:<database>`. One key, so
+//! that a flush, an eviction or a failover takes checkpoint and counters together; what is in the braces is all that a
+//! Redis Cluster places it by; the 2 is the version of this format, and a copy of the database has a key of its own. Its
+//! fields:
 //!
 //! | field | value |
 //! |---|---|
-//! | `@position` | the checkpoint: everything here is the fold of the partition up to this position |
-//! | `@products` | the position of the last `ProductOpened` or `ProductClosed` in it, or where it was loaded, if later |
-//! | `@by` | which consumer wrote last, a uuid of one life of it |
-//! | `<product id>` | `<current amount>:<users>:<closed, 0 or 1>`, for every product of the partition |
+//! | `@state` | `<position>:<list>:<event hash>:<by>:<check>` |
+//! | `<product id>` | `<current amount>:<users>:<closed, 0 or 1>:<position>:<check>`, for every product of the partition |
+//!
+//! `@state`'s position is the checkpoint: everything in the hash is the fold of the partition up to it, and the event hash is
+//! that of the log's event there, in hexadecimal digits (empty at 0). The list's position is that of the last
+//! `ProductOpened` or `ProductClosed`, or where all was loaded, if later. `by` is which consumer wrote last, a uuid of one
+//! life of it. A product's position is where its counter was last written. A check is the first 8 bytes of the SHA-256 of
+//! `<key>\n<field>\n<value without it>`, in hexadecimal digits.
+//!
+//! What stands there is not believed: it must be of the log (the hash of its event), whole (the checks), and what
+//! `product_list` says, which is compared page by page for as long as it runs.
 //!
 //! `query-api` reads this and must not know this crate: a test on either side holds the same words.
 
 mod backoff;
+mod comparison;
 mod connection;
 mod follower;
+mod format;
 mod hash;
 mod read;
 mod touched;
@@ -26,9 +36,11 @@ use crate::supervise::keep_running;
 use backoff::Backoff;
 use connection::Connection;
 use event_log::consume::Source;
-use event_log::{Identity, Log, Partition, Position, RecordedEvent};
+use event_log::{Log, Partition, Position, RecordedEvent};
 use follower::{Fault, Follower, Step};
+use format::State;
 use sqlx::PgPool;
+use std::error::Error;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -50,21 +62,27 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// How long Redis may take to say where its counters stand.
 const POSITIONS_TIME_LIMIT: Duration = Duration::from_secs(1);
 
-/// Where the counters of a partition are in Redis.
-pub fn counters_key(log_id: Uuid, partition: Partition) -> String {
-    format!("moa:{{{log_id}.{partition}}}:counters")
+/// Where the counters of a partition are in Redis, of a log in `database` ([`Log::database_id`]).
+pub fn counters_key(log_id: Uuid, partition: Partition, database: &str) -> String {
+    format!("moa:{{{log_id}.{partition}}}:counters:2:{database}")
 }
 
-/// Where the counters stand in Redis, by partition; `None` where it has none. Answers or fails within a second.
-pub async fn counter_positions(redis: &redis::Client, log: &Identity) -> redis::RedisResult<Vec<Option<Position>>> {
+/// Where the counters stand in Redis, by partition; `None` where it has none. Redis answers or fails within a second.
+pub async fn counter_positions(
+    redis: &redis::Client,
+    log: &Log,
+) -> Result<Vec<Option<Position>>, Box<dyn Error + Send + Sync>> {
+    let (database, log_id) = (log.database_id().await?, log.identity().log_id);
+    let keys: Vec<_> = log.partitions().map(|partition| counters_key(log_id, partition, &database)).collect();
     let connection = Connection::new(redis.clone());
     let mut asked = redis::pipe();
-    for partition in 0..log.partitions {
-        asked.cmd("HGET").arg(counters_key(log.log_id, partition)).arg(hash::POSITION);
+    for key in &keys {
+        asked.cmd("HGET").arg(key).arg(format::STATE);
     }
     let answer = timeout(POSITIONS_TIME_LIMIT, connection.ask(async |redis| asked.query_async(redis).await));
-    let positions: Vec<Option<String>> = answer.await.map_err(|_| connection::too_late())??;
-    Ok(positions.into_iter().map(|position| position?.parse().ok()).collect())
+    let states: Vec<Option<String>> = answer.await.map_err(|_| connection::too_late())??;
+    let position = |(key, text): (&String, Option<String>)| Some(State::read(key, &text?)?.position);
+    Ok(keys.iter().zip(states).map(position).collect())
 }
 
 /// Keeps the counters in `redis` up with `product_list` in `pool`'s database until `shutdown`, for every partition;

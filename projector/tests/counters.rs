@@ -1,16 +1,18 @@
 //! counters: in Redis what `product_list` shows, at every position it ever states, whatever happens to Redis.
 
 mod away;
+mod copies;
 mod fold;
 mod harm;
 mod histories;
 
-use crate::support::{Happened, Shown, World, closed, failed, listening, opened, reserved, settled};
+use crate::support::{Happened, Hash, Shown, World, closed, failed, listening, opened, reserved, settled};
 use event_log::consume::Source;
 use event_log::{Log, Partition, Position, RecordedEvent};
 use fold::{Fold, Watch};
 use histories::histories;
 use proptest::prelude::*;
+use redis::Commands;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -70,7 +72,8 @@ impl Running {
 #[test]
 fn the_key_is_the_one_that_readers_know() {
     let log_id = "0192d3a0-0000-7000-8000-000000000001".parse().unwrap();
-    assert_eq!(projector::counters_key(log_id, 13), "moa:{0192d3a0-0000-7000-8000-000000000001.13}:counters");
+    let key = projector::counters_key(log_id, 13, "77.5");
+    assert_eq!(key, "moa:{0192d3a0-0000-7000-8000-000000000001.13}:counters:2:77.5");
     assert_eq!(projector::COUNTERS, "counters");
 }
 
@@ -78,15 +81,21 @@ fn the_key_is_the_one_that_readers_know() {
 #[tokio::test]
 async fn the_fields_are_those_that_readers_know() {
     let mut world = World::fresh().await;
-    let shown = Shown::of(&world.log);
+    let shown = Shown::of(&world);
     let running = Running::all(&world, &shown);
     shown.until_at(&[0, 0]).await;
     world.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), reserved(2, "lee", 1, 50)]).await;
     world.append(&[opened(3, "plums", 90), opened(2, "pears", 10), closed(3), failed(2, "lee", 1, 50)]).await;
     world.append(&[settled(1, "kim", 1, 300)]).await;
     shown.until_at(&[1, 7]).await;
+    let raw: Hash = shown.connection().hgetall(shown.key(1)).unwrap();
+    assert_eq!(raw.keys().collect::<Vec<_>>(), ["1", "3", "@state"]);
+    assert!(raw["1"].starts_with("300:1:0:7:") && raw["3"].starts_with("0:0:1:"), "{raw:?}");
     let mut hash = shown.hash(1);
     assert!(hash.remove("@by").is_some());
+    let event = world.log.stored_after(1, 6, 1).await.unwrap().remove(0);
+    let digits: String = event.hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hash.remove("@hash"), Some(digits));
     let fields: Vec<_> = hash.iter().map(|(field, value)| (field.as_str(), value.as_str())).collect();
     assert_eq!(fields, [("1", "300:1:0"), ("3", "0:0:1"), ("@position", "7"), ("@products", "5")]);
     assert_eq!(shown.hash(0)["2"], "0:0:0");
@@ -97,7 +106,7 @@ async fn the_fields_are_those_that_readers_know() {
 #[tokio::test]
 async fn logs_do_not_mix() {
     let (mut one, mut other) = (World::fresh().await, World::fresh().await);
-    let (shown, others) = (Shown::of(&one.log), Shown::of(&other.log));
+    let (shown, others) = (Shown::of(&one), Shown::of(&other));
     let running = (Running::all(&one, &shown), Running::all(&other, &others));
     one.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300)]).await;
     other.append(&[opened(1, "pears", 1_000)]).await;
@@ -112,7 +121,7 @@ async fn logs_do_not_mix() {
 #[tokio::test]
 async fn a_read_model_that_is_behind_is_waited_for() {
     let mut world = World::fresh().await;
-    let shown = Shown::of(&world.log);
+    let shown = Shown::of(&world);
     let running = Running::alone(&world).with_counters(&world, &shown.client);
     world.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300)]).await;
     shown.until_at(&[0, 0]).await;
@@ -125,7 +134,7 @@ async fn a_read_model_that_is_behind_is_waited_for() {
 #[tokio::test]
 async fn a_long_history_is_shown_whole() {
     let mut world = World::fresh().await;
-    let shown = Shown::of(&world.log);
+    let shown = Shown::of(&world);
     let mut events = vec![opened(1, "apples", 1_000_000)];
     events.extend((1..=5_000).map(|n| reserved(n, "kim", 1, 7)));
     let mut history = world.append_at_once(&events).await;
@@ -161,7 +170,7 @@ fn repeating(log: &Log) -> impl Fn(&'static str, Partition) -> Option<Repeats> +
 #[tokio::test]
 async fn repeated_deliveries_change_nothing() {
     let mut world = World::fresh().await;
-    let shown = Shown::of(&world.log);
+    let shown = Shown::of(&world);
     let running = Running::alone(&world).with_read_models(&world);
     let running = running.with_counters_from(&world, &shown.client, repeating(&world.log));
     let watch = Watch::begin(&shown);
@@ -190,7 +199,7 @@ impl Source for Slow {
 #[tokio::test]
 async fn a_source_that_is_slow_is_heard_out() {
     let mut world = World::fresh().await;
-    let (shown, slow) = (Shown::of(&world.log), Slow::default());
+    let (shown, slow) = (Shown::of(&world), Slow::default());
     let (running, source) = (Running::alone(&world).with_read_models(&world), slow.clone());
     let running = running.with_counters_from(&world, &shown.client, move |_, _| Some(source.clone()));
     shown.until_at(&[0, 0]).await;
@@ -204,7 +213,7 @@ async fn a_source_that_is_slow_is_heard_out() {
 /// that whatever Redis ever showed was the fold of the log at the position it stated.
 pub async fn is_always_a_fold(batches: Vec<Vec<Happened>>, instances: usize, harm: impl AsyncFn(usize, &Shown)) {
     let mut world = World::fresh().await;
-    let shown = Shown::of(&world.log);
+    let shown = Shown::of(&world);
     let mut running = Running::alone(&world);
     for _ in 0..instances {
         running = running.with_read_models(&world).with_counters(&world, &shown.client);

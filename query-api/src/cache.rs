@@ -2,7 +2,8 @@
 //! from Redis, in one round trip over all partitions. That says at which position each partition was read, and the
 //! answer is the fold of the log at just those; so it is the answer PostgreSQL gives or gave there.
 //!
-//! Whatever is missing, late, behind or contradicts itself: there is no answer from here, and PostgreSQL is asked.
+//! Whatever is missing, late, behind, damaged, beyond its bounds, of another log, or contradicts itself: there is no answer from
+//! here, and PostgreSQL is asked.
 
 mod breaker;
 mod catalog;
@@ -38,7 +39,7 @@ const TRIES: usize = 2;
 
 /// Products from Redis and from memory.
 pub(crate) struct Cache {
-    counters: Counters,
+    counters: Arc<Counters>,
     facts: FactsCache,
     shelf: Shelf,
     look: Look,
@@ -48,10 +49,10 @@ pub(crate) struct Cache {
 impl Cache {
     /// Looks at PostgreSQL once a second from now on, for as long as it lives. Needs a runtime.
     pub(crate) fn new(client: Client, pool: PgPool, log_id: Uuid, partitions: usize) -> Arc<Self> {
-        let look = Look::default();
-        let looking = tokio::spawn(look.clone().keep_looking(pool.clone(), partitions));
+        let (look, counters) = (Look::default(), Arc::new(Counters::new(client, log_id, partitions)));
+        let looking = tokio::spawn(look.clone().keep_looking(pool.clone(), counters.clone(), partitions));
         Arc::new(Self {
-            counters: Counters::new(client, log_id, partitions),
+            counters,
             facts: FactsCache::new(pool),
             shelf: Shelf::new(partitions),
             look,
@@ -64,7 +65,8 @@ impl Cache {
         let read = self.read(asked, &[product_id]).await?;
         let counter = read.counters.get(&product_id)?;
         let facts = self.facts.of(product_id).await?;
-        Some(Shown { rows: vec![ProductRow::of(&facts, counter)], total_count: 1, positions: read.positions })
+        let row = counter.is_within(facts.total_amount).then(|| ProductRow::of(&facts, counter))?;
+        Some(Shown { rows: vec![row], total_count: 1, positions: read.positions() })
     }
 
     /// A page of the products that take invests now, at a state that has reached what was asked for.
@@ -74,10 +76,10 @@ impl Cache {
             let (total_count, page) = catalog.open_at(now, paging);
             let ids: Vec<_> = page.iter().map(|facts| facts.product_id).collect();
             let read = self.read(asked, &ids).await?;
-            if catalog.is_at(&read.products) {
-                return Some(Shown { rows: rows(&page, &read)?, total_count, positions: read.positions });
+            if catalog.is_at(&read.listed()) {
+                return Some(Shown { rows: rows(&page, &read)?, total_count, positions: read.positions() });
             }
-            self.renew(read.products).await?;
+            self.renew(read.listed()).await?;
         }
         None
     }
@@ -87,22 +89,26 @@ impl Cache {
         self.look.last()?.now()
     }
 
-    /// Reads counters, if Redis has come as far as it must: it may be behind by what came in since the last look.
+    /// Reads counters, if Redis has come as far as it must, and is trusted: it may be behind by what came in since the last
+    /// look.
     async fn read(&self, asked: &Asked, products: &[i64]) -> Option<Read> {
         let last = self.look.last()?;
         let read = self.counters.read(products).await?;
-        let is_fresh = last.is_reached_by(&read.positions) && asked.is_reached_by(&read.positions) != Some(false);
-        is_fresh.then_some(read)
+        let positions = read.positions();
+        let is_fresh = last.is_reached_by(&positions) && asked.is_reached_by(&positions) != Some(false);
+        let is_trusted = read.states.iter().enumerate().all(|(partition, state)| last.trusts(partition, state));
+        (is_fresh && is_trusted).then_some(read)
     }
 
     /// Loads the lists that have changed. One reader does and waits for it, if it takes no longer than a moment;
     /// meanwhile the others go to PostgreSQL.
-    async fn renew(self: &Arc<Self>, products: Vec<i64>) -> Option<()> {
+    async fn renew(self: &Arc<Self>, listed: Vec<i64>) -> Option<()> {
+        let looked = self.look.last()?;
         let turn = self.shelf.take_turn()?;
         let cache = self.clone();
         // In a task of its own: a reader that leaves must not waste what was loaded.
         let renewing = tokio::spawn(async move {
-            let renewed = cache.shelf.renew(&products, &cache.counters, &cache.facts, cache.now()).await;
+            let renewed = cache.shelf.renew(&listed, &cache.counters, &cache.facts, &looked).await;
             turn.end(renewed.is_some());
             renewed
         });
@@ -110,8 +116,10 @@ impl Cache {
     }
 }
 
-/// What is taken of each product of a page; `None` when Redis does not say so of one, or says that it is closed.
+/// What is taken of each product of a page; `None` when Redis does not say so of one, or says what cannot be, or that it is
+/// closed.
 fn rows(page: &[Arc<Facts>], read: &Read) -> Option<Vec<ProductRow>> {
-    let open = |facts: &Facts| read.counters.get(&facts.product_id).filter(|counter| !counter.closed);
+    let is_open = |counter: &Counter, facts: &Facts| !counter.closed && counter.is_within(facts.total_amount);
+    let open = |facts: &Facts| read.counters.get(&facts.product_id).filter(|counter| is_open(counter, facts));
     page.iter().map(|facts| Some(ProductRow::of(facts, open(facts)?))).collect()
 }

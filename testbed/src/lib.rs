@@ -63,6 +63,10 @@ impl Database {
         // Version 7, because the time in it tells when a leftover was made.
         let name = format!("{PREFIX}{}", Uuid::now_v7().simple());
         template::copy(&server, &mut admin, &name).await.map_err(|error| server.refused(error))?;
+        Self::named(server, name)
+    }
+
+    fn named(server: Server, name: String) -> Result<Database, server::Unusable> {
         let url = server.url_of(&name);
         let pool = PgPoolOptions::new()
             .max_connections(POOL_SIZE)
@@ -70,6 +74,24 @@ impl Database {
             .connect_lazy(&url)
             .map_err(|error| server.refused(error))?;
         Ok(Database { server, name, url, pool })
+    }
+
+    /// A new database with all that this one has. Ends the sessions that use this one.
+    ///
+    /// # Panics
+    /// With one sentence, when the server refuses it.
+    pub async fn copy(&self) -> Database {
+        self.try_copy().await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    async fn try_copy(&self) -> Result<Database, server::Unusable> {
+        let mut admin = self.server.connect().await?;
+        let end = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1";
+        sqlx::query(end).bind(&self.name).execute(&mut admin).await.map_err(|error| self.server.refused(error))?;
+        let name = format!("{PREFIX}{}", Uuid::now_v7().simple());
+        let copy = format!(r#"create database "{name}" template "{}""#, self.name);
+        sqlx::query(&copy).execute(&mut admin).await.map_err(|error| self.server.refused(error))?;
+        Self::named(self.server.clone(), name)
     }
 
     /// The database's one pool, of at most [`POOL_SIZE`] connections; every call hands out the same one.

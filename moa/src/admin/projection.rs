@@ -62,7 +62,7 @@ async fn statuses(Managed { log, jobs, redis, .. }: &Managed) -> Result<Vec<Stat
 
 /// Where the counters in Redis stand, partition by partition, where there is a Redis; `Err` when it does not answer.
 async fn counters(log: &Log, redis: Option<&redis::Client>) -> Option<Result<Vec<Option<Position>>, String>> {
-    let positions = projector::counter_positions(redis?, log.identity()).await;
+    let positions = projector::counter_positions(redis?, log).await;
     Some(positions.map_err(|error| error.to_string()))
 }
 

@@ -7,6 +7,7 @@ mod harness;
 
 mod admin;
 mod attacked;
+mod copied;
 mod demo;
 mod events;
 mod expired;

@@ -54,3 +54,24 @@ fn check(key: &str, field: &str, value: &str) -> String {
     let digest = Sha256::digest(format!("{key}\n{field}\n{value}"));
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "moa:{log.0}:counters:2:7.5";
+
+    /// The very texts that readers know; what differs in anything is not read.
+    #[test]
+    fn what_is_written_is_told_from_what_is_not() {
+        let state = State::new(KEY, 7, 3, "ab", "me");
+        assert_eq!(state.text, "7:3:ab:me:ba711646fc6ec925");
+        assert_eq!(State::read(KEY, &state.text), Some(state.clone()));
+        assert_eq!(State::read("moa:{log.0}:counters:2:7.6", &state.text), None);
+        assert_eq!(State::read(KEY, &state.text.replace('7', "8")), None);
+        let counter = checked(KEY, "4", "300:2:0:6");
+        assert_eq!(counter, "300:2:0:6:a0d15d0a2eb1c8cb");
+        assert_eq!(value_of(KEY, "4", &counter), Some("300:2:0:6"));
+        assert_eq!(value_of(KEY, "8", &counter), None);
+    }
+}

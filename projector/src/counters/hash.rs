@@ -2,47 +2,43 @@
 //! so that nobody ever sees half of it.
 
 use super::connection::Connection;
-use super::counters_key;
+use super::format::{STATE, State, checked};
 use super::read::Shown;
-use event_log::{Partition, Position};
+use event_log::Position;
 use redis::{RedisResult, Script};
 use std::sync::LazyLock;
 use uuid::Uuid;
-
-pub(super) const POSITION: &str = "@position";
-const PRODUCTS: &str = "@products";
-const BY: &str = "@by";
 
 /// How many fields one command writes at most.
 const FIELDS: usize = 1_000;
 /// How long a hash may be in the making, in seconds; what a process that died has left is gone then.
 const IN_THE_MAKING: i64 = 60;
 
-/// From the position it must stand at (1) to another (2), by whom (3), with the list's position if that moves too (4),
-/// and the counters, field and value. Answers where it stands when that is elsewhere, else nothing.
+/// From the state it must have (1) to another (2), and the counters, field and value. Answers which state it has when that
+/// is not so, else nothing.
 static ADVANCE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "local stands = redis.call('hmget', KEYS[1], '@position', '@by')
-         if stands[1] ~= ARGV[1] then return stands end
-         for i = 5, #ARGV, 2 do redis.call('hset', KEYS[1], ARGV[i], ARGV[i + 1]) end
-         if ARGV[4] ~= '' then redis.call('hset', KEYS[1], '@products', ARGV[4]) end
-         redis.call('hset', KEYS[1], '@position', ARGV[2], '@by', ARGV[3])
+        "local stands = redis.call('hget', KEYS[1], '@state')
+         if stands ~= ARGV[1] then return stands or '' end
+         for i = 3, #ARGV, 2 do redis.call('hset', KEYS[1], ARGV[i], ARGV[i + 1]) end
+         redis.call('hset', KEYS[1], '@state', ARGV[2])
          return nil",
     )
 });
 
 /// Puts a hash (key 2) in the place of another (key 1), unless that has become newer than its position (1) since it was
-/// seen at (2), or some of its fields (3, their number) were lost in the making. Answers what came of it, and where the
-/// other stood. Older never wins.
+/// seen with a state (2), or some of its fields (3, their number) were lost in the making. Answers what came of it, and
+/// which state the other had. Older never wins.
 static PLACE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local stands = false
-         if redis.call('type', KEYS[1]).ok == 'hash' then stands = redis.call('hget', KEYS[1], '@position') end
+         if redis.call('type', KEYS[1]).ok == 'hash' then stands = redis.call('hget', KEYS[1], '@state') end
          if redis.call('hlen', KEYS[2]) ~= tonumber(ARGV[3]) then
              redis.call('unlink', KEYS[2])
              return {'lost', stands}
          end
-         if stands and stands ~= ARGV[2] and (tonumber(stands) or -1) > tonumber(ARGV[1]) then
+         local position = tonumber(string.match(stands or '', '^(%d+):') or '-1')
+         if stands and stands ~= ARGV[2] and position > tonumber(ARGV[1]) then
              redis.call('unlink', KEYS[2])
              return {'newer', stands}
          end
@@ -53,23 +49,22 @@ static PLACE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Where the counters stand, and who left them there.
-#[derive(Debug)]
-pub(super) struct Stands {
-    /// Before all positions when what stands there is none.
-    pub(super) position: Position,
-    by: Option<String>,
-    /// The position as it is written there.
-    written: String,
-}
-
 /// What became of a hash that was to be put in place.
 pub(super) enum Placed {
-    There,
-    /// What stood there had moved on meanwhile, to this position, and stays.
-    Newer(Position),
+    There(State),
+    /// What stood there had moved on meanwhile, to a later position, and stays; its state, unless it is none.
+    Newer(Option<State>),
     /// It was gone, or some of it, before it was in place.
     Lost,
+}
+
+/// Some fields of a hash, as they stood at one moment.
+pub(super) struct Fields {
+    pub(super) state: State,
+    /// How many fields there are in all.
+    pub(super) count: usize,
+    /// Those that were asked for, in that order.
+    pub(super) texts: Vec<Option<String>>,
 }
 
 /// One partition's counters in Redis.
@@ -81,48 +76,75 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn new(connection: Connection, log_id: Uuid, partition: Partition, me: Uuid) -> Self {
-        Self { connection, key: counters_key(log_id, partition), me: me.to_string() }
+    pub(super) fn new(connection: Connection, key: String, me: Uuid) -> Self {
+        Self { connection, key, me: me.to_string() }
     }
 
-    /// Whether it was we who left them where they stand.
-    pub(super) fn wrote(&self, stands: &Stands) -> bool {
-        stands.by.as_ref() == Some(&self.me)
+    /// From now on they are at `key`.
+    pub(super) fn move_to(&mut self, key: String) {
+        self.key = key;
     }
 
-    /// Where they stand; `None` when they are not there, or are nothing that has a position.
-    pub(super) async fn look(&self) -> RedisResult<Option<Stands>> {
-        let mut asked = redis::cmd("HMGET");
-        asked.arg(&self.key).arg(POSITION).arg(BY);
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Whether it was we who left them so.
+    pub(super) fn wrote(&self, state: &State) -> bool {
+        state.by == self.me
+    }
+
+    /// The text of their state; `None` when they are not there, or are nothing that has one.
+    pub(super) async fn look(&self) -> RedisResult<Option<String>> {
+        let mut asked = redis::cmd("HGET");
+        asked.arg(&self.key).arg(STATE);
         let answer = self.connection.ask(async |redis| asked.query_async(redis).await).await;
         match answer {
-            Ok(fields) => Ok(stands(fields)),
             Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
-            Err(error) => Err(error),
+            answer => answer,
         }
+    }
+
+    /// What a text says that was found as their state; `None` when it is not one.
+    pub(super) fn read_state(&self, text: &str) -> Option<State> {
+        State::read(&self.key, text)
+    }
+
+    /// The counters of `products`, and the state they are of; `None` when there is no state.
+    pub(super) async fn read(&self, products: &[i64]) -> RedisResult<Option<Fields>> {
+        let mut asked = redis::pipe();
+        asked.atomic();
+        asked.cmd("HMGET").arg(&self.key).arg(STATE).arg(products);
+        asked.cmd("HLEN").arg(&self.key);
+        let answer = self.connection.ask(async |redis| asked.query_async(redis).await).await;
+        let (mut texts, count): (Vec<Option<String>>, usize) = answer?;
+        let state = (!texts.is_empty()).then(|| texts.remove(0)).flatten().and_then(|text| self.read_state(&text));
+        Ok(state.map(|state| Fields { state, count, texts }))
     }
 
     /// Moves them from `from` to what `shown` says, with `listed` as the list's position when that changed; else says
-    /// where they stand.
+    /// which state they have, if it is one.
     pub(super) async fn advance(
         &self,
-        from: Position,
+        from: &State,
         shown: &Shown,
         listed: Option<Position>,
-    ) -> RedisResult<Result<(), Option<Stands>>> {
+    ) -> RedisResult<Result<State, Option<State>>> {
+        let to = self.state(shown, listed.unwrap_or(from.listed));
         let mut advance = ADVANCE.key(&self.key);
-        advance.arg(from).arg(shown.position).arg(&self.me);
-        advance.arg(listed.map(|position| position.to_string()).unwrap_or_default());
-        for product in &shown.products {
-            advance.arg(product.id).arg(product.counter());
+        advance.arg(&from.text).arg(&to.text);
+        for (field, value) in self.products(shown) {
+            advance.arg(field).arg(value);
         }
-        let answer: Option<Fields> = self.connection.ask(async |redis| advance.invoke_async(redis).await).await?;
-        Ok(answer.map_or(Ok(()), |fields| Err(stands(fields))))
+        let stands: Option<String> = self.connection.ask(async |redis| advance.invoke_async(redis).await).await?;
+        Ok(stands.map_or(Ok(to), |stands| Err(self.read_state(&stands))))
     }
 
     /// Puts `shown` in the place of whatever was `seen` there, with all its fields at once.
-    pub(super) async fn place(&self, seen: Option<Stands>, shown: &Shown) -> RedisResult<Placed> {
-        let fields = self.fields(shown);
+    pub(super) async fn place(&self, seen: Option<String>, shown: &Shown) -> RedisResult<Placed> {
+        let state = self.state(shown, shown.position);
+        let mut fields = vec![(STATE.to_owned(), state.text.clone())];
+        fields.extend(self.products(shown));
         let making = format!("{}:{}", self.key, Uuid::now_v7());
         for some in fields.chunks(FIELDS) {
             let mut written = redis::pipe();
@@ -130,33 +152,28 @@ impl Counters {
             written.cmd("EXPIRE").arg(&making).arg(IN_THE_MAKING).ignore();
             self.connection.ask(async |redis| written.exec_async(redis).await).await?;
         }
-        let seen = seen.map(|stands| stands.written).unwrap_or_default();
         let mut place = PLACE.key(&self.key);
-        place.key(&making).arg(shown.position).arg(seen).arg(fields.len());
+        place.key(&making).arg(shown.position).arg(seen.unwrap_or_default()).arg(fields.len());
         let (came, stands): (String, Option<String>) =
             self.connection.ask(async |redis| place.invoke_async(redis).await).await?;
-        let newer = stands.and_then(|position| position.parse().ok()).map(Placed::Newer);
         Ok(match came.as_str() {
-            "there" => Placed::There,
-            "newer" => newer.unwrap_or(Placed::Lost),
+            "there" => Placed::There(state),
+            "newer" => Placed::Newer(stands.and_then(|stands| self.read_state(&stands))),
             _ => Placed::Lost,
         })
     }
 
-    fn fields(&self, shown: &Shown) -> Vec<(String, String)> {
-        let position = shown.position.to_string();
-        let mut fields =
-            vec![(POSITION.into(), position.clone()), (PRODUCTS.into(), position), (BY.into(), self.me.clone())];
-        fields.extend(shown.products.iter().map(|product| (product.id.to_string(), product.counter())));
-        fields
+    fn state(&self, shown: &Shown, listed: Position) -> State {
+        State::new(&self.key, shown.position, listed, &shown.event_hash, &self.me)
     }
-}
 
-/// `@position` and `@by`.
-type Fields = (Option<String>, Option<String>);
-
-fn stands((position, by): Fields) -> Option<Stands> {
-    position.map(|written| Stands { position: written.parse().unwrap_or(-1), by, written })
+    fn products(&self, shown: &Shown) -> impl Iterator<Item = (String, String)> {
+        shown.products.iter().map(|product| {
+            let field = product.id.to_string();
+            let value = checked(&self.key, &field, &format!("{}:{}", product.counter(), shown.position));
+            (field, value)
+        })
+    }
 }
 
 #[cfg(test)]

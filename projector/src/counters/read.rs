@@ -6,6 +6,8 @@ use sqlx::PgPool;
 /// Products of one partition as `product_list` has them at `position`.
 pub(super) struct Shown {
     pub(super) position: Position,
+    /// Of the event at `position`, in hexadecimal digits; empty at 0.
+    pub(super) event_hash: String,
     pub(super) products: Vec<Product>,
 }
 
@@ -31,7 +33,8 @@ impl Product {
 /// `product_list`'s position at `partition`, and those of `products` that it has.
 pub(super) async fn read_touched(pool: &PgPool, partition: Partition, products: &[i64]) -> sqlx::Result<Shown> {
     let rows = sqlx::query_as(
-        "select coalesce(position, 0), product_id, current_amount, invest_users, closed
+        "select coalesce(position, 0), coalesce(encode(hash, 'hex'), ''),
+                product_id, current_amount, invest_users, closed
            from (values (1)) as one
            left join checkpoints on consumer = 'product_list' and partition = $1
            left join product_list on product_id = any($2)",
@@ -46,7 +49,8 @@ pub(super) async fn read_touched(pool: &PgPool, partition: Partition, products: 
 /// `product_list`'s position at `partition`, and every product of it.
 pub(super) async fn read_all(pool: &PgPool, partitions: i32, partition: Partition) -> sqlx::Result<Shown> {
     let rows = sqlx::query_as(
-        "select coalesce(position, 0), product_id, current_amount, invest_users, closed
+        "select coalesce(position, 0), coalesce(encode(hash, 'hex'), ''),
+                product_id, current_amount, invest_users, closed
            from (values (1)) as one
            left join checkpoints on consumer = 'product_list' and partition = $1
            left join product_list on product_id % $2 = $1",
@@ -58,13 +62,39 @@ pub(super) async fn read_all(pool: &PgPool, partitions: i32, partition: Partitio
     shown(rows)
 }
 
-/// A position and, where there is a product, its columns.
-type Row = (Position, Option<i64>, Option<i64>, Option<i64>, Option<bool>);
+/// `product_list`'s position at `partition`, and up to `limit` products of it whose ids follow `after`, in that order.
+pub(super) async fn read_page(
+    pool: &PgPool,
+    partitions: i32,
+    partition: Partition,
+    after: i64,
+    limit: i64,
+) -> sqlx::Result<Shown> {
+    let rows = sqlx::query_as(
+        "select coalesce(position, 0), coalesce(encode(hash, 'hex'), ''),
+                product_id, current_amount, invest_users, closed
+           from (values (1)) as one
+           left join checkpoints on consumer = 'product_list' and partition = $1
+           left join (select * from product_list where product_id > $3 and product_id % $2 = $1
+                       order by product_id limit $4) as page on true
+          order by product_id",
+    )
+    .bind(partition)
+    .bind(partitions)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(pool)
+    .await?;
+    shown(rows)
+}
+
+/// A position, its event's hash, and, where there is a product, its columns.
+type Row = (Position, String, Option<i64>, Option<i64>, Option<i64>, Option<bool>);
 
 fn shown(rows: Vec<Row>) -> sqlx::Result<Shown> {
-    let position = rows.first().ok_or(sqlx::Error::RowNotFound)?.0;
-    let product = |(_, id, current_amount, invest_users, closed): Row| {
+    let (position, event_hash) = rows.first().map(|row| (row.0, row.1.clone())).ok_or(sqlx::Error::RowNotFound)?;
+    let product = |(_, _, id, current_amount, invest_users, closed): Row| {
         Some(Product { id: id?, current_amount: current_amount?, invest_users: invest_users?, closed: closed? })
     };
-    Ok(Shown { position, products: rows.into_iter().filter_map(product).collect() })
+    Ok(Shown { position, event_hash, products: rows.into_iter().filter_map(product).collect() })
 }

@@ -45,6 +45,10 @@ impl Touched {
         self.products.iter().copied().collect()
     }
 
+    pub(super) fn has(&self, product: i64) -> bool {
+        self.products.contains(&product)
+    }
+
     /// The last position up to `position` where a product was opened or closed.
     pub(super) fn listed(&self, position: Position) -> Option<Position> {
         self.listed.iter().rev().copied().find(|listed| *listed <= position)

@@ -19,7 +19,7 @@ async fn without_redis_the_read_models_go_on_and_everything_stops() {
     let running = Running::alone(&world).with_read_models(&world).with_counters(&world, &nowhere);
     world.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)]).await;
     world.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1"]).await;
-    assert!(projector::counter_positions(&nowhere, world.log.identity()).await.is_err());
+    assert!(projector::counter_positions(&nowhere, &world.log).await.is_err());
     running.stop().await;
 }
 
@@ -28,7 +28,7 @@ async fn without_redis_the_read_models_go_on_and_everything_stops() {
 async fn a_redis_that_comes_and_goes_is_filled_each_time() {
     let mut world = World::fresh().await;
     let mut server = RedisServer::nowhere();
-    let shown = Shown::in_redis(server.client(), &world.log);
+    let shown = Shown::in_redis(server.client(), &world);
     let running = Running::all(&world, &shown);
     world.append(&[opened(1, "apples", 1_000)]).await;
     server.start();
@@ -51,7 +51,7 @@ async fn a_frozen_redis_holds_up_nobody_and_goes_on_when_thawed() {
     let mut world = World::fresh().await;
     let mut server = RedisServer::nowhere();
     server.start();
-    let shown = Shown::in_redis(server.client(), &world.log);
+    let shown = Shown::in_redis(server.client(), &world);
     let running = Running::all(&world, &shown);
     world.append(&[opened(1, "apples", 1_000)]).await;
     shown.until_at(&[0, 1]).await;
@@ -60,7 +60,7 @@ async fn a_frozen_redis_holds_up_nobody_and_goes_on_when_thawed() {
     world.append(&[reserved(1, "kim", 1, 4)]).await;
     world.until(product_list::PRODUCTS, &["1 apples: 4 of 1000 by 1"]).await;
     let asked = Instant::now();
-    assert!(projector::counter_positions(&shown.client, world.log.identity()).await.is_err());
+    assert!(projector::counter_positions(&shown.client, &world.log).await.is_err());
     assert!(asked.elapsed() < BOUND, "asking a frozen Redis took {:?}", asked.elapsed());
     server.thaw();
 
@@ -74,7 +74,7 @@ async fn everything_stops_with_redis_frozen() {
     let mut world = World::fresh().await;
     let mut server = RedisServer::nowhere();
     server.start();
-    let shown = Shown::in_redis(server.client(), &world.log);
+    let shown = Shown::in_redis(server.client(), &world);
     let running = Running::all(&world, &shown);
     shown.until_at(&[0, 0]).await;
     server.freeze();
@@ -128,7 +128,7 @@ async fn that_redis_is_lost_is_said_once_and_that_it_is_back() {
     let mut world = World::fresh().await;
     let mut server = RedisServer::nowhere();
     server.start();
-    let shown = Shown::in_redis(server.client(), &world.log);
+    let shown = Shown::in_redis(server.client(), &world);
     let running = Running::all(&world, &shown);
     shown.until_at(&[0, 0]).await;
     assert_eq!(said.so_far(), (0, 0));

@@ -1,7 +1,7 @@
 //! The counters by their definition: each number is asked of the whole history anew. And a watch on Redis that keeps
 //! everything it ever showed.
 
-use crate::support::{Hash, Shown};
+use crate::support::{Hash, Shown, plain};
 use domain::ProductEvent;
 use event_log::{Partition, RecordedEvent};
 use redis::AsyncCommands;
@@ -23,6 +23,8 @@ impl<'a> Fold<'a> {
         let seen: Vec<_> =
             self.0.iter().filter(|event| event.partition == partition && event.position <= position).collect();
         assert_eq!(seen.len() as i64, position, "the log has no position {position}");
+        let last = seen.last().map(|event| event.hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        assert_eq!(hash["@hash"], last.unwrap_or_default(), "of the event at position {position}");
         let counters: BTreeMap<_, _> = hash.iter().filter(|(field, _)| !field.starts_with('@')).collect();
         let expected = counters_of(&seen);
         assert_eq!(counters, expected.iter().collect(), "at position {position} of partition {partition}");
@@ -84,6 +86,12 @@ impl Watch {
         Self { watching, stop }
     }
 
+    /// What was seen of one partition, once each.
+    pub async fn end_of(self, partition: Partition) -> Vec<Hash> {
+        let Seen(seen) = self.end().await;
+        seen.into_iter().filter(|(of, _)| *of == partition).map(|(_, hash)| hash).collect()
+    }
+
     pub async fn end(self) -> Seen {
         self.stop.cancel();
         self.watching.await.unwrap()
@@ -105,7 +113,7 @@ async fn watch(client: redis::Client, keys: Vec<(Partition, String)>, stop: Canc
         for (partition, key) in &keys {
             let hash: Hash = connection.hgetall(key).await.unwrap();
             if !hash.is_empty() {
-                seen.insert((*partition, hash));
+                seen.insert((*partition, plain(key, &hash).expect("every check is right")));
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use super::histories::histories;
 use super::{Running, is_always_a_fold, runtime};
-use crate::support::{Happened, Shown, World, closed, opened, reserved};
+use crate::support::{Happened, Hash, Shown, World, closed, opened, reserved};
+use event_log::Position;
 use proptest::prelude::*;
 use redis::Commands;
 use rstest::rstest;
@@ -14,25 +15,40 @@ fn history() -> Vec<Happened> {
 
 async fn world_at_4() -> (World, Shown, Running) {
     let mut world = World::fresh().await;
-    let shown = Shown::of(&world.log);
+    let shown = Shown::of(&world);
     let running = Running::all(&world, &shown);
     world.append(&history()).await;
     shown.until_at(&[0, 4]).await;
     (world, shown, running)
 }
 
-/// Planted with counters that are wrong for it; nothing happens in the log that would show it.
+/// Who writes what nobody did: another consumer than ours.
+const SOMEBODY: &str = "0192d3a0-0000-7000-8000-000000000009";
+
+/// A state that says so, of the event that the log has at `of`, or of none.
+async fn state(world: &World, position: &str, of: Position) -> String {
+    let event = world.log.stored_after(1, of - 1, 1).await.unwrap();
+    let digits: String = event.iter().flat_map(|event| event.hash).map(|byte| format!("{byte:02x}")).collect();
+    format!("{position}:1:{digits}:{SOMEBODY}")
+}
+
+/// Forged, with counters that are wrong for it; nothing happens in the log that would show it.
 #[rstest]
-#[case::older("2")]
-#[case::newer_than_the_log("9")]
-#[case::no_position("x")]
-#[case::a_negative_one("-3")]
-#[case::beyond_all_bounds("99999999999999999999")]
+#[case::older("2", 2)]
+#[case::older_than_its_event("2", 4)]
+#[case::newer_than_the_log("9", 9)]
+#[case::newer_than_its_event("9", 4)]
+#[case::of_no_event("4", 9)]
+#[case::of_another_event("4", 3)]
+#[case::no_position("x", 4)]
+#[case::a_negative_one("-3", 4)]
+#[case::beyond_all_bounds("99999999999999999999", 4)]
 #[tokio::test]
-async fn a_planted_checkpoint_is_found_by_looking(#[case] position: &str) {
-    let (_world, shown, running) = world_at_4().await;
-    shown.plant(1, "1", "7:7:1");
-    shown.plant(1, "@position", position);
+async fn a_forged_state_is_found_by_looking(#[case] position: &str, #[case] of: Position) {
+    let (world, shown, running) = world_at_4().await;
+    let state = state(&world, position, of).await;
+    shown.forge(1, "1", "7:7:1:2");
+    shown.forge(1, "@state", &state);
     shown.until(1, |hash| hash.get("1").is_some_and(|counter| counter == "300:1:0") && hash["@position"] == "4").await;
     running.stop().await;
 }
@@ -40,15 +56,68 @@ async fn a_planted_checkpoint_is_found_by_looking(#[case] position: &str) {
 /// Nothing was looked at in between: the event itself finds out. A newer one than the log's, then one that the log
 /// comes to reach.
 #[rstest]
-#[case::older("2")]
-#[case::newer("5")]
+#[case::older("2", 2)]
+#[case::newer("5", 5)]
+#[case::newer_of_what_is_there("5", 4)]
 #[tokio::test]
-async fn a_planted_checkpoint_is_found_by_the_next_event(#[case] position: &str) {
+async fn a_forged_state_is_found_by_the_next_event(#[case] position: &str, #[case] of: Position) {
     let (mut world, shown, running) = world_at_4().await;
-    shown.plant(1, "3", "7:7:0");
-    shown.plant(1, "@position", position);
+    let state = state(&world, position, of).await;
+    shown.forge(1, "3", "7:7:0:2");
+    shown.forge(1, "@state", &state);
     world.append(&[reserved(2, "lee", 1, 5), reserved(3, "lee", 1, 5)]).await;
-    shown.until(1, |hash| hash["@position"] == "6" && hash["1"] == "310:2:0" && hash["3"] == "0:0:1").await;
+    let is_right = |hash: &Hash| hash["@position"] == "6" && hash["1"] == "310:2:0" && hash["3"] == "0:0:1";
+    shown.until(1, |hash| !hash.is_empty() && is_right(hash)).await;
+    running.stop().await;
+}
+
+/// The state is right and stays so: only the comparison finds it.
+#[rstest]
+#[case::damaged(|shown: &Shown| shown.plant(1, "1", "999999:77:0"))]
+#[case::forged(|shown: &Shown| shown.forge(1, "1", "999:77:0:4"))]
+#[case::of_another_product(|shown: &Shown| { let of_3: String = shown.connection().hget(shown.key(1), "3").unwrap();
+                                             shown.plant(1, "1", &of_3) })]
+#[case::missing(|shown: &Shown| { let _: () = shown.connection().hdel(shown.key(1), "3").unwrap(); })]
+#[case::too_many(|shown: &Shown| shown.forge(1, "5", "0:0:0:4"))]
+#[tokio::test]
+async fn a_counter_that_is_wrong_is_put_right_while_nothing_happens(#[case] harm: impl Fn(&Shown)) {
+    let (_world, shown, running) = world_at_4().await;
+    let counters = |hash: &Hash| hash.iter().filter(|(field, _)| !field.starts_with('@')).count();
+    let is_right = |hash: &Hash| counters(hash) == 2 && hash["1"] == "300:1:0" && hash["3"] == "0:0:1";
+    assert!(is_right(&shown.hash(1)));
+    harm(&shown);
+    assert!(!is_right(&shown.hash_if_good(1)));
+    shown.until(1, is_right).await;
+    running.stop().await;
+}
+
+/// The same while the log goes on.
+#[tokio::test]
+async fn a_counter_that_is_wrong_is_put_right_while_the_log_goes_on() {
+    let (mut world, shown, running) = world_at_4().await;
+    shown.forge(1, "3", "89:2:0:4");
+    let mut invest = 1;
+    while shown.hash(1)["3"] != "0:0:1" {
+        invest += 1;
+        assert!(invest < 700, "it is never put right");
+        world.append(&[reserved(invest, "lee", 1, 1)]).await;
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    running.stop().await;
+}
+
+/// A database that was put back, and went on differently, past where the counters stand: the follower's memory is of what
+/// is no more.
+#[tokio::test]
+async fn a_log_that_is_another_at_the_position_is_loaded_anew() {
+    let (world, shown, running) = world_at_4().await;
+    world.change_history("update events set hash = sha256('x') where partition = 1 and position = 4").await;
+    world
+        .change_history("update checkpoints set hash = sha256('x') where consumer = 'product_list' and partition = 1")
+        .await;
+    world.change_history("update product_list set current_amount = 1 where product_id = 1").await;
+    let event_hash = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
+    shown.until(1, |hash| hash.get("@hash").is_some_and(|hash| hash == event_hash) && hash["1"] == "1:1:0").await;
     running.stop().await;
 }
 
@@ -78,7 +147,7 @@ async fn what_was_deleted_while_nothing_happens_comes_back() {
 async fn what_was_there_before_is_not_believed() {
     let (mut world, shown, running) = world_at_4().await;
     running.stop().await;
-    shown.plant(1, "3", "7:7:0");
+    shown.forge(1, "3", "7:7:0:4");
     world.append(&[reserved(2, "lee", 1, 5)]).await;
     let running = Running::all(&world, &shown);
     shown.until(1, |hash| hash["@position"] == "5" && hash["1"] == "305:2:0" && hash["3"] == "0:0:1").await;

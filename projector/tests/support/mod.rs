@@ -7,6 +7,6 @@ mod spec;
 mod world;
 
 pub use happen::{Happened, closed, failed, invest, opened, product, reserved, second, settled};
-pub use redis::{Hash, Shown};
+pub use redis::{Hash, Shown, plain};
 pub use spec::Spec;
 pub use world::{World, listening};

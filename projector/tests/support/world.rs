@@ -5,10 +5,11 @@ use domain::ProductId;
 use event_log::consume::{Consumer, Projection, Step};
 use event_log::{Appended, Batch, Listener, Log, Metadata, NewEvent, Partition, Position, RecordedEvent, Writer};
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use testbed::Database;
+use testbed::{Database, POOL_SIZE};
 
 /// Products 1 and 3 share a partition, 2 has the other.
 const PARTITIONS: i32 = 2;
@@ -25,22 +26,37 @@ pub fn listening(log: &Log) -> impl Fn(&'static str, Partition) -> Option<Listen
 pub struct World {
     pub log: Log,
     pub pool: PgPool,
+    /// What tells its database from a copy.
+    pub database_id: String,
     writers: Vec<Writer>,
     sequences: HashMap<ProductId, i64>,
     appends: i64,
-    _database: Database,
+    database: Database,
 }
 
 impl World {
     pub async fn fresh() -> Self {
-        let database = Database::fresh().await;
-        let pool = database.pool().await;
+        Self::on(Database::fresh().await, HashMap::new(), 0).await
+    }
+
+    async fn on(database: Database, sequences: HashMap<ProductId, i64>, appends: i64) -> Self {
+        let pool = PgPoolOptions::new().max_connections(POOL_SIZE).connect(database.url()).await.unwrap();
         let log = Log::open(pool.clone(), PARTITIONS).await.unwrap();
         let mut writers = Vec::new();
         for partition in log.partitions() {
             writers.push(Writer::open(log.clone(), partition).await.unwrap());
         }
-        Self { log, pool, writers, sequences: HashMap::new(), appends: 0, _database: database }
+        let database_id = log.database_id().await.unwrap();
+        Self { log, pool, database_id, writers, sequences, appends, database }
+    }
+
+    /// This world, and one in a copy of its database.
+    pub async fn copied(self) -> [Self; 2] {
+        let Self { log, pool, writers, sequences, appends, database, .. } = self;
+        drop((log, writers));
+        pool.close().await;
+        let copy = database.copy().await;
+        [Self::on(database, sequences.clone(), appends).await, Self::on(copy, sequences, appends).await]
     }
 
     /// Appends one event after another, each a second later than the one before.
@@ -110,6 +126,14 @@ impl World {
         let all = self.log.checkpoints().await.unwrap();
         let found = all.into_iter().find(|at| at.consumer == consumer && at.partition == partition);
         found.map_or((0, None), |at| (at.position, at.stuck))
+    }
+
+    /// Runs a statement that the log refuses, as who can restore a database can.
+    pub async fn change_history(&self, statement: &str) {
+        let mut transaction = self.pool.begin().await.unwrap();
+        sqlx::query("set local session_replication_role = replica").execute(&mut *transaction).await.unwrap();
+        sqlx::query(statement).execute(&mut *transaction).await.unwrap();
+        transaction.commit().await.unwrap();
     }
 
     /// Waits until something is so.

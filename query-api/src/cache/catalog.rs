@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::counters::Counters;
 use super::facts::{Facts, FactsCache};
+use super::look::Looked;
 
 /// How many products may be listed from memory; with more of them, PostgreSQL and its index do it.
 const LISTED: usize = 100_000;
@@ -92,19 +93,24 @@ impl Shelf {
     }
 
     /// Loads the lists that are not those of `changed_at`; without those whose window is over, if it is known what time
-    /// it is. `None` when that cannot be done.
+    /// it is. `None` when that cannot be done, or what is there is of a writer that is not trusted.
     pub(super) async fn renew(
         &self,
         changed_at: &[i64],
         counters: &Counters,
         facts: &FactsCache,
-        now: Option<DateTime<Utc>>,
+        looked: &Looked,
     ) -> Option<()> {
+        let now = looked.now();
         let mut lists = self.current().lists.clone();
         for (partition, (list, changed_at)) in lists.iter_mut().zip(changed_at).enumerate() {
             if list.changed_at != *changed_at {
                 // It may have changed once more; then this is how it is now.
-                let (changed_at, products) = counters.list(partition).await?;
+                let (state, products) = counters.list(partition).await?;
+                if !looked.trusts(partition, &state) {
+                    return None;
+                }
+                let changed_at = state.listed;
                 let mut products = facts.of_all(&products).await?;
                 products.retain(|facts| now.is_none_or(|now| now < facts.finished_at));
                 *list = Arc::new(List { changed_at, products });

@@ -1,12 +1,17 @@
 //! What is taken of each product, in Redis. Nothing is written here; the projector keeps it.
 //!
-//! One hash for each partition, under `moa:{<log id>.<partition>}:counters`. Its fields: `@position`, up to which it is
-//! the fold of the partition; `@products`, the position at which a product was last opened or closed, or a later one;
-//! and for every product of the partition its id, with `<current amount>:<users>:<closed, 0 or 1>`.
+//! One hash for each partition, under `moa:{<log id>.<partition>}:counters:2:<database>`. Its fields: `@state`, with
+//! `<position>:<list>:<event hash>:<by>:<check>`; and for every product of the partition its id, with
+//! `<current amount>:<users>:<closed, 0 or 1>:<position>:<check>`. The hash is the fold of the partition up to the state's
+//! position; the list's is where a product was last opened or closed, or a later one; the event hash is that of the log's
+//! event there, in hexadecimal digits; `by` is who wrote last. A check is the first 8 bytes of the SHA-256 of
+//! `<key>\n<field>\n<value without it>`, in hexadecimal digits.
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisResult};
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -14,8 +19,7 @@ use uuid::Uuid;
 use super::PATIENCE;
 use super::breaker::Breaker;
 
-const POSITION: &str = "@position";
-const PRODUCTS: &str = "@products";
+const STATE: &str = "@state";
 
 /// What is taken of one product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,78 +27,143 @@ pub(crate) struct Counter {
     pub(crate) current_amount: i64,
     pub(crate) invest_users: i64,
     pub(crate) closed: bool,
+    /// Where it was last written.
+    position: i64,
+}
+
+impl Counter {
+    /// Whether it can be the counter of a product of which there is `total`: no more is taken than there is, and whoever
+    /// has some has at least 1 won of it.
+    pub(crate) fn is_within(&self, total: i64) -> bool {
+        let users = 0..=self.current_amount;
+        (0..=total).contains(&self.current_amount)
+            && users.contains(&self.invest_users)
+            && (self.current_amount > 0) == (self.invest_users > 0)
+    }
+}
+
+/// What a partition's hash says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    pub(super) position: i64,
+    /// Where its list of products changed last.
+    pub(super) listed: i64,
+    /// Of the event at `position`; empty at 0.
+    pub(super) event_hash: String,
+    /// Who wrote it.
+    pub(super) by: String,
 }
 
 /// What one round trip showed.
 pub(super) struct Read {
-    /// By partition: where it stands.
-    pub(super) positions: Vec<i64>,
-    /// By partition: where its list of products changed last.
-    pub(super) products: Vec<i64>,
+    /// By partition.
+    pub(super) states: Vec<State>,
     /// Of those products that were asked for and are there.
     pub(super) counters: HashMap<i64, Counter>,
+}
+
+impl Read {
+    /// By partition: where it stands.
+    pub(super) fn positions(&self) -> Vec<i64> {
+        self.states.iter().map(|state| state.position).collect()
+    }
+
+    /// By partition: where its list of products changed last.
+    pub(super) fn listed(&self) -> Vec<i64> {
+        self.states.iter().map(|state| state.listed).collect()
+    }
 }
 
 /// The counters of one log. One connection, made when it is needed, and anew after any failure.
 pub(super) struct Counters {
     client: Client,
-    keys: Vec<String>,
+    log_id: Uuid,
+    partitions: usize,
+    /// By partition; none as long as it is not known which database this is.
+    keys: RwLock<Arc<[String]>>,
     open: Mutex<Option<MultiplexedConnection>>,
     breaker: Breaker,
 }
 
 impl Counters {
     pub(super) fn new(client: Client, log_id: Uuid, partitions: usize) -> Self {
-        let keys = (0..partitions).map(|partition| format!("moa:{{{log_id}.{partition}}}:counters")).collect();
-        Self { client, keys, open: Mutex::default(), breaker: Breaker::default() }
+        let (open, breaker) = (Mutex::default(), Breaker::default());
+        Self { client, log_id, partitions, keys: RwLock::new(Arc::new([])), open, breaker }
     }
 
-    /// Where every partition stands, with the counters of `products`; `None` when not every partition is there.
+    /// From now on they are those of this database.
+    pub(super) fn are_of(&self, database: &str) {
+        let key = |partition| format!("moa:{{{}.{partition}}}:counters:2:{database}", self.log_id);
+        let keys = (0..self.partitions).map(key).collect();
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    fn keys(&self) -> Arc<[String]> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How every partition is, with the counters of `products`; `None` when not every partition is there, or one is not
+    /// whole.
     pub(super) async fn read(&self, products: &[i64]) -> Option<Read> {
-        let mut wanted: Vec<Vec<i64>> = vec![Vec::new(); self.keys.len()];
+        let keys = self.keys();
+        let mut wanted: Vec<Vec<i64>> = vec![Vec::new(); keys.len()];
         for product in products {
             wanted.get_mut(self.partition_of(*product)?)?.push(*product);
         }
         let mut question = redis::pipe();
-        for (key, products) in self.keys.iter().zip(&wanted) {
-            question.cmd("HMGET").arg(key).arg(POSITION).arg(PRODUCTS).arg(products);
+        for (key, products) in keys.iter().zip(&wanted) {
+            question.cmd("HMGET").arg(key).arg(STATE).arg(products);
         }
         let answer: Vec<Vec<Option<String>>> = self.ask(&question).await?;
-        let mut read = Read { positions: Vec::new(), products: Vec::new(), counters: HashMap::new() };
-        for (fields, wanted) in answer.iter().zip(&wanted) {
-            let [position, products, counters @ ..] = fields.as_slice() else { return None };
-            read.positions.push(position.as_ref()?.parse().ok()?);
-            read.products.push(products.as_ref()?.parse().ok()?);
+        let mut read = Read { states: Vec::new(), counters: HashMap::new() };
+        for ((key, fields), wanted) in keys.iter().zip(&answer).zip(&wanted) {
+            let [state, counters @ ..] = fields.as_slice() else { return None };
+            let state = parse_state(key, state.as_ref()?)?;
             let found = wanted.iter().zip(counters).filter_map(|(id, counter)| Some((*id, counter.as_ref()?)));
             for (id, counter) in found {
-                read.counters.insert(id, parse(counter)?);
+                read.counters.insert(id, parse(key, &id.to_string(), counter, &state)?);
             }
+            read.states.push(state);
         }
-        (read.positions.len() == self.keys.len()).then_some(read)
+        (read.states.len() == self.partitions).then_some(read)
     }
 
-    /// Where a partition's list of products changed last, and which of them are not closed.
-    pub(super) async fn list(&self, partition: usize) -> Option<(i64, Vec<i64>)> {
+    /// How each partition is; `None` in place of one that is not there or not whole, or altogether when Redis does not
+    /// answer.
+    pub(super) async fn states(&self) -> Option<Vec<Option<State>>> {
+        let keys = self.keys();
         let mut question = redis::pipe();
-        question.cmd("HGETALL").arg(self.keys.get(partition)?);
+        for key in &*keys {
+            question.cmd("HGET").arg(key).arg(STATE);
+        }
+        let texts: Vec<Option<String>> = self.ask(&question).await?;
+        Some(keys.iter().zip(texts).map(|(key, text)| parse_state(key, &text?)).collect())
+    }
+
+    /// How a partition is, and which of its products are not closed.
+    pub(super) async fn list(&self, partition: usize) -> Option<(State, Vec<i64>)> {
+        let keys = self.keys();
+        let key = keys.get(partition)?;
+        let mut question = redis::pipe();
+        question.cmd("HGETALL").arg(key);
         let (hash,): (HashMap<String, String>,) = self.ask(&question).await?;
-        let changed_at = hash.get(PRODUCTS)?.parse().ok()?;
+        let state = parse_state(key, hash.get(STATE)?)?;
         let mut products = Vec::new();
-        for (field, value) in hash.iter().filter(|(field, _)| !field.starts_with('@')) {
-            if !parse(value)?.closed {
+        for (field, text) in hash.iter().filter(|(field, _)| !field.starts_with('@')) {
+            if !parse(key, field, text, &state)?.closed {
                 products.push(field.parse().ok()?);
             }
         }
-        Some((changed_at, products))
+        Some((state, products))
     }
 
     fn partition_of(&self, product: i64) -> Option<usize> {
-        usize::try_from(product).ok()?.checked_rem(self.keys.len())
+        usize::try_from(product).ok()?.checked_rem(self.partitions)
     }
 
     /// Asks Redis, unless it is left alone.
     async fn ask<T: FromRedisValue>(&self, question: &Pipeline) -> Option<T> {
-        if !self.breaker.lets_through() {
+        if question.is_empty() || !self.breaker.lets_through() {
             return None;
         }
         let answer = timeout(PATIENCE, async { question.query_async(&mut self.connection().await?).await });
@@ -126,16 +195,34 @@ impl Counters {
     }
 }
 
-/// A counter as it is written in Redis.
-fn parse(text: &str) -> Option<Counter> {
-    let (current_amount, rest) = text.split_once(':')?;
-    let (invest_users, closed) = rest.split_once(':')?;
-    let closed = match closed {
+/// What is written in a field, without its check; `None` when that is not its own.
+fn value_of<'a>(key: &str, field: &str, text: &'a str) -> Option<&'a str> {
+    let (value, found) = text.rsplit_once(':')?;
+    let digest = Sha256::digest(format!("{key}\n{field}\n{value}"));
+    let check: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    (found == check).then_some(value)
+}
+
+/// A state as it is written in Redis.
+fn parse_state(key: &str, text: &str) -> Option<State> {
+    let parts: Vec<_> = value_of(key, STATE, text)?.split(':').collect();
+    let [position, listed, event_hash, by] = parts.as_slice() else { return None };
+    let (position, listed) = (position.parse().ok()?, listed.parse().ok()?);
+    Some(State { position, listed, event_hash: (*event_hash).into(), by: (*by).into() })
+}
+
+/// A counter as it is written in Redis; `None` also when it says that it was written after `state`.
+fn parse(key: &str, field: &str, text: &str, state: &State) -> Option<Counter> {
+    let parts: Vec<_> = value_of(key, field, text)?.split(':').collect();
+    let [current_amount, invest_users, closed, position] = parts.as_slice() else { return None };
+    let closed = match *closed {
         "0" => false,
         "1" => true,
         _ => return None,
     };
-    Some(Counter { current_amount: current_amount.parse().ok()?, invest_users: invest_users.parse().ok()?, closed })
+    let (current_amount, invest_users) = (current_amount.parse().ok()?, invest_users.parse().ok()?);
+    let counter = Counter { current_amount, invest_users, closed, position: position.parse().ok()? };
+    (counter.position <= state.position).then_some(counter)
 }
 
 #[cfg(test)]
@@ -143,16 +230,41 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
+    const KEY: &str = "moa:{log.0}:counters:2:7.5";
+
+    fn state() -> State {
+        State { position: 7, listed: 3, event_hash: "ab".into(), by: "me".into() }
+    }
+
+    /// The very texts that the projector writes.
+    #[test]
+    fn values_are_read_whole() {
+        assert_eq!(parse_state(KEY, "7:3:ab:me:ba711646fc6ec925"), Some(state()));
+        let counter = Counter { current_amount: 300, invest_users: 2, closed: false, position: 6 };
+        assert_eq!(parse(KEY, "4", "300:2:0:6:a0d15d0a2eb1c8cb", &state()), Some(counter));
+    }
+
     #[rstest]
-    #[case("300:2:0", Some((300, 2, false)))]
-    #[case("0:0:1", Some((0, 0, true)))]
-    #[case("", None)]
-    #[case("300:2", None)]
-    #[case("300:2:x", None)]
-    #[case("300:2:0:0", None)]
-    #[case("x:2:0", None)]
-    fn a_counter_is_read_whole_or_not_at_all(#[case] text: &str, #[case] expected: Option<(i64, i64, bool)>) {
-        let counter = parse(text).map(|counter| (counter.current_amount, counter.invest_users, counter.closed));
-        assert_eq!(counter, expected);
+    #[case::of_another_product(KEY, "8", "300:2:0:6:a0d15d0a2eb1c8cb")]
+    #[case::of_another_database("moa:{log.0}:counters:2:7.6", "4", "300:2:0:6:a0d15d0a2eb1c8cb")]
+    #[case::changed(KEY, "4", "301:2:0:6:a0d15d0a2eb1c8cb")]
+    #[case::cut(KEY, "4", "300:2:0:6")]
+    #[case::of_format_1(KEY, "4", "300:2:0")]
+    #[case::nothing(KEY, "4", "")]
+    fn what_is_not_whole_is_not_read(#[case] key: &str, #[case] field: &str, #[case] text: &str) {
+        assert_eq!(parse(key, field, text, &state()), None);
+    }
+
+    #[rstest]
+    #[case::all(1_000, 3, true)]
+    #[case::nothing(0, 0, true)]
+    #[case::more_than_there_is(1_001, 3, false)]
+    #[case::less_than_nothing(-1, 0, false)]
+    #[case::more_users_than_won(2, 3, false)]
+    #[case::somebody_with_nothing(0, 1, false)]
+    #[case::something_of_nobody(5, 0, false)]
+    fn a_counter_has_bounds(#[case] current_amount: i64, #[case] invest_users: i64, #[case] expected: bool) {
+        let counter = Counter { current_amount, invest_users, closed: false, position: 1 };
+        assert_eq!(counter.is_within(1_000), expected);
     }
 }

@@ -2,13 +2,14 @@
 //! hand, in the words of `query-api/src/cache/counters.rs`; the projector's tests hold the same words.
 
 mod away;
+mod foreign;
 mod list;
 mod monotone;
 mod shelf;
 
 use crate::house::PARTITIONS;
 use rstest::rstest;
-use shelf::{From, OPEN, Shelf, partition_of};
+use shelf::{From, OPEN, Shelf, partition_of, state_of};
 
 /// What Redis answers is what PostgreSQL answered before it was marked, byte for byte.
 #[rstest]
@@ -85,11 +86,19 @@ async fn a_redis_that_is_behind_is_not_shown(#[case] path: &str) {
 
 #[rstest]
 #[case::a_partition(|shelf: &Shelf| shelf.delete(3))]
-#[case::its_position(|shelf: &Shelf| shelf.unset(3, "@position"))]
-#[case::its_list(|shelf: &Shelf| shelf.unset(3, "@products"))]
+#[case::its_state(|shelf: &Shelf| shelf.unset(3, "@state"))]
 #[case::the_product(|shelf: &Shelf| shelf.unset(2, "2"))]
-#[case::sense_in_a_position(|shelf: &Shelf| shelf.set(3, "@position", "x"))]
+#[case::sense_in_a_state(|shelf: &Shelf| shelf.plant(3, "@state", "x"))]
+#[case::sense_in_a_position(|shelf: &Shelf| shelf.forge(3, "@state", "x:13::me"))]
 #[case::sense_in_a_counter(|shelf: &Shelf| shelf.set(2, "2", "x:1:0"))]
+#[case::a_check(|shelf: &Shelf| shelf.plant(2, "2", "200:3:0:12"))]
+#[case::a_check_of_its_own(|shelf: &Shelf| shelf.plant(2, "2", &shelf.text(2, "2").replace("200", "999")))]
+#[case::a_check_of_its_state(|shelf: &Shelf| shelf.plant(3, "@state", &shelf.text(3, "@state").replacen("13", "99", 1)))]
+#[case::the_format(|shelf: &Shelf| shelf.plant(2, "2", "999999:77:0"))]
+#[case::its_own_field(|shelf: &Shelf| shelf.plant(2, "2", &shelf.text(3, "3")))]
+#[case::its_own_time(|shelf: &Shelf| shelf.forge(2, "2", "200:3:0:13"))]
+#[case::what_there_is_to_be_taken(|shelf: &Shelf| shelf.set(2, "2", "999999:77:0"))]
+#[case::users_who_have_some(|shelf: &Shelf| shelf.set(2, "2", "0:3:0"))]
 #[tokio::test]
 async fn what_is_missing_in_redis_comes_from_postgres(#[case] harm: impl Fn(&Shelf)) {
     let shelf = Shelf::of_four().await;
@@ -98,12 +107,9 @@ async fn what_is_missing_in_redis_comes_from_postgres(#[case] harm: impl Fn(&She
         shelf.until_from(From::Redis, path).await;
         harm(&shelf);
         assert_eq!(shelf.cached.get(path).await.from(), From::Postgres);
-        let (at, list) = (partition_of(2), "200:3:0");
-        shelf.set(at, "2", list);
-        for (field, value) in [("@position", 13), ("@products", 13)] {
-            shelf.set(3, field, value);
-        }
+        shelf.set(partition_of(2), "2", "200:3:0");
         shelf.set(3, "3", "300:3:0");
+        shelf.forge(3, "@state", &state_of(3, 13, 13));
     }
 }
 

@@ -125,7 +125,7 @@ impl House {
     /// A product whose window is `window`, in the words of PostgreSQL: two intervals from now.
     pub async fn product(&self, product_id: i64, total: i64, taken: i64, window: (&str, &str)) {
         let insert = "insert into product_list
-                      values ($1, 'product' || $1, $2, $3, 3, now() + $4::interval, now() + $5::interval)";
+                      values ($1, 'product' || $1, $2, $3, least($3, 3), now() + $4::interval, now() + $5::interval)";
         let insert = sqlx::query(insert).bind(product_id).bind(total).bind(taken).bind(window.0).bind(window.1);
         insert.execute(&self.pool).await.unwrap();
     }

@@ -293,7 +293,8 @@ impl System {
     async fn have_reached(&self, heads: &[i64]) -> bool {
         let standing: Vec<(Vec<i64>,)> = sqlx::query_as(STANDING).fetch_all(&self.pool).await.unwrap();
         let reached = |at: &[i64]| at.iter().zip(heads).all(|(at, head)| at >= head);
-        let counters = counters::positions(&self.redis.client(), self.log_id().await, heads.len()).await;
+        let counters =
+            counters::positions(&self.redis.client(), &counters::Keys::of(&self.pool).await, heads.len()).await;
         standing.iter().all(|(at,)| reached(at)) && counters.is_some_and(|at| reached(&at))
     }
 
@@ -349,7 +350,7 @@ impl System {
         let evidence = Evidence::gather(&self.pool, &self.doors(), &self.journal, &self.products, &users).await;
         evidence.holds();
         chain_is_whole(&self.pool).await;
-        let faults = counters::faults(&evidence.log, &self.redis.client(), self.log_id().await).await;
+        let faults = counters::faults(&evidence.log, &self.redis.client(), &counters::Keys::of(&self.pool).await).await;
         assert!(faults.is_empty(), "Redis is not the fold of the log: {faults:?}");
         assert_eq!(self.payments.contradictions(&self.pool).await, [""; 0], "the ledger and the log");
     }

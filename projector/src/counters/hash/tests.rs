@@ -8,12 +8,16 @@ use redis::AsyncCommands;
 async fn two_who_write() -> [Counters; 2] {
     let url = std::env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".into());
     let connection = Connection::new(redis::Client::open(url).unwrap());
-    let log_id = Uuid::now_v7();
-    [1, 2].map(|me| Counters::new(connection.clone(), log_id, 0, Uuid::from_u128(me)))
+    let key = format!("moa:test:{}", Uuid::now_v7());
+    [1, 2].map(|me| Counters::new(connection.clone(), key.clone(), Uuid::from_u128(me)))
 }
 
 fn shown(position: Position, products: std::ops::Range<i64>) -> Shown {
-    Shown { position, products: products.map(|id| Product::new(id, position, 1, false)).collect() }
+    Shown {
+        position,
+        event_hash: format!("{position:064x}"),
+        products: products.map(|id| Product::new(id, position, 1, false)).collect(),
+    }
 }
 
 async fn is_removed(counters: &Counters) {
@@ -21,8 +25,12 @@ async fn is_removed(counters: &Counters) {
     let _: () = counters.connection.ask(async |redis| redis.del(key).await).await.unwrap();
 }
 
+async fn state(counters: &Counters) -> Option<State> {
+    counters.look().await.unwrap().and_then(|text| counters.read_state(&text))
+}
+
 async fn position(counters: &Counters) -> Option<Position> {
-    counters.look().await.unwrap().map(|stands| stands.position)
+    state(counters).await.map(|state| state.position)
 }
 
 /// 1. One looks, and finds nothing. 2. It is frozen while the other loads, and goes on. 3. Thawed, it puts what it
@@ -31,11 +39,13 @@ async fn position(counters: &Counters) -> Option<Position> {
 async fn older_never_wins() {
     let [one, other] = two_who_write().await;
     let seen = one.look().await.unwrap();
-    assert!(matches!(other.place(None, &shown(5, 0..3)).await.unwrap(), Placed::There));
-    assert!(other.advance(5, &shown(9, 1..2), None).await.unwrap().is_ok());
-    assert!(matches!(one.place(seen, &shown(7, 0..3)).await.unwrap(), Placed::Newer(9)));
+    let placed = other.place(None, &shown(5, 0..3)).await.unwrap();
+    let Placed::There(at_5) = placed else { panic!("nothing else was there") };
+    assert!(other.advance(&at_5, &shown(9, 1..2), None).await.unwrap().is_ok());
+    let newer = one.place(seen, &shown(7, 0..3)).await.unwrap();
+    assert!(matches!(newer, Placed::Newer(Some(state)) if state.position == 9));
     assert_eq!(position(&one).await, Some(9));
-    assert!(one.advance(5, &shown(7, 0..3), None).await.unwrap().is_err());
+    assert!(one.advance(&at_5, &shown(7, 0..3), None).await.unwrap().is_err());
     assert_eq!(position(&one).await, Some(9));
     is_removed(&one).await;
 }
@@ -43,11 +53,11 @@ async fn older_never_wins() {
 #[tokio::test]
 async fn newer_wins_and_what_was_seen_to_be_wrong_goes() {
     let [one, other] = two_who_write().await;
-    assert!(matches!(one.place(None, &shown(5, 0..3)).await.unwrap(), Placed::There));
-    assert!(matches!(other.place(None, &shown(6, 0..3)).await.unwrap(), Placed::There));
+    assert!(matches!(one.place(None, &shown(5, 0..3)).await.unwrap(), Placed::There(_)));
+    assert!(matches!(other.place(None, &shown(6, 0..3)).await.unwrap(), Placed::There(_)));
     let seen = one.look().await.unwrap();
-    assert!(seen.as_ref().is_some_and(|stands| other.wrote(stands) && !one.wrote(stands)));
-    assert!(matches!(one.place(seen, &shown(2, 0..3)).await.unwrap(), Placed::There));
+    assert!(state(&one).await.is_some_and(|state| other.wrote(&state) && !one.wrote(&state)));
+    assert!(matches!(one.place(seen, &shown(2, 0..3)).await.unwrap(), Placed::There(_)));
     assert_eq!(position(&one).await, Some(2));
     is_removed(&one).await;
 }
@@ -57,12 +67,25 @@ async fn newer_wins_and_what_was_seen_to_be_wrong_goes() {
 async fn many_fields_are_put_in_place_at_once() {
     let [one, _] = two_who_write().await;
     let many = 3 * FIELDS as i64;
-    assert!(matches!(one.place(None, &shown(1, 0..7)).await.unwrap(), Placed::There));
-    assert!(matches!(one.place(None, &shown(2, 7..many)).await.unwrap(), Placed::There));
+    assert!(matches!(one.place(None, &shown(1, 0..7)).await.unwrap(), Placed::There(_)));
+    assert!(matches!(one.place(None, &shown(2, 7..many)).await.unwrap(), Placed::There(_)));
     let key = &one.key;
     let fields: Vec<String> = one.connection.ask(async |redis| redis.hkeys(key).await).await.unwrap();
     let mut ids: Vec<i64> = fields.iter().filter_map(|field| field.parse().ok()).collect();
     ids.sort_unstable();
     assert_eq!(ids, (7..many).collect::<Vec<_>>());
+    is_removed(&one).await;
+}
+
+/// Two copies of one log at the same position: whose event it is decides, not the position.
+#[tokio::test]
+async fn a_state_of_another_event_is_not_gone_on_from() {
+    let [one, other] = two_who_write().await;
+    let Placed::There(at_5) = one.place(None, &shown(5, 0..3)).await.unwrap() else { panic!("nothing was there") };
+    let elsewhere = Shown { event_hash: "another".into(), ..shown(5, 0..3) };
+    let seen = other.look().await.unwrap();
+    assert!(matches!(other.place(seen, &elsewhere).await.unwrap(), Placed::There(_)));
+    let found = one.advance(&at_5, &shown(6, 1..2), None).await.unwrap();
+    assert!(found.is_err_and(|state| state.is_some_and(|state| state.event_hash == "another")));
     is_removed(&one).await;
 }

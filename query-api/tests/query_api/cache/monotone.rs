@@ -1,6 +1,6 @@
 //! A client that sends back its last token never sees less than it saw, whatever becomes of Redis.
 
-use super::shelf::{OPEN, Shelf, partition_of};
+use super::shelf::{OPEN, Shelf, checked, partition_of, state_of};
 use crate::house::PARTITIONS;
 use edge::ConsistencyToken;
 use serde_json::Value;
@@ -33,11 +33,12 @@ async fn advance(shelf: &Shelf, product_id: i64, position: i64) {
 
 /// Redis shows the partition as it is at a position. It counts other users than PostgreSQL, which tells them apart.
 fn fill(shelf: &Shelf, product_id: i64, position: i64) {
-    let fields = [("@position", position.to_string()), ("@products", "1".into())];
-    let counter = (product_id.to_string(), format!("{position}:{USERS_IN_REDIS}:0"));
+    let (partition, field) = (partition_of(product_id), product_id.to_string());
+    let key = shelf.key(partition);
+    let state = checked(&key, "@state", &state_of(partition, position, 1));
+    let counter = checked(&key, &field, &format!("{position}:{USERS_IN_REDIS}:0:{position}"));
     let mut whole = redis::pipe();
-    let key = shelf.key(partition_of(product_id));
-    whole.atomic().hset_multiple(&key, &fields).hset(&key, counter.0, counter.1);
+    whole.atomic().hset_multiple(&key, &[("@state", state), (&field, counter)]);
     whole.exec(&mut shelf.client.get_connection().unwrap()).unwrap();
 }
 

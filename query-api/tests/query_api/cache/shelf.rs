@@ -4,6 +4,7 @@ use crate::house::{Answer, House, PARTITIONS, settings};
 use edge::ConsistencyToken;
 use query_api::Settings;
 use redis::{Client, Commands};
+use sha2::{Digest, Sha256};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -13,6 +14,13 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
 /// Redis is filled from PostgreSQL, so what only it says is told by this much.
 const MARK: i64 = 1_000_000;
+/// Who writes the counters.
+pub const WRITER: &str = "0192d3a0-0000-7000-8000-00000000000a";
+/// The event at each position of the log, as far as the views may know it: its hash is that of its place.
+const EVENTS: &str = "
+    create or replace function moa_event_hash(of_partition integer, at_position bigint) returns bytea language sql as $$
+        select sha256(convert_to(of_partition || '.' || at_position, 'UTF8')) where at_position > 0
+    $$";
 
 /// Read models, and counters in Redis, of a log of this test's own; what Redis has of them goes with the value.
 pub struct Shelf {
@@ -22,6 +30,7 @@ pub struct Shelf {
     pub plain: House,
     pub client: Client,
     pub log_id: Uuid,
+    database_id: String,
 }
 
 impl Shelf {
@@ -35,7 +44,9 @@ impl Shelf {
         let of_this_log = Settings { log_id, ..settings(plain.pool.clone()) };
         let cached = plain.with_settings(Settings { redis: Some(client.clone()), ..of_this_log.clone() });
         let plain = plain.again(of_this_log);
-        Self { cached, plain, client, log_id }
+        plain.sql(EVENTS).await;
+        let database_id = sqlx::query_scalar("select moa_database_id()").fetch_one(&plain.pool).await.unwrap();
+        Self { cached, plain, client, log_id, database_id }
     }
 
     /// A shelf with four products, one in each partition, at these positions; Redis has what PostgreSQL has.
@@ -54,16 +65,39 @@ impl Shelf {
     }
 
     pub fn key(&self, partition: i32) -> String {
-        format!("moa:{{{}.{partition}}}:counters", self.log_id)
+        format!("moa:{{{}.{partition}}}:counters:2:{}", self.log_id, self.database_id)
     }
 
     pub fn token(&self, positions: [i64; PARTITIONS]) -> String {
         ConsistencyToken::new(self.log_id, positions.to_vec()).to_string()
     }
 
+    /// Writes a field with its check: a counter, or a part of the state, of the log's event then.
     pub fn set(&self, partition: i32, field: &str, value: impl ToString) {
-        let mut redis = self.client.get_connection().unwrap();
-        let _: () = redis.hset(self.key(partition), field, value.to_string()).unwrap();
+        let value = value.to_string();
+        if !field.starts_with('@') {
+            return self.forge(partition, field, &format!("{value}:0"));
+        }
+        let state: Option<String> = self.client.get_connection().unwrap().hget(self.key(partition), "@state").unwrap();
+        let state = state.unwrap_or_default();
+        let mut parts = state.split(':').map(|part| part.parse().unwrap_or(0));
+        let (mut position, mut listed) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        *(if field == "@position" { &mut position } else { &mut listed }) = value.parse().unwrap();
+        self.forge(partition, "@state", &state_of(partition, position, listed));
+    }
+
+    /// Writes any value into a field, with its check.
+    pub fn forge(&self, partition: i32, field: &str, value: &str) {
+        self.plant(partition, field, &checked(&self.key(partition), field, value));
+    }
+
+    /// Writes any text into a field.
+    pub fn plant(&self, partition: i32, field: &str, text: &str) {
+        let _: () = self.client.get_connection().unwrap().hset(self.key(partition), field, text).unwrap();
+    }
+
+    pub fn text(&self, partition: i32, field: &str) -> String {
+        self.client.get_connection().unwrap().hget(self.key(partition), field).unwrap()
     }
 
     pub fn unset(&self, partition: i32, field: &str) {
@@ -93,9 +127,13 @@ impl Shelf {
         .fetch_all(&self.plain.pool)
         .await
         .unwrap();
-        let position = rows[0].0.to_string();
-        let mut fields = vec![("@position".to_owned(), position.clone()), ("@products".to_owned(), position)];
-        fields.extend(rows.into_iter().filter_map(|(_, id, counter)| Some((id?.to_string(), counter?))));
+        let (key, position) = (self.key(partition), rows[0].0);
+        let mut fields = vec![("@state".to_owned(), checked(&key, "@state", &state_of(partition, position, position)))];
+        let counters = rows.into_iter().filter_map(|(_, id, counter)| Some((id?.to_string(), counter?)));
+        fields.extend(counters.map(|(id, counter)| {
+            let text = checked(&key, &id, &format!("{counter}:{position}"));
+            (id, text)
+        }));
         let mut whole = redis::pipe();
         whole.atomic().del(self.key(partition)).hset_multiple(self.key(partition), &fields);
         whole.exec(&mut self.client.get_connection().unwrap()).unwrap();
@@ -129,6 +167,21 @@ impl Drop for Shelf {
             }
         }
     }
+}
+
+/// A state, in the words that the projector writes.
+pub fn state_of(partition: i32, position: i64, listed: i64) -> String {
+    let hash = if position > 0 { digits(&Sha256::digest(format!("{partition}.{position}"))) } else { String::new() };
+    format!("{position}:{listed}:{hash}:{WRITER}")
+}
+
+/// `value` with its check, in the words that the projector writes.
+pub fn checked(key: &str, field: &str, value: &str) -> String {
+    format!("{value}:{}", digits(&Sha256::digest(format!("{key}\n{field}\n{value}"))[..8]))
+}
+
+fn digits(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub fn partition_of(product_id: i64) -> i32 {
