@@ -65,12 +65,7 @@ impl Log {
     /// [`LogError::Mismatch`] when an existing one has another number: it can never change.
     pub async fn open(pool: PgPool, partitions: i32) -> Result<Self, LogError> {
         let identity = identify(&pool, partitions).await?;
-        if identity.partitions != partitions {
-            return Err(LogError::Mismatch(format!(
-                "this log was created with {} partitions, which cannot change: set partitions to {0}, not {partitions}",
-                identity.partitions
-            )));
-        }
+        compare_partitions(identity.partitions, partitions)?;
         let word = || Word { head: watch::Sender::new(0), delivery: broadcast::Sender::new(DELIVERIES) };
         let partitions = (0..partitions).map(|_| word()).collect();
         let readiness = Readiness::default();
@@ -81,6 +76,17 @@ impl Log {
     /// The number of partitions of the log in `pool`'s database; `None` when there is no log yet.
     pub async fn partitions_of(pool: &PgPool) -> Result<Option<i32>, LogError> {
         Ok(sqlx::query_scalar("select partitions from log_identity").fetch_optional(pool).await?)
+    }
+
+    /// An error when the log in `pool`'s database has another number of partitions; none when there is no log yet, nor its table.
+    /// Before anything is migrated: the number of a log cannot change.
+    pub async fn check_partitions(pool: &PgPool, partitions: i32) -> Result<(), LogError> {
+        let there = "select to_regclass('log_identity') is not null";
+        let found = match sqlx::query_scalar(there).fetch_one(pool).await? {
+            true => Self::partitions_of(pool).await?,
+            false => None,
+        };
+        found.map_or(Ok(()), |found| compare_partitions(found, partitions))
     }
 
     /// Who the log in `pool`'s database is, for whoever only looks; `None` when there is no log.
@@ -320,6 +326,15 @@ impl Source for Listener {
 
 fn take(events: &[RecordedEvent], position: Position, delivered: &mut Vec<RecordedEvent>) {
     delivered.extend(events.iter().filter(|event| event.position > position).cloned());
+}
+
+fn compare_partitions(found: i32, asked: i32) -> Result<(), LogError> {
+    if found == asked {
+        return Ok(());
+    }
+    Err(LogError::Mismatch(format!(
+        "this log was created with {found} partitions, which cannot change: set partitions to {found}, not {asked}"
+    )))
 }
 
 async fn identify(pool: &PgPool, partitions: i32) -> Result<Identity, LogError> {

@@ -78,7 +78,7 @@ impl Database {
         // Its owner is waited for after the server was, for one thing after another: each is told once.
         let (mut told, mut told_of_owner) = (false, String::new());
         loop {
-            let opened = match self.migrate().await {
+            let opened = match self.migrate(partitions).await {
                 Ok(()) => self.log(partitions, connections).await,
                 Err(error) => Err(error),
             };
@@ -113,9 +113,9 @@ impl Database {
     }
 
     /// Brings the schema up to date; an error when it is not, and that is not for this login to do.
-    pub(crate) async fn migrate(&self) -> anyhow::Result<()> {
+    pub(crate) async fn migrate(&self, partitions: Option<i32>) -> anyhow::Result<()> {
         let pool = self.pool_to_migrate().await?;
-        schema::bring_up_to_date(&pool).await?;
+        schema::bring_up_to_date(&pool, partitions).await?;
         schema::report_open_rights(&pool).await?;
         pool.close().await;
         Ok(())
@@ -124,7 +124,7 @@ impl Database {
     /// The same, as its owner does it: every role gets its rights, and the log is created where its partitions are named.
     pub(crate) async fn migrate_all(&self, partitions: Option<i32>) -> anyhow::Result<()> {
         let pool = self.pool_to_migrate().await?;
-        schema::bring_up_to_date(&pool).await?;
+        schema::bring_up_to_date(&pool, partitions).await?;
         schema::grant_roles(&pool).await?;
         schema::report_open_rights(&pool).await?;
         pool.close().await;
@@ -138,15 +138,23 @@ impl Database {
     async fn pool_to_migrate(&self) -> anyhow::Result<PgPool> {
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE);
         let pool = pool.connect_with(self.bounded("moa migrate", &[])).await;
-        pool.with_context(|| format!("cannot reach {}: is it running, and DATABASE_URL right?", self.describe()))
+        let unreachable = || format!("cannot reach {}: is it running, and DATABASE_URL right?", self.describe());
+        let pool = pool.with_context(unreachable)?;
+        self.refuse_without_durability(&pool).await?;
+        Ok(pool)
+    }
+
+    async fn refuse_without_durability(&self, pool: &PgPool) -> anyhow::Result<()> {
+        match event_log::durability_problem(&mut *pool.acquire().await?).await? {
+            Some(problem) => anyhow::bail!("{}: {problem}", self.describe()),
+            None => Ok(()),
+        }
     }
 
     /// Opens the log, creating it when it is new; an error when that is not for this login to do.
     pub(crate) async fn log(&self, partitions: Option<i32>, connections: Connections) -> anyhow::Result<Log> {
         let looking = self.pool("moa log", 1, &[]).await?;
-        if let Some(problem) = event_log::durability_problem(&mut *looking.acquire().await?).await? {
-            anyhow::bail!("{}: {problem}", self.describe());
-        }
+        self.refuse_without_durability(&looking).await?;
         let found = Log::partitions_of(&looking).await?;
         if found.is_none() {
             schema::may_create_log(&looking).await?;

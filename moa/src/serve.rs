@@ -142,7 +142,7 @@ impl House<'_> {
             Some(sealing) => Some(seal::outside_of(sealing)),
             None => seal::outside(&settings.seal.outside)?,
         };
-        database.migrate().await?;
+        database.migrate(settings.log.partitions).await?;
         let log = database.log(settings.log.partitions, Connections::WRITE_SIDE).await?;
         seal::compare(&log, outside.as_ref()).await?;
         let stages = Stages::of(&ops);

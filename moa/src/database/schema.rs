@@ -2,7 +2,7 @@
 //! fewer rights finds it up to date, or waits until somebody made it so.
 
 use anyhow::Context;
-use event_log::MIGRATIONS;
+use event_log::{Log, MIGRATIONS};
 use sqlx::PgPool;
 use std::collections::HashMap;
 
@@ -23,14 +23,18 @@ pub(super) enum NotOurs {
     },
 }
 
-/// Brings the schema up to date where it is not; [`NotOurs`] when it is not, and that is not for us to do.
-pub(super) async fn bring_up_to_date(pool: &PgPool) -> anyhow::Result<()> {
+/// Brings the schema up to date where it is not; [`NotOurs`] when it is not, and that is not for us to do. What a start would be
+/// refused for, a log with another number of `partitions` among it, comes before the first change.
+pub(super) async fn bring_up_to_date(pool: &PgPool, partitions: Option<i32>) -> anyhow::Result<()> {
     refuse_other_encodings(pool).await?;
     if is_up_to_date(pool).await? {
         return Ok(());
     }
     if !may(pool, MAY_MIGRATE).await? {
         return Err(NotOurs::Schema { login: login(pool).await? }.into());
+    }
+    if let Some(partitions) = partitions {
+        Log::check_partitions(pool, partitions).await?;
     }
     MIGRATIONS.run(pool).await.context("the schema could not be brought up to date")
 }

@@ -231,7 +231,7 @@ async fn a_start_behind_the_seals_outside_takes_no_writes() {
     server.stop().await;
 }
 
-/// Steps: the server's fsync is off; a start refuses it in a sentence, and makes no log.
+/// Steps: the server's fsync is off; a start refuses it in a sentence, and makes no table.
 #[tokio::test]
 async fn a_server_that_may_lose_what_it_said_is_refused() {
     let servers = Servers::new();
@@ -244,5 +244,6 @@ async fn a_server_that_may_lose_what_it_said_is_refused() {
     let ended = Start::serve().on(&servers.url(&server)).end().await;
     assert!(!ended.status.success());
     assert!(ended.err.contains("fsync and full_page_writes off"), "{}", ended.err);
+    assert_eq!(server.number("select count(*) from pg_tables where schemaname = 'public'").await, 0);
     server.stop().await;
 }

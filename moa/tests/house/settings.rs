@@ -114,6 +114,21 @@ async fn a_log_keeps_its_number_of_partitions() {
     let ended = start.clone().with(&["--partitions", "5"]).end().await;
     is_refused(&ended, "this log was created with 3 partitions, which cannot change");
     drop(moa);
+    // Told before anything is migrated: this release's last migration seems not to have run.
+    let pool = database.pool().await;
+    let unmigrate =
+        "delete from _sqlx_migrations where version = (select max(version) from _sqlx_migrations) returning version";
+    let last: i64 = sqlx::query_scalar(unmigrate).fetch_one(&pool).await.unwrap();
+    let ended = start.clone().with(&["--partitions", "5"]).end().await;
+    is_refused(&ended, "this log was created with 3 partitions, which cannot change");
+    assert!(last > 0 && !ended.err.contains("could not be brought up to date"), "{}", ended.err);
+}
+
+#[tokio::test]
+async fn a_log_that_is_there_needs_no_number_of_partitions() {
+    let database = testbed::Database::fresh().await;
+    let start = Start::serve().on(database.url());
+    drop(start.clone().with(&["--partitions", "3"]).open().await);
     // Not told, it takes the log's own.
     start.open().await;
 }
