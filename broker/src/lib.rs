@@ -13,6 +13,7 @@ mod backoff;
 pub mod cloud_events;
 mod connection;
 mod deliveries;
+mod kept_up;
 mod link;
 mod message;
 /// Deliveries that were put aside.

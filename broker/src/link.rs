@@ -2,6 +2,7 @@
 //! some minutes, so it stays off.
 
 use crate::backoff::Backoff;
+use crate::kept_up::kept_up;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
 use std::sync::{Arc, OnceLock};
@@ -64,8 +65,8 @@ impl Link {
     /// Begins to make the connection, unless that has begun.
     pub(crate) fn supervised(&self) {
         self.supervisor.get_or_init(|| {
-            let supervising = supervise(self.address.clone(), self.name.clone(), self.current.clone());
-            AbortOnDropHandle::new(tokio::spawn(supervising))
+            let (address, name, current) = (self.address.clone(), self.name.clone(), self.current.clone());
+            kept_up("a connection to RabbitMQ", move || supervise(address.clone(), name.clone(), current.clone()))
         });
     }
 }

@@ -4,13 +4,12 @@ mod progress;
 mod publishing;
 
 use crate::Broker;
-use event_log::{Lease, Log, LogError, Partition};
+use event_log::{Lease, Log, Partition, RepeatedFault, restarted};
 use publishing::{End, Publishing};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 /// The relay's name among the checkpoints.
 pub const RELAY: &str = "relay";
@@ -37,11 +36,13 @@ pub async fn relay(log: Log, broker: Broker, consumers: Vec<&'static str>, shutd
     let consumers: Arc<[_]> = consumers.into();
     for partition in log.partitions() {
         let relay = Relay { log: log.clone(), broker: broker.clone(), consumers: consumers.clone(), partition };
-        partitions.spawn(relay.keep(shutdown.clone()));
+        partitions.spawn(relay.keep_on(shutdown.clone()));
     }
-    let measuring = AbortOnDropHandle::new(tokio::spawn(measure(log)));
-    while partitions.join_next().await.is_some() {}
-    drop(measuring);
+    let all_ended = async { while partitions.join_next().await.is_some() {} };
+    tokio::select! {
+        () = all_ended => {}
+        () = measure(log) => {}
+    }
 }
 
 /// The relay of one partition.
@@ -54,42 +55,40 @@ struct Relay {
 }
 
 impl Relay {
-    /// Tries for the lease, publishes while it holds, and again. One that panics is a bug, but no reason to stand still.
+    /// [`Self::keep`], begun anew when it breaks down: its lease runs out by then, and everything else is in the log.
+    async fn keep_on(self, shutdown: CancellationToken) {
+        let (readiness, who) = (self.log.readiness().clone(), format!("partition {}", self.partition));
+        let start = || self.clone().keep(shutdown.clone());
+        restarted(RELAY, who, &readiness, shutdown.clone(), start).await;
+    }
+
+    /// Tries for the lease, publishes while it holds, and again.
     async fn keep(self, shutdown: CancellationToken) {
-        let mut is_away = false;
+        let mut fault =
+            RepeatedFault::new("a relay's lease cannot be asked for", format!("partition {}", self.partition));
         while !shutdown.is_cancelled() {
             match Lease::take(&self.log, &format!("{RELAY}.{}", self.partition), LEASE).await {
                 Ok(Some(lease)) => {
-                    is_away = false;
-                    let holding = AbortOnDropHandle::new(tokio::spawn(self.clone().hold(lease, shutdown.clone())));
-                    if let Err(error) = holding.await {
-                        tracing::error!(partition = self.partition, %error, "a relay broke down; it is started anew");
-                    }
+                    fault.recovered();
+                    self.hold(lease, &shutdown).await;
                 }
-                Ok(None) => is_away = false,
-                Err(error) => is_away = self.complain(&error, is_away),
+                Ok(None) => fault.recovered(),
+                Err(error) => fault.failed(&error),
             }
             shutdown.run_until_cancelled(tokio::time::sleep(TAKE_AGAIN)).await;
         }
     }
 
-    fn complain(&self, error: &LogError, is_said: bool) -> bool {
-        if !is_said {
-            tracing::warn!(partition = self.partition, %error, "the relay's lease cannot be asked for; trying on");
-        }
-        true
-    }
-
     /// Publishes until the lease is lost or all is to stop. What is in flight then is dropped: whoever goes on does so
     /// from the checkpoint.
-    async fn hold(self, lease: Lease, shutdown: CancellationToken) {
+    async fn hold(&self, lease: Lease, shutdown: &CancellationToken) {
         let _held = Held::one_more();
-        let Relay { log, broker, consumers, partition } = &self;
+        let Relay { log, broker, consumers, partition } = self;
         let publishing = Publishing { log, broker, consumers, partition: *partition, lease: &lease };
         let end = tokio::select! {
-            end = publishing.run(&shutdown) => end,
+            end = publishing.run(shutdown) => end,
             () = renew(&lease) => End::Lost,
-            () = given_up(&shutdown) => End::Stopped,
+            () = given_up(shutdown) => End::Stopped,
         };
         match end {
             End::Lost => tracing::warn!(partition, "the relay's lease was lost; another relay may have it"),

@@ -9,6 +9,7 @@ mod batch;
 mod order;
 mod shelf;
 mod task;
+mod trouble;
 
 pub use order::{Answer, Key, NoVerdict, Order, Request, Verdict};
 

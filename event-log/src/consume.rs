@@ -9,7 +9,7 @@ mod checkpoint;
 pub use checkpoint::Checkpoint;
 
 use crate::log::{Log, Partition, Position};
-use crate::{LogError, RecordedEvent};
+use crate::{LogError, RecordedEvent, RepeatedFault};
 use checkpoint::Holder;
 use futures::FutureExt as _;
 use sqlx::{PgConnection, PgPool};
@@ -24,6 +24,8 @@ const STEP: i64 = 1_000;
 const PACE: Duration = Duration::from_millis(10);
 /// How long a consumer waits before it tries again what failed, or what another instance is at.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long a consumer may be unable to go on until the process is not ready.
+const FAILURE_BOUND: Duration = Duration::from_secs(5);
 
 /// Turns events into rows. Must depend on nothing but the events and its own rows: no clock, no fresh ids.
 pub trait Projection: Send + Sync + 'static {
@@ -275,19 +277,19 @@ impl<P: Projection> Consumer<P> {
     /// Follows the log until `shutdown`: woken by `source`, takes what follows the checkpoint, applies it, and again.
     /// Faults are tried again, for ever; an event that cannot be applied is named in the checkpoint's row.
     pub async fn run_with(self, mut source: impl Source, shutdown: CancellationToken) {
-        let (mut delivered, mut complaint) = (Vec::new(), String::new());
+        let (mut delivered, mut fault) = (Vec::new(), self.fault());
         while !shutdown.is_cancelled() {
             let paced = Instant::now() + PACE;
             let step = self.step(&delivered).await;
             delivered.clear();
             let waiting = match step {
                 Ok(Step::Moved(at) | Step::Idle(at)) => {
-                    complaint.clear();
+                    fault.recovered();
                     source.news(at, paced, &mut delivered).left_future()
                 }
                 Ok(Step::Elsewhere) => tokio::time::sleep(RETRY).right_future(),
                 Err(error) => {
-                    self.complain(&error, &mut complaint).await;
+                    self.complain(&error, &mut fault).await;
                     tokio::time::sleep(RETRY).right_future()
                 }
             };
@@ -295,12 +297,22 @@ impl<P: Projection> Consumer<P> {
         }
     }
 
-    /// Says what is wrong, once, where operators look.
-    async fn complain(&self, error: &StepError, complaint: &mut String) {
-        let said = error.to_string();
-        if said != *complaint {
+    /// What is wrong with this consumer, for the log; and for readiness, where its rows are live.
+    fn fault(&self) -> RepeatedFault {
+        let who = format!("{}, partition {}", self.name(), self.partition);
+        let fault = RepeatedFault::new("a consumer cannot go on", who);
+        match self.slot {
+            None => fault.failing(self.log.readiness().clause("projection"), FAILURE_BOUND),
+            Some(_) => fault,
+        }
+    }
+
+    /// Says what is wrong where operators look.
+    async fn complain(&self, error: &StepError, fault: &mut RepeatedFault) {
+        let begins = !fault.is_failing();
+        fault.failed(error);
+        if begins {
             metrics::counter!("moa_consumer_faults_total", "consumer" => self.name().to_owned()).increment(1);
-            tracing::error!(consumer = self.name(), partition = self.partition, %error, "a consumer cannot go on; it tries again");
         }
         let stuck_at = match error {
             StepError::Log(LogError::Broken { position, .. })
@@ -308,12 +320,12 @@ impl<P: Projection> Consumer<P> {
             StepError::Log(_) | StepError::Apply(ApplyError::Database(_)) => None,
         };
         if let Some(position) = stuck_at {
-            let written = checkpoint::stuck(&self.pool, self.name(), self.partition, position, &said).await;
+            let written =
+                checkpoint::stuck(&self.pool, self.name(), self.partition, position, &error.to_string()).await;
             if let Err(error) = written {
                 tracing::warn!(consumer = self.name(), %error, "that a consumer is stuck could not be written down");
             }
         }
-        *complaint = said;
     }
 }
 

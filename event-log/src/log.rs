@@ -4,7 +4,7 @@ use crate::chain::{self, Hash};
 use crate::clock::{DatabaseClock, LogClock, SteadyInstant};
 use crate::consume::Source;
 use crate::write_stop::{Acceptances, WriteStops};
-use crate::{Acceptance, LogError, Readiness, RecordedEvent, WriteStop};
+use crate::{Acceptance, LogError, Readiness, RecordedEvent, RepeatedFault, WriteStop};
 use chrono::{DateTime, Utc};
 use domain::ProductId;
 use sqlx::PgPool;
@@ -153,13 +153,12 @@ impl Log {
     /// Keeps this handle's knowledge of the heads, the clock and the operator's acceptances fresh until `shutdown`, whoever
     /// appends. Run one per process.
     pub async fn follow(&self, shutdown: CancellationToken) {
-        let (mut failing, mut accepted) = (false, None);
+        let (mut fault, mut accepted) = (RepeatedFault::new("the heads of the log cannot be read", ""), None);
         while shutdown.run_until_cancelled(tokio::time::sleep(HEAD_POLL)).await.is_some() {
-            let polled = self.poll(&mut accepted).await;
-            if let (Err(error), false) = (&polled, failing) {
-                tracing::warn!(%error, "the heads of the log cannot be read; trying on");
+            match self.poll(&mut accepted).await {
+                Ok(()) => fault.recovered(),
+                Err(error) => fault.failed(&error),
             }
-            failing = polled.is_err();
         }
     }
 

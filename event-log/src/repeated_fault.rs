@@ -59,7 +59,7 @@ impl RepeatedFault {
         if let Some((clause, bound)) = &self.clause
             && now - lasting.since >= *bound
         {
-            clause.fail(format_args!("{}: {error}", self.sentence()));
+            clause.fail(format_args!("{}: {error}", sentence(self.what, &self.who)));
         }
     }
 
@@ -78,10 +78,10 @@ impl RepeatedFault {
     pub fn is_failing(&self) -> bool {
         self.lasting.is_some()
     }
+}
 
-    fn sentence(&self) -> String {
-        if self.who.is_empty() { self.what.to_owned() } else { format!("{}: {}", self.who, self.what) }
-    }
+fn sentence(what: &str, who: &str) -> String {
+    if who.is_empty() { what.to_owned() } else { format!("{who}: {what}") }
 }
 
 impl Lasting {

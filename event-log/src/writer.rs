@@ -6,6 +6,7 @@
 //! that waits for it gets it next, and a reader that holds it has seen every commit.
 
 mod append;
+mod probe;
 
 use crate::chain::{self, Hash};
 use crate::clock::{MAX_CLOCK_STEP, SteadyInstant, storable};

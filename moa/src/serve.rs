@@ -165,7 +165,7 @@ impl House<'_> {
         let tokens = Tokens::new(&operator, auditor.as_ref());
         let public = &settings.public;
         connected.admit_commands(&stages, listeners.command, desks.clone(), public, &ops, &listening);
-        connected.admit_queries(&stages, listeners.query, &read, public, &listening);
+        connected.admit_queries(&stages, listeners.query, &read, public, &ops, &listening);
         let operators = Operators { tokens, desks, read, time: public.time_zone, seals: outside };
         connected.admit_operators(&stages, listeners.admin, operators, &ops, &listening);
         welcome::print(settings, database, &addresses, made.then_some(&operator));

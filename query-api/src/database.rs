@@ -1,11 +1,8 @@
 //! What to tell a caller when the database does not answer.
 
 use edge::Problem;
-use sqlx::{Error, PgPool};
-use std::time::Duration;
+use sqlx::Error;
 
-/// How long the database may take to show that it is there.
-const ANSWER_TIME_LIMIT: Duration = Duration::from_secs(1);
 /// SQLSTATE classes that pass by themselves: insufficient resources, operator intervention (which a statement's time-out
 /// counts as).
 const PASSING: [&str; 2] = ["53", "57"];
@@ -25,10 +22,4 @@ pub(crate) fn problem(error: Error) -> Problem {
     }
     tracing::warn!(%error, "the database did not answer a read");
     Problem::Overloaded
-}
-
-/// Whether the database answers within a second.
-pub(crate) async fn answers(pool: &PgPool) -> bool {
-    let asked = sqlx::query("select 1").execute(pool);
-    matches!(tokio::time::timeout(ANSWER_TIME_LIMIT, asked).await, Ok(Ok(_)))
 }

@@ -46,6 +46,8 @@ pub struct Settings {
     pub time: ServiceTime,
     /// Whose pages may call from a browser; none means no CORS headers.
     pub allowed_origins: Vec<AllowedOrigin>,
+    /// `/livez` and `/readyz`, made by [`edge::health`]: what ready means is for who runs the process.
+    pub health: Router,
 }
 
 /// What every view works with.
@@ -65,7 +67,6 @@ type Api = State<Arc<QueryApi>>;
 /// Every public read, with `/livez` and `/readyz`, finished: envelope, correlation, CORS, time limit. To be called within
 /// a runtime when there is a Redis.
 pub fn router(settings: Settings) -> Router {
-    let health = health(settings.pool.clone());
     let routes = Router::new()
         .route("/api/product", get(product_list::list))
         .route("/api/product/{productId}", get(product::one))
@@ -74,7 +75,7 @@ pub fn router(settings: Settings) -> Router {
         .route("/api/invest/log", get(invest_log::list))
         .route("/api/invest/log/{investId}", get(invest::one));
     let api = Arc::new(QueryApi::new(&settings));
-    edge::finish(routes.with_state(api).merge(health), &settings.allowed_origins)
+    edge::finish(routes.with_state(api).merge(settings.health), &settings.allowed_origins)
 }
 
 /// Serves the reads on `listener` until `shutdown`, then lets requests in flight finish, bounded.
@@ -108,11 +109,4 @@ impl QueryApi {
 /// Counts a read, by what was shown and where it came from.
 fn count_read(view: &'static str, from: &'static str) {
     metrics::counter!("moa_reads_total", "view" => view, "from" => from).increment(1);
-}
-
-fn health(pool: PgPool) -> Router {
-    edge::health(move || {
-        let pool = pool.clone();
-        async move { if database::answers(&pool).await { vec![] } else { vec!["database"] } }
-    })
 }

@@ -15,7 +15,7 @@ use super::trust::SealChain;
 pub(super) use bookmark::Bookmark;
 use chrono::{DateTime, Utc};
 use ed25519_dalek::{SigningKey, VerifyingKey};
-use event_log::{Lease, Log, LogError, Partition};
+use event_log::{Lease, Log, LogError, Partition, RepeatedFault};
 use sqlx::{Executor as _, PgPool};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +25,10 @@ use tokio_util::sync::CancellationToken;
 pub const SEAL_EVERY: Duration = Duration::from_secs(2);
 /// How long the lease is taken for; it is renewed at every look and every stretch.
 const LEASE: Duration = Duration::from_secs(10);
+/// How long nothing may be sealed, though there is something new, until the process is not ready.
+const FAILURE_BOUND: Duration = Duration::from_secs(5);
+/// Of readiness.
+const CLAUSE: &str = "sealer";
 /// The lease's name.
 const NAME: &str = "sealer";
 
@@ -74,16 +78,20 @@ impl From<LogError> for Trouble {
 
 /// Seals until `shutdown`, and what is new then. `pool` may insert into `seals`.
 pub async fn run(log: Log, pool: PgPool, sealing: Sealing, shutdown: CancellationToken) {
-    let mut failing = false;
+    let fault = RepeatedFault::new("nothing can be sealed", "");
+    let mut fault = fault.failing(log.readiness().clause(CLAUSE), FAILURE_BOUND);
     loop {
         let ended = match Sealer::begin(&log, &pool, &sealing).await {
-            Ok(mut sealer) => sealer.go_on(&shutdown, &mut failing).await,
+            Ok(mut sealer) => sealer.go_on(&shutdown, &mut fault).await,
             Err(trouble) => Err(trouble),
         };
         match ended {
             Ok(()) => return,
             Err(Trouble::Refused(why)) => {
                 told(State::Refuses);
+                // Kept until the process ends: only a start clears it.
+                let refusing = log.readiness().clause(CLAUSE);
+                refusing.fail(&why);
                 tracing::error!(
                     "the sealer refuses to seal: {why}; run moa audit verify, find out, then start it again"
                 );
@@ -91,9 +99,7 @@ pub async fn run(log: Log, pool: PgPool, sealing: Sealing, shutdown: Cancellatio
             }
             Err(Trouble::Away(why)) => {
                 told(State::Waits);
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!("nothing can be sealed now, trying on: {why}");
-                }
+                fault.failed(&why);
             }
         }
         if shutdown.run_until_cancelled(tokio::time::sleep(SEAL_EVERY)).await.is_none() {
@@ -121,13 +127,13 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    async fn go_on(&mut self, shutdown: &CancellationToken, failing: &mut bool) -> Result<(), Trouble> {
+    async fn go_on(&mut self, shutdown: &CancellationToken, fault: &mut RepeatedFault) -> Result<(), Trouble> {
         loop {
             if shutdown.is_cancelled() {
                 return self.look_and_let_go().await.map(drop);
             }
             self.look().await?;
-            *failing = false;
+            fault.recovered();
             // One more look when it is cancelled: so nothing of a quiet log is left unsealed.
             let _: Option<()> = shutdown.run_until_cancelled(tokio::time::sleep(SEAL_EVERY)).await;
         }

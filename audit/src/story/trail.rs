@@ -1,7 +1,7 @@
 //! The trail of the checkpoints: once a second it is written down which have moved, and where they stand. By it is known,
 //! later, between which times a consumer came past an event.
 
-use event_log::{Lease, Log, LogError};
+use event_log::{Lease, Log, LogError, RepeatedFault};
 use sqlx::PgPool;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -23,13 +23,12 @@ const TIMES: usize = 20;
 
 /// Keeps the trail, whenever no other process does, until `shutdown`. What fails is tried again at the next look.
 pub async fn keep_trail(log: Log, pool: PgPool, shutdown: CancellationToken) {
-    let mut failing = false;
+    let mut fault = RepeatedFault::new("the trail of the checkpoints cannot be kept", "");
     while !shutdown.is_cancelled() {
-        let kept = keep(&log, &pool, &shutdown).await;
-        if let (Err(error), false) = (&kept, failing) {
-            tracing::warn!(%error, "the trail of the checkpoints cannot be kept; trying on");
+        match keep(&log, &pool, &shutdown).await {
+            Ok(()) => fault.recovered(),
+            Err(error) => fault.failed(&error),
         }
-        failing = kept.is_err();
         shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await;
     }
 }

@@ -3,6 +3,7 @@
 
 use super::PREFETCH;
 use crate::backoff::Backoff;
+use crate::kept_up::kept_up;
 use crate::link::answered;
 use crate::{Broker, topology};
 use event_log::Partition;
@@ -40,7 +41,7 @@ impl Consuming {
         let (consumed, state) = watch::channel(false);
         let look = Arc::new(Notify::new());
         let queue = Queue { broker, consumer, partition, taken, consumed, look: look.clone() };
-        let task = AbortOnDropHandle::new(tokio::spawn(queue.keep_consuming()));
+        let task = kept_up("a consumer's queue", move || queue.clone().keep_consuming());
         Self { incoming, state, looked_after: None, look, _task: task }
     }
 
@@ -53,6 +54,7 @@ impl Consuming {
     }
 }
 
+#[derive(Clone)]
 struct Queue {
     broker: Broker,
     consumer: &'static str,

@@ -6,7 +6,7 @@ use crate::backoff::Backoff;
 use crate::link::{ANSWER_TIMEOUT, answered};
 use crate::message::Message;
 use crate::{Broker, topology};
-use event_log::{Lease, Listener, Log, LogError, Partition, StoredEvent};
+use event_log::{Lease, Listener, Log, LogError, Partition, RepeatedFault, StoredEvent};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{Channel, Confirmation, PublisherConfirm};
@@ -21,6 +21,9 @@ const WINDOW: usize = 32;
 /// The least time from one round to the next, so that a busy log goes out in few large messages; a lone event never
 /// waits.
 const PACE: Duration = Duration::from_millis(10);
+
+/// How long nothing may be published until the process is not ready.
+const FAILURE_BOUND: Duration = Duration::from_secs(5);
 
 /// Why publishing ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +63,13 @@ impl Publishing<'_> {
     /// Publishes, and after any fault declares everything again and goes on from the checkpoint, for ever.
     pub(super) async fn run(&self, shutdown: &CancellationToken) -> End {
         let Some(mut head) = self.log.listen(self.partition) else { return End::Stopped };
-        let (mut backoff, mut complaint) = (Backoff::new(), String::new());
+        let clause = self.log.readiness().clause("relay");
+        let fault = RepeatedFault::new("the relay cannot publish", format!("partition {}", self.partition));
+        let (mut backoff, mut fault) = (Backoff::new(), fault.failing(clause, FAILURE_BOUND));
         loop {
-            match self.publish_on(&mut head, &mut backoff, &mut complaint, shutdown).await {
+            match self.publish_on(&mut head, &mut backoff, &mut fault, shutdown).await {
                 Ok(end) => return end,
-                Err(error) => self.complain(&error, &mut complaint),
+                Err(error) => fault.failed(&error),
             }
             if shutdown.run_until_cancelled(backoff.pause()).await.is_none() {
                 return End::Stopped;
@@ -77,7 +82,7 @@ impl Publishing<'_> {
         &self,
         head: &mut Listener,
         backoff: &mut Backoff,
-        complaint: &mut String,
+        fault: &mut RepeatedFault,
         shutdown: &CancellationToken,
     ) -> Result<End, NotPublished> {
         let Some(channel) = shutdown.run_until_cancelled(self.open()).await else { return Ok(End::Stopped) };
@@ -91,8 +96,8 @@ impl Publishing<'_> {
                 self.publish(&channel, &events).await?;
                 progress.confirm(events);
                 backoff.reset();
-                complaint.clear();
             }
+            fault.recovered();
             let is_due = wait(head, &progress, paced, shutdown).await == Waited::Due;
             if is_due && !self.save(&mut progress).await? {
                 return Ok(End::Lost);
@@ -160,15 +165,6 @@ impl Publishing<'_> {
         }
         *progress = Progress { checkpoint: last.position, confirmed: None };
         Ok(true)
-    }
-
-    /// Says what is wrong, once until a round counts again.
-    fn complain(&self, error: &NotPublished, complaint: &mut String) {
-        let said = error.to_string();
-        if said != *complaint {
-            tracing::warn!(partition = self.partition, %error, "the relay cannot publish; it tries on, from its checkpoint");
-        }
-        *complaint = said;
     }
 }
 

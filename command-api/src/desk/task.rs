@@ -3,6 +3,7 @@
 use super::answers::{Teller, answer, doubt, drop_expired, give, leave_undecided, repeat_stored};
 use super::batch::{Decided, Terms};
 use super::shelf::Shelf;
+use super::trouble::{RETRY_INTERVAL, Trouble};
 use super::{Answer, NoVerdict, Request, Verdict, Waiting};
 use crate::recorder::{Pen, Refused};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -40,6 +41,7 @@ struct Desk {
     aside_orders: usize,
     /// Products whose load has not begun.
     queued: VecDeque<ProductId>,
+    trouble: Trouble,
 }
 
 /// What waits for a cold product.
@@ -61,6 +63,7 @@ pub(super) async fn run(
     mut queue: mpsc::Receiver<Waiting>,
 ) {
     let reservation = TimeDelta::from_std(reservation).unwrap_or(TimeDelta::MAX);
+    let trouble = Trouble::of(&log, writer.partition());
     let mut desk = Desk {
         log,
         writer,
@@ -71,9 +74,10 @@ pub(super) async fn run(
         aside: HashMap::new(),
         aside_orders: 0,
         queued: VecDeque::new(),
+        trouble,
     };
     let mut arrived = Vec::with_capacity(BATCH);
-    let mut open = true;
+    let (mut open, mut try_again_at) = (true, Instant::now());
     while open || !desk.loads.is_empty() {
         let ready = tokio::select! {
             taken = queue.recv_many(&mut arrived, BATCH), if open => {
@@ -82,6 +86,11 @@ pub(super) async fn run(
             }
             Some(Ok((id, loaded))) = desk.loads.join_next(), if !desk.loads.is_empty() => {
                 desk.loaded(id, loaded).await
+            }
+            () = tokio::time::sleep_until(try_again_at), if open && desk.trouble.is_there() => {
+                desk.try_again().await;
+                try_again_at = Instant::now() + RETRY_INTERVAL;
+                Vec::new()
             }
             // The last load panicked, and the queue is closed.
             else => Vec::new(),
@@ -155,11 +164,12 @@ impl Desk {
         self.start_loads();
         match loaded {
             Ok(mut loaded) => {
+                self.trouble.has_loaded(id);
                 missed.iter().for_each(|event| loaded.follow(event));
                 self.shelve(id, loaded, waiting, asked).await
             }
             Err(error) => {
-                tracing::error!(product = id.get(), %error, "a product cannot be loaded");
+                self.trouble.cannot_load(id, &error);
                 let no =
                     if matches!(error, LogError::Broken { .. }) { NoVerdict::Broken } else { NoVerdict::Overloaded };
                 waiting.into_iter().for_each(|waiting| answer(waiting, Err(no)));
@@ -201,7 +211,7 @@ impl Desk {
     async fn serve(&mut self, mut ready: Vec<Waiting>) {
         while !ready.is_empty() {
             if let Err(error) = self.round(&mut ready).await {
-                tracing::warn!(%error, "a batch was not written; trying on");
+                self.trouble.cannot_append(&error);
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -209,6 +219,26 @@ impl Desk {
         if let Err(error) = self.writer.give_turn_back().await {
             tracing::warn!(%error, "the turn could not be given back");
         }
+    }
+
+    /// While nobody asks: whether an append would be taken again, and whether products can be loaded again.
+    async fn try_again(&mut self) {
+        if !self.may_write().await {
+            return;
+        }
+        if self.trouble.appends.is_failing() {
+            match self.writer.probe().await {
+                Ok(()) => self.trouble.appends.recovered(),
+                Err(error) => self.trouble.cannot_append(&error),
+            }
+        }
+        for id in self.trouble.unloaded() {
+            if !self.aside.contains_key(&id) {
+                self.aside.insert(id, Aside::default());
+                self.queued.push_back(id);
+            }
+        }
+        self.start_loads();
     }
 
     /// One attempt: decides what waits and commits it. Leaves those in `ready` that must be decided again.
@@ -237,13 +267,15 @@ impl Desk {
                 let mut verdicts = decided.verdicts;
                 if events.is_empty() {
                     doubt(ready, &mut verdicts);
+                } else {
+                    self.trouble.appends.recovered();
                 }
                 give(&self.teller(terms.at), ready, verdicts).await;
             }
             Ok(Appended::Lost) => metrics::counter!("moa_desk_lost_total").increment(1),
             Ok(Appended::KeysTaken(stored)) => repeat_stored(&self.teller(terms.at), ready, &stored),
             Err(LogError::OutcomeUnknown { first, source }) => {
-                tracing::warn!(error = %source, "the answer to a commit was lost; finding out");
+                self.trouble.appends.failed(&format_args!("the answer to a commit was lost ({source})"));
                 match self.find_out(first).await {
                     Some(true) => give(&self.teller(terms.at), ready, decided.verdicts).await,
                     // Until the batch is written its first try may still arrive, however late, if it had any event.

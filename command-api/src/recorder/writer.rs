@@ -2,6 +2,7 @@
 
 use super::Note;
 use super::drops::{Drops, Reason};
+use event_log::RepeatedFault;
 use sqlx::PgPool;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,8 @@ const TELL: Duration = Duration::from_secs(1);
 /// How long may be written after the end.
 const FLUSH: Duration = Duration::from_secs(2);
 
+const CANNOT: &str = "what was noted cannot be written, and is dropped and counted";
+
 /// The end of a queue of notes.
 #[derive(Debug)]
 pub(super) struct Writing<T> {
@@ -30,13 +33,12 @@ pub(super) struct Writing<T> {
     drops: Arc<Drops>,
     /// When nothing had been dropped, or all was told, the last time.
     told: Instant,
-    /// Whether the last try failed: that is said once.
-    failing: bool,
+    fault: RepeatedFault,
 }
 
 impl<T: Note> Writing<T> {
     pub(super) fn new(queue: mpsc::Receiver<T>, drops: Arc<Drops>) -> Self {
-        Self { queue, drops, told: Instant::now(), failing: false }
+        Self { queue, drops, told: Instant::now(), fault: RepeatedFault::new(CANNOT, T::WHAT) }
     }
 
     /// Writes until `shutdown` or until nothing can come any more; then what is left.
@@ -79,10 +81,10 @@ impl<T: Note> Writing<T> {
         for attempt in 1..=TRIES {
             match self.attempt(notes, pool).await {
                 Ok(()) => {
-                    self.failing = false;
+                    self.fault.recovered();
                     break;
                 }
-                Err(error) => self.failed(&error),
+                Err(error) => self.fault.failed(&error),
             }
             if attempt < TRIES {
                 sleep(RETRY).await;
@@ -107,12 +109,6 @@ impl<T: Note> Writing<T> {
     fn look(&mut self) {
         if self.drops.is_none() {
             self.told = Instant::now();
-        }
-    }
-
-    fn failed(&mut self, error: &sqlx::Error) {
-        if !std::mem::replace(&mut self.failing, true) {
-            tracing::warn!(%error, what = T::WHAT, "what was noted cannot be written; it is dropped and counted");
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{Due, Handed, SWEEP, TOGETHER, fate, work_list};
 use crate::desk::{Desks, Request};
 use crate::settlement::Provider;
 use chrono::{DateTime, Utc};
-use event_log::{DatabaseClock, Log};
+use event_log::{DatabaseClock, Log, RepeatedFault};
 use futures::future::join_all;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -14,11 +14,12 @@ pub(super) async fn settle(desks: &Desks, pool: &PgPool, mut handed: Handed, shu
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut due, mut clock) = (Vec::with_capacity(TOGETHER), None);
+    let mut fault = work_list::fault(desks.log());
     while !shutdown.is_cancelled() {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
-            _ = sweep.tick() => clock = taken(desks.log(), pool, &mut due, &mut sweep).await.or(clock),
+            _ = sweep.tick() => clock = taken(desks.log(), pool, &mut due, &mut sweep, &mut fault).await.or(clock),
             // Nothing is given a fate before the time is known.
             _ = handed.0.recv_many(&mut due, TOGETHER), if clock.is_some() && !handed.is_over() => {}
         }
@@ -35,9 +36,11 @@ async fn taken(
     pool: &PgPool,
     due: &mut Vec<Due>,
     sweep: &mut tokio::time::Interval,
+    fault: &mut RepeatedFault,
 ) -> Option<DatabaseClock> {
     let (clock, rows) =
-        work_list::taken(log, pool, Wanted { new: TOGETHER, retries: TOGETHER }, Provider::Approve.taken_for()).await?;
+        work_list::taken(log, pool, Wanted { new: TOGETHER, retries: TOGETHER }, Provider::Approve.taken_for(), fault)
+            .await?;
     if rows.len() >= TOGETHER {
         sweep.reset_immediately();
     }

@@ -10,7 +10,7 @@ use super::work_list::Wanted;
 use super::{Due, Handed, Http, SWEEP, work_list};
 use crate::desk::Desks;
 use chrono::TimeDelta;
-use event_log::DatabaseClock;
+use event_log::{DatabaseClock, RepeatedFault};
 use sqlx::PgPool;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +36,8 @@ struct Settlement<'a> {
     clock: Option<DatabaseClock>,
     /// Whether the last sweep left something of its kind on the list.
     more: Wanted<bool>,
+    /// That the list cannot be read.
+    fault: RepeatedFault,
 }
 
 pub(super) async fn settle(desks: Desks, pool: &PgPool, http: Http, mut handed: Handed, shutdown: &CancellationToken) {
@@ -67,6 +69,7 @@ pub(super) async fn settle(desks: Desks, pool: &PgPool, http: Http, mut handed: 
 
 impl<'a> Settlement<'a> {
     fn new(desks: Desks, pool: &'a PgPool, http: Http) -> Self {
+        let fault = work_list::fault(desks.log());
         let (waits, calls) = (*http.waits(), Calls::to(http, desks.recorder().cloned()));
         let payments = Arc::new(Payments::new(desks, pool.clone(), calls, waits));
         Self {
@@ -78,13 +81,16 @@ impl<'a> Settlement<'a> {
             retries_in_hand: JoinSet::new(),
             clock: None,
             more: Wanted::default(),
+            fault,
         }
     }
 
     /// Takes from the list what there is room for, and begins with payments in trouble.
     async fn sweep(&mut self) {
         let wanted = self.wanted();
-        let Some((clock, rows)) = work_list::taken(self.payments.log(), self.pool, wanted, self.taken_for).await else {
+        let Some((clock, rows)) =
+            work_list::taken(self.payments.log(), self.pool, wanted, self.taken_for, &mut self.fault).await
+        else {
             return;
         };
         self.clock = Some(clock);

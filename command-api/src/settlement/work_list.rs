@@ -3,7 +3,7 @@
 use super::Due;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Amount, InvestId, ProductId, UserId};
-use event_log::{DatabaseClock, Log};
+use event_log::{DatabaseClock, Log, RepeatedFault};
 use sqlx::{FromRow, PgPool};
 use std::time::Duration;
 use uuid::Uuid;
@@ -32,6 +32,14 @@ pub(super) struct Wanted<T> {
     pub retries: T,
 }
 
+/// How long the list may be unreadable until the process is not ready.
+const FAILURE_BOUND: Duration = Duration::from_secs(5);
+
+/// The fault that the list cannot be read.
+pub(super) fn fault(log: &Log) -> RepeatedFault {
+    RepeatedFault::new("open invests cannot be read", "").failing(log.readiness().clause("settlement"), FAILURE_BOUND)
+}
+
 /// As [`take`], by the time of `log` as far as it can be believed: no clock that jumps makes a reservation expire. `None` when
 /// there is no time yet, or the list cannot be read now.
 pub(super) async fn taken(
@@ -39,12 +47,16 @@ pub(super) async fn taken(
     pool: &PgPool,
     limits: Wanted<usize>,
     taken_for: TimeDelta,
+    fault: &mut RepeatedFault,
 ) -> Option<(DatabaseClock, Vec<Due>)> {
     let clock = log.believed_clock()?;
     match take(pool, clock.now(), limits, taken_for).await {
-        Ok(rows) => Some((clock, rows)),
+        Ok(rows) => {
+            fault.recovered();
+            Some((clock, rows))
+        }
         Err(error) => {
-            tracing::warn!(%error, "open invests cannot be read; trying again");
+            fault.failed(&error);
             None
         }
     }

@@ -133,7 +133,7 @@ impl Writer {
         }
     }
 
-    fn rows(
+    pub(super) fn rows(
         &self,
         events: Vec<NewEvent>,
         at: DateTime<Utc>,
@@ -195,18 +195,18 @@ fn first(rows: &[StoredEvent]) -> Option<Uuid> {
     rows.first().map(|row| row.event_id)
 }
 
-fn is_lost(error: &sqlx::Error) -> bool {
+pub(super) fn is_lost(error: &sqlx::Error) -> bool {
     let constraint = error.as_database_error().filter(|db| db.is_unique_violation()).and_then(|db| db.constraint());
     matches!(constraint, Some("events_fence" | "events_stream"))
 }
 
 /// What the statement below says.
 #[derive(sqlx::FromRow)]
-struct Inserted {
+pub(super) struct Inserted {
     /// How many keys it got.
     claimed: i64,
     /// Whether the head was there. If not, nothing was done.
-    follows: bool,
+    pub(super) follows: bool,
     /// When it was asked, by the database's clock.
     received: DateTime<Utc>,
     /// When it answered, by the same.
@@ -217,7 +217,7 @@ struct Inserted {
 /// later head is there shows in the unique key, not in this statement: it reads the snapshot from before it had the turn.
 ///
 /// Keys are claimed in key order, after the turn, so that no two writers can wait for each other.
-async fn insert(
+pub(super) async fn insert(
     connection: &mut PgConnection,
     partition: Partition,
     head: Head,

@@ -72,7 +72,7 @@ impl Alone {
         let connected = Connected::open(&database, log, beside);
         connected.watch(&self.ops);
         let address = listener.local_addr()?;
-        connected.admit_queries(&self.stages, listener, &read, &settings.public, &listening);
+        connected.admit_queries(&self.stages, listener, &read, &settings.public, &self.ops, &listening);
         welcome::service("query-api", &[("read", address), ("ops", ops)], &database);
         self.stop.then_finish(self.stages).await
     }

@@ -208,6 +208,7 @@ impl Connected {
         listener: TcpListener,
         read: &PgPool,
         public: &PublicSettings,
+        ops: &Ops,
         listening: &Listening,
     ) {
         let views = query_api::Settings {
@@ -217,6 +218,7 @@ impl Connected {
             partitions: self.log.partitions().count(),
             time: public.time_zone,
             allowed_origins: public.allowed_origins.clone(),
+            health: ops.health(),
         };
         let policy = listening.public.clone();
         stages.listen(|shutdown| query_api::run(views, listener, policy, shutdown));

@@ -20,6 +20,7 @@ mod outsider;
 mod planted;
 mod projections;
 mod race;
+mod readiness;
 mod replayed;
 mod roles;
 mod rush;

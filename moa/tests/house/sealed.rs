@@ -8,10 +8,10 @@ use uuid::Uuid;
 use crate::harness::{House, PATIENCE, Start, ask, within};
 
 /// A folder with a key in it; gone when the value goes.
-struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
-    async fn with_a_key() -> Self {
+    pub async fn with_a_key() -> Self {
         let folder = std::env::temp_dir().join(format!("moa-sealed-{}", Uuid::now_v7().simple()));
         std::fs::create_dir(&folder).unwrap();
         let made = Start::bare(&["audit", "key"]).with(&[&path(&folder, "key")]).end().await;
@@ -23,7 +23,7 @@ impl Folder {
         path(&self.0, name)
     }
 
-    fn sealing(&self, start: Start) -> Start {
+    pub fn sealing(&self, start: Start) -> Start {
         start.env("MOA_SEAL_KEY_FILE", &self.file("key")).env("MOA_SEALS_FILE", &self.file("seals"))
     }
 }

@@ -7,7 +7,7 @@ use super::hash::{Counters, Placed};
 use super::read::{read_all, read_touched};
 use super::touched::Touched;
 use super::{COUNTERS, LOOK, counters_key};
-use event_log::{Log, LogError, Partition, Position, RecordedEvent, StoredEvent};
+use event_log::{Log, LogError, Partition, Position, RecordedEvent, RepeatedFault, StoredEvent};
 use metrics::counter;
 use redis::RedisError;
 use sqlx::PgPool;
@@ -55,7 +55,7 @@ pub(super) struct Follower {
     /// When Redis last said that they are so, and the log that its event is that.
     looked: Instant,
     pub(super) comparison: Comparison,
-    complaint: String,
+    fault: RepeatedFault,
     /// When it was last said that Redis has counters that are not of this log.
     complained: Option<Instant>,
 }
@@ -72,8 +72,9 @@ impl Follower {
         // Their key is known when they are loaded.
         let counters = Counters::new(connection.clone(), String::new(), Uuid::now_v7());
         let (at, origin, complained) = (None, None, None);
-        let (looked, comparison, complaint) = (Instant::now(), Comparison::new(), String::new());
-        Self { log, pool, connection, counters, partition, at, origin, looked, comparison, complaint, complained }
+        let (looked, comparison) = (Instant::now(), Comparison::new());
+        let fault = RepeatedFault::new("a consumer cannot go on", format!("{COUNTERS}, partition {partition}"));
+        Self { log, pool, connection, counters, partition, at, origin, looked, comparison, fault, complained }
     }
 
     /// Shows what follows: as far as `product_list` has come, which need not be as far as `delivered`, or the log, goes.
@@ -232,21 +233,16 @@ impl Follower {
     /// Nothing is wrong any more.
     pub(super) fn is_well(&mut self) {
         self.connection.is_there_for(self.partition);
-        self.complaint.clear();
+        self.fault.recovered();
     }
 
-    /// Says what is wrong, once.
+    /// Says what is wrong.
     pub(super) fn is_ailing(&mut self, fault: &Fault) {
-        let said = match fault {
-            Fault::Redis(error) => return self.connection.is_lost_to(self.partition, error),
-            Fault::Database(error) => error.to_string(),
-            Fault::Log(error) => error.to_string(),
-        };
-        if said != self.complaint {
-            let partition = self.partition;
-            tracing::warn!(consumer = COUNTERS, partition, error = said, "a consumer cannot go on; it tries again");
+        match fault {
+            Fault::Redis(error) => self.connection.is_lost_to(self.partition, error),
+            Fault::Database(error) => self.fault.failed(error),
+            Fault::Log(error) => self.fault.failed(error),
         }
-        self.complaint = said;
     }
 }
 

@@ -5,7 +5,7 @@ use crate::fold::ReadModel;
 use crate::generation::switch::SwitchError;
 use crate::jobs::{Job, remove};
 use crate::{PROJECTIONS, read_models};
-use event_log::{Lease, Log, LogError};
+use event_log::{Lease, Log, LogError, RepeatedFault};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use std::collections::BTreeSet;
@@ -29,7 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// on with it when that one ends.
 pub async fn run_jobs(log: Log, pool: PgPool, shutdown: CancellationToken) {
     let mut at_work: JoinSet<i64> = JoinSet::new();
-    let mut taken = BTreeSet::new();
+    let (mut taken, mut fault) = (BTreeSet::new(), RepeatedFault::new("jobs cannot be looked for", ""));
     while !shutdown.is_cancelled() {
         while let Some(ended) = at_work.try_join_next() {
             match ended {
@@ -38,6 +38,7 @@ pub async fn run_jobs(log: Log, pool: PgPool, shutdown: CancellationToken) {
                 }
                 // Which one is not told: the lease says whether another may take it up.
                 Err(error) => {
+                    metrics::counter!("moa_task_restarts_total", "task" => "a job").increment(1);
                     tracing::error!(%error, "a job broke down");
                     taken.clear();
                 }
@@ -45,6 +46,7 @@ pub async fn run_jobs(log: Log, pool: PgPool, shutdown: CancellationToken) {
         }
         match waiting(&pool, &taken).await {
             Ok(jobs) => {
+                fault.recovered();
                 for job in jobs {
                     if let Ok(Some(lease)) = Lease::take(&log, &lease_of(job.id), LEASE).await {
                         taken.insert(job.id);
@@ -52,7 +54,7 @@ pub async fn run_jobs(log: Log, pool: PgPool, shutdown: CancellationToken) {
                     }
                 }
             }
-            Err(error) => tracing::debug!(%error, "jobs cannot be looked for"),
+            Err(error) => fault.failed(&error),
         }
         shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await;
     }

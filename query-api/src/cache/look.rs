@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::counters::{Counters, State};
 
@@ -83,8 +84,20 @@ impl Look {
         self.last.borrow().clone()
     }
 
-    /// Looks, over and over.
+    /// Looks, over and over. A panic is a bug, but no reason to believe the last look for ever.
     pub(super) async fn keep_looking(self, pool: PgPool, counters: Arc<Counters>, partitions: usize) {
+        loop {
+            let looking = self.clone().look_on(pool.clone(), counters.clone(), partitions);
+            let looking = AbortOnDropHandle::new(tokio::spawn(looking));
+            if let Err(error) = looking.await {
+                metrics::counter!("moa_task_restarts_total", "task" => "the look at PostgreSQL").increment(1);
+                tracing::error!(%error, "the look at PostgreSQL broke down; it is started anew");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn look_on(self, pool: PgPool, counters: Arc<Counters>, partitions: usize) {
         let mut due = interval(LOOK);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_failing = false;

@@ -29,7 +29,8 @@ pub struct Answer {
 /// Everything from PostgreSQL.
 pub fn settings(pool: PgPool) -> Settings {
     let time = "Asia/Seoul".parse().unwrap();
-    Settings { pool, redis: None, log_id: LOG, partitions: PARTITIONS, time, allowed_origins: vec![] }
+    let (allowed_origins, health) = (vec![], edge::health(async || vec![]));
+    Settings { pool, redis: None, log_id: LOG, partitions: PARTITIONS, time, allowed_origins, health }
 }
 
 /// A token of our log at these positions.

@@ -13,6 +13,7 @@ use moa::postgres::{Embedded, Options};
 use reqwest::Method;
 use serde_json::json;
 use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use testbed::RedisServer;
@@ -38,6 +39,13 @@ const CONSUMERS: [&str; 7] =
 /// More than all clients can take.
 const PLENTY: i64 = 1_000_000_000;
 
+/// The URL of a private server's database.
+pub fn url_of(at: &PgConnectOptions) -> String {
+    let socket = at.get_socket().expect("it listens on a socket only").display().to_string();
+    let (user, port, name) = (at.get_username(), at.get_port(), at.get_database().unwrap());
+    format!("postgres://{user}@localhost:{port}/{name}?host={socket}")
+}
+
 /// A PostgreSQL of its own: two of each service have more connections than a shared one can spare.
 struct Database {
     _server: Embedded,
@@ -48,10 +56,8 @@ impl Database {
     async fn start() -> Self {
         let options = Options { data_dir: std::env::temp_dir(), ephemeral: true };
         let server = Embedded::start(&options).await.unwrap();
-        let at = server.connect_options();
-        let socket = at.get_socket().expect("it listens on a socket only").display().to_string();
-        let (user, port, name) = (at.get_username(), at.get_port(), at.get_database().unwrap());
-        Self { _server: server, url: format!("postgres://{user}@localhost:{port}/{name}?host={socket}") }
+        let url = url_of(&server.connect_options());
+        Self { _server: server, url }
     }
 
     fn pool(&self) -> PgPool {
