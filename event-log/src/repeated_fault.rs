@@ -99,3 +99,90 @@ impl Lasting {
         self.logged = error.to_owned();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Readiness;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
+    /// Counts log lines.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<AtomicUsize>);
+
+    impl Lines {
+        fn taken(&self) -> usize {
+            self.0.swap(0, Ordering::Relaxed)
+        }
+    }
+
+    impl Subscriber for Lines {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    /// So many tries a second fail, for so many seconds.
+    async fn fails_for(fault: &mut RepeatedFault, seconds: u32, error: impl Fn(u32) -> String) {
+        for number in 0..seconds * 20 {
+            fault.failed(&error(number));
+            tokio::time::advance(Duration::from_millis(50)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_is_logged_when_it_begins_each_minute_and_when_it_is_over() {
+        let lines = Lines::default();
+        let _logs = tracing::subscriber::set_default(lines.clone());
+        let mut fault = RepeatedFault::new("it cannot be done", "partition 1");
+        fault.recovered();
+        assert_eq!(lines.taken(), 0);
+        fails_for(&mut fault, 59, |_| "away".into()).await;
+        assert_eq!(lines.taken(), 1);
+        fails_for(&mut fault, 121, |_| "away".into()).await;
+        assert_eq!(lines.taken(), 2);
+        fault.recovered();
+        fault.recovered();
+        assert_eq!(lines.taken(), 1);
+        fault.failed(&"away");
+        assert_eq!(lines.taken(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_error_is_logged_sooner_but_not_at_every_try() {
+        let lines = Lines::default();
+        let _logs = tracing::subscriber::set_default(lines.clone());
+        let mut fault = RepeatedFault::new("it cannot be done", "");
+        fails_for(&mut fault, 60, |number| format!("error {number}")).await;
+        assert_eq!(lines.taken(), 12);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clause_is_failed_when_the_fault_lasts_and_cleared_when_it_is_over() {
+        let readiness = Readiness::default();
+        let fault = RepeatedFault::new("it cannot be done", "partition 1");
+        let mut fault = fault.failing(readiness.clause("append"), Duration::from_secs(2));
+        fault.failed(&"away");
+        tokio::time::advance(Duration::from_millis(1_990)).await;
+        fault.failed(&"away");
+        assert!(readiness.failed().is_empty());
+        tokio::time::advance(Duration::from_millis(10)).await;
+        fault.failed(&"away");
+        assert_eq!((readiness.failed(), fault.is_failing()), (vec!["append"], true));
+        fault.recovered();
+        assert_eq!((readiness.failed(), fault.is_failing()), (vec![], false));
+    }
+}

@@ -2,10 +2,15 @@
 
 use edge::Problem;
 use sqlx::Error;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// SQLSTATE classes that pass by themselves: insufficient resources, operator intervention (which a statement's time-out
 /// counts as).
 const PASSING: [&str; 2] = ["53", "57"];
+
+/// The least time between two lines about it: while the database is away every read would add one.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Busy or away: a read changed nothing, so the caller may simply come again. Everything else is our fault.
 pub(crate) fn problem(error: Error) -> Problem {
@@ -20,6 +25,20 @@ pub(crate) fn problem(error: Error) -> Problem {
     if !passes {
         return Problem::internal(error);
     }
-    tracing::warn!(%error, "the database did not answer a read");
+    log(&error);
     Problem::Overloaded
+}
+
+/// Says at intervals how many reads were not answered.
+fn log(error: &Error) {
+    static LOGGED: Mutex<(Option<Instant>, u64)> = Mutex::new((None, 0));
+    let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+    let (at, reads) = *logged;
+    *logged = match at {
+        Some(at) if at.elapsed() < LOG_INTERVAL => (Some(at), reads + 1),
+        _ => {
+            tracing::warn!(%error, reads = reads + 1, "the database did not answer reads");
+            (Some(Instant::now()), 0)
+        }
+    };
 }

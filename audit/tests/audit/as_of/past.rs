@@ -180,6 +180,7 @@ impl Past {
             partitions: self.log.partitions().count(),
             time: self.time,
             allowed_origins: vec![],
+            health: Router::new(),
         };
         ask(query_api::router(settings), path, user).await
     }
