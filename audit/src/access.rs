@@ -4,6 +4,7 @@
 mod forgetting;
 mod list;
 
+use connection_pool::{Connection, Pool};
 pub use forgetting::forget_old;
 pub(crate) use list::routes;
 
@@ -14,7 +15,6 @@ use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use edge::{Correlation, Peer, Problem};
-use sqlx::{PgConnection, PgPool};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -63,7 +63,7 @@ async fn record(State(audit): State<Arc<Audit>>, request: Request, next: Next) -
     let (parts, body) = request.into_parts();
     // Nobody comes here but through the guard, which says who it is.
     let reader = parts.extensions.get::<Reader>().copied().ok_or(Problem::Unauthorized)?;
-    let writing = async { write_down(&mut *audit.write.acquire().await?, &reading(reader, &parts)).await };
+    let writing = async { write_down(&mut audit.write.acquire().await?, &reading(reader, &parts)).await };
     match timeout(WITHIN, writing).await {
         Ok(Ok(())) => Ok(next.run(Request::from_parts(parts, body)).await),
         Ok(Err(error)) => Err(unrecorded(&error.to_string())),
@@ -89,7 +89,7 @@ fn reading(reader: Reader, parts: &Parts) -> Reading<'_> {
 
 /// Writes down that the database itself was read, `how`, by whoever `pool` logs in as; before anything is shown. An error
 /// when it cannot be: then show nothing. The pool may be one whose transactions only read unless they say otherwise.
-pub async fn record_direct(pool: &PgPool, how: &str) -> sqlx::Result<()> {
+pub async fn record_direct(pool: &Pool, how: &str) -> sqlx::Result<()> {
     let path = how.chars().take(KEPT_PATH).collect();
     let reading = Reading { reader: DIRECTLY, method: DIRECTLY, path, correlation_id: None, peer: None };
     let mut transaction = pool.begin_with("begin read write").await?;
@@ -98,7 +98,7 @@ pub async fn record_direct(pool: &PgPool, how: &str) -> sqlx::Result<()> {
 }
 
 /// The pool does not wait for the disk; this must not be forgotten in a crash after the answer, so it does.
-async fn write_down(connection: &mut PgConnection, reading: &Reading<'_>) -> sqlx::Result<()> {
+async fn write_down(connection: &mut Connection, reading: &Reading<'_>) -> sqlx::Result<()> {
     sqlx::query(
         "with durable as (select set_config('synchronous_commit', 'on', true) as it)
          insert into audit_access (reader, method, path, correlation_id, peer)

@@ -21,9 +21,9 @@ pub use refusal::KEPT_DAYS as REFUSALS_KEPT_DAYS;
 pub use story::keep_trail;
 
 use axum::Router;
+use connection_pool::Pool;
 use edge::ServiceTime;
 use event_log::Log;
-use sqlx::PgPool;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,11 +35,11 @@ pub struct Audit {
     /// The log.
     pub log: Log,
     /// Can change nothing; statements of 2 s at most.
-    pub read: PgPool,
+    pub read: Pool,
     /// Statements may take minutes, and temporary tables may be made.
-    pub bulk: PgPool,
+    pub bulk: Pool,
     /// Writes down who read what.
-    pub write: PgPool,
+    pub write: Pool,
     /// The zone of the times that go out.
     pub time: ServiceTime,
     /// What this process has of the seals outside the database; `None` when it has no key to check them with.

@@ -8,11 +8,11 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use cursor::{Cursor, Order};
 use domain::{ProductId, UserId};
 use edge::{Params, Problem, ServiceTime};
 use serde::Serialize;
-use sqlx::PgPool;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -143,7 +143,7 @@ fn limit(limit: i64) -> Result<i64, String> {
 }
 
 /// One more than asked for, which tells whether there are more.
-async fn page(pool: &PgPool, asked: &Asked) -> sqlx::Result<Vec<Row>> {
+async fn page(pool: &Pool, asked: &Asked) -> sqlx::Result<Vec<Row>> {
     let Asked { filter, order, after, limit } = asked;
     let mut query = sqlx::QueryBuilder::new(
         "select refused_at, invest_id, user_id, product_id, amount, code, remaining, partition, head, place,

@@ -8,8 +8,8 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
+use connection_pool::Pool;
 use event_log::Log;
-use sqlx::PgPool;
 use std::convert::Infallible;
 use std::time::Instant;
 use tower::{Service, ServiceExt as _};
@@ -41,7 +41,7 @@ pub(crate) async fn run(times: u32, database_url: &str) -> anyhow::Result<()> {
 }
 
 /// What is asked, about the middle of the log's time and about its end.
-async fn questions(pool: &PgPool, log: &Log) -> anyhow::Result<Vec<(String, String)>> {
+async fn questions(pool: &Pool, log: &Log) -> anyhow::Result<Vec<(String, String)>> {
     let first = log.read_after(0, 0, 1).await?;
     let begin = first.first().context("the log is empty")?.recorded_at;
     let (_, end) = log.heads_now().await?;
@@ -81,7 +81,7 @@ fn text(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
-fn routes(log: Log, pool: PgPool) -> anyhow::Result<Router> {
+fn routes(log: Log, pool: Pool) -> anyhow::Result<Router> {
     let audit =
         Audit { log, read: pool.clone(), bulk: pool.clone(), write: pool, time: "Asia/Seoul".parse()?, seals: None };
     Ok(audit::routes(audit).layer(axum::Extension(Reader::Auditor)))

@@ -4,11 +4,11 @@ mod stream;
 
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
+use connection_pool::Pool;
 use event_log::{Appended, Batch, Log, NewEvent, Partition, RecordedEvent, Writer};
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::str::FromStr as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use stream::Stream;
 use tokio::task::JoinSet;
 
@@ -48,15 +48,17 @@ pub(crate) async fn run(shape: Shape, database_url: &str) -> anyhow::Result<()> 
 }
 
 /// A pool that does not wait for the disk: what a crash takes from a history is made again.
-pub(crate) async fn connect(database_url: &str, connections: u32) -> anyhow::Result<PgPool> {
+pub(crate) async fn connect(database_url: &str, connections: u32) -> anyhow::Result<Pool> {
     let options = PgConnectOptions::from_str(database_url).ok().context("the database URL cannot be read")?;
     let options = options.options([("synchronous_commit", "off")]);
     let pool = PgPoolOptions::new().max_connections(connections).connect_with(options).await;
-    pool.context("cannot reach the database")
+    let pool = pool.context("cannot reach the database")?;
+    // What makes a history, or folds one, takes minutes.
+    Ok(Pool::from(pool).with_answer_timeout(Duration::from_secs(3_600)))
 }
 
-async fn empty_log(pool: &PgPool) -> anyhow::Result<Log> {
-    event_log::MIGRATIONS.run(pool).await.context("the schema could not be brought up to date")?;
+async fn empty_log(pool: &Pool) -> anyhow::Result<Log> {
+    event_log::MIGRATIONS.run(pool.inner()).await.context("the schema could not be brought up to date")?;
     let log = Log::open(pool.clone(), PARTITIONS).await?;
     let empty = log.heads().await?.iter().all(|head| *head == 0);
     anyhow::ensure!(empty, "the database has a history already: name an empty one");
@@ -143,12 +145,12 @@ mod tests {
         assert_eq!(refused, "the database has a history already: name an empty one");
     }
 
-    async fn drained<P: Projection>(log: &Log, pool: &PgPool, projection: P, partition: Partition, head: i64) {
+    async fn drained<P: Projection>(log: &Log, pool: &Pool, projection: P, partition: Partition, head: i64) {
         let consumer = Consumer::new(log.clone(), pool.clone(), Arc::new(projection), partition);
         assert_eq!(consumer.drain().await.expect("it is applied"), Step::Idle(head), "{}", P::NAME);
     }
 
-    async fn number(pool: &PgPool, asked: &str) -> i64 {
+    async fn number(pool: &Pool, asked: &str) -> i64 {
         let number = format!("select ({asked})::bigint");
         sqlx::query_scalar(&number).fetch_one(pool).await.expect("a number")
     }

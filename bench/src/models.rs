@@ -1,9 +1,9 @@
 //! How fast read models are made anew: from position 0 until every index is there, and how long the comparison takes.
 
 use anyhow::{Context, bail};
+use connection_pool::Pool;
 use event_log::Log;
 use projector::{Job, Jobs, PROJECTIONS, Wanted};
-use sqlx::PgPool;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,7 @@ struct Stages {
 /// Makes each model anew, then all of them at once; `copied` is the rows a second of a bare COPY of the same events.
 pub(crate) async fn run(
     log: &Log,
-    pool: &PgPool,
+    pool: &Pool,
     model: Option<&str>,
     copied: f64,
     reset_memory: impl Fn(),

@@ -3,10 +3,9 @@
 use crate::history::connect;
 use crate::models;
 use anyhow::Context;
+use connection_pool::Pool;
 use event_log::{Log, Partition, Position};
 use futures::TryStreamExt as _;
-use sqlx::PgPool;
-use sqlx::postgres::PgPoolCopyExt as _;
 use std::time::Instant;
 use tokio::task::JoinSet;
 
@@ -63,9 +62,10 @@ pub(crate) async fn run(times: u32, model: Option<&str>, database_url: &str) -> 
 }
 
 /// All columns of all rows, in the order they lie in, over one connection; nothing is made of them.
-async fn copy(pool: &PgPool, events: Position) -> anyhow::Result<f64> {
+async fn copy(pool: &Pool, events: Position) -> anyhow::Result<f64> {
     let began = Instant::now();
-    let mut bytes = pool.copy_out_raw("copy events to stdout (format binary)").await?;
+    let mut connection = pool.acquire().await?;
+    let mut bytes = connection.copy_out_raw("copy events to stdout (format binary)").await?;
     while bytes.try_next().await?.is_some() {}
     Ok(events as f64 / began.elapsed().as_secs_f64())
 }

@@ -9,9 +9,9 @@ use audit::proof::sealer::{Sealer, Sealing};
 use audit::proof::trust::{SealChain, Sealed};
 use audit::proof::{file, store};
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use event_log::Log;
 use sha2::{Digest as _, Sha256};
-use sqlx::PgPool;
 use std::path::Path;
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ pub(crate) async fn run(seals: i64, database_url: &str) -> anyhow::Result<()> {
     measured
 }
 
-async fn measure(log: &Log, pool: &PgPool, key: &SigningKey, folder: &Path, seals: i64) -> anyhow::Result<()> {
+async fn measure(log: &Log, pool: &Pool, key: &SigningKey, folder: &Path, seals: i64) -> anyhow::Result<()> {
     fill(log, pool, key, seals).await?;
     let path = folder.join("seals.ndjson");
     let sealing = Sealing { key: key.clone(), earlier: Vec::new(), file: Some(path.clone()) };
@@ -49,7 +49,7 @@ async fn measure(log: &Log, pool: &PgPool, key: &SigningKey, folder: &Path, seal
 }
 
 /// Seals of one event each, of the partitions in turn. The events need not be there: a start does not read them.
-async fn fill(log: &Log, pool: &PgPool, key: &SigningKey, seals: i64) -> anyhow::Result<()> {
+async fn fill(log: &Log, pool: &Pool, key: &SigningKey, seals: i64) -> anyhow::Result<()> {
     empty(pool).await?;
     let (mut chain, identity) = (SealChain::new(*log.identity(), &[key.verifying_key()]), log.identity());
     let mut transaction = pool.begin().await?;

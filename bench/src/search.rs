@@ -3,9 +3,9 @@
 use crate::history::connect;
 use crate::summary::Waits;
 use anyhow::Context;
+use connection_pool::Pool;
 use event_log::search::{Bound, EVENT_INDEX, EVENT_TYPES, Filter, Order, Search, subject};
 use event_log::{Log, Position, RecordedEvent};
-use sqlx::PgPool;
 use std::time::Instant;
 
 /// One asks at a time; the log has questions of its own.
@@ -43,7 +43,7 @@ pub(crate) async fn run(times: u32, database_url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn ask(log: &Log, pool: &PgPool, filter: Filter, order: Order) -> anyhow::Result<usize> {
+async fn ask(log: &Log, pool: &Pool, filter: Filter, order: Order) -> anyhow::Result<usize> {
     let mut search = Search::begin(log, pool, filter, order, None).await?;
     Ok(search.page(PAGE).await?.events.len())
 }

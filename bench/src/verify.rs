@@ -7,11 +7,10 @@ use audit::proof::report::Verdict;
 use audit::proof::sealer::{Sealer, Sealing};
 use audit::proof::trust::Sealed;
 use audit::proof::{key, store};
+use connection_pool::Pool;
 use event_log::{Log, Partition, Position, StoredReader};
 use futures::TryStreamExt as _;
 use futures::future::try_join_all;
-use sqlx::PgPool;
-use sqlx::postgres::PgPoolCopyExt as _;
 use std::time::Instant;
 
 /// One for each reader, and some for questions.
@@ -75,7 +74,7 @@ pub(crate) async fn run(times: u32, database_url: &str) -> anyhow::Result<()> {
 }
 
 /// The seals of the whole log, made now with a key of the moment unless it has some.
-pub(crate) async fn seal(log: &Log, pool: &PgPool) -> anyhow::Result<Sealed> {
+pub(crate) async fn seal(log: &Log, pool: &Pool) -> anyhow::Result<Sealed> {
     let began = Instant::now();
     let sealing = Sealing { key: key::fresh_key()?, earlier: Vec::new(), file: None };
     empty(pool).await?;
@@ -89,21 +88,22 @@ pub(crate) async fn seal(log: &Log, pool: &PgPool) -> anyhow::Result<Sealed> {
 }
 
 /// Takes away the seals of an earlier run, whose key is gone: this is a database to measure with.
-pub(crate) async fn empty(pool: &PgPool) -> anyhow::Result<()> {
+pub(crate) async fn empty(pool: &Pool) -> anyhow::Result<()> {
     sqlx::raw_sql("alter table seals disable trigger all; truncate seals; alter table seals enable trigger all")
         .execute(pool)
         .await?;
     Ok(())
 }
 
-async fn copy(pool: &PgPool, statement: &str) -> anyhow::Result<()> {
-    let mut bytes = pool.copy_out_raw(statement).await?;
+async fn copy(pool: &Pool, statement: &str) -> anyhow::Result<()> {
+    let mut connection = pool.acquire().await?;
+    let mut bytes = connection.copy_out_raw(statement).await?;
     while bytes.try_next().await?.is_some() {}
     Ok(())
 }
 
 /// All columns of all rows in the order they lie in, a part of the pages over each connection; nothing is made of them.
-async fn copy_in_parts(pool: &PgPool) -> anyhow::Result<()> {
+async fn copy_in_parts(pool: &Pool) -> anyhow::Result<()> {
     let pages: i64 =
         sqlx::query_scalar("select pg_relation_size('events') / current_setting('block_size')::bigint + 1")
             .fetch_one(pool)
@@ -126,7 +126,7 @@ async fn copy_in_parts(pool: &PgPool) -> anyhow::Result<()> {
 }
 
 /// The log in order, over as many connections as a verification has.
-async fn read(pool: &PgPool, log: &Log) -> anyhow::Result<()> {
+async fn read(pool: &Pool, log: &Log) -> anyhow::Result<()> {
     let heads: Vec<(Partition, Position)> = log.partitions().zip(log.heads().await?).collect();
     let readers = (0..READERS).map(|reader| {
         let (pool, parts) = (pool.clone(), heads.iter().copied().skip(reader).step_by(READERS).collect::<Vec<_>>());
@@ -136,7 +136,7 @@ async fn read(pool: &PgPool, log: &Log) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn read_parts(pool: PgPool, parts: Vec<(Partition, Position)>) -> anyhow::Result<()> {
+async fn read_parts(pool: Pool, parts: Vec<(Partition, Position)>) -> anyhow::Result<()> {
     let mut reader = StoredReader::open(&pool).await?;
     let (blocks, mut incoming) = tokio::sync::mpsc::channel(4);
     let thrown_away = tokio::spawn(async move { while incoming.recv().await.is_some() {} });

@@ -7,9 +7,9 @@ use audit::export::{Format, Header, export, verify_against};
 use audit::proof::report::Verdict;
 use audit::proof::trust::Sealed;
 use chrono::Utc;
+use connection_pool::Pool;
 use event_log::Log;
 use futures::TryStreamExt as _;
-use sqlx::PgPool;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ impl Drop for Temporary {
     }
 }
 
-async fn write(log: &Log, pool: &PgPool, format: Format, path: &Path) -> anyhow::Result<i64> {
+async fn write(log: &Log, pool: &Pool, format: Format, path: &Path) -> anyhow::Result<i64> {
     let (heads, began) = (log.heads().await?, Instant::now());
     let events: i64 = heads.iter().sum();
     let header = Header::of(*log.identity(), heads, None, Utc::now());

@@ -5,12 +5,12 @@ mod consuming;
 mod inbox;
 
 use crate::{Broker, topology};
+use connection_pool::Pool;
 use consuming::Consuming;
 use event_log::consume::Source;
 use event_log::{Listener, Log, Partition, Position, RecordedEvent};
 use inbox::Pending;
 use lapin::message::Delivery;
-use sqlx::PgPool;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -35,7 +35,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// A message is acknowledged when its events are applied, by this instance or another; until then the server has it.
 pub struct Deliveries {
     log: Log,
-    pool: PgPool,
+    pool: Pool,
     consumer: &'static str,
     partition: Partition,
     queue: String,
@@ -65,7 +65,7 @@ impl Deliveries {
     /// it is where bad deliveries are parked.
     ///
     /// Needs [`Log::follow`] to run, and a runtime.
-    pub fn new(log: &Log, broker: &Broker, pool: PgPool, consumer: &'static str, partition: Partition) -> Option<Self> {
+    pub fn new(log: &Log, broker: &Broker, pool: Pool, consumer: &'static str, partition: Partition) -> Option<Self> {
         let head = log.listen(partition)?;
         Some(Self {
             log: log.clone(),

@@ -2,10 +2,10 @@
 //! its reason until an operator drops it or newer ones push it out.
 
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use lapin::message::Delivery;
 use lapin::types::AMQPValue;
 use serde::Serialize;
-use sqlx::PgPool;
 use std::collections::BTreeMap;
 
 /// Parked deliveries that are kept: the newest.
@@ -57,7 +57,7 @@ fn parked((id, parked_at, queue, reason, content_type, headers, bytes, body): Co
 }
 
 /// How many there are, and `limit` of them after the first `offset`, the newest first, without their bodies.
-pub async fn list(pool: &PgPool, offset: i64, limit: i64) -> sqlx::Result<(i64, Vec<Parked>)> {
+pub async fn list(pool: &Pool, offset: i64, limit: i64) -> sqlx::Result<(i64, Vec<Parked>)> {
     let count = sqlx::query_scalar("select count(*) from parked_deliveries").fetch_one(pool).await?;
     let rows: Vec<Columns> = sqlx::query_as(
         "select id, parked_at, queue, reason, content_type, headers, bytes, null::bytea
@@ -71,7 +71,7 @@ pub async fn list(pool: &PgPool, offset: i64, limit: i64) -> sqlx::Result<(i64, 
 }
 
 /// One of them, with its body; `None` when there is none of this number.
-pub async fn show(pool: &PgPool, id: i64) -> sqlx::Result<Option<Parked>> {
+pub async fn show(pool: &Pool, id: i64) -> sqlx::Result<Option<Parked>> {
     let row: Option<Columns> = sqlx::query_as(
         "select id, parked_at, queue, reason, content_type, headers, bytes, body from parked_deliveries where id = $1",
     )
@@ -82,18 +82,18 @@ pub async fn show(pool: &PgPool, id: i64) -> sqlx::Result<Option<Parked>> {
 }
 
 /// Drops one of them; says whether it was there.
-pub async fn drop_one(pool: &PgPool, id: i64) -> sqlx::Result<bool> {
+pub async fn drop_one(pool: &Pool, id: i64) -> sqlx::Result<bool> {
     let dropped = sqlx::query("delete from parked_deliveries where id = $1").bind(id).execute(pool).await?;
     Ok(dropped.rows_affected() == 1)
 }
 
 /// Drops them all; says how many there were.
-pub async fn drop_all(pool: &PgPool) -> sqlx::Result<u64> {
+pub async fn drop_all(pool: &Pool) -> sqlx::Result<u64> {
     Ok(sqlx::query("delete from parked_deliveries").execute(pool).await?.rows_affected())
 }
 
 /// Puts a delivery aside, and the oldest away when there are more than [`KEPT`].
-pub(crate) async fn park(pool: &PgPool, queue: &str, reason: &str, delivery: &Delivery) -> sqlx::Result<()> {
+pub(crate) async fn park(pool: &Pool, queue: &str, reason: &str, delivery: &Delivery) -> sqlx::Result<()> {
     let body = &delivery.data[..delivery.data.len().min(KEPT_BODY)];
     sqlx::query(
         "with one_more as (

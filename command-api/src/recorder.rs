@@ -15,8 +15,8 @@ pub use kept::{KEPT_DAYS, purge_notes};
 pub(crate) use payment_call::PaymentCall;
 pub(crate) use refused::Refused;
 
+use connection_pool::Pool;
 use drops::{Drops, Reason};
-use sqlx::PgPool;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -55,7 +55,7 @@ pub fn recorder_with_room(notes: usize) -> (Recorder, Recording) {
 
 /// Writes what is noted into `pool`'s database, until `shutdown` and then, for 2 s at most, what is left. Ends as well when
 /// the last [`Recorder`] is gone.
-pub async fn record(recording: Recording, pool: PgPool, shutdown: CancellationToken) {
+pub async fn record(recording: Recording, pool: Pool, shutdown: CancellationToken) {
     let Recording { refusals, payment_calls } = recording;
     tokio::join!(refusals.write(&pool, &shutdown), payment_calls.write(&pool, &shutdown));
 }
@@ -74,7 +74,7 @@ pub(crate) trait Note: Sized + Send {
     const DROPPED: &'static str;
 
     /// Writes them all; those that are there already stay as they are.
-    fn write(notes: &[Self], pool: &PgPool) -> impl Future<Output = sqlx::Result<()>> + Send;
+    fn write(notes: &[Self], pool: &Pool) -> impl Future<Output = sqlx::Result<()>> + Send;
 }
 
 /// Notes things of one kind.

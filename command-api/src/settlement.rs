@@ -30,9 +30,9 @@ pub use provider::Provider;
 
 use crate::desk::{Desks, Order, Request};
 use chrono::{DateTime, TimeDelta, Utc};
+use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductId, UserId};
 use event_log::Metadata;
-use sqlx::PgPool;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -101,7 +101,7 @@ impl Handed {
 
 /// Gives open invests their fate, as `provider` says, until `shutdown`; what is under way then is finished, within 4 s.
 /// Dropping it half way loses nothing: the rows are due again a little later.
-pub async fn settle(desks: Desks, pool: PgPool, provider: Provider, handed: Handed, shutdown: CancellationToken) {
+pub async fn settle(desks: Desks, pool: Pool, provider: Provider, handed: Handed, shutdown: CancellationToken) {
     let settling = async {
         match provider {
             Provider::Approve => approve::settle(&desks, &pool, handed, &shutdown).await,

@@ -37,7 +37,7 @@ impl Log {
         )
         .bind(partitions)
         .bind(positions)
-        .fetch_all(self.pool())
+        .fetch_all(self.reads())
         .await?;
         let there = |(partition, position, time): (Partition, Position, Option<_>)| match time {
             Some(time) => Ok((partition, position, time)),

@@ -6,10 +6,9 @@ mod stored;
 
 use crate::log::{Log, Partition, Position};
 use crate::{LogError, RecordedEvent};
+use connection_pool::{Connection, Pool};
 use futures::TryStreamExt as _;
 use rows::{Malformed, Rows};
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
 pub use stored::{StoredReader, StoredRows, Unreadable};
 
 /// Rows are wanted in the order of a key that they nearly lie in. Statistics see the partitions mixed, and would have every
@@ -25,9 +24,9 @@ const ROOM: usize = 50_000;
 
 /// Reads the log fast, in position ranges, over a connection of its own. For two ranges at once take two readers.
 pub struct BulkReader {
-    pool: PgPool,
+    pool: Pool,
     /// `None` after a read that was not finished: what the database still sends to it is nobody's.
-    connection: Option<PoolConnection<Postgres>>,
+    connection: Option<Connection>,
 }
 
 impl Log {
@@ -71,17 +70,17 @@ impl BulkReader {
 
 /// A connection that never goes back to the pool: its settings are for us alone, and the rest of a COPY would be taken for
 /// another's answer.
-async fn connection(pool: &PgPool) -> sqlx::Result<PoolConnection<Postgres>> {
+async fn connection(pool: &Pool) -> sqlx::Result<Connection> {
     let mut connection = pool.acquire().await?;
     connection.close_on_drop();
-    sqlx::query(ALONG_THE_KEY).execute(&mut *connection).await?;
+    sqlx::query(ALONG_THE_KEY).execute(&mut connection).await?;
     Ok(connection)
 }
 
 /// The events up to the first that is missing or cannot be read, and what is wrong with that one. Each is read as it comes,
 /// while the database sends the next.
 async fn copy(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     partition: Partition,
     after: Position,
     upto: Position,

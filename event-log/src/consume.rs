@@ -7,12 +7,12 @@
 mod checkpoint;
 
 pub use checkpoint::Checkpoint;
+use connection_pool::{Connection, Pool};
 
 use crate::log::{Log, Partition, Position};
 use crate::{LogError, RecordedEvent, RepeatedFault};
 use checkpoint::Holder;
 use futures::FutureExt as _;
-use sqlx::{PgConnection, PgPool};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -38,7 +38,7 @@ pub trait Projection: Send + Sync + 'static {
     /// Applies `events`, of one partition, in order and without a hole, in the transaction that moves the checkpoint.
     fn apply(
         &self,
-        transaction: &mut PgConnection,
+        transaction: &mut Connection,
         events: &[RecordedEvent],
     ) -> impl Future<Output = Result<(), ApplyError>> + Send;
 
@@ -108,7 +108,7 @@ pub enum Step {
 /// One projection at one partition.
 pub struct Consumer<P> {
     log: Log,
-    pool: PgPool,
+    pool: Pool,
     projection: Arc<P>,
     partition: Partition,
     slot: Option<String>,
@@ -116,8 +116,8 @@ pub struct Consumer<P> {
 
 impl<P: Projection> Consumer<P> {
     /// A consumer whose rows and checkpoint are in `pool`'s database.
-    pub fn new(log: Log, pool: PgPool, projection: Arc<P>, partition: Partition) -> Self {
-        Self { log, pool, projection, partition, slot: None }
+    pub fn new(log: Log, pool: impl Into<Pool>, projection: Arc<P>, partition: Partition) -> Self {
+        Self { log, pool: pool.into(), projection, partition, slot: None }
     }
 
     /// The same for a set of tables beside the live one: they are in the schema `slot`, which is the checkpoint's name,
@@ -165,7 +165,7 @@ impl<P: Projection> Consumer<P> {
     }
 
     /// Applies what is left up to and with `upto`, in a transaction of the caller's, who alone decides what becomes of it.
-    pub async fn drain_within(&self, transaction: &mut PgConnection, upto: Position) -> Result<Step, StepError> {
+    pub async fn drain_within(&self, transaction: &mut Connection, upto: Position) -> Result<Step, StepError> {
         loop {
             match self.take(transaction, &[], upto).await? {
                 Step::Moved(at) if at < upto => {}
@@ -179,7 +179,7 @@ impl<P: Projection> Consumer<P> {
 
     async fn take(
         &self,
-        transaction: &mut PgConnection,
+        transaction: &mut Connection,
         delivered: &[RecordedEvent],
         upto: Position,
     ) -> Result<Step, StepError> {
@@ -225,7 +225,7 @@ impl<P: Projection> Consumer<P> {
     /// log would not be the one the rows were made from.
     async fn read_on(
         &self,
-        transaction: &mut PgConnection,
+        transaction: &mut Connection,
         at: &Checkpoint,
         upto: Position,
     ) -> Result<Vec<RecordedEvent>, StepError> {

@@ -1,7 +1,7 @@
 //! Idempotency keys: a user's own name for a request, claimed in the transaction that carries the request out.
 
 use crate::{Log, LogError};
-use sqlx::PgConnection;
+use sqlx::PgExecutor;
 use std::time::Duration;
 
 /// How long a key and its answer are kept.
@@ -38,7 +38,7 @@ pub struct StoredAnswer {
 impl Log {
     /// The stored answers of those `(user, key)` pairs that have one.
     pub async fn stored_answers(&self, keys: &[(String, String)]) -> Result<Vec<StoredAnswer>, LogError> {
-        Ok(stored_answers(&mut *self.pool().acquire().await?, keys).await?)
+        Ok(stored_answers(self.reads(), keys).await?)
     }
 
     /// Deletes one bounded batch of keys that are older than a day; says how many it found.
@@ -59,7 +59,7 @@ impl Log {
 }
 
 pub(crate) async fn stored_answers(
-    connection: &mut PgConnection,
+    database: impl PgExecutor<'_>,
     keys: &[(String, String)],
 ) -> sqlx::Result<Vec<StoredAnswer>> {
     let (users, keys): (Vec<_>, Vec<_>) = keys.iter().cloned().unzip();
@@ -70,6 +70,6 @@ pub(crate) async fn stored_answers(
     )
     .bind(users)
     .bind(keys)
-    .fetch_all(connection)
+    .fetch_all(database)
     .await
 }

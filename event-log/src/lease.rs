@@ -4,7 +4,7 @@
 
 use crate::log::{Log, Partition, Position};
 use crate::{LogError, StoredEvent};
-use sqlx::PgConnection;
+use connection_pool::Connection;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -59,7 +59,7 @@ impl Lease {
     }
 
     /// Whether it is still held, in the caller's transaction: until that ends nobody else can take it.
-    pub async fn guard(&self, transaction: &mut PgConnection) -> Result<bool, LogError> {
+    pub async fn guard(&self, transaction: &mut Connection) -> Result<bool, LogError> {
         let held = sqlx::query("select from leases where name = $1 and holder = $2 and epoch = $3 for share")
             .bind(&self.name)
             .bind(self.holder)
@@ -86,7 +86,7 @@ impl Lease {
             sqlx::query_scalar("select position from checkpoints where consumer = $1 and partition = $2")
                 .bind(consumer)
                 .bind(partition)
-                .fetch_optional(self.log.pool())
+                .fetch_optional(self.log.reads())
                 .await?;
         Ok(position.unwrap_or(0))
     }

@@ -6,8 +6,8 @@ use crate::consume::Source;
 use crate::write_stop::{Acceptances, WriteStops};
 use crate::{Acceptance, LogError, Readiness, RecordedEvent, RepeatedFault, WriteStop};
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use domain::ProductId;
-use sqlx::PgPool;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::TryRecvError;
@@ -46,7 +46,9 @@ pub struct Log {
 }
 
 struct Shared {
-    pool: PgPool,
+    pool: Pool,
+    /// The same, for what only reads.
+    reads: Pool,
     identity: Identity,
     partitions: Vec<Word>,
     readiness: Readiness,
@@ -63,24 +65,26 @@ struct Word {
 impl Log {
     /// Opens the log in `pool`'s database, whose schema must be there; creates it with `partitions` when it is new.
     /// [`LogError::Mismatch`] when an existing one has another number: it can never change.
-    pub async fn open(pool: PgPool, partitions: i32) -> Result<Self, LogError> {
+    pub async fn open(pool: impl Into<Pool>, partitions: i32) -> Result<Self, LogError> {
+        let pool = pool.into();
         let identity = identify(&pool, partitions).await?;
         compare_partitions(identity.partitions, partitions)?;
         let word = || Word { head: watch::Sender::new(0), delivery: broadcast::Sender::new(DELIVERIES) };
         let partitions = (0..partitions).map(|_| word()).collect();
         let readiness = Readiness::default();
         let (clock, stops) = (LogClock::new(&readiness), WriteStops::new(identity.partitions, &readiness));
-        Ok(Self { shared: Arc::new(Shared { pool, identity, partitions, readiness, clock, stops }) })
+        let reads = pool.clone().for_reads();
+        Ok(Self { shared: Arc::new(Shared { pool, reads, identity, partitions, readiness, clock, stops }) })
     }
 
     /// The number of partitions of the log in `pool`'s database; `None` when there is no log yet.
-    pub async fn partitions_of(pool: &PgPool) -> Result<Option<i32>, LogError> {
+    pub async fn partitions_of(pool: &Pool) -> Result<Option<i32>, LogError> {
         Ok(sqlx::query_scalar("select partitions from log_identity").fetch_optional(pool).await?)
     }
 
     /// An error when the log in `pool`'s database has another number of partitions; none when there is no log yet, nor its table.
     /// Before anything is migrated: the number of a log cannot change.
-    pub async fn check_partitions(pool: &PgPool, partitions: i32) -> Result<(), LogError> {
+    pub async fn check_partitions(pool: &Pool, partitions: i32) -> Result<(), LogError> {
         let there = "select to_regclass('log_identity') is not null";
         let found = match sqlx::query_scalar(there).fetch_one(pool).await? {
             true => Self::partitions_of(pool).await?,
@@ -90,7 +94,7 @@ impl Log {
     }
 
     /// Who the log in `pool`'s database is, for whoever only looks; `None` when there is no log.
-    pub async fn identity_of(pool: &PgPool) -> Result<Option<Identity>, LogError> {
+    pub async fn identity_of(pool: &Pool) -> Result<Option<Identity>, LogError> {
         let found: Option<(Uuid, i32)> =
             sqlx::query_as("select log_id, partitions from log_identity").fetch_optional(pool).await?;
         Ok(found.map(|(log_id, partitions)| Identity { log_id, partitions }))
@@ -117,8 +121,13 @@ impl Log {
         &self.shared.readiness
     }
 
-    pub(crate) fn pool(&self) -> &PgPool {
+    pub(crate) fn pool(&self) -> &Pool {
         &self.shared.pool
+    }
+
+    /// For statements that only read.
+    pub(crate) fn reads(&self) -> &Pool {
+        &self.shared.reads
     }
 
     pub(crate) fn genesis(&self, partition: Partition) -> Hash {
@@ -139,7 +148,7 @@ impl Log {
                     clock_timestamp()",
         )
         .bind(self.shared.identity.partitions)
-        .fetch_one(self.pool())
+        .fetch_one(self.reads())
         .await?;
         Ok(heads)
     }
@@ -336,7 +345,7 @@ fn compare_partitions(found: i32, asked: i32) -> Result<(), LogError> {
     )))
 }
 
-async fn identify(pool: &PgPool, partitions: i32) -> Result<Identity, LogError> {
+async fn identify(pool: &Pool, partitions: i32) -> Result<Identity, LogError> {
     if Log::partitions_of(pool).await?.is_none() {
         if !(1..=MAX_PARTITIONS).contains(&partitions) {
             return Err(LogError::Mismatch(format!("a log has 1 to {MAX_PARTITIONS} partitions, not {partitions}")));
@@ -349,7 +358,7 @@ async fn identify(pool: &PgPool, partitions: i32) -> Result<Identity, LogError> 
 }
 
 /// Creates the log unless it is there.
-async fn create(pool: &PgPool, partitions: i32) -> Result<(), LogError> {
+async fn create(pool: &Pool, partitions: i32) -> Result<(), LogError> {
     sqlx::query(
         "insert into log_identity (log_id, partitions)
                  select $1, $2 where not exists (select from log_identity) on conflict do nothing",

@@ -3,14 +3,19 @@
 //! A snapshot is a hint: it counts only if this code wrote it and the log has the same hash at its sequence.
 
 use crate::chain::Hash;
+use crate::read::stream_page;
 use crate::{Log, LogError, RecordedEvent};
+use connection_pool::Pool;
 use cqrs_es::Aggregate;
 use domain::{Product, ProductId};
+use std::time::Duration;
 
 /// Changes with every change of [`Product`]'s state or of how events apply to it; older snapshots are then passed over.
 const CODE_VERSION: &str = "1";
 /// How many events one read of a stream takes.
 const STREAM_PAGE: i64 = 2_000;
+/// How long a load waits for any one answer, before it asks once more on a fresh connection: commands wait 2 s for it.
+const LOAD_ANSWER_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// A product as its stream tells it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,9 +41,10 @@ impl LoadedProduct {
 impl Log {
     /// The product as its stream stands, from the last good snapshot on. Unopened when there is no such stream.
     pub async fn load_product(&self, id: ProductId) -> Result<LoadedProduct, LogError> {
-        let mut loaded = self.snapshot(id).await?.unwrap_or_default();
+        let pool = self.reads().clone().with_answer_timeout(LOAD_ANSWER_TIMEOUT);
+        let mut loaded = snapshot(&pool, id).await?.unwrap_or_default();
         loop {
-            let events = self.read_stream(id, loaded.sequence, STREAM_PAGE).await?;
+            let events = stream_page(&pool, id, loaded.sequence, STREAM_PAGE).await?;
             for event in &events {
                 if event.sequence != loaded.sequence + 1 {
                     let (partition, position) = (event.partition, event.position);
@@ -73,26 +79,26 @@ impl Log {
         .await?;
         Ok(())
     }
+}
 
-    async fn snapshot(&self, id: ProductId) -> Result<Option<LoadedProduct>, LogError> {
-        let kept: Option<(i64, String)> = sqlx::query_as(
-            "select s.sequence, s.state::text
-               from product_snapshots s
-               join events e on e.aggregate_type = 'product' and e.aggregate_id = s.product_id::text
-                            and e.sequence = s.sequence and e.hash = s.hash
-              where s.product_id = $1 and s.code_version = $2",
-        )
-        .bind(id.get())
-        .bind(CODE_VERSION)
-        .fetch_optional(self.pool())
-        .await?;
-        let read = |(sequence, state): (i64, String)| match serde_json::from_str(&state) {
-            Ok(product) => Some(LoadedProduct { product, sequence, snapshot: sequence }),
-            Err(error) => {
-                tracing::warn!(product = id.get(), %error, "a snapshot cannot be read; the whole stream is");
-                None
-            }
-        };
-        Ok(kept.and_then(read))
-    }
+async fn snapshot(pool: &Pool, id: ProductId) -> Result<Option<LoadedProduct>, LogError> {
+    let kept: Option<(i64, String)> = sqlx::query_as(
+        "select s.sequence, s.state::text
+           from product_snapshots s
+           join events e on e.aggregate_type = 'product' and e.aggregate_id = s.product_id::text
+                        and e.sequence = s.sequence and e.hash = s.hash
+          where s.product_id = $1 and s.code_version = $2",
+    )
+    .bind(id.get())
+    .bind(CODE_VERSION)
+    .fetch_optional(pool)
+    .await?;
+    let read = |(sequence, state): (i64, String)| match serde_json::from_str(&state) {
+        Ok(product) => Some(LoadedProduct { product, sequence, snapshot: sequence }),
+        Err(error) => {
+            tracing::warn!(product = id.get(), %error, "a snapshot cannot be read; the whole stream is");
+            None
+        }
+    };
+    Ok(kept.and_then(read))
 }

@@ -4,6 +4,7 @@
 use crate::event::StoredEvent;
 use crate::log::{Log, Partition, Position};
 use crate::{LogError, RecordedEvent};
+use connection_pool::Pool;
 use domain::ProductId;
 
 impl Log {
@@ -24,19 +25,7 @@ impl Log {
         after: i64,
         limit: i64,
     ) -> Result<Vec<RecordedEvent>, LogError> {
-        let rows: Vec<StoredEvent> = sqlx::query_as(
-            "select aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text,
-                    partition, position, event_id, recorded_at, hash
-               from events
-              where aggregate_type = 'product' and aggregate_id = $1 and sequence > $2
-              order by sequence limit $3",
-        )
-        .bind(product.to_string())
-        .bind(after)
-        .bind(limit)
-        .fetch_all(self.pool())
-        .await?;
-        rows.iter().map(StoredEvent::read).collect()
+        stream_page(self.reads(), product, after, limit).await
     }
 
     /// Up to `limit` events of `partition` that follow `after`, in order, as they are stored.
@@ -46,7 +35,7 @@ impl Log {
         after: Position,
         limit: i64,
     ) -> Result<Vec<StoredEvent>, LogError> {
-        Ok(rows_after(&mut *self.pool().acquire().await?, partition, after, limit).await?)
+        Ok(rows_after(self.reads(), partition, after, limit).await?)
     }
 
     /// Which database on which server the log is in: a copy of the log has its id, but is elsewhere. A copy of the server's
@@ -57,7 +46,7 @@ impl Log {
 }
 
 pub(crate) async fn rows_after(
-    connection: &mut sqlx::PgConnection,
+    database: impl sqlx::PgExecutor<'_>,
     partition: Partition,
     after: Position,
     limit: i64,
@@ -72,6 +61,27 @@ pub(crate) async fn rows_after(
     .bind(partition)
     .bind(after)
     .bind(limit)
-    .fetch_all(connection)
+    .fetch_all(database)
     .await
+}
+
+pub(crate) async fn stream_page(
+    pool: &Pool,
+    product: ProductId,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<RecordedEvent>, LogError> {
+    let rows: Vec<StoredEvent> = sqlx::query_as(
+        "select aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text,
+                partition, position, event_id, recorded_at, hash
+           from events
+          where aggregate_type = 'product' and aggregate_id = $1 and sequence > $2
+          order by sequence limit $3",
+    )
+    .bind(product.to_string())
+    .bind(after)
+    .bind(limit)
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(StoredEvent::read).collect()
 }

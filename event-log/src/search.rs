@@ -21,10 +21,10 @@ use crate::LogError;
 use crate::event::StoredEvent;
 use crate::log::{Log, Partition, Position};
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use filter::Driver;
 use futures::{Stream, stream};
 use lane::{Lane, Stretch};
-use sqlx::PgPool;
 
 /// The most events of one page.
 pub const MAX_PAGE: usize = 1_000;
@@ -43,7 +43,7 @@ pub struct Page {
 /// A question to the log, and how far it is answered. What is asked forward ends at the heads as they were when it began.
 pub struct Search {
     log: Log,
-    pool: PgPool,
+    pool: Pool,
     filter: Filter,
     order: Order,
     driver: Driver,
@@ -58,7 +58,7 @@ impl Search {
     /// of a second.
     pub async fn begin(
         log: &Log,
-        pool: &PgPool,
+        pool: &Pool,
         filter: Filter,
         order: Order,
         cursor: Option<&Cursor>,
@@ -157,7 +157,7 @@ impl Search {
 }
 
 /// What of each partition is asked for, as it stands now.
-async fn stretches(log: &Log, pool: &PgPool, filter: &Filter) -> Result<Vec<(Partition, Stretch)>, LogError> {
+async fn stretches(log: &Log, pool: &Pool, filter: &Filter) -> Result<Vec<(Partition, Stretch)>, LogError> {
     let of_product = filter.product.map(|product| log.partition_of(product));
     let is_asked = |partition: &Partition| {
         filter.partition.is_none_or(|asked| asked == *partition) && of_product.is_none_or(|asked| asked == *partition)

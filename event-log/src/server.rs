@@ -1,7 +1,7 @@
 //! Which server answers. Compared at each new connection: a standby that was promoted, or another server in the place of the
 //! one that was known, may lack what was answered.
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgExecutor};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Which server a connection leads to.
@@ -99,11 +99,11 @@ impl ServerWatch {
 }
 
 /// Why this server must not hold a log, in a sentence; `None` when it may. A start asks.
-pub async fn durability_problem(connection: &mut PgConnection) -> sqlx::Result<Option<String>> {
+pub async fn durability_problem(database: impl PgExecutor<'_>) -> sqlx::Result<Option<String>> {
     let off: Vec<String> = sqlx::query_scalar(
         "select name from pg_settings where name in ('fsync', 'full_page_writes') and setting <> 'on' order by name",
     )
-    .fetch_all(connection)
+    .fetch_all(database)
     .await?;
     Ok((!off.is_empty()).then(|| {
         let settings = off.join(" and ");

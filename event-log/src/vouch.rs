@@ -33,7 +33,7 @@ impl Log {
             sqlx::query_as("select position, hash from events where partition = $1 and position = any($2)")
                 .bind(partition)
                 .bind(ends.as_slice())
-                .fetch_all(self.pool())
+                .fetch_all(self.reads())
                 .await?;
         let hash_at = |position| {
             let found = known.iter().find(|(at, _)| *at == position);

@@ -241,7 +241,7 @@ impl Writer {
 
     async fn connection(&mut self) -> Result<&mut PgConnection, LogError> {
         if self.connection.is_none() {
-            self.connection = Some(self.log.pool().acquire().await?);
+            self.connection = Some(self.log.pool().inner().acquire().await?);
         }
         self.connection.as_deref_mut().ok_or(LogError::Unavailable(sqlx::Error::PoolClosed))
     }

@@ -13,10 +13,10 @@ use audit::Audit;
 use axum::Router;
 use axum::routing::{get, post};
 use command_api::Door;
+use connection_pool::Pool;
 use edge::ServiceTime;
 use event_log::Log;
 use projector::Jobs;
-use sqlx::PgPool;
 use std::time::Duration;
 
 /// What the admin listener works with.
@@ -26,9 +26,9 @@ pub(crate) struct Admin {
     pub(crate) log: Log,
     pub(crate) jobs: Jobs,
     /// Can change nothing.
-    pub(crate) read: PgPool,
+    pub(crate) read: Pool,
     /// May forget parked deliveries.
-    pub(crate) write: PgPool,
+    pub(crate) write: Pool,
     pub(crate) redis: Option<redis::Client>,
     pub(crate) time: ServiceTime,
     pub(crate) audit: Audit,

@@ -7,10 +7,11 @@ use crate::postgres::{Embedded, Options};
 use crate::settings::DatabaseSettings;
 use crate::token::Secret;
 use anyhow::Context;
+use connection_pool::Pool;
 use event_log::{Log, ServerWatch};
 use schema::NotOurs;
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, PgPool};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,14 @@ use std::time::Duration;
 const PARTITIONS: i32 = 4;
 /// How long whoever needs a connection waits for one before it is told to try later.
 const ACQUIRE: Duration = Duration::from_secs(2);
+/// How much longer than the server's own `statement_timeout` an answer is waited for, so that the server speaks first.
+const ANSWER_MARGIN: Duration = Duration::from_millis(500);
+/// How long a statement may take: the server's `statement_timeout`, for commands and consumers.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for readers.
+const READ_STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same for rebuilds.
+const REBUILD_STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
 /// How often a database that is away is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// Connections of all consumers and settlement together.
@@ -33,6 +42,16 @@ pub(crate) const SEARCH_PATH: [(&str, &str); 1] = [("search_path", "public")];
 /// What a writer may hold up at most: a frozen client keeps its locks, and the database takes them back.
 const BOUNDS: [(&str, &str); 3] =
     [("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "5s")];
+
+/// Every connection's TCP keepalive, set at the server's end, which sqlx leaves within reach: a way that forgets idle
+/// connections does not forget these, and a backend whose client is gone without a word ends. The user time-out also counts while
+/// a client takes nothing, so it is above the 30 s for which a slow HTTP client may hold up a read.
+const KEEPALIVE: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "20"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "120s"),
+];
 
 /// How many connections to the log a process may open.
 #[derive(Clone, Copy, Debug)]
@@ -135,17 +154,17 @@ impl Database {
     }
 
     /// A migration may take longer than any statement of the services.
-    async fn pool_to_migrate(&self) -> anyhow::Result<PgPool> {
+    async fn pool_to_migrate(&self) -> anyhow::Result<Pool> {
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE);
-        let pool = pool.connect_with(self.bounded("moa migrate", &[])).await;
+        let pool = pool.connect_with(self.bounded("moa migrate", &[])).await.map(Pool::from);
         let unreachable = || format!("cannot reach {}: is it running, and DATABASE_URL right?", self.describe());
         let pool = pool.with_context(unreachable)?;
         self.refuse_without_durability(&pool).await?;
         Ok(pool)
     }
 
-    async fn refuse_without_durability(&self, pool: &PgPool) -> anyhow::Result<()> {
-        match event_log::durability_problem(&mut *pool.acquire().await?).await? {
+    async fn refuse_without_durability(&self, pool: &Pool) -> anyhow::Result<()> {
+        match event_log::durability_problem(pool).await? {
             Some(problem) => anyhow::bail!("{}: {problem}", self.describe()),
             None => Ok(()),
         }
@@ -166,26 +185,28 @@ impl Database {
 
     /// The pool of those who write the log, or decide by it: its connections lead to the server that was known before, and
     /// their commits wait for the disk.
-    async fn log_pool(&self, connections: u32) -> anyhow::Result<PgPool> {
+    async fn log_pool(&self, connections: u32) -> anyhow::Result<Pool> {
         let server = self.server.clone();
         let pool = pool_of(connections).after_connect(move |connection, _| {
             let server = server.clone();
             Box::pin(async move { server.check_writer(connection).await })
         });
         let pool = pool.connect_with(self.bounded("moa log", &BOUNDS)).await;
+        let pool = pool.map(|pool| Pool::from(pool).with_answer_timeout(STATEMENT_TIMEOUT + ANSWER_MARGIN));
         pool.with_context(|| format!("cannot reach {}", self.describe()))
     }
 
     /// The pool of consumers and settlement.
-    pub(crate) fn project_pool(&self) -> PgPool {
+    pub(crate) fn project_pool(&self) -> Pool {
         // Rows and checkpoint are lost together or not at all, and come back from the log: no need to wait for the disk.
         let bounds = [BOUNDS.as_slice(), &[("synchronous_commit", "off")]].concat();
         // Connected when it is needed: not every service that has it uses it.
-        pool_of(PROJECT_CONNECTIONS).connect_lazy_with(self.bounded("moa project", &bounds))
+        let pool = pool_of(PROJECT_CONNECTIONS).connect_lazy_with(self.bounded("moa project", &bounds));
+        Pool::from(pool).with_answer_timeout(STATEMENT_TIMEOUT + ANSWER_MARGIN)
     }
 
     /// The pool of rebuilds, which make and drop tables and may take their time over a statement.
-    pub(crate) fn rebuild_pool(&self) -> PgPool {
+    pub(crate) fn rebuild_pool(&self) -> Pool {
         let bounds = [
             ("lock_timeout", "2s"),
             ("idle_in_transaction_session_timeout", "10s"),
@@ -194,24 +215,27 @@ impl Database {
         ];
         // Rare, so its connections are given back.
         let pool = pool_of(REBUILD_CONNECTIONS).idle_timeout(REBUILD_IDLE);
-        pool.connect_lazy_with(self.bounded("moa rebuild", &bounds))
+        let pool = pool.connect_lazy_with(self.bounded("moa rebuild", &bounds));
+        Pool::from(pool).with_answer_timeout(REBUILD_STATEMENT_TIMEOUT + ANSWER_MARGIN)
     }
 
     /// The pool of readers, which can change nothing.
-    pub(crate) async fn read_pool(&self) -> anyhow::Result<PgPool> {
+    pub(crate) async fn read_pool(&self) -> anyhow::Result<Pool> {
         let bounds = [("default_transaction_read_only", "on"), ("statement_timeout", "2s")];
-        self.pool("moa read", READ_CONNECTIONS, &bounds).await
+        let pool = self.pool("moa read", READ_CONNECTIONS, &bounds).await?;
+        Ok(pool.with_answer_timeout(READ_STATEMENT_TIMEOUT + ANSWER_MARGIN).for_reads())
     }
 
-    async fn pool(&self, name: &str, connections: u32, bounds: &[(&str, &str)]) -> anyhow::Result<PgPool> {
+    async fn pool(&self, name: &str, connections: u32, bounds: &[(&str, &str)]) -> anyhow::Result<Pool> {
         let pool = pool_of(connections).connect_with(self.bounded(name, bounds)).await;
+        let pool = pool.map(|pool| Pool::from(pool).with_answer_timeout(STATEMENT_TIMEOUT + ANSWER_MARGIN));
         pool.with_context(|| format!("cannot reach {}", self.describe()))
     }
 
     fn bounded(&self, name: &str, bounds: &[(&str, &str)]) -> PgConnectOptions {
         // What sqlx logs of a slow statement is the statement itself; the ops port has the pools' figures.
         let options = self.options.clone().disable_statement_logging();
-        options.application_name(name).options(SEARCH_PATH).options(bounds.iter().copied())
+        options.application_name(name).options(SEARCH_PATH).options(KEEPALIVE).options(bounds.iter().copied())
     }
 
     /// Stops the private server, if it is one.

@@ -9,10 +9,10 @@ use anyhow::Context;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
+use connection_pool::Pool;
 use event_log::{Clause, Log, Readiness};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use probe::DatabaseProbe;
-use sqlx::PgPool;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub(crate) struct Ops {
 /// What is asked, or counted, whenever somebody wants to know.
 #[derive(Default)]
 struct Watched {
-    pools: Vec<(&'static str, PgPool)>,
+    pools: Vec<(&'static str, Pool)>,
     /// `None` until there is a database.
     database: Option<Arc<DatabaseProbe>>,
     broker: Option<(broker::Broker, Clause)>,
@@ -71,7 +71,7 @@ impl Ops {
     }
 
     /// Counts this pool's connections.
-    pub(crate) fn watch_pool(&self, name: &'static str, pool: &PgPool) {
+    pub(crate) fn watch_pool(&self, name: &'static str, pool: &Pool) {
         self.watched().pools.push((name, pool.clone()));
     }
 
@@ -81,13 +81,13 @@ impl Ops {
     }
 
     /// The process is not ready unless the database answers over this pool.
-    pub(crate) fn needs_database(&self, pool: &PgPool) {
+    pub(crate) fn needs_database(&self, pool: &Pool) {
         let probe = DatabaseProbe::new(pool.clone(), self.readiness.clause("database"), None);
         self.watched().database = Some(Arc::new(probe));
     }
 
     /// The process is not ready unless the database answers over this pool and would take a write.
-    pub(crate) fn needs_writable_database(&self, pool: &PgPool) {
+    pub(crate) fn needs_writable_database(&self, pool: &Pool) {
         let takes_writes = self.readiness.clause("database-read-only");
         let probe = DatabaseProbe::new(pool.clone(), self.readiness.clause("database"), Some(takes_writes));
         self.watched().database = Some(Arc::new(probe));

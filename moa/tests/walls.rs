@@ -3,18 +3,30 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const OURS: [&str; 10] =
-    ["domain", "event-log", "edge", "command-api", "projector", "query-api", "broker", "audit", "moa", "testbed"];
+const OURS: [&str; 11] = [
+    "domain",
+    "connection-pool",
+    "event-log",
+    "edge",
+    "command-api",
+    "projector",
+    "query-api",
+    "broker",
+    "audit",
+    "moa",
+    "testbed",
+];
 /// What each room may know of ours, tests aside.
-const MAY_KNOW: [(&str, &[&str]); 8] = [
+const MAY_KNOW: [(&str, &[&str]); 9] = [
     ("domain", &[]),
-    ("event-log", &["domain"]),
+    ("connection-pool", &[]),
+    ("event-log", &["domain", "connection-pool"]),
     ("edge", &["domain"]),
-    ("command-api", &["domain", "event-log", "edge"]),
-    ("projector", &["domain", "event-log"]),
-    ("query-api", &["edge"]),
-    ("broker", &["event-log"]),
-    ("audit", &["domain", "event-log", "edge", "projector", "query-api"]),
+    ("command-api", &["domain", "connection-pool", "event-log", "edge"]),
+    ("projector", &["domain", "connection-pool", "event-log"]),
+    ("query-api", &["connection-pool", "edge"]),
+    ("broker", &["connection-pool", "event-log"]),
+    ("audit", &["domain", "connection-pool", "event-log", "edge", "projector", "query-api"]),
 ];
 
 #[test]
@@ -106,10 +118,36 @@ fn release_builds_check_for_overflow() {
     assert!(release.lines().any(|line| line == "overflow-checks = true"), "{release}");
 }
 
-/// Whether `text` has `statement`, and not merely as the beginning of a longer name.
-fn names(text: &str, statement: &str) -> bool {
-    text.match_indices(statement).any(|(at, _)| {
-        let after = text[at + statement.len()..].chars().next();
+/// Calls on sqlx's own pool and connections have no bound: docs/decisions/0023. The writer bounds its own.
+#[test]
+fn nobody_but_its_room_calls_sqlx_without_a_bound() {
+    let unbounded = ["PgPool", "PgConnection", "PoolConnection", "PgListener", ".inner()"];
+    let bounded_by_themselves = [
+        "event-log/src/server.rs",
+        "event-log/src/writer.rs",
+        "event-log/src/writer/probe.rs",
+        "event-log/src/writer/append.rs",
+        "moa/src/database/schema.rs",
+        "moa/src/ops/probe.rs",
+        "moa/src/postgres/cluster.rs",
+    ];
+    let rooms = OURS.iter().filter(|room| !["connection-pool", "testbed"].contains(room));
+    for file in rooms.flat_map(|room| sources(&root().join(room).join("src"))) {
+        let name = file.strip_prefix(root()).expect("a room's file").display().to_string();
+        let text = fs::read_to_string(&file).expect("a source");
+        let found = unbounded.iter().find(|word| names(&text, word));
+        assert!(found.is_none() || is_exempt(&name, &bounded_by_themselves), "{name} says {found:?}");
+    }
+}
+
+fn is_exempt(name: &str, exempt: &[&str]) -> bool {
+    exempt.contains(&name) || name.contains("/tests")
+}
+
+/// Whether `text` has `word`, and not merely as the beginning of a longer name.
+fn names(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(at, _)| {
+        let after = text[at + word.len()..].chars().next();
         !after.is_some_and(|next| next.is_alphanumeric() || next == '_')
     })
 }

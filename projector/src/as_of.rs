@@ -5,12 +5,11 @@ use crate::copy::{Copy, Rows};
 use crate::fold::{self, Fold, ReadModel, Table};
 use crate::generation::tables;
 use chrono::{DateTime, Utc};
+use connection_pool::{Connection, Pool};
 use domain::{ProductEvent, ProductId, UserId};
 use event_log::consume::{ApplyError, Projection};
 use event_log::{BulkReader, Log, LogError, Partition, Position, RecordedEvent};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
 use std::collections::HashMap;
 use tokio::sync::mpsc;
 
@@ -63,10 +62,10 @@ pub enum AsOfError {
 pub async fn as_of(
     projection: &str,
     log: &Log,
-    pool: &PgPool,
+    pool: &Pool,
     positions: &[Position],
     streams: &Streams,
-) -> Result<PoolConnection<Postgres>, AsOfError> {
+) -> Result<Connection, AsOfError> {
     macro_rules! dispatch {
         ($($model:ident),*) => {
             match projection {
@@ -82,10 +81,10 @@ pub async fn as_of(
 
 async fn model_as_of<M: ReadModel>(
     log: &Log,
-    pool: &PgPool,
+    pool: &Pool,
     positions: &[Position],
     streams: &Streams,
-) -> Result<PoolConnection<Postgres>, AsOfError> {
+) -> Result<Connection, AsOfError> {
     let mut connection = pool.acquire().await?;
     // What is temporary is gone with it, also when this is given up half way.
     connection.close_on_drop();
@@ -217,11 +216,7 @@ fn ranges(upto: Position) -> impl Iterator<Item = (Position, Position)> {
     (0..upto).step_by(step as usize).map(move |after| (after, upto.min(after + step)))
 }
 
-async fn copy_all(
-    connection: &mut PgConnection,
-    tables: &[Table],
-    mut ready: mpsc::Receiver<Rows>,
-) -> sqlx::Result<()> {
+async fn copy_all(connection: &mut Connection, tables: &[Table], mut ready: mpsc::Receiver<Rows>) -> sqlx::Result<()> {
     while let Some(Rows { table, data }) = ready.recv().await {
         let Table { name, columns, .. } = tables[table];
         let mut copying =

@@ -3,9 +3,9 @@
 use crate::fold::ReadModel;
 use crate::generation::slot;
 use crate::supervise::keep_running;
+use connection_pool::Pool;
 use event_log::Log;
 use event_log::consume::Consumer;
-use sqlx::PgPool;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_secs(1);
 type Known = (String, i32, i32);
 
 /// Keeps up every generation beside the live ones whose code this release has, until `shutdown`.
-pub(crate) async fn keep_up(log: Log, pool: PgPool, shutdown: CancellationToken) {
+pub(crate) async fn keep_up(log: Log, pool: Pool, shutdown: CancellationToken) {
     let (mut kept, mut consumers) = (BTreeMap::<Known, CancellationToken>::new(), JoinSet::new());
     while !shutdown.is_cancelled() {
         // Unknown is no reason to stop any.
@@ -44,7 +44,7 @@ pub(crate) async fn keep_up(log: Log, pool: PgPool, shutdown: CancellationToken)
     while consumers.join_next().await.is_some() {}
 }
 
-async fn known(pool: &PgPool) -> sqlx::Result<Vec<Known>> {
+async fn known(pool: &Pool) -> sqlx::Result<Vec<Known>> {
     sqlx::query_as(
         "select projection, generation, code_version from generations where state in ('READY', 'DIFFERENT', 'PREVIOUS')",
     )
@@ -52,7 +52,7 @@ async fn known(pool: &PgPool) -> sqlx::Result<Vec<Known>> {
     .await
 }
 
-fn start(consumers: &mut JoinSet<()>, one: Known, log: &Log, pool: &PgPool, stop: &CancellationToken) {
+fn start(consumers: &mut JoinSet<()>, one: Known, log: &Log, pool: &Pool, stop: &CancellationToken) {
     let (projection, generation, code_version) = one;
     macro_rules! start {
         ($($model:ident),*) => {
@@ -76,7 +76,7 @@ fn follow<M: ReadModel>(
     consumers: &mut JoinSet<()>,
     generation: i32,
     log: &Log,
-    pool: &PgPool,
+    pool: &Pool,
     stop: &CancellationToken,
 ) {
     let (slot, model) = (slot(M::NAME, generation), Arc::new(M::default()));

@@ -35,11 +35,11 @@ mod touched;
 use crate::supervise::keep_running;
 use backoff::Backoff;
 use connection::Connection;
+use connection_pool::Pool;
 use event_log::consume::Source;
 use event_log::{Log, Partition, Position, RecordedEvent};
 use follower::{Fault, Follower, Step};
 use format::State;
-use sqlx::PgPool;
 use std::error::Error;
 use std::pin::pin;
 use std::time::Duration;
@@ -92,7 +92,7 @@ pub async fn counter_positions(
 /// left. Several instances may run side by side. Returns when all have stopped.
 pub async fn run_counters<S: Source + 'static>(
     log: Log,
-    pool: PgPool,
+    pool: Pool,
     redis: redis::Client,
     source: impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static,
     shutdown: CancellationToken,

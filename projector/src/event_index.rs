@@ -5,10 +5,10 @@
 use crate::copy::Copy;
 use crate::fold::{self, Fold, ReadModel, Table};
 use crate::rows::column;
+use connection_pool::Connection;
 use event_log::consume::{ApplyError, Projection};
 use event_log::search::{self, INDEX_VERSION};
 use event_log::{Partition, Position, RecordedEvent};
-use sqlx::PgConnection;
 
 /// Keeps `event_index`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,7 +18,7 @@ impl Projection for EventIndexProjection {
     const NAME: &'static str = search::EVENT_INDEX;
     const VERSION: i32 = INDEX_VERSION;
 
-    async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
         fold::apply::<Found>(transaction, events).await
     }
 }
@@ -46,7 +46,7 @@ struct Row {
 
 impl Fold for Found {
     /// No event touches the row of another.
-    async fn read(_: &mut PgConnection, _: &[RecordedEvent]) -> sqlx::Result<Self> {
+    async fn read(_: &mut Connection, _: &[RecordedEvent]) -> sqlx::Result<Self> {
         Ok(Self::default())
     }
 
@@ -63,7 +63,7 @@ impl Fold for Found {
         Ok(())
     }
 
-    async fn write(&self, transaction: &mut PgConnection, _: Partition) -> sqlx::Result<()> {
+    async fn write(&self, transaction: &mut Connection, _: Partition) -> sqlx::Result<()> {
         let rows = self.rows.as_slice();
         sqlx::query(
             "insert into event_index (partition, position, user_key, invest_key, correlation_key, rare_type)

@@ -2,9 +2,9 @@
 //! on the rows that a batch touches and they are written in statements; a rebuild folds a whole partition and copies.
 
 use crate::copy::Copy;
+use connection_pool::Connection;
 use event_log::consume::{ApplyError, Projection};
 use event_log::{Partition, RecordedEvent};
-use sqlx::PgConnection;
 use tokio::sync::mpsc;
 
 /// A projection whose tables can be made anew, beside the live ones.
@@ -40,10 +40,7 @@ impl Table {
 /// Rows in memory, as events leave them.
 pub(crate) trait Fold: Default + Send + 'static {
     /// The rows that `events` touch, as they stand in the tables.
-    fn read(
-        transaction: &mut PgConnection,
-        events: &[RecordedEvent],
-    ) -> impl Future<Output = sqlx::Result<Self>> + Send;
+    fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> impl Future<Output = sqlx::Result<Self>> + Send;
 
     /// Follows one event; of one partition, in order and without a hole.
     fn follow(&mut self, event: &RecordedEvent) -> Result<(), ApplyError>;
@@ -51,7 +48,7 @@ pub(crate) trait Fold: Default + Send + 'static {
     /// Writes what is different from what was read.
     fn write(
         &self,
-        transaction: &mut PgConnection,
+        transaction: &mut Connection,
         partition: Partition,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
@@ -63,7 +60,7 @@ pub(crate) trait Fold: Default + Send + 'static {
 }
 
 /// What every read model does with a batch.
-pub(crate) async fn apply<F: Fold>(transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+pub(crate) async fn apply<F: Fold>(transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
     let Some(partition) = events.first().map(|event| event.partition) else { return Ok(()) };
     let mut fold = F::read(transaction, events).await?;
     for event in events {

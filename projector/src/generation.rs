@@ -14,7 +14,8 @@ pub(crate) mod tables;
 #[cfg(test)]
 mod tests;
 
-use sqlx::{Executor as _, PgConnection};
+use connection_pool::Connection;
+use sqlx::Executor as _;
 
 /// The schema of the live generations.
 pub(crate) const LIVE: &str = "public";
@@ -25,7 +26,7 @@ pub(crate) fn slot(projection: &str, generation: i32) -> String {
 }
 
 /// Runs statements that take no values.
-async fn execute(connection: &mut PgConnection, statements: &str) -> sqlx::Result<()> {
+async fn execute(connection: &mut Connection, statements: &str) -> sqlx::Result<()> {
     connection.execute(statements).await?;
     Ok(())
 }

@@ -5,10 +5,10 @@ use crate::copy::Copy;
 use crate::fold::{self, Fold, ReadModel, Table};
 use crate::rows::{Rows, column, contradiction, products_of};
 use chrono::{DateTime, Utc};
+use connection_pool::Connection;
 use domain::ProductEvent;
 use event_log::consume::{ApplyError, Projection};
 use event_log::{Partition, RecordedEvent};
-use sqlx::PgConnection;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Keeps `holdings`, `holdings_product` and `holdings_count`.
@@ -19,7 +19,7 @@ impl Projection for HoldingsProjection {
     const NAME: &'static str = "holdings";
     const VERSION: i32 = 1;
 
-    async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
         fold::apply::<Touched>(transaction, events).await
     }
 }
@@ -54,7 +54,7 @@ struct Holding {
 }
 
 impl Fold for Touched {
-    async fn read(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
+    async fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         let products = read_products(transaction, events).await?;
         let holdings = read_holdings(transaction, events).await?;
         Ok(Self { products, holdings })
@@ -73,7 +73,7 @@ impl Fold for Touched {
         }
     }
 
-    async fn write(&self, transaction: &mut PgConnection, partition: Partition) -> sqlx::Result<()> {
+    async fn write(&self, transaction: &mut Connection, partition: Partition) -> sqlx::Result<()> {
         add_products(transaction, &self.products.added()).await?;
         put_holdings(transaction, &self.holdings.written()).await?;
         count_holdings(transaction, partition, &self.holdings.added()).await
@@ -120,7 +120,7 @@ impl Touched {
     }
 }
 
-async fn read_products(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Rows<i64, Product>> {
+async fn read_products(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Rows<i64, Product>> {
     let rows: Vec<(i64, String, i64)> =
         sqlx::query_as("select product_id, title, total_amount from holdings_product where product_id = any($1)")
             .bind(products_of(events))
@@ -130,7 +130,7 @@ async fn read_products(transaction: &mut PgConnection, events: &[RecordedEvent])
 }
 
 async fn read_holdings(
-    transaction: &mut PgConnection,
+    transaction: &mut Connection,
     events: &[RecordedEvent],
 ) -> sqlx::Result<Rows<(String, i64), Holding>> {
     let holders: BTreeSet<_> = events.iter().filter_map(holder_of).collect();
@@ -159,7 +159,7 @@ fn holder_of(event: &RecordedEvent) -> Option<(&str, i64)> {
     }
 }
 
-async fn add_products(transaction: &mut PgConnection, added: &[(&i64, &Product)]) -> sqlx::Result<()> {
+async fn add_products(transaction: &mut Connection, added: &[(&i64, &Product)]) -> sqlx::Result<()> {
     if added.is_empty() {
         return Ok(());
     }
@@ -175,7 +175,7 @@ async fn add_products(transaction: &mut PgConnection, added: &[(&i64, &Product)]
     Ok(())
 }
 
-async fn put_holdings(transaction: &mut PgConnection, written: &[(&(String, i64), &Holding)]) -> sqlx::Result<()> {
+async fn put_holdings(transaction: &mut Connection, written: &[(&(String, i64), &Holding)]) -> sqlx::Result<()> {
     if written.is_empty() {
         return Ok(());
     }
@@ -196,7 +196,7 @@ async fn put_holdings(transaction: &mut PgConnection, written: &[(&(String, i64)
 
 /// Adds the new holdings to their users' counts in this partition, which nobody else writes.
 async fn count_holdings(
-    transaction: &mut PgConnection,
+    transaction: &mut Connection,
     partition: Partition,
     added: &[(&(String, i64), &Holding)],
 ) -> sqlx::Result<()> {

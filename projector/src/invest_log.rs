@@ -7,10 +7,10 @@ use crate::copy::Copy;
 use crate::fold::{self, Fold, ReadModel, Table};
 use crate::rows::{Rows, contradiction};
 use chrono::{DateTime, Utc};
+use connection_pool::Connection;
 use domain::{InvestId, ProductEvent};
 use event_log::consume::{ApplyError, Projection};
 use event_log::{Partition, RecordedEvent};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// Keeps `invest_log`, `invest_log_product` and `invest_log_user`.
@@ -21,7 +21,7 @@ impl Projection for InvestLogProjection {
     const NAME: &'static str = "invest_log";
     const VERSION: i32 = 1;
 
-    async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
         fold::apply::<Touched>(transaction, events).await
     }
 }
@@ -83,7 +83,7 @@ enum State {
 }
 
 impl Fold for Touched {
-    async fn read(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
+    async fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         Self::read_tables(transaction, events).await
     }
 
@@ -105,7 +105,7 @@ impl Fold for Touched {
         }
     }
 
-    async fn write(&self, transaction: &mut PgConnection, _: Partition) -> sqlx::Result<()> {
+    async fn write(&self, transaction: &mut Connection, _: Partition) -> sqlx::Result<()> {
         self.write_tables(transaction).await
     }
 

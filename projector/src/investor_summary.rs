@@ -5,10 +5,10 @@ use crate::copy::Copy;
 use crate::fold::{self, Fold, ReadModel, Table};
 use crate::rows::{Rows, column, contradiction};
 use chrono::{DateTime, Utc};
+use connection_pool::Connection;
 use domain::ProductEvent;
 use event_log::consume::{ApplyError, Projection};
 use event_log::{Partition, RecordedEvent};
-use sqlx::PgConnection;
 use std::collections::BTreeSet;
 
 /// Keeps `investor_summary` and, to count products, `investor_summary_product`.
@@ -19,7 +19,7 @@ impl Projection for InvestorSummaryProjection {
     const NAME: &'static str = "investor_summary";
     const VERSION: i32 = 1;
 
-    async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
         fold::apply::<Touched>(transaction, events).await
     }
 }
@@ -63,7 +63,7 @@ struct Share {
 }
 
 impl Fold for Touched {
-    async fn read(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
+    async fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         let investors = read_investors(transaction, events).await?;
         let shares = read_shares(transaction, events).await?;
         Ok(Self { investors, shares })
@@ -81,7 +81,7 @@ impl Fold for Touched {
         }
     }
 
-    async fn write(&self, transaction: &mut PgConnection, partition: Partition) -> sqlx::Result<()> {
+    async fn write(&self, transaction: &mut Connection, partition: Partition) -> sqlx::Result<()> {
         put_investors(transaction, partition, &self.investors.written()).await?;
         put_shares(transaction, &self.shares.written()).await
     }
@@ -163,7 +163,7 @@ fn user_of(event: &RecordedEvent) -> Option<&str> {
 }
 
 async fn read_investors(
-    transaction: &mut PgConnection,
+    transaction: &mut Connection,
     events: &[RecordedEvent],
 ) -> sqlx::Result<Rows<String, Investor>> {
     let touched: BTreeSet<_> = events.iter().filter_map(|event| Some((user_of(event)?, event.partition))).collect();
@@ -187,7 +187,7 @@ async fn read_investors(
 }
 
 async fn read_shares(
-    transaction: &mut PgConnection,
+    transaction: &mut Connection,
     events: &[RecordedEvent],
 ) -> sqlx::Result<Rows<(String, i64), Share>> {
     let touched: BTreeSet<_> =
@@ -207,7 +207,7 @@ async fn read_shares(
 }
 
 async fn put_investors(
-    transaction: &mut PgConnection,
+    transaction: &mut Connection,
     partition: Partition,
     written: &[(&String, &Investor)],
 ) -> sqlx::Result<()> {
@@ -241,7 +241,7 @@ async fn put_investors(
     Ok(())
 }
 
-async fn put_shares(transaction: &mut PgConnection, written: &[(&(String, i64), &Share)]) -> sqlx::Result<()> {
+async fn put_shares(transaction: &mut Connection, written: &[(&(String, i64), &Share)]) -> sqlx::Result<()> {
     if written.is_empty() {
         return Ok(());
     }

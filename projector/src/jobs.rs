@@ -4,9 +4,9 @@
 use crate::generation::{self, switch::SwitchError};
 use crate::{PROJECTIONS, rebuild};
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use event_log::consume::{ApplyError, StepError};
 use event_log::{Log, LogError};
-use sqlx::PgPool;
 use sqlx::postgres::PgDatabaseError;
 use std::time::Duration;
 
@@ -150,12 +150,12 @@ impl From<SwitchError> for Refused {
 #[derive(Clone)]
 pub struct Jobs {
     log: Log,
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl Jobs {
     /// `pool` must be allowed to make and drop tables.
-    pub fn new(log: Log, pool: PgPool) -> Self {
+    pub fn new(log: Log, pool: Pool) -> Self {
         Self { log, pool }
     }
 
@@ -338,8 +338,8 @@ impl Jobs {
 }
 
 /// Removes a generation that is not live, and what is known of it.
-pub(crate) async fn remove(pool: &PgPool, projection: &str, generation: i32) -> sqlx::Result<()> {
-    generation::tables::remove(&mut *pool.acquire().await?, projection, generation).await?;
+pub(crate) async fn remove(pool: &Pool, projection: &str, generation: i32) -> sqlx::Result<()> {
+    generation::tables::remove(&mut pool.acquire().await?, projection, generation).await?;
     sqlx::query("delete from generations where projection = $1 and generation = $2 and state <> 'LIVE'")
         .bind(projection)
         .bind(generation)

@@ -5,10 +5,10 @@ use crate::copy::Copy;
 use crate::fold::{self, Fold, ReadModel, Table};
 use crate::rows::{Rows, column, contradiction, products_of};
 use chrono::{DateTime, Utc};
+use connection_pool::Connection;
 use domain::ProductEvent;
 use event_log::consume::{ApplyError, Projection};
 use event_log::{Partition, RecordedEvent};
-use sqlx::PgConnection;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ impl Projection for ProductListProjection {
     const NAME: &'static str = "product_list";
     const VERSION: i32 = 1;
 
-    async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
         fold::apply::<Touched>(transaction, events).await
     }
 }
@@ -58,7 +58,7 @@ struct Product {
 }
 
 impl Fold for Touched {
-    async fn read(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
+    async fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         let products = read_products(transaction, events).await?;
         let users = read_users(transaction, events).await?;
         Ok(Self { products, users, known: HashSet::new() })
@@ -85,7 +85,7 @@ impl Fold for Touched {
         }
     }
 
-    async fn write(&self, transaction: &mut PgConnection, _: Partition) -> sqlx::Result<()> {
+    async fn write(&self, transaction: &mut Connection, _: Partition) -> sqlx::Result<()> {
         add_products(transaction, &self.products.added()).await?;
         update_products(transaction, &self.products.changed()).await?;
         put_users(transaction, &self.users.written()).await?;
@@ -161,7 +161,7 @@ impl Touched {
     }
 }
 
-async fn read_products(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Rows<i64, Product>> {
+async fn read_products(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Rows<i64, Product>> {
     type Columns = (i64, String, i64, i64, i64, DateTime<Utc>, DateTime<Utc>, bool);
     let rows: Vec<Columns> = sqlx::query_as(
         "select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed
@@ -178,7 +178,7 @@ async fn read_products(transaction: &mut PgConnection, events: &[RecordedEvent])
 }
 
 async fn read_users(
-    transaction: &mut PgConnection,
+    transaction: &mut Connection,
     events: &[RecordedEvent],
 ) -> sqlx::Result<Rows<(i64, Arc<str>), i64>> {
     let users: BTreeSet<_> = events.iter().filter_map(user_of).collect();
@@ -207,7 +207,7 @@ fn user_of(event: &RecordedEvent) -> Option<(i64, &str)> {
     }
 }
 
-async fn add_products(transaction: &mut PgConnection, added: &[(&i64, &Product)]) -> sqlx::Result<()> {
+async fn add_products(transaction: &mut Connection, added: &[(&i64, &Product)]) -> sqlx::Result<()> {
     if added.is_empty() {
         return Ok(());
     }
@@ -230,7 +230,7 @@ async fn add_products(transaction: &mut PgConnection, added: &[(&i64, &Product)]
     Ok(())
 }
 
-async fn update_products(transaction: &mut PgConnection, changed: &[(&i64, &Product)]) -> sqlx::Result<()> {
+async fn update_products(transaction: &mut Connection, changed: &[(&i64, &Product)]) -> sqlx::Result<()> {
     if changed.is_empty() {
         return Ok(());
     }
@@ -250,7 +250,7 @@ async fn update_products(transaction: &mut PgConnection, changed: &[(&i64, &Prod
     Ok(())
 }
 
-async fn put_users(transaction: &mut PgConnection, written: &[(&(i64, Arc<str>), &i64)]) -> sqlx::Result<()> {
+async fn put_users(transaction: &mut Connection, written: &[(&(i64, Arc<str>), &i64)]) -> sqlx::Result<()> {
     if written.is_empty() {
         return Ok(());
     }
@@ -267,7 +267,7 @@ async fn put_users(transaction: &mut PgConnection, written: &[(&(i64, Arc<str>),
     Ok(())
 }
 
-async fn remove_users(transaction: &mut PgConnection, gone: &[&(i64, Arc<str>)]) -> sqlx::Result<()> {
+async fn remove_users(transaction: &mut Connection, gone: &[&(i64, Arc<str>)]) -> sqlx::Result<()> {
     if gone.is_empty() {
         return Ok(());
     }

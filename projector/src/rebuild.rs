@@ -8,6 +8,7 @@ mod tests;
 mod throttle;
 mod worker;
 
+use connection_pool::{Connection, Pool, Transaction};
 pub use worker::run_jobs;
 
 use crate::fold::ReadModel;
@@ -17,7 +18,6 @@ use crate::generation::{self, tables};
 use crate::jobs::Job;
 use event_log::consume::{Consumer, Step, StepError};
 use event_log::{Lease, Log, LogError, Position};
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -184,7 +184,7 @@ pub(crate) enum Aim {
 /// One generation that is being made.
 pub(crate) struct Rebuild<M> {
     pub(crate) log: Log,
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
     pub(crate) generation: i32,
     pub(crate) lease: Arc<Lease>,
     pub(crate) progress: Arc<Progress>,
@@ -273,14 +273,14 @@ impl<M: ReadModel> Rebuild<M> {
     }
 
     /// A transaction under the lease: while it lives, nobody else can take the job over.
-    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>, Fault> {
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static>, Fault> {
         let mut transaction = self.pool.begin().await?;
         if self.lease.guard(&mut transaction).await? { Ok(transaction) } else { Err(Fault::Lost) }
     }
 }
 
 /// The consumers of a generation beside the live one.
-fn consumers<M: ReadModel>(log: &Log, pool: &PgPool, model: Arc<M>, generation: i32) -> Vec<Consumer<M>> {
+fn consumers<M: ReadModel>(log: &Log, pool: &Pool, model: Arc<M>, generation: i32) -> Vec<Consumer<M>> {
     let slot = generation::slot(M::NAME, generation);
     let consumer = |partition| Consumer::new(log.clone(), pool.clone(), model.clone(), partition);
     log.partitions().map(|partition| consumer(partition).beside(slot.clone())).collect()
@@ -304,7 +304,7 @@ fn ahead(one: &[Position], other: &[Position]) -> Position {
 }
 
 /// Where a consumer stands in every partition.
-async fn positions(pool: &PgPool, consumer: &str, partitions: i32) -> sqlx::Result<Vec<Position>> {
+async fn positions(pool: &Pool, consumer: &str, partitions: i32) -> sqlx::Result<Vec<Position>> {
     sqlx::query_scalar(
         "select coalesce(position, 0) from generate_series(0, $2 - 1) as p
            left join checkpoints on consumer = $1 and partition = p order by p",
@@ -316,7 +316,7 @@ async fn positions(pool: &PgPool, consumer: &str, partitions: i32) -> sqlx::Resu
 }
 
 /// Writes down where a consumer stands that has not begun: one that is to be held must have what is locked.
-async fn begin_all(pool: &PgPool, consumer: &str, partitions: i32, code_version: i32) -> sqlx::Result<()> {
+async fn begin_all(pool: &Pool, consumer: &str, partitions: i32, code_version: i32) -> sqlx::Result<()> {
     sqlx::query(
         "insert into checkpoints (consumer, partition, code_version)
          select $1, p, $3 from generate_series(0, $2 - 1) as p on conflict do nothing",
@@ -330,7 +330,7 @@ async fn begin_all(pool: &PgPool, consumer: &str, partitions: i32, code_version:
 }
 
 /// Locks every checkpoint of a consumer, so that it stands still as long as the transaction lives; says where.
-async fn hold(transaction: &mut PgConnection, consumer: &str) -> sqlx::Result<Vec<Position>> {
+async fn hold(transaction: &mut Connection, consumer: &str) -> sqlx::Result<Vec<Position>> {
     sqlx::query_scalar("select position from checkpoints where consumer = $1 order by partition for update")
         .bind(consumer)
         .fetch_all(transaction)
@@ -338,12 +338,7 @@ async fn hold(transaction: &mut PgConnection, consumer: &str) -> sqlx::Result<Ve
 }
 
 /// Makes another generation the live one, bringing it as far as that one first.
-pub(crate) async fn switch(
-    log: &Log,
-    pool: &PgPool,
-    projection: &str,
-    generation: i32,
-) -> Result<Switched, SwitchError> {
+pub(crate) async fn switch(log: &Log, pool: &Pool, projection: &str, generation: i32) -> Result<Switched, SwitchError> {
     macro_rules! dispatch {
         ($($model:ident),*) => {
             match projection {
@@ -361,16 +356,16 @@ pub(crate) async fn switch(
     crate::read_models!(dispatch)
 }
 
-async fn switch_model<M: ReadModel>(log: &Log, pool: &PgPool, generation: i32) -> Result<Switched, SwitchError> {
+async fn switch_model<M: ReadModel>(log: &Log, pool: &Pool, generation: i32) -> Result<Switched, SwitchError> {
     let mut catch_up = Following(consumers(log, pool, Arc::new(M::default()), generation));
-    generation::switch::switch(&mut *pool.acquire().await?, M::NAME, generation, &mut catch_up).await
+    generation::switch::switch(&mut pool.acquire().await?, M::NAME, generation, &mut catch_up).await
 }
 
 /// The consumers of the generation that is to become live.
 struct Following<M>(Vec<Consumer<M>>);
 
 impl<M: ReadModel> CatchUp for Following<M> {
-    async fn catch_up(&mut self, transaction: &mut PgConnection, live: &[Position]) -> Result<(), StepError> {
+    async fn catch_up(&mut self, transaction: &mut Connection, live: &[Position]) -> Result<(), StepError> {
         for (consumer, upto) in self.0.iter().zip(live) {
             consumer.drain_within(transaction, *upto).await?;
         }

@@ -1,8 +1,8 @@
 //! All consumers of all partitions, from start to shutdown.
 
+use connection_pool::Pool;
 use event_log::consume::{Consumer, Projection, Source};
 use event_log::{Log, Partition, Readiness, restarted};
-use sqlx::PgPool;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 /// stops them where they are, and what was not committed is applied at the next start.
 pub async fn run<S: Source + 'static>(
     log: Log,
-    pool: PgPool,
+    pool: Pool,
     source: impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static,
     shutdown: CancellationToken,
 ) {
@@ -34,7 +34,7 @@ fn follow_all<P: Projection, S: Source + 'static>(
     consumers: &mut JoinSet<()>,
     projection: P,
     log: &Log,
-    pool: &PgPool,
+    pool: &Pool,
     source: &(impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static),
     shutdown: &CancellationToken,
 ) {
@@ -70,10 +70,10 @@ pub(crate) async fn keep_running<F: Future<Output = ()> + Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use connection_pool::Connection;
     use domain::ProductEvent;
     use event_log::consume::ApplyError;
     use event_log::{Batch, Metadata, NewEvent, RecordedEvent, Writer};
-    use sqlx::PgConnection;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
     use testbed::Database;
@@ -87,13 +87,13 @@ mod tests {
     impl Projection for PanicsOnce {
         const NAME: &'static str = "panics_once";
 
-        async fn apply(&self, _: &mut PgConnection, _: &[RecordedEvent]) -> Result<(), ApplyError> {
+        async fn apply(&self, _: &mut Connection, _: &[RecordedEvent]) -> Result<(), ApplyError> {
             assert!(self.0.swap(true, Ordering::Relaxed), "a bug, in a test");
             Ok(())
         }
     }
 
-    async fn log_with_an_event(pool: &PgPool) -> Log {
+    async fn log_with_an_event(pool: &Pool) -> Log {
         let log = Log::open(pool.clone(), 1).await.unwrap();
         let mut writer = Writer::open(log.clone(), 0).await.unwrap();
         let product_id = 1.try_into().unwrap();

@@ -1,12 +1,12 @@
 //! Several instances at the same partition apply each event once.
 
 use crate::support::{Happened, World, failed, opened, reserved, settled};
+use connection_pool::Pool;
 use event_log::Position;
 use event_log::consume::{Consumer, Projection, Step};
 use projector::{
     EventIndexProjection, HoldingsProjection, InvestLogProjection, InvestorSummaryProjection, ProductListProjection,
 };
-use sqlx::PgPool;
 use std::sync::Arc;
 
 const INVESTS: u128 = 60;
@@ -42,7 +42,7 @@ async fn two_instances_end_up_as_one<P: Projection + Copy>(projection: P) {
     alone.drain(&projection).await;
 
     let mut raced = World::fresh().await;
-    let other_pool = PgPool::connect_lazy_with((*raced.pool.connect_options()).clone());
+    let other_pool = Pool::from(sqlx::PgPool::connect_lazy_with((*raced.pool.inner().connect_options()).clone()));
     let [one, other] = [raced.pool.clone(), other_pool].map(|pool| {
         let consumer = Consumer::new(raced.log.clone(), pool, Arc::new(projection), 1);
         tokio::spawn(chase(consumer, history().len() as Position))

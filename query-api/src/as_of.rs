@@ -2,11 +2,12 @@
 //! statements, the same items. The tables must be whole at one state; nobody is waited for.
 
 use chrono::{DateTime, Utc};
+use connection_pool::Connection;
 use edge::{Paging, ServiceTime};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
+use sqlx::FromRow;
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgConnection};
 
 use crate::consistency::Select;
 use crate::holdings::{self, HoldingRow};
@@ -31,7 +32,7 @@ pub struct View {
 /// The tables in which it is looked.
 pub struct Views<'c> {
     /// Unqualified names meet the tables that are meant.
-    pub connection: &'c mut PgConnection,
+    pub connection: &'c mut Connection,
     /// Of the log.
     pub partitions: i32,
     /// The zone times are shown in.

@@ -16,12 +16,12 @@ pub(crate) use facts::Facts;
 
 use catalog::Shelf;
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use counters::{Counters, Read};
 use edge::Paging;
 use facts::FactsCache;
 use look::Look;
 use redis::Client;
-use sqlx::PgPool;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -48,7 +48,7 @@ pub(crate) struct Cache {
 
 impl Cache {
     /// Looks at PostgreSQL once a second from now on, for as long as it lives. Needs a runtime.
-    pub(crate) fn new(client: Client, pool: PgPool, log_id: Uuid, partitions: usize) -> Arc<Self> {
+    pub(crate) fn new(client: Client, pool: Pool, log_id: Uuid, partitions: usize) -> Arc<Self> {
         let (look, counters) = (Look::default(), Arc::new(Counters::new(client, log_id, partitions)));
         let looking = tokio::spawn(look.clone().keep_looking(pool.clone(), counters.clone(), partitions));
         Arc::new(Self {

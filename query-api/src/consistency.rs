@@ -1,10 +1,11 @@
 //! Reading what a client has already seen elsewhere: waiting for a read model to catch up.
 
 use axum::http::HeaderMap;
+use connection_pool::Pool;
 use edge::{ConsistencyToken, Problem};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{FromRow, PgPool, Postgres};
+use sqlx::{FromRow, Postgres};
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -36,7 +37,7 @@ impl Asked {
 /// One read model and how far it has come.
 pub(crate) struct ReadModel {
     consumer: &'static str,
-    pool: PgPool,
+    pool: Pool,
     log_id: Uuid,
     partitions: usize,
     seen: watch::Sender<Vec<i64>>,
@@ -46,7 +47,7 @@ pub(crate) struct ReadModel {
 }
 
 impl ReadModel {
-    pub(crate) fn new(consumer: &'static str, pool: PgPool, log_id: Uuid, partitions: usize) -> Self {
+    pub(crate) fn new(consumer: &'static str, pool: Pool, log_id: Uuid, partitions: usize) -> Self {
         let (seen, _) = watch::channel(vec![0; partitions]);
         Self { consumer, pool, log_id, partitions, seen, turn: Mutex::new(()), places: Semaphore::new(MAX_WAITING) }
     }

@@ -20,8 +20,8 @@ mod shown;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
+use connection_pool::Pool;
 use edge::{AllowedOrigin, ConnectionPolicy, ServiceTime};
-use sqlx::PgPool;
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -35,7 +35,7 @@ use consistency::ReadModel;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// A pool of their own, with a short acquire time-out: past it callers get `OVERLOADED`.
-    pub pool: PgPool,
+    pub pool: Pool,
     /// Where counters are shown fast; `None` reads everything from PostgreSQL.
     pub redis: Option<redis::Client>,
     /// Which log the read models come from.

@@ -15,16 +15,18 @@
 pub mod payments;
 mod redis_server;
 mod server;
+mod silent_proxy;
 mod template;
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use connection_pool::Pool;
 use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
 pub use redis_server::RedisServer;
 use server::Server;
+pub use silent_proxy::SilentProxy;
 
 /// Where the server is looked for when `DATABASE_URL` is not set.
 pub const DEFAULT_URL: &str = "postgres://postgres@127.0.0.1:5432/postgres";
@@ -38,13 +40,16 @@ pub const POOL_SIZE: u32 = 10;
 /// A test that waits longer for a connection has used up its pool and fails.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A test that waits longer for an answer waits for one that does not come: most tests are cut sooner.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// A database of this test's own; dropped when the value goes, whoever is still connected.
 #[derive(Debug)]
 pub struct Database {
     server: Server,
     name: String,
     url: String,
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl Database {
@@ -73,7 +78,7 @@ impl Database {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_lazy(&url)
             .map_err(|error| server.refused(error))?;
-        Ok(Database { server, name, url, pool })
+        Ok(Database { server, name, url, pool: Pool::from(pool).with_answer_timeout(ANSWER_TIMEOUT) })
     }
 
     /// A new database with all that this one has. Ends the sessions that use this one.
@@ -96,7 +101,7 @@ impl Database {
 
     /// The database's one pool, of at most [`POOL_SIZE`] connections; every call hands out the same one.
     #[expect(clippy::unused_async, reason = "callers await it, so that it may connect first one day")]
-    pub async fn pool(&self) -> PgPool {
+    pub async fn pool(&self) -> Pool {
         self.pool.clone()
     }
 

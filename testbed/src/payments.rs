@@ -2,7 +2,7 @@
 //! money, and with every kind of trouble. It shares no code with Moa.
 //!
 //! ```no_run
-//! # async fn a_test(pool: sqlx::PgPool) {
+//! # async fn a_test(pool: connection_pool::Pool) {
 //! use testbed::payments::{Call, Payments, Trouble};
 //! let payments = Payments::open().await;
 //! println!("moa serve --payment-provider http --payment-url {}", payments.url());
@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::PgExecutor;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -179,8 +179,8 @@ impl Payments {
     ///
     /// # Panics
     /// When the log cannot be read.
-    pub async fn contradictions(&self, pool: &PgPool) -> Vec<String> {
-        contradictions(&self.ledger(), &check::fates(pool).await)
+    pub async fn contradictions(&self, database: impl PgExecutor<'_>) -> Vec<String> {
+        contradictions(&self.ledger(), &check::fates(database).await)
     }
 }
 

@@ -2,15 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
-use sqlx::PgPool;
+use connection_pool::Pool;
 use testbed::Database;
 
-async fn databases(pool: &PgPool) -> Vec<String> {
+async fn databases(pool: &Pool) -> Vec<String> {
     let all = "select datname::text from pg_database";
     sqlx::query_scalar(all).fetch_all(pool).await.unwrap()
 }
 
-async fn migrations_applied(pool: &PgPool) -> i64 {
+async fn migrations_applied(pool: &Pool) -> i64 {
     let applied = "select count(*) from _sqlx_migrations where success";
     sqlx::query_scalar(applied).fetch_one(pool).await.unwrap()
 }

@@ -1,7 +1,7 @@
 //! What is too old is forgotten, by a function of the database: whoever reads the audit may call it, and delete nothing else.
 
+use connection_pool::Pool;
 use event_log::Log;
-use sqlx::PgPool;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// Forgets who read the audit 400 days ago and before, a bounded batch at a time, until `shutdown`.
-pub async fn forget_old(log: Log, pool: PgPool, shutdown: CancellationToken) {
+pub async fn forget_old(log: Log, pool: Pool, shutdown: CancellationToken) {
     let mut tick = tokio::time::interval(FORGET_EVERY);
     while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
         while !shutdown.is_cancelled() {
@@ -26,7 +26,7 @@ pub async fn forget_old(log: Log, pool: PgPool, shutdown: CancellationToken) {
 }
 
 /// Says how many it found. None by a clock that is ahead: what it takes for old may be of yesterday.
-async fn forget_batch(log: &Log, pool: &PgPool) -> sqlx::Result<i64> {
+async fn forget_batch(log: &Log, pool: &Pool) -> sqlx::Result<i64> {
     let forgotten = sqlx::query_scalar(
         "select case when clock_timestamp() < $1 + interval '1 minute' then forget_audit_access() else 0 end",
     );

@@ -5,6 +5,7 @@ use crate::Audit;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
+use connection_pool::Connection;
 use domain::UserId;
 use edge::{Params, Problem};
 use event_log::Position;
@@ -15,8 +16,6 @@ use projector::{
 use query_api::as_of::{View, Views};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::Postgres;
-use sqlx::pool::PoolConnection;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -99,7 +98,7 @@ fn listed(audit: &Audit, at: DateTime<Utc>, view: sqlx::Result<View>) -> Result<
 
 /// A read model as it stood, ready to be shown.
 struct Fold {
-    connection: PoolConnection<Postgres>,
+    connection: Connection,
     _turn: SemaphorePermit<'static>,
 }
 

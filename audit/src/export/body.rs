@@ -2,10 +2,10 @@
 //! for whoever takes the export.
 
 use super::format::{Format, Header};
+use connection_pool::Pool;
 use event_log::search::Search;
 use event_log::{Log, LogError, Partition, Position, StoredReader, StoredRow, StoredRows};
 use futures::{Stream, TryStreamExt as _};
-use sqlx::PgPool;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Rows that are read at once and in memory together: some megabytes.
@@ -19,7 +19,7 @@ type Out = Sender<Result<Vec<u8>, LogError>>;
 /// The whole log in `pool`'s database up to the heads of `header`, as it is stored. An error is the last item: what came
 /// before it is not whole. Must be called in a runtime; ends when the stream is dropped.
 pub fn export(
-    pool: PgPool,
+    pool: Pool,
     header: Header,
     format: Format,
 ) -> impl Stream<Item = Result<Vec<u8>, LogError>> + Send + 'static {
@@ -57,7 +57,7 @@ pub(super) fn stream_of<T: Send + 'static>(blocks: Receiver<T>) -> impl Stream<I
     futures::stream::unfold(blocks, async |mut blocks| blocks.recv().await.map(|block| (block, blocks)))
 }
 
-async fn write(pool: &PgPool, header: &Header, format: Format, out: &Out) -> Result<(), LogError> {
+async fn write(pool: &Pool, header: &Header, format: Format, out: &Out) -> Result<(), LogError> {
     let mut reader = StoredReader::open(pool).await?;
     out.send(Ok(format.begin(header))).await.ok();
     let mut events = 0;

@@ -7,9 +7,9 @@ use super::report::{BadPosition, BadSeal, PartitionReport, Problem, Report};
 use super::seal::{NoSeal, Seal};
 use super::store;
 use super::trust::Sealed;
+use connection_pool::Pool;
 use event_log::{Identity, Log, LogError, Partition, Position, StoredReader, StoredRows};
 use futures::future::try_join_all;
-use sqlx::PgPool;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use tokio::sync::mpsc;
@@ -51,7 +51,7 @@ pub enum Impossible {
 }
 
 /// Verifies the log in `pool`'s database against the seals that it has itself and those outside it.
-pub async fn verify_live(pool: &PgPool, outside: Option<&Outside>) -> Result<Report, Impossible> {
+pub async fn verify_live(pool: &Pool, outside: Option<&Outside>) -> Result<Report, Impossible> {
     let identity = Log::identity_of(pool).await?.ok_or(Impossible::NoLog)?;
     let sealed = match outside {
         Some(outside) => known_seals(pool, identity, outside).await?,
@@ -61,7 +61,7 @@ pub async fn verify_live(pool: &PgPool, outside: Option<&Outside>) -> Result<Rep
 }
 
 /// Verifies the log in `pool`'s database against `sealed` alone.
-pub async fn verify(pool: &PgPool, sealed: &Sealed) -> Result<Report, Impossible> {
+pub async fn verify(pool: &Pool, sealed: &Sealed) -> Result<Report, Impossible> {
     let partitions = sealed.identity().partitions;
     // After the seals were read: so the log has at least what they cover.
     let heads = Log::heads_of(pool, partitions).await?;
@@ -73,7 +73,7 @@ pub async fn verify(pool: &PgPool, sealed: &Sealed) -> Result<Report, Impossible
 }
 
 async fn read_parts<I: Iterator<Item = (Partition, Position)>>(
-    pool: &PgPool,
+    pool: &Pool,
     sealed: &Sealed,
     left: &Mutex<I>,
 ) -> Result<Vec<PartitionReport>, Impossible> {
@@ -126,7 +126,7 @@ fn stray((partition, position): (Partition, Position)) -> PartitionReport {
 }
 
 /// The seals of the database, held against those of the file.
-async fn known_seals(pool: &PgPool, identity: Identity, outside: &Outside) -> Result<Sealed, Impossible> {
+async fn known_seals(pool: &Pool, identity: Identity, outside: &Outside) -> Result<Sealed, Impossible> {
     // The file first: what is in it is in the database before.
     let filed = match outside.file.clone() {
         Some(path) => Some(tokio::task::spawn_blocking(move || read_file(path)).await??),

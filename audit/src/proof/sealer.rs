@@ -14,9 +14,10 @@ use super::store::{self, PAGE};
 use super::trust::SealChain;
 pub(super) use bookmark::Bookmark;
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use event_log::{Lease, Log, LogError, Partition, RepeatedFault};
-use sqlx::{Executor as _, PgPool};
+use sqlx::Executor as _;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -77,7 +78,7 @@ impl From<LogError> for Trouble {
 }
 
 /// Seals until `shutdown`, and what is new then. `pool` may insert into `seals`.
-pub async fn run(log: Log, pool: PgPool, sealing: Sealing, shutdown: CancellationToken) {
+pub async fn run(log: Log, pool: Pool, sealing: Sealing, shutdown: CancellationToken) {
     let fault = RepeatedFault::new("nothing can be sealed", "");
     let mut fault = fault.failing(log.readiness().clause(CLAUSE), FAILURE_BOUND);
     loop {
@@ -115,7 +116,7 @@ fn told(state: State) {
 /// A sealer that knows where the seals stand.
 pub struct Sealer {
     log: Log,
-    pool: PgPool,
+    pool: Pool,
     key: SigningKey,
     chain: SealChain,
     file: Option<SealsFile>,

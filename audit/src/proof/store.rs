@@ -2,10 +2,11 @@
 
 use super::key::KeyId;
 use super::seal::{NoSeal, Seal, Statement, read_time};
+use connection_pool::{Connection, Pool};
 use ed25519_dalek::Signature;
 use event_log::{Partition, Position};
 use sha2::{Digest, Sha256};
-use sqlx::{PgConnection, PgExecutor, PgPool};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 /// Seals that are read at once: with full marks some 4 MB.
@@ -30,7 +31,7 @@ pub async fn seals_from(
 }
 
 /// Every seal, page by page.
-pub async fn all_seals(pool: &PgPool) -> sqlx::Result<Vec<Result<Seal, NoSeal>>> {
+pub async fn all_seals(pool: &Pool) -> sqlx::Result<Vec<Result<Seal, NoSeal>>> {
     let mut seals = Vec::new();
     let mut from = i64::MIN;
     loop {
@@ -65,7 +66,7 @@ pub async fn covering(
 }
 
 /// Adds a seal, in the caller's transaction.
-pub async fn insert(connection: &mut PgConnection, seal: &Seal) -> sqlx::Result<()> {
+pub async fn insert(connection: &mut Connection, seal: &Seal) -> sqlx::Result<()> {
     let said = &seal.statement;
     sqlx::query(
         "insert into seals (seal, log, partitions, partition, first, last, head, root, marks, at, previous, key, signature)

@@ -1,8 +1,8 @@
 //! Which consumers have applied an event, and between which times.
 
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use event_log::RecordedEvent;
-use sqlx::PgPool;
 
 /// One consumer and one event.
 pub(super) struct Applied {
@@ -33,7 +33,7 @@ struct Row {
 
 /// Every consumer that there is. When one came past the event, its trail says; where that has nothing, its checkpoint
 /// still says when it moved last, which was not before.
-pub(super) async fn of(read: &PgPool, event: &RecordedEvent) -> sqlx::Result<Vec<Applied>> {
+pub(super) async fn of(read: &Pool, event: &RecordedEvent) -> sqlx::Result<Vec<Applied>> {
     let rows: Vec<Row> = sqlx::query_as(
         "select consumer, position, moved_at,
                 (select t.moved_at from checkpoint_trail t

@@ -1,8 +1,8 @@
 //! What the payment provider was asked, as far as it was written down.
 
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use domain::InvestId;
-use sqlx::PgPool;
 
 /// Calls of one invest that are shown at most; the latest are left out.
 const SHOWN: i64 = 1_000;
@@ -20,7 +20,7 @@ pub(super) struct Call {
 }
 
 /// All of an invest, in order.
-pub(super) async fn of(read: &PgPool, id: InvestId) -> sqlx::Result<Vec<Call>> {
+pub(super) async fn of(read: &Pool, id: InvestId) -> sqlx::Result<Vec<Call>> {
     sqlx::query_as(
         "select asked_at, call, answer, detail, took_ms, attempt
            from payment_calls where invest_id = $1 order by asked_at, call limit $2",

@@ -2,9 +2,9 @@
 //! that no index and no read model has to be believed.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use connection_pool::Pool;
 use domain::{InvestId, ProductEvent};
 use event_log::{BulkReader, Log, LogError, Partition, Position, RecordedEvent};
-use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -26,7 +26,7 @@ pub(super) struct Found {
 }
 
 /// The events of this invest; `None` when it was never reserved.
-pub(super) async fn find(log: &Log, read: &PgPool, id: InvestId) -> Result<Option<Found>, LogError> {
+pub(super) async fn find(log: &Log, read: &Pool, id: InvestId) -> Result<Option<Found>, LogError> {
     let mut reader = log.bulk().await?;
     let Some(reservation) = reservation(log, read, &mut reader, id.0).await? else { return Ok(None) };
     let fate = fate(log, &mut reader, &reservation, id.0).await?;
@@ -35,7 +35,7 @@ pub(super) async fn find(log: &Log, read: &PgPool, id: InvestId) -> Result<Optio
 
 async fn reservation(
     log: &Log,
-    read: &PgPool,
+    read: &Pool,
     reader: &mut BulkReader,
     id: Uuid,
 ) -> Result<Option<RecordedEvent>, LogError> {
@@ -64,7 +64,7 @@ pub(super) fn requested_at(id: Uuid) -> Option<DateTime<Utc>> {
 }
 
 /// When the live read model has it reserved. It may be wrong, or not know it; what is found there is found in the log.
-async fn hint(read: &PgPool, id: Uuid) -> sqlx::Result<Option<DateTime<Utc>>> {
+async fn hint(read: &Pool, id: Uuid) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar("select requested_at from invest_log where invest_id = $1").bind(id).fetch_optional(read).await
 }
 

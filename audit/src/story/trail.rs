@@ -1,8 +1,8 @@
 //! The trail of the checkpoints: once a second it is written down which have moved, and where they stand. By it is known,
 //! later, between which times a consumer came past an event.
 
+use connection_pool::Pool;
 use event_log::{Lease, Log, LogError, RepeatedFault};
-use sqlx::PgPool;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ const FORGOTTEN: i64 = 10_000;
 const TIMES: usize = 20;
 
 /// Keeps the trail, whenever no other process does, until `shutdown`. What fails is tried again at the next look.
-pub async fn keep_trail(log: Log, pool: PgPool, shutdown: CancellationToken) {
+pub async fn keep_trail(log: Log, pool: Pool, shutdown: CancellationToken) {
     let mut fault = RepeatedFault::new("the trail of the checkpoints cannot be kept", "");
     while !shutdown.is_cancelled() {
         match keep(&log, &pool, &shutdown).await {
@@ -34,7 +34,7 @@ pub async fn keep_trail(log: Log, pool: PgPool, shutdown: CancellationToken) {
 }
 
 /// As long as it is this process's; back at once when it is another's.
-async fn keep(log: &Log, pool: &PgPool, shutdown: &CancellationToken) -> Result<(), LogError> {
+async fn keep(log: &Log, pool: &Pool, shutdown: &CancellationToken) -> Result<(), LogError> {
     let Some(lease) = Lease::take(log, LEASE_NAME, LEASE).await? else { return Ok(()) };
     let mut forgotten: Option<Instant> = None;
     while !shutdown.is_cancelled() && lease.renew(LEASE).await? {
@@ -51,7 +51,7 @@ async fn keep(log: &Log, pool: &PgPool, shutdown: &CancellationToken) -> Result<
 }
 
 /// Writes down which checkpoints have moved; says whether it was still this one's to do.
-async fn look(pool: &PgPool, lease: &Lease) -> Result<bool, LogError> {
+async fn look(pool: &Pool, lease: &Lease) -> Result<bool, LogError> {
     let mut transaction = pool.begin().await?;
     let held = lease.guard(&mut transaction).await?;
     if held {
@@ -68,7 +68,7 @@ async fn look(pool: &PgPool, lease: &Lease) -> Result<bool, LogError> {
 }
 
 /// Deletes what is too old, so much at a time that nobody waits for it.
-async fn forget(log: &Log, pool: &PgPool) -> sqlx::Result<()> {
+async fn forget(log: &Log, pool: &Pool) -> sqlx::Result<()> {
     for _ in 0..TIMES {
         let deleted = sqlx::query(
             "delete from checkpoint_trail where ctid = any(array(

@@ -5,17 +5,18 @@ use audit::{Audit, routes};
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request};
 use axum::{Extension, Router};
+use connection_pool::Pool;
 use event_log::Log;
 use rstest::rstest;
 use serde_json::Value;
-use sqlx::{Executor as _, PgPool};
+use sqlx::Executor as _;
 use testbed::Database;
 use tower::ServiceExt as _;
 
 const ACCESS: &str = "/admin/audit/access";
 
 struct Room {
-    pool: PgPool,
+    pool: Pool,
     routes: Router,
     _database: Database,
 }
@@ -194,8 +195,8 @@ async fn of_a_long_query_the_beginning_is_kept() {
 #[tokio::test]
 async fn who_reads_the_database_itself_is_written_down_by_login() {
     let room = Room::open().await;
-    let options = (*room.pool.connect_options()).clone().options([("default_transaction_read_only", "on")]);
-    let only_reads = PgPool::connect_lazy_with(options);
+    let options = (*room.pool.inner().connect_options()).clone().options([("default_transaction_read_only", "on")]);
+    let only_reads = Pool::from(sqlx::PgPool::connect_lazy_with(options));
     record_direct(&only_reads, "verify").await.unwrap();
     let written: (String, String, String) =
         sqlx::query_as("select reader, path, login from audit_access").fetch_one(&room.pool).await.unwrap();

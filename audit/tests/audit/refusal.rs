@@ -5,10 +5,10 @@ use audit::{Audit, REFUSALS_KEPT_DAYS};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use connection_pool::Pool;
 use event_log::Log;
 use rstest::rstest;
 use serde_json::{Value, json};
-use sqlx::PgPool;
 use std::collections::BTreeSet;
 use testbed::Database;
 use tower::ServiceExt as _;
@@ -21,7 +21,7 @@ const MANY: &str = "insert into refusals
 
 struct House {
     routes: Router,
-    pool: PgPool,
+    pool: Pool,
     _database: Database,
 }
 

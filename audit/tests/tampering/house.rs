@@ -6,10 +6,11 @@ use audit::proof::key::{SigningKey, VerifyingKey, make_key, public_path};
 use audit::proof::sealer::{Sealer, Sealing};
 use audit::proof::trust::Sealed;
 use chrono::{TimeDelta, Utc};
+use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductEvent, ProductId, Title, UserId};
 use event_log::{Appended, Batch, Log, Metadata, NewEvent, Writer};
 use futures::TryStreamExt as _;
-use sqlx::{Executor as _, PgPool};
+use sqlx::Executor as _;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use testbed::Database;
@@ -24,7 +25,7 @@ const PRODUCTS: i64 = 9;
 const ROUNDS: usize = 4;
 
 pub struct House {
-    pub pool: PgPool,
+    pub pool: Pool,
     pub log: Log,
     pub folder: PathBuf,
     pub key: VerifyingKey,

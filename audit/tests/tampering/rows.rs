@@ -1,8 +1,9 @@
 //! The log as an attacker holds it: rows that can be changed at will, and hashed anew, and written back past the trigger. The
 //! hash is a reading of `docs/log-format.md` of its own.
 
+use connection_pool::Pool;
 use sha2::{Digest, Sha256};
-use sqlx::{Executor as _, PgPool};
+use sqlx::Executor as _;
 use uuid::Uuid;
 
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -22,7 +23,7 @@ pub struct Row {
     pub hash: Vec<u8>,
 }
 
-pub async fn read(pool: &PgPool) -> Vec<Row> {
+pub async fn read(pool: &Pool) -> Vec<Row> {
     let rows = sqlx::query_as(
         "select aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text,
                 partition, position, event_id, (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at, hash
@@ -32,7 +33,7 @@ pub async fn read(pool: &PgPool) -> Vec<Row> {
 }
 
 /// Makes `rows` the log.
-pub async fn write(pool: &PgPool, rows: &[Row]) {
+pub async fn write(pool: &Pool, rows: &[Row]) {
     let mut transaction = pool.begin().await.unwrap();
     transaction.execute("alter table events disable trigger all").await.unwrap();
     transaction.execute("delete from events").await.unwrap();

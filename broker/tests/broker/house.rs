@@ -1,12 +1,12 @@
 //! The words the tests are written in.
 
 use broker::{Broker, topology};
+use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductEvent, ProductId, Title, UserId};
 use event_log::{Appended, Batch, Log, Metadata, NewEvent, Partition, Position, RecordedEvent, StoredEvent, Writer};
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use std::time::Duration;
 use testbed::Database;
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A log in a database of its own, with a broker to tell it to. What it declared there goes with it.
 pub struct House {
     database: Database,
-    pub pool: PgPool,
+    pub pool: Pool,
     pub log: Log,
     pub broker: Broker,
     pub amqp: Channel,

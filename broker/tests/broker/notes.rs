@@ -2,9 +2,9 @@
 
 use crate::house::{House, NOTES, until};
 use broker::{Broker, Deliveries};
+use connection_pool::Connection;
 use event_log::consume::{ApplyError, Consumer, Projection};
 use event_log::{Log, Partition, Position, RecordedEvent};
-use sqlx::PgConnection;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct Notes {
 impl Projection for Notes {
     const NAME: &'static str = NOTES;
 
-    async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
         if self.is_held_up.load(Ordering::SeqCst) {
             return Err(ApplyError::Database(sqlx::Error::PoolTimedOut));
         }

@@ -1,7 +1,7 @@
 //! What was dropped and not yet told in `recorder_drops`.
 
 use super::Note;
-use sqlx::PgPool;
+use connection_pool::Pool;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::Instant;
 
@@ -43,7 +43,7 @@ impl Drops {
     }
 
     /// Writes down how many were dropped since `since`, and counts from nothing. What is not written stays counted.
-    pub(super) async fn tell<T: Note>(&self, pool: &PgPool, since: Instant) -> sqlx::Result<()> {
+    pub(super) async fn tell<T: Note>(&self, pool: &Pool, since: Instant) -> sqlx::Result<()> {
         for reason in Reason::ALL {
             let number = self.of(reason).load(Ordering::Relaxed);
             if number > 0 {
@@ -62,7 +62,7 @@ impl Drops {
     }
 }
 
-async fn tell<T: Note>(pool: &PgPool, reason: Reason, number: u64, since: Instant) -> sqlx::Result<()> {
+async fn tell<T: Note>(pool: &Pool, reason: Reason, number: u64, since: Instant) -> sqlx::Result<()> {
     sqlx::query(
         "insert into recorder_drops (what, reason, number, from_time, to_time)
          select $1, $2, $3, now - make_interval(secs => $4), now from clock_timestamp() now",

@@ -1,7 +1,7 @@
 //! How long notes are kept, and their end.
 
+use connection_pool::Pool;
 use event_log::Log;
-use sqlx::PgPool;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +31,7 @@ const DELETES: [&str; 3] = [
 ];
 
 /// Forgets what was noted [`KEPT_DAYS`] ago, a bounded batch at a time, until `shutdown`.
-pub async fn purge_notes(log: Log, pool: PgPool, shutdown: CancellationToken) {
+pub async fn purge_notes(log: Log, pool: Pool, shutdown: CancellationToken) {
     let mut tick = tokio::time::interval(PURGE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
@@ -41,7 +41,7 @@ pub async fn purge_notes(log: Log, pool: PgPool, shutdown: CancellationToken) {
     }
 }
 
-async fn purge(log: &Log, pool: &PgPool) -> sqlx::Result<()> {
+async fn purge(log: &Log, pool: &Pool) -> sqlx::Result<()> {
     for delete in DELETES {
         loop {
             let deletion = sqlx::query(delete).bind(KEPT_DAYS).bind(PURGE_BATCH).bind(log.believed_time());

@@ -2,8 +2,8 @@
 
 use super::{Note, column};
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use domain::InvestId;
-use sqlx::PgPool;
 use std::time::Duration;
 
 /// A call that was sent to the payment provider, or failed to be.
@@ -26,7 +26,7 @@ impl Note for PaymentCall {
     const WHAT: &'static str = "PAYMENT_CALL";
     const DROPPED: &'static str = "moa_payment_calls_dropped_total";
 
-    async fn write(notes: &[Self], pool: &PgPool) -> sqlx::Result<()> {
+    async fn write(notes: &[Self], pool: &Pool) -> sqlx::Result<()> {
         sqlx::query(
             "insert into payment_calls (invest_id, asked_at, call, answer, detail, took_ms, attempt)
              select * from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::bigint[],

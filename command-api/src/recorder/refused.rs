@@ -3,9 +3,9 @@
 use super::{Note, column};
 use crate::desk::{Answer, Order, Request, Verdict};
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductId, Refusal, UserId};
 use event_log::{Partition, Position};
-use sqlx::PgPool;
 
 /// An invest that was decided and refused.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Note for Refused {
     const WHAT: &'static str = "REFUSAL";
     const DROPPED: &'static str = "moa_refusals_dropped_total";
 
-    async fn write(notes: &[Self], pool: &PgPool) -> sqlx::Result<()> {
+    async fn write(notes: &[Self], pool: &Pool) -> sqlx::Result<()> {
         sqlx::query(
             "insert into refusals (refused_at, invest_id, user_id, product_id, amount, code, remaining,
                                    partition, head, place, correlation_id)

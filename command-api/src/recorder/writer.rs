@@ -2,8 +2,8 @@
 
 use super::Note;
 use super::drops::{Drops, Reason};
+use connection_pool::Pool;
 use event_log::RepeatedFault;
-use sqlx::PgPool;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -42,7 +42,7 @@ impl<T: Note> Writing<T> {
     }
 
     /// Writes until `shutdown` or until nothing can come any more; then what is left.
-    pub(super) async fn write(mut self, pool: &PgPool, shutdown: &CancellationToken) {
+    pub(super) async fn write(mut self, pool: &Pool, shutdown: &CancellationToken) {
         let mut notes = Vec::with_capacity(BATCH);
         while let Some(true) = shutdown.run_until_cancelled(self.gather(&mut notes)).await {
             // Not given up half way: it may be written.
@@ -68,7 +68,7 @@ impl<T: Note> Writing<T> {
         }
     }
 
-    async fn flush(&mut self, notes: &mut Vec<T>, pool: &PgPool) {
+    async fn flush(&mut self, notes: &mut Vec<T>, pool: &Pool) {
         while !notes.is_empty() || self.queue.recv_many(notes, BATCH).await > 0 {
             self.write_down(notes, pool).await;
         }
@@ -77,7 +77,7 @@ impl<T: Note> Writing<T> {
         }
     }
 
-    async fn write_down(&mut self, notes: &mut Vec<T>, pool: &PgPool) {
+    async fn write_down(&mut self, notes: &mut Vec<T>, pool: &Pool) {
         for attempt in 1..=TRIES {
             match self.attempt(notes, pool).await {
                 Ok(()) => {
@@ -98,7 +98,7 @@ impl<T: Note> Writing<T> {
     }
 
     /// The notes, and then what was dropped.
-    async fn attempt(&mut self, notes: &mut Vec<T>, pool: &PgPool) -> sqlx::Result<()> {
+    async fn attempt(&mut self, notes: &mut Vec<T>, pool: &Pool) -> sqlx::Result<()> {
         if !notes.is_empty() {
             T::write(notes, pool).await?;
             notes.clear();

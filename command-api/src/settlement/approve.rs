@@ -5,12 +5,12 @@ use super::{Due, Handed, SWEEP, TOGETHER, fate, work_list};
 use crate::desk::{Desks, Request};
 use crate::settlement::Provider;
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use event_log::{DatabaseClock, Log, RepeatedFault};
 use futures::future::join_all;
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-pub(super) async fn settle(desks: &Desks, pool: &PgPool, mut handed: Handed, shutdown: &CancellationToken) {
+pub(super) async fn settle(desks: &Desks, pool: &Pool, mut handed: Handed, shutdown: &CancellationToken) {
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut due, mut clock) = (Vec::with_capacity(TOGETHER), None);
@@ -33,7 +33,7 @@ pub(super) async fn settle(desks: &Desks, pool: &PgPool, mut handed: Handed, shu
 /// Takes what is due from the list; says the database's time. When there is more, the next sweep comes at once.
 async fn taken(
     log: &Log,
-    pool: &PgPool,
+    pool: &Pool,
     due: &mut Vec<Due>,
     sweep: &mut tokio::time::Interval,
     fault: &mut RepeatedFault,

@@ -1,7 +1,7 @@
 //! How many invests wait for their fate, and since when: what an operator watches settlement by.
 
 use super::work_list;
-use sqlx::PgPool;
+use connection_pool::Pool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ const EVERY: Duration = Duration::from_secs(5);
 const COUNTED: i64 = 100_000;
 
 /// Keeps the gauges until `shutdown`.
-pub(super) async fn keep(pool: &PgPool, shutdown: &CancellationToken) {
+pub(super) async fn keep(pool: &Pool, shutdown: &CancellationToken) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(tick.tick()).await.is_some() {

@@ -2,10 +2,10 @@
 
 use super::{Due, HandOver};
 use chrono::TimeDelta;
+use connection_pool::Connection;
 use domain::{InvestId, ProductEvent};
 use event_log::RecordedEvent;
 use event_log::consume::{ApplyError, Projection};
-use sqlx::PgConnection;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use uuid::Uuid;
@@ -60,7 +60,7 @@ impl<'a> Rows<'a> {
 impl Projection for OpenInvest {
     const NAME: &'static str = "open_invest";
 
-    async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
         let rows = Rows::fold(events);
         if !rows.removed.is_empty() {
             sqlx::query("delete from open_invest where invest_id = any($1)")
@@ -104,7 +104,7 @@ fn due(recorded: &RecordedEvent, taken_for: TimeDelta) -> Option<Due> {
 }
 
 async fn insert<'a>(
-    transaction: &mut PgConnection,
+    transaction: &mut Connection,
     added: impl Iterator<Item = &'a RecordedEvent>,
     taken_for: TimeDelta,
 ) -> sqlx::Result<()> {

@@ -11,9 +11,9 @@ use super::waits::Waits;
 use super::{Due, fate, work_list};
 use crate::desk::{Desks, Request};
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use domain::FailReason;
 use event_log::{DatabaseClock, Log};
-use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
@@ -28,7 +28,7 @@ const MAX_FOLLOWED_UP: usize = 384;
 /// What all payments in hand share.
 pub(super) struct Payments {
     desks: Desks,
-    pool: PgPool,
+    pool: Pool,
     calls: Calls,
     waits: Waits,
     followed_up: Semaphore,
@@ -43,7 +43,7 @@ enum Next {
 }
 
 impl Payments {
-    pub(super) fn new(desks: Desks, pool: PgPool, calls: Calls, waits: Waits) -> Self {
+    pub(super) fn new(desks: Desks, pool: Pool, calls: Calls, waits: Waits) -> Self {
         Self { desks, pool, calls, waits, followed_up: Semaphore::new(MAX_FOLLOWED_UP) }
     }
 

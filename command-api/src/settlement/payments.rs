@@ -10,8 +10,8 @@ use super::work_list::Wanted;
 use super::{Due, Handed, Http, SWEEP, work_list};
 use crate::desk::Desks;
 use chrono::TimeDelta;
+use connection_pool::Pool;
 use event_log::{DatabaseClock, RepeatedFault};
-use sqlx::PgPool;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
@@ -26,7 +26,7 @@ const FINISH: Duration = Duration::from_secs(4);
 
 /// The payments in hand, and where the next ones come from.
 struct Settlement<'a> {
-    pool: &'a PgPool,
+    pool: &'a Pool,
     payments: Arc<Payments>,
     taken_for: TimeDelta,
     waiting: Waiting,
@@ -40,7 +40,7 @@ struct Settlement<'a> {
     fault: RepeatedFault,
 }
 
-pub(super) async fn settle(desks: Desks, pool: &PgPool, http: Http, mut handed: Handed, shutdown: &CancellationToken) {
+pub(super) async fn settle(desks: Desks, pool: &Pool, http: Http, mut handed: Handed, shutdown: &CancellationToken) {
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut settlement = Settlement::new(desks, pool, http);
@@ -68,7 +68,7 @@ pub(super) async fn settle(desks: Desks, pool: &PgPool, http: Http, mut handed: 
 }
 
 impl<'a> Settlement<'a> {
-    fn new(desks: Desks, pool: &'a PgPool, http: Http) -> Self {
+    fn new(desks: Desks, pool: &'a Pool, http: Http) -> Self {
         let fault = work_list::fault(desks.log());
         let (waits, calls) = (*http.waits(), Calls::to(http, desks.recorder().cloned()));
         let payments = Arc::new(Payments::new(desks, pool.clone(), calls, waits));

@@ -2,9 +2,10 @@
 
 use super::Due;
 use chrono::{DateTime, TimeDelta, Utc};
+use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductId, UserId};
 use event_log::{DatabaseClock, Log, RepeatedFault};
-use sqlx::{FromRow, PgPool};
+use sqlx::FromRow;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -44,7 +45,7 @@ pub(super) fn fault(log: &Log) -> RepeatedFault {
 /// there is no time yet, or the list cannot be read now.
 pub(super) async fn taken(
     log: &Log,
-    pool: &PgPool,
+    pool: &Pool,
     limits: Wanted<usize>,
     taken_for: TimeDelta,
     fault: &mut RepeatedFault,
@@ -63,12 +64,7 @@ pub(super) async fn taken(
 }
 
 /// Takes up to so many of each kind that are due at `now`, the longest due first.
-async fn take(
-    pool: &PgPool,
-    now: DateTime<Utc>,
-    limits: Wanted<usize>,
-    taken_for: TimeDelta,
-) -> sqlx::Result<Vec<Due>> {
+async fn take(pool: &Pool, now: DateTime<Utc>, limits: Wanted<usize>, taken_for: TimeDelta) -> sqlx::Result<Vec<Due>> {
     if limits.new + limits.retries == 0 {
         return Ok(Vec::new());
     }
@@ -98,7 +94,7 @@ async fn take(
 /// Makes an invest due again `after` that time; `cancelling` for good once it was so.
 pub(super) async fn put_back(
     log: &Log,
-    pool: &PgPool,
+    pool: &Pool,
     invest_id: InvestId,
     after: Duration,
     cancelling: bool,
@@ -118,7 +114,7 @@ pub(super) async fn put_back(
 }
 
 /// How many are open, counted up to `most`, and which is the oldest: their ids begin with the time they were made.
-pub(super) async fn outstanding(pool: &PgPool, most: i64) -> sqlx::Result<(i64, Option<Uuid>)> {
+pub(super) async fn outstanding(pool: &Pool, most: i64) -> sqlx::Result<(i64, Option<Uuid>)> {
     sqlx::query_as(
         "select (select count(*) from (select from open_invest limit $1) counted),
                 (select invest_id from open_invest order by invest_id limit 1)",

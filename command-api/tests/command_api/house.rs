@@ -1,10 +1,11 @@
 //! A database of the test's own, and what can be done to it and seen in it from outside.
 
 use crate::moa::{Moa, Opens};
+use connection_pool::Pool;
 use domain::{ProductEvent, ProductId};
 use event_log::{Log, Partition, RecordedEvent};
+use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, PgPool};
 use std::str::FromStr;
 use std::time::Duration;
 use testbed::Database;
@@ -16,7 +17,7 @@ const POLL: Duration = Duration::from_millis(5);
 const TURN_LOCK: i32 = 0x004d_6f61;
 
 pub struct House {
-    pub pool: PgPool,
+    pub pool: Pool,
     /// A handle of the test's own, which shares nothing with the instances but the database.
     pub log: Log,
     database: Database,

@@ -4,12 +4,12 @@ use crate::house::soon;
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::desk::{Answer as Decision, Desks, Key, NoVerdict, Order, Request, Verdict};
 use command_api::{Door, HandOver, Handed, OpenInvest, Provider, Recorder};
+use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductId, Title, UserId, Window};
 use edge::ServiceTime;
 use event_log::consume::Consumer;
 use event_log::{Log, Metadata};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use uuid::Uuid;
 const BOUNDS: [(&str, &str); 3] =
     [("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "5s")];
 const ACQUIRE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(5_500);
 const LOG_CONNECTIONS: u32 = 8;
 const PROJECT_CONNECTIONS: u32 = 4;
 
@@ -51,7 +52,7 @@ impl Default for Opens {
 pub struct Moa {
     pub desks: Desks,
     pub log: Log,
-    project: PgPool,
+    project: Pool,
     public: SocketAddr,
     admin: SocketAddr,
     client: reqwest::Client,
@@ -189,12 +190,10 @@ impl Moa {
     }
 }
 
-fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE)
-        .test_before_acquire(false)
-        .connect_lazy_with(options.clone().options(BOUNDS))
+fn pool(options: &PgConnectOptions, connections: u32) -> Pool {
+    let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE).test_before_acquire(false);
+    let pool = pool.connect_lazy_with(options.clone().options(BOUNDS));
+    Pool::from(pool).with_answer_timeout(ANSWER_TIMEOUT)
 }
 
 async fn listen(

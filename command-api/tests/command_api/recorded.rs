@@ -5,9 +5,9 @@ use crate::moa::{Moa, Opens, invest_order, keyed_order, product, window_of_hours
 use crate::wire::{Does, Fault, Wire};
 use command_api::desk::{Answer as Decision, NoVerdict};
 use command_api::{Recording, record, recorder, recorder_with_room};
+use connection_pool::Pool;
 use domain::{ProductEvent, ProductId};
 use futures::future::join_all;
-use sqlx::PgPool;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -58,7 +58,7 @@ impl House {
 }
 
 /// Writes what was noted, and ends.
-pub async fn all_is_written(recording: Recording, pool: &PgPool) {
+pub async fn all_is_written(recording: Recording, pool: &Pool) {
     let over = CancellationToken::new();
     over.cancel();
     soon(record(recording, pool.clone(), over)).await;

@@ -5,6 +5,7 @@ use crate::house::{House, soon, until};
 use crate::recorded::{all_is_written, refuses};
 use crate::wire::Wire;
 use command_api::{purge_notes, record};
+use connection_pool::Pool;
 use sqlx::PgPool;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -35,7 +36,7 @@ async fn nobody_waits_for_a_writer_that_is_stuck() {
     let house = House::with_one_partition().await;
     let (moa, recording) = house.moa_with_room(100).await;
     let options = house.options().options([("lock_timeout", "1s")]);
-    let pool = PgPool::connect_with(options).await.unwrap();
+    let pool = Pool::from(PgPool::connect_with(options).await.unwrap());
     let over = CancellationToken::new();
     let writing: JoinHandle<()> = tokio::spawn(record(recording, pool, over.clone()));
     let product = moa.opens(1_000_000).await;
@@ -70,7 +71,7 @@ async fn what_the_database_does_not_take_is_dropped_and_counted() {
     let house = House::with_one_partition().await;
     let wire = Wire::before(&house.options()).await;
     let (moa, recording) = house.moa_that_notes().await;
-    let pool = PgPool::connect_lazy_with(wire.options(house.options()));
+    let pool = Pool::from(PgPool::connect_lazy_with(wire.options(house.options())));
     tokio::spawn(record(recording, pool, CancellationToken::new()));
     let product = moa.opens(1_000).await;
     refuses(&moa, product, 3).await;

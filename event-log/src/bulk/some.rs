@@ -6,9 +6,10 @@ use super::{BulkReader, connection};
 use crate::event::StoredEvent;
 use crate::log::{Partition, Position};
 use crate::{LogError, RecordedEvent};
+use connection_pool::Connection;
 use domain::{ProductEvent, ProductId};
 use futures::TryStreamExt as _;
-use sqlx::{PgConnection, Postgres};
+use sqlx::Postgres;
 use uuid::Uuid;
 
 impl BulkReader {
@@ -84,17 +85,17 @@ impl BulkReader {
         Ok(events)
     }
 
-    async fn connection(&mut self) -> sqlx::Result<&mut PgConnection> {
+    async fn connection(&mut self) -> sqlx::Result<&mut Connection> {
         if self.connection.is_none() {
             self.connection = Some(connection(&self.pool).await?);
         }
-        self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
+        self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
     }
 }
 
 /// Like a read of everything; there are many of them where a product is a large one.
 async fn copy(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     partition: Partition,
     (after, upto): (Position, Position),
     products: &[ProductId],

@@ -7,9 +7,8 @@ use crate::LogError;
 use crate::chain::Hash;
 use crate::log::{Log, Partition, Position};
 use crate::row::StoredRow;
+use connection_pool::{Connection, Pool};
 use futures::TryStreamExt as _;
-use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
 use tokio::sync::mpsc::Sender;
 use uuid::Uuid;
 
@@ -26,9 +25,9 @@ pub(crate) const LEAST: Position = -Position::MAX;
 
 /// Reads rows as they are stored, over a connection of its own. For two ranges at once take two readers.
 pub struct StoredReader {
-    pool: PgPool,
+    pool: Pool,
     /// `None` after a read that was not finished: what the database still sends to it is nobody's.
-    connection: Option<PoolConnection<Postgres>>,
+    connection: Option<Connection>,
 }
 
 /// Rows in the order of their positions.
@@ -44,7 +43,7 @@ pub struct Unreadable(pub &'static str);
 
 impl StoredReader {
     /// A reader over one of `pool`'s connections, kept until it is dropped. The pool may be of any role that can read.
-    pub async fn open(pool: &PgPool) -> Result<Self, LogError> {
+    pub async fn open(pool: &Pool) -> Result<Self, LogError> {
         Ok(Self { connection: Some(connection(pool).await?), pool: pool.clone() })
     }
 
@@ -182,7 +181,7 @@ impl<'a> Columns<'a> {
 
 impl Log {
     /// The last position of each of `partitions` in `pool`'s database, for whoever only looks; 0 where there is none.
-    pub async fn heads_of(pool: &PgPool, partitions: i32) -> Result<Vec<Position>, LogError> {
+    pub async fn heads_of(pool: &Pool, partitions: i32) -> Result<Vec<Position>, LogError> {
         let heads = sqlx::query_scalar(
             "select array(select coalesce((select e.position from events e where e.partition = p
                                             order by e.position desc limit 1), 0)
@@ -200,13 +199,13 @@ impl Log {
         .bind(partition)
         .bind(first)
         .bind(last)
-        .fetch_all(self.pool())
+        .fetch_all(self.reads())
         .await?;
         Ok(hashes.into_iter().map_while(|hash| hash.try_into().ok()).collect())
     }
 
     /// A row in a partition that a log of `partitions` does not have. The log never wrote such a row.
-    pub async fn stray_of(pool: &PgPool, partitions: i32) -> Result<Option<(Partition, Position)>, LogError> {
+    pub async fn stray_of(pool: &Pool, partitions: i32) -> Result<Option<(Partition, Position)>, LogError> {
         let stray = sqlx::query_as(
             "(select partition, position from events where partition < 0 order by partition, position limit 1)
              union all

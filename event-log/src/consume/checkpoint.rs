@@ -4,7 +4,7 @@ use crate::chain::Hash;
 use crate::log::{Log, Partition, Position};
 use crate::{LogError, RecordedEvent};
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use connection_pool::{Connection, Pool};
 
 /// How far a consumer has come in one partition.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,7 +72,7 @@ impl Log {
             "select consumer, partition, position, hash, moved_at, stuck_at, stuck_reason, code_version, paused
                from checkpoints order by consumer, partition",
         )
-        .fetch_all(self.pool())
+        .fetch_all(self.reads())
         .await?;
         Ok(rows.into_iter().map(Checkpoint::from).collect())
     }
@@ -80,7 +80,7 @@ impl Log {
 
 /// Locks the checkpoint for this transaction; `None` while it is not the holder's to move: another instance has it, it
 /// is paused, its rows are of other code, or it is gone.
-pub(super) async fn lock(transaction: &mut PgConnection, holder: Holder<'_>) -> sqlx::Result<Option<Checkpoint>> {
+pub(super) async fn lock(transaction: &mut Connection, holder: Holder<'_>) -> sqlx::Result<Option<Checkpoint>> {
     let mut found = lock_existing(transaction, holder).await?;
     if found.is_none() && holder.begins {
         let begun = sqlx::query(
@@ -98,7 +98,7 @@ pub(super) async fn lock(transaction: &mut PgConnection, holder: Holder<'_>) -> 
     Ok(found.filter(|at| at.code_version == holder.code_version && !at.paused))
 }
 
-async fn lock_existing(transaction: &mut PgConnection, holder: Holder<'_>) -> sqlx::Result<Option<Checkpoint>> {
+async fn lock_existing(transaction: &mut Connection, holder: Holder<'_>) -> sqlx::Result<Option<Checkpoint>> {
     let row: Option<Row> = sqlx::query_as(
         "select consumer, partition, position, hash, moved_at, stuck_at, stuck_reason, code_version, paused
            from checkpoints where consumer = $1 and partition = $2 for update skip locked",
@@ -112,7 +112,7 @@ async fn lock_existing(transaction: &mut PgConnection, holder: Holder<'_>) -> sq
 
 /// Moves the locked checkpoint from `from` to `to`. Compared all the same: apply-once must not hang on the lock alone.
 pub(super) async fn advance(
-    transaction: &mut PgConnection,
+    transaction: &mut Connection,
     consumer: &str,
     partition: Partition,
     from: &Checkpoint,
@@ -136,7 +136,7 @@ pub(super) async fn advance(
 
 /// Names the event that a consumer cannot get past, be it the first; not one that another instance is past by now.
 pub(super) async fn stuck(
-    pool: &PgPool,
+    pool: &Pool,
     consumer: &str,
     partition: Partition,
     position: Position,

@@ -6,8 +6,8 @@ use super::lane::Stretch;
 use crate::event::StoredEvent;
 use crate::log::{Partition, Position};
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use domain::ProductId;
-use sqlx::PgPool;
 
 /// A stretch of a partition.
 pub(super) type Part = (Partition, Stretch);
@@ -37,7 +37,7 @@ fn columns(parts: &[Part]) -> (Vec<Partition>, Vec<Position>, Vec<Position>) {
 }
 
 /// Up to where the index has rows that this code can use, by partition; where it has none it is absent.
-pub(super) async fn indexed(pool: &PgPool) -> sqlx::Result<Vec<(Partition, Position)>> {
+pub(super) async fn indexed(pool: &Pool) -> sqlx::Result<Vec<(Partition, Position)>> {
     sqlx::query_as("select partition, position from checkpoints where consumer = $1 and code_version = $2")
         .bind(EVENT_INDEX)
         .bind(INDEX_VERSION)
@@ -47,7 +47,7 @@ pub(super) async fn indexed(pool: &PgPool) -> sqlx::Result<Vec<(Partition, Posit
 
 /// At most so many places of each part that the index has for `driver`, in order.
 pub(super) async fn candidates(
-    pool: &PgPool,
+    pool: &Pool,
     driver: &Driver,
     parts: &[Part],
     order: Order,
@@ -79,7 +79,7 @@ pub(super) async fn candidates(
 }
 
 /// The events at these places; those that are there.
-pub(super) async fn at(pool: &PgPool, places: &[(Partition, Position)]) -> sqlx::Result<Vec<StoredEvent>> {
+pub(super) async fn at(pool: &Pool, places: &[(Partition, Position)]) -> sqlx::Result<Vec<StoredEvent>> {
     let (partitions, positions): (Vec<_>, Vec<_>) = places.iter().copied().unzip();
     let statement = format!(
         "select {COLUMNS}
@@ -90,7 +90,7 @@ pub(super) async fn at(pool: &PgPool, places: &[(Partition, Position)]) -> sqlx:
 }
 
 /// All events of these parts, of one type where it is given.
-pub(super) async fn within(pool: &PgPool, parts: &[Part], event_type: Option<&str>) -> sqlx::Result<Vec<StoredEvent>> {
+pub(super) async fn within(pool: &Pool, parts: &[Part], event_type: Option<&str>) -> sqlx::Result<Vec<StoredEvent>> {
     // Limited, so that it goes along the key whatever statistics say of it.
     let statement = format!(
         "select {COLUMNS}
@@ -109,7 +109,7 @@ pub(super) async fn within(pool: &PgPool, parts: &[Part], event_type: Option<&st
 
 /// When the first event of each part is from; nothing for one without events.
 pub(super) async fn begins(
-    pool: &PgPool,
+    pool: &Pool,
     parts: &[Part],
     order: Order,
 ) -> sqlx::Result<Vec<(DateTime<Utc>, Partition, Position)>> {
@@ -130,7 +130,7 @@ pub(super) async fn begins(
 /// there is none. Times never fall within a partition, so it is found by bisection, all within one statement; should they
 /// fall, in a log that somebody changed, it ends all the same.
 pub(super) async fn first_since(
-    pool: &PgPool,
+    pool: &Pool,
     heads: &[(Partition, Position)],
     time: DateTime<Utc>,
 ) -> sqlx::Result<Vec<(Partition, Position)>> {
@@ -160,7 +160,7 @@ pub(super) async fn first_since(
 
 /// The first sequence of a product's stream that stands at `position` or later; the one after its last when there is none.
 /// By bisection, too.
-pub(super) async fn sequence_since(pool: &PgPool, product: ProductId, position: Position) -> sqlx::Result<i64> {
+pub(super) async fn sequence_since(pool: &Pool, product: ProductId, position: Position) -> sqlx::Result<i64> {
     sqlx::query_scalar(
         "with recursive narrowed (low, high) as (
              select 1::bigint, coalesce(max(sequence), 0) + 1 from events
@@ -185,7 +185,7 @@ pub(super) async fn sequence_since(pool: &PgPool, product: ProductId, position: 
 
 /// At most so many events of a product's stream from `sequence` on, or down, in order.
 pub(super) async fn stream(
-    pool: &PgPool,
+    pool: &Pool,
     product: ProductId,
     sequence: i64,
     order: Order,

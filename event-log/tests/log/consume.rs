@@ -1,9 +1,9 @@
 //! Apply once, whatever is delivered: twice, late, with gaps, to two at a time or not at all.
 
 use crate::house::*;
+use connection_pool::{Connection, Pool};
 use event_log::consume::{ApplyError, Checkpoint, Consumer, Projection, Step, StepError};
 use event_log::{Log, LogError, Position, RecordedEvent, Writer};
-use sqlx::{PgConnection, PgPool};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ struct Notes {
 impl Projection for Notes {
     const NAME: &'static str = "notes";
 
-    async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
         for event in events {
             if event.position == self.indigestible.load(Ordering::SeqCst) {
                 return Err(ApplyError::Event { position: event.position, reason: "it does not agree with me".into() });
@@ -39,7 +39,7 @@ async fn house_with_notes(events: i64) -> House {
     house
 }
 
-fn consumer_of(log: &Log, pool: &PgPool) -> Consumer<Notes> {
+fn consumer_of(log: &Log, pool: &Pool) -> Consumer<Notes> {
     Consumer::new(log.clone(), pool.clone(), Arc::new(Notes::default()), 0)
 }
 

@@ -1,8 +1,9 @@
 //! What each role is refused, tried one by one.
 
 use crate::rights::granted;
+use connection_pool::Pool;
 use rstest::rstest;
-use sqlx::{Executor as _, PgPool};
+use sqlx::Executor as _;
 
 const WRITER: &str = "moa_writer";
 const RELAY: &str = "moa_relay";
@@ -67,7 +68,7 @@ const OWNERS: &[&str] = &[
 ];
 
 /// The SQLSTATE that a role gets for a statement; none when it is done. Nothing stays.
-async fn answer(pool: &PgPool, role: &str, statement: &str) -> Option<String> {
+async fn answer(pool: &Pool, role: &str, statement: &str) -> Option<String> {
     let mut transaction = pool.begin().await.unwrap();
     let connection = &mut *transaction;
     // As a login would be: what was a superuser may become anybody, a session of the role's own may not.
@@ -79,7 +80,7 @@ async fn answer(pool: &PgPool, role: &str, statement: &str) -> Option<String> {
     Some(refused.code().unwrap().into_owned())
 }
 
-async fn is_refused(pool: &PgPool, role: &str, statement: &str) {
+async fn is_refused(pool: &Pool, role: &str, statement: &str) {
     let answer = answer(pool, role, statement).await;
     // Insufficient privilege, and nothing else: a statement that fails for another reason proves nothing.
     assert_eq!(answer.as_deref(), Some("42501"), "{role}: {statement}");
@@ -216,7 +217,8 @@ async fn each_role_moves_its_own_rows_alone(#[case] role: &str, #[case] table: &
     )
     .await
     .unwrap();
-    let mut session = pool.acquire().await.unwrap().detach();
+    let mut session = pool.acquire().await.unwrap();
+    session.close_on_drop();
     session.execute(format!("set session authorization {role}").as_str()).await.unwrap();
     let update = if table == "leases" {
         "update leases set epoch = 9 returning name"
@@ -266,7 +268,7 @@ async fn logins_are_limited() {
     assert_eq!(found.1, "idle_in_transaction_session_timeout=60s lock_timeout=5s statement_timeout=15min");
 }
 
-async fn login(pool: &PgPool, role: &str) -> String {
+async fn login(pool: &Pool, role: &str) -> String {
     let name = format!("moa_test_{}", uuid::Uuid::now_v7().simple());
     pool.execute(format!("create role {name} login in role {role}").as_str()).await.unwrap();
     name
@@ -285,7 +287,8 @@ async fn what_could_not_be_taken_away_is_said() {
         pool.execute(format!("grant execute on function {again} to public").as_str()).await.unwrap();
     }
     pool.execute("drop policy relay on checkpoints; alter table leases disable row level security").await.unwrap();
-    let mut owner = pool.acquire().await.unwrap().detach();
+    let mut owner = pool.acquire().await.unwrap();
+    owner.close_on_drop();
     owner.execute("set session authorization moa_owner").await.unwrap();
     owner.execute("select moa_grant_roles()").await.unwrap();
     assert_eq!(

@@ -1,9 +1,9 @@
 //! The words the tests are written in.
 
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductEvent, ProductId, Title, UserId};
 use event_log::{Appended, Batch, Claim, Log, LogError, Metadata, NewEvent, Partition, RecordedEvent, Writer};
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A log in a database of its own.
 pub struct House {
     database: Database,
-    pub pool: PgPool,
+    pub pool: Pool,
     pub log: Log,
 }
 

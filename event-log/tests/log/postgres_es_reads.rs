@@ -8,7 +8,7 @@ use domain::Product;
 use postgres_es::PostgresEventRepository;
 
 fn store_of_the_crate(house: &House) -> PersistedEventStore<PostgresEventRepository, Product> {
-    let repository = PostgresEventRepository::new(house.pool.clone());
+    let repository = PostgresEventRepository::new(house.pool.inner().clone());
     PersistedEventStore::new_event_store(repository).with_upcasters(domain::upcasters())
 }
 

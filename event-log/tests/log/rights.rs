@@ -1,13 +1,14 @@
 //! Who may do what: every right that the catalog knows is on the list of `docs/rights.txt`, and the other way round.
 
-use sqlx::{Executor as _, PgPool};
+use connection_pool::Pool;
+use sqlx::Executor as _;
 use std::collections::BTreeSet;
 use testbed::Database;
 
 const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rights.txt");
 
 /// A database with everything that is not copied from a template.
-pub async fn granted() -> (Database, PgPool) {
+pub async fn granted() -> (Database, Pool) {
     let database = Database::fresh().await;
     let pool = database.pool().await;
     pool.execute("select moa_grant_roles()").await.unwrap();
@@ -73,7 +74,7 @@ const RIGHTS: &str = "
           from pg_policy cross join unnest(polroles) as role)
     select line from lines order by line collate \"C\"";
 
-async fn found(pool: &PgPool) -> Vec<String> {
+async fn found(pool: &Pool) -> Vec<String> {
     sqlx::query_scalar(RIGHTS).fetch_all(pool).await.unwrap()
 }
 

@@ -3,30 +3,30 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use broker::parked;
+use connection_pool::Pool;
 use edge::{ListData, Paging, Problem};
 use serde_json::json;
-use sqlx::PgPool;
 
 /// `GET /admin/parked?page&size`: the newest first.
-pub(super) async fn list(State(pool): State<PgPool>, paging: Paging) -> Result<Response, Problem> {
+pub(super) async fn list(State(pool): State<Pool>, paging: Paging) -> Result<Response, Problem> {
     let (total_count, list) = parked::list(&pool, paging.offset(), paging.size()).await.map_err(unavailable)?;
     Ok(edge::ok(ListData { total_count, list }))
 }
 
 /// `GET /admin/parked/{id}`: one, with its headers and the beginning of its body.
-pub(super) async fn show(State(pool): State<PgPool>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn show(State(pool): State<Pool>, Path(id): Path<String>) -> Result<Response, Problem> {
     let found = parked::show(&pool, id_of(&id)?).await.map_err(unavailable)?;
     found.map(edge::ok).ok_or(Problem::NotFound)
 }
 
 /// `POST /admin/parked/{id}/drop`: forgets one.
-pub(super) async fn drop_one(State(pool): State<PgPool>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn drop_one(State(pool): State<Pool>, Path(id): Path<String>) -> Result<Response, Problem> {
     let dropped = parked::drop_one(&pool, id_of(&id)?).await.map_err(unavailable)?;
     if dropped { Ok(edge::ok(json!({"dropped": 1}))) } else { Err(Problem::NotFound) }
 }
 
 /// `POST /admin/parked/drop`: forgets all.
-pub(super) async fn drop_all(State(pool): State<PgPool>) -> Result<Response, Problem> {
+pub(super) async fn drop_all(State(pool): State<Pool>) -> Result<Response, Problem> {
     let dropped = parked::drop_all(&pool).await.map_err(unavailable)?;
     Ok(edge::ok(json!({"dropped": dropped})))
 }

@@ -3,9 +3,9 @@
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use edge::{ListData, Params, Problem, ServiceTime};
 use serde::Serialize;
-use sqlx::PgPool;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -34,7 +34,7 @@ struct Row {
 }
 
 pub(super) async fn list(
-    State((pool, time)): State<(PgPool, ServiceTime)>,
+    State((pool, time)): State<(Pool, ServiceTime)>,
     mut params: Params,
 ) -> Result<Response, Problem> {
     let Some(paging) = params.paging() else { return Err(params.refuse()) };

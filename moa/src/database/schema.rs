@@ -2,9 +2,14 @@
 //! fewer rights finds it up to date, or waits until somebody made it so.
 
 use anyhow::Context;
+use connection_pool::Pool;
 use event_log::{Log, MIGRATIONS};
-use sqlx::PgPool;
 use std::collections::HashMap;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long all migrations together may take.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// What is not there, and this login may not make: make it as the owner.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +30,7 @@ pub(super) enum NotOurs {
 
 /// Brings the schema up to date where it is not; [`NotOurs`] when it is not, and that is not for us to do. What a start would be
 /// refused for, a log with another number of `partitions` among it, comes before the first change.
-pub(super) async fn bring_up_to_date(pool: &PgPool, partitions: Option<i32>) -> anyhow::Result<()> {
+pub(super) async fn bring_up_to_date(pool: &Pool, partitions: Option<i32>) -> anyhow::Result<()> {
     refuse_other_encodings(pool).await?;
     if is_up_to_date(pool).await? {
         return Ok(());
@@ -36,11 +41,15 @@ pub(super) async fn bring_up_to_date(pool: &PgPool, partitions: Option<i32>) -> 
     if let Some(partitions) = partitions {
         Log::check_partitions(pool, partitions).await?;
     }
-    MIGRATIONS.run(pool).await.context("the schema could not be brought up to date")
+    // sqlx makes its own calls here. Given up, the server ends what it is at and rolls it back.
+    let migrated = timeout(MIGRATION_TIMEOUT, MIGRATIONS.run(pool.inner())).await;
+    let migrated =
+        migrated.context("the schema was not brought up to date within an hour, or the database fell silent")?;
+    migrated.context("the schema could not be brought up to date")
 }
 
 /// A title is written in any language. An encoding that has no place for a character would refuse its event.
-async fn refuse_other_encodings(pool: &PgPool) -> anyhow::Result<()> {
+async fn refuse_other_encodings(pool: &Pool) -> anyhow::Result<()> {
     let encoding: String = sqlx::query_scalar("show server_encoding").fetch_one(pool).await?;
     anyhow::ensure!(
         encoding == "UTF8",
@@ -52,7 +61,7 @@ async fn refuse_other_encodings(pool: &PgPool) -> anyhow::Result<()> {
 
 /// Gives every role its rights, as they are to be; nothing when that is not for us to do. What came with a copy of the
 /// database, or could not be done when it was migrated, is made good.
-pub(super) async fn grant_roles(pool: &PgPool) -> anyhow::Result<()> {
+pub(super) async fn grant_roles(pool: &Pool) -> anyhow::Result<()> {
     if may(pool, MAY_MIGRATE).await? {
         let granted = sqlx::query("select moa_grant_roles()").execute(pool).await;
         granted.context("the roles could not be given their rights")?;
@@ -61,7 +70,7 @@ pub(super) async fn grant_roles(pool: &PgPool) -> anyhow::Result<()> {
 }
 
 /// Says what the roles' rights leave open, because whoever migrated was no superuser: one warning for each.
-pub(super) async fn report_open_rights(pool: &PgPool) -> anyhow::Result<()> {
+pub(super) async fn report_open_rights(pool: &Pool) -> anyhow::Result<()> {
     if may(pool, MAY_ASK_WHAT_IS_OPEN).await? {
         let open: Vec<String> = sqlx::query_scalar("select moa_open_rights()").fetch_all(pool).await?;
         for open in open {
@@ -72,12 +81,12 @@ pub(super) async fn report_open_rights(pool: &PgPool) -> anyhow::Result<()> {
 }
 
 /// [`NotOurs`] when the log is still to be created, and that is not for us to do.
-pub(super) async fn may_create_log(pool: &PgPool) -> anyhow::Result<()> {
+pub(super) async fn may_create_log(pool: &Pool) -> anyhow::Result<()> {
     if may(pool, MAY_CREATE).await? { Ok(()) } else { Err(NotOurs::Log { login: login(pool).await? }.into()) }
 }
 
 /// Whether every migration that this release knows was applied as it knows it. One of a later release may be there too.
-async fn is_up_to_date(pool: &PgPool) -> sqlx::Result<bool> {
+async fn is_up_to_date(pool: &Pool) -> sqlx::Result<bool> {
     if !may(pool, MAY_LOOK).await? {
         return Ok(false);
     }
@@ -96,11 +105,11 @@ const MAY_ASK_WHAT_IS_OPEN: &str = "select has_function_privilege(to_regprocedur
 const MAY_CREATE: &str = "select has_table_privilege(to_regclass('log_identity'), 'insert')";
 
 /// No answer, because there is nothing to have a right to, is a no.
-async fn may(pool: &PgPool, question: &str) -> sqlx::Result<bool> {
+async fn may(pool: &Pool, question: &str) -> sqlx::Result<bool> {
     let answer: Option<bool> = sqlx::query_scalar(question).fetch_one(pool).await?;
     Ok(answer.unwrap_or(false))
 }
 
-async fn login(pool: &PgPool) -> sqlx::Result<String> {
+async fn login(pool: &Pool) -> sqlx::Result<String> {
     sqlx::query_scalar("select current_user::text").fetch_one(pool).await
 }

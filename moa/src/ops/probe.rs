@@ -1,7 +1,8 @@
 //! Asking the database whether it answers, and whether it would take a write.
 
+use connection_pool::Pool;
 use event_log::Clause;
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgExecutor};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -20,14 +21,14 @@ struct Answer {
 /// What a process needs of its database.
 #[derive(Debug)]
 pub(super) struct DatabaseProbe {
-    pool: PgPool,
+    pool: Pool,
     answers: Clause,
     /// `None` where nothing is written.
     takes_writes: Option<Clause>,
 }
 
 impl DatabaseProbe {
-    pub(super) fn new(pool: PgPool, answers: Clause, takes_writes: Option<Clause>) -> Self {
+    pub(super) fn new(pool: Pool, answers: Clause, takes_writes: Option<Clause>) -> Self {
         Self { pool, answers, takes_writes }
     }
 
@@ -54,7 +55,7 @@ fn judge(takes_writes: &Clause, answer: Answer) {
 }
 
 /// A connection of the pool may be dead without its knowing it, as after a restart of the server; then a new one is asked.
-async fn ask(pool: &PgPool) -> Result<Answer, String> {
+async fn ask(pool: &Pool) -> Result<Answer, String> {
     let acquired = timeout(ACQUIRE_TIMEOUT, pool.acquire()).await;
     let mut pooled = match acquired {
         Ok(Ok(pooled)) => pooled,
@@ -64,9 +65,10 @@ async fn ask(pool: &PgPool) -> Result<Answer, String> {
     if let Ok(Ok(answer)) = timeout(ANSWER_TIMEOUT, state(&mut pooled)).await {
         return Ok(answer);
     }
-    drop(pooled.detach());
+    pooled.close_on_drop();
+    drop(pooled);
     let fresh = async {
-        let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
+        let mut connection = PgConnection::connect_with(&pool.inner().connect_options()).await?;
         let answer = state(&mut connection).await?;
         connection.close().await?;
         Ok(answer)
@@ -75,10 +77,10 @@ async fn ask(pool: &PgPool) -> Result<Answer, String> {
     answered.map_err(|error| error.to_string())
 }
 
-async fn state(connection: &mut PgConnection) -> sqlx::Result<Answer> {
+async fn state(database: impl PgExecutor<'_>) -> sqlx::Result<Answer> {
     sqlx::query_as(
         "select pg_is_in_recovery() as is_standby, current_setting('transaction_read_only')::boolean as is_read_only",
     )
-    .fetch_one(connection)
+    .fetch_one(database)
     .await
 }

@@ -299,7 +299,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_two_that_make_a_database_at_once_the_second_finds_it_made() {
-        let server = testbed::Database::fresh().await.pool().await.connect_options();
+        let server = testbed::Database::fresh().await.pool().await.inner().connect_options();
         let name = format!("{}{}", testbed::PREFIX, uuid::Uuid::now_v7().simple());
         let create = async || {
             let mut session = server.as_ref().clone().database("postgres").connect().await?;

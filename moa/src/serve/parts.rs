@@ -15,11 +15,11 @@ use audit::proof::sealer::{self, Sealing};
 use broker::{Address, Broker};
 use command_api::desk::Desks;
 use command_api::{Door, OpenInvest, Provider};
+use connection_pool::Pool;
 use edge::ServiceTime;
 use event_log::consume::{Consumer, Projection as _};
 use event_log::{Log, Partition, restarted};
 use projector::{COUNTERS, Jobs};
-use sqlx::PgPool;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -49,7 +49,7 @@ fn consumers() -> Vec<&'static str> {
 pub(super) struct Operators {
     pub(super) tokens: Tokens,
     pub(super) desks: Desks,
-    pub(super) read: PgPool,
+    pub(super) read: Pool,
     pub(super) time: ServiceTime,
     pub(super) seals: Option<Outside>,
 }
@@ -71,8 +71,8 @@ impl Beside {
 /// What the parts of a process share: the log, the consumers' pool, the broker and the cache where they are set.
 pub(super) struct Connected {
     pub(super) log: Log,
-    project: PgPool,
-    rebuild: PgPool,
+    project: Pool,
+    rebuild: Pool,
     broker: Option<Broker>,
     redis: Option<redis::Client>,
 }
@@ -206,7 +206,7 @@ impl Connected {
         &self,
         stages: &Stages,
         listener: TcpListener,
-        read: &PgPool,
+        read: &Pool,
         public: &PublicSettings,
         ops: &Ops,
         listening: &Listening,

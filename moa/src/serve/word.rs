@@ -1,16 +1,16 @@
 //! Where consumers hear of events: within the process, or through RabbitMQ.
 
 use broker::{Broker, Deliveries};
+use connection_pool::Pool;
 use event_log::consume::Source;
 use event_log::{Listener, Log, Partition, Position, RecordedEvent};
-use sqlx::PgPool;
 use tokio::time::Instant;
 
 /// Makes a consumer's source.
 #[derive(Clone)]
 pub(super) struct Words {
     pub(super) log: Log,
-    pub(super) pool: PgPool,
+    pub(super) pool: Pool,
     pub(super) broker: Option<Broker>,
 }
 

@@ -143,7 +143,7 @@ async fn a_relay_that_stands_by_is_ready() {
     let database = testbed::Database::fresh().await;
     let relay = alone("relay").on(database.url()).env("AMQP_URL", &servers().0);
     let first = relay.open().await;
-    let pool = database.pool().await;
+    let pool = database.pool().await.inner().clone();
     let all_taken = async || {
         let taken: i64 = sqlx::query_scalar("select count(*) from leases").fetch_one(&pool).await.unwrap();
         (taken == 4).then_some(())

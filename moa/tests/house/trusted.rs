@@ -18,7 +18,7 @@ const CANARY: &str = "canary9d41";
 /// A database of one test's own with nothing in it.
 async fn empty_database() -> (testbed::Database, PgPool) {
     let database = testbed::Database::fresh().await;
-    let pool = database.pool().await;
+    let pool = database.pool().await.inner().clone();
     pool.execute("drop schema public cascade; create schema public").await.unwrap();
     (database, pool)
 }

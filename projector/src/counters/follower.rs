@@ -7,10 +7,10 @@ use super::hash::{Counters, Placed};
 use super::read::{read_all, read_touched};
 use super::touched::Touched;
 use super::{COUNTERS, LOOK, counters_key};
+use connection_pool::Pool;
 use event_log::{Log, LogError, Partition, Position, RecordedEvent, RepeatedFault, StoredEvent};
 use metrics::counter;
 use redis::RedisError;
-use sqlx::PgPool;
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -44,7 +44,7 @@ pub(super) enum Fault {
 
 pub(super) struct Follower {
     pub(super) log: Log,
-    pub(super) pool: PgPool,
+    pub(super) pool: Pool,
     connection: Connection,
     pub(super) counters: Counters,
     pub(super) partition: Partition,
@@ -68,7 +68,7 @@ struct Origin {
 }
 
 impl Follower {
-    pub(super) fn new(log: Log, pool: PgPool, connection: Connection, partition: Partition) -> Self {
+    pub(super) fn new(log: Log, pool: Pool, connection: Connection, partition: Partition) -> Self {
         // Their key is known when they are loaded.
         let counters = Counters::new(connection.clone(), String::new(), Uuid::now_v7());
         let (at, origin, complained) = (None, None, None);

@@ -1,7 +1,7 @@
 //! What `product_list` shows, with the position it shows: rows and checkpoint in one statement, so on one snapshot.
 
+use connection_pool::Pool;
 use event_log::{Partition, Position};
-use sqlx::PgPool;
 
 /// Products of one partition as `product_list` has them at `position`.
 pub(super) struct Shown {
@@ -31,7 +31,7 @@ impl Product {
 }
 
 /// `product_list`'s position at `partition`, and those of `products` that it has.
-pub(super) async fn read_touched(pool: &PgPool, partition: Partition, products: &[i64]) -> sqlx::Result<Shown> {
+pub(super) async fn read_touched(pool: &Pool, partition: Partition, products: &[i64]) -> sqlx::Result<Shown> {
     let rows = sqlx::query_as(
         "select coalesce(position, 0), coalesce(encode(hash, 'hex'), ''),
                 product_id, current_amount, invest_users, closed
@@ -47,7 +47,7 @@ pub(super) async fn read_touched(pool: &PgPool, partition: Partition, products: 
 }
 
 /// `product_list`'s position at `partition`, and every product of it.
-pub(super) async fn read_all(pool: &PgPool, partitions: i32, partition: Partition) -> sqlx::Result<Shown> {
+pub(super) async fn read_all(pool: &Pool, partitions: i32, partition: Partition) -> sqlx::Result<Shown> {
     let rows = sqlx::query_as(
         "select coalesce(position, 0), coalesce(encode(hash, 'hex'), ''),
                 product_id, current_amount, invest_users, closed
@@ -64,7 +64,7 @@ pub(super) async fn read_all(pool: &PgPool, partitions: i32, partition: Partitio
 
 /// `product_list`'s position at `partition`, and up to `limit` products of it whose ids follow `after`, in that order.
 pub(super) async fn read_page(
-    pool: &PgPool,
+    pool: &Pool,
     partitions: i32,
     partition: Partition,
     after: i64,

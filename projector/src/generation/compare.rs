@@ -6,13 +6,13 @@ mod digest;
 mod shape;
 
 use super::{LIVE, execute, qualified, slot};
+use connection_pool::{Connection, Pool, Transaction};
 use differences::differences;
 use digest::{differing, digest};
 use event_log::Position;
 use serde::Serialize;
 use serde_json::Value;
 use shape::Table;
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -92,8 +92,8 @@ pub(crate) enum CompareError {
 /// Two views of the database at the same moment, so that both generations are read at once. Holds two connections, and a
 /// switch of this read model off, until it is dropped or compared.
 pub(crate) struct Snapshot {
-    live: Transaction<'static, Postgres>,
-    new: Transaction<'static, Postgres>,
+    live: Transaction<'static>,
+    new: Transaction<'static>,
     new_schema: String,
     tables: Vec<Table>,
     only: Sides<Vec<String>>,
@@ -103,7 +103,7 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// The live generation and another as they are now. Their checkpoints must stand at the same positions, and the caller
     /// hold them there, committed, until this returns.
-    pub(crate) async fn open(pool: &PgPool, projection: &str, generation: i32) -> Result<Self, CompareError> {
+    pub(crate) async fn open(pool: &Pool, projection: &str, generation: i32) -> Result<Self, CompareError> {
         let (mut live, mut new) = (pool.begin().await?, pool.begin().await?);
         let new_schema = slot(projection, generation);
         frozen(&mut live, None).await?;
@@ -160,7 +160,7 @@ impl Snapshot {
 }
 
 /// Reads only, from one moment, for long, and in one form of text whatever the session's settings.
-async fn frozen(transaction: &mut PgConnection, snapshot: Option<&str>) -> sqlx::Result<()> {
+async fn frozen(transaction: &mut Connection, snapshot: Option<&str>) -> sqlx::Result<()> {
     let taken = snapshot.map(|id| format!("set transaction snapshot '{id}'; ")).unwrap_or_default();
     let limit = PASS.as_millis();
     // Idle for as long: one side waits for the other.
@@ -180,7 +180,7 @@ async fn frozen(transaction: &mut PgConnection, snapshot: Option<&str>) -> sqlx:
 }
 
 /// Keeps the tables where they are.
-async fn keep(transaction: &mut PgConnection, schema: &str, tables: &[Table]) -> sqlx::Result<()> {
+async fn keep(transaction: &mut Connection, schema: &str, tables: &[Table]) -> sqlx::Result<()> {
     let names: Vec<_> = tables.iter().map(|table| qualified(schema, &table.name)).collect();
     if !names.is_empty() {
         let lock = format!("lock table {} in access share mode", names.join(", "));
@@ -190,7 +190,7 @@ async fn keep(transaction: &mut PgConnection, schema: &str, tables: &[Table]) ->
 }
 
 /// Where a consumer stands, by partition; 0 where it never began.
-async fn positions(transaction: &mut PgConnection, consumer: &str) -> sqlx::Result<Vec<Position>> {
+async fn positions(transaction: &mut Connection, consumer: &str) -> sqlx::Result<Vec<Position>> {
     sqlx::query_scalar(
         "select coalesce(position, 0)
            from (select generate_series(0, partitions - 1) as partition from log_identity) as log
@@ -204,7 +204,7 @@ async fn positions(transaction: &mut PgConnection, consumer: &str) -> sqlx::Resu
 
 /// One digest over all tables and the columns that were compared.
 async fn over_all(
-    transaction: &mut PgConnection,
+    transaction: &mut Connection,
     compared: &[(Table, TableComparison)],
     side: impl Fn(&Sides<String>) -> &String,
 ) -> sqlx::Result<String> {

@@ -11,10 +11,10 @@
 mod places;
 
 use super::execute;
+use connection_pool::Connection;
 use event_log::Position;
 use event_log::consume::{ApplyError, StepError};
 use places::Places;
-use sqlx::{Connection as _, PgConnection};
 use std::time::{Duration, Instant};
 
 /// How many milliseconds the tables may be waited for, attempt by attempt: readers wait behind it. Far below the
@@ -86,13 +86,13 @@ pub(crate) trait CatchUp: Send {
     /// and cut off after two seconds.
     fn catch_up(
         &mut self,
-        transaction: &mut PgConnection,
+        transaction: &mut Connection,
         live: &[Position],
     ) -> impl Future<Output = Result<(), StepError>> + Send;
 }
 
 impl CatchUp for () {
-    async fn catch_up(&mut self, _: &mut PgConnection, _: &[Position]) -> Result<(), StepError> {
+    async fn catch_up(&mut self, _: &mut Connection, _: &[Position]) -> Result<(), StepError> {
         Ok(())
     }
 }
@@ -101,7 +101,7 @@ impl CatchUp for () {
 /// switch to the one that is PREVIOUS. Refused while `to` is behind in any partition, after `catch_up`. All or nothing,
 /// whenever it is cut off; holds readers up for less than a second.
 pub(crate) async fn switch(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     projection: &str,
     to: i32,
     catch_up: &mut impl CatchUp,
@@ -133,7 +133,7 @@ impl Attempt<'_> {
     /// Says what was live before, unless it is `to`.
     async fn make(
         &mut self,
-        connection: &mut PgConnection,
+        connection: &mut Connection,
         catch_up: &mut impl CatchUp,
     ) -> Result<Option<i32>, SwitchError> {
         let mut transaction = connection.begin().await?;
@@ -152,7 +152,7 @@ impl Attempt<'_> {
 
     async fn make_within(
         &mut self,
-        transaction: &mut PgConnection,
+        transaction: &mut Connection,
         catch_up: &mut impl CatchUp,
     ) -> Result<Option<i32>, SwitchError> {
         bound(transaction, WAITS, WAITS).await?;
@@ -174,7 +174,7 @@ impl Attempt<'_> {
     /// one has.
     async fn bring_up(
         &self,
-        transaction: &mut PgConnection,
+        transaction: &mut Connection,
         places: &Places<'_>,
         catch_up: &mut impl CatchUp,
     ) -> Result<(), SwitchError> {
@@ -195,7 +195,7 @@ impl Attempt<'_> {
 }
 
 /// Whatever comes next waits and runs for `statement` at most, and all is undone when nothing comes for `idle`.
-async fn bound(transaction: &mut PgConnection, statement: Duration, idle: Duration) -> sqlx::Result<()> {
+async fn bound(transaction: &mut Connection, statement: Duration, idle: Duration) -> sqlx::Result<()> {
     let (statement, idle) = (statement.as_millis(), idle.as_millis());
     let bounds = format!(
         "set local lock_timeout = {statement}; set local statement_timeout = {statement};
@@ -205,7 +205,7 @@ async fn bound(transaction: &mut PgConnection, statement: Duration, idle: Durati
 }
 
 /// Locks what is known of the read model's generations, and says which one is live.
-async fn live(transaction: &mut PgConnection, projection: &str, to: i32) -> Result<i32, SwitchError> {
+async fn live(transaction: &mut Connection, projection: &str, to: i32) -> Result<i32, SwitchError> {
     let known: Vec<(i32, String)> = sqlx::query_as(
         "select generation, state from generations where projection = $1 order by generation for update",
     )

@@ -1,7 +1,7 @@
 //! A generation's tables: made bare for the fastest fill, then given their indexes, in the end removed.
 
 use super::{LIVE, execute, qualified, quoted, slot};
-use sqlx::{Connection as _, PgConnection};
+use connection_pool::Connection;
 use std::time::Duration;
 
 /// How long one index may take to build, and the statistics of all tables together.
@@ -16,7 +16,7 @@ const REMOVAL_WAITS: Duration = Duration::from_secs(2);
 /// where a migration made that schema, else what is live. Whose the live tables are, these are too, and who may read those or
 /// the template may read these, whoever makes them. All or nothing; tables that are there are kept as they are.
 pub(crate) async fn create(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     projection: &str,
     generation: i32,
     code_version: i32,
@@ -35,7 +35,7 @@ pub(crate) async fn create(
 }
 
 /// Makes a schema for tables that are not live, which belongs to whoever the live ones belong to; one that is there is kept.
-pub(super) async fn make_schema(connection: &mut PgConnection, projection: &str, schema: &str) -> sqlx::Result<()> {
+pub(super) async fn make_schema(connection: &mut Connection, projection: &str, schema: &str) -> sqlx::Result<()> {
     let owner: Option<String> = sqlx::query_scalar(
         "select relowner::regrole::text from pg_class
           where relname = $1 and relnamespace = to_regnamespace(quote_ident($2))",
@@ -50,7 +50,7 @@ pub(super) async fn make_schema(connection: &mut PgConnection, projection: &str,
 
 /// The statements that a query of the catalog composes, to make in `slot` what it finds of the projection's in `model`.
 async fn composed(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     query: &str,
     projection: &str,
     model: &str,
@@ -93,7 +93,7 @@ const GRANTS: &str = "
 /// Makes the tables of a read model once more, empty and bare, for this connection alone and as long as it lives. Statements
 /// that name them without a schema meet these.
 pub(crate) async fn create_temporary(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     projection: &str,
     code_version: i32,
 ) -> sqlx::Result<()> {
@@ -113,7 +113,7 @@ const TABLES_TO_COPY: &str = "
      order by model.relname";
 
 /// Writes into the temporary `checkpoints` where the read model stands.
-pub(crate) async fn stand_at(connection: &mut PgConnection, projection: &str, positions: &[i64]) -> sqlx::Result<()> {
+pub(crate) async fn stand_at(connection: &mut Connection, projection: &str, positions: &[i64]) -> sqlx::Result<()> {
     sqlx::query(
         "insert into pg_temp.checkpoints (consumer, partition, position)
          select $1, place - 1, position from unnest($2::bigint[]) with ordinality as stands (position, place)",
@@ -128,7 +128,7 @@ pub(crate) async fn stand_at(connection: &mut PgConnection, projection: &str, po
 /// Builds what a generation lacks of its template's keys and indexes, under the same names, one after another: each is
 /// committed by itself, so that a killed build goes on where it was. Then gathers the planner's statistics.
 pub(crate) async fn index(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     projection: &str,
     generation: i32,
     code_version: i32,
@@ -167,7 +167,7 @@ const INDEXES_TO_CREATE: &str = "
      order by owner.relname, not indisprimary, model.relname";
 
 /// One statement that may take as long as an index of a large table does.
-async fn take_time(connection: &mut PgConnection, statement: &str) -> sqlx::Result<()> {
+async fn take_time(connection: &mut Connection, statement: &str) -> sqlx::Result<()> {
     let mut transaction = connection.begin().await?;
     let limit = INDEXED_WITHIN.as_millis();
     let bounds = format!("set local statement_timeout = {limit}; set local maintenance_work_mem = '{INDEX_MEMORY}'");
@@ -179,7 +179,7 @@ async fn take_time(connection: &mut PgConnection, statement: &str) -> sqlx::Resu
 /// Removes a generation that is not live: its tables and its checkpoints, all or nothing. What is gone already is fine.
 /// Its row in `generations` is the caller's; while there is one, it is locked, so that no switch makes it live meanwhile.
 /// A live generation is left alone.
-pub(crate) async fn remove(connection: &mut PgConnection, projection: &str, generation: i32) -> sqlx::Result<()> {
+pub(crate) async fn remove(connection: &mut Connection, projection: &str, generation: i32) -> sqlx::Result<()> {
     let mut transaction = connection.begin().await?;
     let slot = slot(projection, generation);
     let bound = format!("set local lock_timeout = {}", REMOVAL_WAITS.as_millis());
@@ -196,7 +196,7 @@ pub(crate) async fn remove(connection: &mut PgConnection, projection: &str, gene
 }
 
 /// The read model's tables in a schema, by name.
-pub(super) async fn tables(connection: &mut PgConnection, projection: &str, schema: &str) -> sqlx::Result<Vec<String>> {
+pub(super) async fn tables(connection: &mut Connection, projection: &str, schema: &str) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
         "select tablename::text from pg_tables
           where schemaname = $2 and (tablename = $1 or starts_with(tablename, $1 || '_'))
@@ -209,7 +209,7 @@ pub(super) async fn tables(connection: &mut PgConnection, projection: &str, sche
 }
 
 /// The schema whose tables show what code of this version fills.
-async fn template(connection: &mut PgConnection, projection: &str, code_version: i32) -> sqlx::Result<String> {
+async fn template(connection: &mut Connection, projection: &str, code_version: i32) -> sqlx::Result<String> {
     let own = format!("{projection}_v{code_version}");
     let found: bool = sqlx::query_scalar("select to_regnamespace(quote_ident($1)) is not null")
         .bind(&own)

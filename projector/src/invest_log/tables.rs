@@ -3,21 +3,21 @@
 use super::{Invest, Product, State, Touched, User};
 use crate::rows::{Rows, column, products_of};
 use chrono::{DateTime, Utc};
+use connection_pool::Connection;
 use domain::ProductEvent;
 use event_log::RecordedEvent;
-use sqlx::PgConnection;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
 impl Touched {
-    pub(super) async fn read_tables(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
+    pub(super) async fn read_tables(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         let products = read_products(transaction, events).await?;
         let users = read_users(transaction, events).await?;
         let invests = read_invests(transaction, events).await?;
         Ok(Self { products, users, invests })
     }
 
-    pub(super) async fn write_tables(&self, transaction: &mut PgConnection) -> sqlx::Result<()> {
+    pub(super) async fn write_tables(&self, transaction: &mut Connection) -> sqlx::Result<()> {
         put_products(transaction, &self.products.written()).await?;
         put_users(transaction, &self.users.written()).await?;
         add_invests(transaction, &self.invests.added()).await?;
@@ -25,7 +25,7 @@ impl Touched {
     }
 }
 
-async fn read_products(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Rows<i64, Product>> {
+async fn read_products(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Rows<i64, Product>> {
     let rows: Vec<(i64, String, i64)> =
         sqlx::query_as("select product_id, title, accrued from invest_log_product where product_id = any($1)")
             .bind(products_of(events))
@@ -34,10 +34,7 @@ async fn read_products(transaction: &mut PgConnection, events: &[RecordedEvent])
     Ok(Rows::found(rows.into_iter().map(|(id, title, accrued)| (id, Product { title, accrued }))))
 }
 
-async fn read_users(
-    transaction: &mut PgConnection,
-    events: &[RecordedEvent],
-) -> sqlx::Result<Rows<(String, i64), User>> {
+async fn read_users(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Rows<(String, i64), User>> {
     let users: BTreeSet<_> = events.iter().filter_map(user_of).collect();
     let (users, products): (Vec<_>, Vec<_>) = users.into_iter().unzip();
     let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
@@ -96,7 +93,7 @@ impl InvestRow {
     }
 }
 
-async fn read_invests(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Rows<Uuid, Invest>> {
+async fn read_invests(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Rows<Uuid, Invest>> {
     let ids: BTreeSet<_> = events.iter().filter_map(invest_of).collect();
     let rows: Vec<InvestRow> = sqlx::query_as(
         "select invest_id, product_id, user_id, amount, state, fail_code, fail_detail, accrued_user, accrued_product,
@@ -120,7 +117,7 @@ fn invest_of(event: &RecordedEvent) -> Option<Uuid> {
     }
 }
 
-async fn put_products(transaction: &mut PgConnection, written: &[(&i64, &Product)]) -> sqlx::Result<()> {
+async fn put_products(transaction: &mut Connection, written: &[(&i64, &Product)]) -> sqlx::Result<()> {
     if written.is_empty() {
         return Ok(());
     }
@@ -137,7 +134,7 @@ async fn put_products(transaction: &mut PgConnection, written: &[(&i64, &Product
     Ok(())
 }
 
-async fn put_users(transaction: &mut PgConnection, written: &[(&(String, i64), &User)]) -> sqlx::Result<()> {
+async fn put_users(transaction: &mut Connection, written: &[(&(String, i64), &User)]) -> sqlx::Result<()> {
     if written.is_empty() {
         return Ok(());
     }
@@ -156,7 +153,7 @@ async fn put_users(transaction: &mut PgConnection, written: &[(&(String, i64), &
     Ok(())
 }
 
-async fn add_invests(transaction: &mut PgConnection, added: &[(&Uuid, &Invest)]) -> sqlx::Result<()> {
+async fn add_invests(transaction: &mut Connection, added: &[(&Uuid, &Invest)]) -> sqlx::Result<()> {
     if added.is_empty() {
         return Ok(());
     }
@@ -183,7 +180,7 @@ async fn add_invests(transaction: &mut PgConnection, added: &[(&Uuid, &Invest)])
 }
 
 /// Writes the fate of reservations from earlier batches, and nothing else of them.
-async fn end_invests(transaction: &mut PgConnection, ended: &[(&Uuid, &Invest)]) -> sqlx::Result<()> {
+async fn end_invests(transaction: &mut Connection, ended: &[(&Uuid, &Invest)]) -> sqlx::Result<()> {
     if ended.is_empty() {
         return Ok(());
     }

@@ -6,7 +6,6 @@ use crate::fold::{self, Fold, ReadModel, Table};
 use event_log::consume::ApplyError;
 use event_log::{Hash, LogError, Partition, Position, RecordedEvent};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
-use sqlx::Connection as _;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 

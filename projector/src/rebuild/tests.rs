@@ -5,10 +5,11 @@ use crate::HoldingsProjection;
 use crate::copy::Copy;
 use crate::fold::{self, Fold, ReadModel, Table};
 use crate::holdings::Touched;
+use connection_pool::{Connection, Pool};
 use domain::{InvestId, ProductEvent, UserId};
 use event_log::consume::{ApplyError, Consumer, Projection};
 use event_log::{Batch, Lease, Log, Metadata, NewEvent, Partition, RecordedEvent, Writer};
-use sqlx::{Executor as _, PgConnection, PgPool};
+use sqlx::Executor as _;
 use std::sync::Arc;
 use std::time::Duration;
 use testbed::Database;
@@ -22,7 +23,7 @@ struct Forgetful {
 }
 
 impl Fold for Forgetful {
-    async fn read(transaction: &mut PgConnection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
+    async fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         Ok(Self { whole: Touched::read(transaction, events).await?, settled: 0 })
     }
 
@@ -36,7 +37,7 @@ impl Fold for Forgetful {
         self.whole.follow(event)
     }
 
-    async fn write(&self, transaction: &mut PgConnection, partition: Partition) -> sqlx::Result<()> {
+    async fn write(&self, transaction: &mut Connection, partition: Partition) -> sqlx::Result<()> {
         self.whole.write(transaction, partition).await
     }
 
@@ -51,7 +52,7 @@ struct Broken;
 impl Projection for Broken {
     const NAME: &'static str = HoldingsProjection::NAME;
 
-    async fn apply(&self, transaction: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
         fold::apply::<Forgetful>(transaction, events).await
     }
 }
@@ -61,7 +62,7 @@ impl ReadModel for Broken {
     type Fold = Forgetful;
 }
 
-async fn log_with_holdings(pool: &PgPool, users: i64) -> Log {
+async fn log_with_holdings(pool: &Pool, users: i64) -> Log {
     let log = Log::open(pool.clone(), 1).await.unwrap();
     let mut writer = Writer::open(log.clone(), 0).await.unwrap();
     let product_id = 1.try_into().unwrap();
@@ -87,7 +88,7 @@ async fn log_with_holdings(pool: &PgPool, users: i64) -> Log {
     log
 }
 
-async fn rebuild<M: ReadModel>(log: &Log, pool: &PgPool, generation: i32) -> Rebuild<M> {
+async fn rebuild<M: ReadModel>(log: &Log, pool: &Pool, generation: i32) -> Rebuild<M> {
     sqlx::query("insert into generations values ('holdings', $1, 1, 'BUILDING')")
         .bind(generation)
         .execute(pool)

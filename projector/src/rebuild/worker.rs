@@ -5,9 +5,9 @@ use crate::fold::ReadModel;
 use crate::generation::switch::SwitchError;
 use crate::jobs::{Job, remove};
 use crate::{PROJECTIONS, read_models};
+use connection_pool::Pool;
 use event_log::{Lease, Log, LogError, RepeatedFault};
 use serde_json::{Value, json};
-use sqlx::PgPool;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Takes up rebuilds and dry runs, of code this release knows, until `shutdown`. `pool` must be allowed to make and drop
 /// tables, and let a statement run for minutes. Several instances may run: each job is one's at a time, and another goes
 /// on with it when that one ends.
-pub async fn run_jobs(log: Log, pool: PgPool, shutdown: CancellationToken) {
+pub async fn run_jobs(log: Log, pool: Pool, shutdown: CancellationToken) {
     let mut at_work: JoinSet<i64> = JoinSet::new();
     let (mut taken, mut fault) = (BTreeSet::new(), RepeatedFault::new("jobs cannot be looked for", ""));
     while !shutdown.is_cancelled() {
@@ -62,7 +62,7 @@ pub async fn run_jobs(log: Log, pool: PgPool, shutdown: CancellationToken) {
 }
 
 /// Jobs that run, of code that this release has, and that are not taken.
-async fn waiting(pool: &PgPool, taken: &BTreeSet<i64>) -> sqlx::Result<Vec<Job>> {
+async fn waiting(pool: &Pool, taken: &BTreeSet<i64>) -> sqlx::Result<Vec<Job>> {
     let (names, versions): (Vec<_>, Vec<_>) = PROJECTIONS.iter().map(|known| (known.name, known.version)).unzip();
     sqlx::query_as(
         "select j.* from jobs j
@@ -79,7 +79,7 @@ async fn waiting(pool: &PgPool, taken: &BTreeSet<i64>) -> sqlx::Result<Vec<Job>>
 /// One job, while its lease is held.
 struct Worker {
     log: Log,
-    pool: PgPool,
+    pool: Pool,
     job: Job,
     lease: Arc<Lease>,
     progress: Arc<Progress>,
@@ -88,7 +88,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(log: &Log, pool: &PgPool, job: Job, lease: Lease, stop: CancellationToken) -> Self {
+    fn new(log: &Log, pool: &Pool, job: Job, lease: Lease, stop: CancellationToken) -> Self {
         let (progress, problem) = (Arc::new(Progress::of(&job)), Arc::new(Mutex::new(job.problem.clone())));
         Self { log: log.clone(), pool: pool.clone(), job, lease: Arc::new(lease), progress, problem, stop }
     }

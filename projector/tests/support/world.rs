@@ -1,10 +1,10 @@
 //! A log of two partitions in a database of its own.
 
 use super::{Happened, second};
+use connection_pool::Pool;
 use domain::ProductId;
 use event_log::consume::{Consumer, Projection, Step};
 use event_log::{Appended, Batch, Listener, Log, Metadata, NewEvent, Partition, Position, RecordedEvent, Writer};
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub fn listening(log: &Log) -> impl Fn(&'static str, Partition) -> Option<Listen
 
 pub struct World {
     pub log: Log,
-    pub pool: PgPool,
+    pub pool: Pool,
     /// What tells its database from a copy.
     pub database_id: String,
     writers: Vec<Writer>,
@@ -40,7 +40,8 @@ impl World {
     }
 
     async fn on(database: Database, sequences: HashMap<ProductId, i64>, appends: i64) -> Self {
-        let pool = PgPoolOptions::new().max_connections(POOL_SIZE).connect(database.url()).await.unwrap();
+        let pool =
+            PgPoolOptions::new().max_connections(POOL_SIZE).connect(database.url()).await.map(Pool::from).unwrap();
         let log = Log::open(pool.clone(), PARTITIONS).await.unwrap();
         let mut writers = Vec::new();
         for partition in log.partitions() {

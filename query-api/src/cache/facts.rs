@@ -1,8 +1,8 @@
 //! What never changes of a product, kept in the process.
 
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use moka::future::Cache;
-use sqlx::PgPool;
 use std::sync::Arc;
 
 /// Of how many products at most; those not asked for go first.
@@ -23,11 +23,11 @@ pub(crate) struct Facts {
 /// The facts at hand; the others are in PostgreSQL.
 pub(super) struct FactsCache {
     kept: Cache<i64, Arc<Facts>>,
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl FactsCache {
-    pub(super) fn new(pool: PgPool) -> Self {
+    pub(super) fn new(pool: Pool) -> Self {
         Self { kept: Cache::new(KEPT), pool }
     }
 

@@ -7,7 +7,7 @@
 //! on between two looks is so shown without asking PostgreSQL, which may be away.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::PgPool;
+use connection_pool::Pool;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -85,7 +85,7 @@ impl Look {
     }
 
     /// Looks, over and over. A panic is a bug, but no reason to believe the last look for ever.
-    pub(super) async fn keep_looking(self, pool: PgPool, counters: Arc<Counters>, partitions: usize) {
+    pub(super) async fn keep_looking(self, pool: Pool, counters: Arc<Counters>, partitions: usize) {
         loop {
             let looking = self.clone().look_on(pool.clone(), counters.clone(), partitions);
             let looking = AbortOnDropHandle::new(tokio::spawn(looking));
@@ -97,7 +97,7 @@ impl Look {
         }
     }
 
-    async fn look_on(self, pool: PgPool, counters: Arc<Counters>, partitions: usize) {
+    async fn look_on(self, pool: Pool, counters: Arc<Counters>, partitions: usize) {
         let mut due = interval(LOOK);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_failing = false;
@@ -149,9 +149,9 @@ struct Seen {
     writers: Vec<Option<(String, bool)>>,
 }
 
-async fn look(pool: &PgPool, counters: &Counters, partitions: usize) -> sqlx::Result<Seen> {
+async fn look(pool: &Pool, counters: &Counters, partitions: usize) -> sqlx::Result<Seen> {
     let mut connection = pool.acquire().await?;
-    let database: String = sqlx::query_scalar("select moa_database_id()").fetch_one(&mut *connection).await?;
+    let database: String = sqlx::query_scalar("select moa_database_id()").fetch_one(&mut connection).await?;
     counters.are_of(&database);
     // Redis first: it follows `product_list`, so what it had before cannot be ahead.
     let states = counters.states().await.unwrap_or_default();
@@ -169,7 +169,7 @@ async fn look(pool: &PgPool, counters: &Counters, partitions: usize) -> sqlx::Re
     )
     .bind(i32::try_from(partitions).unwrap_or(i32::MAX))
     .bind(stated)
-    .fetch_one(&mut *connection)
+    .fetch_one(&mut connection)
     .await?;
     // Where on the way it was said is not known; the middle is the best guess.
     let doubt = asked.elapsed();

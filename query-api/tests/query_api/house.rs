@@ -3,10 +3,10 @@
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
+use connection_pool::Pool;
 use edge::ConsistencyToken;
 use query_api::Settings;
 use serde_json::Value;
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -16,7 +16,7 @@ pub const PARTITIONS: usize = 4;
 
 pub struct House {
     _database: Option<testbed::Database>,
-    pub pool: PgPool,
+    pub pool: Pool,
     router: Router,
 }
 
@@ -27,7 +27,7 @@ pub struct Answer {
 }
 
 /// Everything from PostgreSQL.
-pub fn settings(pool: PgPool) -> Settings {
+pub fn settings(pool: Pool) -> Settings {
     let time = "Asia/Seoul".parse().unwrap();
     let (allowed_origins, health) = (vec![], edge::health(async || vec![]));
     Settings { pool, redis: None, log_id: LOG, partitions: PARTITIONS, time, allowed_origins, health }
@@ -81,7 +81,7 @@ impl House {
 
     /// No database at all: for what must be refused before one is asked.
     pub fn without_database() -> Self {
-        let pool = PgPoolOptions::new().connect_lazy("postgres://nobody@127.0.0.1:1/none").unwrap();
+        let pool = PgPoolOptions::new().connect_lazy("postgres://nobody@127.0.0.1:1/none").map(Pool::from).unwrap();
         let router = query_api::router(settings(pool.clone()));
         Self { _database: None, pool, router }
     }
@@ -97,7 +97,7 @@ impl House {
     }
 
     /// The same database, reached through another pool.
-    pub fn with_pool(&self, pool: PgPool) -> Self {
+    pub fn with_pool(&self, pool: Pool) -> Self {
         self.with_settings(settings(pool))
     }
 

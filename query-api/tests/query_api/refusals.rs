@@ -1,6 +1,7 @@
 //! What is refused before the database is asked, whole bodies; what shows when the database is away; and that the router is served.
 
 use crate::house::{House, refusal, settings};
+use connection_pool::Pool;
 use rstest::rstest;
 use sqlx::postgres::PgPoolOptions;
 use std::time::Duration;
@@ -88,7 +89,7 @@ async fn only_get_is_allowed(#[case] path: &str) {
 async fn a_pool_without_a_free_connection_is_overload() {
     let house = House::new().await;
     let short = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_millis(50));
-    let pool = short.connect_with((*house.pool.connect_options()).clone()).await.unwrap();
+    let pool = short.connect_with((*house.pool.inner().connect_options()).clone()).await.map(Pool::from).unwrap();
     let _only = pool.acquire().await.unwrap();
     let busy = house.with_pool(pool.clone());
     let answer = busy.get("/api/product").await;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sqlx::{FromRow, PgPool};
+use sqlx::{FromRow, PgExecutor};
 use uuid::Uuid;
 
 use super::Payment;
@@ -22,8 +22,8 @@ pub struct Fate {
     pub settled: bool,
 }
 
-/// All fates in the log of `pool`'s database.
-pub(super) async fn fates(pool: &PgPool) -> Vec<Fate> {
+/// All fates in the log of `database`.
+pub(super) async fn fates(database: impl PgExecutor<'_>) -> Vec<Fate> {
     sqlx::query_as(
         "select (payload->event_type->>'investId')::uuid invest_id, aggregate_id::bigint product_id,
                 payload->event_type->>'userId' user_id, (payload->event_type->>'amount')::bigint amount,
@@ -31,7 +31,7 @@ pub(super) async fn fates(pool: &PgPool) -> Vec<Fate> {
            from events where event_type in ('InvestSettled', 'InvestFailed')
           order by partition, position",
     )
-    .fetch_all(pool)
+    .fetch_all(database)
     .await
     .expect("the log can be read")
 }

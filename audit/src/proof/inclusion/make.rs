@@ -6,10 +6,10 @@ use super::super::merkle;
 use super::super::seal::Seal;
 use super::super::store;
 use super::{BareSeal, FORMAT, Proof, Proved};
+use connection_pool::Pool;
 use domain::InvestId;
 use event_log::search::{Filter, Order, Search};
 use event_log::{Hash, Log, LogError, StoredEvent};
-use sqlx::PgPool;
 
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ pub enum NotProved {
 }
 
 /// The proof of all events of `invest` that are sealed.
-pub async fn prove(log: &Log, pool: &PgPool, invest: InvestId) -> Result<Proof, NotProved> {
+pub async fn prove(log: &Log, pool: &Pool, invest: InvestId) -> Result<Proof, NotProved> {
     let rows = rows(log, pool, invest).await?;
     if rows.is_empty() {
         return Err(NotProved::Unknown);
@@ -58,7 +58,7 @@ pub async fn prove(log: &Log, pool: &PgPool, invest: InvestId) -> Result<Proof, 
     Ok(Proof { format, log, partitions, invest: invest.0, events, unsealed, seals })
 }
 
-async fn rows(log: &Log, pool: &PgPool, invest: InvestId) -> Result<Vec<StoredEvent>, LogError> {
+async fn rows(log: &Log, pool: &Pool, invest: InvestId) -> Result<Vec<StoredEvent>, LogError> {
     let filter = Filter { invest: Some(invest), ..Filter::default() };
     let mut search = Search::begin(log, pool, filter, Order::Ascending, None).await?;
     let mut rows = Vec::new();

@@ -7,9 +7,9 @@ use super::super::store::{self, PAGE};
 use super::super::trust::SealChain;
 use super::bookmark::Bookmark;
 use super::{Sealer, Sealing, Trouble, bad};
+use connection_pool::Pool;
 use ed25519_dalek::VerifyingKey;
 use event_log::Log;
-use sqlx::PgPool;
 use std::io;
 use std::path::PathBuf;
 
@@ -19,13 +19,13 @@ const MARK_EVERY: i64 = 1_000;
 
 impl Sealer {
     /// A sealer that has followed every seal there is: those before its bookmark, when they were added.
-    pub async fn begin(log: &Log, pool: &PgPool, sealing: &Sealing) -> Result<Self, Trouble> {
+    pub async fn begin(log: &Log, pool: &Pool, sealing: &Sealing) -> Result<Self, Trouble> {
         Self::begin_marking(log, pool, sealing, MARK_EVERY).await
     }
 
     /// The same with a bookmark at every so many seals, at least one: for tests of what few seals show.
     #[doc(hidden)]
-    pub async fn begin_marking(log: &Log, pool: &PgPool, sealing: &Sealing, every: i64) -> Result<Self, Trouble> {
+    pub async fn begin_marking(log: &Log, pool: &Pool, sealing: &Sealing, every: i64) -> Result<Self, Trouble> {
         let keys: Vec<VerifyingKey> =
             std::iter::once(sealing.key.verifying_key()).chain(sealing.earlier.iter().copied()).collect();
         let chain = SealChain::new(*log.identity(), &keys);
@@ -103,7 +103,7 @@ impl Sealer {
 /// The lines of the file that are still to be compared, and the chain before them.
 async fn where_to_begin(
     file: &SealsFile,
-    pool: &PgPool,
+    pool: &Pool,
     chain: SealChain,
     keys: Vec<VerifyingKey>,
 ) -> Result<(Lines, SealChain), Trouble> {

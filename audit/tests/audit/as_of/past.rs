@@ -6,11 +6,12 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use chrono::{DateTime, TimeDelta, Utc};
+use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductEvent, ProductId, UserId};
 use edge::ServiceTime;
 use event_log::{Appended, Batch, Log, Metadata, NewEvent, Position, RecordedEvent, Writer};
 use serde_json::Value;
-use sqlx::{Executor as _, PgPool};
+use sqlx::Executor as _;
 use std::collections::HashMap;
 use testbed::Database;
 use tower::ServiceExt as _;
@@ -23,7 +24,7 @@ const TOTAL: i64 = 100_000;
 
 pub struct Past {
     pub log: Log,
-    pub pool: PgPool,
+    pub pool: Pool,
     pub time: ServiceTime,
     /// In the order in which they were recorded; of one partition in the order of positions.
     pub events: Vec<RecordedEvent>,

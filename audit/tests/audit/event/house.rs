@@ -1,12 +1,12 @@
 //! A random history, its index, and a plain scan of it.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductEvent, ProductId, UserId};
 use event_log::consume::Consumer;
 use event_log::search::{Bound, Filter, Order};
 use event_log::{Appended, Batch, Log, Metadata, NewEvent, Partition, RecordedEvent, Writer};
 use projector::EventIndexProjection;
-use sqlx::PgPool;
 use std::collections::HashMap;
 use std::sync::Arc;
 use testbed::Database;
@@ -17,7 +17,7 @@ pub const PRODUCTS: u64 = 9;
 
 pub struct House {
     pub log: Log,
-    pub pool: PgPool,
+    pub pool: Pool,
     pub random: Random,
     writers: Vec<Writer>,
     sequences: HashMap<i64, i64>,

@@ -5,9 +5,10 @@ use audit::proof::live::{Outside, verify_live};
 use audit::proof::report::{BadPosition, Report};
 use audit::proof::sealer::{Sealer, Sealing, Trouble};
 use chrono::{DateTime, Utc};
+use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductEvent, ProductId, Title, UserId};
 use event_log::{Appended, Batch, Log, Metadata, NewEvent, Partition, Position, Writer};
-use sqlx::{Executor as _, PgPool};
+use sqlx::Executor as _;
 use std::path::PathBuf;
 use testbed::Database;
 use uuid::Uuid;
@@ -17,7 +18,7 @@ pub const PARTITIONS: i32 = 2;
 pub struct House {
     /// Dropped with the house.
     _database: Database,
-    pub pool: PgPool,
+    pub pool: Pool,
     pub log: Log,
     folder: PathBuf,
 }

@@ -11,8 +11,8 @@ use audit::proof::seal::{NoSeal, Seal};
 use audit::proof::trust::Sealed;
 use audit::proof::{file, live};
 use clap::Args;
+use connection_pool::Pool;
 use event_log::Log;
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +22,8 @@ const CONNECTIONS: u32 = live::READERS as u32 + 1;
 /// How long is waited for one.
 const ACQUIRE: Duration = Duration::from_secs(10);
 
+/// How long an answer of it is waited for: above the server's own time-out below, so that it speaks first.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(610);
 /// A verification changes nothing, and each of its statements takes less than a second or so.
 const READ_ONLY: [(&str, &str); 2] = [("default_transaction_read_only", "on"), ("statement_timeout", "10min")];
 
@@ -86,9 +88,10 @@ async fn write_down(url: &Secret) {
     }
 }
 
-async fn connect(url: &Secret, bounds: &[(&str, &str)]) -> anyhow::Result<PgPool> {
+async fn connect(url: &Secret, bounds: &[(&str, &str)]) -> anyhow::Result<Pool> {
     let options = database::url::read("--database-url", url)?.application_name("moa audit verify");
     let options = options.options(database::SEARCH_PATH).options(bounds.iter().copied());
     let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE).connect_with(options).await;
-    pool.context("cannot reach the database")
+    let pool = pool.context("cannot reach the database")?;
+    Ok(Pool::from(pool).with_answer_timeout(ANSWER_TIMEOUT))
 }

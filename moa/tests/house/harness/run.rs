@@ -4,7 +4,10 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, PgPool};
+use std::str::FromStr as _;
+use testbed::SilentProxy;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::client::{Door, client};
@@ -45,9 +48,20 @@ impl House {
     pub async fn of(count: usize, start: Start) -> Self {
         let room = ROOM.acquire().await.unwrap();
         let database = testbed::Database::fresh().await;
-        let (pool, start) = (database.pool().await, start.on(database.url()));
+        let (pool, start) = (database.pool().await.inner().clone(), start.on(database.url()));
         let moas = join_all((0..count).map(|_| start.open())).await;
         Self { moas, pool, journal: Journal::default(), client: client(), start, database, _room: room }
+    }
+
+    /// Two processes: the first reaches the database through a proxy whose connections can fall silent, the second directly.
+    pub async fn behind_a_proxy() -> (Self, SilentProxy) {
+        let mut house = Self::of(0, Start::serve()).await;
+        let options = PgConnectOptions::from_str(house.database.url()).unwrap();
+        let proxy = SilentProxy::before((options.get_host().to_owned(), options.get_port())).await;
+        let behind = options.host("127.0.0.1").port(proxy.address().port()).to_url_lossy();
+        house.moas.push(house.start.clone().on(behind.as_str()).open().await);
+        house.add_process().await;
+        (house, proxy)
     }
 
     /// Where its database is.
@@ -100,7 +114,9 @@ impl House {
         let body = json!({"title": title, "totalInvestingAmount": total,
                           "startedAt": seconds_from(now, starts), "finishedAt": seconds_from(now, finishes)});
         let answer = self.door(0).operate(Method::POST, "/admin/product", Some(&body)).await;
-        answer.data()["productId"].as_i64().unwrap_or_else(|| panic!("not opened: {}", answer.body))
+        answer.data()["productId"]
+            .as_i64()
+            .unwrap_or_else(|| panic!("not opened: {} {}", answer.body, self.moas[0].logged()))
     }
 
     /// Waits until every reservation has its fate and every consumer stands at the heads.

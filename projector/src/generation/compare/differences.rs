@@ -3,7 +3,7 @@
 use super::Difference;
 use super::shape::{self, Table};
 use crate::generation::{LIVE, qualified};
-use sqlx::PgConnection;
+use connection_pool::Connection;
 
 /// How many rows that differ are shown of each table.
 const SHOWN: usize = 10;
@@ -12,7 +12,7 @@ const FIRST: usize = 10_000;
 
 /// The first rows that differ, by key, in these stretches.
 pub(super) async fn differences(
-    transaction: &mut PgConnection,
+    transaction: &mut Connection,
     new_schema: &str,
     table: &Table,
     stretches: &[i64],
@@ -27,7 +27,7 @@ pub(super) async fn differences(
 }
 
 async fn differences_where(
-    transaction: &mut PgConnection,
+    transaction: &mut Connection,
     new_schema: &str,
     table: &Table,
     condition: &str,

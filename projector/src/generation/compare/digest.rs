@@ -2,7 +2,7 @@
 
 use super::shape::{LAST_STRETCH, Table};
 use crate::generation::{qualified, quoted};
-use sqlx::PgConnection;
+use connection_pool::Connection;
 use std::collections::BTreeMap;
 
 /// One generation's table, in numbers.
@@ -17,7 +17,7 @@ pub(super) struct Digest {
     digests: Vec<String>,
 }
 
-pub(super) async fn digest(transaction: &mut PgConnection, schema: &str, table: &Table) -> sqlx::Result<Digest> {
+pub(super) async fn digest(transaction: &mut Connection, schema: &str, table: &Table) -> sqlx::Result<Digest> {
     let (whole, stretch, from) = (table.whole(), table.stretch(), qualified(schema, &table.name));
     let numbers: Vec<_> = table.numbers.iter().map(|column| quoted(column)).collect();
     let sums: String = numbers.iter().enumerate().map(|(n, column)| format!(", sum({column}) as sum_{n}")).collect();

@@ -2,7 +2,7 @@
 
 use super::Sides;
 use crate::generation::{LIVE, quoted};
-use sqlx::PgConnection;
+use connection_pool::Connection;
 use std::collections::BTreeMap;
 
 /// Tables are digested in stretches, by a hash of the key, 0 to this: a difference is looked for in those that differ.
@@ -66,7 +66,7 @@ struct Column {
 
 /// The tables that both the live schema and `new_schema` have, and the names of those that only one has.
 pub(super) async fn of_both(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     projection: &str,
     new_schema: &str,
 ) -> sqlx::Result<(Vec<Table>, Sides<Vec<String>>)> {

@@ -2,8 +2,8 @@
 
 use super::SwitchError;
 use crate::generation::{LIVE, execute, qualified, quoted, slot, tables};
+use connection_pool::Connection;
 use event_log::Position;
-use sqlx::PgConnection;
 
 /// Who trades places.
 pub(super) struct Places<'a> {
@@ -20,7 +20,7 @@ pub(super) struct Places<'a> {
 
 impl<'a> Places<'a> {
     pub(super) async fn of(
-        transaction: &mut PgConnection,
+        transaction: &mut Connection,
         projection: &'a str,
         from: i32,
         to: i32,
@@ -44,14 +44,14 @@ impl<'a> Places<'a> {
 
     /// Takes the lock that a vacuum would need, which no reader or writer minds. The server cancels an autovacuum only
     /// for someone who waits longer than readers can be made to wait.
-    pub(super) async fn keep_vacuum_out(&self, transaction: &mut PgConnection) -> sqlx::Result<()> {
+    pub(super) async fn keep_vacuum_out(&self, transaction: &mut Connection) -> sqlx::Result<()> {
         let lock = format!("lock table {} in share update exclusive mode", self.tables());
         execute(transaction, &lock).await
     }
 
     /// Locks the checkpoints of both in every partition, making what is missing so that nobody begins meanwhile, and says
     /// where they stand.
-    pub(super) async fn hold_checkpoints(&self, transaction: &mut PgConnection) -> sqlx::Result<Held> {
+    pub(super) async fn hold_checkpoints(&self, transaction: &mut Connection) -> sqlx::Result<Held> {
         sqlx::query(
             "insert into checkpoints (consumer, partition, code_version)
              select case state when 'LIVE' then $1 else $2 end, partition, code_version
@@ -80,12 +80,12 @@ impl<'a> Places<'a> {
     }
 
     /// Makes room for what leaves. Nobody looks there yet.
-    pub(super) async fn make_room(&self, transaction: &mut PgConnection) -> sqlx::Result<()> {
+    pub(super) async fn make_room(&self, transaction: &mut Connection) -> sqlx::Result<()> {
         tables::make_schema(transaction, self.projection, &self.leaves_for).await
     }
 
     /// In one message, so that nothing of ours comes between the lock and the last change.
-    pub(super) async fn trade(&self, transaction: &mut PgConnection) -> sqlx::Result<()> {
+    pub(super) async fn trade(&self, transaction: &mut Connection) -> sqlx::Result<()> {
         let mut statements = vec![format!("lock table {} in access exclusive mode", self.tables())];
         statements.extend(self.leaving.iter().map(|table| moved(LIVE, table, &self.leaves_for)));
         statements.extend(self.coming.iter().map(|table| moved(&self.comes_from, table, LIVE)));

@@ -4,7 +4,8 @@
 use super::world::World;
 use crate::generation::switch::switch;
 use crate::generation::tables;
-use sqlx::{Executor as _, PgConnection};
+use connection_pool::Connection;
+use sqlx::Executor as _;
 
 impl World {
     /// Every role with its rights; and only then a superuser made generation 2.
@@ -19,7 +20,7 @@ impl World {
     }
 
     /// As a projector with a login of its own.
-    async fn projector(&self) -> PgConnection {
+    async fn projector(&self) -> Connection {
         let mut connection = self.connection().await;
         connection.execute("set session authorization moa_projector").await.unwrap();
         connection

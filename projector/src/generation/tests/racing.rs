@@ -3,9 +3,10 @@
 use super::world::{PARTITIONS, World};
 use crate::generation::slot;
 use crate::generation::switch::{CatchUp, SwitchError};
+use connection_pool::{Connection, Pool};
 use event_log::Position;
 use event_log::consume::StepError;
-use sqlx::{Executor as _, PgConnection, PgPool};
+use sqlx::Executor as _;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -56,7 +57,7 @@ struct Row {
 }
 
 /// Reads the same page over and over; says how long the longest read took, and how many there were.
-async fn read_on(readers: PgPool, (page, pause): (&'static str, Duration), stop: CancellationToken) -> (Duration, u64) {
+async fn read_on(readers: Pool, (page, pause): (&'static str, Duration), stop: CancellationToken) -> (Duration, u64) {
     let (mut longest, mut reads, mut seen) = (Duration::ZERO, 0, vec![0; PARTITIONS as usize]);
     while !stop.is_cancelled() {
         let since = Instant::now();
@@ -129,7 +130,7 @@ const WRITE: &str = "
     select 1000 + $1 * 2 + $2, title, $1 from holdings_product where product_id = 1";
 
 /// Steps like a consumer: locks the checkpoint by its name, writes to the tables by theirs, moves the checkpoint.
-async fn write_on(pool: PgPool, partition: i32, stop: CancellationToken) -> u64 {
+async fn write_on(pool: Pool, partition: i32, stop: CancellationToken) -> u64 {
     let mut steps = 0;
     while !stop.is_cancelled() {
         let mut transaction = pool.begin().await.unwrap();
@@ -162,7 +163,7 @@ async fn write_on(pool: PgPool, partition: i32, stop: CancellationToken) -> u64 
 struct Writes(i32);
 
 impl CatchUp for Writes {
-    async fn catch_up(&mut self, transaction: &mut PgConnection, live: &[Position]) -> Result<(), StepError> {
+    async fn catch_up(&mut self, transaction: &mut Connection, live: &[Position]) -> Result<(), StepError> {
         let slot = slot("holdings", self.0);
         transaction.execute(&format!("set local search_path = {slot}, public")[..]).await?;
         for (partition, live) in (0..).zip(live) {

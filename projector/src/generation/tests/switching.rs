@@ -2,9 +2,10 @@
 
 use super::world::World;
 use crate::generation::switch::{CatchUp, SwitchError};
+use connection_pool::Connection;
 use event_log::Position;
 use event_log::consume::StepError;
-use sqlx::{Executor as _, PgConnection};
+use sqlx::Executor as _;
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -142,7 +143,7 @@ struct Follows;
 const LATE: &str = "set local search_path = holdings_2, public; insert into holdings_product values (99, 'late', 1)";
 
 impl CatchUp for Follows {
-    async fn catch_up(&mut self, transaction: &mut PgConnection, live: &[Position]) -> Result<(), StepError> {
+    async fn catch_up(&mut self, transaction: &mut Connection, live: &[Position]) -> Result<(), StepError> {
         transaction.execute(LATE).await?;
         sqlx::query("update checkpoints set position = ($1::bigint[])[partition + 1] where consumer = 'holdings_2'")
             .bind(live)
@@ -165,7 +166,7 @@ async fn a_generation_catches_up_within_the_switch() {
 struct Stands<'a>(&'a Notify);
 
 impl CatchUp for Stands<'_> {
-    async fn catch_up(&mut self, _: &mut PgConnection, _: &[Position]) -> Result<(), StepError> {
+    async fn catch_up(&mut self, _: &mut Connection, _: &[Position]) -> Result<(), StepError> {
         self.0.notify_one();
         std::future::pending().await
     }

@@ -2,15 +2,15 @@
 
 use crate::generation::switch::{CatchUp, SwitchError, Switched, switch};
 use crate::generation::{slot, tables};
+use connection_pool::{Connection, Pool};
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{Connection as _, PgConnection, PgPool};
 use std::time::Duration;
 use testbed::Database;
 
 pub(super) const PARTITIONS: i32 = 2;
 
 pub(super) struct World {
-    pub(super) pool: PgPool,
+    pub(super) pool: Pool,
     pub(super) database: Database,
 }
 
@@ -75,18 +75,18 @@ impl World {
     }
 
     /// A connection of its own: dropping it drops its session.
-    pub(super) async fn connection(&self) -> PgConnection {
-        PgConnection::connect_with(&self.pool.connect_options()).await.unwrap()
+    pub(super) async fn connection(&self) -> Connection {
+        let mut connection = self.pool.acquire().await.unwrap();
+        connection.close_on_drop();
+        connection
     }
 
     /// Connections as readers have them, with their prepared statements.
-    pub(super) fn readers(&self, connections: u32) -> PgPool {
-        let options = (*self.pool.connect_options()).clone();
+    pub(super) fn readers(&self, connections: u32) -> Pool {
+        let options = (*self.pool.inner().connect_options()).clone();
         let bounds = [("default_transaction_read_only", "on"), ("statement_timeout", "2s")];
-        PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(Duration::from_secs(5))
-            .connect_lazy_with(options.options(bounds))
+        let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(5));
+        Pool::from(pool.connect_lazy_with(options.options(bounds)))
     }
 
     pub(super) async fn switch(&self, to: i32) -> Result<Switched, SwitchError> {

@@ -1,0 +1,141 @@
+//! One connection, for several calls in a row.
+
+use crate::Pool;
+use crate::answer::{Line, no_answer};
+use crate::transaction::Transaction;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt as _, StreamExt as _};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
+use sqlx::{Connection as _, Describe, Either, Execute, Executor, Postgres, Result};
+use std::fmt;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a connection may take to show that it is whole when it is given back: less than whoever waits for one does.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a connection may take to answer what gives the server nothing to work at.
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A connection of a [`Pool`]. Each call on it is answered within the pool's bound, or fails with an I/O error; after that
+/// no call succeeds. Dropped, it goes back to the pool once it has shown, within a bound, that it is whole, a transaction that
+/// was left open rolled back; else it is closed, and its place in the pool is free again either way.
+pub struct Connection {
+    /// `None` only while it is dropped.
+    raw: Option<PoolConnection<Postgres>>,
+    pub(crate) line: Line,
+    close_on_drop: bool,
+    pool: Pool,
+}
+
+impl Connection {
+    pub(crate) fn new(raw: PoolConnection<Postgres>, pool: Pool) -> Self {
+        Self { raw: Some(raw), line: Line::new(pool.answer_timeout()), close_on_drop: false, pool }
+    }
+
+    /// Closes the connection when it is dropped, for what must not outlive it: temporary tables, settings.
+    pub fn close_on_drop(&mut self) {
+        self.close_on_drop = true;
+    }
+
+    /// Begins a transaction, or within one a savepoint.
+    ///
+    /// # Errors
+    /// When the database refuses it, or does not answer in time.
+    pub async fn begin(&mut self) -> Result<Transaction<'_>> {
+        Transaction::on(self, None).await
+    }
+
+    /// Asks whether there is still somebody at the other end.
+    pub(crate) async fn probe(&mut self) -> Result<()> {
+        let (raw, line) = self.parts()?;
+        line.hear_within(PROBE_TIMEOUT, raw.ping()).await
+    }
+
+    /// What calls are made on, and what bounds them.
+    pub(crate) fn parts(&mut self) -> Result<(&mut PgConnection, &mut Line)> {
+        match self.raw.as_deref_mut() {
+            Some(raw) if !self.line.is_lost() => Ok((raw, &mut self.line)),
+            _ => Err(no_answer()),
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("line", &self.line).finish_non_exhaustive()
+    }
+}
+
+/// sqlx gives a connection back by a ping that it waits for without a bound, and its permit would be lost with it.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Some(mut raw) = self.raw.take() else { return };
+        if self.line.is_lost() {
+            self.pool.close_idle();
+        }
+        if self.line.is_lost() || self.line.unfinished || self.close_on_drop {
+            return drop(raw.detach());
+        }
+        let within = self.line.remaining().unwrap_or(RELEASE_TIMEOUT);
+        let (returned, pool) = (raw.return_to_pool(), self.pool.clone());
+        tokio::spawn(async move {
+            // Given up, it is closed, and its permit is free.
+            if timeout(within, returned).await.is_err() {
+                pool.close_idle();
+            }
+        });
+    }
+}
+
+impl<'c> Executor<'c> for &'c mut Connection {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        match self.parts() {
+            Ok((raw, line)) => line.hear_all(raw.fetch_many(query)),
+            Err(error) => stream::once(async { Err(error) }).boxed(),
+        }
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        match self.parts() {
+            Ok((raw, line)) => line.hear(raw.fetch_optional(query)).boxed(),
+            Err(error) => async { Err(error) }.boxed(),
+        }
+    }
+
+    fn prepare_with<'e, 'q: 'e>(
+        self,
+        sql: &'q str,
+        parameters: &'e [PgTypeInfo],
+    ) -> BoxFuture<'e, Result<PgStatement<'q>>>
+    where
+        'c: 'e,
+    {
+        match self.parts() {
+            Ok((raw, line)) => line.hear(raw.prepare_with(sql, parameters)).boxed(),
+            Err(error) => async { Err(error) }.boxed(),
+        }
+    }
+
+    fn describe<'e, 'q: 'e>(self, sql: &'q str) -> BoxFuture<'e, Result<Describe<Postgres>>>
+    where
+        'c: 'e,
+    {
+        match self.parts() {
+            Ok((raw, line)) => line.hear(raw.describe(sql)).boxed(),
+            Err(error) => async { Err(error) }.boxed(),
+        }
+    }
+}
