@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use uuid::Uuid;
 
 /// Orders decided and committed together at most.
@@ -22,6 +22,8 @@ const BATCH: usize = 1_000;
 const LOADS: usize = 8;
 /// Orders that may wait for their products to be loaded; one more is refused as overloaded.
 const ASIDE: usize = 2_048;
+/// How often it is looked for commands whose time is over while their product is still being loaded.
+const EXPIRY_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the truth about a lost answer is looked for before the callers are told that it is not known.
 const FIND_OUT: Duration = Duration::from_secs(2);
 /// The pause before the database is tried again.
@@ -78,6 +80,8 @@ pub(super) async fn run(
     };
     let mut arrived = Vec::with_capacity(BATCH);
     let (mut open, mut try_again_at) = (true, Instant::now());
+    let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
+    expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while open || !desk.loads.is_empty() {
         let ready = tokio::select! {
             taken = queue.recv_many(&mut arrived, BATCH), if open => {
@@ -90,6 +94,10 @@ pub(super) async fn run(
             () = tokio::time::sleep_until(try_again_at), if open && desk.trouble.is_there() => {
                 desk.try_again().await;
                 try_again_at = Instant::now() + RETRY_INTERVAL;
+                Vec::new()
+            }
+            _ = expiry.tick(), if !desk.aside.is_empty() => {
+                desk.drop_expired_aside();
                 Vec::new()
             }
             // The last load panicked, and the queue is closed.
@@ -155,6 +163,19 @@ impl Desk {
             let log = self.log.clone();
             self.loads.spawn(async move { (id, log.load_product(id).await) });
         }
+    }
+
+    /// Commands end in their time, however long their product's load takes. The load goes on: a long stream would else never
+    /// be loaded.
+    fn drop_expired_aside(&mut self) {
+        for aside in self.aside.values_mut() {
+            let mut later = aside.waiting.split_off(aside.asked.min(aside.waiting.len()));
+            drop_expired(&mut aside.waiting);
+            aside.asked = aside.waiting.len();
+            drop_expired(&mut later);
+            aside.waiting.append(&mut later);
+        }
+        self.aside_orders = self.aside.values().map(|aside| aside.waiting.len()).sum();
     }
 
     /// A product arrived: the orders that waited for it are ready, or get their answer.

@@ -29,6 +29,7 @@ mod recorded_calls;
 mod recorded_drops;
 mod refusals;
 mod settlement;
+mod silent;
 mod snapshots;
 mod window;
 mod wire;
