@@ -29,6 +29,7 @@ mod seen;
 mod services;
 mod set_back;
 mod settings;
+mod silent;
 mod stories;
 mod system;
 mod terminated;
