@@ -64,8 +64,8 @@ impl Cache {
     pub(crate) async fn one(&self, asked: &Asked, product_id: i64) -> Option<Shown<ProductRow>> {
         let read = self.read(asked, &[product_id]).await?;
         let counter = read.counters.get(&product_id)?;
-        let facts = self.facts.of(product_id).await?;
-        let row = counter.is_within(facts.total_amount).then(|| ProductRow::of(&facts, counter))?;
+        let (facts, now) = (self.facts.of(product_id).await?, self.now()?);
+        let row = counter.is_within(facts.total_amount).then(|| ProductRow::of(&facts, counter, now))?;
         Some(Shown { rows: vec![row], total_count: 1, positions: read.positions() })
     }
 
@@ -77,7 +77,7 @@ impl Cache {
             let ids: Vec<_> = page.iter().map(|facts| facts.product_id).collect();
             let read = self.read(asked, &ids).await?;
             if catalog.is_at(&read.listed()) {
-                return Some(Shown { rows: rows(&page, &read)?, total_count, positions: read.positions() });
+                return Some(Shown { rows: rows(&page, &read, now)?, total_count, positions: read.positions() });
             }
             self.renew(read.listed()).await?;
         }
@@ -118,8 +118,8 @@ impl Cache {
 
 /// What is taken of each product of a page; `None` when Redis does not say so of one, or says what cannot be, or that it is
 /// closed.
-fn rows(page: &[Arc<Facts>], read: &Read) -> Option<Vec<ProductRow>> {
+fn rows(page: &[Arc<Facts>], read: &Read, now: DateTime<Utc>) -> Option<Vec<ProductRow>> {
     let is_open = |counter: &Counter, facts: &Facts| !counter.closed && counter.is_within(facts.total_amount);
     let open = |facts: &Facts| read.counters.get(&facts.product_id).filter(|counter| is_open(counter, facts));
-    page.iter().map(|facts| Some(ProductRow::of(facts, open(facts)?))).collect()
+    page.iter().map(|facts| Some(ProductRow::of(facts, open(facts)?, now))).collect()
 }

@@ -15,7 +15,10 @@ mod invest_log;
 mod investor_summary;
 mod product;
 mod product_list;
+mod product_status;
 mod shown;
+
+pub use product_status::{ProductFacts, product_status};
 
 use axum::Router;
 use axum::extract::State;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::cache::{Counter, Facts};
 use crate::consistency::Asked;
+use crate::product_status::{ProductFacts, product_status};
 use crate::shown::Shown;
 use crate::{Api, QueryApi, count_read};
 
@@ -48,11 +49,12 @@ const ONE: &str = "
                  from generate_series(0, $1 - 1) as n
                  left join checkpoints on consumer = 'product_list' and partition = n
                  order by n) as positions,
-           product.product_id, title, total_amount, current_amount, invest_users, started_at, finished_at
+           product.product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
+           statement_timestamp() as now
     from (values (1)) as one
     left join (select * from product_list where product_id = $2) as product on true";
 
-/// A product as the read model has it.
+/// A product as the read model has it, and the time it is shown at.
 #[derive(sqlx::FromRow)]
 pub(crate) struct ProductRow {
     product_id: i64,
@@ -62,6 +64,8 @@ pub(crate) struct ProductRow {
     invest_users: i64,
     started_at: DateTime<Utc>,
     finished_at: DateTime<Utc>,
+    closed: bool,
+    now: DateTime<Utc>,
 }
 
 /// A product as the contract shows it.
@@ -80,7 +84,7 @@ pub(crate) struct ProductItem<'a> {
 
 impl ProductRow {
     /// A product as the read model had it when its counter was read.
-    pub(crate) fn of(facts: &Facts, counter: &Counter) -> Self {
+    pub(crate) fn of(facts: &Facts, counter: &Counter, now: DateTime<Utc>) -> Self {
         Self {
             product_id: facts.product_id,
             title: facts.title.clone(),
@@ -89,6 +93,8 @@ impl ProductRow {
             invest_users: counter.invest_users,
             started_at: facts.started_at,
             finished_at: facts.finished_at,
+            closed: counter.closed,
+            now,
         }
     }
 
@@ -101,7 +107,17 @@ impl ProductRow {
             investing_cnt: self.invest_users,
             started_at: time.format(self.started_at),
             finished_at: time.format(self.finished_at),
-            invest_status: if self.current_amount >= self.total_amount { "COMPLETE" } else { "ONGOING" },
+            invest_status: product_status(self.facts(), self.now),
+        }
+    }
+
+    fn facts(&self) -> ProductFacts {
+        ProductFacts {
+            closed: self.closed,
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+            total_amount: self.total_amount,
+            current_amount: self.current_amount,
         }
     }
 }

@@ -43,7 +43,10 @@ macro_rules! page {
         concat!(
             "
     with open as materialized (
-        select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at
+        select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
+               ",
+            $now,
+            " as now
         from product_list
         where not closed and finished_at > ",
             $now,

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use domain::{ProductEvent, ProductId, UserId};
 use edge::{FieldProblem, Params, Problem, ProductIdPath, ServiceTime};
 use event_log::{LoadedProduct, Log, LogError, RecordedEvent};
+use query_api::{ProductFacts, product_status};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -185,17 +186,14 @@ impl Folded {
 
     /// As operators see it in their list.
     fn word(&self, terms: &Terms, taken: i64, at: DateTime<Utc>) -> &'static str {
-        if self.closed {
-            "CLOSED"
-        } else if at < terms.started_at {
-            "UPCOMING"
-        } else if at >= terms.finished_at {
-            "FINISHED"
-        } else if taken >= terms.total {
-            "COMPLETE"
-        } else {
-            "ONGOING"
-        }
+        let product = ProductFacts {
+            closed: self.closed,
+            started_at: terms.started_at,
+            finished_at: terms.finished_at,
+            total_amount: terms.total,
+            current_amount: taken,
+        };
+        product_status(product, at)
     }
 }
 

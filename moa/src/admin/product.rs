@@ -5,6 +5,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use edge::{ListData, Params, Problem, ServiceTime};
+use query_api::{ProductFacts, product_status};
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
@@ -67,11 +68,12 @@ fn item(row: Row, time: &ServiceTime) -> Item {
 }
 
 fn state(row: &Row) -> &'static str {
-    match row {
-        Row { closed: true, .. } => "CLOSED",
-        row if row.now < row.started_at => "UPCOMING",
-        row if row.now >= row.finished_at => "FINISHED",
-        row if row.current_amount >= row.total_amount => "COMPLETE",
-        _ => "ONGOING",
-    }
+    let product = ProductFacts {
+        closed: row.closed,
+        started_at: row.started_at,
+        finished_at: row.finished_at,
+        total_amount: row.total_amount,
+        current_amount: row.current_amount,
+    };
+    product_status(product, row.now)
 }

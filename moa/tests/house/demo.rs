@@ -101,6 +101,7 @@ async fn the_seeds_refusals_are_the_seeds_bodies_and_a_full_product_is_complete(
     house.settled().await;
     let shown = door.get("/api/product/3").await.data();
     assert_eq!(shown["investStatus"], "COMPLETE");
+    assert_eq!(door.get("/api/product/1").await.data()["investStatus"], "FINISHED");
 }
 
 #[tokio::test]

@@ -83,14 +83,29 @@ async fn one_product_as_in_the_list() {
 }
 
 #[rstest]
-#[case(("-2 days", "-1 day"))]
-#[case(("1 day", "2 days"))]
+#[case(("-2 days", "-1 day"), 99, false, "FINISHED")]
+#[case(("-2 days", "-1 day"), 100, false, "FINISHED")]
+#[case(("-1 day", "0 seconds"), 99, false, "FINISHED")]
+#[case(("1 day", "2 days"), 0, false, "UPCOMING")]
+#[case(OPEN, 99, false, "ONGOING")]
+#[case(("0 seconds", "1 day"), 99, false, "ONGOING")]
+#[case(OPEN, 100, false, "COMPLETE")]
+#[case(OPEN, 99, true, "CLOSED")]
+#[case(("-2 days", "-1 day"), 99, true, "CLOSED")]
+#[case(("1 day", "2 days"), 0, true, "CLOSED")]
 #[tokio::test]
-async fn one_product_is_shown_open_or_not(#[case] window: (&str, &str)) {
+async fn one_product_is_shown_with_its_true_status(
+    #[case] window: (&str, &str),
+    #[case] taken: i64,
+    #[case] closed: bool,
+    #[case] status: &str,
+) {
     let house = House::new().await;
-    house.product(1, 100, 99, window).await;
+    house.product(1, 100, taken, window).await;
+    house.sql(&format!("update product_list set closed = {closed}")).await;
     let answer = house.get("/api/product/1").await;
-    assert!(answer.body.contains(r#""productId":1"#) && answer.body.contains("ONGOING"), "{}", answer.body);
+    let told = format!(r#""investStatus":"{status}""#);
+    assert!(answer.body.contains(r#""productId":1"#) && answer.body.contains(&told), "{}", answer.body);
 }
 
 #[tokio::test]

@@ -1,0 +1,64 @@
+//! What a product is at a time, in the one word that clients, operators and auditors are shown.
+
+use chrono::{DateTime, Utc};
+
+/// A product, as far as its status goes.
+#[derive(Clone, Copy, Debug)]
+pub struct ProductFacts {
+    /// The operator has closed it.
+    pub closed: bool,
+    /// The first instant at which it takes invests.
+    pub started_at: DateTime<Utc>,
+    /// The first instant at which it takes none any more.
+    pub finished_at: DateTime<Utc>,
+    /// Whole won in all.
+    pub total_amount: i64,
+    /// Whole won that are reserved or settled.
+    pub current_amount: i64,
+}
+
+/// `CLOSED`, `UPCOMING`, `FINISHED`, `COMPLETE` or `ONGOING`: the first of them that holds at `now`.
+pub fn product_status(product: ProductFacts, now: DateTime<Utc>) -> &'static str {
+    if product.closed {
+        "CLOSED"
+    } else if now < product.started_at {
+        "UPCOMING"
+    } else if now >= product.finished_at {
+        "FINISHED"
+    } else if product.current_amount >= product.total_amount {
+        "COMPLETE"
+    } else {
+        "ONGOING"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeDelta;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(false, -1, 0, "UPCOMING")]
+    #[case(false, -1, 100, "UPCOMING")]
+    #[case(false, 0, 0, "ONGOING")]
+    #[case(false, 0, 99, "ONGOING")]
+    #[case(false, 0, 100, "COMPLETE")]
+    #[case(false, 9, 100, "COMPLETE")]
+    #[case(false, 10, 99, "FINISHED")]
+    #[case(false, 10, 100, "FINISHED")]
+    #[case(true, -1, 0, "CLOSED")]
+    #[case(true, 0, 100, "CLOSED")]
+    #[case(true, 10, 100, "CLOSED")]
+    fn the_first_that_holds_counts(
+        #[case] closed: bool,
+        #[case] now: i64,
+        #[case] current_amount: i64,
+        #[case] status: &str,
+    ) {
+        let at = |second| DateTime::UNIX_EPOCH + TimeDelta::seconds(second);
+        let (started_at, finished_at) = (at(0), at(10));
+        let product = ProductFacts { closed, started_at, finished_at, total_amount: 100, current_amount };
+        assert_eq!(product_status(product, at(now)), status);
+    }
+}
