@@ -42,6 +42,6 @@ pub use serve::{
     MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_HEAD_BYTES, MAX_SHARED_BYTES, MAX_URI_BYTES, Peer,
     SHUTDOWN_TIME_LIMIT, listen, serve,
 };
-pub use service_time::{InvalidTime, ServiceTime};
+pub use service_time::{InvalidTime, ServiceTime, within_bounds};
 pub use submission::Submission;
 pub use user_id::UserIdHeader;

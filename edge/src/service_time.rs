@@ -10,6 +10,10 @@ const SHAPE: &[u8] = b"0000-00-00T00:00:00";
 const MAX_FRACTION: usize = 6;
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
 const NANOS_PER_MICRO: u32 = 1_000;
+/// The first time that may come in, and the first after the last, in seconds since 1970: 0001-01-02 and 9999-12-31, UTC. No
+/// zone is a day away from UTC, so every one of them shows these in a year of four digits.
+const FIRST_SECOND: i64 = -62_135_510_400;
+const END_SECOND: i64 = 253_402_214_400;
 
 /// The service's time zone: times go out local and without offset, and come in local or with an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,16 +51,23 @@ impl ServiceTime {
             InvalidTime("must be a date-time such as 2021-10-17T00:00:00 or ...T00:00:00+09:00");
         let (local, offset) = split(text).ok_or(MALFORMED)?;
         let local = naive(local).ok_or(MALFORMED)?;
-        match offset {
+        let at = match offset {
             "" => self.at_local(local),
             _ => at_offset(local, offset).ok_or(MALFORMED),
-        }
+        }?;
+        within_bounds(at)
     }
 
     fn at_local(&self, local: NaiveDateTime) -> Result<DateTime<Utc>, InvalidTime> {
         let at = self.0.from_local_datetime(&local).earliest();
         at.map(|at| at.to_utc()).ok_or(InvalidTime("must be a local time that exists: the clocks skip this one"))
     }
+}
+
+/// The time, if every zone shows it in a year from 0001 to 9999. For what is read elsewhere than by [`ServiceTime::parse`].
+pub fn within_bounds(at: DateTime<Utc>) -> Result<DateTime<Utc>, InvalidTime> {
+    let is_shown = (FIRST_SECOND..END_SECOND).contains(&at.timestamp());
+    is_shown.then_some(at).ok_or(InvalidTime("must be a time from 0001-01-02 to 9999-12-30, in UTC"))
 }
 
 /// The local part, which has the right shape, and the offset, which may be anything.
@@ -144,6 +155,38 @@ mod tests {
     fn malformed_times_are_refused(#[case] text: &str) {
         let zone: ServiceTime = SEOUL.parse().unwrap();
         assert!(zone.parse(text).unwrap_err().to_string().starts_with("must be a date-time"));
+    }
+
+    #[rstest]
+    #[case("0001-01-02T00:00:00Z", true)]
+    #[case("0001-01-01T23:59:59.999999Z", false)]
+    #[case("0001-01-02T08:59:59+09:00", false)]
+    #[case("0001-01-01T00:00:00Z", false)]
+    #[case("0000-12-31T23:59:59Z", false)]
+    #[case("0000-01-01T00:00:00", false)]
+    #[case("9999-12-30T23:59:59.999999Z", true)]
+    #[case("9999-12-31T00:00:00Z", false)]
+    #[case("9999-12-31T08:59:59+09:00", true)]
+    #[case("9999-12-31T23:59:59Z", false)]
+    #[case("9999-12-31T23:59:59", false)]
+    #[case("9999-12-30T23:59:59-00:01", false)]
+    fn times_that_some_zone_shows_in_a_longer_or_no_year_are_refused(
+        #[case] text: &str,
+        #[case] good: bool,
+        #[values("Asia/Seoul", "Pacific/Kiritimati", "Asia/Manila", "America/Metlakatla")] zone: ServiceTime,
+    ) {
+        match zone.parse(text) {
+            Ok(at) => {
+                let shown = zone.format(at);
+                assert_eq!(shown.find('-'), Some(4), "{shown}");
+                assert_ne!(&shown[..4], "0000", "{shown}");
+                assert!(good, "{text}");
+            }
+            Err(error) => {
+                assert_eq!(error.to_string(), "must be a time from 0001-01-02 to 9999-12-30, in UTC");
+                assert!(!good, "{text}");
+            }
+        }
     }
 
     #[test]

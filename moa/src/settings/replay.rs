@@ -46,8 +46,9 @@ fn start(text: &str) -> Result<Start, String> {
     if let Ok(position @ 1..) = text.parse() {
         return Ok(Start::Position(position));
     }
-    let time = DateTime::parse_from_rfc3339(text).map(|time| Start::Time(time.to_utc()));
-    time.map_err(|_| "must be a position from 1, or a time with its offset, such as 2026-11-22T09:00:00Z".into())
+    const MALFORMED: &str = "must be a position from 1, or a time with its offset, such as 2026-11-22T09:00:00Z";
+    let time = DateTime::parse_from_rfc3339(text).map_err(|_| MALFORMED.to_owned())?;
+    edge::within_bounds(time.to_utc()).map(Start::Time).map_err(|error| error.to_string())
 }
 
 fn product(text: &str) -> Result<ProductId, String> {
@@ -74,6 +75,8 @@ mod tests {
             ("2026-11-22T09:00:00", None),
             ("2026-11-22", None),
             ("yesterday", None),
+            ("9999-12-31T23:59:59Z", None),
+            ("0000-01-01T00:00:00Z", None),
             ("", None),
         ] {
             assert_eq!(start(text).ok(), expected, "{text}");
