@@ -91,7 +91,11 @@ pub fn make_key(path: &Path) -> Result<SigningKey, KeyError> {
     let private = pair.to_pkcs8_pem(LineEnding::LF).map_err(|_| KeyError::Unwritable)?;
     let public = key.verifying_key().to_public_key_pem(LineEnding::LF).map_err(|_| KeyError::Unwritable)?;
     write_new(path, 0o600, private.as_bytes())?;
-    write_new(&public_path(path), 0o644, public.as_bytes())?;
+    if let Err(error) = write_new(&public_path(path), 0o644, public.as_bytes()) {
+        // A private key whose public half was never written down is of no use, and in the way of the next try.
+        fs::remove_file(path).map_err(file("remove", path))?;
+        return Err(error);
+    }
     Ok(key)
 }
 
@@ -99,4 +103,27 @@ fn write_new(path: &Path, rights: u32, bytes: &[u8]) -> Result<(), KeyError> {
     let made = OpenOptions::new().write(true).create_new(true).mode(rights).open(path);
     let written = made.and_then(|mut made| made.write_all(bytes).and_then(|()| made.sync_all()));
     written.map_err(file("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Neither file may be there, whatever it is; and where the second one is, the first is not left behind.
+    #[test]
+    fn a_key_replaces_nothing_and_leaves_no_half() {
+        let folder = std::env::temp_dir().join(format!("moa-key-{}", uuid::Uuid::now_v7().simple()));
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join("key");
+        fs::write(public_path(&path), "mine").unwrap();
+        assert!(matches!(make_key(&path), Err(KeyError::File { what: "write", .. })));
+        assert_eq!((path.exists(), fs::read(public_path(&path)).unwrap()), (false, b"mine".to_vec()));
+        fs::remove_file(public_path(&path)).unwrap();
+        let made = make_key(&path).unwrap();
+        assert_eq!(public_key(&public_path(&path)).unwrap(), made.verifying_key());
+        assert!(make_key(&path).is_err(), "the key is there");
+        assert_eq!(signing_key(&path).unwrap().to_bytes(), made.to_bytes());
+        assert!(make_key(Path::new("/dev/full")).is_err());
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }
