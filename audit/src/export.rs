@@ -15,7 +15,7 @@ pub use body::{export, filtered};
 pub use format::{Format, Header};
 pub use verify::{ExportError, verify, verify_against};
 
-use crate::{Audit, event};
+use crate::{Audit, accept, event};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -103,8 +103,8 @@ fn named(text: &str) -> Result<Format, &'static str> {
     }
 }
 
-/// By `Accept`: CSV where it is asked for, else NDJSON.
+/// What the client takes best; NDJSON where it takes none of ours, or does not say.
 fn accepted(headers: &HeaderMap) -> Format {
-    let asks = |value: &header::HeaderValue| value.to_str().is_ok_and(|accept| accept.contains("text/csv"));
-    if headers.get_all(header::ACCEPT).iter().any(asks) { Format::Csv } else { Format::Ndjson }
+    const OFFERS: [(&str, Format); 2] = [("application/x-ndjson", Format::Ndjson), ("text/csv", Format::Csv)];
+    accept::best(headers, &OFFERS).unwrap_or(Format::Ndjson)
 }

@@ -9,6 +9,7 @@
 //! - `export`: the log as a file that can be verified without Moa.
 //! - [`access`]: who read the audit.
 
+mod accept;
 pub mod access;
 mod as_of;
 mod event;

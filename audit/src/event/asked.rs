@@ -1,7 +1,7 @@
 //! What a request asks for, read strictly: all that is wrong with it is told at once.
 
-use crate::Audit;
-use axum::http::{HeaderMap, header};
+use crate::{Audit, accept};
+use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use domain::{InvestId, UserId};
 use edge::{InvalidTime, Params, Problem};
@@ -25,17 +25,11 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// The first of ours that `Accept` names; a page where it names none.
+    /// What the client takes best; a page where it takes none of ours, or does not say.
     pub(super) fn accepted(headers: &HeaderMap) -> Self {
-        let named = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let ranges = named.flat_map(|value| value.split(',')).map(|range| range.split(';').next().unwrap_or_default());
-        let ours = |range: &str| match range.trim().to_ascii_lowercase().as_str() {
-            "application/json" => Some(Self::Json),
-            "application/x-ndjson" => Some(Self::NdJson),
-            "text/csv" => Some(Self::Csv),
-            _ => None,
-        };
-        ranges.into_iter().find_map(ours).unwrap_or(Self::Json)
+        const OFFERS: [(&str, Format); 3] =
+            [("application/json", Format::Json), ("application/x-ndjson", Format::NdJson), ("text/csv", Format::Csv)];
+        accept::best(headers, &OFFERS).unwrap_or(Self::Json)
     }
 }
 
@@ -133,31 +127,5 @@ fn within(limit: i64, format: Format) -> Result<usize, String> {
         Ok(limit) if (1..=most).contains(&limit) => Ok(limit),
         _ if most == MAX_PAGE => Err(format!("must be a whole number from 1 to {MAX_PAGE}")),
         _ => Err("must be a whole number from 1".into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::http::HeaderValue;
-    use rstest::rstest;
-
-    #[rstest]
-    #[case(&[], Format::Json)]
-    #[case(&["*/*"], Format::Json)]
-    #[case(&["image/png"], Format::Json)]
-    #[case(&["text/csv"], Format::Csv)]
-    #[case(&["Text/CSV; header=present"], Format::Csv)]
-    #[case(&["application/x-ndjson"], Format::NdJson)]
-    #[case(&["text/html, application/x-ndjson;q=0.9, text/csv"], Format::NdJson)]
-    #[case(&["text/html", "text/csv"], Format::Csv)]
-    #[case(&["application/json, text/csv"], Format::Json)]
-    fn the_first_format_that_is_known_counts(#[case] accept: &[&str], #[case] format: Format) {
-        let values = accept.iter().map(|value| (header::ACCEPT, HeaderValue::from_str(value).unwrap()));
-        let mut headers = HeaderMap::new();
-        values.for_each(|(name, value)| {
-            headers.append(name, value);
-        });
-        assert_eq!(Format::accepted(&headers), format);
     }
 }

@@ -55,6 +55,14 @@ async fn a_whole_export_has_every_row_and_a_filtered_one_what_a_plain_scan_has()
     let (_, headers, by_accept) = text(&admin, "", "text/csv").await;
     assert_eq!(headers[header::CONTENT_TYPE], "text/csv");
     assert_eq!(text(&admin, "?format=csv", "*/*").await.2, by_accept);
+    for (accept, media_type) in [
+        ("text/csv;q=0", "application/x-ndjson"),
+        ("text/csv;q=0.1, application/x-ndjson;q=0.2", "application/x-ndjson"),
+        ("application/x-ndjson;q=0, */*", "text/csv"),
+        ("text/csv;q=high", "application/x-ndjson"),
+    ] {
+        assert_eq!(asked(&admin, "", accept).await.headers()[header::CONTENT_TYPE], media_type, "{accept}");
+    }
     assert_eq!(by_accept.lines().count(), house.rows.len() + 1);
 
     let (_, _, filtered) = text(&admin, "?productId=4&type=InvestFailed&from=20", "*/*").await;
