@@ -8,10 +8,22 @@ import sys
 
 import pika
 
+if len(sys.argv) not in (2, 3) or not all(count.isdigit() for count in sys.argv[2:]):
+    sys.exit("consumer.py: say which log: consumer.py LOG_ID [HOW_MANY_EVENTS]")
 exchange, left = f"product.events.{sys.argv[1]}", int(sys.argv[2]) if sys.argv[2:] else -1
 url = os.environ.get("AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2f")
-channel = pika.BlockingConnection(pika.URLParameters(url)).channel()
-channel.exchange_declare(exchange, "topic", durable=True)
+try:
+    channel = pika.BlockingConnection(pika.URLParameters(url)).channel()
+except (pika.exceptions.AMQPError, OSError, ValueError) as error:
+    sys.exit(f"consumer.py: cannot reach RabbitMQ: is it running, and AMQP_URL right? ({type(error).__name__})")
+try:
+    # Passive, so that none is made: to an exchange of another name nobody would ever publish.
+    channel.exchange_declare(exchange, passive=True)
+except pika.exceptions.ChannelClosedByBroker as closed:
+    if closed.reply_code != 404:
+        raise
+    sys.exit(f"consumer.py: there is no exchange {exchange}: is the log id right (select log_id from log_identity), and did "
+             "Moa ever run with this AMQP_URL? It makes the exchange")
 queue = channel.queue_declare("", exclusive=True).method.queue
 channel.queue_bind(queue, exchange, "#")  # "3" would be partition 3 alone
 seen = {}

@@ -14,13 +14,44 @@ use crate::services::{clean_up, in_earnest, log_id, servers};
 const COUNT: usize = 12;
 
 fn consumer(log_id: &str) -> Child {
+    example(&[log_id, &COUNT.to_string()], &servers().0)
+}
+
+fn example(args: &[&str], amqp_url: &str) -> Child {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     // Where `make test` puts what it needs.
     let path = std::env::var("PYTHONPATH").unwrap_or_else(|_| root.join("target/python").display().to_string());
     let mut command = Command::new("python3");
-    command.arg(root.join("examples/consumer.py")).args([log_id, &COUNT.to_string()]);
-    command.env("AMQP_URL", servers().0).env("PYTHONPATH", path).kill_on_drop(true);
+    command.arg(root.join("examples/consumer.py")).args(args);
+    command.env("AMQP_URL", amqp_url).env("PYTHONPATH", path).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// 1. The log id is mistyped: it ends with a sentence, and no exchange is made.
+/// 2. Nothing is said; or no RabbitMQ is there.
+#[tokio::test]
+async fn the_example_waits_for_no_log_that_is_not_there() {
+    let mistyped = uuid::Uuid::now_v7().to_string();
+    for _ in 0..2 {
+        let ended =
+            timeout(PATIENCE, consumer(&mistyped).wait_with_output()).await.expect("it ends by itself").unwrap();
+        let err = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{err}");
+        assert!(err.starts_with(&format!("consumer.py: there is no exchange product.events.{mistyped}: ")), "{err}");
+        assert!(!err.contains("Traceback"), "{err}");
+    }
+    let amqp = servers().0;
+    for (args, url, said) in [
+        (&[][..], amqp.as_str(), "say which log"),
+        (&["x", "y"], &amqp, "say which log"),
+        (&[mistyped.as_str()], "amqp://127.0.0.1:1/%2f", "cannot reach RabbitMQ"),
+        (&[mistyped.as_str()], "nonsense", "cannot reach RabbitMQ"),
+    ] {
+        let ended = timeout(PATIENCE, example(args, url).wait_with_output()).await.expect("it ends by itself").unwrap();
+        let err = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{err}");
+        assert!(err.starts_with(&format!("consumer.py: {said}")) && !err.contains("Traceback"), "{err}");
+    }
 }
 
 async fn payload(pool: &PgPool, partition: i32, position: i64) -> Option<Value> {
