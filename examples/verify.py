@@ -40,6 +40,10 @@ class Unreadable(ValueError):
     """A line, or a part of one, is not what the format says; says why."""
 
 
+class OfOthers(Unreadable):
+    """A seal of another log, or made with a key that was not given: it says nothing about the log."""
+
+
 def must(holds, why):
     if not holds:
         raise Unreadable(why)
@@ -178,7 +182,8 @@ class Seal:
         return self.marks[at:at + MARK]
 
     def check_signature(self, keys):
-        must(self.key in keys, f"it was made with the key {self.key.hex()}, which is not known")
+        if self.key not in keys:
+            raise OfOthers(f"it was made with the key {self.key.hex()}, which is not known")
         try:
             keys[self.key].verify(self.text, self.signature)
         except (BadSignatureError, ValueError, TypeError) as error:
@@ -189,7 +194,7 @@ class Sealed:
     """The seals that can be believed, and the first that cannot."""
 
     def __init__(self, lines, keys, log=None, partitions=None):
-        self.seals, self.bad = [], None
+        self.seals, self.bad, self.of_others = [], None, False
         self.log, self.partitions = log, partitions
         ends, digest = {}, bytes(32)
         for number, line in enumerate(lines, 1):
@@ -200,13 +205,15 @@ class Sealed:
                 self.follows(seal, number, ends.get(seal.partition, 0), digest)
                 seal.check_signature(keys)
             except Unreadable as why:
-                self.bad = {"seal": number, "detail": str(why)}
+                self.bad, self.of_others = {"seal": number, "detail": str(why)}, isinstance(why, OfOthers)
                 break
             self.seals.append(seal)
             ends[seal.partition], digest = seal.last, sha256(seal.text).digest()
 
     def follows(self, seal, number, end, digest):
         must(seal.seal == number, f"it has the number {seal.seal}")
+        if number == 1 and UUID(seal.log) != UUID(self.log):
+            raise OfOthers("it is of another log")
         must((seal.log, seal.partitions) == (self.log, self.partitions), "it is of another log")
         must(0 <= seal.partition < seal.partitions <= 64, "there is no such partition")
         must(seal.first == end + 1, f"it begins at position {seal.first}, the one before ends at {end}")
@@ -428,11 +435,13 @@ def verify(path, seals, keys):
     partitions = [partition.report(head) for partition, head in zip(check.partitions, heads)]
     if check.stray:
         partitions = sorted([*partitions, check.stray], key=lambda partition: partition["partition"])
-    whole = sealed.bad is None and all(partition["bad"] is None for partition in partitions)
+    well = all(partition["bad"] is None for partition in partitions)
+    whole, of_others = well and sealed.bad is None, well and sealed.of_others
     events = sum(partition["events"] for partition in partitions)
     if whole and header:
         is_complete(check, events, partitions, heads)
-    return {"log": sealed.log, "verdict": "WHOLE" if whole else "BROKEN", "events": events,
+    verdict = "WHOLE" if whole else "UNVERIFIABLE" if of_others else "BROKEN"
+    return {"log": sealed.log, "verdict": verdict, "events": events,
             "seals": len(sealed.seals), "partitions": partitions, "badSeal": sealed.bad}
 
 
@@ -517,6 +526,8 @@ def sentence(report):
                   "sealed {sealedAt} by seal {seal}: {payload}".format(**event) for event in report["events"])
         return "\n  ".join((f"PROVED: in the log {report['log']} stood, of invest {report['invest']}", *events))
     lines = [f"{report['verdict']}: {report['events']} events, {report['seals']} seals"]
+    if report["verdict"] == "UNVERIFIABLE":
+        lines.append("it cannot be verified with this key and these seals: give the keys of all seals, and this log's seals")
     if not report["seals"]:
         lines.append("without seals only the chain was checked, which who may write to the database can make anew")
     if report["badSeal"]:

@@ -3,7 +3,7 @@
 use super::file::Lines;
 use super::live::Outside;
 use super::sealer::Bookmark;
-use super::trust::{SealChain, SealedTo};
+use super::trust::{Distrust, SealChain, SealedTo};
 use chrono::{DateTime, Utc};
 use event_log::{Hash, Log, LogError, Partition, Position, WriteStop};
 use std::io;
@@ -83,12 +83,12 @@ fn follow(mut lines: Lines, mut chain: SealChain, mut last_at: Option<DateTime<U
         let more = read.len() == LINES_PER_READ;
         for seal in read {
             let followed = seal
-                .map_err(|error| error.to_string())
+                .map_err(|error| Distrust::Wrong(error.to_string()))
                 .and_then(|seal| chain.follow(&seal).map(|()| last_at = Some(seal.statement.at)));
             if let Err(why) = followed {
                 tracing::error!(
                     seal = chain.seals() + 1,
-                    why,
+                    %why,
                     "a seal outside the database cannot be believed: the log is compared with those before it"
                 );
                 return Ok(sealed(&chain, last_at));

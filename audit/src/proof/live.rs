@@ -69,7 +69,7 @@ pub async fn verify(pool: &Pool, sealed: &Sealed) -> Result<Report, Impossible> 
     let readers = (0..READERS.min(partitions.unsigned_abs() as usize)).map(|_| read_parts(pool, sealed, &left));
     let mut found: Vec<PartitionReport> = try_join_all(readers).await?.into_iter().flatten().collect();
     found.extend(Log::stray_of(pool, partitions).await?.map(stray));
-    Ok(Report::of(sealed.identity().log_id, sealed.seals().len(), sealed.bad().cloned(), found))
+    Ok(Report::of(sealed, found))
 }
 
 async fn read_parts<I: Iterator<Item = (Partition, Position)>>(

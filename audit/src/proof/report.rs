@@ -1,5 +1,6 @@
 //! What a verification found.
 
+use super::trust::Sealed;
 use event_log::{Partition, Position};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -13,6 +14,8 @@ pub enum Verdict {
     Whole,
     /// Something is.
     Broken,
+    /// Nothing is that could be checked, but it was sealed with a key that was not given, or the seals are of another log.
+    Unverifiable,
 }
 
 /// What is wrong with a position.
@@ -125,17 +128,21 @@ pub struct Report {
 }
 
 impl Report {
-    /// The report of all of a log's partitions, held against `seals` seals.
-    pub fn of(log: Uuid, seals: usize, bad_seal: Option<BadSeal>, mut partitions: Vec<PartitionReport>) -> Self {
+    /// The report of all of a log's partitions, held against `sealed`.
+    pub fn of(sealed: &Sealed, mut partitions: Vec<PartitionReport>) -> Self {
         partitions.sort_by_key(|found| found.partition);
-        let whole = bad_seal.is_none() && partitions.iter().all(|found| found.bad.is_none());
+        let is_bad = partitions.iter().any(|found| found.bad.is_some());
         Self {
-            log,
-            verdict: if whole { Verdict::Whole } else { Verdict::Broken },
+            log: sealed.identity().log_id,
+            verdict: match sealed.bad() {
+                None if !is_bad => Verdict::Whole,
+                Some(_) if !is_bad && sealed.is_of_others() => Verdict::Unverifiable,
+                _ => Verdict::Broken,
+            },
             events: partitions.iter().map(|found| found.events).sum(),
-            seals: i64::try_from(seals).unwrap_or(i64::MAX),
+            seals: i64::try_from(sealed.seals().len()).unwrap_or(i64::MAX),
             partitions,
-            bad_seal,
+            bad_seal: sealed.bad().cloned(),
         }
     }
 }

@@ -8,6 +8,27 @@ use ed25519_dalek::VerifyingKey;
 use event_log::{Hash, Identity, Partition, Position};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use uuid::Uuid;
+
+/// Why a seal cannot be believed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    /// Its key was not given. That says nothing about the log.
+    #[error("it was made with the key {0}, which is not known")]
+    UnknownKey(KeyId),
+    /// It is of another log, of so many partitions.
+    #[error("it is of another log, {0} of {1} partitions")]
+    OfAnotherLog(Uuid, i32),
+    /// It contradicts itself or the seals before it.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl Distrust {
+    fn wrong(why: impl Into<String>) -> Self {
+        Self::Wrong(why.into())
+    }
+}
 
 /// Where the seals of a log stand after those that were followed so far.
 #[derive(Clone, Debug)]
@@ -68,12 +89,12 @@ impl SealChain {
     }
 
     /// Follows the next seal, or says why it cannot be believed.
-    pub fn follow(&mut self, seal: &Seal) -> Result<(), String> {
+    pub fn follow(&mut self, seal: &Seal) -> Result<(), Distrust> {
         self.is_next(seal)?;
         let key = self.keys.iter().find(|(id, _)| *id == seal.key);
-        let (_, key) = key.ok_or_else(|| format!("it was made with the key {}, which is not known", seal.key))?;
+        let (_, key) = key.ok_or(Distrust::UnknownKey(seal.key))?;
         if !seal.is_signed_by(key) {
-            return Err("its signature is not of what it says".into());
+            return Err(Distrust::wrong("its signature is not of what it says"));
         }
         let said = &seal.statement;
         if let Some(end) = usize::try_from(said.partition).ok().and_then(|partition| self.ends.get_mut(partition)) {
@@ -83,26 +104,31 @@ impl SealChain {
         Ok(())
     }
 
-    fn is_next(&self, seal: &Seal) -> Result<(), String> {
+    fn is_next(&self, seal: &Seal) -> Result<(), Distrust> {
         let said = &seal.statement;
         if said.seal != self.seals + 1 {
-            return Err(format!("it has the number {}", said.seal));
+            return Err(Distrust::Wrong(format!("it has the number {}", said.seal)));
         }
         if (said.log, said.partitions) != (self.identity.log_id, self.identity.partitions) {
-            return Err(format!("it is of another log, {} of {} partitions", said.log, said.partitions));
+            return Err(Distrust::OfAnotherLog(said.log, said.partitions));
         }
-        let end = self.sealed_to(said.partition).ok_or_else(|| format!("there is no partition {}", said.partition))?;
+        let end = self
+            .sealed_to(said.partition)
+            .ok_or_else(|| Distrust::Wrong(format!("there is no partition {}", said.partition)))?;
         if said.first != end.position + 1 {
-            return Err(format!("it begins at position {}, the one before ends at {}", said.first, end.position));
+            return Err(Distrust::Wrong(format!(
+                "it begins at position {}, the one before ends at {}",
+                said.first, end.position
+            )));
         }
         if said.last < said.first || said.last - said.first >= STRETCH {
-            return Err(format!("it covers no stretch of 1 to {STRETCH} events"));
+            return Err(Distrust::Wrong(format!("it covers no stretch of 1 to {STRETCH} events")));
         }
         if usize::try_from(seal.events()).ok().map(|events| events * MARK) != Some(seal.marks.len()) {
-            return Err("it has not one mark for each event".into());
+            return Err(Distrust::wrong("it has not one mark for each event"));
         }
         if said.previous != self.digest {
-            return Err("it does not follow from the one before".into());
+            return Err(Distrust::wrong("it does not follow from the one before"));
         }
         Ok(())
     }
@@ -114,12 +140,13 @@ pub struct Sealed {
     identity: Identity,
     seals: Vec<Arc<Seal>>,
     bad: Option<BadSeal>,
+    is_of_others: bool,
 }
 
 impl Sealed {
     /// No seals: only the chain can be checked.
     pub fn nothing(identity: Identity) -> Self {
-        Self { identity, seals: Vec::new(), bad: None }
+        Self { identity, seals: Vec::new(), bad: None, is_of_others: false }
     }
 
     /// Of `seals`, in their order, those that can be believed. The log is `identity`, or, where it is not known, that of
@@ -139,10 +166,17 @@ impl Sealed {
         let mut chain = SealChain::new(identity, keys);
         let mut sealed = Self::nothing(identity);
         for seal in seals {
-            match seal.map_err(|error| error.to_string()).and_then(|seal| chain.follow(&seal).map(|()| seal)) {
+            let seal = seal.map_err(|error| Distrust::wrong(error.to_string()));
+            match seal.and_then(|seal| chain.follow(&seal).map(|()| seal)) {
                 Ok(seal) => sealed.seals.push(Arc::new(seal)),
-                Err(detail) => {
-                    sealed.bad = Some(BadSeal { seal: chain.seals() + 1, detail });
+                Err(why) => {
+                    let seal = chain.seals() + 1;
+                    sealed.is_of_others = match why {
+                        Distrust::UnknownKey(_) => true,
+                        Distrust::OfAnotherLog(log, _) => seal == 1 && log != identity.log_id,
+                        Distrust::Wrong(_) => false,
+                    };
+                    sealed.bad = Some(BadSeal { seal, detail: why.to_string() });
                     break;
                 }
             }
@@ -170,10 +204,16 @@ impl Sealed {
         self.bad.as_ref()
     }
 
-    /// Says that a seal cannot be believed for a reason from outside, unless one before it cannot.
+    /// Whether the first that cannot be believed is of a key that was not given, or they are all of another log: then the log
+    /// may be whole or not.
+    pub fn is_of_others(&self) -> bool {
+        self.is_of_others
+    }
+
+    /// Says that a seal cannot be believed for a reason from outside, unless one before it is wrong.
     pub fn distrust(&mut self, bad: BadSeal) {
-        if self.bad.as_ref().is_none_or(|known| bad.seal < known.seal) {
-            self.bad = Some(bad);
+        if self.bad.as_ref().is_none_or(|known| bad.seal < known.seal) || self.is_of_others {
+            (self.bad, self.is_of_others) = (Some(bad), false);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The file of seals, tampered with, or cut off.
 
 use audit::export::Format;
+use audit::proof::report::Verdict;
 use audit::proof::seal::Statement;
 use std::path::Path;
 
@@ -114,14 +115,64 @@ async fn a_seal_that_follows_another_is_not_believed() {
     assert_eq!(sealed.with(&lines, "another root").0, [first, Found::Seal(6)].into());
 }
 
+/// That says nothing about the log, and nobody may take it for broken.
 #[tokio::test]
-async fn seals_of_an_unknown_key_are_not_believed() {
+async fn seals_of_an_unknown_key_or_of_another_log_are_not_believed_and_the_log_is_not_called_broken() {
     let mut sealed = Sealed::log().await;
     let other = House::sealed().await;
+    let with_the_seals_of_another = |sealed: &Sealed, name: &str| {
+        let (found, report) = sealed.with_file(&other.seals(), name);
+        assert_eq!((found, &report["verdict"]), ([Found::Seal(1)].into(), &"UNVERIFIABLE".into()));
+    };
+    with_the_seals_of_another(&sealed, "another log");
+    // One of them in the midst of this log's is another matter: somebody put it there.
+    let mut lines = sealed.lines.clone();
+    lines[1] = std::fs::read_to_string(other.seals()).unwrap().split_inclusive('\n').nth(1).unwrap().to_owned();
+    let (found, report) = sealed.with(&lines, "another log's second");
+    assert_eq!((found, &report["verdict"]), ([Found::Seal(2)].into(), &"BROKEN".into()));
     // The same file under another house's key: neither verifier believes one seal of it.
     sealed.house.key = other.key;
     std::fs::copy(other.public_key(), sealed.house.public_key()).unwrap();
-    assert_eq!(sealed.with(&sealed.lines, "another key").0, [Found::Seal(1)].into());
-    // And the seals of another log are not this one's.
-    assert_eq!(sealed.with_file(&other.seals(), "another log").0, [Found::Seal(1)].into());
+    let (found, report) = sealed.with(&sealed.lines, "another key");
+    assert_eq!((found, &report["verdict"]), ([Found::Seal(1)].into(), &"UNVERIFIABLE".into()));
+    assert_eq!(report["seals"], 0);
+    with_the_seals_of_another(&sealed, "another log, and its key");
+}
+
+/// A key that nobody knows does not hide what is broken all the same.
+#[tokio::test]
+async fn a_broken_log_is_called_broken_whatever_key_is_given() {
+    let mut sealed = Sealed::log().await;
+    let text = std::fs::read_to_string(&sealed.export).unwrap();
+    std::fs::write(&sealed.export, text.replacen("\\\"amount\\\":1", "\\\"amount\\\":2", 1)).unwrap();
+    let other = House::sealed().await;
+    sealed.house.key = other.key;
+    std::fs::copy(other.public_key(), sealed.house.public_key()).unwrap();
+    let (found, report) = sealed.with(&sealed.lines, "another key, and a change");
+    assert_eq!((found.len(), &report["verdict"]), (2, &"BROKEN".into()), "{report:#}");
+}
+
+/// 1. The sealer gets a new key after two seals.
+/// 2. Who has only the old one, or only the new one, is told which is missing; who has both verifies all.
+#[tokio::test]
+async fn after_a_rotation_each_key_alone_leaves_the_log_unverifiable() {
+    let sealed = Sealed::log().await;
+    let new = audit::proof::key::SigningKey::from_bytes(&[9; 32]);
+    let believed = sealed.house.believed.seals();
+    let mut lines = sealed.lines.clone();
+    for (line, seal) in lines.iter_mut().zip(believed).skip(2) {
+        *line = seal.statement.clone().seal(seal.marks.clone(), &new).line() + "\n";
+    }
+    let seals = sealed.house.file("rotated.ndjson");
+    std::fs::write(&seals, lines.concat()).unwrap();
+    let verified = |keys: &[_]| {
+        let seals = audit::proof::file::read(&seals).unwrap();
+        audit::export::verify(&sealed.export, seals, keys).unwrap()
+    };
+    let old = verified(&[sealed.house.key]);
+    assert_eq!((old.verdict, old.seals, old.bad_seal.unwrap().seal), (Verdict::Unverifiable, 2, 3));
+    let later = verified(&[new.verifying_key()]);
+    assert_eq!((later.verdict, later.seals, later.bad_seal.unwrap().seal), (Verdict::Unverifiable, 0, 1));
+    let both = verified(&[sealed.house.key, new.verifying_key()]);
+    assert_eq!((both.verdict, both.bad_seal), (Verdict::Whole, None));
 }

@@ -70,6 +70,13 @@ async fn an_export_is_verified_without_moa_by_two_programs() {
     let again = house.operator(&["audit", "export", "--out", &export]).await;
     assert!(!again.status.success() && again.err.contains("is there already"), "{}", again.err);
     assert!(house.operator(&["audit", "export", "--out", &export, "--force"]).await.status.success());
+    let link = folder.file("link");
+    std::os::unix::fs::symlink("/dev/full", &link).unwrap();
+    for device in ["/dev/full", &link] {
+        let refused = house.operator(&["audit", "export", "--out", device, "--force"]).await;
+        assert!(!refused.status.success() && refused.err.contains("which is not replaced"), "{}", refused.err);
+    }
+    std::fs::remove_file(&link).unwrap();
     let to_stdout = house.operator(&["audit", "export"]).await;
     assert!(to_stdout.out.ends_with("{\"end\":true,\"events\":3}\n"), "{}{}", to_stdout.out, to_stdout.err);
     assert_eq!(folder.names(), ["key", "key.pub", "log.ndjson", "proof.json", "seals"], "nothing half is left");
@@ -83,6 +90,22 @@ async fn an_export_is_verified_without_moa_by_two_programs() {
     assert!(well && said.contains("WHOLE: 3 events"), "{said}");
     let (well, said) = second_verifier(&["--proof", &proof, "--public-key", &public]).await;
     assert!(well && said.contains("PROVED") && said.contains("InvestSettled"), "{said}");
+
+    let other = folder.file("other");
+    assert!(Start::bare(&["audit", "key", &other]).end().await.status.success());
+    let (of_other, url) = (folder.file("other.pub"), house.url());
+    for what in [["--export", &export], ["--database-url", &url]] {
+        let wrong = ["audit", "verify", what[0], what[1], "--seals", &seals, "--public-key", &of_other];
+        let ended = Start::bare(&wrong).end().await;
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.out);
+        assert!(
+            ended.err.contains("cannot be verified with this key") && !ended.err.contains("BROKEN"),
+            "{}",
+            ended.err
+        );
+    }
+    let (well, said) = second_verifier(&["--export", &export, "--seals", &seals, "--public-key", &of_other]).await;
+    assert!(!well && said.contains("cannot be verified with this key") && !said.contains("BROKEN"), "{said}");
 
     let text = std::fs::read_to_string(&export).unwrap();
     std::fs::write(&export, text.replacen("\\\"amount\\\":10", "\\\"amount\\\":90", 1)).unwrap();

@@ -91,7 +91,7 @@ impl Check {
         let heads = header.as_ref().map(Header::heads).unwrap_or_default();
         found.iter_mut().zip(heads).for_each(|(found, head)| reaches(found, *head));
         found.extend(self.stray);
-        let report = Report::of(sealed.identity().log_id, sealed.seals().len(), sealed.bad().cloned(), found);
+        let report = Report::of(sealed, found);
         let (Some(header), Verdict::Whole) = (header, report.verdict) else { return Ok(report) };
         let miscounted = |why: String| Err(ExportError::Miscounted(path.to_owned(), why));
         match self.end {

@@ -92,7 +92,7 @@ async fn seals_of_another_key_are_not_believed() {
     forger.look_and_let_go().await.unwrap();
     assert!(refused(house.sealer("seals").await.err()).contains("seal 1 in the database cannot be believed"));
     let report = house.verified("forged").await;
-    assert_eq!((report.verdict, report.bad_seal.unwrap().seal), (Verdict::Broken, 1));
+    assert_eq!((report.verdict, report.bad_seal.unwrap().seal), (Verdict::Unverifiable, 1));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use crate::output::print_line;
 use audit::proof::report::{PartitionReport, Report, Verdict};
 use serde_json::{Value, json};
 
-/// Prints it; an error, in one sentence, when the log is broken.
+/// Prints it; an error, in a sentence, when the log is broken or cannot be verified.
 pub(super) fn print(report: &Report, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         print_json(&serde_json::to_value(report)?)?;
@@ -23,6 +23,7 @@ pub(super) fn print(report: &Report, as_json: bool) -> anyhow::Result<()> {
             Ok(())
         }
         Verdict::Broken => anyhow::bail!("{}", broken(report)),
+        Verdict::Unverifiable => anyhow::bail!("{}", unverifiable(report)),
     }
 }
 
@@ -63,4 +64,13 @@ fn broken(report: &Report) -> String {
     let mut findings: Vec<String> = report.partitions.iter().filter_map(partition).collect();
     findings.extend(report.bad_seal.iter().map(|bad| format!("seal {}: {}", bad.seal, bad.detail)));
     format!("the log is BROKEN: {}", findings.join("; "))
+}
+
+fn unverifiable(report: &Report) -> String {
+    let bad = report.bad_seal.as_ref().map(|bad| format!("seal {}: {}", bad.seal, bad.detail)).unwrap_or_default();
+    format!(
+        "the log cannot be verified with this key and these seals, which does not say that it is broken: {bad}. Give the public \
+         keys of all seals, those of earlier ones too, separated by commas, and the seals of this log. If nobody knows that \
+         key or that log, somebody else made the seals."
+    )
 }
