@@ -61,8 +61,20 @@ fn item(fold: &Fold, id: i64, product: &Product) -> Value {
         "investingCnt": fold.users_in(id),
         "startedAt": local(product.started_at),
         "finishedAt": local(product.finished_at),
-        "investStatus": if product.taken == product.total { "COMPLETE" } else { "ONGOING" },
+        "investStatus": status(product),
     })
+}
+
+/// Closed, else by its window, else by what is taken.
+fn status(product: &Product) -> &'static str {
+    let now = Utc::now();
+    match product {
+        Product { closed: true, .. } => "CLOSED",
+        _ if product.started_at > now => "UPCOMING",
+        _ if product.finished_at <= now => "FINISHED",
+        _ if product.taken == product.total => "COMPLETE",
+        _ => "ONGOING",
+    }
 }
 
 fn holdings(fold: &Fold, user: &str) -> Value {
