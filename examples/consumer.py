@@ -14,7 +14,7 @@ exchange, left = f"product.events.{sys.argv[1]}", int(sys.argv[2]) if sys.argv[2
 url = os.environ.get("AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2f")
 try:
     channel = pika.BlockingConnection(pika.URLParameters(url)).channel()
-except (pika.exceptions.AMQPError, OSError, ValueError) as error:
+except (pika.exceptions.AMQPError, OSError, ValueError, LookupError) as error:  # the last two: no such URL
     sys.exit(f"consumer.py: cannot reach RabbitMQ: is it running, and AMQP_URL right? ({type(error).__name__})")
 try:
     # Passive, so that none is made: to an exchange of another name nobody would ever publish.
