@@ -9,7 +9,7 @@ mod checkpoint;
 pub use checkpoint::Checkpoint;
 use connection_pool::{Connection, Pool};
 
-use crate::log::{Log, Partition, Position};
+use crate::log::{Log, MAX_DELIVERED_EVENTS, Partition, Position};
 use crate::{LogError, RecordedEvent, RepeatedFault};
 use checkpoint::Holder;
 use futures::FutureExt as _;
@@ -276,11 +276,17 @@ impl<P: Projection> Consumer<P> {
 
     /// Follows the log until `shutdown`: woken by `source`, takes what follows the checkpoint, applies it, and again.
     /// Faults are tried again, for ever; an event that cannot be applied is named in the checkpoint's row.
+    ///
+    /// After a fault the database may be one that was set back, and what was handed over before it may be lost: until all of
+    /// that has been taken from `source`, events are read from the log alone.
     pub async fn run_with(self, mut source: impl Source, shutdown: CancellationToken) {
         let (mut delivered, mut fault) = (Vec::new(), self.fault());
+        let mut in_doubt = false;
         while !shutdown.is_cancelled() {
             let paced = Instant::now() + PACE;
-            let step = self.step(&delivered).await;
+            let step = self.step(if in_doubt { &[] } else { &delivered }).await;
+            // A source that hands over less than it may has nothing older left.
+            in_doubt &= delivered.is_empty() || delivered.len() >= MAX_DELIVERED_EVENTS;
             delivered.clear();
             let waiting = match step {
                 Ok(Step::Moved(at) | Step::Idle(at)) => {
@@ -289,6 +295,7 @@ impl<P: Projection> Consumer<P> {
                 }
                 Ok(Step::Elsewhere) => tokio::time::sleep(RETRY).right_future(),
                 Err(error) => {
+                    in_doubt = true;
                     self.complain(&error, &mut fault).await;
                     tokio::time::sleep(RETRY).right_future()
                 }

@@ -28,7 +28,7 @@ const HEAD_POLL: Duration = Duration::from_millis(50);
 /// Appends a slow consumer may be behind before it reads from the log instead of being handed the events.
 const DELIVERIES: usize = 64;
 /// Delivered events that are enough for one step.
-const GATHERED: usize = 1_000;
+pub(crate) const MAX_DELIVERED_EVENTS: usize = 1_000;
 
 /// What a log is for ever: made when it is created, stored with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -310,7 +310,7 @@ impl Listener {
     }
 
     fn gather(&mut self, position: Position, delivered: &mut Vec<RecordedEvent>) {
-        while delivered.len() < GATHERED {
+        while delivered.len() < MAX_DELIVERED_EVENTS {
             match self.delivery.try_recv() {
                 Ok(events) => take(&events, position, delivered),
                 Err(TryRecvError::Lagged(_)) => {}
@@ -325,7 +325,7 @@ impl Source for Listener {
     async fn news(&mut self, position: Position, paced: Instant, delivered: &mut Vec<RecordedEvent>) {
         // A delivery is sent before word of its head, so with the head it is there.
         self.head_past(position).await;
-        if *self.head.borrow() - position < GATHERED as Position {
+        if *self.head.borrow() - position < MAX_DELIVERED_EVENTS as Position {
             tokio::time::sleep_until(paced).await;
         }
         self.gather(position, delivered);

@@ -2,7 +2,7 @@
 
 use crate::house::*;
 use connection_pool::{Connection, Pool};
-use event_log::consume::{ApplyError, Checkpoint, Consumer, Projection, Step, StepError};
+use event_log::consume::{ApplyError, Checkpoint, Consumer, Projection, Source, Step, StepError};
 use event_log::{Log, LogError, Position, RecordedEvent, Writer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -340,4 +340,42 @@ async fn beside_the_live_tables_a_checkpoint_that_is_gone_stays_gone() {
         sqlx::query_scalar("select position from notes_2.notes order by nr").fetch_all(&house.pool).await.unwrap();
     assert_eq!(told, [1, 2]);
     assert!(notes(&house).await.is_empty(), "the live tables are another's");
+}
+
+/// Hands over what the test sends, whole batches at a time.
+struct Sent(tokio::sync::mpsc::UnboundedReceiver<Vec<RecordedEvent>>);
+
+impl Source for Sent {
+    async fn news(&mut self, _position: Position, _paced: tokio::time::Instant, delivered: &mut Vec<RecordedEvent>) {
+        match self.0.recv().await {
+            Some(events) => delivered.extend(events),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// 1. A consumer stands at position 2; position 3 is committed and on its way to it; the database is away.
+/// 2. It comes back without position 3.
+/// 3. What was on its way is not applied. What another wrote at position 3 is.
+#[tokio::test]
+async fn what_was_handed_over_before_a_fault_is_not_believed_after_it() {
+    let house = house_with_notes(2).await;
+    let (hand_over, sent) = tokio::sync::mpsc::unbounded_channel();
+    let (consumer, shutdown) = (consumer(&house), CancellationToken::new());
+    let running = tokio::spawn(consumer.run_with(Sent(sent), shutdown.clone()));
+    noted_up_to(&house, 2).await;
+    house.execute("alter table checkpoints rename to away").await;
+    hand_over.send(house.events().await).unwrap();
+    let lost = commit(&mut house.writer().await, vec![happens(product(1), 3, nth_event(3))]).await;
+    hand_over.send(lost).unwrap();
+    house.tamper("delete from events where position = 3").await;
+    house.execute("alter table away rename to checkpoints").await;
+
+    let mut other = Writer::open(house.another_process().await, 0).await.unwrap();
+    let in_its_place = commit(&mut other, vec![happens(product(1), 3, settled(2, 1))]).await;
+    hand_over.send(in_its_place.clone()).unwrap();
+    noted_up_to(&house, 3).await;
+    assert_eq!(checkpoint(&house).await.unwrap().hash, Some(in_its_place[0].hash));
+    shutdown.cancel();
+    soon(running).await.unwrap();
 }
