@@ -15,6 +15,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 /// What a shell says of a program that a closed pipe ended.
 const BROKEN_PIPE: i32 = 141;
 const PLENTY: i64 = 1_000_000;
+/// Each is logged in some 300 bytes and more.
+const FAILING_READS: usize = 400;
 
 /// A pipe that nobody reads from any more.
 fn without_reader() -> Stdio {
@@ -66,18 +68,21 @@ async fn a_process_goes_on_when_nobody_reads_its_standard_error() {
     assert!(moa.ended(STOP_TIMEOUT).await.status.success());
 }
 
-/// Steps: a process whose standard error is not read logs more than the pipe holds; it takes invests all the same, and
-/// SIGTERM ends it with success.
+/// Steps: a process whose standard error is not read logs more than a pipe of 64 kB holds, a line for each read that fails;
+/// it takes invests all the same, and SIGTERM ends it with success.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_goes_on_when_the_reader_of_its_standard_error_stalls() {
     let mut house = House::of(0, Start::serve()).await;
     let (_reader, err) = stalled();
-    let moa = house.start().clone().env("MOA_LOG", "trace").open_with(err).await;
+    let moa = house.start().clone().open_with(err).await;
     house.moas.push(moa);
     let product = house.open_product("stalled", PLENTY).await;
-    for _ in 0..50 {
-        assert!(house.invest(ask("ann", product, 1)).await.is_accepted());
+    sqlx::query("alter table holdings rename to away").execute(&house.pool).await.unwrap();
+    for _ in 0..FAILING_READS {
+        assert_eq!(house.door(0).get_as("ann", "/api/product/my/invest").await.status, 500);
     }
+    sqlx::query("alter table away rename to holdings").execute(&house.pool).await.unwrap();
+    assert!(house.invest(ask("ann", product, 1)).await.is_accepted());
     house.settled().await;
     let moa = house.moas.remove(0);
     moa.signal("TERM");
