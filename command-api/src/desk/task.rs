@@ -9,10 +9,11 @@ use crate::recorder::{Pen, Refused};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{ProductId, Refusal};
 use event_log::{Appended, LoadedProduct, Log, LogError, RecordedEvent, Writer};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use uuid::Uuid;
 
@@ -88,9 +89,10 @@ pub(super) async fn run(
                 open = taken > 0;
                 if desk.may_write().await { desk.sort(&mut arrived) } else { arrived.drain(..).for_each(leave_undecided); Vec::new() }
             }
-            Some(Ok((id, loaded))) = desk.loads.join_next(), if !desk.loads.is_empty() => {
-                desk.loaded(id, loaded).await
-            }
+            Some(ended) = desk.loads.join_next(), if !desk.loads.is_empty() => match ended {
+                Ok((id, loaded)) => desk.loaded(id, loaded).await,
+                Err(error) => broken_down(error),
+            },
             () = tokio::time::sleep_until(try_again_at), if open && desk.trouble.is_there() => {
                 desk.try_again().await;
                 try_again_at = Instant::now() + RETRY_INTERVAL;
@@ -100,10 +102,17 @@ pub(super) async fn run(
                 desk.drop_expired_aside();
                 Vec::new()
             }
-            // The last load panicked, and the queue is closed.
             else => Vec::new(),
         };
         desk.serve(ready).await;
+    }
+}
+
+/// A load that panicked takes the processor along: its product would wait for it for ever.
+fn broken_down(error: JoinError) -> Vec<Waiting> {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Vec::new(),
     }
 }
 
@@ -254,8 +263,8 @@ impl Desk {
             }
         }
         for id in self.trouble.unloaded() {
-            if !self.aside.contains_key(&id) {
-                self.aside.insert(id, Aside::default());
+            if let Entry::Vacant(place) = self.aside.entry(id) {
+                place.insert(Aside::default());
                 self.queued.push_back(id);
             }
         }
