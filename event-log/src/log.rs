@@ -25,6 +25,9 @@ pub type Position = i64;
 const MAX_PARTITIONS: i32 = 64;
 /// How often the heads are asked for, for what other processes append. What this one appends is known at once.
 const HEAD_POLL: Duration = Duration::from_millis(50);
+/// How long its answer is waited for. The poll takes the pool's connections in turn, so it finds those that fell silent, and the
+/// idle ones are closed, before whoever has work meets them.
+const POLL_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Appends a slow consumer may be behind before it reads from the log instead of being handed the events.
 const DELIVERIES: usize = 64;
 /// Delivered events that are enough for one step.
@@ -184,7 +187,7 @@ impl Log {
                     coalesce((select max(id) from operator_acceptances where what = 'CLOCK'), 0)",
         )
         .bind(self.shared.identity.partitions)
-        .fetch_one(self.pool())
+        .fetch_one(&self.pool().clone().with_answer_timeout(POLL_ANSWER_TIMEOUT))
         .await?;
         let now = Acceptances { loss, clock };
         self.heard_acceptances(accepted.replace(now), now, &heads);
