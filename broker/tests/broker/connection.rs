@@ -3,12 +3,18 @@
 use crate::house::*;
 use crate::notes::Noting;
 use crate::tap::{Tap, once};
-use crate::wire::Wire;
+use crate::wire::{Wire, server};
 use broker::Broker;
 use std::time::Duration;
+use testbed::SilentProxy;
 
 /// Nobody listens there.
 const NOWHERE: &str = "amqp://guest:guest@127.0.0.1:1/%2f";
+
+fn host_and_port(address: &str) -> (String, u16) {
+    let (host, port) = address.split_once(':').unwrap();
+    (host.to_owned(), port.parse().unwrap())
+}
 
 #[tokio::test]
 async fn a_consumer_follows_the_log_while_no_broker_is_there() {
@@ -83,6 +89,31 @@ async fn a_broker_that_is_frozen_holds_up_no_consumer() {
     house.append(0, 20, 2).await;
     house.until_noted(0, 100).await;
     house.until_relayed(0, 100).await;
+    noting.stop().await;
+    relaying.stop().await;
+}
+
+/// The connections that stand fall silent for good: what is sent is taken, nothing comes any more. New ones work. A missed
+/// heartbeat ends them, here after 2 s instead of 10.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_fall_silent_are_made_again() {
+    let house = House::with_one_partition().await;
+    let proxy = SilentProxy::before(host_and_port(&server())).await;
+    let url = format!("{}?heartbeat=2", amqp_url().replace(&server(), &proxy.address().to_string()));
+    let broker = Broker::new(&url, house.log_id()).unwrap();
+    let mut tap = Tap::on(&house).await;
+    let noting = Noting::start_with(&house, &house.log, &broker, 0).await;
+    let relaying = Relaying::start(&house.log, &broker);
+    house.append(0, 20, 2).await;
+    house.until_relayed(0, 20).await;
+    house.until_the_queue_is_consumed(0, 1).await;
+    proxy.silence();
+    house.append(0, 20, 2).await;
+    house.noted_within(Duration::from_secs(5), 0, 40).await;
+    house.until_relayed(0, 40).await;
+    assert_eq!(once(tap.up_to(0, 40).await), house.stored(0).await);
+    until("the silent connections are closed", async || proxy.silent() == 0).await;
+    until("it is connected", async || broker.is_connected()).await;
     noting.stop().await;
     relaying.stop().await;
 }

@@ -66,7 +66,7 @@ impl Wire {
 }
 
 /// Host and port of the broker.
-fn server() -> String {
+pub fn server() -> String {
     let url = crate::house::amqp_url();
     let after_the_password = url.rsplit('@').next().unwrap();
     after_the_password.trim_start_matches("amqp://").split('/').next().unwrap().to_owned()
