@@ -50,6 +50,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// A server that is there answers at once.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long what is asked of the private server at a start may take; making a database copies one.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// How often a running server is asked whether it is through with its start or its stop.
 const TAKEOVER_PAUSE: Duration = Duration::from_millis(50);
 const TAKEOVER_TRIES: u32 = 2400;
@@ -124,7 +127,7 @@ impl Cluster {
         if !self.take_over().await? {
             self.start().await?;
         }
-        self.ensure_database().await.context("cannot make the database in the private PostgreSQL")
+        in_time(self.ensure_database()).await.context("cannot make the database in the private PostgreSQL")
     }
 
     /// Under another name until it is whole: a kill leaves no half cluster.
@@ -164,7 +167,7 @@ impl Cluster {
             match self.ask(&left.socket).await {
                 Answer::Yes => {
                     self.socket = left.socket;
-                    return self.reload().await.map(|()| true);
+                    return in_time(self.reload()).await.map(|()| true);
                 }
                 Answer::NotYet => tokio::time::sleep(TAKEOVER_PAUSE).await,
                 Answer::No => return Ok(false),
@@ -262,6 +265,12 @@ impl Cluster {
         }
         Ok(session.close().await?)
     }
+}
+
+async fn in_time<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::time::timeout(SETUP_TIMEOUT, work)
+        .await
+        .context("the private PostgreSQL takes connections and does not answer")?
 }
 
 /// The server that a killed Moa left goes on with what it was told, and may have made the database just now: ours waited for
