@@ -87,7 +87,7 @@ pub(super) async fn run(
         let ready = tokio::select! {
             taken = queue.recv_many(&mut arrived, BATCH), if open => {
                 open = taken > 0;
-                if desk.may_write().await { desk.sort(&mut arrived) } else { arrived.drain(..).for_each(leave_undecided); Vec::new() }
+                desk.take_up(&mut arrived).await
             }
             Some(ended) = desk.loads.join_next(), if !desk.loads.is_empty() => match ended {
                 Ok((id, loaded)) => desk.loaded(id, loaded).await,
@@ -133,6 +133,15 @@ impl Desk {
             Err(error) => tracing::warn!(%error, "the head of a partition cannot be read; trying on"),
         }
         !self.writer.is_outdated()
+    }
+
+    /// What can be decided now of what arrived; nothing, and all are told so, while no writes are taken.
+    async fn take_up(&mut self, arrived: &mut Vec<Waiting>) -> Vec<Waiting> {
+        if self.may_write().await {
+            return self.sort(arrived);
+        }
+        arrived.drain(..).for_each(leave_undecided);
+        Vec::new()
     }
 
     /// Keeps the orders whose product is at hand; the others wait aside while it is loaded.
