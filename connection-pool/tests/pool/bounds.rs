@@ -33,6 +33,7 @@ async fn a_read_meets_a_lost_connection_by_asking_once_more() {
     let house = House::full().await;
     let reads = house.pool.clone().for_reads();
     for asked in 0..2 {
+        until(async || house.pool.num_idle() > 0).await;
         house.proxy.silence();
         let one: i32 = match asked {
             0 => sqlx::query_scalar("select $1::integer").bind(7).fetch_one(&reads).await.unwrap(),
