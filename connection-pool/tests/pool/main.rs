@@ -1,8 +1,6 @@
 //! A pool on a way that falls silent.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
-
 mod bounds;
 mod house;
 mod transactions;
