@@ -77,6 +77,10 @@ impl Log {
         let readiness = Readiness::default();
         let (clock, stops) = (LogClock::new(&readiness), WriteStops::new(identity.partitions, &readiness));
         let reads = pool.clone().for_reads();
+        // Whoever logs in to read views alone may not ask this, and takes no writes either.
+        if let Ok(known) = acceptances(&reads).await {
+            stops.heard(known);
+        }
         Ok(Self { shared: Arc::new(Shared { pool, reads, identity, partitions, readiness, clock, stops }) })
     }
 
@@ -165,16 +169,16 @@ impl Log {
     /// Keeps this handle's knowledge of the heads, the clock and the operator's acceptances fresh until `shutdown`, whoever
     /// appends. Run one per process.
     pub async fn follow(&self, shutdown: CancellationToken) {
-        let (mut fault, mut accepted) = (RepeatedFault::new("the heads of the log cannot be read", ""), None);
+        let mut fault = RepeatedFault::new("the heads of the log cannot be read", "");
         while shutdown.run_until_cancelled(tokio::time::sleep(HEAD_POLL)).await.is_some() {
-            match self.poll(&mut accepted).await {
+            match self.poll().await {
                 Ok(()) => fault.recovered(),
                 Err(error) => fault.failed(&error),
             }
         }
     }
 
-    async fn poll(&self, accepted: &mut Option<Acceptances>) -> Result<(), LogError> {
+    async fn poll(&self) -> Result<(), LogError> {
         // Before the question: a head below what was known then has lost events.
         let known: Vec<Position> = self.shared.partitions.iter().map(|word| *word.head.borrow()).collect();
         let asked = SteadyInstant::now();
@@ -189,8 +193,7 @@ impl Log {
         .bind(self.shared.identity.partitions)
         .fetch_one(&self.pool().clone().with_answer_timeout(POLL_ANSWER_TIMEOUT))
         .await?;
-        let now = Acceptances { loss, clock };
-        self.heard_acceptances(accepted.replace(now), now, &heads);
+        self.heard_acceptances(Acceptances { loss, clock }, &heads);
         self.clock().heard(received, said, asked);
         for ((partition, word), (head, known)) in (0..).zip(&self.shared.partitions).zip(heads.into_iter().zip(known)) {
             metrics::gauge!("moa_log_head", "partition" => partition.to_string()).set(head as f64);
@@ -203,8 +206,8 @@ impl Log {
         Ok(())
     }
 
-    fn heard_acceptances(&self, before: Option<Acceptances>, now: Acceptances, heads: &[Position]) {
-        let before = before.unwrap_or_else(|| self.shared.stops.begin(now));
+    fn heard_acceptances(&self, now: Acceptances, heads: &[Position]) {
+        let before = self.shared.stops.heard(now);
         if now.clock > before.clock {
             tracing::warn!("an operator agreed to the database's clock as it is");
             self.clock().accept();
@@ -371,4 +374,13 @@ async fn create(pool: &Pool, partitions: i32) -> Result<(), LogError> {
     .execute(pool)
     .await?;
     Ok(())
+}
+
+async fn acceptances(pool: &Pool) -> Result<Acceptances, LogError> {
+    let found = sqlx::query_as(
+        "select coalesce(max(id) filter (where what = 'LOSS'), 0) as loss,
+                coalesce(max(id) filter (where what = 'CLOCK'), 0) as clock
+           from operator_acceptances",
+    );
+    Ok(found.fetch_one(pool).await?)
 }

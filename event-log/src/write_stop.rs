@@ -65,7 +65,7 @@ impl Acceptance {
 }
 
 /// The newest acceptances that a process has heard of, by their ids; 0 where there is none.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, sqlx::FromRow)]
 pub(crate) struct Acceptances {
     pub(crate) loss: i64,
     pub(crate) clock: i64,
@@ -77,6 +77,8 @@ pub(crate) struct WriteStops {
     partitions: Vec<Mutex<Option<WriteStop>>>,
     /// The newest acceptance of a loss that was heard of. What was known before it is not to be written on.
     loss_accepted: AtomicI64,
+    /// What was heard of last; `None` before anything was.
+    heard: Mutex<Option<Acceptances>>,
     clause: Clause,
 }
 
@@ -85,14 +87,18 @@ impl WriteStops {
         Self {
             partitions: (0..partitions).map(|_| Mutex::default()).collect(),
             loss_accepted: AtomicI64::default(),
+            heard: Mutex::default(),
             clause: readiness.clause("log-lost-events"),
         }
     }
 
-    /// What was agreed to before this process began is nothing new.
-    pub(crate) fn begin(&self, known: Acceptances) -> Acceptances {
-        self.loss_accepted.store(known.loss, Ordering::Release);
-        known
+    /// Takes note of what there is, and gives what was known before. What there was when this process began is nothing new.
+    pub(crate) fn heard(&self, now: Acceptances) -> Acceptances {
+        let before = self.heard.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        before.unwrap_or_else(|| {
+            self.loss_accepted.store(now.loss, Ordering::Release);
+            now
+        })
     }
 
     pub(crate) fn loss_accepted(&self) -> i64 {
