@@ -3,7 +3,8 @@
 
 -- The second line of defence. The first is the append itself: it adds its rows only where the row that they follow is
 -- there, with its hash. This trigger holds for every insert: a position is 1 or follows one that is there.
-create function refuse_holes() returns trigger language plpgsql as $$
+-- Its plan is made once in a session, maybe while the table is small, and must still do when it is large.
+create function refuse_holes() returns trigger language plpgsql set enable_seqscan = off as $$
 declare
     hole record;
 begin

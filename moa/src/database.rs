@@ -42,6 +42,9 @@ pub(crate) const SEARCH_PATH: [(&str, &str); 1] = [("search_path", "public")];
 /// What a writer may hold up at most: a frozen client keeps its locks, and the database takes them back.
 const BOUNDS: [(&str, &str); 3] =
     [("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "5s")];
+/// Plans of prepared statements are kept, and made while tables may be short: one that reads a whole table is cheap then, and
+/// ruinous a minute later. What has no index is read all the same, and must not be compiled for its cost.
+const PLANS: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 
 /// Every connection's TCP keepalive, set at the server's end, which sqlx leaves within reach: a way that forgets idle
 /// connections does not forget these, and a backend whose client is gone without a word ends. The user time-out also counts while
@@ -191,7 +194,7 @@ impl Database {
             let server = server.clone();
             Box::pin(async move { server.check_writer(connection).await })
         });
-        let pool = pool.connect_with(self.bounded("moa log", &BOUNDS)).await;
+        let pool = pool.connect_with(self.bounded("moa log", &[BOUNDS.as_slice(), &PLANS].concat())).await;
         let pool = pool.map(|pool| Pool::from(pool).with_answer_timeout(STATEMENT_TIMEOUT + ANSWER_MARGIN));
         pool.with_context(|| format!("cannot reach {}", self.describe()))
     }
@@ -199,7 +202,7 @@ impl Database {
     /// The pool of consumers and settlement.
     pub(crate) fn project_pool(&self) -> Pool {
         // Rows and checkpoint are lost together or not at all, and come back from the log: no need to wait for the disk.
-        let bounds = [BOUNDS.as_slice(), &[("synchronous_commit", "off")]].concat();
+        let bounds = [BOUNDS.as_slice(), &PLANS, &[("synchronous_commit", "off")]].concat();
         // Connected when it is needed: not every service that has it uses it.
         let pool = pool_of(PROJECT_CONNECTIONS).connect_lazy_with(self.bounded("moa project", &bounds));
         Pool::from(pool).with_answer_timeout(STATEMENT_TIMEOUT + ANSWER_MARGIN)
