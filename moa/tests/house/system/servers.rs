@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -16,10 +17,16 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How often it is looked whether a node is there.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A port that is free now, below those that outgoing connections are given: one of these may take it meanwhile.
+/// Ports that each test process has to give.
+const PORTS_PER_PROCESS: u32 = 50;
+
+/// A port that is free now, and that neither this test nor one beside it is given again: nobody has bound it yet. Below those
+/// that outgoing connections are given: one of these may take it meanwhile.
 pub fn free_port() -> u16 {
-    let any = || 15_000 + (Uuid::new_v4().as_u128() % 15_000) as u16;
-    std::iter::repeat_with(any).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = 15_000 + (std::process::id() % 300) * PORTS_PER_PROCESS;
+    let next = || (first + GIVEN.fetch_add(1, Ordering::Relaxed) % PORTS_PER_PROCESS) as u16;
+    std::iter::repeat_with(next).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// A folder that goes with its value.
