@@ -1,6 +1,6 @@
 //! How a process is: `/livez`, `/readyz`, and `/metrics` in Prometheus' text format.
 //!
-//! What ready means for each service is the table in `docs/deploying.md`. The parts of a process fail and clear clauses by
+//! What ready means for each service is the table in `docs/operating.md`. The parts of a process fail and clear clauses by
 //! themselves; what only shows when it is asked is asked here, whenever somebody wants to know.
 
 mod probe;

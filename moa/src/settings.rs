@@ -1,4 +1,4 @@
-//! Every setting, as a flag and as an environment variable; one that is empty is not set. README.md has the same table.
+//! Every setting, as a flag and as an environment variable; one that is empty is not set. docs/settings.md has the same table.
 
 mod audit;
 mod given;
@@ -74,7 +74,7 @@ pub enum Command {
         #[command(flatten)]
         admin: AdminSettings,
     },
-    /// Let writes go on after the database lost events, or after its clock jumped: docs/deploying.md says what to look at first
+    /// Let writes go on after the database lost events, or after its clock jumped: docs/operating.md says what to look at first
     Restore {
         /// What is agreed to.
         #[command(flatten)]

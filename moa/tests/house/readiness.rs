@@ -1,4 +1,4 @@
-//! What `/readyz` says: each clause of the table in `docs/deploying.md`, failed and well again.
+//! What `/readyz` says: each clause of the table in `docs/operating.md`, failed and well again.
 
 use moa::postgres::{Embedded, Options};
 use sqlx::postgres::PgPoolOptions;
