@@ -27,7 +27,7 @@ COLUMNS = ("aggregate_type", "aggregate_id", "sequence", "event_type", "event_ve
            "partition", "position", "event_id", "recorded_at", "hash")
 NUMBERS = {"sequence": 64, "partition": 32, "position": 64}  # and their bits
 SEAL = ("log", "partitions", "seal", "partition", "first", "last", "head", "root", "marks", "at", "previous")
-STRETCH, MARK, LONGEST_LINE = 8192, 4, 16 << 20
+MAX_EVENTS_PER_SEAL, MARK, LONGEST_LINE = 8192, 4, 16 << 20
 SPKI = bytes.fromhex("302a300506032b6570032100")  # of every Ed25519 public key, before its 32 bytes (RFC 8410)
 EPOCH, MICROSECOND = datetime(1970, 1, 1), timedelta(microseconds=1)
 
@@ -191,7 +191,7 @@ class Seal:
 
 
 class Sealed:
-    """The seals that can be believed, and the first that cannot."""
+    """The accepted seals, and the first that is not."""
 
     def __init__(self, lines, keys, log=None, partitions=None):
         self.seals, self.bad, self.of_others = [], None, False
@@ -217,7 +217,7 @@ class Sealed:
         must((seal.log, seal.partitions) == (self.log, self.partitions), "it is of another log")
         must(0 <= seal.partition < seal.partitions <= 64, "there is no such partition")
         must(seal.first == end + 1, f"it begins at position {seal.first}, the one before ends at {end}")
-        must(0 <= seal.last - seal.first < STRETCH, f"it covers no stretch of 1 to {STRETCH} events")
+        must(0 <= seal.last - seal.first < MAX_EVENTS_PER_SEAL, f"it covers no segment of 1 to {MAX_EVENTS_PER_SEAL} events")
         must(len(seal.marks) == (seal.last - seal.first + 1) * MARK, "it has not one mark for each event")
         must(seal.previous == digest, "it does not name the seal before it")
 
@@ -229,12 +229,12 @@ class Bad(Exception):
 
 
 class Partition:
-    """Takes the rows of one partition as they stand."""
+    """Takes the rows of one partition in their stored order."""
 
     def __init__(self, sealed, partition):
         self.sealed, self.partition = sealed, partition
         self.seals = [seal for seal in sealed.seals if seal.partition == partition]
-        self.at, self.tree = 0, Tree()  # the seal that covers the next position, and its stretch so far
+        self.at, self.tree = 0, Tree()  # the seal that covers the next position, and the tree of its segment so far
         self.position, self.hash = 0, genesis(sealed.log, sealed.partitions, partition)
         self.recorded_at, self.sequences = None, {}
         self.events, self.head, self.bad = 0, 0, None
@@ -261,7 +261,7 @@ class Partition:
         if row["position"] > position:
             raise Bad(position, "MISSING", f"it is not there; the next row is at position {row['position']}")
         if row["position"] < position:
-            raise Bad(position, "CHANGED", f"a row that says position {row['position']} stands here")
+            raise Bad(position, "CHANGED", f"a row that says position {row['position']} is here")
         chain, recorded_at = bytes.fromhex(row["hash"]), microseconds(row["recorded_at"])
         if link(self.hash, row) != chain:
             raise Bad(position, "CHANGED", "its hash does not follow from its columns and the hash before it")
@@ -453,7 +453,7 @@ def is_complete(check, events, partitions, heads):
     if check.end != events:
         raise Impossible(f"its last line says {check.end} events, there are {events}")
     if any(partition["head"] != head for partition, head in zip(partitions, heads)):
-        raise Impossible("a partition goes on after where its header ends it")
+        raise Impossible("a partition continues after its header's head")
 
 
 # Proofs
@@ -529,9 +529,9 @@ def sentence(report):
     if report["verdict"] == "UNVERIFIABLE":
         lines.append("it cannot be verified with this key and these seals: give the keys of all seals, and this log's seals")
     if not report["seals"]:
-        lines.append("without seals only the chain was checked, which who may write to the database can make anew")
+        lines.append("without seals only the chain was checked, which somebody who may write to the database can recompute")
     if report["badSeal"]:
-        lines.append("seal {seal} cannot be believed: {detail}".format(**report["badSeal"]))
+        lines.append("seal {seal} is not accepted: {detail}".format(**report["badSeal"]))
     for found in report["partitions"]:
         if found["bad"]:
             bad = "partition {} position {position}: {problem}: {detail}"
@@ -564,7 +564,7 @@ def main():
     said.add_argument("--export", action="append", default=[], metavar="FILE", help="an export; may be repeated")
     said.add_argument("--seals", metavar="FILE", help="the log's seals; without them only the chain is checked")
     said.add_argument("--proof", action="append", default=[], metavar="FILE", help="a proof; may be repeated")
-    said.add_argument("--public-key", action="append", default=[], metavar="PEM", help="believed; may be repeated")
+    said.add_argument("--public-key", action="append", default=[], metavar="PEM", help="a trusted public key; may be repeated")
     said.add_argument("--json", action="store_true", help="a report as JSON on a line for each file")
     said = said.parse_args()
     if not said.export and not said.proof:
