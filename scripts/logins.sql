@@ -1,5 +1,5 @@
--- The logins of the services, for psql, as a superuser in Moa's database, once; docs/deploying.md has who needs which. Each
--- is a member of the roles whose rights it needs. The rights come with `moa migrate`, as `migrate`, before or after.
+-- The logins of the services, for psql, as a superuser in Moa's database, once; docs/deploying.md says who needs which. Each
+-- is a member of the roles whose rights it needs. `moa migrate`, as `migrate`, grants the rights, before or after.
 \set ON_ERROR_STOP on
 \getenv migrate_password MIGRATE_PASSWORD
 \getenv command_api_password COMMAND_API_PASSWORD
@@ -10,7 +10,7 @@
 \getenv sealer_password SEALER_PASSWORD
 \getenv auditor_password AUDITOR_PASSWORD
 
--- Where a superuser has migrated, these are there.
+-- Where a superuser has migrated, these exist already.
 do $$
 declare
     who text;
@@ -36,7 +36,7 @@ create role sealer login password :'sealer_password' in role moa_sealer;
 -- For people who verify the log in the database itself: moa audit verify --database-url.
 create role auditor login password :'auditor_password' in role moa_auditor;
 
--- What only a superuser can do, so that `moa migrate` need not be one; migrations/0014_closed_rights.sql says why, and
+-- What only a superuser can do, so that `moa migrate` need not run as one; migrations/0014_closed_rights.sql says why, and
 -- select moa_open_rights() whether it was done.
 do $$
 declare
