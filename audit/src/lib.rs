@@ -8,6 +8,8 @@
 //! - [`proof`]: seals, verification, inclusion proofs.
 //! - `export`: the log as a file that can be verified without Moa.
 //! - [`access`]: who read the audit.
+//!
+//! Words are in `docs/glossary.md`.
 
 mod accept;
 pub mod access;

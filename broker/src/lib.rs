@@ -7,6 +7,8 @@
 //! - [`parked`] keeps what was delivered and cannot be what the log says.
 //!
 //! What outsiders may rely on, exchange, routing, headers and payload, is in `docs/amqp.md`.
+//!
+//! Words are in `docs/glossary.md`.
 
 mod backoff;
 /// Events as CloudEvents 1.0 in the JSON batch format.

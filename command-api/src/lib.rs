@@ -1,4 +1,6 @@
 //! The way in: requests over HTTP, the [`desk`]s that decide them, and the settlement of what was reserved.
+//!
+//! Words are in `docs/glossary.md`.
 
 pub mod desk;
 mod door;

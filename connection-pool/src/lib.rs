@@ -6,6 +6,8 @@
 //! connection is closed and not given back, and with it those that stand idle beside it, which came by the same way.
 //!
 //! Nothing outside this crate calls sqlx's own pool or connections; `docs/decisions/0023` says why, and what it costs.
+//!
+//! Words are in `docs/glossary.md`.
 
 mod answer;
 mod connection;

@@ -2,6 +2,8 @@
 //!
 //! Pure: time, ids and looked-up facts arrive inside the [`ProductCommand`]; a decision ends in events or in a
 //! [`Refusal`]; nothing here knows a table, a queue, a header or a clock.
+//!
+//! Words are in `docs/glossary.md`.
 
 mod command;
 mod event;

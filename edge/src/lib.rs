@@ -4,6 +4,8 @@
 //! A service builds its routes, hands them to [`finish`], and the finished router to [`serve`]. Handlers return
 //! `Result<Response, Problem>`; extractors ([`UserIdHeader`], [`IdempotencyKey`], [`JsonObject`], [`Params`], the paths)
 //! refuse with the same [`Problem`], so every answer has the one shape of the contract.
+//!
+//! Words are in `docs/glossary.md`.
 
 mod body;
 mod consistency;

@@ -11,6 +11,8 @@
 //!   [`restarted`] starts a task anew that broke down.
 //!
 //! The row format, the hash chain and how to check both with plain SQL are in `docs/log-format.md`.
+//!
+//! Words are in `docs/glossary.md`.
 
 mod at;
 mod bulk;

@@ -1,4 +1,6 @@
 //! Moa, the program, as a library: its tests use it, and `main` only starts it.
+//!
+//! Words are in `docs/glossary.md`.
 
 // What the reader of standard output or standard error does must not end whoever prints: see `output` and `logging`.
 #![warn(clippy::print_stdout, clippy::print_stderr)]

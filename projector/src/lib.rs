@@ -10,6 +10,8 @@
 //! A batch of events is folded in memory over the rows it touches, and what is different then is written in a constant
 //! number of statements. Apply-once and the loop are [`event_log::consume`]'s; [`run`] starts them all. Every row is
 //! written by the consumer of its product's partition and nobody else, so consumers never wait for each other.
+//!
+//! Words are in `docs/glossary.md`.
 
 mod as_of;
 mod beside;

@@ -4,6 +4,8 @@
 //! statement here names the table of events. Every answer carries a consistency token of exactly the state it shows,
 //! because the statement that reads the rows reads the checkpoints with them. Products come from the cache, where there is
 //! one and it can: the same answers, by another way.
+//!
+//! Words are in `docs/glossary.md`.
 
 pub mod as_of;
 mod cache;

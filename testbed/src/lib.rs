@@ -11,6 +11,8 @@
 //!
 //! The server is the one `DATABASE_URL` names, else [`DEFAULT_URL`]. On it only databases whose name begins with
 //! [`PREFIX`] are made and dropped.
+//!
+//! Words are in `docs/glossary.md`.
 
 pub mod payments;
 mod redis_server;
