@@ -217,7 +217,8 @@ class Sealed:
         must((seal.log, seal.partitions) == (self.log, self.partitions), "it is of another log")
         must(0 <= seal.partition < seal.partitions <= 64, "there is no such partition")
         must(seal.first == end + 1, f"it begins at position {seal.first}, the one before ends at {end}")
-        must(0 <= seal.last - seal.first < MAX_EVENTS_PER_SEAL, f"it covers no segment of 1 to {MAX_EVENTS_PER_SEAL} events")
+        must(0 <= seal.last - seal.first < MAX_EVENTS_PER_SEAL,
+             f"it covers no segment of 1 to {MAX_EVENTS_PER_SEAL} events")
         must(len(seal.marks) == (seal.last - seal.first + 1) * MARK, "it has not one mark for each event")
         must(seal.previous == digest, "it does not name the seal before it")
 
