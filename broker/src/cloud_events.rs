@@ -1,5 +1,5 @@
-//! CloudEvents 1.0, JSON batch format. An event that was stored comes back from it byte for byte, so that whoever
-//! receives it can check the hash chain as `docs/log-format.md` says.
+//! CloudEvents 1.0, JSON batch format. A decoded event equals the stored one byte for byte, so that a receiver can verify
+//! the hash chain as `docs/log-format.md` describes it.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use event_log::{Hash, Metadata, Partition, Position, StoredEvent};
@@ -11,19 +11,19 @@ use uuid::Uuid;
 /// The media type of a batch.
 pub const CONTENT_TYPE: &str = "application/cloudevents-batch+json";
 
-/// Events in one batch at most.
-pub const MAX_EVENTS: usize = 500;
-/// A batch that has grown to this many bytes takes no more events.
-pub const ENOUGH_BYTES: usize = 256 * 1024;
+/// The most events in one message.
+pub const MAX_EVENTS_PER_MESSAGE: usize = 500;
+/// A message that has grown to this many bytes takes no more events.
+pub const TARGET_MESSAGE_BYTES: usize = 256 * 1024;
 
 const SPEC_VERSION: &str = "1.0";
 const DATA_CONTENT_TYPE: &str = "application/json";
 const AGGREGATE_TYPE: &str = "product";
-/// No log gets as far as this, and nothing overflows below it.
+/// No log gets this far, and nothing overflows below it.
 const MAX_POSITION: Position = 1 << 62;
 
-/// An event as it travels. Attribute names are CloudEvents'; numbers that may pass 32 bits are decimal strings, because
-/// its Integer has no more.
+/// An event on the wire. Attribute names are those of CloudEvents; numbers that may exceed 32 bits are decimal strings,
+/// because its Integer has no more.
 #[derive(Serialize, Deserialize)]
 struct CloudEvent<'a> {
     #[serde(borrow)]
@@ -51,7 +51,7 @@ struct CloudEvent<'a> {
     /// Only where the stored text is not the text of `data`: spaces around it, or no JSON to this parser.
     #[serde(skip_serializing_if = "Option::is_none")]
     datatext: Option<Cow<'a, str>>,
-    /// Only where history is sent again. A mark for outsiders: it is read by nobody here.
+    /// Only in a replay. A mark for outsiders; Moa itself does not read it.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     replayed: Option<bool>,
     data: &'a RawValue,
@@ -62,26 +62,26 @@ pub fn source(log_id: Uuid) -> String {
     format!("/moa/{}", log_id.hyphenated())
 }
 
-/// Writes as many of `events`, from the first on, as go into one batch, and says how many: one at least, unless there
-/// are none.
+/// Encodes the first of `events`, as many as fit into one message, and returns how many: at least one, unless there are
+/// none.
 pub fn encode(log_id: Uuid, events: &[StoredEvent]) -> serde_json::Result<(Vec<u8>, usize)> {
     batch(log_id, events, None)
 }
 
-/// As [`encode`] does, each event marked as sent again.
+/// The same as [`encode`], with each event marked as replayed.
 pub(crate) fn encode_replayed(log_id: Uuid, events: &[StoredEvent]) -> serde_json::Result<(Vec<u8>, usize)> {
     batch(log_id, events, Some(true))
 }
 
 fn batch(log_id: Uuid, events: &[StoredEvent], replayed: Option<bool>) -> serde_json::Result<(Vec<u8>, usize)> {
     let (source, mut body, mut written) = (source(log_id), vec![b'['], 0);
-    for event in events.iter().take(MAX_EVENTS) {
+    for event in events.iter().take(MAX_EVENTS_PER_MESSAGE) {
         if written > 0 {
             body.push(b',');
         }
-        serde_json::to_writer(&mut body, &CloudEvent { replayed, ..wrapped(&source, event) })?;
+        serde_json::to_writer(&mut body, &CloudEvent { replayed, ..to_cloud_event(&source, event) })?;
         written += 1;
-        if body.len() >= ENOUGH_BYTES {
+        if body.len() >= TARGET_MESSAGE_BYTES {
             break;
         }
     }
@@ -89,24 +89,24 @@ fn batch(log_id: Uuid, events: &[StoredEvent], replayed: Option<bool>) -> serde_
     Ok((body, written))
 }
 
-/// Reads a batch of the log `log_id`. What is wrong is one sentence for the operator; that all of it is the log's is
-/// not known yet, see [`event_log::Log::vouch`].
+/// Decodes a message of the log `log_id`; an error is one sentence for the operator. Does not verify that the events are in
+/// the log: see [`event_log::Log::vouch`].
 pub fn decode(log_id: Uuid, body: &[u8]) -> Result<Vec<StoredEvent>, String> {
     let batch: Vec<CloudEvent> =
-        serde_json::from_slice(body).map_err(|error| format!("it is no batch of our CloudEvents: {error}"))?;
+        serde_json::from_slice(body).map_err(|error| format!("it is not a batch of our CloudEvents: {error}"))?;
     if batch.is_empty() {
         return Err("it holds no event".into());
     }
     let source = source(log_id);
-    batch.iter().map(|event| unwrapped(&source, event)).collect()
+    batch.iter().map(|event| from_cloud_event(&source, event)).collect()
 }
 
-/// What is known beside an event, as far as it can be read.
+/// An event's metadata; `None` when it cannot be parsed.
 pub(crate) fn metadata(event: &StoredEvent) -> Option<Metadata> {
     serde_json::from_str(&event.metadata).ok()
 }
 
-fn wrapped<'a>(source: &'a str, event: &'a StoredEvent) -> CloudEvent<'a> {
+fn to_cloud_event<'a>(source: &'a str, event: &'a StoredEvent) -> CloudEvent<'a> {
     let metadata = metadata(event);
     let (data, datatext) = data(&event.payload);
     CloudEvent {
@@ -132,7 +132,7 @@ fn wrapped<'a>(source: &'a str, event: &'a StoredEvent) -> CloudEvent<'a> {
     }
 }
 
-/// The payload as it is; beside it its text, where that is more than the JSON in it.
+/// The payload as JSON; with it its text, where that is more than the JSON in it.
 fn data(payload: &str) -> (&RawValue, Option<Cow<'_, str>>) {
     match serde_json::from_str::<&RawValue>(payload) {
         Ok(data) if data.get() == payload => (data, None),
@@ -141,7 +141,7 @@ fn data(payload: &str) -> (&RawValue, Option<Cow<'_, str>>) {
     }
 }
 
-fn unwrapped(source: &str, event: &CloudEvent) -> Result<StoredEvent, String> {
+fn from_cloud_event(source: &str, event: &CloudEvent) -> Result<StoredEvent, String> {
     if event.specversion != SPEC_VERSION {
         return Err(format!("CloudEvents {} is not {SPEC_VERSION}", event.specversion));
     }
@@ -174,7 +174,7 @@ fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
-/// Only as [`time`] writes it: what a hash does not cover, digits past the microseconds, must not come in.
+/// Accepts only what [`time`] writes: the hash does not cover digits past the microseconds, so they must not come in.
 fn recorded_at(text: &str) -> Option<DateTime<Utc>> {
     let at = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
     (time(at) == text).then_some(at)

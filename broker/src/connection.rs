@@ -1,20 +1,20 @@
 //! The handle on the broker, and its address.
 
-use crate::link::Link;
+use crate::supervised_connection::SupervisedConnection;
 use lapin::Channel;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use std::fmt;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// The heartbeat that is asked for, in seconds, unless the address says another; the server's default is 60.
-const HEARTBEAT: u16 = 10;
-/// Longest name of a virtual host that AMQP can carry, in bytes.
-const MAX_VHOST: usize = 255;
+/// The heartbeat that is requested, in seconds, unless the address names another; the server's default is 60.
+const HEARTBEAT_SECONDS: u16 = 10;
+/// The longest name of a virtual host in AMQP, in bytes.
+const MAX_VHOST_BYTES: usize = 255;
 
-/// A handle on the broker, for one log; clones share it. It has a connection for what is published and one for what is
-/// consumed, because a server that is full stops reading from whoever publishes. Each is made when it is first needed
-/// and kept until the last clone is dropped.
+/// A handle on the broker, for one log; clones share it. It has one connection to publish and one to consume, because a
+/// server that is full stops reading from publishers. Each is opened when it is first needed and kept until the last clone
+/// is dropped.
 #[derive(Clone)]
 pub struct Broker {
     shared: Arc<Shared>,
@@ -22,20 +22,20 @@ pub struct Broker {
 
 struct Shared {
     log_id: Uuid,
-    publishing: Link,
-    consuming: Link,
+    publishing: SupervisedConnection,
+    consuming: SupervisedConnection,
 }
 
-/// Where a broker is, and who logs in: an address that may work.
+/// A broker's address with its login, well-formed.
 #[derive(Clone)]
 pub struct Address(AMQPUri);
 
 impl Address {
-    /// Reads `url`; connects to nothing.
+    /// Parses `url`; does not connect.
     ///
     /// # Errors
-    /// It can never work.
-    pub fn parse(url: &str) -> Result<Self, BadAddress> {
+    /// The address can never work.
+    pub fn parse(url: &str) -> Result<Self, AddressError> {
         parse(url).map(Self)
     }
 }
@@ -47,47 +47,49 @@ impl fmt::Debug for Address {
     }
 }
 
-/// An address that can never work. Never says the address itself: there is a password in it.
+/// An address that can never work. The message does not contain the address, which has a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the broker's address cannot be used: {0}; it should read like amqp://user:password@host:5672/%2f")]
-pub struct BadAddress(&'static str);
+pub struct AddressError(&'static str);
 
 impl Broker {
-    /// A handle on the broker at `url`, for the log `log_id`; connects to nothing yet. A server that is not there is no
-    /// error: it is waited for.
-    pub fn new(url: &str, log_id: Uuid) -> Result<Self, BadAddress> {
+    /// A handle on the broker at `url`, for the log `log_id`; does not connect yet. A server that is away is no error:
+    /// connections to it are retried.
+    pub fn new(url: &str, log_id: Uuid) -> Result<Self, AddressError> {
         Ok(Self::at(&Address::parse(url)?, log_id))
     }
 
-    /// The same for an address that was read before.
+    /// The same for an address that was parsed before.
     pub fn at(Address(address): &Address, log_id: Uuid) -> Self {
-        let link = |what| Link::new(address.clone(), format!("moa {what} (process {})", std::process::id()));
-        let (publishing, consuming) = (link("publishing"), link("consuming"));
+        let connection =
+            |use_| SupervisedConnection::new(address.clone(), format!("moa {use_} (process {})", std::process::id()));
+        let (publishing, consuming) = (connection("publishing"), connection("consuming"));
         Self { shared: Arc::new(Shared { log_id, publishing, consuming }) }
     }
 
-    /// Whose events these are.
+    /// The log whose events are published and consumed.
     pub fn log_id(&self) -> Uuid {
         self.shared.log_id
     }
 
-    /// Whether every connection that is needed stands at this moment. `false` until one was needed.
+    /// Whether every connection that is needed is open now. `false` until one was needed.
     pub fn is_connected(&self) -> bool {
-        let mut needed = [&self.shared.publishing, &self.shared.consuming].into_iter().filter(|link| link.is_needed());
-        needed.clone().count() > 0 && needed.all(Link::stands)
+        let all = [&self.shared.publishing, &self.shared.consuming];
+        let mut needed = all.into_iter().filter(|connection| connection.is_needed());
+        needed.clone().count() > 0 && needed.all(SupervisedConnection::is_connected)
     }
 
-    /// Makes the connection to publish on before there is anything to publish: who stands by must be ready.
+    /// Opens the connection to publish on before there is anything to publish: a relay without a lease must be ready.
     pub(crate) fn prepare_to_publish(&self) {
-        self.shared.publishing.supervised();
+        self.shared.publishing.start();
     }
 
-    /// A channel to publish on, as soon as there is a connection; waits for one for ever.
+    /// A channel to publish on; waits for a connection without a time-out.
     pub(crate) async fn channel_to_publish(&self) -> lapin::Result<Channel> {
         self.shared.publishing.channel().await
     }
 
-    /// A channel to consume from, as soon as there is a connection; waits for one for ever.
+    /// A channel to consume from; waits for a connection without a time-out.
     pub(crate) async fn channel_to_consume(&self) -> lapin::Result<Channel> {
         self.shared.consuming.channel().await
     }
@@ -100,24 +102,24 @@ impl fmt::Debug for Broker {
     }
 }
 
-fn parse(url: &str) -> Result<AMQPUri, BadAddress> {
-    // The parser's own words may repeat the address.
-    let mut address: AMQPUri = url.parse().map_err(|_| BadAddress("it is no AMQP address"))?;
+fn parse(url: &str) -> Result<AMQPUri, AddressError> {
+    // The parser's own message may contain the address.
+    let mut address: AMQPUri = url.parse().map_err(|_| AddressError("it is no AMQP address"))?;
     if address.scheme == AMQPScheme::AMQPS {
-        return Err(BadAddress("this build has no TLS, so it must begin with amqp://"));
+        return Err(AddressError("this build has no TLS, so it must begin with amqp://"));
     }
-    // The parser would quietly take localhost for it.
+    // The parser would silently read it as localhost.
     if url.contains("@[") || url.contains("//[") {
-        return Err(BadAddress("an IPv6 address needs a host name"));
+        return Err(AddressError("an IPv6 address needs a host name"));
     }
-    // amqp://host/ names a virtual host without a name, and everybody who writes it means the default one.
+    // amqp://host/ names a virtual host with an empty name; everybody who writes it means the default one.
     if address.vhost.is_empty() {
         address.vhost = "/".into();
     }
-    if address.vhost.len() > MAX_VHOST {
-        return Err(BadAddress("its virtual host is longer than 255 bytes"));
+    if address.vhost.len() > MAX_VHOST_BYTES {
+        return Err(AddressError("its virtual host is longer than 255 bytes"));
     }
-    address.query.heartbeat.get_or_insert(HEARTBEAT);
+    address.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
     Ok(address)
 }
 
@@ -165,7 +167,7 @@ mod tests {
     #[test]
     fn a_heartbeat_is_asked_for_unless_the_address_says_another() {
         let heartbeat = |url| parse(url).expect("a good address").query.heartbeat;
-        assert_eq!(heartbeat("amqp://host"), Some(HEARTBEAT));
+        assert_eq!(heartbeat("amqp://host"), Some(HEARTBEAT_SECONDS));
         assert_eq!(heartbeat("amqp://host?heartbeat=3"), Some(3));
     }
 }

@@ -1,38 +1,38 @@
-//! A consumer's ear at its queue. What is delivered is checked against the log before anything believes it; what is
-//! not delivered, the consumer reads from the log. So the queue may lose, repeat or make up what it likes.
+//! A consumer's subscription to its queue. Every delivery is verified against the log before it is applied; what is not
+//! delivered, the consumer reads from the log (gap fill). So the queue may lose, repeat or invent messages.
 
-mod consuming;
 mod inbox;
+mod subscription;
 
 use crate::{Broker, topology};
 use connection_pool::Pool;
-use consuming::Consuming;
 use event_log::consume::Source;
-use event_log::{Listener, Log, Partition, Position, RecordedEvent};
-use inbox::Pending;
+use event_log::{Listener, Log, Partition, Position, RecordedEvent, RepeatedFault};
+use inbox::Unacknowledged;
 use lapin::message::Delivery;
 use std::collections::VecDeque;
 use std::time::Duration;
+use subscription::QueueSubscription;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Messages that are on their way to a consumer, or with it, and not yet acknowledged.
-const PREFETCH: u16 = 8;
-/// Events that are enough for one step.
-const GATHERED: usize = 1_000;
-/// How long the log may be ahead of what is delivered before the consumer reads it there.
-const HEAL: Duration = Duration::from_secs(1);
-/// The log is so many events ahead: then deliveries are not waited for as long.
-const FAR_BEHIND: Position = 2_000;
-/// How long then: time for another instance, if there is one, to show that it is at it.
-const GLANCE: Duration = Duration::from_millis(100);
-/// How long to wait after the database could not be asked.
-const RETRY: Duration = Duration::from_millis(500);
+const MAX_UNACKNOWLEDGED_MESSAGES: u16 = 8;
+/// Once a step has so many events, no further message is taken into it.
+const MAX_EVENTS_PER_STEP: usize = 1_000;
+/// How long the log may be ahead of the deliveries before the consumer reads from the log.
+const GAP_TIMEOUT: Duration = Duration::from_secs(1);
+/// Where the log is so many events ahead, the consumer waits only [`TAKEOVER_GRACE`].
+const BULK_LAG_EVENTS: Position = 2_000;
+/// How long another instance, if there is one, has to move the checkpoint before this one reads the log itself.
+const TAKEOVER_GRACE: Duration = Duration::from_millis(100);
+/// The wait after the database did not answer.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// What RabbitMQ delivers to one consumer at one partition; also tells it when the log has what is not delivered. Keeps
-/// a channel while it lives.
+/// Deliveries from RabbitMQ to one consumer of one partition; it also says when the log has events that are not delivered.
+/// Holds a channel while it lives.
 ///
-/// A message is acknowledged when its events are applied, by this instance or another; until then the server has it.
+/// A message is acknowledged once its events are applied, by this instance or another; until then the server keeps it.
 pub struct Deliveries {
     log: Log,
     pool: Pool,
@@ -40,90 +40,92 @@ pub struct Deliveries {
     partition: Partition,
     queue: String,
     head: Listener,
-    consuming: Consuming,
-    /// Taken in and not yet looked at. With the next two, bounded by the prefetch.
-    arrived: VecDeque<Delivery>,
-    /// To be parked.
-    bad: VecDeque<(Delivery, String)>,
-    /// True, and not yet applied.
-    pending: Vec<Pending>,
-    /// Where the consumer stood when it was last told to read the log.
-    healed_at: Option<Position>,
-    /// Whether it was said that parking fails.
-    complained: bool,
+    subscription: QueueSubscription,
+    /// Not yet validated. This and the next two together hold at most [`MAX_UNACKNOWLEDGED_MESSAGES`] of a channel.
+    received: VecDeque<Delivery>,
+    /// To be parked, with the reason.
+    invalid: VecDeque<(Delivery, String)>,
+    /// Valid, and not yet applied.
+    unacknowledged: Vec<Unacknowledged>,
+    /// The consumer's position when it was last sent to the log.
+    filled_from_log_at: Option<Position>,
+    parking_fault: RepeatedFault,
 }
 
 /// Why a consumer is woken.
-enum Word {
-    Arrived,
-    Heal,
+enum Wakeup {
+    /// A message was received.
+    Received,
+    /// The log has events that are not delivered.
+    Gap,
 }
 
 impl Deliveries {
     /// Deliveries of `consumer`'s queue at `partition`; `None` when the log has no such partition. The queue is declared
-    /// and consumed from in the background, as soon as and whenever the broker is there. `pool`'s database is the log's;
-    /// it is where bad deliveries are parked.
+    /// and consumed from in the background, as soon as and whenever the broker is there. `pool`'s database is the log's:
+    /// invalid deliveries are parked there.
     ///
     /// Needs [`Log::follow`] to run, and a runtime.
     pub fn new(log: &Log, broker: &Broker, pool: Pool, consumer: &'static str, partition: Partition) -> Option<Self> {
         let head = log.listen(partition)?;
+        let queue = topology::queue(log.identity().log_id, consumer, partition);
         Some(Self {
             log: log.clone(),
             pool,
             consumer,
             partition,
-            queue: topology::queue(log.identity().log_id, consumer, partition),
+            parking_fault: RepeatedFault::new("an invalid delivery cannot be parked", &queue),
+            queue,
             head,
-            consuming: Consuming::start(broker.clone(), consumer, partition),
-            arrived: VecDeque::new(),
-            bad: VecDeque::new(),
-            pending: Vec::new(),
-            healed_at: None,
-            complained: false,
+            subscription: QueueSubscription::start(broker.clone(), consumer, partition),
+            received: VecDeque::new(),
+            invalid: VecDeque::new(),
+            unacknowledged: Vec::new(),
+            filled_from_log_at: None,
         })
     }
 
-    /// Waits until something arrived, or until the log is known to have what nobody delivers. Moves `position` on when
-    /// another instance moved the checkpoint.
-    async fn word(&mut self, position: &mut Position) -> Word {
-        if !self.arrived.is_empty() {
-            return Word::Arrived;
+    /// Waits for a message, or until the log has events that are not delivered. Moves `position` on when another instance
+    /// moved the checkpoint.
+    async fn wait(&mut self, position: &mut Position) -> Wakeup {
+        if !self.received.is_empty() {
+            return Wakeup::Received;
         }
-        // What was read from the log moved it on, so it may go on like that.
-        let is_catching_up = self.healed_at.take().is_some_and(|at| *position > at);
-        let glance = if is_catching_up { Duration::ZERO } else { GLANCE };
+        // A gap fill that moved the consumer may continue at once.
+        let is_catching_up = self.filled_from_log_at.take().is_some_and(|at| *position > at);
+        let grace = if is_catching_up { Duration::ZERO } else { TAKEOVER_GRACE };
         loop {
             tokio::select! {
                 biased;
-                Some(delivery) = self.consuming.incoming.recv() => {
-                    self.arrived.push_back(delivery);
-                    return Word::Arrived;
+                Some(delivery) = self.subscription.incoming.recv() => {
+                    self.received.push_back(delivery);
+                    return Wakeup::Received;
                 }
-                is_consuming = missing(&mut self.head, &mut self.consuming.state, *position, glance) => {
+                is_consuming = wait_for_gap(&mut self.head, &mut self.subscription.is_consuming, *position, grace) => {
                     if !is_consuming {
-                        return Word::Heal;
+                        return Wakeup::Gap;
                     }
                 }
             }
             match self.checkpoint().await {
-                // Another instance is at it, and has the deliveries.
+                // Another instance applies this partition and gets the deliveries.
                 Some(at) if at > *position => {
                     *position = at;
                     self.acknowledge(at);
                 }
-                _ => return self.heal(*position),
+                _ => return self.fill_gap(*position),
             }
         }
     }
 
-    fn heal(&mut self, position: Position) -> Word {
-        self.healed_at = Some(position);
-        metrics::counter!("moa_deliveries_healed_total", "consumer" => self.consumer).increment(1);
-        self.consuming.look_after_the_queue();
-        Word::Heal
+    fn fill_gap(&mut self, position: Position) -> Wakeup {
+        self.filled_from_log_at = Some(position);
+        metrics::counter!("moa_deliveries_gap_filled_total", "consumer" => self.consumer).increment(1);
+        self.subscription.redeclare_queue();
+        Wakeup::Gap
     }
 
-    /// Where the consumer stands by now; `None` when that is not known, or it keeps its checkpoint elsewhere.
+    /// The consumer's checkpoint; `None` when it cannot be read, or is kept outside the database.
     async fn checkpoint(&self) -> Option<Position> {
         let position = sqlx::query_scalar("select position from checkpoints where consumer = $1 and partition = $2")
             .bind(self.consumer)
@@ -132,61 +134,61 @@ impl Deliveries {
         position.await.ok().flatten()
     }
 
-    /// Takes in what else is at hand.
-    fn take_in(&mut self) {
-        while let Ok(delivery) = self.consuming.incoming.try_recv() {
-            self.arrived.push_back(delivery);
+    /// Takes the messages that have been received meanwhile.
+    fn take_received(&mut self) {
+        while let Ok(delivery) = self.subscription.incoming.try_recv() {
+            self.received.push_back(delivery);
         }
     }
 }
 
 impl Source for Deliveries {
-    async fn news(&mut self, position: Position, paced: Instant, delivered: &mut Vec<RecordedEvent>) {
+    async fn news(&mut self, position: Position, not_before: Instant, delivered: &mut Vec<RecordedEvent>) {
         self.acknowledge(position);
-        self.park().await;
+        self.park_invalid().await;
         let mut position = position;
-        while delivered.is_empty() && !self.holds_more_than(position) {
-            let word = self.word(&mut position).await;
-            self.take_in();
-            if self.arrived.len() < usize::from(PREFETCH) {
-                tokio::time::sleep_until(paced).await;
-                self.take_in();
+        while delivered.is_empty() && !self.holds_events_after(position) {
+            let wakeup = self.wait(&mut position).await;
+            self.take_received();
+            if self.received.len() < usize::from(MAX_UNACKNOWLEDGED_MESSAGES) {
+                tokio::time::sleep_until(not_before).await;
+                self.take_received();
             }
-            if let Word::Heal = word {
+            if let Wakeup::Gap = wakeup {
                 return;
             }
-            if self.look_at(position, delivered).await.is_err() {
-                // The consumer meets the same fault, and says so.
-                return tokio::time::sleep(RETRY).await;
+            if self.validate_received(position, delivered).await.is_err() {
+                // The consumer meets the same fault, and reports it.
+                return tokio::time::sleep(RETRY_DELAY).await;
             }
-            self.park().await;
+            self.park_invalid().await;
         }
-        // Without it, a consumer that cannot go on from the log would ask again and again.
-        tokio::time::sleep_until(paced).await;
+        // Without this wait, a consumer that cannot read the log would ask again and again.
+        tokio::time::sleep_until(not_before).await;
     }
 }
 
-/// Waits until the log has something after `position` that is not coming: at once while nothing is consumed, else when
-/// it is late, or after a `glance` when it is a lot. Says whether the queue is consumed from.
-async fn missing(
+/// Waits until the log has events after `position` that are not delivered: at once while the queue is not consumed from;
+/// else after [`GAP_TIMEOUT`], or after `grace` where there are many. Returns whether the queue is consumed from.
+async fn wait_for_gap(
     head: &mut Listener,
-    consuming: &mut watch::Receiver<bool>,
+    is_consuming: &mut watch::Receiver<bool>,
     position: Position,
-    glance: Duration,
+    grace: Duration,
 ) -> bool {
     loop {
-        let is_consuming = *consuming.borrow_and_update();
-        let missing = async {
+        let consuming = *is_consuming.borrow_and_update();
+        let gap = async {
             head.head_past(position).await;
-            if is_consuming {
-                tokio::time::sleep(glance).await;
-                // Late or a lot: either way it is missing.
-                tokio::time::timeout(HEAL - glance, head.head_past(position + FAR_BEHIND)).await.ok();
+            if consuming {
+                tokio::time::sleep(grace).await;
+                // Late or many: both are a gap.
+                tokio::time::timeout(GAP_TIMEOUT - grace, head.head_past(position + BULK_LAG_EVENTS)).await.ok();
             }
         };
         tokio::select! {
-            () = missing => return is_consuming,
-            Ok(()) = consuming.changed() => {}
+            () = gap => return consuming,
+            Ok(()) = is_consuming.changed() => {}
         }
     }
 }

@@ -1,31 +1,31 @@
-//! The way out through RabbitMQ: faster than asking the log, and never a second truth. The only crate that speaks AMQP.
+//! RabbitMQ, the fast way from the log to its consumers, and never a second source of truth. The only crate that speaks AMQP.
 //!
 //! - [`Broker`] is a handle on the broker, with supervised connections.
-//! - [`relay()`] publishes the log, partition by partition, to a topic exchange.
-//! - [`Deliveries`] hands a consumer what is published, and lets it go on from the log where that is missing.
+//! - [`relay()`] publishes the log, partition by partition, to a topic exchange. It is the relay of a transactional outbox: the
+//!   log itself is the outbox.
+//! - [`Deliveries`] brings a consumer its queue's messages, verified against the log, and sends it to the log for what is
+//!   missing (gap fill).
 //! - [`replay`] sends history again, to one queue of a consumer outside Moa.
-//! - [`parked`] keeps what was delivered and cannot be what the log says.
+//! - [`parked`] stores deliveries that do not match the log: the dead letters.
 //!
-//! What outsiders may rely on, exchange, routing, headers and payload, is in `docs/amqp.md`.
-//!
-//! Words are in `docs/glossary.md`.
+//! `docs/amqp.md` says what outsiders may rely on: exchange, routing, headers and payload. `docs/glossary.md` has the words.
 
 mod backoff;
 /// Events as CloudEvents 1.0 in the JSON batch format.
 pub mod cloud_events;
 mod connection;
 mod deliveries;
-mod kept_up;
-mod link;
 mod message;
-/// Deliveries that were put aside.
+/// Dead letters: deliveries that do not match the log.
 pub mod parked;
 mod relay;
-/// History again, for one consumer outside Moa.
+/// Sending history again, to one consumer outside Moa.
 pub mod replay;
+mod supervise;
+mod supervised_connection;
 /// Names of exchange and queues, and how they are declared.
 pub mod topology;
 
-pub use connection::{Address, BadAddress, Broker};
+pub use connection::{Address, AddressError, Broker};
 pub use deliveries::Deliveries;
 pub use relay::{RELAY, relay};

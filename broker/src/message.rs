@@ -1,4 +1,4 @@
-//! A batch as an AMQP message: what is in its properties and headers, for those who route and count without reading it.
+//! A batch of events as an AMQP message. Its properties and headers are for programs that route or count without parsing it.
 
 use crate::cloud_events::{self, CONTENT_TYPE};
 use event_log::{Partition, Position, StoredEvent};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// Written to disk by the server.
 const PERSISTENT: u8 = 2;
 
-/// A stretch of one partition, or what was chosen of it, ready to be published.
+/// Consecutive events of one partition, or a selection of them, ready to be published.
 pub(crate) struct Message {
     pub(crate) body: Vec<u8>,
     pub(crate) properties: BasicProperties,
@@ -20,15 +20,15 @@ pub(crate) struct Message {
 impl Message {
     /// The first of `events`, as many as one message holds; `None` when there are none.
     pub(crate) fn of(log_id: Uuid, events: &[StoredEvent]) -> serde_json::Result<Option<Self>> {
-        Ok(Self::around(cloud_events::encode(log_id, events)?, log_id, events))
+        Ok(Self::new(cloud_events::encode(log_id, events)?, log_id, events))
     }
 
-    /// The same, marked as sent again: on itself, and on each event.
+    /// The same, with the message and each event marked as replayed.
     pub(crate) fn replayed(log_id: Uuid, events: &[StoredEvent]) -> serde_json::Result<Option<Self>> {
-        Ok(Self::around(cloud_events::encode_replayed(log_id, events)?, log_id, events).map(Self::marked))
+        Ok(Self::new(cloud_events::encode_replayed(log_id, events)?, log_id, events).map(Self::mark_replayed))
     }
 
-    fn around((body, written): (Vec<u8>, usize), log_id: Uuid, events: &[StoredEvent]) -> Option<Self> {
+    fn new((body, written): (Vec<u8>, usize), log_id: Uuid, events: &[StoredEvent]) -> Option<Self> {
         let events = &events[..written];
         let (first, last) = (events.first()?, events.last()?);
         let properties = BasicProperties::default()
@@ -42,7 +42,7 @@ impl Message {
         Some(Self { body, properties, events: written })
     }
 
-    fn marked(mut self) -> Self {
+    fn mark_replayed(mut self) -> Self {
         let mut headers = self.properties.headers().clone().unwrap_or_default();
         headers.insert("replayed".into(), AMQPValue::Boolean(true));
         self.properties = self.properties.with_headers(headers);
@@ -50,7 +50,7 @@ impl Message {
     }
 }
 
-/// The same for the same stretch, so that a repeat can be told.
+/// The same for the same range of positions, so that consumers can recognise a repeat.
 fn message_id(partition: Partition, first: Position, last: Position) -> ShortString {
     format!("{partition}-{first}-{last}").into()
 }

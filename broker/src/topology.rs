@@ -1,7 +1,7 @@
-//! What is declared on the server. All names carry the log's id, so that several logs can share a server, and all
-//! arguments are explicit, so that no policy or default of a release decides what becomes of events.
+//! The exchange and the queues on the server. All names contain the log's id, so that several logs can share a server. All
+//! arguments are explicit, so that no policy and no default of a release decides what happens to events.
 
-use crate::link::answered;
+use crate::supervised_connection::within_timeout;
 use event_log::Partition;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
@@ -9,16 +9,16 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ErrorKind, ExchangeKind};
 use uuid::Uuid;
 
-/// Messages in a queue at most: the oldest go first, and who misses them reads the log.
-const MAX_LENGTH: i32 = 1_000;
-/// Bytes in a queue at most.
-const MAX_LENGTH_BYTES: i32 = 64 * 1024 * 1024;
-/// How often a message is delivered before the server drops it. 3.10 has no limit by itself, 4.x has this one.
-const DELIVERY_LIMIT: i32 = 20;
-/// Copies of a queue, where the cluster has that many nodes.
-const COPIES: i32 = 3;
+/// The most messages in a queue: the oldest are dropped, and the consumer reads them from the log.
+const MAX_QUEUE_MESSAGES: i32 = 1_000;
+/// The most bytes in a queue.
+const MAX_QUEUE_BYTES: i32 = 64 * 1024 * 1024;
+/// How often a message is delivered before the server drops it. RabbitMQ 3.10 has no default, 4.x has this one.
+const MAX_DELIVERY_ATTEMPTS: i32 = 20;
+/// Replicas of a queue, where the cluster has that many nodes.
+const MAX_REPLICAS: i32 = 3;
 
-/// The exchange that a log is published to: topic, durable. The routing key is the partition in decimal.
+/// The exchange of a log: topic, durable. The routing key is the partition in decimal.
 pub fn exchange(log_id: Uuid) -> String {
     format!("product.events.{}", log_id.hyphenated())
 }
@@ -32,15 +32,15 @@ pub(crate) fn routing_key(partition: Partition) -> ShortString {
     partition.to_string().into()
 }
 
-/// Declares the exchange; nothing happens when it is there.
+/// Declares the exchange, unless it exists.
 pub(crate) async fn declare_exchange(channel: &Channel, log_id: Uuid) -> lapin::Result<()> {
     let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let name = exchange(log_id).into();
-    answered(channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default())).await
+    within_timeout(channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default())).await
 }
 
-/// Declares a consumer's queue and binds it to the exchange, which must be there; nothing happens when it is so. Says how
-/// many consume from it. The server refuses, and closes the channel, when there is a queue of this name with other
+/// Declares a consumer's queue and binds it to the exchange, which must exist; changes nothing where that is done. Returns
+/// how many consumers the queue has. The server refuses, and closes the channel, when a queue of this name has other
 /// arguments.
 pub(crate) async fn declare_queue(
     channel: &Channel,
@@ -50,13 +50,14 @@ pub(crate) async fn declare_queue(
 ) -> lapin::Result<u32> {
     let queue = ShortString::from(queue(log_id, consumer, partition));
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    let declared = answered(channel.queue_declare(queue.clone(), options, arguments())).await?;
+    let declared = within_timeout(channel.queue_declare(queue.clone(), options, arguments())).await?;
     let (exchange, key) = (exchange(log_id).into(), routing_key(partition));
-    answered(channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default())).await?;
+    within_timeout(channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()))
+        .await?;
     Ok(declared.consumer_count())
 }
 
-/// Replicated, one consumer at a time so that order holds, and bounded without ever refusing the relay a message.
+/// A replicated queue with a single active consumer, which keeps the order; bounded by dropping, never by refusing the relay.
 fn arguments() -> FieldTable {
     let mut arguments = FieldTable::default();
     let mut set = |name: &str, value: AMQPValue| {
@@ -65,16 +66,16 @@ fn arguments() -> FieldTable {
     let text = |value: &str| AMQPValue::LongString(value.into());
     set("x-queue-type", text("quorum"));
     set("x-single-active-consumer", AMQPValue::Boolean(true));
-    set("x-max-length", AMQPValue::LongInt(MAX_LENGTH));
-    set("x-max-length-bytes", AMQPValue::LongInt(MAX_LENGTH_BYTES));
+    set("x-max-length", AMQPValue::LongInt(MAX_QUEUE_MESSAGES));
+    set("x-max-length-bytes", AMQPValue::LongInt(MAX_QUEUE_BYTES));
     set("x-overflow", text("drop-head"));
-    set("x-delivery-limit", AMQPValue::LongInt(DELIVERY_LIMIT));
+    set("x-delivery-limit", AMQPValue::LongInt(MAX_DELIVERY_ATTEMPTS));
     set("x-queue-leader-locator", text("balanced"));
-    set("x-quorum-initial-group-size", AMQPValue::LongInt(COPIES));
+    set("x-quorum-initial-group-size", AMQPValue::LongInt(MAX_REPLICAS));
     arguments
 }
 
-/// Whether the server refused because what is there has other arguments.
+/// Whether the server refused because the queue or exchange exists with other arguments.
 pub(crate) fn is_precondition_failed(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(error)
         if *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED))

@@ -4,6 +4,7 @@
 //! themselves; what only shows when it is asked is asked here, whenever somebody wants to know.
 
 mod probe;
+mod renamed;
 
 use anyhow::Context;
 use axum::Router;
@@ -152,7 +153,7 @@ impl Ops {
             metrics::gauge!("moa_pool_connections", "pool" => *name).set(f64::from(pool.size()));
             metrics::gauge!("moa_pool_idle_connections", "pool" => *name).set(pool.num_idle() as f64);
         }
-        self.metrics.render()
+        renamed::with_old_names(self.metrics.render())
     }
 
     fn watched(&self) -> MutexGuard<'_, Watched> {

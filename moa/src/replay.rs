@@ -5,7 +5,7 @@ use crate::output::{print_line, print_note};
 use crate::serve::StopSignal;
 use crate::settings::ReplaySettings;
 use anyhow::Context;
-use broker::replay::{Progress, Replay, Selection, Unfinished};
+use broker::replay::{IncompleteReplay, Progress, Replay, Selection};
 use broker::{Address, Broker};
 use event_log::{Log, Partition};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
@@ -39,7 +39,7 @@ pub async fn run(settings: ReplaySettings) -> anyhow::Result<()> {
         ended = replay.run(&log, &broker, &told, &shutdown) => ended,
         never = show(told.subscribe()) => match never {},
     };
-    print(&settings, ended.map_err(|unfinished| failure(&settings, unfinished))?);
+    print(&settings, ended.map_err(|incomplete| failure(&settings, incomplete))?);
     Ok(())
 }
 
@@ -81,7 +81,7 @@ async fn show(mut told: watch::Receiver<Progress>) -> Infallible {
         match &bar {
             Some(bar) => {
                 bar.set_message(sentence(progress));
-                bar.set_length(progress.of.unsigned_abs());
+                bar.set_length(progress.total.unsigned_abs());
                 bar.set_position(progress.read.unsigned_abs());
             }
             None => print_note!("{}", sentence(progress)),
@@ -96,8 +96,8 @@ fn bar() -> ProgressBar {
     ProgressBar::new(0).with_style(style.progress_chars("=> ")).with_finish(ProgressFinish::AndClear)
 }
 
-fn sentence(Progress { read, of, sent }: Progress) -> String {
-    format!("REPLAYING: {read} of {of} events, {sent} sent")
+fn sentence(Progress { read, total, sent }: Progress) -> String {
+    format!("REPLAYING: {read} of {total} events, {sent} sent")
 }
 
 fn print(settings: &ReplaySettings, progress: Progress) {
@@ -109,15 +109,15 @@ fn print(settings: &ReplaySettings, progress: Progress) {
 }
 
 /// What went wrong, and the settings to go on with.
-fn failure(settings: &ReplaySettings, unfinished: Unfinished) -> anyhow::Error {
-    let Unfinished { ref why, progress, ref rest } = unfinished;
+fn failure(settings: &ReplaySettings, incomplete: IncompleteReplay) -> anyhow::Error {
+    let IncompleteReplay { ref error, progress, ref rest } = incomplete;
     let whose = |partition| match settings.product {
         Some(_) => String::new(),
         None => format!("--partition {partition} "),
     };
     let rest: Vec<_> = rest.iter().map(|(partition, from)| format!("{}--from {from}", whose(partition))).collect();
     if rest.is_empty() {
-        return anyhow::anyhow!("{why}");
+        return anyhow::anyhow!("{error}");
     }
-    anyhow::anyhow!("{why}; {} events were sent, go on with {}", progress.sent, rest.join(", then "))
+    anyhow::anyhow!("{error}; {} events were sent, go on with {}", progress.sent, rest.join(", then "))
 }

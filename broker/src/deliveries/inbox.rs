@@ -1,7 +1,6 @@
-//! What becomes of each message: its events are handed over, it is passed over, or it is put aside. It is acknowledged
-//! only then.
+//! What happens to each message: its events are delivered, it is skipped, or it is parked. Only then is it acknowledged.
 
-use super::{Deliveries, GATHERED};
+use super::{Deliveries, MAX_EVENTS_PER_STEP};
 use crate::{cloud_events, parked};
 use event_log::{LogError, Position, RecordedEvent, StoredEvent};
 use futures::FutureExt as _;
@@ -9,58 +8,59 @@ use lapin::Acker;
 use lapin::message::Delivery;
 use lapin::options::BasicAckOptions;
 
-/// A longer message is not looked into, in bytes; the relay's are about 256 KiB.
-const MAX_BODY: usize = 4 * 1024 * 1024;
+/// A longer message is parked unread; the relay's have about 256 KiB.
+const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// A message whose events are true, and not yet known to be applied.
-pub(super) struct Pending {
+/// A valid message whose events are not yet known to be applied.
+pub(super) struct Unacknowledged {
     acker: Acker,
     last: Position,
 }
 
 impl Deliveries {
-    /// Acknowledges what is applied up to `position`.
+    /// Acknowledges the messages whose events are applied, up to `position`.
     pub(super) fn acknowledge(&mut self, position: Position) {
-        let done = self.pending.extract_if(.., |message| message.last <= position);
+        let done = self.unacknowledged.extract_if(.., |message| message.last <= position);
         done.for_each(|message| acknowledge(&message.acker));
     }
 
-    /// Whether messages are held whose events go further: the log has these as well, and nobody will deliver them again.
-    pub(super) fn holds_more_than(&self, position: Position) -> bool {
-        self.pending.iter().any(|message| message.last > position)
+    /// Whether messages with events after `position` are unacknowledged: they will not be delivered again, and the log has
+    /// their events.
+    pub(super) fn holds_events_after(&self, position: Position) -> bool {
+        self.unacknowledged.iter().any(|message| message.last > position)
     }
 
-    /// Looks at what arrived, message by message: puts what goes on from `position` in `delivered`. A message leaves
-    /// `arrived` once it is known what becomes of it.
-    pub(super) async fn look_at(
+    /// Validates the received messages in order, and puts the events that continue from `position` into `delivered`. A
+    /// message leaves `received` once it is decided what happens to it.
+    pub(super) async fn validate_received(
         &mut self,
         position: Position,
         delivered: &mut Vec<RecordedEvent>,
     ) -> Result<(), LogError> {
         let mut reached = position;
-        while let Some(delivery) = self.arrived.front().filter(|_| delivered.len() < GATHERED) {
-            let looked = match self.read(delivery, reached) {
-                Ok(new) => self.log.vouch(self.partition, &new).await?.map_err(|not_ours| not_ours.to_string()),
+        while let Some(delivery) = self.received.front().filter(|_| delivered.len() < MAX_EVENTS_PER_STEP) {
+            let validated = match self.read(delivery, reached) {
+                Ok(new) => self.log.vouch(self.partition, &new).await?.map_err(|mismatch| mismatch.to_string()),
                 Err(reason) => Err(reason),
             };
-            let Some(delivery) = self.arrived.pop_front() else { return Ok(()) };
+            let Some(delivery) = self.received.pop_front() else { return Ok(()) };
             metrics::counter!("moa_deliveries_total", "consumer" => self.consumer).increment(1);
-            match looked {
-                Ok(events) => self.believe(&delivery.acker, events, &mut reached, delivered),
-                Err(reason) => self.bad.push_back((delivery, reason)),
+            match validated {
+                Ok(events) => self.accept(&delivery.acker, events, &mut reached, delivered),
+                Err(reason) => self.invalid.push_back((delivery, reason)),
             }
         }
         Ok(())
     }
 
-    /// The events of a message after `reached`, or why it is none of ours.
+    /// The events of a message after `reached`, or why it is invalid.
     fn read(&self, delivery: &Delivery, reached: Position) -> Result<Vec<StoredEvent>, String> {
         let content_type = delivery.properties.content_type().as_ref().map(|kind| kind.as_str());
         if content_type != Some(cloud_events::CONTENT_TYPE) {
             return Err(format!("its content type is not {}", cloud_events::CONTENT_TYPE));
         }
-        if delivery.data.len() > MAX_BODY {
-            return Err(format!("it is longer than {MAX_BODY} bytes"));
+        if delivery.data.len() > MAX_MESSAGE_BYTES {
+            return Err(format!("it is longer than {MAX_MESSAGE_BYTES} bytes"));
         }
         let mut events = cloud_events::decode(self.log.identity().log_id, &delivery.data)?;
         if let Some(event) = events.iter().find(|event| event.partition != self.partition) {
@@ -70,8 +70,8 @@ impl Deliveries {
         Ok(events)
     }
 
-    /// What is the log's is handed over when it goes on from where we are; after a gap the log is read instead.
-    fn believe(
+    /// Delivers events that continue from `reached`. After a gap the consumer reads the log instead.
+    fn accept(
         &mut self,
         acker: &Acker,
         events: Vec<RecordedEvent>,
@@ -79,41 +79,38 @@ impl Deliveries {
         delivered: &mut Vec<RecordedEvent>,
     ) {
         let (Some(first), Some(last)) = (events.first(), events.last().map(|event| event.position)) else {
-            // All of it was seen before, or cannot be read: the consumer meets that in the log, and names it.
+            // All its events are applied already, or cannot be read: the consumer meets those in the log and names them.
             return acknowledge(acker);
         };
         if first.position == *reached + 1 {
             *reached = last;
             delivered.extend(events);
         }
-        self.pending.push(Pending { acker: acker.clone(), last });
+        self.unacknowledged.push(Unacknowledged { acker: acker.clone(), last });
     }
 
-    /// Parks what is bad, then acknowledges it. What cannot be parked stays, and the server keeps it.
-    pub(super) async fn park(&mut self) {
-        while let Some((delivery, reason)) = self.bad.front() {
-            // When its channel is gone it comes again.
+    /// Parks the invalid messages, and then acknowledges them. A message that cannot be parked stays with the server.
+    pub(super) async fn park_invalid(&mut self) {
+        while let Some((delivery, reason)) = self.invalid.front() {
+            // When its channel is gone the server delivers it again.
             if delivery.acker.usable() {
                 if let Err(error) = parked::park(&self.pool, &self.queue, reason, delivery).await {
-                    if !std::mem::replace(&mut self.complained, true) {
-                        tracing::warn!(queue = self.queue, %error, "a bad delivery cannot be parked; it is tried again");
-                    }
-                    return;
+                    return self.parking_fault.failed(&error);
                 }
+                self.parking_fault.recovered();
                 tracing::warn!(queue = self.queue, reason, "a delivery was parked; see `moa parked list`");
                 metrics::counter!("moa_deliveries_parked_total", "consumer" => self.consumer).increment(1);
                 acknowledge(&delivery.acker);
             }
-            self.complained = false;
-            self.bad.pop_front();
+            self.invalid.pop_front();
         }
     }
 }
 
-/// The frame is queued at the first poll, in order, and nobody need wait until it is written: a message whose channel is
-/// gone by then comes again, and is passed over.
+/// Queues the frame at the first poll, in order; nobody waits until it is written. A message whose channel is gone is
+/// delivered again, and skipped.
 fn acknowledge(acker: &Acker) {
     if let Some(Err(error)) = acker.ack(BasicAckOptions::default()).now_or_never() {
-        tracing::debug!(%error, "a message could not be acknowledged; it comes again");
+        tracing::debug!(%error, "a message could not be acknowledged; the server delivers it again");
     }
 }

@@ -1,22 +1,22 @@
-//! How far a partition is published, and when that is to be noted.
+//! How far a partition is published, and when its checkpoint is due.
 
 use event_log::{Listener, Position, StoredEvent};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The checkpoint moves this long after the first event it is to pass, at the latest.
-const SAVE: Duration = Duration::from_millis(100);
+/// A confirmed event moves the checkpoint after this time at the latest.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How far the partition is published, and how far that is noted.
+/// The position that is published, and the position that is stored.
 pub(super) struct Progress {
     pub(super) checkpoint: Position,
-    /// The last event that was confirmed after it, and when the first one was.
+    /// The last event that was confirmed after the checkpoint, and when the first one was.
     pub(super) confirmed: Option<(StoredEvent, Instant)>,
 }
 
 impl Progress {
-    pub(super) fn at(&self) -> Position {
+    pub(super) fn position(&self) -> Position {
         self.confirmed.as_ref().map_or(self.checkpoint, |(last, _)| last.position)
     }
 
@@ -25,38 +25,37 @@ impl Progress {
         self.confirmed = events.into_iter().last().map(|last| (last, since)).or(self.confirmed.take());
     }
 
-    /// When the checkpoint is to be moved; `None` when it need not.
-    fn due(&self) -> Option<Instant> {
-        self.confirmed.as_ref().map(|(_, since)| *since + SAVE)
+    /// When the checkpoint is due to move; `None` when nothing was confirmed since it moved.
+    fn checkpoint_due(&self) -> Option<Instant> {
+        self.confirmed.as_ref().map(|(_, since)| *since + CHECKPOINT_INTERVAL)
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Waited {
-    /// The checkpoint is to be moved.
-    Due,
-    /// There is more to publish, or all is to stop.
-    No,
+pub(super) enum Wakeup {
+    CheckpointDue,
+    /// There is more to publish, or the process shuts down.
+    Continue,
 }
 
-/// Waits for more, or until the checkpoint is due.
+/// Waits until there is more to publish or the checkpoint is due.
 pub(super) async fn wait(
     head: &mut Listener,
     progress: &Progress,
-    paced: Instant,
+    not_before: Instant,
     shutdown: &CancellationToken,
-) -> Waited {
-    let due = progress.due();
+) -> Wakeup {
+    let due = progress.checkpoint_due();
     if due.is_some_and(|due| due <= Instant::now()) {
-        return Waited::Due;
+        return Wakeup::CheckpointDue;
     }
     let more = async {
-        head.head_past(progress.at()).await;
-        tokio::time::sleep_until(paced).await;
+        head.head_past(progress.position()).await;
+        tokio::time::sleep_until(not_before).await;
     };
     tokio::select! {
-        () = more => Waited::No,
-        () = shutdown.cancelled() => Waited::No,
-        () = tokio::time::sleep_until(due.unwrap_or(paced)), if due.is_some() => Waited::Due,
+        () = more => Wakeup::Continue,
+        () = shutdown.cancelled() => Wakeup::Continue,
+        () = tokio::time::sleep_until(due.unwrap_or(not_before)), if due.is_some() => Wakeup::CheckpointDue,
     }
 }

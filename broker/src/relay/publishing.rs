@@ -1,10 +1,10 @@
-//! Publishing one partition under a lease: in rounds, each confirmed as a whole before the next.
+//! Publishes one partition under a lease, in rounds: a round is confirmed as a whole before the next one starts.
 
 use super::RELAY;
-use super::progress::{Progress, Waited, wait};
+use super::progress::{Progress, Wakeup, wait};
 use crate::backoff::Backoff;
-use crate::link::{ANSWER_TIMEOUT, answered};
 use crate::message::Message;
+use crate::supervised_connection::{REPLY_TIMEOUT, within_timeout};
 use crate::{Broker, topology};
 use event_log::{Lease, Listener, Log, LogError, Partition, RepeatedFault, StoredEvent};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
@@ -14,29 +14,29 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Events that one round takes from the log at most.
-const ROUND: i64 = 2_000;
-/// Messages that are published and not yet confirmed, at most.
-const WINDOW: usize = 32;
-/// The least time from one round to the next, so that a busy log goes out in few large messages; a lone event never
+/// The most events that one round reads from the log.
+const MAX_EVENTS_PER_ROUND: i64 = 2_000;
+/// The most messages that are published and not yet confirmed.
+const MAX_UNCONFIRMED_MESSAGES: usize = 32;
+/// The least time between two rounds (linger), so that a busy log is published in few large messages. A single event never
 /// waits.
-const PACE: Duration = Duration::from_millis(10);
+const MIN_ROUND_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How long nothing may be published until the process is not ready.
-const FAILURE_BOUND: Duration = Duration::from_secs(5);
+/// How long publishing may fail before the process reports that it is not ready.
+const UNREADY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why publishing ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// Another has the lease, or may have it.
-    Lost,
-    /// All is to stop; what was confirmed is noted.
+    /// Another relay has the lease, or may have it.
+    LeaseLost,
+    /// The process shuts down; the checkpoint has passed everything that was confirmed.
     Stopped,
 }
 
-/// Why a round does not count. It is published again, from the checkpoint.
+/// Why a round failed. It is published again, from the checkpoint.
 #[derive(Debug, thiserror::Error)]
-enum NotPublished {
+enum PublishError {
     #[error(transparent)]
     Log(#[from] LogError),
     #[error("the broker cannot be published to: {0}")]
@@ -44,11 +44,11 @@ enum NotPublished {
     #[error("an event cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
     #[error("the broker returned a message ({0}): no queue is bound to it")]
-    Returned(ShortString),
-    #[error("the broker did not take a message")]
-    Refused,
+    Unroutable(ShortString),
+    #[error("the broker did not accept a message")]
+    Rejected,
     #[error("the broker did not confirm in time; is its disk or its memory full?")]
-    Unanswered,
+    ConfirmTimeout,
 }
 
 pub(super) struct Publishing<'a> {
@@ -60,95 +60,95 @@ pub(super) struct Publishing<'a> {
 }
 
 impl Publishing<'_> {
-    /// Publishes, and after any fault declares everything again and goes on from the checkpoint, for ever.
+    /// Publishes. After any fault it declares everything again and continues from the checkpoint, for ever.
     pub(super) async fn run(&self, shutdown: &CancellationToken) -> End {
         let Some(mut head) = self.log.listen(self.partition) else { return End::Stopped };
         let clause = self.log.readiness().clause("relay");
         let fault = RepeatedFault::new("the relay cannot publish", format!("partition {}", self.partition));
-        let (mut backoff, mut fault) = (Backoff::new(), fault.failing(clause, FAILURE_BOUND));
+        let (mut backoff, mut fault) = (Backoff::new(), fault.failing(clause, UNREADY_TIMEOUT));
         loop {
-            match self.publish_on(&mut head, &mut backoff, &mut fault, shutdown).await {
+            match self.publish_rounds(&mut head, &mut backoff, &mut fault, shutdown).await {
                 Ok(end) => return end,
                 Err(error) => fault.failed(&error),
             }
-            if shutdown.run_until_cancelled(backoff.pause()).await.is_none() {
+            if shutdown.run_until_cancelled(backoff.wait()).await.is_none() {
                 return End::Stopped;
             }
         }
     }
 
-    /// Round by round, until the lease is lost, all is to stop, or something does not count.
-    async fn publish_on(
+    /// Publishes round by round, until the lease is lost, the process shuts down, or a round fails.
+    async fn publish_rounds(
         &self,
         head: &mut Listener,
         backoff: &mut Backoff,
         fault: &mut RepeatedFault,
         shutdown: &CancellationToken,
-    ) -> Result<End, NotPublished> {
-        let Some(channel) = shutdown.run_until_cancelled(self.open()).await else { return Ok(End::Stopped) };
+    ) -> Result<End, PublishError> {
+        let Some(channel) = shutdown.run_until_cancelled(self.open_channel()).await else { return Ok(End::Stopped) };
         let channel = channel?;
         let checkpoint = self.lease.position(RELAY, self.partition).await?;
         let mut progress = Progress { checkpoint, confirmed: None };
         while !shutdown.is_cancelled() {
-            let paced = Instant::now() + PACE;
-            let events = self.log.stored_after(self.partition, progress.at(), ROUND).await?;
+            let not_before = Instant::now() + MIN_ROUND_INTERVAL;
+            let events = self.log.stored_after(self.partition, progress.position(), MAX_EVENTS_PER_ROUND).await?;
             if !events.is_empty() {
                 self.publish(&channel, &events).await?;
                 progress.confirm(events);
                 backoff.reset();
             }
             fault.recovered();
-            let is_due = wait(head, &progress, paced, shutdown).await == Waited::Due;
-            if is_due && !self.save(&mut progress).await? {
-                return Ok(End::Lost);
+            let is_due = wait(head, &progress, not_before, shutdown).await == Wakeup::CheckpointDue;
+            if is_due && !self.save_checkpoint(&mut progress).await? {
+                return Ok(End::LeaseLost);
             }
         }
-        Ok(if self.save(&mut progress).await? { End::Stopped } else { End::Lost })
+        Ok(if self.save_checkpoint(&mut progress).await? { End::Stopped } else { End::LeaseLost })
     }
 
-    /// A channel that confirms, with everything declared that is to be there before the first event.
-    async fn open(&self) -> lapin::Result<Channel> {
+    /// A channel with publisher confirms, after the exchange and the consumers' queues are declared.
+    async fn open_channel(&self) -> lapin::Result<Channel> {
         let channel = self.broker.channel_to_publish().await?;
         topology::declare_exchange(&channel, self.broker.log_id()).await?;
         for consumer in self.consumers {
             self.declare_queue(consumer).await?;
         }
-        answered(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        within_timeout(channel.confirm_select(ConfirmSelectOptions::default())).await?;
         Ok(channel)
     }
 
-    /// One consumer's queue that cannot be declared must not hold up the others' events.
+    /// A queue that cannot be declared must not block the events of other consumers.
     async fn declare_queue(&self, consumer: &str) -> lapin::Result<()> {
-        // A refusal closes the channel, so it gets one of its own.
+        // A refusal closes the channel, so the declaration has one of its own.
         let channel = self.broker.channel_to_publish().await?;
         match topology::declare_queue(&channel, self.broker.log_id(), consumer, self.partition).await {
             Err(error) if topology::is_precondition_failed(&error) => {
                 let partition = self.partition;
-                tracing::warn!(consumer, partition, %error, "a queue is there with other arguments: delete it, it is made anew");
+                tracing::warn!(consumer, partition, %error, "a queue exists with other arguments: delete it, and it is declared again");
                 Ok(())
             }
             declared => declared.map(drop),
         }
     }
 
-    /// Publishes `events`; they count when this is `Ok`, else none of them does.
-    async fn publish(&self, channel: &Channel, events: &[StoredEvent]) -> Result<(), NotPublished> {
-        let published = tokio::time::timeout(ANSWER_TIMEOUT, self.publish_in_windows(channel, events)).await;
-        published.unwrap_or(Err(NotPublished::Unanswered))?;
+    /// Publishes `events`; `Ok` means that the broker confirmed all of them.
+    async fn publish(&self, channel: &Channel, events: &[StoredEvent]) -> Result<(), PublishError> {
+        let published = tokio::time::timeout(REPLY_TIMEOUT, self.publish_messages(channel, events)).await;
+        published.unwrap_or(Err(PublishError::ConfirmTimeout))?;
         metrics::counter!("moa_relay_published_events_total").increment(events.len() as u64);
         Ok(())
     }
 
-    async fn publish_in_windows(&self, channel: &Channel, events: &[StoredEvent]) -> Result<(), NotPublished> {
+    async fn publish_messages(&self, channel: &Channel, events: &[StoredEvent]) -> Result<(), PublishError> {
         let (mut rest, mut window) = (events, Vec::new());
         while let Some(message) = Message::of(self.broker.log_id(), rest)? {
             rest = &rest[message.events..];
             window.push(self.send(channel, message).await?);
-            if window.len() == WINDOW {
-                confirmed(std::mem::take(&mut window)).await?;
+            if window.len() == MAX_UNCONFIRMED_MESSAGES {
+                await_confirms(std::mem::take(&mut window)).await?;
             }
         }
-        confirmed(window).await
+        await_confirms(window).await
     }
 
     async fn send(&self, channel: &Channel, message: Message) -> lapin::Result<PublisherConfirm> {
@@ -157,8 +157,8 @@ impl Publishing<'_> {
         channel.basic_publish(exchange.into(), key, options, &message.body, message.properties).await
     }
 
-    /// Moves the checkpoint over what was confirmed; says whether the lease is still ours.
-    async fn save(&self, progress: &mut Progress) -> Result<bool, NotPublished> {
+    /// Moves the checkpoint over what was confirmed; returns whether the lease is still held.
+    async fn save_checkpoint(&self, progress: &mut Progress) -> Result<bool, PublishError> {
         let Some((last, _)) = &progress.confirmed else { return Ok(true) };
         if !self.lease.advance(RELAY, progress.checkpoint, last).await? {
             return Ok(false);
@@ -168,18 +168,18 @@ impl Publishing<'_> {
     }
 }
 
-/// Whether all of a window counts. All are waited for before any is believed: a returned message is told with some
-/// confirmation of its channel, not always with its own.
-async fn confirmed(window: Vec<PublisherConfirm>) -> Result<(), NotPublished> {
+/// Whether the whole window is confirmed. Waits for every confirm before it trusts any: the broker reports a returned message
+/// with some confirm of its channel, not always with its own.
+async fn await_confirms(window: Vec<PublisherConfirm>) -> Result<(), PublishError> {
     let mut all = Ok(());
     for confirm in window {
         let one = match confirm.await? {
             Confirmation::Ack(None) => Ok(()),
             Confirmation::Ack(Some(message)) | Confirmation::Nack(Some(message)) => {
                 metrics::counter!("moa_relay_returned_messages_total").increment(1);
-                Err(NotPublished::Returned(message.reply_text))
+                Err(PublishError::Unroutable(message.reply_text))
             }
-            Confirmation::Nack(None) | Confirmation::NotRequested => Err(NotPublished::Refused),
+            Confirmation::Nack(None) | Confirmation::NotRequested => Err(PublishError::Rejected),
         };
         all = all.and(one);
     }

@@ -3,29 +3,29 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// How our own queues' names begin.
-const OURS: &str = "moa.";
-/// Longest name that AMQP can carry, in bytes.
-const LONGEST: usize = 255;
+/// The prefix of the names of Moa's own queues.
+const OWN_QUEUE_PREFIX: &str = "moa.";
+/// The longest name in AMQP, in bytes.
+const MAX_QUEUE_NAME_BYTES: usize = 255;
 
 /// The name of a queue that is not Moa's own: 1 to 255 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutsideQueue(String);
 
-/// A name that no outsider's queue can have.
+/// Why a name cannot be that of an outside queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotOutside {
+pub enum OutsideQueueError {
     /// The name is empty.
-    #[error("a queue has a name")]
+    #[error("the name of a queue must not be empty")]
     Empty,
     /// The name is longer than 255 bytes.
-    #[error("a queue's name has {LONGEST} bytes at most")]
+    #[error("a queue's name has {MAX_QUEUE_NAME_BYTES} bytes at most")]
     TooLong,
-    /// It is named like one of Moa's own, whose consumers read the log by themselves.
+    /// It is the name of one of Moa's own queues, whose consumers read the log themselves.
     #[error(
-        "names that begin with {OURS} are Moa's own queues, which need no replay: name a queue of another consumer"
+        "names that begin with {OWN_QUEUE_PREFIX} are Moa's own queues, which need no replay: name a queue of another consumer"
     )]
-    Ours,
+    Reserved,
 }
 
 impl OutsideQueue {
@@ -35,13 +35,13 @@ impl OutsideQueue {
 }
 
 impl FromStr for OutsideQueue {
-    type Err = NotOutside;
+    type Err = OutsideQueueError;
 
-    fn from_str(name: &str) -> Result<Self, NotOutside> {
+    fn from_str(name: &str) -> Result<Self, OutsideQueueError> {
         match name {
-            "" => Err(NotOutside::Empty),
-            name if name.len() > LONGEST => Err(NotOutside::TooLong),
-            name if name.starts_with(OURS) => Err(NotOutside::Ours),
+            "" => Err(OutsideQueueError::Empty),
+            name if name.len() > MAX_QUEUE_NAME_BYTES => Err(OutsideQueueError::TooLong),
+            name if name.starts_with(OWN_QUEUE_PREFIX) => Err(OutsideQueueError::Reserved),
             name => Ok(Self(name.to_owned())),
         }
     }
@@ -58,13 +58,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_of_ours_and_what_is_no_name_are_refused() {
-        let (longest, too_long) = ("q".repeat(LONGEST), "q".repeat(LONGEST + 1));
+    fn names_of_moas_own_queues_and_invalid_names_are_refused() {
+        let (longest, too_long) = ("q".repeat(MAX_QUEUE_NAME_BYTES), "q".repeat(MAX_QUEUE_NAME_BYTES + 1));
         for (name, expected) in [
-            ("", Err(NotOutside::Empty)),
-            ("moa.", Err(NotOutside::Ours)),
-            ("moa.01991f5e-7c3a-7b60-9a52-3f0f6ed1a001.holdings.0", Err(NotOutside::Ours)),
-            (&too_long, Err(NotOutside::TooLong)),
+            ("", Err(OutsideQueueError::Empty)),
+            ("moa.", Err(OutsideQueueError::Reserved)),
+            ("moa.01991f5e-7c3a-7b60-9a52-3f0f6ed1a001.holdings.0", Err(OutsideQueueError::Reserved)),
+            (&too_long, Err(OutsideQueueError::TooLong)),
             (&longest, Ok(())),
             ("moa", Ok(())),
             ("billing.moa.", Ok(())),

@@ -1,6 +1,6 @@
 //! A stored event comes back from a batch byte for byte, whatever is in it.
 
-use broker::cloud_events::{ENOUGH_BYTES, MAX_EVENTS, decode, encode};
+use broker::cloud_events::{MAX_EVENTS_PER_MESSAGE, TARGET_MESSAGE_BYTES, decode, encode};
 use chrono::{DateTime, Utc};
 use event_log::StoredEvent;
 use proptest::prelude::*;
@@ -120,15 +120,15 @@ proptest! {
 fn a_batch_is_bounded_in_events_and_bytes_and_takes_one_at_least() {
     let small: Vec<_> = (1..=1_000).map(|position| event(position, "{}")).collect();
     let (_, written) = encode(LOG_ID, &small).unwrap();
-    assert_eq!(written, MAX_EVENTS);
+    assert_eq!(written, MAX_EVENTS_PER_MESSAGE);
 
     let kibibyte = format!(r#"{{"x":"{}"}}"#, "x".repeat(10_240));
     let large: Vec<_> = (1..=100).map(|position| event(position, &kibibyte)).collect();
     let (body, written) = encode(LOG_ID, &large).unwrap();
-    assert!(body.len() >= ENOUGH_BYTES && body.len() < ENOUGH_BYTES + 12_000, "{}", body.len());
+    assert!(body.len() >= TARGET_MESSAGE_BYTES && body.len() < TARGET_MESSAGE_BYTES + 12_000, "{}", body.len());
     assert_eq!(decode(LOG_ID, &body).unwrap(), large[..written]);
 
-    let huge = [event(1, &format!(r#"{{"x":"{}"}}"#, "x".repeat(2 * ENOUGH_BYTES)))];
+    let huge = [event(1, &format!(r#"{{"x":"{}"}}"#, "x".repeat(2 * TARGET_MESSAGE_BYTES)))];
     assert_eq!(there_and_back(&huge), huge);
     assert_eq!(encode(LOG_ID, &[]).unwrap().1, 0);
 }
@@ -142,10 +142,10 @@ fn what_is_no_batch_of_this_log_is_refused_with_a_reason() {
         good.replace(from, to)
     };
     for (reason, body) in [
-        ("it is no batch of our CloudEvents", "{".into()),
-        ("it is no batch of our CloudEvents", "{}".into()),
-        ("it is no batch of our CloudEvents", "[{}]".into()),
-        ("it is no batch of our CloudEvents", changed(r#""partition":3"#, r#""partition":3000000000"#)),
+        ("it is not a batch of our CloudEvents", "{".into()),
+        ("it is not a batch of our CloudEvents", "{}".into()),
+        ("it is not a batch of our CloudEvents", "[{}]".into()),
+        ("it is not a batch of our CloudEvents", changed(r#""partition":3"#, r#""partition":3000000000"#)),
         ("it holds no event", "[]".into()),
         ("CloudEvents 0.3 is not 1.0", changed(r#""specversion":"1.0""#, r#""specversion":"0.3""#)),
         ("it is of another log", changed("/moa/01991f5e", "/moa/01991f5f")),

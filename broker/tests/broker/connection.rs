@@ -1,4 +1,4 @@
-//! The broker comes and goes; what was committed is applied all the same, and published once it is back.
+//! While the broker is away, committed events are applied all the same; they are published once it is back.
 
 use crate::house::*;
 use crate::notes::Noting;
@@ -40,7 +40,7 @@ async fn a_relay_that_has_no_broker_stops_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_is_lost_is_made_again() {
+async fn a_lost_connection_is_opened_again() {
     let house = House::with_one_partition().await;
     let wire = Wire::new().await;
     let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
@@ -68,7 +68,7 @@ async fn a_connection_that_is_lost_is_made_again() {
 
 /// The server is there and does not move, as when its process is stopped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_is_frozen_holds_up_no_consumer() {
+async fn a_frozen_broker_blocks_no_consumer() {
     let house = House::with_one_partition().await;
     let wire = Wire::new().await;
     let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
@@ -96,7 +96,7 @@ async fn a_broker_that_is_frozen_holds_up_no_consumer() {
 /// The connections that stand fall silent for good: what is sent is taken, nothing comes any more. New ones work. A missed
 /// heartbeat ends them, here after 2 s instead of 10.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_fall_silent_are_made_again() {
+async fn silent_connections_are_opened_again() {
     let house = House::with_one_partition().await;
     let proxy = SilentProxy::before(host_and_port(&server())).await;
     let url = format!("{}?heartbeat=2", amqp_url().replace(&server(), &proxy.address().to_string()));

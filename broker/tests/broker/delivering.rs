@@ -1,4 +1,4 @@
-//! A consumer that hears through its queue applies everything once and in order, whatever becomes of the queue.
+//! A consumer with a queue applies every event once and in order, whatever happens to the queue.
 
 use crate::house::*;
 use crate::notes::Noting;
@@ -11,10 +11,10 @@ use lapin::{Channel, Consumer};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Healing from the log takes a second; a machine that is busy takes another.
-const HEALED: Duration = Duration::from_secs(3);
-/// More looks at a queue, one a second, than are made in vain.
-const LOOKS: u32 = 13;
+/// A gap fill takes a second; a busy machine takes another.
+const GAP_FILL_TIMEOUT: Duration = Duration::from_secs(3);
+/// More checks of a silent queue, one a second, than it takes to subscribe again.
+const CHECKS: u32 = 13;
 
 #[tokio::test]
 async fn what_is_delivered_is_applied_once_in_order_and_acknowledged() {
@@ -32,7 +32,7 @@ async fn what_is_delivered_is_applied_once_in_order_and_acknowledged() {
 }
 
 #[tokio::test]
-async fn repeats_are_passed_over() {
+async fn repeated_deliveries_are_skipped() {
     let house = House::with_one_partition().await;
     let noting = Noting::start(&house, 0).await;
     for appended in 1..=3 {
@@ -46,14 +46,14 @@ async fn repeats_are_passed_over() {
     house.has_acknowledged(noting, 0).await;
 }
 
-/// Nobody relays, as if every message were lost.
+/// No relay runs, as if every message were lost.
 #[tokio::test]
 async fn what_is_not_delivered_is_read_from_the_log() {
     let house = House::with_one_partition().await;
     let noting = Noting::start(&house, 0).await;
     house.until_the_queue_is_consumed(0, 1).await;
     house.append(0, 10, 10).await;
-    house.noted_within(HEALED, 0, 10).await;
+    house.noted_within(GAP_FILL_TIMEOUT, 0, 10).await;
     noting.stop().await;
 }
 
@@ -86,7 +86,7 @@ async fn a_gap_is_filled_from_the_log() {
     let relaying = Relaying::start(&house.log, &house.broker);
     house.until_relayed(0, 20).await;
     noting.hold_up(false);
-    house.noted_within(HEALED, 0, 20).await;
+    house.noted_within(GAP_FILL_TIMEOUT, 0, 20).await;
     relaying.stop().await;
     house.has_acknowledged(noting, 0).await;
 }
@@ -100,12 +100,12 @@ async fn messages_that_were_purged_are_read_from_the_log() {
     assert!(house.purge_the_queue(0).await > 0);
     house.append(0, 50, 10).await;
     let noting = Noting::start(&house, 0).await;
-    house.noted_within(HEALED, 0, 100).await;
+    house.noted_within(GAP_FILL_TIMEOUT, 0, 100).await;
     relaying.stop().await;
     house.has_acknowledged(noting, 0).await;
 }
 
-/// Steps: one instance is given messages and cannot apply them; it dies, and the server has them still.
+/// Steps: one instance receives messages and cannot apply them; it dies, and the server still has them.
 #[tokio::test]
 async fn a_message_is_acknowledged_only_after_its_events_are_applied() {
     let house = House::with_one_partition().await;
@@ -115,7 +115,7 @@ async fn a_message_is_acknowledged_only_after_its_events_are_applied() {
     let relaying = Relaying::start(&house.log, &house.broker);
     house.append(0, 20, 20).await;
     house.until_relayed(0, 20).await;
-    until("all is with the consumer", async || house.in_the_queue(0).await == Some((0, 1))).await;
+    until("the consumer has every message", async || house.in_the_queue(0).await == Some((0, 1))).await;
     noting.kill().await;
     until("the server has them back", async || house.in_the_queue(0).await.is_some_and(|(ready, _)| ready > 0)).await;
     let noting = Noting::start(&house, 0).await;
@@ -142,9 +142,9 @@ async fn of_two_instances_one_goes_on_when_the_other_dies() {
     house.has_acknowledged(other, 0).await;
 }
 
-/// The other instance is played by hand: it moves the checkpoint, and this one has nothing to do.
+/// The test acts as the other instance: it moves the checkpoint, and this instance has nothing to do.
 #[tokio::test]
-async fn an_instance_that_stands_by_is_not_woken_while_the_other_keeps_up() {
+async fn an_idle_instance_is_not_woken_while_another_moves_the_checkpoint() {
     let house = House::with_one_partition().await;
     house.append(0, 10, 10).await;
     house
@@ -156,8 +156,8 @@ async fn an_instance_that_stands_by_is_not_woken_while_the_other_keeps_up() {
     let mut deliveries = Deliveries::new(&house.log, &house.broker, house.pool.clone(), NOTES, 0).unwrap();
     house.until_the_queue_is_consumed(0, 1).await;
     let mut delivered = Vec::new();
-    let word = tokio::time::timeout(HEALED, deliveries.news(0, Instant::now(), &mut delivered)).await;
-    assert!(word.is_err(), "the other instance has applied all there is");
+    let woken = tokio::time::timeout(GAP_FILL_TIMEOUT, deliveries.news(0, Instant::now(), &mut delivered)).await;
+    assert!(woken.is_err(), "the other instance has applied every event");
     house.append(0, 1, 1).await;
     soon(deliveries.news(0, Instant::now(), &mut delivered)).await;
     assert!(delivered.is_empty(), "woken to read the log");
@@ -180,7 +180,8 @@ async fn a_queue_that_was_deleted_is_declared_again() {
     relaying.stop().await;
 }
 
-/// Another queue is bound, so the relay is told nothing. At first the consumer is sent to the log, then events come.
+/// Another queue is bound, so the relay gets no message back. At first the consumer fills gaps from the log, then deliveries
+/// arrive.
 #[tokio::test]
 async fn a_queue_that_was_unbound_is_bound_again() {
     let house = House::with_one_partition().await;
@@ -188,11 +189,11 @@ async fn a_queue_that_was_unbound_is_bound_again() {
     let mut deliveries = Deliveries::new(&house.log, &house.broker, house.pool.clone(), NOTES, 0).unwrap();
     let relaying = Relaying::start(&house.log, &house.broker);
     house.until_the_queue_is_consumed(0, 1).await;
-    // Both have declared the queue, and do not again unasked.
+    // Both have declared the queue, and will not do so again by themselves.
     house.append(0, 1, 1).await;
     house.until_relayed(0, 1).await;
     house.unbind_the_queue(0).await;
-    let (mut delivered, mut in_vain) = (Vec::new(), 0);
+    let (mut delivered, mut gaps) = (Vec::new(), 0);
     soon(async {
         loop {
             let position = house.append(0, 1, 1).await[0].position;
@@ -200,39 +201,39 @@ async fn a_queue_that_was_unbound_is_bound_again() {
             if !delivered.is_empty() {
                 return;
             }
-            in_vain += 1;
+            gaps += 1;
         }
     })
     .await;
-    assert!(in_vain > 0, "the first came");
+    assert!(gaps > 0, "the first event was delivered");
     relaying.stop().await;
     tap.close().await;
 }
 
-/// Steps: somebody else consumes first, so that nothing is brought; ours waits in line, and a third behind it. After some
-/// looks in vain ours has consumed anew, and so is the last: when the first leaves, the third is served.
+/// Steps: another consumer is active, so ours receives nothing and waits in line, with a third behind it. After some silent
+/// checks ours has subscribed again, and so is last: when the first leaves, the third becomes active.
 #[tokio::test]
-async fn a_queue_that_brings_nothing_for_long_is_consumed_from_anew() {
+async fn a_queue_that_stays_silent_is_subscribed_to_again() {
     let house = House::with_one_partition().await;
     let relaying = Relaying::start(&house.log, &house.broker);
     house.append(0, 1, 1).await;
     house.until_relayed(0, 1).await;
-    let (first, _kept) = consume(&house).await;
+    let (first, _consumer) = consume(&house).await;
     let mut deliveries = Deliveries::new(&house.log, &house.broker, house.pool.clone(), NOTES, 0).unwrap();
-    // Without a queue to wait for it is sent to the log at once.
-    while !looks_in_vain(&house, &mut deliveries).await {}
+    // Without a queue to wait for, it reads the log at once.
+    while !waits_in_vain(&house, &mut deliveries).await {}
     let (_third, mut served) = consume(&house).await;
-    for _ in 0..LOOKS {
-        looks_in_vain(&house, &mut deliveries).await;
+    for _ in 0..CHECKS {
+        waits_in_vain(&house, &mut deliveries).await;
     }
-    while !looks_in_vain(&house, &mut deliveries).await {}
+    while !waits_in_vain(&house, &mut deliveries).await {}
     first.close(200, "OK".into()).await.unwrap();
     soon(served.next()).await.unwrap().unwrap();
     relaying.stop().await;
 }
 
-/// Whether it waited for the queue before it was sent to the log.
-async fn looks_in_vain(house: &House, deliveries: &mut Deliveries) -> bool {
+/// Whether it waited for the queue before it was woken to read the log.
+async fn waits_in_vain(house: &House, deliveries: &mut Deliveries) -> bool {
     let position = house.append(0, 1, 1).await[0].position;
     let (mut delivered, asked) = (Vec::new(), Instant::now());
     soon(deliveries.news(position - 1, asked, &mut delivered)).await;
@@ -240,7 +241,7 @@ async fn looks_in_vain(house: &House, deliveries: &mut Deliveries) -> bool {
     asked.elapsed() > Duration::from_millis(900)
 }
 
-/// Takes one message of the queue at most.
+/// Consumes at most one message of the queue.
 async fn consume(house: &House) -> (Channel, Consumer) {
     let channel = amqp().await.create_channel().await.unwrap();
     channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
@@ -250,14 +251,14 @@ async fn consume(house: &House) -> (Channel, Consumer) {
 }
 
 #[tokio::test]
-async fn where_the_queue_is_another_the_log_is_followed_until_it_is_deleted() {
+async fn a_consumer_whose_queue_has_other_arguments_reads_the_log_until_it_is_deleted() {
     let house = House::with_one_partition().await;
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     house.amqp.queue_declare(house.queue(0).into(), durable, FieldTable::default()).await.unwrap();
     let noting = Noting::start(&house, 0).await;
     for appended in 1..=3 {
         house.append(0, 10, 10).await;
-        house.noted_within(HEALED, 0, appended * 10).await;
+        house.noted_within(GAP_FILL_TIMEOUT, 0, appended * 10).await;
     }
     assert_eq!(house.in_the_queue(0).await, Some((0, 0)));
     house.delete_the_queue(0).await;
@@ -266,18 +267,18 @@ async fn where_the_queue_is_another_the_log_is_followed_until_it_is_deleted() {
 }
 
 #[tokio::test]
-async fn a_partition_that_is_none_has_no_deliveries() {
+async fn an_unknown_partition_has_no_deliveries() {
     let house = House::with_one_partition().await;
     assert!(Deliveries::new(&house.log, &house.broker, house.pool.clone(), NOTES, 1).is_none());
     assert_eq!(house.checkpoint(RELAY, 0).await, 0);
 }
 
 impl House {
-    /// Whatever was delivered is acknowledged once it is applied: when the consumer goes, nothing comes back to the
-    /// queue but the message it was at.
+    /// Every delivered message is acknowledged once it is applied: when the consumer ends, only the message in flight
+    /// returns to the queue.
     async fn has_acknowledged(&self, noting: Noting, partition: i32) {
         until("nothing waits in the queue", async || self.in_the_queue(partition).await == Some((0, 1))).await;
-        // Once this one is applied, all before it are told to the server.
+        // Once this one is applied, all before it are acknowledged.
         let position = self.append(partition, 1, 1).await[0].position;
         self.until_noted(partition, position).await;
         noting.stop().await;

@@ -116,7 +116,7 @@ impl House {
         until("the queue has its consumers", consumed).await;
     }
 
-    pub async fn parked(&self) -> Vec<broker::parked::Parked> {
+    pub async fn parked(&self) -> Vec<broker::parked::ParkedDelivery> {
         broker::parked::list(&self.pool, 0, 1_000).await.unwrap().1
     }
 }

@@ -1,5 +1,5 @@
-//! The way out, proven on a real RabbitMQ and a real PostgreSQL: a fresh database and a log of its own for each test.
-#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+//! Relay, deliveries and replay on a real RabbitMQ and a real PostgreSQL. Each test has a fresh database and a log of its own.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod batches;
 mod connection;

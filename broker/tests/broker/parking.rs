@@ -1,8 +1,8 @@
-//! What is delivered and is not the log's is put aside with its reason, and changes nothing.
+//! A delivery that does not match the log is parked with its reason, and changes nothing.
 
 use crate::house::*;
 use crate::notes::Noting;
-use broker::parked::{self, KEPT, KEPT_BODY};
+use broker::parked::{self, MAX_PARKED_DELIVERIES, MAX_STORED_BODY_BYTES};
 use broker::{Deliveries, cloud_events};
 use event_log::consume::Source as _;
 use event_log::{Log, StoredEvent};
@@ -22,7 +22,7 @@ fn batch(log_id: Uuid, events: &[StoredEvent]) -> Vec<u8> {
     cloud_events::encode(log_id, events).unwrap().0
 }
 
-/// Somebody who knows the format: the content is another, and the hash is right for it.
+/// Made by somebody who knows the format: other content, with the hash that is right for it.
 fn forged(mut event: StoredEvent, previous: &StoredEvent) -> StoredEvent {
     event.payload = event.payload.replace("\"amount\":1", "\"amount\":9");
     let columns: [&[u8]; 11] = [
@@ -63,9 +63,9 @@ impl Scene {
         Self { house, deliveries }
     }
 
-    /// The reason for which a message is parked.
+    /// The reason why a message is parked.
     async fn parks(&mut self, properties: BasicProperties, body: &[u8]) -> String {
-        self.house.slip_in(properties, body).await;
+        self.house.inject(properties, body).await;
         let mut delivered = Vec::new();
         while self.house.parked().await.is_empty() {
             soon(self.deliveries.news(5, Instant::now(), &mut delivered)).await;
@@ -79,7 +79,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn what_is_not_the_logs_is_parked_with_its_reason() {
+async fn a_delivery_that_does_not_match_the_log_is_parked_with_its_reason() {
     let mut scene = Scene::set().await;
     let (log_id, stored) = (scene.house.log_id(), scene.house.stored(0).await);
     let elsewhere = scene.house.stored(1).await;
@@ -93,8 +93,8 @@ async fn what_is_not_the_logs_is_parked_with_its_reason() {
     for (reason, properties, body) in [
         ("its content type is not", BasicProperties::default(), batch(log_id, &stored[5..7])),
         ("its content type is not", honest().with_content_type("application/json".into()), b"{}".to_vec()),
-        ("it is no batch", honest(), b"garbage\0\xff".to_vec()),
-        ("it is no batch", honest(), Vec::new()),
+        ("it is not a batch", honest(), b"garbage\0\xff".to_vec()),
+        ("it is not a batch", honest(), Vec::new()),
         ("it is longer than", honest(), vec![b' '; 4 * 1024 * 1024 + 1]),
         ("it is of another log", honest(), batch(Uuid::now_v7(), &stored[5..7])),
         ("it is of partition 1", honest(), batch(log_id, &elsewhere[5..7])),
@@ -111,12 +111,12 @@ async fn what_is_not_the_logs_is_parked_with_its_reason() {
 }
 
 #[tokio::test]
-async fn what_is_the_logs_is_delivered_from_where_the_consumer_stands() {
+async fn valid_events_are_delivered_from_the_consumers_position() {
     let mut scene = Scene::set().await;
     let (log_id, stored) = (scene.house.log_id(), scene.house.stored(0).await);
-    // Seen, then half seen, then a repeat of that, then what follows.
+    // Applied, then half applied, then a repeat of that, then what follows.
     for range in [0..5, 3..7, 3..7, 7..9] {
-        scene.house.slip_in(honest(), &batch(log_id, &stored[range])).await;
+        scene.house.inject(honest(), &batch(log_id, &stored[range])).await;
     }
     let (mut delivered, mut position) = (Vec::new(), 5);
     while position < 9 {
@@ -134,19 +134,19 @@ async fn what_is_the_logs_is_delivered_from_where_the_consumer_stands() {
 async fn a_gap_sends_the_consumer_to_the_log_at_once() {
     let mut scene = Scene::set().await;
     let body = batch(scene.house.log_id(), &scene.house.stored(0).await[7..9]);
-    scene.house.slip_in(honest(), &body).await;
+    scene.house.inject(honest(), &body).await;
     until("it is with the consumer", async || scene.house.in_the_queue(0).await == Some((0, 1))).await;
     for _ in 0..3 {
         let mut delivered = Vec::new();
-        let word = scene.deliveries.news(5, Instant::now(), &mut delivered);
-        // What is merely late would take a second.
-        tokio::time::timeout(Duration::from_millis(800), word).await.expect("the gap is known at once");
+        let woken = scene.deliveries.news(5, Instant::now(), &mut delivered);
+        // Waiting for a late delivery would take a second.
+        tokio::time::timeout(Duration::from_millis(800), woken).await.expect("the gap is known at once");
         assert_eq!(delivered, []);
     }
 }
 
 #[tokio::test]
-async fn a_consumer_goes_on_whatever_is_slipped_in() {
+async fn a_consumer_continues_whatever_is_put_into_its_queue() {
     let house = House::with_one_partition().await;
     let noting = Noting::start(&house, 0).await;
     let relaying = Relaying::start(&house.log, &house.broker);
@@ -155,8 +155,8 @@ async fn a_consumer_goes_on_whatever_is_slipped_in() {
     for round in 1..=5 {
         house.append(0, 10, 3).await;
         for _ in 0..20 {
-            house.slip_in(honest(), b"[]").await;
-            house.slip_in(honest(), &batch(foreign, &house.stored(0).await)).await;
+            house.inject(honest(), b"[]").await;
+            house.inject(honest(), &batch(foreign, &house.stored(0).await)).await;
         }
         house.until_noted(0, round * 10).await;
     }
@@ -168,7 +168,7 @@ async fn a_consumer_goes_on_whatever_is_slipped_in() {
     relaying.stop().await;
 }
 
-/// Texts that PostgreSQL cannot store, and more of everything than is kept.
+/// Texts that PostgreSQL cannot store, and more of everything than is stored.
 #[tokio::test]
 async fn any_message_can_be_parked_and_is_shown() {
     let mut scene = Scene::set().await;
@@ -178,8 +178,8 @@ async fn any_message_can_be_parked_and_is_shown() {
     headers.insert("long".into(), AMQPValue::LongString("x".repeat(5_000).into()));
     headers.insert("table".into(), AMQPValue::FieldTable(FieldTable::default()));
     let properties = BasicProperties::default().with_content_type("te\0xt".into()).with_headers(headers);
-    let body = vec![0xff; KEPT_BODY + 1];
-    scene.house.slip_in(properties, &body).await;
+    let body = vec![0xff; MAX_STORED_BODY_BYTES + 1];
+    scene.house.inject(properties, &body).await;
     while scene.house.parked().await.is_empty() {
         soon(scene.deliveries.news(5, Instant::now(), &mut Vec::new())).await;
     }
@@ -191,7 +191,7 @@ async fn any_message_can_be_parked_and_is_shown() {
     assert_eq!(shown.headers["long"].len(), 1_000);
     assert_eq!(shown.headers["amqp.routing-key"], scene.house.queue(0));
     assert_eq!(shown.bytes, body.len() as i64);
-    assert_eq!(shown.body.unwrap().chars().count(), KEPT_BODY);
+    assert_eq!(shown.body.unwrap().chars().count(), MAX_STORED_BODY_BYTES);
     assert_eq!(parked::show(&scene.house.pool, listed.id + 1).await.unwrap(), None);
 }
 
@@ -205,25 +205,27 @@ async fn the_newest_are_kept_and_dropped_when_asked() {
              select 'an old one', n::text, '{}', '', 0 from generate_series(1, 1500) n",
         )
         .await;
-    scene.house.slip_in(honest(), b"the newest").await;
-    while scene.house.parked().await.len() as i64 > KEPT || scene.house.parked().await[0].queue == "an old one" {
+    scene.house.inject(honest(), b"the newest").await;
+    while scene.house.parked().await.len() as i64 > MAX_PARKED_DELIVERIES
+        || scene.house.parked().await[0].queue == "an old one"
+    {
         soon(scene.deliveries.news(5, Instant::now(), &mut Vec::new())).await;
     }
     let (count, page) = parked::list(&scene.house.pool, 1, 2).await.unwrap();
     let reasons: Vec<_> = page.iter().map(|parked| parked.reason.as_str()).collect();
-    assert_eq!((count, reasons), (KEPT, vec!["1500", "1499"]));
+    assert_eq!((count, reasons), (MAX_PARKED_DELIVERIES, vec!["1500", "1499"]));
     assert!(parked::drop_one(&scene.house.pool, page[0].id).await.unwrap());
     assert!(!parked::drop_one(&scene.house.pool, page[0].id).await.unwrap());
     assert_eq!(parked::drop_all(&scene.house.pool).await.unwrap(), 999);
     assert_eq!(parked::list(&scene.house.pool, 0, 10).await.unwrap(), (0, Vec::new()));
 }
 
-/// Steps: the table is away, so nothing can be parked; the server keeps the message; the table is back.
+/// Steps: the table is missing, so nothing can be parked; the server keeps the message; the table is back.
 #[tokio::test]
-async fn what_cannot_be_parked_is_not_acknowledged() {
+async fn a_delivery_that_cannot_be_parked_is_not_acknowledged() {
     let mut scene = Scene::set().await;
     scene.house.execute("alter table parked_deliveries rename to away").await;
-    scene.house.slip_in(honest(), b"garbage").await;
+    scene.house.inject(honest(), b"garbage").await;
     until("it is with the consumer", async || scene.house.in_the_queue(0).await == Some((0, 1))).await;
     for _ in 0..3 {
         soon(scene.deliveries.news(5, Instant::now(), &mut Vec::new())).await;
@@ -237,12 +239,12 @@ async fn what_cannot_be_parked_is_not_acknowledged() {
     while scene.house.parked().await.is_empty() {
         soon(scene.deliveries.news(5, Instant::now(), &mut Vec::new())).await;
     }
-    assert!(scene.house.parked().await[0].reason.starts_with("it is no batch"));
+    assert!(scene.house.parked().await[0].reason.starts_with("it is not a batch"));
 }
 
 impl House {
-    /// Puts a message in the consumer's queue, past the exchange, as anybody can who may write there.
-    async fn slip_in(&self, properties: BasicProperties, body: &[u8]) {
+    /// Puts a message into the consumer's queue, past the exchange, as anybody with access to it can.
+    async fn inject(&self, properties: BasicProperties, body: &[u8]) {
         let queue = self.queue(0).into();
         let published = self.amqp.basic_publish("".into(), queue, BasicPublishOptions::default(), body, properties);
         published.await.unwrap().await.unwrap();

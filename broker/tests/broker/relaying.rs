@@ -120,7 +120,7 @@ async fn a_relay_that_died_is_replaced_when_its_lease_is_over() {
 }
 
 #[tokio::test]
-async fn a_relay_that_is_stopped_notes_how_far_it_came_and_gives_its_leases_back() {
+async fn a_stopped_relay_stores_its_checkpoint_and_releases_its_leases() {
     let house = House::with_partitions(2).await;
     let mut tap = Tap::on(&house).await;
     let relaying = Relaying::start(&house.log, &house.broker);
@@ -137,7 +137,7 @@ async fn a_relay_that_is_stopped_notes_how_far_it_came_and_gives_its_leases_back
 
 /// No queue is bound: every message is confirmed, and returned.
 #[tokio::test]
-async fn what_is_returned_is_not_counted_as_published() {
+async fn returned_messages_do_not_count_as_published() {
     let house = House::with_one_partition().await;
     house.append(0, 10, 5).await;
     let relaying = Relaying::start_for(&house.log, &house.broker, Vec::new());
@@ -167,7 +167,7 @@ async fn a_queue_that_was_deleted_is_declared_again_and_misses_nothing_from_then
 
 /// The queue is there with other arguments, and not bound.
 #[tokio::test]
-async fn a_queue_that_cannot_be_declared_holds_up_nobody_else() {
+async fn a_queue_that_cannot_be_declared_does_not_block_others() {
     let house = House::with_one_partition().await;
     let mut tap = Tap::on(&house).await;
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };

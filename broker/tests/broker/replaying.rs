@@ -1,10 +1,10 @@
-//! Replay: what is chosen of history, marked, to one queue and nowhere else.
+//! Replay: selected history, marked, to one queue and nowhere else.
 
 mod held_up;
 
 use crate::house::*;
 use crate::tap::Tap;
-use broker::replay::{OutsideQueue, Progress, Replay, Selection, Start, Unfinished, Why};
+use broker::replay::{IncompleteReplay, OutsideQueue, Progress, Replay, ReplayError, Selection, Start};
 use broker::{Broker, cloud_events};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::ProductEvent;
@@ -89,16 +89,16 @@ async fn channel() -> lapin::Channel {
     amqp().await.create_channel().await.unwrap()
 }
 
-async fn run(house: &House, replay: &Replay) -> Result<Progress, Unfinished> {
+async fn run(house: &House, replay: &Replay) -> Result<Progress, IncompleteReplay> {
     run_over(&house.log, &house.broker, replay).await
 }
 
-async fn run_over(log: &Log, broker: &Broker, replay: &Replay) -> Result<Progress, Unfinished> {
+async fn run_over(log: &Log, broker: &Broker, replay: &Replay) -> Result<Progress, IncompleteReplay> {
     replay.run(log, broker, &watch::Sender::default(), &CancellationToken::new()).await
 }
 
-fn the_place(unfinished: &Unfinished) -> (&[(i32, i64)], u64) {
-    (&unfinished.rest, unfinished.progress.sent)
+fn the_rest(incomplete: &IncompleteReplay) -> (&[(i32, i64)], u64) {
+    (&incomplete.rest, incomplete.progress.sent)
 }
 
 /// Steps: the relay publishes what there is, and an outsider's queue at the exchange gets it; the same is replayed to
@@ -117,7 +117,7 @@ async fn a_replayed_message_is_the_relays_with_a_mark() {
     live.sort_by_key(|message| message.routing_key.to_string());
     relaying.stop().await;
     let sent = run(&house, &outside.all(&house)).await.unwrap();
-    assert_eq!(sent, Progress { read: 307, of: 307, sent: 307 });
+    assert_eq!(sent, Progress { read: 307, total: 307, sent: 307 });
     let replayed = outside.messages().await;
     assert_eq!(replayed.len(), live.len());
     for (message, live) in replayed.iter().zip(&live) {
@@ -139,7 +139,7 @@ async fn all_of_history_comes_once_and_in_order_and_nothing_reaches_the_exchange
     house.append(2, 1_200, 600).await;
     let (mut tap, outside) = (Tap::on(&house).await, Outside::queue().await);
     let sent = run(&house, &outside.all(&house)).await.unwrap();
-    assert_eq!(sent, Progress { read: 6_201, of: 6_201, sent: 6_201 });
+    assert_eq!(sent, Progress { read: 6_201, total: 6_201, sent: 6_201 });
     let events = outside.events(&house).await;
     assert_eq!(events, [house.stored(0).await, house.stored(2).await].concat());
     let anything = tokio::time::timeout(Duration::from_millis(300), tap.next()).await;
@@ -230,7 +230,7 @@ async fn only_the_chosen_product_and_type_are_sent() {
         let mut replay = outside.all(&house);
         replay.selection = Selection { product, event_type, ..replay.selection };
         let sent = run(&house, &replay).await.unwrap();
-        assert_eq!(sent, Progress { read: 7, of: 7, sent: expected.len() as u64 });
+        assert_eq!(sent, Progress { read: 7, total: 7, sent: expected.len() as u64 });
         let positions: Vec<_> = outside.events(&house).await.iter().map(|event| event.position).collect();
         assert_eq!(positions, expected);
     }
@@ -238,7 +238,7 @@ async fn only_the_chosen_product_and_type_are_sent() {
 
 /// Steps: it is slow enough to be overtaken by appends: where it is at work, and where it has read nothing yet.
 #[tokio::test]
-async fn what_is_appended_meanwhile_is_left_to_the_exchange() {
+async fn events_appended_meanwhile_are_left_to_the_exchange() {
     let (house, outside) = (House::with_partitions(2).await, Outside::queue().await);
     house.append(0, 20, 20).await;
     house.append(1, 20, 20).await;
@@ -255,7 +255,7 @@ async fn what_is_appended_meanwhile_is_left_to_the_exchange() {
 }
 
 #[tokio::test]
-async fn it_keeps_to_its_rate() {
+async fn it_keeps_to_its_max_rate() {
     let (house, outside) = (House::with_one_partition().await, Outside::queue().await);
     house.append(0, 250, 250).await;
     let mut replay = outside.all(&house);
@@ -269,25 +269,28 @@ async fn it_keeps_to_its_rate() {
 }
 
 #[tokio::test]
-async fn without_the_queue_it_says_so_and_makes_none() {
+async fn a_missing_queue_is_reported_and_not_declared() {
     let (house, outside) = (House::with_one_partition().await, Outside::queue().await);
     house.append(0, 10, 10).await;
     outside.delete().await;
-    let unfinished = run(&house, &outside.all(&house)).await.unwrap_err();
-    assert!(matches!(&unfinished.why, Why::NoQueue(queue) if queue.to_string() == outside.name), "{unfinished}");
-    assert_eq!(the_place(&unfinished), (&[][..], 0));
+    let incomplete = run(&house, &outside.all(&house)).await.unwrap_err();
+    assert!(
+        matches!(&incomplete.error, ReplayError::QueueNotFound(queue) if queue.to_string() == outside.name),
+        "{incomplete}"
+    );
+    assert_eq!(the_rest(&incomplete), (&[][..], 0));
     assert_eq!(in_queue(&outside.name).await, None);
 }
 
 #[tokio::test]
-async fn a_queue_that_is_exclusive_to_another_is_not_for_us() {
+async fn a_queue_that_is_exclusive_to_another_is_forbidden() {
     let house = House::with_one_partition().await;
     let (amqp, mut outside) = (channel().await, Outside::queue().await);
     let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
     let queue = amqp.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap();
     outside.name = queue.name().to_string();
-    let unfinished = run(&house, &outside.all(&house)).await.unwrap_err();
-    assert!(matches!(unfinished.why, Why::NotForUs(_)), "{unfinished}");
+    let incomplete = run(&house, &outside.all(&house)).await.unwrap_err();
+    assert!(matches!(incomplete.error, ReplayError::QueueForbidden(_)), "{incomplete}");
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! What holds a replay up, and what ends it before its end.
+//! What interrupts a replay, and what ends it early.
 
-use super::{Outside, run, run_over, the_place};
+use super::{Outside, run, run_over, the_rest};
 use crate::house::*;
 use crate::tap::once;
 use crate::wire::Wire;
 use broker::Broker;
-use broker::replay::{PATIENCE, Progress, Selection, Start, Why};
+use broker::replay::{Progress, REPLAY_STALL_TIMEOUT, ReplayError, Selection, Start};
 use lapin::types::AMQPValue;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Steps: the queue is deleted while the second partition is sent; a new one gets the rest.
 #[tokio::test]
-async fn a_queue_that_goes_meanwhile_ends_it_with_the_place_to_go_on_from() {
+async fn a_deleted_queue_ends_it_with_the_position_to_continue_from() {
     let (house, outside) = (House::with_partitions(3).await, Outside::queue().await);
     for partition in 0..3 {
         house.append(partition, 20, 20).await;
@@ -27,11 +27,11 @@ async fn a_queue_that_goes_meanwhile_ends_it_with_the_place_to_go_on_from() {
         outside.delete().await;
         events
     });
-    let unfinished = replayed.unwrap_err();
-    assert!(matches!(unfinished.why, Why::NoQueue(_)), "{unfinished}");
-    assert_eq!(the_place(&unfinished), (&[(1, events.last().unwrap().position + 1), (2, 1)][..], events.len() as u64));
+    let incomplete = replayed.unwrap_err();
+    assert!(matches!(incomplete.error, ReplayError::QueueNotFound(_)), "{incomplete}");
+    assert_eq!(the_rest(&incomplete), (&[(1, events.last().unwrap().position + 1), (2, 1)][..], events.len() as u64));
     outside.declare(&[]).await;
-    for (partition, position) in unfinished.rest {
+    for (partition, position) in incomplete.rest {
         let mut rest = outside.all(&house);
         rest.selection = Selection { partitions: vec![partition], from: Start::Position(position), ..rest.selection };
         run(&house, &rest).await.unwrap();
@@ -42,21 +42,21 @@ async fn a_queue_that_goes_meanwhile_ends_it_with_the_place_to_go_on_from() {
 
 /// The queue holds two messages and refuses the third. Steps: it stays full for a while; then it is emptied.
 #[tokio::test]
-async fn a_full_queue_that_refuses_holds_it_up_and_keeps_its_order() {
+async fn a_full_queue_interrupts_it_and_keeps_its_order() {
     let house = House::with_one_partition().await;
     let text = |text: &str| AMQPValue::LongString(text.into());
     let bound = [("x-max-length", AMQPValue::LongInt(2)), ("x-overflow", text("reject-publish"))];
     let outside = Outside::queue_with(&bound).await;
     house.append(0, 4_000, 1_000).await;
-    let (replay, told) = (outside.all(&house), watch::Sender::default());
+    let (replay, progress) = (outside.all(&house), watch::Sender::default());
     let running = async {
         let shutdown = CancellationToken::new();
-        replay.run(&house.log, &house.broker, &told, &shutdown).await
+        replay.run(&house.log, &house.broker, &progress, &shutdown).await
     };
     let (replayed, events) = tokio::join!(running, async {
         until("it is full", async || outside.holds().await == 2).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(outside.holds().await == 2 && told.borrow().sent < 2_000, "{:?}", told.borrow());
+        assert!(outside.holds().await == 2 && progress.borrow().sent < 2_000, "{:?}", progress.borrow());
         let mut events = Vec::new();
         while events.len() < 4_000 {
             until("there is more", async || outside.holds().await > 0).await;
@@ -70,21 +70,24 @@ async fn a_full_queue_that_refuses_holds_it_up_and_keeps_its_order() {
 
 /// The queue refuses all.
 #[tokio::test]
-async fn a_queue_that_takes_nothing_for_long_ends_it_where_it_stands() {
+async fn a_queue_that_stays_full_ends_it_where_it_is() {
     let house = House::with_one_partition().await;
     let text = |text: &str| AMQPValue::LongString(text.into());
     let bound = [("x-max-length", AMQPValue::LongInt(0)), ("x-overflow", text("reject-publish"))];
     let outside = Outside::queue_with(&bound).await;
     house.append(0, 10, 10).await;
     let since = Instant::now();
-    let unfinished = run(&house, &outside.all(&house)).await.unwrap_err();
-    assert!(since.elapsed() >= PATIENCE && matches!(unfinished.why, Why::Full), "{unfinished}");
-    assert_eq!(unfinished.progress, Progress { read: 0, of: 10, sent: 0 });
-    assert_eq!(the_place(&unfinished), (&[(0, 1)][..], 0));
+    let incomplete = run(&house, &outside.all(&house)).await.unwrap_err();
+    assert!(
+        since.elapsed() >= REPLAY_STALL_TIMEOUT && matches!(incomplete.error, ReplayError::QueueFull),
+        "{incomplete}"
+    );
+    assert_eq!(incomplete.progress, Progress { read: 0, total: 10, sent: 0 });
+    assert_eq!(the_rest(&incomplete), (&[(0, 1)][..], 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_is_lost_is_made_again_and_it_goes_on_from_what_was_confirmed() {
+async fn it_reconnects_and_continues_from_the_last_confirmed_message() {
     let (house, outside, wire) = (House::with_one_partition().await, Outside::queue().await, Wire::new().await);
     house.append(0, 400, 400).await;
     let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
@@ -101,82 +104,82 @@ async fn a_connection_that_is_lost_is_made_again_and_it_goes_on_from_what_was_co
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_stays_away_ends_it_with_the_place_to_go_on_from() {
+async fn a_broker_that_stays_away_ends_it_with_the_position_to_continue_from() {
     let (house, outside, wire) = (House::with_partitions(2).await, Outside::queue().await, Wire::new().await);
     house.append(0, 40, 40).await;
     house.append(1, 40, 40).await;
     let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
     let mut replay = outside.all(&house);
     replay.max_rate = NonZeroU32::new(10);
-    let (told, shutdown) = (watch::Sender::default(), CancellationToken::new());
-    let mut heard = told.subscribe();
-    let (replayed, ()) = tokio::join!(replay.run(&house.log, &broker, &told, &shutdown), async {
+    let (progress, shutdown) = (watch::Sender::default(), CancellationToken::new());
+    let mut progress_seen = progress.subscribe();
+    let (replayed, ()) = tokio::join!(replay.run(&house.log, &broker, &progress, &shutdown), async {
         // Not when the queue has it: the server says so later.
-        soon(heard.wait_for(|progress: &Progress| progress.sent > 0)).await.unwrap();
+        soon(progress_seen.wait_for(|progress: &Progress| progress.sent > 0)).await.unwrap();
         wire.cut();
     });
-    let (unfinished, events) = (replayed.unwrap_err(), outside.events(&house).await);
-    let (rest, sent) = the_place(&unfinished);
+    let (incomplete, events) = (replayed.unwrap_err(), outside.events(&house).await);
+    let (rest, sent) = the_rest(&incomplete);
     assert!((1..=events.len() as u64).contains(&sent), "{sent} of {}", events.len());
-    assert_eq!(rest, [(0, sent as i64 + 1), (1, 1)], "{unfinished}");
+    assert_eq!(rest, [(0, sent as i64 + 1), (1, 1)], "{incomplete}");
 }
 
 #[tokio::test]
-async fn a_broker_that_is_not_there_is_told_before_anything_is_read() {
+async fn an_unreachable_broker_is_reported_before_anything_is_read() {
     let (house, outside) = (House::with_one_partition().await, Outside::queue().await);
     let nowhere = Broker::new("amqp://guest:guest@127.0.0.1:1/%2f", house.log_id()).unwrap();
-    let unfinished = run_over(&house.log, &nowhere, &outside.all(&house)).await.unwrap_err();
-    assert!(matches!(unfinished.why, Why::Unreachable), "{unfinished}");
+    let incomplete = run_over(&house.log, &nowhere, &outside.all(&house)).await.unwrap_err();
+    assert!(matches!(incomplete.error, ReplayError::Unreachable), "{incomplete}");
 }
 
 #[tokio::test]
-async fn told_to_stop_it_says_where_to_go_on_and_how_far_it_was() {
+async fn stopped_it_reports_the_position_to_continue_from_and_its_progress() {
     let (house, outside) = (House::with_one_partition().await, Outside::queue().await);
     house.append(0, 100, 100).await;
     let mut replay = outside.all(&house);
     replay.max_rate = NonZeroU32::new(10);
-    let (told, shutdown) = (watch::Sender::default(), CancellationToken::new());
-    let mut heard = told.subscribe();
-    let running = replay.run(&house.log, &house.broker, &told, &shutdown);
+    let (progress, shutdown) = (watch::Sender::default(), CancellationToken::new());
+    let mut progress_seen = progress.subscribe();
+    let running = replay.run(&house.log, &house.broker, &progress, &shutdown);
     let (replayed, ()) = tokio::join!(running, async {
-        soon(heard.wait_for(|progress: &Progress| progress.sent >= 20)).await.unwrap();
+        soon(progress_seen.wait_for(|progress: &Progress| progress.sent >= 20)).await.unwrap();
         shutdown.cancel();
     });
-    let unfinished = replayed.unwrap_err();
-    assert!(matches!(unfinished.why, Why::Stopped), "{unfinished}");
-    assert_eq!(unfinished.progress, Progress { read: 20, of: 100, sent: 20 });
-    assert_eq!((the_place(&unfinished), *heard.borrow()), ((&[(0, 21)][..], 20), unfinished.progress));
+    let incomplete = replayed.unwrap_err();
+    assert!(matches!(incomplete.error, ReplayError::Stopped), "{incomplete}");
+    assert_eq!(incomplete.progress, Progress { read: 20, total: 100, sent: 20 });
+    assert_eq!((the_rest(&incomplete), *progress_seen.borrow()), ((&[(0, 21)][..], 20), incomplete.progress));
 }
 
-/// Steps: a message is confirmed; the wire carries nothing, and the next message is sent; it is told to stop; the wire
+/// Steps: a message is confirmed; the wire carries nothing, and the next message is sent; it is stopped; the wire
 /// carries again, and that message is confirmed: it counts, and nothing follows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn told_to_stop_it_waits_for_what_is_under_way() {
+async fn stopped_it_waits_for_messages_in_flight() {
     let (house, outside, wire) = (House::with_one_partition().await, Outside::queue().await, Wire::new().await);
     house.append(0, 100, 100).await;
     let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
     let mut replay = outside.all(&house);
     replay.max_rate = NonZeroU32::new(10);
-    let (told, shutdown) = (watch::Sender::default(), CancellationToken::new());
-    let mut heard = told.subscribe();
-    let (replayed, ()) = tokio::join!(replay.run(&house.log, &broker, &told, &shutdown), async {
-        soon(heard.wait_for(|progress: &Progress| progress.sent > 0)).await.unwrap();
+    let (progress, shutdown) = (watch::Sender::default(), CancellationToken::new());
+    let mut progress_seen = progress.subscribe();
+    let (replayed, ()) = tokio::join!(replay.run(&house.log, &broker, &progress, &shutdown), async {
+        soon(progress_seen.wait_for(|progress: &Progress| progress.sent > 0)).await.unwrap();
         wire.freeze();
-        // The pace is a message a second.
+        // The rate is a message a second.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         shutdown.cancel();
         tokio::time::sleep(Duration::from_millis(100)).await;
         wire.mend();
     });
-    let unfinished = replayed.unwrap_err();
-    assert!(matches!(unfinished.why, Why::Stopped), "{unfinished}");
+    let incomplete = replayed.unwrap_err();
+    assert!(matches!(incomplete.error, ReplayError::Stopped), "{incomplete}");
     let came = outside.events(&house).await.len() as u64;
-    assert_eq!((unfinished.progress.sent, the_place(&unfinished).0), (came, &[(0, came as i64 + 1)][..]));
+    assert_eq!((incomplete.progress.sent, the_rest(&incomplete).0), (came, &[(0, came as i64 + 1)][..]));
 }
 
 /// Nothing is under way where the queue refuses, or the broker is away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn told_to_stop_while_it_is_held_up_it_ends_at_once() {
+async fn stopped_while_interrupted_it_ends_at_once() {
     let house = House::with_one_partition().await;
     house.append(0, 10, 10).await;
     let text = |text: &str| AMQPValue::LongString(text.into());
@@ -184,9 +187,9 @@ async fn told_to_stop_while_it_is_held_up_it_ends_at_once() {
     let (full, wire) = (Outside::queue_with(&bound).await, Wire::new().await);
     let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
     for away in [false, true] {
-        let (replay, told, shutdown) = (full.all(&house), watch::Sender::default(), CancellationToken::new());
-        let (unfinished, asked) = tokio::join!(replay.run(&house.log, &broker, &told, &shutdown), async {
-            soon(told.subscribe().wait_for(|progress: &Progress| progress.of > 0)).await.unwrap();
+        let (replay, progress, shutdown) = (full.all(&house), watch::Sender::default(), CancellationToken::new());
+        let (incomplete, asked) = tokio::join!(replay.run(&house.log, &broker, &progress, &shutdown), async {
+            soon(progress.subscribe().wait_for(|progress: &Progress| progress.total > 0)).await.unwrap();
             if away {
                 wire.cut();
                 until("it tries to reach it", async || wire.refused() > 0).await;
@@ -197,7 +200,7 @@ async fn told_to_stop_while_it_is_held_up_it_ends_at_once() {
             shutdown.cancel();
             Instant::now()
         });
-        assert!(matches!(unfinished.unwrap_err().why, Why::Stopped));
+        assert!(matches!(incomplete.unwrap_err().error, ReplayError::Stopped));
         assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
     }
 }

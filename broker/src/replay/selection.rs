@@ -1,23 +1,23 @@
-//! Which events are sent again.
+//! The selection of events that a replay sends.
 
 use chrono::{DateTime, Utc};
 use event_log::{Log, LogError, Partition, Position, StoredEvent};
 
-/// Where to begin, in each partition.
+/// Where a replay starts in each partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// At this position.
     Position(Position),
-    /// At the first event that was recorded then or later.
+    /// At the first event that was recorded at this time or later.
     Time(DateTime<Utc>),
 }
 
-/// Which events.
+/// Which events a replay sends.
 #[derive(Clone, Debug)]
 pub struct Selection {
     /// Of these partitions, in this order.
     pub partitions: Vec<Partition>,
-    /// Where to begin.
+    /// Where to start.
     pub from: Start,
     /// Only this product's: its id, in decimal.
     pub product: Option<String>,
@@ -25,44 +25,44 @@ pub struct Selection {
     pub event_type: Option<String>,
 }
 
-/// What is left of one partition: what follows `after`, up to and with `head`.
+/// The rest of one partition: the positions after `after`, up to and including `head`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stretch {
+pub(super) struct PositionRange {
     pub(super) partition: Partition,
     pub(super) after: Position,
     pub(super) head: Position,
 }
 
-impl Stretch {
+impl PositionRange {
     pub(super) fn events(&self) -> i64 {
         self.head - self.after
     }
 }
 
 impl Selection {
-    pub(super) fn has(&self, event: &StoredEvent) -> bool {
+    pub(super) fn matches(&self, event: &StoredEvent) -> bool {
         self.product.as_ref().is_none_or(|product| *product == event.aggregate_id)
             && self.event_type.as_ref().is_none_or(|name| *name == event.event_type)
     }
 
-    /// What is to be read, as the heads stand now. Partitions without anything to read are left out.
-    pub(super) async fn stretches(&self, log: &Log) -> Result<Vec<Stretch>, LogError> {
-        let (mut stretches, heads) = (Vec::new(), log.heads().await?);
+    /// The ranges to read, up to the current heads. Partitions with nothing to read are left out.
+    pub(super) async fn ranges(&self, log: &Log) -> Result<Vec<PositionRange>, LogError> {
+        let (mut ranges, heads) = (Vec::new(), log.heads().await?);
         for (partition, head) in log.partitions().zip(heads).filter(|(it, _)| self.partitions.contains(it)) {
             let after = match self.from {
                 Start::Position(position) => position.saturating_sub(1).clamp(0, head),
-                Start::Time(time) => last_before(log, partition, head, time).await?,
+                Start::Time(time) => position_before(log, partition, head, time).await?,
             };
-            stretches.push(Stretch { partition, after, head });
+            ranges.push(PositionRange { partition, after, head });
         }
-        stretches.retain(|stretch| stretch.events() > 0);
-        Ok(stretches)
+        ranges.retain(|range| range.events() > 0);
+        Ok(ranges)
     }
 }
 
-/// The last position up to `head` that was recorded before `time`; 0 when there is none. Times never fall within a
-/// partition, so it is found by halving.
-async fn last_before(
+/// The last position up to `head` that was recorded before `time`; 0 when there is none. Bisects, because times never
+/// decrease within a partition.
+async fn position_before(
     log: &Log,
     partition: Partition,
     head: Position,
