@@ -1,11 +1,17 @@
 //! The trigger on `events`: whoever inserts, a position is 1 or follows one that is there.
 
 use crate::house::*;
+use connection_pool::Connection;
 use rstest::rstest;
 use sqlx::Executor as _;
 
 /// Inserts copies of event 1 at `positions` of partition `partition`, in one statement.
 async fn insert_at(house: &House, partition: i32, positions: &[i64]) -> Result<(), String> {
+    let mut session = house.pool.acquire().await.unwrap();
+    insert(&mut session, partition, positions).await
+}
+
+async fn insert(session: &mut Connection, partition: i32, positions: &[i64]) -> Result<(), String> {
     let inserted = sqlx::query(
         "insert into events select aggregate_type, 'other' || ($1::integer)::text, place, event_type, event_version, payload, metadata,
                                    $1, place, gen_random_uuid(), recorded_at, hash
@@ -13,7 +19,7 @@ async fn insert_at(house: &House, partition: i32, positions: &[i64]) -> Result<(
     )
     .bind(partition)
     .bind(positions)
-    .execute(&house.pool)
+    .execute(session)
     .await;
     inserted.map(drop).map_err(|error| error.as_database_error().unwrap().message().to_owned())
 }
@@ -63,4 +69,34 @@ async fn another_search_path_does_not_mislead_it() {
         )
         .await;
     assert!(hole.unwrap_err().to_string().contains("the log has no holes"));
+}
+
+/// A session that began while the table was new, and knew nothing of it, keeps its plans as the table grows.
+#[tokio::test]
+async fn it_reads_one_row_however_many_there_are() {
+    let house = House::with_events(1).await;
+    let mut session = house.pool.acquire().await.unwrap();
+    let mut last = 1;
+    while last < 6_000 {
+        let positions: Vec<i64> = (last + 1..=last + 60).collect();
+        insert(&mut session, 0, &positions).await.unwrap();
+        last += 60;
+    }
+    session.execute("begin").await.unwrap();
+    let before = rows_read(&mut session).await;
+    let positions: Vec<i64> = (last + 1..=last + 60).collect();
+    insert(&mut session, 0, &positions).await.unwrap();
+    let read = rows_read(&mut session).await - before;
+    // The row that is copied, and the one before.
+    assert!(read <= 10, "{read} rows were read for an append behind {last}");
+}
+
+/// Rows of `events` that the session has read in this transaction, and in those whose statistics it still keeps to itself.
+async fn rows_read(session: &mut Connection) -> i64 {
+    sqlx::query_scalar(
+        "select (seq_tup_read + idx_tup_fetch)::bigint from pg_stat_xact_user_tables where relname = 'events'",
+    )
+    .fetch_one(session)
+    .await
+    .unwrap()
 }
