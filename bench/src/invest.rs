@@ -4,6 +4,8 @@ use crate::Load;
 use crate::http::Connection;
 use crate::summary::Waits;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinSet;
 
@@ -17,6 +19,8 @@ struct Told {
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted {
     pub(crate) product: i64,
+    /// Those who ask, one after another.
+    pub(crate) users: u64,
     /// Asked for every second time.
     pub(crate) refused: Option<i64>,
     pub(crate) keys: bool,
@@ -26,8 +30,11 @@ pub(crate) async fn run(load: Load, write: SocketAddr, wanted: Wanted) -> anyhow
     let until = Instant::now() + Duration::from_secs(load.seconds);
     let run = wanted.keys.then(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos());
     let mut clients = JoinSet::new();
-    for user in 0..load.connections {
-        clients.spawn(client(write, wanted, user, run, until));
+    // Each run begins with another user, so that runs in a row do not serve the same ones only.
+    let tickets =
+        Arc::new(AtomicU64::new(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64));
+    for _ in 0..load.connections {
+        clients.spawn(client(write, wanted, tickets.clone(), run, until));
     }
     let mut told = Told::default();
     for client in clients.join_all().await {
@@ -49,7 +56,7 @@ pub(crate) async fn run(load: Load, write: SocketAddr, wanted: Wanted) -> anyhow
 async fn client(
     write: SocketAddr,
     wanted: Wanted,
-    user: u16,
+    tickets: Arc<AtomicU64>,
     run: Option<u128>,
     until: Instant,
 ) -> anyhow::Result<Told> {
@@ -60,7 +67,9 @@ async fn client(
         if asked >= until {
             break;
         }
-        let key = run.map(|run| format!("Idempotency-Key: {run}-{number}\r\n")).unwrap_or_default();
+        let ticket = tickets.fetch_add(1, Ordering::Relaxed);
+        let user = format!("bench{}", user_of(ticket, wanted.users));
+        let key = run.map(|run| format!("Idempotency-Key: {run}-{ticket}\r\n")).unwrap_or_default();
         let product = wanted.refused.filter(|_| number % 2 == 1).unwrap_or(wanted.product);
         let body = connection.ask(request(product, user, &key).as_bytes()).await?;
         if body.windows(11).any(|window| window == br#""code":"01""#) {
@@ -72,10 +81,15 @@ async fn client(
     Ok(told)
 }
 
-pub(crate) fn request(product: i64, user: u16, headers: &str) -> String {
+/// The user of a ticket: each once before any comes again, neighbours far apart. The factor is prime.
+fn user_of(ticket: u64, users: u64) -> u64 {
+    ticket % users * 2_147_483_647 % users
+}
+
+pub(crate) fn request(product: i64, user: impl std::fmt::Display, headers: &str) -> String {
     let body = format!(r#"{{"investAmount": 1, "productId": {product}}}"#);
     format!(
-        "POST /api/invest HTTP/1.1\r\nHost: localhost\r\nX-USER-ID: bench{user}\r\nContent-Type: application/json\r\n\
+        "POST /api/invest HTTP/1.1\r\nHost: localhost\r\nX-USER-ID: {user}\r\nContent-Type: application/json\r\n\
          {headers}Content-Length: {}\r\n\r\n{body}",
         body.len()
     )

@@ -41,7 +41,7 @@ struct Load {
 
 #[derive(Subcommand)]
 enum What {
-    /// Invests of 1 won in one product, each connection another user, as fast as answers come
+    /// Invests of 1 won in one product, each by another user, as fast as answers come
     Invest {
         #[command(flatten)]
         load: Load,
@@ -51,6 +51,9 @@ enum What {
         /// The product; must have room
         #[arg(long)]
         product: i64,
+        /// How many users take their turns; each after the last one invests again
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+        users: u64,
         /// Send a fresh Idempotency-Key with each
         #[arg(long)]
         keys: bool,
@@ -156,8 +159,8 @@ enum What {
 #[tokio::main]
 async fn main() -> ExitCode {
     let done = match Cli::parse().what {
-        What::Invest { load, write, product, keys, refused } => {
-            invest::run(load, write, invest::Wanted { product, refused, keys }).await
+        What::Invest { load, write, product, users, keys, refused } => {
+            invest::run(load, write, invest::Wanted { product, users, refused, keys }).await
         }
         What::Baseline { load, database_url } => baseline::run(load, &database_url).await,
         What::History { shape, database_url } => history::run(shape, &database_url).await,

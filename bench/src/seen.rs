@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The pause between looks, so that looking does not load the machine.
 const PAUSE: Duration = Duration::from_millis(2);
-const USER: u16 = 9_999;
+const USER: &str = "bench-seen";
 
 pub(crate) async fn run(write: SocketAddr, read: SocketAddr, product: i64, times: u32) -> anyhow::Result<()> {
     let (mut write, mut read) = (Connection::open(write).await?, Connection::open(read).await?);
@@ -60,7 +60,7 @@ async fn holding(read: &mut Connection, product: i64) -> anyhow::Result<i64> {
 }
 
 async fn list(read: &mut Connection, path: &str) -> anyhow::Result<Value> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nX-USER-ID: bench{USER}\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nX-USER-ID: {USER}\r\n\r\n");
     let answer: Value = serde_json::from_slice(read.ask(request.as_bytes()).await?)?;
     Ok(answer["data"]["list"].clone())
 }
