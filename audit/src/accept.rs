@@ -1,4 +1,4 @@
-//! Which of our formats a client takes best, by its `Accept` (RFC 9110, section 12.5.1).
+//! Content negotiation: the offered format that a client's `Accept` prefers (RFC 9110, section 12.5.1).
 
 use axum::http::{HeaderMap, header};
 

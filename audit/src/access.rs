@@ -1,12 +1,12 @@
-//! Who read the audit. Every request that is let in is written down before it is answered; what cannot be written down is
-//! not shown. Kept for 400 days, which the database sees to: `migrations/0012_roles.sql`.
+//! The record of who read the audit. Every admitted request is recorded before it is answered; if it cannot be recorded, nothing
+//! is shown. Records are kept for 400 days, which the database enforces: `migrations/0012_roles.sql`.
 
-mod forgetting;
 mod list;
+mod purge;
 
 use connection_pool::{Connection, Pool};
-pub use forgetting::forget_old;
 pub(crate) use list::routes;
+pub use purge::purge_old_records;
 
 use crate::Audit;
 use axum::Router;
@@ -19,12 +19,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// As much of a path and its query as is kept, in characters.
-const KEPT_PATH: usize = 2_000;
-/// How long writing it down may take before the caller is told to try later.
-const WITHIN: Duration = Duration::from_secs(4);
-/// What stands in the place of a method and a path where the database itself was read.
-const DIRECTLY: &str = "DIRECT";
+/// Characters of a path and its query that are kept.
+const MAX_PATH_CHARS: usize = 2_000;
+/// How long recording may take before the caller is told to try later.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(4);
+/// The method and the reader of a record that somebody read the database itself.
+const DIRECT: &str = "DIRECT";
 
 /// As whom somebody reads the audit. The guard of the listener says so, as an extension of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ impl Reader {
     }
 }
 
-/// What is written down of one reading; the time and the database's login come from the database.
-struct Reading<'a> {
+/// The record of one reading; the time and the database's login come from the database.
+struct AccessRecord<'a> {
     reader: &'a str,
     method: &'a str,
     path: String,
@@ -53,9 +53,9 @@ struct Reading<'a> {
     peer: Option<String>,
 }
 
-/// `routes`, where each request is written down before it is answered. 503 `OVERLOADED`, and nothing is shown, when that
+/// `routes`, where each request is recorded before it is answered. 503 `OVERLOADED`, and nothing is shown, when that
 /// cannot be done.
-pub(crate) fn recorded(routes: Router, audit: Arc<Audit>) -> Router {
+pub(crate) fn with_record(routes: Router, audit: Arc<Audit>) -> Router {
     routes.route_layer(from_fn_with_state(audit, record))
 }
 
@@ -63,52 +63,52 @@ async fn record(State(audit): State<Arc<Audit>>, request: Request, next: Next) -
     let (parts, body) = request.into_parts();
     // Nobody comes here but through the guard, which says who it is.
     let reader = parts.extensions.get::<Reader>().copied().ok_or(Problem::Unauthorized)?;
-    let writing = async { write_down(&mut audit.write.acquire().await?, &reading(reader, &parts)).await };
-    match timeout(WITHIN, writing).await {
+    let writing = async { insert(&mut audit.write.acquire().await?, &access_record(reader, &parts)).await };
+    match timeout(WRITE_TIMEOUT, writing).await {
         Ok(Ok(())) => Ok(next.run(Request::from_parts(parts, body)).await),
-        Ok(Err(error)) => Err(unrecorded(&error.to_string())),
-        Err(_) => Err(unrecorded("the database does not answer")),
+        Ok(Err(error)) => Err(not_recorded(&error.to_string())),
+        Err(_) => Err(not_recorded("the database does not answer")),
     }
 }
 
-fn unrecorded(why: &str) -> Problem {
-    tracing::error!(why, "a reading of the audit cannot be written down, so nothing is shown");
+fn not_recorded(why: &str) -> Problem {
+    tracing::error!(why, "a reading of the audit cannot be recorded, so nothing is shown");
     Problem::Overloaded
 }
 
-fn reading(reader: Reader, parts: &Parts) -> Reading<'_> {
+fn access_record(reader: Reader, parts: &Parts) -> AccessRecord<'_> {
     let path = parts.uri.path_and_query().map_or_else(|| parts.uri.path(), |path| path.as_str());
-    Reading {
+    AccessRecord {
         reader: reader.name(),
         method: parts.method.as_str(),
-        path: path.chars().take(KEPT_PATH).collect(),
+        path: path.chars().take(MAX_PATH_CHARS).collect(),
         correlation_id: parts.extensions.get::<Correlation>().map(|correlation| correlation.id().to_owned()),
         peer: parts.extensions.get::<Peer>().map(|Peer(address)| address.ip().to_string()),
     }
 }
 
-/// Writes down that the database itself was read, `how`, by whoever `pool` logs in as; before anything is shown. An error
+/// Records that the database itself was read, `how`, by the login of `pool`; call it before anything is shown. An error
 /// when it cannot be: then show nothing. The pool may be one whose transactions only read unless they say otherwise.
 pub async fn record_direct(pool: &Pool, how: &str) -> sqlx::Result<()> {
-    let path = how.chars().take(KEPT_PATH).collect();
-    let reading = Reading { reader: DIRECTLY, method: DIRECTLY, path, correlation_id: None, peer: None };
+    let path = how.chars().take(MAX_PATH_CHARS).collect();
+    let access_record = AccessRecord { reader: DIRECT, method: DIRECT, path, correlation_id: None, peer: None };
     let mut transaction = pool.begin_with("begin read write").await?;
-    write_down(&mut transaction, &reading).await?;
+    insert(&mut transaction, &access_record).await?;
     transaction.commit().await
 }
 
 /// The pool does not wait for the disk; this must not be forgotten in a crash after the answer, so it does.
-async fn write_down(connection: &mut Connection, reading: &Reading<'_>) -> sqlx::Result<()> {
+async fn insert(connection: &mut Connection, access_record: &AccessRecord<'_>) -> sqlx::Result<()> {
     sqlx::query(
         "with durable as (select set_config('synchronous_commit', 'on', true) as it)
          insert into audit_access (reader, method, path, correlation_id, peer)
          select $1, $2, $3, $4, $5 from durable where it = 'on'",
     )
-    .bind(reading.reader)
-    .bind(reading.method)
-    .bind(&reading.path)
-    .bind(reading.correlation_id.as_deref())
-    .bind(reading.peer.as_deref())
+    .bind(access_record.reader)
+    .bind(access_record.method)
+    .bind(&access_record.path)
+    .bind(access_record.correlation_id.as_deref())
+    .bind(access_record.peer.as_deref())
     .execute(connection)
     .await?;
     Ok(())

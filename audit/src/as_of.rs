@@ -1,5 +1,5 @@
-//! How things stood: a product, folded by the domain's own aggregate; a read model, folded by its own projection and shown
-//! by its own view. Both from the log alone.
+//! State at a time in the past: a product, folded by the domain's own aggregate; a read model, folded by its own projection and
+//! shown by its own view. Both from the log alone.
 
 mod models;
 mod product;
@@ -35,8 +35,8 @@ fn required_at(params: &mut Params, time: ServiceTime) -> Option<DateTime<Utc>> 
     at
 }
 
-/// Nobody knows what is to come: `at` is refused when it is later than the database's clock.
-async fn passed(log: &Log, at: DateTime<Utc>, time: ServiceTime) -> Result<(), Problem> {
+/// Nobody knows what is to come: `at` is fold_problem when it is later than the database's clock.
+async fn reject_future(log: &Log, at: DateTime<Utc>, time: ServiceTime) -> Result<(), Problem> {
     let (_, now) = log.heads_now().await.map_err(problem)?;
     if at <= now {
         return Ok(());
@@ -48,7 +48,7 @@ async fn passed(log: &Log, at: DateTime<Utc>, time: ServiceTime) -> Result<(), P
 /// What to tell an auditor whose question the log could not answer. Where it is broken, that is the answer.
 pub(crate) fn problem(error: LogError) -> Problem {
     match error {
-        LogError::Unavailable(error) if passes(&error) => {
+        LogError::Unavailable(error) if is_transient(&error) => {
             tracing::warn!(%error, "the database did not answer the audit");
             Problem::Overloaded
         }
@@ -59,14 +59,14 @@ pub(crate) fn problem(error: LogError) -> Problem {
 }
 
 /// SQLSTATE classes that pass by themselves: insufficient resources, operator intervention (a statement's time-out, too).
-const PASSING: [&str; 2] = ["53", "57"];
+const TRANSIENT_CLASSES: [&str; 2] = ["53", "57"];
 
 /// Busy or away, rather than our fault.
-fn passes(error: &sqlx::Error) -> bool {
+fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => true,
-        sqlx::Error::Database(refused) => {
-            refused.code().is_some_and(|code| PASSING.iter().any(|class| code.starts_with(class)))
+        sqlx::Error::Database(fold_problem) => {
+            fold_problem.code().is_some_and(|code| TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class)))
         }
         _ => false,
     }

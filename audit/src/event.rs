@@ -1,14 +1,13 @@
 //! `GET /admin/audit/event`: events by any filter. As JSON a page, with a cursor to go on with; as NDJSON or CSV, by
 //! `Accept`, all of them as a stream.
 
-mod asked;
-mod shown;
-mod streamed;
+mod item;
+mod request;
+mod stream;
 
-pub(crate) use asked::filter;
+pub(crate) use request::filter;
 
 use crate::Audit;
-use asked::{Asked, DEFAULT_LIMIT, Format};
 use axum::Router;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -16,8 +15,9 @@ use axum::response::Response;
 use axum::routing::get;
 use edge::{Params, Problem};
 use event_log::search::Search;
+use item::Item;
+use request::{DEFAULT_LIMIT, EventsRequest, Format};
 use serde::Serialize;
-use shown::Item;
 use std::sync::Arc;
 
 pub(crate) fn routes() -> Router<Arc<Audit>> {
@@ -34,7 +34,7 @@ struct Page {
 
 async fn events(State(audit): State<Arc<Audit>>, headers: HeaderMap, params: Params) -> Result<Response, Problem> {
     let format = Format::accepted(&headers);
-    let Asked { filter, order, cursor, limit } = Asked::read(params, &audit, format)?;
+    let EventsRequest { filter, order, cursor, limit } = EventsRequest::read(params, &audit, format)?;
     let search = Search::begin(&audit.log, &audit.read, filter, order, cursor.as_ref()).await;
     let mut search = search.map_err(Problem::internal)?;
     match format {
@@ -43,6 +43,6 @@ async fn events(State(audit): State<Arc<Audit>>, headers: HeaderMap, params: Par
             let list = page.events.into_iter().map(|event| Item::of(event, &audit.time)).collect();
             Ok(edge::ok(Page { list, next_cursor: page.next.map(|next| next.to_string()) }))
         }
-        Format::NdJson | Format::Csv => streamed::answer(search, limit, format, audit.time).await,
+        Format::NdJson | Format::Csv => stream::answer(search, limit, format, audit.time).await,
     }
 }

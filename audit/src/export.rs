@@ -1,19 +1,9 @@
-//! The log as a file that can be verified without Moa; `docs/proof-format.md` has the format.
-//!
-//! - [`Format`], [`Header`]: what is written.
-//! - [`export`]: writing it.
-//! - [`verify`]: checking a file with seals and public keys alone.
+//! `GET /admin/audit/export`: the log, or what a filter leaves of it, as a file that can be verified without Moa. The format and
+//! its verification are in [`proof::export`].
 
-mod blocks;
-mod body;
-mod format;
-mod lines;
-mod read;
-mod verify;
+mod write;
 
-pub use body::{export, filtered};
-pub use format::{Format, Header};
-pub use verify::{ExportError, verify, verify_against};
+pub use write::{export, filtered};
 
 use crate::{Audit, accept, event};
 use axum::Router;
@@ -25,39 +15,40 @@ use axum::routing::get;
 use edge::{Params, Problem};
 use event_log::search::{Bound, Filter, Order, Search};
 use futures::StreamExt as _;
+use proof::export::{Format, Header};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Exports that run at once, each on a connection of its own.
-const AT_ONCE: usize = 2;
-static RUNNING: Semaphore = Semaphore::const_new(AT_ONCE);
+const MAX_CONCURRENT_EXPORTS: usize = 2;
+static EXPORT_PERMITS: Semaphore = Semaphore::const_new(MAX_CONCURRENT_EXPORTS);
 
 pub(crate) fn routes() -> Router<Arc<Audit>> {
-    Router::new().route("/admin/audit/export", get(show))
+    Router::new().route("/admin/audit/export", get(respond))
 }
 
-async fn show(State(audit): State<Arc<Audit>>, headers: HeaderMap, mut params: Params) -> Result<Response, Problem> {
-    let (format, filter) = (params.text("format", named), event::filter(&mut params, &audit));
+async fn respond(State(audit): State<Arc<Audit>>, headers: HeaderMap, mut params: Params) -> Result<Response, Problem> {
+    let (format, filter) = (params.text("format", parse_format), event::filter(&mut params, &audit));
     let (Some(format), Some(filter)) = (format, filter) else { return Err(params.refuse()) };
-    let format = format.unwrap_or_else(|| accepted(&headers));
-    let permit = RUNNING.try_acquire().map_err(|_| busy())?;
+    let format = format.unwrap_or_else(|| accepted_format(&headers));
+    let permit = EXPORT_PERMITS.try_acquire().map_err(|_| busy())?;
     let (heads, at) = audit.log.heads_now().await.map_err(Problem::internal)?;
     let identity = *audit.log.identity();
     if filter == Filter::default() {
         let header = Header::of(identity, heads, None, at);
         return Ok(answer(format, export(audit.bulk.clone(), header, format), permit));
     }
-    let header = Header::of(identity, heads, Some(stated(&filter)), at);
+    let header = Header::of(identity, heads, Some(filter_json(&filter)), at);
     let search = Search::begin(&audit.log, &audit.read, filter, Order::Ascending, None).await;
     Ok(answer(format, filtered(search.map_err(Problem::internal)?, header, format), permit))
 }
 
 /// A filter as a header has it: what is set, by the names of the parameters.
-fn stated(filter: &Filter) -> Value {
+fn filter_json(filter: &Filter) -> Value {
     let text = |text: &dyn ToString| Value::from(text.to_string());
     let bound = |bound: Bound| match bound {
-        Bound::Time(time) => Value::from(format::time(time.timestamp_micros())),
+        Bound::Time(time) => Value::from(proof::time::format(time)),
         Bound::Position(position) => Value::from(position),
     };
     let fields = [
@@ -80,7 +71,7 @@ fn answer(
 ) -> Response {
     // It is given back when the body is.
     let blocks = blocks.map(move |block| {
-        let _held = &permit;
+        let _permit = &permit;
         block
     });
     let file = match format {
@@ -92,10 +83,10 @@ fn answer(
 }
 
 fn busy() -> Problem {
-    Problem::Conflict(format!("{AT_ONCE} exports are being made already, try again when one is done"))
+    Problem::Conflict(format!("{MAX_CONCURRENT_EXPORTS} exports are being made already, try again when one is done"))
 }
 
-fn named(text: &str) -> Result<Format, &'static str> {
+fn parse_format(text: &str) -> Result<Format, &'static str> {
     match text {
         "ndjson" => Ok(Format::Ndjson),
         "csv" => Ok(Format::Csv),
@@ -104,7 +95,7 @@ fn named(text: &str) -> Result<Format, &'static str> {
 }
 
 /// What the client takes best; NDJSON where it takes none of ours, or does not say.
-fn accepted(headers: &HeaderMap) -> Format {
+fn accepted_format(headers: &HeaderMap) -> Format {
     const OFFERS: [(&str, Format); 2] = [("application/x-ndjson", Format::Ndjson), ("text/csv", Format::Csv)];
     accept::best(headers, &OFFERS).unwrap_or(Format::Ndjson)
 }

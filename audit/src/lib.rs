@@ -1,13 +1,13 @@
-//! The auditor's room: history that can be asked, shown as it stood, and proved. It only reads the log, and what others
-//! keep beside it.
+//! The auditor's HTTP calls: search events, show the past, prove what was sealed. They only read the log and what other crates
+//! record beside it.
 //!
 //! - `event`: events by any filter, in pages or as a stream.
-//! - `as_of`: a product, or a read model, as it stood.
-//! - `story`: one invest, cause by cause.
-//! - `refusal`: what was refused.
-//! - [`proof`]: seals, verification, inclusion proofs.
-//! - `export`: the log as a file that can be verified without Moa.
-//! - [`access`]: who read the audit.
+//! - `as_of`: a product, or a read model, at a time in the past.
+//! - `timeline`: one invest, cause by cause.
+//! - `refusal`: commands that were refused.
+//! - [`proof`]: the sealer, verification of the live log, making inclusion proofs; the pure part is the crate `proof`.
+//! - [`export`]: the log as a file that can be verified without Moa.
+//! - [`access`]: the record of who read the audit.
 //!
 //! Words are in `docs/glossary.md`.
 
@@ -18,10 +18,10 @@ mod event;
 pub mod export;
 pub mod proof;
 mod refusal;
-mod story;
+mod timeline;
 
-pub use refusal::KEPT_DAYS as REFUSALS_KEPT_DAYS;
-pub use story::keep_trail;
+pub use refusal::RETENTION_DAYS as REFUSAL_RETENTION_DAYS;
+pub use timeline::record_checkpoint_history;
 
 use axum::Router;
 use connection_pool::Pool;
@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an answer of the audit may take: some fold long streams, or verify the whole log.
-pub const TIME_LIMIT: Duration = Duration::from_secs(600);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What the audit works with.
 pub struct Audit {
@@ -46,20 +46,20 @@ pub struct Audit {
     /// The zone of the times that go out.
     pub time: ServiceTime,
     /// What this process has of the seals outside the database; `None` when it has no key to check them with.
-    pub seals: Option<proof::Outside>,
+    pub seals: Option<proof::ExternalSeals>,
 }
 
-/// The audit's routes, below `/admin/audit`; to be guarded, and passed to [`edge::finish_patiently`].
+/// The audit's routes, below `/admin/audit`; to be guarded, and passed to [`edge::with_middleware_and_timeouts`].
 pub fn routes(audit: Audit) -> Router {
     let audit = Arc::new(audit);
     let routes = Router::new()
         .merge(event::routes())
         .merge(as_of::routes())
-        .merge(story::routes())
+        .merge(timeline::routes())
         .merge(refusal::routes())
         .merge(proof::routes())
         .merge(export::routes())
         .merge(access::routes())
         .with_state(audit.clone());
-    access::recorded(routes, audit)
+    access::with_record(routes, audit)
 }

@@ -1,24 +1,14 @@
-//! Proof that history is what it was: seals, verification, inclusion proofs. `docs/proof-format.md` has the formats.
-//!
-//! What is checked without Moa is pure code: [`seal`], [`trust`], [`check`], [`merkle`], and [`inclusion::check`]. Rows and seals
-//! go in, findings come out.
+//! The proof of history where it needs the database: the sealer, the seals' table, verification of the live log, making
+//! inclusion proofs. What is checked without Moa is the crate `proof`.
 
-mod behind;
-pub mod check;
-pub mod columns;
-pub mod file;
-pub mod hex;
-pub mod inclusion;
-pub mod key;
-pub mod live;
-pub mod merkle;
-pub mod report;
+mod prove;
 mod routes;
-pub mod seal;
+pub mod seal_store;
 pub mod sealer;
-pub mod store;
-pub mod trust;
+mod stop_writes;
+pub mod verify_live;
 
-pub use behind::{CompareError, stop_writes_behind_seals};
-pub use live::Outside;
+pub use prove::{ProveError, prove};
 pub(crate) use routes::routes;
+pub use stop_writes::{CompareError, stop_writes_behind_seals};
+pub use verify_live::ExternalSeals;

@@ -1,4 +1,4 @@
-//! `GET /admin/audit/refusal`: what was refused, of what was written down; and how much was not.
+//! `GET /admin/audit/refusal`: the recorded refusals, and how many were dropped.
 
 mod cursor;
 
@@ -16,15 +16,15 @@ use serde::Serialize;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// How many days refusals are kept by those who write them down.
-pub const KEPT_DAYS: i32 = 30;
+/// How many days the recorder keeps refusals.
+pub const RETENTION_DAYS: i32 = 30;
 /// The most refusals of one page.
 const MAX_LIMIT: i64 = 1_000;
 const DEFAULT_LIMIT: i64 = 100;
 /// The codes a refusal can have, as they are answered.
 const CODES: [&str; 5] = ["SOLD_OUT", "NOT_STARTED", "FINISHED", "CLOSED", "NOT_EXIST_PRODUCT"];
-/// What PostgreSQL says when a statement took too long.
-const CANCELED: &str = "57014";
+/// The SQLSTATE of a statement that exceeded its time-out.
+const QUERY_CANCELED: &str = "57014";
 
 pub(crate) fn routes() -> Router<Arc<Audit>> {
     Router::new().route("/admin/audit/refusal", get(list))
@@ -43,7 +43,7 @@ pub(crate) struct Filter {
 }
 
 /// Which page of them.
-struct Asked {
+struct ListRequest {
     filter: Filter,
     order: Order,
     after: Option<Cursor>,
@@ -67,7 +67,7 @@ struct Item {
     row: Row,
 }
 
-/// Of the asked time, whatever else was asked for: nobody knows whose they were.
+/// Of the request time, whatever else was request for: nobody knows whose they were.
 #[derive(Serialize)]
 struct Dropped {
     reason: String,
@@ -94,21 +94,21 @@ struct Row {
 }
 
 async fn list(State(audit): State<Arc<Audit>>, params: Params) -> Result<Response, Problem> {
-    let asked = parse(params, audit.time)?;
-    let mut rows = page(&audit.read, &asked).await.map_err(too_much)?;
-    let more = rows.len() as i64 > asked.limit;
-    rows.truncate(asked.limit as usize);
+    let request = parse(params, audit.time)?;
+    let mut rows = page(&audit.read, &request).await.map_err(query_problem)?;
+    let more = rows.len() as i64 > request.limit;
+    rows.truncate(request.limit as usize);
     let last = rows.last().filter(|_| more).map(|row| Cursor { refused_at: row.refused_at, invest_id: row.invest_id });
-    let dropped = dropped(&audit, &asked.filter).await.map_err(too_much)?;
+    let dropped = dropped(&audit, &request.filter).await.map_err(query_problem)?;
     Ok(edge::ok(Page {
-        next_cursor: last.map(|last| last.written(&asked.filter, asked.order)),
+        next_cursor: last.map(|last| last.written(&request.filter, request.order)),
         list: rows.into_iter().map(|row| Item { refused_at: audit.time.format(row.refused_at), row }).collect(),
         dropped,
-        kept_days: KEPT_DAYS,
+        kept_days: RETENTION_DAYS,
     }))
 }
 
-fn parse(mut params: Params, time: ServiceTime) -> Result<Asked, Problem> {
+fn parse(mut params: Params, time: ServiceTime) -> Result<ListRequest, Problem> {
     let product_id = params.product_id();
     let user_id = params.text("userId", |text| UserId::try_from(text.to_owned()));
     let code = params.text("code", code);
@@ -129,7 +129,7 @@ fn parse(mut params: Params, time: ServiceTime) -> Result<Asked, Problem> {
     let (Some(filter), Some(order), Some(limit), Some(Some(after))) = (filter, order, limit, read) else {
         return Err(params.refuse());
     };
-    Ok(Asked { filter, order, after, limit: limit.unwrap_or(DEFAULT_LIMIT) })
+    Ok(ListRequest { filter, order, after, limit: limit.unwrap_or(DEFAULT_LIMIT) })
 }
 
 fn code(text: &str) -> Result<&'static str, String> {
@@ -142,15 +142,15 @@ fn limit(limit: i64) -> Result<i64, String> {
     if fits { Ok(limit) } else { Err(format!("must be a whole number from 1 to {MAX_LIMIT}")) }
 }
 
-/// One more than asked for, which tells whether there are more.
-async fn page(pool: &Pool, asked: &Asked) -> sqlx::Result<Vec<Row>> {
-    let Asked { filter, order, after, limit } = asked;
+/// One more than request for, which tells whether there are more.
+async fn page(pool: &Pool, request: &ListRequest) -> sqlx::Result<Vec<Row>> {
+    let ListRequest { filter, order, after, limit } = request;
     let mut query = sqlx::QueryBuilder::new(
         "select refused_at, invest_id, user_id, product_id, amount, code, remaining, partition, head, place,
                 correlation_id
            from refusals where true",
     );
-    // Only what is asked for is in the statement: so each has the plan that fits it.
+    // Only what is request for is in the statement: so each has the plan that fits it.
     if let Some(product_id) = filter.product_id {
         query.push(" and product_id = ").push_bind(product_id.get());
     }
@@ -185,13 +185,15 @@ async fn dropped(audit: &Audit, filter: &Filter) -> sqlx::Result<Vec<Dropped>> {
     .fetch_all(&audit.read)
     .await?;
     let time = audit.time;
-    let told = |(reason, count, from, to)| Dropped { reason, count, from: time.format(from), to: time.format(to) };
-    Ok(rows.into_iter().map(told).collect())
+    let to_dropped =
+        |(reason, count, from, to)| Dropped { reason, count, from: time.format(from), to: time.format(to) };
+    Ok(rows.into_iter().map(to_dropped).collect())
 }
 
-/// What is sought is among too many others: that is the question's fault.
-fn too_much(error: sqlx::Error) -> Problem {
-    let canceled = error.as_database_error().and_then(|refused| refused.code()).is_some_and(|code| code == CANCELED);
+/// A search that takes too long is refused: the caller can narrow it.
+fn query_problem(error: sqlx::Error) -> Problem {
+    let canceled =
+        error.as_database_error().and_then(|refused| refused.code()).is_some_and(|code| code == QUERY_CANCELED);
     if canceled {
         return Problem::Conflict("it takes too long to look for that: give from and to, nearer to each other".into());
     }

@@ -10,11 +10,11 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 /// Readers at once: as many as a small machine has cores.
-const READERS: usize = 2;
+const CONCURRENT_READERS: usize = 2;
 /// Events of one range.
 const RANGE: Position = 20_000;
 /// One to copy, one for the log's own questions, one for each reader.
-const CONNECTIONS: u32 = 2 + READERS as u32;
+const CONNECTIONS: u32 = 2 + CONCURRENT_READERS as u32;
 
 /// Connections of rebuilds, as a service has them for each.
 const REBUILDING: u32 = 32;
@@ -74,8 +74,8 @@ async fn copy(pool: &Pool, events: Position) -> anyhow::Result<f64> {
 async fn read(log: &Log, heads: &[Position], events: Position) -> anyhow::Result<f64> {
     let began = Instant::now();
     let mut reading = JoinSet::new();
-    for reader in 0..READERS {
-        let parts = (0..).zip(heads.iter().copied()).skip(reader).step_by(READERS).collect();
+    for reader in 0..CONCURRENT_READERS {
+        let parts = (0..).zip(heads.iter().copied()).skip(reader).step_by(CONCURRENT_READERS).collect();
         reading.spawn(read_parts(log.clone(), parts));
     }
     while let Some(read) = reading.join_next().await {

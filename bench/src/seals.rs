@@ -3,14 +3,15 @@
 use crate::history::connect;
 use crate::verify::empty;
 use anyhow::Context;
-use audit::proof::key::{self, SigningKey};
-use audit::proof::seal::{MARK, Statement};
+use audit::proof::seal_store;
 use audit::proof::sealer::{Sealer, Sealing};
-use audit::proof::trust::{SealChain, Sealed};
-use audit::proof::{file, store};
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use event_log::Log;
+use proof::key::{self, SigningKey};
+use proof::seal::{HASH_PREFIX_BYTES, Statement};
+use proof::seal_chain::{SealChain, ValidSeals};
+use proof::seals_file;
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
 use std::time::Instant;
@@ -19,7 +20,7 @@ pub(crate) async fn run(seals: i64, database_url: &str) -> anyhow::Result<()> {
     let pool = connect(database_url, 4).await?;
     let partitions = Log::partitions_of(&pool).await?.context("there is no log: fill one with bench history")?;
     let log = Log::open(pool.clone(), partitions).await?;
-    let key = key::fresh_key()?;
+    let key = key::generate_key()?;
     let folder = std::env::temp_dir().join(format!("moa-bench-seals-{}", std::process::id()));
     std::fs::create_dir(&folder)?;
     let measured = measure(&log, &pool, &key, &folder, seals).await;
@@ -42,7 +43,7 @@ async fn measure(log: &Log, pool: &Pool, key: &SigningKey, folder: &Path, seals:
     }
     println!("  its file has {} bytes a seal", std::fs::metadata(&path)?.len() / seals.unsigned_abs());
     let began = Instant::now();
-    let sealed = Sealed::read(file::read(&path)?, &[key.verifying_key()], Some(*log.identity()));
+    let sealed = ValidSeals::read(seals_file::read(&path)?, &[key.verifying_key()], Some(*log.identity()));
     let believed = sealed.map_or(0, |sealed| sealed.seals().len());
     println!("  {believed} of them read from it and believed in {:.2} s", began.elapsed().as_secs_f64());
     Ok(())
@@ -56,7 +57,7 @@ async fn fill(log: &Log, pool: &Pool, key: &SigningKey, seals: i64) -> anyhow::R
     for seal in 1..=seals {
         let partition = i32::try_from(seal % i64::from(identity.partitions))?;
         let position = chain.sealed_to(partition).context("a partition")?.position + 1;
-        let (head, marks) = ([1; 32], vec![1; MARK]);
+        let (head, hash_prefixes) = ([1; 32], vec![1; HASH_PREFIX_BYTES]);
         let statement = Statement {
             log: identity.log_id,
             partitions: identity.partitions,
@@ -66,13 +67,13 @@ async fn fill(log: &Log, pool: &Pool, key: &SigningKey, seals: i64) -> anyhow::R
             last: position,
             head,
             root: head,
-            marks: Sha256::digest(&marks).into(),
+            hash_prefixes_digest: Sha256::digest(&hash_prefixes).into(),
             at: DateTime::<Utc>::UNIX_EPOCH,
             previous: chain.digest(),
         };
-        let seal = statement.seal(marks, key);
-        chain.follow(&seal).map_err(anyhow::Error::msg)?;
-        store::insert(&mut transaction, &seal).await?;
+        let seal = statement.seal(hash_prefixes, key);
+        chain.append(&seal).map_err(anyhow::Error::msg)?;
+        seal_store::insert(&mut transaction, &seal).await?;
     }
     transaction.commit().await?;
     Ok(())

@@ -2,19 +2,20 @@
 
 use crate::history::connect;
 use anyhow::Context;
-use audit::proof::live::{READERS, verify};
-use audit::proof::report::Verdict;
+use audit::proof::seal_store;
 use audit::proof::sealer::{Sealer, Sealing};
-use audit::proof::trust::Sealed;
-use audit::proof::{key, store};
+use audit::proof::verify_live::{CONCURRENT_PARTITIONS, verify};
 use connection_pool::Pool;
 use event_log::{Log, Partition, Position, StoredReader};
 use futures::TryStreamExt as _;
 use futures::future::try_join_all;
+use proof::key;
+use proof::report::Verdict;
+use proof::seal_chain::ValidSeals;
 use std::time::Instant;
 
 /// One for each reader, and some for questions.
-const CONNECTIONS: u32 = 4 + READERS as u32;
+const CONNECTIONS: u32 = 4 + CONCURRENT_PARTITIONS as u32;
 
 /// Rows of one statement, as a verification reads them.
 const RANGE: Position = 50_000;
@@ -56,7 +57,7 @@ pub(crate) async fn run(times: u32, database_url: &str) -> anyhow::Result<()> {
         let verified = rate(began);
         anyhow::ensure!(report.verdict == Verdict::Whole && report.events == events, "it is broken: {report:?}");
         println!(
-            "  COPY {one:.0} rows/s, over {READERS} connections {several:.0}, in order {read:.0}  verified {verified:.0} events/s"
+            "  COPY {one:.0} rows/s, over {CONCURRENT_PARTITIONS} connections {several:.0}, in order {read:.0}  verified {verified:.0} events/s"
         );
         rounds.push(Round { one, several, read, verified });
     }
@@ -74,15 +75,15 @@ pub(crate) async fn run(times: u32, database_url: &str) -> anyhow::Result<()> {
 }
 
 /// The seals of the whole log, made now with a key of the moment unless it has some.
-pub(crate) async fn seal(log: &Log, pool: &Pool) -> anyhow::Result<Sealed> {
+pub(crate) async fn seal(log: &Log, pool: &Pool) -> anyhow::Result<ValidSeals> {
     let began = Instant::now();
-    let sealing = Sealing { key: key::fresh_key()?, earlier: Vec::new(), file: None };
+    let sealing = Sealing { key: key::generate_key()?, earlier: Vec::new(), file: None };
     empty(pool).await?;
-    let seals = Sealer::begin(log, pool, &sealing).await?.look().await?;
+    let seals = Sealer::begin(log, pool, &sealing).await?.seal_once().await?;
     println!("{seals} seals made in {:.1} s", began.elapsed().as_secs_f64());
     let began = Instant::now();
-    let stored = store::all_seals(pool).await?;
-    let sealed = Sealed::read(stored, &[sealing.key.verifying_key()], Some(*log.identity()));
+    let stored = seal_store::all_seals(pool).await?;
+    let sealed = ValidSeals::read(stored, &[sealing.key.verifying_key()], Some(*log.identity()));
     println!("read and believed in {:.2} s", began.elapsed().as_secs_f64());
     sealed.context("no seals were made")
 }
@@ -108,7 +109,7 @@ async fn copy_in_parts(pool: &Pool) -> anyhow::Result<()> {
         sqlx::query_scalar("select pg_relation_size('events') / current_setting('block_size')::bigint + 1")
             .fetch_one(pool)
             .await?;
-    let readers = READERS as i64;
+    let readers = CONCURRENT_PARTITIONS as i64;
     let parts: Vec<String> = (0..readers)
         .map(|part| {
             let (first, end) = (pages * part / readers, pages * (part + 1) / readers);
@@ -128,8 +129,9 @@ async fn copy_in_parts(pool: &Pool) -> anyhow::Result<()> {
 /// The log in order, over as many connections as a verification has.
 async fn read(pool: &Pool, log: &Log) -> anyhow::Result<()> {
     let heads: Vec<(Partition, Position)> = log.partitions().zip(log.heads().await?).collect();
-    let readers = (0..READERS).map(|reader| {
-        let (pool, parts) = (pool.clone(), heads.iter().copied().skip(reader).step_by(READERS).collect::<Vec<_>>());
+    let readers = (0..CONCURRENT_PARTITIONS).map(|reader| {
+        let (pool, parts) =
+            (pool.clone(), heads.iter().copied().skip(reader).step_by(CONCURRENT_PARTITIONS).collect::<Vec<_>>());
         async move { tokio::spawn(read_parts(pool, parts)).await? }
     });
     try_join_all(readers).await?;

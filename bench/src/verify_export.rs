@@ -3,13 +3,14 @@
 use crate::history::connect;
 use crate::verify::seal;
 use anyhow::Context;
-use audit::export::{Format, Header, export, verify_against};
-use audit::proof::report::Verdict;
-use audit::proof::trust::Sealed;
+use audit::export::export;
 use chrono::Utc;
 use connection_pool::Pool;
 use event_log::Log;
 use futures::TryStreamExt as _;
+use proof::export::{Format, Header, verify_against};
+use proof::report::Verdict;
+use proof::seal_chain::ValidSeals;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -62,7 +63,7 @@ async fn write(log: &Log, pool: &Pool, format: Format, path: &Path) -> anyhow::R
 }
 
 /// Events a second of each time, in order of size.
-fn verified(times: u32, path: &Path, sealed: &Sealed, events: i64) -> anyhow::Result<Vec<f64>> {
+fn verified(times: u32, path: &Path, sealed: &ValidSeals, events: i64) -> anyhow::Result<Vec<f64>> {
     let mut rates = Vec::new();
     for _ in 0..times.max(1) {
         let began = Instant::now();

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 /// How often old idempotency keys are looked for.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 
-/// The public routes of the way in; to be passed to [`edge::finish`].
+/// The public routes of the way in; to be passed to [`edge::with_middleware`].
 pub fn routes(door: Door) -> Router {
     Router::new().route("/api/invest", axum::routing::post(invest::invest)).with_state(door)
 }

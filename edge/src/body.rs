@@ -12,14 +12,14 @@ use std::time::Duration;
 use crate::{FieldProblem, Fields, Problem};
 
 /// The largest body that is read, in bytes.
-pub const BODY_LIMIT: usize = 16 * 1024;
+pub const MAX_BODY_BYTES: usize = 16 * 1024;
 /// How long a body may take to arrive.
-pub(crate) const BODY_TIME_LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How deep arrays and objects may lie in each other, the body itself counted.
 const MAX_DEPTH: usize = 32;
 
 /// The members of the one JSON object in a request's body, undecoded. As an extractor it refuses other media types
-/// (415), more than [`BODY_LIMIT`] bytes (413), a body slower than 5 s (408), and whatever is not UTF-8, not JSON, not
+/// (415), more than [`MAX_BODY_BYTES`] bytes (413), a body slower than 5 s (408), and whatever is not UTF-8, not JSON, not
 /// an object or nested deeper than 32 (400).
 #[derive(Debug)]
 pub struct JsonObject {
@@ -49,7 +49,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
         if !is_json(request.headers()) {
             return Err(Problem::UnsupportedMediaType);
         }
-        let body = tokio::time::timeout(BODY_TIME_LIMIT, read(request.into_body()));
+        let body = tokio::time::timeout(BODY_TIMEOUT, read(request.into_body()));
         Self::parse(&body.await.map_err(|_| Problem::TooSlow)??)
     }
 }
@@ -63,10 +63,10 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 async fn read(body: Body) -> Result<Bytes, Problem> {
-    if body.size_hint().lower() > BODY_LIMIT as u64 {
+    if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
         return Err(Problem::TooLarge);
     }
-    match Limited::new(body, BODY_LIMIT).collect().await {
+    match Limited::new(body, MAX_BODY_BYTES).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Problem::TooLarge),
         Err(_) => Err(Problem::invalid(FieldProblem::new("body", "did not arrive whole"))),

@@ -1,4 +1,4 @@
-//! Consistency tokens: which state of the log an answer shows.
+//! Consistency tokens: the positions of the log that an answer shows.
 
 use axum::http::{HeaderMap, HeaderValue};
 use base64::Engine;
@@ -56,7 +56,7 @@ impl ConsistencyToken {
         Ok(asked)
     }
 
-    /// Whether a reader that stands at `positions` has seen everything that this token has.
+    /// Whether a reader at `positions` has seen everything that this token has.
     pub fn is_reached_by(&self, positions: &[i64]) -> bool {
         let at = |partition: usize| positions.get(partition).copied().unwrap_or(0);
         self.positions.iter().enumerate().all(|(partition, &position)| at(partition) >= position)

@@ -1,4 +1,4 @@
-//! What ties a request, its log lines and its events together.
+//! The correlation id ties a request, its log lines and its events together.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::header;
 
-const MAX_ID: usize = 64;
+const MAX_CORRELATION_ID_CHARS: usize = 64;
 /// `version-trace id-parent id-flags`: 2, 32, 16 and 2 lower-case hex digits.
 const TRACEPARENT_PARTS: [usize; 4] = [2, 32, 16, 2];
 
@@ -63,7 +63,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 fn sane(id: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     // It is kept with every event that comes of the request.
-    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(allowed) && !resident_number(id)
+    (1..=MAX_CORRELATION_ID_CHARS).contains(&id.len()) && id.bytes().all(allowed) && !resident_number(id)
 }
 
 fn well_formed(traceparent: &str) -> bool {

@@ -1,4 +1,4 @@
-//! Which pages of other origins may call us from a browser.
+//! CORS: the origins whose pages may call from a browser.
 
 use axum::http::{HeaderValue, Method, Uri, header};
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use tower_http::cors::CorsLayer;
 use crate::header as ours;
 
 /// How long a browser may remember a preflight's answer.
-const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 
 /// An origin that browsers may call from: `scheme://host` or `scheme://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub(crate) fn cors(origins: &[AllowedOrigin]) -> Option<CorsLayer> {
             ours::CORRELATION_ID,
             ours::IDEMPOTENCY_REPLAYED,
         ])
-        .max_age(PREFLIGHT_AGE);
+        .max_age(PREFLIGHT_MAX_AGE);
     (!origins.is_empty()).then_some(layer)
 }
 

@@ -35,7 +35,7 @@ pub struct ListData<T> {
     pub list: Vec<T>,
 }
 
-/// Success, 200, with `data`. Data that cannot be written as JSON is our fault: 500.
+/// Success, 200, with `data`. Data that cannot be serialized as JSON is our fault: 500.
 pub fn ok(data: impl Serialize) -> Response {
     success(StatusCode::OK, data)
 }

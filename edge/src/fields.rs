@@ -1,9 +1,9 @@
-//! Taking the fields of a body, strictly, with all that is wrong told at once.
+//! Parses the fields of a body strictly, and reports every problem at once.
 
 use serde_json::value::RawValue;
 use std::fmt::Display;
 
-use crate::given::plain_integer;
+use crate::field_problem::plain_integer;
 use crate::{FieldProblem, Problem};
 
 /// The fields of a [`JsonObject`](crate::JsonObject). Each getter gives the value or remembers what was wrong; unknown

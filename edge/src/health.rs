@@ -1,4 +1,4 @@
-//! Whether a process lives and is ready.
+//! The routes `/livez` and `/readyz`.
 
 use axum::Router;
 use axum::http::StatusCode;

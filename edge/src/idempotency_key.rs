@@ -1,4 +1,4 @@
-//! The user's own name for a request.
+//! The idempotency key: a client's own name for a request.
 
 use axum::extract::OptionalFromRequestParts;
 use axum::http::HeaderMap;
@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 
 use crate::{FieldProblem, Problem, header};
 
-const MAX_LENGTH: usize = 255;
+const MAX_KEY_CHARS: usize = 255;
 
 /// 1 to 255 visible ASCII characters. Extract it as `Option<IdempotencyKey>`: absent is `None`; repeated or malformed is
 /// refused with [`Problem::Invalid`].
@@ -37,7 +37,7 @@ fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
     }
     let visible = only.as_bytes().iter().all(u8::is_ascii_graphic);
     match only.to_str() {
-        Ok(text) if visible && (1..=MAX_LENGTH).contains(&text.len()) => Ok(Some(IdempotencyKey(text.to_owned()))),
+        Ok(text) if visible && (1..=MAX_KEY_CHARS).contains(&text.len()) => Ok(Some(IdempotencyKey(text.to_owned()))),
         _ => Err(refuse("must be 1 to 255 visible ASCII characters")),
     }
 }
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_longest_key_is_taken() {
-        let longest = HeaderValue::try_from("k".repeat(MAX_LENGTH)).unwrap();
+        let longest = HeaderValue::try_from("k".repeat(MAX_KEY_CHARS)).unwrap();
         let headers = HeaderMap::from_iter([(header::IDEMPOTENCY_KEY, longest)]);
         assert!(key(&headers).unwrap().is_some());
     }

@@ -1,5 +1,5 @@
-//! The HTTP edge that every listener shares: the envelope, the refusals, strict parsing at the door, consistency tokens,
-//! local times, and serving that slow or broken clients cannot harm.
+//! The HTTP toolkit that every listener shares: the envelope, problems, strict parsing, consistency tokens, local times, cursors,
+//! and a server that slow or broken clients cannot harm.
 //!
 //! A service builds its routes, hands them to [`finish`], and the finished router to [`serve`]. Handlers return
 //! `Result<Response, Problem>`; extractors ([`UserIdHeader`], [`IdempotencyKey`], [`JsonObject`], [`Params`], the paths)
@@ -12,12 +12,12 @@ mod consistency;
 mod correlation;
 mod cors;
 mod envelope;
+mod field_problem;
 mod fields;
-mod finish;
-mod given;
 pub mod header;
 mod health;
 mod idempotency_key;
+mod middleware;
 mod params;
 mod path;
 mod problem;
@@ -26,23 +26,23 @@ mod service_time;
 mod submission;
 mod user_id;
 
-pub use body::{BODY_LIMIT, JsonObject};
+pub use body::{JsonObject, MAX_BODY_BYTES};
 pub use consistency::ConsistencyToken;
 pub use correlation::Correlation;
 pub use cors::{AllowedOrigin, InvalidOrigin};
 pub use envelope::{Envelope, ListData, accepted, ok};
+pub use field_problem::FieldProblem;
 pub use fields::Fields;
-pub use finish::{REQUEST_TIME_LIMIT, finish, finish_patiently};
-pub use given::FieldProblem;
 pub use health::health;
 pub use idempotency_key::IdempotencyKey;
+pub use middleware::{REQUEST_TIMEOUT, with_middleware, with_middleware_and_timeouts};
 pub use params::{MAX_PAGE, MAX_SIZE, Paging, Params};
 pub use path::{InvestIdPath, ProductIdPath};
 pub use problem::Problem;
 pub use serve::{
     AllowedHost, ConnectionPolicy, ConnectionSettings, HEAD_TIMEOUT, IDLE_TIMEOUT, InvalidHost, LISTEN_BACKLOG,
-    MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_HEAD_BYTES, MAX_SHARED_BYTES, MAX_URI_BYTES, Peer,
-    SHUTDOWN_TIME_LIMIT, listen, serve,
+    MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_HEAD_BYTES, MAX_SHARED_BYTES, MAX_URI_BYTES, Peer, SHUTDOWN_TIMEOUT,
+    listen, serve,
 };
 pub use service_time::{InvalidTime, ServiceTime, within_bounds};
 pub use submission::Submission;

@@ -1,4 +1,4 @@
-//! Query parameters, as strict as bodies.
+//! Parses query parameters, as strictly as bodies.
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::Uri;
@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use domain::ProductId;
 use std::fmt::Display;
 
-use crate::given::plain_integer;
+use crate::field_problem::plain_integer;
 use crate::{FieldProblem, Problem};
 
 /// The last page that may be asked for. `MAX_PAGE * MAX_SIZE` fits an `i64`.

@@ -5,11 +5,11 @@ use axum::http::request::Parts;
 use domain::{InvestId, ProductId};
 use uuid::Uuid;
 
-use crate::given::plain_integer;
+use crate::field_problem::plain_integer;
 use crate::{FieldProblem, Problem};
 
 /// The length of a uuid written with hyphens, the one form we give out.
-const HYPHENATED: usize = 36;
+const HYPHENATED_UUID_CHARS: usize = 36;
 
 /// The one id in the path, a product's; malformed is refused with [`Problem::Invalid`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl<S: Send + Sync> FromRequestParts<S> for InvestIdPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = segment("investId", parts, state).await?;
-        let id = Uuid::try_parse(&text).ok().filter(|_| text.len() == HYPHENATED);
+        let id = Uuid::try_parse(&text).ok().filter(|_| text.len() == HYPHENATED_UUID_CHARS);
         let wrong = || FieldProblem::new("investId", "must be a uuid").given(&text);
         id.map(|id| Self(InvestId(id))).ok_or_else(|| Problem::invalid(wrong()))
     }

@@ -1,4 +1,4 @@
-//! Every way an answer can be other than success.
+//! Every answer that is not a success.
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -6,7 +6,7 @@ use domain::InvestId;
 use std::borrow::Cow;
 use std::error::Error;
 
-use crate::body::{BODY_LIMIT, BODY_TIME_LIMIT};
+use crate::body::{BODY_TIMEOUT, MAX_BODY_BYTES};
 use crate::envelope::refusal;
 use crate::{FieldProblem, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_URI_BYTES, header as ours};
 
@@ -22,7 +22,7 @@ const OUTCOME_UNKNOWN: &str = "Outcome is unknown, look before trying again : ";
 const WRONG_HOST: &str =
     "Not for this host, use localhost or this listener's address, or add the name to MOA_ALLOWED_HOSTS : ";
 /// Ends in the correlation id once the middleware has added it.
-pub(crate) const OUR_FAULT: &str = "Internal error : ";
+pub(crate) const INTERNAL_ERROR: &str = "Internal error : ";
 
 /// What was not done, and what the caller should do about it. One row of the contract's table each.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ pub enum Problem {
 
 /// Marks an answer whose message is to end in the correlation id, which only the middleware knows.
 #[derive(Clone)]
-pub(crate) struct OurFault;
+pub(crate) struct InternalFault;
 
 impl Problem {
     /// One field or parameter is wrong.
@@ -133,7 +133,7 @@ impl Problem {
             Self::OutcomeUnknown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "OUTCOME_UNKNOWN", OUTCOME_UNKNOWN.into()),
             Self::Unauthorized => row(StatusCode::UNAUTHORIZED, "401", "Missing or wrong bearer token : "),
             Self::Forbidden => row(StatusCode::FORBIDDEN, "403", "The token's role may not do this : "),
-            Self::Internal(_) => row(StatusCode::INTERNAL_SERVER_ERROR, "500", OUR_FAULT),
+            Self::Internal(_) => row(StatusCode::INTERNAL_SERVER_ERROR, "500", INTERNAL_ERROR),
         }
     }
 
@@ -170,7 +170,7 @@ impl IntoResponse for Problem {
         response.headers_mut().extend(self.headers());
         if let Self::Internal(source) = self {
             tracing::error!(error = chain(&*source), "request failed");
-            response.extensions_mut().insert(OurFault);
+            response.extensions_mut().insert(InternalFault);
         }
         response
     }
@@ -182,11 +182,11 @@ fn invalid(problems: &[FieldProblem]) -> String {
 }
 
 fn too_large() -> String {
-    format!("Body is too large, send at most {BODY_LIMIT} bytes : ")
+    format!("Body is too large, send at most {MAX_BODY_BYTES} bytes : ")
 }
 
 fn too_slow() -> String {
-    format!("Body came too slowly, send it within {} seconds : ", BODY_TIME_LIMIT.as_secs())
+    format!("Body came too slowly, send it within {} seconds : ", BODY_TIMEOUT.as_secs())
 }
 
 fn uri_too_long() -> String {

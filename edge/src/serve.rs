@@ -1,5 +1,5 @@
-//! Serving HTTP/1 so that no client can hold what others need: every connection has time limits and little memory of its
-//! own, all connections of a process share one budget of bytes, and no address can take all places.
+//! An HTTP/1 server in which no client can starve others: every connection has time-outs and little memory of its own, all
+//! connections of a process share one budget of bytes, and no address can take all connections.
 
 mod answer;
 mod connection;
@@ -12,7 +12,7 @@ mod refusal;
 mod socket;
 mod stage;
 
-pub use connection::{Peer, SHUTDOWN_TIME_LIMIT};
+pub use connection::{Peer, SHUTDOWN_TIMEOUT};
 pub use hosts::{AllowedHost, InvalidHost};
 pub use listen::{LISTEN_BACKLOG, listen};
 pub use policy::{
@@ -39,10 +39,10 @@ use crate::Problem;
 
 /// How long accepting rests after an error that is not the connection's own, such as too many open files.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
-/// How often trouble that goes on is logged.
+/// How often a repeated warning is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Serves until `shutdown`: then accepts no more, lets requests in flight finish for at most [`SHUTDOWN_TIME_LIMIT`], and
+/// Serves until `shutdown`: then accepts no more, lets requests in flight finish for at most [`SHUTDOWN_TIMEOUT`], and
 /// returns. Broken clients and accept errors end only themselves.
 ///
 /// # Errors
@@ -57,8 +57,8 @@ pub async fn serve(
     let service = Service { router, policy: policy.clone(), hosts };
     let places = Arc::new(Semaphore::new(policy.max_connections()));
     let (peers, connections) = (Peers::default(), TaskTracker::new());
-    let too_many = refusal::written(Problem::RateLimited).await;
-    let (mut accepting, mut refusing) = (Trouble::default(), Trouble::default());
+    let too_many = refusal::serialized(Problem::RateLimited).await;
+    let (mut accepting, mut refusing) = (RateLimitedLog::default(), RateLimitedLog::default());
     while let Some((stream, peer, place)) = next(&listener, &places, &shutdown, &mut accepting).await {
         let Some(peer_place) = peers.admit(peer.ip(), policy.max_connections_per_peer()) else {
             refuse(&stream, &too_many, peer, &mut refusing);
@@ -81,11 +81,11 @@ async fn next(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
     shutdown: &CancellationToken,
-    trouble: &mut Trouble,
+    log: &mut RateLimitedLog,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let accepted = async {
         let place = places.clone().acquire_owned().await.ok()?;
-        let (stream, peer) = accept(listener, trouble).await;
+        let (stream, peer) = accept(listener, log).await;
         Some((stream, peer, place))
     };
     tokio::select! {
@@ -95,13 +95,13 @@ async fn next(
     }
 }
 
-async fn accept(listener: &TcpListener, trouble: &mut Trouble) -> (TcpStream, SocketAddr) {
+async fn accept(listener: &TcpListener, log: &mut RateLimitedLog) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
             Err(error) if is_of_connection(&error) => {}
             Err(error) => {
-                if let Some(times) = trouble.happened() {
+                if let Some(times) = log.occurred() {
                     tracing::warn!(%error, times, "cannot accept connections, trying again");
                 }
                 sleep(ACCEPT_RETRY_DELAY).await;
@@ -116,9 +116,9 @@ fn is_of_connection(error: &io::Error) -> bool {
 }
 
 /// Tells a peer that has its connections already, as far as its kernel takes it at once: it gets no memory of ours.
-fn refuse(stream: &TcpStream, answer: &[u8], peer: SocketAddr, trouble: &mut Trouble) {
+fn refuse(stream: &TcpStream, answer: &[u8], peer: SocketAddr, log: &mut RateLimitedLog) {
     metrics::counter!("moa_http_connections_cut_total", "why" => "too many of one peer").increment(1);
-    if let Some(times) = trouble.happened() {
+    if let Some(times) = log.occurred() {
         tracing::warn!(
             peer = %peer.ip(),
             times,
@@ -129,22 +129,22 @@ fn refuse(stream: &TcpStream, answer: &[u8], peer: SocketAddr, trouble: &mut Tro
     stream.try_write(answer).ok();
 }
 
-/// Something that goes wrong again and again, and is said once a minute.
+/// A warning that occurs again and again, and is logged once a minute.
 #[derive(Default)]
-struct Trouble {
+struct RateLimitedLog {
     times: u64,
-    said_at: Option<Instant>,
+    logged_at: Option<Instant>,
 }
 
-impl Trouble {
-    /// How often it happened since it was said last, when it is time to say it again.
-    fn happened(&mut self) -> Option<u64> {
+impl RateLimitedLog {
+    /// How often it occurred since it was logged last, when it is time to log it again.
+    fn occurred(&mut self) -> Option<u64> {
         self.times += 1;
         let now = Instant::now();
-        if self.said_at.is_some_and(|said_at| now - said_at < LOG_INTERVAL) {
+        if self.logged_at.is_some_and(|logged_at| now - logged_at < LOG_INTERVAL) {
             return None;
         }
-        self.said_at = Some(now);
+        self.logged_at = Some(now);
         Some(std::mem::take(&mut self.times))
     }
 }
@@ -154,11 +154,11 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn trouble_is_said_once_a_minute_with_its_count() {
-        let mut trouble = Trouble::default();
-        assert_eq!(trouble.happened(), Some(1));
-        assert_eq!([trouble.happened(), trouble.happened()], [None, None]);
+    async fn a_repeated_warning_is_logged_once_a_minute_with_its_count() {
+        let mut log = RateLimitedLog::default();
+        assert_eq!(log.occurred(), Some(1));
+        assert_eq!([log.occurred(), log.occurred()], [None, None]);
         tokio::time::advance(LOG_INTERVAL).await;
-        assert_eq!(trouble.happened(), Some(3));
+        assert_eq!(log.occurred(), Some(3));
     }
 }

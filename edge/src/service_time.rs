@@ -1,4 +1,4 @@
-//! Times as people of the service's zone write them.
+//! Local times in the service's zone.
 
 use chrono::{DateTime, FixedOffset, NaiveDateTime, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// How a local date-time begins, digit by digit: chrono alone would take signs, spaces and short fields.
 const SHAPE: &[u8] = b"0000-00-00T00:00:00";
 /// The database keeps microseconds; a finer time would come back changed.
-const MAX_FRACTION: usize = 6;
+const MAX_FRACTION_DIGITS: usize = 6;
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
 const NANOS_PER_MICRO: u32 = 1_000;
 /// The first time that may come in, and the first after the last, in seconds since 1970: 0001-01-02 and 9999-12-31, UTC. No
@@ -78,7 +78,7 @@ fn split(text: &str) -> Option<(&str, &str)> {
         Some(rest) => 1 + rest.bytes().take_while(u8::is_ascii_digit).count(),
         None => 0,
     };
-    let shaped = whole.as_bytes().iter().zip(SHAPE).all(fits) && fraction != 1 && fraction <= 1 + MAX_FRACTION;
+    let shaped = whole.as_bytes().iter().zip(SHAPE).all(fits) && fraction != 1 && fraction <= 1 + MAX_FRACTION_DIGITS;
     shaped.then(|| text.split_at(SHAPE.len() + fraction))
 }
 

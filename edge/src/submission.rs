@@ -1,4 +1,4 @@
-//! What a handler has handed over for a decision.
+//! The invest that a handler has submitted for a decision.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;

@@ -1,4 +1,4 @@
-//! Whose request it is.
+//! The user of a request.
 
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;

@@ -19,7 +19,7 @@ use event_log::Log;
 use projector::Jobs;
 use std::time::Duration;
 
-/// What the admin listener works with.
+/// The state of the admin listener.
 pub(crate) struct Admin {
     pub(crate) tokens: Tokens,
     pub(crate) door: Door,
@@ -34,18 +34,18 @@ pub(crate) struct Admin {
     pub(crate) audit: Audit,
 }
 
-/// What the calls about read models need.
+/// The state of the calls about read models.
 #[derive(Clone)]
-struct Managed {
+struct ProjectionsState {
     log: Log,
     jobs: Jobs,
     redis: Option<redis::Client>,
     time: ServiceTime,
 }
 
-/// The admin routes; to be passed to [`edge::finish`].
+/// The admin routes; to be passed to [`edge::with_middleware`].
 pub(crate) fn routes(admin: Admin) -> Router {
-    let managed = Managed { log: admin.log, jobs: admin.jobs, redis: admin.redis, time: admin.time };
+    let managed = ProjectionsState { log: admin.log, jobs: admin.jobs, redis: admin.redis, time: admin.time };
     let products = Router::new().route("/admin/product", get(product::list)).with_state((admin.read, admin.time));
     let parked = Router::new()
         .route("/admin/parked", get(parked::list))
@@ -64,11 +64,11 @@ pub(crate) fn routes(admin: Admin) -> Router {
 }
 
 /// How long a route may take.
-pub(crate) fn time_limit(route: &str) -> Duration {
-    if route.starts_with("/admin/audit") { audit::TIME_LIMIT } else { edge::REQUEST_TIME_LIMIT }
+pub(crate) fn timeout_of(route: &str) -> Duration {
+    if route.starts_with("/admin/audit") { audit::ANSWER_TIMEOUT } else { edge::REQUEST_TIMEOUT }
 }
 
-fn projections(managed: Managed) -> Router {
+fn projections(managed: ProjectionsState) -> Router {
     Router::new()
         .route("/admin/projection", get(projection::list))
         .route("/admin/projection/{name}/rebuild", post(job::rebuild))

@@ -1,4 +1,4 @@
-//! The database: the one that was named or a private one, its schema, and a pool for each kind of work.
+//! The database, given or private: its schema, and a pool for each kind of work.
 
 mod schema;
 pub(crate) mod url;
@@ -9,16 +9,16 @@ use crate::token::Secret;
 use anyhow::Context;
 use connection_pool::Pool;
 use event_log::{Log, ServerWatch};
-use schema::NotOurs;
+use schema::SchemaNotOwned;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Partitions of a new log when nothing is said.
-const PARTITIONS: i32 = 4;
-/// How long whoever needs a connection waits for one before it is told to try later.
-const ACQUIRE: Duration = Duration::from_secs(2);
+/// Partitions of a new log by default.
+const DEFAULT_PARTITIONS: i32 = 4;
+/// How long a caller waits for a connection before it is refused as overloaded.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much longer than the server's own `statement_timeout` an answer is waited for, so that the server speaks first.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 /// How long a statement may take: the server's `statement_timeout`, for commands and consumers.
@@ -28,7 +28,7 @@ const READ_STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The same for rebuilds.
 const REBUILD_STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
 /// How often a database that is away is tried again.
-const RETRY: Duration = Duration::from_millis(500);
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// Connections of all consumers and settlement together.
 const PROJECT_CONNECTIONS: u32 = 10;
 /// Connections of all readers together.
@@ -36,20 +36,20 @@ const READ_CONNECTIONS: u32 = 12;
 /// Connections of all rebuilds together.
 const REBUILD_CONNECTIONS: u32 = 8;
 /// How long such a connection is kept unused.
-const REBUILD_IDLE: Duration = Duration::from_secs(60);
-/// Where every table is looked for, whatever the role, the database or the URL says. A read model's writer prepends a schema.
+const REBUILD_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The schema of every table, whatever the role, the database or the URL says. A read model's writer prepends a schema.
 pub(crate) const SEARCH_PATH: [(&str, &str); 1] = [("search_path", "public")];
 /// What a writer may hold up at most: a frozen client keeps its locks, and the database takes them back.
-const BOUNDS: [(&str, &str); 3] =
+const STATEMENT_LIMITS: [(&str, &str); 3] =
     [("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "5s")];
 /// Plans of prepared statements are kept, and made while tables may be short: one that reads a whole table is cheap then, and
 /// ruinous a minute later. What has no index is read all the same, and must not be compiled for its cost.
-const PLANS: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
+const PLANNER_SETTINGS: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 
 /// Every connection's TCP keepalive, set at the server's end, which sqlx leaves within reach: a way that forgets idle
-/// connections does not forget these, and a backend whose client is gone without a word ends. The user time-out also counts while
+/// connections does not forget these, and a backend whose client vanished ends. The user time-out also counts while
 /// a client takes nothing, so it is above the 30 s for which a slow HTTP client may hold up a read.
-const KEEPALIVE: [(&str, &str); 4] = [
+const TCP_KEEPALIVE: [(&str, &str); 4] = [
     ("tcp_keepalives_idle", "20"),
     ("tcp_keepalives_interval", "10"),
     ("tcp_keepalives_count", "3"),
@@ -59,15 +59,15 @@ const KEEPALIVE: [(&str, &str); 4] = [
 /// How many connections to the log a process may open.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Connections {
-    beside: u32,
-    for_each_partition: u32,
+    optional_servers: u32,
+    per_partition: u32,
 }
 
 impl Connections {
     /// Desks keep one for each partition.
-    pub(crate) const WRITE_SIDE: Self = Self { beside: 8, for_each_partition: 1 };
+    pub(crate) const WRITE_SIDE: Self = Self { optional_servers: 8, per_partition: 1 };
     /// Who only follows, or publishes.
-    pub(crate) const FEW: Self = Self { beside: 4, for_each_partition: 0 };
+    pub(crate) const FEW: Self = Self { optional_servers: 4, per_partition: 0 };
 }
 
 /// The database in use.
@@ -97,24 +97,24 @@ impl Database {
     /// Waits until the server answers, for ever, brings the schema up to date, or waits until its owner did, and opens the
     /// log; an error when the server answers that it will not have us.
     pub(crate) async fn wait_for_log(&self, partitions: Option<i32>, connections: Connections) -> anyhow::Result<Log> {
-        // Its owner is waited for after the server was, for one thing after another: each is told once.
-        let (mut told, mut told_of_owner) = (false, String::new());
+        // First the server is waited for, then the schema's owner, for one thing after another: each is logged once.
+        let (mut logged, mut logged_owner) = (false, String::new());
         loop {
             let opened = match self.migrate(partitions).await {
                 Ok(()) => self.log(partitions, connections).await,
                 Err(error) => Err(error),
             };
-            let news = match &opened {
-                Err(error) if error.chain().any(is_away) => !std::mem::replace(&mut told, true),
-                Err(error) if error.is::<NotOurs>() => {
-                    std::mem::replace(&mut told_of_owner, error.to_string()) != told_of_owner
+            let is_new = match &opened {
+                Err(error) if error.chain().any(is_away) => !std::mem::replace(&mut logged, true),
+                Err(error) if error.is::<SchemaNotOwned>() => {
+                    std::mem::replace(&mut logged_owner, error.to_string()) != logged_owner
                 }
                 _ => return opened,
             };
-            if let (Err(error), true) = (&opened, news) {
+            if let (Err(error), true) = (&opened, is_new) {
                 tracing::warn!("waiting for {}: {error:#}", self.describe());
             }
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 
@@ -158,7 +158,7 @@ impl Database {
 
     /// A migration may take longer than any statement of the services.
     async fn pool_to_migrate(&self) -> anyhow::Result<Pool> {
-        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE);
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
         let pool = pool.connect_with(self.bounded("moa migrate", &[])).await.map(Pool::from);
         let unreachable = || format!("cannot reach {}: is it running, and DATABASE_URL right?", self.describe());
         let pool = pool.with_context(unreachable)?;
@@ -181,8 +181,8 @@ impl Database {
         if found.is_none() {
             schema::may_create_log(&looking).await?;
         }
-        let partitions = partitions.or(found).unwrap_or(PARTITIONS);
-        let connections = connections.beside + connections.for_each_partition * partitions.unsigned_abs();
+        let partitions = partitions.or(found).unwrap_or(DEFAULT_PARTITIONS);
+        let connections = connections.optional_servers + connections.per_partition * partitions.unsigned_abs();
         Ok(Log::open(self.log_pool(connections).await?, partitions).await?)
     }
 
@@ -194,7 +194,9 @@ impl Database {
             let server = server.clone();
             Box::pin(async move { server.check_writer(connection).await })
         });
-        let pool = pool.connect_with(self.bounded("moa log", &[BOUNDS.as_slice(), &PLANS].concat())).await;
+        let pool = pool
+            .connect_with(self.bounded("moa log", &[STATEMENT_LIMITS.as_slice(), &PLANNER_SETTINGS].concat()))
+            .await;
         let pool = pool.map(|pool| Pool::from(pool).with_answer_timeout(STATEMENT_TIMEOUT + ANSWER_MARGIN));
         pool.with_context(|| format!("cannot reach {}", self.describe()))
     }
@@ -202,8 +204,8 @@ impl Database {
     /// The pool of consumers and settlement.
     pub(crate) fn project_pool(&self) -> Pool {
         // Rows and checkpoint are lost together or not at all, and come back from the log: no need to wait for the disk.
-        let bounds = [BOUNDS.as_slice(), &PLANS, &[("synchronous_commit", "off")]].concat();
-        // Connected when it is needed: not every service that has it uses it.
+        let bounds = [STATEMENT_LIMITS.as_slice(), &PLANNER_SETTINGS, &[("synchronous_commit", "off")]].concat();
+        // SharedResources when it is needed: not every service that has it uses it.
         let pool = pool_of(PROJECT_CONNECTIONS).connect_lazy_with(self.bounded("moa project", &bounds));
         Pool::from(pool).with_answer_timeout(STATEMENT_TIMEOUT + ANSWER_MARGIN)
     }
@@ -217,7 +219,7 @@ impl Database {
             ("synchronous_commit", "off"),
         ];
         // Rare, so its connections are given back.
-        let pool = pool_of(REBUILD_CONNECTIONS).idle_timeout(REBUILD_IDLE);
+        let pool = pool_of(REBUILD_CONNECTIONS).idle_timeout(REBUILD_IDLE_TIMEOUT);
         let pool = pool.connect_lazy_with(self.bounded("moa rebuild", &bounds));
         Pool::from(pool).with_answer_timeout(REBUILD_STATEMENT_TIMEOUT + ANSWER_MARGIN)
     }
@@ -238,7 +240,7 @@ impl Database {
     fn bounded(&self, name: &str, bounds: &[(&str, &str)]) -> PgConnectOptions {
         // What sqlx logs of a slow statement is the statement itself; the ops port has the pools' figures.
         let options = self.options.clone().disable_statement_logging();
-        options.application_name(name).options(SEARCH_PATH).options(KEEPALIVE).options(bounds.iter().copied())
+        options.application_name(name).options(SEARCH_PATH).options(TCP_KEEPALIVE).options(bounds.iter().copied())
     }
 
     /// Stops the private server, if it is one.
@@ -252,7 +254,7 @@ impl Database {
 
 fn pool_of(connections: u32) -> PgPoolOptions {
     // A broken connection shows at its next use; asking first would cost every read a round trip.
-    PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE).test_before_acquire(false)
+    PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false)
 }
 
 /// Not there, or not yet: starting up or shutting down (57P), or full (53300).

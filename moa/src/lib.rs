@@ -7,6 +7,7 @@
 
 mod admin;
 pub mod audit;
+mod banner;
 mod database;
 mod demo;
 pub mod environment;
@@ -20,4 +21,3 @@ mod secret_file;
 pub mod serve;
 pub mod settings;
 mod token;
-mod welcome;

@@ -1,4 +1,4 @@
-//! Logs: text on a terminal, JSON otherwise; always on standard error, whether somebody reads it or not.
+//! Logging: text on a terminal, JSON otherwise; always to standard error, and never waiting for its reader.
 
 mod queue;
 
@@ -26,11 +26,11 @@ pub fn start(directives: &str) {
             .unwrap_or_else(|error| {
                 refuse(&format!("the log setting cannot be read ({error}): say e.g. info, or warn,command_api=debug"))
             });
-    let queue = LogQueue::start(io::stderr(), tell_dropped)
+    let queue = LogQueue::start(io::stderr(), log_dropped)
         .unwrap_or_else(|error| refuse(&format!("no thread can be started ({error}): raise the limit on processes")));
     let queue = QUEUE.get_or_init(|| queue);
     let make_writer = || queue.clone();
-    // A line that cannot be written is dropped and counted; told of by `eprintln!`, it would panic in whoever logs.
+    // A line that cannot be written is dropped and counted; `eprintln!` would panic in the caller.
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(make_writer).log_internal_errors(false);
     if io::stderr().is_terminal() {
         builder.with_target(false).init();
@@ -58,12 +58,12 @@ fn refuse(sentence: &str) -> ! {
     std::process::exit(2)
 }
 
-/// There is nobody else to be told when it fails.
+/// There is nowhere else to report a failure.
 fn writeln_or_nothing(line: &str) {
     writeln!(io::stderr(), "{line}").ok();
 }
 
-fn tell_dropped(lines: u64) {
+fn log_dropped(lines: u64) {
     tracing::warn!(lines, "log lines were dropped: standard error was not read fast enough");
 }
 

@@ -39,7 +39,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     }
     match command {
         Command::Serve(serve) => match serve.service {
-            Some(service) => moa::serve::run_alone(service).await,
+            Some(service) => moa::serve::run_single_service(service).await,
             None => moa::serve::run(serve.all).await,
         },
         Command::Migrate(settings) => moa::serve::migrate(settings).await,

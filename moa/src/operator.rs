@@ -1,6 +1,6 @@
 //! The operator's commands: they ask a running Moa through its admin listener, and print what it says.
 
-mod job;
+mod job_view;
 mod projection;
 
 pub use projection::projection;
@@ -18,17 +18,18 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// A rule above, below, and under the heads.
-const RULES: TableStyle = TableStyle::new().top_border(rule('─')).header_separator(rule('═')).bottom_border(rule('─'));
+const TABLE_RULES: TableStyle =
+    TableStyle::new().top_border(rule('─')).header_separator(rule('═')).bottom_border(rule('─'));
 
 /// Blanks around a cell's content, and before the next one.
 const PADDING: u16 = 3;
 /// Characters of a broken text's lines at least: an id in it stays whole, to be copied.
-const LEGIBLE: u16 = "01991f5e-7c3a-7b60-9a52-3f0f6ed1a001".len() as u16;
+const MIN_TEXT_WIDTH: u16 = "01991f5e-7c3a-7b60-9a52-3f0f6ed1a001".len() as u16;
 
 /// How long an answer is waited for: longer than the admin listener takes at most.
-const PATIENCE: Duration = Duration::from_secs(15);
+const ADMIN_HTTP_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the answer of a health check is waited for.
-const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
+const HEALTH_HTTP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// `moa product open|close|list`.
 pub async fn product(command: ProductCommand, admin: &AdminSettings) -> anyhow::Result<()> {
@@ -99,7 +100,7 @@ pub async fn healthcheck(address: SocketAddr) -> anyhow::Result<()> {
     if here.ip().is_unspecified() {
         here.set_ip(if here.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() });
     }
-    let client = reqwest::Client::builder().no_proxy().timeout(HEALTH_PATIENCE).build()?;
+    let client = reqwest::Client::builder().no_proxy().timeout(HEALTH_HTTP_TIMEOUT).build()?;
     let asked = client.get(format!("http://{here}/readyz"));
     let response = asked.send().await.with_context(|| format!("nothing answers at {here}"))?;
     let (status, said) = (response.status(), response.text().await.unwrap_or_default());
@@ -131,7 +132,7 @@ async fn ask(admin: &AdminSettings, method: Method, path: &str, body: Option<&Va
     let token = token(admin)?;
     let url = format!("{}{path}", admin.admin_url.trim_end_matches('/'));
     // A proxy that the environment names would be sent the token.
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+    let client = reqwest::Client::builder().no_proxy().timeout(ADMIN_HTTP_TIMEOUT).build()?;
     let request = client.request(method, &url).bearer_auth(token.reveal());
     data(send(body.into_iter().fold(request, RequestBuilder::json), admin).await?)
 }
@@ -156,7 +157,7 @@ fn token(admin: &AdminSettings) -> anyhow::Result<Secret> {
     let token = token::configured("MOA_OPERATOR_TOKEN", set.0, set.1)?;
     let token = match token {
         Some(token) => Some(token),
-        None => token::found_in(&admin.data_dir)?,
+        None => token::find(&admin.data_dir)?,
     };
     token.context("no token: set MOA_OPERATOR_TOKEN to the one that Moa printed, or --data-dir to its data folder")
 }
@@ -208,7 +209,7 @@ fn print_projections(data: &Value) {
 /// The columns of each item of `list` below their heads.
 pub(crate) fn table(heads: &[&str], columns: &[&str], list: &Value) -> Table {
     let mut table = Table::new();
-    table.load_style(RULES).set_header(heads.iter().copied());
+    table.load_style(TABLE_RULES).set_header(heads.iter().copied());
     for row in rows(list) {
         table.add_row(columns.iter().map(|column| text(&row[*column])));
     }
@@ -225,7 +226,7 @@ fn fit(table: &mut Table, width: u16) {
     let padded: u16 = widths.iter().map(|width| width.saturating_add(PADDING)).fold(0, u16::saturating_add);
     // The last has nothing after it.
     let room = width.saturating_add(1);
-    if padded > room && room.saturating_sub(padded - content) >= LEGIBLE {
+    if padded > room && room.saturating_sub(padded - content) >= MIN_TEXT_WIDTH {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
         for (_, column) in table.column_iter_mut().enumerate().filter(|(at, _)| *at != widest) {
             column.set_constraint(ColumnConstraint::ContentWidth);

@@ -1,7 +1,7 @@
-//! How a process is: `/livez`, `/readyz`, and `/metrics` in Prometheus' text format.
+//! The health of a process: `/livez`, `/readyz`, and `/metrics` in Prometheus' text format.
 //!
-//! What ready means for each service is the table in `docs/operating.md`. The parts of a process fail and clear clauses by
-//! themselves; what only shows when it is asked is asked here, whenever somebody wants to know.
+//! `docs/operating.md` has a table of what ready means for each service. The components of a process fail and clear clauses by
+//! themselves; the database and the broker are probed here, on request.
 
 mod probe;
 mod renamed;
@@ -22,12 +22,13 @@ use tokio_util::sync::CancellationToken;
 
 /// An answer this young is given again, so that nobody makes the database work by asking often.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
-/// How often what the histograms gathered is folded, so that it does not pile up while nobody scrapes.
-const UPKEEP: Duration = Duration::from_secs(5);
+/// How often histograms are aggregated, so that samples do not pile up while nobody scrapes.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Upper bounds of times, in seconds.
-const SECONDS: [f64; 14] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const SECONDS_BUCKETS: [f64; 14] =
+    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Upper bounds of counts.
-const COUNTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0];
+const COUNT_BUCKETS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0];
 
 /// How this process is; clones share it.
 #[derive(Clone)]
@@ -53,8 +54,8 @@ impl Ops {
     pub(crate) fn new() -> anyhow::Result<Self> {
         use metrics_exporter_prometheus::Matcher::Suffix;
         let builder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Suffix("_seconds".into()), &SECONDS)
-            .and_then(|builder| builder.set_buckets_for_metric(Suffix("_size".into()), &COUNTS));
+            .set_buckets_for_metric(Suffix("_seconds".into()), &SECONDS_BUCKETS)
+            .and_then(|builder| builder.set_buckets_for_metric(Suffix("_size".into()), &COUNT_BUCKETS));
         let metrics = builder.and_then(PrometheusBuilder::install_recorder).context("metrics cannot be gathered")?;
         Ok(Self { metrics, readiness: Readiness::default(), watched: Arc::default(), probed_at: Arc::default() })
     }
@@ -66,7 +67,7 @@ impl Ops {
 
     /// Folds what the histograms gathered, until `shutdown`.
     pub(crate) async fn keep_up(self, shutdown: CancellationToken) {
-        while shutdown.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+        while shutdown.run_until_cancelled(tokio::time::sleep(UPKEEP_INTERVAL)).await.is_some() {
             self.metrics.run_upkeep();
         }
     }
@@ -76,7 +77,7 @@ impl Ops {
         self.watched().pools.push((name, pool.clone()));
     }
 
-    /// The process is not ready while whoever works on this log fails a clause of it.
+    /// The process is not ready while a clause of this log fails.
     pub(crate) fn watch_log(&self, log: &Log) {
         self.watched().log = Some(log.clone());
     }
@@ -142,7 +143,7 @@ impl Ops {
         if let Some((broker, clause)) = &self.watched().broker {
             match broker.is_connected() {
                 true => clause.clear(),
-                false => clause.fail("RabbitMQ is not connected"),
+                false => clause.fail("RabbitMQ is not resources"),
             }
         }
         *probed_at = Some(Instant::now());

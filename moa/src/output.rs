@@ -1,7 +1,7 @@
 //! Standard output and standard error of the commands.
 //!
 //! Whoever reads may be gone: `moa audit events | head -1` ends quietly, with the code that a shell gives a program that a
-//! closed pipe ended. Any other reason why standard output cannot be written is told, and ends the command with code 1, so
+//! closed pipe ended. Any other reason why standard output cannot be written is reported, and ends the command with code 1, so
 //! that nobody takes half an answer for a whole one.
 
 use crate::logging;
@@ -60,7 +60,7 @@ fn give_up(error: &io::Error) -> ! {
 }
 
 /// Prints `text` on standard output, if somebody takes it: a service does not depend on who reads its banner.
-pub(crate) fn banner(text: String) {
+pub(crate) fn print_banner(text: String) {
     let (done, written) = std::sync::mpsc::channel();
     let write = move || {
         let mut out = io::stdout().lock();

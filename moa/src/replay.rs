@@ -1,4 +1,4 @@
-//! `moa replay`: history again, for one consumer outside Moa. In the database it only reads.
+//! `moa replay`: sends history again to one queue of a consumer outside Moa. It only reads the database.
 
 use crate::database::{Connections, Database};
 use crate::output::{print_line, print_note};
@@ -17,27 +17,27 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How often it says how far it is, where there is no terminal.
-const SAY: Duration = Duration::from_secs(5);
+/// How often progress is logged, where there is no terminal.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the bar moves.
-const DRAW: Duration = Duration::from_millis(100);
+const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Sends what is chosen, until it is sent or a signal comes; then it says where to go on.
+/// Sends what is chosen, until it is sent or a signal comes; then it prints where to continue.
 pub async fn run(settings: ReplaySettings) -> anyhow::Result<()> {
     let mut stop = StopSignal::listen()?;
     let address = Address::parse(settings.amqp_url.reveal())?;
     let log = existing(&Database::named(&settings.database_url)?).await?;
     let broker = Broker::at(&address, log.identity().log_id);
     let replay = replay(&settings, partitions(&settings, &log)?);
-    let (told, shutdown) = (watch::Sender::default(), CancellationToken::new());
+    let (progress, shutdown) = (watch::Sender::default(), CancellationToken::new());
     let stopping = shutdown.clone();
     let _listening = AbortOnDropHandle::new(tokio::spawn(async move {
         stop.received().await;
         stopping.cancel();
     }));
     let ended = tokio::select! {
-        ended = replay.run(&log, &broker, &told, &shutdown) => ended,
-        never = show(told.subscribe()) => match never {},
+        ended = replay.run(&log, &broker, &progress, &shutdown) => ended,
+        never = show(progress.subscribe()) => match never {},
     };
     print(&settings, ended.map_err(|incomplete| failure(&settings, incomplete))?);
     Ok(())
@@ -69,15 +69,15 @@ fn replay(settings: &ReplaySettings, partitions: Vec<Partition>) -> Replay {
 }
 
 /// Shows how far it is on standard error: as a bar on a terminal, else a line now and then.
-async fn show(mut told: watch::Receiver<Progress>) -> Infallible {
+async fn show(mut progress: watch::Receiver<Progress>) -> Infallible {
     // Before it is known how much there is, there is nothing to show.
-    if told.changed().await.is_err() {
+    if progress.changed().await.is_err() {
         return std::future::pending().await;
     }
     let bar = std::io::stderr().is_terminal().then(bar);
     loop {
-        tokio::time::sleep(if bar.is_some() { DRAW } else { SAY }).await;
-        let progress = *told.borrow();
+        tokio::time::sleep(if bar.is_some() { REDRAW_INTERVAL } else { PROGRESS_INTERVAL }).await;
+        let progress = *progress.borrow();
         match &bar {
             Some(bar) => {
                 bar.set_message(sentence(progress));
@@ -108,7 +108,7 @@ fn print(settings: &ReplaySettings, progress: Progress) {
     }
 }
 
-/// What went wrong, and the settings to go on with.
+/// The error, and the settings that continue.
 fn failure(settings: &ReplaySettings, incomplete: IncompleteReplay) -> anyhow::Error {
     let IncompleteReplay { ref error, progress, ref rest } = incomplete;
     let whose = |partition| match settings.product {

@@ -1,4 +1,4 @@
-//! Files that hold a secret, and who may read them.
+//! Files with secrets, and the permissions that they must have.
 
 use anyhow::{Context, bail};
 use std::fs::Metadata;
@@ -6,10 +6,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// What its group and all others may do with a file that is ours: nothing.
-const OURS: u32 = 0o077;
+const OWN_FILE_FORBIDDEN_MODE: u32 = 0o077;
 /// What they may not with a file of another account's: that we may read it, its group or all others must. A container's secrets
 /// are mounted so.
-const ANOTHERS: u32 = 0o027;
+const FOREIGN_FILE_FORBIDDEN_MODE: u32 = 0o027;
 
 /// Refuses a file of this account's that others may read or change, as `chmod 600` mends it. One of another account's, as
 /// secrets are that are mounted into a container, is warned about: this account cannot mend it, and in a container nobody else
@@ -49,8 +49,8 @@ fn judge(there: &Metadata, own: Option<u32>) -> Verdict {
 
 fn judge_file(mode: u32, ours: bool) -> Verdict {
     match ours {
-        true if mode & OURS != 0 => Verdict::Open,
-        false if mode & ANOTHERS != 0 => Verdict::OpenElsewhere,
+        true if mode & OWN_FILE_FORBIDDEN_MODE != 0 => Verdict::Open,
+        false if mode & FOREIGN_FILE_FORBIDDEN_MODE != 0 => Verdict::OpenElsewhere,
         _ => Verdict::Private,
     }
 }

@@ -1,29 +1,29 @@
-//! `moa serve`: everything in one process, or one service alone, from the first connection to the last.
+//! `moa serve` runs everything in one process, or one service alone, from the first connection to the last.
 //!
-//! What stops goes in the order of the flow: listeners, settlement, desks, consumers and relay, database. So what was
-//! accepted is finished, within the bounds of each stage; what is left then is in the log and goes on at the next start.
+//! A shutdown follows the flow: listeners, settlement, partition processors, consumers and relay, database. So accepted requests
+//! are finished, within the time of each stage; what is left then is in the log, and the next start continues with it.
 
-mod alone;
-mod listening;
-mod parts;
-mod seal;
+mod components;
+mod event_source;
+mod limits;
+mod seal_keys;
+mod single_service;
 mod stages;
 mod stop;
-mod word;
 
-pub use alone::run as run_alone;
+pub use single_service::run as run_single_service;
 
 use crate::admin::Tokens;
 use crate::database::{Connections, Database};
 use crate::ops::Ops;
-use crate::output::banner;
+use crate::output::print_banner;
 use crate::settings::{AdminListenSettings, DatabaseSettings, MigrateSettings, ServeSettings};
 use crate::token::{self, Secret};
-use crate::{demo, welcome};
+use crate::{banner, demo};
 use anyhow::Context;
+use components::{Operators, OptionalServers, SharedResources};
 use futures::FutureExt as _;
-use listening::{Listening, bind};
-use parts::{Beside, Connected, Operators};
+use limits::{ListenerLimits, bind};
 use stages::Stages;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -38,17 +38,18 @@ pub async fn run(settings: ServeSettings) -> anyhow::Result<()> {
     // Ports first: a busy one is found before anything is started.
     let listeners = Listeners::bind(&settings)?;
     let (operator, auditor) = tokens(&settings.admin)?;
-    let provider = parts::provider(&settings.command)?;
-    let beside = Beside::read(settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref())?;
-    let keys = seal::keys(&settings.seal, &settings.database)?;
-    let listening = Listening::open(&settings.listeners, PUBLIC_LISTENERS)?;
+    let provider = components::provider(&settings.command)?;
+    let optional_servers = OptionalServers::read(settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref())?;
+    let keys = seal_keys::keys(&settings.seal, &settings.database)?;
+    let listening = ListenerLimits::open(&settings.listeners, PUBLIC_LISTENERS)?;
     let ops = Ops::new()?;
     // Before anything is started: a signal must never leave a PostgreSQL behind.
     let mut stop = StopSignal::listen()?;
     let Some(database) = open(&settings.database, &mut stop).await? else { return Ok(()) };
-    let house = House { settings: &settings, listeners, listening, database: &database, provider, beside, ops };
+    let all_in_one =
+        AllInOne { settings: &settings, listeners, listening, database: &database, provider, optional_servers, ops };
     // Whatever happens, the database is closed after it.
-    let served = AssertUnwindSafe(house.serve((operator, auditor), keys, &mut stop)).catch_unwind().await;
+    let served = AssertUnwindSafe(all_in_one.serve((operator, auditor), keys, &mut stop)).catch_unwind().await;
     let served = served.unwrap_or_else(|_| Err(anyhow::anyhow!("a bug ended it: the log says where")));
     let closed = database.close().await;
     served.and(closed)
@@ -78,7 +79,7 @@ pub async fn migrate(settings: MigrateSettings) -> anyhow::Result<()> {
         () = stop.received() => Err(anyhow::anyhow!("stopped: the next `moa migrate` does what is left")),
     };
     if migrated.is_ok() {
-        banner(format!("The schema is up to date: {}.\n", database.describe()));
+        print_banner(format!("The schema is up to date: {}.\n", database.describe()));
     }
     let closed = database.close().await;
     migrated.and(closed)
@@ -113,68 +114,68 @@ fn tokens(settings: &AdminListenSettings) -> anyhow::Result<(Option<Secret>, Opt
     Ok((operator, auditor))
 }
 
-/// Everything in one process, about to be served.
-struct House<'a> {
+/// All services in one process, about to start.
+struct AllInOne<'a> {
     settings: &'a ServeSettings,
     listeners: Listeners,
-    listening: Listening,
+    listening: ListenerLimits,
     database: &'a Database,
     provider: command_api::Provider,
-    beside: Beside,
+    optional_servers: OptionalServers,
     ops: Ops,
 }
 
-impl House<'_> {
+impl AllInOne<'_> {
     async fn serve(
         self,
         (operator, auditor): (Option<Secret>, Option<Secret>),
-        keys: seal::Keys,
+        keys: seal_keys::Keys,
         stop: &mut StopSignal,
     ) -> anyhow::Result<()> {
-        let Self { settings, listeners, listening, database, provider, beside, ops } = self;
-        // All that may be complained of comes before the first table is made.
-        let sealing = seal::sealing(keys, &settings.seal.outside, &settings.database)?;
+        let Self { settings, listeners, listening, database, provider, optional_servers, ops } = self;
+        // All settings are checked before the first table is created.
+        let sealing = seal_keys::sealing(keys, &settings.seal.outside, &settings.database)?;
         let (operator, made) = match operator {
             Some(operator) => (operator, false),
-            None => (made_token(settings, database)?, true),
+            None => (create_token(settings, database)?, true),
         };
         let outside = match &sealing {
-            Some(sealing) => Some(seal::outside_of(sealing)),
-            None => seal::outside(&settings.seal.outside)?,
+            Some(sealing) => Some(seal_keys::external_seals_of(sealing)),
+            None => seal_keys::outside(&settings.seal.outside)?,
         };
         database.migrate(settings.log.partitions).await?;
         let log = database.log(settings.log.partitions, Connections::WRITE_SIDE).await?;
-        seal::compare(&log, outside.as_ref()).await?;
+        seal_keys::compare(&log, outside.as_ref()).await?;
         let stages = Stages::of(&ops);
-        let connected = Connected::open(database, log, beside);
+        let resources = SharedResources::open(database, log, optional_servers);
         let read = database.read_pool().await?;
-        connected.watch_writes(&ops);
+        resources.watch_writes(&ops);
         ops.watch_pool("read", &read);
-        connected.follow(&stages);
-        let desks = connected.start_write_side(&stages, &settings.command, provider).await?;
-        connected.start_projector(&stages);
-        connected.start_relay(&stages);
+        resources.poll_heads(&stages);
+        let desks = resources.start_write_side(&stages, &settings.command, provider).await?;
+        resources.start_projector(&stages);
+        resources.start_relay(&stages);
         match sealing {
-            Some(sealing) => connected.start_sealer(&stages, sealing),
-            None => seal::tell_unsealed(database),
+            Some(sealing) => resources.start_sealer(&stages, sealing),
+            None => seal_keys::log_unsealed(database),
         }
         if !settings.no_demo {
             demo::open_on_empty(&desks).await.context("the demo could not be opened")?;
         }
-        let addresses = welcome::Addresses::of(&listeners.query, &listeners.command, &listeners.admin)?;
+        let addresses = banner::Addresses::of(&listeners.query, &listeners.command, &listeners.admin)?;
         let tokens = Tokens::new(&operator, auditor.as_ref());
         let public = &settings.public;
-        connected.admit_commands(&stages, listeners.command, desks.clone(), public, &ops, &listening);
-        connected.admit_queries(&stages, listeners.query, &read, public, &ops, &listening);
+        resources.serve_commands(&stages, listeners.command, desks.clone(), public, &ops, &listening);
+        resources.serve_queries(&stages, listeners.query, &read, public, &ops, &listening);
         let operators = Operators { tokens, desks, read, time: public.time_zone, seals: outside };
-        connected.admit_operators(&stages, listeners.admin, operators, &ops, &listening);
-        welcome::print(settings, database, &addresses, made.then_some(&operator));
+        resources.serve_admin(&stages, listeners.admin, operators, &ops, &listening);
+        banner::print_all_in_one(settings, database, &addresses, made.then_some(&operator));
         stop.then_finish(stages).await
     }
 }
 
-fn made_token(settings: &ServeSettings, database: &Database) -> anyhow::Result<Secret> {
+fn create_token(settings: &ServeSettings, database: &Database) -> anyhow::Result<Secret> {
     // A folder that outlives the process keeps the token, so that `moa status` finds it.
     let kept = database.private().is_some() && !settings.database.ephemeral;
-    if kept { token::kept_in(&settings.database.data_dir) } else { Ok(Secret::fresh()) }
+    if kept { token::load_or_create(&settings.database.data_dir) } else { Ok(Secret::fresh()) }
 }

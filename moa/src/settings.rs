@@ -1,12 +1,12 @@
 //! Every setting, as a flag and as an environment variable; one that is empty is not set. docs/settings.md has the same table.
 
 mod audit;
-mod given;
+mod raw;
 mod replay;
 mod serve;
 
 pub use audit::*;
-pub use given::read;
+pub use raw::read;
 pub use replay::*;
 pub use serve::*;
 
@@ -56,7 +56,7 @@ pub enum Command {
         #[command(flatten)]
         admin: AdminSettings,
     },
-    /// Read models: how far they are; make one anew beside the live one, switch to it and back, hold it still
+    /// Read models: their lag; rebuild one, switch to it and back, pause it
     Projection {
         /// What to do with them.
         #[command(subcommand)]
@@ -74,7 +74,7 @@ pub enum Command {
         #[command(flatten)]
         admin: AdminSettings,
     },
-    /// Let writes go on after the database lost events, or after its clock jumped: docs/operating.md says what to look at first
+    /// Let writes continue after the database lost events, or after its clock jumped: docs/operating.md says what to check first
     Restore {
         /// What is agreed to.
         #[command(flatten)]
@@ -97,7 +97,7 @@ pub enum Command {
     /// Ask a running service whether it is ready; for containers
     Healthcheck {
         /// Its ops port, or the admin listener
-        #[arg(env = "MOA_OPS_LISTEN", default_value = OPS_LISTEN)]
+        #[arg(env = "MOA_OPS_LISTEN", default_value = DEFAULT_OPS_LISTEN)]
         address: SocketAddr,
     },
 }
@@ -115,10 +115,10 @@ impl Command {
     }
 }
 
-/// Where a service alone says how it is, unless told otherwise.
-const OPS_LISTEN: &str = "127.0.0.1:8090";
+/// The default address of a service's ops port.
+const DEFAULT_OPS_LISTEN: &str = "127.0.0.1:8090";
 
-/// How the operator's commands reach a running Moa.
+/// The connection of the operator's commands to a running Moa.
 #[derive(Clone, Debug, Args)]
 pub struct AdminSettings {
     /// The admin listener of the running Moa
@@ -135,7 +135,7 @@ pub struct AdminSettings {
     pub data_dir: PathBuf,
 }
 
-/// What operators do with products.
+/// Commands on products.
 #[derive(Debug, Subcommand)]
 pub enum ProductCommand {
     /// Open a product
@@ -184,16 +184,16 @@ pub struct RestoreSettings {
     pub accept_clock: bool,
 }
 
-/// What operators do with read models.
+/// Commands on read models.
 #[derive(Debug, Subcommand)]
 pub enum ProjectionCommand {
-    /// How far each is, and what stands beside the live ones
+    /// The lag of each, and its standby generations
     List {
         /// As JSON instead of a table
         #[arg(long)]
         json: bool,
     },
-    /// Make one anew from the log beside the live one, compare the two, and switch
+    /// Rebuild one from the log as a standby, compare it with the live one, and switch
     Rebuild {
         /// Its name
         #[arg(value_parser = projection)]
@@ -211,7 +211,7 @@ pub enum ProjectionCommand {
         #[command(flatten)]
         job: JobSettings,
     },
-    /// Switch to the generation that stands ready
+    /// Switch to the standby that is ready
     Switch {
         /// Its name
         #[arg(value_parser = projection)]
@@ -226,19 +226,19 @@ pub enum ProjectionCommand {
         #[arg(value_parser = projection)]
         name: String,
     },
-    /// Hold the live one still
+    /// Pause the live one
     Pause {
         /// Its name
         #[arg(value_parser = projection)]
         name: String,
     },
-    /// Let it go on
+    /// Resume it
     Resume {
         /// Its name
         #[arg(value_parser = projection)]
         name: String,
     },
-    /// A dry run: what today's code makes of the whole log, compared with the live one, and dropped again
+    /// A dry run: rebuild from the whole log, compare with the live one, and drop the result
     Diff {
         /// Its name
         #[arg(value_parser = projection)]
@@ -247,7 +247,7 @@ pub enum ProjectionCommand {
         #[command(flatten)]
         job: JobSettings,
     },
-    /// End its job and drop every generation beside the live one
+    /// Cancel its job and drop every standby generation
     Drop {
         /// Its name
         #[arg(value_parser = projection)]
@@ -266,7 +266,7 @@ pub struct JobSettings {
     pub json: bool,
 }
 
-/// What operators do with parked deliveries.
+/// Commands on parked deliveries.
 #[derive(Debug, Subcommand)]
 pub enum ParkedCommand {
     /// The newest, with why they were parked

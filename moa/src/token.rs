@@ -11,13 +11,13 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 /// The shortest token that is taken, in characters.
-const SHORTEST: usize = 16;
+const MIN_TOKEN_CHARS: usize = 16;
 /// The longest, in characters.
-const LONGEST: usize = 256;
+const MAX_TOKEN_CHARS: usize = 256;
 /// The most that is read of a file with a token, in bytes.
 const MAX_FILE_BYTES: u64 = 4096;
 /// The file in the data folder that keeps a token Moa made.
-const FILE: &str = "operator-token";
+const TOKEN_FILE: &str = "operator-token";
 
 /// Something that must not show in logs, help or errors.
 #[derive(Clone, PartialEq, Eq)]
@@ -62,17 +62,17 @@ pub(crate) fn configured(name: &str, token: Option<&Secret>, file: Option<&Path>
         (None, None) => return Ok(None),
     };
     let visible = token.0.bytes().all(|byte| byte.is_ascii_graphic());
-    if !visible || !(SHORTEST..=LONGEST).contains(&token.0.len()) {
-        bail!("{name} must be {SHORTEST} to {LONGEST} visible ASCII characters");
+    if !visible || !(MIN_TOKEN_CHARS..=MAX_TOKEN_CHARS).contains(&token.0.len()) {
+        bail!("{name} must be {MIN_TOKEN_CHARS} to {MAX_TOKEN_CHARS} visible ASCII characters");
     }
     Ok(Some(token))
 }
 
 /// The token that Moa made for this data folder, made now if it is the first time. Only its owner may read the file.
-pub(crate) fn kept_in(folder: &Path) -> anyhow::Result<Secret> {
+pub(crate) fn load_or_create(folder: &Path) -> anyhow::Result<Secret> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let path = folder.join(FILE);
+    let path = folder.join(TOKEN_FILE);
     if path.exists() {
         return read(&path);
     }
@@ -84,8 +84,8 @@ pub(crate) fn kept_in(folder: &Path) -> anyhow::Result<Secret> {
 }
 
 /// The token that a running Moa left in this data folder; none where this account finds none.
-pub(crate) fn found_in(folder: &Path) -> anyhow::Result<Option<Secret>> {
-    let path = folder.join(FILE);
+pub(crate) fn find(folder: &Path) -> anyhow::Result<Option<Secret>> {
+    let path = folder.join(TOKEN_FILE);
     match File::open(&path) {
         Ok(_) => read(&path).map(Some),
         Err(_) => Ok(None),

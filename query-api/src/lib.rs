@@ -80,7 +80,7 @@ pub fn router(settings: Settings) -> Router {
         .route("/api/invest/log", get(invest_log::list))
         .route("/api/invest/log/{investId}", get(invest::one));
     let api = Arc::new(QueryApi::new(&settings));
-    edge::finish(routes.with_state(api).merge(settings.health), &settings.allowed_origins)
+    edge::with_middleware(routes.with_state(api).merge(settings.health), &settings.allowed_origins)
 }
 
 /// Serves the reads on `listener` until `shutdown`, then lets requests in flight finish, bounded.

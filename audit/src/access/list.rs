@@ -13,26 +13,26 @@ use serde::Serialize;
 use std::sync::Arc;
 
 /// How many are given when nothing is said; [`MAX_SIZE`] at most.
-const LIMIT: i64 = 20;
+const DEFAULT_LIMIT: i64 = 20;
 
 pub(crate) fn routes() -> Router<Arc<Audit>> {
     Router::new().route("/admin/audit/access", get(list))
 }
 
-/// What was asked for.
-struct Asked {
+/// What the caller asks for.
+struct ListRequest {
     /// From this time on.
     from: Option<DateTime<Utc>>,
     /// Before this time.
     to: Option<DateTime<Utc>>,
     /// Those that came before this one.
-    before: Option<Place>,
+    before: Option<Cursor>,
     limit: i64,
 }
 
-/// A reading's place in the list.
+/// A record's place in the list.
 #[derive(Clone, Copy)]
-struct Place {
+struct Cursor {
     at: DateTime<Utc>,
     id: i64,
 }
@@ -70,7 +70,7 @@ struct Row {
 }
 
 async fn list(State(audit): State<Arc<Audit>>, params: Params) -> Result<Response, Problem> {
-    let asked = Asked::of(params, &audit.time)?;
+    let request = ListRequest::of(params, &audit.time)?;
     let mut rows: Vec<Row> = sqlx::query_as(
         "select id, at, reader, login, method, path, correlation_id, peer
            from audit_access
@@ -78,47 +78,47 @@ async fn list(State(audit): State<Arc<Audit>>, params: Params) -> Result<Respons
             and ($3::timestamptz is null or (at, id) < ($3, $4::bigint))
           order by at desc, id desc limit $5 + 1",
     )
-    .bind(asked.from)
-    .bind(asked.to)
-    .bind(asked.before.map(|place| place.at))
-    .bind(asked.before.map(|place| place.id))
-    .bind(asked.limit)
+    .bind(request.from)
+    .bind(request.to)
+    .bind(request.before.map(|cursor| cursor.at))
+    .bind(request.before.map(|cursor| cursor.id))
+    .bind(request.limit)
     .fetch_all(&audit.read)
     .await
     .map_err(Problem::internal)?;
-    let more = rows.len() as i64 > asked.limit;
-    rows.truncate(usize::try_from(asked.limit).unwrap_or(usize::MAX));
-    let next_cursor = rows.last().filter(|_| more).map(|row| cursor(Place { at: row.at, id: row.id }));
+    let more = rows.len() as i64 > request.limit;
+    rows.truncate(usize::try_from(request.limit).unwrap_or(usize::MAX));
+    let next_cursor = rows.last().filter(|_| more).map(|row| cursor(Cursor { at: row.at, id: row.id }));
     Ok(edge::ok(Page { list: rows.into_iter().map(|row| item(row, &audit.time)).collect(), next_cursor }))
 }
 
-impl Asked {
+impl ListRequest {
     fn of(mut params: Params, zone: &ServiceTime) -> Result<Self, Problem> {
         let (from, to) = (params.text("from", |text| zone.parse(text)), params.text("to", |text| zone.parse(text)));
         let before = params.text("cursor", read_cursor);
-        let limit = params.int("limit", |n| if (1..=MAX_SIZE).contains(&n) { Ok(n) } else { Err(LIMITS) });
+        let limit = params.int("limit", |n| if (1..=MAX_SIZE).contains(&n) { Ok(n) } else { Err(LIMIT_RANGE) });
         match (from, to, before, limit) {
             (Some(from), Some(to), Some(before), Some(limit)) => {
-                Ok(Self { from, to, before, limit: limit.unwrap_or(LIMIT) })
+                Ok(Self { from, to, before, limit: limit.unwrap_or(DEFAULT_LIMIT) })
             }
             _ => Err(params.refuse()),
         }
     }
 }
 
-const LIMITS: &str = "must be a whole number from 1 to 1000";
+const LIMIT_RANGE: &str = "must be a whole number from 1 to 1000";
 
 /// Opaque: the time in microseconds and the id.
-fn cursor(place: Place) -> String {
-    URL_SAFE_NO_PAD.encode([place.at.timestamp_micros().to_be_bytes(), place.id.to_be_bytes()].concat())
+fn cursor(cursor: Cursor) -> String {
+    URL_SAFE_NO_PAD.encode([cursor.at.timestamp_micros().to_be_bytes(), cursor.id.to_be_bytes()].concat())
 }
 
-fn read_cursor(text: &str) -> Result<Place, &'static str> {
+fn read_cursor(text: &str) -> Result<Cursor, &'static str> {
     let read = || {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (at, id) = bytes.split_first_chunk::<8>()?;
         let at = DateTime::from_timestamp_micros(i64::from_be_bytes(*at))?;
-        Some(Place { at, id: i64::from_be_bytes(id.try_into().ok()?) })
+        Some(Cursor { at, id: i64::from_be_bytes(id.try_into().ok()?) })
     };
     read().ok_or("must be the nextCursor of an earlier answer")
 }

@@ -1,6 +1,6 @@
 //! `GET /admin/audit/holdings|invest-log|summary|product`: what the public calls would have shown at a time.
 
-use super::{passed, problem, required_at};
+use super::{problem, reject_future, required_at};
 use crate::Audit;
 use axum::extract::State;
 use axum::response::Response;
@@ -22,10 +22,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 /// Read models that one process folds at a time: each needs memory, and connections of its own.
-const FOLDS: usize = 2;
-static FOLDING: Semaphore = Semaphore::const_new(FOLDS);
-/// How long a fold waits for its turn, before the auditor is told to come again.
-const TURN: Duration = Duration::from_secs(10);
+const MAX_CONCURRENT_FOLDS: usize = 2;
+static FOLD_PERMITS: Semaphore = Semaphore::const_new(MAX_CONCURRENT_FOLDS);
+/// How long a fold waits for its permit before it is fold_problem as overloaded.
+const FOLD_QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A page as it stood.
 #[derive(Serialize)]
@@ -54,16 +54,16 @@ pub(super) async fn products(State(audit): State<Arc<Audit>>, mut params: Params
 }
 
 pub(super) async fn holdings(State(audit): State<Arc<Audit>>, mut params: Params) -> Result<Response, Problem> {
-    let (asked, paging) = (of_user(&audit, &mut params), params.paging());
-    let (Some((user, at)), Some(paging)) = (asked, paging) else { return Err(params.refuse()) };
+    let (request, paging) = (user_and_time(&audit, &mut params), params.paging());
+    let (Some((user, at)), Some(paging)) = (request, paging) else { return Err(params.refuse()) };
     let mut fold = Fold::of(&audit, HoldingsProjection::NAME, at, &Streams::OfUser(user.clone())).await?;
     let view = fold.views(&audit).holdings(user.as_str(), &paging).await;
     listed(&audit, at, view)
 }
 
 pub(super) async fn invest_log(State(audit): State<Arc<Audit>>, mut params: Params) -> Result<Response, Problem> {
-    let (asked, product, paging) = (of_user(&audit, &mut params), params.product_id(), params.paging());
-    let (Some((user, at)), Some(product), Some(paging)) = (asked, product, paging) else {
+    let (request, product, paging) = (user_and_time(&audit, &mut params), params.product_id(), params.paging());
+    let (Some((user, at)), Some(product), Some(paging)) = (request, product, paging) else {
         return Err(params.refuse());
     };
     let streams = product.map_or_else(|| Streams::OfUser(user.clone()), Streams::Of);
@@ -74,7 +74,7 @@ pub(super) async fn invest_log(State(audit): State<Arc<Audit>>, mut params: Para
 }
 
 pub(super) async fn summary(State(audit): State<Arc<Audit>>, mut params: Params) -> Result<Response, Problem> {
-    let Some((user, at)) = of_user(&audit, &mut params) else { return Err(params.refuse()) };
+    let Some((user, at)) = user_and_time(&audit, &mut params) else { return Err(params.refuse()) };
     let mut fold = Fold::of(&audit, InvestorSummaryProjection::NAME, at, &Streams::OfUser(user.clone())).await?;
     let shown = fold.views(&audit).summary(user.as_str()).await;
     let View { items, positions, .. } = shown.map_err(|error| problem(error.into()))?;
@@ -82,7 +82,7 @@ pub(super) async fn summary(State(audit): State<Arc<Audit>>, mut params: Params)
 }
 
 /// `userId` and `at`, which must both be there.
-fn of_user(audit: &Audit, params: &mut Params) -> Option<(UserId, DateTime<Utc>)> {
+fn user_and_time(audit: &Audit, params: &mut Params) -> Option<(UserId, DateTime<Utc>)> {
     let at = required_at(params, audit.time);
     let user = params.text("userId", |text| UserId::try_from(text.to_owned()))?;
     if user.is_none() {
@@ -99,7 +99,7 @@ fn listed(audit: &Audit, at: DateTime<Utc>, view: sqlx::Result<View>) -> Result<
 /// A read model as it stood, ready to be shown.
 struct Fold {
     connection: Connection,
-    _turn: SemaphorePermit<'static>,
+    _permit: SemaphorePermit<'static>,
 }
 
 impl Fold {
@@ -109,12 +109,12 @@ impl Fold {
         at: DateTime<Utc>,
         streams: &Streams,
     ) -> Result<Self, Problem> {
-        passed(&audit.log, at, audit.time).await?;
-        let turn = timeout(TURN, FOLDING.acquire()).await;
-        let turn = turn.map_err(|_| Problem::Overloaded)?.map_err(Problem::internal)?;
+        reject_future(&audit.log, at, audit.time).await?;
+        let permit = timeout(FOLD_QUEUE_TIMEOUT, FOLD_PERMITS.acquire()).await;
+        let permit = permit.map_err(|_| Problem::Overloaded)?.map_err(Problem::internal)?;
         let positions = audit.log.positions_at(at).await.map_err(problem)?;
         let folded = projector::as_of(projection, &audit.log, &audit.bulk, &positions, streams).await;
-        Ok(Self { connection: folded.map_err(refused)?, _turn: turn })
+        Ok(Self { connection: folded.map_err(fold_problem)?, _permit: permit })
     }
 
     fn views(&mut self, audit: &Audit) -> Views<'_> {
@@ -122,7 +122,7 @@ impl Fold {
     }
 }
 
-fn refused(error: AsOfError) -> Problem {
+fn fold_problem(error: AsOfError) -> Problem {
     match error {
         AsOfError::Log(error) => problem(error),
         AsOfError::Database(error) => problem(error.into()),

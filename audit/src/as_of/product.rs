@@ -1,6 +1,6 @@
-//! `GET /admin/audit/product/{id}?at=|sequence=`: one product as its stream told it then.
+//! `GET /admin/audit/product/{id}?at=|sequence=`: one product as its stream had it then.
 
-use super::{at, passed, problem};
+use super::{at, problem, reject_future};
 use crate::Audit;
 use axum::extract::State;
 use axum::response::Response;
@@ -14,11 +14,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Events that one read of a stream takes.
-const STREAM_PAGE: i64 = 5_000;
+const EVENTS_PER_READ: i64 = 5_000;
 
 /// Up to where a stream is folded.
 #[derive(Clone, Copy)]
-enum Upto {
+enum FoldBound {
     Time(DateTime<Utc>),
     Sequence(i64),
 }
@@ -34,18 +34,18 @@ pub(super) async fn one(
             params.wrong("sequence", "and at exclude each other: give one of them");
             return Err(params.refuse());
         }
-        (Some(at), Some(None)) => Upto::Time(time_of(&audit, at).await?),
-        (Some(None), Some(Some(sequence))) => Upto::Sequence(sequence),
+        (Some(at), Some(None)) => FoldBound::Time(time_of(&audit, at).await?),
+        (Some(None), Some(Some(sequence))) => FoldBound::Sequence(sequence),
         (None, _) | (_, None) => return Err(params.refuse()),
     };
     let folded = Folded::of(&audit.log, id, upto).await.map_err(problem)?;
-    folded.shown(upto, audit.time).map(edge::ok)
+    folded.view(upto, audit.time).map(edge::ok)
 }
 
 /// The time that was given, else now.
 async fn time_of(audit: &Audit, at: Option<DateTime<Utc>>) -> Result<DateTime<Utc>, Problem> {
     match at {
-        Some(at) => passed(&audit.log, at, audit.time).await.map(|()| at),
+        Some(at) => reject_future(&audit.log, at, audit.time).await.map(|()| at),
         None => Ok(audit.log.heads_now().await.map_err(problem)?.1),
     }
 }
@@ -54,8 +54,8 @@ fn from_one(sequence: i64) -> Result<i64, &'static str> {
     if sequence >= 1 { Ok(sequence) } else { Err("must be a whole number from 1") }
 }
 
-/// What the beginning of a stream says for good.
-struct Terms {
+/// The terms that `ProductOpened` fixes.
+struct OpeningTerms {
     title: String,
     total: i64,
     started_at: DateTime<Utc>,
@@ -68,7 +68,7 @@ struct Folded {
     /// The domain's own aggregate.
     state: LoadedProduct,
     /// What it has no use for.
-    terms: Option<Terms>,
+    terms: Option<OpeningTerms>,
     closed: bool,
     /// Won that each user has reserved or settled; never 0.
     users: HashMap<UserId, i64>,
@@ -80,17 +80,17 @@ struct Folded {
 }
 
 impl Folded {
-    async fn of(log: &Log, id: ProductId, upto: Upto) -> Result<Self, LogError> {
+    async fn of(log: &Log, id: ProductId, upto: FoldBound) -> Result<Self, LogError> {
         let mut folded = Self::default();
         loop {
-            let events = log.read_stream(id, folded.state.sequence, STREAM_PAGE).await?;
-            let is_last_page = (events.len() as i64) < STREAM_PAGE;
+            let events = log.read_stream(id, folded.state.sequence, EVENTS_PER_READ).await?;
+            let is_last_page = (events.len() as i64) < EVENTS_PER_READ;
             for event in events {
                 if upto.is_before(&event) {
                     folded.next = Some(event);
                     return Ok(folded);
                 }
-                folded.follow(event)?;
+                folded.apply(event)?;
             }
             if is_last_page {
                 return Ok(folded);
@@ -98,7 +98,7 @@ impl Folded {
         }
     }
 
-    fn follow(&mut self, event: RecordedEvent) -> Result<(), LogError> {
+    fn apply(&mut self, event: RecordedEvent) -> Result<(), LogError> {
         if event.sequence != self.state.sequence + 1 {
             let reason =
                 format!("the stream of product {} has a hole before sequence {}", event.product_id, event.sequence);
@@ -108,7 +108,7 @@ impl Folded {
         match &event.event {
             ProductEvent::ProductOpened { title, total_investing_amount, started_at, finished_at, .. } => {
                 let (title, total) = (title.as_str().into(), total_investing_amount.won());
-                self.terms = Some(Terms { title, total, started_at: *started_at, finished_at: *finished_at });
+                self.terms = Some(OpeningTerms { title, total, started_at: *started_at, finished_at: *finished_at });
             }
             ProductEvent::InvestReserved { user_id, amount, .. } => {
                 *self.users.entry(user_id.clone()).or_default() += amount.won();
@@ -129,27 +129,27 @@ impl Folded {
     }
 
     /// What an auditor is shown; a refusal when there was no product then.
-    fn shown(&self, upto: Upto, time: ServiceTime) -> Result<Item, Problem> {
+    fn view(&self, upto: FoldBound, time: ServiceTime) -> Result<Item, Problem> {
         let (Some(terms), Some(last)) = (&self.terms, &self.last) else {
             return Err(self.not_there(upto, time));
         };
         match upto {
-            Upto::Sequence(sequence) if sequence > self.state.sequence => {
+            FoldBound::Sequence(sequence) if sequence > self.state.sequence => {
                 let words = format!("is beyond the end of the stream, which has {} events so far", self.state.sequence);
                 return Err(Problem::invalid(FieldProblem::new("sequence", words).given(&sequence.to_string())));
             }
-            Upto::Sequence(_) | Upto::Time(_) => {}
+            FoldBound::Sequence(_) | FoldBound::Time(_) => {}
         }
         let at = match upto {
-            Upto::Time(at) => Some(at),
-            Upto::Sequence(_) => None,
+            FoldBound::Time(at) => Some(at),
+            FoldBound::Sequence(_) => None,
         };
         Ok(self.item(terms, last, at, time))
     }
 
-    fn not_there(&self, upto: Upto, time: ServiceTime) -> Problem {
+    fn not_there(&self, upto: FoldBound, time: ServiceTime) -> Problem {
         match (upto, &self.next) {
-            (Upto::Time(_), Some(first)) => {
+            (FoldBound::Time(_), Some(first)) => {
                 let words = format!("is before the product was opened, at {}", time.format(first.recorded_at));
                 Problem::invalid(FieldProblem::new("at", words))
             }
@@ -157,7 +157,7 @@ impl Folded {
         }
     }
 
-    fn item(&self, terms: &Terms, last: &RecordedEvent, at: Option<DateTime<Utc>>, time: ServiceTime) -> Item {
+    fn item(&self, terms: &OpeningTerms, last: &RecordedEvent, at: Option<DateTime<Utc>>, time: ServiceTime) -> Item {
         let product = &self.state.product;
         let taken = product.reserved() + product.settled();
         Item {
@@ -185,7 +185,7 @@ impl Folded {
     }
 
     /// As operators see it in their list.
-    fn word(&self, terms: &Terms, taken: i64, at: DateTime<Utc>) -> &'static str {
+    fn word(&self, terms: &OpeningTerms, taken: i64, at: DateTime<Utc>) -> &'static str {
         let product = ProductFacts {
             closed: self.closed,
             started_at: terms.started_at,
@@ -197,7 +197,7 @@ impl Folded {
     }
 }
 
-impl Upto {
+impl FoldBound {
     fn is_before(self, event: &RecordedEvent) -> bool {
         match self {
             Self::Time(at) => event.recorded_at > at,
@@ -224,7 +224,7 @@ struct Item {
     started_at: String,
     finished_at: String,
     closed: bool,
-    /// At `at`; null when a sequence was asked for.
+    /// At `at`; null when a sequence was request for.
     state: Option<&'static str>,
     at: Option<String>,
     /// Of the last event that is in it, as what follows.

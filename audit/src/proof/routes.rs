@@ -1,23 +1,23 @@
-//! The calls: verify, prove, list the seals.
+//! `GET /admin/audit/verify`, `/prove/{investId}`, `/seal`: verify the log, prove an invest, list the seals.
 
-use super::inclusion::{self, NotProved};
-use super::live::{self, Impossible};
-use super::seal::Seal;
-use super::store::{self, PAGE};
+use super::prove::{self, ProveError};
+use super::seal_store::{self, SEALS_PER_PAGE};
+use super::verify_live::{self, VerifyError};
 use crate::Audit;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use edge::{InvestIdPath, Params, Problem};
+use proof::seal::Seal;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// Verifications at once: one keeps a small machine busy.
-const AT_ONCE: usize = 1;
-static VERIFYING: Semaphore = Semaphore::const_new(AT_ONCE);
+/// One verification keeps a small machine busy.
+const MAX_CONCURRENT_VERIFICATIONS: usize = 1;
+static VERIFYING: Semaphore = Semaphore::const_new(MAX_CONCURRENT_VERIFICATIONS);
 
 pub(crate) fn routes() -> Router<Arc<Audit>> {
     Router::new()
@@ -28,29 +28,33 @@ pub(crate) fn routes() -> Router<Arc<Audit>> {
 
 async fn verify(State(audit): State<Arc<Audit>>) -> Result<Response, Problem> {
     let busy = |_| Problem::Conflict("The log is being verified already, try again later".into());
-    let _turn = VERIFYING.try_acquire().map_err(busy)?;
-    let report = live::verify_live(&audit.bulk, audit.seals.as_ref()).await;
-    Ok(edge::ok(report.map_err(impossible)?))
+    let _permit = VERIFYING.try_acquire().map_err(busy)?;
+    let report = verify_live::verify_live(&audit.bulk, audit.seals.as_ref()).await;
+    Ok(edge::ok(report.map_err(verify_problem)?))
 }
 
-fn impossible(why: Impossible) -> Problem {
+fn verify_problem(why: VerifyError) -> Problem {
     match why {
-        Impossible::File(..) => Problem::Conflict(why.to_string()),
-        Impossible::Database(_) | Impossible::Log(_) | Impossible::NoLog | Impossible::Cut(_) => Problem::internal(why),
+        VerifyError::File(..) => Problem::Conflict(why.to_string()),
+        VerifyError::Database(_) | VerifyError::Log(_) | VerifyError::NoLog | VerifyError::Cancelled(_) => {
+            Problem::internal(why)
+        }
     }
 }
 
 async fn prove(State(audit): State<Arc<Audit>>, InvestIdPath(invest): InvestIdPath) -> Result<Response, Problem> {
-    let proof = inclusion::prove(&audit.log, &audit.read, invest).await;
-    Ok(edge::ok(proof.map_err(not_proved)?))
+    let proof = prove::prove(&audit.log, &audit.read, invest).await;
+    Ok(edge::ok(proof.map_err(prove_problem)?))
 }
 
-fn not_proved(why: NotProved) -> Problem {
+fn prove_problem(why: ProveError) -> Problem {
     match why {
-        NotProved::Unknown => Problem::NotFound,
-        NotProved::NotSealed => Problem::Conflict("None of its events is sealed yet, try again in some seconds".into()),
-        NotProved::Broken => Problem::Conflict("The log is not what was sealed, verify it".into()),
-        NotProved::Database(_) | NotProved::Log(_) => Problem::internal(why),
+        ProveError::Unknown => Problem::NotFound,
+        ProveError::NotSealed => {
+            Problem::Conflict("None of its events is sealed yet, try again in some seconds".into())
+        }
+        ProveError::Broken => Problem::Conflict("The log is not what was sealed, verify it".into()),
+        ProveError::Database(_) | ProveError::Log(_) => Problem::internal(why),
     }
 }
 
@@ -65,12 +69,12 @@ struct Seals {
 async fn seals(State(audit): State<Arc<Audit>>, mut params: Params) -> Result<Response, Problem> {
     let after = params.int("after", |after| if after >= 0 { Ok(after) } else { Err("must be a whole number from 0") });
     let limit = params.int("limit", |limit| match limit {
-        1..=PAGE => Ok(limit),
-        _ => Err(format!("must be a whole number from 1 to {PAGE}")),
+        1..=SEALS_PER_PAGE => Ok(limit),
+        _ => Err(format!("must be a whole number from 1 to {SEALS_PER_PAGE}")),
     });
     let (Some(after), Some(limit)) = (after, limit) else { return Err(params.refuse()) };
-    let (after, limit) = (after.unwrap_or(0), limit.unwrap_or(PAGE));
-    let page = store::seals_from(&audit.read, after.saturating_add(1), limit).await.map_err(Problem::internal)?;
+    let (after, limit) = (after.unwrap_or(0), limit.unwrap_or(SEALS_PER_PAGE));
+    let page = seal_store::seals_from(&audit.read, after.saturating_add(1), limit).await.map_err(Problem::internal)?;
     let page = page.into_iter().collect::<Result<Vec<Seal>, _>>().map_err(Problem::internal)?;
     let full = i64::try_from(page.len()) == Ok(limit);
     let next_after = page.last().filter(|_| full).map(|seal| seal.statement.seal);

@@ -1,50 +1,50 @@
-//! The sealer: signs what is new in the log, every few seconds, and never what contradicts what was sealed before.
+//! The sealer signs the new events of the log every two seconds, and never signs what contradicts an earlier seal.
 //!
 //! Every seal goes into the database, in a transaction that holds the lease, and from there into this instance's file.
-//! There is no other way into the file, so each instance's is complete, whoever sealed; and what the file has and the
-//! database has not means that the database was set back.
+//! Nothing else writes to the file, so each instance's file is complete, whichever instance sealed. A seal that the file has
+//! and the database lacks means that the database was set back.
 
 mod begin;
-mod bookmark;
-mod stretch;
+mod resume_marker;
+mod segment;
 
-use super::file::SealsFile;
-use super::seal::{STRETCH, Seal, Statement};
-use super::store::{self, PAGE};
-use super::trust::SealChain;
-pub(super) use bookmark::Bookmark;
+use super::seal_store::{self, SEALS_PER_PAGE};
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use event_log::{Lease, Log, LogError, Partition, RepeatedFault};
+use proof::seal::{MAX_EVENTS_PER_SEAL, Seal, Statement};
+use proof::seal_chain::SealChain;
+use proof::seals_file::SealsFile;
+pub(super) use resume_marker::ResumeMarker;
 use sqlx::Executor as _;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How often it is looked what is new.
-pub const SEAL_EVERY: Duration = Duration::from_secs(2);
-/// How long the lease is taken for; it is renewed at every look and every stretch.
-const LEASE: Duration = Duration::from_secs(10);
-/// How long nothing may be sealed, though there is something new, until the process is not ready.
-const FAILURE_BOUND: Duration = Duration::from_secs(5);
-/// Of readiness.
-const CLAUSE: &str = "sealer";
+/// How often new events are sealed.
+pub const SEAL_INTERVAL: Duration = Duration::from_secs(2);
+/// How long the lease is acquired for; it is renewed before every segment.
+const LEASE_DURATION: Duration = Duration::from_secs(10);
+/// How long sealing may fail before the process is not ready.
+const UNREADY_AFTER: Duration = Duration::from_secs(5);
+/// The clause of readiness.
+const READINESS_CLAUSE: &str = "sealer";
 /// The lease's name.
-const NAME: &str = "sealer";
+const LEASE_NAME: &str = "sealer";
 
-/// What a sealer is: the gauge `moa_sealer_state`.
+/// The state of a sealer: the gauge `moa_sealer_state`.
 #[derive(Clone, Copy)]
 enum State {
-    /// Another seals; this one only keeps its file.
-    Waits = 0,
+    /// Another instance seals; this one only appends to its file.
+    Standby = 0,
     /// It seals.
-    Seals = 1,
-    /// It refuses to, until somebody has looked and starts it again.
-    Refuses = 2,
+    Active = 1,
+    /// It found a contradiction, and seals nothing until an operator restarts it.
+    Conflict = 2,
 }
 
-/// With what to seal, and where to.
+/// The key to seal with, and the file to append to.
 pub struct Sealing {
     /// The key to seal with.
     pub key: SigningKey,
@@ -54,66 +54,66 @@ pub struct Sealing {
     pub file: Option<PathBuf>,
 }
 
-/// Why a sealer does not go on.
+/// A sealer cannot go on.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
-    /// The database or the file cannot be had now: it is tried again.
+pub enum SealError {
+    /// The database or the file is unavailable: it is tried again.
     #[error("{0}")]
-    Away(String),
-    /// What is there contradicts what was sealed, or cannot be sealed. Nothing is sealed until somebody has looked.
+    Unavailable(String),
+    /// The log or the seals contradict an earlier seal. Nothing is sealed until an operator restarts the sealer.
     #[error("{0}")]
-    Refused(String),
+    Conflict(String),
 }
 
-impl From<sqlx::Error> for Trouble {
+impl From<sqlx::Error> for SealError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Away(format!("the database: {error}"))
+        Self::Unavailable(format!("the database: {error}"))
     }
 }
 
-impl From<LogError> for Trouble {
+impl From<LogError> for SealError {
     fn from(error: LogError) -> Self {
-        Self::Away(error.to_string())
+        Self::Unavailable(error.to_string())
     }
 }
 
 /// Seals until `shutdown`, and what is new then. `pool` may insert into `seals`.
 pub async fn run(log: Log, pool: Pool, sealing: Sealing, shutdown: CancellationToken) {
     let fault = RepeatedFault::new("nothing can be sealed", "");
-    let mut fault = fault.failing(log.readiness().clause(CLAUSE), FAILURE_BOUND);
+    let mut fault = fault.failing(log.readiness().clause(READINESS_CLAUSE), UNREADY_AFTER);
     loop {
         let ended = match Sealer::begin(&log, &pool, &sealing).await {
-            Ok(mut sealer) => sealer.go_on(&shutdown, &mut fault).await,
-            Err(trouble) => Err(trouble),
+            Ok(mut sealer) => sealer.run(&shutdown, &mut fault).await,
+            Err(error) => Err(error),
         };
         match ended {
             Ok(()) => return,
-            Err(Trouble::Refused(why)) => {
-                told(State::Refuses);
+            Err(SealError::Conflict(why)) => {
+                report_state(State::Conflict);
                 // Kept until the process ends: only a start clears it.
-                let refusing = log.readiness().clause(CLAUSE);
+                let refusing = log.readiness().clause(READINESS_CLAUSE);
                 refusing.fail(&why);
                 tracing::error!(
                     "the sealer refuses to seal: {why}; run moa audit verify, find out, then start it again"
                 );
                 return shutdown.cancelled().await;
             }
-            Err(Trouble::Away(why)) => {
-                told(State::Waits);
+            Err(SealError::Unavailable(why)) => {
+                report_state(State::Standby);
                 fault.failed(&why);
             }
         }
-        if shutdown.run_until_cancelled(tokio::time::sleep(SEAL_EVERY)).await.is_none() {
+        if shutdown.run_until_cancelled(tokio::time::sleep(SEAL_INTERVAL)).await.is_none() {
             return;
         }
     }
 }
 
-fn told(state: State) {
+fn report_state(state: State) {
     metrics::gauge!("moa_sealer_state").set(f64::from(state as u8));
 }
 
-/// A sealer that knows where the seals stand.
+/// A sealer that has compared all seals.
 pub struct Sealer {
     log: Log,
     pool: Pool,
@@ -121,81 +121,80 @@ pub struct Sealer {
     chain: SealChain,
     file: Option<SealsFile>,
     lease: Option<Lease>,
-    /// A bookmark at every so many seals.
-    mark_every: i64,
+    /// A resume marker at every so many seals.
+    seals_per_marker: i64,
     /// The one to write next.
-    bookmark: Option<Bookmark>,
+    resume_marker: Option<ResumeMarker>,
 }
 
 impl Sealer {
-    async fn go_on(&mut self, shutdown: &CancellationToken, fault: &mut RepeatedFault) -> Result<(), Trouble> {
+    async fn run(&mut self, shutdown: &CancellationToken, fault: &mut RepeatedFault) -> Result<(), SealError> {
         loop {
             if shutdown.is_cancelled() {
-                return self.look_and_let_go().await.map(drop);
+                return self.seal_once_and_release().await.map(drop);
             }
-            self.look().await?;
+            self.seal_once().await?;
             fault.recovered();
-            // One more look when it is cancelled: so nothing of a quiet log is left unsealed.
-            let _: Option<()> = shutdown.run_until_cancelled(tokio::time::sleep(SEAL_EVERY)).await;
+            // When it is cancelled it seals once more: so nothing of a quiet log is left unsealed.
+            let _: Option<()> = shutdown.run_until_cancelled(tokio::time::sleep(SEAL_INTERVAL)).await;
         }
     }
 
-    /// The same, the last time.
-    pub async fn look_and_let_go(&mut self) -> Result<usize, Trouble> {
-        let added = self.look().await?;
-        self.let_go().await?;
+    /// Seals what is new, then gives the lease back, so that another instance need not wait.
+    pub async fn seal_once_and_release(&mut self) -> Result<usize, SealError> {
+        let added = self.seal_once().await?;
+        self.release_lease().await?;
         Ok(added)
     }
 
-    /// Gives the lease back, so that another need not wait.
-    async fn let_go(&mut self) -> Result<(), LogError> {
+    async fn release_lease(&mut self) -> Result<(), LogError> {
         match self.lease.take() {
             Some(lease) => lease.release().await,
             None => Ok(()),
         }
     }
 
-    /// Follows what was sealed, and seals what is new when nobody else does; says how many seals were added.
-    pub async fn look(&mut self) -> Result<usize, Trouble> {
+    /// Reads the new seals, and seals what is new if this instance holds the lease; returns how many seals were added.
+    pub async fn seal_once(&mut self) -> Result<usize, SealError> {
         let mut added = 0;
         loop {
             self.catch_up().await?;
-            let round = if self.leads().await? { self.seal_new().await? } else { 0 };
-            if round == 0 {
-                self.tell();
+            let sealed_now = if self.holds_lease().await? { self.seal_new().await? } else { 0 };
+            if sealed_now == 0 {
+                self.report_progress();
                 return Ok(added);
             }
-            added += round;
+            added += sealed_now;
         }
     }
 
-    /// Whether this one holds the lease.
-    async fn leads(&mut self) -> Result<bool, LogError> {
+    /// Renews or acquires the lease; whether this instance holds it.
+    async fn holds_lease(&mut self) -> Result<bool, LogError> {
         if let Some(lease) = &self.lease
-            && lease.renew(LEASE).await?
+            && lease.renew(LEASE_DURATION).await?
         {
             return Ok(true);
         }
-        self.lease = Lease::take(&self.log, NAME, LEASE).await?;
+        self.lease = Lease::take(&self.log, LEASE_NAME, LEASE_DURATION).await?;
         Ok(self.lease.is_some())
     }
 
-    /// Follows the seals that were added, by whomever, and adds them to the file.
-    async fn catch_up(&mut self) -> Result<(), Trouble> {
+    /// Reads the seals that any instance added, and appends them to the file.
+    async fn catch_up(&mut self) -> Result<(), SealError> {
         loop {
             let known = self.chain.seals();
-            let page = store::seals_from(&self.pool, known.max(1), PAGE).await?;
+            let page = seal_store::seals_from(&self.pool, known.max(1), SEALS_PER_PAGE).await?;
             let mut page = page.into_iter();
             if known > 0 {
-                self.is_as_it_was(page.next().and_then(Result::ok))?;
+                self.check_last_seal(page.next().and_then(Result::ok))?;
             }
             let added = page.len();
             for (number, seal) in (known + 1..).zip(page) {
-                let seal = seal.map_err(|error| bad(number, error))?;
-                let followed = self.chain.follow(&seal);
-                followed.map_err(|why| bad(number, why))?;
+                let seal = seal.map_err(|error| invalid_seal(number, error))?;
+                let appended = self.chain.append(&seal);
+                appended.map_err(|why| invalid_seal(number, why))?;
                 self.write(vec![seal]).await?;
-                self.mark(self.file.as_ref().map_or(0, SealsFile::last_began)).await;
+                self.write_marker(self.file.as_ref().map_or(0, SealsFile::last_began)).await;
             }
             if added == 0 {
                 return Ok(());
@@ -203,67 +202,67 @@ impl Sealer {
         }
     }
 
-    /// The last seal that was followed, as it is now.
-    fn is_as_it_was(&self, seal: Option<Seal>) -> Result<(), Trouble> {
+    /// Checks that the database still has the last seal as it was.
+    fn check_last_seal(&self, seal: Option<Seal>) -> Result<(), SealError> {
         let known = self.chain.seals();
         let same = |seal: &Seal| (seal.statement.seal, seal.statement.digest()) == (known, self.chain.digest());
         if seal.as_ref().is_some_and(same) {
             return Ok(());
         }
-        Err(Trouble::Refused(format!(
+        Err(SealError::Conflict(format!(
             "the database does not have seal {known} any more as it was: it was set back or written into"
         )))
     }
 
-    async fn write(&mut self, seals: Vec<Seal>) -> Result<(), Trouble> {
+    async fn write(&mut self, seals: Vec<Seal>) -> Result<(), SealError> {
         let Some(mut file) = self.file.take() else { return Ok(()) };
         let written = tokio::task::spawn_blocking(move || file.append(&seals).map(|()| file)).await;
         let written = written.map_err(std::io::Error::other).and_then(|written| written);
-        self.file = Some(written.map_err(|error| Trouble::Away(format!("the file of seals: {error}")))?);
+        self.file = Some(written.map_err(|error| SealError::Unavailable(format!("the file of seals: {error}")))?);
         Ok(())
     }
 
-    /// Where the last seal is one to mark, whose line begins at byte `begins`: writes the bookmark before this one. So at
-    /// the next start at least so many seals are compared.
-    async fn mark(&mut self, begins: u64) {
-        let Some(file) = self.file.as_ref().filter(|_| self.chain.seals() % self.mark_every == 0) else { return };
-        let before = self.bookmark.replace(Bookmark::at(&self.chain, begins));
+    /// If the last seal, whose line begins at byte `begins`, gets a resume marker: writes the marker before this one, so that the
+    /// next start compares at least that many seals.
+    async fn write_marker(&mut self, begins: u64) {
+        let Some(file) = self.file.as_ref().filter(|_| self.chain.seals() % self.seals_per_marker == 0) else { return };
+        let before = self.resume_marker.replace(ResumeMarker::at(&self.chain, begins));
         let (path, key) = (file.path().to_owned(), self.key.clone());
         let Some(before) = before else { return };
         let written = tokio::task::spawn_blocking(move || before.write(&path, &key)).await;
         if let Err(error) = written.map_err(std::io::Error::other).and_then(|written| written) {
-            tracing::warn!(%error, "the bookmark of the file of seals is not written: the next start takes longer");
+            tracing::warn!(%error, "the resume marker of the file of seals is not written: the next start takes longer");
         }
     }
 
-    /// Adds a seal for each partition that has something new; says how many.
-    async fn seal_new(&mut self) -> Result<usize, Trouble> {
+    /// Adds a seal for each partition that has new events; returns how many.
+    async fn seal_new(&mut self) -> Result<usize, SealError> {
         let heads = self.log.heads().await?;
         let mut added = 0;
         for (partition, head) in self.log.partitions().zip(heads) {
             let Some(sealed) = self.chain.sealed_to(partition) else { continue };
             if head < sealed.position {
-                return Err(Trouble::Refused(format!(
+                return Err(SealError::Conflict(format!(
                     "partition {partition} ends at position {head}, but it was sealed up to {}",
                     sealed.position
                 )));
             }
             if head > sealed.position {
-                added += usize::from(self.seal_stretch(partition).await?);
-                // The next one names this one: it must be followed first.
+                added += usize::from(self.seal_segment(partition).await?);
+                // The next seal names this one: it must be read first.
                 self.catch_up().await?;
             }
         }
         Ok(added)
     }
 
-    /// Seals what is new of `partition`, up to [`STRETCH`] events; says whether it did, and not another.
-    async fn seal_stretch(&mut self, partition: Partition) -> Result<bool, Trouble> {
+    /// Seals what is new of `partition`, up to [`MAX_EVENTS_PER_SEAL`] events; returns false if another instance has the lease.
+    async fn seal_segment(&mut self, partition: Partition) -> Result<bool, SealError> {
         let Some(sealed) = self.chain.sealed_to(partition) else { return Ok(false) };
-        // The last sealed one too: it must still be there.
-        let rows = self.log.stored_after(partition, (sealed.position - 1).max(0), STRETCH + 1).await?;
-        let new = tokio::task::spawn_blocking(move || stretch::new(partition, sealed, &rows)).await;
-        let new = new.map_err(|error| Trouble::Away(error.to_string()))?.map_err(Trouble::Refused)?;
+        // The last sealed event too: it must still be there.
+        let rows = self.log.stored_after(partition, (sealed.position - 1).max(0), MAX_EVENTS_PER_SEAL + 1).await?;
+        let new = tokio::task::spawn_blocking(move || segment::next_segment(partition, sealed, &rows)).await;
+        let new = new.map_err(|error| SealError::Unavailable(error.to_string()))?.map_err(SealError::Conflict)?;
         let Some(new) = new else { return Ok(false) };
         let Some(lease) = &self.lease else { return Ok(false) };
         let mut transaction = self.pool.begin().await?;
@@ -284,17 +283,17 @@ impl Sealer {
             last: new.last,
             head: new.head,
             root: new.root,
-            marks: new.marks_digest(),
+            hash_prefixes_digest: new.hash_prefixes_digest(),
             at,
             previous: self.chain.digest(),
         };
-        store::insert(&mut transaction, &statement.seal(new.marks, &self.key)).await?;
+        seal_store::insert(&mut transaction, &statement.seal(new.hash_prefixes, &self.key)).await?;
         transaction.commit().await?;
         Ok(true)
     }
 
-    fn tell(&self) {
-        told(if self.lease.is_some() { State::Seals } else { State::Waits });
+    fn report_progress(&self) {
+        report_state(if self.lease.is_some() { State::Active } else { State::Standby });
         for partition in self.log.partitions() {
             let sealed = self.chain.sealed_to(partition).map_or(0, |sealed| sealed.position);
             metrics::gauge!("moa_sealed_position", "partition" => partition.to_string()).set(sealed as f64);
@@ -302,6 +301,6 @@ impl Sealer {
     }
 }
 
-fn bad(number: i64, why: impl std::fmt::Display) -> Trouble {
-    Trouble::Refused(format!("seal {number} in the database cannot be believed: {why}"))
+fn invalid_seal(number: i64, why: impl std::fmt::Display) -> SealError {
+    SealError::Conflict(format!("seal {number} in the database is not valid: {why}"))
 }

@@ -49,7 +49,7 @@ impl Room {
 
     async fn answer(&self, routes: Router, method: Method, path: &str) -> Answer {
         let request = Request::builder().method(method).uri(path).header("x-correlation-id", "asked-by-hand");
-        let routes = edge::finish_patiently(routes, &[], |_| audit::TIME_LIMIT);
+        let routes = edge::with_middleware_and_timeouts(routes, &[], |_| audit::ANSWER_TIMEOUT);
         let answer = routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let status = answer.status().as_u16();
         let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();

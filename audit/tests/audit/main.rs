@@ -6,4 +6,4 @@ mod as_of;
 mod event;
 mod proof;
 mod refusal;
-mod story;
+mod timeline;

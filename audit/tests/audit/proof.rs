@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
-mod bookmarks;
 mod broken_chain;
 mod calls;
 mod house;
 mod proofs;
+mod resume_markers;
 mod sealing;
 mod set_back;
 mod tampering;

@@ -1,7 +1,7 @@
 //! What was refused is listed by any filter, in pages that stay whole while more is written; and how much is missing.
 
 use audit::access::Reader;
-use audit::{Audit, REFUSALS_KEPT_DAYS};
+use audit::{Audit, REFUSAL_RETENTION_DAYS};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
@@ -34,7 +34,7 @@ impl House {
         let (read, bulk, write) = (pool.clone(), pool.clone(), pool.clone());
         let audit = Audit { log, read, bulk, write, time, seals: None };
         let routes = audit::routes(audit).layer(axum::Extension(Reader::Auditor));
-        Self { routes: edge::finish(routes, &[]), pool, _database: database }
+        Self { routes: edge::with_middleware(routes, &[]), pool, _database: database }
     }
 
     async fn with_many(from: i32, to: i32) -> Self {
@@ -104,7 +104,8 @@ async fn a_refusal_is_shown_whole() {
         {"reason": "DATABASE", "count": 5, "from": "2026-03-01T19:00:00", "to": "2026-03-01T19:00:01"},
         {"reason": "FULL", "count": 7, "from": "2026-03-01T18:59:59", "to": "2026-03-01T19:00:02"},
     ]);
-    let all = json!({"list": [first, second], "nextCursor": null, "dropped": dropped, "keptDays": REFUSALS_KEPT_DAYS});
+    let all =
+        json!({"list": [first, second], "nextCursor": null, "dropped": dropped, "keptDays": REFUSAL_RETENTION_DAYS});
     assert_eq!(house.data("").await, all);
     // Of the asked time only.
     let later = house.data("from=2026-03-01T19:00:01.5").await;

@@ -1,6 +1,6 @@
 //! The log in its database, tampered with behind Moa's back; and what is exported of it then.
 
-use audit::export::Format;
+use proof::export::Format;
 use serde_json::Value;
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! An export that is tampered with as a file: whatever happens to its lines, it is found where it happened.
 
-use audit::export::Format;
+use proof::export::Format;
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -64,7 +64,7 @@ fn lines(house: &House, export: &[u8]) -> Vec<Line> {
 /// What is done, where it shows, and what is left.
 fn done_to(lines: &[Line], house: &House, number: usize, random: &mut Random) -> (String, (i64, i64), Vec<u8>) {
     let mut lines = lines.to_vec();
-    // Sealed, so that in a CSV, too, it is known what must be there.
+    // ValidSeals, so that in a CSV, too, it is known what must be there.
     let at = loop {
         let at = random.within(1, house.rows.len());
         let (partition, position) = lines[at].place.unwrap();
@@ -206,7 +206,7 @@ async fn an_export_is_taken_for_whole_only_with_its_beginning_and_its_end() {
     }
     for (((why, _), file), python) in tampered.iter().zip(&files).zip(by_python(&house, &files, &house.seals())) {
         for report in [by_moa(&house, file), python] {
-            assert_eq!(findings(&report), [Found::Impossible].into(), "{why}");
+            assert_eq!(findings(&report), [Found::VerifyError].into(), "{why}");
             let detail = report["detail"].as_str().unwrap().replace("is not a whole log", "it is not a whole log");
             assert!(detail.contains(why), "{why}: {detail}");
         }

@@ -1,8 +1,9 @@
 //! What each of the three verifiers says, brought to one form.
 
-use audit::export;
-use audit::proof::report::Report;
-use audit::proof::{file, live};
+use audit::proof::verify_live;
+use proof::export;
+use proof::report::Report;
+use proof::seals_file;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ pub enum Found {
     Bad(i64, i64, String),
     /// The first seal that cannot be believed.
     Seal(i64),
-    Impossible,
+    VerifyError,
 }
 
 /// Nothing when all is whole.
@@ -41,7 +42,7 @@ pub fn findings(report: &Value) -> Findings {
         "WHOLE" => assert!(found.is_empty(), "{report}"),
         "BROKEN" => assert!(!found.is_empty(), "{report}"),
         "UNVERIFIABLE" => assert!(matches!(Vec::from_iter(&found)[..], [Found::Seal(_)]), "{report}"),
-        "IMPOSSIBLE" => assert!(found.insert(Found::Impossible)),
+        "IMPOSSIBLE" => assert!(found.insert(Found::VerifyError)),
         other => panic!("{other}"),
     }
     found
@@ -49,7 +50,7 @@ pub fn findings(report: &Value) -> Findings {
 
 /// The log in the database, against the seals that an auditor has.
 pub async fn in_the_database(house: &House) -> Value {
-    serde_json::to_value(live::verify(&house.pool, &house.believed).await.unwrap()).unwrap()
+    serde_json::to_value(verify_live::verify(&house.pool, &house.believed).await.unwrap()).unwrap()
 }
 
 /// An export, by Moa.
@@ -59,7 +60,7 @@ pub fn by_moa(house: &House, export: &Path) -> Value {
 
 /// An export, against what seals there are in a file.
 pub fn by_moa_with(house: &House, export: &Path, seals: &Path) -> Value {
-    value(export::verify(export, file::read(seals).unwrap(), &[house.key]))
+    value(export::verify(export, seals_file::read(seals).unwrap(), &[house.key]))
 }
 
 fn value(report: Result<Report, export::ExportError>) -> Value {
@@ -95,12 +96,12 @@ fn asked(mut command: Command, what: &str, files: &[PathBuf], well: &str) -> Vec
     files.iter().for_each(|file| {
         command.arg(what).arg(file);
     });
-    let said = command.output().unwrap();
-    let (out, err) = (String::from_utf8(said.stdout).unwrap(), String::from_utf8_lossy(&said.stderr));
+    let output = command.output().unwrap();
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
     let reports: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(reports.len(), files.len(), "{err}");
     let all_well = reports.iter().all(|report| report["verdict"] == well);
-    assert_eq!(said.status.code(), Some(i32::from(!all_well)), "{err}");
+    assert_eq!(output.status.code(), Some(i32::from(!all_well)), "{err}");
     reports
 }
 

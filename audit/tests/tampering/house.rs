@@ -1,15 +1,16 @@
 //! A log that was written and sealed by Moa itself, in a database that may then be done anything to.
 
-use audit::export::{self, Format, Header};
-use audit::proof::file;
-use audit::proof::key::{SigningKey, VerifyingKey, make_key, public_path};
+use audit::export;
 use audit::proof::sealer::{Sealer, Sealing};
-use audit::proof::trust::Sealed;
 use chrono::{TimeDelta, Utc};
 use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductEvent, ProductId, Title, UserId};
 use event_log::{Appended, Batch, Log, Metadata, NewEvent, Writer};
 use futures::TryStreamExt as _;
+use proof::export::{Format, Header};
+use proof::key::{SigningKey, VerifyingKey, create_key, public_path};
+use proof::seal_chain::ValidSeals;
+use proof::seals_file;
 use sqlx::Executor as _;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ pub struct House {
     /// As they were written.
     pub rows: Vec<Row>,
     /// What an auditor believes who has the seals.
-    pub believed: Sealed,
+    pub believed: ValidSeals,
     /// How far each partition is sealed.
     pub sealed: Vec<i64>,
     _database: Database,
@@ -47,22 +48,22 @@ impl House {
         let log = Log::open(pool.clone(), PARTITIONS).await.unwrap();
         let folder = std::env::temp_dir().join(format!("moa-tampering-{}", Uuid::now_v7().simple()));
         std::fs::create_dir(&folder).unwrap();
-        let key = make_key(&folder.join("key")).unwrap();
+        let key = create_key(&folder.join("key")).unwrap();
         let public = key.verifying_key();
         let sealing = Sealing { key: key.clone(), earlier: Vec::new(), file: Some(folder.join("seals.ndjson")) };
         let mut sealer = Sealer::begin(&log, &pool, &sealing).await.unwrap();
         let mut history = History::of(&log).await;
         for _ in 0..ROUNDS {
             history.goes_on().await;
-            sealer.look().await.unwrap();
+            sealer.seal_once().await.unwrap();
         }
         let sealed = log.heads().await.unwrap();
         history.goes_on().await;
         // Who may change rows may take a constraint away.
         (&pool).execute("alter table events drop constraint events_stream").await.unwrap();
         let rows = rows::read(&pool).await;
-        let seals = file::read(&folder.join("seals.ndjson")).unwrap();
-        let believed = Sealed::read(seals, &[public], Some(*log.identity())).unwrap();
+        let seals = seals_file::read(&folder.join("seals.ndjson")).unwrap();
+        let believed = ValidSeals::read(seals, &[public], Some(*log.identity())).unwrap();
         Self { pool, log, folder, key: public, secret: key, rows, believed, sealed, _database: database }
     }
 

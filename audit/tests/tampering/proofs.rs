@@ -1,7 +1,8 @@
 //! Proofs of single invests: both verifiers read what Moa makes, and neither takes what was changed in it.
 
-use audit::proof::inclusion::{self, prove};
+use audit::proof::prove;
 use domain::InvestId;
+use proof::inclusion;
 use serde_json::Value;
 
 use crate::found::proof_by_python;

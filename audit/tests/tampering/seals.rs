@@ -1,8 +1,8 @@
 //! The file of seals, tampered with, or cut off.
 
-use audit::export::Format;
-use audit::proof::report::Verdict;
-use audit::proof::seal::Statement;
+use proof::export::Format;
+use proof::report::Verdict;
+use proof::seal::Statement;
 use std::path::Path;
 
 use crate::found::{Findings, Found, by_moa_with, by_python, facts, findings};
@@ -12,13 +12,13 @@ use crate::random::Random;
 /// How often a seal is changed.
 const TIMES: usize = 12;
 
-struct Sealed {
+struct SealedLog {
     house: House,
     export: std::path::PathBuf,
     lines: Vec<String>,
 }
 
-impl Sealed {
+impl SealedLog {
     async fn log() -> Self {
         let house = House::sealed().await;
         let export = house.file("whole.ndjson");
@@ -45,7 +45,7 @@ impl Sealed {
 
 #[tokio::test]
 async fn seals_that_are_missing_at_the_end_leave_more_unsealed_and_it_is_stated() {
-    let sealed = Sealed::log().await;
+    let sealed = SealedLog::log().await;
     let (found, report) = sealed.with(&sealed.lines[..4], "four seals");
     assert_eq!(found, Findings::new());
     assert_eq!(report["seals"], 4);
@@ -60,7 +60,7 @@ async fn seals_that_are_missing_at_the_end_leave_more_unsealed_and_it_is_stated(
 
 #[tokio::test]
 async fn a_seal_that_is_missing_changed_or_out_of_its_place_is_named() {
-    let sealed = Sealed::log().await;
+    let sealed = SealedLog::log().await;
     let mut random = Random::new();
     let without = |at: usize| {
         let mut lines = sealed.lines.clone();
@@ -90,37 +90,37 @@ async fn a_seal_that_is_missing_changed_or_out_of_its_place_is_named() {
 /// As after the database was set back and sealed again: the key is right, the history another.
 #[tokio::test]
 async fn a_seal_that_follows_another_is_not_believed() {
-    let sealed = Sealed::log().await;
+    let sealed = SealedLog::log().await;
     let believed = sealed.house.believed.seals();
     let changes: [fn(&mut Statement); 5] = [
-        |said| said.previous = [7; 32],
-        |said| said.first += 1,
-        |said| said.last += 1,
-        |said| said.partition = PARTITIONS,
-        |said| said.partitions += 1,
+        |statement| statement.previous = [7; 32],
+        |statement| statement.first += 1,
+        |statement| statement.last += 1,
+        |statement| statement.partition = PARTITIONS,
+        |statement| statement.partitions += 1,
     ];
     for (number, change) in changes.into_iter().enumerate() {
-        let mut said = believed[4].statement.clone();
-        change(&mut said);
+        let mut statement = believed[4].statement.clone();
+        change(&mut statement);
         let mut lines = sealed.lines.clone();
-        lines[4] = said.seal(believed[4].marks.clone(), &sealed.house.secret).line() + "\n";
+        lines[4] = statement.seal(believed[4].hash_prefixes.clone(), &sealed.house.secret).line() + "\n";
         assert_eq!(sealed.with(&lines, &format!("change {number}")).0, [Found::Seal(5)].into(), "change {number}");
     }
     // Signed, and in its place; but not of what the log has. The next one does not follow it.
-    let mut said = believed[4].statement.clone();
-    said.root = [7; 32];
-    let first = Found::Bad(said.partition.into(), said.first, "REWRITTEN".into());
+    let mut statement = believed[4].statement.clone();
+    statement.root = [7; 32];
+    let first = Found::Bad(statement.partition.into(), statement.first, "REWRITTEN".into());
     let mut lines = sealed.lines.clone();
-    lines[4] = said.seal(believed[4].marks.clone(), &sealed.house.secret).line() + "\n";
+    lines[4] = statement.seal(believed[4].hash_prefixes.clone(), &sealed.house.secret).line() + "\n";
     assert_eq!(sealed.with(&lines, "another root").0, [first, Found::Seal(6)].into());
 }
 
 /// That says nothing about the log, and nobody may take it for broken.
 #[tokio::test]
 async fn seals_of_an_unknown_key_or_of_another_log_are_not_believed_and_the_log_is_not_called_broken() {
-    let mut sealed = Sealed::log().await;
+    let mut sealed = SealedLog::log().await;
     let other = House::sealed().await;
-    let with_the_seals_of_another = |sealed: &Sealed, name: &str| {
+    let with_the_seals_of_another = |sealed: &SealedLog, name: &str| {
         let (found, report) = sealed.with_file(&other.seals(), name);
         assert_eq!((found, &report["verdict"]), ([Found::Seal(1)].into(), &"UNVERIFIABLE".into()));
     };
@@ -142,7 +142,7 @@ async fn seals_of_an_unknown_key_or_of_another_log_are_not_believed_and_the_log_
 /// A key that nobody knows does not hide what is broken all the same.
 #[tokio::test]
 async fn a_broken_log_is_called_broken_whatever_key_is_given() {
-    let mut sealed = Sealed::log().await;
+    let mut sealed = SealedLog::log().await;
     let text = std::fs::read_to_string(&sealed.export).unwrap();
     std::fs::write(&sealed.export, text.replacen("\\\"amount\\\":1", "\\\"amount\\\":2", 1)).unwrap();
     let other = House::sealed().await;
@@ -156,18 +156,18 @@ async fn a_broken_log_is_called_broken_whatever_key_is_given() {
 /// 2. Who has only the old one, or only the new one, is told which is missing; who has both verifies all.
 #[tokio::test]
 async fn after_a_rotation_each_key_alone_leaves_the_log_unverifiable() {
-    let sealed = Sealed::log().await;
-    let new = audit::proof::key::SigningKey::from_bytes(&[9; 32]);
+    let sealed = SealedLog::log().await;
+    let new = proof::key::SigningKey::from_bytes(&[9; 32]);
     let believed = sealed.house.believed.seals();
     let mut lines = sealed.lines.clone();
     for (line, seal) in lines.iter_mut().zip(believed).skip(2) {
-        *line = seal.statement.clone().seal(seal.marks.clone(), &new).line() + "\n";
+        *line = seal.statement.clone().seal(seal.hash_prefixes.clone(), &new).line() + "\n";
     }
     let seals = sealed.house.file("rotated.ndjson");
     std::fs::write(&seals, lines.concat()).unwrap();
     let verified = |keys: &[_]| {
-        let seals = audit::proof::file::read(&seals).unwrap();
-        audit::export::verify(&sealed.export, seals, keys).unwrap()
+        let seals = proof::seals_file::read(&seals).unwrap();
+        proof::export::verify(&sealed.export, seals, keys).unwrap()
     };
     let old = verified(&[sealed.house.key]);
     assert_eq!((old.verdict, old.seals, old.bad_seal.unwrap().seal), (Verdict::Unverifiable, 2, 3));

@@ -43,7 +43,7 @@ pub struct Target<'a> {
     partition: i32,
     /// Its rows; that of position 1 is the first.
     rows: Vec<Row>,
-    /// Sealed up to here.
+    /// ValidSeals up to here.
     sealed: usize,
     /// A position, at or before the last seal.
     at: usize,

@@ -1,7 +1,7 @@
 //! What nobody has sealed yet: who hashes it anew is not found by that. What cannot be true is found all the same, and each
 //! verifier names the same problem.
 
-use audit::export::Format;
+use proof::export::Format;
 
 use crate::found::{Findings, bad, by_moa, by_python, facts, findings, in_the_database};
 use crate::house::{House, PARTITIONS};

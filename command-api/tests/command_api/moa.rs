@@ -44,7 +44,7 @@ impl Default for Opens {
             reservation: Duration::from_secs(600),
             zone: "Asia/Seoul",
             recorder: None,
-            time_limit: |_| edge::REQUEST_TIME_LIMIT,
+            time_limit: |_| edge::REQUEST_TIMEOUT,
         }
     }
 }
@@ -204,7 +204,7 @@ async fn listen(
 ) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let routes = edge::finish_patiently(routes, &[], time_limit);
+    let routes = edge::with_middleware_and_timeouts(routes, &[], time_limit);
     tasks.spawn(edge::serve(listener, routes, edge::ConnectionPolicy::default(), stop.clone()));
     address
 }

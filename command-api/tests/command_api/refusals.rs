@@ -172,8 +172,8 @@ async fn a_body_is_bounded() {
     let moa = house.moa().await;
     let body = format!(r#"{{"productId":{},"investAmount":1}}"#, moa.opens(100).await);
     let of = |length: usize| moa.invests(format!("{body:<length$}")).by("user1");
-    of(edge::BODY_LIMIT).sent().await.is_ok();
-    let answer = of(edge::BODY_LIMIT + 1).sent().await;
+    of(edge::MAX_BODY_BYTES).sent().await.is_ok();
+    let answer = of(edge::MAX_BODY_BYTES + 1).sent().await;
     answer.is_refused(413, "413", "Body is too large, send at most 16384 bytes : ").says("connection", "close");
 }
 

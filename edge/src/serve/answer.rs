@@ -1,4 +1,4 @@
-//! An answer's body on its way to the client.
+//! An answer's body while it is sent.
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{Method, header};
@@ -20,7 +20,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// `response` for hyper. A read for whose answer no memory is left is told that we are overloaded; anything else has
+    /// `response` for hyper. A read for whose answer no memory is left is answered as overloaded; anything else has
     /// happened already, and its answer must say so.
     pub(super) fn send(
         response: Response,

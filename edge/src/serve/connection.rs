@@ -24,7 +24,7 @@ use super::stage::{Progress, Stage};
 use crate::Problem;
 
 /// How long requests in flight get to finish after the shutdown.
-pub const SHUTDOWN_TIME_LIMIT: Duration = Duration::from_secs(10);
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Who is at the other end of a request's connection: an extension of every request that is served here. Behind a proxy it
 /// is the proxy.
@@ -51,7 +51,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Service,
         ended = &mut connection => Some(ended),
         () = shutdown.cancelled() => {
             std::pin::Pin::new(&mut connection).graceful_shutdown();
-            timeout(SHUTDOWN_TIME_LIMIT, &mut connection).await.ok()
+            timeout(SHUTDOWN_TIMEOUT, &mut connection).await.ok()
         }
     };
     match ended {
@@ -105,7 +105,7 @@ fn requests(
 
 async fn refuse(stream: &mut TcpStream, refused: HeadRefusal, unread: &[u8]) {
     metrics::counter!("moa_http_connections_cut_total", "why" => why(refused)).increment(1);
-    refusal::tell(stream, refusal::problem(refused, unread)).await;
+    refusal::send_problem(stream, refusal::problem(refused, unread)).await;
 }
 
 fn why(refused: HeadRefusal) -> &'static str {

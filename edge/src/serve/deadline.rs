@@ -1,4 +1,4 @@
-//! A time limit that costs nothing as long as it is kept.
+//! A deadline that costs nothing as long as it is kept.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -19,7 +19,7 @@ impl Deadline {
         self.at.get_or_insert_with(|| Instant::now() + within);
     }
 
-    /// Sets the limit anew.
+    /// Sets the limit again.
     pub(super) fn postpone(&mut self, within: Duration) {
         self.at = Some(Instant::now() + within);
     }

@@ -1,4 +1,4 @@
-//! Which names a listener answers to.
+//! The host names that a listener answers to.
 
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, Version, header};

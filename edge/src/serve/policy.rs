@@ -1,4 +1,4 @@
-//! What connections may take, each and together.
+//! The limits of connections, each and together.
 
 use hyper::body::{Body, Incoming};
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::hosts::{AllowedHost, HostRule};
-use crate::{BODY_LIMIT, Problem};
+use crate::{MAX_BODY_BYTES, Problem};
 
 /// Connections that a listener serves at once; more wait in the kernel's queue.
 pub const MAX_CONNECTIONS: usize = 10_000;
@@ -116,7 +116,7 @@ impl ConnectionPolicy {
         if body.size_hint().upper().is_some_and(|bytes| bytes <= OWN_BYTES as u64) {
             return Ok(None);
         }
-        self.take(BODY_LIMIT).map(Some).ok_or(Problem::Overloaded)
+        self.take(MAX_BODY_BYTES).map(Some).ok_or(Problem::Overloaded)
     }
 }
 

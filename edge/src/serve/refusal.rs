@@ -1,4 +1,4 @@
-//! Refusing a request that no handler has seen.
+//! Refuses a request that no handler has seen.
 
 use axum::body::to_bytes;
 use axum::http::HeaderMap;
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::policy::MAX_HEAD_BYTES;
 use super::socket::HeadRefusal;
-use crate::finish::stamped;
+use crate::middleware::with_correlation;
 use crate::{Correlation, FieldProblem, Problem};
 
 /// How long a client may go on to send what is not read any more, so that it sees why.
@@ -22,10 +22,10 @@ const MAX_LINGER_BYTES: u64 = 512 * 1024;
 
 /// The whole answer to a request with these headers, with a correlation id like any other.
 pub(super) fn refuse(problem: Problem, headers: &HeaderMap) -> Response {
-    stamped(problem.into_response(), &Correlation::of(headers))
+    with_correlation(problem.into_response(), &Correlation::of(headers))
 }
 
-/// What the client is to be told of a head that was refused when `unread` of it had come.
+/// The answer to a head that was refused when `unread` of it had come.
 pub(super) fn problem(refusal: HeadRefusal, unread: &[u8]) -> Problem {
     match refusal {
         HeadRefusal::TooSlow => Problem::HeadTooSlow,
@@ -39,21 +39,21 @@ pub(super) fn problem(refusal: HeadRefusal, unread: &[u8]) -> Problem {
     }
 }
 
-/// Tells the client and lets it hear it.
-pub(super) async fn tell(stream: &mut TcpStream, problem: Problem) {
-    let told = timeout(LINGER_TIMEOUT, write(stream, problem)).await;
-    if matches!(told, Ok(Ok(()))) {
+/// Sends the answer and lets the client read it.
+pub(super) async fn send_problem(stream: &mut TcpStream, problem: Problem) {
+    let sent = timeout(LINGER_TIMEOUT, write(stream, problem)).await;
+    if matches!(sent, Ok(Ok(()))) {
         linger(stream).await;
     }
 }
 
 async fn write(stream: &mut TcpStream, problem: Problem) -> io::Result<()> {
-    stream.write_all(&written(problem).await).await?;
+    stream.write_all(&serialized(problem).await).await?;
     stream.shutdown().await
 }
 
 /// The answer as it goes over the wire.
-pub(super) async fn written(problem: Problem) -> Vec<u8> {
+pub(super) async fn serialized(problem: Problem) -> Vec<u8> {
     let (parts, body) = refuse(problem, &HeaderMap::new()).into_parts();
     let body = to_bytes(body, MAX_HEAD_BYTES).await.unwrap_or_default();
     let mut answer = format!("HTTP/1.1 {}\r\n", parts.status).into_bytes();

@@ -40,7 +40,7 @@ pub(super) enum HeadRefusal {
 
 /// What a client is connected by.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
-    /// Whether the kernel has bytes of the client, or its farewell, that the runtime has not told us of yet.
+    /// Whether the kernel has bytes of the client, or its farewell, that the runtime has not reported yet.
     fn has_unread(&self) -> bool;
 }
 

@@ -1,4 +1,4 @@
-//! Where a connection stands with its current request.
+//! The stage of a connection's current request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};

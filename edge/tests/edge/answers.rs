@@ -38,7 +38,7 @@ async fn forever() -> Response {
 }
 
 async fn send(request: Request<Body>) -> (StatusCode, HeaderMap, String) {
-    whole(edge::finish(routes(), &[]).oneshot(request).await.unwrap()).await
+    whole(edge::with_middleware(routes(), &[]).oneshot(request).await.unwrap()).await
 }
 
 async fn call(method: &str, path: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap, String) {
@@ -187,7 +187,7 @@ async fn an_invest_that_was_handed_over_is_named_when_its_handler_is_given_up() 
         submission.begin(invest_id);
         forever().await
     };
-    let router = edge::finish(Router::new().route("/invest", post(handler)), &[]);
+    let router = edge::with_middleware(Router::new().route("/invest", post(handler)), &[]);
     let request = Request::post("/invest").body(Body::empty()).unwrap();
     let (status, headers, body) = whole(router.oneshot(request).await.unwrap()).await;
     assert!(status == 503 && body.contains("OUTCOME_UNKNOWN"), "{status} {body}");
@@ -244,7 +244,7 @@ async fn a_user_is_missing_unless_named() {
 
 #[tokio::test]
 async fn health_names_what_is_not_ready() {
-    let unready = edge::finish(edge::health(async || vec!["database", "broker"]), &[]);
+    let unready = edge::with_middleware(edge::health(async || vec!["database", "broker"]), &[]);
     let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
     let (status, _, body) = whole(unready.clone().oneshot(get("/readyz")).await.unwrap()).await;
     assert_eq!((status.as_u16(), body.as_str()), (503, "not ready: database, broker"));
@@ -256,7 +256,7 @@ async fn health_names_what_is_not_ready() {
 #[tokio::test]
 async fn only_allowed_origins_get_cors_headers() {
     let origin: AllowedOrigin = "https://moa.example".parse().unwrap();
-    let router = edge::finish(routes(), &[origin]);
+    let router = edge::with_middleware(routes(), &[origin]);
     let from = |origin: &str| Request::get("/ok").header("origin", origin).body(Body::empty()).unwrap();
     let (_, headers, _) = whole(router.clone().oneshot(from("https://moa.example")).await.unwrap()).await;
     assert_eq!(headers["access-control-allow-origin"], "https://moa.example");
@@ -274,7 +274,7 @@ async fn a_preflight_is_answered() {
         .header("origin", "https://moa.example")
         .header("access-control-request-method", "POST")
         .body(Body::empty());
-    let router = edge::finish(routes(), &[origin]);
+    let router = edge::with_middleware(routes(), &[origin]);
     let (status, headers, _) = whole(router.oneshot(preflight.unwrap()).await.unwrap()).await;
     assert_eq!(status, 200);
     assert!(headers["access-control-allow-methods"].to_str().unwrap().contains("POST"));

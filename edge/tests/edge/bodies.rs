@@ -5,7 +5,7 @@ use axum::extract::FromRequest;
 use axum::http::Request;
 use axum::response::IntoResponse;
 use domain::{Amount, ProductId, Title};
-use edge::{BODY_LIMIT, JsonObject, Problem};
+use edge::{JsonObject, MAX_BODY_BYTES, Problem};
 use rstest::rstest;
 use serde_json::Value;
 use std::convert::Infallible;
@@ -125,8 +125,8 @@ async fn only_json_is_taken(#[case] content_type: Option<&str>, #[case] good: bo
 }
 
 #[rstest]
-#[case(BODY_LIMIT, true)]
-#[case(BODY_LIMIT + 1, false)]
+#[case(MAX_BODY_BYTES, true)]
+#[case(MAX_BODY_BYTES + 1, false)]
 #[tokio::test]
 async fn a_body_is_bounded_with_or_without_a_length(#[case] length: usize, #[case] good: bool) {
     let text = format!("{:length$}", "{}");

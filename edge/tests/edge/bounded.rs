@@ -107,7 +107,7 @@ async fn refused_once_memory_is_taken(served: &crate::client::Served, partial: &
 /// Bodies that may be large, or do not say how large they are, share their memory too.
 #[tokio::test]
 async fn large_bodies_share_their_memory_and_small_ones_need_none() {
-    let served = served_with(ConnectionSettings { max_shared_bytes: edge::BODY_LIMIT, ..Default::default() }).await;
+    let served = served_with(ConnectionSettings { max_shared_bytes: edge::MAX_BODY_BYTES, ..Default::default() }).await;
     let post = "POST /body HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n";
     let chunked = format!("{post}transfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n");
     let mut first = served.sends(format!("{post}content-length: 9000\r\n\r\n{{")).await;

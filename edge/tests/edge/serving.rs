@@ -110,5 +110,5 @@ async fn shutdown_does_not_wait_for_ever() {
     let _held = served.sends("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     served.asked.notified().await;
     served.shutdown.cancel();
-    timeout(edge::SHUTDOWN_TIME_LIMIT + SOON, served.ended).await.unwrap().unwrap().unwrap();
+    timeout(edge::SHUTDOWN_TIMEOUT + SOON, served.ended).await.unwrap().unwrap().unwrap();
 }

@@ -1,4 +1,4 @@
-//! Who may call: an operator may all, an auditor only read.
+//! Authorisation of the admin listener: an operator may do everything, an auditor only read.
 
 use crate::token::Secret;
 use audit::access::Reader;

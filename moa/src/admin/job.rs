@@ -1,7 +1,7 @@
-//! Rebuilds and dry runs of read models, and what else operators do with their generations. Nothing here is waited for
-//! by a bounded request but short transactions; the work itself is a job that a projector does.
+//! Rebuilds and dry runs of read models, switches, pauses. A request only makes short transactions; the work itself is a job that
+//! a projector runs.
 
-use super::Managed;
+use super::ProjectionsState;
 use super::guard::Operator;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -14,7 +14,7 @@ use serde_json::json;
 /// A job, as operators see it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct JobView {
     job_id: i64,
     kind: String,
     projection: String,
@@ -34,7 +34,7 @@ struct Told {
     ended_at: Option<String>,
 }
 
-impl Told {
+impl JobView {
     fn of(job: Job, time: &ServiceTime) -> Self {
         Self {
             job_id: job.id,
@@ -59,22 +59,22 @@ impl Told {
 }
 
 /// `GET /admin/job`: the latest of each read model.
-pub(super) async fn list(State(managed): State<Managed>) -> Result<Response, Problem> {
+pub(super) async fn list(State(managed): State<ProjectionsState>) -> Result<Response, Problem> {
     let jobs = managed.jobs.jobs().await.map_err(problem)?;
-    let list: Vec<_> = jobs.into_iter().map(|job| Told::of(job, &managed.time)).collect();
+    let list: Vec<_> = jobs.into_iter().map(|job| JobView::of(job, &managed.time)).collect();
     Ok(edge::ok(ListData { total_count: list.len() as i64, list }))
 }
 
 /// `GET /admin/job/{id}`.
-pub(super) async fn show(State(managed): State<Managed>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn show(State(managed): State<ProjectionsState>, Path(id): Path<String>) -> Result<Response, Problem> {
     let id = id.parse().map_err(|_| Problem::NotFound)?;
     let job = managed.jobs.job(id).await.map_err(problem)?.ok_or(Problem::NotFound)?;
-    Ok(edge::ok(Told::of(job, &managed.time)))
+    Ok(edge::ok(JobView::of(job, &managed.time)))
 }
 
 /// `POST /admin/projection/{name}/rebuild?switch&acceptDifferences&maxRate`.
 pub(super) async fn rebuild(
-    State(Managed { jobs, .. }): State<Managed>,
+    State(ProjectionsState { jobs, .. }): State<ProjectionsState>,
     Path(name): Path<String>,
     mut params: Params,
 ) -> Result<Response, Problem> {
@@ -89,7 +89,7 @@ pub(super) async fn rebuild(
 /// `GET /admin/projection/{name}/diff?maxRate`: a dry run. It makes work, so it is the operator's alone.
 pub(super) async fn diff(
     _: Operator,
-    State(Managed { jobs, .. }): State<Managed>,
+    State(ProjectionsState { jobs, .. }): State<ProjectionsState>,
     Path(name): Path<String>,
     mut params: Params,
 ) -> Result<Response, Problem> {
@@ -99,7 +99,7 @@ pub(super) async fn diff(
 
 /// `POST /admin/projection/{name}/switch?acceptDifferences`.
 pub(super) async fn switch(
-    State(Managed { jobs, .. }): State<Managed>,
+    State(ProjectionsState { jobs, .. }): State<ProjectionsState>,
     Path(name): Path<String>,
     mut params: Params,
 ) -> Result<Response, Problem> {
@@ -110,7 +110,7 @@ pub(super) async fn switch(
 
 /// `POST /admin/projection/{name}/rollback`.
 pub(super) async fn rollback(
-    State(Managed { jobs, .. }): State<Managed>,
+    State(ProjectionsState { jobs, .. }): State<ProjectionsState>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let generation = finished(async move { jobs.rollback(&name).await }).await?;
@@ -119,7 +119,7 @@ pub(super) async fn rollback(
 
 /// `POST /admin/projection/{name}/pause`.
 pub(super) async fn pause(
-    State(Managed { jobs, .. }): State<Managed>,
+    State(ProjectionsState { jobs, .. }): State<ProjectionsState>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     finished(async move { jobs.pause(&name).await }).await?;
@@ -128,16 +128,16 @@ pub(super) async fn pause(
 
 /// `POST /admin/projection/{name}/resume`.
 pub(super) async fn resume(
-    State(Managed { jobs, .. }): State<Managed>,
+    State(ProjectionsState { jobs, .. }): State<ProjectionsState>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     finished(async move { jobs.resume(&name).await }).await?;
     Ok(edge::ok("OK"))
 }
 
-/// `POST /admin/projection/{name}/drop`: ends its job, and drops what is beside the live one.
+/// `POST /admin/projection/{name}/drop`: cancels its job, and drops the standby generations.
 pub(super) async fn drop(
-    State(Managed { jobs, .. }): State<Managed>,
+    State(ProjectionsState { jobs, .. }): State<ProjectionsState>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let dropped = finished(async move { jobs.drop(&name).await }).await?;

@@ -1,4 +1,4 @@
-//! Deliveries that were put aside because they cannot be what the log says: to be looked at, and forgotten.
+//! Parked deliveries (dead letters): their contents do not match the log. Operators list, inspect and drop them.
 
 use axum::extract::{Path, State};
 use axum::response::Response;

@@ -1,7 +1,7 @@
 //! `GET /admin/projection`: how far each consumer of the log is, the relay and the counters in Redis among them, and
-//! the generations of read models that stand beside the live ones.
+//! the standby generations of read models.
 
-use super::{Managed, job};
+use super::{ProjectionsState, job};
 use axum::extract::State;
 use axum::response::Response;
 use broker::RELAY;
@@ -17,7 +17,7 @@ use serde::Serialize;
 #[serde(rename_all = "camelCase")]
 struct Status {
     name: String,
-    /// Null for what has none: it cannot be rebuilt beside itself.
+    /// Null for a consumer without generations: it cannot be rebuilt.
     generation: Option<i32>,
     version: i32,
     state: String,
@@ -28,7 +28,7 @@ struct Status {
     stuck: Vec<Stuck>,
 }
 
-/// An event that could not be applied; its partition stands still there.
+/// An event that could not be applied; its partition is stuck there.
 #[derive(Debug, Serialize)]
 struct Stuck {
     partition: Partition,
@@ -36,14 +36,14 @@ struct Stuck {
     reason: String,
 }
 
-pub(super) async fn list(State(managed): State<Managed>) -> Result<Response, Problem> {
+pub(super) async fn list(State(managed): State<ProjectionsState>) -> Result<Response, Problem> {
     let list = statuses(&managed).await.map_err(job::problem)?;
     Ok(edge::ok(ListData { total_count: list.len() as i64, list }))
 }
 
-async fn statuses(Managed { log, jobs, redis, .. }: &Managed) -> Result<Vec<Status>, Refused> {
+async fn statuses(ProjectionsState { log, jobs, redis, .. }: &ProjectionsState) -> Result<Vec<Status>, Refused> {
     let generations = jobs.generations().await?;
-    // Where they stand first: heads only grow, so no lag comes out negative.
+    // Checkpoints first: heads only grow, so no lag comes out negative.
     let checkpoints = log.checkpoints().await?;
     let counters = counters(log, redis.as_ref()).await;
     let (head, now) = log.heads_now().await?;
@@ -60,13 +60,13 @@ async fn statuses(Managed { log, jobs, redis, .. }: &Managed) -> Result<Vec<Stat
     Ok(statuses)
 }
 
-/// Where the counters in Redis stand, partition by partition, where there is a Redis; `Err` when it does not answer.
+/// The position of the counters in Redis, partition by partition, where there is a Redis; `Err` when it does not answer.
 async fn counters(log: &Log, redis: Option<&redis::Client>) -> Option<Result<Vec<Option<Position>>, String>> {
     let positions = projector::counter_positions(redis?, log).await;
     Some(positions.map_err(|error| error.to_string()))
 }
 
-/// Counters that are missing are made anew; until then reads come from PostgreSQL.
+/// Counters that are missing are loaded again; until then reads come from PostgreSQL.
 fn counters_status(positions: Result<Vec<Option<Position>>, String>, head: &[Position]) -> Status {
     let is_away = positions.is_err();
     let positions = positions.unwrap_or_else(|_| vec![None; head.len()]);
@@ -79,7 +79,7 @@ fn counters_status(positions: Result<Vec<Option<Position>>, String>, head: &[Pos
     } else {
         "MISSING"
     };
-    Status { state: state.into(), ..standing(COUNTERS, 1, positions, head) }
+    Status { state: state.into(), ..status_of(COUNTERS, 1, positions, head) }
 }
 
 /// One set of a read model's tables.
@@ -89,12 +89,12 @@ fn of_generation(generation: &Generation, mine: &[&Checkpoint], head: &[Position
         "LIVE" if mine.iter().any(|at| at.paused) => "PAUSED",
         "LIVE" if !is_known(&generation.projection, status.version) => "OTHER_VERSION",
         "LIVE" => return Status { generation: Some(generation.generation), ..status },
-        beside => beside,
+        optional_servers => optional_servers,
     };
     Status { generation: Some(generation.generation), state: state.into(), ..status }
 }
 
-/// Whether this release's code goes on with rows of this version.
+/// Whether this release's code applies events to rows of this version.
 fn is_known(projection: &str, version: i32) -> bool {
     PROJECTIONS.iter().any(|known| known.name == projection && known.version == version)
 }
@@ -106,10 +106,10 @@ fn status(name: &str, version: i32, mine: &[&Checkpoint], head: &[Position]) -> 
     let state = if stuck.is_empty() { "RUNNING" } else { "STUCK" };
     // The rows' own version: a consumer goes by it.
     let version = mine.first().map_or(version, |at| at.code_version);
-    Status { state: state.into(), stuck, ..standing(name, version, positions, head) }
+    Status { state: state.into(), stuck, ..status_of(name, version, positions, head) }
 }
 
-fn standing(name: &str, version: i32, positions: Vec<Position>, head: &[Position]) -> Status {
+fn status_of(name: &str, version: i32, positions: Vec<Position>, head: &[Position]) -> Status {
     Status {
         name: name.into(),
         generation: None,

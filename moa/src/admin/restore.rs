@@ -1,4 +1,4 @@
-//! An operator's word that writes may go on, after the database lost events or its clock jumped.
+//! `POST /admin/restore`: an operator accepts that the database lost events or that its clock jumped, and writes continue.
 
 use axum::extract::State;
 use axum::response::Response;

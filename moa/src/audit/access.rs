@@ -12,10 +12,10 @@ const PATH: &str = "/admin/audit/access";
 #[derive(Clone, Debug, Args)]
 pub struct AccessSettings {
     /// From this time on, e.g. 2026-01-01T10:00:00
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME_CHARS")]
     from: Option<String>,
     /// Before this time
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME_CHARS")]
     to: Option<String>,
     /// How many, 1 to 1000
     #[arg(long, default_value_t = 20)]

@@ -1,4 +1,4 @@
-//! `moa audit product|products|holdings|invest-log|summary`: how things stood.
+//! `moa audit product|products|holdings|invest-log|summary`: state at a time in the past.
 
 use super::client::Client;
 use crate::operator::{print_json, rows, table, text};
@@ -13,7 +13,7 @@ pub struct ProductSettings {
     #[arg(value_name = "ID")]
     product_id: i64,
     /// As it stood at this time, e.g. 2026-01-01T10:00:00; without this and --sequence, now
-    #[arg(long, value_name = "TIME", conflicts_with = "sequence")]
+    #[arg(long, value_name = "TIME_CHARS", conflicts_with = "sequence")]
     at: Option<String>,
     /// As it stood after this many of its events
     #[arg(long)]
@@ -27,7 +27,7 @@ pub struct ProductSettings {
 #[derive(Clone, Debug, Args)]
 pub struct ProductsSettings {
     #[command(flatten)]
-    listed: Listed,
+    listed: ReadModel,
 }
 
 /// Whose, and when.
@@ -37,7 +37,7 @@ pub struct UserSettings {
     #[arg(long)]
     user: String,
     #[command(flatten)]
-    listed: Listed,
+    listed: ReadModel,
 }
 
 /// Whose, when, and of which product.
@@ -50,13 +50,13 @@ pub struct InvestLogSettings {
     #[arg(long, value_name = "ID")]
     product: Option<i64>,
     #[command(flatten)]
-    listed: Listed,
+    listed: ReadModel,
 }
 
 #[derive(Clone, Debug, Args)]
-struct Listed {
+struct ReadModel {
     /// As it stood at this time, e.g. 2026-01-01T10:00:00
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME_CHARS")]
     at: String,
     /// Which page of a list, from 0
     #[arg(long, default_value_t = 0)]
@@ -69,7 +69,7 @@ struct Listed {
     json: bool,
 }
 
-impl Listed {
+impl ReadModel {
     fn query(&self) -> Vec<(&'static str, String)> {
         vec![("at", self.at.clone()), ("page", self.page.to_string()), ("size", self.size.to_string())]
     }
@@ -174,7 +174,7 @@ pub(super) async fn summary(settings: UserSettings, client: &Client<'_>) -> anyh
         return print_json(&data);
     }
     print_table(&columns, &json!([data["summary"]]));
-    print_line!("{}", stands_at(&data));
+    print_line!("{}", positions_line(&data));
     Ok(())
 }
 
@@ -194,7 +194,7 @@ async fn list(
     }
     print_table(columns, &data["list"]);
     let (shown, all) = (rows(&data["list"]).len(), text(&data["totalCount"]));
-    print_line!("{shown} of {all} {what}. {}", stands_at(&data));
+    print_line!("{shown} of {all} {what}. {}", positions_line(&data));
     Ok(())
 }
 
@@ -203,6 +203,6 @@ fn print_table(columns: Columns<'_>, list: &Value) {
     print_line!("{}", table(&heads, &fields, list));
 }
 
-fn stands_at(data: &Value) -> String {
+fn positions_line(data: &Value) -> String {
     format!("As it stood at {}, with the partitions at {}.", text(&data["at"]), text(&data["positions"]))
 }

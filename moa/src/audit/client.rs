@@ -1,4 +1,4 @@
-//! How the auditor's commands ask a running Moa.
+//! The HTTP client of the auditor's commands.
 
 use crate::operator;
 use crate::settings::AuditorSettings;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// How long the beginning of an answer is waited for: a little longer than the admin listener takes at most.
-const PATIENCE: Duration = Duration::from_secs(630);
+const AUDIT_HTTP_TIMEOUT: Duration = Duration::from_secs(630);
 
 /// A running Moa's admin listener, and the token for it.
 pub(super) struct Client<'a> {
@@ -47,7 +47,11 @@ impl<'a> Client<'a> {
     fn request(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<RequestBuilder> {
         let url = format!("{}{path}", self.auditor.admin_url.trim_end_matches('/'));
         // A proxy that the environment names would be sent the token.
-        let client = reqwest::Client::builder().no_proxy().connect_timeout(PATIENCE).read_timeout(PATIENCE).build()?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(AUDIT_HTTP_TIMEOUT)
+            .read_timeout(AUDIT_HTTP_TIMEOUT)
+            .build()?;
         Ok(client.get(url).query(query).bearer_auth(self.token()?.reveal()))
     }
 
@@ -75,7 +79,7 @@ impl<'a> Client<'a> {
         };
         let found = match set {
             Some(token) => Some(token),
-            None => token::found_in(&self.auditor.data_dir)?,
+            None => token::find(&self.auditor.data_dir)?,
         };
         found
             .context("no token: set MOA_AUDITOR_TOKEN to the auditor's, or --data-dir to the data folder of a Moa here")

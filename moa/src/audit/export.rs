@@ -15,7 +15,7 @@ use std::time::Duration;
 
 const PATH: &str = "/admin/audit/export";
 /// How often the bar moves.
-const DRAW: Duration = Duration::from_millis(100);
+const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What to export, and where to.
 #[derive(Clone, Debug, Args)]
@@ -24,7 +24,7 @@ pub struct ExportSettings {
     filter: EventFilter,
     /// NDJSON says which log it is of, and where it ends; a CSV cannot
     #[arg(long, default_value = "ndjson")]
-    format: Form,
+    format: ExportFormat,
     /// Write to this file, which is there once it is whole; without it, to standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -35,7 +35,7 @@ pub struct ExportSettings {
 
 /// How it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
+enum ExportFormat {
     /// A JSON object for each line.
     Ndjson,
     /// RFC 4180.
@@ -44,8 +44,8 @@ enum Form {
 
 pub(super) async fn run(settings: ExportSettings, client: &Client<'_>) -> anyhow::Result<()> {
     let media_type = match settings.format {
-        Form::Ndjson => "application/x-ndjson",
-        Form::Csv => "text/csv",
+        ExportFormat::Ndjson => "application/x-ndjson",
+        ExportFormat::Csv => "text/csv",
     };
     let query = settings.filter.query();
     let Some(out) = settings.out else {
@@ -97,7 +97,7 @@ async fn save(answer: Response, out: &Path, force: bool) -> anyhow::Result<u64> 
     let file = File::create_new(&partial).with_context(|| format!("cannot write {}", partial.display()))?;
     let saved = write(answer, file, &partial, out, force).await;
     if saved.is_err() {
-        // What is wrong is told already; that it may not even be there adds nothing.
+        // The error is reported already; that the file may not even exist adds nothing.
         fs::remove_file(&partial).ok();
     }
     saved
@@ -127,7 +127,7 @@ async fn copy(mut answer: Response, out: &mut impl Write, bar: &ProgressBar) -> 
     Ok(bytes)
 }
 
-/// How much has come, for who looks.
+/// A progress bar of what has arrived.
 fn bar() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -135,7 +135,7 @@ fn bar() -> ProgressBar {
     let bar = ProgressBar::no_length();
     let style = ProgressStyle::with_template("{spinner} {bytes} written, {bytes_per_sec}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    bar.enable_steady_tick(DRAW);
+    bar.enable_steady_tick(REDRAW_INTERVAL);
     bar
 }
 

@@ -1,4 +1,4 @@
-//! `moa audit invest`: the story of one invest as a timeline.
+//! `moa audit invest`: the timeline of one invest.
 
 mod timeline;
 

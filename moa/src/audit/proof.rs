@@ -12,12 +12,12 @@ pub(super) use verify::verify;
 use super::client::Client;
 use crate::output::{StandardOutput, print_line};
 use anyhow::Context;
-use audit::proof::key::{self, KeyId, VerifyingKey};
 use clap::Args;
+use proof::key::{self, KeyId, VerifyingKey};
 use std::io::Write;
 use std::path::PathBuf;
 
-/// What `moa audit seals` is told.
+/// The settings of `moa audit seals`.
 #[derive(Clone, Debug, Args)]
 pub struct SealsSettings {
     /// Write them to this new file instead of standard output
@@ -55,7 +55,7 @@ fn output(path: Option<&PathBuf>) -> anyhow::Result<Box<dyn Write>> {
     Ok(Box::new(std::io::BufWriter::new(file)))
 }
 
-/// What `moa audit key` is told.
+/// The settings of `moa audit key`.
 #[derive(Clone, Debug, Args)]
 pub struct KeySettings {
     /// The new file; the public key is written beside it, with .pub at its end
@@ -65,7 +65,7 @@ pub struct KeySettings {
 /// Makes a key to seal with.
 pub(super) fn key(settings: KeySettings) -> anyhow::Result<()> {
     let (path, public) = (&settings.new_file, key::public_path(&settings.new_file));
-    let made = key::make_key(path)?;
+    let made = key::create_key(path)?;
     print_line!("Made the key {} in {}; only its owner may read it.", KeyId::of(&made.verifying_key()), path.display());
     print_line!("Give {} to who is to check seals.", public.display());
     Ok(())

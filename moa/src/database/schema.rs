@@ -1,5 +1,4 @@
-//! The schema: whether it is up to date, and bringing it there. Only who owns it may do that; a service that logs in with
-//! fewer rights finds it up to date, or waits until somebody made it so.
+//! Migrates the schema. Only its owner may; a service that logs in with fewer rights waits until the schema is up to date.
 
 use anyhow::Context;
 use connection_pool::Pool;
@@ -13,7 +12,7 @@ const MIGRATION_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// What is not there, and this login may not make: make it as the owner.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NotOurs {
+pub(super) enum SchemaNotOwned {
     /// The schema.
     #[error("the schema is not up to date, and {login} may not change it: run `moa migrate` as its owner first")]
     Schema {
@@ -28,7 +27,7 @@ pub(super) enum NotOurs {
     },
 }
 
-/// Brings the schema up to date where it is not; [`NotOurs`] when it is not, and that is not for us to do. What a start would be
+/// Brings the schema up to date where it is not; [`SchemaNotOwned`] when it is not, and that is not for us to do. What a start would be
 /// refused for, a log with another number of `partitions` among it, comes before the first change.
 pub(super) async fn bring_up_to_date(pool: &Pool, partitions: Option<i32>) -> anyhow::Result<()> {
     refuse_other_encodings(pool).await?;
@@ -36,7 +35,7 @@ pub(super) async fn bring_up_to_date(pool: &Pool, partitions: Option<i32>) -> an
         return Ok(());
     }
     if !may(pool, MAY_MIGRATE).await? {
-        return Err(NotOurs::Schema { login: login(pool).await? }.into());
+        return Err(SchemaNotOwned::Schema { login: login(pool).await? }.into());
     }
     if let Some(partitions) = partitions {
         Log::check_partitions(pool, partitions).await?;
@@ -69,7 +68,7 @@ pub(super) async fn grant_roles(pool: &Pool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says what the roles' rights leave open, because whoever migrated was no superuser: one warning for each.
+/// Warns of each right that the roles have too many of, because the migrating login was no superuser.
 pub(super) async fn report_open_rights(pool: &Pool) -> anyhow::Result<()> {
     if may(pool, MAY_ASK_WHAT_IS_OPEN).await? {
         let open: Vec<String> = sqlx::query_scalar("select moa_open_rights()").fetch_all(pool).await?;
@@ -80,9 +79,9 @@ pub(super) async fn report_open_rights(pool: &Pool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// [`NotOurs`] when the log is still to be created, and that is not for us to do.
+/// [`SchemaNotOwned`] when the log is still to be created, and that is not for us to do.
 pub(super) async fn may_create_log(pool: &Pool) -> anyhow::Result<()> {
-    if may(pool, MAY_CREATE).await? { Ok(()) } else { Err(NotOurs::Log { login: login(pool).await? }.into()) }
+    if may(pool, MAY_CREATE).await? { Ok(()) } else { Err(SchemaNotOwned::Log { login: login(pool).await? }.into()) }
 }
 
 /// Whether every migration that this release knows was applied as it knows it. One of a later release may be there too.

@@ -29,9 +29,9 @@ const PARAMETERS: [&str; 18] = [
 ];
 
 /// The longest part of a parameter's name that is shown, in characters.
-const MAX_SHOWN: usize = 40;
+const MAX_SHOWN_CHARS: usize = 40;
 
-/// What `url` says, which `name` is the setting of. A parameter that is not known has no effect; it is told by its name, never
+/// What `url` says, which `name` is the setting of. A parameter that is not known has no effect; it is logged by its name, never
 /// with its value.
 ///
 /// # Errors
@@ -53,7 +53,7 @@ fn without_unknown(mut url: Url, tell: impl Fn(String)) -> Url {
     if !unknown.is_empty() {
         url.query_pairs_mut().clear().extend_pairs(known);
     }
-    unknown.iter().for_each(|(parameter, _)| tell(parameter.chars().take(MAX_SHOWN).collect()));
+    unknown.iter().for_each(|(parameter, _)| tell(parameter.chars().take(MAX_SHOWN_CHARS).collect()));
     url
 }
 
@@ -68,9 +68,9 @@ mod tests {
     #[test]
     fn what_is_known_stays_as_it_was() {
         let url = "postgres://me:a%40b@host:1/a?sslmode=disable&colour=red&options[x]=1%202&options=-c%20y%3D3";
-        let told = std::cell::RefCell::new(Vec::new());
-        let known = without_unknown(Url::parse(url).expect("a URL"), |name| told.borrow_mut().push(name));
-        assert_eq!(told.into_inner(), ["colour"]);
+        let logged = std::cell::RefCell::new(Vec::new());
+        let known = without_unknown(Url::parse(url).expect("a URL"), |name| logged.borrow_mut().push(name));
+        assert_eq!(logged.into_inner(), ["colour"]);
         assert_eq!(known.password(), Some("a%40b"));
         let pairs: Vec<_> = known.query_pairs().into_owned().collect();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());

@@ -1,5 +1,5 @@
-//! The way of every line to standard error: a bounded queue and one thread that writes. Whoever logs never waits for the
-//! reader of standard error, never fails when it is gone, and never panics.
+//! The queue of log lines: bounded, with one thread that writes to standard error. Logging never waits for the reader of standard
+//! error, never fails when it is gone, and never panics.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 /// Lines that wait to be written, in bytes: 10,000 or so. What comes beyond it is dropped and counted.
 const MAX_QUEUED_BYTES: usize = 4 * 1024 * 1024;
-/// What a waiting line costs beside its text, in bytes.
+/// What a waiting line costs beyond its text.
 const LINE_OVERHEAD_BYTES: usize = 64;
 /// The pause before a standard error that takes nothing now, because it does not block, is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(20);
 
-/// The queue's end for those who log; clones share it.
+/// The sender's end of the queue; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct LogQueue {
     sender: Sender<Message>,
@@ -31,21 +31,21 @@ enum Message {
 #[derive(Debug, Default)]
 struct Shared {
     queued_bytes: AtomicUsize,
-    /// Lines that were dropped and not yet told of.
+    /// Lines that were dropped and not yet reported.
     dropped: AtomicU64,
 }
 
 impl LogQueue {
     /// A queue whose lines a thread of its own writes to `out`, for as long as the process lives. After lines were
-    /// dropped, `tell_dropped` is called with their number as soon as `out` takes a line again.
+    /// dropped, `log_dropped` is called with their number as soon as `out` takes a line again.
     pub(super) fn start(
         out: impl Write + Send + 'static,
-        tell_dropped: impl Fn(u64) + Send + 'static,
+        log_dropped: impl Fn(u64) + Send + 'static,
     ) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel();
         let shared = Arc::new(Shared::default());
         let queue = Self { sender, shared: shared.clone() };
-        let write = move || write_on(&receiver, &shared, out, tell_dropped);
+        let write = move || write_on(&receiver, &shared, out, log_dropped);
         std::thread::Builder::new().name("log".into()).spawn(write)?;
         Ok(queue)
     }
@@ -90,7 +90,7 @@ impl Shared {
     }
 }
 
-fn write_on(messages: &Receiver<Message>, shared: &Shared, mut out: impl Write, tell_dropped: impl Fn(u64)) {
+fn write_on(messages: &Receiver<Message>, shared: &Shared, mut out: impl Write, log_dropped: impl Fn(u64)) {
     for message in messages {
         match message {
             Message::Flush(done) => {
@@ -104,7 +104,7 @@ fn write_on(messages: &Receiver<Message>, shared: &Shared, mut out: impl Write, 
                     Ok(()) => Some(shared.dropped.swap(0, Ordering::Relaxed))
                         .filter(|n| *n > 0)
                         .into_iter()
-                        .for_each(&tell_dropped),
+                        .for_each(&log_dropped),
                     Err(_) => shared.drop_one(),
                 }
             }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     /// Steps: nobody reads; more is logged than the pipe and the queue hold; nobody waits; then somebody reads, and is
-    /// told how many lines are missing.
+    /// and a line says how many are missing.
     #[test]
     fn a_reader_that_stalls_holds_nobody_up_and_is_told_what_it_missed() {
         let (reader, writer) = pipe().unwrap();

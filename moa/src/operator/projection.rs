@@ -1,6 +1,6 @@
-//! `moa projection`: read models made anew, compared, switched to and back, held still, dropped.
+//! `moa projection`: rebuilds, compares, switches, rolls back, pauses and drops read models.
 
-use super::{Refusal, ask, job, print_json, print_projections, rows, text};
+use super::{Refusal, ask, job_view, print_json, print_projections, rows, text};
 use crate::output::print_line;
 use crate::settings::{AdminSettings, JobSettings, ProjectionCommand};
 use anyhow::{anyhow, bail};
@@ -13,35 +13,35 @@ pub async fn projection(command: ProjectionCommand, admin: &AdminSettings) -> an
         ProjectionCommand::List { json } => list(json, admin).await,
         ProjectionCommand::Rebuild { name, no_switch, accept_differences, detach, job } => {
             let what = format!("rebuild?switch={}&acceptDifferences={accept_differences}", !no_switch);
-            let id = asked_for(admin, Method::POST, &name, &format!("{what}{}", rate(&job, '&'))).await?;
+            let id = request_job(admin, Method::POST, &name, &format!("{what}{}", rate(&job, '&'))).await?;
             match detach {
                 true => print_line!("{}", if job.json { format!(r#"{{"jobId":{id}}}"#) } else { format!("Job {id}.") }),
-                false => rebuilt(&job::follow(admin, id, job.json).await?, &name, job.json)?,
+                false => rebuilt(&job_view::follow(admin, id, job.json).await?, &name, job.json)?,
             }
             Ok(())
         }
         ProjectionCommand::Switch { name, accept_differences } => {
             let what = format!("switch?acceptDifferences={accept_differences}");
-            say_live(&order(admin, Method::POST, &name, &what).await?, &name);
+            say_live(&post(admin, Method::POST, &name, &what).await?, &name);
             Ok(())
         }
         ProjectionCommand::Rollback { name } => {
-            say_live(&order(admin, Method::POST, &name, "rollback").await?, &name);
+            say_live(&post(admin, Method::POST, &name, "rollback").await?, &name);
             Ok(())
         }
         ProjectionCommand::Pause { name } => {
-            order(admin, Method::POST, &name, "pause").await?;
-            print_line!("{name} stands still until `moa projection resume {name}`.");
+            post(admin, Method::POST, &name, "pause").await?;
+            print_line!("{name} is paused until `moa projection resume {name}`.");
             Ok(())
         }
         ProjectionCommand::Resume { name } => {
-            order(admin, Method::POST, &name, "resume").await?;
-            print_line!("{name} goes on.");
+            post(admin, Method::POST, &name, "resume").await?;
+            print_line!("{name} is resumed.");
             Ok(())
         }
         ProjectionCommand::Diff { name, job } => {
-            let id = asked_for(admin, Method::GET, &name, &format!("diff{}", rate(&job, '?'))).await?;
-            compared(&job::follow(admin, id, job.json).await?, &name, job.json)
+            let id = request_job(admin, Method::GET, &name, &format!("diff{}", rate(&job, '?'))).await?;
+            compared(&job_view::follow(admin, id, job.json).await?, &name, job.json)
         }
         ProjectionCommand::Drop { name } => drop(&name, admin).await,
     }
@@ -64,26 +64,26 @@ async fn list(json: bool, admin: &AdminSettings) -> anyhow::Result<()> {
 
 async fn drop(name: &str, admin: &AdminSettings) -> anyhow::Result<()> {
     let known = ask(admin, Method::GET, "/admin/projection", None).await?;
-    let data = order(admin, Method::POST, name, "drop").await?;
-    let is_beside =
+    let data = post(admin, Method::POST, name, "drop").await?;
+    let is_standby =
         |row: &&Value| ["BUILDING", "READY", "DIFFERENT", "PREVIOUS"].contains(&text(&row["state"]).as_str());
-    let of_it = rows(&known["list"]).iter().filter(|row| row["name"] == name).filter(is_beside);
+    let of_it = rows(&known["list"]).iter().filter(|row| row["name"] == name).filter(is_standby);
     let dropped: Vec<_> =
         of_it.map(|row| format!("generation {} ({})", text(&row["generation"]), text(&row["state"]))).collect();
     match text(&data["dropped"]).as_str() {
-        "0" => print_line!("There was nothing beside the live one of {name}."),
+        "0" => print_line!("There was no standby of {name}."),
         number => print_line!("Dropped {number} of {name}: {}.", dropped.join(", ")),
     }
     Ok(())
 }
 
 /// The job that the admin listener made of what was asked for.
-async fn asked_for(admin: &AdminSettings, method: Method, name: &str, what: &str) -> anyhow::Result<i64> {
-    let data = order(admin, method, name, what).await?;
+async fn request_job(admin: &AdminSettings, method: Method, name: &str, what: &str) -> anyhow::Result<i64> {
+    let data = post(admin, method, name, what).await?;
     data["jobId"].as_i64().ok_or_else(|| anyhow!("what answers at {} is another version of Moa", admin.admin_url))
 }
 
-async fn order(admin: &AdminSettings, method: Method, name: &str, what: &str) -> anyhow::Result<Value> {
+async fn post(admin: &AdminSettings, method: Method, name: &str, what: &str) -> anyhow::Result<Value> {
     let answer = ask(admin, method, &format!("/admin/projection/{name}/{what}"), None).await;
     answer.map_err(|error| match error.downcast_ref::<Refusal>() {
         Some(refusal) if refusal.code == "404" => anyhow!("there is no read model {name}: see `moa projection list`"),
@@ -109,14 +109,11 @@ fn rebuilt(job: &Value, name: &str, json: bool) -> anyhow::Result<()> {
         ("DONE", _) if json => {}
         ("DONE", _) if job["switches"] == true => say_live(job, name),
         ("DONE", _) => {
-            print_line!(
-                "Generation {} of {name} stands ready: `moa projection switch {name}`.",
-                text(&job["generation"])
-            )
+            print_line!("Generation {} of {name} is ready: `moa projection switch {name}`.", text(&job["generation"]))
         }
         (_, true) if job["acceptDifferences"] == false => bail!(
-            "it differs from the live one, which stays; `moa projection switch {name} --accept-differences` takes it \
-             all the same, `moa projection drop {name}` drops it"
+            "it differs from the live one, which stays; `moa projection switch {name} --accept-differences` switches \
+             to it all the same, `moa projection drop {name}` drops it"
         ),
         _ => return Err(failed(job)),
     }
@@ -133,7 +130,7 @@ fn compared(job: &Value, name: &str, json: bool) -> anyhow::Result<()> {
     }
     anyhow::ensure!(
         job["outcome"]["equal"] == true,
-        "today's code makes other rows than the live ones of {name}; `moa projection rebuild {name}` makes it anew"
+        "today's code makes other rows than the live ones of {name}; `moa projection rebuild {name}` rebuilds it"
     );
     Ok(())
 }

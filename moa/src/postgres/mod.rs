@@ -15,8 +15,8 @@
 mod account;
 mod binaries;
 mod cluster;
+mod data_folder;
 mod fetch;
-mod folder;
 mod pid_file;
 mod settings;
 mod watchdog;
@@ -30,7 +30,7 @@ use account::Account;
 pub(crate) use account::own_uid;
 pub use binaries::Search;
 use cluster::Cluster;
-use folder::Folder;
+use data_folder::Folder;
 use watchdog::Watchdog;
 
 /// The database in the cluster that holds everything of Moa's.
@@ -39,7 +39,7 @@ pub const DATABASE: &str = "moa";
 /// Where the data goes and whether it stays.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Moa's data folder, made if it is not there; the cluster goes into `postgres` in it. Not looked at when
+    /// Moa's data folder, made if it is not there; the cluster goes into `postgres` in it. Not used when
     /// `ephemeral` is set.
     pub data_dir: PathBuf,
     /// Keep nothing: the data folder is a new one under the temporary folder, removed with the server, also when Moa
@@ -67,13 +67,13 @@ impl Embedded {
         Self::start_with(options, &Search::of_this_machine()?).await
     }
 
-    /// [`Embedded::start`] with the places where PostgreSQL is looked for.
+    /// [`Embedded::start`] with the places where PostgreSQL is searched.
     ///
     /// # Errors
     /// As [`Embedded::start`].
     pub async fn start_with(options: &Options, search: &Search) -> anyhow::Result<Embedded> {
-        let root = folder::root_of(options)?;
-        let account = Account::owning(&root.join(cluster::FOLDER))?;
+        let root = data_folder::root_of(options)?;
+        let account = Account::owning(&root.join(cluster::CLUSTER_FOLDER))?;
         let recorded = cluster::recorded_version(&root)?;
         let binaries = binaries::choose(search, account, recorded.as_deref()).await?;
         let folder = Folder::open(root, options.ephemeral, account).await?;
@@ -89,7 +89,7 @@ impl Embedded {
         self.cluster.connect_options(DATABASE)
     }
 
-    /// One line for who started Moa: which PostgreSQL, and where the data is.
+    /// One line for the banner: which PostgreSQL, and where the data is.
     #[must_use]
     pub fn describe(&self) -> String {
         let version = self.cluster.version();
@@ -124,5 +124,5 @@ pub fn default_data_dir() -> PathBuf {
     if account::is_root() {
         return PathBuf::from("/var/lib/moa");
     }
-    folder::of_user("XDG_DATA_HOME", ".local/share")
+    data_folder::of_user("XDG_DATA_HOME", ".local/share")
 }

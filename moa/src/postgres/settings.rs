@@ -1,4 +1,4 @@
-//! How the private server is set up.
+//! The settings of the private server.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Sees to it that nothing of an ephemeral server is left, even when Moa is killed.
+//! The watchdog removes an ephemeral server, even when Moa is killed.
 
 use std::path::Path;
 use std::process::Stdio;

@@ -1,10 +1,10 @@
-//! Everything that runs, by the stage it stops in; and what happens when a part of it ends before it is told to.
+//! The tasks of a process, by the stage in which they stop; a task that ends early stops the process.
 //!
-//! Every part runs until the process stops. One that panics, or ends, before that leaves the process half alive: it would
-//! answer, and something would stand still for ever. So the process then stops in order and ends with an error, and whoever
-//! started it starts it again: everything a part has in memory is made anew from the log. Parts that are safe to start
-//! again by themselves, such as the consumers of read models, are restarted where they run (`event_log::restarted`), so
-//! that one bad event does not take the rest of the process with it.
+//! Every task runs until the process stops. One that panics or ends before that leaves the process half alive: it would answer,
+//! and something would never make progress again. So the process stops in order and exits with an error, and its supervisor
+//! starts it again: everything in memory is rebuilt from the log. Tasks that are safe to restart by themselves, such as the
+//! consumers of read models, are restarted where they run (`event_log::restarted`), so that one bad event does not stop the
+//! rest of the process.
 
 use crate::ops::Ops;
 use event_log::Clause;
@@ -16,23 +16,23 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long each stage may take to stop by itself.
-const STAGE: Duration = Duration::from_secs(5);
+/// How long each stage may take to stop.
+const STAGE_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The tasks of a process.
 pub(super) struct Stages {
     listeners: TaskTracker,
     settlement: TaskTracker,
     pub(super) desks: TaskTracker,
-    way_out: TaskTracker,
+    consumers: TaskTracker,
     stop_listeners: CancellationToken,
     stop_settlement: CancellationToken,
-    stop_way_out: CancellationToken,
+    stop_consumers: CancellationToken,
     watch: Watch,
     broken: watch::Receiver<Option<&'static str>>,
 }
 
-/// Sees to it that a part that ends too early is known.
+/// Notices a task that ends too early.
 #[derive(Clone)]
 struct Watch {
     /// From here on parts may end.
@@ -46,7 +46,7 @@ impl Stages {
     /// The upkeep of `ops` alone; its clause `process` is failed when a part ends too early.
     pub(super) fn of(ops: &Ops) -> Self {
         let stages = Self::new(ops.clause("process"));
-        stages.carry("the upkeep of the metrics", |shutdown| ops.clone().keep_up(shutdown));
+        stages.spawn_consumer("the upkeep of the metrics", |shutdown| ops.clone().keep_up(shutdown));
         stages
     }
 
@@ -56,17 +56,17 @@ impl Stages {
             listeners: TaskTracker::new(),
             settlement: TaskTracker::new(),
             desks: TaskTracker::new(),
-            way_out: TaskTracker::new(),
+            consumers: TaskTracker::new(),
             stop_listeners: CancellationToken::new(),
             stop_settlement: CancellationToken::new(),
-            stop_way_out: CancellationToken::new(),
+            stop_consumers: CancellationToken::new(),
             watch: Watch { stopping: CancellationToken::new(), broken: sender, clause: Arc::new(clause) },
             broken,
         }
     }
 
     /// Serves until the listeners' stage stops.
-    pub(super) fn listen<F>(&self, serving: impl FnOnce(CancellationToken) -> F)
+    pub(super) fn spawn_listener<F>(&self, serving: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = std::io::Result<()>> + Send + 'static,
     {
@@ -80,26 +80,26 @@ impl Stages {
     }
 
     /// Runs a part of settlement.
-    pub(super) fn settle<F>(&self, part: &'static str, run: impl FnOnce(CancellationToken) -> F)
+    pub(super) fn spawn_settlement<F>(&self, part: &'static str, run: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         self.settlement.spawn(self.watch.clone().over(part, run(self.stop_settlement.clone())));
     }
 
-    /// Runs a part of the way out: a consumer, the relay.
-    pub(super) fn carry<F>(&self, part: &'static str, run: impl FnOnce(CancellationToken) -> F)
+    /// Runs a consumer, the relay, or another task that stops with them.
+    pub(super) fn spawn_consumer<F>(&self, part: &'static str, run: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.way_out.spawn(self.watch.clone().over(part, run(self.stop_way_out.clone())));
+        self.consumers.spawn(self.watch.clone().over(part, run(self.stop_consumers.clone())));
     }
 
     /// The same for a part that runs elsewhere, and cancels `ended` when it ends too early.
     pub(super) fn watch(&self, part: &'static str, ended: CancellationToken) {
         let watching = self.watch.clone();
         let stopping = watching.stopping.clone();
-        self.way_out.spawn(async move {
+        self.consumers.spawn(async move {
             tokio::select! {
                 () = ended.cancelled() => watching.tell(part),
                 () = stopping.cancelled() => {}
@@ -107,7 +107,7 @@ impl Stages {
         });
     }
 
-    /// Returns when a part ended that was not told to.
+    /// Returns when a task ended that was not stopped.
     pub(super) async fn broken(&mut self) {
         // The sender is ours, so it is not gone.
         self.broken.wait_for(Option::is_some).await.ok();
@@ -117,13 +117,13 @@ impl Stages {
     pub(super) async fn stop(self) -> anyhow::Result<()> {
         self.watch.stopping.cancel();
         self.stop_listeners.cancel();
-        finish(&self.listeners, edge::SHUTDOWN_TIME_LIMIT + STAGE, "the listeners").await;
+        finish(&self.listeners, edge::SHUTDOWN_TIMEOUT + STAGE_STOP_TIMEOUT, "the listeners").await;
         self.stop_settlement.cancel();
-        finish(&self.settlement, STAGE, "settlement").await;
-        // The last who could order anything is gone, so the desks end when their queues are empty.
-        finish(&self.desks, STAGE, "the desks").await;
-        self.stop_way_out.cancel();
-        finish(&self.way_out, STAGE, "the consumers").await;
+        finish(&self.settlement, STAGE_STOP_TIMEOUT, "settlement").await;
+        // No sender of commands is left, so the partition processors end when their queues are empty.
+        finish(&self.desks, STAGE_STOP_TIMEOUT, "the desks").await;
+        self.stop_consumers.cancel();
+        finish(&self.consumers, STAGE_STOP_TIMEOUT, "the consumers").await;
         match *self.broken.borrow() {
             Some(part) => anyhow::bail!("{part} ended by itself, so this process stopped: start it again"),
             None => Ok(()),
@@ -172,11 +172,11 @@ mod tests {
 
     /// In whichever stage it runs.
     #[rstest]
-    #[case::panics_in_settlement(|stages: &Stages| stages.settle("it", |_| ends("panics")))]
-    #[case::ends_in_settlement(|stages: &Stages| stages.settle("it", |_| ends("")))]
-    #[case::panics_on_the_way_out(|stages: &Stages| stages.carry("it", |_| ends("panics")))]
-    #[case::ends_on_the_way_out(|stages: &Stages| stages.carry("it", |_| ends("")))]
-    #[case::is_a_listener(|stages: &Stages| stages.listen(async |_| Err(std::io::ErrorKind::Other.into())))]
+    #[case::panics_in_settlement(|stages: &Stages| stages.spawn_settlement("it", |_| ends("panics")))]
+    #[case::ends_in_settlement(|stages: &Stages| stages.spawn_settlement("it", |_| ends("")))]
+    #[case::panics_among_the_consumers(|stages: &Stages| stages.spawn_consumer("it", |_| ends("panics")))]
+    #[case::ends_among_the_consumers(|stages: &Stages| stages.spawn_consumer("it", |_| ends("")))]
+    #[case::is_a_listener(|stages: &Stages| stages.spawn_listener(async |_| Err(std::io::ErrorKind::Other.into())))]
     #[case::runs_elsewhere(|stages: &Stages| {
         let ended = CancellationToken::new();
         stages.watch("it", ended.clone());
@@ -186,7 +186,7 @@ mod tests {
     async fn a_part_that_ends_too_early_ends_the_process_with_an_error(#[case] run: fn(&Stages)) {
         let readiness = Readiness::default();
         let mut stages = stages(&readiness);
-        stages.carry("another", |stop| async move { stop.cancelled().await });
+        stages.spawn_consumer("another", |stop| async move { stop.cancelled().await });
         assert!(readiness.failed().is_empty());
         run(&stages);
         tokio::time::timeout(TEST_TIMEOUT, stages.broken()).await.unwrap();
@@ -200,8 +200,8 @@ mod tests {
         let readiness = Readiness::default();
         let stages = stages(&readiness);
         let told_to = |stop: CancellationToken| async move { stop.cancelled().await };
-        stages.settle("one", told_to);
-        stages.carry("two", told_to);
+        stages.spawn_settlement("one", told_to);
+        stages.spawn_consumer("two", told_to);
         stages.watch("three", CancellationToken::new());
         tokio::time::timeout(TEST_TIMEOUT, stages.stop()).await.unwrap().unwrap();
         assert!(readiness.failed().is_empty());
@@ -210,7 +210,7 @@ mod tests {
     #[tokio::test]
     async fn a_part_that_panics_while_it_stops_is_an_error_too() {
         let stages = stages(&Readiness::default());
-        stages.carry("it", |stop| async move {
+        stages.spawn_consumer("it", |stop| async move {
             stop.cancelled().await;
             ends("panics").await;
         });

@@ -1,12 +1,12 @@
-//! When to stop, and how.
+//! The signals that stop a process.
 
 use super::stages::Stages;
 use anyhow::Context;
 use std::future::pending;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM, Ctrl-C, SIGQUIT and SIGHUP, heard from when this is made: one that comes while nobody waits is not lost.
-/// SIGHUP and SIGQUIT are left alone where who started the process had it ignore them, as `nohup` does.
+/// SIGTERM, Ctrl-C, SIGQUIT and SIGHUP, listened for from when this is made: a signal that comes while nobody waits is not lost.
+/// SIGHUP and SIGQUIT are left alone where the process was started to ignore them, as `nohup` does.
 pub(crate) struct StopSignal {
     terminate: Signal,
     interrupt: Signal,
@@ -31,8 +31,8 @@ impl StopSignal {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
-            () = heard(&mut self.quit) => {}
-            () = heard(&mut self.hang_up), if !self.is_stopping => {}
+            () = signalled(&mut self.quit) => {}
+            () = signalled(&mut self.hang_up), if !self.is_stopping => {}
         }
         self.is_stopping = true;
     }
@@ -51,7 +51,7 @@ impl StopSignal {
     }
 }
 
-async fn heard(signal: &mut Option<Signal>) {
+async fn signalled(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => {
             signal.recv().await;

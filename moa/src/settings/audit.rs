@@ -25,13 +25,13 @@ pub enum AuditCommand {
     InvestLog(InvestLogSettings),
     /// A user's summary as it stood
     Summary(UserSettings),
-    /// The story of one invest: request, reservation, payment, fate, and who applied it
+    /// The timeline of one invest: request, reservation, payment, fate, and which consumers applied it
     Invest(InvestSettings),
     /// Requests that were refused
     Refusals(RefusalsSettings),
     /// Check that the log is complete and unchanged: the live one, or an export
     Verify(VerifySettings),
-    /// A proof that one invest is in the sealed log, for somebody who does not have it
+    /// A proof that one invest is in the sealed log, for a reader who does not have the log
     Prove(ProveSettings),
     /// Check such a proof, without Moa
     Check(CheckSettings),

@@ -1,6 +1,6 @@
 //! The settings of `moa serve`: of everything in one process, and of each service alone, from the same groups.
 
-use super::OPS_LISTEN;
+use super::DEFAULT_OPS_LISTEN;
 use crate::token::Secret;
 use clap::{Args, Subcommand, ValueEnum};
 use edge::{AllowedHost, AllowedOrigin, ServiceTime};
@@ -114,7 +114,7 @@ pub struct CommandApiSettings {
     pub command: CommandSettings,
     /// What the log is compared with before it takes writes.
     #[command(flatten)]
-    pub outside: OutsideSettings,
+    pub outside: ExternalSealsSettings,
     /// How it meets the public.
     #[command(flatten)]
     pub public: PublicSettings,
@@ -203,7 +203,7 @@ pub struct AdminServiceSettings {
     pub admin: AdminListenSettings,
     /// What verifications hold the log against.
     #[command(flatten)]
-    pub outside: OutsideSettings,
+    pub outside: ExternalSealsSettings,
     /// How it treats its connections.
     #[command(flatten)]
     pub listeners: ListenerSettings,
@@ -241,12 +241,12 @@ pub struct SealSettings {
     pub seal_key_file: Option<PathBuf>,
     /// What is kept outside the database.
     #[command(flatten)]
-    pub outside: OutsideSettings,
+    pub outside: ExternalSealsSettings,
 }
 
 /// What is kept outside the database to compare the log with.
 #[derive(Clone, Debug, Args)]
-pub struct OutsideSettings {
+pub struct ExternalSealsSettings {
     /// The file outside the database that seals are added to; verifications read it, and a start before it takes writes
     #[arg(long, env = "MOA_SEALS_FILE")]
     pub seals_file: Option<PathBuf>,
@@ -356,7 +356,7 @@ pub struct ListenerSettings {
 #[derive(Clone, Debug, Args)]
 pub struct OpsSettings {
     /// Where the service answers /livez, /readyz and /metrics; never to be exposed
-    #[arg(long, env = "MOA_OPS_LISTEN", default_value = OPS_LISTEN)]
+    #[arg(long, env = "MOA_OPS_LISTEN", default_value = DEFAULT_OPS_LISTEN)]
     pub ops_listen: SocketAddr,
 }
 

@@ -169,7 +169,7 @@ impl Past {
             seals: None,
         };
         let routes = audit::routes(audit).layer(axum::Extension(Reader::Auditor));
-        ask(edge::finish(routes, &[]), &format!("/admin/audit/{path}"), "").await
+        ask(edge::with_middleware(routes, &[]), &format!("/admin/audit/{path}"), "").await
     }
 
     /// What the public read side answers now.

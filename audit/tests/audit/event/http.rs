@@ -23,7 +23,7 @@ impl House {
             time: "Asia/Seoul".parse().unwrap(),
             seals: None,
         };
-        let routes = edge::finish(audit::routes(audit).layer(axum::Extension(Reader::Auditor)), &[]);
+        let routes = edge::with_middleware(audit::routes(audit).layer(axum::Extension(Reader::Auditor)), &[]);
         let request = Request::builder().uri(format!("/admin/audit/event?{query}")).header(header::ACCEPT, accept);
         routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
     }

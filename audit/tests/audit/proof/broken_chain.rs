@@ -1,12 +1,12 @@
 //! What is never sealed.
 
 use super::house::*;
-use audit::proof::sealer::Trouble;
+use audit::proof::sealer::SealError;
 use rstest::rstest;
 
-fn refused(trouble: Option<Trouble>) -> String {
+fn refused(trouble: Option<SealError>) -> String {
     match trouble {
-        Some(Trouble::Refused(why)) => why,
+        Some(SealError::Conflict(why)) => why,
         other => panic!("it should refuse: {other:?}"),
     }
 }
@@ -31,7 +31,7 @@ async fn a_broken_chain_is_not_sealed(#[case] damage: &str, #[case] expected: &s
     house.invests(21..=23).await;
     house.tamper(damage).await;
     let mut sealer = house.sealer("seals").await.unwrap();
-    let why = refused(sealer.look().await.err());
+    let why = refused(sealer.seal_once().await.err());
     assert!(why.contains(expected), "{why}");
     let damaged = i32::from(expected.contains("partition 1"));
     let sealed =
@@ -53,6 +53,6 @@ async fn a_rewritten_tail_is_not_sealed() {
         ))
         .await;
     let mut sealer = house.sealer("seals").await.unwrap();
-    let why = refused(sealer.look().await.err());
+    let why = refused(sealer.seal_once().await.err());
     assert!(why.contains("partition 0 position 42: the log does not have what was sealed here"), "{why}");
 }

@@ -1,13 +1,13 @@
 //! The admin calls.
 
 use super::house::*;
-use audit::proof::live::Outside;
-use audit::proof::seal::Seal;
 use audit::proof::sealer::Sealing;
-use audit::proof::{key, report::Report};
+use audit::proof::verify_live::ExternalSeals;
 use audit::{Audit, access::Reader};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
+use proof::seal::Seal;
+use proof::{key, report::Report};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -18,11 +18,11 @@ async fn ask(house: &House, path: &str) -> (StatusCode, Value) {
         bulk: house.pool.clone(),
         write: house.pool.clone(),
         time: "Asia/Seoul".parse().unwrap(),
-        seals: Some(Outside { file: Some(house.file("seals")), keys: public() }),
+        seals: Some(ExternalSeals { file: Some(house.file("seals")), keys: public() }),
     };
     let routes = audit::routes(audit).layer(axum::Extension(Reader::Auditor));
     let request = Request::builder().uri(format!("/admin/audit/{path}")).body(Body::empty()).unwrap();
-    let answer = edge::finish(routes, &[]).oneshot(request).await.unwrap();
+    let answer = edge::with_middleware(routes, &[]).oneshot(request).await.unwrap();
     let status = answer.status();
     (status, serde_json::from_slice(&to_bytes(answer.into_body(), usize::MAX).await.unwrap()).unwrap())
 }
@@ -69,7 +69,7 @@ async fn an_invest_is_proved_or_it_is_told_why_not() {
     house.seal("seals").await;
     let (status, answer) = ask(&house, &path).await;
     assert_eq!(status, 200);
-    let shown = audit::proof::inclusion::check(&answer["data"].to_string(), &public()).unwrap();
+    let shown = proof::inclusion::check(&answer["data"].to_string(), &public()).unwrap();
     assert_eq!(shown.events.len(), 1);
     assert_eq!(ask(&house, &format!("prove/{}", invest(2, 999))).await.0, 404);
     assert_eq!(ask(&house, "prove/x").await.0, 400);
@@ -80,11 +80,11 @@ async fn a_key_is_made_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let house = House::empty().await;
     let path = house.file("key.pem");
-    let made = key::make_key(&path).unwrap();
+    let made = key::create_key(&path).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(key::signing_key(&path).unwrap().to_bytes(), made.to_bytes());
     assert_eq!(key::public_key(&key::public_path(&path)).unwrap(), made.verifying_key());
-    assert!(key::make_key(&path).is_err(), "a key is never written over");
+    assert!(key::create_key(&path).is_err(), "a key is never written over");
     assert!(key::public_key(&path).unwrap_err().to_string().contains("has no Ed25519 public key"));
 }
 
@@ -94,13 +94,13 @@ async fn a_key_can_be_changed() {
     let house = House::with_history().await;
     house.seal("seals").await;
     house.invests(21..=21).await;
-    let new = key::fresh_key().unwrap();
+    let new = key::generate_key().unwrap();
     let both = vec![key().verifying_key(), new.verifying_key()];
     let sealing = Sealing { key: new, earlier: public(), file: Some(house.file("seals")) };
     let mut sealer = audit::proof::sealer::Sealer::begin(&house.log, &house.pool, &sealing).await.unwrap();
-    assert_eq!(sealer.look_and_let_go().await.unwrap(), 2);
-    let outside = Outside { file: Some(house.file("seals")), keys: both };
-    let report = audit::proof::live::verify_live(&house.pool, Some(&outside)).await.unwrap();
+    assert_eq!(sealer.seal_once_and_release().await.unwrap(), 2);
+    let outside = ExternalSeals { file: Some(house.file("seals")), keys: both };
+    let report = audit::proof::verify_live::verify_live(&house.pool, Some(&outside)).await.unwrap();
     assert_eq!((report.seals, report.bad_seal), (4, None));
     assert_eq!(house.verified("seals").await.bad_seal.unwrap().seal, 3, "the old key alone does not know them");
 }

@@ -1,13 +1,13 @@
 //! A log with some history, a key, and a folder for files of seals.
 
-use audit::proof::key::{SigningKey, VerifyingKey};
-use audit::proof::live::{Outside, verify_live};
-use audit::proof::report::{BadPosition, Report};
-use audit::proof::sealer::{Sealer, Sealing, Trouble};
+use audit::proof::sealer::{SealError, Sealer, Sealing};
+use audit::proof::verify_live::{ExternalSeals, verify_live};
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductEvent, ProductId, Title, UserId};
 use event_log::{Appended, Batch, Log, Metadata, NewEvent, Partition, Position, Writer};
+use proof::key::{SigningKey, VerifyingKey};
+use proof::report::{BadPosition, Report};
 use sqlx::Executor as _;
 use std::path::PathBuf;
 use testbed::Database;
@@ -90,13 +90,13 @@ impl House {
     }
 
     /// A sealer with the file of that name, as it begins.
-    pub async fn sealer(&self, file: &str) -> Result<Sealer, Trouble> {
+    pub async fn sealer(&self, file: &str) -> Result<Sealer, SealError> {
         Sealer::begin(&self.log, &self.pool, &self.sealing(file)).await
     }
 
     /// Seals all there is, into the file of that name too.
     pub async fn seal(&self, file: &str) -> usize {
-        self.sealer(file).await.unwrap().look_and_let_go().await.unwrap()
+        self.sealer(file).await.unwrap().seal_once_and_release().await.unwrap()
     }
 
     pub fn lines(&self, file: &str) -> Vec<String> {
@@ -104,7 +104,7 @@ impl House {
     }
 
     pub async fn verified(&self, file: &str) -> Report {
-        let outside = Outside { file: Some(self.file(file)), keys: public() };
+        let outside = ExternalSeals { file: Some(self.file(file)), keys: public() };
         verify_live(&self.pool, Some(&outside)).await.unwrap()
     }
 

@@ -1,8 +1,9 @@
 //! A proof that an invest is in the sealed log convinces who has the public key, and no other proof does.
 
 use super::house::*;
-use audit::proof::inclusion::{self, NotProved, check};
-use audit::proof::key::SigningKey;
+use audit::proof::{ProveError, prove};
+use proof::inclusion::{VerifiedProof, check};
+use proof::key::SigningKey;
 use serde_json::{Value, json};
 
 async fn with_a_proof() -> (House, Value) {
@@ -11,11 +12,11 @@ async fn with_a_proof() -> (House, Value) {
     house.append(vec![(2, 22, settled(2, 3))]).await;
     house.seal("seals").await;
     house.append(vec![(3, 22, settled(3, 3))]).await;
-    let proof = inclusion::prove(&house.log, &house.pool, invest(2, 3)).await.unwrap();
+    let proof = prove(&house.log, &house.pool, invest(2, 3)).await.unwrap();
     (house, serde_json::to_value(proof).unwrap())
 }
 
-fn checked(proof: &Value) -> Result<inclusion::Shown, String> {
+fn checked(proof: &Value) -> Result<VerifiedProof, String> {
     check(&proof.to_string(), &public()).map_err(|why| why.to_string())
 }
 
@@ -35,7 +36,7 @@ async fn every_invest_can_be_proved() {
     house.seal("seals").await;
     for product in [2, 3] {
         for number in 1..=20 {
-            let proof = inclusion::prove(&house.log, &house.pool, invest(product, number)).await.unwrap();
+            let proof = prove(&house.log, &house.pool, invest(product, number)).await.unwrap();
             let proof = serde_json::to_value(proof).unwrap();
             assert_eq!(checked(&proof).unwrap().events.len(), 1);
             assert!(proof["events"][0]["path"].as_array().unwrap().len() <= 6, "42 leaves: 6 hashes at most");
@@ -46,14 +47,14 @@ async fn every_invest_can_be_proved() {
 #[tokio::test]
 async fn what_is_not_sealed_is_not_proved() {
     let (house, _) = with_a_proof().await;
-    let half = inclusion::prove(&house.log, &house.pool, invest(3, 3)).await.unwrap();
+    let half = prove(&house.log, &house.pool, invest(3, 3)).await.unwrap();
     let shown = checked(&serde_json::to_value(half).unwrap()).unwrap();
     assert_eq!((shown.events.len(), shown.unsealed), (1, 1));
     house.invests(30..=30).await;
-    let not_yet = inclusion::prove(&house.log, &house.pool, invest(3, 30)).await;
-    assert!(matches!(not_yet, Err(NotProved::NotSealed)), "{not_yet:?}");
-    let unknown = inclusion::prove(&house.log, &house.pool, invest(3, 999)).await;
-    assert!(matches!(unknown, Err(NotProved::Unknown)), "{unknown:?}");
+    let not_yet = prove(&house.log, &house.pool, invest(3, 30)).await;
+    assert!(matches!(not_yet, Err(ProveError::NotSealed)), "{not_yet:?}");
+    let unknown = prove(&house.log, &house.pool, invest(3, 999)).await;
+    assert!(matches!(unknown, Err(ProveError::Unknown)), "{unknown:?}");
 }
 
 #[tokio::test]
@@ -65,8 +66,8 @@ async fn a_log_that_is_not_what_was_sealed_proves_nothing() {
             rehashed(0, 20)
         ))
         .await;
-    let broken = inclusion::prove(&house.log, &house.pool, invest(2, 3)).await;
-    assert!(matches!(broken, Err(NotProved::Broken)), "{broken:?}");
+    let broken = prove(&house.log, &house.pool, invest(2, 3)).await;
+    assert!(matches!(broken, Err(ProveError::Broken)), "{broken:?}");
 }
 
 #[tokio::test]
@@ -77,7 +78,7 @@ async fn another_key_is_not_convinced() {
     assert!(why.contains("which was not given"), "{why}");
 }
 
-/// Every value of a proof that is changed makes it none, but for what is said not to be proved.
+/// Every value of a proof that is changed makes it none, except what the proof does not prove.
 #[tokio::test]
 async fn a_forged_proof_convinces_nobody() {
     let (_house, proof) = with_a_proof().await;

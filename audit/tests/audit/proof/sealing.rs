@@ -1,8 +1,8 @@
 //! What a sealer seals, and where the seals are.
 
 use super::house::*;
-use audit::proof::report::{Stretch, Verdict};
-use audit::proof::sealer::{self, Trouble};
+use audit::proof::sealer::{self, SealError};
+use proof::report::{PositionRange, Verdict};
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::time::Duration;
@@ -16,10 +16,10 @@ async fn in_database(house: &House) -> i64 {
 async fn what_is_new_is_sealed_and_then_nothing_is() {
     let house = House::with_history().await;
     let mut sealer = house.sealer("seals").await.unwrap();
-    assert_eq!(sealer.look().await.unwrap(), 2, "one for each partition");
-    assert_eq!(sealer.look().await.unwrap(), 0, "nothing is new");
+    assert_eq!(sealer.seal_once().await.unwrap(), 2, "one for each partition");
+    assert_eq!(sealer.seal_once().await.unwrap(), 0, "nothing is new");
     house.invests(21..=22).await;
-    assert_eq!(sealer.look().await.unwrap(), 2);
+    assert_eq!(sealer.seal_once().await.unwrap(), 2);
     assert_eq!((house.lines("seals").len(), in_database(&house).await), (4, 4));
     let report = house.verified("seals").await;
     assert_eq!((report.verdict, report.events, report.seals), (Verdict::Whole, 92, 4));
@@ -34,7 +34,7 @@ async fn what_is_not_sealed_yet_is_told() {
     let report = house.verified("seals").await;
     assert_eq!(report.verdict, Verdict::Whole);
     let unsealed: Vec<_> = report.partitions.iter().map(|found| found.unsealed).collect();
-    assert_eq!(unsealed, [Some(Stretch { first: 43, last: 43 }), None]);
+    assert_eq!(unsealed, [Some(PositionRange { first: 43, last: 43 }), None]);
 }
 
 #[tokio::test]
@@ -84,14 +84,14 @@ async fn a_line_that_was_not_written_to_its_end_is_taken_away() {
 async fn two_instances_make_one_chain_and_two_whole_files() {
     let house = House::with_history().await;
     let (mut first, mut second) = (house.sealer("first").await.unwrap(), house.sealer("second").await.unwrap());
-    assert_eq!((first.look().await.unwrap(), second.look().await.unwrap()), (2, 0), "one has the lease");
+    assert_eq!((first.seal_once().await.unwrap(), second.seal_once().await.unwrap()), (2, 0), "one has the lease");
     assert_eq!(house.lines("first"), house.lines("second"), "and the other keeps up");
     house.invests(21..=21).await;
-    assert_eq!(second.look().await.unwrap(), 0);
-    assert_eq!(first.look_and_let_go().await.unwrap(), 2);
+    assert_eq!(second.seal_once().await.unwrap(), 0);
+    assert_eq!(first.seal_once_and_release().await.unwrap(), 2);
     house.invests(22..=22).await;
-    assert_eq!(second.look().await.unwrap(), 2, "it takes over");
-    assert_eq!(first.look().await.unwrap(), 0);
+    assert_eq!(second.seal_once().await.unwrap(), 2, "it takes over");
+    assert_eq!(first.seal_once().await.unwrap(), 0);
     assert_eq!(house.lines("first").len(), 6);
     assert_eq!(house.lines("first"), house.lines("second"));
     assert_eq!(house.verified("second").await.verdict, Verdict::Whole);
@@ -102,7 +102,7 @@ async fn a_file_has_one_sealer() {
     let house = House::with_history().await;
     let _first = house.sealer("seals").await.unwrap();
     match house.sealer("seals").await.err() {
-        Some(Trouble::Away(why)) => assert!(why.contains("another sealer"), "{why}"),
+        Some(SealError::Unavailable(why)) => assert!(why.contains("another sealer"), "{why}"),
         other => panic!("{other:?}"),
     }
 }
@@ -125,5 +125,5 @@ async fn a_running_sealer_seals_the_rest_when_it_is_stopped() {
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(20), running).await.unwrap().unwrap();
     assert!(house.verified("seals").await.partitions.iter().all(|found| found.unsealed.is_none()));
-    assert_eq!(house.sealer("seals").await.unwrap().look().await.unwrap(), 0, "the lease is free");
+    assert_eq!(house.sealer("seals").await.unwrap().seal_once().await.unwrap(), 0, "the lease is free");
 }

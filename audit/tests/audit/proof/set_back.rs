@@ -1,12 +1,12 @@
 //! The file and the database, held against each other.
 
 use super::house::*;
-use audit::proof::report::Verdict;
-use audit::proof::sealer::Trouble;
+use audit::proof::sealer::SealError;
+use proof::report::Verdict;
 
-fn refused(trouble: Option<Trouble>) -> String {
+fn refused(trouble: Option<SealError>) -> String {
     match trouble {
-        Some(Trouble::Refused(why)) => why,
+        Some(SealError::Conflict(why)) => why,
         other => panic!("it should refuse: {other:?}"),
     }
 }
@@ -49,9 +49,9 @@ async fn a_database_that_was_set_back_is_refused_and_found() {
 async fn a_database_that_is_set_back_under_a_sealer_is_refused() {
     let house = House::with_history().await;
     let mut sealer = house.sealer("seals").await.unwrap();
-    sealer.look().await.unwrap();
+    sealer.seal_once().await.unwrap();
     house.tamper("delete from seals where seal = 2").await;
-    let why = refused(sealer.look().await.err());
+    let why = refused(sealer.seal_once().await.err());
     assert!(why.contains("does not have seal 2 any more as it was"), "{why}");
 }
 
@@ -87,9 +87,9 @@ async fn a_seal_that_was_changed_in_the_database_is_refused_and_found() {
 async fn seals_of_another_key_are_not_believed() {
     let house = House::with_history().await;
     let mut sealing = house.sealing("forged");
-    sealing.key = audit::proof::key::SigningKey::from_bytes(&[8; 32]);
+    sealing.key = proof::key::SigningKey::from_bytes(&[8; 32]);
     let mut forger = audit::proof::sealer::Sealer::begin(&house.log, &house.pool, &sealing).await.unwrap();
-    forger.look_and_let_go().await.unwrap();
+    forger.seal_once_and_release().await.unwrap();
     assert!(refused(house.sealer("seals").await.err()).contains("seal 1 in the database cannot be believed"));
     let report = house.verified("forged").await;
     assert_eq!((report.verdict, report.bad_seal.unwrap().seal), (Verdict::Unverifiable, 1));

@@ -1,8 +1,8 @@
 //! Every kind of damage is named at its place.
 
 use super::house::*;
-use audit::proof::live::{Outside, verify_live};
-use audit::proof::report::{Problem, Verdict};
+use audit::proof::verify_live::{ExternalSeals, verify_live};
+use proof::report::{Problem, Verdict};
 use rstest::rstest;
 
 /// What one must do to move everything after a row up or down without a repeat on the way.
@@ -123,7 +123,7 @@ async fn without_a_key_the_chain_alone_is_checked() {
     house.tamper(&format!("{AMOUNT}; {}", rehashed(0, 9))).await;
     assert_eq!(verify_live(&house.pool, None).await.unwrap().verdict, Verdict::Whole);
     // With the database's own seals it is found, and with those outside.
-    let outside = Outside { file: None, keys: public() };
+    let outside = ExternalSeals { file: None, keys: public() };
     let report = verify_live(&house.pool, Some(&outside)).await.unwrap();
     assert_eq!(bad(&report, 0).unwrap().problem, Problem::Rewritten);
 }
@@ -142,31 +142,31 @@ async fn the_root_proves_what_the_marks_only_place(#[case] new_head: bool) {
         .fetch_all(&house.pool)
         .await
         .unwrap();
-    let seals = audit::proof::file::read(&house.file("seals")).unwrap();
+    let seals = proof::seals_file::read(&house.file("seals")).unwrap();
     let forged = seals.into_iter().map(|seal| {
         let mut seal = seal.unwrap();
         if seal.statement.partition == 0 {
-            seal.marks = hashes.iter().flat_map(|hash| hash[..4].to_vec()).collect();
+            seal.hash_prefixes = hashes.iter().flat_map(|hash| hash[..4].to_vec()).collect();
             if new_head {
                 seal.statement.head = hashes.last().unwrap().as_slice().try_into().unwrap();
             }
         }
-        let mut said = seal.statement;
-        said.marks = <sha2::Sha256 as sha2::Digest>::digest(&seal.marks).into();
-        said.previous = if said.seal == 1 { [0; 32] } else { said.previous };
-        (said, seal.marks)
+        let mut statement = seal.statement;
+        statement.hash_prefixes_digest = <sha2::Sha256 as sha2::Digest>::digest(&seal.hash_prefixes).into();
+        statement.previous = if statement.seal == 1 { [0; 32] } else { statement.previous };
+        (statement, seal.hash_prefixes)
     });
     let mut previous = [0; 32];
     let lines: String = forged
-        .map(|(mut said, marks)| {
-            said.previous = previous;
-            previous = said.digest();
-            said.seal(marks, &key()).line() + "\n"
+        .map(|(mut statement, marks)| {
+            statement.previous = previous;
+            previous = statement.digest();
+            statement.seal(marks, &key()).line() + "\n"
         })
         .collect();
-    let read = audit::proof::trust::read_lines(&lines);
-    let sealed = audit::proof::trust::Sealed::read(read, &public(), Some(*house.log.identity())).unwrap();
-    let report = audit::proof::live::verify(&house.pool, &sealed).await.unwrap();
+    let read = proof::seal_chain::read_lines(&lines);
+    let sealed = proof::seal_chain::ValidSeals::read(read, &public(), Some(*house.log.identity())).unwrap();
+    let report = audit::proof::verify_live::verify(&house.pool, &sealed).await.unwrap();
     let found = bad(&report, 0).unwrap();
     assert_eq!((found.position, found.problem), (1, Problem::Rewritten), "somewhere in the stretch: {found:?}");
 }

@@ -1,4 +1,4 @@
-//! A story in lines: when, how long after the request, and what, each step below its cause and further in.
+//! A timeline in lines: when, how long after the request, and what; each entry is below its cause and indented.
 
 use crate::operator::{rows, text};
 use chrono::NaiveDateTime;
@@ -6,9 +6,9 @@ use serde_json::Value;
 use std::fmt::Write as _;
 
 /// Columns of a time with microseconds.
-const TIME: usize = "2026-01-01T10:00:00.000000".len();
+const TIME_CHARS: usize = "2026-01-01T10:00:00.000000".len();
 /// Columns of what has passed since the first step.
-const PASSED: usize = 12;
+const ELAPSED_CHARS: usize = 12;
 
 /// The whole text, ending in a line's end.
 pub(super) fn of(story: &Value) -> String {
@@ -44,7 +44,7 @@ fn line(step: &Value, begin: Option<NaiveDateTime>) -> String {
     let passed = time(&step["at"]).zip(begin).map(|(at, begin)| seconds(at, begin)).unwrap_or_default();
     let indent = "  ".repeat(step["depth"].as_u64().and_then(|depth| usize::try_from(depth).ok()).unwrap_or_default());
     let at = step["at"].as_str().unwrap_or("-");
-    format!("{at:<TIME$}{passed:>PASSED$}  {indent}{}", said(step)).trim_end().to_owned()
+    format!("{at:<TIME_CHARS$}{passed:>ELAPSED_CHARS$}  {indent}{}", said(step)).trim_end().to_owned()
 }
 
 /// `+0.001234s`

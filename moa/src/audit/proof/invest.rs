@@ -5,13 +5,13 @@ use super::{output, public_keys};
 use crate::operator::{print_json, table};
 use crate::output::print_line;
 use anyhow::Context;
-use audit::proof::inclusion::{self, Shown};
 use clap::Args;
+use proof::inclusion::{self, VerifiedProof};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use uuid::Uuid;
 
-/// What `moa audit prove` is told.
+/// The settings of `moa audit prove`.
 #[derive(Clone, Debug, Args)]
 pub struct ProveSettings {
     /// The invest's id
@@ -34,7 +34,7 @@ pub(in super::super) async fn prove(settings: ProveSettings, client: &Client<'_>
     Ok(())
 }
 
-/// What `moa audit check` is told.
+/// The settings of `moa audit check`.
 #[derive(Clone, Debug, Args)]
 pub struct CheckSettings {
     /// The proof, as `moa audit prove` gave it
@@ -60,7 +60,7 @@ pub(in super::super) fn check(settings: CheckSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(shown: &Shown) {
+fn print(shown: &VerifiedProof) {
     let rows: Value = shown.events.iter().map(row).collect();
     let heads = ["EVENT", "PRODUCT", "WON", "USER", "RECORDED AT", "PLACE", "SEAL", "SEALED AT"];
     let columns = ["event", "product", "amount", "user", "recordedAt", "place", "seal", "sealedAt"];
@@ -72,7 +72,7 @@ fn print(shown: &Shown) {
     }
 }
 
-fn row(event: &inclusion::ShownEvent) -> Value {
+fn row(event: &inclusion::VerifiedEvent) -> Value {
     let payload: Value = serde_json::from_str(&event.payload).unwrap_or_default();
     let payload = &payload[&event.event_type];
     json!({

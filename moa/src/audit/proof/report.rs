@@ -1,8 +1,8 @@
-//! What a verification found, for people.
+//! Prints the report of a verification.
 
 use crate::operator::{print_json, table};
 use crate::output::print_line;
-use audit::proof::report::{PartitionReport, Report, Verdict};
+use proof::report::{PartitionReport, Report, Verdict};
 use serde_json::{Value, json};
 
 /// Prints it; an error, in a sentence, when the log is broken or cannot be verified.

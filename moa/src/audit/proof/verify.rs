@@ -5,29 +5,30 @@ use super::{public_keys, report};
 use crate::database;
 use crate::token::Secret;
 use anyhow::Context;
-use audit::proof::key::VerifyingKey;
-use audit::proof::report::Report;
-use audit::proof::seal::{NoSeal, Seal};
-use audit::proof::trust::Sealed;
-use audit::proof::{file, live};
+use audit::proof::verify_live;
 use clap::Args;
 use connection_pool::Pool;
 use event_log::Log;
+use proof::key::VerifyingKey;
+use proof::report::Report;
+use proof::seal::{Seal, SealParseError};
+use proof::seal_chain::ValidSeals;
+use proof::seals_file;
 use sqlx::postgres::PgPoolOptions;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Connections to a database: one for each reader, one for the questions.
-const CONNECTIONS: u32 = live::READERS as u32 + 1;
+const MAX_CONNECTIONS: u32 = verify_live::CONCURRENT_PARTITIONS as u32 + 1;
 /// How long is waited for one.
-const ACQUIRE: Duration = Duration::from_secs(10);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long an answer of it is waited for: above the server's own time-out below, so that it speaks first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(610);
 /// A verification changes nothing, and each of its statements takes less than a second or so.
 const READ_ONLY: [(&str, &str); 2] = [("default_transaction_read_only", "on"), ("statement_timeout", "10min")];
 
-/// What `moa audit verify` is told.
+/// The settings of `moa audit verify`.
 #[derive(Clone, Debug, Args)]
 pub struct VerifySettings {
     /// Read this database itself instead of asking the running Moa
@@ -53,7 +54,7 @@ pub(in super::super) async fn verify(settings: VerifySettings, client: &Client<'
     let seals = settings.seals.as_deref().map(read).transpose()?;
     let found = match (&settings.database_url, &settings.export, seals) {
         (Some(url), _, seals) => database(url, seals.unwrap_or_default(), &keys).await?,
-        (None, Some(export), seals) => audit::export::verify(export, seals.unwrap_or_default(), &keys)?,
+        (None, Some(export), seals) => proof::export::verify(export, seals.unwrap_or_default(), &keys)?,
         (None, None, Some(_)) => anyhow::bail!("say what to verify with these seals: --database-url or --export"),
         (None, None, None) => {
             let data = client.get("/admin/audit/verify", &[]).await?;
@@ -64,21 +65,25 @@ pub(in super::super) async fn verify(settings: VerifySettings, client: &Client<'
 }
 
 /// Trusts nothing but the rows: seals and keys are the auditor's own.
-async fn database(url: &Secret, seals: Vec<Result<Seal, NoSeal>>, keys: &[VerifyingKey]) -> anyhow::Result<Report> {
-    write_down(url).await;
+async fn database(
+    url: &Secret,
+    seals: Vec<Result<Seal, SealParseError>>,
+    keys: &[VerifyingKey],
+) -> anyhow::Result<Report> {
+    record_access(url).await;
     let pool = connect(url, &READ_ONLY).await?;
     let identity = Log::identity_of(&pool).await?.context("this database has no log")?;
-    let sealed = Sealed::read(seals, keys, Some(identity)).unwrap_or_else(|| Sealed::nothing(identity));
-    Ok(live::verify(&pool, &sealed).await?)
+    let sealed = ValidSeals::read(seals, keys, Some(identity)).unwrap_or_else(|| ValidSeals::none(identity));
+    Ok(verify_live::verify(&pool, &sealed).await?)
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<Result<Seal, NoSeal>>> {
-    file::read(path).with_context(|| format!("cannot read {}", path.display()))
+fn read(path: &Path) -> anyhow::Result<Vec<Result<Seal, SealParseError>>> {
+    seals_file::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Reading the audit is recorded. A copy that cannot be written to is verified all the same: what is shown of it is only
 /// whether it is whole.
-async fn write_down(url: &Secret) {
+async fn record_access(url: &Secret) {
     let written = match connect(url, &[]).await {
         Ok(pool) => audit::access::record_direct(&pool, "verify").await.map_err(anyhow::Error::from),
         Err(error) => Err(error),
@@ -91,7 +96,11 @@ async fn write_down(url: &Secret) {
 async fn connect(url: &Secret, bounds: &[(&str, &str)]) -> anyhow::Result<Pool> {
     let options = database::url::read("--database-url", url)?.application_name("moa audit verify");
     let options = options.options(database::SEARCH_PATH).options(bounds.iter().copied());
-    let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE).connect_with(options).await;
+    let pool = PgPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options)
+        .await;
     let pool = pool.context("cannot reach the database")?;
     Ok(Pool::from(pool).with_answer_timeout(ANSWER_TIMEOUT))
 }

@@ -1,0 +1,119 @@
+//! The middleware around every router's routes.
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::http::{Method, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use crate::cors::cors;
+use crate::envelope::refusal;
+use crate::problem::{INTERNAL_ERROR, InternalFault};
+use crate::{AllowedOrigin, Correlation, Problem, Submission, header as ours};
+
+/// How long a handler may take. Handlers bound themselves more tightly; this is for those that fail to.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// As much of a path as a log line repeats, in bytes.
+const MAX_LOGGED_PATH_CHARS: usize = 128;
+
+/// The routes with 404 and 405 in the envelope, a correlation id on every answer and log line, a time limit, panics
+/// answered, requests counted and timed, and CORS for `origins`. To be called last: it sees only the routes added before.
+pub fn with_middleware(routes: Router, origins: &[AllowedOrigin]) -> Router {
+    with_middleware_and_timeouts(routes, origins, |_| REQUEST_TIMEOUT)
+}
+
+/// The same, where some routes may take longer: `limit` says how long, by the route as it is written in the program.
+pub fn with_middleware_and_timeouts(routes: Router, origins: &[AllowedOrigin], limit: fn(&str) -> Duration) -> Router {
+    let router =
+        routes.fallback(async || Problem::NotFound).method_not_allowed_fallback(async || Problem::MethodNotAllowed);
+    let router = match cors(origins) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    // One layer of ours, not one per concern: axum boxes a future for each.
+    router.layer(from_fn(move |request, next| handle(request, next, limit)))
+}
+
+async fn handle(mut request: Request, next: Next, limit: fn(&str) -> Duration) -> Response {
+    let (began, route) = (Instant::now(), route(&request));
+    let _in_flight = InFlight::one_more(&route);
+    let correlation = Correlation::of(request.headers());
+    request.extensions_mut().insert(correlation.clone());
+    let (method, path) = (request.method().clone(), logged(request.uri().path()));
+    let span = tracing::info_span!("request", correlation_id = correlation.id(), %method, path);
+    let response = answer(method, request, next, limit(&route)).instrument(span).await;
+    count(route, &response, began);
+    with_correlation(response, &correlation)
+}
+
+/// The route as it is written in the program, so that there are few: never what a client made up.
+fn route(request: &Request) -> String {
+    request.extensions().get::<MatchedPath>().map_or_else(|| "none".into(), |path| path.as_str().into())
+}
+
+/// A request that has come and is not answered; also one whose client goes away.
+struct InFlight(metrics::Gauge);
+
+impl InFlight {
+    fn one_more(route: &str) -> Self {
+        let gauge = metrics::gauge!("moa_http_requests_in_flight", "route" => route.to_owned());
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+fn count(route: String, response: &Response, began: Instant) {
+    metrics::histogram!("moa_http_request_seconds", "route" => route.clone()).record(began.elapsed());
+    let status = response.status().as_str().to_owned();
+    metrics::counter!("moa_http_requests_total", "route" => route, "status" => status).increment(1);
+}
+
+async fn answer(method: Method, mut request: Request, next: Next, limit: Duration) -> Response {
+    let submission = Submission::default();
+    request.extensions_mut().insert(submission.clone());
+    let mut response = pin!(next.run(request));
+    let caught = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| response.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => std::task::Poll::Ready(Err(panic)),
+    });
+    match timeout(limit, caught).await {
+        Ok(Ok(response)) => response,
+        // The panic hook has said where and why.
+        Ok(Err(_)) => Problem::internal("a handler panicked").into_response(),
+        Err(_) => out_of_time(&method, &submission).into_response(),
+    }
+}
+
+fn out_of_time(method: &Method, submission: &Submission) -> Problem {
+    tracing::error!("request was given up after its time limit");
+    // What only reads has certainly changed nothing; of anything else we cannot say.
+    if method.is_safe() { Problem::Overloaded } else { Problem::OutcomeUnknown { invest_id: submission.invest_id() } }
+}
+
+pub(crate) fn with_correlation(mut response: Response, correlation: &Correlation) -> Response {
+    if response.extensions_mut().remove::<InternalFault>().is_some() {
+        let sent = refusal(response.status(), "500", format!("{INTERNAL_ERROR}{}", correlation.id()));
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        *response.body_mut() = sent.into_body();
+    }
+    if let Some(id) = correlation.header_value() {
+        response.headers_mut().insert(ours::CORRELATION_ID, id);
+    }
+    response
+}
+
+fn logged(path: &str) -> String {
+    path.chars().take(MAX_LOGGED_PATH_CHARS).collect()
+}

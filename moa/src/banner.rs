@@ -1,0 +1,82 @@
+//! The banner: addresses, token, and how to try a Moa that has just started.
+
+use crate::database::Database;
+use crate::output::print_banner;
+use crate::settings::ServeSettings;
+use crate::token::Secret;
+use std::io;
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+
+/// Where the three listeners are.
+pub(crate) struct Addresses {
+    query: SocketAddr,
+    command: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Addresses {
+    pub(crate) fn of(query: &TcpListener, command: &TcpListener, admin: &TcpListener) -> io::Result<Self> {
+        Ok(Self { query: query.local_addr()?, command: command.local_addr()?, admin: admin.local_addr()? })
+    }
+
+    fn are_public(&self) -> bool {
+        !self.query.ip().is_loopback() || !self.command.ip().is_loopback()
+    }
+}
+
+/// Prints what was opened and how to try it. A token is printed only when Moa made it.
+pub(crate) fn print_all_in_one(settings: &ServeSettings, database: &Database, at: &Addresses, made: Option<&Secret>) {
+    let mut lines = vec![
+        "Moa is open.\n".to_owned(),
+        format!("  read     http://{}", at.query),
+        format!("  write    http://{}", at.command),
+        format!("  admin    http://{}", at.admin),
+        format!("  data     {}", database.describe()),
+    ];
+    lines.extend(database.private().map(|private| format!("           look inside: {}", private.psql_command())));
+    lines.push(match made {
+        Some(token) => format!("  token    {}  (operator; made by Moa)", token.reveal()),
+        None => "  token    as set (operator)".to_owned(),
+    });
+    if at.are_public() {
+        lines.push("\n  X-USER-ID is not authenticated: whoever reaches these ports can invest as anybody.".to_owned());
+        tracing::warn!("listening beyond loopback while X-USER-ID is not authenticated");
+    }
+    if !settings.no_demo {
+        lines.extend(examples(at));
+    }
+    print_lines(lines);
+}
+
+/// Prints that a service alone is open, and where.
+pub(crate) fn service(name: &str, listeners: &[(&str, SocketAddr)], database: &Database) {
+    let mut lines = vec![format!("Moa's {name} is open.\n")];
+    lines.extend(listeners.iter().map(|(who, address)| format!("  {who:8} http://{address}")));
+    lines.push(format!("  {:8} {}", "data", database.describe()));
+    let is_public = |who: &str| matches!(who, "read" | "write");
+    if listeners.iter().any(|(who, address)| is_public(who) && !address.ip().is_loopback()) {
+        tracing::warn!("listening beyond loopback while X-USER-ID is not authenticated");
+    }
+    print_lines(lines);
+}
+
+fn print_lines(mut lines: Vec<String>) {
+    lines.push("\nCtrl-C stops it.\n".to_owned());
+    print_banner(lines.join("\n"));
+}
+
+fn examples(at: &Addresses) -> [String; 4] {
+    let (query, command) = (at.query.port(), at.command.port());
+    [
+        "\nTry it:\n".to_owned(),
+        format!("  curl -X GET \"http://localhost:{query}/api/product?page=0&size=10\""),
+        format!(
+            "  curl -X POST \"http://localhost:{command}/api/invest\" -H \"X-USER-ID: user4\" \
+             -H \"Content-Type: application/json\" -d '{{\"investAmount\": 10, \"productId\": 3}}'"
+        ),
+        format!(
+            "  curl -X GET \"http://localhost:{query}/api/product/my/invest?page=0&size=10\" -H \"X-USER-ID: user4\""
+        ),
+    ]
+}

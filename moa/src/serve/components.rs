@@ -1,0 +1,270 @@
+//! The components of the services; `moa serve` runs them all.
+
+use super::event_source::SourceFactory;
+use super::limits::ListenerLimits;
+use super::stages::Stages;
+use crate::admin::{self, Admin, Tokens};
+use crate::database::Database;
+use crate::ops::Ops;
+use crate::settings::{CommandSettings, PaymentProvider, PublicSettings};
+use crate::token::Secret;
+use anyhow::Context;
+use audit::Audit;
+use audit::proof::ExternalSeals;
+use audit::proof::sealer::{self, Sealing};
+use broker::{Address, Broker};
+use command_api::desk::Desks;
+use command_api::{Door, OpenInvest, Provider};
+use connection_pool::Pool;
+use edge::ServiceTime;
+use event_log::consume::{Consumer, Projection as _};
+use event_log::{Log, Partition, restarted};
+use projector::{COUNTERS, Jobs};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// The time-out of reservations where none is made: the admin listener only opens and closes products.
+const UNUSED_RESERVATION_TIMEOUT: Duration = Duration::from_secs(600);
+
+// The audit reports how long refusals are kept, and must not depend on the crate that keeps them.
+const _: () = assert!(audit::REFUSAL_RETENTION_DAYS == command_api::KEPT_DAYS);
+
+/// The payment provider that is set.
+pub(super) fn provider(settings: &CommandSettings) -> anyhow::Result<Provider> {
+    match (settings.payment_provider, &settings.payment_url) {
+        (PaymentProvider::Approve, _) => Ok(Provider::Approve),
+        (PaymentProvider::Http, Some(url)) => Ok(Provider::http(url.reveal())?),
+        (PaymentProvider::Http, None) => anyhow::bail!("set MOA_PAYMENT_URL to the payment provider"),
+    }
+}
+
+/// Every consumer, for whoever declares their queues.
+fn consumers() -> Vec<&'static str> {
+    let projections = projector::PROJECTIONS.iter().map(|projection| projection.name);
+    projections.chain([OpenInvest::NAME, COUNTERS]).collect()
+}
+
+/// What the admin listener needs beyond the shared resources.
+pub(super) struct Operators {
+    pub(super) tokens: Tokens,
+    pub(super) desks: Desks,
+    pub(super) read: Pool,
+    pub(super) time: ServiceTime,
+    pub(super) seals: Option<ExternalSeals>,
+}
+
+/// RabbitMQ and Redis as they are set: parsed before anything is opened, so that a start with a bad address leaves the database
+/// as it was.
+pub(super) struct OptionalServers {
+    broker: Option<Address>,
+    redis: Option<redis::Client>,
+}
+
+impl OptionalServers {
+    pub(super) fn read(amqp: Option<&Secret>, redis: Option<&Secret>) -> anyhow::Result<Self> {
+        let broker = amqp.map(|url| Address::parse(url.reveal())).transpose()?;
+        Ok(Self { broker, redis: redis.map(cache).transpose()? })
+    }
+}
+
+/// What the components of a process share: the log, the consumers' pool, the broker and the cache where they are set.
+pub(super) struct SharedResources {
+    pub(super) log: Log,
+    project: Pool,
+    rebuild: Pool,
+    broker: Option<Broker>,
+    redis: Option<redis::Client>,
+}
+
+impl SharedResources {
+    /// Connections are made when they are needed: a broker or cache that is away is waited for.
+    pub(super) fn open(database: &Database, log: Log, OptionalServers { broker, redis }: OptionalServers) -> Self {
+        let broker = broker.map(|address| Broker::at(&address, log.identity().log_id));
+        Self { project: database.project_pool(), rebuild: database.rebuild_pool(), log, broker, redis }
+    }
+
+    /// The process is not ready while a component that works on the log fails.
+    pub(super) fn watch(&self, ops: &Ops) {
+        ops.watch_log(&self.log);
+    }
+
+    /// The same, and unless the database takes writes.
+    pub(super) fn watch_writes(&self, ops: &Ops) {
+        self.watch(ops);
+        ops.watch_pool("project", &self.project);
+        ops.needs_writable_database(&self.project);
+    }
+
+    /// The process is not ready without its broker.
+    pub(super) fn needs_broker(&self, ops: &Ops) {
+        self.broker.iter().for_each(|broker| ops.needs_broker(broker));
+    }
+
+    /// Keeps the process's known heads fresh.
+    pub(super) fn poll_heads(&self, stages: &Stages) {
+        let log = self.log.clone();
+        stages.spawn_consumer("the poll of the heads", |shutdown| async move { log.follow(shutdown).await });
+    }
+
+    fn words(&self) -> SourceFactory {
+        SourceFactory { log: self.log.clone(), pool: self.project.clone(), broker: self.broker.clone() }
+    }
+
+    /// Desks and settlement.
+    pub(super) async fn start_write_side(
+        &self,
+        stages: &Stages,
+        settings: &CommandSettings,
+        provider: Provider,
+    ) -> anyhow::Result<Desks> {
+        let (recorder, recording) = command_api::recorder();
+        let desks =
+            Desks::open_recorded(self.log.clone(), settings.reservation_seconds, &stages.desks, recorder).await?;
+        stages.watch("a partition's processor", desks.broken_down());
+        // Stops after the desks, the last who note anything.
+        let notes = self.project.clone();
+        stages.spawn_consumer("the recorder", |shutdown| command_api::record(recording, notes, shutdown));
+        let (hand_over, handed) = command_api::hand_over(&provider);
+        let words = self.words();
+        for partition in self.log.partitions() {
+            self.start_open_invest(stages, Arc::new(OpenInvest::new(hand_over.clone())), words.clone(), partition);
+        }
+        let (orders, pool, log) = (desks.clone(), self.project.clone(), self.log.clone());
+        stages.spawn_settlement("settlement", |shutdown| command_api::settle(orders, pool, provider, handed, shutdown));
+        stages.spawn_settlement("the purge of keys", |shutdown| command_api::purge_keys(log, shutdown));
+        let (log, notes) = (self.log.clone(), self.project.clone());
+        stages.spawn_settlement("the purge of notes", |shutdown| command_api::purge_notes(log, notes, shutdown));
+        Ok(desks)
+    }
+
+    /// One partition's consumer of the work list, restarted when it breaks down.
+    fn start_open_invest(&self, stages: &Stages, open: Arc<OpenInvest>, words: SourceFactory, partition: Partition) {
+        let (log, pool) = (self.log.clone(), self.project.clone());
+        let who = format!("partition {partition}");
+        stages.spawn_consumer("a consumer of open_invest", |shutdown| async move {
+            let start = || {
+                let consumer = Consumer::new(log.clone(), pool.clone(), open.clone(), partition);
+                let (word, stop) = (words.of(OpenInvest::NAME, partition), shutdown.clone());
+                async move {
+                    if let Some(word) = word {
+                        consumer.run_with(word, stop).await;
+                    }
+                }
+            };
+            restarted(OpenInvest::NAME, who, log.readiness(), shutdown.clone(), start).await;
+        });
+    }
+
+    /// The read models, and the counters where there is a cache.
+    pub(super) fn start_projector(&self, stages: &Stages) {
+        let (log, pool, words) = (self.log.clone(), self.project.clone(), self.words());
+        let sources = words.clone();
+        stages.spawn_consumer("the projector", |shutdown| {
+            projector::run(log, pool, move |who, at| sources.of(who, at), shutdown)
+        });
+        let (log, pool) = (self.log.clone(), self.rebuild.clone());
+        stages.spawn_consumer("the jobs", |shutdown| projector::run_jobs(log, pool, shutdown));
+        let (log, pool) = (self.log.clone(), self.project.clone());
+        stages
+            .spawn_consumer("the checkpoint history", |shutdown| audit::record_checkpoint_history(log, pool, shutdown));
+        let Some(redis) = &self.redis else { return };
+        let (log, pool, redis) = (self.log.clone(), self.project.clone(), redis.clone());
+        let sources = move |who, at| words.of(who, at);
+        stages.spawn_consumer("the counters", |shutdown| projector::run_counters(log, pool, redis, sources, shutdown));
+    }
+
+    /// The relay, where there is a broker.
+    pub(super) fn start_relay(&self, stages: &Stages) {
+        let Some(broker) = self.broker.clone() else { return };
+        let log = self.log.clone();
+        stages.spawn_consumer("the relay", |shutdown| broker::relay(log, broker, consumers(), shutdown));
+    }
+
+    /// The sealer.
+    pub(super) fn start_sealer(&self, stages: &Stages, sealing: Sealing) {
+        let (log, pool) = (self.log.clone(), self.project.clone());
+        stages.spawn_consumer("the sealer", |shutdown| sealer::run(log, pool, sealing, shutdown));
+    }
+
+    /// The public write side.
+    pub(super) fn serve_commands(
+        &self,
+        stages: &Stages,
+        listener: TcpListener,
+        desks: Desks,
+        public: &PublicSettings,
+        ops: &Ops,
+        listening: &ListenerLimits,
+    ) {
+        let door = Door::new(desks, public.time_zone);
+        let routes = edge::with_middleware(command_api::routes(door).merge(ops.health()), &public.allowed_origins);
+        let policy = listening.public.clone();
+        stages.spawn_listener(|shutdown| edge::serve(listener, routes, policy, shutdown));
+    }
+
+    /// The public read side.
+    pub(super) fn serve_queries(
+        &self,
+        stages: &Stages,
+        listener: TcpListener,
+        read: &Pool,
+        public: &PublicSettings,
+        ops: &Ops,
+        listening: &ListenerLimits,
+    ) {
+        let views = query_api::Settings {
+            pool: read.clone(),
+            redis: self.redis.clone(),
+            log_id: self.log.identity().log_id,
+            partitions: self.log.partitions().count(),
+            time: public.time_zone,
+            allowed_origins: public.allowed_origins.clone(),
+            health: ops.health(),
+        };
+        let policy = listening.public.clone();
+        stages.spawn_listener(|shutdown| query_api::run(views, listener, policy, shutdown));
+    }
+
+    /// The admin listener, which says how the process is, too.
+    pub(super) fn serve_admin(
+        &self,
+        stages: &Stages,
+        listener: TcpListener,
+        Operators { tokens, desks, read, time, seals }: Operators,
+        ops: &Ops,
+        listening: &ListenerLimits,
+    ) {
+        let (log, write, redis) = (self.log.clone(), self.project.clone(), self.redis.clone());
+        let jobs = Jobs::new(log.clone(), write.clone());
+        let audit = Audit {
+            log: log.clone(),
+            read: read.clone(),
+            bulk: self.rebuild.clone(),
+            write: write.clone(),
+            time,
+            seals,
+        };
+        let (of, forgetting) = (log.clone(), write.clone());
+        stages.spawn_consumer("the purge of the audit's access records", |shutdown| {
+            audit::access::purge_old_records(of, forgetting, shutdown)
+        });
+        let admin = Admin { tokens, door: Door::new(desks, time), log, jobs, read, write, redis, time, audit };
+        let routes =
+            edge::with_middleware_and_timeouts(admin::routes(admin).merge(ops.routes()), &[], admin::timeout_of);
+        let policy = listening.admin.clone();
+        stages.spawn_listener(|shutdown| edge::serve(listener, routes, policy, shutdown));
+    }
+
+    /// Desks for the admin listener alone.
+    pub(super) async fn start_desks(&self, stages: &Stages) -> anyhow::Result<Desks> {
+        let desks = Desks::open(self.log.clone(), UNUSED_RESERVATION_TIMEOUT, &stages.desks).await?;
+        stages.watch("a partition's processor", desks.broken_down());
+        Ok(desks)
+    }
+}
+
+fn cache(url: &Secret) -> anyhow::Result<redis::Client> {
+    // Why it cannot be read would repeat it, and with it a password.
+    redis::Client::open(url.reveal()).ok().context("REDIS_URL cannot be read: it must be redis://host:port")
+}

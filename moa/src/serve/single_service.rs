@@ -1,0 +1,168 @@
+//! One service in a process of its own. Its ops port opens first, so that operators can see what it waits for; its own port opens
+//! when it can serve.
+
+use super::components::{Operators, OptionalServers, SharedResources, provider};
+use super::limits::{ListenerLimits, bind};
+use super::seal_keys;
+use super::stages::Stages;
+use super::stop::StopSignal;
+use super::tokens;
+use crate::admin::Tokens;
+use crate::banner;
+use crate::database::{Connections, Database};
+use crate::ops::Ops;
+use crate::settings::{
+    AdminServiceSettings, CommandApiSettings, OpsSettings, ProjectorSettings, QueryApiSettings, RelaySettings,
+    SealerSettings, ServerSettings, Service,
+};
+use anyhow::Context;
+use event_log::Log;
+
+/// Runs one service until SIGTERM or Ctrl-C; a second one ends it at once.
+pub async fn run(service: Service) -> anyhow::Result<()> {
+    let ops = Ops::new()?;
+    let alone = SingleService { stages: Stages::of(&ops), ops, stop: StopSignal::listen()? };
+    match service {
+        Service::CommandApi(settings) => alone.command_api(settings).await,
+        Service::QueryApi(settings) => alone.query_api(settings).await,
+        Service::Projector(settings) => alone.projector(settings).await,
+        Service::Relay(settings) => alone.relay(settings).await,
+        Service::Admin(settings) => alone.admin(settings).await,
+        Service::Sealer(settings) => alone.sealer(settings).await,
+    }
+}
+
+struct SingleService {
+    ops: Ops,
+    stages: Stages,
+    stop: StopSignal,
+}
+
+impl SingleService {
+    async fn command_api(mut self, settings: CommandApiSettings) -> anyhow::Result<()> {
+        let listening = ListenerLimits::open(&settings.listeners, 1)?;
+        let (provider, command) = (provider(&settings.command)?, &settings.command);
+        let outside = seal_keys::outside(&settings.outside)?;
+        let optional_servers = OptionalServers::read(settings.broker.amqp_url.as_ref(), None)?;
+        let listener = bind(command.command_listen, "--command-listen")?;
+        let ops = self.open_ops(&settings.ops, &listening)?;
+        let Some((database, log)) = self.database(&settings.server, Connections::WRITE_SIDE).await? else {
+            return Ok(());
+        };
+        seal_keys::compare(&log, outside.as_ref()).await?;
+        let resources = SharedResources::open(&database, log, optional_servers);
+        resources.watch_writes(&self.ops);
+        resources.poll_heads(&self.stages);
+        let desks = resources.start_write_side(&self.stages, command, provider).await?;
+        let address = listener.local_addr()?;
+        resources.serve_commands(&self.stages, listener, desks, &settings.public, &self.ops, &listening);
+        banner::service("command-api", &[("write", address), ("ops", ops)], &database);
+        self.stop.then_finish(self.stages).await
+    }
+
+    async fn query_api(mut self, settings: QueryApiSettings) -> anyhow::Result<()> {
+        let optional_servers = OptionalServers::read(None, settings.cache.redis_url.as_ref())?;
+        let listening = ListenerLimits::open(&settings.listeners, 1)?;
+        let listener = bind(settings.query.query_listen, "--query-listen")?;
+        let ops = self.open_ops(&settings.ops, &listening)?;
+        let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
+        let read = database.read_pool().await?;
+        self.ops.watch_pool("read", &read);
+        self.ops.needs_database(&read);
+        let resources = SharedResources::open(&database, log, optional_servers);
+        resources.watch(&self.ops);
+        let address = listener.local_addr()?;
+        resources.serve_queries(&self.stages, listener, &read, &settings.public, &self.ops, &listening);
+        banner::service("query-api", &[("read", address), ("ops", ops)], &database);
+        self.stop.then_finish(self.stages).await
+    }
+
+    async fn projector(mut self, settings: ProjectorSettings) -> anyhow::Result<()> {
+        let optional_servers =
+            OptionalServers::read(settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref())?;
+        let listening = ListenerLimits::open(&settings.listeners, 0)?;
+        let ops = self.open_ops(&settings.ops, &listening)?;
+        let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
+        let resources = SharedResources::open(&database, log, optional_servers);
+        resources.watch_writes(&self.ops);
+        resources.poll_heads(&self.stages);
+        resources.start_projector(&self.stages);
+        banner::service("projector", &[("ops", ops)], &database);
+        self.stop.then_finish(self.stages).await
+    }
+
+    async fn relay(mut self, settings: RelaySettings) -> anyhow::Result<()> {
+        let optional_servers = OptionalServers::read(Some(&settings.amqp_url), None)?;
+        let listening = ListenerLimits::open(&settings.listeners, 0)?;
+        let ops = self.open_ops(&settings.ops, &listening)?;
+        let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
+        let resources = SharedResources::open(&database, log, optional_servers);
+        resources.watch_writes(&self.ops);
+        resources.needs_broker(&self.ops);
+        resources.poll_heads(&self.stages);
+        resources.start_relay(&self.stages);
+        banner::service("relay", &[("ops", ops)], &database);
+        self.stop.then_finish(self.stages).await
+    }
+
+    async fn admin(mut self, settings: AdminServiceSettings) -> anyhow::Result<()> {
+        let listening = ListenerLimits::open(&settings.listeners, 0)?;
+        let (operator, auditor) = tokens(&settings.admin)?;
+        // Several instances must know the same one, so none is made here.
+        let operator = operator.context("set MOA_OPERATOR_TOKEN or MOA_OPERATOR_TOKEN_FILE: 16 characters or more")?;
+        let seals = seal_keys::outside(&settings.outside)?;
+        let optional_servers = OptionalServers::read(None, settings.cache.redis_url.as_ref())?;
+        let listener = bind(settings.admin.admin_listen, "--admin-listen")?;
+        let Some((database, log)) = self.database(&settings.server, Connections::WRITE_SIDE).await? else {
+            return Ok(());
+        };
+        seal_keys::compare(&log, seals.as_ref()).await?;
+        let read = database.read_pool().await?;
+        self.ops.watch_pool("read", &read);
+        let resources = SharedResources::open(&database, log, optional_servers);
+        resources.watch_writes(&self.ops);
+        resources.poll_heads(&self.stages);
+        let desks = resources.start_desks(&self.stages).await?;
+        let (address, tokens) = (listener.local_addr()?, Tokens::new(&operator, auditor.as_ref()));
+        let operators = Operators { tokens, desks, read, time: settings.time_zone, seals };
+        resources.serve_admin(&self.stages, listener, operators, &self.ops, &listening);
+        banner::service("admin", &[("admin", address)], &database);
+        self.stop.then_finish(self.stages).await
+    }
+
+    async fn sealer(mut self, settings: SealerSettings) -> anyhow::Result<()> {
+        let listening = ListenerLimits::open(&settings.listeners, 0)?;
+        let (sealing, optional_servers) =
+            (seal_keys::sealing_of_service(&settings)?, OptionalServers::read(None, None)?);
+        let ops = self.open_ops(&settings.ops, &listening)?;
+        let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
+        let resources = SharedResources::open(&database, log, optional_servers);
+        resources.watch_writes(&self.ops);
+        resources.start_sealer(&self.stages, sealing);
+        banner::service("sealer", &[("ops", ops)], &database);
+        self.stop.then_finish(self.stages).await
+    }
+
+    /// Opens the ops port: from now on it can be seen what the service waits for.
+    fn open_ops(&self, settings: &OpsSettings, listening: &ListenerLimits) -> anyhow::Result<std::net::SocketAddr> {
+        let listener = bind(settings.ops_listen, "--ops-listen")?;
+        let address = listener.local_addr()?;
+        let (routes, policy) = (edge::with_middleware(self.ops.routes(), &[]), listening.ops.clone());
+        self.stages.spawn_listener(|shutdown| edge::serve(listener, routes, policy, shutdown));
+        Ok(address)
+    }
+
+    /// The database, waited for, its schema up to date, and the log in it; `None` when a signal came meanwhile.
+    async fn database(
+        &mut self,
+        settings: &ServerSettings,
+        connections: Connections,
+    ) -> anyhow::Result<Option<(Database, Log)>> {
+        let database = Database::named(&settings.database_url)?;
+        let log = tokio::select! {
+            log = database.wait_for_log(settings.log.partitions, connections) => log?,
+            () = self.stop.received() => return Ok(None),
+        };
+        Ok(Some((database, log)))
+    }
+}

@@ -1,0 +1,173 @@
+//! A RabbitMQ of a test's own, to be stopped, wiped and started again on the same port.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+use crate::harness::{TEST_TIMEOUT, within};
+
+/// How long a server may take to answer before it is asked again.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether a node is there.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Ports that each test process has to give.
+const PORTS_PER_PROCESS: u32 = 50;
+
+/// A port that is free now, and that neither this test nor one beside it is given again: nobody has bound it yet. Below those
+/// that outgoing connections are given: one of these may take it meanwhile.
+pub fn free_port() -> u16 {
+    static PORTS_GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = 15_000 + (std::process::id() % 300) * PORTS_PER_PROCESS;
+    let next = || (first + PORTS_GIVEN.fetch_add(1, Ordering::Relaxed) % PORTS_PER_PROCESS) as u16;
+    std::iter::repeat_with(next).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+}
+
+/// A folder that goes with its value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(what: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("moa-{what}-{}", Uuid::now_v7().simple()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn log(&self) -> File {
+        File::options().append(true).create(true).open(self.0.join("log")).unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// A node beside whatever node the machine runs.
+pub struct RabbitMq {
+    node: Option<Child>,
+    programs: PathBuf,
+    home: Folder,
+    port: u16,
+    mapper_port: u16,
+    dist_port: u16,
+}
+
+impl RabbitMq {
+    pub async fn start() -> Self {
+        let home = Folder::new("rabbitmq");
+        for (name, text) in [("env.conf", ""), ("rabbitmq.conf", ""), ("plugins", "[].\n")] {
+            fs::write(home.0.join(name), text).unwrap();
+        }
+        let (port, mapper_port, dist_port) = (free_port(), free_port(), free_port());
+        let mut rabbit = Self { node: None, programs: programs(), home, port, mapper_port, dist_port };
+        rabbit.start_again().await;
+        rabbit
+    }
+
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    /// Stops it as an operator does, and waits until all its processes are gone: the script ends before the node does.
+    pub async fn stop(&mut self) {
+        let mut node = self.node.take().expect("it runs");
+        let group = format!("-{}", node.id());
+        let tell = |signal: &str| Command::new("kill").args([signal, "--", &group]).output().unwrap().status.success();
+        tell("-TERM");
+        node.wait().unwrap();
+        within(2 * TEST_TIMEOUT, "the end of RabbitMQ", async || (!tell("-0")).then_some(())).await;
+    }
+
+    /// Removes everything it kept; to be called while it is stopped.
+    pub fn wipe(&self) {
+        fs::remove_dir_all(self.home.0.join("mnesia")).unwrap();
+    }
+
+    pub async fn start_again(&mut self) {
+        let url = self.url();
+        let start = Instant::now();
+        let connection = loop {
+            // A node that finds its name or a port still taken by the one before it ends by itself.
+            let ended = |node: &mut Child| !matches!(node.try_wait(), Ok(None));
+            if self.node.as_mut().is_none_or(ended) {
+                self.spawn();
+            }
+            let connecting = lapin::Connection::connect(&url, lapin::ConnectionProperties::default());
+            // A node that is still starting may take a connection and say nothing.
+            if let Ok(Ok(connection)) = tokio::time::timeout(ANSWER_TIMEOUT, connecting).await {
+                break connection;
+            }
+            assert!(start.elapsed() < 4 * TEST_TIMEOUT, "RabbitMQ does not start: {}", self.last_words());
+            tokio::time::sleep(POLL_INTERVAL).await;
+        };
+        tokio::time::timeout(ANSWER_TIMEOUT, connection.close(200, "".into())).await.ok();
+    }
+
+    fn spawn(&mut self) {
+        let mut command = Command::new(self.programs.join("rabbitmq-server"));
+        self.own(&mut command).stdin(Stdio::null()).stdout(self.home.log()).stderr(self.home.log());
+        self.node = Some(command.current_dir(&self.home.0).process_group(0).spawn().unwrap());
+    }
+
+    /// The end of what it printed.
+    fn last_words(&self) -> String {
+        let said = fs::read_to_string(self.home.0.join("log")).unwrap_or_default();
+        said.lines().rev().take(20).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// Everything that would else be shared with the machine's own node.
+    fn own<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let ours = |name: &str| name.starts_with("RABBITMQ_") || name.starts_with("ERL_");
+        std::env::vars().filter(|(name, _)| ours(name)).for_each(|(name, _)| {
+            command.env_remove(name);
+        });
+        let home = |name: &str| self.home.0.join(name);
+        command
+            .env("HOME", &self.home.0)
+            .env("ERL_EPMD_PORT", self.mapper_port.to_string())
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODENAME", format!("moa_test_{}@localhost", self.port))
+            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODE_PORT", self.port.to_string())
+            .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
+            .env("RABBITMQ_MNESIA_BASE", home("mnesia"))
+            .env("RABBITMQ_LOG_BASE", home("logs"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", home("plugins"))
+            .env("RABBITMQ_CONF_ENV_FILE", home("env.conf"))
+            .env("RABBITMQ_CONFIG_FILE", home("rabbitmq.conf"))
+    }
+}
+
+impl Drop for RabbitMq {
+    fn drop(&mut self) {
+        if let Some(mut node) = self.node.take() {
+            // The script that was started and the node that it started.
+            Command::new("kill").args(["-KILL", "--", &format!("-{}", node.id())]).status().ok();
+            node.wait().ok();
+        }
+        // The node has started the Erlang port mapper, which outlives it.
+        let mut mapper = Command::new("epmd");
+        mapper
+            .args(["-port", &self.mapper_port.to_string(), "-kill"])
+            .env("ERL_EPMD_PORT", self.mapper_port.to_string());
+        mapper.output().ok();
+    }
+}
+
+/// Where the package keeps its programs: the wrappers in PATH run under an account of their own.
+fn programs() -> PathBuf {
+    let folders = ["/usr/lib/rabbitmq/lib", "/opt/homebrew/opt/rabbitmq", "/usr/local/opt/rabbitmq", "/opt/rabbitmq"];
+    let inside = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+    let beside = inside.filter_map(|entry| Some(entry.ok()?.path().join("sbin")));
+    let plain = folders.iter().map(|folder| Path::new(folder).join("sbin"));
+    let found = beside.chain(plain).find(|sbin| sbin.join("rabbitmq-server").is_file());
+    found.expect("this test stops and wipes a RabbitMQ of its own: install rabbitmq-server")
+}

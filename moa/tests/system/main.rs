@@ -1,0 +1,36 @@
+//! The whole system under test: real processes, real clients, and a checker that shares no code with them.
+
+#![allow(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+mod checker;
+mod harness;
+
+mod admin;
+mod attacked;
+mod copied;
+mod demo;
+mod deployment;
+mod events;
+mod expired;
+mod exported;
+mod faults;
+mod killed;
+mod logs;
+mod outlets;
+mod outsider;
+mod planted;
+mod projections;
+mod race;
+mod readiness;
+mod replayed;
+mod roles;
+mod rush;
+mod sealed;
+mod seen;
+mod services;
+mod set_back;
+mod settings;
+mod silent;
+mod terminated;
+mod timelines;
+mod trusted;

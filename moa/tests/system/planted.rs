@@ -1,0 +1,178 @@
+//! The checker can fail: each fault planted in a copy of sound evidence is named by its invariant.
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use crate::checker::{Event, Evidence, Fact};
+use crate::harness::{Call, Outcome, TestApp, ask};
+
+/// In order: `ann` gets 7 of 10, `bob` is refused 5, `cat` gets 3 with a key, and again the same answer.
+async fn evidence() -> Evidence {
+    let app = TestApp::open().await;
+    let product = app.open_product("scarce", 10).await;
+    assert!(app.invest(ask("ann", product, 7)).await.is_accepted());
+    assert!(app.invest(ask("bob", product, 5)).await.is_refused("SOLD_OUT"));
+    let of_cat = ask("cat", product, 3).with_key("k");
+    assert!(app.invest(of_cat.clone()).await.is_accepted());
+    assert!(app.invest(of_cat).await.replayed);
+    Evidence::of(&app, &[product], &["ann".into(), "bob".into(), "cat".into()]).await
+}
+
+fn call<'a>(evidence: &'a mut Evidence, user: &str) -> &'a mut Call {
+    evidence.calls.iter_mut().find(|call| call.ask.user == user).unwrap()
+}
+
+fn place(evidence: &Evidence, of: impl Fn(&Fact) -> bool) -> usize {
+    evidence.log.events.iter().position(|event| of(&event.fact)).unwrap()
+}
+
+fn reserved_by(user: &str) -> impl Fn(&Fact) -> bool {
+    move |fact| matches!(fact, Fact::Reserved { user: of, .. } if of == user)
+}
+
+fn settled_by(user: &str) -> impl Fn(&Fact) -> bool {
+    move |fact| matches!(fact, Fact::Settled { user: of, .. } if of == user)
+}
+
+fn reservation<'a>(evidence: &'a mut Evidence, user: &str) -> &'a mut Event {
+    let at = place(evidence, reserved_by(user));
+    &mut evidence.log.events[at]
+}
+
+/// One more event at the end of the log, like the one at `like`.
+fn append(evidence: &mut Evidence, like: usize, correlation: &str, fact: Fact) {
+    let last = evidence.log.events.iter().rfind(|it| it.product == evidence.log.events[like].product);
+    let last = last.unwrap().clone();
+    let (position, sequence) = (last.position + 1, last.sequence + 1);
+    evidence.log.events.push(Event { position, sequence, correlation: correlation.into(), fact, ..last });
+}
+
+fn refuse(evidence: &mut Evidence, user: &str, amount: i64, remaining: Option<i64>) {
+    // As of `bob`, who asked when `ann` had her answer and `cat` had not asked.
+    let mut refused = call(evidence, "bob").clone();
+    refused.ask = ask(user, refused.ask.product, amount);
+    refused.correlation = format!("of {user}");
+    refused.outcome = Outcome::Refused { code: "SOLD_OUT".into(), remaining };
+    evidence.calls.push(refused);
+}
+
+type PlantedFault = fn(&mut Evidence);
+
+const PLANTED_FAULTS: [(&str, &str, PlantedFault); 25] = [
+    ("a reservation past the total", "I1", |it| {
+        let Fact::Reserved { amount, .. } = &mut reservation(it, "cat").fact else { unreachable!() };
+        *amount += 1;
+    }),
+    ("a failure that gives back what nobody took", "I1", |it| {
+        let at = place(it, reserved_by("ann"));
+        let (user, detail) = ("ann".into(), String::new());
+        let fact = Fact::Failed { invest: Uuid::now_v7(), user, amount: 11, code: "EXPIRED".into(), detail };
+        append(it, at, "nobody", fact);
+    }),
+    ("a second fate", "I2", |it| {
+        let at = place(it, settled_by("ann"));
+        let fact = it.log.events[at].fact.clone();
+        append(it, at, "settlement", fact);
+    }),
+    ("no fate", "I2", |it| {
+        let at = place(it, settled_by("cat"));
+        it.log.events.remove(at);
+    }),
+    ("the fate of another amount", "I2", |it| {
+        let at = place(it, settled_by("cat"));
+        let Fact::Settled { amount, .. } = &mut it.log.events[at].fact else { unreachable!() };
+        *amount -= 1;
+    }),
+    ("an acceptance that is not in the log", "I3", |it| {
+        call(it, "bob").outcome = Outcome::Accepted { invest_id: Uuid::now_v7() };
+    }),
+    ("an acceptance of another amount", "I3", |it| call(it, "ann").ask.amount = 6),
+    ("an acceptance of another user", "I3", |it| call(it, "ann").ask.user = "eve".into()),
+    ("a reservation that nobody asked for", "I4", |it| reservation(it, "ann").correlation = "nobody".into()),
+    ("a reservation of a refused request", "I4", |it| {
+        let of_bob = call(it, "bob").correlation.clone();
+        reservation(it, "ann").correlation = of_bob;
+    }),
+    ("a reservation of a request that was told overloaded", "I4", |it| {
+        call(it, "ann").outcome = Outcome::Refused { code: "OVERLOADED".into(), remaining: None };
+    }),
+    ("two reservations from one request", "I4", |it| {
+        let at = place(it, reserved_by("ann"));
+        let of_ann = it.log.events[at].correlation.clone();
+        call(it, "ann").outcome = Outcome::Unknown("reset".into());
+        append(it, at, &of_ann, Fact::Reserved { invest: Uuid::now_v7(), user: "ann".into(), amount: 7 });
+    }),
+    ("sold out while the amount remained", "I5", |it| refuse(it, "dan", 3, None)),
+    ("sold out with a remainder that never was", "I5", |it| refuse(it, "dan", 5, Some(2))),
+    ("a later request that came first", "I6", |it| {
+        let (ann, cat) = (call(it, "ann").clone(), call(it, "cat").clone());
+        (call(it, "ann").sent, call(it, "ann").answered) = (cat.sent, cat.answered);
+        (call(it, "cat").sent, call(it, "cat").answered) = (ann.sent, ann.answered);
+    }),
+    ("a missing row", "I7", |it| {
+        let at = place(it, reserved_by("ann"));
+        it.log.events.remove(at);
+    }),
+    ("two rows swapped", "I7", |it| {
+        let at = place(it, reserved_by("ann"));
+        it.log.events.swap(at, at + 1);
+    }),
+    ("a time that falls", "I7", |it| reservation(it, "cat").recorded_at -= TimeDelta::hours(1)),
+    ("an event in another partition", "I7", |it| reservation(it, "ann").partition += 1),
+    ("a key with two invests", "I8", |it| {
+        let mut second = call(it, "cat").clone();
+        second.outcome = Outcome::Accepted { invest_id: Uuid::now_v7() };
+        it.calls.push(second);
+    }),
+    ("a key that was decided twice", "I8", |it| it.calls.last_mut().unwrap().replayed = false),
+    ("a wrong total in a read model", "I10", |it| {
+        let rows = it.tables.0.get_mut("product_list").unwrap();
+        *rows = rows.iter().map(|row| row.replace("10 of 10", "9 of 10")).collect();
+    }),
+    ("a row too many in a read model", "I10", |it| {
+        it.tables.0.get_mut("holdings_count").unwrap().insert("eve 1 1".into());
+    }),
+    ("an answer that shows another amount", "I10", |it| {
+        let shown = it.sightings.iter_mut().find(|shown| shown.body.contains(r#""myInvestingAmount":7"#)).unwrap();
+        shown.body = shown.body.replace(r#""myInvestingAmount":7"#, r#""myInvestingAmount":8"#);
+    }),
+    ("a summary that shows another amount", "I10", |it| {
+        let shown = it.sightings.iter_mut().find(|shown| shown.body.contains(r#""settledAmount":7"#)).unwrap();
+        shown.body = shown.body.replace(r#""settledAmount":7"#, r#""settledAmount":8"#);
+    }),
+];
+
+#[tokio::test]
+async fn every_planted_fault_is_named() {
+    let sound = evidence().await;
+    sound.holds();
+    for (what, invariant, plant) in PLANTED_FAULTS {
+        let mut planted = sound.clone();
+        plant(&mut planted);
+        let faults = planted.faults();
+        let named = faults.iter().any(|fault| fault.invariant == invariant);
+        assert!(named, "{what} is not named as {invariant}, only {faults:?}");
+    }
+}
+
+/// The tables are read, not assumed: what is wrong in the database itself is found.
+#[tokio::test]
+async fn a_read_model_that_was_tampered_with_in_the_database_is_named() {
+    let app = TestApp::open().await;
+    let product = app.open_product("tampered", 10).await;
+    assert!(app.invest(ask("ann", product, 7)).await.is_accepted());
+    app.settled().await;
+    for (table, tamper) in [
+        ("product_list", "update product_list set current_amount = current_amount + 1"),
+        ("holdings", "delete from holdings"),
+        ("invest_log", "update invest_log set accrued_user = accrued_user - 1"),
+        ("investor_summary", "update investor_summary set failed_invests = 1"),
+        ("investor_summary_product", "delete from investor_summary_product"),
+        ("event_index", "update event_index set user_key = null where position = 2"),
+    ] {
+        sqlx::query(tamper).execute(&app.pool).await.unwrap();
+        let faults = Evidence::of(&app, &[product], &["ann".into()]).await.faults();
+        let of_table = faults.iter().filter(|fault| fault.invariant == "I10" && fault.what.contains(table)).count();
+        assert!(of_table > 0, "{tamper}: {faults:?}");
+    }
+}

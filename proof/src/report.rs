@@ -1,0 +1,148 @@
+//! What a verification found.
+
+use crate::seal_chain::ValidSeals;
+use event_log::{Partition, Position};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use uuid::Uuid;
+
+/// Whether the log is what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Verdict {
+    /// Nothing is wrong with what was checked.
+    Whole,
+    /// Something is.
+    Broken,
+    /// Nothing is that could be checked, but it was sealed with a key that was not given, or the seals are of another log.
+    Unverifiable,
+}
+
+/// What is wrong with a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Problem {
+    /// It is not there, and a later one is.
+    Missing,
+    /// Its hash does not follow from its columns and the hash before it, or another row stands in its place.
+    Changed,
+    /// The chain is whole, but it is not the one that was sealed.
+    Rewritten,
+    /// The partition ends before it, and it was sealed.
+    CutOff,
+    /// It was recorded before the position before it.
+    Time,
+    /// It is not its product's next event.
+    Sequence,
+    /// Its product does not live in this partition.
+    Partition,
+    /// It cannot be read as a row.
+    Unreadable,
+}
+
+impl fmt::Display for Problem {
+    /// As `docs/proof-format.md` has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "MISSING",
+            Self::Changed => "CHANGED",
+            Self::Rewritten => "REWRITTEN",
+            Self::CutOff => "CUT_OFF",
+            Self::Time => "TIME",
+            Self::Sequence => "SEQUENCE",
+            Self::Partition => "PARTITION",
+            Self::Unreadable => "UNREADABLE",
+        })
+    }
+}
+
+/// The first position of a partition that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BadPosition {
+    /// Which.
+    pub position: Position,
+    /// What is wrong with it.
+    pub problem: Problem,
+    /// The same in words.
+    pub detail: String,
+    /// The number of the seal that covers it, if one does.
+    pub seal: Option<i64>,
+}
+
+/// Positions from `first` to `last`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PositionRange {
+    /// Its first position.
+    pub first: Position,
+    /// Its last.
+    pub last: Position,
+}
+
+/// What was found in one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartitionReport {
+    /// Which.
+    pub partition: Partition,
+    /// How many rows it has.
+    pub events: i64,
+    /// Its last position.
+    pub head: Position,
+    /// How far it is sealed.
+    pub sealed_upto: Position,
+    /// What is not sealed yet: whoever rehashes it is not found.
+    pub unsealed: Option<PositionRange>,
+    /// The first position that is wrong; after it, rows were only counted.
+    pub bad: Option<BadPosition>,
+}
+
+/// The first seal that is not valid. Seals from it on were not used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BadSeal {
+    /// The number it should have.
+    pub seal: i64,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Which log.
+    pub log: Uuid,
+    /// Whether it is whole.
+    pub verdict: Verdict,
+    /// How many rows were read.
+    pub events: i64,
+    /// How many seals it was compared with. Without any only the chain was checked, which anybody who may write to the
+    /// database can compute again.
+    pub seals: i64,
+    /// Each partition.
+    pub partitions: Vec<PartitionReport>,
+    /// The first seal that is not valid.
+    pub bad_seal: Option<BadSeal>,
+}
+
+impl Report {
+    /// The report of all of a log's partitions, compared with `sealed`.
+    pub fn of(sealed: &ValidSeals, mut partitions: Vec<PartitionReport>) -> Self {
+        partitions.sort_by_key(|found| found.partition);
+        let is_bad = partitions.iter().any(|found| found.bad.is_some());
+        Self {
+            log: sealed.identity().log_id,
+            verdict: match sealed.bad() {
+                None if !is_bad => Verdict::Whole,
+                Some(_) if !is_bad && sealed.is_of_unknown_origin() => Verdict::Unverifiable,
+                _ => Verdict::Broken,
+            },
+            events: partitions.iter().map(|found| found.events).sum(),
+            seals: i64::try_from(sealed.seals().len()).unwrap_or(i64::MAX),
+            partitions,
+            bad_seal: sealed.bad().cloned(),
+        }
+    }
+}
