@@ -16,7 +16,7 @@ use crate::house::House;
 pub enum Found {
     /// A partition's first bad position, and what is wrong with it.
     Bad(i64, i64, String),
-    /// The first seal that cannot be believed.
+    /// The first seal that is not valid.
     Seal(i64),
     VerifyError,
 }

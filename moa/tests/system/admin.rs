@@ -231,7 +231,7 @@ async fn an_operators_command_that_fails_says_why_in_one_sentence() {
     let nobody = Start::bare(&["status", "--admin-url", "http://127.0.0.1:1"]).env("MOA_OPERATOR_TOKEN", OPERATOR);
     let nobody = nobody.end().await;
     assert_eq!(nobody.status.code(), Some(1));
-    assert!(nobody.err.contains("cannot reach MoaProcess at http://127.0.0.1:1"), "{}", nobody.err);
+    assert!(nobody.err.contains("cannot reach Moa at http://127.0.0.1:1"), "{}", nobody.err);
     let not_moa = Start::bare(&["status", "--admin-url", "http://127.0.0.1:1", "--data-dir", "/nowhere"]).end().await;
     assert!(not_moa.err.contains("no token: set MOA_OPERATOR_TOKEN"), "{}", not_moa.err);
     let bad = app.operator(&["product", "open", "--title", "", "--total", "0", "--starts", "x", "--finishes", "y"]);

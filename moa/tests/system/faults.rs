@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::deployment::{Deployment, SERVICES, Service};
 use crate::harness::Load;
 
-/// The longest that a api which is not itself at fault may accept nothing.
+/// The longest that an api which is not itself at fault may accept nothing.
 const MAX_ACCEPT_GAP: Duration = Duration::from_secs(5);
 
 /// How long a fault lasts: in production a minute for RabbitMQ, 30 s for a frozen service.
@@ -136,7 +136,7 @@ async fn one_of_each_service_is_killed() {
         let (load, since) = (system.load().await, Instant::now());
         system.kill(service, 0).await;
         tokio::time::sleep(fault_time() / 2).await;
-        went_on(&system, doors_beside(service), since);
+        went_on(&system, apis_unaffected_by(service), since);
         system.start_again(service, 0).await;
         system.accepts_at(0, Instant::now()).await;
         is_healed(&system, load, &format!("{service:?} killed"), since).await;
@@ -169,7 +169,7 @@ async fn one_of_each_service_is_frozen() {
         let (load, since) = (system.load().await, Instant::now());
         system.service(service, 0).signal("STOP");
         tokio::time::sleep(fault_time()).await;
-        went_on(&system, doors_beside(service), since);
+        went_on(&system, apis_unaffected_by(service), since);
         system.service(service, 0).signal("CONT");
         system.accepts_at(0, Instant::now()).await;
         is_healed(&system, load, &format!("{service:?} frozen"), since).await;
@@ -177,6 +177,6 @@ async fn one_of_each_service_is_frozen() {
 }
 
 /// The apis that a fault of the first instance leaves whole.
-fn doors_beside(service: Service) -> &'static [usize] {
+fn apis_unaffected_by(service: Service) -> &'static [usize] {
     if service == Service::CommandApi { &[1] } else { &[0, 1] }
 }

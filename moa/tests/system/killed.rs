@@ -53,7 +53,7 @@ async fn a_process_killed_under_load_has_lost_nothing_that_was_answered() {
         let again = ask_again(&app.journal, &app.api(0)).await;
         assert!(started.elapsed() < FIRST_ACCEPT_TIMEOUT, "{:?}", started.elapsed());
         println!("kill {kill}: {again} unanswered requests asked again");
-        Evidence::of(&app, &products, &["door0-client0".into()]).await.holds();
+        Evidence::of(&app, &products, &["api0-client0".into()]).await.holds();
     }
     chain_is_whole(&app.pool).await;
 }

@@ -13,7 +13,7 @@ use crate::harness::{AUDITOR, Answer, OPERATOR, Start, TEST_TIMEOUT, TestApp, Vi
 
 const USERS: [&str; 3] = ["ann", "bob", "cyd"];
 
-/// A app with settled invests of each user in two products.
+/// An app with settled invests of each user in two products.
 async fn invested() -> (TestApp, Vec<i64>) {
     invested_in(TestApp::open().await).await
 }
@@ -106,7 +106,7 @@ async fn a_rebuild_makes_a_new_generation_live_and_a_rollback_the_one_before(#[c
     let dropped = app.operator(&["projection", "drop", name]).await;
     assert_eq!(dropped.out, format!("Dropped 1 of {name}: generation 2 (PREVIOUS).\n"), "{}", dropped.err);
     let nothing = app.operator(&["projection", "drop", name]).await;
-    assert_eq!(nothing.out, format!("There was nothing beside the live one of {name}.\n"), "{}", nothing.err);
+    assert_eq!(nothing.out, format!("There was no standby of {name}.\n"), "{}", nothing.err);
     let again = ended(&app, &post(&app, &format!("/admin/projection/{name}/rebuild")).await).await;
     assert_eq!((&again["state"], &again["generation"]), (&json!("DONE"), &json!(3)), "numbers are never given twice");
     assert!(app.invest(ask("bob", products[1], 5)).await.is_accepted());
@@ -242,7 +242,7 @@ async fn an_auditor_looks_and_makes_no_work() {
 async fn a_paused_read_model_stands_still_until_it_is_resumed() {
     let (app, products) = invested().await;
     let paused = app.operator(&["projection", "pause", "holdings"]).await;
-    assert_eq!(paused.out, "holdings stands still until `moa projection resume holdings`.\n", "{}", paused.err);
+    assert_eq!(paused.out, "holdings is paused until `moa projection resume holdings`.\n", "{}", paused.err);
     assert_eq!(state_of(&app, "holdings").await, "PAUSED");
     let before = holdings_of_bob(&app).await;
     assert!(app.invest(ask("bob", products[0], 50)).await.is_accepted());
@@ -257,7 +257,7 @@ async fn a_paused_read_model_stands_still_until_it_is_resumed() {
     assert!(holdings["lagEvents"].as_i64().unwrap() >= 2, "{holdings}");
 
     let resumed = app.operator(&["projection", "resume", "holdings"]).await;
-    assert_eq!(resumed.out, "holdings goes on.\n", "{}", resumed.err);
+    assert_eq!(resumed.out, "holdings is resumed.\n", "{}", resumed.err);
     app.settled().await;
     assert_eq!((holdings_of_bob(&app).await, state_of(&app, "holdings").await), (before + 50, "RUNNING".into()));
 }
@@ -311,7 +311,7 @@ async fn who_follows_a_job_bears_that_moa_is_started_again() {
     };
     said("FOLDING").await;
     app.processes.remove(0).killed().await;
-    said("cannot reach MoaProcess").await;
+    said("cannot reach Moa").await;
     app.add_process().await;
     let followed = timeout(TEST_TIMEOUT, following.wait_with_output()).await.expect("it ends").unwrap();
     let out = String::from_utf8(followed.stdout).unwrap();

@@ -49,7 +49,7 @@ async fn two_processes_race_on_one_partition() {
     let load = Load::start(&app.apis(), CLIENTS, &products);
     tokio::time::sleep(race_time()).await;
     load.stop().await;
-    let evidence = Evidence::of(&app, &products, &["door0-client0".into(), "door1-client1".into()]).await;
+    let evidence = Evidence::of(&app, &products, &["api0-client0".into(), "api1-client1".into()]).await;
     evidence.holds();
     follower.has_seen_everything().await;
     chain_is_whole(&app.pool).await;

@@ -249,7 +249,7 @@ async fn everything_in_one_process_works_through_rabbitmq_and_redis_too() {
     within(TEST_TIMEOUT, "acceptances", enough).await;
     load.stop().await;
     counters_are_there(&app).await;
-    Evidence::of(&app, &products, &["door0-client0".into()]).await.holds();
+    Evidence::of(&app, &products, &["api0-client0".into()]).await.holds();
     let mut delivered = 0;
     for moa in &app.processes {
         let (_, metrics) = get(&format!("{}/metrics", moa.ops)).await;

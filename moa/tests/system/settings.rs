@@ -13,7 +13,7 @@ fn is_refused(ended: &Ended, expected: &str) {
     let said = format!("{}{}", ended.out, ended.err);
     assert!(!ended.status.success() && ended.status.code().is_some(), "{:?}: {said}", ended.status);
     assert!(ended.err.contains(expected), "{expected:?} is not in {said}");
-    for never in [CANARY, OPERATOR, "panicked", "stack backtrace", "MoaProcess is open"] {
+    for never in [CANARY, OPERATOR, "panicked", "stack backtrace", "Moa is open"] {
         assert!(!said.contains(never), "{never:?} is in {said}");
     }
 }

@@ -90,7 +90,7 @@ async fn seals_of_another_key_are_not_believed() {
     sealing.key = proof::key::SigningKey::from_bytes(&[8; 32]);
     let mut forger = audit::proof::sealer::Sealer::begin(&house.log, &house.pool, &sealing).await.unwrap();
     forger.seal_once_and_release().await.unwrap();
-    assert!(refused(house.sealer("seals").await.err()).contains("seal 1 in the database cannot be believed"));
+    assert!(refused(house.sealer("seals").await.err()).contains("seal 1 in the database is not valid"));
     let report = house.verified("forged").await;
     assert_eq!((report.verdict, report.bad_seal.unwrap().seal), (Verdict::Unverifiable, 1));
 }

@@ -352,7 +352,7 @@ impl Deployment {
     pub async fn holds(&self) {
         let quiet = async || self.is_quiet().await.then_some(());
         within(2 * TEST_TIMEOUT, "quiet", quiet).await;
-        let users = ["door0-client0".to_owned(), "door1-client1".to_owned()];
+        let users = ["api0-client0".to_owned(), "api1-client1".to_owned()];
         let evidence = Evidence::gather(&self.pool, &self.apis(), &self.journal, &self.products, &users).await;
         evidence.holds();
         chain_is_whole(&self.pool).await;

@@ -67,7 +67,7 @@ async fn a_service_opens_with_every_other_setting_empty() {
 async fn an_empty_database_url_is_none() {
     let start = Start::serve().with(&["--ephemeral"]).on("").env("MOA_DATA_DIR", "");
     let moa = start.open().await;
-    assert!(moa.said().contains("data kept only until MoaProcess stops"), "{}", moa.said());
+    assert!(moa.said().contains("data kept only until Moa stops"), "{}", moa.said());
     moa.signal("TERM");
     assert!(moa.ended(crate::harness::TEST_TIMEOUT).await.status.success());
 }
