@@ -1,26 +1,23 @@
-//! The products of a view without PostgreSQL: what never changes of a product is kept in the process, what does is read
-//! from Redis, in one round trip over all partitions. That says at which position each partition was read, and the
-//! answer is the fold of the log at just those; so it is the answer PostgreSQL gives or gave there.
+//! Products without PostgreSQL. What never changes of a product is cached in the process; its counters are read from Redis, in
+//! one round trip over all partitions, with the position of each. So an answer is the fold of the log at these positions, the
+//! same that PostgreSQL gives there.
 //!
-//! Whatever is missing, late, behind, damaged, beyond its bounds, of another log, or contradicts itself: there is no answer from
-//! here, and PostgreSQL is asked.
+//! The cache gives no answer when anything is missing, late, behind, damaged, out of bounds, of another log, or contradictory;
+//! then the view reads PostgreSQL.
 
-mod breaker;
 mod catalog;
+mod circuit_breaker;
 mod counters;
 mod facts;
-mod look;
+mod postgres_poller;
 
-pub(crate) use counters::Counter;
-pub(crate) use facts::Facts;
-
-use catalog::Shelf;
+use catalog::ProductCatalogCache;
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
-use counters::{Counters, Read};
+use counters::{Counter, CounterSnapshot, Counters};
 use edge::Paging;
-use facts::FactsCache;
-use look::Look;
+use facts::{FactsCache, ProductFacts};
+use postgres_poller::PostgresPoller;
 use redis::Client;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,56 +25,60 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use crate::consistency::Asked;
-use crate::product::ProductRow;
-use crate::shown::Shown;
+use crate::consistency::RequiredPosition;
+use crate::product_row::ProductRow;
+use crate::view_rows::ViewRows;
 
-/// How long Redis may take for an answer, and a reader wait for what another must load.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// How often a page is read: once more when the list of products has changed since it was last loaded.
-const TRIES: usize = 2;
+/// How long Redis may take to reply, and how long a reader waits for a reload.
+const REDIS_TIMEOUT: Duration = Duration::from_millis(100);
+/// How often a page is read: a second time when the list of products has changed since it was loaded.
+const MAX_PAGE_READS: usize = 2;
 
-/// Products from Redis and from memory.
+/// Products from Redis and memory.
 pub(crate) struct Cache {
     counters: Arc<Counters>,
     facts: FactsCache,
-    shelf: Shelf,
-    look: Look,
-    _looking: AbortOnDropHandle<()>,
+    catalog_cache: ProductCatalogCache,
+    poller: PostgresPoller,
+    _polling: AbortOnDropHandle<()>,
 }
 
 impl Cache {
-    /// Looks at PostgreSQL once a second from now on, for as long as it lives. Needs a runtime.
+    /// Polls PostgreSQL once a second from now on, as long as it lives. Needs a runtime.
     pub(crate) fn new(client: Client, pool: Pool, log_id: Uuid, partitions: usize) -> Arc<Self> {
-        let (look, counters) = (Look::default(), Arc::new(Counters::new(client, log_id, partitions)));
-        let looking = tokio::spawn(look.clone().keep_looking(pool.clone(), counters.clone(), partitions));
+        let (poller, counters) = (PostgresPoller::default(), Arc::new(Counters::new(client, log_id, partitions)));
+        let polling = tokio::spawn(poller.clone().poll_for_ever(pool.clone(), counters.clone(), partitions));
         Arc::new(Self {
             counters,
             facts: FactsCache::new(pool),
-            shelf: Shelf::new(partitions),
-            look,
-            _looking: AbortOnDropHandle::new(looking),
+            catalog_cache: ProductCatalogCache::new(partitions),
+            poller,
+            _polling: AbortOnDropHandle::new(polling),
         })
     }
 
-    /// One product, open or not, at a state that has reached what was asked for.
-    pub(crate) async fn one(&self, asked: &Asked, product_id: i64) -> Option<Shown<ProductRow>> {
-        let read = self.read(asked, &[product_id]).await?;
+    /// One product, open or not, at positions that have reached the required one.
+    pub(crate) async fn one(&self, required: &RequiredPosition, product_id: i64) -> Option<ViewRows<ProductRow>> {
+        let read = self.read(required, &[product_id]).await?;
         let counter = read.counters.get(&product_id)?;
         let (facts, now) = (self.facts.of(product_id).await?, self.now()?);
-        let row = counter.is_within(facts.total_amount).then(|| ProductRow::of(&facts, counter, now))?;
-        Some(Shown { rows: vec![row], total_count: 1, positions: read.positions() })
+        let row = counter.is_within(facts.total_amount).then(|| product_row(&facts, counter, now))?;
+        Some(ViewRows { rows: vec![row], total_count: 1, positions: read.positions() })
     }
 
-    /// A page of the products that take invests now, at a state that has reached what was asked for.
-    pub(crate) async fn page(self: &Arc<Self>, asked: &Asked, paging: &Paging) -> Option<Shown<ProductRow>> {
-        for _ in 0..TRIES {
-            let (now, catalog) = (self.now()?, self.shelf.current());
+    /// A page of the open products, at positions that have reached the required one.
+    pub(crate) async fn page(
+        self: &Arc<Self>,
+        required: &RequiredPosition,
+        paging: &Paging,
+    ) -> Option<ViewRows<ProductRow>> {
+        for _ in 0..MAX_PAGE_READS {
+            let (now, catalog) = (self.now()?, self.catalog_cache.current());
             let (total_count, page) = catalog.open_at(now, paging);
             let ids: Vec<_> = page.iter().map(|facts| facts.product_id).collect();
-            let read = self.read(asked, &ids).await?;
+            let read = self.read(required, &ids).await?;
             if catalog.is_at(&read.listed()) {
-                return Some(Shown { rows: rows(&page, &read, now)?, total_count, positions: read.positions() });
+                return Some(ViewRows { rows: rows(&page, &read, now)?, total_count, positions: read.positions() });
             }
             self.renew(read.listed()).await?;
         }
@@ -86,40 +87,53 @@ impl Cache {
 
     /// The database's time now, if it is known.
     fn now(&self) -> Option<DateTime<Utc>> {
-        self.look.last()?.now()
+        self.poller.last()?.now()
     }
 
-    /// Reads counters, if Redis has come as far as it must, and is trusted: it may be behind by what came in since the last
-    /// look.
-    async fn read(&self, asked: &Asked, products: &[i64]) -> Option<Read> {
-        let last = self.look.last()?;
+    /// Reads counters, if Redis has reached the polled and the required positions, and its writer is trusted. It may lack what
+    /// was applied since the last poll.
+    async fn read(&self, required: &RequiredPosition, products: &[i64]) -> Option<CounterSnapshot> {
+        let last = self.poller.last()?;
         let read = self.counters.read(products).await?;
         let positions = read.positions();
-        let is_fresh = last.is_reached_by(&positions) && asked.is_reached_by(&positions) != Some(false);
+        let is_fresh = last.is_reached_by(&positions) && required.is_reached_by(&positions) != Some(false);
         let is_trusted = read.states.iter().enumerate().all(|(partition, state)| last.trusts(partition, state));
         (is_fresh && is_trusted).then_some(read)
     }
 
-    /// Loads the lists that have changed. One reader does and waits for it, if it takes no longer than a moment;
-    /// meanwhile the others go to PostgreSQL.
+    /// Loads the lists that have changed (single flight). One reader loads and waits for a moment; the others read PostgreSQL
+    /// meanwhile.
     async fn renew(self: &Arc<Self>, listed: Vec<i64>) -> Option<()> {
-        let looked = self.look.last()?;
-        let turn = self.shelf.take_turn()?;
+        let polled = self.poller.last()?;
+        let guard = self.catalog_cache.try_begin_load()?;
         let cache = self.clone();
-        // In a task of its own: a reader that leaves must not waste what was loaded.
+        // In a task of its own, so that a reader that disconnects does not cancel the load.
         let renewing = tokio::spawn(async move {
-            let renewed = cache.shelf.renew(&listed, &cache.counters, &cache.facts, &looked).await;
-            turn.end(renewed.is_some());
+            let renewed = cache.catalog_cache.renew(&listed, &cache.counters, &cache.facts, &polled).await;
+            guard.finish(renewed.is_some());
             renewed
         });
-        timeout(PATIENCE, renewing).await.ok()?.ok()?
+        timeout(REDIS_TIMEOUT, renewing).await.ok()?.ok()?
     }
 }
 
-/// What is taken of each product of a page; `None` when Redis does not say so of one, or says what cannot be, or that it is
-/// closed.
-fn rows(page: &[Arc<Facts>], read: &Read, now: DateTime<Utc>) -> Option<Vec<ProductRow>> {
-    let is_open = |counter: &Counter, facts: &Facts| !counter.closed && counter.is_within(facts.total_amount);
-    let open = |facts: &Facts| read.counters.get(&facts.product_id).filter(|counter| is_open(counter, facts));
-    page.iter().map(|facts| Some(ProductRow::of(facts, open(facts)?, now))).collect()
+/// The rows of a page; `None` when Redis has no counter of a product, an impossible one, or one that says closed.
+fn rows(page: &[Arc<ProductFacts>], read: &CounterSnapshot, now: DateTime<Utc>) -> Option<Vec<ProductRow>> {
+    let is_open = |counter: &Counter, facts: &ProductFacts| !counter.closed && counter.is_within(facts.total_amount);
+    let open = |facts: &ProductFacts| read.counters.get(&facts.product_id).filter(|counter| is_open(counter, facts));
+    page.iter().map(|facts| Some(product_row(facts, open(facts)?, now))).collect()
+}
+
+fn product_row(facts: &ProductFacts, counter: &Counter, now: DateTime<Utc>) -> ProductRow {
+    ProductRow {
+        product_id: facts.product_id,
+        title: facts.title.clone(),
+        total_amount: facts.total_amount,
+        current_amount: counter.current_amount,
+        invest_users: counter.invest_users,
+        started_at: facts.started_at,
+        finished_at: facts.finished_at,
+        closed: counter.closed,
+        now,
+    }
 }

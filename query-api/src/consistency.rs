@@ -1,4 +1,4 @@
-//! Reading what a client has already seen elsewhere: waiting for a read model to catch up.
+//! Read-your-writes: a read waits until its read model has reached the position that the client's token requires.
 
 use axum::http::HeaderMap;
 use connection_pool::Pool;
@@ -12,135 +12,133 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::database;
-use crate::shown::{Shown, Stamp};
+use crate::view_rows::{ConsistencyHeaders, ViewRows};
 
 /// How long a read waits for its read model.
-const WAIT: Duration = Duration::from_secs(2);
-/// How often the checkpoints are looked at while somebody waits.
-const POLL: Duration = Duration::from_millis(10);
+const CONSISTENCY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the positions are polled while reads wait.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How many reads may wait for one read model; each poll wakes them all.
-const MAX_WAITING: usize = 2_000;
+const MAX_WAITING_READS: usize = 2_000;
 
 /// A view's statement with its values, ready to run.
 pub(crate) type Select<'q> = Query<'q, Postgres, PgArguments>;
 
-/// The state that a read must have reached, if it asked for one.
-pub(crate) struct Asked(Option<ConsistencyToken>);
+/// The position that a read must have reached, if it requires one.
+pub(crate) struct RequiredPosition(Option<ConsistencyToken>);
 
-impl Asked {
-    /// Whether `positions` are as far; `None` when nothing was asked for.
+impl RequiredPosition {
+    /// Whether `positions` have reached it; `None` when none is required.
     pub(crate) fn is_reached_by(&self, positions: &[i64]) -> Option<bool> {
         self.0.as_ref().map(|token| token.is_reached_by(positions))
     }
 }
 
-/// One read model and how far it has come.
+/// A read model and its positions.
 pub(crate) struct ReadModel {
     consumer: &'static str,
     pool: Pool,
     log_id: Uuid,
     partitions: usize,
-    seen: watch::Sender<Vec<i64>>,
-    /// Who holds it polls; the others watch. When the holder is done or gone, the next one takes over.
-    turn: Mutex<()>,
-    places: Semaphore,
+    polled: watch::Sender<Vec<i64>>,
+    /// Its holder polls for all waiting reads. When that read ends, the next one takes over.
+    poll_leader: Mutex<()>,
+    waiting_permits: Semaphore,
 }
 
 impl ReadModel {
     pub(crate) fn new(consumer: &'static str, pool: Pool, log_id: Uuid, partitions: usize) -> Self {
-        let (seen, _) = watch::channel(vec![0; partitions]);
-        Self { consumer, pool, log_id, partitions, seen, turn: Mutex::new(()), places: Semaphore::new(MAX_WAITING) }
+        let (polled, _) = watch::channel(vec![0; partitions]);
+        let (poll_leader, waiting_permits) = (Mutex::new(()), Semaphore::new(MAX_WAITING_READS));
+        Self { consumer, pool, log_id, partitions, polled, poll_leader, waiting_permits }
     }
 
-    /// What `select` shows, at a state that has reached every token in `headers` if that comes to be within 2 s.
-    pub(crate) async fn show<'q, T>(
+    /// The rows of `select` from PostgreSQL, after waiting up to 2 s for the positions of every token in `headers`.
+    pub(crate) async fn query<'q, T>(
         &self,
         headers: &HeaderMap,
         select: impl Fn() -> Select<'q>,
-    ) -> Result<(Shown<T>, Stamp), Problem>
+    ) -> Result<(ViewRows<T>, ConsistencyHeaders), Problem>
     where
         T: for<'r> FromRow<'r, PgRow>,
     {
-        let asked = self.asked(headers)?;
-        let shown = self.show_asked(&asked, select).await?;
+        let required = self.required(headers)?;
+        let found = self.query_at_least(&required, select).await?;
         crate::count_read(self.consumer, "postgres");
-        let stamp = self.stamp(&asked, &shown);
-        Ok((shown, stamp))
+        let consistency = self.consistency_headers(&required, &found);
+        Ok((found, consistency))
     }
 
-    /// What the tokens in `headers` ask for.
-    pub(crate) fn asked(&self, headers: &HeaderMap) -> Result<Asked, Problem> {
-        ConsistencyToken::asked(headers, self.log_id, self.partitions).map(Asked)
+    /// The position that the tokens in `headers` require.
+    pub(crate) fn required(&self, headers: &HeaderMap) -> Result<RequiredPosition, Problem> {
+        ConsistencyToken::asked(headers, self.log_id, self.partitions).map(RequiredPosition)
     }
 
-    /// What `select` shows, at a state that has reached what was asked for if that comes to be within 2 s.
-    pub(crate) async fn show_asked<'q, T>(
+    /// The rows of `select`, after waiting up to 2 s for the required position.
+    pub(crate) async fn query_at_least<'q, T>(
         &self,
-        asked: &Asked,
+        required: &RequiredPosition,
         select: impl Fn() -> Select<'q>,
-    ) -> Result<Shown<T>, Problem>
+    ) -> Result<ViewRows<T>, Problem>
     where
         T: for<'r> FromRow<'r, PgRow>,
     {
-        // The state is mostly reached already, so that waiting first would only add a statement.
-        let shown = self.read(select()).await?;
-        match &asked.0 {
-            Some(token) if !token.is_reached_by(&shown.positions) => {
+        // The position is mostly reached already: waiting first would only add a statement.
+        let found = self.read(select()).await?;
+        match &required.0 {
+            Some(token) if !token.is_reached_by(&found.positions) => {
                 self.wait(token).await?;
                 self.read(select()).await
             }
-            _ => Ok(shown),
+            _ => Ok(found),
         }
     }
 
-    /// Which state `shown` is, and whether that is what was asked for.
-    pub(crate) fn stamp<T>(&self, asked: &Asked, shown: &Shown<T>) -> Stamp {
-        let token = ConsistencyToken::new(self.log_id, shown.positions.clone());
-        Stamp { token, reached: asked.is_reached_by(&shown.positions) }
+    /// The headers that say at which positions `found` is, and whether the required one is reached.
+    pub(crate) fn consistency_headers<T>(
+        &self,
+        required: &RequiredPosition,
+        found: &ViewRows<T>,
+    ) -> ConsistencyHeaders {
+        let token = ConsistencyToken::new(self.log_id, found.positions.clone());
+        ConsistencyHeaders { token, reached: required.is_reached_by(&found.positions) }
     }
 
-    async fn read<T: for<'r> FromRow<'r, PgRow>>(&self, select: Select<'_>) -> Result<Shown<T>, Problem> {
+    async fn read<T: for<'r> FromRow<'r, PgRow>>(&self, select: Select<'_>) -> Result<ViewRows<T>, Problem> {
         let rows = select.fetch_all(&self.pool).await;
-        rows.and_then(|rows| Shown::of(&rows)).map_err(database::problem)
+        rows.and_then(|rows| ViewRows::of(&rows)).map_err(database::problem)
     }
 
-    /// Until the token is reached, or in vain for 2 s.
+    /// Returns when the token is reached, or after 2 s.
     async fn wait(&self, token: &ConsistencyToken) -> Result<(), Problem> {
-        let _place = self.places.try_acquire().map_err(|_| Problem::Overloaded)?;
-        let mut seen = self.seen.subscribe();
-        // The sender lives as long as we do, so this ends only when it is reached.
-        let shown_by_another = async { seen.wait_for(|positions| token.is_reached_by(positions)).await.map(drop) };
+        let _permit = self.waiting_permits.try_acquire().map_err(|_| Problem::Overloaded)?;
+        let mut polled = self.polled.subscribe();
+        // The sender lives as long as `self`, so this ends only when the token is reached.
+        let polled_by_another = async { polled.wait_for(|positions| token.is_reached_by(positions)).await.map(drop) };
         let reached = async {
             tokio::select! {
-                _ = shown_by_another => Ok(()),
-                _turn = self.turn.lock() => self.poll_until(token).await,
+                _ = polled_by_another => Ok(()),
+                _leader = self.poll_leader.lock() => self.poll_until(token).await,
             }
         };
-        timeout(WAIT, reached).await.unwrap_or(Ok(())).map_err(database::problem)
+        timeout(CONSISTENCY_TIMEOUT, reached).await.unwrap_or(Ok(())).map_err(database::problem)
     }
 
     async fn poll_until(&self, token: &ConsistencyToken) -> sqlx::Result<()> {
         loop {
             let positions = self.positions().await?;
             let reached = token.is_reached_by(&positions);
-            self.seen.send_if_modified(|seen| std::mem::replace(seen, positions.clone()) != positions);
+            self.polled.send_if_modified(|polled| std::mem::replace(polled, positions.clone()) != positions);
             if reached {
                 return Ok(());
             }
-            sleep(POLL).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
     async fn positions(&self) -> sqlx::Result<Vec<i64>> {
-        const CHECKPOINTS: &str = "select partition, position from checkpoints where consumer = $1";
-        let checkpoints: Vec<(i32, i64)> =
-            sqlx::query_as(CHECKPOINTS).bind(self.consumer).fetch_all(&self.pool).await?;
-        let mut positions = vec![0; self.partitions];
-        for (partition, position) in checkpoints {
-            if let Some(at) = usize::try_from(partition).ok().and_then(|partition| positions.get_mut(partition)) {
-                *at = position;
-            }
-        }
-        Ok(positions)
+        const POSITIONS: &str = concat!("select ", positions_of!("$2"));
+        let partitions = i32::try_from(self.partitions).unwrap_or(i32::MAX);
+        sqlx::query_scalar(POSITIONS).bind(partitions).bind(self.consumer).fetch_one(&self.pool).await
     }
 }

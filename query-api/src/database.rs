@@ -1,35 +1,34 @@
-//! What to tell a caller when the database does not answer.
+//! The problem that a caller gets when the database does not answer.
 
 use edge::Problem;
 use sqlx::Error;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// SQLSTATE classes that pass by themselves: insufficient resources, operator intervention (which a statement's time-out
-/// counts as).
-const PASSING: [&str; 2] = ["53", "57"];
+/// SQLSTATE classes that are transient: insufficient resources, operator intervention (a statement's time-out is one).
+const TRANSIENT_CLASSES: [&str; 2] = ["53", "57"];
 
-/// The least time between two lines about it: while the database is away every read would add one.
+/// The least time between two log lines: while the database is away every read would add one.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Busy or away: a read changed nothing, so the caller may simply come again. Everything else is our fault.
+/// `OVERLOADED` when the database is busy or away: a read changed nothing, so the caller may retry. Anything else is a bug.
 pub(crate) fn problem(error: Error) -> Problem {
-    let passes = match &error {
+    let is_transient = match &error {
         Error::PoolTimedOut | Error::PoolClosed => return Problem::Overloaded,
         Error::Io(_) => true,
         Error::Database(refused) => {
-            refused.code().is_some_and(|code| PASSING.iter().any(|class| code.starts_with(class)))
+            refused.code().is_some_and(|code| TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class)))
         }
         _ => false,
     };
-    if !passes {
+    if !is_transient {
         return Problem::internal(error);
     }
     log(&error);
     Problem::Overloaded
 }
 
-/// Says at intervals how many reads were not answered.
+/// Logs at intervals how many reads were not answered.
 fn log(error: &Error) {
     static LOGGED: Mutex<(Option<Instant>, u64)> = Mutex::new((None, 0));
     let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! `GET /api/product/my/invest`: what a user holds, settled only, latest first.
+//! `GET /api/product/my/invest`: what a user holds (settled invests), latest first.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::Api;
 use crate::consistency::Select;
-use crate::shown::Shown;
+use crate::view_rows::ViewRows;
 
 pub(crate) async fn list(
     State(api): Api,
@@ -19,22 +19,22 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let user_id = user_id.as_str();
     let select = || select(api.partitions, user_id, &paging);
-    let (shown, stamp): (Shown<HoldingRow>, _) = api.holdings.show(&headers, select).await?;
-    let list = shown.rows.iter().map(|row| row.item(user_id, api.time)).collect();
-    Ok(stamp.on(edge::ok(ListData { total_count: shown.total_count, list })))
+    let (found, consistency): (ViewRows<HoldingRow>, _) = api.holdings.query(&headers, select).await?;
+    let list = found.rows.iter().map(|row| row.item(user_id, api.time)).collect();
+    Ok(consistency.add_to(edge::ok(ListData { total_count: found.total_count, list })))
 }
 
 pub(crate) fn select<'q>(partitions: i32, user_id: &'q str, paging: &Paging) -> Select<'q> {
     sqlx::query(PAGE).bind(partitions).bind(user_id).bind(paging.offset()).bind(paging.size())
 }
 
-const PAGE: &str = "
+const PAGE: &str = concat!(
+    "
     select page.product_id is not null as present,
            (select coalesce(sum(holdings), 0)::bigint from holdings_count where user_id = $2) as total_count,
-           array(select coalesce(position, 0)
-                 from generate_series(0, $1 - 1) as n
-                 left join checkpoints on consumer = 'holdings' and partition = n
-                 order by n) as positions,
+           ",
+    positions_of!("'holdings'"),
+    " as positions,
            page.product_id, page.amount, page.invest_date, product.title, product.total_amount
     from (values (1)) as one
     left join (select product_id, amount, invest_date
@@ -43,7 +43,8 @@ const PAGE: &str = "
                order by invest_date desc, product_id desc
                offset $3 limit $4) as page on true
     left join holdings_product as product using (product_id)
-    order by page.invest_date desc, page.product_id desc";
+    order by page.invest_date desc, page.product_id desc"
+);
 
 #[derive(sqlx::FromRow)]
 pub(crate) struct HoldingRow {

@@ -9,9 +9,9 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::Api;
-use crate::shown::Shown;
+use crate::view_rows::ViewRows;
 
-/// Another user's invest and an unknown id are one and the same 404, token included: nobody learns that an id exists.
+/// Another user's invest and an unknown id get the same 404, token included: nobody learns that an id exists.
 pub(crate) async fn one(
     State(api): Api,
     UserIdHeader(user_id): UserIdHeader,
@@ -19,28 +19,29 @@ pub(crate) async fn one(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let select = || sqlx::query(ONE).bind(api.partitions).bind(user_id.as_str()).bind(invest_id.0);
-    let (shown, stamp): (Shown<InvestRow>, _) = api.invest_log.show(&headers, select).await?;
-    let answer = match shown.rows.first() {
+    let (found, consistency): (ViewRows<InvestRow>, _) = api.invest_log.query(&headers, select).await?;
+    let answer = match found.rows.first() {
         Some(row) => edge::ok(row.item(api.time)),
         None => Problem::NotFound.into_response(),
     };
-    Ok(stamp.on(answer))
+    Ok(consistency.add_to(answer))
 }
 
-const ONE: &str = "
+const ONE: &str = concat!(
+    "
     select invest.invest_id is not null as present,
            1::bigint as total_count,
-           array(select coalesce(position, 0)
-                 from generate_series(0, $1 - 1) as n
-                 left join checkpoints on consumer = 'invest_log' and partition = n
-                 order by n) as positions,
+           ",
+    positions_of!("'invest_log'"),
+    " as positions,
            invest.*, product.title
     from (values (1)) as one
     left join (select invest_id, product_id, amount, state, fail_code, fail_detail, accrued_user, accrued_product,
                       requested_at, updated_at
                from invest_log
                where invest_id = $3 and user_id = $2) as invest on true
-    left join invest_log_product as product on product.product_id = invest.product_id";
+    left join invest_log_product as product on product.product_id = invest.product_id"
+);
 
 /// An invest as the read model has it.
 #[derive(sqlx::FromRow)]
@@ -93,7 +94,7 @@ impl InvestRow {
         }
     }
 
-    /// In the seed's words, where what is pending counts as failed until it has succeeded.
+    /// In the words of the API contract: a pending invest counts as failed until it has succeeded.
     fn result(&self) -> (&'static str, Option<String>) {
         let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
         match self.state.as_str() {

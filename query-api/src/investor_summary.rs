@@ -1,4 +1,4 @@
-//! `GET /api/product/my/summary`: what a user has invested, in sums.
+//! `GET /api/product/my/summary`: the sums of what a user has invested.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use crate::Api;
 use crate::consistency::Select;
-use crate::shown::Shown;
+use crate::view_rows::ViewRows;
 
-/// Who never invested has zeros, and no dates.
+/// A user who never invested gets zeros, and no dates.
 pub(crate) async fn one(
     State(api): Api,
     UserIdHeader(user_id): UserIdHeader,
@@ -19,22 +19,22 @@ pub(crate) async fn one(
 ) -> Result<Response, Problem> {
     let user_id = user_id.as_str();
     let select = || select(api.partitions, user_id);
-    let (shown, stamp): (Shown<SummaryRow>, _) = api.investor_summary.show(&headers, select).await?;
-    let row = shown.rows.into_iter().next().unwrap_or_default();
-    Ok(stamp.on(edge::ok(row.item(user_id, api.time))))
+    let (found, consistency): (ViewRows<SummaryRow>, _) = api.investor_summary.query(&headers, select).await?;
+    let row = found.rows.into_iter().next().unwrap_or_default();
+    Ok(consistency.add_to(edge::ok(row.item(user_id, api.time))))
 }
 
 pub(crate) fn select(partitions: i32, user_id: &str) -> Select<'_> {
     sqlx::query(ONE).bind(partitions).bind(user_id)
 }
 
-const ONE: &str = "
+const ONE: &str = concat!(
+    "
     select count(*) > 0 as present,
            1::bigint as total_count,
-           array(select coalesce(position, 0)
-                 from generate_series(0, $1 - 1) as n
-                 left join checkpoints on consumer = 'investor_summary' and partition = n
-                 order by n) as positions,
+           ",
+    positions_of!("'investor_summary'"),
+    " as positions,
            sum(products)::bigint as products,
            sum(settled_amount)::bigint as settled_amount,
            sum(reserved_amount)::bigint as reserved_amount,
@@ -42,7 +42,8 @@ const ONE: &str = "
            min(first_invest_date) as first_invest_date,
            max(last_invest_date) as last_invest_date
     from investor_summary
-    where user_id = $2";
+    where user_id = $2"
+);
 
 #[derive(Default, sqlx::FromRow)]
 pub(crate) struct SummaryRow {

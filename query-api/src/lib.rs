@@ -1,11 +1,14 @@
-//! The views: what has become of products, holdings and invests, read from the read models.
+//! The read side: views of products, holdings and invests, from the read models.
 //!
-//! One file per view holds its route's handler, its one SQL statement and its answer. The log itself is out of sight: no
-//! statement here names the table of events. Every answer carries a consistency token of exactly the state it shows,
-//! because the statement that reads the rows reads the checkpoints with them. Products come from the cache, where there is
-//! one and it can: the same answers, by another way.
+//! Each view has one file with its route's handler, its SQL statement and its answer. No statement here names the table of
+//! events. Every answer has a consistency token of exactly the positions that it shows, because its statement reads the
+//! checkpoints together with the rows. Products come from the cache (Redis and memory) where it can answer; the answers are
+//! the same.
 //!
-//! Words are in `docs/glossary.md`.
+//! The words are in `docs/glossary.md`.
+
+#[macro_use]
+mod positions;
 
 pub mod as_of;
 mod cache;
@@ -17,10 +20,11 @@ mod invest_log;
 mod investor_summary;
 mod product;
 mod product_list;
+mod product_row;
 mod product_status;
-mod shown;
+mod view_rows;
 
-pub use product_status::{ProductFacts, product_status};
+pub use product_status::{ProductState, product_status};
 
 use axum::Router;
 use axum::extract::State;
@@ -36,28 +40,28 @@ use uuid::Uuid;
 use cache::Cache;
 use consistency::ReadModel;
 
-/// What the views need from outside.
+/// What the views need.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// A pool of their own, with a short acquire time-out: past it callers get `OVERLOADED`.
+    /// A pool of its own, with a short acquire time-out, after which callers get `OVERLOADED`.
     pub pool: Pool,
-    /// Where counters are shown fast; `None` reads everything from PostgreSQL.
+    /// The Redis with the counters; `None` reads everything from PostgreSQL.
     pub redis: Option<redis::Client>,
-    /// Which log the read models come from.
+    /// The log from which the read models are derived.
     pub log_id: Uuid,
-    /// Into how many partitions that log is cut, 1 to 64.
+    /// The number of its partitions, 1 to 64.
     pub partitions: usize,
-    /// The zone times are shown in.
+    /// The time zone of the answers.
     pub time: ServiceTime,
-    /// Whose pages may call from a browser; none means no CORS headers.
+    /// The origins that may call from a browser; none means no CORS headers.
     pub allowed_origins: Vec<AllowedOrigin>,
-    /// `/livez` and `/readyz`, made by [`edge::health`]: what ready means is for who runs the process.
+    /// `/livez` and `/readyz`, made by [`edge::health`] of the process.
     pub health: Router,
 }
 
-/// What every view works with.
+/// The state of every view.
 struct QueryApi {
-    /// For `generate_series`, which counts in PostgreSQL's integers.
+    /// As PostgreSQL's `generate_series` takes it.
     partitions: i32,
     time: ServiceTime,
     product_list: ReadModel,
@@ -69,8 +73,8 @@ struct QueryApi {
 
 type Api = State<Arc<QueryApi>>;
 
-/// Every public read, with `/livez` and `/readyz`, finished: envelope, correlation, CORS, time limit. To be called within
-/// a runtime when there is a Redis.
+/// Every public read, with `/livez` and `/readyz` and with edge's middleware: envelope, correlation, CORS, time limit. Must be
+/// called within a runtime when there is a Redis.
 pub fn router(settings: Settings) -> Router {
     let routes = Router::new()
         .route("/api/product", get(product_list::list))
@@ -83,7 +87,7 @@ pub fn router(settings: Settings) -> Router {
     edge::with_middleware(routes.with_state(api).merge(settings.health), &settings.allowed_origins)
 }
 
-/// Serves the reads on `listener` until `shutdown`, then lets requests in flight finish, bounded.
+/// Serves the reads on `listener` until `shutdown`; then requests in flight may finish, for a bounded time.
 pub async fn run(
     settings: Settings,
     listener: TcpListener,
@@ -111,7 +115,7 @@ impl QueryApi {
     }
 }
 
-/// Counts a read, by what was shown and where it came from.
+/// Counts a read, by view and by source.
 fn count_read(view: &'static str, from: &'static str) {
     metrics::counter!("moa_reads_total", "view" => view, "from" => from).increment(1);
 }

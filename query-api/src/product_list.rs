@@ -6,38 +6,38 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use edge::{ListData, Paging, Problem};
 
-use crate::consistency::{Asked, Select};
-use crate::product::ProductRow;
-use crate::shown::Shown;
+use crate::consistency::{RequiredPosition, Select};
+use crate::product_row::ProductRow;
+use crate::view_rows::ViewRows;
 use crate::{Api, QueryApi, count_read};
 
 pub(crate) async fn list(State(api): Api, paging: Paging, headers: HeaderMap) -> Result<Response, Problem> {
-    let asked = api.product_list.asked(&headers)?;
-    let shown = show(&api, &asked, &paging).await?;
-    let stamp = api.product_list.stamp(&asked, &shown);
-    let list = shown.rows.iter().map(|row| row.item(api.time)).collect();
-    Ok(stamp.on(edge::ok(ListData { total_count: shown.total_count, list })))
+    let required = api.product_list.required(&headers)?;
+    let found = find(&api, &required, &paging).await?;
+    let consistency = api.product_list.consistency_headers(&required, &found);
+    let list = found.rows.iter().map(|row| row.item(api.time)).collect();
+    Ok(consistency.add_to(edge::ok(ListData { total_count: found.total_count, list })))
 }
 
-async fn show(api: &QueryApi, asked: &Asked, paging: &Paging) -> Result<Shown<ProductRow>, Problem> {
+async fn find(api: &QueryApi, required: &RequiredPosition, paging: &Paging) -> Result<ViewRows<ProductRow>, Problem> {
     if let Some(cache) = &api.cache
-        && let Some(shown) = cache.page(asked, paging).await
+        && let Some(found) = cache.page(required, paging).await
     {
         count_read("product_list", "redis");
-        return Ok(shown);
+        return Ok(found);
     }
     let select = || sqlx::query(PAGE).bind(api.partitions).bind(paging.offset()).bind(paging.size());
-    let shown = api.product_list.show_asked(asked, select).await?;
+    let found = api.product_list.query_at_least(required, select).await?;
     count_read("product_list", "postgres");
-    Ok(shown)
+    Ok(found)
 }
 
-/// The same at a time of the caller's.
+/// The same at the caller's time.
 pub(crate) fn select_at<'q>(partitions: i32, paging: &Paging, at: DateTime<Utc>) -> Select<'q> {
     sqlx::query(PAGE_AT).bind(partitions).bind(paging.offset()).bind(paging.size()).bind(at)
 }
 
-/// One statement, whatever clock it goes by.
+/// The statement, with the clock as an SQL expression.
 macro_rules! page {
     ($now:literal) => {
         concat!(
@@ -56,10 +56,9 @@ macro_rules! page {
     )
     select page.product_id is not null as present,
            (select count(*) from open) as total_count,
-           array(select coalesce(position, 0)
-                 from generate_series(0, $1 - 1) as n
-                 left join checkpoints on consumer = 'product_list' and partition = n
-                 order by n) as positions,
+           ",
+            positions_of!("'product_list'"),
+            " as positions,
            page.*
     from (values (1)) as one
     left join (select * from open order by product_id desc offset $2 limit $3) as page on true
@@ -68,7 +67,7 @@ macro_rules! page {
     };
 }
 
-// The database's clock, as it stood when the statement came. Not clock_timestamp(): that one may change from row to row,
-// so that no index can be searched for it, and the finished past would be read every time.
+// The database's clock at the start of the statement. Not clock_timestamp(), which may change from row to row: no index can be
+// used for it, and all finished products would be read every time.
 const PAGE: &str = page!("statement_timestamp()");
 const PAGE_AT: &str = page!("$4");

@@ -1,10 +1,10 @@
-//! What a product is at a time, in the one word that clients, operators and auditors are shown.
+//! The status of a product at a time, as clients, operators and auditors see it.
 
 use chrono::{DateTime, Utc};
 
-/// A product, as far as its status goes.
+/// What a product's status depends on.
 #[derive(Clone, Copy, Debug)]
-pub struct ProductFacts {
+pub struct ProductState {
     /// The operator has closed it.
     pub closed: bool,
     /// The first instant at which it takes invests.
@@ -18,7 +18,7 @@ pub struct ProductFacts {
 }
 
 /// `CLOSED`, `UPCOMING`, `FINISHED`, `COMPLETE` or `ONGOING`: the first of them that holds at `now`.
-pub fn product_status(product: ProductFacts, now: DateTime<Utc>) -> &'static str {
+pub fn product_status(product: ProductState, now: DateTime<Utc>) -> &'static str {
     if product.closed {
         "CLOSED"
     } else if now < product.started_at {
@@ -58,7 +58,7 @@ mod tests {
     ) {
         let at = |second| DateTime::UNIX_EPOCH + TimeDelta::seconds(second);
         let (started_at, finished_at) = (at(0), at(10));
-        let product = ProductFacts { closed, started_at, finished_at, total_amount: 100, current_amount };
+        let product = ProductState { closed, started_at, finished_at, total_amount: 100, current_amount };
         assert_eq!(product_status(product, at(now)), status);
     }
 }

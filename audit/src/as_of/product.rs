@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use domain::{ProductEvent, ProductId, UserId};
 use edge::{FieldProblem, Params, Problem, ProductIdPath, ServiceTime};
 use event_log::{LoadedProduct, Log, LogError, RecordedEvent};
-use query_api::{ProductFacts, product_status};
+use query_api::{ProductState, product_status};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -186,7 +186,7 @@ impl Folded {
 
     /// As operators see it in their list.
     fn word(&self, terms: &OpeningTerms, taken: i64, at: DateTime<Utc>) -> &'static str {
-        let product = ProductFacts {
+        let product = ProductState {
             closed: self.closed,
             started_at: terms.started_at,
             finished_at: terms.finished_at,

@@ -5,7 +5,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use edge::{ListData, Params, Problem, ServiceTime};
-use query_api::{ProductFacts, product_status};
+use query_api::{ProductState, product_status};
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
@@ -68,7 +68,7 @@ fn item(row: Row, time: &ServiceTime) -> Item {
 }
 
 fn state(row: &Row) -> &'static str {
-    let product = ProductFacts {
+    let product = ProductState {
         closed: row.closed,
         started_at: row.started_at,
         finished_at: row.finished_at,

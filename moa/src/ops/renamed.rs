@@ -1,7 +1,10 @@
 //! Metrics that were renamed in 0.1: for one release each is published under its old name too.
 
 /// The new name and the old one. Renamed in 0.1; goes in 0.2.
-const RENAMED_METRICS: &[(&str, &str)] = &[("moa_deliveries_gap_filled_total", "moa_deliveries_healed_total")];
+const RENAMED_METRICS: &[(&str, &str)] = &[
+    ("moa_deliveries_gap_filled_total", "moa_deliveries_healed_total"),
+    ("moa_redis_circuit_open", "moa_redis_left_alone"),
+];
 
 /// `rendered`, in Prometheus' text format, with every renamed metric repeated under its old name.
 pub(super) fn with_old_names(rendered: String) -> String {

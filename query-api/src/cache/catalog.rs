@@ -1,4 +1,4 @@
-//! Which products there are to list, kept in the process until Redis says that the list has changed.
+//! The list of open products, cached in the process until Redis says that it has changed.
 
 use chrono::{DateTime, Utc};
 use edge::Paging;
@@ -8,28 +8,28 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 
 use super::counters::Counters;
-use super::facts::{Facts, FactsCache};
-use super::look::Looked;
+use super::facts::{FactsCache, ProductFacts};
+use super::postgres_poller::PolledState;
 
-/// How many products may be listed from memory; with more of them, PostgreSQL and its index do it.
-const LISTED: usize = 100_000;
-/// How long to leave it after it could not be loaded.
-const LEFT_ALONE: Duration = Duration::from_secs(1);
-/// The list of a partition that was never loaded has changed at no position there is.
-const NEVER: i64 = -1;
+/// The most products that are listed from memory; with more, PostgreSQL lists them by its index.
+const MAX_LISTED_PRODUCTS: usize = 100_000;
+/// The wait after a failed load.
+const RELOAD_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The position of the last change of a list that was never loaded: none that exists.
+const NEVER_CHANGED: i64 = -1;
 
-/// Every product that may be open, at the state in which each partition's list was last changed. It holds good for as
-/// long as Redis names the same positions: what is opened or closed changes them, and nothing else changes the list.
+/// Every product that may be open, as of the last change of each partition's list. Valid as long as Redis names the same
+/// positions: they change when a product is opened or closed, and nothing else changes the list.
 pub(super) struct Catalog {
     lists: Vec<Arc<List>>,
-    /// Newest id first.
-    all: Vec<Arc<Facts>>,
+    /// In descending order of ids.
+    all: Vec<Arc<ProductFacts>>,
 }
 
-/// One partition's products that are not closed, without those whose window was over when it was loaded.
+/// One partition's products that are not closed, without those that had finished when it was loaded.
 struct List {
     changed_at: i64,
-    products: Vec<Arc<Facts>>,
+    products: Vec<Arc<ProductFacts>>,
 }
 
 impl Catalog {
@@ -39,13 +39,13 @@ impl Catalog {
         Self { lists, all }
     }
 
-    /// Whether this is how the lists are that changed last at these positions.
+    /// Whether its lists are those that changed last at these positions.
     pub(super) fn is_at(&self, changed_at: &[i64]) -> bool {
         self.lists.iter().map(|list| list.changed_at).eq(changed_at.iter().copied())
     }
 
-    /// How many products are open at a time, and a page of them.
-    pub(super) fn open_at(&self, now: DateTime<Utc>, paging: &Paging) -> (i64, Vec<Arc<Facts>>) {
+    /// The number of products that are open at a time, and a page of them.
+    pub(super) fn open_at(&self, now: DateTime<Utc>, paging: &Paging) -> (i64, Vec<Arc<ProductFacts>>) {
         let (from, to) = (paging.offset(), paging.offset().saturating_add(paging.size()));
         let (mut count, mut page) = (0, Vec::new());
         for facts in self.all.iter().filter(|facts| facts.started_at <= now && now < facts.finished_at) {
@@ -58,56 +58,56 @@ impl Catalog {
     }
 }
 
-/// Where the catalog is kept.
-pub(super) struct Shelf {
+/// The cache of the catalog.
+pub(super) struct ProductCatalogCache {
     current: RwLock<Arc<Catalog>>,
-    /// Held by the one who loads; when that last failed.
-    turn: Arc<Mutex<Option<Instant>>>,
+    /// Held by the reader that loads; has the time of the last failure.
+    loading: Arc<Mutex<Option<Instant>>>,
 }
 
-/// Being the one who loads.
-pub(super) struct Turn(OwnedMutexGuard<Option<Instant>>);
+/// The single-flight guard: its owner is the one who loads.
+pub(super) struct LoadGuard(OwnedMutexGuard<Option<Instant>>);
 
-impl Turn {
-    pub(super) fn end(mut self, well: bool) {
+impl LoadGuard {
+    pub(super) fn finish(mut self, well: bool) {
         *self.0 = (!well).then(Instant::now);
     }
 }
 
-impl Shelf {
+impl ProductCatalogCache {
     pub(super) fn new(partitions: usize) -> Self {
-        let never = Arc::new(List { changed_at: NEVER, products: Vec::new() });
+        let never = Arc::new(List { changed_at: NEVER_CHANGED, products: Vec::new() });
         let current = RwLock::new(Arc::new(Catalog::of(vec![never; partitions])));
-        Self { current, turn: Arc::default() }
+        Self { current, loading: Arc::default() }
     }
 
     pub(super) fn current(&self) -> Arc<Catalog> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// `None` while another loads, and for a second after it failed.
-    pub(super) fn take_turn(&self) -> Option<Turn> {
-        let turn = self.turn.clone().try_lock_owned().ok()?;
-        let has_just_failed = turn.is_some_and(|failed| failed.elapsed() < LEFT_ALONE);
-        (!has_just_failed).then_some(Turn(turn))
+    /// `None` while another reader loads, and for a second after a failed load.
+    pub(super) fn try_begin_load(&self) -> Option<LoadGuard> {
+        let loading = self.loading.clone().try_lock_owned().ok()?;
+        let has_just_failed = loading.is_some_and(|failed| failed.elapsed() < RELOAD_RETRY_DELAY);
+        (!has_just_failed).then_some(LoadGuard(loading))
     }
 
-    /// Loads the lists that are not those of `changed_at`; without those whose window is over, if it is known what time
-    /// it is. `None` when that cannot be done, or what is there is of a writer that is not trusted.
+    /// Loads the lists that have changed since they were loaded, without finished products if the time is known. `None` when
+    /// that fails, or when Redis was written by a writer that is not trusted.
     pub(super) async fn renew(
         &self,
         changed_at: &[i64],
         counters: &Counters,
         facts: &FactsCache,
-        looked: &Looked,
+        polled: &PolledState,
     ) -> Option<()> {
-        let now = looked.now();
+        let now = polled.now();
         let mut lists = self.current().lists.clone();
         for (partition, (list, changed_at)) in lists.iter_mut().zip(changed_at).enumerate() {
             if list.changed_at != *changed_at {
-                // It may have changed once more; then this is how it is now.
+                // It may have changed again: the position comes with the list.
                 let (state, products) = counters.list(partition).await?;
-                if !looked.trusts(partition, &state) {
+                if !polled.trusts(partition, &state) {
                     return None;
                 }
                 let changed_at = state.listed;
@@ -117,7 +117,7 @@ impl Shelf {
             }
         }
         let count: usize = lists.iter().map(|list| list.products.len()).sum();
-        if count > LISTED {
+        if count > MAX_LISTED_PRODUCTS {
             return None;
         }
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Catalog::of(lists));

@@ -1,10 +1,10 @@
-//! What is taken of each product, in Redis. Nothing is written here; the projector keeps it.
+//! Reads the counters in Redis: the amount taken of each product. Only the projector writes them.
 //!
-//! One hash for each partition, under `moa:{<log id>.<partition>}:counters:2:<database>`. Its fields: `@state`, with
+//! Each partition has one hash, under `moa:{<log id>.<partition>}:counters:2:<database>`. Its fields: `@state`, with
 //! `<position>:<list>:<event hash>:<by>:<check>`; and for every product of the partition its id, with
 //! `<current amount>:<users>:<closed, 0 or 1>:<position>:<check>`. The hash is the fold of the partition up to the state's
-//! position; the list's is where a product was last opened or closed, or a later one; the event hash is that of the log's
-//! event there, in hexadecimal digits; `by` is who wrote last. A check is the first 8 bytes of the SHA-256 of
+//! position. The list's position is where a product was last opened or closed, or a later one. The event hash is that of the
+//! log's event there, in hexadecimal digits. `by` is the last writer. A check is the first 8 bytes of the SHA-256 of
 //! `<key>\n<field>\n<value without it>`, in hexadecimal digits.
 
 use redis::aio::MultiplexedConnection;
@@ -16,24 +16,23 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::PATIENCE;
-use super::breaker::Breaker;
+use super::REDIS_TIMEOUT;
+use super::circuit_breaker::CircuitBreaker;
 
 const STATE: &str = "@state";
 
-/// What is taken of one product.
+/// The counter of one product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counter {
     pub(crate) current_amount: i64,
     pub(crate) invest_users: i64,
     pub(crate) closed: bool,
-    /// Where it was last written.
+    /// Its position when it was last written.
     position: i64,
 }
 
 impl Counter {
-    /// Whether it can be the counter of a product of which there is `total`: no more is taken than there is, and whoever
-    /// has some has at least 1 won of it.
+    /// Whether it is possible for a product with `total`: no more is taken than that, and every user has at least 1 won.
     pub(crate) fn is_within(&self, total: i64) -> bool {
         let users = 0..=self.current_amount;
         (0..=total).contains(&self.current_amount)
@@ -42,57 +41,57 @@ impl Counter {
     }
 }
 
-/// What a partition's hash says of itself.
+/// The state of a partition's hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) position: i64,
-    /// Where its list of products changed last.
+    /// The position of the last change of its list of products.
     pub(super) listed: i64,
-    /// Of the event at `position`; empty at 0.
+    /// The hash of the event at `position`; empty at 0.
     pub(super) event_hash: String,
-    /// Who wrote it.
+    /// Its writer.
     pub(super) by: String,
 }
 
-/// What one round trip showed.
-pub(super) struct Read {
+/// The result of one round trip.
+pub(super) struct CounterSnapshot {
     /// By partition.
     pub(super) states: Vec<State>,
-    /// Of those products that were asked for and are there.
+    /// The requested products that exist.
     pub(super) counters: HashMap<i64, Counter>,
 }
 
-impl Read {
-    /// By partition: where it stands.
+impl CounterSnapshot {
+    /// The positions, by partition.
     pub(super) fn positions(&self) -> Vec<i64> {
         self.states.iter().map(|state| state.position).collect()
     }
 
-    /// By partition: where its list of products changed last.
+    /// The positions of the last changes of the lists, by partition.
     pub(super) fn listed(&self) -> Vec<i64> {
         self.states.iter().map(|state| state.listed).collect()
     }
 }
 
-/// The counters of one log. One connection, made when it is needed, and anew after any failure.
+/// The counters of one log. Has one connection, opened when it is needed, and again after any failure.
 pub(super) struct Counters {
     client: Client,
     log_id: Uuid,
     partitions: usize,
-    /// By partition; none as long as it is not known which database this is.
+    /// By partition; empty until the database's id is known.
     keys: RwLock<Arc<[String]>>,
     open: Mutex<Option<MultiplexedConnection>>,
-    breaker: Breaker,
+    circuit_breaker: CircuitBreaker,
 }
 
 impl Counters {
     pub(super) fn new(client: Client, log_id: Uuid, partitions: usize) -> Self {
-        let (open, breaker) = (Mutex::default(), Breaker::default());
-        Self { client, log_id, partitions, keys: RwLock::new(Arc::new([])), open, breaker }
+        let (open, circuit_breaker) = (Mutex::default(), CircuitBreaker::default());
+        Self { client, log_id, partitions, keys: RwLock::new(Arc::new([])), open, circuit_breaker }
     }
 
-    /// From now on they are those of this database.
-    pub(super) fn are_of(&self, database: &str) {
+    /// Reads the counters of this database from now on.
+    pub(super) fn use_database(&self, database: &str) {
         let key = |partition| format!("moa:{{{}.{partition}}}:counters:2:{database}", self.log_id);
         let keys = (0..self.partitions).map(key).collect();
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
@@ -102,9 +101,8 @@ impl Counters {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How every partition is, with the counters of `products`; `None` when not every partition is there, or one is not
-    /// whole.
-    pub(super) async fn read(&self, products: &[i64]) -> Option<Read> {
+    /// The state of every partition, with the counters of `products`; `None` when a partition is missing or damaged.
+    pub(super) async fn read(&self, products: &[i64]) -> Option<CounterSnapshot> {
         let keys = self.keys();
         let mut wanted: Vec<Vec<i64>> = vec![Vec::new(); keys.len()];
         for product in products {
@@ -115,7 +113,7 @@ impl Counters {
             question.cmd("HMGET").arg(key).arg(STATE).arg(products);
         }
         let answer: Vec<Vec<Option<String>>> = self.ask(&question).await?;
-        let mut read = Read { states: Vec::new(), counters: HashMap::new() };
+        let mut read = CounterSnapshot { states: Vec::new(), counters: HashMap::new() };
         for ((key, fields), wanted) in keys.iter().zip(&answer).zip(&wanted) {
             let [state, counters @ ..] = fields.as_slice() else { return None };
             let state = parse_state(key, state.as_ref()?)?;
@@ -128,8 +126,7 @@ impl Counters {
         (read.states.len() == self.partitions).then_some(read)
     }
 
-    /// How each partition is; `None` in place of one that is not there or not whole, or altogether when Redis does not
-    /// answer.
+    /// The state of each partition, `None` where it is missing or damaged; `None` altogether when Redis does not reply.
     pub(super) async fn states(&self) -> Option<Vec<Option<State>>> {
         let keys = self.keys();
         let mut question = redis::pipe();
@@ -140,7 +137,7 @@ impl Counters {
         Some(keys.iter().zip(texts).map(|(key, text)| parse_state(key, &text?)).collect())
     }
 
-    /// How a partition is, and which of its products are not closed.
+    /// The state of a partition, and the products that are not closed.
     pub(super) async fn list(&self, partition: usize) -> Option<(State, Vec<i64>)> {
         let keys = self.keys();
         let key = keys.get(partition)?;
@@ -161,25 +158,25 @@ impl Counters {
         usize::try_from(product).ok()?.checked_rem(self.partitions)
     }
 
-    /// Asks Redis, unless it is left alone.
+    /// Sends a request to Redis, unless the circuit breaker is open.
     async fn ask<T: FromRedisValue>(&self, question: &Pipeline) -> Option<T> {
-        if question.is_empty() || !self.breaker.lets_through() {
+        if question.is_empty() || !self.circuit_breaker.allows_request() {
             return None;
         }
-        let answer = timeout(PATIENCE, async { question.query_async(&mut self.connection().await?).await });
+        let answer = timeout(REDIS_TIMEOUT, async { question.query_async(&mut self.connection().await?).await });
         let failed = match answer.await {
             Ok(Ok(answer)) => {
-                self.breaker.close();
+                self.circuit_breaker.close();
                 return Some(answer);
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("it did not answer within {PATIENCE:?}"),
+            Err(_) => format!("it did not answer within {REDIS_TIMEOUT:?}"),
         };
-        // Where it is taken, another is making a new one already.
+        // When it is locked, another request is opening a new one already.
         if let Ok(mut open) = self.open.try_lock() {
             open.take();
         }
-        self.breaker.open(&failed);
+        self.circuit_breaker.open(&failed);
         None
     }
 
@@ -188,14 +185,15 @@ impl Counters {
         if let Some(connection) = &*open {
             return Ok(connection.clone());
         }
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(REDIS_TIMEOUT))
+            .set_response_timeout(Some(REDIS_TIMEOUT));
         let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         Ok(open.insert(connection).clone())
     }
 }
 
-/// What is written in a field, without its check; `None` when that is not its own.
+/// The value in a field's text; `None` when the check does not match.
 fn value_of<'a>(key: &str, field: &str, text: &'a str) -> Option<&'a str> {
     let (value, found) = text.rsplit_once(':')?;
     let digest = Sha256::digest(format!("{key}\n{field}\n{value}"));
@@ -203,7 +201,7 @@ fn value_of<'a>(key: &str, field: &str, text: &'a str) -> Option<&'a str> {
     (found == check).then_some(value)
 }
 
-/// A state as it is written in Redis.
+/// Parses a state.
 fn parse_state(key: &str, text: &str) -> Option<State> {
     let parts: Vec<_> = value_of(key, STATE, text)?.split(':').collect();
     let [position, listed, event_hash, by] = parts.as_slice() else { return None };
@@ -211,7 +209,7 @@ fn parse_state(key: &str, text: &str) -> Option<State> {
     Some(State { position, listed, event_hash: (*event_hash).into(), by: (*by).into() })
 }
 
-/// A counter as it is written in Redis; `None` also when it says that it was written after `state`.
+/// Parses a counter; `None` also when it was written after `state`.
 fn parse(key: &str, field: &str, text: &str, state: &State) -> Option<Counter> {
     let parts: Vec<_> = value_of(key, field, text)?.split(':').collect();
     let [current_amount, invest_users, closed, position] = parts.as_slice() else { return None };
@@ -236,9 +234,9 @@ mod tests {
         State { position: 7, listed: 3, event_hash: "ab".into(), by: "me".into() }
     }
 
-    /// The very texts that the projector writes.
+    /// The same texts as in the projector's tests.
     #[test]
-    fn values_are_read_whole() {
+    fn texts_with_the_right_check_are_read() {
         assert_eq!(parse_state(KEY, "7:3:ab:me:ba711646fc6ec925"), Some(state()));
         let counter = Counter { current_amount: 300, invest_users: 2, closed: false, position: 6 };
         assert_eq!(parse(KEY, "4", "300:2:0:6:a0d15d0a2eb1c8cb", &state()), Some(counter));
@@ -251,7 +249,7 @@ mod tests {
     #[case::cut(KEY, "4", "300:2:0:6")]
     #[case::of_format_1(KEY, "4", "300:2:0")]
     #[case::nothing(KEY, "4", "")]
-    fn what_is_not_whole_is_not_read(#[case] key: &str, #[case] field: &str, #[case] text: &str) {
+    fn damaged_texts_are_not_read(#[case] key: &str, #[case] field: &str, #[case] text: &str) {
         assert_eq!(parse(key, field, text, &state()), None);
     }
 

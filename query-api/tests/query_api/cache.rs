@@ -5,11 +5,11 @@ mod away;
 mod foreign;
 mod list;
 mod monotone;
-mod shelf;
+mod system;
 
 use crate::house::PARTITIONS;
 use rstest::rstest;
-use shelf::{From, OPEN, Shelf, partition_of, state_of};
+use system::{CachedSystem, From, OPEN, partition_of, state_of};
 
 /// What Redis answers is what PostgreSQL answered before it was marked, byte for byte.
 #[rstest]
@@ -24,26 +24,26 @@ use shelf::{From, OPEN, Shelf, partition_of, state_of};
 #[case::finished("/api/product/7")]
 #[tokio::test]
 async fn redis_answers_what_postgres_would(#[case] path: &str) {
-    let shelf = Shelf::new().await;
+    let system = CachedSystem::new().await;
     let windows = [OPEN, OPEN, OPEN, OPEN, OPEN, ("1 day", "2 days"), ("-2 days", "-1 day"), OPEN];
     for (product_id, window) in (1..).zip(windows) {
-        shelf.plain.product(product_id, 1_000, 500 * (product_id % 3), window).await;
-        shelf.plain.checkpoint("product_list", partition_of(product_id), 10 + product_id).await;
+        system.plain.product(product_id, 1_000, 500 * (product_id % 3), window).await;
+        system.plain.checkpoint("product_list", partition_of(product_id), 10 + product_id).await;
     }
-    shelf.plain.sql("update product_list set closed = true where product_id = 5").await;
-    shelf.fill().await;
-    let expected = shelf.plain.get(path).await;
-    shelf.mark_postgres().await;
-    let answer = shelf.until_from(From::Redis, path).await;
+    system.plain.sql("update product_list set closed = true where product_id = 5").await;
+    system.fill().await;
+    let expected = system.plain.get(path).await;
+    system.mark_postgres().await;
+    let answer = system.until_from(From::Redis, path).await;
     assert_eq!(answer.body, expected.body);
     assert_eq!((answer.token(), answer.header("x-consistency")), (expected.token(), None));
 }
 
 #[tokio::test]
 async fn nothing_open_is_an_empty_list() {
-    let shelf = Shelf::new().await;
-    shelf.fill().await;
-    let (cached, plain) = (shelf.cached.get("/api/product").await, shelf.plain.get("/api/product").await);
+    let system = CachedSystem::new().await;
+    system.fill().await;
+    let (cached, plain) = (system.cached.get("/api/product").await, system.plain.get("/api/product").await);
     assert_eq!((&cached.body, cached.token()), (&plain.body, plain.token()));
 }
 
@@ -53,17 +53,17 @@ async fn nothing_open_is_an_empty_list() {
 #[case::one_past_redis([10, 11, 13, 13], From::Postgres)]
 #[tokio::test]
 async fn a_token_is_reached_in_redis_or_waited_for_in_postgres(#[case] asked: [i64; PARTITIONS], #[case] from: From) {
-    let shelf = Shelf::of_four().await;
-    shelf.mark_postgres().await;
+    let system = CachedSystem::of_four().await;
+    system.mark_postgres().await;
     for path in ["/api/product", "/api/product/2"] {
-        shelf.until_from(From::Redis, path).await;
+        system.until_from(From::Redis, path).await;
         if from == From::Postgres {
             // Seen by a look or not, the token tells.
-            shelf.plain.checkpoint("product_list", 2, 13).await;
+            system.plain.checkpoint("product_list", 2, 13).await;
         }
-        let answer = shelf.cached.call("GET", path, &[("X-Consistency-Token", &shelf.token(asked))]).await;
+        let answer = system.cached.call("GET", path, &[("X-Consistency-Token", &system.token(asked))]).await;
         assert_eq!((answer.from(), answer.header("x-consistency")), (from, Some("reached")));
-        shelf.plain.checkpoint("product_list", 2, 12).await;
+        system.plain.checkpoint("product_list", 2, 12).await;
     }
 }
 
@@ -73,50 +73,50 @@ async fn a_token_is_reached_in_redis_or_waited_for_in_postgres(#[case] asked: [i
 #[case("/api/product/2")]
 #[tokio::test]
 async fn a_redis_that_is_behind_is_not_shown(#[case] path: &str) {
-    let shelf = Shelf::of_four().await;
-    shelf.mark_postgres().await;
-    shelf.until_from(From::Redis, path).await;
-    shelf.plain.checkpoint("product_list", 3, 14).await;
-    let answer = shelf.until_from(From::Postgres, path).await;
-    assert_eq!(answer.token(), shelf.token([10, 11, 12, 14]));
-    shelf.set(3, "@position", 14);
-    let answer = shelf.until_from(From::Redis, path).await;
-    assert_eq!(answer.token(), shelf.token([10, 11, 12, 14]));
+    let system = CachedSystem::of_four().await;
+    system.mark_postgres().await;
+    system.until_from(From::Redis, path).await;
+    system.plain.checkpoint("product_list", 3, 14).await;
+    let answer = system.until_from(From::Postgres, path).await;
+    assert_eq!(answer.token(), system.token([10, 11, 12, 14]));
+    system.set(3, "@position", 14);
+    let answer = system.until_from(From::Redis, path).await;
+    assert_eq!(answer.token(), system.token([10, 11, 12, 14]));
 }
 
 #[rstest]
-#[case::a_partition(|shelf: &Shelf| shelf.delete(3))]
-#[case::its_state(|shelf: &Shelf| shelf.unset(3, "@state"))]
-#[case::the_product(|shelf: &Shelf| shelf.unset(2, "2"))]
-#[case::sense_in_a_state(|shelf: &Shelf| shelf.plant(3, "@state", "x"))]
-#[case::sense_in_a_position(|shelf: &Shelf| shelf.forge(3, "@state", "x:13::me"))]
-#[case::sense_in_a_counter(|shelf: &Shelf| shelf.set(2, "2", "x:1:0"))]
-#[case::a_check(|shelf: &Shelf| shelf.plant(2, "2", "200:3:0:12"))]
-#[case::a_check_of_its_own(|shelf: &Shelf| shelf.plant(2, "2", &shelf.text(2, "2").replace("200", "999")))]
-#[case::a_check_of_its_state(|shelf: &Shelf| shelf.plant(3, "@state", &shelf.text(3, "@state").replacen("13", "99", 1)))]
-#[case::the_format(|shelf: &Shelf| shelf.plant(2, "2", "999999:77:0"))]
-#[case::its_own_field(|shelf: &Shelf| shelf.plant(2, "2", &shelf.text(3, "3")))]
-#[case::its_own_time(|shelf: &Shelf| shelf.forge(2, "2", "200:3:0:13"))]
-#[case::what_there_is_to_be_taken(|shelf: &Shelf| shelf.set(2, "2", "999999:77:0"))]
-#[case::users_who_have_some(|shelf: &Shelf| shelf.set(2, "2", "0:3:0"))]
+#[case::a_partition(|system: &CachedSystem| system.delete(3))]
+#[case::its_state(|system: &CachedSystem| system.unset(3, "@state"))]
+#[case::the_product(|system: &CachedSystem| system.unset(2, "2"))]
+#[case::sense_in_a_state(|system: &CachedSystem| system.plant(3, "@state", "x"))]
+#[case::sense_in_a_position(|system: &CachedSystem| system.forge(3, "@state", "x:13::me"))]
+#[case::sense_in_a_counter(|system: &CachedSystem| system.set(2, "2", "x:1:0"))]
+#[case::a_check(|system: &CachedSystem| system.plant(2, "2", "200:3:0:12"))]
+#[case::a_check_of_its_own(|system: &CachedSystem| system.plant(2, "2", &system.text(2, "2").replace("200", "999")))]
+#[case::a_check_of_its_state(|system: &CachedSystem| system.plant(3, "@state", &system.text(3, "@state").replacen("13", "99", 1)))]
+#[case::the_format(|system: &CachedSystem| system.plant(2, "2", "999999:77:0"))]
+#[case::its_own_field(|system: &CachedSystem| system.plant(2, "2", &system.text(3, "3")))]
+#[case::its_own_time(|system: &CachedSystem| system.forge(2, "2", "200:3:0:13"))]
+#[case::what_there_is_to_be_taken(|system: &CachedSystem| system.set(2, "2", "999999:77:0"))]
+#[case::users_who_have_some(|system: &CachedSystem| system.set(2, "2", "0:3:0"))]
 #[tokio::test]
-async fn what_is_missing_in_redis_comes_from_postgres(#[case] harm: impl Fn(&Shelf)) {
-    let shelf = Shelf::of_four().await;
-    shelf.mark_postgres().await;
+async fn what_is_missing_in_redis_comes_from_postgres(#[case] harm: impl Fn(&CachedSystem)) {
+    let system = CachedSystem::of_four().await;
+    system.mark_postgres().await;
     for path in ["/api/product", "/api/product/2"] {
-        shelf.until_from(From::Redis, path).await;
-        harm(&shelf);
-        assert_eq!(shelf.cached.get(path).await.from(), From::Postgres);
-        shelf.set(partition_of(2), "2", "200:3:0");
-        shelf.set(3, "3", "300:3:0");
-        shelf.forge(3, "@state", &state_of(3, 13, 13));
+        system.until_from(From::Redis, path).await;
+        harm(&system);
+        assert_eq!(system.cached.get(path).await.from(), From::Postgres);
+        system.set(partition_of(2), "2", "200:3:0");
+        system.set(3, "3", "300:3:0");
+        system.forge(3, "@state", &state_of(3, 13, 13));
     }
 }
 
 #[tokio::test]
 async fn an_unknown_product_does_not_exist_in_either() {
-    let shelf = Shelf::of_four().await;
-    let (cached, plain) = (shelf.cached.get("/api/product/9").await, shelf.plain.get("/api/product/9").await);
+    let system = CachedSystem::of_four().await;
+    let (cached, plain) = (system.cached.get("/api/product/9").await, system.plain.get("/api/product/9").await);
     assert!(cached.body.contains("NOT_EXIST_PRODUCT"));
     assert_eq!(cached.body, plain.body);
 }

@@ -1,4 +1,4 @@
-//! The views over HTTP, on real read model rows in a real PostgreSQL.
+//! The views over HTTP, on rows of read models in a real PostgreSQL.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

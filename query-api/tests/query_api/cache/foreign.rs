@@ -1,71 +1,71 @@
 //! Counters of another log under our key: those of a copy of the database that cannot tell itself apart, or forged ones. What
 //! is whole and within its bounds is held against the log.
 
-use super::shelf::{From, Shelf, WRITER, state_of};
+use super::system::{CachedSystem, From, WRITER, state_of};
 use rstest::rstest;
 
 const SOMEBODY: &str = "0192d3a0-0000-7000-8000-00000000000b";
 const PATHS: [&str; 2] = ["/api/product", "/api/product/2"];
 
-async fn shown_from_redis() -> Shelf {
-    let shelf = Shelf::of_four().await;
-    shelf.mark_postgres().await;
+async fn shown_from_redis() -> CachedSystem {
+    let system = CachedSystem::of_four().await;
+    system.mark_postgres().await;
     for path in PATHS {
-        shelf.until_from(From::Redis, path).await;
+        system.until_from(From::Redis, path).await;
     }
-    shelf
+    system
 }
 
-/// Whoever writes what the log does not have is never shown, from the first moment on; our own is, when it is back.
+/// A writer of states that the log does not have is never shown; our own is, once it has written again.
 #[rstest]
 #[case::further(&state_of(2, 99, 12).replace(WRITER, SOMEBODY))]
 #[case::as_far(&state_of(1, 12, 12).replace(WRITER, SOMEBODY))]
 #[tokio::test]
-async fn a_copy_that_goes_on_differently_is_not_shown(#[case] state: &str) {
-    let shelf = shown_from_redis().await;
-    shelf.set(2, "2", "999:7:0");
-    shelf.forge(2, "@state", state);
+async fn a_copy_that_diverged_is_not_shown(#[case] state: &str) {
+    let system = shown_from_redis().await;
+    system.set(2, "2", "999:7:0");
+    system.forge(2, "@state", state);
     let is_over = std::time::Instant::now() + std::time::Duration::from_secs(3);
     while std::time::Instant::now() < is_over {
         for path in PATHS {
-            assert_eq!(shelf.cached.get(path).await.from(), From::Postgres, "{path}");
+            assert_eq!(system.cached.get(path).await.from(), From::Postgres, "{path}");
         }
     }
-    shelf.set(2, "2", "200:3:0");
-    shelf.forge(2, "@state", &state_of(2, 12, 12));
+    system.set(2, "2", "200:3:0");
+    system.forge(2, "@state", &state_of(2, 12, 12));
     for path in PATHS {
-        shelf.until_from(From::Redis, path).await;
+        system.until_from(From::Redis, path).await;
     }
 }
 
-/// In the name of one who was trusted: until the next look.
+/// In the name of a trusted writer: shown until the next poll.
 #[rstest]
 #[case::ahead_of_the_log("99:12:")]
 #[case::ahead_of_product_list(&state_of(2, 13, 12))]
 #[case::of_another_event(&state_of(1, 12, 12))]
 #[case::of_no_event("12:12:")]
 #[tokio::test]
-async fn who_was_trusted_is_not_any_more(#[case] state: &str) {
-    let shelf = shown_from_redis().await;
+async fn a_writer_loses_trust(#[case] state: &str) {
+    let system = shown_from_redis().await;
     let state = if state.ends_with(WRITER) { state.to_owned() } else { format!("{state}:{WRITER}") };
-    shelf.forge(2, "@state", &state);
+    system.forge(2, "@state", &state);
     for path in PATHS {
-        shelf.until_from(From::Postgres, path).await;
+        system.until_from(From::Postgres, path).await;
     }
-    // What he writes then is seen to be right first.
-    shelf.forge(2, "@state", &state_of(2, 12, 12));
+    // Its next state is verified first.
+    system.forge(2, "@state", &state_of(2, 12, 12));
     for path in PATHS {
-        shelf.until_from(From::Redis, path).await;
+        system.until_from(From::Redis, path).await;
     }
 }
 
 /// Known by the key alone: another database has another one.
 #[tokio::test]
 async fn another_database_has_other_counters() {
-    let shelf = shown_from_redis().await;
+    let system = shown_from_redis().await;
     let other = "create or replace function moa_database_id() returns text language sql as $$select 'other'$$";
-    shelf.plain.sql(other).await;
+    system.plain.sql(other).await;
     for path in PATHS {
-        shelf.until_from(From::Postgres, path).await;
+        system.until_from(From::Postgres, path).await;
     }
 }

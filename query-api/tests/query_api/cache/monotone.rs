@@ -1,6 +1,6 @@
-//! A client that sends back its last token never sees less than it saw, whatever becomes of Redis.
+//! A client that sends back its last token never sees less than before, whatever happens to Redis.
 
-use super::shelf::{OPEN, Shelf, checked, partition_of, state_of};
+use super::system::{CachedSystem, OPEN, checked, partition_of, state_of};
 use crate::house::PARTITIONS;
 use edge::ConsistencyToken;
 use serde_json::Value;
@@ -11,8 +11,8 @@ const USERS_IN_REDIS: i64 = 5;
 const PRODUCTS: std::ops::RangeInclusive<i64> = 1..=4;
 
 /// The read model goes on by one event: what is taken of the product is the position, so an answer tells where it was.
-async fn advance(shelf: &Shelf, product_id: i64, position: i64) {
-    let mut transaction = shelf.plain.pool.begin().await.unwrap();
+async fn advance(system: &CachedSystem, product_id: i64, position: i64) {
+    let mut transaction = system.plain.pool.begin().await.unwrap();
     sqlx::query("update product_list set current_amount = $2 where product_id = $1")
         .bind(product_id)
         .bind(position)
@@ -32,30 +32,30 @@ async fn advance(shelf: &Shelf, product_id: i64, position: i64) {
 }
 
 /// Redis shows the partition as it is at a position. It counts other users than PostgreSQL, which tells them apart.
-fn fill(shelf: &Shelf, product_id: i64, position: i64) {
+fn fill(system: &CachedSystem, product_id: i64, position: i64) {
     let (partition, field) = (partition_of(product_id), product_id.to_string());
-    let key = shelf.key(partition);
+    let key = system.key(partition);
     let state = checked(&key, "@state", &state_of(partition, position, 1));
     let counter = checked(&key, &field, &format!("{position}:{USERS_IN_REDIS}:0:{position}"));
     let mut whole = redis::pipe();
     whole.atomic().hset_multiple(&key, &[("@state", state), (&field, counter)]);
-    whole.exec(&mut shelf.client.get_connection().unwrap()).unwrap();
+    whole.exec(&mut system.client.get_connection().unwrap()).unwrap();
 }
 
 /// Redis follows, falls behind, loses partitions and comes back with old ones, over and over.
-async fn trouble(shelf: &Shelf, is_over: &AtomicBool) {
+async fn trouble(system: &CachedSystem, is_over: &AtomicBool) {
     let mut position = 1;
     while !is_over.load(Ordering::Relaxed) {
         position += 1;
         for product_id in PRODUCTS {
-            advance(shelf, product_id, position).await;
+            advance(system, product_id, position).await;
             let partition = partition_of(product_id);
             match (position + product_id) % 17 {
-                0 => shelf.delete(partition),
+                0 => system.delete(partition),
                 1..=3 => {}
                 // From another time, and whole.
-                4 => fill(shelf, product_id, position / 2),
-                _ => fill(shelf, product_id, position),
+                4 => fill(system, product_id, position / 2),
+                _ => fill(system, product_id, position),
             }
         }
     }
@@ -66,14 +66,14 @@ fn taken(item: &Value) -> (i64, i64) {
 }
 
 /// Every answer is what its own token says, and no token is behind the one before.
-async fn read(shelf: &Shelf, is_over: &AtomicBool) {
+async fn read(system: &CachedSystem, is_over: &AtomicBool) {
     let (start, mut last, mut answers, mut from_redis) = (Instant::now(), vec![0; PARTITIONS], 0, 0);
     while start.elapsed() < Duration::from_secs(5) {
         let path = if answers % 2 == 0 { "/api/product" } else { "/api/product/3" };
-        let token = ConsistencyToken::new(shelf.log_id, last.clone()).to_string();
-        let answer = shelf.cached.call("GET", path, &[("X-Consistency-Token", &token)]).await;
+        let token = ConsistencyToken::new(system.log_id, last.clone()).to_string();
+        let answer = system.cached.call("GET", path, &[("X-Consistency-Token", &token)]).await;
         assert_eq!((answer.status.as_u16(), answer.header("x-consistency")), (200, Some("reached")), "{}", answer.body);
-        let shown = ConsistencyToken::asked(&answer.headers, shelf.log_id, PARTITIONS).unwrap().unwrap();
+        let shown = ConsistencyToken::asked(&answer.headers, system.log_id, PARTITIONS).unwrap().unwrap();
         assert!(shown.positions().iter().zip(&last).all(|(now, before)| now >= before), "{last:?} before {shown:?}");
         let body: Value = serde_json::from_str(&answer.body).unwrap();
         let items = body["data"]["list"].as_array().cloned().unwrap_or_else(|| vec![body["data"].clone()]);
@@ -89,13 +89,13 @@ async fn read(shelf: &Shelf, is_over: &AtomicBool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reads_are_monotone_and_true_whatever_becomes_of_redis() {
-    let shelf = Shelf::new().await;
+async fn reads_are_monotonic_and_true_whatever_happens_to_redis() {
+    let system = CachedSystem::new().await;
     for product_id in PRODUCTS {
-        shelf.plain.product(product_id, 1_000_000, 1, OPEN).await;
-        advance(&shelf, product_id, 1).await;
+        system.plain.product(product_id, 1_000_000, 1, OPEN).await;
+        advance(&system, product_id, 1).await;
     }
-    PRODUCTS.for_each(|product_id| fill(&shelf, product_id, 1));
+    PRODUCTS.for_each(|product_id| fill(&system, product_id, 1));
     let is_over = AtomicBool::new(false);
-    tokio::join!(trouble(&shelf, &is_over), read(&shelf, &is_over));
+    tokio::join!(trouble(&system, &is_over), read(&system, &is_over));
 }

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 pub const OPEN: (&str, &str) = ("-1 day", "1 day");
-/// Whatever a test waits for comes well within it.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Far longer than anything takes that a test waits for.
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
-/// Redis is filled from PostgreSQL, so what only it says is told by this much.
+/// Redis is filled from PostgreSQL, so answers of one of them are marked by this amount.
 const MARK: i64 = 1_000_000;
-/// Who writes the counters.
+/// The writer of the counters.
 pub const WRITER: &str = "0192d3a0-0000-7000-8000-00000000000a";
 /// The event at each position of the log, as far as the views may know it: its hash is that of its place.
 const EVENTS: &str = "
@@ -23,7 +23,7 @@ const EVENTS: &str = "
     $$";
 
 /// Read models, and counters in Redis, of a log of this test's own; what Redis has of them goes with the value.
-pub struct Shelf {
+pub struct CachedSystem {
     /// Reads from Redis when it can.
     pub cached: House,
     /// Reads from PostgreSQL.
@@ -33,7 +33,7 @@ pub struct Shelf {
     database_id: String,
 }
 
-impl Shelf {
+impl CachedSystem {
     pub async fn new() -> Self {
         let url = std::env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".into());
         Self::in_redis(Client::open(url).unwrap()).await
@@ -49,11 +49,11 @@ impl Shelf {
         Self { cached, plain, client, log_id, database_id }
     }
 
-    /// A shelf with four products, one in each partition, at these positions; Redis has what PostgreSQL has.
+    /// A system with four products, one in each partition, at these positions; Redis has what PostgreSQL has.
     pub async fn of_four() -> Self {
-        let shelf = Self::new().await;
-        shelf.seed().await;
-        shelf
+        let system = Self::new().await;
+        system.seed().await;
+        system
     }
 
     pub async fn seed(&self) {
@@ -152,13 +152,13 @@ impl Shelf {
             if answer.from() == from {
                 return answer;
             }
-            assert!(start.elapsed() < PATIENCE, "{path} is not shown from {from:?} but {}", answer.body);
+            assert!(start.elapsed() < TEST_TIMEOUT, "{path} is not shown from {from:?} but {}", answer.body);
             tokio::time::sleep(POLL).await;
         }
     }
 }
 
-impl Drop for Shelf {
+impl Drop for CachedSystem {
     fn drop(&mut self) {
         // Its server may be gone with all it had.
         if let Ok(mut redis) = self.client.get_connection_with_timeout(Duration::from_secs(1)) {

@@ -1,0 +1,60 @@
+//! A product as a row of the read model, and as an item of an answer.
+
+use chrono::{DateTime, Utc};
+use edge::ServiceTime;
+use serde::Serialize;
+
+use crate::product_status::{ProductState, product_status};
+
+/// A product of the read model, and the time at which its status is shown.
+#[derive(sqlx::FromRow)]
+pub(crate) struct ProductRow {
+    pub(crate) product_id: i64,
+    pub(crate) title: String,
+    pub(crate) total_amount: i64,
+    pub(crate) current_amount: i64,
+    pub(crate) invest_users: i64,
+    pub(crate) started_at: DateTime<Utc>,
+    pub(crate) finished_at: DateTime<Utc>,
+    pub(crate) closed: bool,
+    pub(crate) now: DateTime<Utc>,
+}
+
+/// A product as the contract shows it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProductItem<'a> {
+    product_id: i64,
+    title: &'a str,
+    total_investing_amount: i64,
+    current_investing_amount: i64,
+    investing_cnt: i64,
+    started_at: String,
+    finished_at: String,
+    invest_status: &'static str,
+}
+
+impl ProductRow {
+    pub(crate) fn item(&self, time: ServiceTime) -> ProductItem<'_> {
+        ProductItem {
+            product_id: self.product_id,
+            title: &self.title,
+            total_investing_amount: self.total_amount,
+            current_investing_amount: self.current_amount,
+            investing_cnt: self.invest_users,
+            started_at: time.format(self.started_at),
+            finished_at: time.format(self.finished_at),
+            invest_status: product_status(self.state(), self.now),
+        }
+    }
+
+    fn state(&self) -> ProductState {
+        ProductState {
+            closed: self.closed,
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+            total_amount: self.total_amount,
+            current_amount: self.current_amount,
+        }
+    }
+}
