@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use connection_pool::Pool;
 use event_log::Log;
-use projector::{Job, Jobs, PROJECTIONS, Wanted};
+use projector::{Job, JobState, Jobs, PROJECTIONS, RebuildOptions};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -73,7 +73,7 @@ async fn together(
 
 async fn fill(jobs: &Jobs, name: &str) -> anyhow::Result<()> {
     jobs.drop(name).await?;
-    let wanted = Wanted { switches: true, accept_differences: true, max_rate: None };
+    let wanted = RebuildOptions { switches: true, accept_differences: true, max_rate: None };
     let job = jobs.rebuild(name, wanted).await?;
     followed(jobs, job).await?;
     jobs.drop(name).await?;
@@ -81,7 +81,7 @@ async fn fill(jobs: &Jobs, name: &str) -> anyhow::Result<()> {
 }
 
 async fn remake(jobs: &Jobs, name: &str) -> anyhow::Result<(Stages, Job)> {
-    let job = jobs.rebuild(name, Wanted { switches: false, accept_differences: false, max_rate: None }).await?;
+    let job = jobs.rebuild(name, RebuildOptions { switches: false, accept_differences: false, max_rate: None }).await?;
     followed(jobs, job).await
 }
 
@@ -100,10 +100,10 @@ async fn followed(jobs: &Jobs, id: i64) -> anyhow::Result<(Stages, Job)> {
                 time.get_or_insert(now);
             }
         }
-        if job.state == "FAILED" {
+        if job.state == JobState::Failed {
             bail!("{} failed: {}", job.projection, job.problem.unwrap_or_default());
         }
-        if job.state == "DONE" {
+        if job.state == JobState::Done {
             let folding = folding.unwrap_or(asked);
             let indexing = indexing.unwrap_or(now);
             let ready = ready.unwrap_or(now);

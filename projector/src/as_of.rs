@@ -1,31 +1,26 @@
-//! A read model as it stood: folded from the log by its own code up to a position in each partition, into temporary tables
-//! of one connection. They bear the live tables' names and are found first, so that the views' own statements show them.
+//! A read model as of a position in each partition: its own code folds the log up to there, into temporary tables of one
+//! connection. They have the live tables' names and come first in the search path, so the views' own statements show them.
 
-use crate::copy::{Copy, Rows};
-use crate::fold::{self, Fold, ReadModel, Table};
+use crate::copy_writer::{CopyChunk, CopyWriter};
+use crate::fold::{self, CONCURRENT_FOLDS, Fold, FoldError, ReadModel};
 use crate::generation::tables;
 use chrono::{DateTime, Utc};
 use connection_pool::{Connection, Pool};
 use domain::{ProductEvent, ProductId, UserId};
-use event_log::consume::{ApplyError, Projection};
+use event_log::consume::ApplyError;
 use event_log::{BulkReader, Log, LogError, Partition, Position, RecordedEvent};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use std::collections::HashMap;
 use tokio::sync::mpsc;
 
-/// Partitions that are folded at the same time.
-const FOLDERS: usize = 2;
-/// Ranges that were read and wait to be folded.
-const READ_AHEAD: usize = 2;
-
-/// Which products' streams are folded. A read model's rows of a product come of its own stream alone.
+/// Which products' streams are folded. A read model's rows of a product depend on its own stream alone.
 #[derive(Clone, Debug)]
 pub enum Streams {
     /// One product's.
     Of(ProductId),
-    /// Of all products in which something happened to the user.
+    /// Of all products in which the user has events.
     OfUser(UserId),
-    /// Of all products whose window this time is in.
+    /// Of all products that are open at this time.
     OpenAt(DateTime<Utc>),
 }
 
@@ -35,10 +30,10 @@ pub enum AsOfError {
     /// The log could not be read, or is broken.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The database said no, or nothing.
+    /// The database refused, or did not answer.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
-    /// The projection refuses an event of the log.
+    /// The projection cannot apply an event.
     #[error("the event at partition {partition} position {position} cannot be applied: {reason}")]
     Event {
         /// Its partition.
@@ -48,17 +43,27 @@ pub enum AsOfError {
         /// What is wrong.
         reason: String,
     },
-    /// Folding broke down.
-    #[error("the fold broke down: {0}")]
-    Fold(#[from] tokio::task::JoinError),
+    /// The fold panicked.
+    #[error("the fold panicked: {0}")]
+    Fold(tokio::task::JoinError),
+}
+
+impl AsOfError {
+    fn of(partition: Partition, error: FoldError) -> Self {
+        match error {
+            FoldError::Apply(ApplyError::Event { position, reason }) => Self::Event { partition, position, reason },
+            FoldError::Apply(ApplyError::Database(error)) => Self::Database(error),
+            FoldError::Panicked(error) => Self::Fold(error),
+        }
+    }
 }
 
 /// The read model `projection` at `positions`, one for each partition, of these streams alone: a connection on which its
-/// tables, and `checkpoints`, are that. They go with the connection, which is never given back to `pool`. Memory as a
-/// rebuild's, for the streams that are folded.
+/// tables, and `checkpoints`, are that. They end with the connection, which never returns to `pool`. Needs as much memory as a
+/// rebuild of these streams.
 ///
 /// # Errors
-/// See [`AsOfError`]; a name that is no read model's is [`sqlx::Error::RowNotFound`].
+/// See [`AsOfError`]; the name of an unknown read model is [`sqlx::Error::RowNotFound`].
 pub async fn as_of(
     projection: &str,
     log: &Log,
@@ -66,17 +71,11 @@ pub async fn as_of(
     positions: &[Position],
     streams: &Streams,
 ) -> Result<Connection, AsOfError> {
-    macro_rules! dispatch {
-        ($($model:ident),*) => {
-            match projection {
-                $(<crate::$model as Projection>::NAME => {
-                    model_as_of::<crate::$model>(log, pool, positions, streams).await
-                })*
-                _ => Err(sqlx::Error::RowNotFound.into()),
-            }
-        };
-    }
-    crate::read_models!(dispatch)
+    with_model!(
+        projection,
+        Model => model_as_of::<Model>(log, pool, positions, streams).await,
+        _ => Err(sqlx::Error::RowNotFound.into()),
+    )
 }
 
 async fn model_as_of<M: ReadModel>(
@@ -86,20 +85,20 @@ async fn model_as_of<M: ReadModel>(
     streams: &Streams,
 ) -> Result<Connection, AsOfError> {
     let mut connection = pool.acquire().await?;
-    // What is temporary is gone with it, also when this is given up half way.
+    // The temporary tables end with it, also when this future is dropped.
     connection.close_on_drop();
     tables::create_temporary(&mut connection, M::NAME, M::VERSION).await?;
-    tables::stand_at(&mut connection, M::NAME, positions).await?;
-    let (full, ready) = Copy::channel();
+    tables::set_positions(&mut connection, M::NAME, positions).await?;
+    let (chunks, ready) = CopyWriter::channel();
     let folding = log.partitions().zip(positions).map(|(partition, upto)| {
-        let copy = Copy::into(M::TABLES.len(), full.clone());
+        let copy = CopyWriter::new(M::TABLES.len(), chunks.clone());
         fold_partition::<M::Fold>(log, partition, *upto, streams, copy).boxed()
     });
     let folding: Vec<_> = folding.collect();
-    drop(full);
-    let folded = stream::iter(folding).buffer_unordered(FOLDERS).try_collect::<()>();
+    drop(chunks);
+    let folded = stream::iter(folding).buffer_unordered(CONCURRENT_FOLDS).try_collect::<()>();
     // When the copying fails, nobody takes rows any more, and the folds end by themselves.
-    let (folded, copied) = tokio::join!(folded, copy_all(&mut connection, M::TABLES, ready));
+    let (folded, copied) = tokio::join!(folded, copy_all::<M>(&mut connection, ready));
     copied?;
     folded?;
     Ok(connection)
@@ -110,23 +109,25 @@ async fn fold_partition<F: Fold>(
     partition: Partition,
     upto: Position,
     streams: &Streams,
-    copy: Copy,
+    copy: CopyWriter,
 ) -> Result<(), AsOfError> {
     let mut reader = log.bulk().await?;
-    let products = streams.found(log, &mut reader, partition, upto).await?;
-    let (events, chunks) = mpsc::channel(READ_AHEAD);
-    let folding = tokio::task::spawn_blocking(move || fold::follow_all::<F>(partition, chunks, copy, |_| {}));
-    let reading = read(&mut reader, partition, upto, &products, events);
-    let (folded, read) = tokio::join!(folding, reading);
-    match folded? {
-        Err(ApplyError::Event { position, reason }) => return Err(AsOfError::Event { partition, position, reason }),
-        Err(ApplyError::Database(error)) => return Err(error.into()),
-        Ok(()) => {}
-    }
+    let products = streams.find(log, &mut reader, partition, upto).await?;
+    let (events, folding) = fold::start_fold::<F>(partition, copy, |_| {});
+    let (folded, read) = tokio::join!(folding, read(&mut reader, partition, upto, &products, events));
+    folded.map_err(|error| AsOfError::of(partition, error))?;
     read
 }
 
-/// Reads the streams, until nobody wants them any more.
+/// Copies the rows into the temporary tables.
+async fn copy_all<M: ReadModel>(connection: &mut Connection, mut ready: mpsc::Receiver<CopyChunk>) -> sqlx::Result<()> {
+    while let Some(chunk) = ready.recv().await {
+        fold::copy_chunk(connection, "pg_temp", M::TABLES, chunk).await?;
+    }
+    Ok(())
+}
+
+/// Reads the streams and sends them to the fold, until it ends.
 async fn read(
     reader: &mut BulkReader,
     partition: Partition,
@@ -134,10 +135,10 @@ async fn read(
     products: &[ProductId],
     events: mpsc::Sender<Vec<RecordedEvent>>,
 ) -> Result<(), AsOfError> {
-    let mut whole = Whole::default();
+    let mut sequence_check = SequenceCheck::default();
     for range in ranges(upto).filter(|_| !products.is_empty()) {
         let chunk = reader.streams(partition, range, products).await?;
-        whole.follow(&chunk)?;
+        sequence_check.check(&chunk)?;
         if events.send(chunk).await.is_err() {
             return Ok(());
         }
@@ -145,19 +146,19 @@ async fn read(
     Ok(())
 }
 
-/// That no event of a stream is left out: each sequence follows the one before.
+/// Checks that no event of a stream is missing: each sequence follows the one before.
 #[derive(Default)]
-struct Whole {
+struct SequenceCheck {
     sequences: HashMap<ProductId, i64>,
 }
 
-impl Whole {
-    fn follow(&mut self, events: &[RecordedEvent]) -> Result<(), LogError> {
+impl SequenceCheck {
+    fn check(&mut self, events: &[RecordedEvent]) -> Result<(), LogError> {
         for event in events {
             let last = self.sequences.entry(event.product_id).or_default();
             *last += 1;
             if event.sequence != *last {
-                let reason = format!("the stream of product {} has a hole before it", event.product_id);
+                let reason = format!("the stream of product {} has a gap before it", event.product_id);
                 return Err(LogError::Broken { partition: event.partition, position: event.position, reason });
             }
         }
@@ -166,8 +167,8 @@ impl Whole {
 }
 
 impl Streams {
-    /// Those that there are in a partition up to and with a position; maybe more.
-    async fn found(
+    /// The products with these streams in a partition, up to and including a position; possibly more.
+    async fn find(
         &self,
         log: &Log,
         reader: &mut BulkReader,
@@ -199,7 +200,7 @@ impl Streams {
     }
 }
 
-/// Whether the product's window has `time` in it. A stream that begins otherwise is its projection's to refuse.
+/// Whether the product is open at `time`. A stream that begins with another event is refused by its projection.
 fn is_open_at(beginning: &RecordedEvent, time: DateTime<Utc>) -> bool {
     match &beginning.event {
         ProductEvent::ProductOpened { started_at, finished_at, .. } => *started_at <= time && time < *finished_at,
@@ -210,19 +211,8 @@ fn is_open_at(beginning: &RecordedEvent, time: DateTime<Utc>) -> bool {
     }
 }
 
-/// All positions up to and with `upto`, in ranges after one and up to another.
+/// All positions up to and including `upto`, as ranges (after, up to and including).
 fn ranges(upto: Position) -> impl Iterator<Item = (Position, Position)> {
     let step = BulkReader::RANGE;
     (0..upto).step_by(step as usize).map(move |after| (after, upto.min(after + step)))
-}
-
-async fn copy_all(connection: &mut Connection, tables: &[Table], mut ready: mpsc::Receiver<Rows>) -> sqlx::Result<()> {
-    while let Some(Rows { table, data }) = ready.recv().await {
-        let Table { name, columns, .. } = tables[table];
-        let mut copying =
-            connection.copy_in_raw(&format!("copy pg_temp.{name} ({columns}) from stdin (format binary)")).await?;
-        copying.send(data).await?;
-        copying.finish().await?;
-    }
-    Ok(())
 }

@@ -1,10 +1,9 @@
-//! `event_index`: where in the log the events of a user, an invest and a request are, and those of the rare types. Not
-//! shown to anybody: audits look events up in it ([`event_log::search`], whose keys these are). A row for each event, which
-//! never changes.
+//! `event_index`: the positions of the events of a user, an invest and a request, and of the rare types. Only audits read it
+//! ([`event_log::search`] defines its keys). It has one row for each event, which never changes.
 
-use crate::copy::Copy;
+use crate::change_set::column;
+use crate::copy_writer::CopyWriter;
 use crate::fold::{self, Fold, ReadModel, Table};
-use crate::rows::column;
 use connection_pool::Connection;
 use event_log::consume::{ApplyError, Projection};
 use event_log::search::{self, INDEX_VERSION};
@@ -19,23 +18,23 @@ impl Projection for EventIndexProjection {
     const VERSION: i32 = INDEX_VERSION;
 
     async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
-        fold::apply::<Found>(transaction, events).await
+        fold::apply_batch::<IndexRows>(transaction, events).await
     }
 }
 
 impl ReadModel for EventIndexProjection {
     const TABLES: &'static [Table] =
         &[Table::by_partition("event_index", "partition, position, user_key, invest_key, correlation_key, rare_type")];
-    type Fold = Found;
+    type Fold = IndexRows;
 }
 
-/// The rows of what was followed and not handed over.
+/// The rows of applied events that were not emitted yet.
 #[derive(Default)]
-pub(crate) struct Found {
-    rows: Vec<Row>,
+pub(crate) struct IndexRows {
+    rows: Vec<IndexRow>,
 }
 
-struct Row {
+struct IndexRow {
     partition: Partition,
     position: Position,
     user_key: Option<i64>,
@@ -44,15 +43,15 @@ struct Row {
     rare_type: Option<&'static str>,
 }
 
-impl Fold for Found {
+impl Fold for IndexRows {
     /// No event touches the row of another.
     async fn read(_: &mut Connection, _: &[RecordedEvent]) -> sqlx::Result<Self> {
         Ok(Self::default())
     }
 
-    fn follow(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
+    fn apply(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
         let subject = search::subject(&event.event);
-        self.rows.push(Row {
+        self.rows.push(IndexRow {
             partition: event.partition,
             position: event.position,
             user_key: subject.map(|(user, _)| search::user_key(user)),
@@ -80,13 +79,13 @@ impl Fold for Found {
         Ok(())
     }
 
-    fn copy_finished(&mut self, copy: &mut Copy) {
-        for Row { partition, position, user_key, invest_key, correlation_key, rare_type } in self.rows.drain(..) {
+    fn emit_finished(&mut self, copy: &mut CopyWriter) {
+        for IndexRow { partition, position, user_key, invest_key, correlation_key, rare_type } in self.rows.drain(..) {
             copy.row(0, &[&partition, &position, &user_key, &invest_key, &correlation_key, &rare_type]);
         }
     }
 
-    fn copy_rest(mut self, _: Partition, copy: &mut Copy) {
-        self.copy_finished(copy);
+    fn emit_all(mut self, _: Partition, copy: &mut CopyWriter) {
+        self.emit_finished(copy);
     }
 }

@@ -1,17 +1,23 @@
-//! The fold of a read model: one piece of code, whoever writes what comes of it. Live, and when a gap is healed, it works
-//! on the rows that a batch touches and they are written in statements; a rebuild folds a whole partition and copies.
+//! The fold of a read model: one piece of code for all who write its rows. A live consumer folds a batch over the rows that it
+//! touches and writes them in statements; a rebuild, and a view as of a position, fold a whole partition and copy its rows.
 
-use crate::copy::Copy;
+use crate::copy_writer::{CopyChunk, CopyWriter};
 use connection_pool::Connection;
 use event_log::consume::{ApplyError, Projection};
-use event_log::{Partition, RecordedEvent};
+use event_log::{Hash, Partition, RecordedEvent};
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 
-/// A projection whose tables can be made anew, beside the live ones.
+/// Chunks of events that were read and wait to be folded.
+const READ_AHEAD_CHUNKS: usize = 2;
+/// Partitions that are folded at the same time.
+pub(crate) const CONCURRENT_FOLDS: usize = 2;
+
+/// A projection whose tables can be rebuilt in a standby generation.
 pub(crate) trait ReadModel: Projection + Default {
-    /// All tables it keeps, and nobody else.
+    /// All its tables; no other code writes them.
     const TABLES: &'static [Table];
-    /// How its rows come of events.
+    /// How events change its rows.
     type Fold: Fold;
 }
 
@@ -21,74 +27,113 @@ pub(crate) struct Table {
     pub(crate) name: &'static str,
     /// Its columns, in the order in which they are copied.
     pub(crate) columns: &'static str,
-    /// Whether a row is partition `$1`'s of `$2`, in SQL.
+    /// Whether a row belongs to partition `$1` of `$2`, in SQL.
     pub(crate) is_in_partition: &'static str,
 }
 
 impl Table {
-    /// One whose rows are each of one product.
+    /// A table whose rows belong to one product each.
     pub(crate) const fn by_product(name: &'static str, columns: &'static str) -> Self {
         Self { name, columns, is_in_partition: "product_id % $2 = $1" }
     }
 
-    /// One whose rows are each of one partition.
+    /// A table whose rows belong to one partition each.
     pub(crate) const fn by_partition(name: &'static str, columns: &'static str) -> Self {
         Self { name, columns, is_in_partition: "partition = $1 and $2 > 0" }
     }
 }
 
-/// Rows in memory, as events leave them.
+/// The state of a fold: rows in memory, changed by events.
 pub(crate) trait Fold: Default + Send + 'static {
-    /// The rows that `events` touch, as they stand in the tables.
+    /// Reads the rows that `events` touch from the tables.
     fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> impl Future<Output = sqlx::Result<Self>> + Send;
 
-    /// Follows one event; of one partition, in order and without a hole.
-    fn follow(&mut self, event: &RecordedEvent) -> Result<(), ApplyError>;
+    /// Applies one event; events are of one partition, in order and without a gap.
+    fn apply(&mut self, event: &RecordedEvent) -> Result<(), ApplyError>;
 
-    /// Writes what is different from what was read.
+    /// Writes the rows that differ from what was read.
     fn write(
         &self,
         transaction: &mut Connection,
         partition: Partition,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// Hands over the rows that no later event will change, and forgets them: a fold of everything must fit in memory.
-    fn copy_finished(&mut self, _: &mut Copy) {}
+    /// Emits the rows that no later event can change, and forgets them: a fold of a whole partition must fit in memory.
+    fn emit_finished(&mut self, _: &mut CopyWriter) {}
 
-    /// Hands over all rows there are left. Nothing was read before.
-    fn copy_rest(self, partition: Partition, copy: &mut Copy);
+    /// Emits all remaining rows. Nothing was read before.
+    fn emit_all(self, partition: Partition, copy: &mut CopyWriter);
 }
 
-/// What every read model does with a batch.
-pub(crate) async fn apply<F: Fold>(transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+/// Applies a batch: what every read model does in the transaction that moves its checkpoint.
+pub(crate) async fn apply_batch<F: Fold>(
+    transaction: &mut Connection,
+    events: &[RecordedEvent],
+) -> Result<(), ApplyError> {
     let Some(partition) = events.first().map(|event| event.partition) else { return Ok(()) };
     let mut fold = F::read(transaction, events).await?;
     for event in events {
-        fold.follow(event)?;
+        fold.apply(event)?;
     }
     Ok(fold.write(transaction, partition).await?)
 }
 
-/// Follows what comes, in memory and to its end, and passes rows on; `passed` hears of each chunk. Ends early when nobody
-/// takes rows any more. Blocks.
-pub(crate) fn follow_all<F: Fold>(
+/// Why a partition could not be folded.
+pub(crate) enum FoldError {
+    /// An event cannot be applied, or the database did not answer.
+    Apply(ApplyError),
+    /// The fold panicked.
+    Panicked(JoinError),
+}
+
+/// Starts to fold a partition in memory, from the events that are sent to the returned channel; the rows go to `copy`.
+/// `applied` hears of each chunk of events. The future ends with the fold and returns the hash of the last event.
+pub(crate) fn start_fold<F: Fold>(
+    partition: Partition,
+    copy: CopyWriter,
+    applied: impl FnMut(&[RecordedEvent]) + Send + 'static,
+) -> (mpsc::Sender<Vec<RecordedEvent>>, impl Future<Output = Result<Option<Hash>, FoldError>> + Send) {
+    let (events, chunks) = mpsc::channel(READ_AHEAD_CHUNKS);
+    let folding = tokio::task::spawn_blocking(move || fold_stream::<F>(partition, chunks, copy, applied));
+    let folded = async { folding.await.map_err(FoldError::Panicked)?.map_err(FoldError::Apply) };
+    (events, folded)
+}
+
+/// Folds a stream of events to its end; ends early when nobody copies the rows any more. Blocks.
+fn fold_stream<F: Fold>(
     partition: Partition,
     mut chunks: mpsc::Receiver<Vec<RecordedEvent>>,
-    mut copy: Copy,
-    mut passed: impl FnMut(&[RecordedEvent]),
-) -> Result<(), ApplyError> {
-    let mut fold = F::default();
+    mut copy: CopyWriter,
+    mut applied: impl FnMut(&[RecordedEvent]),
+) -> Result<Option<Hash>, ApplyError> {
+    let (mut fold, mut last_hash) = (F::default(), None);
     while let Some(events) = chunks.blocking_recv() {
         for event in &events {
-            fold.follow(event)?;
+            fold.apply(event)?;
         }
-        fold.copy_finished(&mut copy);
-        passed(&events);
-        if copy.is_given_up() {
-            return Ok(());
+        fold.emit_finished(&mut copy);
+        applied(&events);
+        last_hash = events.last().map(|event| event.hash).or(last_hash);
+        if copy.is_abandoned() {
+            return Ok(last_hash);
         }
     }
-    fold.copy_rest(partition, &mut copy);
+    fold.emit_all(partition, &mut copy);
     copy.finish();
+    Ok(last_hash)
+}
+
+/// Copies a chunk of rows into its table of `tables`, in `schema`.
+pub(crate) async fn copy_chunk(
+    connection: &mut Connection,
+    schema: &str,
+    tables: &[Table],
+    CopyChunk { table, data }: CopyChunk,
+) -> sqlx::Result<()> {
+    let Table { name, columns, .. } = tables[table];
+    let statement = format!("copy {schema}.{name} ({columns}) from stdin (format binary)");
+    let mut copying = connection.copy_in_raw(&statement).await?;
+    copying.send(data).await?;
+    copying.finish().await?;
     Ok(())
 }

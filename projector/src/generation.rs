@@ -1,12 +1,13 @@
-//! Generations of a read model: whole sets of its tables, filled by one version of its code each.
+//! Generations of a read model: complete sets of its tables, each filled by one version of its code.
 //!
-//! The live one's tables are in the schema [`LIVE`] and its checkpoints bear the read model's name; any other's tables are
-//! in a schema of their own, under the very same names, and its checkpoints' consumer is called after it: [`slot`]. A read
-//! model owns every table that bears its name, so nothing here knows a particular one: `holdings` and `holdings_*`.
+//! The live generation's tables are in the schema [`LIVE_SCHEMA`], and its checkpoints have the read model's name. A standby's
+//! tables have the same names in a schema of its own, and its checkpoints have that schema's name: [`standby_schema`]. A read
+//! model owns every table that has its name or begins with it (`holdings` and `holdings_*`), so nothing here names a particular
+//! table.
 //!
-//! - [`tables`]: a generation's tables are made, get their indexes, and go.
-//! - [`compare`]: whether the live generation and another say the same, on one snapshot.
-//! - [`switch`]: another generation becomes the live one between two reads.
+//! - [`tables`] creates a generation's tables, indexes them, and removes them.
+//! - [`compare`] compares the live generation with a standby, in one snapshot.
+//! - [`switch`] makes a standby the live generation, in one transaction: the blue/green switch.
 
 pub(crate) mod compare;
 pub(crate) mod switch;
@@ -18,10 +19,31 @@ use connection_pool::Connection;
 use sqlx::Executor as _;
 
 /// The schema of the live generations.
-pub(crate) const LIVE: &str = "public";
+pub(crate) const LIVE_SCHEMA: &str = "public";
 
-/// A generation that is not live: its schema, and its checkpoints' consumer. `holdings_2`.
-pub(crate) fn slot(projection: &str, generation: i32) -> String {
+stored_words! {
+    /// The state of a generation.
+    GenerationState {
+        /// The one that is read.
+        Live = "LIVE",
+        /// Being built by a job.
+        Building = "BUILDING",
+        /// A standby that equals the live one.
+        Ready = "READY",
+        /// A standby that differs from the live one.
+        Different = "DIFFERENT",
+        /// A standby that was live before.
+        Previous = "PREVIOUS",
+    }
+}
+
+impl GenerationState {
+    /// The states of a standby: complete, not live, and kept up to date.
+    pub const STANDBY: [Self; 3] = [Self::Ready, Self::Different, Self::Previous];
+}
+
+/// The schema of a standby's tables, and the consumer of its checkpoints: `holdings_2`.
+pub(crate) fn standby_schema(projection: &str, generation: i32) -> String {
     format!("{projection}_{generation}")
 }
 
@@ -31,12 +53,12 @@ async fn execute(connection: &mut Connection, statements: &str) -> sqlx::Result<
     Ok(())
 }
 
-/// As SQL takes a name, whatever is in it.
+/// A name as SQL quotes it.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A name with its schema, as SQL takes it.
+/// A name with its schema, as SQL quotes it.
 fn qualified(schema: &str, name: &str) -> String {
     format!("{}.{}", quoted(schema), quoted(name))
 }

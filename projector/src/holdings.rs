@@ -1,9 +1,8 @@
-//! `holdings`: what each user holds of each product. Settled only: a reservation is no holding yet, and a failed one
-//! never was.
+//! `holdings`: what each user holds of each product. Only settled invests count: a reservation is not a holding yet.
 
-use crate::copy::Copy;
+use crate::change_set::{ChangeSet, column, invariant_violation, products_of};
+use crate::copy_writer::CopyWriter;
 use crate::fold::{self, Fold, ReadModel, Table};
-use crate::rows::{Rows, column, contradiction, products_of};
 use chrono::{DateTime, Utc};
 use connection_pool::Connection;
 use domain::ProductEvent;
@@ -20,7 +19,7 @@ impl Projection for HoldingsProjection {
     const VERSION: i32 = 1;
 
     async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
-        fold::apply::<Touched>(transaction, events).await
+        fold::apply_batch::<HoldingsState>(transaction, events).await
     }
 }
 
@@ -30,15 +29,15 @@ impl ReadModel for HoldingsProjection {
         Table::by_product("holdings_product", "product_id, title, total_amount"),
         Table::by_partition("holdings_count", "user_id, partition, holdings"),
     ];
-    type Fold = Touched;
+    type Fold = HoldingsState;
 }
 
-/// What a batch touches, or all of a partition.
+/// The rows that a batch touches, or all rows of a partition.
 #[derive(Default)]
-pub(crate) struct Touched {
-    products: Rows<i64, Product>,
+pub(crate) struct HoldingsState {
+    products: ChangeSet<i64, Product>,
     /// By user and product.
-    holdings: Rows<(String, i64), Holding>,
+    holdings: ChangeSet<(String, i64), Holding>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -53,14 +52,14 @@ struct Holding {
     invest_date: DateTime<Utc>,
 }
 
-impl Fold for Touched {
+impl Fold for HoldingsState {
     async fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         let products = read_products(transaction, events).await?;
         let holdings = read_holdings(transaction, events).await?;
         Ok(Self { products, holdings })
     }
 
-    fn follow(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
+    fn apply(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
         match &event.event {
             ProductEvent::ProductOpened { title, total_investing_amount, .. } => {
                 let product = Product { title: title.as_str().into(), total_amount: total_investing_amount.won() };
@@ -69,7 +68,7 @@ impl Fold for Touched {
             ProductEvent::InvestSettled { user_id, amount, .. } => self.settle(event, user_id.as_str(), amount.won()),
             ProductEvent::InvestReserved { .. }
             | ProductEvent::InvestFailed { .. }
-            | ProductEvent::ProductClosed {} => self.know_product(event),
+            | ProductEvent::ProductClosed {} => self.check_product(event),
         }
     }
 
@@ -79,13 +78,13 @@ impl Fold for Touched {
         count_holdings(transaction, partition, &self.holdings.added()).await
     }
 
-    fn copy_rest(self, partition: Partition, copy: &mut Copy) {
+    fn emit_all(self, partition: Partition, copy: &mut CopyWriter) {
         let mut counts: HashMap<&str, i64> = HashMap::new();
-        for ((user, product), holding) in &self.holdings.now {
+        for ((user, product), holding) in &self.holdings.after {
             copy.row(0, &[user, product, &holding.amount, &holding.invest_date]);
             *counts.entry(user).or_default() += 1;
         }
-        for (id, product) in &self.products.now {
+        for (id, product) in &self.products.after {
             copy.row(1, &[id, &product.title, &product.total_amount]);
         }
         for (user, holdings) in &counts {
@@ -94,45 +93,48 @@ impl Fold for Touched {
     }
 }
 
-impl Touched {
+impl HoldingsState {
     fn open(&mut self, event: &RecordedEvent, product: Product) -> Result<(), ApplyError> {
-        match self.products.now.insert(event.product_id.get(), product) {
+        match self.products.after.insert(event.product_id.get(), product) {
             None => Ok(()),
-            Some(_) => Err(contradiction(event, "it is already opened")),
+            Some(_) => Err(invariant_violation(event, "it is already opened")),
         }
     }
 
     fn settle(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
-        self.know_product(event)?;
+        self.check_product(event)?;
         let key = (user.into(), event.product_id.get());
         let fresh = Holding { amount: 0, invest_date: event.recorded_at };
-        let holding = self.holdings.now.entry(key).or_insert(fresh);
+        let holding = self.holdings.after.entry(key).or_insert(fresh);
         holding.amount += amount;
         holding.invest_date = event.recorded_at;
         Ok(())
     }
 
-    fn know_product(&self, event: &RecordedEvent) -> Result<(), ApplyError> {
-        match self.products.now.contains_key(&event.product_id.get()) {
+    fn check_product(&self, event: &RecordedEvent) -> Result<(), ApplyError> {
+        match self.products.after.contains_key(&event.product_id.get()) {
             true => Ok(()),
-            false => Err(contradiction(event, "it was never opened")),
+            false => Err(invariant_violation(event, "it was never opened")),
         }
     }
 }
 
-async fn read_products(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Rows<i64, Product>> {
+async fn read_products(
+    transaction: &mut Connection,
+    events: &[RecordedEvent],
+) -> sqlx::Result<ChangeSet<i64, Product>> {
     let rows: Vec<(i64, String, i64)> =
         sqlx::query_as("select product_id, title, total_amount from holdings_product where product_id = any($1)")
             .bind(products_of(events))
             .fetch_all(transaction)
             .await?;
-    Ok(Rows::found(rows.into_iter().map(|(id, title, total_amount)| (id, Product { title, total_amount }))))
+    Ok(ChangeSet::of(rows.into_iter().map(|(id, title, total_amount)| (id, Product { title, total_amount }))))
 }
 
 async fn read_holdings(
     transaction: &mut Connection,
     events: &[RecordedEvent],
-) -> sqlx::Result<Rows<(String, i64), Holding>> {
+) -> sqlx::Result<ChangeSet<(String, i64), Holding>> {
     let holders: BTreeSet<_> = events.iter().filter_map(holder_of).collect();
     let (users, products): (Vec<_>, Vec<_>) = holders.into_iter().unzip();
     let rows: Vec<(String, i64, i64, DateTime<Utc>)> = sqlx::query_as(
@@ -145,10 +147,10 @@ async fn read_holdings(
     .fetch_all(transaction)
     .await?;
     let row = |(user, product, amount, invest_date)| ((user, product), Holding { amount, invest_date });
-    Ok(Rows::found(rows.into_iter().map(row)))
+    Ok(ChangeSet::of(rows.into_iter().map(row)))
 }
 
-/// Whose holding of which product the event changes.
+/// The holding that the event changes: its user and product.
 fn holder_of(event: &RecordedEvent) -> Option<(&str, i64)> {
     match &event.event {
         ProductEvent::InvestSettled { user_id, .. } => Some((user_id.as_str(), event.product_id.get())),
@@ -194,7 +196,7 @@ async fn put_holdings(transaction: &mut Connection, written: &[(&(String, i64), 
     Ok(())
 }
 
-/// Adds the new holdings to their users' counts in this partition, which nobody else writes.
+/// Adds the new holdings to their users' counts in this partition; only this consumer writes those.
 async fn count_holdings(
     transaction: &mut Connection,
     partition: Partition,

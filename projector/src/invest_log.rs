@@ -1,11 +1,10 @@
-//! `invest_log`: every invest that was accepted, and what became of it. What had accrued just after a reservation is
-//! written with it and never changes.
+//! `invest_log`: every accepted invest and its fate. The sums just after a reservation are written with it and never change.
 
 mod tables;
 
-use crate::copy::Copy;
+use crate::change_set::{ChangeSet, invariant_violation};
+use crate::copy_writer::CopyWriter;
 use crate::fold::{self, Fold, ReadModel, Table};
-use crate::rows::{Rows, contradiction};
 use chrono::{DateTime, Utc};
 use connection_pool::Connection;
 use domain::{InvestId, ProductEvent};
@@ -22,7 +21,7 @@ impl Projection for InvestLogProjection {
     const VERSION: i32 = 1;
 
     async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
-        fold::apply::<Touched>(transaction, events).await
+        fold::apply_batch::<InvestLogState>(transaction, events).await
     }
 }
 
@@ -36,16 +35,16 @@ impl ReadModel for InvestLogProjection {
         Table::by_product("invest_log_product", "product_id, title, accrued"),
         Table::by_product("invest_log_user", "user_id, product_id, accrued, invests"),
     ];
-    type Fold = Touched;
+    type Fold = InvestLogState;
 }
 
-/// What a batch touches, or all of a partition.
+/// The rows that a batch touches, or all rows of a partition.
 #[derive(Default)]
-pub(crate) struct Touched {
-    products: Rows<i64, Product>,
+pub(crate) struct InvestLogState {
+    products: ChangeSet<i64, Product>,
     /// By user and product.
-    users: Rows<(String, i64), User>,
-    invests: Rows<Uuid, Invest>,
+    users: ChangeSet<(String, i64), User>,
+    invests: ChangeSet<Uuid, Invest>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -59,7 +58,7 @@ struct Product {
 struct User {
     /// Won, reserved + settled, now.
     accrued: i64,
-    /// How many rows of the log.
+    /// Rows of the invest log.
     invests: i64,
 }
 
@@ -82,24 +81,24 @@ enum State {
     Failed { code: String, detail: String },
 }
 
-impl Fold for Touched {
+impl Fold for InvestLogState {
     async fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         Self::read_tables(transaction, events).await
     }
 
-    fn follow(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
+    fn apply(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
         match &event.event {
             ProductEvent::ProductOpened { title, .. } => self.open(event, title.as_str()),
             ProductEvent::InvestReserved { invest_id, user_id, amount, .. } => {
                 self.reserve(event, *invest_id, user_id.as_str(), amount.won())
             }
             ProductEvent::InvestSettled { invest_id, user_id, amount } => {
-                self.end(event, *invest_id, user_id.as_str(), amount.won(), State::Settled)
+                self.settle_or_fail(event, *invest_id, user_id.as_str(), amount.won(), State::Settled)
             }
             ProductEvent::InvestFailed { invest_id, user_id, amount, code, detail } => {
                 let failed = State::Failed { code: code.clone(), detail: detail.clone() };
-                self.end(event, *invest_id, user_id.as_str(), amount.won(), failed)?;
-                self.give_back(event, user_id.as_str(), amount.won())
+                self.settle_or_fail(event, *invest_id, user_id.as_str(), amount.won(), failed)?;
+                self.release(event, user_id.as_str(), amount.won())
             }
             ProductEvent::ProductClosed {} => self.product(event).map(drop),
         }
@@ -109,28 +108,28 @@ impl Fold for Touched {
         self.write_tables(transaction).await
     }
 
-    /// An invest that has its fate is never touched again.
-    fn copy_finished(&mut self, copy: &mut Copy) {
-        for (id, invest) in self.invests.now.extract_if(|_, invest| invest.state != State::Reserved) {
+    /// An invest with a fate never changes again.
+    fn emit_finished(&mut self, copy: &mut CopyWriter) {
+        for (id, invest) in self.invests.after.extract_if(|_, invest| invest.state != State::Reserved) {
             invest.copy(&id, copy);
         }
     }
 
-    fn copy_rest(self, _: Partition, copy: &mut Copy) {
-        for (id, invest) in &self.invests.now {
+    fn emit_all(self, _: Partition, copy: &mut CopyWriter) {
+        for (id, invest) in &self.invests.after {
             invest.copy(id, copy);
         }
-        for (id, product) in &self.products.now {
+        for (id, product) in &self.products.after {
             copy.row(1, &[id, &product.title, &product.accrued]);
         }
-        for ((user, product), of_user) in &self.users.now {
+        for ((user, product), of_user) in &self.users.after {
             copy.row(2, &[user, product, &of_user.accrued, &of_user.invests]);
         }
     }
 }
 
 impl Invest {
-    fn copy(&self, id: &Uuid, copy: &mut Copy) {
+    fn copy(&self, id: &Uuid, copy: &mut CopyWriter) {
         let Self { product_id, user_id, amount, state, accrued_user, accrued_product, requested_at, updated_at } = self;
         let (name, (code, detail)) = (state.name(), state.failure());
         copy.row(
@@ -152,12 +151,12 @@ impl Invest {
     }
 }
 
-impl Touched {
+impl InvestLogState {
     fn open(&mut self, event: &RecordedEvent, title: &str) -> Result<(), ApplyError> {
         let product = Product { title: title.into(), accrued: 0 };
-        match self.products.now.insert(event.product_id.get(), product) {
+        match self.products.after.insert(event.product_id.get(), product) {
             None => Ok(()),
-            Some(_) => Err(contradiction(event, "it is already opened")),
+            Some(_) => Err(invariant_violation(event, "it is already opened")),
         }
     }
 
@@ -165,7 +164,7 @@ impl Touched {
         let product = self.product(event)?;
         product.accrued += amount;
         let accrued_product = product.accrued;
-        let of_user = self.users.now.entry((user.into(), event.product_id.get())).or_default();
+        let of_user = self.users.after.entry((user.into(), event.product_id.get())).or_default();
         of_user.accrued += amount;
         of_user.invests += 1;
         let invest = Invest {
@@ -178,14 +177,14 @@ impl Touched {
             requested_at: event.recorded_at,
             updated_at: event.recorded_at,
         };
-        match self.invests.now.insert(id.0, invest) {
+        match self.invests.after.insert(id.0, invest) {
             None => Ok(()),
-            Some(_) => Err(contradiction(event, format!("invest {id} is already in the log"))),
+            Some(_) => Err(invariant_violation(event, format!("invest {id} is already in the log"))),
         }
     }
 
-    /// Gives the reservation its fate, the one it will ever have.
-    fn end(
+    /// Gives the reservation its one fate.
+    fn settle_or_fail(
         &mut self,
         event: &RecordedEvent,
         id: InvestId,
@@ -193,23 +192,26 @@ impl Touched {
         amount: i64,
         fate: State,
     ) -> Result<(), ApplyError> {
-        let open = self.invests.now.get_mut(&id.0).filter(|invest| {
+        let open = self.invests.after.get_mut(&id.0).filter(|invest| {
             invest.state == State::Reserved
                 && (invest.product_id, invest.user_id.as_str(), invest.amount) == (event.product_id.get(), user, amount)
         });
         let Some(invest) = open else {
-            return Err(contradiction(event, format!("invest {id} is not a reservation of that user and amount")));
+            return Err(invariant_violation(
+                event,
+                format!("invest {id} is not a reservation of that user and amount"),
+            ));
         };
         invest.state = fate;
         invest.updated_at = event.recorded_at;
         Ok(())
     }
 
-    fn give_back(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
+    fn release(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
         let key = (user.into(), event.product_id.get());
-        let of_user = self.users.now.get_mut(&key).filter(|user| user.accrued >= amount);
+        let of_user = self.users.after.get_mut(&key).filter(|user| user.accrued >= amount);
         let Some(of_user) = of_user else {
-            return Err(contradiction(event, "it gives back more than its user has"));
+            return Err(invariant_violation(event, "it gives back more than its user has"));
         };
         of_user.accrued -= amount;
         self.product(event)?.accrued -= amount;
@@ -217,8 +219,8 @@ impl Touched {
     }
 
     fn product(&mut self, event: &RecordedEvent) -> Result<&mut Product, ApplyError> {
-        let product = self.products.now.get_mut(&event.product_id.get());
-        product.ok_or_else(|| contradiction(event, "it was never opened"))
+        let product = self.products.after.get_mut(&event.product_id.get());
+        product.ok_or_else(|| invariant_violation(event, "it was never opened"))
     }
 }
 
@@ -239,7 +241,7 @@ impl State {
         }
     }
 
-    fn named(name: &str, code: Option<String>, detail: Option<String>) -> sqlx::Result<Self> {
+    fn from_stored(name: &str, code: Option<String>, detail: Option<String>) -> sqlx::Result<Self> {
         match (name, code, detail) {
             ("RESERVED", None, None) => Ok(Self::Reserved),
             ("SETTLED", None, None) => Ok(Self::Settled),

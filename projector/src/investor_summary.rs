@@ -1,9 +1,9 @@
-//! `investor_summary`: what each user has invested, in sums. A reservation counts until its fate; a failed one leaves
-//! its time, and is counted.
+//! `investor_summary`: the sums of what each user has invested. A reservation counts until its fate; of a failed one the date
+//! stays, and it is counted as failed.
 
-use crate::copy::Copy;
+use crate::change_set::{ChangeSet, column, invariant_violation};
+use crate::copy_writer::CopyWriter;
 use crate::fold::{self, Fold, ReadModel, Table};
-use crate::rows::{Rows, column, contradiction};
 use chrono::{DateTime, Utc};
 use connection_pool::Connection;
 use domain::ProductEvent;
@@ -20,7 +20,7 @@ impl Projection for InvestorSummaryProjection {
     const VERSION: i32 = 1;
 
     async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
-        fold::apply::<Touched>(transaction, events).await
+        fold::apply_batch::<InvestorSummaryState>(transaction, events).await
     }
 }
 
@@ -33,21 +33,21 @@ impl ReadModel for InvestorSummaryProjection {
         ),
         Table::by_product("investor_summary_product", "user_id, product_id, settled_amount, reserved_amount"),
     ];
-    type Fold = Touched;
+    type Fold = InvestorSummaryState;
 }
 
-/// What a batch touches, or all of a partition.
+/// The rows that a batch touches, or all rows of a partition.
 #[derive(Default)]
-pub(crate) struct Touched {
+pub(crate) struct InvestorSummaryState {
     /// By user, in this partition.
-    investors: Rows<String, Investor>,
+    investors: ChangeSet<String, Investor>,
     /// By user and product.
-    shares: Rows<(String, i64), Share>,
+    shares: ChangeSet<(String, i64), Share>,
 }
 
 #[derive(Clone, PartialEq)]
 struct Investor {
-    /// In which there is anything reserved or settled.
+    /// Products in which an amount is reserved or settled.
     products: i64,
     sums: Share,
     failed_invests: i64,
@@ -62,14 +62,14 @@ struct Share {
     reserved: i64,
 }
 
-impl Fold for Touched {
+impl Fold for InvestorSummaryState {
     async fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         let investors = read_investors(transaction, events).await?;
         let shares = read_shares(transaction, events).await?;
         Ok(Self { investors, shares })
     }
 
-    fn follow(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
+    fn apply(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
         match &event.event {
             ProductEvent::InvestReserved { user_id, amount, .. } => {
                 self.reserve(event, user_id.as_str(), amount.won());
@@ -86,8 +86,8 @@ impl Fold for Touched {
         put_shares(transaction, &self.shares.written()).await
     }
 
-    fn copy_rest(self, partition: Partition, copy: &mut Copy) {
-        for (user, investor) in &self.investors.now {
+    fn emit_all(self, partition: Partition, copy: &mut CopyWriter) {
+        for (user, investor) in &self.investors.after {
             let Investor { products, sums, failed_invests, first_invest_date, last_invest_date } = investor;
             let Share { settled, reserved } = sums;
             copy.row(
@@ -95,48 +95,48 @@ impl Fold for Touched {
                 &[user, &partition, products, settled, reserved, failed_invests, first_invest_date, last_invest_date],
             );
         }
-        for ((user, product), Share { settled, reserved }) in &self.shares.now {
+        for ((user, product), Share { settled, reserved }) in &self.shares.after {
             copy.row(1, &[user, product, settled, reserved]);
         }
     }
 }
 
-impl Touched {
+impl InvestorSummaryState {
     fn reserve(&mut self, event: &RecordedEvent, user: &str, amount: i64) {
-        let share = self.shares.now.entry((user.into(), event.product_id.get())).or_default();
+        let share = self.shares.after.entry((user.into(), event.product_id.get())).or_default();
         let is_first = *share == Share::default();
         share.reserved += amount;
-        let investor = self.investors.now.entry(user.into()).or_insert_with(|| Investor::at(event.recorded_at));
+        let investor = self.investors.after.entry(user.into()).or_insert_with(|| Investor::at(event.recorded_at));
         investor.products += i64::from(is_first);
         investor.sums.reserved += amount;
         investor.last_invest_date = event.recorded_at;
     }
 
     fn settle(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
-        let (investor, share) = self.end(event, user, amount)?;
+        let (investor, share) = self.end_reservation(event, user, amount)?;
         share.settled += amount;
         investor.sums.settled += amount;
         Ok(())
     }
 
     fn fail(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
-        let (investor, share) = self.end(event, user, amount)?;
+        let (investor, share) = self.end_reservation(event, user, amount)?;
         investor.products -= i64::from(*share == Share::default());
         investor.failed_invests += 1;
         Ok(())
     }
 
-    /// Takes back what was reserved; its fate says what becomes of it.
-    fn end(
+    /// Takes the amount out of what is reserved; the caller applies the fate.
+    fn end_reservation(
         &mut self,
         event: &RecordedEvent,
         user: &str,
         amount: i64,
     ) -> Result<(&mut Investor, &mut Share), ApplyError> {
         let key = (user.into(), event.product_id.get());
-        let share = self.shares.now.get_mut(&key).filter(|share| share.reserved >= amount);
-        let (Some(investor), Some(share)) = (self.investors.now.get_mut(user), share) else {
-            return Err(contradiction(event, "it is of more than its user has reserved"));
+        let share = self.shares.after.get_mut(&key).filter(|share| share.reserved >= amount);
+        let (Some(investor), Some(share)) = (self.investors.after.get_mut(user), share) else {
+            return Err(invariant_violation(event, "it is of more than its user has reserved"));
         };
         share.reserved -= amount;
         investor.sums.reserved -= amount;
@@ -165,7 +165,7 @@ fn user_of(event: &RecordedEvent) -> Option<&str> {
 async fn read_investors(
     transaction: &mut Connection,
     events: &[RecordedEvent],
-) -> sqlx::Result<Rows<String, Investor>> {
+) -> sqlx::Result<ChangeSet<String, Investor>> {
     let touched: BTreeSet<_> = events.iter().filter_map(|event| Some((user_of(event)?, event.partition))).collect();
     let (users, partitions): (Vec<_>, Vec<_>) = touched.into_iter().unzip();
     type Columns = (String, i64, i64, i64, i64, DateTime<Utc>, DateTime<Utc>);
@@ -183,13 +183,13 @@ async fn read_investors(
         let sums = Share { settled, reserved };
         (user, Investor { products, sums, failed_invests, first_invest_date, last_invest_date })
     };
-    Ok(Rows::found(rows.into_iter().map(row)))
+    Ok(ChangeSet::of(rows.into_iter().map(row)))
 }
 
 async fn read_shares(
     transaction: &mut Connection,
     events: &[RecordedEvent],
-) -> sqlx::Result<Rows<(String, i64), Share>> {
+) -> sqlx::Result<ChangeSet<(String, i64), Share>> {
     let touched: BTreeSet<_> =
         events.iter().filter_map(|event| Some((user_of(event)?, event.product_id.get()))).collect();
     let (users, products): (Vec<_>, Vec<_>) = touched.into_iter().unzip();
@@ -203,7 +203,7 @@ async fn read_shares(
     .fetch_all(transaction)
     .await?;
     let row = |(user, product, settled, reserved)| ((user, product), Share { settled, reserved });
-    Ok(Rows::found(rows.into_iter().map(row)))
+    Ok(ChangeSet::of(rows.into_iter().map(row)))
 }
 
 async fn put_investors(

@@ -1,8 +1,12 @@
-//! What operators may ask for: a read model made anew, compared, switched to and back, held still, dropped. A rebuild and a
-//! dry run are jobs: rows that a projector takes up, wherever one runs, and goes on with after any end of it.
+//! What operators may ask for: rebuild a read model, compare it, switch and roll back, pause, drop. A rebuild and a dry run are
+//! jobs, which a projector runs.
 
-use crate::generation::{self, switch::SwitchError};
-use crate::{PROJECTIONS, rebuild};
+use crate::PROJECTIONS;
+use crate::generation::switch::SwitchError;
+use crate::generation::tables::remove_generation;
+use crate::generation::{GenerationState, standby_schema};
+use crate::job::{Job, JobKind, acquire_job_lease};
+use crate::rebuild;
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use event_log::consume::{ApplyError, StepError};
@@ -10,143 +14,108 @@ use event_log::{Log, LogError};
 use sqlx::postgres::PgDatabaseError;
 use std::time::Duration;
 
-/// How long is waited for the projector that is at an ended job to let go: it hears of it within a second. One that was
+/// How long to wait until the projector of an ended job releases its lease: it hears of the end within a second. One that was
 /// killed keeps its lease for longer than a caller waits.
-const LET_GO: Duration = Duration::from_secs(5);
+const LEASE_HANDBACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a rebuild is to do.
+/// How a rebuild is done.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
-    /// Switch by itself once it is verified.
+pub struct RebuildOptions {
+    /// Switch automatically once it is verified.
     pub switches: bool,
     /// Switch even when the new generation differs from the live one.
     pub accept_differences: bool,
-    /// Events a second, at most; `None` is as fast as it can.
+    /// The most events a second; `None` is as fast as possible.
     pub max_rate: Option<i32>,
 }
 
-/// A rebuild or a dry run.
-#[derive(Clone, Debug, sqlx::FromRow)]
-pub struct Job {
-    /// Its number.
-    pub id: i64,
-    /// `REBUILD` or `DIFF`.
-    pub kind: String,
-    /// Of which read model.
-    pub projection: String,
-    /// Which generation it makes.
-    pub generation: i32,
-    /// By which version of the code; projectors with another leave it alone.
-    pub code_version: i32,
-    /// Whether it switches by itself.
-    pub switches: bool,
-    /// Whether it switches even when there are differences.
-    pub accept_differences: bool,
-    /// Events a second, at most.
-    pub max_rate: Option<i32>,
-    /// `RUNNING`, `DONE` or `FAILED`.
-    pub state: String,
-    /// `WAITING`, `FOLDING`, `INDEXING`, `CATCHING_UP`, `COMPARING` or `SWITCHING`; where it ended, when it has.
-    pub stage: String,
-    /// Events folded.
-    pub done: i64,
-    /// Events to fold.
-    pub total: i64,
-    /// The latest trouble, which is tried again; or why it failed.
-    pub problem: Option<String>,
-    /// What the comparison found, once there is one.
-    pub outcome: Option<serde_json::Value>,
-    /// When it was asked for.
-    pub asked_at: DateTime<Utc>,
-    /// When it last went on.
-    pub moved_at: DateTime<Utc>,
-    /// When it ended.
-    pub ended_at: Option<DateTime<Utc>>,
-}
-
-/// One set of a read model's tables.
+/// A complete set of a read model's tables.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Generation {
     /// Of which read model.
     pub projection: String,
-    /// Which, from 1.
+    /// Its number, from 1.
     pub generation: i32,
     /// The version of the code that fills it.
     pub code_version: i32,
-    /// `LIVE`, `BUILDING`, `READY`, `DIFFERENT` or `PREVIOUS`.
-    pub state: String,
-    /// When it was begun.
+    /// Live, being built, or a standby.
+    #[sqlx(try_from = "String")]
+    pub state: GenerationState,
+    /// When it was created.
     pub made_at: DateTime<Utc>,
 }
 
 impl Generation {
-    /// The name its checkpoints bear.
+    /// The consumer of its checkpoints.
     pub fn consumer(&self) -> String {
-        match self.state.as_str() {
-            "LIVE" => self.projection.clone(),
-            _ => generation::slot(&self.projection, self.generation),
+        match self.state {
+            GenerationState::Live => self.projection.clone(),
+            GenerationState::Building
+            | GenerationState::Ready
+            | GenerationState::Different
+            | GenerationState::Previous => standby_schema(&self.projection, self.generation),
         }
     }
 }
 
-/// Why something was not done.
+/// Why a request was rejected.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum JobRejected {
     /// There is no such read model.
     #[error("there is no read model {0}")]
     Unknown(String),
     /// A job of it is running.
     #[error("job {0} is at it already: wait for it, or drop it")]
     Busy(i64),
-    /// It has a generation beside the live one that must go, or be switched to, first.
+    /// It has a standby, which must be dropped or switched to first.
     #[error("generation {generation} of it is there already ({state}): switch to it, or drop it")]
-    InTheWay {
-        /// Which.
+    StandbyExists {
+        /// The standby.
         generation: i32,
-        /// What it is.
-        state: String,
+        /// Its state.
+        state: &'static str,
     },
-    /// There is no generation that this could be done with.
+    /// There is no generation for this.
     #[error("{0}")]
-    Nothing(&'static str),
-    /// The generation is not as far as the live one.
+    NotAvailable(&'static str),
+    /// The standby is behind the live generation.
     #[error("it is {events} events behind the live one: wait until it has caught up")]
     Behind {
         /// By how many events.
         events: i64,
     },
-    /// It cannot get to where the live one stands.
-    #[error("it cannot follow the live one: {0}")]
-    Poison(String),
-    /// Readers or writers held the tables all the time.
+    /// The standby meets an event that it cannot apply.
+    #[error("it cannot catch up with the live one: {0}")]
+    Stuck(String),
+    /// Readers or writers held locks on the tables all the time.
     #[error("the tables were in use all the time: try again")]
-    Held,
-    /// The database said no, or nothing.
+    TablesLocked,
+    /// The database refused, or did not answer.
     #[error(transparent)]
     Log(#[from] LogError),
 }
 
-impl From<sqlx::Error> for Refused {
+impl From<sqlx::Error> for JobRejected {
     fn from(error: sqlx::Error) -> Self {
         Self::Log(error.into())
     }
 }
 
-impl From<SwitchError> for Refused {
+impl From<SwitchError> for JobRejected {
     fn from(error: SwitchError) -> Self {
         match error {
             SwitchError::Behind { events, .. } => Self::Behind { events },
-            SwitchError::Busy { .. } => Self::Held,
-            SwitchError::Unfit { reason, .. } => Self::Nothing(reason),
+            SwitchError::Busy { .. } => Self::TablesLocked,
+            SwitchError::Unfit { reason, .. } => Self::NotAvailable(reason),
             SwitchError::CatchUp(StepError::Log(error)) => error.into(),
             SwitchError::CatchUp(StepError::Apply(ApplyError::Database(error))) => error.into(),
-            SwitchError::CatchUp(StepError::Apply(ApplyError::Event { reason, .. })) => Self::Poison(reason),
+            SwitchError::CatchUp(StepError::Apply(ApplyError::Event { reason, .. })) => Self::Stuck(reason),
             SwitchError::Database(error) => error.into(),
         }
     }
 }
 
-/// The read models of one log, for operators.
+/// The read models of one log, as operators manage them.
 #[derive(Clone)]
 pub struct Jobs {
     log: Log,
@@ -154,32 +123,34 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// `pool` must be allowed to make and drop tables.
+    /// `pool` must be allowed to create and drop tables.
     pub fn new(log: Log, pool: Pool) -> Self {
         Self { log, pool }
     }
 
-    /// Asks for a rebuild by today's code; says which job it is.
-    pub async fn rebuild(&self, projection: &str, wanted: Wanted) -> Result<i64, Refused> {
-        self.ask("REBUILD", projection, wanted).await
+    /// Requests a rebuild by this release's code; returns the job's id.
+    pub async fn rebuild(&self, projection: &str, options: RebuildOptions) -> Result<i64, JobRejected> {
+        self.request(JobKind::Rebuild, projection, options).await
     }
 
-    /// Asks for a dry run of today's code, compared with the live model and dropped again; says which job it is.
-    pub async fn diff(&self, projection: &str, max_rate: Option<i32>) -> Result<i64, Refused> {
-        self.ask("DIFF", projection, Wanted { switches: false, accept_differences: false, max_rate }).await
+    /// Requests a dry run of this release's code, which is compared with the live generation and dropped; returns the job's id.
+    pub async fn diff(&self, projection: &str, max_rate: Option<i32>) -> Result<i64, JobRejected> {
+        let options = RebuildOptions { switches: false, accept_differences: false, max_rate };
+        self.request(JobKind::Diff, projection, options).await
     }
 
-    async fn ask(&self, kind: &str, projection: &str, wanted: Wanted) -> Result<i64, Refused> {
+    async fn request(&self, kind: JobKind, projection: &str, options: RebuildOptions) -> Result<i64, JobRejected> {
         let known = known(projection)?;
         if let Some(job) = self.running(known.name).await? {
-            return Err(Refused::Busy(job));
+            return Err(JobRejected::Busy(job));
         }
-        self.clear(known.name).await?;
-        let beside = self.beside(known.name).await?;
-        if let (Some(other), "REBUILD") = (beside.first(), kind) {
-            return Err(Refused::InTheWay { generation: other.generation, state: other.state.clone() });
+        self.remove_incomplete(known.name).await?;
+        let standbys = self.standbys(known.name).await?;
+        if let (Some(standby), JobKind::Rebuild) = (standbys.first(), kind) {
+            let (generation, state) = (standby.generation, standby.state.as_str());
+            return Err(JobRejected::StandbyExists { generation, state });
         }
-        let asked = sqlx::query_scalar(
+        let requested = sqlx::query_scalar(
             "with made as (
                  insert into generations (projection, generation, code_version, state)
                  select $2, coalesce(max(generation), 0) + 1, $3, 'BUILDING'
@@ -189,81 +160,83 @@ impl Jobs {
              insert into jobs (kind, projection, generation, code_version, switches, accept_differences, max_rate)
              select $1, $2, generation, $3, $4, $5, $6 from made returning id",
         )
-        .bind(kind)
+        .bind(kind.as_str())
         .bind(known.name)
         .bind(known.version)
-        .bind(wanted.switches)
-        .bind(wanted.accept_differences)
-        .bind(wanted.max_rate)
+        .bind(options.switches)
+        .bind(options.accept_differences)
+        .bind(options.max_rate)
         .fetch_one(&self.pool)
         .await;
-        match asked {
-            Err(error) if is_taken(&error) => {
-                // Another was faster.
-                Err(self.running(known.name).await?.map_or(Refused::Held, Refused::Busy))
+        match requested {
+            // A concurrent request was faster.
+            Err(error) if is_unique_violation(&error) => {
+                Err(self.running(known.name).await?.map_or(JobRejected::TablesLocked, JobRejected::Busy))
             }
-            asked => Ok(asked?),
+            requested => Ok(requested?),
         }
     }
 
-    /// One job; `None` when there is no such.
-    pub async fn job(&self, id: i64) -> Result<Option<Job>, Refused> {
+    /// One job; `None` when there is no such job.
+    pub async fn job(&self, id: i64) -> Result<Option<Job>, JobRejected> {
         Ok(sqlx::query_as("select * from jobs where id = $1").bind(id).fetch_optional(&self.pool).await?)
     }
 
     /// The jobs that run, and the last one of each read model.
-    pub async fn jobs(&self) -> Result<Vec<Job>, Refused> {
+    pub async fn jobs(&self) -> Result<Vec<Job>, JobRejected> {
         let jobs = sqlx::query_as("select distinct on (projection) * from jobs order by projection, id desc");
         Ok(jobs.fetch_all(&self.pool).await?)
     }
 
-    /// Every generation there is.
-    pub async fn generations(&self) -> Result<Vec<Generation>, Refused> {
+    /// Every generation.
+    pub async fn generations(&self) -> Result<Vec<Generation>, JobRejected> {
         let all = sqlx::query_as("select * from generations order by projection, generation");
         Ok(all.fetch_all(&self.pool).await?)
     }
 
-    /// Switches to the generation that stands ready; to one that differs from the live one only when that is accepted.
-    pub async fn switch(&self, projection: &str, accept_differences: bool) -> Result<i32, Refused> {
+    /// Switches to the standby that is ready; to one that differs only when `accept_differences`.
+    pub async fn switch(&self, projection: &str, accept_differences: bool) -> Result<i32, JobRejected> {
         let known = known(projection)?;
-        let beside = self.beside(known.name).await?;
-        let may = |state: &str| state == "READY" || (state == "DIFFERENT" && accept_differences);
-        match beside.iter().find(|other| may(&other.state)) {
-            Some(other) => self.switch_to(known.name, other.generation).await,
-            None if beside.iter().any(|other| other.state == "DIFFERENT") => {
-                Err(Refused::Nothing("it differs from the live one: accept the differences, or drop it"))
+        let standbys = self.standbys(known.name).await?;
+        let may_switch = |state: GenerationState| {
+            state == GenerationState::Ready || (state == GenerationState::Different && accept_differences)
+        };
+        match standbys.iter().find(|standby| may_switch(standby.state)) {
+            Some(standby) => self.switch_to(known.name, standby.generation).await,
+            None if standbys.iter().any(|standby| standby.state == GenerationState::Different) => {
+                Err(JobRejected::NotAvailable("it differs from the live one: accept the differences, or drop it"))
             }
-            None => Err(Refused::Nothing("no generation of it stands ready: rebuild it first")),
+            None => Err(JobRejected::NotAvailable("no generation of it stands ready: rebuild it first")),
         }
     }
 
-    /// Switches back to the generation that was live before.
-    pub async fn rollback(&self, projection: &str) -> Result<i32, Refused> {
+    /// Switches back to the generation that was live before (rollback).
+    pub async fn rollback(&self, projection: &str) -> Result<i32, JobRejected> {
         let known = known(projection)?;
-        let beside = self.beside(known.name).await?;
-        match beside.iter().find(|other| other.state == "PREVIOUS") {
+        let standbys = self.standbys(known.name).await?;
+        match standbys.iter().find(|standby| standby.state == GenerationState::Previous) {
             Some(previous) => self.switch_to(known.name, previous.generation).await,
-            None => Err(Refused::Nothing("there is no previous generation of it to go back to")),
+            None => Err(JobRejected::NotAvailable("there is no previous generation of it to go back to")),
         }
     }
 
-    async fn switch_to(&self, projection: &'static str, generation: i32) -> Result<i32, Refused> {
+    async fn switch_to(&self, projection: &'static str, generation: i32) -> Result<i32, JobRejected> {
         rebuild::switch(&self.log, &self.pool, projection, generation).await?;
         tracing::info!(projection, generation, "another generation is live");
         Ok(generation)
     }
 
-    /// Holds the live model still, until it is resumed.
-    pub async fn pause(&self, projection: &str) -> Result<(), Refused> {
-        self.hold(projection, true).await
+    /// Pauses the live generation's consumers, until they are resumed.
+    pub async fn pause(&self, projection: &str) -> Result<(), JobRejected> {
+        self.set_paused(projection, true).await
     }
 
-    /// Lets it go on.
-    pub async fn resume(&self, projection: &str) -> Result<(), Refused> {
-        self.hold(projection, false).await
+    /// Resumes the live generation's consumers.
+    pub async fn resume(&self, projection: &str) -> Result<(), JobRejected> {
+        self.set_paused(projection, false).await
     }
 
-    async fn hold(&self, projection: &str, paused: bool) -> Result<(), Refused> {
+    async fn set_paused(&self, projection: &str, paused: bool) -> Result<(), JobRejected> {
         let known = known(projection)?;
         sqlx::query(
             "insert into checkpoints as at (consumer, partition, code_version, paused)
@@ -279,21 +252,21 @@ impl Jobs {
         Ok(())
     }
 
-    /// Ends the job that is at it and drops every generation beside the live one; says how many.
-    pub async fn drop(&self, projection: &str) -> Result<usize, Refused> {
+    /// Ends its running job, and drops every generation that is not live; returns how many.
+    pub async fn drop(&self, projection: &str) -> Result<usize, JobRejected> {
         let known = known(projection)?;
         if let Some(job) = self.running(known.name).await? {
             self.end(job).await?;
         }
-        let cleared = self.clear(known.name).await?;
-        let beside = self.beside(known.name).await?;
-        for other in &beside {
-            remove(&self.pool, known.name, other.generation).await?;
+        let incomplete = self.remove_incomplete(known.name).await?;
+        let standbys = self.standbys(known.name).await?;
+        for standby in &standbys {
+            remove_generation(&self.pool, known.name, standby.generation).await?;
         }
-        Ok(cleared + beside.len())
+        Ok(incomplete + standbys.len())
     }
 
-    async fn end(&self, job: i64) -> Result<(), Refused> {
+    async fn end(&self, job: i64) -> Result<(), JobRejected> {
         sqlx::query(
             "update jobs set state = 'FAILED', problem = 'dropped', ended_at = clock_timestamp()
               where id = $1 and state = 'RUNNING'",
@@ -304,57 +277,46 @@ impl Jobs {
         Ok(())
     }
 
-    async fn running(&self, projection: &str) -> Result<Option<i64>, Refused> {
+    async fn running(&self, projection: &str) -> Result<Option<i64>, JobRejected> {
         let running = sqlx::query_scalar("select id from jobs where projection = $1 and state = 'RUNNING'");
         Ok(running.bind(projection).fetch_optional(&self.pool).await?)
     }
 
-    /// Generations beside the live one that are whole.
-    async fn beside(&self, projection: &str) -> Result<Vec<Generation>, Refused> {
-        let beside = sqlx::query_as(
-            "select * from generations where projection = $1 and state not in ('LIVE', 'BUILDING') order by generation",
-        );
-        Ok(beside.bind(projection).fetch_all(&self.pool).await?)
+    /// Its standbys, in order.
+    async fn standbys(&self, projection: &str) -> Result<Vec<Generation>, JobRejected> {
+        let standbys =
+            sqlx::query_as("select * from generations where projection = $1 and state = any($2) order by generation");
+        let states = GenerationState::STANDBY.map(GenerationState::as_str);
+        Ok(standbys.bind(projection).bind(states).fetch_all(&self.pool).await?)
     }
 
-    /// Removes what ended jobs left half made; says how many.
-    async fn clear(&self, projection: &str) -> Result<usize, Refused> {
-        let left: Vec<(i64, i32)> = sqlx::query_as(
+    /// Removes incomplete generations of ended jobs; returns how many.
+    async fn remove_incomplete(&self, projection: &str) -> Result<usize, JobRejected> {
+        let incomplete: Vec<(i64, i32)> = sqlx::query_as(
             "select max(j.id), g.generation from generations g join jobs j using (projection, generation)
               where projection = $1 and g.state = 'BUILDING' and j.state <> 'RUNNING' group by g.generation",
         )
         .bind(projection)
         .fetch_all(&self.pool)
         .await?;
-        for (job, generation) in &left {
-            // Whoever is at it may not have heard yet that it ended.
-            let letting_go = tokio::time::timeout(LET_GO, rebuild::alone_at(&self.log, *job)).await;
-            let alone = letting_go.map_err(|_| Refused::Busy(*job))??;
-            remove(&self.pool, projection, *generation).await?;
-            alone.release().await?;
+        for (job, generation) in &incomplete {
+            // Its projector may not have heard yet that it ended.
+            let acquiring = tokio::time::timeout(LEASE_HANDBACK_TIMEOUT, acquire_job_lease(&self.log, *job)).await;
+            let lease = acquiring.map_err(|_| JobRejected::Busy(*job))??;
+            remove_generation(&self.pool, projection, *generation).await?;
+            lease.release().await?;
         }
-        Ok(left.len())
+        Ok(incomplete.len())
     }
 }
 
-/// Removes a generation that is not live, and what is known of it.
-pub(crate) async fn remove(pool: &Pool, projection: &str, generation: i32) -> sqlx::Result<()> {
-    generation::tables::remove(&mut pool.acquire().await?, projection, generation).await?;
-    sqlx::query("delete from generations where projection = $1 and generation = $2 and state <> 'LIVE'")
-        .bind(projection)
-        .bind(generation)
-        .execute(pool)
-        .await?;
-    Ok(())
-}
-
-fn known(projection: &str) -> Result<&'static crate::Description, Refused> {
+fn known(projection: &str) -> Result<&'static crate::Description, JobRejected> {
     let known = PROJECTIONS.iter().find(|known| known.name == projection);
-    known.ok_or_else(|| Refused::Unknown(projection.into()))
+    known.ok_or_else(|| JobRejected::Unknown(projection.into()))
 }
 
-/// The unique index says that another job, or generation, was there first.
-fn is_taken(error: &sqlx::Error) -> bool {
+/// Whether a unique index refused, because a concurrent request inserted a job or a generation first.
+fn is_unique_violation(error: &sqlx::Error) -> bool {
     let refused = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
     refused.is_some_and(|refused| refused.code() == "23505")
 }

@@ -1,9 +1,9 @@
-//! `product_list`: every product with what is taken of it. A reservation counts from the start and a settlement changes
-//! nothing here; only a failure gives back.
+//! `product_list`: every product with the amount taken of it. A reservation counts at once, a settlement changes nothing, and
+//! a failure releases the amount.
 
-use crate::copy::Copy;
+use crate::change_set::{ChangeSet, column, invariant_violation, products_of};
+use crate::copy_writer::CopyWriter;
 use crate::fold::{self, Fold, ReadModel, Table};
-use crate::rows::{Rows, column, contradiction, products_of};
 use chrono::{DateTime, Utc};
 use connection_pool::Connection;
 use domain::ProductEvent;
@@ -21,7 +21,7 @@ impl Projection for ProductListProjection {
     const VERSION: i32 = 1;
 
     async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
-        fold::apply::<Touched>(transaction, events).await
+        fold::apply_batch::<ProductListState>(transaction, events).await
     }
 }
 
@@ -33,17 +33,17 @@ impl ReadModel for ProductListProjection {
         ),
         Table::by_product("product_list_user", "product_id, user_id, amount"),
     ];
-    type Fold = Touched;
+    type Fold = ProductListState;
 }
 
-/// What a batch touches, or all of a partition.
+/// The rows that a batch touches, or all rows of a partition.
 #[derive(Default)]
-pub(crate) struct Touched {
-    products: Rows<i64, Product>,
+pub(crate) struct ProductListState {
+    products: ChangeSet<i64, Product>,
     /// Won that a user has reserved or settled in a product; never 0.
-    users: Rows<(i64, Arc<str>), i64>,
-    /// Every user once, however many products he is in: a whole partition's must fit in memory.
-    known: HashSet<Arc<str>>,
+    users: ChangeSet<(i64, Arc<str>), i64>,
+    /// Every user id once, in however many products: those of a whole partition must fit in memory.
+    user_ids: HashSet<Arc<str>>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -57,14 +57,14 @@ struct Product {
     closed: bool,
 }
 
-impl Fold for Touched {
+impl Fold for ProductListState {
     async fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         let products = read_products(transaction, events).await?;
         let users = read_users(transaction, events).await?;
-        Ok(Self { products, users, known: HashSet::new() })
+        Ok(Self { products, users, user_ids: HashSet::new() })
     }
 
-    fn follow(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
+    fn apply(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
         match &event.event {
             ProductEvent::ProductOpened { title, total_investing_amount, started_at, finished_at, .. } => {
                 let product = Product {
@@ -78,8 +78,8 @@ impl Fold for Touched {
                 };
                 self.open(event, product)
             }
-            ProductEvent::InvestReserved { user_id, amount, .. } => self.take(event, user_id.as_str(), amount.won()),
-            ProductEvent::InvestFailed { user_id, amount, .. } => self.give_back(event, user_id.as_str(), amount.won()),
+            ProductEvent::InvestReserved { user_id, amount, .. } => self.reserve(event, user_id.as_str(), amount.won()),
+            ProductEvent::InvestFailed { user_id, amount, .. } => self.release(event, user_id.as_str(), amount.won()),
             ProductEvent::InvestSettled { .. } => self.product(event).map(drop),
             ProductEvent::ProductClosed {} => self.close(event),
         }
@@ -89,51 +89,51 @@ impl Fold for Touched {
         add_products(transaction, &self.products.added()).await?;
         update_products(transaction, &self.products.changed()).await?;
         put_users(transaction, &self.users.written()).await?;
-        remove_users(transaction, &self.users.gone()).await
+        remove_users(transaction, &self.users.removed()).await
     }
 
-    fn copy_rest(self, _: Partition, copy: &mut Copy) {
-        for (id, product) in &self.products.now {
+    fn emit_all(self, _: Partition, copy: &mut CopyWriter) {
+        for (id, product) in &self.products.after {
             let Product { title, total_amount, current_amount, invest_users, started_at, finished_at, closed } =
                 product;
             copy.row(0, &[id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed]);
         }
-        for ((product, user), amount) in &self.users.now {
+        for ((product, user), amount) in &self.users.after {
             copy.row(1, &[product, &&**user, amount]);
         }
     }
 }
 
-impl Touched {
+impl ProductListState {
     fn open(&mut self, event: &RecordedEvent, product: Product) -> Result<(), ApplyError> {
-        match self.products.now.insert(event.product_id.get(), product) {
+        match self.products.after.insert(event.product_id.get(), product) {
             None => Ok(()),
-            Some(_) => Err(contradiction(event, "it is already opened")),
+            Some(_) => Err(invariant_violation(event, "it is already opened")),
         }
     }
 
-    fn take(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
+    fn reserve(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
         let key = (event.product_id.get(), self.user(user));
-        let is_first = !self.users.now.contains_key(&key);
+        let is_first = !self.users.after.contains_key(&key);
         let product = self.product(event)?;
         product.current_amount += amount;
         product.invest_users += i64::from(is_first);
-        *self.users.now.entry(key).or_default() += amount;
+        *self.users.after.entry(key).or_default() += amount;
         Ok(())
     }
 
-    fn give_back(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
+    fn release(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
         let key = (event.product_id.get(), self.user(user));
-        let left = match self.users.now.get(&key) {
+        let left = match self.users.after.get(&key) {
             Some(taken) if *taken >= amount => taken - amount,
-            _ => return Err(contradiction(event, "it gives back more than its user has")),
+            _ => return Err(invariant_violation(event, "it gives back more than its user has")),
         };
         let product = self.product(event)?;
         product.current_amount -= amount;
         product.invest_users -= i64::from(left == 0);
         match left {
-            0 => self.users.now.remove(&key),
-            left => self.users.now.insert(key, left),
+            0 => self.users.after.remove(&key),
+            left => self.users.after.insert(key, left),
         };
         Ok(())
     }
@@ -141,27 +141,30 @@ impl Touched {
     fn close(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
         let product = self.product(event)?;
         if std::mem::replace(&mut product.closed, true) {
-            return Err(contradiction(event, "it is already closed"));
+            return Err(invariant_violation(event, "it is already closed"));
         }
         Ok(())
     }
 
     fn user(&mut self, user: &str) -> Arc<str> {
-        if let Some(known) = self.known.get(user) {
+        if let Some(known) = self.user_ids.get(user) {
             return known.clone();
         }
         let user: Arc<str> = user.into();
-        self.known.insert(user.clone());
+        self.user_ids.insert(user.clone());
         user
     }
 
     fn product(&mut self, event: &RecordedEvent) -> Result<&mut Product, ApplyError> {
-        let product = self.products.now.get_mut(&event.product_id.get());
-        product.ok_or_else(|| contradiction(event, "it was never opened"))
+        let product = self.products.after.get_mut(&event.product_id.get());
+        product.ok_or_else(|| invariant_violation(event, "it was never opened"))
     }
 }
 
-async fn read_products(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Rows<i64, Product>> {
+async fn read_products(
+    transaction: &mut Connection,
+    events: &[RecordedEvent],
+) -> sqlx::Result<ChangeSet<i64, Product>> {
     type Columns = (i64, String, i64, i64, i64, DateTime<Utc>, DateTime<Utc>, bool);
     let rows: Vec<Columns> = sqlx::query_as(
         "select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed
@@ -170,7 +173,7 @@ async fn read_products(transaction: &mut Connection, events: &[RecordedEvent]) -
     .bind(products_of(events))
     .fetch_all(transaction)
     .await?;
-    Ok(Rows::found(rows.into_iter().map(
+    Ok(ChangeSet::of(rows.into_iter().map(
         |(id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed)| {
             (id, Product { title, total_amount, current_amount, invest_users, started_at, finished_at, closed })
         },
@@ -180,7 +183,7 @@ async fn read_products(transaction: &mut Connection, events: &[RecordedEvent]) -
 async fn read_users(
     transaction: &mut Connection,
     events: &[RecordedEvent],
-) -> sqlx::Result<Rows<(i64, Arc<str>), i64>> {
+) -> sqlx::Result<ChangeSet<(i64, Arc<str>), i64>> {
     let users: BTreeSet<_> = events.iter().filter_map(user_of).collect();
     let (products, users): (Vec<_>, Vec<_>) = users.into_iter().unzip();
     let rows: Vec<(i64, String, i64)> = sqlx::query_as(
@@ -192,10 +195,10 @@ async fn read_users(
     .bind(users)
     .fetch_all(transaction)
     .await?;
-    Ok(Rows::found(rows.into_iter().map(|(product, user, amount)| ((product, user.into()), amount))))
+    Ok(ChangeSet::of(rows.into_iter().map(|(product, user, amount)| ((product, user.into()), amount))))
 }
 
-/// Whose row in which product the event changes.
+/// The row that the event changes: its product and user.
 fn user_of(event: &RecordedEvent) -> Option<(i64, &str)> {
     match &event.event {
         ProductEvent::InvestReserved { user_id, .. } | ProductEvent::InvestFailed { user_id, .. } => {

@@ -1,20 +1,21 @@
-//! All consumers of all partitions, from start to shutdown.
+//! Runs all consumers of all partitions, from start to shutdown.
 
+use crate::restart::spawn_for_each_partition;
+use crate::{PROJECTIONS, standby};
 use connection_pool::Pool;
 use event_log::consume::{Consumer, Projection, Source};
-use event_log::{Log, Partition, Readiness, restarted};
+use event_log::{Log, Partition};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Keeps every read model up with `log` until `shutdown`: one consumer for each projection and partition. Rows and
-/// checkpoints are in `pool`'s database; each consumer takes one connection while it applies a batch, none while idle.
-/// `source` says where word of the log comes from, by consumer and partition, and is asked again when a consumer that
-/// broke down is started anew; a consumer that it has none for is not run. Generations beside the live ones are kept up
-/// from the log alone.
+/// Keeps every read model up to date with `log` until `shutdown`, with one consumer for each projection and partition. Rows
+/// and checkpoints are in `pool`'s database; a consumer uses one connection while it applies a batch, none while idle.
+/// `source` returns the event source of a consumer at a partition; it is called again when a consumer that panicked is
+/// started again, and a consumer without a source is not run. Standby generations are kept up to date from the log alone.
 ///
-/// Returns when all have stopped, which takes a batch at most. Several instances may run side by side; dropping this
-/// stops them where they are, and what was not committed is applied at the next start.
+/// Returns when all have stopped, which takes a batch at most. Several instances may run at the same time. Dropping this future
+/// stops the consumers where they are; what was not committed is applied at the next start.
 pub async fn run<S: Source + 'static>(
     log: Log,
     pool: Pool,
@@ -22,15 +23,18 @@ pub async fn run<S: Source + 'static>(
     shutdown: CancellationToken,
 ) {
     let mut consumers = JoinSet::new();
-    macro_rules! follow {
-        ($($model:ident),*) => { $(follow_all(&mut consumers, crate::$model, &log, &pool, &source, &shutdown);)* };
+    for projection in PROJECTIONS {
+        with_model!(
+            projection.name,
+            Model => run_consumers(&mut consumers, Model::default(), &log, &pool, &source, &shutdown),
+            _ => {},
+        );
     }
-    crate::read_models!(follow);
-    consumers.spawn(crate::beside::keep_up(log, pool, shutdown));
+    consumers.spawn(standby::run_standbys(log, pool, shutdown));
     while consumers.join_next().await.is_some() {}
 }
 
-fn follow_all<P: Projection, S: Source + 'static>(
+fn run_consumers<P: Projection, S: Source + 'static>(
     consumers: &mut JoinSet<()>,
     projection: P,
     log: &Log,
@@ -38,33 +42,17 @@ fn follow_all<P: Projection, S: Source + 'static>(
     source: &(impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static),
     shutdown: &CancellationToken,
 ) {
+    let (own_log, pool, source, stop) = (log.clone(), pool.clone(), source.clone(), shutdown.clone());
     let projection = Arc::new(projection);
-    for partition in log.partitions() {
-        let readiness = log.readiness().clone();
-        let (log, pool, projection) = (log.clone(), pool.clone(), projection.clone());
-        let (source, stop) = (source.clone(), shutdown.clone());
-        let start = move || {
-            let consumer = Consumer::new(log.clone(), pool.clone(), projection.clone(), partition);
-            let (source, stop) = (source(P::NAME, partition), stop.clone());
-            async move {
-                if let Some(source) = source {
-                    consumer.run_with(source, stop).await;
-                }
+    spawn_for_each_partition(consumers, P::NAME, log, shutdown, move |partition| {
+        let consumer = Consumer::new(own_log.clone(), pool.clone(), projection.clone(), partition);
+        let (source, stop) = (source(P::NAME, partition), stop.clone());
+        async move {
+            if let Some(source) = source {
+                consumer.run_with(source, stop).await;
             }
-        };
-        consumers.spawn(keep_running(P::NAME, partition, readiness, shutdown.clone(), start));
-    }
-}
-
-/// [`restarted`], for a consumer of one partition.
-pub(crate) async fn keep_running<F: Future<Output = ()> + Send + 'static>(
-    consumer: &'static str,
-    partition: Partition,
-    readiness: Readiness,
-    shutdown: CancellationToken,
-    start: impl Fn() -> F,
-) {
-    restarted(consumer, format!("partition {partition}"), &readiness, shutdown, start).await;
+        }
+    });
 }
 
 #[cfg(test)]
@@ -78,8 +66,8 @@ mod tests {
     use std::time::Duration;
     use testbed::Database;
 
-    /// Longer than one restart takes, by far.
-    const PATIENCE: Duration = Duration::from_secs(20);
+    /// Far longer than a restart takes.
+    const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
     #[derive(Default)]
     struct PanicsOnce(AtomicBool);
@@ -111,14 +99,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_consumer_that_panics_is_started_anew() {
+    async fn a_consumer_that_panics_is_started_again() {
         let database = Database::fresh().await;
         let pool = database.pool().await;
         let (log, shutdown) = (log_with_an_event(&pool).await, CancellationToken::new());
         let mut consumers = JoinSet::new();
         let listen = |log: Log| move |_, partition| log.listen(partition);
-        follow_all(&mut consumers, PanicsOnce::default(), &log, &pool, &listen(log.clone()), &shutdown);
-        tokio::time::timeout(PATIENCE, comes_to_position_1(&log)).await.expect("it goes on after the panic");
+        run_consumers(&mut consumers, PanicsOnce::default(), &log, &pool, &listen(log.clone()), &shutdown);
+        tokio::time::timeout(TEST_TIMEOUT, comes_to_position_1(&log)).await.expect("it continues after the panic");
         shutdown.cancel();
         consumers.join_next().await.unwrap().unwrap();
     }

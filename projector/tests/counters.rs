@@ -1,4 +1,4 @@
-//! counters: in Redis what `product_list` shows, at every position it ever states, whatever happens to Redis.
+//! counters: Redis has what `product_list` has, at every position that its state names, whatever happens to Redis.
 
 mod away;
 mod copies;
@@ -20,14 +20,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Everything that runs beside a test: stops, and is waited for, at its end.
+/// The background tasks of a test: stopped and awaited at its end.
 pub struct Running {
     tasks: JoinSet<()>,
     shutdown: CancellationToken,
 }
 
 impl Running {
-    /// Word of the log, but nobody who listens.
+    /// Polls the log, without consumers.
     pub fn alone(world: &World) -> Self {
         let mut running = Self { tasks: JoinSet::new(), shutdown: CancellationToken::new() };
         let (log, stop) = (world.log.clone(), running.shutdown.clone());
@@ -61,7 +61,7 @@ impl Running {
         self
     }
 
-    /// Stops everything, which must take no more than a moment.
+    /// Stops everything, which must be fast.
     pub async fn stop(mut self) {
         self.shutdown.cancel();
         let stopped = async { while self.tasks.join_next().await.is_some() {} };
@@ -77,7 +77,7 @@ fn the_key_is_the_one_that_readers_know() {
     assert_eq!(projector::COUNTERS, "counters");
 }
 
-/// Whoever reads it must find these fields, and no others.
+/// Readers rely on exactly these fields.
 #[tokio::test]
 async fn the_fields_are_those_that_readers_know() {
     let mut world = World::fresh().await;
@@ -102,7 +102,7 @@ async fn the_fields_are_those_that_readers_know() {
     running.stop().await;
 }
 
-/// A log is its own: what another has in the same Redis is not touched.
+/// Counters of another log in the same Redis are not touched.
 #[tokio::test]
 async fn logs_do_not_mix() {
     let (mut one, mut other) = (World::fresh().await, World::fresh().await);
@@ -117,7 +117,7 @@ async fn logs_do_not_mix() {
     running.1.stop().await;
 }
 
-/// The log goes on, `product_list` does not, and so neither do the counters; then it does.
+/// The log advances, `product_list` does not, and so neither do the counters; then it does.
 #[tokio::test]
 async fn a_read_model_that_is_behind_is_waited_for() {
     let mut world = World::fresh().await;
@@ -130,9 +130,9 @@ async fn a_read_model_that_is_behind_is_waited_for() {
     running.stop().await;
 }
 
-/// A long history is loaded and not read; what comes then is.
+/// A long history is reloaded from `product_list`; later events are read from the log.
 #[tokio::test]
-async fn a_long_history_is_shown_whole() {
+async fn a_long_history_is_complete_in_redis() {
     let mut world = World::fresh().await;
     let shown = Shown::of(&world);
     let mut events = vec![opened(1, "apples", 1_000_000)];
@@ -146,7 +146,7 @@ async fn a_long_history_is_shown_whole() {
     running.stop().await;
 }
 
-/// Hands everything over again and again, the last first, with holes, and without need.
+/// Delivers everything again and again, the last first, with gaps, and without need.
 struct Repeats {
     listener: event_log::Listener,
     heard: Vec<RecordedEvent>,
@@ -183,7 +183,7 @@ async fn repeated_deliveries_change_nothing() {
     running.stop().await;
 }
 
-/// Takes longer to find something out than Redis is left unlooked at, and finds nothing out if it is not waited for.
+/// Takes longer than the interval between two verifications, and finds nothing when its wait is cancelled.
 #[derive(Clone, Default)]
 struct Slow {
     was_heard_out: Arc<AtomicBool>,
@@ -197,7 +197,7 @@ impl Source for Slow {
 }
 
 #[tokio::test]
-async fn a_source_that_is_slow_is_heard_out() {
+async fn a_slow_source_is_waited_for() {
     let mut world = World::fresh().await;
     let (shown, slow) = (Shown::of(&world), Slow::default());
     let (running, source) = (Running::alone(&world).with_read_models(&world), slow.clone());
@@ -209,8 +209,8 @@ async fn a_source_that_is_slow_is_heard_out() {
     running.stop().await;
 }
 
-/// Runs `instances` of everything over a history that is appended meanwhile, does harm after each batch, and checks
-/// that whatever Redis ever showed was the fold of the log at the position it stated.
+/// Runs `instances` of everything over a history that is appended meanwhile, does harm after each batch, and checks that
+/// every state that Redis ever had was the fold of the log at its position.
 pub async fn is_always_a_fold(batches: Vec<Vec<Happened>>, instances: usize, harm: impl AsyncFn(usize, &Shown)) {
     let mut world = World::fresh().await;
     let shown = Shown::of(&world);

@@ -67,8 +67,8 @@ async fn a_key_finds_what_is_of_the_same_value() {
 }
 
 /// 1. A log has a history, and a database that knew nothing of this read model: neither rows nor a checkpoint.
-/// 2. Projectors of a release that has it are started: it fills itself from the first event on.
-/// 3. What comes after is followed like anything else.
+/// 2. A projector that has it is started: it applies the log from the first event on.
+/// 3. Later events are applied as usual.
 #[tokio::test]
 async fn on_a_log_with_history_it_fills_itself() {
     let mut world = World::fresh().await;

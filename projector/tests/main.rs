@@ -1,6 +1,5 @@
-//! Each read model's spec on a real PostgreSQL: given these events, however they are delivered, then these rows. Beside
-//! them what holds for all of them: a plain fold of random histories, two instances at once, an event that cannot be
-//! applied, the running whole.
+//! Each read model's spec on a real PostgreSQL: given these events, however they are delivered, then these rows. And what holds
+//! for all of them: a plain fold of random histories, two instances at once, an event that cannot be applied, the whole running.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

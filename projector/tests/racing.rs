@@ -1,12 +1,10 @@
-//! Several instances at the same partition apply each event once.
+//! Several instances at the same partition apply each event once, for every read model.
 
 use crate::support::{Happened, World, failed, opened, reserved, settled};
 use connection_pool::Pool;
 use event_log::Position;
 use event_log::consume::{Consumer, Projection, Step};
-use projector::{
-    EventIndexProjection, HoldingsProjection, InvestLogProjection, InvestorSummaryProjection, ProductListProjection,
-};
+use projector::{PROJECTIONS, with_model};
 use std::sync::Arc;
 
 const INVESTS: u128 = 60;
@@ -20,7 +18,7 @@ fn history() -> Vec<Happened> {
     [opened(1, "apples", 100_000)].into_iter().chain(invests).collect()
 }
 
-/// Steps until it stands at `end`, and says which positions it moved to.
+/// Steps until it is at `end`, and returns the positions it moved to.
 async fn chase<P: Projection>(consumer: Consumer<P>, end: Position) -> Vec<Position> {
     let mut moves = Vec::new();
     loop {
@@ -32,7 +30,7 @@ async fn chase<P: Projection>(consumer: Consumer<P>, end: Position) -> Vec<Posit
     }
 }
 
-/// 1. One instance makes the rows of a history alone, as the measure.
+/// 1. One instance folds a history alone: the rows to compare with.
 /// 2. In a second database two instances, each with its own pool, chase the same history over the same checkpoint while
 ///    it is appended, event by event.
 /// 3. No position was moved to twice, both moved, and the rows are those of the first database.
@@ -58,26 +56,12 @@ async fn two_instances_end_up_as_one<P: Projection + Copy>(projection: P) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_instances_keep_one_product_list() {
-    two_instances_end_up_as_one(ProductListProjection).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_instances_keep_one_list_of_holdings() {
-    two_instances_end_up_as_one(HoldingsProjection).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_instances_keep_one_invest_log() {
-    two_instances_end_up_as_one(InvestLogProjection).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_instances_keep_one_summary_of_investors() {
-    two_instances_end_up_as_one(InvestorSummaryProjection).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_instances_keep_one_index_of_events() {
-    two_instances_end_up_as_one(EventIndexProjection).await;
+async fn two_instances_of_a_read_model_apply_each_event_once() {
+    for projection in PROJECTIONS {
+        with_model!(
+            projection.name,
+            Model => two_instances_end_up_as_one(Model::default()).await,
+            _ => unreachable!("it is in the list"),
+        );
+    }
 }

@@ -2,8 +2,8 @@
 
 mod fold;
 
+use crate::event_index;
 use crate::support::{Happened, World, invest, opened, product, second};
-use crate::{event_index, holdings, invest_log, investor_summary, product_list};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use domain::{FailReason, InvestId, Product, ProductCommand, ProductEvent};
@@ -11,9 +11,7 @@ use event_log::RecordedEvent;
 use event_log::consume::Projection;
 use fold::Fold;
 use futures::executor::block_on;
-use projector::{
-    EventIndexProjection, HoldingsProjection, InvestLogProjection, InvestorSummaryProjection, ProductListProjection,
-};
+use projector::{PROJECTIONS, with_model};
 use proptest::prelude::*;
 
 const PRODUCTS: usize = 3;
@@ -53,14 +51,14 @@ fn cut() -> impl Strategy<Value = Cut> {
     (prop::collection::vec(attempt(), 1..40), any::<bool>()).prop_map(|(tries, delivered)| Cut { tries, delivered })
 }
 
-/// The products as they are decided on, and the next invest's number.
+/// The products as the domain decides on them, and the next invest's number.
 #[derive(Default)]
-struct Desk {
+struct Decider {
     products: [Product; PRODUCTS],
     invests: u128,
 }
 
-impl Desk {
+impl Decider {
     fn decide(&mut self, at: usize, attempt: &Try) -> Vec<Happened> {
         let command = self.command(at, attempt);
         let (sink, product_id) = (EventSink::default(), product(at as i64 + 1));
@@ -114,42 +112,32 @@ async fn deliver<P: Projection + Clone>(world: &World, projection: P, events: &[
 async fn apply(world: &mut World, happened: &[Happened], delivered: bool) -> Vec<RecordedEvent> {
     let events = world.append_at_once(happened).await;
     if delivered {
-        deliver(world, ProductListProjection, &events).await;
-        deliver(world, HoldingsProjection, &events).await;
-        deliver(world, InvestLogProjection, &events).await;
-        deliver(world, InvestorSummaryProjection, &events).await;
-        deliver(world, EventIndexProjection, &events).await;
+        for projection in PROJECTIONS {
+            with_model!(projection.name, Model => deliver(world, Model::default(), &events).await, _ => unreachable!());
+        }
     }
     events
 }
 
 async fn rows_are_those_of_a_plain_fold(cuts: Vec<Cut>) {
-    let (mut world, mut desk) = (World::fresh().await, Desk::default());
+    let (mut world, mut decider) = (World::fresh().await, Decider::default());
     let opened = (1..=PRODUCTS as i64).map(|id| opened(id, "a title", TOTAL)).collect::<Vec<_>>();
-    for (product, opened) in desk.products.iter_mut().zip(&opened) {
+    for (product, opened) in decider.products.iter_mut().zip(&opened) {
         product.apply(opened.event.clone());
     }
     let mut events = apply(&mut world, &opened, false).await;
     for Cut { tries, delivered } in &cuts {
-        let happened: Vec<_> = tries.iter().flat_map(|(at, attempt)| desk.decide(*at, attempt)).collect();
+        let happened: Vec<_> = tries.iter().flat_map(|(at, attempt)| decider.decide(*at, attempt)).collect();
         events.extend(apply(&mut world, &happened, *delivered).await);
     }
-    world.drain(&ProductListProjection).await;
-    world.drain(&HoldingsProjection).await;
-    world.drain(&InvestLogProjection).await;
-    world.drain(&InvestorSummaryProjection).await;
-    world.drain(&EventIndexProjection).await;
+    for projection in PROJECTIONS {
+        with_model!(projection.name, Model => world.drain(&Model::default()).await, _ => unreachable!());
+    }
 
     let fold = Fold::of(&events, |id| world.log.partition_of(id));
-    assert_eq!(world.says(product_list::PRODUCTS).await, fold.product_list());
-    assert_eq!(world.says(product_list::USERS).await, fold.product_list_user());
-    assert_eq!(world.says(holdings::HOLDINGS).await, fold.holdings());
-    assert_eq!(world.says(holdings::COUNTS).await, fold.holdings_count());
-    assert_eq!(world.says(invest_log::INVESTS).await, fold.invest_log());
-    assert_eq!(world.says(invest_log::PRODUCTS).await, fold.invest_log_product());
-    assert_eq!(world.says(invest_log::USERS).await, fold.invest_log_user());
-    assert_eq!(world.says(investor_summary::INVESTORS).await, fold.investor_summary());
-    assert_eq!(world.says(investor_summary::PRODUCTS).await, fold.investor_summary_product());
+    for (query, rows) in fold.expected() {
+        assert_eq!(world.says(query).await, rows, "{query}");
+    }
     assert_eq!(world.says(event_index::ROWS).await, world.says(event_index::FOLDED).await);
 }
 

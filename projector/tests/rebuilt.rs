@@ -1,15 +1,14 @@
-//! Rebuilds: a read model made anew beside the live one, compared, switched to and back, whatever happens on the way.
+//! Rebuilds: a standby generation is built, compared with the live one, switched to and rolled back, whatever happens meanwhile.
 
 use crate::support::{Happened, World, failed, listening, opened, reserved, settled};
-use projector::{Job, Jobs, Refused, Wanted};
-use rstest::rstest;
+use projector::{Job, JobRejected, JobState, Jobs, PROJECTIONS, RebuildOptions};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How long a rebuild of a small log may take, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-const WANTED: Wanted = Wanted { switches: true, accept_differences: false, max_rate: None };
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+const OPTIONS: RebuildOptions = RebuildOptions { switches: true, accept_differences: false, max_rate: None };
 
 /// A log, and projectors that may be started and stopped.
 struct Running {
@@ -21,7 +20,7 @@ struct Running {
 }
 
 impl Running {
-    /// Every read model is kept; no job is taken up yet.
+    /// Every read model is kept up to date; no job runs yet.
     async fn start() -> Self {
         let world = World::fresh().await;
         let (log, pool) = (world.log.clone(), world.pool.clone());
@@ -36,7 +35,7 @@ impl Running {
         Self { world, jobs, shutdown, tasks: vec![running, following], invests: 0 }
     }
 
-    /// Takes up jobs, until the handle is aborted.
+    /// Runs jobs, until the handle is aborted.
     fn work(&mut self) -> tokio::task::AbortHandle {
         let (log, pool) = (self.world.log.clone(), self.world.pool.clone());
         let working = tokio::spawn(projector::run_jobs(log, pool, self.shutdown.clone()));
@@ -74,7 +73,7 @@ impl Running {
         loop {
             let heads = self.world.log.heads().await.unwrap();
             let mut all = true;
-            for projection in projector::PROJECTIONS {
+            for projection in PROJECTIONS {
                 for (partition, head) in (0..).zip(&heads) {
                     all &= self.world.checkpoint(projection.name, partition).await.0 == *head;
                 }
@@ -82,7 +81,7 @@ impl Running {
             if all {
                 return;
             }
-            assert!(start.elapsed() < PATIENCE);
+            assert!(start.elapsed() < TEST_TIMEOUT);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -91,10 +90,10 @@ impl Running {
         let start = Instant::now();
         loop {
             let known = self.jobs.job(job).await.unwrap().unwrap();
-            if known.state != "RUNNING" {
+            if known.state != JobState::Running {
                 return known;
             }
-            assert!(start.elapsed() < PATIENCE, "{known:?}");
+            assert!(start.elapsed() < TEST_TIMEOUT, "{known:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -103,7 +102,7 @@ impl Running {
     async fn generations(&self, projection: &str) -> Vec<String> {
         let all = self.jobs.generations().await.unwrap();
         let mine = all.iter().filter(|one| one.projection == projection);
-        mine.map(|one| format!("{} {}", one.generation, one.state)).collect()
+        mine.map(|one| format!("{} {}", one.generation, one.state.as_str())).collect()
     }
 
     async fn stop(self) {
@@ -114,70 +113,71 @@ impl Running {
     }
 }
 
-#[rstest]
-#[case::product_list("product_list")]
-#[case::holdings("holdings")]
-#[case::invest_log("invest_log")]
-#[case::investor_summary("investor_summary")]
-#[case::event_index("event_index")]
+/// Every read model of the list at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn made_anew_under_live_writes_it_is_the_same_and_goes_on(#[case] name: &str) {
+async fn rebuilt_under_live_writes_every_read_model_is_equal_and_continues() {
     let mut running = Running::start().await;
     running.history(200).await;
     running.work();
-    let job = running.jobs.rebuild(name, WANTED).await.unwrap();
+    let mut jobs = Vec::new();
+    for projection in PROJECTIONS {
+        jobs.push((projection.name, running.jobs.rebuild(projection.name, OPTIONS).await.unwrap()));
+    }
     running.invest(100).await;
-
-    let ended = running.ended(job).await;
-
-    assert_eq!((ended.state.as_str(), ended.problem.as_deref()), ("DONE", None));
-    assert_eq!(ended.outcome.unwrap()["equal"], true);
-    assert_eq!(running.generations(name).await, ["1 PREVIOUS", "2 LIVE"]);
+    for (name, job) in jobs {
+        let ended = running.ended(job).await;
+        assert_eq!((ended.state, ended.problem.as_deref()), (JobState::Done, None), "{name}");
+        assert_eq!(ended.outcome.unwrap()["equal"], true, "{name}");
+        assert_eq!(running.generations(name).await, ["1 PREVIOUS", "2 LIVE"], "{name}");
+    }
     running.invest(50).await;
     running.caught_up().await;
-    let rebuilt = running.world.everything_of(name).await;
-    // The one that was live before is kept up, and is the same.
-    let until_same = async {
-        while running.jobs.rollback(name).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, until_same).await.unwrap();
-    assert_eq!(running.generations(name).await, ["1 LIVE", "2 PREVIOUS"]);
-    assert_eq!(running.world.everything_of(name).await, rebuilt);
-    assert_eq!(running.jobs.drop(name).await.unwrap(), 1);
-    assert_eq!(running.generations(name).await, ["1 LIVE"]);
+    for projection in PROJECTIONS {
+        let name = projection.name;
+        let rebuilt = running.world.everything_of(name).await;
+        // The one that was live before is kept up to date, and is equal.
+        let until_equal = async {
+            while running.jobs.rollback(name).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(TEST_TIMEOUT, until_equal).await.unwrap();
+        assert_eq!(running.generations(name).await, ["1 LIVE", "2 PREVIOUS"]);
+        assert_eq!(running.world.everything_of(name).await, rebuilt);
+        assert_eq!(running.jobs.drop(name).await.unwrap(), 1);
+        assert_eq!(running.generations(name).await, ["1 LIVE"]);
+    }
     running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_on_the_way_another_goes_on_and_a_second_one_is_told() {
+async fn a_killed_rebuild_is_resumed_and_a_second_request_is_rejected() {
     let mut running = Running::start().await;
     running.history(300).await;
     running.caught_up().await;
-    let slow = Wanted { max_rate: Some(150), ..WANTED };
+    let slow = RebuildOptions { max_rate: Some(150), ..OPTIONS };
     let job = running.jobs.rebuild("invest_log", slow).await.unwrap();
     for _ in 0..3 {
         let working = running.work();
         tokio::time::sleep(Duration::from_millis(1_500)).await;
-        let second = running.jobs.rebuild("invest_log", WANTED).await;
-        assert!(matches!(second, Err(Refused::Busy(running)) if running == job), "{second:?}");
+        let second = running.jobs.rebuild("invest_log", OPTIONS).await;
+        assert!(matches!(second, Err(JobRejected::Busy(running)) if running == job), "{second:?}");
         working.abort();
-        // A dead one's lease runs out; a test need not wait for it.
+        // A dead process's lease expires; a test need not wait for that.
         sqlx::query("update leases set until = clock_timestamp()").execute(&running.world.pool).await.unwrap();
     }
     let before = running.jobs.job(job).await.unwrap().unwrap();
-    assert_eq!(before.state, "RUNNING");
+    assert_eq!(before.state, JobState::Running);
 
     running.work();
     let ended = running.ended(job).await;
 
-    assert_eq!((ended.state.as_str(), ended.problem.as_deref()), ("DONE", None));
+    assert_eq!((ended.state, ended.problem.as_deref()), (JobState::Done, None));
     running.invest(20).await;
     running.caught_up().await;
     let first = running.world.everything_of("invest_log").await;
     assert_eq!(running.jobs.drop("invest_log").await.unwrap(), 1);
-    let again = running.jobs.rebuild("invest_log", WANTED).await.unwrap();
+    let again = running.jobs.rebuild("invest_log", OPTIONS).await.unwrap();
     let ended_again = running.ended(again).await;
     let digest = |job: &Job| job.outcome.as_ref().unwrap()["digest"]["new"].clone();
     assert_eq!(ended_again.outcome.as_ref().unwrap()["equal"], true);
@@ -187,7 +187,7 @@ async fn killed_on_the_way_another_goes_on_and_a_second_one_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_differs_is_not_switched_to_until_that_is_accepted() {
+async fn a_standby_that_differs_is_not_switched_to_until_that_is_accepted() {
     let mut running = Running::start().await;
     running.history(40).await;
     running.caught_up().await;
@@ -198,13 +198,13 @@ async fn one_that_differs_is_not_switched_to_until_that_is_accepted() {
     let dry = running.jobs.diff("holdings", None).await.unwrap();
 
     let looked = running.ended(dry).await;
-    assert_eq!((looked.state.as_str(), &looked.outcome.as_ref().unwrap()["equal"]), ("DONE", &false.into()));
+    assert_eq!((looked.state, &looked.outcome.as_ref().unwrap()["equal"]), (JobState::Done, &false.into()));
     assert_eq!(running.generations("holdings").await, ["1 LIVE"]);
 
-    let job = running.jobs.rebuild("holdings", WANTED).await.unwrap();
+    let job = running.jobs.rebuild("holdings", OPTIONS).await.unwrap();
     let ended = running.ended(job).await;
 
-    assert_eq!(ended.state, "FAILED");
+    assert_eq!(ended.state, JobState::Failed);
     let tables = ended.outcome.unwrap()["tables"].clone();
     let differences: Vec<_> =
         tables.as_array().unwrap().iter().flat_map(|it| it["differences"].as_array().unwrap()).collect();
@@ -212,13 +212,13 @@ async fn one_that_differs_is_not_switched_to_until_that_is_accepted() {
     let amount = |side: &str| differences[0][side]["amount"].as_i64().unwrap();
     assert_eq!(amount("live"), amount("new") + 1);
     assert_eq!(running.generations("holdings").await, ["1 LIVE", "3 DIFFERENT"]);
-    // Whoever takes it up after the verdict, because the one before was killed, comes to the same end.
+    // A projector that resumes it after the outcome was stored comes to the same end.
     let again = "update jobs set state = 'RUNNING', ended_at = null where id = $1";
     sqlx::query(again).bind(job).execute(&running.world.pool).await.unwrap();
-    assert_eq!(running.ended(job).await.state, "FAILED");
+    assert_eq!(running.ended(job).await.state, JobState::Failed);
     assert_eq!(running.generations("holdings").await, ["1 LIVE", "3 DIFFERENT"]);
     let refused = running.jobs.switch("holdings", false).await;
-    assert!(matches!(refused, Err(Refused::Nothing(_))), "{refused:?}");
+    assert!(matches!(refused, Err(JobRejected::NotAvailable(_))), "{refused:?}");
     assert_eq!(running.jobs.switch("holdings", true).await.unwrap(), 3);
     assert_eq!(running.generations("holdings").await, ["1 PREVIOUS", "3 LIVE"]);
     running.stop().await;
@@ -235,12 +235,12 @@ async fn an_event_that_cannot_be_applied_is_named() {
     }
     let id = running.world.says("select event_id::text from events where partition = 1 and position = 5").await;
     running.work();
-    let job = running.jobs.rebuild("product_list", WANTED).await.unwrap();
+    let job = running.jobs.rebuild("product_list", OPTIONS).await.unwrap();
 
     let ended = running.ended(job).await;
 
     let problem = ended.problem.unwrap();
-    assert_eq!(ended.state, "FAILED");
+    assert_eq!(ended.state, JobState::Failed);
     assert!(problem.starts_with(&format!("partition 1 position 5 (event {}): ", id[0])), "{problem}");
     assert_eq!(running.generations("product_list").await, ["1 LIVE", "2 BUILDING"]);
     assert_eq!(running.jobs.drop("product_list").await.unwrap(), 1);
@@ -249,12 +249,12 @@ async fn an_event_that_cannot_be_applied_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lost_connections_are_borne() {
+async fn a_rebuild_survives_lost_connections() {
     let mut running = Running::start().await;
     running.history(200).await;
     running.caught_up().await;
     running.work();
-    let slow = Wanted { max_rate: Some(200), ..WANTED };
+    let slow = RebuildOptions { max_rate: Some(200), ..OPTIONS };
     let job = running.jobs.rebuild("holdings", slow).await.unwrap();
     for _ in 0..4 {
         tokio::time::sleep(Duration::from_millis(400)).await;
@@ -265,14 +265,14 @@ async fn lost_connections_are_borne() {
 
     let ended = running.ended(job).await;
 
-    assert_eq!((ended.state.as_str(), ended.problem.as_deref()), ("DONE", None));
+    assert_eq!((ended.state, ended.problem.as_deref()), (JobState::Done, None));
     assert_eq!(ended.outcome.unwrap()["equal"], true);
     running.stop().await;
 }
 
 /// The disk is full for every row of the new tables, as far as PostgreSQL says so; then there is room again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_is_waited_out_and_named_meanwhile() {
+async fn a_rebuild_waits_while_the_disk_is_full_and_reports_it() {
     let mut running = Running::start().await;
     running.history(50).await;
     running.caught_up().await;
@@ -293,15 +293,15 @@ async fn a_full_disk_is_waited_out_and_named_meanwhile() {
         sqlx::query(statement).execute(&running.world.pool).await.unwrap();
     }
     running.work();
-    let job = running.jobs.rebuild("invest_log", WANTED).await.unwrap();
+    let job = running.jobs.rebuild("invest_log", OPTIONS).await.unwrap();
     let start = Instant::now();
     loop {
         let known = running.jobs.job(job).await.unwrap().unwrap();
-        assert_eq!(known.state, "RUNNING", "{known:?}");
+        assert_eq!(known.state, JobState::Running, "{known:?}");
         if known.problem.is_some_and(|problem| problem.contains("No space left on device")) {
             break;
         }
-        assert!(start.elapsed() < PATIENCE);
+        assert!(start.elapsed() < TEST_TIMEOUT);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for statement in ["drop event trigger fill_up", "drop function no_room cascade"] {
@@ -310,21 +310,21 @@ async fn a_full_disk_is_waited_out_and_named_meanwhile() {
 
     let ended = running.ended(job).await;
 
-    assert_eq!((ended.state.as_str(), ended.problem.as_deref()), ("DONE", None));
+    assert_eq!((ended.state, ended.problem.as_deref()), (JobState::Done, None));
     assert_eq!(running.generations("invest_log").await, ["1 PREVIOUS", "2 LIVE"]);
     running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_stands_ready_waits_for_the_switch() {
+async fn a_ready_standby_waits_for_the_switch() {
     let mut running = Running::start().await;
     running.history(30).await;
     running.work();
-    let job = running.jobs.rebuild("holdings", Wanted { switches: false, ..WANTED }).await.unwrap();
-    assert_eq!(running.ended(job).await.state, "DONE");
+    let job = running.jobs.rebuild("holdings", RebuildOptions { switches: false, ..OPTIONS }).await.unwrap();
+    assert_eq!(running.ended(job).await.state, JobState::Done);
     assert_eq!(running.generations("holdings").await, ["1 LIVE", "2 READY"]);
-    let in_the_way = running.jobs.rebuild("holdings", WANTED).await;
-    assert!(matches!(in_the_way, Err(Refused::InTheWay { generation: 2, .. })), "{in_the_way:?}");
+    let standby_exists = running.jobs.rebuild("holdings", OPTIONS).await;
+    assert!(matches!(standby_exists, Err(JobRejected::StandbyExists { generation: 2, .. })), "{standby_exists:?}");
     running.invest(30).await;
     running.caught_up().await;
     let before = running.world.everything_of("holdings").await;
@@ -349,6 +349,6 @@ async fn a_paused_one_stands_still_until_it_is_resumed() {
     running.caught_up().await;
     assert_ne!(running.world.everything_of("holdings").await, before);
     let unknown = running.jobs.pause("counters").await;
-    assert!(matches!(unknown, Err(Refused::Unknown(_))), "{unknown:?}");
+    assert!(matches!(unknown, Err(JobRejected::Unknown(_))), "{unknown:?}");
     running.stop().await;
 }

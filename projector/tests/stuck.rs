@@ -1,4 +1,4 @@
-//! An event that cannot be applied stops its projection's partition, by name, and nothing else.
+//! An event that cannot be applied stops its projection at that partition, is named, and affects nothing else.
 
 use crate::support::{Happened, World, closed, failed, listening, opened, reserved, settled};
 use crate::{holdings, invest_log, product_list};
@@ -111,11 +111,10 @@ async fn the_investor_summary_refuses(#[case] given: Vec<Happened>, #[case] cont
 }
 
 /// 1. Both partitions have a product; then, with everything running, partition 1 gets a settlement of nothing.
-/// 2. invest_log and investor_summary, and only they, stop there and say so; what follows in partition 1 is not skipped
-///    over.
-/// 3. Their other partition and the other projections go on.
+/// 2. Only invest_log and investor_summary stop there and report it; they skip no later event of partition 1.
+/// 3. Their other partition and the other projections continue.
 #[tokio::test]
-async fn what_is_stuck_is_named_and_the_others_go_on() {
+async fn a_stuck_consumer_is_named_and_the_others_continue() {
     let mut world = World::fresh().await;
     world.append(&[opened(1, "apples", 10), opened(2, "pears", 10)]).await;
     world.drain(&InvestLogProjection).await;
@@ -144,7 +143,7 @@ async fn what_is_stuck_is_named_and_the_others_go_on() {
 
 /// The same for a consumer whose very first event is the bad one.
 #[tokio::test]
-async fn what_is_stuck_at_its_first_event_is_named_too() {
+async fn a_consumer_stuck_at_its_first_event_is_named_too() {
     let mut world = World::fresh().await;
     let shutdown = CancellationToken::new();
     let running =

@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use edge::{ListData, Params, Problem, ServiceTime};
 use event_log::LogError;
-use projector::{Job, Refused, Wanted};
+use projector::{Job, JobRejected, RebuildOptions};
 use serde::Serialize;
 use serde_json::json;
 
@@ -16,12 +16,12 @@ use serde_json::json;
 #[serde(rename_all = "camelCase")]
 struct JobView {
     job_id: i64,
-    kind: String,
+    kind: &'static str,
     projection: String,
     generation: i32,
     code_version: i32,
-    state: String,
-    stage: String,
+    state: &'static str,
+    stage: &'static str,
     done: i64,
     total: i64,
     max_rate: Option<i32>,
@@ -38,12 +38,12 @@ impl JobView {
     fn of(job: Job, time: &ServiceTime) -> Self {
         Self {
             job_id: job.id,
-            kind: job.kind,
+            kind: job.kind.as_str(),
             projection: job.projection,
             generation: job.generation,
             code_version: job.code_version,
-            state: job.state,
-            stage: job.stage,
+            state: job.state.as_str(),
+            stage: job.stage.as_str(),
             done: job.done,
             total: job.total,
             max_rate: job.max_rate,
@@ -82,7 +82,7 @@ pub(super) async fn rebuild(
     let (Some(switches), Some(accept_differences), Some(max_rate)) = (switches, accepts, max_rate(&mut params)) else {
         return Err(params.refuse());
     };
-    let wanted = Wanted { switches, accept_differences, max_rate };
+    let wanted = RebuildOptions { switches, accept_differences, max_rate };
     asked(finished(async move { jobs.rebuild(&name, wanted).await }).await?)
 }
 
@@ -155,24 +155,24 @@ fn max_rate(params: &mut Params) -> Option<Option<i32>> {
 
 /// What `work` gives, done to its end even when the caller goes away.
 async fn finished<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Refused>> + Send + 'static,
+    work: impl Future<Output = Result<T, JobRejected>> + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::spawn(work).await.map_err(Problem::internal)?.map_err(problem)
 }
 
-pub(super) fn problem(refused: Refused) -> Problem {
+pub(super) fn problem(refused: JobRejected) -> Problem {
     match refused {
-        Refused::Unknown(_) => Problem::NotFound,
-        Refused::Busy(_)
-        | Refused::InTheWay { .. }
-        | Refused::Nothing(_)
-        | Refused::Behind { .. }
-        | Refused::Poison(_) => Problem::Conflict(refused.to_string()),
-        Refused::Held => Problem::Overloaded,
-        Refused::Log(LogError::Unavailable(error)) => {
+        JobRejected::Unknown(_) => Problem::NotFound,
+        JobRejected::Busy(_)
+        | JobRejected::StandbyExists { .. }
+        | JobRejected::NotAvailable(_)
+        | JobRejected::Behind { .. }
+        | JobRejected::Stuck(_) => Problem::Conflict(refused.to_string()),
+        JobRejected::TablesLocked => Problem::Overloaded,
+        JobRejected::Log(LogError::Unavailable(error)) => {
             tracing::warn!(%error, "the database did not answer about the projections");
             Problem::Overloaded
         }
-        Refused::Log(error) => Problem::internal(error),
+        JobRejected::Log(error) => Problem::internal(error),
     }
 }

@@ -10,7 +10,7 @@ use command_api::OpenInvest;
 use edge::{ListData, Problem};
 use event_log::consume::{Checkpoint, Projection as _};
 use event_log::{Log, LogError, Partition, Position};
-use projector::{COUNTERS, Generation, PROJECTIONS, Refused};
+use projector::{COUNTERS, Generation, GenerationState, JobRejected, PROJECTIONS};
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
@@ -41,7 +41,7 @@ pub(super) async fn list(State(managed): State<ProjectionsState>) -> Result<Resp
     Ok(edge::ok(ListData { total_count: list.len() as i64, list }))
 }
 
-async fn statuses(ProjectionsState { log, jobs, redis, .. }: &ProjectionsState) -> Result<Vec<Status>, Refused> {
+async fn statuses(ProjectionsState { log, jobs, redis, .. }: &ProjectionsState) -> Result<Vec<Status>, JobRejected> {
     let generations = jobs.generations().await?;
     // Checkpoints first: heads only grow, so no lag comes out negative.
     let checkpoints = log.checkpoints().await?;
@@ -85,11 +85,11 @@ fn counters_status(positions: Result<Vec<Option<Position>>, String>, head: &[Pos
 /// One set of a read model's tables.
 fn of_generation(generation: &Generation, mine: &[&Checkpoint], head: &[Position]) -> Status {
     let status = status(&generation.projection, generation.code_version, mine, head);
-    let state = match generation.state.as_str() {
-        "LIVE" if mine.iter().any(|at| at.paused) => "PAUSED",
-        "LIVE" if !is_known(&generation.projection, status.version) => "OTHER_VERSION",
-        "LIVE" => return Status { generation: Some(generation.generation), ..status },
-        optional_servers => optional_servers,
+    let state = match generation.state {
+        GenerationState::Live if mine.iter().any(|at| at.paused) => "PAUSED",
+        GenerationState::Live if !is_known(&generation.projection, status.version) => "OTHER_VERSION",
+        GenerationState::Live => return Status { generation: Some(generation.generation), ..status },
+        other => other.as_str(),
     };
     Status { generation: Some(generation.generation), state: state.into(), ..status }
 }

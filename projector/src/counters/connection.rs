@@ -1,5 +1,5 @@
-//! The one connection to Redis that all partitions share. Made when it is needed, and anew after any failure: the
-//! crate's own manager keeps a connection whose answers time out, and never tries again after a refused log-in.
+//! The one connection to Redis that all partitions share. It is opened when it is needed, and again after any failure: the
+//! redis crate's own manager keeps a connection whose replies time out, and never retries after a refused log-in.
 
 use event_log::Partition;
 use redis::aio::MultiplexedConnection;
@@ -9,18 +9,18 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a connection may take to be made, and Redis to answer on it.
-const TIME_LIMIT: Duration = Duration::from_secs(1);
+/// How long Redis may take to accept a connection, and to reply.
+const REDIS_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub(super) struct Connection {
     client: Client,
     open: Arc<tokio::sync::Mutex<Option<Open>>>,
-    /// The partitions that cannot do without it now.
-    ailing: Arc<Mutex<BTreeSet<Partition>>>,
+    /// The partitions whose last request failed.
+    affected: Arc<Mutex<BTreeSet<Partition>>>,
 }
 
-/// A connection, and when it was made, which tells it from the next.
+/// A connection, identified by when it was opened.
 #[derive(Clone)]
 struct Open {
     connection: MultiplexedConnection,
@@ -29,10 +29,10 @@ struct Open {
 
 impl Connection {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, open: Arc::default(), ailing: Arc::default() }
+        Self { client, open: Arc::default(), affected: Arc::default() }
     }
 
-    /// Asks Redis; after a failure the next one who asks gets a connection that is new.
+    /// Sends a request to Redis; after a failure the next request opens a new connection.
     pub(super) async fn ask<T>(
         &self,
         question: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
@@ -51,34 +51,34 @@ impl Connection {
             return Ok(open.clone());
         }
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(TIME_LIMIT))
-            .set_response_timeout(Some(TIME_LIMIT));
+            .set_connection_timeout(Some(REDIS_TIMEOUT))
+            .set_response_timeout(Some(REDIS_TIMEOUT));
         let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         Ok(open.insert(Open { connection, made: Instant::now() }).clone())
     }
 
-    /// Says that Redis is lost when `partition` is the first to find out.
-    pub(super) fn is_lost_to(&self, partition: Partition, error: &RedisError) {
-        let mut ailing = self.ailing();
-        if ailing.is_empty() {
+    /// Logs that Redis is lost, when `partition` is the first to notice.
+    pub(super) fn report_lost(&self, partition: Partition, error: &RedisError) {
+        let mut affected = self.affected();
+        if affected.is_empty() {
             tracing::warn!(%error, "Redis cannot be written; reads come from PostgreSQL until it can");
         }
-        ailing.insert(partition);
+        affected.insert(partition);
     }
 
-    /// Says that Redis is back when `partition` was the last that could do without it.
-    pub(super) fn is_there_for(&self, partition: Partition) {
-        let mut ailing = self.ailing();
-        if ailing.remove(&partition) && ailing.is_empty() {
+    /// Logs that Redis is back, when `partition` is the last to recover.
+    pub(super) fn report_recovered(&self, partition: Partition) {
+        let mut affected = self.affected();
+        if affected.remove(&partition) && affected.is_empty() {
             tracing::info!("Redis is written again");
         }
     }
 
-    fn ailing(&self) -> MutexGuard<'_, BTreeSet<Partition>> {
-        self.ailing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn affected(&self) -> MutexGuard<'_, BTreeSet<Partition>> {
+        self.affected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-pub(super) fn too_late() -> RedisError {
+pub(super) fn timeout_error() -> RedisError {
     io::Error::from(io::ErrorKind::TimedOut).into()
 }

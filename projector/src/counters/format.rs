@@ -1,23 +1,23 @@
-//! What stands in the fields of a hash in Redis. Every value ends in a check, the beginning of a SHA-256 over the key, the
-//! field and the value: what was damaged, cut off, or copied from another field, partition, log or database is told apart.
-//! No secret is in it, so it does not stop who means to forge a value; that is found by comparing with `product_list`.
+//! The format of the fields of a hash in Redis. Every value ends in a check, the beginning of a SHA-256 over the key, the
+//! field and the value, which detects a value that was damaged, truncated, or copied from another field, partition, log or
+//! database. It has no secret, so it does not detect a forgery; the comparison with `product_list` does.
 
 use event_log::Position;
 use sha2::{Digest, Sha256};
 
-/// The field that says where the hash stands.
+/// The field with the state of the hash.
 pub(super) const STATE: &str = "@state";
 
-/// Where a hash stands, as it says itself.
+/// The state of a hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct State {
     /// Everything in the hash is the fold of the partition up to this position.
     pub(super) position: Position,
-    /// Where the list of products changed last, or a later position.
+    /// The last change of the list of products, or a later position.
     pub(super) listed: Position,
     /// The hash of the event at `position`, in hexadecimal digits; empty at 0.
     pub(super) event_hash: String,
-    /// Who wrote it: a uuid of one life of a consumer.
+    /// Who wrote it: a UUID of one run of a consumer.
     pub(super) by: String,
     /// The field's text.
     pub(super) text: String,
@@ -29,7 +29,7 @@ impl State {
         Self { position, listed, event_hash: event_hash.into(), by: by.into(), text }
     }
 
-    /// `None` when `text` is no state of the hash at `key`.
+    /// `None` when `text` is not a state of the hash at `key`.
     pub(super) fn read(key: &str, text: &str) -> Option<Self> {
         let mut parts = value_of(key, STATE, text)?.split(':');
         let (position, listed) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
@@ -43,7 +43,7 @@ pub(super) fn checked(key: &str, field: &str, value: &str) -> String {
     format!("{value}:{}", check(key, field, value))
 }
 
-/// The value of what is written there; `None` when the check is not its own.
+/// The value in a field's text; `None` when the check does not match.
 pub(super) fn value_of<'a>(key: &str, field: &str, text: &'a str) -> Option<&'a str> {
     let (value, found) = text.rsplit_once(':')?;
     (found == check(key, field, value)).then_some(value)
@@ -61,9 +61,9 @@ mod tests {
 
     const KEY: &str = "moa:{log.0}:counters:2:7.5";
 
-    /// The very texts that readers know; what differs in anything is not read.
+    /// The same texts as in the readers' tests; a text that differs in anything is not read.
     #[test]
-    fn what_is_written_is_told_from_what_is_not() {
+    fn only_texts_with_the_right_check_are_read() {
         let state = State::new(KEY, 7, 3, "ab", "me");
         assert_eq!(state.text, "7:3:ab:me:ba711646fc6ec925");
         assert_eq!(State::read(KEY, &state.text), Some(state.clone()));

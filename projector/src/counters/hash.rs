@@ -1,21 +1,21 @@
-//! The hash in Redis: looking at it, moving it, and putting another in its place. Each is one command or one script,
-//! so that nobody ever sees half of it.
+//! The hash in Redis: reads it, advances it, and replaces it. Each is one command or one script, so that nobody ever sees a
+//! part of it.
 
 use super::connection::Connection;
 use super::format::{STATE, State, checked};
-use super::read::Shown;
+use super::read::ProductSnapshot;
 use event_log::Position;
 use redis::{RedisResult, Script};
 use std::sync::LazyLock;
 use uuid::Uuid;
 
-/// How many fields one command writes at most.
-const FIELDS: usize = 1_000;
-/// How long a hash may be in the making, in seconds; what a process that died has left is gone then.
-const IN_THE_MAKING: i64 = 60;
+/// The most fields that one command writes.
+const MAX_FIELDS_PER_COMMAND: usize = 1_000;
+/// How long a staged hash lives, in seconds: one that a dead process left expires then.
+const STAGING_TTL_S: i64 = 60;
 
-/// From the state it must have (1) to another (2), and the counters, field and value. Answers which state it has when that
-/// is not so, else nothing.
+/// Advances a hash from the state that it must have (1) to another (2), with counters as fields and values. Returns the state
+/// that it has when that differs, else nothing.
 static ADVANCE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local stands = redis.call('hget', KEYS[1], '@state')
@@ -26,10 +26,10 @@ static ADVANCE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Puts a hash (key 2) in the place of another (key 1), unless that has become newer than its position (1) since it was
-/// seen with a state (2), or some of its fields (3, their number) were lost in the making. Answers what came of it, and
-/// which state the other had. Older never wins.
-static PLACE: LazyLock<Script> = LazyLock::new(|| {
+/// Replaces a hash (key 1) with a staged one (key 2), unless the old one advanced past the staged position (1) since it was
+/// read with a state (2), or some of the staged fields (3, their number) were lost. Returns the result, and the state of the
+/// old one. An older hash never replaces a newer one.
+static REPLACE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local stands = false
          if redis.call('type', KEYS[1]).ok == 'hash' then stands = redis.call('hget', KEYS[1], '@state') end
@@ -49,21 +49,21 @@ static PLACE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// What became of a hash that was to be put in place.
-pub(super) enum Placed {
-    There(State),
-    /// What stood there had moved on meanwhile, to a later position, and stays; its state, unless it is none.
+/// The result of a replacement.
+pub(super) enum SwapResult {
+    Replaced(State),
+    /// The old hash advanced to a later position meanwhile, and stays; its state, if it has one.
     Newer(Option<State>),
-    /// It was gone, or some of it, before it was in place.
+    /// The staged hash, or a part of it, was lost before.
     Lost,
 }
 
-/// Some fields of a hash, as they stood at one moment.
+/// Some fields of a hash, at one moment.
 pub(super) struct Fields {
     pub(super) state: State,
     /// How many fields there are in all.
     pub(super) count: usize,
-    /// Those that were asked for, in that order.
+    /// The requested fields, in that order.
     pub(super) texts: Vec<Option<String>>,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct Fields {
 pub(super) struct Counters {
     connection: Connection,
     key: String,
-    /// Who we are, in this life.
+    /// The UUID of this run of the consumer.
     me: String,
 }
 
@@ -80,8 +80,8 @@ impl Counters {
         Self { connection, key, me: me.to_string() }
     }
 
-    /// From now on they are at `key`.
-    pub(super) fn move_to(&mut self, key: String) {
+    /// Uses `key` from now on.
+    pub(super) fn set_key(&mut self, key: String) {
         self.key = key;
     }
 
@@ -89,13 +89,13 @@ impl Counters {
         &self.key
     }
 
-    /// Whether it was we who left them so.
+    /// Whether this run of the consumer wrote `state`.
     pub(super) fn wrote(&self, state: &State) -> bool {
         state.by == self.me
     }
 
-    /// The text of their state; `None` when they are not there, or are nothing that has one.
-    pub(super) async fn look(&self) -> RedisResult<Option<String>> {
+    /// The text of the hash's state; `None` when it does not exist, or is not a hash.
+    pub(super) async fn state_text(&self) -> RedisResult<Option<String>> {
         let mut asked = redis::cmd("HGET");
         asked.arg(&self.key).arg(STATE);
         let answer = self.connection.ask(async |redis| asked.query_async(redis).await).await;
@@ -105,12 +105,12 @@ impl Counters {
         }
     }
 
-    /// What a text says that was found as their state; `None` when it is not one.
+    /// Parses the text of a state; `None` when it is not valid.
     pub(super) fn read_state(&self, text: &str) -> Option<State> {
         State::read(&self.key, text)
     }
 
-    /// The counters of `products`, and the state they are of; `None` when there is no state.
+    /// The counters of `products`, with the state; `None` when there is no state.
     pub(super) async fn read(&self, products: &[i64]) -> RedisResult<Option<Fields>> {
         let mut asked = redis::pipe();
         asked.atomic();
@@ -122,55 +122,55 @@ impl Counters {
         Ok(state.map(|state| Fields { state, count, texts }))
     }
 
-    /// Moves them from `from` to what `shown` says, with `listed` as the list's position when that changed; else says
-    /// which state they have, if it is one.
+    /// Advances the hash from the state `from` to `snapshot`, with `listed` as the list's position when that changed. When the
+    /// hash has another state it stays, and that state is returned, if it is valid.
     pub(super) async fn advance(
         &self,
         from: &State,
-        shown: &Shown,
+        snapshot: &ProductSnapshot,
         listed: Option<Position>,
     ) -> RedisResult<Result<State, Option<State>>> {
-        let to = self.state(shown, listed.unwrap_or(from.listed));
+        let to = self.state(snapshot, listed.unwrap_or(from.listed));
         let mut advance = ADVANCE.key(&self.key);
         advance.arg(&from.text).arg(&to.text);
-        for (field, value) in self.products(shown) {
+        for (field, value) in self.products(snapshot) {
             advance.arg(field).arg(value);
         }
         let stands: Option<String> = self.connection.ask(async |redis| advance.invoke_async(redis).await).await?;
         Ok(stands.map_or(Ok(to), |stands| Err(self.read_state(&stands))))
     }
 
-    /// Puts `shown` in the place of whatever was `seen` there, with all its fields at once.
-    pub(super) async fn place(&self, seen: Option<String>, shown: &Shown) -> RedisResult<Placed> {
-        let state = self.state(shown, shown.position);
+    /// Replaces the hash, whose state was `seen`, with `snapshot`, with all its fields at once.
+    pub(super) async fn replace(&self, seen: Option<String>, snapshot: &ProductSnapshot) -> RedisResult<SwapResult> {
+        let state = self.state(snapshot, snapshot.position);
         let mut fields = vec![(STATE.to_owned(), state.text.clone())];
-        fields.extend(self.products(shown));
-        let making = format!("{}:{}", self.key, Uuid::now_v7());
-        for some in fields.chunks(FIELDS) {
+        fields.extend(self.products(snapshot));
+        let staging = format!("{}:{}", self.key, Uuid::now_v7());
+        for some in fields.chunks(MAX_FIELDS_PER_COMMAND) {
             let mut written = redis::pipe();
-            written.cmd("HSET").arg(&making).arg(some).ignore();
-            written.cmd("EXPIRE").arg(&making).arg(IN_THE_MAKING).ignore();
+            written.cmd("HSET").arg(&staging).arg(some).ignore();
+            written.cmd("EXPIRE").arg(&staging).arg(STAGING_TTL_S).ignore();
             self.connection.ask(async |redis| written.exec_async(redis).await).await?;
         }
-        let mut place = PLACE.key(&self.key);
-        place.key(&making).arg(shown.position).arg(seen.unwrap_or_default()).arg(fields.len());
-        let (came, stands): (String, Option<String>) =
-            self.connection.ask(async |redis| place.invoke_async(redis).await).await?;
-        Ok(match came.as_str() {
-            "there" => Placed::There(state),
-            "newer" => Placed::Newer(stands.and_then(|stands| self.read_state(&stands))),
-            _ => Placed::Lost,
+        let mut replace = REPLACE.key(&self.key);
+        replace.key(&staging).arg(snapshot.position).arg(seen.unwrap_or_default()).arg(fields.len());
+        let (result, stands): (String, Option<String>) =
+            self.connection.ask(async |redis| replace.invoke_async(redis).await).await?;
+        Ok(match result.as_str() {
+            "there" => SwapResult::Replaced(state),
+            "newer" => SwapResult::Newer(stands.and_then(|stands| self.read_state(&stands))),
+            _ => SwapResult::Lost,
         })
     }
 
-    fn state(&self, shown: &Shown, listed: Position) -> State {
-        State::new(&self.key, shown.position, listed, &shown.event_hash, &self.me)
+    fn state(&self, snapshot: &ProductSnapshot, listed: Position) -> State {
+        State::new(&self.key, snapshot.position, listed, &snapshot.event_hash, &self.me)
     }
 
-    fn products(&self, shown: &Shown) -> impl Iterator<Item = (String, String)> {
-        shown.products.iter().map(|product| {
+    fn products(&self, snapshot: &ProductSnapshot) -> impl Iterator<Item = (String, String)> {
+        snapshot.products.iter().map(|product| {
             let field = product.id.to_string();
-            let value = checked(&self.key, &field, &format!("{}:{}", product.counter(), shown.position));
+            let value = checked(&self.key, &field, &format!("{}:{}", product.counter(), snapshot.position));
             (field, value)
         })
     }

@@ -1,11 +1,11 @@
-//! Whether the live generation and another say the same: digests over every row, on one snapshot, and the rows that
-//! differ by name.
+//! Compares the live generation with a standby: digests over every row, in one snapshot, and the keys of the rows that differ.
 
 mod differences;
 mod digest;
 mod shape;
 
-use super::{LIVE, execute, qualified, slot};
+use super::{LIVE_SCHEMA, execute, qualified, standby_schema};
+use crate::positions::positions;
 use connection_pool::{Connection, Pool, Transaction};
 use differences::differences;
 use digest::{differing, digest};
@@ -16,11 +16,12 @@ use shape::Table;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long one pass over one table may take. A snapshot keeps the server from tidying up behind all writers.
-const PASS: Duration = Duration::from_secs(10 * 60);
-/// What finding differences may sort and hash in memory.
-const MEMORY: &str = "64MB";
-/// Of the live generation, and of the other.
+/// How long one scan of a table may take. While a snapshot is open, vacuum cannot remove old row versions.
+const TABLE_SCAN_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// The memory in which finding differences may sort and hash.
+const COMPARE_MEMORY: &str = "64MB";
+
+/// A value of the live generation, and of the standby ("new").
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Sides<T> {
     pub(crate) live: T,
@@ -33,21 +34,21 @@ impl<T: PartialEq> Sides<T> {
     }
 }
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Debug, Serialize)]
 pub(crate) struct Comparison {
-    /// Both have the same rows, in all columns that both have of all tables that both have.
+    /// Both have the same rows, in all columns of all tables that both have.
     pub(crate) equal: bool,
-    /// Where both stood, by partition.
+    /// The positions of both, by partition.
     pub(crate) positions: Vec<Position>,
-    /// Over everything compared, in hex; the same for the same rows, whatever the generation.
+    /// Over everything that was compared, in hex; the same for the same rows, whatever the generation.
     pub(crate) digest: Sides<String>,
     pub(crate) tables: Vec<TableComparison>,
     /// Tables that only one has: not compared.
     pub(crate) only: Sides<Vec<String>>,
 }
 
-/// What a comparison found in one table.
+/// The result of a comparison of one table.
 #[derive(Debug, Serialize)]
 pub(crate) struct TableComparison {
     pub(crate) table: String,
@@ -61,7 +62,7 @@ pub(crate) struct TableComparison {
     pub(crate) only: Sides<Vec<String>>,
 }
 
-/// A row that is not the same in both, in the columns that are compared.
+/// A row that differs, in the columns that are compared.
 #[derive(Debug, PartialEq, Serialize, sqlx::FromRow)]
 pub(crate) struct Difference {
     pub(crate) key: Value,
@@ -71,10 +72,10 @@ pub(crate) struct Difference {
     pub(crate) new: Option<Value>,
 }
 
-/// Why there is nothing to compare.
+/// Why two generations could not be compared.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CompareError {
-    /// Hold the checkpoints of both at the same positions while the snapshot is opened.
+    /// They are at different positions: hold the checkpoints of both while the snapshot is opened.
     #[error(
         "the live generation stands at {live:?}, the other at {new:?}: they can be compared at the same positions only"
     )]
@@ -84,13 +85,13 @@ pub(crate) enum CompareError {
         /// By partition.
         new: Vec<Position>,
     },
-    /// The database said no, or nothing. Nothing was changed; try again.
+    /// The database refused, or did not answer. Nothing changed; try again.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
 
-/// Two views of the database at the same moment, so that both generations are read at once. Holds two connections, and a
-/// switch of this read model off, until it is dropped or compared.
+/// Two transactions on the same snapshot, so that both generations can be read in parallel. Holds two connections, and
+/// blocks a switch of this read model, until it is dropped or compared.
 pub(crate) struct Snapshot {
     live: Transaction<'static>,
     new: Transaction<'static>,
@@ -101,27 +102,27 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// The live generation and another as they are now. Their checkpoints must stand at the same positions, and the caller
+    /// A snapshot of the live generation and a standby. Their checkpoints must be at the same positions, and the caller must
     /// hold them there, committed, until this returns.
     pub(crate) async fn open(pool: &Pool, projection: &str, generation: i32) -> Result<Self, CompareError> {
         let (mut live, mut new) = (pool.begin().await?, pool.begin().await?);
-        let new_schema = slot(projection, generation);
-        frozen(&mut live, None).await?;
+        let new_schema = standby_schema(projection, generation);
+        begin_read_only(&mut live, None).await?;
         let snapshot: String = sqlx::query_scalar("select pg_export_snapshot()").fetch_one(&mut *live).await?;
-        frozen(&mut new, Some(&snapshot)).await?;
+        begin_read_only(&mut new, Some(&snapshot)).await?;
         let (tables, only) = shape::of_both(&mut live, projection, &new_schema).await?;
-        for (transaction, schema) in [(&mut live, LIVE), (&mut new, new_schema.as_str())] {
-            keep(transaction, schema, &tables).await?;
+        for (transaction, schema) in [(&mut live, LIVE_SCHEMA), (&mut new, new_schema.as_str())] {
+            lock_against_switch(transaction, schema, &tables).await?;
         }
         let sides =
-            Sides { live: positions(&mut live, projection).await?, new: positions(&mut live, &new_schema).await? };
+            Sides { live: positions(&mut *live, projection).await?, new: positions(&mut *live, &new_schema).await? };
         if !sides.same() {
             return Err(CompareError::Apart { live: sides.live, new: sides.new });
         }
         Ok(Self { live, new, new_schema, tables, only, positions: sides.live })
     }
 
-    /// Compares every row: one pass over each table of both, and another over what differs.
+    /// Compares every row: one scan of each table of both, and another of the buckets that differ.
     pub(crate) async fn compare(mut self) -> Result<Comparison, CompareError> {
         let mut compared = Vec::new();
         for table in std::mem::take(&mut self.tables) {
@@ -139,12 +140,14 @@ impl Snapshot {
     }
 
     async fn compare_table(&mut self, table: Table) -> sqlx::Result<(Table, TableComparison)> {
-        let (live, new) =
-            tokio::try_join!(digest(&mut self.live, LIVE, &table), digest(&mut self.new, &self.new_schema, &table),)?;
-        let stretches = differing(&live, &new);
-        let differences = match stretches.as_slice() {
+        let (live, new) = tokio::try_join!(
+            digest(&mut self.live, LIVE_SCHEMA, &table),
+            digest(&mut self.new, &self.new_schema, &table),
+        )?;
+        let buckets = differing(&live, &new);
+        let differences = match buckets.as_slice() {
             [] => Vec::new(),
-            stretches => differences(&mut self.live, &self.new_schema, &table, stretches).await?,
+            buckets => differences(&mut self.live, &self.new_schema, &table, buckets).await?,
         };
         let sums = live.sums.into_iter().zip(new.sums).map(|(live, new)| Sides { live, new });
         let compared = TableComparison {
@@ -159,16 +162,17 @@ impl Snapshot {
     }
 }
 
-/// Reads only, from one moment, for long, and in one form of text whatever the session's settings.
-async fn frozen(transaction: &mut Connection, snapshot: Option<&str>) -> sqlx::Result<()> {
+/// Begins a read-only transaction on one snapshot, with time-outs for long scans, and with one text format whatever the
+/// session's settings.
+async fn begin_read_only(transaction: &mut Connection, snapshot: Option<&str>) -> sqlx::Result<()> {
     let taken = snapshot.map(|id| format!("set transaction snapshot '{id}'; ")).unwrap_or_default();
-    let limit = PASS.as_millis();
-    // Idle for as long: one side waits for the other.
+    let limit = TABLE_SCAN_TIMEOUT.as_millis();
+    // Idle for as long, because one side waits for the other.
     let settings = format!(
         "set transaction isolation level repeatable read, read only; {taken}
          set local statement_timeout = {limit};
          set local idle_in_transaction_session_timeout = {limit};
-         set local work_mem = '{MEMORY}';
+         set local work_mem = '{COMPARE_MEMORY}';
          set local timezone = 'UTC';
          set local datestyle = 'ISO, YMD';
          set local intervalstyle = 'iso_8601';
@@ -179,27 +183,14 @@ async fn frozen(transaction: &mut Connection, snapshot: Option<&str>) -> sqlx::R
     Ok(())
 }
 
-/// Keeps the tables where they are.
-async fn keep(transaction: &mut Connection, schema: &str, tables: &[Table]) -> sqlx::Result<()> {
+/// Locks the tables against a switch.
+async fn lock_against_switch(transaction: &mut Connection, schema: &str, tables: &[Table]) -> sqlx::Result<()> {
     let names: Vec<_> = tables.iter().map(|table| qualified(schema, &table.name)).collect();
     if !names.is_empty() {
         let lock = format!("lock table {} in access share mode", names.join(", "));
         execute(transaction, &lock).await?;
     }
     Ok(())
-}
-
-/// Where a consumer stands, by partition; 0 where it never began.
-async fn positions(transaction: &mut Connection, consumer: &str) -> sqlx::Result<Vec<Position>> {
-    sqlx::query_scalar(
-        "select coalesce(position, 0)
-           from (select generate_series(0, partitions - 1) as partition from log_identity) as log
-           left join checkpoints as own on own.consumer = $1 and own.partition = log.partition
-          order by log.partition",
-    )
-    .bind(consumer)
-    .fetch_all(transaction)
-    .await
 }
 
 /// One digest over all tables and the columns that were compared.

@@ -1,63 +1,63 @@
-//! The switch: another generation becomes the live one between two reads, and what was live stands by.
+//! The blue/green switch: a standby becomes the live generation between two reads, and the former live one a standby.
 //!
-//! One transaction trades the places: tables change their schema, checkpoints their consumer. A reader's statement locks
-//! its tables before it takes its snapshot, and looks their names up again when it had to wait; so it sees one generation
-//! and its positions, never a mixture. Appliers lock their checkpoint by name before they write, so they move to the tables
-//! that the name stands for, or wait their turn.
+//! One transaction swaps both: tables change their schema, checkpoints their consumer. A reader's statement locks its tables
+//! before it takes its snapshot, and resolves their names again after it waited; so it sees one generation and its positions,
+//! never a mixture. Consumers lock their checkpoint by name before they write, so they write the tables of that name, or wait.
 //!
-//! The table that bears the read model's very name is locked first. Statements that name it before the others meet the
-//! switch there, holding nothing; one that holds another table by then costs an attempt, never a reader's error.
+//! Lock order: the table named like the read model is locked first. Statements that touch it before the others wait for the
+//! switch there, without a lock on another table. A statement that already holds another table costs the switch one attempt,
+//! never the reader an error.
 
-mod places;
+mod swap;
 
-use super::execute;
+use super::{GenerationState, execute};
 use connection_pool::Connection;
 use event_log::Position;
 use event_log::consume::{ApplyError, StepError};
-use places::Places;
 use std::time::{Duration, Instant};
+use swap::SchemaSwap;
 
-/// How many milliseconds the tables may be waited for, attempt by attempt: readers wait behind it. Far below the
-/// deadlock time-out, so that no reader pays; less than a second in all.
-const HOLDS_MS: [u64; 5] = [25, 50, 100, 200, 300];
-/// Readers come through between two attempts.
-const PAUSE: Duration = Duration::from_millis(100);
-/// How long checkpoints are waited for, the end of a vacuum, and catching up. Holds up writers only. More than the
-/// server's `deadlock_timeout`, after which an autovacuum in the way is cancelled.
-const WAITS: Duration = Duration::from_secs(2);
-/// After this the server takes the tables back from a process that froze.
-const FROZEN: Duration = Duration::from_millis(500);
+/// How long each attempt may wait for the tables, while readers wait behind it. Far below `deadlock_timeout`, so that no
+/// reader is cancelled; less than a second in all.
+const LOCK_TIMEOUTS_MS: [u64; 5] = [25, 50, 100, 200, 300];
+/// The wait between two attempts, in which readers proceed.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// How long to wait for checkpoints, for the end of a vacuum, and for catching up. Blocks writers only. More than the
+/// server's `deadlock_timeout`, after which the server cancels an autovacuum that blocks.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(2);
+/// After so long without a statement the server ends the transaction of a process that froze.
+const IDLE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What a switch did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Switched {
-    /// What was live before; `None` when the generation was live already.
+    /// The generation that was live before; `None` when this one was live already.
     pub(crate) from: Option<i32>,
-    /// How long readers may have been held up, all attempts together.
-    pub(crate) held: Duration,
+    /// How long readers may have been blocked, in all attempts together.
+    pub(crate) blocked: Duration,
 }
 
-/// Why a generation did not become the live one. Nothing changed.
+/// Why a standby did not become the live generation. Nothing changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SwitchError {
-    /// Others kept the locks: end what runs for long, and try again.
+    /// Others held the locks: end long statements, and try again.
     #[error(
         "{projection} is in use: nothing changed; end the long statements that pg_stat_activity shows, and try again"
     )]
     Busy {
         /// Which read model.
         projection: String,
-        /// How long readers may have been held up, all attempts together.
-        held: Duration,
+        /// How long readers may have been blocked, in all attempts together.
+        blocked: Duration,
     },
-    /// Let it catch up, and try again.
+    /// The standby is behind: let it catch up, and try again.
     #[error("generation {generation} of {projection} is {events} events behind the live one: nothing changed")]
     Behind {
         /// Which read model.
         projection: String,
         /// The one that was to become live.
         generation: i32,
-        /// How many, all partitions together.
+        /// How many, in all partitions together.
         events: i64,
     },
     /// There is no such generation, or it is not filled.
@@ -67,23 +67,23 @@ pub(crate) enum SwitchError {
         projection: String,
         /// The one that was to become live.
         generation: i32,
-        /// What it lacks.
+        /// Why it is unfit.
         reason: &'static str,
     },
-    /// Catching up went wrong.
+    /// Catching up failed.
     #[error(transparent)]
     CatchUp(#[from] StepError),
-    /// The database said no, or nothing. When that was the answer to the commit, it may have happened: switching again
-    /// to a generation that is live is fine.
+    /// The database refused, or did not answer. If that was the commit, the switch may have happened: switching to a generation
+    /// that is live already changes nothing.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
 
-/// Brings a generation to where the live one stands. `()` leaves it where it is.
+/// Brings a standby to the live generation's positions. `()` leaves it where it is.
 pub(crate) trait CatchUp: Send {
-    /// Applies to the generation's own tables what it lacks up to `live`, by partition, and moves its checkpoints there, in
+    /// Applies to the standby's tables the events that it lacks up to `live`, by partition, and moves its checkpoints there, in
     /// the switch's transaction, which holds both generations' checkpoints. Called in every attempt that finds it behind,
-    /// and cut off after two seconds.
+    /// and cancelled after two seconds.
     fn catch_up(
         &mut self,
         transaction: &mut Connection,
@@ -97,94 +97,93 @@ impl CatchUp for () {
     }
 }
 
-/// Makes `to` the live generation and the live one PREVIOUS; an older PREVIOUS is READY then, so that going back is a
-/// switch to the one that is PREVIOUS. Refused while `to` is behind in any partition, after `catch_up`. All or nothing,
-/// whenever it is cut off; holds readers up for less than a second.
+/// Makes `to` the live generation and the live one `PREVIOUS`; an older `PREVIOUS` becomes `READY`, so that a rollback is a
+/// switch to the `PREVIOUS` one. Refused while `to` is behind in any partition, after `catch_up`. Atomic; blocks readers for
+/// less than a second.
 pub(crate) async fn switch(
     connection: &mut Connection,
     projection: &str,
     to: i32,
     catch_up: &mut impl CatchUp,
 ) -> Result<Switched, SwitchError> {
-    let mut held = Duration::ZERO;
-    for hold in HOLDS_MS.map(Duration::from_millis) {
-        let mut attempt = Attempt { projection, to, hold, holding: None };
-        let tried = attempt.make(connection, catch_up).await;
-        held += attempt.holding.map_or(Duration::ZERO, |since| since.elapsed());
-        match tried {
-            Ok(from) => return Ok(Switched { from, held }),
-            Err(error) if in_use(&error) => tokio::time::sleep(PAUSE).await,
+    let mut blocked = Duration::ZERO;
+    for lock_timeout in LOCK_TIMEOUTS_MS.map(Duration::from_millis) {
+        let mut attempt = Attempt { projection, to, lock_timeout, blocking_since: None };
+        let attempted = attempt.run(connection, catch_up).await;
+        blocked += attempt.blocking_since.map_or(Duration::ZERO, |since| since.elapsed());
+        match attempted {
+            Ok(from) => return Ok(Switched { from, blocked }),
+            Err(error) if in_use(&error) => tokio::time::sleep(RETRY_DELAY).await,
             Err(error) => return Err(error),
         }
     }
-    Err(SwitchError::Busy { projection: projection.into(), held })
+    Err(SwitchError::Busy { projection: projection.into(), blocked })
 }
 
 struct Attempt<'a> {
     projection: &'a str,
     to: i32,
-    /// How long the tables may be waited for.
-    hold: Duration,
-    /// Since when readers may be held up.
-    holding: Option<Instant>,
+    /// How long to wait for the tables.
+    lock_timeout: Duration,
+    /// Since when readers may be blocked.
+    blocking_since: Option<Instant>,
 }
 
 impl Attempt<'_> {
-    /// Says what was live before, unless it is `to`.
-    async fn make(
+    /// Returns the generation that was live before, unless it is `to`.
+    async fn run(
         &mut self,
         connection: &mut Connection,
         catch_up: &mut impl CatchUp,
     ) -> Result<Option<i32>, SwitchError> {
         let mut transaction = connection.begin().await?;
-        match self.make_within(&mut transaction, catch_up).await {
+        match self.run_in(&mut transaction, catch_up).await {
             Ok(from) => {
                 transaction.commit().await?;
                 Ok(from)
             }
             Err(error) => {
-                // Awaited: dropped, it would keep its locks a while longer. What went wrong first is what is told.
+                // Awaited, because a dropped transaction keeps its locks a while longer. The first error is returned.
                 transaction.rollback().await.ok();
                 Err(error)
             }
         }
     }
 
-    async fn make_within(
+    async fn run_in(
         &mut self,
         transaction: &mut Connection,
         catch_up: &mut impl CatchUp,
     ) -> Result<Option<i32>, SwitchError> {
-        bound(transaction, WAITS, WAITS).await?;
-        let from = live(transaction, self.projection, self.to).await?;
+        set_timeouts(transaction, CATCH_UP_TIMEOUT, CATCH_UP_TIMEOUT).await?;
+        let from = live_generation(transaction, self.projection, self.to).await?;
         if from == self.to {
             return Ok(None);
         }
-        let places = Places::of(transaction, self.projection, from, self.to).await?;
-        places.keep_vacuum_out(transaction).await?;
-        self.bring_up(transaction, &places, catch_up).await?;
-        places.make_room(transaction).await?;
-        bound(transaction, self.hold, FROZEN).await?;
-        self.holding = Some(Instant::now());
-        places.trade(transaction).await?;
+        let swap = SchemaSwap::of(transaction, self.projection, from, self.to).await?;
+        swap.keep_vacuum_out(transaction).await?;
+        self.ensure_caught_up(transaction, &swap, catch_up).await?;
+        swap.make_retire_schema(transaction).await?;
+        set_timeouts(transaction, self.lock_timeout, IDLE_TIMEOUT).await?;
+        self.blocking_since = Some(Instant::now());
+        swap.swap(transaction).await?;
         Ok(Some(from))
     }
 
-    /// Holds all checkpoints of both, so that nobody moves, and makes sure that the other generation has what the live
-    /// one has.
-    async fn bring_up(
+    /// Locks the checkpoints of both, so that neither moves, and makes sure that the standby is at the live one's positions.
+    async fn ensure_caught_up(
         &self,
         transaction: &mut Connection,
-        places: &Places<'_>,
+        swap: &SchemaSwap<'_>,
         catch_up: &mut impl CatchUp,
     ) -> Result<(), SwitchError> {
-        let mut held = places.hold_checkpoints(transaction).await?;
+        let mut held = swap.hold_checkpoints(transaction).await?;
         if held.behind() > 0 {
-            // One that is cut off is as far behind as it was.
+            // When it is cancelled, the standby is as far behind as before.
             let catching_up = catch_up.catch_up(transaction, &held.live);
-            if let Ok(caught_up) = tokio::time::timeout(WAITS, catching_up).await {
+            if let Ok(caught_up) = tokio::time::timeout(CATCH_UP_TIMEOUT, catching_up).await {
                 caught_up?;
-                held = places.hold_checkpoints(transaction).await?;
+                held = swap.hold_checkpoints(transaction).await?;
             }
         }
         match held.behind() {
@@ -194,8 +193,8 @@ impl Attempt<'_> {
     }
 }
 
-/// Whatever comes next waits and runs for `statement` at most, and all is undone when nothing comes for `idle`.
-async fn bound(transaction: &mut Connection, statement: Duration, idle: Duration) -> sqlx::Result<()> {
+/// Bounds the following statements to `statement`, and the wait for the next one to `idle`.
+async fn set_timeouts(transaction: &mut Connection, statement: Duration, idle: Duration) -> sqlx::Result<()> {
     let (statement, idle) = (statement.as_millis(), idle.as_millis());
     let bounds = format!(
         "set local lock_timeout = {statement}; set local statement_timeout = {statement};
@@ -204,8 +203,8 @@ async fn bound(transaction: &mut Connection, statement: Duration, idle: Duration
     execute(transaction, &bounds).await
 }
 
-/// Locks what is known of the read model's generations, and says which one is live.
-async fn live(transaction: &mut Connection, projection: &str, to: i32) -> Result<i32, SwitchError> {
+/// Locks the rows of the read model's generations, and returns the live one.
+async fn live_generation(transaction: &mut Connection, projection: &str, to: i32) -> Result<i32, SwitchError> {
     let known: Vec<(i32, String)> = sqlx::query_as(
         "select generation, state from generations where projection = $1 order by generation for update",
     )
@@ -213,16 +212,19 @@ async fn live(transaction: &mut Connection, projection: &str, to: i32) -> Result
     .fetch_all(transaction)
     .await?;
     let unfit = |reason| SwitchError::Unfit { projection: projection.into(), generation: to, reason };
-    match known.iter().find(|(generation, _)| *generation == to).map(|(_, state)| state.as_str()) {
+    let has_state = |state: &str, expected: GenerationState| state == expected.as_str();
+    match known.iter().find(|(generation, _)| *generation == to) {
         None => return Err(unfit("there is none of that number")),
-        Some("BUILDING") => return Err(unfit("it is still being filled")),
+        Some((_, state)) if has_state(state, GenerationState::Building) => {
+            return Err(unfit("it is still being filled"));
+        }
         Some(_) => {}
     }
-    let live = known.iter().find(|(_, state)| state == "LIVE");
+    let live = known.iter().find(|(_, state)| has_state(state, GenerationState::Live));
     live.map(|(generation, _)| *generation).ok_or_else(|| unfit("none is live, so it has nothing to replace"))
 }
 
-/// Whether someone else had what it takes: a lock that was not to be had in time, and a deadlock, which is the same.
+/// Whether another transaction held a lock for too long, or deadlocked with this one.
 fn in_use(error: &SwitchError) -> bool {
     let error = match error {
         SwitchError::Database(error) | SwitchError::CatchUp(StepError::Apply(ApplyError::Database(error))) => error,
@@ -232,5 +234,5 @@ fn in_use(error: &SwitchError) -> bool {
     code.is_some_and(|code| IN_USE.contains(&code.as_ref()))
 }
 
-/// SQLSTATEs: lock not available, deadlock detected, and query canceled, by a time-out of ours.
+/// SQLSTATEs: lock not available, deadlock detected, and query canceled (by our time-out).
 const IN_USE: [&str; 3] = ["55P03", "40P01", "57014"];

@@ -1,7 +1,7 @@
-//! The three tables: read what a batch touches, write what it changed.
+//! The three tables: reads the rows that a batch touches, and writes those that it changed.
 
-use super::{Invest, Product, State, Touched, User};
-use crate::rows::{Rows, column, products_of};
+use super::{Invest, InvestLogState, Product, State, User};
+use crate::change_set::{ChangeSet, column, products_of};
 use chrono::{DateTime, Utc};
 use connection_pool::Connection;
 use domain::ProductEvent;
@@ -9,7 +9,7 @@ use event_log::RecordedEvent;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-impl Touched {
+impl InvestLogState {
     pub(super) async fn read_tables(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         let products = read_products(transaction, events).await?;
         let users = read_users(transaction, events).await?;
@@ -21,20 +21,26 @@ impl Touched {
         put_products(transaction, &self.products.written()).await?;
         put_users(transaction, &self.users.written()).await?;
         add_invests(transaction, &self.invests.added()).await?;
-        end_invests(transaction, &self.invests.changed()).await
+        update_fates(transaction, &self.invests.changed()).await
     }
 }
 
-async fn read_products(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Rows<i64, Product>> {
+async fn read_products(
+    transaction: &mut Connection,
+    events: &[RecordedEvent],
+) -> sqlx::Result<ChangeSet<i64, Product>> {
     let rows: Vec<(i64, String, i64)> =
         sqlx::query_as("select product_id, title, accrued from invest_log_product where product_id = any($1)")
             .bind(products_of(events))
             .fetch_all(transaction)
             .await?;
-    Ok(Rows::found(rows.into_iter().map(|(id, title, accrued)| (id, Product { title, accrued }))))
+    Ok(ChangeSet::of(rows.into_iter().map(|(id, title, accrued)| (id, Product { title, accrued }))))
 }
 
-async fn read_users(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Rows<(String, i64), User>> {
+async fn read_users(
+    transaction: &mut Connection,
+    events: &[RecordedEvent],
+) -> sqlx::Result<ChangeSet<(String, i64), User>> {
     let users: BTreeSet<_> = events.iter().filter_map(user_of).collect();
     let (users, products): (Vec<_>, Vec<_>) = users.into_iter().unzip();
     let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
@@ -47,10 +53,10 @@ async fn read_users(transaction: &mut Connection, events: &[RecordedEvent]) -> s
     .fetch_all(transaction)
     .await?;
     let row = |(user, product, accrued, invests)| ((user, product), User { accrued, invests });
-    Ok(Rows::found(rows.into_iter().map(row)))
+    Ok(ChangeSet::of(rows.into_iter().map(row)))
 }
 
-/// Whose row in which product the event changes; a settlement leaves what is accrued as it is.
+/// The row that the event changes: its user and product. A settlement does not change the sums.
 fn user_of(event: &RecordedEvent) -> Option<(&str, i64)> {
     match &event.event {
         ProductEvent::InvestReserved { user_id, .. } | ProductEvent::InvestFailed { user_id, .. } => {
@@ -83,7 +89,7 @@ impl InvestRow {
             product_id: self.product_id,
             user_id: self.user_id,
             amount: self.amount,
-            state: State::named(&self.state, self.fail_code, self.fail_detail)?,
+            state: State::from_stored(&self.state, self.fail_code, self.fail_detail)?,
             accrued_user: self.accrued_user,
             accrued_product: self.accrued_product,
             requested_at: self.requested_at,
@@ -93,7 +99,7 @@ impl InvestRow {
     }
 }
 
-async fn read_invests(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Rows<Uuid, Invest>> {
+async fn read_invests(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<ChangeSet<Uuid, Invest>> {
     let ids: BTreeSet<_> = events.iter().filter_map(invest_of).collect();
     let rows: Vec<InvestRow> = sqlx::query_as(
         "select invest_id, product_id, user_id, amount, state, fail_code, fail_detail, accrued_user, accrued_product,
@@ -104,10 +110,10 @@ async fn read_invests(transaction: &mut Connection, events: &[RecordedEvent]) ->
     .fetch_all(transaction)
     .await?;
     let rows: Vec<_> = rows.into_iter().map(InvestRow::read).collect::<Result<_, _>>()?;
-    Ok(Rows::found(rows))
+    Ok(ChangeSet::of(rows))
 }
 
-/// Which invest the event is about. Reservations too: were one already there, that must be seen.
+/// The invest that the event is about. Reservations too, to detect one that exists already.
 fn invest_of(event: &RecordedEvent) -> Option<Uuid> {
     match &event.event {
         ProductEvent::InvestReserved { invest_id, .. }
@@ -179,8 +185,8 @@ async fn add_invests(transaction: &mut Connection, added: &[(&Uuid, &Invest)]) -
     Ok(())
 }
 
-/// Writes the fate of reservations from earlier batches, and nothing else of them.
-async fn end_invests(transaction: &mut Connection, ended: &[(&Uuid, &Invest)]) -> sqlx::Result<()> {
+/// Writes the fates of reservations of earlier batches.
+async fn update_fates(transaction: &mut Connection, ended: &[(&Uuid, &Invest)]) -> sqlx::Result<()> {
     if ended.is_empty() {
         return Ok(());
     }

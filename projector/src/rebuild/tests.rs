@@ -1,10 +1,11 @@
-//! Code that makes other rows than the live code is found out at the comparison.
+//! A comparison finds code that makes other rows than the live code.
 
-use super::{Aim, Fault, Progress, Rebuild, Throttle};
+use super::{CatchUpTarget, JobError, Rebuild, Throttle};
 use crate::HoldingsProjection;
-use crate::copy::Copy;
+use crate::copy_writer::CopyWriter;
 use crate::fold::{self, Fold, ReadModel, Table};
-use crate::holdings::Touched;
+use crate::holdings::HoldingsState;
+use crate::job::Progress;
 use connection_pool::{Connection, Pool};
 use domain::{InvestId, ProductEvent, UserId};
 use event_log::consume::{ApplyError, Consumer, Projection};
@@ -18,31 +19,31 @@ use uuid::Uuid;
 /// Forgets every third settlement of a user.
 #[derive(Default)]
 struct Forgetful {
-    whole: Touched,
+    state: HoldingsState,
     settled: usize,
 }
 
 impl Fold for Forgetful {
     async fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
-        Ok(Self { whole: Touched::read(transaction, events).await?, settled: 0 })
+        Ok(Self { state: HoldingsState::read(transaction, events).await?, settled: 0 })
     }
 
-    fn follow(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
+    fn apply(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
         if matches!(event.event, ProductEvent::InvestSettled { .. }) {
             self.settled += 1;
             if self.settled.is_multiple_of(3) {
                 return Ok(());
             }
         }
-        self.whole.follow(event)
+        self.state.apply(event)
     }
 
     async fn write(&self, transaction: &mut Connection, partition: Partition) -> sqlx::Result<()> {
-        self.whole.write(transaction, partition).await
+        self.state.write(transaction, partition).await
     }
 
-    fn copy_rest(self, partition: Partition, copy: &mut Copy) {
-        self.whole.copy_rest(partition, copy);
+    fn emit_all(self, partition: Partition, copy: &mut CopyWriter) {
+        self.state.emit_all(partition, copy);
     }
 }
 
@@ -53,7 +54,7 @@ impl Projection for Broken {
     const NAME: &'static str = HoldingsProjection::NAME;
 
     async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
-        fold::apply::<Forgetful>(transaction, events).await
+        fold::apply_batch::<Forgetful>(transaction, events).await
     }
 }
 
@@ -107,18 +108,18 @@ async fn rebuild<M: ReadModel>(log: &Log, pool: &Pool, generation: i32) -> Rebui
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broken_projection_is_found_out() {
+async fn a_broken_projection_is_found_by_the_comparison() {
     let database = Database::fresh().await;
     let pool = database.pool().await;
     let log = log_with_holdings(&pool, 8).await;
     Consumer::new(log.clone(), pool.clone(), Arc::new(HoldingsProjection), 0).drain().await.unwrap();
 
     let good = rebuild::<HoldingsProjection>(&log, &pool, 2).await;
-    assert_eq!(good.make(false).await.unwrap(), Aim::Live);
+    assert_eq!(good.build(false).await.unwrap(), CatchUpTarget::Live);
     assert!(good.compare().await.unwrap().equal);
 
     let broken = rebuild::<Broken>(&log, &pool, 3).await;
-    broken.make(false).await.unwrap();
+    broken.build(false).await.unwrap();
     let found = broken.compare().await.unwrap();
 
     assert!(!found.equal);
@@ -129,9 +130,9 @@ async fn a_broken_projection_is_found_out() {
     assert!(holdings.differences.iter().all(|it| it.live.is_some() && it.new.is_none()));
 }
 
-/// An index build lives on in the server when its projector was killed, and may end just before its successor's.
+/// An index build continues in the server when its projector was killed, and may end just before its successor's.
 #[tokio::test]
-async fn what_another_made_at_the_same_moment_is_tried_again() {
+async fn a_concurrent_create_is_retried() {
     const INDEX: &str = "create index twice on holdings (amount)";
     let database = Database::fresh().await;
     let pool = database.pool().await;
@@ -140,12 +141,12 @@ async fn what_another_made_at_the_same_moment_is_tried_again() {
     let late = tokio::spawn(async move { second.execute(INDEX).await });
     tokio::time::sleep(Duration::from_millis(200)).await;
     first.commit().await.unwrap();
-    let taken = Fault::from(late.await.unwrap().unwrap_err());
-    assert!(matches!(taken, Fault::Trouble(_)), "{taken:?}");
+    let taken = JobError::from(late.await.unwrap().unwrap_err());
+    assert!(matches!(taken, JobError::Retryable(_)), "{taken:?}");
     let mut third = pool.acquire().await.unwrap();
-    let there = Fault::from(third.execute(INDEX).await.unwrap_err());
-    assert!(matches!(there, Fault::Trouble(_)), "{there:?}");
+    let there = JobError::from(third.execute(INDEX).await.unwrap_err());
+    assert!(matches!(there, JobError::Retryable(_)), "{there:?}");
     let row = "insert into holdings_product values (1, 'a', 1), (1, 'a', 1)";
-    let row = Fault::from(third.execute(row).await.unwrap_err());
-    assert!(matches!(row, Fault::Final(_)), "{row:?}");
+    let row = JobError::from(third.execute(row).await.unwrap_err());
+    assert!(matches!(row, JobError::Fatal(_)), "{row:?}");
 }

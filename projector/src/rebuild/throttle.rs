@@ -1,12 +1,12 @@
-//! No more than so many events a second.
+//! The rate limit of a rebuild, in events a second.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::time::{Duration, Instant};
 
-/// Events that are read at once when nothing holds back.
-const CHUNK: i64 = 20_000;
-/// With a rate, so many chunks a second at least: an even flow.
-const EVEN: i64 = 10;
+/// The most events that are read at once.
+const MAX_CHUNK_EVENTS: i64 = 20_000;
+/// With a rate limit, at least so many chunks a second, for an even flow.
+const MIN_CHUNKS_PER_SECOND: i64 = 10;
 
 pub(crate) struct Throttle {
     rate: Option<i64>,
@@ -22,10 +22,10 @@ impl Throttle {
 
     /// How many events to take at once.
     pub(crate) fn chunk(&self) -> i64 {
-        self.rate.map_or(CHUNK, |rate| (rate / EVEN).clamp(1, CHUNK))
+        self.rate.map_or(MAX_CHUNK_EVENTS, |rate| (rate / MIN_CHUNKS_PER_SECOND).clamp(1, MAX_CHUNK_EVENTS))
     }
 
-    /// Counts `events`, and waits until that many may have passed.
+    /// Counts `events`, and waits until so many are allowed.
     pub(crate) async fn pass(&self, events: i64) {
         let passed = self.passed.fetch_add(events, Ordering::Relaxed) + events;
         if let Some(rate) = self.rate {

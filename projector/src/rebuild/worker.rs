@@ -1,10 +1,12 @@
-//! Who takes up jobs: every projector, one of them each job at a time.
+//! Runs jobs: every projector does, each job in one of them at a time.
 
-use super::{Aim, Fault, LEASE, Progress, Rebuild, Throttle, lease_of, switch};
+use super::{CatchUpTarget, JobError, Rebuild, Throttle, switch};
+use crate::PROJECTIONS;
 use crate::fold::ReadModel;
+use crate::generation::GenerationState;
 use crate::generation::switch::SwitchError;
-use crate::jobs::{Job, remove};
-use crate::{PROJECTIONS, read_models};
+use crate::generation::tables::remove_generation;
+use crate::job::{Job, JobKind, JobStage, LEASE_DURATION, Progress, take_job_lease};
 use connection_pool::Pool;
 use event_log::{Lease, Log, LogError, RepeatedFault};
 use serde_json::{Value, json};
@@ -14,55 +16,55 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// How often jobs are looked for.
-const LOOK: Duration = Duration::from_millis(500);
-/// How often a job's lease is renewed and its progress written down.
-const KEEP: Duration = Duration::from_secs(1);
-/// How often what went wrong is tried again without any event folded in between.
-const TRIES: u32 = 20;
-/// What is waited before the first try again; it doubles up to [`LONGEST_PAUSE`].
-const PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often new jobs are looked for.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// How often a job's lease is renewed and its progress stored.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a fault is retried without any event folded in between.
+const MAX_ATTEMPTS: u32 = 20;
+/// The wait before the first retry; it doubles up to [`MAX_RETRY_DELAY`].
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(500);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
-/// Takes up rebuilds and dry runs, of code this release knows, until `shutdown`. `pool` must be allowed to make and drop
-/// tables, and let a statement run for minutes. Several instances may run: each job is one's at a time, and another goes
-/// on with it when that one ends.
+/// Runs rebuilds and dry runs of the code versions that this release has, until `shutdown`. `pool` must be allowed to create
+/// and drop tables, and to run a statement for minutes. Several instances may run: a job runs in one of them at a time, and
+/// another resumes it when that one ends.
 pub async fn run_jobs(log: Log, pool: Pool, shutdown: CancellationToken) {
-    let mut at_work: JoinSet<i64> = JoinSet::new();
+    let mut running: JoinSet<i64> = JoinSet::new();
     let (mut taken, mut fault) = (BTreeSet::new(), RepeatedFault::new("jobs cannot be looked for", ""));
     while !shutdown.is_cancelled() {
-        while let Some(ended) = at_work.try_join_next() {
+        while let Some(ended) = running.try_join_next() {
             match ended {
                 Ok(job) => {
                     taken.remove(&job);
                 }
-                // Which one is not told: the lease says whether another may take it up.
+                // Which job it was is not known: its lease decides whether it may be taken again.
                 Err(error) => {
                     metrics::counter!("moa_task_restarts_total", "task" => "a job").increment(1);
-                    tracing::error!(%error, "a job broke down");
+                    tracing::error!(%error, "a job panicked");
                     taken.clear();
                 }
             }
         }
-        match waiting(&pool, &taken).await {
+        match waiting_jobs(&pool, &taken).await {
             Ok(jobs) => {
                 fault.recovered();
                 for job in jobs {
-                    if let Ok(Some(lease)) = Lease::take(&log, &lease_of(job.id), LEASE).await {
+                    if let Ok(Some(lease)) = take_job_lease(&log, job.id).await {
                         taken.insert(job.id);
-                        at_work.spawn(Worker::new(&log, &pool, job, lease, shutdown.child_token()).run());
+                        running.spawn(Worker::new(&log, &pool, job, lease, shutdown.child_token()).run());
                     }
                 }
             }
             Err(error) => fault.failed(&error),
         }
-        shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await;
+        shutdown.run_until_cancelled(tokio::time::sleep(POLL_INTERVAL)).await;
     }
-    while at_work.join_next().await.is_some() {}
+    while running.join_next().await.is_some() {}
 }
 
-/// Jobs that run, of code that this release has, and that are not taken.
-async fn waiting(pool: &Pool, taken: &BTreeSet<i64>) -> sqlx::Result<Vec<Job>> {
+/// Running jobs of the code versions that this release has, except those in `taken`.
+async fn waiting_jobs(pool: &Pool, taken: &BTreeSet<i64>) -> sqlx::Result<Vec<Job>> {
     let (names, versions): (Vec<_>, Vec<_>) = PROJECTIONS.iter().map(|known| (known.name, known.version)).unzip();
     sqlx::query_as(
         "select j.* from jobs j
@@ -93,35 +95,35 @@ impl Worker {
         Self { log: log.clone(), pool: pool.clone(), job, lease: Arc::new(lease), progress, problem, stop }
     }
 
-    /// Works on the job until it has ended, or is no longer this one's; says which it was.
+    /// Runs the job until it has ended or the lease is lost; returns the job's id.
     async fn run(self) -> i64 {
         let job = &self.job;
-        tracing::info!(job = job.id, kind = job.kind, projection = job.projection, "a job is taken up");
+        tracing::info!(job = job.id, kind = job.kind.as_str(), projection = job.projection, "a job starts");
         let stop = self.stop.clone();
         let working = async {
             self.work().await;
             self.stop.cancel();
         };
-        tokio::join!(stop.run_until_cancelled(working), self.keep());
+        tokio::join!(stop.run_until_cancelled(working), self.keep_lease());
         self.lease.release().await.ok();
         self.job.id
     }
 
-    /// Holds the lease and writes down how far the job is; stops the work when it is not this one's any more.
-    async fn keep(&self) {
-        let next = async || tokio::time::timeout(KEEP, self.progress.news.notified()).await.ok();
+    /// Renews the lease and stores the job's progress; stops the work when the lease is lost or the job has ended.
+    async fn keep_lease(&self) {
+        let next = async || tokio::time::timeout(PROGRESS_INTERVAL, self.progress.stage_began.notified()).await.ok();
         while self.stop.run_until_cancelled(next()).await.is_some() {
-            match self.write_down().await {
+            match self.store_progress().await {
                 Ok(true) => {}
                 Ok(false) => self.stop.cancel(),
-                // The lease runs on for a while; it decides.
-                Err(error) => tracing::debug!(job = self.job.id, %error, "a job's progress cannot be written down"),
+                // The lease lasts a while longer, and decides.
+                Err(error) => tracing::debug!(job = self.job.id, %error, "a job's progress cannot be stored"),
             }
         }
     }
 
-    async fn write_down(&self) -> Result<bool, LogError> {
-        if !self.lease.renew(LEASE).await? {
+    async fn store_progress(&self) -> Result<bool, LogError> {
+        if !self.lease.renew(LEASE_DURATION).await? {
             return Ok(false);
         }
         let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -130,7 +132,7 @@ impl Worker {
               where id = $1 and state = 'RUNNING'",
         )
         .bind(self.job.id)
-        .bind(self.progress.stage())
+        .bind(self.progress.stage().as_str())
         .bind(self.progress.done())
         .bind(self.progress.total())
         .bind(problem)
@@ -139,49 +141,41 @@ impl Worker {
         Ok(written.rows_affected() == 1)
     }
 
-    /// Tries until it is done, or has failed for good.
+    /// Attempts the job until it is done or has failed.
     async fn work(&self) {
-        let (mut tries, mut pause, mut reached) = (0, PAUSE, -1);
+        let (mut attempts, mut delay, mut reached) = (0, MIN_RETRY_DELAY, -1);
         loop {
-            let reason = match self.try_once().await {
-                Ok(()) | Err(Fault::Lost) => return,
-                Err(Fault::Final(reason)) => return self.fail(&reason).await,
-                Err(Fault::Trouble(reason)) => reason,
+            let reason = match self.attempt().await {
+                Ok(()) | Err(JobError::LeaseLost) => return,
+                Err(JobError::Fatal(reason)) => return self.fail(&reason).await,
+                Err(JobError::Retryable(reason)) => reason,
             };
             let done = self.progress.done();
             if done > reached {
-                (tries, pause, reached) = (0, PAUSE, done);
+                (attempts, delay, reached) = (0, MIN_RETRY_DELAY, done);
             }
-            tries += 1;
-            if tries > TRIES {
-                return self.fail(&format!("given up after {TRIES} tries: {reason}")).await;
+            attempts += 1;
+            if attempts > MAX_ATTEMPTS {
+                return self.fail(&format!("given up after {MAX_ATTEMPTS} attempts: {reason}")).await;
             }
-            tracing::warn!(
-                job = self.job.id,
-                projection = self.job.projection,
-                reason,
-                "a job has trouble; it tries again"
-            );
+            tracing::warn!(job = self.job.id, projection = self.job.projection, reason, "a job met a fault; retrying");
             *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
-            tokio::time::sleep(pause).await;
-            pause = (2 * pause).min(LONGEST_PAUSE);
+            tokio::time::sleep(delay).await;
+            delay = (2 * delay).min(MAX_RETRY_DELAY);
         }
     }
 
-    async fn try_once(&self) -> Result<(), Fault> {
+    async fn attempt(&self) -> Result<(), JobError> {
         let name = self.job.projection.as_str();
-        macro_rules! dispatch {
-            ($($model:ident),*) => {
-                match name {
-                    $(<crate::$model as event_log::consume::Projection>::NAME => self.remake::<crate::$model>().await,)*
-                    _ => Err(Fault::Final(format!("there is no read model {name}"))),
-                }
-            };
-        }
-        read_models!(dispatch)
+        with_model!(
+            name,
+            Model => self.run_for::<Model>().await,
+            _ => Err(JobError::Fatal(format!("there is no read model {name}"))),
+        )
     }
 
-    async fn remake<M: ReadModel>(&self) -> Result<(), Fault> {
+    /// Resumes the job from the state of its generation.
+    async fn run_for<M: ReadModel>(&self) -> Result<(), JobError> {
         let rebuild = Rebuild {
             log: self.log.clone(),
             pool: self.pool.clone(),
@@ -191,91 +185,101 @@ impl Worker {
             throttle: Throttle::new(self.job.max_rate),
             model: Arc::new(M::default()),
         };
-        match self.standing().await?.as_deref() {
-            Some("BUILDING") => {
-                let may_skip = self.job.accept_differences && self.job.kind == "REBUILD";
-                match rebuild.make(may_skip).await? {
-                    Aim::Live => {
-                        let found = rebuild.compare().await?;
-                        let outcome = serde_json::to_value(&found).map_err(|error| Fault::Final(error.to_string()))?;
-                        self.judge(&rebuild, outcome, found.equal).await
-                    }
-                    aim @ Aim::Head { behind } => {
-                        rebuild.catch_up(aim).await?;
-                        let why = format!("not compared: the live one was {behind} events behind");
-                        self.judge(&rebuild, json!({"equal": null, "skipped": why}), true).await
-                    }
-                }
-            }
-            // It was killed after the verdict, and before the end.
-            Some("READY") => self.switch(&rebuild).await,
-            Some("DIFFERENT") => self.differs(&rebuild).await,
-            Some("LIVE") => self.done(&rebuild).await,
-            None if self.job.outcome.is_some() && self.job.kind == "DIFF" => self.done(&rebuild).await,
-            _ => Err(Fault::Final("its generation was dropped".into())),
+        match self.generation_state().await? {
+            Some(GenerationState::Building) => self.build(&rebuild).await,
+            // The process ended after the comparison was stored, and before the job's end was.
+            Some(GenerationState::Ready) => self.switch(&rebuild).await,
+            Some(GenerationState::Different) => self.switch_if_accepted(&rebuild).await,
+            Some(GenerationState::Live) => self.done(&rebuild).await,
+            None if self.job.outcome.is_some() && self.job.kind == JobKind::Diff => self.done(&rebuild).await,
+            Some(GenerationState::Previous) | None => Err(JobError::Fatal("its generation was dropped".into())),
         }
     }
 
-    async fn standing(&self) -> sqlx::Result<Option<String>> {
-        sqlx::query_scalar("select state from generations where projection = $1 and generation = $2")
-            .bind(&self.job.projection)
-            .bind(self.job.generation)
-            .fetch_optional(&self.pool)
-            .await
+    async fn build<M: ReadModel>(&self, rebuild: &Rebuild<M>) -> Result<(), JobError> {
+        let may_skip = self.job.accept_differences && self.job.kind == JobKind::Rebuild;
+        match rebuild.build(may_skip).await? {
+            CatchUpTarget::Live => {
+                let found = rebuild.compare().await?;
+                let outcome = serde_json::to_value(&found).map_err(|error| JobError::Fatal(error.to_string()))?;
+                self.store_outcome(rebuild, outcome, found.equal).await
+            }
+            target @ CatchUpTarget::Head { behind } => {
+                rebuild.catch_up(target).await?;
+                let why = format!("not compared: the live one was {behind} events behind");
+                self.store_outcome(rebuild, json!({"equal": null, "skipped": why}), true).await
+            }
+        }
     }
 
-    /// What the comparison's outcome means for the job.
-    async fn judge<M: ReadModel>(&self, rebuild: &Rebuild<M>, outcome: Value, is_good: bool) -> Result<(), Fault> {
-        let state = if is_good { "READY" } else { "DIFFERENT" };
-        let is_dry = self.job.kind == "DIFF";
+    /// The state of the job's generation; `None` when it was removed.
+    async fn generation_state(&self) -> sqlx::Result<Option<GenerationState>> {
+        let state: Option<String> =
+            sqlx::query_scalar("select state from generations where projection = $1 and generation = $2")
+                .bind(&self.job.projection)
+                .bind(self.job.generation)
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(state.map(GenerationState::try_from).transpose()?)
+    }
+
+    /// Stores the comparison's outcome and the generation's state, and does what follows from them.
+    async fn store_outcome<M: ReadModel>(
+        &self,
+        rebuild: &Rebuild<M>,
+        outcome: Value,
+        is_ready: bool,
+    ) -> Result<(), JobError> {
+        let state = if is_ready { GenerationState::Ready } else { GenerationState::Different };
+        let is_dry_run = self.job.kind == JobKind::Diff;
         let mut transaction = rebuild.begin().await?;
         sqlx::query("update jobs set outcome = $2 where id = $1")
             .bind(self.job.id)
             .bind(&outcome)
             .execute(&mut *transaction)
             .await?;
-        if !is_dry {
+        if !is_dry_run {
             sqlx::query("update generations set state = $3 where projection = $1 and generation = $2")
                 .bind(M::NAME)
                 .bind(self.job.generation)
-                .bind(state)
+                .bind(state.as_str())
                 .execute(&mut *transaction)
                 .await?;
         }
         transaction.commit().await?;
-        if is_dry {
-            remove(&self.pool, M::NAME, self.job.generation).await?;
+        if is_dry_run {
+            remove_generation(&self.pool, M::NAME, self.job.generation).await?;
             return self.done(rebuild).await;
         }
-        if is_good { self.switch(rebuild).await } else { self.differs(rebuild).await }
+        if is_ready { self.switch(rebuild).await } else { self.switch_if_accepted(rebuild).await }
     }
 
-    async fn differs<M: ReadModel>(&self, rebuild: &Rebuild<M>) -> Result<(), Fault> {
+    async fn switch_if_accepted<M: ReadModel>(&self, rebuild: &Rebuild<M>) -> Result<(), JobError> {
         match self.job.accept_differences {
             true => self.switch(rebuild).await,
-            false => Err(Fault::Final("it differs from the live one, which stays".into())),
+            false => Err(JobError::Fatal("it differs from the live one, which stays".into())),
         }
     }
 
-    async fn switch<M: ReadModel>(&self, rebuild: &Rebuild<M>) -> Result<(), Fault> {
+    async fn switch<M: ReadModel>(&self, rebuild: &Rebuild<M>) -> Result<(), JobError> {
         if self.job.switches {
-            // The comparison may have taken a while, and the switch itself makes up but little.
-            rebuild.catch_up(Aim::Live).await?;
-            self.progress.at("SWITCHING");
-            // Held while it is done: one that was frozen until another took over does not switch again.
-            let alone = rebuild.begin().await?;
+            // The comparison may have taken a while, and the switch itself can apply only a few events.
+            rebuild.catch_up(CatchUpTarget::Live).await?;
+            self.progress.begin_stage(JobStage::Switching);
+            // Held during the switch: a process that was frozen until another took over does not switch again.
+            let leased = rebuild.begin().await?;
             let switched = switch(&self.log, &self.pool, M::NAME, self.job.generation).await;
-            alone.rollback().await.ok();
+            leased.rollback().await.ok();
             switched.map_err(|error| match error {
                 SwitchError::Database(error) => error.into(),
-                other => Fault::Trouble(other.to_string()),
+                other => JobError::Retryable(other.to_string()),
             })?;
             tracing::info!(projection = M::NAME, generation = self.job.generation, "another generation is live");
         }
         self.done(rebuild).await
     }
 
-    async fn done<M: ReadModel>(&self, rebuild: &Rebuild<M>) -> Result<(), Fault> {
+    async fn done<M: ReadModel>(&self, rebuild: &Rebuild<M>) -> Result<(), JobError> {
         let mut transaction = rebuild.begin().await?;
         sqlx::query(
             "update jobs set state = 'DONE', stage = $2, done = $3, total = $4, problem = null,
@@ -283,7 +287,7 @@ impl Worker {
               where id = $1 and state = 'RUNNING'",
         )
         .bind(self.job.id)
-        .bind(self.progress.stage())
+        .bind(self.progress.stage().as_str())
         .bind(self.progress.done())
         .bind(self.progress.total())
         .execute(&mut *transaction)
@@ -301,19 +305,19 @@ impl Worker {
               where id = $1 and state = 'RUNNING'",
         )
         .bind(self.job.id)
-        .bind(self.progress.stage())
+        .bind(self.progress.stage().as_str())
         .bind(reason)
         .bind(self.progress.done())
         .bind(self.progress.total())
         .execute(&self.pool)
         .await;
-        if self.job.kind == "DIFF" && failed.is_ok() {
-            // What stays is cleared away by the next who asks.
-            remove(&self.pool, &self.job.projection, self.job.generation).await.ok();
+        if self.job.kind == JobKind::Diff && failed.is_ok() {
+            // What stays is removed by the next request.
+            remove_generation(&self.pool, &self.job.projection, self.job.generation).await.ok();
         }
         if let Err(error) = failed {
-            // It still runs, by its row; the next who takes it up comes to the same end.
-            tracing::warn!(job = self.job.id, %error, "that a job has failed could not be written down");
+            // Its row still says that it runs; whoever takes it up fails again.
+            tracing::warn!(job = self.job.id, %error, "the failure of a job could not be stored");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Redis away, frozen, and back with nothing: the read models do not notice, and the counters come back.
+//! Redis away, frozen, and back empty: the read models are not affected, and the counters are reloaded.
 
 use super::Running;
 use crate::product_list;
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use testbed::RedisServer;
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
-/// More than a question to Redis may take.
+/// Longer than a request to Redis may take.
 const BOUND: Duration = Duration::from_secs(3);
 
 #[tokio::test]
-async fn without_redis_the_read_models_go_on_and_everything_stops() {
+async fn without_redis_the_read_models_advance_and_everything_stops() {
     let mut world = World::fresh().await;
     let nowhere = RedisServer::nowhere().client();
     let running = Running::alone(&world).with_read_models(&world).with_counters(&world, &nowhere);
@@ -23,7 +23,7 @@ async fn without_redis_the_read_models_go_on_and_everything_stops() {
     running.stop().await;
 }
 
-/// 1. It is not there at the start, then it is. 2. It is killed, and comes back empty, while the log goes on.
+/// 1. It is away at the start, then it is there. 2. It is killed, and comes back empty, while the log advances.
 #[tokio::test]
 async fn a_redis_that_comes_and_goes_is_filled_each_time() {
     let mut world = World::fresh().await;
@@ -47,7 +47,7 @@ async fn a_redis_that_comes_and_goes_is_filled_each_time() {
 }
 
 #[tokio::test]
-async fn a_frozen_redis_holds_up_nobody_and_goes_on_when_thawed() {
+async fn a_frozen_redis_blocks_nobody_and_is_updated_when_thawed() {
     let mut world = World::fresh().await;
     let mut server = RedisServer::nowhere();
     server.start();
@@ -84,7 +84,7 @@ async fn everything_stops_with_redis_frozen() {
     server.thaw();
 }
 
-/// Counts what is said of Redis: that it is lost, and that it is back.
+/// Counts the log lines about Redis: that it is lost, and that it is back.
 #[derive(Clone, Default)]
 struct Said {
     lost: Arc<AtomicU32>,
@@ -120,9 +120,9 @@ impl Subscriber for Said {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// However many partitions lose it, and however often each tries.
+/// However many partitions lose it, and however often each retries.
 #[tokio::test]
-async fn that_redis_is_lost_is_said_once_and_that_it_is_back() {
+async fn a_loss_of_redis_is_logged_once_and_its_return_too() {
     let said = Said::default();
     let _listening = tracing::subscriber::set_default(said.clone());
     let mut world = World::fresh().await;

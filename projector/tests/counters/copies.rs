@@ -1,4 +1,4 @@
-//! A copy of a database that goes on differently and shares the Redis: each shows its own.
+//! A copy of a database that diverges and shares the Redis: each has counters of its own.
 
 use super::Running;
 use super::fold::{Fold, Watch};
@@ -38,8 +38,8 @@ async fn a_copy_of_the_database_has_counters_of_its_own() {
     }
 }
 
-/// A copy of the server's files cannot tell itself apart: here neither database can. The larger position does not win: what
-/// Redis shows is always the fold of one of the two, and each comes to show its own, again and again.
+/// A copy of the server's files has the same database id. The larger position does not win: Redis always has the fold of one of
+/// the two, and each reloads its own again and again.
 #[tokio::test]
 async fn a_copy_that_cannot_be_told_apart_does_not_win() {
     let (mut worlds, histories) = original_and_copy().await;

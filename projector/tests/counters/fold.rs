@@ -1,5 +1,5 @@
-//! The counters by their definition: each number is asked of the whole history anew. And a watch on Redis that keeps
-//! everything it ever showed.
+//! The counters by definition: each number is computed from the whole history. And a watch that collects every state that
+//! Redis ever has.
 
 use crate::support::{Hash, Shown, plain};
 use domain::ProductEvent;
@@ -17,7 +17,7 @@ impl<'a> Fold<'a> {
         Self(history)
     }
 
-    /// Checks that a partition's hash says what its events say, up to the position it states.
+    /// Checks that a partition's hash is the fold of its events up to its position.
     pub fn is(&self, hash: &Hash, partition: Partition) {
         let position: i64 = hash["@position"].parse().unwrap();
         let seen: Vec<_> =

@@ -1,4 +1,4 @@
-//! Harm done to what Redis holds: it is put right, and never shown wrong meanwhile where that can be known.
+//! Harm done to the counters in Redis: it is corrected, and where it can be detected, wrong counters are never used.
 
 use super::histories::histories;
 use super::{Running, is_always_a_fold, runtime};
@@ -22,7 +22,7 @@ async fn world_at_4() -> (World, Shown, Running) {
     (world, shown, running)
 }
 
-/// Who writes what nobody did: another consumer than ours.
+/// A writer that is not our consumer.
 const SOMEBODY: &str = "0192d3a0-0000-7000-8000-000000000009";
 
 /// A state that says so, of the event that the log has at `of`, or of none.
@@ -32,7 +32,7 @@ async fn state(world: &World, position: &str, of: Position) -> String {
     format!("{position}:1:{digits}:{SOMEBODY}")
 }
 
-/// Forged, with counters that are wrong for it; nothing happens in the log that would show it.
+/// Forged, with counters that are wrong for it; no event in the log reveals it.
 #[rstest]
 #[case::older("2", 2)]
 #[case::older_than_its_event("2", 4)]
@@ -44,7 +44,7 @@ async fn state(world: &World, position: &str, of: Position) -> String {
 #[case::a_negative_one("-3", 4)]
 #[case::beyond_all_bounds("99999999999999999999", 4)]
 #[tokio::test]
-async fn a_forged_state_is_found_by_looking(#[case] position: &str, #[case] of: Position) {
+async fn a_forged_state_is_found_by_verification(#[case] position: &str, #[case] of: Position) {
     let (world, shown, running) = world_at_4().await;
     let state = state(&world, position, of).await;
     shown.forge(1, "1", "7:7:1:2");
@@ -53,8 +53,7 @@ async fn a_forged_state_is_found_by_looking(#[case] position: &str, #[case] of: 
     running.stop().await;
 }
 
-/// Nothing was looked at in between: the event itself finds out. A newer one than the log's, then one that the log
-/// comes to reach.
+/// No verification in between: the next event finds it. A state newer than the log, then one that the log reaches.
 #[rstest]
 #[case::older("2", 2)]
 #[case::newer("5", 5)]
@@ -80,7 +79,7 @@ async fn a_forged_state_is_found_by_the_next_event(#[case] position: &str, #[cas
 #[case::missing(|shown: &Shown| { let _: () = shown.connection().hdel(shown.key(1), "3").unwrap(); })]
 #[case::too_many(|shown: &Shown| shown.forge(1, "5", "0:0:0:4"))]
 #[tokio::test]
-async fn a_counter_that_is_wrong_is_put_right_while_nothing_happens(#[case] harm: impl Fn(&Shown)) {
+async fn a_wrong_counter_is_corrected_while_the_log_is_idle(#[case] harm: impl Fn(&Shown)) {
     let (_world, shown, running) = world_at_4().await;
     let counters = |hash: &Hash| hash.iter().filter(|(field, _)| !field.starts_with('@')).count();
     let is_right = |hash: &Hash| counters(hash) == 2 && hash["1"] == "300:1:0" && hash["3"] == "0:0:1";
@@ -91,9 +90,9 @@ async fn a_counter_that_is_wrong_is_put_right_while_nothing_happens(#[case] harm
     running.stop().await;
 }
 
-/// The same while the log goes on.
+/// The same while the log advances.
 #[tokio::test]
-async fn a_counter_that_is_wrong_is_put_right_while_the_log_goes_on() {
+async fn a_wrong_counter_is_corrected_while_the_log_advances() {
     let (mut world, shown, running) = world_at_4().await;
     shown.forge(1, "3", "89:2:0:4");
     let mut invest = 1;
@@ -106,10 +105,9 @@ async fn a_counter_that_is_wrong_is_put_right_while_the_log_goes_on() {
     running.stop().await;
 }
 
-/// A database that was put back, and went on differently, past where the counters stand: the follower's memory is of what
-/// is no more.
+/// A database that was set back and diverged past the counters' position: what the consumer remembers no longer exists.
 #[tokio::test]
-async fn a_log_that_is_another_at_the_position_is_loaded_anew() {
+async fn a_log_that_differs_at_the_position_is_reloaded() {
     let (world, shown, running) = world_at_4().await;
     world.change_history("update events set hash = sha256('x') where partition = 1 and position = 4").await;
     world
@@ -122,7 +120,7 @@ async fn a_log_that_is_another_at_the_position_is_loaded_anew() {
 }
 
 #[tokio::test]
-async fn what_is_no_hash_is_replaced() {
+async fn a_key_that_is_not_a_hash_is_replaced() {
     let (_world, shown, running) = world_at_4().await;
     let _: () = shown.connection().set(shown.key(1), "not a hash").unwrap();
     let kind =
@@ -135,16 +133,16 @@ async fn what_is_no_hash_is_replaced() {
 }
 
 #[tokio::test]
-async fn what_was_deleted_while_nothing_happens_comes_back() {
+async fn deleted_counters_come_back_while_the_log_is_idle() {
     let (_world, shown, running) = world_at_4().await;
     shown.delete();
     shown.until_at(&[0, 4]).await;
     running.stop().await;
 }
 
-/// Left over from before: the log has gone on, and what stands there is not believed, however it looks.
+/// Counters of an earlier run: the log has advanced, and they are not trusted.
 #[tokio::test]
-async fn what_was_there_before_is_not_believed() {
+async fn counters_of_an_earlier_run_are_not_trusted() {
     let (mut world, shown, running) = world_at_4().await;
     running.stop().await;
     shown.forge(1, "3", "7:7:0:4");
@@ -154,9 +152,9 @@ async fn what_was_there_before_is_not_believed() {
     running.stop().await;
 }
 
-/// What is loaded lasts, though it was put together under a time limit.
+/// A reloaded hash does not expire, although it was staged with a time limit.
 #[tokio::test]
-async fn what_is_loaded_does_not_run_out_and_leaves_nothing_behind() {
+async fn a_reloaded_hash_does_not_expire_and_leaves_nothing_behind() {
     let (_world, shown, running) = world_at_4().await;
     let lasts: i64 = shown.connection().ttl(shown.key(1)).unwrap();
     assert_eq!(lasts, -1);

@@ -1,6 +1,7 @@
-//! The read models by their definition: each number is asked of the whole history anew, nothing is carried along.
+//! The read models by definition: each number is computed from the whole history, without intermediate state.
 //! Shares no code with the projections.
 
+use crate::{holdings, invest_log, investor_summary, product_list};
 use domain::{ProductEvent, ProductId};
 use event_log::{Partition, RecordedEvent};
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +52,21 @@ impl<'a> Fold<'a> {
         Self { events, invests, partition_of: Box::new(move |id| partition_of(id.try_into().unwrap())) }
     }
 
+    /// The rows that each query must return.
+    pub fn expected(&self) -> [(&'static str, Vec<String>); 9] {
+        [
+            (product_list::PRODUCTS, self.product_list()),
+            (product_list::USERS, self.product_list_user()),
+            (holdings::HOLDINGS, self.holdings()),
+            (holdings::COUNTS, self.holdings_count()),
+            (invest_log::INVESTS, self.invest_log()),
+            (invest_log::PRODUCTS, self.invest_log_product()),
+            (invest_log::USERS, self.invest_log_user()),
+            (investor_summary::INVESTORS, self.investor_summary()),
+            (investor_summary::PRODUCTS, self.investor_summary_product()),
+        ]
+    }
+
     /// Won of those invests that count just after the event at `at`.
     fn taken(&self, at: usize, of: impl Fn(&Invest) -> bool) -> i64 {
         let counts =
@@ -82,7 +98,7 @@ impl<'a> Fold<'a> {
         self.events.iter().any(closed)
     }
 
-    pub fn product_list(&self) -> Vec<String> {
+    fn product_list(&self) -> Vec<String> {
         let row = |(id, (title, total)): (i64, (String, i64))| {
             let taken = self.taken(usize::MAX, |invest| invest.product == id);
             let pairs = self.pairs().into_iter().filter(|(user, product)| {
@@ -94,7 +110,7 @@ impl<'a> Fold<'a> {
         self.products().into_iter().map(row).collect()
     }
 
-    pub fn product_list_user(&self) -> Vec<String> {
+    fn product_list_user(&self) -> Vec<String> {
         let mut pairs: Vec<_> = self.pairs().into_iter().map(|(user, product)| (product, user)).collect();
         pairs.sort_unstable();
         let row = |(product, user)| {
@@ -109,7 +125,7 @@ impl<'a> Fold<'a> {
         self.invests.iter().filter(of).collect()
     }
 
-    pub fn holdings(&self) -> Vec<String> {
+    fn holdings(&self) -> Vec<String> {
         let row = |(user, product)| {
             let settled = self.settled(user, product);
             let last = settled.iter().filter_map(|invest| invest.settled).max()?;
@@ -119,7 +135,7 @@ impl<'a> Fold<'a> {
         self.pairs().into_iter().filter_map(row).collect()
     }
 
-    pub fn holdings_count(&self) -> Vec<String> {
+    fn holdings_count(&self) -> Vec<String> {
         let held = self.pairs().into_iter().filter(|(user, product)| !self.settled(user, *product).is_empty());
         let mut counts: BTreeMap<(&str, Partition), i64> = BTreeMap::new();
         held.for_each(|(user, product)| *counts.entry((user, (self.partition_of)(product))).or_default() += 1);
@@ -127,7 +143,7 @@ impl<'a> Fold<'a> {
         counts.into_iter().map(row).collect()
     }
 
-    pub fn invest_log(&self) -> Vec<String> {
+    fn invest_log(&self) -> Vec<String> {
         let row = |invest: &Invest| {
             let Invest { number, product, user, amount, reserved, .. } = invest;
             let (state, last) = match (&invest.settled, &invest.failed) {
@@ -147,14 +163,14 @@ impl<'a> Fold<'a> {
         self.invests.iter().map(row).collect()
     }
 
-    pub fn invest_log_product(&self) -> Vec<String> {
+    fn invest_log_product(&self) -> Vec<String> {
         let row = |(id, (title, _)): (i64, (String, i64))| {
             format!("{id} {title}: accrued {}", self.taken(usize::MAX, |invest| invest.product == id))
         };
         self.products().into_iter().map(row).collect()
     }
 
-    pub fn invest_log_user(&self) -> Vec<String> {
+    fn invest_log_user(&self) -> Vec<String> {
         let row = |(user, product)| {
             let of = |invest: &Invest| invest.product == product && invest.user == user;
             let count = self.invests.iter().filter(|invest| of(invest)).count();
@@ -172,7 +188,7 @@ impl<'a> Fold<'a> {
         })
     }
 
-    pub fn investor_summary(&self) -> Vec<String> {
+    fn investor_summary(&self) -> Vec<String> {
         let partition_of = |invest: &Invest| (self.partition_of)(invest.product);
         let users: BTreeSet<_> =
             self.invests.iter().map(|invest| (invest.user.as_str(), partition_of(invest))).collect();
@@ -195,7 +211,7 @@ impl<'a> Fold<'a> {
         users.into_iter().map(row).collect()
     }
 
-    pub fn investor_summary_product(&self) -> Vec<String> {
+    fn investor_summary_product(&self) -> Vec<String> {
         let row = |(user, product)| {
             let of = |invest: &&Invest| invest.product == product && invest.user == user;
             let (settled, reserved) = Self::sums(self.invests.iter().filter(of));

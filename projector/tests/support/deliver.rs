@@ -1,4 +1,4 @@
-//! The ways in which what was appended may reach a consumer.
+//! The ways in which appended events may reach a consumer.
 
 use super::{Happened, World};
 use event_log::RecordedEvent;
@@ -14,7 +14,7 @@ pub enum Manner {
     Twice,
     /// Four at a time, singly and in one delivery, out of order.
     Shuffled,
-    /// The first and the last of three, in one delivery with a hole in it.
+    /// The first and the last of three, in one delivery with a gap in it.
     WithGaps,
 }
 
@@ -31,7 +31,7 @@ impl Manner {
         }
     }
 
-    /// What is handed over after these events of one partition were appended.
+    /// The deliveries after these events of one partition were appended.
     fn deliveries(self, events: &[RecordedEvent]) -> Vec<Vec<RecordedEvent>> {
         let mut events = events.to_vec();
         match self {
@@ -51,7 +51,7 @@ impl Manner {
         }
     }
 
-    /// What is handed over once more at the very end.
+    /// The repeated deliveries at the end.
     fn echoes(self, events: &[RecordedEvent]) -> Vec<Vec<RecordedEvent>> {
         match self {
             Self::Twice => events.iter().map(|event| vec![event.clone()]).chain([events.to_vec()]).collect(),
@@ -67,15 +67,15 @@ impl World {
         let mut all = Vec::new();
         for chunk in events.chunks(manner.at_once().min(events.len().max(1))) {
             let appended = self.append(chunk).await;
-            hand_over(&consumers, &appended, |events| manner.deliveries(events)).await;
+            deliver_to(&consumers, &appended, |events| manner.deliveries(events)).await;
             all.extend(appended);
         }
         self.drain(projection).await;
-        hand_over(&consumers, &all, |events| manner.echoes(events)).await;
+        deliver_to(&consumers, &all, |events| manner.echoes(events)).await;
     }
 }
 
-async fn hand_over<P: Projection>(
+async fn deliver_to<P: Projection>(
     consumers: &[Consumer<P>],
     events: &[RecordedEvent],
     deliveries: impl Fn(&[RecordedEvent]) -> Vec<Vec<RecordedEvent>>,

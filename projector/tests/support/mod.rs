@@ -1,4 +1,4 @@
-//! What the specs are written in.
+//! The helpers of the specs.
 
 mod deliver;
 mod happen;

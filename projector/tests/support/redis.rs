@@ -1,4 +1,4 @@
-//! What Redis shows of a log.
+//! The counters of a log in Redis.
 
 use event_log::{Log, Partition, Position};
 use redis::{Client, Commands, Connection};
@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::world::{PATIENCE, World};
+use super::world::{TEST_TIMEOUT, World};
 
 /// Where Redis is looked for when `REDIS_URL` is not set.
 const DEFAULT_URL: &str = "redis://127.0.0.1:6379";
@@ -37,7 +37,7 @@ impl Shown {
         self.client.get_connection().unwrap()
     }
 
-    /// The key, in the words that outsiders read.
+    /// The key, spelled out as readers have it.
     pub fn key(&self, partition: Partition) -> String {
         format!("moa:{{{}.{partition}}}:counters:2:{}", self.log.identity().log_id, self.database_id)
     }
@@ -74,7 +74,7 @@ impl Shown {
         let _: () = self.connection().hset(self.key(partition), field, value).unwrap();
     }
 
-    /// Waits until the program says that its counters stand there; fails with what it said last.
+    /// Waits until the counters are at these positions; fails with the last ones.
     pub async fn until_at(&self, positions: &[Position]) {
         let expected: Vec<_> = positions.iter().copied().map(Some).collect();
         let start = Instant::now();
@@ -83,7 +83,7 @@ impl Shown {
             if stand.as_ref().is_ok_and(|stand| *stand == expected) {
                 return;
             }
-            assert!(start.elapsed() < PATIENCE, "the counters stand at {stand:?}, not {expected:?}");
+            assert!(start.elapsed() < TEST_TIMEOUT, "the counters stand at {stand:?}, not {expected:?}");
             tokio::time::sleep(POLL).await;
         }
     }
@@ -92,7 +92,7 @@ impl Shown {
     pub async fn until(&self, partition: Partition, good: impl Fn(&Hash) -> bool) {
         let start = Instant::now();
         while !good(&self.hash_if_good(partition)) {
-            assert!(start.elapsed() < PATIENCE, "the hash is {:?}", self.hash_if_good(partition));
+            assert!(start.elapsed() < TEST_TIMEOUT, "the hash is {:?}", self.hash_if_good(partition));
             tokio::time::sleep(POLL).await;
         }
     }
@@ -109,7 +109,7 @@ impl Drop for Shown {
     }
 }
 
-/// `value` with its check, in the words that outsiders read.
+/// `value` with its check, spelled out as readers have it.
 pub fn checked(key: &str, field: &str, value: &str) -> String {
     let digest = Sha256::digest(format!("{key}\n{field}\n{value}"));
     let check: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();

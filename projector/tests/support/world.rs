@@ -13,8 +13,8 @@ use testbed::{Database, POOL_SIZE};
 
 /// Products 1 and 3 share a partition, 2 has the other.
 const PARTITIONS: i32 = 2;
-/// Whatever a test waits for comes well within it.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Far longer than anything takes that a test waits for.
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
 
 /// The source of every consumer of this process: woken and handed events in memory.
@@ -26,7 +26,7 @@ pub fn listening(log: &Log) -> impl Fn(&'static str, Partition) -> Option<Listen
 pub struct World {
     pub log: Log,
     pub pool: Pool,
-    /// What tells its database from a copy.
+    /// The id that distinguishes its database from a copy.
     pub database_id: String,
     writers: Vec<Writer>,
     sequences: HashMap<ProductId, i64>,
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    /// What a query says, each row a sentence.
+    /// The rows of a query, each a text.
     pub async fn says(&self, query: &str) -> Vec<String> {
         sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap()
     }
@@ -122,14 +122,14 @@ impl World {
         rows
     }
 
-    /// Where a consumer stands, and what it is stuck at.
+    /// A consumer's position, and the event at which it is stuck.
     pub async fn checkpoint(&self, consumer: &str, partition: Partition) -> (Position, Option<(Position, String)>) {
         let all = self.log.checkpoints().await.unwrap();
         let found = all.into_iter().find(|at| at.consumer == consumer && at.partition == partition);
         found.map_or((0, None), |at| (at.position, at.stuck))
     }
 
-    /// Runs a statement that the log refuses, as who can restore a database can.
+    /// Runs a statement that the log refuses, as somebody could who may restore a database.
     pub async fn change_history(&self, statement: &str) {
         let mut transaction = self.pool.begin().await.unwrap();
         sqlx::query("set local session_replication_role = replica").execute(&mut *transaction).await.unwrap();
@@ -141,7 +141,7 @@ impl World {
     pub async fn until_it(&self, is_so: impl Fn() -> bool) {
         let start = Instant::now();
         while !is_so() {
-            assert!(start.elapsed() < PATIENCE, "it is not so after {PATIENCE:?}");
+            assert!(start.elapsed() < TEST_TIMEOUT, "it is not so after {TEST_TIMEOUT:?}");
             tokio::time::sleep(POLL).await;
         }
     }
@@ -150,8 +150,8 @@ impl World {
     pub async fn until(&self, query: &str, expected: &[&str]) {
         let start = Instant::now();
         while self.says(query).await != expected {
-            if start.elapsed() > PATIENCE {
-                assert_eq!(self.says(query).await, expected, "after {PATIENCE:?}");
+            if start.elapsed() > TEST_TIMEOUT {
+                assert_eq!(self.says(query).await, expected, "after {TEST_TIMEOUT:?}");
             }
             tokio::time::sleep(POLL).await;
         }

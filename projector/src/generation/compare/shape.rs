@@ -1,12 +1,13 @@
-//! What two generations have in common: tables, columns and keys, from the catalog.
+//! The tables, columns and keys that two generations have in common, from the catalog.
 
 use super::Sides;
-use crate::generation::{LIVE, quoted};
+use crate::generation::{LIVE_SCHEMA, quoted};
 use connection_pool::Connection;
 use std::collections::BTreeMap;
 
-/// Tables are digested in stretches, by a hash of the key, 0 to this: a difference is looked for in those that differ.
-pub(super) const LAST_STRETCH: i64 = 255;
+/// A table is digested in buckets by a hash of the key, from 0 to this one. Differences are searched only in buckets that
+/// differ.
+pub(super) const LAST_BUCKET: i64 = 255;
 
 /// A table that both have.
 #[derive(Default)]
@@ -14,9 +15,9 @@ pub(super) struct Table {
     pub(super) name: String,
     /// Those that both have, by name.
     pub(super) columns: Vec<String>,
-    /// What a row is known by: the live table's primary key, as far as both have it, else all columns.
+    /// What identifies a row: the live table's primary key, as far as both have it, else all columns.
     pub(super) key: Vec<String>,
-    /// The columns that can be summed.
+    /// The numeric columns.
     pub(super) numbers: Vec<String>,
     pub(super) only: Sides<Vec<String>>,
 }
@@ -32,14 +33,14 @@ impl Table {
         listed(&self.key)
     }
 
-    /// A row as text, in which null is not ''.
+    /// A row as text, in which null differs from ''.
     pub(super) fn whole(&self) -> String {
         format!("row({})::text", self.columns())
     }
 
-    /// Which stretch a row is in, by its key.
-    pub(super) fn stretch(&self) -> String {
-        format!("(hash_record_extended(row({}), 0) & {LAST_STRETCH})", self.key_columns())
+    /// A row's bucket, by its key.
+    pub(super) fn bucket(&self) -> String {
+        format!("(hash_record_extended(row({}), 0) & {LAST_BUCKET})", self.key_columns())
     }
 }
 
@@ -60,18 +61,18 @@ struct Column {
     in_live: bool,
     in_new: bool,
     number: bool,
-    /// Its place in the live table's primary key.
+    /// Its index in the live table's primary key.
     key: Option<i32>,
 }
 
-/// The tables that both the live schema and `new_schema` have, and the names of those that only one has.
+/// The tables that both the live schema and `new_schema` have, and the names of tables that only one has.
 pub(super) async fn of_both(
     connection: &mut Connection,
     projection: &str,
     new_schema: &str,
 ) -> sqlx::Result<(Vec<Table>, Sides<Vec<String>>)> {
     let columns: Vec<Column> =
-        sqlx::query_as(COLUMNS).bind(projection).bind(LIVE).bind(new_schema).fetch_all(connection).await?;
+        sqlx::query_as(COLUMNS).bind(projection).bind(LIVE_SCHEMA).bind(new_schema).fetch_all(connection).await?;
     let mut tables: BTreeMap<String, Vec<Column>> = BTreeMap::new();
     for column in columns {
         tables.entry(column.table.clone()).or_default().push(column);

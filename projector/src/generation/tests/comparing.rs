@@ -1,8 +1,8 @@
-//! What a comparison finds, and that it finds nothing where there is nothing.
+//! A comparison finds every difference, and nothing where there is none.
 
 use super::world::World;
 use crate::generation::compare::{CompareError, Comparison, Difference, Snapshot};
-use crate::generation::slot;
+use crate::generation::standby_schema;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -25,11 +25,11 @@ async fn two_invest_logs() -> World {
 
 /// Another generation of the invest log with the live one's rows, in another order.
 async fn add_copy(world: &World, generation: i32) {
-    let slot = slot("invest_log", generation);
+    let schema = standby_schema("invest_log", generation);
     world.make("invest_log", generation).await;
-    world.begin(&slot).await;
+    world.begin(&schema).await;
     for table in ["invest_log_product", "invest_log_user", "invest_log"] {
-        world.run(&format!("insert into {slot}.{table} select * from public.{table} order by random()")).await;
+        world.run(&format!("insert into {schema}.{table} select * from public.{table} order by random()")).await;
     }
 }
 

@@ -1,5 +1,5 @@
-//! Whoever makes a generation, it belongs to whom the live one belongs to: a projector with rights of its own alone can
-//! switch to what a superuser made, and drop it, and readers go on reading.
+//! A generation gets the live one's owner, whoever creates it: a projector with only its own rights can switch to a generation
+//! that a superuser created, and drop it, and readers can still read.
 
 use super::world::World;
 use crate::generation::switch::switch;

@@ -1,7 +1,7 @@
-//! Readers and writers at a read model while its generations trade places.
+//! Readers and writers of a read model while its generations are switched.
 
 use super::world::{PARTITIONS, World};
-use crate::generation::slot;
+use crate::generation::standby_schema;
 use crate::generation::switch::{CatchUp, SwitchError};
 use connection_pool::{Connection, Pool};
 use event_log::Position;
@@ -112,7 +112,7 @@ async fn readers_see_one_generation_and_never_an_older_one() {
         let since = Instant::now();
         let switched = world.switch(to).await.unwrap();
         longest_switch = longest_switch.max(since.elapsed());
-        held = held.max(switched.held);
+        held = held.max(switched.blocked);
         // Let them read a while.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -164,11 +164,11 @@ struct Writes(i32);
 
 impl CatchUp for Writes {
     async fn catch_up(&mut self, transaction: &mut Connection, live: &[Position]) -> Result<(), StepError> {
-        let slot = slot("holdings", self.0);
-        transaction.execute(&format!("set local search_path = {slot}, public")[..]).await?;
+        let schema = standby_schema("holdings", self.0);
+        transaction.execute(&format!("set local search_path = {schema}, public")[..]).await?;
         for (partition, live) in (0..).zip(live) {
             sqlx::query(&format!(
-                "with own as (select position from checkpoints where consumer = '{slot}' and partition = $1)
+                "with own as (select position from checkpoints where consumer = '{schema}' and partition = $1)
                  insert into holdings_product
                  select 1000 + n * 2 + $1, title, n from own
                   cross join generate_series(own.position + 1, $2) as n
@@ -180,7 +180,7 @@ impl CatchUp for Writes {
             .await?;
             sqlx::query("update checkpoints set position = $1 where consumer = $2 and partition = $3")
                 .bind(live)
-                .bind(&slot)
+                .bind(&schema)
                 .bind(partition)
                 .execute(&mut *transaction)
                 .await?;
@@ -226,7 +226,7 @@ async fn writers_write_to_the_generation_whose_checkpoint_they_hold() {
 /// 2. A switch gives up in time; until then none of the others waited for longer than one attempt.
 /// 3. The reader ends, and a switch is made.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_reader_is_given_way_to() {
+async fn a_switch_gives_way_to_a_long_reader() {
     let world = World::with_two_holdings().await;
     let before = world.places().await;
     let (readers, stop, mut reading) = (world.readers(READERS), CancellationToken::new(), JoinSet::new());
@@ -237,7 +237,7 @@ async fn a_long_reader_is_given_way_to() {
     }
     let switched = world.switch(2).await;
     let longest = end_of(reading, &stop).await.into_iter().map(|(longest, _)| longest).max().unwrap();
-    let Err(SwitchError::Busy { held, .. }) = switched else { panic!("{switched:?}") };
+    let Err(SwitchError::Busy { blocked: held, .. }) = switched else { panic!("{switched:?}") };
     println!("readers held {held:?} in all, the longest read {longest:?}");
     assert!(held < Duration::from_secs(1), "{held:?}");
     assert!(longest < Duration::from_millis(700), "{longest:?}");
@@ -249,7 +249,7 @@ async fn a_long_reader_is_given_way_to() {
 /// 1. A vacuum has the lock that it needs for a second, as an autovacuum has before it is cancelled.
 /// 2. The switch waits for it without its checkpoints or tables, so that nobody waits behind it.
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_waits_while_a_vacuum_is_waited_for() {
+async fn nobody_is_blocked_while_a_switch_waits_for_a_vacuum() {
     let world = World::with_two_holdings().await;
     let mut vacuum = world.pool.begin().await.unwrap();
     vacuum.execute("lock table holdings in share update exclusive mode").await.unwrap();
@@ -262,6 +262,6 @@ async fn nobody_waits_while_a_vacuum_is_waited_for() {
         longest
     };
     let (switched, longest) = tokio::join!(world.switch(2), ends);
-    assert!(switched.unwrap().held < Duration::from_millis(500));
+    assert!(switched.unwrap().blocked < Duration::from_millis(500));
     assert!(longest < Duration::from_millis(700), "{longest:?}");
 }

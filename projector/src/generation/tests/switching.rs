@@ -24,7 +24,7 @@ const FIRST_LIVE: [&str; 11] = [
 ];
 
 #[tokio::test]
-async fn the_generations_trade_places_and_back() {
+async fn a_switch_swaps_the_generations_and_back() {
     let world = World::with_two_holdings().await;
     assert_eq!(world.places().await, FIRST_LIVE);
 
@@ -54,7 +54,7 @@ async fn the_generations_trade_places_and_back() {
 async fn switching_to_the_live_one_changes_nothing() {
     let world = World::with_two_holdings().await;
     let switched = world.switch(1).await.unwrap();
-    assert_eq!((switched.from, switched.held), (None, Duration::ZERO));
+    assert_eq!((switched.from, switched.blocked), (None, Duration::ZERO));
     assert_eq!(world.places().await, FIRST_LIVE);
 }
 
@@ -82,7 +82,7 @@ async fn other_read_models_stay_where_they_are() {
 }
 
 #[tokio::test]
-async fn tables_of_another_shape_trade_places_too() {
+async fn tables_of_another_shape_are_swapped_too() {
     let world = World::with_two_holdings().await;
     world.run("create table holdings_2.holdings_note (note text); drop table holdings_2.holdings_count").await;
     world.switch(2).await.unwrap();
@@ -127,7 +127,7 @@ async fn a_live_partition_that_the_other_never_began_is_behind() {
 }
 
 #[tokio::test]
-async fn what_is_not_filled_or_not_there_is_refused() {
+async fn an_incomplete_or_unknown_generation_is_refused() {
     let world = World::with_two_holdings().await;
     world.run("insert into generations values ('holdings', 3, 1, 'READY'), ('holdings', 4, 1, 'BUILDING')").await;
     let before = world.places().await;

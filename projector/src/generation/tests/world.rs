@@ -1,7 +1,7 @@
 //! A log of two partitions and read models whose rows say which generation they are of.
 
 use crate::generation::switch::{CatchUp, SwitchError, Switched, switch};
-use crate::generation::{slot, tables};
+use crate::generation::{standby_schema, tables};
 use connection_pool::{Connection, Pool};
 use sqlx::postgres::PgPoolOptions;
 use std::time::Duration;
@@ -11,21 +11,21 @@ pub(super) const PARTITIONS: i32 = 2;
 
 pub(super) struct World {
     pub(super) pool: Pool,
-    pub(super) database: Database,
+    _database: Database,
 }
 
 impl World {
     /// Every read model's generation 1 is live, empty, and has not begun.
     pub(super) async fn fresh() -> Self {
         let database = Database::fresh().await;
-        let world = Self { pool: database.pool().await, database };
+        let world = Self { pool: database.pool().await, _database: database };
         world
             .run(&format!("insert into log_identity (log_id, partitions) values (gen_random_uuid(), {PARTITIONS})"))
             .await;
         world
     }
 
-    /// Generation 1 of `holdings` is live, 2 stands ready; each filled, and both at the same positions.
+    /// Generation 1 of `holdings` is live, 2 is ready; each filled, and both at the same positions.
     pub(super) async fn with_two_holdings() -> Self {
         let world = Self::fresh().await;
         world.begin("holdings").await;
@@ -69,7 +69,7 @@ impl World {
         sqlx::raw_sql(statements).execute(&self.pool).await.unwrap();
     }
 
-    /// What a query says, each row a sentence.
+    /// The rows of a query, each a text.
     pub(super) async fn says(&self, query: &str) -> Vec<String> {
         sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap()
     }
@@ -120,10 +120,10 @@ impl World {
 
     /// Lets the generation that is not live go one position ahead of the live one, and so the positions tell which it is.
     pub(super) async fn step_ahead(&self, generation: i32) {
-        let slot = slot("holdings", generation);
+        let schema = standby_schema("holdings", generation);
         self.run(&format!(
             "update checkpoints as own set position = live.position + 1 from checkpoints as live
-              where own.consumer = '{slot}' and live.consumer = 'holdings' and own.partition = live.partition"
+              where own.consumer = '{schema}' and live.consumer = 'holdings' and own.partition = live.partition"
         ))
         .await;
     }

@@ -1,23 +1,23 @@
-//! Which products a stretch of the log changed.
+//! The products that a range of the log changed.
 
 use domain::ProductEvent;
 use event_log::{Position, RecordedEvent};
 use std::collections::BTreeSet;
 
-/// What a stretch of the log without a hole, which begins where the counters stand, is about.
-pub(super) struct Touched {
+/// The changes in a gapless range of the log that begins at the counters' position.
+pub(super) struct Changes {
     end: Position,
     products: BTreeSet<i64>,
-    /// Where products were opened or closed, in order.
+    /// The positions at which products were opened or closed, in order.
     listed: Vec<Position>,
 }
 
-impl Touched {
+impl Changes {
     pub(super) fn after(position: Position) -> Self {
         Self { end: position, products: BTreeSet::new(), listed: Vec::new() }
     }
 
-    /// Adds what of `events` goes on from the end; what it has already and what follows a gap are passed over.
+    /// Adds the events that continue from the end; skips those that it has already, and those after a gap.
     pub(super) fn add(&mut self, events: &[RecordedEvent]) {
         let seen = events.iter().take_while(|event| event.position <= self.end).count();
         for event in &events[seen..] {
@@ -49,7 +49,7 @@ impl Touched {
         self.products.contains(&product)
     }
 
-    /// The last position up to `position` where a product was opened or closed.
+    /// The last position up to `position` at which a product was opened or closed.
     pub(super) fn listed(&self, position: Position) -> Option<Position> {
         self.listed.iter().rev().copied().find(|listed| *listed <= position)
     }

@@ -1,0 +1,141 @@
+//! The binary COPY format of PostgreSQL: a header; per row the number of fields, and each field's length and bytes; a trailer.
+//! Rows are encoded in chunks, which are copied while the next ones are encoded.
+
+use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+/// A chunk of one table's rows is copied once it has so many bytes.
+const CHUNK_BYTES: usize = 4 << 20;
+/// Chunks that may wait to be copied.
+const MAX_WAITING_CHUNKS: usize = 2;
+
+const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+const COPY_TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
+/// The epoch of PostgreSQL's times, 2000-01-01 00:00:00 UTC, in microseconds of Unix time.
+const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+
+/// Encoded rows of one table, ready to be copied.
+pub(crate) struct CopyChunk {
+    /// The table's index among the read model's.
+    pub(crate) table: usize,
+    /// All the data of one COPY.
+    pub(crate) data: Vec<u8>,
+}
+
+/// Encodes rows and sends them in chunks. Blocks while [`MAX_WAITING_CHUNKS`] wait to be copied.
+pub(crate) struct CopyWriter {
+    buffers: Vec<Vec<u8>>,
+    chunks: mpsc::Sender<CopyChunk>,
+}
+
+impl CopyWriter {
+    /// A channel for the chunks of one or several writers.
+    pub(crate) fn channel() -> (mpsc::Sender<CopyChunk>, mpsc::Receiver<CopyChunk>) {
+        mpsc::channel(MAX_WAITING_CHUNKS)
+    }
+
+    /// A writer for so many tables, which sends its chunks to `chunks`.
+    pub(crate) fn new(tables: usize, chunks: mpsc::Sender<CopyChunk>) -> Self {
+        Self { buffers: vec![Vec::new(); tables], chunks }
+    }
+
+    /// Adds a row to the table of this index, its fields in the order of the table's columns.
+    pub(crate) fn row(&mut self, table: usize, fields: &[&dyn Field]) {
+        let buffer = &mut self.buffers[table];
+        if buffer.is_empty() {
+            buffer.reserve(CHUNK_BYTES + CHUNK_BYTES / 8);
+            buffer.extend_from_slice(COPY_HEADER);
+        }
+        buffer.extend_from_slice(&(fields.len() as i16).to_be_bytes());
+        for field in fields {
+            field.put(buffer);
+        }
+        if buffer.len() >= CHUNK_BYTES {
+            self.send_chunk(table);
+        }
+    }
+
+    /// Whether nobody copies the chunks any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.chunks.is_closed()
+    }
+
+    /// Sends the remaining rows.
+    pub(crate) fn finish(mut self) {
+        for table in 0..self.buffers.len() {
+            if !self.buffers[table].is_empty() {
+                self.send_chunk(table);
+            }
+        }
+    }
+
+    fn send_chunk(&mut self, table: usize) {
+        let mut data = std::mem::take(&mut self.buffers[table]);
+        data.extend_from_slice(&COPY_TRAILER);
+        // When nobody takes it the copying has failed, and reports that itself.
+        self.chunks.blocking_send(CopyChunk { table, data }).ok();
+    }
+}
+
+/// A value of a column.
+pub(crate) trait Field {
+    /// Writes its length and its bytes.
+    fn put(&self, buffer: &mut Vec<u8>);
+}
+
+fn put(buffer: &mut Vec<u8>, bytes: &[u8]) {
+    buffer.extend_from_slice(&(bytes.len() as i32).to_be_bytes());
+    buffer.extend_from_slice(bytes);
+}
+
+impl Field for &str {
+    fn put(&self, buffer: &mut Vec<u8>) {
+        put(buffer, self.as_bytes());
+    }
+}
+
+impl Field for String {
+    fn put(&self, buffer: &mut Vec<u8>) {
+        put(buffer, self.as_bytes());
+    }
+}
+
+impl Field for i32 {
+    fn put(&self, buffer: &mut Vec<u8>) {
+        put(buffer, &self.to_be_bytes());
+    }
+}
+
+impl Field for i64 {
+    fn put(&self, buffer: &mut Vec<u8>) {
+        put(buffer, &self.to_be_bytes());
+    }
+}
+
+impl Field for bool {
+    fn put(&self, buffer: &mut Vec<u8>) {
+        put(buffer, &[u8::from(*self)]);
+    }
+}
+
+impl Field for Uuid {
+    fn put(&self, buffer: &mut Vec<u8>) {
+        put(buffer, self.as_bytes());
+    }
+}
+
+impl Field for DateTime<Utc> {
+    fn put(&self, buffer: &mut Vec<u8>) {
+        put(buffer, &(self.timestamp_micros() - POSTGRES_EPOCH_US).to_be_bytes());
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn put(&self, buffer: &mut Vec<u8>) {
+        match self {
+            Some(value) => value.put(buffer),
+            None => buffer.extend_from_slice(&(-1_i32).to_be_bytes()),
+        }
+    }
+}
