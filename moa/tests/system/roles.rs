@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 use crate::deployment::{Deployment, free_port};
-use crate::harness::{AUDITOR, Ended, MoaProcess, OPERATOR, Start, TEST_TIMEOUT, within};
+use crate::harness::{AUDITOR, Ended, MoaProcess, OPERATOR, Start, TEST_TIMEOUT, read_models, within};
 
 /// A folder that goes with its value.
 struct Folder(PathBuf);
@@ -65,7 +65,7 @@ async fn everything_works_when_each_service_may_do_its_own_alone() {
     let (system, folder) = (Deployment::with_logins().await, Folder::new());
     let sealer = sealer(&system, &folder).await;
     system.load().await.stop().await;
-    for model in ["product_list", "holdings", "invest_log", "investor_summary"] {
+    for model in read_models() {
         let rebuilt = operator(&system, &["projection", "rebuild", model]).await;
         assert!(rebuilt.status.success(), "{model}: {}{}", rebuilt.out, rebuilt.err);
     }
@@ -75,7 +75,7 @@ async fn everything_works_when_each_service_may_do_its_own_alone() {
     assert!(dropped.status.success(), "{}", dropped.err);
     system.load().await.stop().await;
     system.holds().await;
-    for model in ["product_list", "holdings", "invest_log", "investor_summary"] {
+    for model in read_models() {
         assert_eq!(owners(&system, model).await, ["moa_projector"], "{model}");
     }
     is_sealed(&system).await;

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
 use crate::checker::{Evidence, Log, counters};
-use crate::harness::{Ended, Load, MoaProcess, OPERATOR, Start, TEST_TIMEOUT, TestApp, within};
+use crate::harness::{Ended, Load, MoaProcess, OPERATOR, Start, TEST_TIMEOUT, TestApp, consumers, within};
 
 const CANARY: &str = "canary9d41";
 
@@ -223,9 +223,7 @@ async fn remove(log_id: Uuid, keys: &counters::Keys) {
     let (amqp, redis) = servers();
     let connection = lapin::Connection::connect(&amqp, lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
-    for consumer in
-        ["product_list", "holdings", "invest_log", "investor_summary", "event_index", "open_invest", "counters"]
-    {
+    for consumer in consumers().into_iter().chain(["counters"]) {
         for partition in 0..4 {
             let queue = format!("moa.{log_id}.{consumer}.{partition}");
             channel.queue_delete(queue.into(), Default::default()).await.unwrap();

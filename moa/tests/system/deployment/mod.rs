@@ -22,7 +22,8 @@ use uuid::Uuid;
 
 use crate::checker::{Evidence, chain_is_whole, counters};
 use crate::harness::{
-    AUDITOR, ApiClient, Call, Journal, Load, MoaProcess, OPERATOR, Start, TEST_TIMEOUT, client, seconds_from, within,
+    AUDITOR, ApiClient, Call, Journal, Load, MoaProcess, OPERATOR, Start, TEST_TIMEOUT, client, consumers,
+    seconds_from, within,
 };
 
 /// Clients at each api; a rush is another test's business.
@@ -33,9 +34,6 @@ pub const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a deletion may take.
 const DELETION_TIMEOUT: Duration = Duration::from_secs(2);
-/// Whose queues there are.
-const CONSUMERS: [&str; 7] =
-    ["product_list", "holdings", "invest_log", "investor_summary", "event_index", "open_invest", "counters"];
 /// More than all clients can take.
 const LARGE_TOTAL_WON: i64 = 1_000_000_000;
 
@@ -297,7 +295,8 @@ impl Deployment {
     }
 
     async fn have_reached(&self, heads: &[i64]) -> bool {
-        let standing: Vec<(Vec<i64>,)> = sqlx::query_as(STANDING).fetch_all(&self.pool).await.unwrap();
+        let consumers = [consumers(), vec!["relay"]].concat();
+        let standing: Vec<(Vec<i64>,)> = sqlx::query_as(STANDING).bind(consumers).fetch_all(&self.pool).await.unwrap();
         let reached = |at: &[i64]| at.iter().zip(heads).all(|(at, head)| at >= head);
         let counters =
             counters::positions(&self.redis.client(), &counters::Keys::of(&self.pool).await, heads.len()).await;
@@ -329,7 +328,8 @@ impl Deployment {
         let url = self.rabbit.url();
         let connection = lapin::Connection::connect(&url, lapin::ConnectionProperties::default()).await.unwrap();
         let log_id = self.log_id().await;
-        let names = CONSUMERS.iter().flat_map(|who| (0..4).map(move |at| format!("moa.{log_id}.{who}.{at}")));
+        let consumers = [consumers(), vec!["counters"]].concat();
+        let names = consumers.iter().flat_map(|who| (0..4).map(move |at| format!("moa.{log_id}.{who}.{at}")));
         let mut deleted = 0;
         for queue in names {
             let channel = connection.create_channel().await.unwrap();
@@ -384,6 +384,4 @@ const STANDING: &str = "
                   cross join generate_series(0, partitions - 1) p
                    left join checkpoints k on k.consumer = c.name and k.partition = p
                   order by p)
-      from (values ('product_list'), ('holdings'), ('invest_log'), ('investor_summary'), ('event_index'), ('open_invest'),
-                   ('relay'))
-               as c (name)";
+      from unnest($1::text[]) as c (name)";

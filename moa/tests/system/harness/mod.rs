@@ -21,6 +21,16 @@ pub const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often it is looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// The names of the read models, from the projector's list. The checker shares no other code with it.
+pub fn read_models() -> impl Iterator<Item = &'static str> {
+    projector::PROJECTIONS.iter().map(|projection| projection.name)
+}
+
+/// Every consumer with checkpoints in PostgreSQL.
+pub fn consumers() -> Vec<&'static str> {
+    read_models().chain(["open_invest"]).collect()
+}
+
 /// Looks until `found` gives something, at most `bound`.
 pub async fn within<T, F>(bound: Duration, what: &str, mut found: impl FnMut() -> F) -> T
 where

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::client::{ApiClient, client};
 use super::journal::{Ask, Call, Journal};
 use super::process::{Ended, MoaProcess, OPERATOR, Start};
-use super::{TEST_TIMEOUT, within};
+use super::{TEST_TIMEOUT, consumers, within};
 
 /// Real processes over one database; all killed, then the database dropped, when the value goes.
 pub struct TestApp {
@@ -122,7 +122,7 @@ impl TestApp {
     /// Waits until every reservation has its fate and every consumer stands at the heads.
     pub async fn settled(&self) {
         let quiet = async || {
-            let quiet: bool = sqlx::query_scalar(IS_QUIET).fetch_one(&self.pool).await.unwrap();
+            let quiet: bool = sqlx::query_scalar(IS_QUIET).bind(consumers()).fetch_one(&self.pool).await.unwrap();
             quiet.then_some(())
         };
         within(TEST_TIMEOUT, "quiet", quiet).await;
@@ -134,9 +134,7 @@ const IS_QUIET: &str = "
        and not exists (
            select from log_identity
             cross join generate_series(0, partitions - 1) as p
-            cross join (values ('product_list'), ('holdings'), ('invest_log'), ('investor_summary'), ('event_index'),
-                               ('open_invest'))
-                           as c (name)
+            cross join unnest($1::text[]) as c (name)
              left join checkpoints k on k.consumer = c.name and k.partition = p
             where coalesce(k.position, 0)
                   <> coalesce((select max(e.position) from events e where e.partition = p), 0))";
