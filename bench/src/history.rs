@@ -96,9 +96,9 @@ async fn write(log: Log, partition: Partition, mut stream: Stream) -> anyhow::Re
 }
 
 async fn append(writer: &mut Writer, events: Vec<NewEvent>, at: DateTime<Utc>) -> anyhow::Result<Vec<RecordedEvent>> {
-    match writer.append(Batch { events, claims: Vec::new() }, at).await? {
+    match writer.append(Batch { events, keys: Vec::new() }, at).await? {
         Appended::Committed(events) => Ok(events.to_vec()),
-        Appended::Lost | Appended::KeysTaken(_) => {
+        Appended::Conflict | Appended::KeysTaken(_) => {
             anyhow::bail!("somebody else writes to this log: stop it, and begin anew")
         }
     }
@@ -147,7 +147,7 @@ mod tests {
 
     async fn drained<P: Projection>(log: &Log, pool: &Pool, projection: P, partition: Partition, head: i64) {
         let consumer = Consumer::new(log.clone(), pool.clone(), Arc::new(projection), partition);
-        assert_eq!(consumer.drain().await.expect("it is applied"), Step::Idle(head), "{}", P::NAME);
+        assert_eq!(consumer.catch_up().await.expect("it is applied"), Step::Idle(head), "{}", P::NAME);
     }
 
     async fn number(pool: &Pool, asked: &str) -> i64 {

@@ -6,7 +6,7 @@ use audit::proof::seal_store;
 use audit::proof::sealer::{Sealer, Sealing};
 use audit::proof::verify_live::{CONCURRENT_PARTITIONS, verify};
 use connection_pool::Pool;
-use event_log::{Log, Partition, Position, StoredReader};
+use event_log::{Log, Partition, Position, RawReader};
 use futures::TryStreamExt as _;
 use futures::future::try_join_all;
 use proof::key;
@@ -139,7 +139,7 @@ async fn read(pool: &Pool, log: &Log) -> anyhow::Result<()> {
 }
 
 async fn read_parts(pool: Pool, parts: Vec<(Partition, Position)>) -> anyhow::Result<()> {
-    let mut reader = StoredReader::open(&pool).await?;
+    let mut reader = RawReader::open(&pool).await?;
     let (blocks, mut incoming) = tokio::sync::mpsc::channel(4);
     let thrown_away = tokio::spawn(async move { while incoming.recv().await.is_some() {} });
     for (partition, head) in parts {

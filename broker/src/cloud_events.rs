@@ -2,7 +2,7 @@
 //! the hash chain as `docs/log-format.md` describes it.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use event_log::{Hash, Metadata, Partition, Position, StoredEvent};
+use event_log::{Hash, Metadata, Partition, Position, RawEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -64,16 +64,16 @@ pub fn source(log_id: Uuid) -> String {
 
 /// Encodes the first of `events`, as many as fit into one message, and returns how many: at least one, unless there are
 /// none.
-pub fn encode(log_id: Uuid, events: &[StoredEvent]) -> serde_json::Result<(Vec<u8>, usize)> {
+pub fn encode(log_id: Uuid, events: &[RawEvent]) -> serde_json::Result<(Vec<u8>, usize)> {
     batch(log_id, events, None)
 }
 
 /// The same as [`encode`], with each event marked as replayed.
-pub(crate) fn encode_replayed(log_id: Uuid, events: &[StoredEvent]) -> serde_json::Result<(Vec<u8>, usize)> {
+pub(crate) fn encode_replayed(log_id: Uuid, events: &[RawEvent]) -> serde_json::Result<(Vec<u8>, usize)> {
     batch(log_id, events, Some(true))
 }
 
-fn batch(log_id: Uuid, events: &[StoredEvent], replayed: Option<bool>) -> serde_json::Result<(Vec<u8>, usize)> {
+fn batch(log_id: Uuid, events: &[RawEvent], replayed: Option<bool>) -> serde_json::Result<(Vec<u8>, usize)> {
     let (source, mut body, mut written) = (source(log_id), vec![b'['], 0);
     for event in events.iter().take(MAX_EVENTS_PER_MESSAGE) {
         if written > 0 {
@@ -90,8 +90,8 @@ fn batch(log_id: Uuid, events: &[StoredEvent], replayed: Option<bool>) -> serde_
 }
 
 /// Decodes a message of the log `log_id`; an error is one sentence for the operator. Does not verify that the events are in
-/// the log: see [`event_log::Log::vouch`].
-pub fn decode(log_id: Uuid, body: &[u8]) -> Result<Vec<StoredEvent>, String> {
+/// the log: see [`event_log::Log::verify_delivery`].
+pub fn decode(log_id: Uuid, body: &[u8]) -> Result<Vec<RawEvent>, String> {
     let batch: Vec<CloudEvent> =
         serde_json::from_slice(body).map_err(|error| format!("it is not a batch of our CloudEvents: {error}"))?;
     if batch.is_empty() {
@@ -102,11 +102,11 @@ pub fn decode(log_id: Uuid, body: &[u8]) -> Result<Vec<StoredEvent>, String> {
 }
 
 /// An event's metadata; `None` when it cannot be parsed.
-pub(crate) fn metadata(event: &StoredEvent) -> Option<Metadata> {
+pub(crate) fn metadata(event: &RawEvent) -> Option<Metadata> {
     serde_json::from_str(&event.metadata).ok()
 }
 
-fn to_cloud_event<'a>(source: &'a str, event: &'a StoredEvent) -> CloudEvent<'a> {
+fn to_cloud_event<'a>(source: &'a str, event: &'a RawEvent) -> CloudEvent<'a> {
     let metadata = metadata(event);
     let (data, datatext) = data(&event.payload);
     CloudEvent {
@@ -141,7 +141,7 @@ fn data(payload: &str) -> (&RawValue, Option<Cow<'_, str>>) {
     }
 }
 
-fn from_cloud_event(source: &str, event: &CloudEvent) -> Result<StoredEvent, String> {
+fn from_cloud_event(source: &str, event: &CloudEvent) -> Result<RawEvent, String> {
     if event.specversion != SPEC_VERSION {
         return Err(format!("CloudEvents {} is not {SPEC_VERSION}", event.specversion));
     }
@@ -149,7 +149,7 @@ fn from_cloud_event(source: &str, event: &CloudEvent) -> Result<StoredEvent, Str
         return Err("it is of another log".into());
     }
     let payload = event.datatext.as_deref().unwrap_or(event.data.get());
-    Ok(StoredEvent {
+    Ok(RawEvent {
         aggregate_type: AGGREGATE_TYPE.into(),
         aggregate_id: event.subject.as_ref().into(),
         sequence: number("sequence", &event.sequence)?,

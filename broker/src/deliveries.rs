@@ -6,8 +6,8 @@ mod subscription;
 
 use crate::{Broker, topology};
 use connection_pool::Pool;
-use event_log::consume::Source;
-use event_log::{Listener, Log, Partition, Position, RecordedEvent, RepeatedFault};
+use event_log::consume::EventSource;
+use event_log::{LocalSubscription, Log, Partition, Position, RecordedEvent, RepeatedFault};
 use inbox::Unacknowledged;
 use lapin::message::Delivery;
 use std::collections::VecDeque;
@@ -39,7 +39,7 @@ pub struct Deliveries {
     consumer: &'static str,
     partition: Partition,
     queue: String,
-    head: Listener,
+    head: LocalSubscription,
     subscription: QueueSubscription,
     /// Not yet validated. This and the next two together hold at most [`MAX_UNACKNOWLEDGED_MESSAGES`] of a channel.
     received: VecDeque<Delivery>,
@@ -65,9 +65,9 @@ impl Deliveries {
     /// and consumed from in the background, as soon as and whenever the broker is there. `pool`'s database is the log's:
     /// invalid deliveries are parked there.
     ///
-    /// Needs [`Log::follow`] to run, and a runtime.
+    /// Needs [`Log::poll_heads`] to run, and a runtime.
     pub fn new(log: &Log, broker: &Broker, pool: Pool, consumer: &'static str, partition: Partition) -> Option<Self> {
-        let head = log.listen(partition)?;
+        let head = log.subscribe(partition)?;
         let queue = topology::queue(log.identity().log_id, consumer, partition);
         Some(Self {
             log: log.clone(),
@@ -142,8 +142,8 @@ impl Deliveries {
     }
 }
 
-impl Source for Deliveries {
-    async fn news(&mut self, position: Position, not_before: Instant, delivered: &mut Vec<RecordedEvent>) {
+impl EventSource for Deliveries {
+    async fn next_batch(&mut self, position: Position, not_before: Instant, delivered: &mut Vec<RecordedEvent>) {
         self.acknowledge(position);
         self.park_invalid().await;
         let mut position = position;
@@ -171,7 +171,7 @@ impl Source for Deliveries {
 /// Waits until the log has events after `position` that are not delivered: at once while the queue is not consumed from;
 /// else after [`GAP_TIMEOUT`], or after `grace` where there are many. Returns whether the queue is consumed from.
 async fn wait_for_gap(
-    head: &mut Listener,
+    head: &mut LocalSubscription,
     is_consuming: &mut watch::Receiver<bool>,
     position: Position,
     grace: Duration,

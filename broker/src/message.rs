@@ -1,7 +1,7 @@
 //! A batch of events as an AMQP message. Its properties and headers are for programs that route or count without parsing it.
 
 use crate::cloud_events::{self, CONTENT_TYPE};
-use event_log::{Partition, Position, StoredEvent};
+use event_log::{Partition, Position, RawEvent};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use uuid::Uuid;
@@ -19,16 +19,16 @@ pub(crate) struct Message {
 
 impl Message {
     /// The first of `events`, as many as one message holds; `None` when there are none.
-    pub(crate) fn of(log_id: Uuid, events: &[StoredEvent]) -> serde_json::Result<Option<Self>> {
+    pub(crate) fn of(log_id: Uuid, events: &[RawEvent]) -> serde_json::Result<Option<Self>> {
         Ok(Self::new(cloud_events::encode(log_id, events)?, log_id, events))
     }
 
     /// The same, with the message and each event marked as replayed.
-    pub(crate) fn replayed(log_id: Uuid, events: &[StoredEvent]) -> serde_json::Result<Option<Self>> {
+    pub(crate) fn replayed(log_id: Uuid, events: &[RawEvent]) -> serde_json::Result<Option<Self>> {
         Ok(Self::new(cloud_events::encode_replayed(log_id, events)?, log_id, events).map(Self::mark_replayed))
     }
 
-    fn new((body, written): (Vec<u8>, usize), log_id: Uuid, events: &[StoredEvent]) -> Option<Self> {
+    fn new((body, written): (Vec<u8>, usize), log_id: Uuid, events: &[RawEvent]) -> Option<Self> {
         let events = &events[..written];
         let (first, last) = (events.first()?, events.last()?);
         let properties = BasicProperties::default()
@@ -55,7 +55,7 @@ fn message_id(partition: Partition, first: Position, last: Position) -> ShortStr
     format!("{partition}-{first}-{last}").into()
 }
 
-fn headers(log_id: Uuid, events: &[StoredEvent], first: &StoredEvent, last: &StoredEvent) -> FieldTable {
+fn headers(log_id: Uuid, events: &[RawEvent], first: &RawEvent, last: &RawEvent) -> FieldTable {
     let mut headers = FieldTable::default();
     headers.insert("log-id".into(), text(log_id.hyphenated().to_string()));
     headers.insert("partition".into(), AMQPValue::LongInt(first.partition));

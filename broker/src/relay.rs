@@ -6,7 +6,7 @@ mod progress;
 mod publishing;
 
 use crate::Broker;
-use event_log::{Lease, Log, Partition, RepeatedFault, restarted};
+use event_log::{Lease, Log, Partition, RepeatedFault, restart_on_panic};
 use publishing::{End, Publishing};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ const LAG_REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// passes only events that the broker confirmed. Declares the exchange, and the queues of `consumers`, before it publishes.
 /// Returns when everything is confirmed and the leases are released, after about 2 s at most.
 ///
-/// Delivers at least once and in order: any fault may cause repeats, none a gap. Needs [`Log::follow`] to run.
+/// Delivers at least once and in order: any fault may cause repeats, none a gap. Needs [`Log::poll_heads`] to run.
 pub async fn relay(log: Log, broker: Broker, consumers: Vec<&'static str>, shutdown: CancellationToken) {
     broker.prepare_to_publish();
     let mut partitions = JoinSet::new();
@@ -60,7 +60,7 @@ impl Relay {
     async fn run_restarting(self, shutdown: CancellationToken) {
         let (readiness, who) = (self.log.readiness().clone(), format!("partition {}", self.partition));
         let start = || self.clone().run(shutdown.clone());
-        restarted(RELAY, who, &readiness, shutdown.clone(), start).await;
+        restart_on_panic(RELAY, who, &readiness, shutdown.clone(), start).await;
     }
 
     /// Takes the lease, publishes while it holds it, and repeats.
@@ -68,7 +68,7 @@ impl Relay {
         let mut fault =
             RepeatedFault::new("a relay's lease cannot be requested", format!("partition {}", self.partition));
         while !shutdown.is_cancelled() {
-            match Lease::take(&self.log, &format!("{RELAY}.{}", self.partition), LEASE_DURATION).await {
+            match Lease::acquire(&self.log, &format!("{RELAY}.{}", self.partition), LEASE_DURATION).await {
                 Ok(Some(lease)) => {
                     fault.recovered();
                     self.publish_while_leased(lease, &shutdown).await;

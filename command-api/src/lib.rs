@@ -28,11 +28,11 @@ pub fn routes(door: Door) -> Router {
 }
 
 /// Forgets idempotency keys a day after they were used, a bounded batch at a time, until `shutdown`.
-pub async fn purge_keys(log: Log, shutdown: CancellationToken) {
+pub async fn purge_idempotency_keys(log: Log, shutdown: CancellationToken) {
     let mut tick = tokio::time::interval(PURGE_EVERY);
     while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
         loop {
-            match log.purge_keys().await {
+            match log.purge_idempotency_keys().await {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) => {

@@ -12,6 +12,7 @@
 mod answer;
 mod connection;
 mod copy;
+pub mod pg_copy;
 mod pool;
 mod transaction;
 

@@ -56,7 +56,7 @@ pub struct DatabaseClock {
 impl DatabaseClock {
     /// The database was `asked`, received that at `received`, and `said` its time, both by its own clock. Where in the
     /// rest of the time till now the way there and back lay is not known; the middle is the best guess.
-    pub fn heard(received: DateTime<Utc>, said: DateTime<Utc>, asked: SteadyInstant) -> Self {
+    pub fn observed(received: DateTime<Utc>, said: DateTime<Utc>, asked: SteadyInstant) -> Self {
         let took = asked.elapsed();
         let waited = (said - received).to_std().unwrap_or_default().min(took);
         Self { said, heard: SteadyInstant(asked.0 + waited + (took - waited) / 2) }
@@ -110,9 +110,9 @@ impl LogClock {
         Some(WriteStop::ClockJumped { seconds: jump.num_seconds() })
     }
 
-    /// Takes a reading, as [`DatabaseClock::heard`] does.
-    pub(crate) fn heard(&self, received: DateTime<Utc>, said: DateTime<Utc>, asked: SteadyInstant) {
-        let reading = DatabaseClock::heard(received, said, asked);
+    /// Takes a reading, as [`DatabaseClock::observed`] does.
+    pub(crate) fn observe(&self, received: DateTime<Utc>, said: DateTime<Utc>, asked: SteadyInstant) {
+        let reading = DatabaseClock::observed(received, said, asked);
         let mut state = self.state();
         let next = state.map_or_else(|| State::first(reading), |known| known.followed_by(reading, asked));
         *state = Some(next);

@@ -1,14 +1,14 @@
-//! What can go wrong with the log, by what the caller should do about it.
+//! Errors of the log, by what the caller should do.
 
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 /// A failure of the log itself, never a refusal of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The database did not answer, or said no for reasons of its own. Nothing was written; try again later.
+    /// The database did not answer, or refused for reasons of its own. Nothing was written; try again later.
     #[error("the database is not available: {0}")]
     Unavailable(#[source] sqlx::Error),
-    /// The answer to a write was lost: it may have happened. Take the turn, read, and see.
+    /// The answer to a write was lost: it may have committed. Acquire the append lock and read to find out.
     #[error("the answer to an append was lost: {source}")]
     OutcomeUnknown {
         /// The batch's first event: if it is found, all of the batch is there. `None` when it had only keys.
@@ -16,7 +16,7 @@ pub enum LogError {
         /// How the answer was lost.
         source: sqlx::Error,
     },
-    /// The log is not as it must be. Stop and look: nothing that follows could be trusted.
+    /// The log violates its format at this position. Stop: nothing after it can be trusted.
     #[error("the log is broken at partition {partition} position {position}: {reason}")]
     Broken {
         /// Which partition.
@@ -26,7 +26,7 @@ pub enum LogError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The partition takes no writes until an operator has agreed, or the clock is back. Nothing was written.
+    /// The partition takes no writes until an operator accepts the loss, or the clock is right again. Nothing was written.
     #[error(transparent)]
     WritesStopped(#[from] crate::WriteStop),
     /// The settings do not fit the log that is there.
@@ -40,9 +40,9 @@ impl From<sqlx::Error> for LogError {
     }
 }
 
-/// Whether the database itself answered with this error, so that its transaction is known not to have happened.
+/// Whether the database itself answered with this error, so that the transaction has certainly not committed.
 pub(crate) fn answered(error: &sqlx::Error) -> bool {
-    // An ERROR undoes the transaction. FATAL and PANIC end the session and do not say what became of a commit.
+    // An ERROR rolls the transaction back. FATAL and PANIC end the session and do not tell whether a commit succeeded.
     match error {
         sqlx::Error::Database(db) => {
             db.try_downcast_ref::<PgDatabaseError>().is_some_and(|db| db.severity() == PgSeverity::Error)

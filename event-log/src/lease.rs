@@ -1,14 +1,15 @@
-//! Being the only one at something, for a while. A lease has a holder, an epoch that grows with every taking, and an end
-//! by the database's clock. Whoever acts under one compares the epoch in the same statement, so that a holder that was
-//! frozen, and thaws after another took over, changes nothing.
+//! Leases: exclusive ownership of some work until a time, by the database's clock. The epoch, one higher with each holder, is a
+//! fencing token: whoever writes under a lease compares it in the same transaction, so a holder that was frozen and resumes after
+//! another took over changes nothing.
 
-use crate::log::{Log, Partition, Position};
-use crate::{LogError, StoredEvent};
+use crate::ids::{Partition, Position};
+use crate::log::Log;
+use crate::{LogError, RawEvent};
 use connection_pool::Connection;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// A lease that was taken. Dropping it lets it run out; [`Lease::release`] ends it at once.
+/// A lease that this process holds. Dropped, it expires; [`Lease::release`] ends it at once.
 pub struct Lease {
     log: Log,
     name: String,
@@ -17,8 +18,8 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Takes the lease `name` for `time`, when it is free or over; `None` while another holds it.
-    pub async fn take(log: &Log, name: &str, time: Duration) -> Result<Option<Self>, LogError> {
+    /// Acquires the lease `name` for `time` if it is free or expired; `None` while another holds it.
+    pub async fn acquire(log: &Log, name: &str, time: Duration) -> Result<Option<Self>, LogError> {
         let holder = Uuid::now_v7();
         let epoch: Option<i64> = sqlx::query_scalar(
             "insert into leases as held (name, holder, epoch, until)
@@ -26,7 +27,7 @@ impl Lease {
                  on conflict (name) do update
                     set holder = excluded.holder, epoch = held.epoch + 1, until = excluded.until
                   where held.until <= clock_timestamp()
-                     -- Further ahead than anybody takes it: the clock that it was taken by was ahead, and is back.
+                     -- Longer than any lease lasts: it was acquired under a clock that was ahead and has been set back.
                      or held.until > clock_timestamp() + make_interval(secs => $3) + interval '1 minute'
               returning epoch",
         )
@@ -38,12 +39,12 @@ impl Lease {
         Ok(epoch.map(|epoch| Self { log: log.clone(), name: name.into(), holder, epoch }))
     }
 
-    /// How often it was taken, this time included.
+    /// The fencing token: how many holders the lease has had, this one included.
     pub fn epoch(&self) -> i64 {
         self.epoch
     }
 
-    /// Holds it for `time` from now; says whether it is still held at all.
+    /// Extends it to `time` from now; false when another has taken it over.
     pub async fn renew(&self, time: Duration) -> Result<bool, LogError> {
         let renewed = sqlx::query(
             "update leases set until = clock_timestamp() + make_interval(secs => $4)
@@ -58,8 +59,8 @@ impl Lease {
         Ok(renewed.rows_affected() == 1)
     }
 
-    /// Whether it is still held, in the caller's transaction: until that ends nobody else can take it.
-    pub async fn guard(&self, transaction: &mut Connection) -> Result<bool, LogError> {
+    /// Whether it is still held under this epoch. Until the caller's transaction ends nobody else can acquire it.
+    pub async fn verify_held(&self, transaction: &mut Connection) -> Result<bool, LogError> {
         let held = sqlx::query("select from leases where name = $1 and holder = $2 and epoch = $3 for share")
             .bind(&self.name)
             .bind(self.holder)
@@ -69,7 +70,7 @@ impl Lease {
         Ok(held.is_some())
     }
 
-    /// Gives it back, so that another need not wait for its end.
+    /// Ends it, so that another need not wait until it expires.
     pub async fn release(&self) -> Result<(), LogError> {
         sqlx::query("update leases set until = clock_timestamp() where name = $1 and holder = $2 and epoch = $3")
             .bind(&self.name)
@@ -80,7 +81,7 @@ impl Lease {
         Ok(())
     }
 
-    /// Where `consumer` stands in `partition`; it begins at 0.
+    /// The position of `consumer`'s checkpoint in `partition`; 0 before the first.
     pub async fn position(&self, consumer: &str, partition: Partition) -> Result<Position, LogError> {
         let position: Option<Position> =
             sqlx::query_scalar("select position from checkpoints where consumer = $1 and partition = $2")
@@ -91,9 +92,9 @@ impl Lease {
         Ok(position.unwrap_or(0))
     }
 
-    /// Moves `consumer`'s checkpoint from `from` to the event `to`, if the lease is still held under this epoch; says
-    /// whether it moved.
-    pub async fn advance(&self, consumer: &str, from: Position, to: &StoredEvent) -> Result<bool, LogError> {
+    /// Moves `consumer`'s checkpoint from `from` to the event `to` if the lease is still held under this epoch; returns whether
+    /// it moved.
+    pub async fn advance(&self, consumer: &str, from: Position, to: &RawEvent) -> Result<bool, LogError> {
         let moved = sqlx::query(
             "with held as (select from leases where name = $1 and holder = $2 and epoch = $3 for share)
              insert into checkpoints as known (consumer, partition, position, hash)

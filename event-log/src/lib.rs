@@ -1,61 +1,64 @@
-//! The log: all events, the one way to add to them and the one way to follow them. The only crate that knows the
-//! `events` table.
+//! The log (event store): all writes go through one append, all reads through one consumer loop. The only crate that knows the
+//! table `events`.
 //!
-//! - [`Log`] is a handle on one log: its identity, its reads, its signals.
-//! - [`BulkReader`] reads large parts of it fast; [`StoredReader`] does so as they are stored, for who checks them.
-//! - [`Writer`] appends to one partition behind the fence, and takes the turn when it lost.
-//! - [`Lease`] makes somebody the only one at something, for a while.
-//! - [`search`] asks it: events by any filter.
-//! - [`consume`] follows the log: apply-once, in one place for every consumer.
-//! - [`Readiness`] says whether those who work on it can; [`RepeatedFault`] logs what fails again and again;
-//!   [`restarted`] starts a task anew that broke down.
+//! - [`Log`] is the handle on one log: its identity, its reads, its signals.
+//! - [`Writer`] appends to one partition: optimistic concurrency, and an append lock after a conflict.
+//! - [`consume`] is the catch-up subscription of every consumer: apply-once, and its loop.
+//! - [`BulkReader`] reads large parts of the log fast; [`RawReader`] reads them exactly as they are stored.
+//! - [`search`] finds events by any filter.
+//! - [`Lease`] gives exclusive work to one process at a time; its epoch is a fencing token.
+//! - [`Readiness`] tells whether a process can do its work; [`RepeatedFault`] logs a fault that repeats once, not at every try;
+//!   [`restart_on_panic`] restarts a task that panicked.
 //!
-//! The row format, the hash chain and how to check both with plain SQL are in `docs/log-format.md`.
+//! The row format, the hash chain and how to verify both with plain SQL are in `docs/log-format.md`.
 //!
 //! Words are in `docs/glossary.md`.
 
-mod at;
 mod bulk;
 mod chain;
 mod clock;
-/// Following the log: apply-once and the loop around it.
 pub mod consume;
+mod delivery;
 mod error;
 mod event;
-mod keys;
+mod feed;
+mod idempotency;
+mod ids;
 mod lease;
 mod log;
+mod position_at;
 mod product;
+mod raw_event;
 mod read;
 mod readiness;
 mod repeated_fault;
-mod restarted;
-mod row;
+mod restart_on_panic;
 pub mod search;
 mod server;
-mod vouch;
 mod write_stop;
 mod writer;
 
-pub use bulk::{BulkReader, StoredReader, StoredRows, Unreadable};
-pub use chain::{Hash, Verified};
+pub use bulk::{BulkReader, MalformedRowError, RawReader, RawRows};
+pub use chain::VerifiedPrefix;
 pub use clock::{DatabaseClock, MAX_CLOCK_STEP, SteadyInstant};
+pub use consume::LocalSubscription;
+pub use delivery::DeliveryMismatch;
 pub use error::LogError;
-pub use event::{Metadata, RecordedEvent, StoredEvent};
-pub use keys::{Claim, StoredAnswer};
+pub use event::{Metadata, RecordedEvent};
+pub use idempotency::IdempotencyRecord;
+pub use ids::{Hash, Identity, Partition, Position};
 pub use lease::Lease;
-pub use log::{Identity, Listener, Log, Partition, Position};
-pub use product::LoadedProduct;
+pub use log::Log;
+pub use product::VersionedProduct;
+pub use raw_event::{RawEvent, RawEventRef};
 pub use readiness::{Clause, Readiness};
 pub use repeated_fault::RepeatedFault;
-pub use restarted::restarted;
-pub use row::StoredRow;
+pub use restart_on_panic::restart_on_panic;
 pub use server::{ServerWatch, durability_problem};
-pub use vouch::NotOurs;
 pub use write_stop::{Acceptance, WriteStop};
 pub use writer::{Appended, Batch, NewEvent, Writer};
 
-/// The schema, applied in order; an applied file is never edited. A database that a later release has migrated further
-/// is taken as it is: during a rolling start both releases run, and migrations only add.
+/// The schema's migrations, in order; an applied file is never edited. A database that a later release has migrated further is
+/// accepted: during a rolling update both releases run, and migrations only add.
 pub static MIGRATIONS: sqlx::migrate::Migrator =
     sqlx::migrate::Migrator { ignore_missing: true, ..sqlx::migrate!("../migrations") };

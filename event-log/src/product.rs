@@ -2,7 +2,7 @@
 //!
 //! A snapshot is a hint: it counts only if this code wrote it and the log has the same hash at its sequence.
 
-use crate::chain::Hash;
+use crate::ids::Hash;
 use crate::read::stream_page;
 use crate::{Log, LogError, RecordedEvent};
 use connection_pool::Pool;
@@ -11,26 +11,26 @@ use domain::{Product, ProductId};
 use std::time::Duration;
 
 /// Changes with every change of [`Product`]'s state or of how events apply to it; older snapshots are then passed over.
-const CODE_VERSION: &str = "1";
+const SNAPSHOT_CODE_VERSION: &str = "1";
 /// How many events one read of a stream takes.
-const STREAM_PAGE: i64 = 2_000;
+const STREAM_PAGE_EVENTS: i64 = 2_000;
 /// How long a load waits for any one answer, before it asks once more on a fresh connection: commands wait 2 s for it.
-const LOAD_ANSWER_TIMEOUT: Duration = Duration::from_millis(1_500);
+const LOAD_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// A product as its stream tells it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct LoadedProduct {
+pub struct VersionedProduct {
     /// The state; [`Product::is_opened`] is false when there is no such stream.
     pub product: Product,
     /// How many events it is made of.
     pub sequence: i64,
     /// The sequence of the snapshot it was made from; 0 without one. What lies between must be read at every load.
-    pub snapshot: i64,
+    pub snapshot_sequence: i64,
 }
 
-impl LoadedProduct {
+impl VersionedProduct {
     /// Takes the next event of the stream over; one that is already in is passed over.
-    pub fn follow(&mut self, event: &RecordedEvent) {
+    pub fn apply(&mut self, event: &RecordedEvent) {
         if event.sequence == self.sequence + 1 {
             self.product.apply(event.event.clone());
             self.sequence = event.sequence;
@@ -40,27 +40,27 @@ impl LoadedProduct {
 
 impl Log {
     /// The product as its stream stands, from the last good snapshot on. Unopened when there is no such stream.
-    pub async fn load_product(&self, id: ProductId) -> Result<LoadedProduct, LogError> {
-        let pool = self.reads().clone().with_answer_timeout(LOAD_ANSWER_TIMEOUT);
+    pub async fn load_product(&self, id: ProductId) -> Result<VersionedProduct, LogError> {
+        let pool = self.reads().clone().with_answer_timeout(LOAD_TIMEOUT);
         let mut loaded = snapshot(&pool, id).await?.unwrap_or_default();
         loop {
-            let events = stream_page(&pool, id, loaded.sequence, STREAM_PAGE).await?;
+            let events = stream_page(&pool, id, loaded.sequence, STREAM_PAGE_EVENTS).await?;
             for event in &events {
                 if event.sequence != loaded.sequence + 1 {
                     let (partition, position) = (event.partition, event.position);
                     let reason = format!("its stream has a hole before sequence {}", event.sequence);
                     return Err(LogError::Broken { partition, position, reason });
                 }
-                loaded.follow(event);
+                loaded.apply(event);
             }
-            if (events.len() as i64) < STREAM_PAGE {
+            if (events.len() as i64) < STREAM_PAGE_EVENTS {
                 return Ok(loaded);
             }
         }
     }
 
     /// Keeps `loaded` as the product's snapshot, unless a later one is there. `hash` is that of its last event.
-    pub async fn save_snapshot(&self, id: ProductId, loaded: &LoadedProduct, hash: &Hash) -> Result<(), LogError> {
+    pub async fn save_snapshot(&self, id: ProductId, loaded: &VersionedProduct, hash: &Hash) -> Result<(), LogError> {
         let state = serde_json::to_string(&loaded.product).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
         sqlx::query(
             "insert into product_snapshots as kept (product_id, sequence, hash, code_version, state)
@@ -73,7 +73,7 @@ impl Log {
         .bind(id.get())
         .bind(loaded.sequence)
         .bind(hash.as_slice())
-        .bind(CODE_VERSION)
+        .bind(SNAPSHOT_CODE_VERSION)
         .bind(state)
         .execute(self.pool())
         .await?;
@@ -81,7 +81,7 @@ impl Log {
     }
 }
 
-async fn snapshot(pool: &Pool, id: ProductId) -> Result<Option<LoadedProduct>, LogError> {
+async fn snapshot(pool: &Pool, id: ProductId) -> Result<Option<VersionedProduct>, LogError> {
     let kept: Option<(i64, String)> = sqlx::query_as(
         "select s.sequence, s.state::text
            from product_snapshots s
@@ -90,11 +90,11 @@ async fn snapshot(pool: &Pool, id: ProductId) -> Result<Option<LoadedProduct>, L
           where s.product_id = $1 and s.code_version = $2",
     )
     .bind(id.get())
-    .bind(CODE_VERSION)
+    .bind(SNAPSHOT_CODE_VERSION)
     .fetch_optional(pool)
     .await?;
     let read = |(sequence, state): (i64, String)| match serde_json::from_str(&state) {
-        Ok(product) => Some(LoadedProduct { product, sequence, snapshot: sequence }),
+        Ok(product) => Some(VersionedProduct { product, sequence, snapshot_sequence: sequence }),
         Err(error) => {
             tracing::warn!(product = id.get(), %error, "a snapshot cannot be read; the whole stream is");
             None

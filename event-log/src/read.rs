@@ -1,8 +1,9 @@
 //! Reading the log: by position in a partition, by sequence in a product's stream. Always in ranges: the log is
 //! immutable, so no read needs a long transaction.
 
-use crate::event::StoredEvent;
-use crate::log::{Log, Partition, Position};
+use crate::ids::{Partition, Position};
+use crate::log::Log;
+use crate::raw_event::RawEvent;
 use crate::{LogError, RecordedEvent};
 use connection_pool::Pool;
 use domain::ProductId;
@@ -15,7 +16,7 @@ impl Log {
         after: Position,
         limit: i64,
     ) -> Result<Vec<RecordedEvent>, LogError> {
-        self.stored_after(partition, after, limit).await?.iter().map(StoredEvent::read).collect()
+        self.raw_after(partition, after, limit).await?.iter().map(RawEvent::read).collect()
     }
 
     /// Up to `limit` events of one product's stream that follow `after`, in order.
@@ -29,12 +30,12 @@ impl Log {
     }
 
     /// Up to `limit` events of `partition` that follow `after`, in order, as they are stored.
-    pub async fn stored_after(
+    pub async fn raw_after(
         &self,
         partition: Partition,
         after: Position,
         limit: i64,
-    ) -> Result<Vec<StoredEvent>, LogError> {
+    ) -> Result<Vec<RawEvent>, LogError> {
         Ok(rows_after(self.reads(), partition, after, limit).await?)
     }
 
@@ -50,7 +51,7 @@ pub(crate) async fn rows_after(
     partition: Partition,
     after: Position,
     limit: i64,
-) -> sqlx::Result<Vec<StoredEvent>> {
+) -> sqlx::Result<Vec<RawEvent>> {
     sqlx::query_as(
         "select aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text,
                 partition, position, event_id, recorded_at, hash
@@ -71,7 +72,7 @@ pub(crate) async fn stream_page(
     after: i64,
     limit: i64,
 ) -> Result<Vec<RecordedEvent>, LogError> {
-    let rows: Vec<StoredEvent> = sqlx::query_as(
+    let rows: Vec<RawEvent> = sqlx::query_as(
         "select aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text,
                 partition, position, event_id, recorded_at, hash
            from events
@@ -83,5 +84,5 @@ pub(crate) async fn stream_page(
     .bind(limit)
     .fetch_all(pool)
     .await?;
-    rows.iter().map(StoredEvent::read).collect()
+    rows.iter().map(RawEvent::read).collect()
 }

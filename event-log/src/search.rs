@@ -7,35 +7,36 @@
 //! it made anew (`moa projection rebuild event_index`), which compares the two.
 
 mod cursor;
+mod fetch;
 mod filter;
 mod key;
-mod lane;
-mod looking;
+mod partition_cursor;
 mod statements;
 
-pub use cursor::{Cursor, ForeignCursor};
+pub use cursor::{Cursor, ForeignCursorError};
 pub use filter::{Bound, EVENT_TYPES, Filter, Order};
 pub use key::{EVENT_INDEX, INDEX_VERSION, correlation_key, invest_key, rare_type, subject, user_key};
 
 use crate::LogError;
-use crate::event::StoredEvent;
-use crate::log::{Log, Partition, Position};
+use crate::ids::{Partition, Position};
+use crate::log::Log;
+use crate::raw_event::RawEvent;
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
-use filter::Driver;
+use filter::AccessPath;
 use futures::{Stream, stream};
-use lane::{Lane, Stretch};
+use partition_cursor::{PartitionCursor, PositionRange};
 
 /// The most events of one page.
-pub const MAX_PAGE: usize = 1_000;
+pub const MAX_PAGE_EVENTS: usize = 1_000;
 /// How many rows are looked at for one page, give or take one look: after them it is given as far as it is.
-const LOOKED_AT: i64 = 20_000;
+const MAX_ROWS_SCANNED: i64 = 20_000;
 
 /// Some events of the answer.
 #[derive(Clone, Debug)]
 pub struct Page {
     /// In order; may be few or none though more follow: the work of one page is bounded.
-    pub events: Vec<StoredEvent>,
+    pub events: Vec<RawEvent>,
     /// What the next page begins with; `None` when there is nothing more.
     pub next: Option<Cursor>,
 }
@@ -46,15 +47,15 @@ pub struct Search {
     pool: Pool,
     filter: Filter,
     order: Order,
-    driver: Driver,
-    lanes: Vec<Lane>,
+    access_path: AccessPath,
+    cursors: Vec<PartitionCursor>,
 }
 
 /// Where an event stands among those of all partitions.
-type Place = (DateTime<Utc>, Partition, Position);
+type EventOrderKey = (DateTime<Utc>, Partition, Position);
 
 impl Search {
-    /// Begins where `cursor` ended, or at the beginning. `pool` is of the log's database; each statement takes a small part
+    /// Begins where `cursor` ended, or at the beginning. `pool` is of the log's database; each statement matches a small part
     /// of a second.
     pub async fn begin(
         log: &Log,
@@ -63,14 +64,14 @@ impl Search {
         order: Order,
         cursor: Option<&Cursor>,
     ) -> Result<Self, LogError> {
-        let driver = filter.driver();
+        let access_path = filter.access_path();
         // Before the heads, and before any row: what it says is there stays there.
-        let indexed = match driver {
-            Driver::Key { .. } | Driver::RareType(_) => statements::indexed(pool).await?,
-            Driver::Stream(_) | Driver::Range => Vec::new(),
+        let indexed = match access_path {
+            AccessPath::Key { .. } | AccessPath::RareType(_) => statements::indexed(pool).await?,
+            AccessPath::Stream(_) | AccessPath::Range => Vec::new(),
         };
-        let mut lanes = Vec::new();
-        for (partition, mut left) in stretches(log, pool, &filter).await? {
+        let mut cursors = Vec::new();
+        for (partition, mut left) in ranges(log, pool, &filter).await? {
             let next = cursor.and_then(|cursor| cursor.next.get(usize::try_from(partition).ok()?));
             match (order, next) {
                 (Order::Ascending, Some(next)) => left.low = left.low.max(*next),
@@ -78,21 +79,21 @@ impl Search {
                 (_, None) => {}
             }
             let indexed = indexed.iter().find(|(at, _)| *at == partition).map_or(0, |(_, position)| *position);
-            lanes.push(Lane::new(partition, order, left, indexed));
+            cursors.push(PartitionCursor::new(partition, order, left, indexed));
         }
-        Ok(Self { log: log.clone(), pool: pool.clone(), filter, order, driver, lanes })
+        Ok(Self { log: log.clone(), pool: pool.clone(), filter, order, access_path, cursors })
     }
 
-    /// The next events, at most `limit` of them and [`MAX_PAGE`].
+    /// The next events, at most `limit` of them and [`MAX_PAGE_EVENTS`].
     pub async fn page(&mut self, limit: usize) -> Result<Page, LogError> {
-        let (limit, mut left) = (limit.clamp(1, MAX_PAGE), LOOKED_AT);
+        let (limit, mut left) = (limit.clamp(1, MAX_PAGE_EVENTS), MAX_ROWS_SCANNED);
         let mut events = Vec::with_capacity(limit);
         while events.len() < limit {
-            if !self.lanes.iter().any(Lane::is_hungry) {
+            if !self.cursors.iter().any(PartitionCursor::needs_rows) {
                 let Some(event) = self.take(None) else { break };
                 events.push(event);
             } else if left > 0 {
-                left -= self.look(limit - events.len()).await?;
+                left -= self.fetch(limit - events.len()).await?;
             } else {
                 let unknown = self.unknown_from().await?;
                 events.extend(std::iter::from_fn(|| self.take(unknown)).take(limit - events.len()));
@@ -103,42 +104,46 @@ impl Search {
     }
 
     /// All that is left, in pages.
-    pub fn pages(self) -> impl Stream<Item = Result<Vec<StoredEvent>, LogError>> + Send {
+    pub fn pages(self) -> impl Stream<Item = Result<Vec<RawEvent>, LogError>> + Send {
         stream::try_unfold(Some(self), async |search| {
             let Some(mut search) = search else { return Ok(None) };
-            let Page { events, next } = search.page(MAX_PAGE).await?;
+            let Page { events, next } = search.page(MAX_PAGE_EVENTS).await?;
             Ok(Some((events, next.map(|_| search))))
         })
     }
 
     /// The next event of those that were found, unless it stands behind `unknown`.
-    fn take(&mut self, unknown: Option<Place>) -> Option<StoredEvent> {
+    fn take(&mut self, unknown: Option<EventOrderKey>) -> Option<RawEvent> {
         let order = self.order;
-        let is_before = |one: &Place, other: &Place| match order {
+        let is_before = |one: &EventOrderKey, other: &EventOrderKey| match order {
             Order::Ascending => one < other,
             Order::Descending => one > other,
         };
-        let mut first: Option<(Place, &mut Lane)> = None;
-        for lane in &mut self.lanes {
-            let Some(place) = lane.found.front().map(|event| (event.recorded_at, event.partition, event.position))
+        let mut first: Option<(EventOrderKey, &mut PartitionCursor)> = None;
+        for cursor in &mut self.cursors {
+            let Some(place) = cursor.found.front().map(|event| (event.recorded_at, event.partition, event.position))
             else {
                 continue;
             };
             if first.as_ref().is_none_or(|(first, _)| is_before(&place, first)) {
-                first = Some((place, lane));
+                first = Some((place, cursor));
             }
         }
-        let (place, lane) = first?;
+        let (place, cursor) = first?;
         if unknown.is_some_and(|unknown| !is_before(&place, &unknown)) {
             return None;
         }
-        lane.found.pop_front()
+        cursor.found.pop_front()
     }
 
     /// Where the first event stands that was not looked at, in the order of the answer: what is found before it is next.
-    async fn unknown_from(&self) -> Result<Option<Place>, LogError> {
-        let parts: Vec<_> =
-            self.lanes.iter().filter(|lane| lane.is_hungry()).map(|lane| (lane.partition, lane.left())).collect();
+    async fn unknown_from(&self) -> Result<Option<EventOrderKey>, LogError> {
+        let parts: Vec<_> = self
+            .cursors
+            .iter()
+            .filter(|cursor| cursor.needs_rows())
+            .map(|cursor| (cursor.partition, cursor.left()))
+            .collect();
         let places = statements::begins(&self.pool, &parts, self.order).await?.into_iter();
         Ok(match self.order {
             Order::Ascending => places.min(),
@@ -147,49 +152,51 @@ impl Search {
     }
 
     fn cursor(&self) -> Option<Cursor> {
-        if self.lanes.iter().all(Lane::is_done) {
+        if self.cursors.iter().all(PartitionCursor::is_done) {
             return None;
         }
-        let next_of = |partition| self.lanes.iter().find(|lane| lane.partition == partition).map_or(0, Lane::next);
+        let next_of = |partition| {
+            self.cursors.iter().find(|cursor| cursor.partition == partition).map_or(0, PartitionCursor::next)
+        };
         let next = self.log.partitions().map(next_of).collect();
         Some(Cursor::new(self.log.identity(), &self.filter, self.order, next))
     }
 }
 
 /// What of each partition is asked for, as it stands now.
-async fn stretches(log: &Log, pool: &Pool, filter: &Filter) -> Result<Vec<(Partition, Stretch)>, LogError> {
+async fn ranges(log: &Log, pool: &Pool, filter: &Filter) -> Result<Vec<(Partition, PositionRange)>, LogError> {
     let of_product = filter.product.map(|product| log.partition_of(product));
     let is_asked = |partition: &Partition| {
         filter.partition.is_none_or(|asked| asked == *partition) && of_product.is_none_or(|asked| asked == *partition)
     };
     let heads: Vec<_> = log.partitions().zip(log.heads().await?).filter(|(partition, _)| is_asked(partition)).collect();
-    let mut stretches: Vec<_> = heads.iter().map(|(at, head)| (*at, Stretch { low: 1, high: *head })).collect();
+    let mut ranges: Vec<_> = heads.iter().map(|(at, head)| (*at, PositionRange { low: 1, high: *head })).collect();
     match filter.from {
-        Some(Bound::Position(from)) => stretches.iter_mut().for_each(|(_, stretch)| stretch.low = from.max(1)),
+        Some(Bound::Position(from)) => ranges.iter_mut().for_each(|(_, range)| range.low = from.max(1)),
         Some(Bound::Time(time)) => {
             let since = statements::first_since(pool, &heads, time).await?;
-            each_by_partition(&mut stretches, &since, |stretch, since| stretch.low = since);
+            each_by_partition(&mut ranges, &since, |range, since| range.low = since);
         }
         None => {}
     }
     match filter.to {
-        Some(Bound::Position(to)) => stretches.iter_mut().for_each(|(_, stretch)| stretch.high = stretch.high.min(to)),
+        Some(Bound::Position(to)) => ranges.iter_mut().for_each(|(_, range)| range.high = range.high.min(to)),
         Some(Bound::Time(time)) => {
             let since = statements::first_since(pool, &heads, time).await?;
-            each_by_partition(&mut stretches, &since, |stretch, since| stretch.high = since - 1);
+            each_by_partition(&mut ranges, &since, |range, since| range.high = since - 1);
         }
         None => {}
     }
-    Ok(stretches)
+    Ok(ranges)
 }
 
 fn each_by_partition(
-    stretches: &mut [(Partition, Stretch)],
+    ranges: &mut [(Partition, PositionRange)],
     positions: &[(Partition, Position)],
-    set: impl Fn(&mut Stretch, Position),
+    set: impl Fn(&mut PositionRange, Position),
 ) {
-    for (partition, stretch) in stretches {
+    for (partition, range) in ranges {
         let position = positions.iter().find(|(at, _)| at == partition).map(|(_, position)| *position);
-        position.into_iter().for_each(|position| set(stretch, position));
+        position.into_iter().for_each(|position| set(range, position));
     }
 }

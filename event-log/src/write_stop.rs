@@ -3,7 +3,7 @@
 //! Nobody but an operator can say what is right then. The row in `operator_acceptances` is that word; every process that
 //! polls the heads hears it.
 
-use crate::log::{Partition, Position};
+use crate::ids::{Partition, Position};
 use crate::{Clause, Readiness};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -56,7 +56,7 @@ pub enum Acceptance {
 
 impl Acceptance {
     /// As it is stored.
-    pub(crate) fn word(self) -> &'static str {
+    pub(crate) fn stored_name(self) -> &'static str {
         match self {
             Self::Loss => "LOSS",
             Self::Clock => "CLOCK",
@@ -93,7 +93,7 @@ impl WriteStops {
     }
 
     /// Takes note of what there is, and gives what was known before. What there was when this process began is nothing new.
-    pub(crate) fn heard(&self, now: Acceptances) -> Acceptances {
+    pub(crate) fn observe(&self, now: Acceptances) -> Acceptances {
         let before = self.heard.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
         before.unwrap_or_else(|| {
             self.loss_accepted.store(now.loss, Ordering::Release);

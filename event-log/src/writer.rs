@@ -1,19 +1,20 @@
-//! The one way in. A writer of a partition appends a batch at the positions after the last one it has seen; the fence,
-//! the unique key (partition, position), lets only one writer have them. Who lost takes the turn, a transaction
-//! advisory lock of the partition whose queue is fair, reads what it missed, decides again and appends.
+//! Appends to one partition. Optimistic concurrency: a batch takes the positions after the last one this writer has seen, and the
+//! unique key (partition, position) lets one of two concurrent writers win. The loser acquires the partition's append lock (a
+//! PostgreSQL transaction-level advisory lock, FIFO), reads the events it missed, decides again and appends.
 //!
-//! So positions have no holes and commit order is reading order. Every append holds the turn while it commits: a writer
-//! that waits for it gets it next, and a reader that holds it has seen every commit.
+//! So positions have no gaps, and commit order is position order. Every append holds the append lock until it commits: a writer
+//! that waits for the lock gets it next, and a reader that holds it has seen every commit.
 
 mod append;
 mod probe;
 
-use crate::chain::{self, Hash};
 use crate::clock::{MAX_CLOCK_STEP, SteadyInstant, storable};
 use crate::error::answered;
-use crate::event::{Metadata, StoredEvent};
-use crate::keys::{self, Claim, StoredAnswer};
-use crate::log::{Log, Partition, Position};
+use crate::event::Metadata;
+use crate::idempotency::{self, IdempotencyRecord};
+use crate::ids::{Hash, Partition, Position};
+use crate::log::Log;
+use crate::raw_event::{RawEvent, RawEventRef};
 use crate::{LogError, RecordedEvent, WriteStop};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{ProductEvent, ProductId};
@@ -23,14 +24,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How many missed events one read takes; a turn is only kept when fewer were missed.
-const TAIL_PAGE: i64 = 1_000;
-/// Turns in a row that missed nothing, after which the partition counts as ours alone again.
-const QUIET_TURNS: u32 = 16;
-/// How long any one answer of the database is waited for. Above its own lock time-out, so that it speaks first.
+/// Missed events that one read returns; the append lock is kept only when fewer were missed.
+const TAIL_PAGE_EVENTS: i64 = 1_000;
+/// After so many locked appends in a row that missed nothing, this writer appends optimistically again.
+const QUIET_APPENDS: u32 = 16;
+/// Bounds one call on the client's side. Longer than the server's lock time-out, so that the server answers first.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);
-/// The class of our advisory locks ("Moa"); the other half of the key is the partition.
-const TURN_LOCK: i32 = 0x004d_6f61;
+/// First half of the append lock's key ("Moa"); the second half is the partition. `docs/log-format.md` publishes it.
+const APPEND_LOCK_CLASS: i32 = 0x004d_6f61;
 
 /// An event to be appended.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,22 +51,22 @@ pub struct NewEvent {
 pub struct Batch {
     /// In order.
     pub events: Vec<NewEvent>,
-    /// The keys whose requests these events, or refusals, answer.
-    pub claims: Vec<Claim>,
+    /// The idempotency keys of the requests that these events, or refusals, answer.
+    pub keys: Vec<IdempotencyRecord>,
 }
 
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Appended {
-    /// It is in the log; or, of a batch without events: nobody wrote since the head it was decided on.
+    /// It is in the log. For a batch without events: nobody has written since the head it was decided on.
     Committed(Arc<[RecordedEvent]>),
-    /// Somebody else wrote first. Nothing was written: take the turn and decide again.
-    Lost,
-    /// Some keys were taken. Nothing was written: give these their stored answers and decide the rest again.
-    KeysTaken(Vec<StoredAnswer>),
+    /// Another writer has appended first. Nothing was written: acquire the append lock and decide again.
+    Conflict,
+    /// Some keys are in use. Nothing was written: replay the stored outcomes of these and decide the rest again.
+    KeysTaken(Vec<IdempotencyRecord>),
 }
 
-/// The one who appends to a partition, on behalf of this process.
+/// Appends to one partition on behalf of this process.
 pub struct Writer {
     log: Log,
     partition: Partition,
@@ -73,11 +74,11 @@ pub struct Writer {
     /// The newest acceptance of a loss when this writer was opened: after a newer one it must not be used.
     loss_accepted: i64,
     connection: Option<PoolConnection<Postgres>>,
-    has_turn: bool,
-    /// What was read of others' events and not yet handed out: the head is past them.
-    untold: Vec<RecordedEvent>,
-    /// Turns still to be taken before the optimistic way is tried again; 0 when nobody else writes here.
-    turns_due: u32,
+    holds_append_lock: bool,
+    /// Events of other writers that were read and not yet returned to the caller: the head is past them.
+    unreported_events: Vec<RecordedEvent>,
+    /// Appends that still acquire the lock first; 0 while nobody else writes to this partition.
+    locked_appends_left: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -97,7 +98,7 @@ struct FoundHead {
 }
 
 impl Writer {
-    /// A writer that stands at the partition's head as it is now.
+    /// A writer at the partition's current head.
     pub async fn open(log: Log, partition: Partition) -> Result<Self, LogError> {
         let loss_accepted = log.loss_accepted();
         let asked = SteadyInstant::now();
@@ -116,18 +117,27 @@ impl Writer {
             hash: found.hash.and_then(|hash| hash.try_into().ok()).unwrap_or_else(|| log.genesis(partition)),
             recorded_at: found.recorded_at.unwrap_or(DateTime::UNIX_EPOCH),
         };
-        log.clock().heard(said, said, asked);
+        log.clock().observe(said, said, asked);
         if is_far_ahead(head.recorded_at, said) {
             tracing::warn!(partition, last = %head.recorded_at, clock = %said,
                            "the last event was recorded by a clock that was ahead; windows are judged by the clock as it is");
         }
-        let (connection, untold) = (None, Vec::new());
-        Ok(Self { log, partition, head, loss_accepted, connection, has_turn: false, untold, turns_due: 0 })
+        let (connection, unreported_events) = (None, Vec::new());
+        Ok(Self {
+            log,
+            partition,
+            head,
+            loss_accepted,
+            connection,
+            holds_append_lock: false,
+            unreported_events,
+            locked_appends_left: 0,
+        })
     }
 
-    /// The time to decide at: the database's, but never before the last event's. It is what a batch decided at it is
-    /// recorded with. Where the last event is further ahead than clocks may differ, its clock was wrong: then windows are
-    /// judged by the clock alone, and only what is recorded does not fall behind.
+    /// The time to decide at: the database's, but never before the last event's. Events are recorded with it. Where the last
+    /// event is further ahead than clocks may differ, its clock was wrong: then windows are judged by the clock alone, and only
+    /// `recorded_at` does not go back.
     pub fn now(&self) -> DateTime<Utc> {
         match self.log.clock().now() {
             Some(now) if is_far_ahead(self.head.recorded_at, now) => now,
@@ -136,7 +146,7 @@ impl Writer {
         }
     }
 
-    /// Whether an operator agreed to a loss since this writer was opened: what it knows may be what was lost. Open another.
+    /// Whether an operator has accepted a loss since this writer was opened: its state may include lost events. Open another.
     pub fn is_outdated(&self) -> bool {
         self.log.loss_accepted() != self.loss_accepted
     }
@@ -156,67 +166,68 @@ impl Writer {
         self.head.position
     }
 
-    /// Whether another writer was about lately, so that the turn should be taken before deciding.
+    /// Whether another writer appended recently, so that the caller should acquire the append lock before it decides.
     pub fn is_contested(&self) -> bool {
-        self.turns_due > 0
+        self.locked_appends_left > 0
     }
 
-    /// Whether the turn is held: then nobody else can append, and what is decided now can.
-    pub fn has_turn(&self) -> bool {
-        self.has_turn
+    /// Whether this writer holds the append lock: nobody else can append, and what is decided now has no conflict.
+    pub fn holds_append_lock(&self) -> bool {
+        self.holds_append_lock
     }
 
-    /// Reads what was missed and takes the turn, which waits out whoever has it, a lost connection's commit included.
+    /// Reads the missed events and acquires the append lock, after whoever holds it has committed, a lost connection included.
     ///
-    /// Returns events to be taken over before deciding. Call again until [`Self::has_turn`]: a long tail is read without
-    /// it. An append, or dropping the writer, gives it back; the database takes it back after 2 s. Not to be cancelled half
-    /// way; who does calls [`Self::forget_connection`].
-    pub async fn take_turn(&mut self) -> Result<Vec<RecordedEvent>, LogError> {
-        if let Err(error) = self.try_turn().await {
-            self.forget_connection();
+    /// Returns the missed events, to be applied before deciding. Call it again until [`Self::holds_append_lock`]: a long tail is
+    /// read without the lock. An append, or dropping the writer, releases it; the database does so after 2 s. Do not cancel it;
+    /// a caller that does must call [`Self::discard_connection`].
+    pub async fn acquire_append_lock(&mut self) -> Result<Vec<RecordedEvent>, LogError> {
+        if let Err(error) = self.try_append_lock().await {
+            self.discard_connection();
             return Err(error);
         }
-        let missed = std::mem::take(&mut self.untold);
-        self.turns_due = if missed.is_empty() { self.turns_due.saturating_sub(1) } else { QUIET_TURNS };
+        let missed = std::mem::take(&mut self.unreported_events);
+        self.locked_appends_left =
+            if missed.is_empty() { self.locked_appends_left.saturating_sub(1) } else { QUIET_APPENDS };
         Ok(missed)
     }
 
-    async fn try_turn(&mut self) -> Result<(), LogError> {
-        self.give_turn_back().await?;
+    async fn try_append_lock(&mut self) -> Result<(), LogError> {
+        self.release_append_lock().await?;
         if !self.read_tail().await? {
             return Ok(());
         }
         let partition = self.partition;
-        self.has_turn = true;
+        self.holds_append_lock = true;
         let connection = self.connection().await?;
         // Lock first, read in a second statement: one statement would read the snapshot from before the wait.
         answer(sqlx::query("begin").execute(&mut *connection)).await?;
-        let lock = sqlx::query("select pg_advisory_xact_lock($1, $2)").bind(TURN_LOCK).bind(partition);
+        let lock = sqlx::query("select pg_advisory_xact_lock($1, $2)").bind(APPEND_LOCK_CLASS).bind(partition);
         answer(lock.execute(&mut *connection)).await?;
         if !self.read_tail().await? {
-            self.give_turn_back().await?;
+            self.release_append_lock().await?;
         }
         Ok(())
     }
 
-    /// Gives the turn back unused.
-    pub async fn give_turn_back(&mut self) -> Result<(), LogError> {
-        if std::mem::take(&mut self.has_turn) {
+    /// Releases the append lock unused.
+    pub async fn release_append_lock(&mut self) -> Result<(), LogError> {
+        if std::mem::take(&mut self.holds_append_lock) {
             let connection = self.connection().await?;
             if let Err(error) = answer(sqlx::query("rollback").execute(&mut *connection)).await {
-                self.forget_connection();
+                self.discard_connection();
                 return Err(error.into());
             }
         }
         Ok(())
     }
 
-    /// Moves the head over events that others appended; says whether that was all of them. The head's own event is read
-    /// again: were it another, or gone, what follows would not follow from what this writer knows.
+    /// Moves the head over events of other writers; returns whether it has reached the last one. It reads the head's own event
+    /// again: if that has changed or is gone, the log has lost events.
     async fn read_tail(&mut self) -> Result<bool, LogError> {
         let (partition, position) = (self.partition, self.head.position);
         let connection = self.connection().await?;
-        let rows = answer(crate::read::rows_after(connection, partition, position - 1, TAIL_PAGE + 1)).await?;
+        let rows = answer(crate::read::rows_after(connection, partition, position - 1, TAIL_PAGE_EVENTS + 1)).await?;
         let (head, rows) = rows.split_at(usize::from(position > 0).min(rows.len()));
         if position > 0 && head.first().map(|row| (row.position, row.hash)) != Some((position, self.head.hash)) {
             return Err(self.lost_tail());
@@ -226,13 +237,13 @@ impl Writer {
                 let position = self.head.position + 1;
                 return Err(LogError::Broken { partition, position, reason: "there is a hole".into() });
             }
-            self.untold.push(row.read()?);
+            self.unreported_events.push(row.read()?);
             self.head = Head { position: row.position, hash: row.hash, recorded_at: row.recorded_at };
         }
-        Ok((rows.len() as i64) < TAIL_PAGE)
+        Ok((rows.len() as i64) < TAIL_PAGE_EVENTS)
     }
 
-    /// The head is not there as it was: nothing may be appended to it.
+    /// The head's event has changed or is gone: stops writes to this partition.
     fn lost_tail(&self) -> LogError {
         let why = WriteStop::LostTail { partition: self.partition, seen: self.head.position };
         self.log.stop_writes(self.partition, why);
@@ -246,22 +257,21 @@ impl Writer {
         self.connection.as_deref_mut().ok_or(LogError::Unavailable(sqlx::Error::PoolClosed))
     }
 
-    /// After any fault, or when a call of this writer was given up half way: the connection is closed, not reused, and
-    /// the next batch takes the turn.
-    pub fn forget_connection(&mut self) {
-        self.has_turn = false;
-        self.turns_due = QUIET_TURNS;
+    /// Closes the connection, after a fault or a cancelled call. The next batch acquires the append lock first.
+    pub fn discard_connection(&mut self) {
+        self.holds_append_lock = false;
+        self.locked_appends_left = QUIET_APPENDS;
         if let Some(connection) = self.connection.take() {
             drop(connection.detach());
         }
     }
 }
 
-/// Back in the pool, the connection would take the turn along.
+/// In the pool, the connection would keep the append lock.
 impl Drop for Writer {
     fn drop(&mut self) {
-        if self.has_turn {
-            self.forget_connection();
+        if self.holds_append_lock {
+            self.discard_connection();
         }
     }
 }
@@ -271,7 +281,7 @@ fn is_far_ahead(recorded_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     recorded_at - now > TimeDelta::from_std(MAX_CLOCK_STEP).unwrap_or(TimeDelta::MAX)
 }
 
-/// The database's answer, or the error that there was none in time.
+/// The database's answer, or an error when there is none in time.
 async fn answer<T>(asked: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
         Ok(answer) => answer,

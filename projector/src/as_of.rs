@@ -213,6 +213,6 @@ fn is_open_at(beginning: &RecordedEvent, time: DateTime<Utc>) -> bool {
 
 /// All positions up to and including `upto`, as ranges (after, up to and including).
 fn ranges(upto: Position) -> impl Iterator<Item = (Position, Position)> {
-    let step = BulkReader::RANGE;
+    let step = BulkReader::MAX_POSITIONS_PER_READ;
     (0..upto).step_by(step as usize).map(move |after| (after, upto.min(after + step)))
 }

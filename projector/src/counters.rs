@@ -34,7 +34,7 @@ use crate::restart::spawn_for_each_partition;
 use backoff::Backoff;
 use connection::Connection;
 use connection_pool::Pool;
-use event_log::consume::Source;
+use event_log::consume::EventSource;
 use event_log::{Log, Partition, Position, RecordedEvent};
 use format::State;
 use std::error::Error;
@@ -88,7 +88,7 @@ pub async fn counter_positions(
 ///
 /// While Redis is away the consumers retry; where it has lost or changed their state they reload everything. Several instances
 /// may run at the same time. Returns when all have stopped.
-pub async fn run_counters<S: Source + 'static>(
+pub async fn run_counters<S: EventSource + 'static>(
     log: Log,
     pool: Pool,
     redis: redis::Client,
@@ -110,7 +110,7 @@ pub async fn run_counters<S: Source + 'static>(
 }
 
 /// One partition's consumer, until `shutdown`.
-async fn run_partition(mut sync: CounterSync, mut source: impl Source, shutdown: CancellationToken) {
+async fn run_partition(mut sync: CounterSync, mut source: impl EventSource, shutdown: CancellationToken) {
     let mut delivered = Vec::new();
     let (mut behind, mut retry) = (Backoff::new(LAG_BACKOFF), Backoff::new(RETRY_BACKOFF));
     while !shutdown.is_cancelled() {
@@ -143,14 +143,14 @@ async fn run_partition(mut sync: CounterSync, mut source: impl Source, shutdown:
 /// Waits for events after `position`, and verifies meanwhile that Redis is still there; ends early when it is not.
 async fn next_events(
     sync: &mut CounterSync,
-    source: &mut impl Source,
+    source: &mut impl EventSource,
     position: Position,
     not_before: Instant,
     delivered: &mut Vec<RecordedEvent>,
 ) -> Result<(), SyncError> {
     delivered.clear();
     // One wait, however often Redis is verified: a source may rely on that to notice a gap.
-    let mut batch = pin!(source.news(position, not_before, delivered));
+    let mut batch = pin!(source.next_batch(position, not_before, delivered));
     while timeout(VERIFY_INTERVAL, &mut batch).await.is_err() {
         if sync.verify().await? != Step::At(position) {
             break;

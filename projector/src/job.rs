@@ -143,5 +143,5 @@ pub(crate) async fn acquire_job_lease(log: &Log, job: i64) -> Result<Lease, LogE
 
 /// Takes a job's lease, unless another process holds it.
 pub(crate) async fn take_job_lease(log: &Log, job: i64) -> Result<Option<Lease>, LogError> {
-    Lease::take(log, &format!("job:{job}"), LEASE_DURATION).await
+    Lease::acquire(log, &format!("job:{job}"), LEASE_DURATION).await
 }

@@ -217,7 +217,7 @@ impl<M: ReadModel> Rebuild<M> {
     /// A transaction under the lease: while it lives, no other process can take the job over.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static>, JobError> {
         let mut transaction = self.pool.begin().await?;
-        if self.lease.guard(&mut transaction).await? { Ok(transaction) } else { Err(JobError::LeaseLost) }
+        if self.lease.verify_held(&mut transaction).await? { Ok(transaction) } else { Err(JobError::LeaseLost) }
     }
 }
 
@@ -225,7 +225,7 @@ impl<M: ReadModel> Rebuild<M> {
 fn consumers<M: ReadModel>(log: &Log, pool: &Pool, model: Arc<M>, generation: i32) -> Vec<Consumer<M>> {
     let schema = standby_schema(M::NAME, generation);
     let consumer = |partition| Consumer::new(log.clone(), pool.clone(), model.clone(), partition);
-    log.partitions().map(|partition| consumer(partition).beside(schema.clone())).collect()
+    log.partitions().map(|partition| consumer(partition).for_standby(schema.clone())).collect()
 }
 
 /// Brings every consumer to its partition's position.
@@ -268,7 +268,7 @@ struct ConsumersCatchUp<M>(Vec<Consumer<M>>);
 impl<M: ReadModel> CatchUp for ConsumersCatchUp<M> {
     async fn catch_up(&mut self, transaction: &mut Connection, live: &[Position]) -> Result<(), StepError> {
         for (consumer, upto) in self.0.iter().zip(live) {
-            consumer.drain_within(transaction, *upto).await?;
+            consumer.catch_up_in(transaction, *upto).await?;
         }
         Ok(())
     }

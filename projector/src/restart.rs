@@ -1,10 +1,10 @@
 //! Runs a consumer for each partition, and restarts those that panic.
 
-use event_log::{Log, Partition, restarted};
+use event_log::{Log, Partition, restart_on_panic};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Spawns a task for each partition: runs what `start` returns, with [`restarted`], until `shutdown`.
+/// Spawns a task for each partition: runs what `start` returns, with [`restart_on_panic`], until `shutdown`.
 pub(crate) fn spawn_for_each_partition<F: Future<Output = ()> + Send + 'static>(
     tasks: &mut JoinSet<()>,
     consumer: &'static str,
@@ -16,7 +16,7 @@ pub(crate) fn spawn_for_each_partition<F: Future<Output = ()> + Send + 'static>(
         let (readiness, shutdown, start) = (log.readiness().clone(), shutdown.clone(), start.clone());
         tasks.spawn(async move {
             let start = move || start(partition);
-            restarted(consumer, format!("partition {partition}"), &readiness, shutdown, start).await;
+            restart_on_panic(consumer, format!("partition {partition}"), &readiness, shutdown, start).await;
         });
     }
 }

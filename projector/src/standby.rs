@@ -82,6 +82,6 @@ fn run_consumers<M: ReadModel>(
     let (schema, model) = (standby_schema(M::NAME, generation), Arc::new(M::default()));
     spawn_for_each_partition(consumers, M::NAME, log, stop, move |partition| {
         let consumer = Consumer::new(own_log.clone(), pool.clone(), model.clone(), partition);
-        consumer.beside(schema.clone()).run(stopped.clone())
+        consumer.for_standby(schema.clone()).run(stopped.clone())
     });
 }

@@ -3,7 +3,7 @@
 use crate::restart::spawn_for_each_partition;
 use crate::{PROJECTIONS, standby};
 use connection_pool::Pool;
-use event_log::consume::{Consumer, Projection, Source};
+use event_log::consume::{Consumer, Projection, EventSource};
 use event_log::{Log, Partition};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 ///
 /// Returns when all have stopped, which takes a batch at most. Several instances may run at the same time. Dropping this future
 /// stops the consumers where they are; what was not committed is applied at the next start.
-pub async fn run<S: Source + 'static>(
+pub async fn run<S: EventSource + 'static>(
     log: Log,
     pool: Pool,
     source: impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static,
@@ -34,7 +34,7 @@ pub async fn run<S: Source + 'static>(
     while consumers.join_next().await.is_some() {}
 }
 
-fn run_consumers<P: Projection, S: Source + 'static>(
+fn run_consumers<P: Projection, S: EventSource + 'static>(
     consumers: &mut JoinSet<()>,
     projection: P,
     log: &Log,
@@ -104,7 +104,7 @@ mod tests {
         let pool = database.pool().await;
         let (log, shutdown) = (log_with_an_event(&pool).await, CancellationToken::new());
         let mut consumers = JoinSet::new();
-        let listen = |log: Log| move |_, partition| log.listen(partition);
+        let listen = |log: Log| move |_, partition| log.subscribe(partition);
         run_consumers(&mut consumers, PanicsOnce::default(), &log, &pool, &listen(log.clone()), &shutdown);
         tokio::time::timeout(TEST_TIMEOUT, comes_to_position_1(&log)).await.expect("it continues after the panic");
         shutdown.cancel();

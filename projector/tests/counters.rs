@@ -7,7 +7,7 @@ mod harm;
 mod histories;
 
 use crate::support::{Happened, Hash, Shown, World, closed, failed, listening, opened, reserved, settled};
-use event_log::consume::Source;
+use event_log::consume::EventSource;
 use event_log::{Log, Partition, Position, RecordedEvent};
 use fold::{Fold, Watch};
 use histories::histories;
@@ -31,7 +31,7 @@ impl Running {
     pub fn alone(world: &World) -> Self {
         let mut running = Self { tasks: JoinSet::new(), shutdown: CancellationToken::new() };
         let (log, stop) = (world.log.clone(), running.shutdown.clone());
-        running.tasks.spawn(async move { log.follow(stop).await });
+        running.tasks.spawn(async move { log.poll_heads(stop).await });
         running
     }
 
@@ -50,7 +50,7 @@ impl Running {
         self.with_counters_from(world, redis, listening(&world.log))
     }
 
-    fn with_counters_from<S: Source + 'static>(
+    fn with_counters_from<S: EventSource + 'static>(
         mut self,
         world: &World,
         redis: &redis::Client,
@@ -93,7 +93,7 @@ async fn the_fields_are_those_that_readers_know() {
     assert!(raw["1"].starts_with("300:1:0:7:") && raw["3"].starts_with("0:0:1:"), "{raw:?}");
     let mut hash = shown.hash(1);
     assert!(hash.remove("@by").is_some());
-    let event = world.log.stored_after(1, 6, 1).await.unwrap().remove(0);
+    let event = world.log.raw_after(1, 6, 1).await.unwrap().remove(0);
     let digits: String = event.hash.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hash.remove("@hash"), Some(digits));
     let fields: Vec<_> = hash.iter().map(|(field, value)| (field.as_str(), value.as_str())).collect();
@@ -148,14 +148,16 @@ async fn a_long_history_is_complete_in_redis() {
 
 /// Delivers everything again and again, the last first, with gaps, and without need.
 struct Repeats {
-    listener: event_log::Listener,
+    listener: event_log::LocalSubscription,
     heard: Vec<RecordedEvent>,
 }
 
-impl Source for Repeats {
-    async fn news(&mut self, position: Position, paced: Instant, delivered: &mut Vec<RecordedEvent>) {
+impl EventSource for Repeats {
+    async fn next_batch(&mut self, position: Position, not_before: Instant, delivered: &mut Vec<RecordedEvent>) {
         let mut fresh = Vec::new();
-        tokio::time::timeout(Duration::from_millis(20), self.listener.news(position, paced, &mut fresh)).await.ok();
+        tokio::time::timeout(Duration::from_millis(20), self.listener.next_batch(position, not_before, &mut fresh))
+            .await
+            .ok();
         self.heard.extend(fresh);
         let turned = self.heard.iter().rev().chain(self.heard.iter().step_by(2)).chain(&self.heard);
         delivered.extend(turned.cloned());
@@ -164,7 +166,7 @@ impl Source for Repeats {
 
 fn repeating(log: &Log) -> impl Fn(&'static str, Partition) -> Option<Repeats> + Clone + Send + Sync + 'static {
     let log = log.clone();
-    move |_, partition| Some(Repeats { listener: log.listen(partition)?, heard: Vec::new() })
+    move |_, partition| Some(Repeats { listener: log.subscribe(partition)?, heard: Vec::new() })
 }
 
 #[tokio::test]
@@ -189,8 +191,8 @@ struct Slow {
     was_heard_out: Arc<AtomicBool>,
 }
 
-impl Source for Slow {
-    async fn news(&mut self, _: Position, _: Instant, _: &mut Vec<RecordedEvent>) {
+impl EventSource for Slow {
+    async fn next_batch(&mut self, _: Position, _: Instant, _: &mut Vec<RecordedEvent>) {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         self.was_heard_out.store(true, Ordering::Relaxed);
     }

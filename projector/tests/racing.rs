@@ -25,7 +25,7 @@ async fn chase<P: Projection>(consumer: Consumer<P>, end: Position) -> Vec<Posit
         match consumer.step(&[]).await.unwrap() {
             Step::Moved(position) => moves.push(position),
             Step::Idle(position) if position == end => return moves,
-            Step::Idle(_) | Step::Elsewhere => tokio::task::yield_now().await,
+            Step::Idle(_) | Step::NotOwned => tokio::task::yield_now().await,
         }
     }
 }

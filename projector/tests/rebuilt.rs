@@ -29,7 +29,7 @@ impl Running {
         let running = tokio::spawn(projector::run(log.clone(), pool.clone(), listening(&log), shutdown.clone()));
         let following = tokio::spawn({
             let log = log.clone();
-            async move { log.follow(stop).await }
+            async move { log.poll_heads(stop).await }
         });
         let jobs = Jobs::new(log, pool);
         Self { world, jobs, shutdown, tasks: vec![running, following], invests: 0 }

@@ -20,7 +20,7 @@ async fn old_and_new_events_are_applied_until_shutdown() {
     let shutdown = CancellationToken::new();
     let following = tokio::spawn({
         let (log, shutdown) = (world.log.clone(), shutdown.clone());
-        async move { log.follow(shutdown).await }
+        async move { log.poll_heads(shutdown).await }
     });
     let running =
         tokio::spawn(projector::run(world.log.clone(), world.pool.clone(), listening(&world.log), shutdown.clone()));
@@ -48,7 +48,7 @@ async fn events_of_another_process_are_found_by_the_poll() {
     let shutdown = CancellationToken::new();
     let following = tokio::spawn({
         let (log, shutdown) = (log.clone(), shutdown.clone());
-        async move { log.follow(shutdown).await }
+        async move { log.poll_heads(shutdown).await }
     });
     let running = tokio::spawn(projector::run(log.clone(), world.pool.clone(), listening(&log), shutdown.clone()));
     world.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)]).await;

@@ -15,7 +15,7 @@ async fn refuses<P: Projection>(projection: P, given: Vec<Happened>, contradicti
     world.append(&given).await;
     let bad = world.append(&[contradicting]).await.pop().unwrap();
     let consumer = world.consumer(projection, bad.partition);
-    assert_refused(consumer.drain().await, &bad);
+    assert_refused(consumer.catch_up().await, &bad);
     assert_eq!(world.checkpoint(P::NAME, bad.partition).await.0, bad.position - 1);
     let before = world.everything_of(P::NAME).await;
     assert_refused(consumer.step(&[]).await, &bad);

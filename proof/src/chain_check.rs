@@ -5,7 +5,7 @@ use crate::merkle::Tree;
 use crate::report::{BadPosition, PartitionReport, PositionRange, Problem};
 use crate::seal::Seal;
 use crate::seal_chain::ValidSeals;
-use event_log::{Hash, Identity, Partition, Position, StoredRow};
+use event_log::{Hash, Identity, Partition, Position, RawEventRef};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ impl Checker {
     }
 
     /// The next row.
-    pub fn row(&mut self, row: &StoredRow<'_>) {
+    pub fn row(&mut self, row: &RawEventRef<'_>) {
         if self.count(row.position) {
             return;
         }
@@ -68,8 +68,8 @@ impl Checker {
     }
 
     /// The next row, which by its columns and the hash that the row before it in the file or table has (the partition's
-    /// genesis for the first) must have the hash `hash`, see [`StoredRow::hash_after`]: for callers that hash rows in parallel.
-    pub fn hashed(&mut self, row: &StoredRow<'_>, hash: &Hash) {
+    /// genesis for the first) must have the hash `hash`, see [`RawEventRef::hash_after`]: for callers that hash rows in parallel.
+    pub fn hashed(&mut self, row: &RawEventRef<'_>, hash: &Hash) {
         if !self.count(row.position) {
             self.compare(row, hash);
         }
@@ -107,7 +107,7 @@ impl Checker {
         self.bad.is_some()
     }
 
-    fn compare(&mut self, row: &StoredRow<'_>, hash: &Hash) {
+    fn compare(&mut self, row: &RawEventRef<'_>, hash: &Hash) {
         let position = self.position + 1;
         match self.problem_of(row, hash, position) {
             Ok(()) => {}
@@ -117,7 +117,7 @@ impl Checker {
 
     fn problem_of(
         &mut self,
-        row: &StoredRow<'_>,
+        row: &RawEventRef<'_>,
         hash: &Hash,
         position: Position,
     ) -> Result<(), (Position, Problem, String)> {
@@ -149,7 +149,7 @@ impl Checker {
     }
 
     /// Compares the row with the seal that covers it.
-    fn compare_with_seal(&mut self, row: &StoredRow<'_>) -> Result<(), (Position, Problem, String)> {
+    fn compare_with_seal(&mut self, row: &RawEventRef<'_>) -> Result<(), (Position, Problem, String)> {
         let Some(seal) = self.seals.get(self.seal) else { return Ok(()) };
         if !row.hash.starts_with(seal.hash_prefix(row.position)) {
             let detail = "the chain is whole, but from here on it is not the one that was sealed".into();
@@ -171,7 +171,7 @@ impl Checker {
     }
 
     /// The row's product, if it is one and lives here.
-    fn product(&self, row: &StoredRow<'_>) -> Option<i64> {
+    fn product(&self, row: &RawEventRef<'_>) -> Option<i64> {
         let id = row.aggregate_id;
         let plain = id.bytes().all(|byte| byte.is_ascii_digit()) && !id.starts_with('0');
         let id: i64 = id.parse().ok().filter(|_| plain && row.aggregate_type == AGGREGATE_TYPE)?;

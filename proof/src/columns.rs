@@ -2,7 +2,7 @@
 
 use crate::hex::{hex, unhex};
 use crate::time;
-use event_log::{Partition, Position, StoredEvent, StoredRow};
+use event_log::{Partition, Position, RawEvent, RawEventRef};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -38,8 +38,8 @@ pub struct Columns {
 
 impl Columns {
     /// The row that they are the columns of; `None` when one cannot be read.
-    pub fn row(&self) -> Option<StoredRow<'_>> {
-        Some(StoredRow {
+    pub fn row(&self) -> Option<RawEventRef<'_>> {
+        Some(RawEventRef {
             aggregate_type: &self.aggregate_type,
             aggregate_id: &self.aggregate_id,
             sequence: self.sequence,
@@ -56,8 +56,8 @@ impl Columns {
     }
 }
 
-impl From<&StoredEvent> for Columns {
-    fn from(event: &StoredEvent) -> Self {
+impl From<&RawEvent> for Columns {
+    fn from(event: &RawEvent) -> Self {
         Self {
             aggregate_type: event.aggregate_type.clone(),
             aggregate_id: event.aggregate_id.clone(),

@@ -9,7 +9,7 @@ use crate::seal::{MAX_EVENTS_PER_SEAL, Seal, Statement, signature};
 use crate::time;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use event_log::{Hash, Identity, Partition, Position, StoredEvent, StoredRow};
+use event_log::{Hash, Identity, Partition, Position, RawEvent, RawEventRef};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -156,7 +156,7 @@ impl Proof {
     }
 
     /// Whether the payload names the invest.
-    fn is_about(&self, row: &StoredRow<'_>) -> bool {
+    fn is_about(&self, row: &RawEventRef<'_>) -> bool {
         let payload: Value = serde_json::from_str(row.payload).unwrap_or_default();
         payload[row.event_type]["investId"] == self.invest.to_string()
     }
@@ -181,7 +181,7 @@ impl Proof {
 impl ProvedEvent {
     /// The event `row`, which `seal` covers. `hashes` are those of the segment's events in the log, after the hash before its first
     /// one. `None` when they are not what was sealed.
-    pub fn new(row: &StoredEvent, seal: &Seal, hashes: &[Hash]) -> Option<Self> {
+    pub fn new(row: &RawEvent, seal: &Seal, hashes: &[Hash]) -> Option<Self> {
         let leaf = usize::try_from(row.position - seal.statement.first).ok()?;
         let (before, leaves) = (hashes.get(leaf)?, hashes.get(1..)?);
         let is_sealed = leaves.get(leaf) == Some(&row.hash) && merkle::root(leaves) == seal.statement.root;
@@ -201,18 +201,18 @@ impl SealWithoutPrefixes {
     }
 }
 
-fn is_at(statement: &Statement, row: &StoredRow<'_>, leaf: u64) -> bool {
+fn is_at(statement: &Statement, row: &RawEventRef<'_>, leaf: u64) -> bool {
     let place = row.position.checked_sub(statement.first).and_then(|place| u64::try_from(place).ok());
     row.partition == statement.partition && row.position <= statement.last && place == Some(leaf)
 }
 
-fn root(statement: &Statement, event: &ProvedEvent, row: &StoredRow<'_>) -> Option<Hash> {
+fn root(statement: &Statement, event: &ProvedEvent, row: &RawEventRef<'_>) -> Option<Hash> {
     let size = statement.last.checked_sub(statement.first)?.checked_add(1).and_then(|size| u64::try_from(size).ok())?;
     let path = event.path.iter().map(|hash| unhex(hash)).collect::<Option<Vec<Hash>>>()?;
     if path.len() > MAX_PATH_HASHES { None } else { root_of_path(&row.hash, event.leaf, size, &path) }
 }
 
-fn verified(row: &StoredRow<'_>, columns: &Columns, seal: &SealWithoutPrefixes) -> VerifiedEvent {
+fn verified(row: &RawEventRef<'_>, columns: &Columns, seal: &SealWithoutPrefixes) -> VerifiedEvent {
     VerifiedEvent {
         event_type: row.event_type.into(),
         product_id: row.aggregate_id.into(),

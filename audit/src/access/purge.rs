@@ -30,5 +30,5 @@ async fn purge_batch(log: &Log, pool: &Pool) -> sqlx::Result<i64> {
     let forgotten = sqlx::query_scalar(
         "select case when clock_timestamp() < $1 + interval '1 minute' then forget_audit_access() else 0 end",
     );
-    forgotten.bind(log.believed_time()).fetch_one(pool).await
+    forgotten.bind(log.trusted_time()).fetch_one(pool).await
 }

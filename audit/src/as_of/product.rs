@@ -7,7 +7,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::{ProductEvent, ProductId, UserId};
 use edge::{FieldProblem, Params, Problem, ProductIdPath, ServiceTime};
-use event_log::{LoadedProduct, Log, LogError, RecordedEvent};
+use event_log::{VersionedProduct, Log, LogError, RecordedEvent};
 use query_api::{ProductState, product_status};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -66,7 +66,7 @@ struct OpeningTerms {
 #[derive(Default)]
 struct Folded {
     /// The domain's own aggregate.
-    state: LoadedProduct,
+    state: VersionedProduct,
     /// What it has no use for.
     terms: Option<OpeningTerms>,
     closed: bool,

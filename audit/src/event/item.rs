@@ -1,7 +1,7 @@
 //! The form of an event in an answer.
 
 use edge::ServiceTime;
-use event_log::{Partition, Position, StoredEvent};
+use event_log::{Partition, Position, RawEvent};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
@@ -40,7 +40,7 @@ pub(super) struct Item {
 }
 
 impl Item {
-    pub(super) fn of(event: StoredEvent, time: &ServiceTime) -> Self {
+    pub(super) fn of(event: RawEvent, time: &ServiceTime) -> Self {
         Self {
             event_id: event.event_id,
             partition: event.partition,

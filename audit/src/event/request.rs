@@ -5,7 +5,7 @@ use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use domain::{InvestId, UserId};
 use edge::{InvalidTime, Params, Problem};
-use event_log::search::{Bound, Cursor, EVENT_TYPES, Filter, MAX_PAGE, Order};
+use event_log::search::{Bound, Cursor, EVENT_TYPES, Filter, MAX_PAGE_EVENTS, Order};
 use uuid::Uuid;
 
 /// Events of a page when nothing is said.
@@ -120,12 +120,12 @@ fn order(text: &str) -> Result<Order, &'static str> {
 /// A page is bounded, a stream only where it is to be.
 fn limit_of(limit: i64, format: Format) -> Result<usize, String> {
     let most = match format {
-        Format::Json => MAX_PAGE,
+        Format::Json => MAX_PAGE_EVENTS,
         Format::NdJson | Format::Csv => usize::MAX,
     };
     match usize::try_from(limit) {
         Ok(limit) if (1..=most).contains(&limit) => Ok(limit),
-        _ if most == MAX_PAGE => Err(format!("must be a whole number from 1 to {MAX_PAGE}")),
+        _ if most == MAX_PAGE_EVENTS => Err(format!("must be a whole number from 1 to {MAX_PAGE_EVENTS}")),
         _ => Err("must be a whole number from 1".into()),
     }
 }

@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use edge::{Problem, ServiceTime};
-use event_log::search::{MAX_PAGE, Page, Search};
+use event_log::search::{MAX_PAGE_EVENTS, Page, Search};
 use futures::{Stream, StreamExt as _, stream};
 use std::io;
 
@@ -46,7 +46,7 @@ impl EventStream {
     /// The next page, written; `None` after the last.
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         let Some(search) = self.search.as_mut().filter(|_| self.left > 0) else { return Ok(None) };
-        let Page { events, next } = search.page(self.left.min(MAX_PAGE)).await.map_err(io::Error::other)?;
+        let Page { events, next } = search.page(self.left.min(MAX_PAGE_EVENTS)).await.map_err(io::Error::other)?;
         self.left -= events.len();
         if next.is_none() {
             self.search = None;

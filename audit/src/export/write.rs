@@ -3,7 +3,7 @@
 
 use connection_pool::Pool;
 use event_log::search::Search;
-use event_log::{Log, LogError, Partition, Position, StoredReader, StoredRow, StoredRows};
+use event_log::{Log, LogError, Partition, Position, RawReader, RawEventRef, RawRows};
 use futures::{Stream, TryStreamExt as _};
 use proof::export::{Format, Header};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -60,7 +60,7 @@ pub(super) fn stream_of<T: Send + 'static>(blocks: Receiver<T>) -> impl Stream<I
 }
 
 async fn write(pool: &Pool, header: &Header, format: Format, out: &BlockSender) -> Result<(), LogError> {
-    let mut reader = StoredReader::open(pool).await?;
+    let mut reader = RawReader::open(pool).await?;
     out.send(Ok(format.begin(header))).await.ok();
     let mut events = 0;
     for (partition, head) in (0..).zip(header.heads()) {
@@ -84,7 +84,7 @@ async fn write_found(search: Search, header: &Header, format: Format, out: &Bloc
     let (mut pages, mut events) = (std::pin::pin!(search.pages()), 0);
     while let Some(page) = pages.try_next().await? {
         let mut lines = Vec::new();
-        page.iter().for_each(|event| format.row(&StoredRow::from(event), &mut lines));
+        page.iter().for_each(|event| format.row(&RawEventRef::from(event), &mut lines));
         events += page.len() as i64;
         if out.send(Ok(lines)).await.is_err() {
             return Ok(());
@@ -95,7 +95,7 @@ async fn write_found(search: Search, header: &Header, format: Format, out: &Bloc
 }
 
 /// Sends rows, and says how many they were; `None` when nobody takes them any more.
-async fn send(rows: Vec<StoredRows>, format: Format, out: &BlockSender) -> Option<i64> {
+async fn send(rows: Vec<RawRows>, format: Format, out: &BlockSender) -> Option<i64> {
     let mut spawn_writer = 0;
     for block in rows {
         let mut lines = Vec::new();
@@ -107,11 +107,11 @@ async fn send(rows: Vec<StoredRows>, format: Format, out: &BlockSender) -> Optio
 
 /// At most `limit` rows after `after` up to and with `head`, and where the last of them stands; `None` when there are none.
 async fn range(
-    reader: &mut StoredReader,
+    reader: &mut RawReader,
     partition: Partition,
     (after, head): (Option<Position>, Position),
     limit: Position,
-) -> Result<(Vec<StoredRows>, Option<Position>), LogError> {
+) -> Result<(Vec<RawRows>, Option<Position>), LogError> {
     let (blocks, mut coming) = channel(MAX_QUEUED_BLOCKS);
     let copied = async move { reader.copy(partition, after, head, limit, &blocks).await };
     let taken = async {
@@ -125,7 +125,7 @@ async fn range(
     Ok((rows, last?))
 }
 
-fn write_rows(rows: &StoredRows, format: Format, lines: &mut Vec<u8>) -> i64 {
+fn write_rows(rows: &RawRows, format: Format, lines: &mut Vec<u8>) -> i64 {
     let mut spawn_writer = 0;
     for row in rows.iter() {
         match row {

@@ -4,7 +4,7 @@ use super::seal_store;
 use connection_pool::Pool;
 use domain::InvestId;
 use event_log::search::{Filter, Order, Search};
-use event_log::{Log, LogError, StoredEvent};
+use event_log::{Log, LogError, RawEvent};
 use proof::inclusion::{Proof, ProvedEvent};
 use proof::seal::Seal;
 
@@ -53,12 +53,12 @@ pub async fn prove(log: &Log, pool: &Pool, invest: InvestId) -> Result<Proof, Pr
     Ok(Proof::new(log.identity(), invest.0, events, &seals, unsealed))
 }
 
-async fn rows(log: &Log, pool: &Pool, invest: InvestId) -> Result<Vec<StoredEvent>, LogError> {
+async fn rows(log: &Log, pool: &Pool, invest: InvestId) -> Result<Vec<RawEvent>, LogError> {
     let filter = Filter { invest: Some(invest), ..Filter::default() };
     let mut search = Search::begin(log, pool, filter, Order::Ascending, None).await?;
     let mut rows = Vec::new();
     loop {
-        let page = search.page(event_log::search::MAX_PAGE).await?;
+        let page = search.page(event_log::search::MAX_PAGE_EVENTS).await?;
         rows.extend(page.events);
         if page.next.is_none() {
             return Ok(rows);
@@ -66,7 +66,7 @@ async fn rows(log: &Log, pool: &Pool, invest: InvestId) -> Result<Vec<StoredEven
     }
 }
 
-async fn proved(log: &Log, row: &StoredEvent, seal: &Seal) -> Result<ProvedEvent, ProveError> {
+async fn proved(log: &Log, row: &RawEvent, seal: &Seal) -> Result<ProvedEvent, ProveError> {
     let statement = &seal.statement;
     // With the hash before the segment, for its first event.
     let mut hashes = log.hashes(statement.partition, (statement.first - 1).max(1), statement.last).await?;

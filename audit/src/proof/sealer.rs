@@ -175,7 +175,7 @@ impl Sealer {
         {
             return Ok(true);
         }
-        self.lease = Lease::take(&self.log, LEASE_NAME, LEASE_DURATION).await?;
+        self.lease = Lease::acquire(&self.log, LEASE_NAME, LEASE_DURATION).await?;
         Ok(self.lease.is_some())
     }
 
@@ -260,7 +260,7 @@ impl Sealer {
     async fn seal_segment(&mut self, partition: Partition) -> Result<bool, SealError> {
         let Some(sealed) = self.chain.sealed_to(partition) else { return Ok(false) };
         // The last sealed event too: it must still be there.
-        let rows = self.log.stored_after(partition, (sealed.position - 1).max(0), MAX_EVENTS_PER_SEAL + 1).await?;
+        let rows = self.log.raw_after(partition, (sealed.position - 1).max(0), MAX_EVENTS_PER_SEAL + 1).await?;
         let new = tokio::task::spawn_blocking(move || segment::next_segment(partition, sealed, &rows)).await;
         let new = new.map_err(|error| SealError::Unavailable(error.to_string()))?.map_err(SealError::Conflict)?;
         let Some(new) = new else { return Ok(false) };
@@ -268,7 +268,7 @@ impl Sealer {
         let mut transaction = self.pool.begin().await?;
         // The file must never have what a crash can take from the database.
         transaction.execute("set local synchronous_commit = on").await?;
-        if !lease.guard(&mut transaction).await? {
+        if !lease.verify_held(&mut transaction).await? {
             self.lease = None;
             return Ok(false);
         }

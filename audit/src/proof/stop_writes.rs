@@ -56,7 +56,7 @@ pub async fn stop_writes_behind_seals(log: &Log, outside: &ExternalSeals) -> Res
 }
 
 async fn is_in_log(log: &Log, partition: Partition, end: SealedTo) -> Result<bool, LogError> {
-    let found = log.stored_after(partition, end.position - 1, 1).await?;
+    let found = log.raw_after(partition, end.position - 1, 1).await?;
     let found: Option<(Position, Hash)> = found.first().map(|event| (event.position, event.hash));
     Ok(found == Some((end.position, end.head)))
 }

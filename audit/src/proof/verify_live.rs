@@ -2,7 +2,7 @@
 
 use super::seal_store;
 use connection_pool::Pool;
-use event_log::{Identity, Log, LogError, Partition, Position, StoredReader, StoredRows};
+use event_log::{Identity, Log, LogError, Partition, Position, RawReader, RawRows};
 use futures::future::try_join_all;
 use proof::chain_check::Checker;
 use proof::key::VerifyingKey;
@@ -78,7 +78,7 @@ async fn verify_partitions<I: Iterator<Item = (Partition, Position)>>(
     sealed: &ValidSeals,
     left: &Mutex<I>,
 ) -> Result<Vec<PartitionReport>, VerifyError> {
-    let mut reader = StoredReader::open(pool).await?;
+    let mut reader = RawReader::open(pool).await?;
     let mut found = Vec::new();
     let next = || left.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
     while let Some((partition, head)) = next() {
@@ -89,7 +89,7 @@ async fn verify_partitions<I: Iterator<Item = (Partition, Position)>>(
 
 /// Reads one partition up to `head`, and checks it on another thread.
 async fn verify_partition(
-    reader: &mut StoredReader,
+    reader: &mut RawReader,
     checker: Checker,
     partition: Partition,
     head: Position,
@@ -107,7 +107,7 @@ async fn verify_partition(
     Ok(checking.await?)
 }
 
-fn check(mut checker: Checker, mut incoming: mpsc::Receiver<StoredRows>) -> PartitionReport {
+fn check(mut checker: Checker, mut incoming: mpsc::Receiver<RawRows>) -> PartitionReport {
     while let Some(rows) = incoming.blocking_recv() {
         for row in rows.iter() {
             match row {

@@ -35,7 +35,7 @@ pub async fn record_checkpoint_history(log: Log, pool: Pool, shutdown: Cancellat
 
 /// Records as long as this process holds the lease; returns at once when another holds it.
 async fn record_while_leased(log: &Log, pool: &Pool, shutdown: &CancellationToken) -> Result<(), LogError> {
-    let Some(lease) = Lease::take(log, LEASE_NAME, LEASE_DURATION).await? else { return Ok(()) };
+    let Some(lease) = Lease::acquire(log, LEASE_NAME, LEASE_DURATION).await? else { return Ok(()) };
     let mut purged_at: Option<Instant> = None;
     while !shutdown.is_cancelled() && lease.renew(LEASE_DURATION).await? {
         if !record(pool, &lease).await? {
@@ -53,7 +53,7 @@ async fn record_while_leased(log: &Log, pool: &Pool, shutdown: &CancellationToke
 /// Records which checkpoints have moved; returns false if the lease was lost.
 async fn record(pool: &Pool, lease: &Lease) -> Result<bool, LogError> {
     let mut transaction = pool.begin().await?;
-    let held = lease.guard(&mut transaction).await?;
+    let held = lease.verify_held(&mut transaction).await?;
     if held {
         sqlx::query(
             "insert into checkpoint_trail (consumer, partition, position, moved_at)
@@ -78,7 +78,7 @@ async fn purge(log: &Log, pool: &Pool) -> sqlx::Result<()> {
         )
         .bind(RETENTION_DAYS)
         .bind(ROWS_PER_DELETE)
-        .bind(log.believed_time())
+        .bind(log.trusted_time())
         .execute(pool)
         .await?;
         if (deleted.rows_affected() as i64) < ROWS_PER_DELETE {

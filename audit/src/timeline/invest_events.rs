@@ -88,7 +88,7 @@ async fn anywhere(
     for (partition, (after, upto)) in (0..).zip(after.iter().zip(upto)) {
         let mut at = *after;
         while at < *upto {
-            let range = (at, (*upto).min(at + BulkReader::RANGE));
+            let range = (at, (*upto).min(at + BulkReader::MAX_POSITIONS_PER_READ));
             let found = first(reader, partition, range, id, is_reservation).await?;
             if found.is_some() {
                 return Ok(found);
@@ -116,7 +116,7 @@ async fn fate(
         if let Some(fate) = found.await? {
             return Ok(Some(fate));
         }
-        (at, step) = (range.1, (step * 4).min(BulkReader::RANGE));
+        (at, step) = (range.1, (step * 4).min(BulkReader::MAX_POSITIONS_PER_READ));
     }
     Ok(None)
 }

@@ -123,7 +123,7 @@ impl History {
                 let events = events.into_iter().map(|event| self.next(product, event)).collect();
                 let writer = &mut self.writers[(product % i64::from(PARTITIONS)) as usize];
                 let at = writer.now();
-                let appended = writer.append(Batch { events, claims: Vec::new() }, at).await.unwrap();
+                let appended = writer.append(Batch { events, keys: Vec::new() }, at).await.unwrap();
                 assert!(matches!(appended, Appended::Committed(_)), "{appended:?}");
             }
         }

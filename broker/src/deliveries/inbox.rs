@@ -2,7 +2,7 @@
 
 use super::{Deliveries, MAX_EVENTS_PER_STEP};
 use crate::{cloud_events, parked};
-use event_log::{LogError, Position, RecordedEvent, StoredEvent};
+use event_log::{LogError, Position, RecordedEvent, RawEvent};
 use futures::FutureExt as _;
 use lapin::Acker;
 use lapin::message::Delivery;
@@ -40,7 +40,7 @@ impl Deliveries {
         let mut reached = position;
         while let Some(delivery) = self.received.front().filter(|_| delivered.len() < MAX_EVENTS_PER_STEP) {
             let validated = match self.read(delivery, reached) {
-                Ok(new) => self.log.vouch(self.partition, &new).await?.map_err(|mismatch| mismatch.to_string()),
+                Ok(new) => self.log.verify_delivery(self.partition, &new).await?.map_err(|mismatch| mismatch.to_string()),
                 Err(reason) => Err(reason),
             };
             let Some(delivery) = self.received.pop_front() else { return Ok(()) };
@@ -54,7 +54,7 @@ impl Deliveries {
     }
 
     /// The events of a message after `reached`, or why it is invalid.
-    fn read(&self, delivery: &Delivery, reached: Position) -> Result<Vec<StoredEvent>, String> {
+    fn read(&self, delivery: &Delivery, reached: Position) -> Result<Vec<RawEvent>, String> {
         let content_type = delivery.properties.content_type().as_ref().map(|kind| kind.as_str());
         if content_type != Some(cloud_events::CONTENT_TYPE) {
             return Err(format!("its content type is not {}", cloud_events::CONTENT_TYPE));

@@ -1,6 +1,6 @@
 //! How far a partition is published, and when its checkpoint is due.
 
-use event_log::{Listener, Position, StoredEvent};
+use event_log::{LocalSubscription, Position, RawEvent};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
 pub(super) struct Progress {
     pub(super) checkpoint: Position,
     /// The last event that was confirmed after the checkpoint, and when the first one was.
-    pub(super) confirmed: Option<(StoredEvent, Instant)>,
+    pub(super) confirmed: Option<(RawEvent, Instant)>,
 }
 
 impl Progress {
@@ -20,7 +20,7 @@ impl Progress {
         self.confirmed.as_ref().map_or(self.checkpoint, |(last, _)| last.position)
     }
 
-    pub(super) fn confirm(&mut self, events: Vec<StoredEvent>) {
+    pub(super) fn confirm(&mut self, events: Vec<RawEvent>) {
         let since = self.confirmed.as_ref().map_or_else(Instant::now, |(_, since)| *since);
         self.confirmed = events.into_iter().last().map(|last| (last, since)).or(self.confirmed.take());
     }
@@ -40,7 +40,7 @@ pub(super) enum Wakeup {
 
 /// Waits until there is more to publish or the checkpoint is due.
 pub(super) async fn wait(
-    head: &mut Listener,
+    head: &mut LocalSubscription,
     progress: &Progress,
     not_before: Instant,
     shutdown: &CancellationToken,

@@ -6,7 +6,7 @@ use crate::backoff::Backoff;
 use crate::message::Message;
 use crate::supervised_connection::{REPLY_TIMEOUT, within_timeout};
 use crate::{Broker, topology};
-use event_log::{Lease, Listener, Log, LogError, Partition, RepeatedFault, StoredEvent};
+use event_log::{Lease, LocalSubscription, Log, LogError, Partition, RepeatedFault, RawEvent};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{Channel, Confirmation, PublisherConfirm};
@@ -62,7 +62,7 @@ pub(super) struct Publishing<'a> {
 impl Publishing<'_> {
     /// Publishes. After any fault it declares everything again and continues from the checkpoint, for ever.
     pub(super) async fn run(&self, shutdown: &CancellationToken) -> End {
-        let Some(mut head) = self.log.listen(self.partition) else { return End::Stopped };
+        let Some(mut head) = self.log.subscribe(self.partition) else { return End::Stopped };
         let clause = self.log.readiness().clause("relay");
         let fault = RepeatedFault::new("the relay cannot publish", format!("partition {}", self.partition));
         let (mut backoff, mut fault) = (Backoff::new(), fault.failing(clause, UNREADY_TIMEOUT));
@@ -80,7 +80,7 @@ impl Publishing<'_> {
     /// Publishes round by round, until the lease is lost, the process shuts down, or a round fails.
     async fn publish_rounds(
         &self,
-        head: &mut Listener,
+        head: &mut LocalSubscription,
         backoff: &mut Backoff,
         fault: &mut RepeatedFault,
         shutdown: &CancellationToken,
@@ -91,7 +91,7 @@ impl Publishing<'_> {
         let mut progress = Progress { checkpoint, confirmed: None };
         while !shutdown.is_cancelled() {
             let not_before = Instant::now() + MIN_ROUND_INTERVAL;
-            let events = self.log.stored_after(self.partition, progress.position(), MAX_EVENTS_PER_ROUND).await?;
+            let events = self.log.raw_after(self.partition, progress.position(), MAX_EVENTS_PER_ROUND).await?;
             if !events.is_empty() {
                 self.publish(&channel, &events).await?;
                 progress.confirm(events);
@@ -132,14 +132,14 @@ impl Publishing<'_> {
     }
 
     /// Publishes `events`; `Ok` means that the broker confirmed all of them.
-    async fn publish(&self, channel: &Channel, events: &[StoredEvent]) -> Result<(), PublishError> {
+    async fn publish(&self, channel: &Channel, events: &[RawEvent]) -> Result<(), PublishError> {
         let published = tokio::time::timeout(REPLY_TIMEOUT, self.publish_messages(channel, events)).await;
         published.unwrap_or(Err(PublishError::ConfirmTimeout))?;
         metrics::counter!("moa_relay_published_events_total").increment(events.len() as u64);
         Ok(())
     }
 
-    async fn publish_messages(&self, channel: &Channel, events: &[StoredEvent]) -> Result<(), PublishError> {
+    async fn publish_messages(&self, channel: &Channel, events: &[RawEvent]) -> Result<(), PublishError> {
         let (mut rest, mut window) = (events, Vec::new());
         while let Some(message) = Message::of(self.broker.log_id(), rest)? {
             rest = &rest[message.events..];

@@ -138,7 +138,7 @@ impl<'a> ReplayRun<'a> {
     }
 
     async fn send_page(&mut self, channel: &Channel, range: PositionRange) -> Result<(), ReplayError> {
-        let mut page = self.log.stored_after(range.partition, range.after, EVENTS_PER_READ.min(range.events())).await?;
+        let mut page = self.log.raw_after(range.partition, range.after, EVENTS_PER_READ.min(range.events())).await?;
         let last = page.last().map(|event| event.position);
         let last = last.ok_or_else(|| missing(range.partition, range.after + 1))?;
         page.retain(|event| self.replay.selection.matches(event));

@@ -1,7 +1,7 @@
 //! The selection of events that a replay sends.
 
 use chrono::{DateTime, Utc};
-use event_log::{Log, LogError, Partition, Position, StoredEvent};
+use event_log::{Log, LogError, Partition, Position, RawEvent};
 
 /// Where a replay starts in each partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl PositionRange {
 }
 
 impl Selection {
-    pub(super) fn matches(&self, event: &StoredEvent) -> bool {
+    pub(super) fn matches(&self, event: &RawEvent) -> bool {
         self.product.as_ref().is_none_or(|product| *product == event.aggregate_id)
             && self.event_type.as_ref().is_none_or(|name| *name == event.event_type)
     }
@@ -81,7 +81,7 @@ async fn position_before(
 }
 
 async fn recorded_at(log: &Log, partition: Partition, position: Position) -> Result<DateTime<Utc>, LogError> {
-    let found = log.stored_after(partition, position - 1, 1).await?;
+    let found = log.raw_after(partition, position - 1, 1).await?;
     found.first().map(|event| event.recorded_at).ok_or_else(|| missing(partition, position))
 }
 

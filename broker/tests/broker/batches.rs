@@ -2,15 +2,15 @@
 
 use broker::cloud_events::{MAX_EVENTS_PER_MESSAGE, TARGET_MESSAGE_BYTES, decode, encode};
 use chrono::{DateTime, Utc};
-use event_log::StoredEvent;
+use event_log::RawEvent;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 const LOG_ID: Uuid = Uuid::from_u128(0x0199_1f5e_7c3a_7b60_9a52_3f0f_6ed1_a001);
 
-fn event(position: i64, payload: &str) -> StoredEvent {
-    StoredEvent {
+fn event(position: i64, payload: &str) -> RawEvent {
+    RawEvent {
         aggregate_type: "product".into(),
         aggregate_id: "7".into(),
         sequence: position,
@@ -26,7 +26,7 @@ fn event(position: i64, payload: &str) -> StoredEvent {
     }
 }
 
-fn there_and_back(events: &[StoredEvent]) -> Vec<StoredEvent> {
+fn there_and_back(events: &[RawEvent]) -> Vec<RawEvent> {
     let (body, written) = encode(LOG_ID, events).unwrap();
     assert_eq!(written, events.len());
     decode(LOG_ID, &body).unwrap()
@@ -82,12 +82,12 @@ prop_compose! {
         id in any::<u128>(),
         micros in 0..=253_402_300_799_999_999_i64,
         hash in any::<[u8; 32]>(),
-    ) -> StoredEvent {
+    ) -> RawEvent {
         let (aggregate_id, event_type, event_version, metadata, payload) = texts;
         let (sequence, position, partition) = numbers;
         let recorded_at = DateTime::<Utc>::from_timestamp_micros(micros).unwrap();
         let event_id = Uuid::from_u128(id);
-        StoredEvent {
+        RawEvent {
             aggregate_type: "product".into(), aggregate_id, sequence, event_type, event_version, payload, metadata,
             partition, position, event_id, recorded_at, hash,
         }

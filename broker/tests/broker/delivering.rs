@@ -3,7 +3,7 @@
 use crate::house::*;
 use crate::notes::Noting;
 use broker::{Deliveries, RELAY};
-use event_log::consume::Source as _;
+use event_log::consume::EventSource as _;
 use futures::StreamExt as _;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
@@ -156,10 +156,10 @@ async fn an_idle_instance_is_not_woken_while_another_moves_the_checkpoint() {
     let mut deliveries = Deliveries::new(&house.log, &house.broker, house.pool.clone(), NOTES, 0).unwrap();
     house.until_the_queue_is_consumed(0, 1).await;
     let mut delivered = Vec::new();
-    let woken = tokio::time::timeout(GAP_FILL_TIMEOUT, deliveries.news(0, Instant::now(), &mut delivered)).await;
+    let woken = tokio::time::timeout(GAP_FILL_TIMEOUT, deliveries.next_batch(0, Instant::now(), &mut delivered)).await;
     assert!(woken.is_err(), "the other instance has applied every event");
     house.append(0, 1, 1).await;
-    soon(deliveries.news(0, Instant::now(), &mut delivered)).await;
+    soon(deliveries.next_batch(0, Instant::now(), &mut delivered)).await;
     assert!(delivered.is_empty(), "woken to read the log");
 }
 
@@ -197,7 +197,7 @@ async fn a_queue_that_was_unbound_is_bound_again() {
     soon(async {
         loop {
             let position = house.append(0, 1, 1).await[0].position;
-            deliveries.news(position - 1, Instant::now(), &mut delivered).await;
+            deliveries.next_batch(position - 1, Instant::now(), &mut delivered).await;
             if !delivered.is_empty() {
                 return;
             }
@@ -236,7 +236,7 @@ async fn a_queue_that_stays_silent_is_subscribed_to_again() {
 async fn waits_in_vain(house: &House, deliveries: &mut Deliveries) -> bool {
     let position = house.append(0, 1, 1).await[0].position;
     let (mut delivered, asked) = (Vec::new(), Instant::now());
-    soon(deliveries.news(position - 1, asked, &mut delivered)).await;
+    soon(deliveries.next_batch(position - 1, asked, &mut delivered)).await;
     assert_eq!(delivered, []);
     asked.elapsed() > Duration::from_millis(900)
 }

@@ -3,7 +3,7 @@
 use broker::{Broker, topology};
 use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductEvent, ProductId, Title, UserId};
-use event_log::{Appended, Batch, Log, Metadata, NewEvent, Partition, Position, RecordedEvent, StoredEvent, Writer};
+use event_log::{Appended, Batch, Log, Metadata, NewEvent, Partition, Position, RawEvent, RecordedEvent, Writer};
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
@@ -61,8 +61,8 @@ impl House {
         append_with(&mut writer, events, at_once).await
     }
 
-    pub async fn stored(&self, partition: Partition) -> Vec<StoredEvent> {
-        self.log.stored_after(partition, 0, 1_000_000).await.unwrap()
+    pub async fn stored(&self, partition: Partition) -> Vec<RawEvent> {
+        self.log.raw_after(partition, 0, 1_000_000).await.unwrap()
     }
 
     /// Where a consumer stands.
@@ -171,7 +171,7 @@ pub fn broker_of(log: &Log) -> Broker {
 fn follow(log: &Log) -> DropGuard {
     let (log, shutdown) = (log.clone(), CancellationToken::new());
     let following = shutdown.clone();
-    tokio::spawn(async move { log.follow(following).await });
+    tokio::spawn(async move { log.poll_heads(following).await });
     shutdown.drop_guard()
 }
 
@@ -183,7 +183,7 @@ pub async fn append_with(writer: &mut Writer, events: i64, at_once: i64) -> Vec<
         let first = writer.position() + 1;
         let batch = (first..first + count).map(|position| nth_event(writer.partition(), position)).collect();
         let at = writer.now();
-        match writer.append(Batch { events: batch, claims: Vec::new() }, at).await.unwrap() {
+        match writer.append(Batch { events: batch, keys: Vec::new() }, at).await.unwrap() {
             Appended::Committed(events) => recorded.extend(events.iter().cloned()),
             other => panic!("it should be committed, but: {other:?}"),
         }

@@ -4,8 +4,8 @@ use crate::house::*;
 use crate::notes::Noting;
 use broker::parked::{self, MAX_PARKED_DELIVERIES, MAX_STORED_BODY_BYTES};
 use broker::{Deliveries, cloud_events};
-use event_log::consume::Source as _;
-use event_log::{Log, StoredEvent};
+use event_log::consume::EventSource as _;
+use event_log::{Log, RawEvent};
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable};
@@ -18,12 +18,12 @@ fn honest() -> BasicProperties {
     BasicProperties::default().with_content_type(cloud_events::CONTENT_TYPE.into())
 }
 
-fn batch(log_id: Uuid, events: &[StoredEvent]) -> Vec<u8> {
+fn batch(log_id: Uuid, events: &[RawEvent]) -> Vec<u8> {
     cloud_events::encode(log_id, events).unwrap().0
 }
 
 /// Made by somebody who knows the format: other content, with the hash that is right for it.
-fn forged(mut event: StoredEvent, previous: &StoredEvent) -> StoredEvent {
+fn forged(mut event: RawEvent, previous: &RawEvent) -> RawEvent {
     event.payload = event.payload.replace("\"amount\":1", "\"amount\":9");
     let columns: [&[u8]; 11] = [
         event.aggregate_type.as_bytes(),
@@ -68,7 +68,7 @@ impl Scene {
         self.house.inject(properties, body).await;
         let mut delivered = Vec::new();
         while self.house.parked().await.is_empty() {
-            soon(self.deliveries.news(5, Instant::now(), &mut delivered)).await;
+            soon(self.deliveries.next_batch(5, Instant::now(), &mut delivered)).await;
             assert_eq!(delivered, [], "nothing of it is believed");
         }
         let parked = self.house.parked().await.remove(0);
@@ -89,7 +89,7 @@ async fn a_delivery_that_does_not_match_the_log_is_parked_with_its_reason() {
     let mut beyond = stored[9].clone();
     beyond.position = 11;
     let with_a_hole = [stored[5].clone(), stored[7].clone()];
-    let moved = StoredEvent { partition: 0, ..elsewhere[5].clone() };
+    let moved = RawEvent { partition: 0, ..elsewhere[5].clone() };
     for (reason, properties, body) in [
         ("its content type is not", BasicProperties::default(), batch(log_id, &stored[5..7])),
         ("its content type is not", honest().with_content_type("application/json".into()), b"{}".to_vec()),
@@ -120,7 +120,7 @@ async fn valid_events_are_delivered_from_the_consumers_position() {
     }
     let (mut delivered, mut position) = (Vec::new(), 5);
     while position < 9 {
-        soon(scene.deliveries.news(position, Instant::now(), &mut delivered)).await;
+        soon(scene.deliveries.next_batch(position, Instant::now(), &mut delivered)).await;
         let expected: Vec<_> = stored.iter().filter(|event| event.position > position).collect();
         for (event, expected) in delivered.drain(..).zip(expected) {
             assert_eq!(event, expected.read().unwrap());
@@ -138,7 +138,7 @@ async fn a_gap_sends_the_consumer_to_the_log_at_once() {
     until("it is with the consumer", async || scene.house.in_the_queue(0).await == Some((0, 1))).await;
     for _ in 0..3 {
         let mut delivered = Vec::new();
-        let woken = scene.deliveries.news(5, Instant::now(), &mut delivered);
+        let woken = scene.deliveries.next_batch(5, Instant::now(), &mut delivered);
         // Waiting for a late delivery would take a second.
         tokio::time::timeout(Duration::from_millis(800), woken).await.expect("the gap is known at once");
         assert_eq!(delivered, []);
@@ -181,7 +181,7 @@ async fn any_message_can_be_parked_and_is_shown() {
     let body = vec![0xff; MAX_STORED_BODY_BYTES + 1];
     scene.house.inject(properties, &body).await;
     while scene.house.parked().await.is_empty() {
-        soon(scene.deliveries.news(5, Instant::now(), &mut Vec::new())).await;
+        soon(scene.deliveries.next_batch(5, Instant::now(), &mut Vec::new())).await;
     }
     let listed = scene.house.parked().await.remove(0);
     assert_eq!(listed.body, None);
@@ -209,7 +209,7 @@ async fn the_newest_are_kept_and_dropped_when_asked() {
     while scene.house.parked().await.len() as i64 > MAX_PARKED_DELIVERIES
         || scene.house.parked().await[0].queue == "an old one"
     {
-        soon(scene.deliveries.news(5, Instant::now(), &mut Vec::new())).await;
+        soon(scene.deliveries.next_batch(5, Instant::now(), &mut Vec::new())).await;
     }
     let (count, page) = parked::list(&scene.house.pool, 1, 2).await.unwrap();
     let reasons: Vec<_> = page.iter().map(|parked| parked.reason.as_str()).collect();
@@ -228,7 +228,7 @@ async fn a_delivery_that_cannot_be_parked_is_not_acknowledged() {
     scene.house.inject(honest(), b"garbage").await;
     until("it is with the consumer", async || scene.house.in_the_queue(0).await == Some((0, 1))).await;
     for _ in 0..3 {
-        soon(scene.deliveries.news(5, Instant::now(), &mut Vec::new())).await;
+        soon(scene.deliveries.next_batch(5, Instant::now(), &mut Vec::new())).await;
     }
     let Scene { house, deliveries } = scene;
     drop(deliveries);
@@ -237,7 +237,7 @@ async fn a_delivery_that_cannot_be_parked_is_not_acknowledged() {
     let deliveries = Deliveries::new(&house.log, &house.broker, house.pool.clone(), NOTES, 0).unwrap();
     let mut scene = Scene { house, deliveries };
     while scene.house.parked().await.is_empty() {
-        soon(scene.deliveries.news(5, Instant::now(), &mut Vec::new())).await;
+        soon(scene.deliveries.next_batch(5, Instant::now(), &mut Vec::new())).await;
     }
     assert!(scene.house.parked().await[0].reason.starts_with("it is not a batch"));
 }

@@ -3,7 +3,7 @@
 use crate::house::*;
 use crate::tap::{Tap, once};
 use broker::{RELAY, cloud_events};
-use event_log::{StoredEvent, Writer};
+use event_log::{RawEvent, Writer};
 use futures::StreamExt as _;
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -217,11 +217,11 @@ impl House {
     }
 
     /// Takes what is in the queue, which must go as far as `position`.
-    async fn read_the_queue(&self, partition: i32, position: i64) -> Vec<StoredEvent> {
+    async fn read_the_queue(&self, partition: i32, position: i64) -> Vec<RawEvent> {
         let (consuming, arguments) =
             (BasicConsumeOptions { no_ack: true, ..Default::default() }, FieldTable::default());
         let messages = self.amqp.basic_consume(self.queue(partition).into(), "".into(), consuming, arguments);
-        let (mut messages, mut events) = (messages.await.unwrap(), Vec::<StoredEvent>::new());
+        let (mut messages, mut events) = (messages.await.unwrap(), Vec::<RawEvent>::new());
         while events.last().is_none_or(|last| last.position < position) {
             let message = soon(messages.next()).await.unwrap().unwrap();
             events.extend(cloud_events::decode(self.log_id(), &message.data).unwrap());

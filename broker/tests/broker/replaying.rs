@@ -8,7 +8,7 @@ use broker::replay::{IncompleteReplay, OutsideQueue, Progress, Replay, ReplayErr
 use broker::{Broker, cloud_events};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::ProductEvent;
-use event_log::{Appended, Batch, Log, Metadata, NewEvent, StoredEvent, Writer};
+use event_log::{Appended, Batch, Log, Metadata, NewEvent, RawEvent, Writer};
 use lapin::message::BasicGetMessage;
 use lapin::options::{BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -73,7 +73,7 @@ impl Outside {
     }
 
     /// All events that are in it.
-    async fn events(&self, house: &House) -> Vec<StoredEvent> {
+    async fn events(&self, house: &House) -> Vec<RawEvent> {
         let messages = self.messages().await;
         messages.iter().flat_map(|message| cloud_events::decode(house.log_id(), &message.data).unwrap()).collect()
     }
@@ -189,7 +189,7 @@ async fn close(house: &House, products: &[(i64, i64)]) {
         let event = if *sequence == 1 { nth_event(0, 1).event } else { ProductEvent::ProductClosed {} };
         let product_id = (*product).try_into().unwrap();
         let event = NewEvent { product_id, sequence: *sequence, event, metadata: Metadata::default() };
-        let batch = Batch { events: vec![event], claims: Vec::new() };
+        let batch = Batch { events: vec![event], keys: Vec::new() };
         let appended = writer.append(batch, time(*second)).await.unwrap();
         assert!(matches!(appended, Appended::Committed(_)), "{appended:?}");
     }

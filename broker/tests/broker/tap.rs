@@ -2,7 +2,7 @@
 
 use crate::house::{House, soon};
 use broker::{cloud_events, topology};
-use event_log::{Partition, Position, StoredEvent};
+use event_log::{Partition, Position, RawEvent};
 use futures::StreamExt as _;
 use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
@@ -46,7 +46,7 @@ impl Tap {
     }
 
     /// The events of the next message.
-    pub async fn batch(&mut self) -> Vec<StoredEvent> {
+    pub async fn batch(&mut self) -> Vec<RawEvent> {
         let message = self.next().await;
         let events = cloud_events::decode(self.log_id, &message.data).unwrap();
         assert!(events.iter().all(|event| event.partition.to_string() == message.routing_key.as_str()));
@@ -54,8 +54,8 @@ impl Tap {
     }
 
     /// All events of `partition` up to `position`, repeats included, in the order they came.
-    pub async fn up_to(&mut self, partition: Partition, position: Position) -> Vec<StoredEvent> {
-        let mut events: Vec<StoredEvent> = Vec::new();
+    pub async fn up_to(&mut self, partition: Partition, position: Position) -> Vec<RawEvent> {
+        let mut events: Vec<RawEvent> = Vec::new();
         while events.last().is_none_or(|last| last.position < position) {
             events.extend(self.batch().await.into_iter().filter(|event| event.partition == partition));
         }
@@ -68,8 +68,8 @@ impl Tap {
 }
 
 /// Without repeats, refusing gaps, as every consumer does.
-pub fn once(events: Vec<StoredEvent>) -> Vec<StoredEvent> {
-    let mut seen: Vec<StoredEvent> = Vec::new();
+pub fn once(events: Vec<RawEvent>) -> Vec<RawEvent> {
+    let mut seen: Vec<RawEvent> = Vec::new();
     for event in events {
         let expected = seen.last().map_or(event.position, |last| last.position + 1);
         assert!(event.position <= expected, "position {} came where {expected} was due", event.position);

@@ -4,7 +4,7 @@ use super::batch::repeated;
 use super::{Answer, NoVerdict, Order, Verdict, Waiting};
 use crate::recorder::{Pen, Refused};
 use chrono::{DateTime, Utc};
-use event_log::{Log, StoredAnswer};
+use event_log::{IdempotencyRecord, Log};
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -35,7 +35,7 @@ pub(super) async fn give(teller: &Teller<'_>, ready: &mut Vec<Waiting>, verdicts
     if asking.is_empty() {
         return;
     }
-    match tokio::time::timeout(LOOK_UP, teller.log.stored_answers(&keys)).await {
+    match tokio::time::timeout(LOOK_UP, teller.log.idempotency_records(&keys)).await {
         Ok(Ok(stored)) => {
             let stored = by_key(&stored);
             for (place, waiting, verdict) in asking {
@@ -74,9 +74,9 @@ pub(super) fn leave_undecided(waiting: Waiting) {
     answer(waiting, Err(no));
 }
 
-type StoredByKey<'a> = HashMap<(&'a str, &'a str), &'a StoredAnswer>;
+type StoredByKey<'a> = HashMap<(&'a str, &'a str), &'a IdempotencyRecord>;
 
-fn by_key(stored: &[StoredAnswer]) -> StoredByKey<'_> {
+fn by_key(stored: &[IdempotencyRecord]) -> StoredByKey<'_> {
     stored.iter().map(|found| ((&*found.user_id, &*found.key), found)).collect()
 }
 
@@ -88,7 +88,7 @@ fn what_its_key_says(order: &Order, stored: &StoredByKey<'_>) -> Option<Result<V
 }
 
 /// Gives those whose keys were taken their stored answers; the rest is decided again.
-pub(super) fn repeat_stored(teller: &Teller<'_>, ready: &mut Vec<Waiting>, stored: &[StoredAnswer]) {
+pub(super) fn repeat_stored(teller: &Teller<'_>, ready: &mut Vec<Waiting>, stored: &[IdempotencyRecord]) {
     let stored = by_key(stored);
     for waiting in std::mem::take(ready) {
         match what_its_key_says(&waiting.order, &stored) {

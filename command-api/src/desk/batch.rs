@@ -6,7 +6,7 @@ use super::shelf::Shelf;
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::{Aggregate, event_sink::EventSink};
 use domain::{InvestId, Product, ProductCommand, ProductEvent, ProductId, Refusal};
-use event_log::{Batch, Claim, LoadedProduct, NewEvent, Partition, Position};
+use event_log::{Batch, IdempotencyRecord, NewEvent, Partition, Position, VersionedProduct};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ pub(super) struct Decided {
     /// One for each order; [`Err`] where its key was used in this batch for something else.
     pub(super) verdicts: Vec<Result<Verdict, super::NoVerdict>>,
     /// The products as they are after the batch.
-    pub(super) products: HashMap<ProductId, LoadedProduct>,
+    pub(super) products: HashMap<ProductId, VersionedProduct>,
     by_key: HashMap<(String, String), usize>,
 }
 
@@ -58,7 +58,7 @@ impl Decided {
     fn twin(&self, order: &Order) -> Option<Result<Verdict, super::NoVerdict>> {
         let key = order.key.as_ref()?;
         let index = *self.by_key.get(&(key.owner.clone(), key.key.clone()))?;
-        let claim = self.batch.claims.get(index)?;
+        let claim = self.batch.keys.get(index)?;
         Some(repeated(key, &claim.fingerprint, &claim.answer))
     }
 
@@ -89,8 +89,8 @@ impl Decided {
 
     fn claim(&mut self, order: &Order, verdict: &Verdict) {
         let Some(key) = order.key.as_ref().filter(|_| verdict.answer.is_final()) else { return };
-        self.by_key.insert((key.owner.clone(), key.key.clone()), self.batch.claims.len());
-        self.batch.claims.push(Claim {
+        self.by_key.insert((key.owner.clone(), key.key.clone()), self.batch.keys.len());
+        self.batch.keys.push(IdempotencyRecord {
             user_id: key.owner.clone(),
             key: key.key.clone(),
             fingerprint: key.fingerprint.clone(),

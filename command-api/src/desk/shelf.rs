@@ -1,7 +1,7 @@
 //! The products a desk has at hand: committed state, bounded, and what keeps it short to load again.
 
 use domain::ProductId;
-use event_log::{Hash, LoadedProduct, Log, RecordedEvent};
+use event_log::{Hash, Log, RecordedEvent, VersionedProduct};
 use std::collections::HashMap;
 
 /// Products at hand; past that the ones not used for longest go.
@@ -17,7 +17,7 @@ pub(super) struct Shelf {
 }
 
 struct Kept {
-    loaded: LoadedProduct,
+    loaded: VersionedProduct,
     used: u64,
 }
 
@@ -29,11 +29,11 @@ impl Shelf {
     }
 
     /// A copy to decide on; unopened when it is not at hand.
-    pub(super) fn copy(&self, id: ProductId) -> LoadedProduct {
+    pub(super) fn copy(&self, id: ProductId) -> VersionedProduct {
         self.products.get(&id).map(|kept| kept.loaded.clone()).unwrap_or_default()
     }
 
-    pub(super) fn put(&mut self, id: ProductId, loaded: LoadedProduct) {
+    pub(super) fn put(&mut self, id: ProductId, loaded: VersionedProduct) {
         if self.products.len() >= SHELF {
             self.clear_out();
         }
@@ -42,7 +42,7 @@ impl Shelf {
     }
 
     /// Takes over what a committed batch made of the products.
-    pub(super) fn take_over(&mut self, products: HashMap<ProductId, LoadedProduct>) {
+    pub(super) fn take_over(&mut self, products: HashMap<ProductId, VersionedProduct>) {
         for (id, loaded) in products {
             if let Some(kept) = self.products.get_mut(&id) {
                 kept.loaded = loaded;
@@ -53,7 +53,7 @@ impl Shelf {
     /// Takes over what another writer appended.
     pub(super) fn follow(&mut self, event: &RecordedEvent) {
         if let Some(kept) = self.products.get_mut(&event.product_id) {
-            kept.loaded.follow(event);
+            kept.loaded.apply(event);
         }
     }
 
@@ -64,10 +64,10 @@ impl Shelf {
             committed.iter().map(|event| (event.product_id, (event.sequence, event.hash))).collect();
         for (id, (sequence, hash)) in last {
             let Some(kept) = self.products.get_mut(&id) else { continue };
-            if sequence - kept.loaded.snapshot < SNAPSHOT_EVERY || sequence != kept.loaded.sequence {
+            if sequence - kept.loaded.snapshot_sequence < SNAPSHOT_EVERY || sequence != kept.loaded.sequence {
                 continue;
             }
-            kept.loaded.snapshot = sequence;
+            kept.loaded.snapshot_sequence = sequence;
             let (log, loaded) = (log.clone(), kept.loaded.clone());
             tokio::spawn(async move {
                 if let Err(error) = log.save_snapshot(id, &loaded, &hash).await {

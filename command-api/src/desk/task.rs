@@ -8,7 +8,7 @@ use super::{Answer, NoVerdict, Request, Verdict, Waiting};
 use crate::recorder::{Pen, Refused};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{ProductId, Refusal};
-use event_log::{Appended, LoadedProduct, Log, LogError, RecordedEvent, Writer};
+use event_log::{Appended, Log, LogError, RecordedEvent, VersionedProduct, Writer};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -30,7 +30,7 @@ const FIND_OUT: Duration = Duration::from_secs(2);
 /// The pause before the database is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
 
-type Loads = JoinSet<(ProductId, Result<LoadedProduct, LogError>)>;
+type Loads = JoinSet<(ProductId, Result<VersionedProduct, LogError>)>;
 
 struct Desk {
     log: Log,
@@ -197,14 +197,14 @@ impl Desk {
     }
 
     /// A product arrived: the orders that waited for it are ready, or get their answer.
-    async fn loaded(&mut self, id: ProductId, loaded: Result<LoadedProduct, LogError>) -> Vec<Waiting> {
+    async fn loaded(&mut self, id: ProductId, loaded: Result<VersionedProduct, LogError>) -> Vec<Waiting> {
         let Aside { waiting, asked, missed } = self.aside.remove(&id).unwrap_or_default();
         self.aside_orders -= waiting.len();
         self.start_loads();
         match loaded {
             Ok(mut loaded) => {
                 self.trouble.has_loaded(id);
-                missed.iter().for_each(|event| loaded.follow(event));
+                missed.iter().for_each(|event| loaded.apply(event));
                 self.shelve(id, loaded, waiting, asked).await
             }
             Err(error) => {
@@ -221,7 +221,7 @@ impl Desk {
     async fn shelve(
         &mut self,
         id: ProductId,
-        loaded: LoadedProduct,
+        loaded: VersionedProduct,
         mut waiting: Vec<Waiting>,
         asked: usize,
     ) -> Vec<Waiting> {
@@ -255,7 +255,7 @@ impl Desk {
             }
         }
         // Nothing is lost when this fails: the connection is gone then, and the turn with it.
-        if let Err(error) = self.writer.give_turn_back().await {
+        if let Err(error) = self.writer.release_append_lock().await {
             tracing::warn!(%error, "the turn could not be given back");
         }
     }
@@ -286,8 +286,8 @@ impl Desk {
         if self.writer.stop().is_some() || self.writer.is_outdated() {
             ready.drain(..).for_each(leave_undecided);
         }
-        if !ready.is_empty() && self.writer.is_contested() && !self.writer.has_turn() {
-            self.take_turn().await?;
+        if !ready.is_empty() && self.writer.is_contested() && !self.writer.holds_append_lock() {
+            self.acquire_append_lock().await?;
             drop_expired(ready);
         }
         if ready.is_empty() {
@@ -311,7 +311,7 @@ impl Desk {
                 }
                 give(&self.teller(terms.at), ready, verdicts).await;
             }
-            Ok(Appended::Lost) => metrics::counter!("moa_desk_lost_total").increment(1),
+            Ok(Appended::Conflict) => metrics::counter!("moa_desk_lost_total").increment(1),
             Ok(Appended::KeysTaken(stored)) => repeat_stored(&self.teller(terms.at), ready, &stored),
             Err(LogError::OutcomeUnknown { first, source }) => {
                 self.trouble.appends.failed(&format_args!("the answer to a commit was lost ({source})"));
@@ -343,8 +343,8 @@ impl Desk {
     }
 
     /// Takes the turn and takes over what others wrote before it came.
-    async fn take_turn(&mut self) -> Result<(), LogError> {
-        while !self.writer.has_turn() {
+    async fn acquire_append_lock(&mut self) -> Result<(), LogError> {
+        while !self.writer.holds_append_lock() {
             self.catch_up().await?;
         }
         Ok(())
@@ -352,7 +352,7 @@ impl Desk {
 
     /// Takes over what others wrote and, unless that was much, the turn.
     async fn catch_up(&mut self) -> Result<Vec<RecordedEvent>, LogError> {
-        let missed = self.writer.take_turn().await?;
+        let missed = self.writer.acquire_append_lock().await?;
         for event in &missed {
             self.shelf.follow(event);
             if let Some(aside) = self.aside.get_mut(&event.product_id) {
@@ -366,12 +366,12 @@ impl Desk {
     async fn find_out(&mut self, first: Option<Uuid>) -> Option<bool> {
         let until = Instant::now() + FIND_OUT;
         let mut seen = Vec::new();
-        while !self.writer.has_turn() {
+        while !self.writer.holds_append_lock() {
             match tokio::time::timeout_at(until, self.catch_up()).await {
                 Ok(Ok(missed)) => seen.extend(missed.iter().map(|event| event.event_id)),
                 Ok(Err(_)) if Instant::now() < until => tokio::time::sleep(PAUSE).await,
                 Ok(Err(_)) | Err(_) => {
-                    self.writer.forget_connection();
+                    self.writer.discard_connection();
                     return None;
                 }
             }

@@ -44,7 +44,7 @@ pub async fn purge_notes(log: Log, pool: Pool, shutdown: CancellationToken) {
 async fn purge(log: &Log, pool: &Pool) -> sqlx::Result<()> {
     for delete in DELETES {
         loop {
-            let deletion = sqlx::query(delete).bind(KEPT_DAYS).bind(PURGE_BATCH).bind(log.believed_time());
+            let deletion = sqlx::query(delete).bind(KEPT_DAYS).bind(PURGE_BATCH).bind(log.trusted_time());
             if deletion.execute(pool).await?.rows_affected() == 0 {
                 break;
             }

@@ -50,7 +50,7 @@ pub(super) async fn taken(
     taken_for: TimeDelta,
     fault: &mut RepeatedFault,
 ) -> Option<(DatabaseClock, Vec<Due>)> {
-    let clock = log.believed_clock()?;
+    let clock = log.trusted_clock()?;
     match take(pool, clock.now(), limits, taken_for).await {
         Ok(rows) => {
             fault.recovered();
@@ -107,7 +107,7 @@ pub(super) async fn put_back(
     .bind(invest_id.0)
     .bind(after.as_secs_f64())
     .bind(cancelling)
-    .bind(log.believed_time())
+    .bind(log.trusted_time())
     .execute(pool)
     .await?;
     Ok(())

@@ -148,7 +148,7 @@ async fn a_key_is_forgotten_after_a_day_and_not_before() {
     };
     age("old", "24 hours 1 minute").await;
     age("young", "23 hours 59 minutes").await;
-    assert_eq!(moa.log.purge_keys().await.unwrap(), 1);
+    assert_eq!(moa.log.purge_idempotency_keys().await.unwrap(), 1);
 
     is_told_again(&moa, product, 1, "young", &young).await;
     let again = is_told_afresh(&moa, product, 1, "old").await;

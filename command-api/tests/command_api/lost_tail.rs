@@ -16,7 +16,7 @@ async fn two_instances() -> (House, Moa, Moa, ProductId) {
         first.invest(product, 1).sent().await.is_ok();
     }
     until("both know of it", async || {
-        let heads = [&first, &second].map(|moa| moa.log.write_stop(0).is_none() && moa.log.believed_time().is_some());
+        let heads = [&first, &second].map(|moa| moa.log.write_stop(0).is_none() && moa.log.trusted_time().is_some());
         heads == [true, true]
     })
     .await;

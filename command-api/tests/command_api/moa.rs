@@ -116,7 +116,7 @@ impl Moa {
             self.tasks.spawn(consumer.run(self.stop.clone()));
         }
         let (log, stop) = (self.log.clone(), self.stop.clone());
-        self.tasks.spawn(async move { log.follow(stop).await });
+        self.tasks.spawn(async move { log.poll_heads(stop).await });
     }
 
     fn sees_to(&self, provider: &Provider, handed: Handed) -> AbortHandle {

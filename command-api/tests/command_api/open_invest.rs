@@ -126,7 +126,7 @@ async fn happen(house: &House, happened: Vec<Happened>) -> Vec<RecordedEvent> {
         let metadata = Metadata { correlation_id: format!("request-{n}"), ..Metadata::default() };
         let events = vec![NewEvent { product_id: product(of), sequence, event, metadata }];
         let writer = &mut writers[(of % i64::from(PARTITIONS)) as usize];
-        let appended = writer.append(Batch { events, claims: vec![] }, second(n as i64)).await.unwrap();
+        let appended = writer.append(Batch { events, keys: vec![] }, second(n as i64)).await.unwrap();
         let Appended::Committed(events) = appended else { panic!("nobody else writes here") };
         recorded.extend(events.iter().cloned());
     }
@@ -149,7 +149,7 @@ async fn however_it_is_delivered_the_open_ones_are_there(
         for delivered in manner.deliveries(&here) {
             consumer.step(&delivered).await.unwrap();
         }
-        assert_eq!(consumer.drain().await.unwrap(), Step::Idle(head));
+        assert_eq!(consumer.catch_up().await.unwrap(), Step::Idle(head));
     }
     assert_eq!(house.says(ROWS).await, THEN);
 }

@@ -15,7 +15,7 @@ async fn grows_to(house: &House, product: ProductId, length: i64) {
     let mut sequences = (house.events_of(product).await.len() as i64 + 1..=length).peekable();
     while sequences.peek().is_some() {
         let events = sequences.by_ref().take(2_500).map(|sequence| reserved(product, sequence)).collect();
-        let appended = writer.append(Batch { events, claims: Vec::new() }, writer.now()).await.unwrap();
+        let appended = writer.append(Batch { events, keys: Vec::new() }, writer.now()).await.unwrap();
         assert!(matches!(appended, Appended::Committed(_)));
     }
 }

@@ -1,17 +1,17 @@
-//! How far a consumer has come: a row that moves only from where it stands.
+//! A consumer's checkpoint: the position up to which it has applied a partition. The row moves only from the position it has.
 
-use crate::chain::Hash;
-use crate::log::{Log, Partition, Position};
+use crate::ids::{Hash, Partition, Position};
+use crate::log::Log;
 use crate::{LogError, RecordedEvent};
 use chrono::{DateTime, Utc};
 use connection_pool::{Connection, Pool};
 
-/// How far a consumer has come in one partition.
+/// A consumer's checkpoint in one partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// Who.
+    /// The consumer's name.
     pub consumer: String,
-    /// Where.
+    /// The partition.
     pub partition: Partition,
     /// The last position that is applied; 0 is none.
     pub position: Position,
@@ -21,9 +21,9 @@ pub struct Checkpoint {
     pub moved_at: DateTime<Utc>,
     /// The position that cannot be applied, and why.
     pub stuck: Option<(Position, String)>,
-    /// Which version of the code made the rows.
+    /// The version of the code that wrote the rows.
     pub code_version: i32,
-    /// An operator holds it still.
+    /// An operator has paused it.
     pub paused: bool,
 }
 
@@ -61,12 +61,12 @@ pub(super) struct Holder<'a> {
     pub(super) consumer: &'a str,
     pub(super) partition: Partition,
     pub(super) code_version: i32,
-    /// It begins at 0 when there is none yet; else one that is gone stays gone.
+    /// A missing checkpoint is created at 0.
     pub(super) begins: bool,
 }
 
 impl Log {
-    /// Where all consumers stand that have begun, by name and partition.
+    /// The checkpoints of all consumers that have begun, by name and partition.
     pub async fn checkpoints(&self) -> Result<Vec<Checkpoint>, LogError> {
         let rows: Vec<Row> = sqlx::query_as(
             "select consumer, partition, position, hash, moved_at, stuck_at, stuck_reason, code_version, paused
@@ -78,8 +78,8 @@ impl Log {
     }
 }
 
-/// Locks the checkpoint for this transaction; `None` while it is not the holder's to move: another instance has it, it
-/// is paused, its rows are of other code, or it is gone.
+/// Locks the checkpoint for this transaction; `None` while the holder may not move it: another instance has it, it is paused, its
+/// rows are of another code version, or it is gone.
 pub(super) async fn lock(transaction: &mut Connection, holder: Holder<'_>) -> sqlx::Result<Option<Checkpoint>> {
     let mut found = lock_existing(transaction, holder).await?;
     if found.is_none() && holder.begins {
@@ -110,7 +110,8 @@ async fn lock_existing(transaction: &mut Connection, holder: Holder<'_>) -> sqlx
     Ok(row.map(Checkpoint::from))
 }
 
-/// Moves the locked checkpoint from `from` to `to`. Compared all the same: apply-once must not hang on the lock alone.
+/// Moves the locked checkpoint from `from` to `to`. It compares `from` although it is locked: apply-once must not depend on the lock
+/// alone.
 pub(super) async fn advance(
     transaction: &mut Connection,
     consumer: &str,
@@ -134,7 +135,7 @@ pub(super) async fn advance(
     if moved.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
 }
 
-/// Names the event that a consumer cannot get past, be it the first; not one that another instance is past by now.
+/// Stores the event at which a consumer is stuck, even if it is the first; not one that another instance has passed meanwhile.
 pub(super) async fn stuck(
     pool: &Pool,
     consumer: &str,

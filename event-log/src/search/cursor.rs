@@ -1,7 +1,7 @@
 //! Where a page ended: what the next one begins with.
 
 use super::filter::{Filter, Order};
-use crate::log::{Identity, Position};
+use crate::ids::{Identity, Position};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
@@ -9,15 +9,15 @@ use std::fmt;
 
 const VERSION: u8 = 1;
 /// Bytes of the fingerprint.
-const FINGERPRINT: usize = 8;
+const FINGERPRINT_BYTES: usize = 8;
 /// Bytes of a position.
-const POSITION: usize = 8;
+const POSITION_BYTES: usize = 8;
 
 /// Where a page ended, in each partition. Opaque outside: base64url of a version, a fingerprint of the question, and the
 /// positions. Positions do not move, so nothing is missed or given twice, whatever is written between two pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    fingerprint: [u8; FINGERPRINT],
+    fingerprint: [u8; FINGERPRINT_BYTES],
     /// The next position to look at, by partition: upward, or downward with 0 for none.
     pub(super) next: Vec<Position>,
 }
@@ -25,7 +25,7 @@ pub struct Cursor {
 /// The cursor is not of this question. The text says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not of this log, filter and order: send it as it was given, with the same parameters, or leave it out")]
-pub struct ForeignCursor;
+pub struct ForeignCursorError;
 
 impl Cursor {
     pub(super) fn new(log: &Identity, filter: &Filter, order: Order, next: Vec<Position>) -> Self {
@@ -33,17 +33,17 @@ impl Cursor {
     }
 
     /// What [`Cursor`]'s text says, when it was given for this log, filter and order.
-    pub fn read(text: &str, log: &Identity, filter: &Filter, order: Order) -> Result<Self, ForeignCursor> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| ForeignCursor)?;
-        let Some((&[VERSION], rest)) = bytes.split_first_chunk::<1>() else { return Err(ForeignCursor) };
-        let (fingerprint, rest) = rest.split_first_chunk().ok_or(ForeignCursor)?;
-        let (positions, left) = rest.as_chunks::<POSITION>();
+    pub fn read(text: &str, log: &Identity, filter: &Filter, order: Order) -> Result<Self, ForeignCursorError> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| ForeignCursorError)?;
+        let Some((&[VERSION], rest)) = bytes.split_first_chunk::<1>() else { return Err(ForeignCursorError) };
+        let (fingerprint, rest) = rest.split_first_chunk().ok_or(ForeignCursorError)?;
+        let (positions, left) = rest.as_chunks::<POSITION_BYTES>();
         let next: Vec<_> = positions.iter().map(|bytes| Position::from_be_bytes(*bytes)).collect();
         let cursor = Self::new(log, filter, order, next);
         let fits = cursor.fingerprint == *fingerprint && left.is_empty();
         let whole =
             cursor.next.len() == log.partitions.unsigned_abs() as usize && cursor.next.iter().all(|at| *at >= 0);
-        if fits && whole { Ok(cursor) } else { Err(ForeignCursor) }
+        if fits && whole { Ok(cursor) } else { Err(ForeignCursorError) }
     }
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for Cursor {
     }
 }
 
-fn fingerprint(log: &Identity, filter: &Filter, order: Order) -> [u8; FINGERPRINT] {
+fn fingerprint(log: &Identity, filter: &Filter, order: Order) -> [u8; FINGERPRINT_BYTES] {
     let mut sha = Sha256::new();
     sha.update(log.log_id.as_bytes());
     sha.update(match order {
@@ -93,7 +93,7 @@ mod tests {
             (log(1, 2), Filter { to: Some(Bound::Position(1)), ..user("kim") }, Order::Ascending),
             (log(1, 2), Filter { correlation: Some("kim".into()), ..Filter::default() }, Order::Ascending),
         ] {
-            assert_eq!(read(&log, &filter, order), Err(ForeignCursor), "{filter:?}");
+            assert_eq!(read(&log, &filter, order), Err(ForeignCursorError), "{filter:?}");
         }
     }
 
@@ -104,7 +104,7 @@ mod tests {
         let negative = Cursor::new(&log, &filter, Order::Ascending, vec![1, -2]).to_string();
         let longer = format!("{good}AA");
         for text in ["", "x", "AA", &good[1..], &good[..good.len() - 2], &longer, &format!("{good}="), &negative] {
-            assert_eq!(Cursor::read(text, &log, &filter, Order::Ascending), Err(ForeignCursor), "{text}");
+            assert_eq!(Cursor::read(text, &log, &filter, Order::Ascending), Err(ForeignCursorError), "{text}");
         }
         assert!(Cursor::read(&good, &log, &filter, Order::Ascending).is_ok());
     }

@@ -1,8 +1,8 @@
 //! What is asked for.
 
 use super::key;
-use crate::event::StoredEvent;
-use crate::log::{Partition, Position};
+use crate::ids::{Partition, Position};
+use crate::raw_event::RawEvent;
 use chrono::{DateTime, Utc};
 use domain::{InvestId, ProductId, UserId};
 use sha2::{Digest, Sha256};
@@ -54,7 +54,7 @@ pub struct Filter {
 
 /// By what events are found, the rest is checked on each: the most selective that is set.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Driver {
+pub(super) enum AccessPath {
     /// By a key of `event_index`.
     Key { column: &'static str, key: i64 },
     /// By a rare type, in `event_index`.
@@ -66,30 +66,30 @@ pub(super) enum Driver {
 }
 
 impl Filter {
-    pub(super) fn driver(&self) -> Driver {
-        let of = |column, key: Option<i64>| key.map(|key| Driver::Key { column, key });
+    pub(super) fn access_path(&self) -> AccessPath {
+        let of = |column, key: Option<i64>| key.map(|key| AccessPath::Key { column, key });
         let rare = || self.event_type.as_deref().and_then(key::rare_type);
         of("invest_key", self.invest.map(key::invest_key))
             .or_else(|| of("correlation_key", self.correlation.as_deref().map(key::correlation_key)))
             .or_else(|| of("user_key", self.user.as_ref().map(key::user_key)))
-            .or_else(|| self.product.map(Driver::Stream))
-            .or_else(|| rare().map(|rare| Driver::RareType(rare.into())))
-            .unwrap_or(Driver::Range)
+            .or_else(|| self.product.map(AccessPath::Stream))
+            .or_else(|| rare().map(|rare| AccessPath::RareType(rare.into())))
+            .unwrap_or(AccessPath::Range)
     }
 
     /// Whether `event` is asked for: all of it is judged here, whatever it was found by.
-    pub(super) fn takes(&self, event: &StoredEvent) -> bool {
+    pub(super) fn matches(&self, event: &RawEvent) -> bool {
         let of_product = |id: ProductId| event.aggregate_id == id.to_string();
         self.product.is_none_or(of_product)
             && self.event_type.as_ref().is_none_or(|asked| event.event_type == *asked)
             && self.partition.is_none_or(|asked| event.partition == asked)
             && self.from.is_none_or(|from| !is_before(event, from))
             && self.to.is_none_or(|to| !is_after(event, to))
-            && self.takes_what_is_in(event)
+            && self.matches_contents(event)
     }
 
     /// By what only reading the event tells.
-    fn takes_what_is_in(&self, event: &StoredEvent) -> bool {
+    fn matches_contents(&self, event: &RawEvent) -> bool {
         if self.user.is_none() && self.invest.is_none() && self.correlation.is_none() {
             return true;
         }
@@ -124,14 +124,14 @@ impl Filter {
     }
 }
 
-fn is_before(event: &StoredEvent, from: Bound) -> bool {
+fn is_before(event: &RawEvent, from: Bound) -> bool {
     match from {
         Bound::Time(time) => event.recorded_at < time,
         Bound::Position(position) => event.position < position,
     }
 }
 
-fn is_after(event: &StoredEvent, to: Bound) -> bool {
+fn is_after(event: &RawEvent, to: Bound) -> bool {
     match to {
         Bound::Time(time) => event.recorded_at >= time,
         Bound::Position(position) => event.position > position,

@@ -11,9 +11,9 @@ pub const EVENT_INDEX: &str = "event_index";
 pub const INDEX_VERSION: i32 = 1;
 
 /// Of the types that most events are, which are found by reading the log itself.
-const COMMON: [&str; 2] = ["InvestReserved", "InvestSettled"];
+const COMMON_TYPES: [&str; 2] = ["InvestReserved", "InvestSettled"];
 /// Bytes of a uuid that come first in its key.
-const OF_UUID: usize = 6;
+const UUID_KEY_BYTES: usize = 6;
 
 /// The key of a user.
 pub fn user_key(user: &UserId) -> i64 {
@@ -33,7 +33,7 @@ pub fn correlation_key(correlation: &str) -> i64 {
 
 /// `event_type` when it is rare enough to be looked up.
 pub fn rare_type(event_type: &str) -> Option<&str> {
-    (!COMMON.contains(&event_type)).then_some(event_type)
+    (!COMMON_TYPES.contains(&event_type)).then_some(event_type)
 }
 
 /// Whose event it is, and of which invest; `None` for what happens to a whole product.
@@ -51,7 +51,7 @@ fn of_text(text: &str) -> i64 {
 }
 
 fn of_uuid(id: Uuid) -> i64 {
-    let (time, hash) = (&id.as_bytes()[..OF_UUID], Sha256::digest(id.as_bytes()));
+    let (time, hash) = (&id.as_bytes()[..UUID_KEY_BYTES], Sha256::digest(id.as_bytes()));
     first_eight(&[time, &hash].concat())
 }
 

@@ -1,16 +1,16 @@
 //! What a search asks the database. Every statement looks at a bounded number of rows, along a key.
 
-use super::filter::{Driver, Order};
+use super::filter::{AccessPath, Order};
 use super::key::{EVENT_INDEX, INDEX_VERSION};
-use super::lane::Stretch;
-use crate::event::StoredEvent;
-use crate::log::{Partition, Position};
+use super::partition_cursor::PositionRange;
+use crate::ids::{Partition, Position};
+use crate::raw_event::RawEvent;
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use domain::ProductId;
 
-/// A stretch of a partition.
-pub(super) type Part = (Partition, Stretch);
+/// A range of a partition.
+pub(super) type Part = (Partition, PositionRange);
 
 const COLUMNS: &str = "e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, \
                        e.payload::text as payload, e.metadata::text as metadata, e.partition, e.position, e.event_id, \
@@ -25,10 +25,10 @@ impl Order {
     }
 }
 
-/// Three columns of `parts`, as `unnest` takes them.
+/// Three columns of `parts`, as `unnest` matches them.
 fn columns(parts: &[Part]) -> (Vec<Partition>, Vec<Position>, Vec<Position>) {
     let (mut partitions, mut lows, mut highs) = (Vec::new(), Vec::new(), Vec::new());
-    for (partition, Stretch { low, high }) in parts {
+    for (partition, PositionRange { low, high }) in parts {
         partitions.push(*partition);
         lows.push(*low);
         highs.push(*high);
@@ -45,18 +45,18 @@ pub(super) async fn indexed(pool: &Pool) -> sqlx::Result<Vec<(Partition, Positio
         .await
 }
 
-/// At most so many places of each part that the index has for `driver`, in order.
+/// At most so many places of each part that the index has for `access_path`, in order.
 pub(super) async fn candidates(
     pool: &Pool,
-    driver: &Driver,
+    access_path: &AccessPath,
     parts: &[Part],
     order: Order,
     most: i64,
 ) -> sqlx::Result<Vec<(Partition, Position)>> {
-    let column = match driver {
-        Driver::Key { column, .. } => column,
-        Driver::RareType(_) => "rare_type",
-        Driver::Stream(_) | Driver::Range => return Ok(Vec::new()),
+    let column = match access_path {
+        AccessPath::Key { column, .. } => column,
+        AccessPath::RareType(_) => "rare_type",
+        AccessPath::Stream(_) | AccessPath::Range => return Ok(Vec::new()),
     };
     let statement = format!(
         "select found.partition, found.position
@@ -70,16 +70,16 @@ pub(super) async fn candidates(
     );
     let (partitions, lows, highs) = columns(parts);
     let asked = sqlx::query_as(&statement).bind(partitions).bind(lows).bind(highs);
-    let asked = match driver {
-        Driver::Key { key, .. } => asked.bind(*key),
-        Driver::RareType(name) => asked.bind(name.as_str()),
-        Driver::Stream(_) | Driver::Range => return Ok(Vec::new()),
+    let asked = match access_path {
+        AccessPath::Key { key, .. } => asked.bind(*key),
+        AccessPath::RareType(name) => asked.bind(name.as_str()),
+        AccessPath::Stream(_) | AccessPath::Range => return Ok(Vec::new()),
     };
     asked.bind(most).fetch_all(pool).await
 }
 
 /// The events at these places; those that are there.
-pub(super) async fn at(pool: &Pool, places: &[(Partition, Position)]) -> sqlx::Result<Vec<StoredEvent>> {
+pub(super) async fn at(pool: &Pool, places: &[(Partition, Position)]) -> sqlx::Result<Vec<RawEvent>> {
     let (partitions, positions): (Vec<_>, Vec<_>) = places.iter().copied().unzip();
     let statement = format!(
         "select {COLUMNS}
@@ -90,7 +90,7 @@ pub(super) async fn at(pool: &Pool, places: &[(Partition, Position)]) -> sqlx::R
 }
 
 /// All events of these parts, of one type where it is given.
-pub(super) async fn within(pool: &Pool, parts: &[Part], event_type: Option<&str>) -> sqlx::Result<Vec<StoredEvent>> {
+pub(super) async fn within(pool: &Pool, parts: &[Part], event_type: Option<&str>) -> sqlx::Result<Vec<RawEvent>> {
     // Limited, so that it goes along the key whatever statistics say of it.
     let statement = format!(
         "select {COLUMNS}
@@ -102,7 +102,7 @@ pub(super) async fn within(pool: &Pool, parts: &[Part], event_type: Option<&str>
                  order by position limit $5) as e"
     );
     let (partitions, lows, highs) = columns(parts);
-    let most = parts.iter().map(|(_, stretch)| stretch.length()).max().unwrap_or(0);
+    let most = parts.iter().map(|(_, range)| range.length()).max().unwrap_or(0);
     let asked = sqlx::query_as(&statement).bind(partitions).bind(lows).bind(highs);
     asked.bind(event_type).bind(most).fetch_all(pool).await
 }
@@ -190,7 +190,7 @@ pub(super) async fn stream(
     sequence: i64,
     order: Order,
     most: i64,
-) -> sqlx::Result<Vec<StoredEvent>> {
+) -> sqlx::Result<Vec<RawEvent>> {
     let side = match order {
         Order::Ascending => ">=",
         Order::Descending => "<=",

@@ -1,65 +1,68 @@
-//! Appending a batch: with its keys or without, with the turn or hoping for the best.
+//! Appends a batch: optimistically or under the append lock, with or without idempotency keys.
 
 use super::*;
 
 impl Writer {
-    /// Commits `batch`, decided at `at` on what this writer has seen, and announces it to this process's consumers.
+    /// Commits `batch`, decided at `at` on the events this writer has seen, and passes it to this process's consumers.
     ///
-    /// It goes in only where the event that it follows is still there, with its hash: a database that lost its last commits
-    /// is not written on, see [`WriteStop`]. A batch without events still confirms that, and that nobody wrote since, before
-    /// its refusals are believed. After
-    /// [`LogError::OutcomeUnknown`] take the turn: what is read then is what happened. Not to be cancelled half way; who
-    /// does calls [`Writer::forget_connection`].
+    /// It is inserted only if the event that it follows is still there, with its hash: a database that has lost its last
+    /// commits takes no writes, see [`WriteStop`]. A batch without events confirms the same, and that nobody has written since,
+    /// before its refusals count. After [`LogError::OutcomeUnknown`], acquire the append lock: the events read then tell what
+    /// happened. Do not cancel it; a caller that does must call [`Writer::discard_connection`].
     pub async fn append(&mut self, batch: Batch, at: DateTime<Utc>) -> Result<Appended, LogError> {
         if let Some(why) = self.stop() {
             return Err(why.into());
         }
-        if !self.untold.is_empty() {
-            return Ok(Appended::Lost);
+        if !self.unreported_events.is_empty() {
+            return Ok(Appended::Conflict);
         }
         let (rows, recorded) = self.rows(batch.events, at)?;
-        let appended = self.try_append(&rows, batch.claims).await;
+        let appended = self.try_append(&rows, batch.keys).await;
         match appended {
             Ok(None) => {
-                self.has_turn = false;
-                self.moved_over(&rows);
+                self.holds_append_lock = false;
+                self.advance_head(&rows);
                 let events: Arc<[RecordedEvent]> = recorded.into();
-                self.log.announce(self.partition, events.clone());
+                self.log.notify_local_consumers(self.partition, events.clone());
                 Ok(Appended::Committed(events))
             }
             Ok(Some(other)) => {
-                if other == Appended::Lost {
-                    self.turns_due = QUIET_TURNS;
+                if other == Appended::Conflict {
+                    self.locked_appends_left = QUIET_APPENDS;
                 }
                 Ok(other)
             }
             Err(error) => {
-                self.forget_connection();
+                self.discard_connection();
                 Err(error)
             }
         }
     }
 
-    /// `None` when it is committed.
-    async fn try_append(&mut self, rows: &[StoredEvent], claims: Vec<Claim>) -> Result<Option<Appended>, LogError> {
-        match (rows.is_empty(), claims.is_empty()) {
-            (false, true) if !self.has_turn => self.append_alone(rows).await,
-            (true, true) if !self.has_turn => self.confirm().await,
-            _ => self.append_in_transaction(rows, claims).await,
+    /// `None` when the batch is committed.
+    async fn try_append(
+        &mut self,
+        rows: &[RawEvent],
+        keys: Vec<IdempotencyRecord>,
+    ) -> Result<Option<Appended>, LogError> {
+        match (rows.is_empty(), keys.is_empty()) {
+            (false, true) if !self.holds_append_lock => self.append_in_one_statement(rows).await,
+            (true, true) if !self.holds_append_lock => self.confirm().await,
+            _ => self.append_in_transaction(rows, keys).await,
         }
     }
 
     /// The common case: one statement, one round trip, one commit.
-    async fn append_alone(&mut self, rows: &[StoredEvent]) -> Result<Option<Appended>, LogError> {
+    async fn append_in_one_statement(&mut self, rows: &[RawEvent]) -> Result<Option<Appended>, LogError> {
         let (partition, head, asked) = (self.partition, self.head, SteadyInstant::now());
         let connection = self.connection().await?;
         match answer(insert(connection, partition, head, rows, Vec::new())).await {
             Ok(inserted) if !inserted.follows => Err(self.lost_tail()),
             Ok(inserted) => {
-                self.log.clock().heard(inserted.received, inserted.said, asked);
+                self.log.clock().observe(inserted.received, inserted.said, asked);
                 Ok(None)
             }
-            Err(error) if is_lost(&error) => Ok(Some(Appended::Lost)),
+            Err(error) if is_conflict(&error) => Ok(Some(Appended::Conflict)),
             Err(error) if answered(&error) => Err(LogError::Unavailable(error)),
             Err(source) => Err(LogError::OutcomeUnknown { first: first(rows), source }),
         }
@@ -67,41 +70,41 @@ impl Writer {
 
     async fn append_in_transaction(
         &mut self,
-        rows: &[StoredEvent],
-        claims: Vec<Claim>,
+        rows: &[RawEvent],
+        keys: Vec<IdempotencyRecord>,
     ) -> Result<Option<Appended>, LogError> {
-        let wanted: Vec<_> = claims.iter().map(|claim| (claim.user_id.clone(), claim.key.clone())).collect();
-        if !std::mem::replace(&mut self.has_turn, true) {
+        let claimed_keys: Vec<_> = keys.iter().map(|record| (record.user_id.clone(), record.key.clone())).collect();
+        if !std::mem::replace(&mut self.holds_append_lock, true) {
             let connection = self.connection().await?;
             answer(sqlx::query("begin").execute(&mut *connection)).await?;
         }
         let (partition, head, asked) = (self.partition, self.head, SteadyInstant::now());
         let connection = self.connection().await?;
-        let inserted = match answer(insert(connection, partition, head, rows, claims)).await {
+        let inserted = match answer(insert(connection, partition, head, rows, keys)).await {
             Ok(inserted) if !inserted.follows => return Err(self.lost_tail()),
             Ok(inserted) => inserted,
-            Err(error) if is_lost(&error) => return self.withdraw(Appended::Lost).await,
+            Err(error) if is_conflict(&error) => return self.withdraw(Appended::Conflict).await,
             Err(error) => return Err(LogError::Unavailable(error)),
         };
-        self.log.clock().heard(inserted.received, inserted.said, asked);
-        // The statement above holds the turn now, so this one reads what nobody can change any more.
+        self.log.clock().observe(inserted.received, inserted.said, asked);
+        // The statement above holds the append lock, so nobody can change what this one reads.
         if rows.is_empty() && self.confirm().await?.is_some() {
-            return self.withdraw(Appended::Lost).await;
+            return self.withdraw(Appended::Conflict).await;
         }
-        if inserted.claimed < wanted.len() as i64 {
-            self.give_turn_back().await?;
+        if inserted.claimed < claimed_keys.len() as i64 {
+            self.release_append_lock().await?;
             let connection = self.connection().await?;
-            return Ok(Some(Appended::KeysTaken(answer(keys::stored_answers(connection, &wanted)).await?)));
+            return Ok(Some(Appended::KeysTaken(answer(idempotency::records(connection, &claimed_keys)).await?)));
         }
         self.commit(rows).await
     }
 
     async fn withdraw(&mut self, outcome: Appended) -> Result<Option<Appended>, LogError> {
-        self.give_turn_back().await?;
+        self.release_append_lock().await?;
         Ok(Some(outcome))
     }
 
-    async fn commit(&mut self, rows: &[StoredEvent]) -> Result<Option<Appended>, LogError> {
+    async fn commit(&mut self, rows: &[RawEvent]) -> Result<Option<Appended>, LogError> {
         let connection = self.connection().await?;
         match answer(sqlx::query("commit").execute(&mut *connection)).await {
             Ok(_) => Ok(None),
@@ -110,7 +113,7 @@ impl Writer {
         }
     }
 
-    /// Whether the head is still the one that was decided on.
+    /// Whether the head is still the one that the batch was decided on.
     async fn confirm(&mut self) -> Result<Option<Appended>, LogError> {
         let (partition, known, asked) = (self.partition, self.head, SteadyInstant::now());
         let head = sqlx::query_as::<_, (Option<Position>, Option<Vec<u8>>, DateTime<Utc>)>(
@@ -123,11 +126,11 @@ impl Writer {
         if known.position > 0 && hash.as_deref() != Some(known.hash.as_slice()) {
             return Err(self.lost_tail());
         }
-        self.log.clock().heard(said, said, asked);
-        Ok((head.unwrap_or(0) != known.position).then_some(Appended::Lost))
+        self.log.clock().observe(said, said, asked);
+        Ok((head.unwrap_or(0) != known.position).then_some(Appended::Conflict))
     }
 
-    fn moved_over(&mut self, rows: &[StoredEvent]) {
+    fn advance_head(&mut self, rows: &[RawEvent]) {
         if let Some(last) = rows.last() {
             self.head = Head { position: last.position, hash: last.hash, recorded_at: last.recorded_at };
         }
@@ -137,7 +140,7 @@ impl Writer {
         &self,
         events: Vec<NewEvent>,
         at: DateTime<Utc>,
-    ) -> Result<(Vec<StoredEvent>, Vec<RecordedEvent>), LogError> {
+    ) -> Result<(Vec<RawEvent>, Vec<RecordedEvent>), LogError> {
         let recorded_at = storable(at).max(self.head.recorded_at);
         let mut previous = self.head.hash;
         let mut both = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
@@ -156,9 +159,9 @@ impl Writer {
         position: Position,
         recorded_at: DateTime<Utc>,
         previous: &Hash,
-    ) -> Result<StoredEvent, LogError> {
+    ) -> Result<RawEvent, LogError> {
         let json = |error| LogError::Unavailable(sqlx::Error::Encode(Box::new(error)));
-        let mut row = StoredEvent {
+        let mut row = RawEvent {
             aggregate_type: "product".into(),
             aggregate_id: new.product_id.to_string(),
             sequence: new.sequence,
@@ -172,12 +175,12 @@ impl Writer {
             recorded_at,
             hash: Hash::default(),
         };
-        row.hash = chain::link(previous, &row);
+        row.hash = RawEventRef::from(&row).chain_hash(previous);
         Ok(row)
     }
 }
 
-fn recorded(new: NewEvent, row: &StoredEvent) -> RecordedEvent {
+fn recorded(new: NewEvent, row: &RawEvent) -> RecordedEvent {
     RecordedEvent {
         partition: row.partition,
         position: row.position,
@@ -191,46 +194,46 @@ fn recorded(new: NewEvent, row: &StoredEvent) -> RecordedEvent {
     }
 }
 
-fn first(rows: &[StoredEvent]) -> Option<Uuid> {
+fn first(rows: &[RawEvent]) -> Option<Uuid> {
     rows.first().map(|row| row.event_id)
 }
 
-pub(super) fn is_lost(error: &sqlx::Error) -> bool {
+pub(super) fn is_conflict(error: &sqlx::Error) -> bool {
     let constraint = error.as_database_error().filter(|db| db.is_unique_violation()).and_then(|db| db.constraint());
     matches!(constraint, Some("events_fence" | "events_stream"))
 }
 
-/// What the statement below says.
+/// The result of [`insert`].
 #[derive(sqlx::FromRow)]
 pub(super) struct Inserted {
-    /// How many keys it got.
+    /// Keys that were free and are claimed now.
     claimed: i64,
-    /// Whether the head was there. If not, nothing was done.
+    /// Whether the head's event is there. If not, nothing was written.
     pub(super) follows: bool,
-    /// When it was asked, by the database's clock.
+    /// When the statement began, by the database's clock.
     received: DateTime<Utc>,
-    /// When it answered, by the same.
+    /// When it ended, by the same clock.
     said: DateTime<Utc>,
 }
 
-/// Takes the turn and, where `head` is there with its hash, claims the keys that are free and adds the events. That a
-/// later head is there shows in the unique key, not in this statement: it reads the snapshot from before it had the turn.
+/// Acquires the append lock and, if `head` is there with its hash, keys the free keys and inserts the events. A later head shows
+/// as a violation of the unique key, not in this statement's reads: its snapshot is older than the lock.
 ///
-/// Keys are claimed in key order, after the turn, so that no two writers can wait for each other.
+/// It keys keys in key order, after the lock, so that two writers cannot deadlock.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     partition: Partition,
     head: Head,
-    rows: &[StoredEvent],
-    mut claims: Vec<Claim>,
+    rows: &[RawEvent],
+    mut keys: Vec<IdempotencyRecord>,
 ) -> sqlx::Result<Inserted> {
-    claims.sort_by(|a, b| (&a.user_id, &a.key).cmp(&(&b.user_id, &b.key)));
-    let column = |of: fn(&StoredEvent) -> &str| rows.iter().map(of).collect::<Vec<_>>();
-    let claim = |of: fn(&Claim) -> &str| claims.iter().map(of).collect::<Vec<_>>();
+    keys.sort_by(|a, b| (&a.user_id, &a.key).cmp(&(&b.user_id, &b.key)));
+    let column = |of: fn(&RawEvent) -> &str| rows.iter().map(of).collect::<Vec<_>>();
+    let key_column = |of: fn(&IdempotencyRecord) -> &str| keys.iter().map(of).collect::<Vec<_>>();
     sqlx::query_as(
-        "with turn as materialized (select pg_advisory_xact_lock($1, $2)),
+        "with append_lock as materialized (select pg_advisory_xact_lock($1, $2)),
               head as materialized (
-                  select from turn
+                  select from append_lock
                    where $17 = 0 or exists (select from events where partition = $2 and position = $17 and hash = $18)),
               claimed as (
                   insert into idempotency_keys (user_id, key, fingerprint, answer)
@@ -250,12 +253,12 @@ pub(super) async fn insert(
          select (select count(*) from claimed) as claimed, (select count(*) from head) > 0 as follows,
                 statement_timestamp() as received, clock_timestamp() as said",
     )
-    .bind(TURN_LOCK)
+    .bind(APPEND_LOCK_CLASS)
     .bind(partition)
-    .bind(claim(|c| &c.user_id))
-    .bind(claim(|c| &c.key))
-    .bind(claim(|c| &c.fingerprint))
-    .bind(claim(|c| &c.answer))
+    .bind(key_column(|record| &record.user_id))
+    .bind(key_column(|record| &record.key))
+    .bind(key_column(|record| &record.fingerprint))
+    .bind(key_column(|record| &record.answer))
     .bind(column(|row| &row.aggregate_id))
     .bind(rows.iter().map(|row| row.sequence).collect::<Vec<_>>())
     .bind(column(|row| &row.event_type))

@@ -1,40 +1,40 @@
-//! Trying whether an append would be taken, without one.
+//! Tests whether the database would accept an append, without appending.
 
 use super::*;
 
-/// The probe's size, in bytes: about three events of the usual kind, so that it needs room where a batch does.
+/// Size of the probe's row: about three usual events, so that it fails where a batch would find no space.
 const PROBE_BYTES: usize = 1_500;
 
 impl Writer {
-    /// Writes a row where the next event goes, and takes it back: what an append would be refused for, it is refused for,
-    /// be it that the database is read-only, that its disk is full, or a right. Nobody ever sees the row.
+    /// Inserts a row at the next position and rolls it back. It fails where an append would: on a read-only database, a full
+    /// disk, a missing right. Nobody ever sees the row.
     ///
-    /// For a writer whose appends fail and who has nothing to append. Not to be cancelled half way; who does calls
-    /// [`Writer::forget_connection`].
+    /// For a writer whose appends fail and that has nothing to append. Do not cancel it; a caller that does must call
+    /// [`Writer::discard_connection`].
     pub async fn probe(&mut self) -> Result<(), LogError> {
         let probed = self.try_probe().await;
         if probed.is_err() {
-            self.forget_connection();
+            self.discard_connection();
         }
         probed
     }
 
     async fn try_probe(&mut self) -> Result<(), LogError> {
-        self.give_turn_back().await?;
+        self.release_append_lock().await?;
         let (rows, _) = self.rows(vec![self.probing_event()?], self.now())?;
         let (partition, head) = (self.partition, self.head);
-        self.has_turn = true;
+        self.holds_append_lock = true;
         let connection = self.connection().await?;
         answer(sqlx::query("begin").execute(&mut *connection)).await?;
         match answer(append::insert(connection, partition, head, &rows, Vec::new())).await {
             Ok(inserted) if !inserted.follows => Err(self.lost_tail()),
-            // That another has written meanwhile says the same.
-            Err(error) if !append::is_lost(&error) => Err(error.into()),
-            Ok(_) | Err(_) => self.give_turn_back().await,
+            // A conflict proves it as well: another writer has just appended.
+            Err(error) if !append::is_conflict(&error) => Err(error.into()),
+            Ok(_) | Err(_) => self.release_append_lock().await,
         }
     }
 
-    /// Of a product of this partition that there cannot be: its id is past any that the sequence gives.
+    /// An event of a product that cannot exist: its id is past any that the sequence gives.
     fn probing_event(&self) -> Result<NewEvent, LogError> {
         let partitions = i64::from(self.log.identity().partitions);
         let id = (i64::MAX / partitions - 1) * partitions + i64::from(self.partition);

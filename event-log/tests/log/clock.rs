@@ -29,8 +29,8 @@ impl SetClock {
         let process = house.process_with(house.options().options([("search_path", "clock,pg_catalog,public")])).await;
         let shutdown = CancellationToken::new();
         let (log, stop) = (process.clone(), shutdown.clone());
-        tokio::spawn(async move { log.follow(stop).await });
-        until("the clock is read", async || process.believed_time().is_some()).await;
+        tokio::spawn(async move { log.poll_heads(stop).await });
+        until("the clock is read", async || process.trusted_time().is_some()).await;
         Self { house, process, _polled: shutdown.drop_guard() }
     }
 
@@ -47,7 +47,7 @@ impl SetClock {
     }
 
     fn believes_about(&self, time: DateTime<Utc>) {
-        let off = self.process.believed_time().unwrap() - time;
+        let off = self.process.trusted_time().unwrap() - time;
         assert!(off.abs() < TimeDelta::seconds(2), "{off}");
     }
 }
@@ -103,7 +103,7 @@ async fn an_operators_word_makes_a_clock_believed_that_jumped() {
 async fn a_small_step_is_believed() {
     let clock = SetClock::new().await;
     clock.is_off_by("2 seconds").await;
-    until("it is followed", async || clock.process.believed_time().unwrap() - Utc::now() > TimeDelta::seconds(1)).await;
+    until("it is followed", async || clock.process.trusted_time().unwrap() - Utc::now() > TimeDelta::seconds(1)).await;
     assert_eq!(clock.process.write_stop(0), None);
 }
 
@@ -113,9 +113,9 @@ async fn nothing_is_forgotten_by_a_clock_that_is_ahead() {
     let clock = SetClock::new().await;
     clock.house.execute("insert into idempotency_keys values ('user1', 'key1', '', '1')").await;
     clock.is_off_by("2 days").await;
-    assert_eq!(clock.process.purge_keys().await.unwrap(), 0);
+    assert_eq!(clock.process.purge_idempotency_keys().await.unwrap(), 0);
     clock.until_stopped(true).await;
-    assert_eq!(clock.process.purge_keys().await.unwrap(), 0);
+    assert_eq!(clock.process.purge_idempotency_keys().await.unwrap(), 0);
     assert_eq!(clock.house.count("idempotency_keys").await, 1);
 }
 
@@ -124,9 +124,9 @@ async fn nothing_is_forgotten_by_a_clock_that_is_ahead() {
 async fn a_lease_that_was_taken_by_a_clock_that_was_ahead_ends() {
     let clock = SetClock::new().await;
     clock.is_off_by("1 hour").await;
-    let ahead = Lease::take(&clock.process, "relay.0", Duration::from_secs(10)).await.unwrap().unwrap();
+    let ahead = Lease::acquire(&clock.process, "relay.0", Duration::from_secs(10)).await.unwrap().unwrap();
     clock.is_off_by("0").await;
-    let taken = Lease::take(&clock.process, "relay.0", Duration::from_secs(10)).await.unwrap().unwrap();
+    let taken = Lease::acquire(&clock.process, "relay.0", Duration::from_secs(10)).await.unwrap().unwrap();
     assert!(!ahead.renew(Duration::from_secs(10)).await.unwrap());
     assert!(taken.renew(Duration::from_secs(10)).await.unwrap());
 }

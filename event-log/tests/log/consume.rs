@@ -2,7 +2,7 @@
 
 use crate::house::*;
 use connection_pool::{Connection, Pool};
-use event_log::consume::{ApplyError, Checkpoint, Consumer, Projection, Source, Step, StepError};
+use event_log::consume::{ApplyError, Checkpoint, Consumer, EventSource, Projection, Step, StepError};
 use event_log::{Log, LogError, Position, RecordedEvent, Writer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -63,7 +63,7 @@ async fn checkpoint(house: &House) -> Option<Checkpoint> {
 #[tokio::test]
 async fn everything_in_the_log_is_applied_in_order_and_the_checkpoint_says_so() {
     let house = house_with_notes(2_500).await;
-    assert_eq!(consumer(&house).drain().await.unwrap(), Step::Idle(2_500));
+    assert_eq!(consumer(&house).catch_up().await.unwrap(), Step::Idle(2_500));
     noted_up_to(&house, 2_500).await;
     let checkpoint = checkpoint(&house).await.unwrap();
     assert_eq!((checkpoint.consumer.as_str(), checkpoint.partition, checkpoint.position), ("notes", 0, 2_500));
@@ -74,7 +74,7 @@ async fn everything_in_the_log_is_applied_in_order_and_the_checkpoint_says_so() 
 #[tokio::test]
 async fn an_empty_partition_is_nothing_to_do() {
     let house = house_with_notes(0).await;
-    assert_eq!(consumer(&house).drain().await.unwrap(), Step::Idle(0));
+    assert_eq!(consumer(&house).catch_up().await.unwrap(), Step::Idle(0));
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn while_one_instance_is_at_it_another_stays_away() {
     consumer.step(&house.events().await[..1]).await.unwrap();
     let mut one = house.pool.begin().await.unwrap();
     sqlx::query("select from checkpoints for update").execute(&mut *one).await.unwrap();
-    assert_eq!(consumer.step(&[]).await.unwrap(), Step::Elsewhere);
+    assert_eq!(consumer.step(&[]).await.unwrap(), Step::NotOwned);
     one.rollback().await.unwrap();
     assert_eq!(consumer.step(&[]).await.unwrap(), Step::Moved(3));
 }
@@ -175,7 +175,7 @@ async fn an_event_that_cannot_be_applied_stops_the_partition_and_is_named_until_
     let house = house_with_notes(2).await;
     let projection = Arc::new(Notes { indigestible: AtomicI64::new(3) });
     let consumer = Consumer::new(house.log.clone(), house.pool.clone(), projection.clone(), 0);
-    consumer.drain().await.unwrap();
+    consumer.catch_up().await.unwrap();
     let stream = (3..=5).map(|sequence| happens(product(1), sequence, nth_event(sequence)));
     commit(&mut house.writer().await, stream.collect()).await;
 
@@ -214,7 +214,7 @@ async fn append_an_event_of_a_later_release(house: &House) {
 #[tokio::test]
 async fn an_event_that_cannot_be_read_stops_the_partition_and_is_named() {
     let house = house_with_notes(2).await;
-    consumer(&house).drain().await.unwrap();
+    consumer(&house).catch_up().await.unwrap();
     append_an_event_of_a_later_release(&house).await;
     let shutdown = running(consumer(&house));
     let reason = until_stuck_at(&house, 3).await;
@@ -295,7 +295,7 @@ async fn a_process_that_follows_the_log_sees_what_another_one_appends() {
     noted_up_to(&house, 1).await;
     tokio::spawn({
         let (log, shutdown) = (house.log.clone(), shutdown.clone());
-        async move { log.follow(shutdown).await }
+        async move { log.poll_heads(shutdown).await }
     });
     let mut elsewhere = Writer::open(house.another_process().await, 0).await.unwrap();
     commit(&mut elsewhere, vec![happens(product(1), 2, nth_event(2))]).await;
@@ -309,27 +309,27 @@ async fn a_process_that_follows_the_log_sees_what_another_one_appends() {
 async fn rows_of_other_code_are_left_to_who_knows_it() {
     let house = house_with_notes(3).await;
     house.execute("insert into checkpoints (consumer, partition, code_version) values ('notes', 0, 2)").await;
-    assert_eq!(consumer(&house).step(&[]).await.unwrap(), Step::Elsewhere);
+    assert_eq!(consumer(&house).step(&[]).await.unwrap(), Step::NotOwned);
     assert!(notes(&house).await.is_empty());
     house.execute("update checkpoints set code_version = 1").await;
-    assert_eq!(consumer(&house).drain().await.unwrap(), Step::Idle(3));
+    assert_eq!(consumer(&house).catch_up().await.unwrap(), Step::Idle(3));
 }
 
 #[tokio::test]
 async fn a_paused_consumer_stands_still() {
     let house = house_with_notes(3).await;
     house.execute("insert into checkpoints (consumer, partition, paused) values ('notes', 0, true)").await;
-    assert_eq!(consumer(&house).step(&[]).await.unwrap(), Step::Elsewhere);
+    assert_eq!(consumer(&house).step(&[]).await.unwrap(), Step::NotOwned);
     house.execute("update checkpoints set paused = false").await;
-    assert_eq!(consumer(&house).drain().await.unwrap(), Step::Idle(3));
+    assert_eq!(consumer(&house).catch_up().await.unwrap(), Step::Idle(3));
 }
 
 /// Its schema may be gone with its checkpoint, and then the name would find the live tables.
 #[tokio::test]
 async fn beside_the_live_tables_a_checkpoint_that_is_gone_stays_gone() {
     let house = house_with_notes(3).await;
-    let beside = || consumer(&house).beside("notes_2".into());
-    assert_eq!(beside().step(&[]).await.unwrap(), Step::Elsewhere);
+    let beside = || consumer(&house).for_standby("notes_2".into());
+    assert_eq!(beside().step(&[]).await.unwrap(), Step::NotOwned);
     assert!(checkpoint(&house).await.is_none() && notes(&house).await.is_empty());
     house.execute("create schema notes_2").await;
     house.execute("create table notes_2.notes (like notes including all)").await;
@@ -345,8 +345,13 @@ async fn beside_the_live_tables_a_checkpoint_that_is_gone_stays_gone() {
 /// Hands over what the test sends, a batch at a time; one more waits.
 struct Sent(tokio::sync::mpsc::Receiver<Vec<RecordedEvent>>);
 
-impl Source for Sent {
-    async fn news(&mut self, _position: Position, _paced: tokio::time::Instant, delivered: &mut Vec<RecordedEvent>) {
+impl EventSource for Sent {
+    async fn next_batch(
+        &mut self,
+        _position: Position,
+        _paced: tokio::time::Instant,
+        delivered: &mut Vec<RecordedEvent>,
+    ) {
         match self.0.recv().await {
             Some(events) => delivered.extend(events),
             None => std::future::pending().await,

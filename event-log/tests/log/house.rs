@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductEvent, ProductId, Title, UserId};
-use event_log::{Appended, Batch, Claim, Log, LogError, Metadata, NewEvent, Partition, RecordedEvent, Writer};
+use event_log::{
+    Appended, Batch, IdempotencyRecord, Log, LogError, Metadata, NewEvent, Partition, RecordedEvent, Writer,
+};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::str::FromStr;
 use std::time::Duration;
@@ -84,8 +86,8 @@ impl House {
         .await;
     }
 
-    /// How many sessions wait for the turn.
-    pub async fn waiting_for_the_turn(&self) -> i64 {
+    /// How many sessions wait for the append lock.
+    pub async fn waiting_for_the_append_lock(&self) -> i64 {
         self.count(
             "pg_locks where locktype = 'advisory' and not granted
                         and database = (select oid from pg_database where datname = current_database())",
@@ -93,11 +95,12 @@ impl House {
         .await
     }
 
-    pub async fn until_waiting_for_the_turn(&self, sessions: i64) {
-        until("the sessions wait for the turn", async || self.waiting_for_the_turn().await == sessions).await;
+    pub async fn until_waiting_for_the_append_lock(&self, sessions: i64) {
+        until("the sessions wait for the append lock", async || self.waiting_for_the_append_lock().await == sessions)
+            .await;
     }
 
-    /// Ends the sessions that hold the turn, or that wait for it.
+    /// Ends the sessions that hold the append lock, or that wait for it.
     pub async fn kill_who(&self, holds: bool) {
         let killed = self
             .count(&format!(
@@ -183,12 +186,17 @@ pub fn happens(product_id: ProductId, sequence: i64, event: ProductEvent) -> New
     NewEvent { product_id, sequence, event, metadata }
 }
 
-pub fn claim(user_id: &str, key: &str, answer: &str) -> Claim {
-    Claim { user_id: user_id.into(), key: key.into(), fingerprint: format!("asked for {key}"), answer: answer.into() }
+pub fn record(user_id: &str, key: &str, answer: &str) -> IdempotencyRecord {
+    IdempotencyRecord {
+        user_id: user_id.into(),
+        key: key.into(),
+        fingerprint: format!("asked for {key}"),
+        answer: answer.into(),
+    }
 }
 
 pub fn events(events: Vec<NewEvent>) -> Batch {
-    Batch { events, claims: Vec::new() }
+    Batch { events, keys: Vec::new() }
 }
 
 /// Appends now what nobody contests.
@@ -204,11 +212,11 @@ pub fn committed(appended: Result<Appended, LogError>) -> Vec<RecordedEvent> {
     }
 }
 
-/// Takes the turn, however long the tail, and hands back what was missed.
-pub async fn take_the_turn(writer: &mut Writer) -> Vec<RecordedEvent> {
-    let mut missed = writer.take_turn().await.unwrap();
-    while !writer.has_turn() {
-        missed.extend(writer.take_turn().await.unwrap());
+/// Acquires the append lock, however long the tail, and hands back what was missed.
+pub async fn acquire_the_append_lock(writer: &mut Writer) -> Vec<RecordedEvent> {
+    let mut missed = writer.acquire_append_lock().await.unwrap();
+    while !writer.holds_append_lock() {
+        missed.extend(writer.acquire_append_lock().await.unwrap());
     }
     missed
 }

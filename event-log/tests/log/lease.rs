@@ -1,18 +1,18 @@
 //! Being the only one, for a while; and doing no harm when one was frozen and no longer is.
 
 use crate::house::*;
-use event_log::{Lease, Log, Position, StoredEvent};
+use event_log::{Lease, Log, Position, RawEvent};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(3_600);
 const OVER: Duration = Duration::ZERO;
 
 async fn take(log: &Log, time: Duration) -> Option<Lease> {
-    Lease::take(log, "relay.0", time).await.unwrap()
+    Lease::acquire(log, "relay.0", time).await.unwrap()
 }
 
-async fn stored(house: &House) -> Vec<StoredEvent> {
-    house.log.stored_after(0, 0, 100).await.unwrap()
+async fn stored(house: &House) -> Vec<RawEvent> {
+    house.log.raw_after(0, 0, 100).await.unwrap()
 }
 
 async fn position(lease: &Lease) -> Position {
@@ -25,7 +25,7 @@ async fn one_has_it_and_another_waits_until_it_is_over() {
     let elsewhere = house.another_process().await;
     let held = take(&house.log, LONG).await.unwrap();
     assert!(take(&elsewhere, LONG).await.is_none());
-    assert!(Lease::take(&elsewhere, "relay.1", LONG).await.unwrap().is_some(), "each name is one by itself");
+    assert!(Lease::acquire(&elsewhere, "relay.1", LONG).await.unwrap().is_some(), "each name is one by itself");
     assert!(held.renew(OVER).await.unwrap());
     let taken = take(&elsewhere, LONG).await.unwrap();
     assert_eq!((held.epoch(), taken.epoch()), (1, 2));

@@ -1,4 +1,4 @@
-//! A write whose answer is lost may have happened. The turn waits out whoever is still at it, and then tells the truth.
+//! A write whose answer is lost may have happened. The append lock waits out whoever is still at it, and then tells the truth.
 
 use crate::house::*;
 use crate::proxy::{Fault, Loses, Proxy};
@@ -11,7 +11,7 @@ async fn writer_behind_a_wire(house: &House) -> (Proxy, Writer) {
     let proxy = Proxy::before(&house.options()).await;
     let mut writer = Writer::open(house.process_with(proxy.options(house.options())).await, 0).await.unwrap();
     let mut batch = events(vec![happens(product(1), 1, opened(1))]);
-    batch.claims = vec![claim("user1", "key0", "0")];
+    batch.keys = vec![record("user1", "key0", "0")];
     committed(writer.append(batch, writer.now()).await);
     (proxy, writer)
 }
@@ -26,7 +26,7 @@ fn the_fatal_batch() -> Batch {
 }
 
 fn the_fatal_batch_with_a_key() -> Batch {
-    Batch { claims: vec![claim("user1", "key1", r#""yes""#)], ..the_fatal_batch() }
+    Batch { keys: vec![record("user1", "key1", r#""yes""#)], ..the_fatal_batch() }
 }
 
 fn the_insert(loses: Loses) -> Fault {
@@ -41,7 +41,7 @@ fn the_commit(loses: Loses) -> Fault {
 /// The first event of a batch that may have happened.
 async fn the_outcome_is_unknown(writer: &mut Writer, batch: Batch) -> Uuid {
     let lost = soon(writer.append(batch, writer.now())).await;
-    assert!(writer.is_contested(), "it must take the turn to learn what happened");
+    assert!(writer.is_contested(), "it must acquire the append lock to learn what happened");
     match lost {
         Err(LogError::OutcomeUnknown { first: Some(first), .. }) => first,
         other => panic!("its outcome cannot be known, but: {other:?}"),
@@ -53,14 +53,14 @@ async fn nothing_is_known_to_have_happened(writer: &mut Writer, batch: Batch) {
     assert!(matches!(refused, Err(LogError::Unavailable(_))), "{refused:?}");
 }
 
-async fn with_the_turn_it_is_found(writer: &mut Writer, first: Uuid) {
-    let missed = take_the_turn(writer).await;
+async fn with_the_append_lock_it_is_found(writer: &mut Writer, first: Uuid) {
+    let missed = acquire_the_append_lock(writer).await;
     assert_eq!(missed.iter().map(|event| event.event_id).collect::<Vec<_>>(), [first]);
     assert_eq!(missed[0].metadata.correlation_id, FATAL);
 }
 
-async fn with_the_turn_it_is_missed_and_can_be_made_again(writer: &mut Writer, batch: Batch) {
-    assert_eq!(take_the_turn(writer).await, []);
+async fn with_the_append_lock_it_is_missing_and_can_be_appended_again(writer: &mut Writer, batch: Batch) {
+    assert_eq!(acquire_the_append_lock(writer).await, []);
     committed(writer.append(batch, writer.now()).await);
 }
 
@@ -71,17 +71,17 @@ async fn it_is_in_the_log_once(house: &House, writer: &mut Writer) {
 }
 
 async fn answer_of_key1(house: &House) -> Option<String> {
-    let stored = house.log.stored_answers(&[("user1".into(), "key1".into())]).await.unwrap();
+    let stored = house.log.idempotency_records(&[("user1".into(), "key1".into())]).await.unwrap();
     stored.into_iter().next().map(|stored| stored.answer)
 }
 
 #[tokio::test]
-async fn an_append_that_was_committed_but_never_answered_is_found_by_taking_the_turn() {
+async fn an_append_that_was_committed_but_never_answered_is_found_under_the_append_lock() {
     let house = House::with_one_partition().await;
     let (proxy, mut writer) = writer_behind_a_wire(&house).await;
     proxy.stage(the_insert(Loses::TheAnswer));
     let first = the_outcome_is_unknown(&mut writer, the_fatal_batch()).await;
-    with_the_turn_it_is_found(&mut writer, first).await;
+    with_the_append_lock_it_is_found(&mut writer, first).await;
     it_is_in_the_log_once(&house, &mut writer).await;
 }
 
@@ -91,7 +91,7 @@ async fn an_append_that_never_arrived_is_found_missing_and_can_be_made_again() {
     let (proxy, mut writer) = writer_behind_a_wire(&house).await;
     proxy.stage(the_insert(Loses::TheRequest));
     the_outcome_is_unknown(&mut writer, the_fatal_batch()).await;
-    with_the_turn_it_is_missed_and_can_be_made_again(&mut writer, the_fatal_batch()).await;
+    with_the_append_lock_it_is_missing_and_can_be_appended_again(&mut writer, the_fatal_batch()).await;
     it_is_in_the_log_once(&house, &mut writer).await;
 }
 
@@ -101,7 +101,7 @@ async fn a_commit_with_keys_that_was_never_answered_is_found_with_its_keys() {
     let (proxy, mut writer) = writer_behind_a_wire(&house).await;
     proxy.stage(the_commit(Loses::TheAnswer));
     let first = the_outcome_is_unknown(&mut writer, the_fatal_batch_with_a_key()).await;
-    with_the_turn_it_is_found(&mut writer, first).await;
+    with_the_append_lock_it_is_found(&mut writer, first).await;
     assert_eq!(answer_of_key1(&house).await.as_deref(), Some(r#""yes""#));
     it_is_in_the_log_once(&house, &mut writer).await;
 }
@@ -113,7 +113,7 @@ async fn a_commit_with_keys_that_never_arrived_leaves_neither_events_nor_keys() 
     proxy.stage(the_commit(Loses::TheRequest));
     the_outcome_is_unknown(&mut writer, the_fatal_batch_with_a_key()).await;
     assert_eq!(answer_of_key1(&house).await, None);
-    with_the_turn_it_is_missed_and_can_be_made_again(&mut writer, the_fatal_batch_with_a_key()).await;
+    with_the_append_lock_it_is_missing_and_can_be_appended_again(&mut writer, the_fatal_batch_with_a_key()).await;
     it_is_in_the_log_once(&house, &mut writer).await;
 }
 
@@ -124,76 +124,76 @@ async fn an_append_with_keys_that_dies_before_its_commit_is_known_not_to_have_ha
     let (proxy, mut writer) = writer_behind_a_wire(&house).await;
     proxy.stage(the_insert(Loses::TheAnswer));
     nothing_is_known_to_have_happened(&mut writer, the_fatal_batch_with_a_key()).await;
-    with_the_turn_it_is_missed_and_can_be_made_again(&mut writer, the_fatal_batch_with_a_key()).await;
+    with_the_append_lock_it_is_missing_and_can_be_appended_again(&mut writer, the_fatal_batch_with_a_key()).await;
     it_is_in_the_log_once(&house, &mut writer).await;
 }
 
-/// The session is killed while its statement waits for the turn: it cannot have committed, but that is not for the
+/// The session is killed while its statement waits for the append lock: it cannot have committed, but that is not for the
 /// writer to guess.
 #[tokio::test]
-async fn an_append_whose_session_is_killed_learns_the_truth_with_the_turn() {
+async fn an_append_whose_session_is_killed_learns_the_truth_under_the_append_lock() {
     let house = House::with_events(1).await;
     let (mut holder, mut writer) = (house.writer().await, house.writer().await);
-    take_the_turn(&mut holder).await;
+    acquire_the_append_lock(&mut holder).await;
     let killed = tokio::spawn(async move {
         the_outcome_is_unknown(&mut writer, the_fatal_batch()).await;
         writer
     });
-    house.until_waiting_for_the_turn(1).await;
+    house.until_waiting_for_the_append_lock(1).await;
     house.kill_who(false).await;
     let mut writer = soon(killed).await.unwrap();
 
-    holder.give_turn_back().await.unwrap();
-    with_the_turn_it_is_missed_and_can_be_made_again(&mut writer, the_fatal_batch()).await;
+    holder.release_append_lock().await.unwrap();
+    with_the_append_lock_it_is_missing_and_can_be_appended_again(&mut writer, the_fatal_batch()).await;
     it_is_in_the_log_once(&house, &mut writer).await;
 }
 
-/// 1. Another writer holds the turn.
-/// 2. Ours appends; in the database its statement waits for the turn.
+/// 1. Another writer holds the append lock.
+/// 2. Ours appends; in the database its statement waits for the append lock.
 /// 3. The wire is cut on our side only: the statement waits on, a zombie.
-/// 4. Our writer, over a new connection, waits for the turn behind its zombie.
-/// 5. The holder gives the turn back; the zombie gets it first and commits.
-/// 6. Our writer gets the turn and finds its own event.
+/// 4. Our writer, over a new connection, waits for the append lock behind its zombie.
+/// 5. The holder releases the append lock; the zombie gets it first and commits.
+/// 6. Our writer gets the append lock and finds its own event.
 #[tokio::test]
-async fn the_turn_waits_out_a_zombie_that_may_still_commit() {
+async fn the_append_lock_waits_for_a_zombie_that_may_still_commit() {
     let house = House::with_one_partition().await;
     let (proxy, mut writer) = writer_behind_a_wire(&house).await;
     let mut holder = house.writer().await;
-    take_the_turn(&mut holder).await;
+    acquire_the_append_lock(&mut holder).await;
 
     let appending = tokio::spawn(async move {
         let first = the_outcome_is_unknown(&mut writer, the_fatal_batch()).await;
         (writer, first)
     });
-    house.until_waiting_for_the_turn(1).await;
+    house.until_waiting_for_the_append_lock(1).await;
     proxy.cut_clients_off();
     let (mut writer, first) = soon(appending).await.unwrap();
 
     let asking = tokio::spawn(async move {
-        with_the_turn_it_is_found(&mut writer, first).await;
+        with_the_append_lock_it_is_found(&mut writer, first).await;
         writer
     });
-    house.until_waiting_for_the_turn(2).await;
-    holder.give_turn_back().await.unwrap();
+    house.until_waiting_for_the_append_lock(2).await;
+    holder.release_append_lock().await.unwrap();
     it_is_in_the_log_once(&house, &mut soon(asking).await.unwrap()).await;
 }
 
-/// 1. Ours has missed an event, and another writer holds the turn.
-/// 2. Ours reads what it missed, then waits for the turn in vain.
-/// 3. Once it gets the turn it is still told of what it read the first time.
+/// 1. Ours has missed an event, and another writer holds the append lock.
+/// 2. Ours reads what it missed, then waits for the append lock in vain.
+/// 3. Once it gets the append lock it is still told of what it read the first time.
 #[tokio::test]
-async fn what_was_read_before_a_turn_failed_is_told_with_the_next() {
+async fn what_was_read_before_the_append_lock_failed_is_returned_with_the_next() {
     let house = House::with_one_partition().await;
     let mut writer =
         Writer::open(house.process_with(house.options().options([("lock_timeout", "50ms")])).await, 0).await.unwrap();
     let mut holder = house.writer().await;
     let missed = commit(&mut holder, vec![happens(product(1), 1, opened(1))]).await;
-    take_the_turn(&mut holder).await;
+    acquire_the_append_lock(&mut holder).await;
 
-    let failed = writer.take_turn().await;
+    let failed = writer.acquire_append_lock().await;
     assert!(matches!(failed, Err(LogError::Unavailable(_))), "{failed:?}");
-    holder.give_turn_back().await.unwrap();
+    holder.release_append_lock().await.unwrap();
     let blind = writer.append(events(vec![happens(product(2), 1, opened(2))]), writer.now()).await.unwrap();
-    assert_eq!(blind, Appended::Lost, "it decided without what it was not told of");
-    assert_eq!(take_the_turn(&mut writer).await, missed);
+    assert_eq!(blind, Appended::Conflict, "it decided without what it was not told of");
+    assert_eq!(acquire_the_append_lock(&mut writer).await, missed);
 }

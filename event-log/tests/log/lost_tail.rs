@@ -20,7 +20,7 @@ fn next_event(sequence: i64) -> Batch {
 }
 
 fn keyed(mut batch: Batch) -> Batch {
-    batch.claims = vec![claim("user1", "key1", "{}")];
+    batch.keys = vec![record("user1", "key1", "{}")];
     batch
 }
 
@@ -28,7 +28,7 @@ fn keyed(mut batch: Batch) -> Batch {
 fn polled(log: &Log) -> tokio_util::sync::DropGuard {
     let shutdown = CancellationToken::new();
     let (log, stop) = (log.clone(), shutdown.clone());
-    tokio::spawn(async move { log.follow(stop).await });
+    tokio::spawn(async move { log.poll_heads(stop).await });
     shutdown.drop_guard()
 }
 
@@ -56,7 +56,7 @@ async fn nothing_is_appended_where_the_last_event_that_was_seen_is_gone(#[case] 
 async fn nothing_is_appended_with_the_lock_either(#[case] batch: Batch) {
     let house = House::with_events(3).await;
     let mut writer = house.writer().await;
-    take_the_turn(&mut writer).await;
+    acquire_the_append_lock(&mut writer).await;
     // The database is another one at once: nobody else's statement could get past the lock.
     loses_what_follows(&house, 2).await;
     is_stopped(writer.append(batch, writer.now()).await, 3);
@@ -84,9 +84,9 @@ async fn what_was_missed_is_not_read_behind_a_lost_event() {
     let house = House::with_events(3).await;
     let mut writer = house.writer().await;
     loses_what_follows(&house, 2).await;
-    let read = writer.take_turn().await;
+    let read = writer.acquire_append_lock().await;
     assert!(matches!(read, Err(LogError::WritesStopped(WriteStop::LostTail { seen: 3, .. }))), "{read:?}");
-    assert!(!writer.has_turn());
+    assert!(!writer.holds_append_lock());
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn whoever_polls_the_heads_notices_that_one_fell() {
     let house = House::with_events(3).await;
     let process = house.another_process().await;
     let _polled = polled(&process);
-    let mut listener = process.listen(0).unwrap();
+    let mut listener = process.subscribe(0).unwrap();
     soon(listener.head_past(2)).await;
     loses_what_follows(&house, 2).await;
     until("it is noticed", async || process.write_stop(0).is_some()).await;
@@ -121,7 +121,7 @@ async fn an_operators_word_lets_it_go_on_from_what_is_there() {
     let house = House::with_events(3).await;
     let process = house.another_process().await;
     let _polled = polled(&process);
-    soon(process.listen(0).unwrap().head_past(2)).await;
+    soon(process.subscribe(0).unwrap().head_past(2)).await;
     let mut writer = Writer::open(process.clone(), 0).await.unwrap();
     loses_what_follows(&house, 2).await;
     is_stopped(writer.append(next_event(4), writer.now()).await, 3);
@@ -144,13 +144,13 @@ async fn an_earlier_word_does_not_count() {
     house.log.accept(Acceptance::Loss).await.unwrap();
     let process = house.another_process().await;
     let _polled = polled(&process);
-    soon(process.listen(0).unwrap().head_past(2)).await;
+    soon(process.subscribe(0).unwrap().head_past(2)).await;
     let mut writer = Writer::open(process.clone(), 0).await.unwrap();
     loses_what_follows(&house, 2).await;
     is_stopped(writer.append(next_event(4), writer.now()).await, 3);
     house.log.accept(Acceptance::Clock).await.unwrap();
     // The poll after the next has seen both.
-    let mut later = house.another_process().await.listen(0).unwrap();
+    let mut later = house.another_process().await.subscribe(0).unwrap();
     assert!(tokio::time::timeout(std::time::Duration::from_millis(300), later.head_past(9)).await.is_err());
     assert!(process.write_stop(0).is_some());
 }

@@ -3,7 +3,7 @@
 use crate::house::*;
 use cqrs_es::Aggregate;
 use domain::Product;
-use event_log::{LoadedProduct, LogError};
+use event_log::{LogError, VersionedProduct};
 
 /// Product 1, opened, three invests reserved, the second settled: five events.
 async fn house_with_a_stream() -> House {
@@ -12,13 +12,13 @@ async fn house_with_a_stream() -> House {
     house
 }
 
-async fn folded(house: &House, up_to: usize) -> LoadedProduct {
+async fn folded(house: &House, up_to: usize) -> VersionedProduct {
     let mut product = Product::default();
     house.events().await.into_iter().take(up_to).for_each(|event| product.apply(event.event));
-    LoadedProduct { product, sequence: up_to as i64, snapshot: 0 }
+    VersionedProduct { product, sequence: up_to as i64, snapshot_sequence: 0 }
 }
 
-async fn loaded(house: &House) -> LoadedProduct {
+async fn loaded(house: &House) -> VersionedProduct {
     house.log.load_product(product(1)).await.unwrap()
 }
 
@@ -49,7 +49,7 @@ async fn a_product_is_the_fold_of_its_stream() {
 #[tokio::test]
 async fn a_product_without_a_stream_is_not_opened() {
     let house = House::with_one_partition().await;
-    assert_eq!(loaded(&house).await, LoadedProduct::default());
+    assert_eq!(loaded(&house).await, VersionedProduct::default());
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn a_snapshot_changes_nothing_but_how_much_is_read() {
     let house = house_with_a_stream().await;
     for sequence in 1..=5 {
         snapshot_at(&house, sequence).await;
-        let expected = LoadedProduct { snapshot: sequence as i64, ..folded(&house, 5).await };
+        let expected = VersionedProduct { snapshot_sequence: sequence as i64, ..folded(&house, 5).await };
         assert_eq!(loaded(&house).await, expected, "with a snapshot at {sequence}");
     }
 }
@@ -73,7 +73,7 @@ async fn a_good_snapshot_is_used() {
     let house = house_with_a_stream().await;
     snapshot_at(&house, 5).await;
     let marked = mark_the_snapshot(&house).await;
-    assert_eq!(loaded(&house).await, LoadedProduct { product: marked, sequence: 5, snapshot: 5 });
+    assert_eq!(loaded(&house).await, VersionedProduct { product: marked, sequence: 5, snapshot_sequence: 5 });
 }
 
 #[tokio::test]

@@ -71,11 +71,11 @@ async fn windows_are_judged_by_the_clock_where_the_last_event_is_too_far_ahead()
     house.log.verify(0).await.unwrap();
 }
 
-/// 1. Somebody has the turn for a second.
+/// 1. Somebody has the append lock for a second.
 /// 2. An append waits for it all that time, so its answer says the time long after it was asked.
 /// 3. The writer's clock is the database's all the same.
 #[tokio::test]
-async fn an_append_that_waited_for_the_turn_does_not_put_the_clock_out() {
+async fn an_append_that_waited_for_the_append_lock_does_not_put_the_clock_out() {
     let house = House::with_one_partition().await;
     let mut writer = house.writer().await;
     let holder = house.pool.clone();
@@ -84,7 +84,10 @@ async fn an_append_that_waited_for_the_turn_does_not_put_the_clock_out() {
             .execute(&holder)
             .await
     });
-    until("the turn is held", async || house.count("pg_locks where locktype = 'advisory' and granted").await > 0).await;
+    until("the append lock is held", async || {
+        house.count("pg_locks where locktype = 'advisory' and granted").await > 0
+    })
+    .await;
     commit(&mut writer, vec![happens(product(1), 1, opened(1))]).await;
     is_the_databases_time(&house, &writer).await;
     held.await.unwrap().unwrap();

@@ -30,7 +30,7 @@ async fn a_writer_goes_on_behind_an_old_event() {
     let house = House::with_events(2).await;
     let mut writer = house.writer().await;
     failed_in_the_old_shape(invest(2), 1, "NO_MONEY").write(&house).await;
-    assert_eq!(take_the_turn(&mut writer).await[0].event.version(), "2.0.0");
+    assert_eq!(acquire_the_append_lock(&mut writer).await[0].event.version(), "2.0.0");
     commit(&mut writer, vec![happens(product(1), 4, reserved(4, 4))]).await;
     assert_eq!(house.log.verify(0).await.unwrap().position, 4);
 }

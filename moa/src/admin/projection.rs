@@ -133,7 +133,7 @@ async fn seconds_behind(log: &Log, status: &Status, now: DateTime<Utc>) -> Resul
     let mut oldest = now;
     for (partition, (position, head)) in (0..).zip(status.positions.iter().zip(&status.head)) {
         if position < head {
-            let next = log.stored_after(partition, *position, 1).await?;
+            let next = log.raw_after(partition, *position, 1).await?;
             oldest = next.first().map_or(oldest, |event| oldest.min(event.recorded_at));
         }
     }

@@ -18,7 +18,7 @@ use command_api::{Door, OpenInvest, Provider};
 use connection_pool::Pool;
 use edge::ServiceTime;
 use event_log::consume::{Consumer, Projection as _};
-use event_log::{Log, Partition, restarted};
+use event_log::{Log, Partition, restart_on_panic};
 use projector::{COUNTERS, Jobs};
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,7 +104,7 @@ impl SharedResources {
     /// Keeps the process's known heads fresh.
     pub(super) fn poll_heads(&self, stages: &Stages) {
         let log = self.log.clone();
-        stages.spawn_consumer("the poll of the heads", |shutdown| async move { log.follow(shutdown).await });
+        stages.spawn_consumer("the poll of the heads", |shutdown| async move { log.poll_heads(shutdown).await });
     }
 
     fn words(&self) -> SourceFactory {
@@ -132,7 +132,7 @@ impl SharedResources {
         }
         let (orders, pool, log) = (desks.clone(), self.project.clone(), self.log.clone());
         stages.spawn_settlement("settlement", |shutdown| command_api::settle(orders, pool, provider, handed, shutdown));
-        stages.spawn_settlement("the purge of keys", |shutdown| command_api::purge_keys(log, shutdown));
+        stages.spawn_settlement("the purge of keys", |shutdown| command_api::purge_idempotency_keys(log, shutdown));
         let (log, notes) = (self.log.clone(), self.project.clone());
         stages.spawn_settlement("the purge of notes", |shutdown| command_api::purge_notes(log, notes, shutdown));
         Ok(desks)
@@ -152,7 +152,7 @@ impl SharedResources {
                     }
                 }
             };
-            restarted(OpenInvest::NAME, who, log.readiness(), shutdown.clone(), start).await;
+            restart_on_panic(OpenInvest::NAME, who, log.readiness(), shutdown.clone(), start).await;
         });
     }
 

@@ -2,8 +2,8 @@
 
 use broker::{Broker, Deliveries};
 use connection_pool::Pool;
-use event_log::consume::Source;
-use event_log::{Listener, Log, Partition, Position, RecordedEvent};
+use event_log::consume::EventSource;
+use event_log::{LocalSubscription, Log, Partition, Position, RecordedEvent};
 use tokio::time::Instant;
 
 /// Makes the source of each consumer.
@@ -22,7 +22,7 @@ impl SourceFactory {
                 let deliveries = Deliveries::new(&self.log, broker, self.pool.clone(), consumer, partition);
                 deliveries.map(Box::new).map(ConsumerSource::Delivered)
             }
-            None => self.log.listen(partition).map(ConsumerSource::Local),
+            None => self.log.subscribe(partition).map(ConsumerSource::Local),
         }
     }
 }
@@ -30,16 +30,16 @@ impl SourceFactory {
 /// A consumer's source.
 pub(super) enum ConsumerSource {
     /// The events that this process appends, and a poll for the others.
-    Local(Listener),
+    Local(LocalSubscription),
     /// What RabbitMQ delivers.
     Delivered(Box<Deliveries>),
 }
 
-impl Source for ConsumerSource {
-    async fn news(&mut self, position: Position, paced: Instant, delivered: &mut Vec<RecordedEvent>) {
+impl EventSource for ConsumerSource {
+    async fn next_batch(&mut self, position: Position, not_before: Instant, delivered: &mut Vec<RecordedEvent>) {
         match self {
-            Self::Local(listener) => listener.news(position, paced, delivered).await,
-            Self::Delivered(deliveries) => deliveries.news(position, paced, delivered).await,
+            Self::Local(listener) => listener.next_batch(position, not_before, delivered).await,
+            Self::Delivered(deliveries) => deliveries.next_batch(position, not_before, delivered).await,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Every task runs until the process stops. One that panics or ends before that leaves the process half alive: it would answer,
 //! and something would never make progress again. So the process stops in order and exits with an error, and its supervisor
 //! starts it again: everything in memory is rebuilt from the log. Tasks that are safe to restart by themselves, such as the
-//! consumers of read models, are restarted where they run (`event_log::restarted`), so that one bad event does not stop the
+//! consumers of read models, are restarted where they run (`event_log::restart_on_panic`), so that one bad event does not stop the
 //! rest of the process.
 
 use crate::ops::Ops;

@@ -10,7 +10,7 @@ use super::read::{read_all, read_products};
 use super::{COUNTERS, VERIFY_INTERVAL, counters_key};
 use comparison::Comparison;
 use connection_pool::Pool;
-use event_log::{Log, LogError, Partition, Position, RecordedEvent, RepeatedFault, StoredEvent};
+use event_log::{Log, LogError, Partition, Position, RecordedEvent, RepeatedFault, RawEvent};
 use metrics::counter;
 use redis::RedisError;
 use std::time::Duration;
@@ -237,8 +237,8 @@ impl CounterSync {
 
     /// Adds the events that follow in the log; returns whether there are any. `product_list` reports those that cannot be read.
     async fn read_following(&self, changes: &mut Changes) -> Result<bool, SyncError> {
-        let stored = self.log.stored_after(self.partition, changes.end(), MAX_EVENTS_PER_READ).await?;
-        let read: Vec<_> = stored.iter().map(StoredEvent::read).map_while(Result::ok).collect();
+        let stored = self.log.raw_after(self.partition, changes.end(), MAX_EVENTS_PER_READ).await?;
+        let read: Vec<_> = stored.iter().map(RawEvent::read).map_while(Result::ok).collect();
         changes.add(&read);
         Ok(!stored.is_empty())
     }

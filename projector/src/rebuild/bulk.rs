@@ -95,7 +95,7 @@ impl<M: ReadModel> Rebuild<M> {
         connection.close_on_drop();
         while let Some(chunk) = ready.recv().await {
             let mut transaction = connection.begin().await?;
-            if !self.lease.guard(&mut transaction).await? {
+            if !self.lease.verify_held(&mut transaction).await? {
                 return Err(JobError::LeaseLost);
             }
             fold::copy_chunk(&mut transaction, &schema, M::TABLES, chunk).await?;
@@ -122,7 +122,7 @@ impl<M: ReadModel> Rebuild<M> {
 
     /// The error that names the event at which the job cannot continue.
     async fn stuck_at(&self, partition: Partition, position: Position, reason: &str) -> JobError {
-        let found = self.log.stored_after(partition, position - 1, 1).await.unwrap_or_default();
+        let found = self.log.raw_after(partition, position - 1, 1).await.unwrap_or_default();
         let id = found.first().filter(|event| event.position == position).map(|event| event.event_id);
         let Some(id) = id else {
             return JobError::Fatal(format!("partition {partition} position {position}: {reason}"));

@@ -95,7 +95,7 @@ async fn rebuild<M: ReadModel>(log: &Log, pool: &Pool, generation: i32) -> Rebui
         .execute(pool)
         .await
         .unwrap();
-    let lease = Lease::take(log, &format!("job:{generation}"), Duration::from_secs(60)).await.unwrap().unwrap();
+    let lease = Lease::acquire(log, &format!("job:{generation}"), Duration::from_secs(60)).await.unwrap().unwrap();
     Rebuild {
         log: log.clone(),
         pool: pool.clone(),
@@ -112,7 +112,7 @@ async fn a_broken_projection_is_found_by_the_comparison() {
     let database = Database::fresh().await;
     let pool = database.pool().await;
     let log = log_with_holdings(&pool, 8).await;
-    Consumer::new(log.clone(), pool.clone(), Arc::new(HoldingsProjection), 0).drain().await.unwrap();
+    Consumer::new(log.clone(), pool.clone(), Arc::new(HoldingsProjection), 0).catch_up().await.unwrap();
 
     let good = rebuild::<HoldingsProjection>(&log, &pool, 2).await;
     assert_eq!(good.build(false).await.unwrap(), CatchUpTarget::Live);

@@ -27,7 +27,7 @@ const SOMEBODY: &str = "0192d3a0-0000-7000-8000-000000000009";
 
 /// A state that says so, of the event that the log has at `of`, or of none.
 async fn state(world: &World, position: &str, of: Position) -> String {
-    let event = world.log.stored_after(1, of - 1, 1).await.unwrap();
+    let event = world.log.raw_after(1, of - 1, 1).await.unwrap();
     let digits: String = event.iter().flat_map(|event| event.hash).map(|byte| format!("{byte:02x}")).collect();
     format!("{position}:1:{digits}:{SOMEBODY}")
 }

@@ -4,7 +4,9 @@ use super::{Happened, second};
 use connection_pool::Pool;
 use domain::ProductId;
 use event_log::consume::{Consumer, Projection, Step};
-use event_log::{Appended, Batch, Listener, Log, Metadata, NewEvent, Partition, Position, RecordedEvent, Writer};
+use event_log::{
+    Appended, Batch, LocalSubscription, Log, Metadata, NewEvent, Partition, Position, RecordedEvent, Writer,
+};
 use sqlx::postgres::PgPoolOptions;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,9 +20,11 @@ pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
 
 /// The source of every consumer of this process: woken and handed events in memory.
-pub fn listening(log: &Log) -> impl Fn(&'static str, Partition) -> Option<Listener> + Clone + Send + Sync + 'static {
+pub fn listening(
+    log: &Log,
+) -> impl Fn(&'static str, Partition) -> Option<LocalSubscription> + Clone + Send + Sync + 'static {
     let log = log.clone();
-    move |_, partition| log.listen(partition)
+    move |_, partition| log.subscribe(partition)
 }
 
 pub struct World {
@@ -101,7 +105,7 @@ impl World {
     pub async fn drain<P: Projection + Clone>(&self, projection: &P) {
         let heads = self.log.heads().await.unwrap();
         for (consumer, head) in self.consumers(projection).iter().zip(heads) {
-            assert_eq!(consumer.drain().await.unwrap(), Step::Idle(head));
+            assert_eq!(consumer.catch_up().await.unwrap(), Step::Idle(head));
         }
     }
 

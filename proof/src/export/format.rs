@@ -4,7 +4,7 @@
 use crate::hex::hex;
 use crate::time;
 use chrono::{DateTime, Utc};
-use event_log::{Identity, Position, StoredRow};
+use event_log::{Identity, Position, RawEventRef};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -112,7 +112,7 @@ impl Format {
     }
 
     /// Writes a row's line.
-    pub fn row(self, row: &StoredRow<'_>, out: &mut Vec<u8>) {
+    pub fn row(self, row: &RawEventRef<'_>, out: &mut Vec<u8>) {
         match self {
             Self::Ndjson => ndjson(row, out),
             Self::Csv => csv(row, out),
@@ -157,7 +157,7 @@ fn line_of(value: &impl Serialize) -> Vec<u8> {
     line
 }
 
-fn ndjson(row: &StoredRow<'_>, out: &mut Vec<u8>) {
+fn ndjson(row: &RawEventRef<'_>, out: &mut Vec<u8>) {
     let mut before = b'{';
     for_each_column(row, |name, column| {
         out.extend([before, b'"']);
@@ -172,7 +172,7 @@ fn ndjson(row: &StoredRow<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"}\n");
 }
 
-fn csv(row: &StoredRow<'_>, out: &mut Vec<u8>) {
+fn csv(row: &RawEventRef<'_>, out: &mut Vec<u8>) {
     let mut first = true;
     for_each_column(row, |_, column| {
         if !std::mem::take(&mut first) {
@@ -192,7 +192,7 @@ enum Column<'a> {
 }
 
 /// Each column of `row` in the table's order.
-fn for_each_column(row: &StoredRow<'_>, mut put: impl FnMut(&'static str, Column<'_>)) {
+fn for_each_column(row: &RawEventRef<'_>, mut put: impl FnMut(&'static str, Column<'_>)) {
     let columns = [
         Column::Text(row.aggregate_type),
         Column::Text(row.aggregate_id),

@@ -2,7 +2,7 @@
 
 use super::format::Format;
 use super::read::{self, Scratch};
-use event_log::{Hash, Partition, Position, StoredRow};
+use event_log::{Hash, Partition, Position, RawEventRef};
 use std::ops::Range;
 
 /// A block's lines, read.
@@ -37,9 +37,9 @@ struct Facts {
 /// A line of a block.
 pub(super) enum ParsedLine<'a> {
     /// A row that was hashed after the one in the line before, with the hash it must have.
-    Hashed(StoredRow<'a>, Hash),
+    Hashed(RawEventRef<'a>, Hash),
     /// A row that is not hashed yet.
-    Row(StoredRow<'a>),
+    Row(RawEventRef<'a>),
     /// No row.
     Other(&'a [u8]),
 }
@@ -58,7 +58,7 @@ impl ParsedBlock {
         Self { block, ..lines }
     }
 
-    fn push(&mut self, line: Range<usize>, row: Option<StoredRow<'_>>, hashing: &mut Vec<u8>) {
+    fn push(&mut self, line: Range<usize>, row: Option<RawEventRef<'_>>, hashing: &mut Vec<u8>) {
         let Some(row) = row else { return self.lines.push(Line::Other(line)) };
         let before = match self.lines.last() {
             Some(Line::Row(before)) if before.partition == row.partition => Some(before.hash),
@@ -100,7 +100,7 @@ impl ParsedBlock {
         let Some(made) = facts.made else {
             return read::row(self.format, line, scratch).map_or(ParsedLine::Other(line), ParsedLine::Row);
         };
-        let row = StoredRow {
+        let row = RawEventRef {
             aggregate_type: &self.texts[facts.aggregate_type.clone()],
             aggregate_id: &self.texts[facts.aggregate_id.clone()],
             sequence: facts.sequence,

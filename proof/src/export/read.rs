@@ -8,7 +8,7 @@ use super::format::Format;
 use crate::hex::unhex;
 use crate::time;
 use csv::Csv;
-use event_log::StoredRow;
+use event_log::RawEventRef;
 use json::Json;
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ const UUID_CHARS: usize = 36;
 pub(super) type Scratch = [String; 6];
 
 /// The row of a line without its line feed; `None` when it is none.
-pub(super) fn row<'a>(format: Format, line: &'a [u8], scratch: &'a mut Scratch) -> Option<StoredRow<'a>> {
+pub(super) fn row<'a>(format: Format, line: &'a [u8], scratch: &'a mut Scratch) -> Option<RawEventRef<'a>> {
     let line = std::str::from_utf8(line).ok()?;
     match format {
         Format::Ndjson => columns(Json::of(line), scratch),
@@ -39,9 +39,9 @@ trait Line<'a> {
     fn end(&self) -> Option<()>;
 }
 
-fn columns<'a>(mut line: impl Line<'a>, scratch: &'a mut Scratch) -> Option<StoredRow<'a>> {
+fn columns<'a>(mut line: impl Line<'a>, scratch: &'a mut Scratch) -> Option<RawEventRef<'a>> {
     let [a, b, c, d, e, f] = scratch;
-    let row = StoredRow {
+    let row = RawEventRef {
         aggregate_type: line.text(a)?,
         aggregate_id: line.text(b)?,
         sequence: line.number()?,
@@ -84,8 +84,8 @@ mod tests {
     const TEXTS: [&str; 3] = ["{\"a\":\"\\u0041, \\\\\"}", "\u{1}\t\u{7f}한국어\u{1f9e7}/\u{8}", "a\rb,\"\"c"];
     const BYTES: &[u8] = b"\"\\{,+-01aunZ \r\x01\xed";
 
-    fn rows() -> impl Iterator<Item = StoredRow<'static>> {
-        TEXTS.into_iter().enumerate().map(|(number, text)| StoredRow {
+    fn rows() -> impl Iterator<Item = RawEventRef<'static>> {
+        TEXTS.into_iter().enumerate().map(|(number, text)| RawEventRef {
             aggregate_type: if number == 1 { text } else { "product" },
             aggregate_id: "17",
             sequence: [1, i64::MIN, 0][number],
@@ -101,7 +101,7 @@ mod tests {
         })
     }
 
-    fn line(format: Format, row: &StoredRow<'_>) -> Vec<u8> {
+    fn line(format: Format, row: &RawEventRef<'_>) -> Vec<u8> {
         let mut line = Vec::new();
         format.row(row, &mut line);
         assert_eq!(line.pop(), Some(b'\n'));

@@ -1,6 +1,6 @@
 //! The segment of a partition that the next seal covers, checked before it is signed.
 
-use event_log::{Hash, Partition, Position, StoredEvent, StoredRow};
+use event_log::{Hash, Partition, Position, RawEvent, RawEventRef};
 use proof::merkle::Tree;
 use proof::seal::{HASH_PREFIX_BYTES, MAX_EVENTS_PER_SEAL};
 use proof::seal_chain::SealedTo;
@@ -27,7 +27,7 @@ impl Segment {
 pub(super) fn next_segment(
     partition: Partition,
     sealed: SealedTo,
-    rows: &[StoredEvent],
+    rows: &[RawEvent],
 ) -> Result<Option<Segment>, String> {
     let refused = |position: Position, why: &str| format!("partition {partition} position {position}: {why}");
     let (mut recorded_at, mut rows) = (None, rows.iter());
@@ -43,7 +43,7 @@ pub(super) fn next_segment(
         if row.position != position {
             return Err(refused(position, "it is not there"));
         }
-        if row.hash != StoredRow::from(row).hash_after(&head, &mut scratch) {
+        if row.hash != RawEventRef::from(row).hash_after(&head, &mut scratch) {
             return Err(refused(position, "its hash does not follow from its columns and the hash before it"));
         }
         if recorded_at.is_some_and(|before| row.recorded_at < before) {

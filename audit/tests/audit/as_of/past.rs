@@ -97,7 +97,7 @@ impl Past {
         let product_id: ProductId = product.try_into().unwrap();
         let new = NewEvent { product_id, sequence: *sequence, event, metadata };
         let writer = &mut self.writers[self.log.partition_of(product_id) as usize];
-        let batch = Batch { events: vec![new], claims: vec![] };
+        let batch = Batch { events: vec![new], keys: vec![] };
         match writer.append(batch, self.now).await.unwrap() {
             Appended::Committed(events) => self.events.extend(events.iter().cloned()),
             other => panic!("nobody else writes here: {other:?}"),

@@ -114,7 +114,7 @@ impl House {
     pub async fn index(&self) {
         for partition in self.log.partitions() {
             let projection = Arc::new(EventIndexProjection);
-            Consumer::new(self.log.clone(), self.pool.clone(), projection, partition).drain().await.unwrap();
+            Consumer::new(self.log.clone(), self.pool.clone(), projection, partition).catch_up().await.unwrap();
         }
     }
 

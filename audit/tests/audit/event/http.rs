@@ -63,7 +63,7 @@ async fn house() -> House {
 async fn an_event_has_all_that_is_stored() {
     let house = house().await;
     let answer = house.json("productId=3&limit=1").await;
-    let stored = &house.log.stored_after(1, 0, 1_000).await.unwrap();
+    let stored = &house.log.raw_after(1, 0, 1_000).await.unwrap();
     let stored = stored.iter().find(|event| event.aggregate_id == "3").unwrap();
     let time: edge::ServiceTime = "Asia/Seoul".parse().unwrap();
     let expected = json!({

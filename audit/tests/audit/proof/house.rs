@@ -76,7 +76,7 @@ impl House {
             let metadata = Metadata { correlation_id: format!("{id}-{sequence}"), ..Metadata::default() };
             NewEvent { product_id: product(id), sequence, event, metadata }
         };
-        let batch = Batch { events: events.into_iter().map(new).collect(), claims: vec![] };
+        let batch = Batch { events: events.into_iter().map(new).collect(), keys: vec![] };
         let appended = writer.append(batch, at).await.unwrap();
         assert!(matches!(appended, Appended::Committed(_)), "{appended:?}");
     }

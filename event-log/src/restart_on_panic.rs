@@ -1,21 +1,21 @@
-//! Starting again what broke down, where that is safe: the task keeps nothing in memory that is not made anew.
+//! Restarts a task that panicked, where that is safe: a task whose memory is built again from the log.
 
 use crate::readiness::Readiness;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The pause before the first start anew, and the longest; it doubles in between.
+/// The pause before the first restart, and the longest one; it doubles in between.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 const MAX_RESTART_DELAY: Duration = Duration::from_secs(60);
-/// Who has run for so long is well again: readiness says so, and the next pause is a short one.
-const WELL_AFTER: Duration = Duration::from_secs(10);
+/// A task that has run for so long is stable: readiness recovers, and the next pause is short again.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
 
-/// Runs what `start` begins, to its end; begins it again when it panics, after a pause that grows, until `shutdown`.
+/// Runs the task that `start` creates, to its end; after a panic creates it again, with a growing pause, until `shutdown`.
 ///
-/// A panic is a bug, but no reason to stand still for good or to take others along. The clause `tasks` of `readiness` is
-/// failed from a panic until the task has run for 10 s; `moa_task_restarts_total` counts. `who` tells it from others.
-pub async fn restarted<F: Future<Output = ()> + Send + 'static>(
+/// A panic is a bug, but no reason to stop for good or to end other tasks. The clause `tasks` of `readiness` is failed from a panic
+/// until the task has run for 10 s; `moa_task_restarts_total` counts. `who` tells this task from others of its kind.
+pub async fn restart_on_panic<F: Future<Output = ()> + Send + 'static>(
     task: &'static str,
     who: String,
     readiness: &Readiness,
@@ -25,7 +25,7 @@ pub async fn restarted<F: Future<Output = ()> + Send + 'static>(
     let (clause, mut pause) = (readiness.clause("tasks"), RESTART_DELAY);
     loop {
         let mut running = AbortOnDropHandle::new(tokio::spawn(start()));
-        let ended = match tokio::time::timeout(WELL_AFTER, &mut running).await {
+        let ended = match tokio::time::timeout(STABLE_AFTER, &mut running).await {
             Ok(ended) => ended,
             Err(_) => {
                 clause.clear();
@@ -35,8 +35,8 @@ pub async fn restarted<F: Future<Output = ()> + Send + 'static>(
         };
         let Err(error) = ended else { return };
         metrics::counter!("moa_task_restarts_total", "task" => task).increment(1);
-        tracing::error!(task, who, %error, "a task broke down; it is started anew");
-        clause.fail(format_args!("{task} {who} broke down and is started anew"));
+        tracing::error!(task, who, %error, "a task panicked; it is restarted");
+        clause.fail(format_args!("{task} {who} panicked and is restarted"));
         if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
             return;
         }
@@ -71,13 +71,13 @@ mod tests {
     async fn what_panics_is_started_anew_and_readiness_knows_until_it_has_run_for_a_while() {
         let (readiness, stop, starts) = (Readiness::default(), CancellationToken::new(), Arc::default());
         let start = task(3, &starts, &stop);
-        let running = restarted("a test's task", "1".into(), &readiness, stop.clone(), start);
+        let running = restart_on_panic("a test's task", "1".into(), &readiness, stop.clone(), start);
         let watching = async {
             while starts.load(Ordering::Relaxed) < 4 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             assert_eq!(readiness.failed(), ["tasks"]);
-            tokio::time::sleep(WELL_AFTER + Duration::from_millis(10)).await;
+            tokio::time::sleep(STABLE_AFTER + Duration::from_millis(10)).await;
             assert!(readiness.failed().is_empty());
             stop.cancel();
         };
@@ -89,7 +89,7 @@ mod tests {
         let (readiness, stop, starts) = (Readiness::default(), CancellationToken::new(), Arc::default());
         let start = task(u32::MAX, &starts, &stop);
         let began = Instant::now();
-        let running = restarted("a test's task", "1".into(), &readiness, stop.clone(), start);
+        let running = restart_on_panic("a test's task", "1".into(), &readiness, stop.clone(), start);
         tokio::time::timeout(Duration::from_secs(600), running).await.expect_err("it goes on");
         let started = starts.load(Ordering::Relaxed);
         assert!((10..20).contains(&started), "{started} starts in {:?}", began.elapsed());

@@ -1,4 +1,4 @@
-//! The turn: taken by one, given back in every way there is.
+//! The append lock: taken by one, given back in every way there is.
 
 use crate::house::*;
 use event_log::{LogError, RecordedEvent, Writer};
@@ -8,11 +8,11 @@ use tokio::task::JoinHandle;
 const SESSIONS_IN_A_TRANSACTION: &str =
     "pg_stat_activity where datname = current_database() and state like 'idle in transaction%'";
 
-/// A house in which one writer has the turn and another, of another process, waits for it.
+/// A house in which one writer has the append lock and another, of another process, waits for it.
 async fn one_holds_and_one_waits() -> (House, Writer, JoinHandle<(Writer, Vec<RecordedEvent>)>) {
     let house = House::with_one_partition().await;
     let mut holder = Writer::open(house.another_process().await, 0).await.unwrap();
-    take_the_turn(&mut holder).await;
+    acquire_the_append_lock(&mut holder).await;
     let waiter = start_waiting(&house).await;
     (house, holder, waiter)
 }
@@ -20,15 +20,15 @@ async fn one_holds_and_one_waits() -> (House, Writer, JoinHandle<(Writer, Vec<Re
 async fn start_waiting(house: &House) -> JoinHandle<(Writer, Vec<RecordedEvent>)> {
     let mut waiter = Writer::open(house.another_process().await, 0).await.unwrap();
     let waiting = tokio::spawn(async move {
-        let missed = take_the_turn(&mut waiter).await;
+        let missed = acquire_the_append_lock(&mut waiter).await;
         (waiter, missed)
     });
-    house.until_waiting_for_the_turn(1).await;
+    house.until_waiting_for_the_append_lock(1).await;
     waiting
 }
 
 #[tokio::test]
-async fn an_append_gives_the_turn_back_and_the_next_sees_what_it_wrote() {
+async fn an_append_releases_the_append_lock_and_the_next_sees_what_it_wrote() {
     let (_house, mut holder, waiter) = one_holds_and_one_waits().await;
     let written = commit(&mut holder, vec![happens(product(1), 1, opened(1))]).await;
     let (mut next, missed) = soon(waiter).await.unwrap();
@@ -37,32 +37,32 @@ async fn an_append_gives_the_turn_back_and_the_next_sees_what_it_wrote() {
 }
 
 #[tokio::test]
-async fn a_lost_or_refused_append_gives_the_turn_back() {
+async fn a_conflicting_or_refused_append_releases_the_append_lock() {
     let (house, mut holder, waiter) = one_holds_and_one_waits().await;
     house.execute("insert into idempotency_keys values ('user1', 'key1', '', '1')").await;
     let mut batch = events(vec![happens(product(1), 1, opened(1))]);
-    batch.claims = vec![claim("user1", "key1", "2")];
+    batch.keys = vec![record("user1", "key1", "2")];
     holder.append(batch, holder.now()).await.unwrap();
     let (_next, missed) = soon(waiter).await.unwrap();
     assert_eq!(missed, []);
 }
 
 #[tokio::test]
-async fn the_turn_can_be_given_back_unused() {
+async fn the_append_lock_can_be_released_unused() {
     let (_house, mut holder, waiter) = one_holds_and_one_waits().await;
-    holder.give_turn_back().await.unwrap();
-    assert!(!holder.has_turn());
+    holder.release_append_lock().await.unwrap();
+    assert!(!holder.holds_append_lock());
     let (next, missed) = soon(waiter).await.unwrap();
-    assert!(next.has_turn() && missed.is_empty());
+    assert!(next.holds_append_lock() && missed.is_empty());
 }
 
 #[tokio::test]
-async fn a_dropped_writer_leaves_neither_the_turn_nor_an_open_transaction_behind() {
+async fn a_dropped_writer_leaves_neither_the_append_lock_nor_an_open_transaction_behind() {
     let house = House::with_one_partition().await;
     // Its pool lives on, and could take the connection back as it is.
     let its_process = house.another_process().await;
     let mut holder = Writer::open(its_process.clone(), 0).await.unwrap();
-    take_the_turn(&mut holder).await;
+    acquire_the_append_lock(&mut holder).await;
     let waiter = start_waiting(&house).await;
 
     drop(holder);
@@ -73,7 +73,7 @@ async fn a_dropped_writer_leaves_neither_the_turn_nor_an_open_transaction_behind
 }
 
 #[tokio::test]
-async fn a_holder_whose_connection_is_killed_loses_the_turn_and_comes_back() {
+async fn a_holder_whose_connection_is_killed_loses_the_append_lock_and_comes_back() {
     let (house, mut holder, waiter) = one_holds_and_one_waits().await;
     house.kill_who(true).await;
     let (mut next, missed) = soon(waiter).await.unwrap();
@@ -82,20 +82,20 @@ async fn a_holder_whose_connection_is_killed_loses_the_turn_and_comes_back() {
 
     let refused = holder.append(events(vec![happens(product(2), 1, opened(2))]), holder.now()).await;
     assert!(matches!(refused, Err(LogError::Unavailable(_))), "{refused:?}");
-    assert!(!holder.has_turn());
-    assert_eq!(take_the_turn(&mut holder).await, written);
+    assert!(!holder.holds_append_lock());
+    assert_eq!(acquire_the_append_lock(&mut holder).await, written);
     commit(&mut holder, vec![happens(product(2), 1, opened(2))]).await;
     assert_eq!(positions(&house.events().await), [1, 2]);
 }
 
-/// As the program sets it for those who write: whoever stalls with the turn loses it within 2 s.
+/// As the program sets it for those who write: whoever stalls with the append lock loses it within 2 s.
 #[tokio::test]
-async fn a_holder_that_stalls_loses_the_turn_within_two_seconds() {
+async fn a_holder_that_stalls_loses_the_append_lock_within_two_seconds() {
     let house = House::with_one_partition().await;
     let strict = house.options().options([("idle_in_transaction_session_timeout", "2s"), ("lock_timeout", "2s")]);
     let mut staller = Writer::open(house.process_with(strict).await, 0).await.unwrap();
     let stalled = Instant::now();
-    take_the_turn(&mut staller).await;
+    acquire_the_append_lock(&mut staller).await;
 
     let (mut next, _) = soon(start_waiting(&house).await).await.unwrap();
     assert!(stalled.elapsed() < Duration::from_millis(2_500), "{:?}", stalled.elapsed());
@@ -104,29 +104,29 @@ async fn a_holder_that_stalls_loses_the_turn_within_two_seconds() {
     let refused = staller.append(events(vec![happens(product(2), 1, opened(2))]), staller.now()).await;
     assert!(matches!(refused, Err(LogError::Unavailable(_))), "{refused:?}");
     assert_eq!(house.events().await, written);
-    assert_eq!(take_the_turn(&mut staller).await, written);
+    assert_eq!(acquire_the_append_lock(&mut staller).await, written);
 }
 
 #[tokio::test]
-async fn turns_of_different_partitions_do_not_wait_for_each_other() {
+async fn append_locks_of_different_partitions_do_not_wait_for_each_other() {
     let house = House::with_partitions(2).await;
     let (mut even, mut odd) = (house.writer_of(0).await, house.writer_of(1).await);
-    take_the_turn(&mut even).await;
-    soon(take_the_turn(&mut odd)).await;
-    assert!(even.has_turn() && odd.has_turn());
+    acquire_the_append_lock(&mut even).await;
+    soon(acquire_the_append_lock(&mut odd)).await;
+    assert!(even.holds_append_lock() && odd.holds_append_lock());
 }
 
 #[tokio::test]
-async fn after_some_turns_that_missed_nothing_a_writer_hopes_for_the_best_again() {
+async fn after_some_locked_appends_that_missed_nothing_a_writer_appends_optimistically_again() {
     let house = House::with_one_partition().await;
     let (mut other, mut writer) = (house.writer().await, house.writer().await);
     commit(&mut other, vec![happens(product(1), 1, opened(1))]).await;
     writer.append(events(vec![]), writer.now()).await.unwrap();
-    let mut turns = 0;
+    let mut locked_appends = 0;
     while writer.is_contested() {
-        take_the_turn(&mut writer).await;
-        turns += 1;
-        assert!(turns < 100, "contested for ever");
+        acquire_the_append_lock(&mut writer).await;
+        locked_appends += 1;
+        assert!(locked_appends < 100, "contested for ever");
     }
-    assert!(turns > 1, "one quiet turn proves nothing");
+    assert!(locked_appends > 1, "one quiet append proves nothing");
 }

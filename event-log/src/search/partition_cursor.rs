@@ -1,18 +1,18 @@
 //! One partition's part of a search: what was found and not given, and what is still to be looked at.
 
 use super::Order;
-use crate::event::StoredEvent;
-use crate::log::{Partition, Position};
+use crate::ids::{Partition, Position};
+use crate::raw_event::RawEvent;
 use std::collections::VecDeque;
 
-/// A stretch of positions, both ends with it; empty when `low` is above `high`.
+/// A range of positions, both ends with it; empty when `low` is above `high`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stretch {
+pub(super) struct PositionRange {
     pub(super) low: Position,
     pub(super) high: Position,
 }
 
-impl Stretch {
+impl PositionRange {
     pub(super) fn is_empty(&self) -> bool {
         self.low > self.high
     }
@@ -31,28 +31,28 @@ impl Stretch {
     }
 }
 
-pub(super) struct Lane {
+pub(super) struct PartitionCursor {
     pub(super) partition: Partition,
     order: Order,
     /// Not looked at yet.
-    left: Stretch,
+    left: PositionRange,
     /// What the index knows: up to and with it.
     indexed: Position,
     /// Looked at and not given yet, in order.
-    pub(super) found: VecDeque<StoredEvent>,
-    /// How many rows the next look takes.
+    pub(super) found: VecDeque<RawEvent>,
+    /// How many rows the next look matches.
     step: i64,
     /// In a product's stream: the next sequence to look at, once it is known.
     pub(super) sequence: Option<i64>,
 }
 
-impl Lane {
-    pub(super) fn new(partition: Partition, order: Order, left: Stretch, indexed: Position) -> Self {
+impl PartitionCursor {
+    pub(super) fn new(partition: Partition, order: Order, left: PositionRange, indexed: Position) -> Self {
         Self { partition, order, left, indexed, found: VecDeque::new(), step: 0, sequence: None }
     }
 
     /// Nothing is known of what comes next.
-    pub(super) fn is_hungry(&self) -> bool {
+    pub(super) fn needs_rows(&self) -> bool {
         self.found.is_empty() && !self.left.is_empty()
     }
 
@@ -71,13 +71,13 @@ impl Lane {
     }
 
     /// What is not looked at yet.
-    pub(super) fn left(&self) -> Stretch {
+    pub(super) fn left(&self) -> PositionRange {
         self.left
     }
 
     /// What comes next and the index knows; `None` when what comes next it does not.
-    pub(super) fn indexed(&self) -> Option<Stretch> {
-        let known = Stretch { high: self.left.high.min(self.indexed), ..self.left };
+    pub(super) fn indexed(&self) -> Option<PositionRange> {
+        let known = PositionRange { high: self.left.high.min(self.indexed), ..self.left };
         let comes_next = match self.order {
             Order::Ascending => !known.is_empty(),
             Order::Descending => known == self.left,
@@ -86,9 +86,9 @@ impl Lane {
     }
 
     /// What comes next and the index does not know, at most so many positions.
-    pub(super) fn unindexed(&self, most: i64) -> Stretch {
+    pub(super) fn unindexed(&self, most: i64) -> PositionRange {
         let low = self.left.low.max(self.indexed.saturating_add(1));
-        Stretch { low, ..self.left }.first(self.order, most)
+        PositionRange { low, ..self.left }.first(self.order, most)
     }
 
     /// How many rows to look at next: at first `wanted`, then ever more while little comes of it, up to `most`.
@@ -96,8 +96,8 @@ impl Lane {
         self.step.max(wanted).clamp(1, most)
     }
 
-    /// Takes over what came of looking at `looked` rows: `events`, and everything up to `upto`, or down to it, is done.
-    pub(super) fn take(&mut self, mut events: Vec<StoredEvent>, looked: i64, upto: Position) {
+    /// Takes over what came of fetch at `looked` rows: `events`, and everything up to `upto`, or down to it, is done.
+    pub(super) fn take(&mut self, mut events: Vec<RawEvent>, looked: i64, upto: Position) {
         let is_little = (events.len() as i64) < looked / 4;
         self.step = if is_little { looked.saturating_mul(4) } else { looked };
         events.sort_unstable_by_key(|event| event.position);
@@ -126,42 +126,42 @@ impl Lane {
 mod tests {
     use super::*;
 
-    fn lane(order: Order, low: Position, high: Position, indexed: Position) -> Lane {
-        Lane::new(0, order, Stretch { low, high }, indexed)
+    fn cursor(order: Order, low: Position, high: Position, indexed: Position) -> PartitionCursor {
+        PartitionCursor::new(0, order, PositionRange { low, high }, indexed)
     }
 
     #[test]
     fn upward_the_index_comes_first_and_then_the_log() {
-        let mut lane = lane(Order::Ascending, 3, 10, 6);
-        assert_eq!(lane.indexed(), Some(Stretch { low: 3, high: 6 }));
-        lane.take(Vec::new(), 4, 6);
-        assert_eq!((lane.indexed(), lane.next()), (None, 7));
-        assert_eq!(lane.unindexed(2), Stretch { low: 7, high: 8 });
-        lane.take(Vec::new(), 4, 10);
-        assert!(lane.is_done());
-        assert_eq!(lane.next(), 11);
+        let mut cursor = cursor(Order::Ascending, 3, 10, 6);
+        assert_eq!(cursor.indexed(), Some(PositionRange { low: 3, high: 6 }));
+        cursor.take(Vec::new(), 4, 6);
+        assert_eq!((cursor.indexed(), cursor.next()), (None, 7));
+        assert_eq!(cursor.unindexed(2), PositionRange { low: 7, high: 8 });
+        cursor.take(Vec::new(), 4, 10);
+        assert!(cursor.is_done());
+        assert_eq!(cursor.next(), 11);
     }
 
     #[test]
     fn downward_the_log_comes_first_and_then_the_index() {
-        let mut lane = lane(Order::Descending, 3, 10, 6);
-        assert_eq!(lane.indexed(), None);
-        assert_eq!(lane.unindexed(3), Stretch { low: 8, high: 10 });
-        lane.take(Vec::new(), 3, 8);
-        assert_eq!(lane.unindexed(3), Stretch { low: 7, high: 7 });
-        lane.take(Vec::new(), 1, 7);
-        assert_eq!((lane.indexed(), lane.next()), (Some(Stretch { low: 3, high: 6 }), 6));
-        lane.end();
-        assert!(lane.is_done());
-        assert_eq!(lane.next(), 2);
+        let mut cursor = cursor(Order::Descending, 3, 10, 6);
+        assert_eq!(cursor.indexed(), None);
+        assert_eq!(cursor.unindexed(3), PositionRange { low: 8, high: 10 });
+        cursor.take(Vec::new(), 3, 8);
+        assert_eq!(cursor.unindexed(3), PositionRange { low: 7, high: 7 });
+        cursor.take(Vec::new(), 1, 7);
+        assert_eq!((cursor.indexed(), cursor.next()), (Some(PositionRange { low: 3, high: 6 }), 6));
+        cursor.end();
+        assert!(cursor.is_done());
+        assert_eq!(cursor.next(), 2);
     }
 
     #[test]
     fn a_fruitless_look_is_followed_by_a_longer_one() {
-        let mut lane = lane(Order::Ascending, 1, 1_000, 0);
-        assert_eq!(lane.step(20, 500), 20);
-        lane.take(Vec::new(), 20, 20);
-        assert_eq!(lane.step(20, 500), 80);
-        assert_eq!(lane.step(20, 50), 50);
+        let mut cursor = cursor(Order::Ascending, 1, 1_000, 0);
+        assert_eq!(cursor.step(20, 500), 20);
+        cursor.take(Vec::new(), 20, 20);
+        assert_eq!(cursor.step(20, 500), 80);
+        assert_eq!(cursor.step(20, 50), 50);
     }
 }

@@ -1,17 +1,17 @@
 //! Idempotency keys: one user and key, one answer, over the whole log.
 
 use crate::house::*;
-use event_log::{Appended, Batch, Claim, Log, StoredAnswer, Writer};
+use event_log::{Appended, Batch, IdempotencyRecord, Log, Writer};
 use std::collections::BTreeSet;
 
 /// Product `id` is opened, on behalf of these keys.
-fn opening(id: i64, claims: Vec<Claim>) -> Batch {
-    Batch { events: vec![happens(product(id), 1, opened(id))], claims }
+fn opening(id: i64, keys: Vec<IdempotencyRecord>) -> Batch {
+    Batch { events: vec![happens(product(id), 1, opened(id))], keys }
 }
 
-fn stored(key: &str, answer: &str) -> StoredAnswer {
-    let Claim { user_id, key, fingerprint, answer } = claim("user1", key, answer);
-    StoredAnswer { user_id, key, fingerprint, answer }
+fn stored(key: &str, answer: &str) -> IdempotencyRecord {
+    let IdempotencyRecord { user_id, key, fingerprint, answer } = record("user1", key, answer);
+    IdempotencyRecord { user_id, key, fingerprint, answer }
 }
 
 fn of_user1(keys: &[&str]) -> Vec<(String, String)> {
@@ -22,18 +22,18 @@ fn of_user1(keys: &[&str]) -> Vec<(String, String)> {
 async fn a_key_is_claimed_with_the_events_it_stands_for_and_only_once() {
     let house = House::with_one_partition().await;
     let mut writer = house.writer().await;
-    committed(writer.append(opening(1, vec![claim("user1", "key1", r#"{"invest": 1}"#)]), writer.now()).await);
+    committed(writer.append(opening(1, vec![record("user1", "key1", r#"{"invest": 1}"#)]), writer.now()).await);
     assert_eq!(
-        house.log.stored_answers(&of_user1(&["key1", "never used"])).await.unwrap(),
+        house.log.idempotency_records(&of_user1(&["key1", "never used"])).await.unwrap(),
         [stored("key1", r#"{"invest": 1}"#)]
     );
 
-    let again = opening(2, vec![claim("user1", "key2", "2"), claim("user1", "key1", "3")]);
+    let again = opening(2, vec![record("user1", "key2", "2"), record("user1", "key1", "3")]);
     let taken = writer.append(again, writer.now()).await.unwrap();
     assert_eq!(taken, Appended::KeysTaken(vec![stored("key1", r#"{"invest": 1}"#)]));
     assert_eq!((house.count("events").await, house.count("idempotency_keys").await), (1, 1));
 
-    let the_rest = opening(2, vec![claim("user1", "key2", "2")]);
+    let the_rest = opening(2, vec![record("user1", "key2", "2")]);
     assert_eq!(positions(&committed(writer.append(the_rest, writer.now()).await)), [2]);
 }
 
@@ -41,9 +41,9 @@ async fn a_key_is_claimed_with_the_events_it_stands_for_and_only_once() {
 async fn users_do_not_see_each_others_keys() {
     let house = House::with_one_partition().await;
     let mut writer = house.writer().await;
-    let batch = opening(1, vec![claim("user1", "same", "1"), claim("user2", "same", "2")]);
+    let batch = opening(1, vec![record("user1", "same", "1"), record("user2", "same", "2")]);
     committed(writer.append(batch, writer.now()).await);
-    assert_eq!(house.log.stored_answers(&of_user1(&["same"])).await.unwrap(), [stored("same", "1")]);
+    assert_eq!(house.log.idempotency_records(&of_user1(&["same"])).await.unwrap(), [stored("same", "1")]);
 }
 
 /// The same request reaches two desks at once, for products of different partitions, so that no turn parts them.
@@ -54,7 +54,7 @@ async fn of_twins_on_two_partitions_exactly_one_is_carried_out() {
     for round in 1..=20_i64 {
         let key = format!("key{round}");
         let twin = |id, answer: &str| {
-            opening(id, vec![claim("user1", &key, answer), claim("user1", &format!("own key of {id}"), "0")])
+            opening(id, vec![record("user1", &key, answer), record("user1", &format!("own key of {id}"), "0")])
         };
         let (now, (to_even, to_odd)) = (even.now(), (twin(2 * round, "2"), twin(2 * round + 1, "1")));
         let outcome = tokio::join!(even.append(to_even, now), odd.append(to_odd, now));
@@ -65,7 +65,7 @@ async fn of_twins_on_two_partitions_exactly_one_is_carried_out() {
         };
         assert_eq!(answers, [stored(&key, answer)]);
         assert_eq!(house.log.read_stream(product(id), 0, 9).await.unwrap(), [], "the loser wrote an event");
-        assert_eq!(house.log.stored_answers(&of_user1(&[&format!("own key of {id}")])).await.unwrap(), []);
+        assert_eq!(house.log.idempotency_records(&of_user1(&[&format!("own key of {id}")])).await.unwrap(), []);
         assert_eq!(house.count("events").await, round);
     }
 }
@@ -74,7 +74,7 @@ async fn of_twins_on_two_partitions_exactly_one_is_carried_out() {
 async fn a_batch_of_refusals_stores_its_keys() {
     let house = House::with_events(1).await;
     let mut writer = house.writer().await;
-    let refusals = |answer| Batch { events: vec![], claims: vec![claim("user1", "key1", answer)] };
+    let refusals = |answer| Batch { events: vec![], keys: vec![record("user1", "key1", answer)] };
     assert_eq!(committed(writer.append(refusals(r#""SOLD_OUT""#), writer.now()).await), []);
     let taken = writer.append(refusals("1"), writer.now()).await.unwrap();
     assert_eq!(taken, Appended::KeysTaken(vec![stored("key1", r#""SOLD_OUT""#)]));
@@ -85,12 +85,12 @@ async fn a_refusal_decided_on_an_old_head_is_lost_and_stores_no_key() {
     let house = House::with_events(1).await;
     let mut late = house.writer().await;
     commit(&mut house.writer().await, vec![happens(product(1), 2, nth_event(2))]).await;
-    let refusal = Batch { events: vec![], claims: vec![claim("user1", "key1", "1")] };
-    assert_eq!(late.append(refusal, late.now()).await.unwrap(), Appended::Lost);
+    let refusal = Batch { events: vec![], keys: vec![record("user1", "key1", "1")] };
+    assert_eq!(late.append(refusal, late.now()).await.unwrap(), Appended::Conflict);
     assert_eq!(house.count("idempotency_keys").await, 0);
 }
 
-/// 1. Somebody is about to claim the key `m`, and has not committed.
+/// 1. Somebody is about to record the key `m`, and has not committed.
 /// 2. Two writers of different partitions want `a`, `b` and `m`, named in opposite orders; one of them waits for `m`, the
 ///    other for `m` or for the first.
 /// 3. The somebody gives up. Had each writer claimed in its own order, both would now wait for the other's first key.
@@ -102,7 +102,7 @@ async fn writers_that_want_the_same_keys_in_opposite_orders_do_not_deadlock() {
     sqlx::query("insert into idempotency_keys values ('user1', 'm', '', '0')").execute(&mut *somebody).await.unwrap();
 
     let (mut even, mut odd) = (house.writer_of(0).await, house.writer_of(1).await);
-    let wants = |id, keys: [&str; 3]| opening(id, keys.map(|key| claim("user1", key, "1")).to_vec());
+    let wants = |id, keys: [&str; 3]| opening(id, keys.map(|key| record("user1", key, "1")).to_vec());
     let (to_even, to_odd) = (wants(2, ["b", "m", "a"]), wants(1, ["a", "m", "b"]));
     let now = even.now();
     let both = tokio::spawn(async move { tokio::join!(even.append(to_even, now), odd.append(to_odd, now)) });
@@ -130,12 +130,12 @@ async fn claim_what_is_free(log: Log, partition: i32, rounds: i64, backwards: bo
             keys.reverse();
         }
         while !keys.is_empty() {
-            let claims = keys.iter().map(|key| claim("user1", key, "1")).collect();
-            let batch = opening(round * partitions + i64::from(partition), claims);
+            let records = keys.iter().map(|key| record("user1", key, "1")).collect();
+            let batch = opening(round * partitions + i64::from(partition), records);
             match writer.append(batch, writer.now()).await.unwrap() {
                 Appended::Committed(_) => claimed += std::mem::take(&mut keys).len(),
                 Appended::KeysTaken(taken) => keys.retain(|key| taken.iter().all(|answer| answer.key != *key)),
-                Appended::Lost => panic!("each partition has one writer"),
+                Appended::Conflict => panic!("each partition has one writer"),
             }
         }
     }
@@ -170,9 +170,9 @@ async fn keys_are_purged_after_a_day_in_bounded_batches() {
         )
         .await;
     for expected in [5_000, 1, 0] {
-        assert_eq!(house.log.purge_keys().await.unwrap(), expected);
+        assert_eq!(house.log.purge_idempotency_keys().await.unwrap(), expected);
     }
-    assert_eq!(house.log.stored_answers(&of_user1(&["not yet"])).await.unwrap().len(), 1);
+    assert_eq!(house.log.idempotency_records(&of_user1(&["not yet"])).await.unwrap().len(), 1);
 }
 
 /// A pool may be as small as the number of its writers: to read the answers of taken keys none needs another connection.
@@ -186,10 +186,10 @@ async fn a_writer_needs_one_connection_and_no_more() {
         .await
         .unwrap();
     let mut writer = Writer::open(Log::open(only_one, 1).await.unwrap(), 0).await.unwrap();
-    let batch = |id| opening(id, vec![claim("user1", "key1", "1")]);
+    let batch = |id| opening(id, vec![record("user1", "key1", "1")]);
     committed(writer.append(batch(1), writer.now()).await);
     let taken = writer.append(batch(2), writer.now()).await.unwrap();
     assert_eq!(taken, Appended::KeysTaken(vec![stored("key1", "1")]));
-    take_the_turn(&mut writer).await;
+    acquire_the_append_lock(&mut writer).await;
     commit(&mut writer, vec![happens(product(2), 1, opened(2))]).await;
 }

@@ -1,7 +1,8 @@
 //! Where the log stood at a time.
 
 use crate::LogError;
-use crate::log::{Log, Partition, Position};
+use crate::ids::{Partition, Position};
+use crate::log::Log;
 use chrono::{DateTime, Utc};
 
 impl Log {

@@ -7,28 +7,28 @@ use std::time::Duration;
 
 /// 1. Both writers stand at head 0, each in a process of its own.
 /// 2. The first appends position 1.
-/// 3. The second, which has not seen it, wants position 1 too: lost, and nothing of it is written.
-/// 4. It takes the turn, sees what it missed, and appends position 2.
+/// 3. The second, which has not seen it, wants position 1 too: a conflict, and nothing of it is written.
+/// 4. It acquires the append lock, sees what it missed, and appends position 2.
 /// 5. Now the first has lost; it does the same and gets position 3.
 #[tokio::test]
-async fn of_two_writers_the_one_that_lost_takes_the_turn_sees_what_it_missed_and_appends() {
+async fn of_two_writers_the_one_with_the_conflict_acquires_the_append_lock_reads_what_it_missed_and_appends() {
     let house = House::with_one_partition().await;
     let mut first = house.writer().await;
     let mut second = Writer::open(house.another_process().await, 0).await.unwrap();
 
     let by_first = commit(&mut first, vec![happens(product(1), 1, opened(1))]).await;
     let lost = second.append(events(vec![happens(product(2), 1, opened(2))]), second.now()).await.unwrap();
-    assert_eq!(lost, Appended::Lost);
+    assert_eq!(lost, Appended::Conflict);
     assert!(second.is_contested());
     assert_eq!(house.events().await, by_first);
 
-    assert_eq!(take_the_turn(&mut second).await, by_first);
+    assert_eq!(acquire_the_append_lock(&mut second).await, by_first);
     let by_second = commit(&mut second, vec![happens(product(2), 1, opened(2))]).await;
-    assert!(!second.has_turn(), "an append gives the turn back");
+    assert!(!second.holds_append_lock(), "an append releases the append lock");
 
     let lost = first.append(events(vec![happens(product(3), 1, opened(3))]), first.now()).await.unwrap();
-    assert_eq!(lost, Appended::Lost);
-    assert_eq!(take_the_turn(&mut first).await, by_second);
+    assert_eq!(lost, Appended::Conflict);
+    assert_eq!(acquire_the_append_lock(&mut first).await, by_second);
     commit(&mut first, vec![happens(product(3), 1, opened(3))]).await;
 
     let all = house.events().await;
@@ -37,27 +37,27 @@ async fn of_two_writers_the_one_that_lost_takes_the_turn_sees_what_it_missed_and
 }
 
 /// A writer in a process of its own appends `appends` times to the one stream there is, as a desk does: hoping for the
-/// best while it is alone, with the turn first when it is not.
+/// best while it is alone, with the append lock first when it is not.
 async fn append_in_a_race(log: Log, name: String, appends: usize) {
     let mut writer = Writer::open(log, 0).await.unwrap();
     let mut done = 0;
     while done < appends {
         if writer.is_contested() {
-            take_the_turn(&mut writer).await;
+            acquire_the_append_lock(&mut writer).await;
         }
         let sequence = writer.position() + 1;
         let mut event = happens(product(1), sequence, nth_event(sequence));
         event.metadata.correlation_id.clone_from(&name);
         match writer.append(events(vec![event]), writer.now()).await.unwrap() {
             Appended::Committed(_) => done += 1,
-            Appended::Lost => assert!(writer.is_contested(), "{name} lost and does not care"),
+            Appended::Conflict => assert!(writer.is_contested(), "{name} lost and does not care"),
             Appended::KeysTaken(keys) => panic!("there are no keys here: {keys:?}"),
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn racing_writers_leave_no_hole_lose_nothing_and_all_make_progress() {
+async fn racing_writers_leave_no_gap_lose_nothing_and_all_make_progress() {
     const WRITERS: usize = 4;
     const APPENDS: usize = 50;
     let house = House::with_one_partition().await;
@@ -77,7 +77,7 @@ async fn racing_writers_leave_no_hole_lose_nothing_and_all_make_progress() {
     assert_eq!(house.log.verify(0).await.unwrap().hash, all.last().unwrap().hash);
 }
 
-/// Turns are fair: while one writer appends without end, another gets its few appends in.
+/// The append lock is fair: while one writer appends without end, another gets its few appends in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_writer_does_not_starve_a_modest_one() {
     let house = House::with_one_partition().await;
@@ -88,23 +88,23 @@ async fn a_busy_writer_does_not_starve_a_modest_one() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_lost_writes_nothing_of_itself() {
+async fn a_batch_with_a_conflict_writes_nothing() {
     let house = House::with_one_partition().await;
     let (mut winner, mut loser) = (house.writer().await, house.writer().await);
     commit(&mut winner, vec![happens(product(1), 1, opened(1))]).await;
 
     let mut batch = events(vec![happens(product(2), 1, opened(2)), happens(product(2), 2, reserved(1, 10))]);
-    batch.claims = vec![claim("user1", "key1", "{}")];
-    assert_eq!(loser.append(batch, loser.now()).await.unwrap(), Appended::Lost);
+    batch.keys = vec![record("user1", "key1", "{}")];
+    assert_eq!(loser.append(batch, loser.now()).await.unwrap(), Appended::Conflict);
     assert_eq!((house.count("events").await, house.count("idempotency_keys").await), (1, 0));
 }
 
 #[tokio::test]
-async fn the_same_place_in_a_stream_is_given_once_even_behind_the_fence() {
+async fn a_sequence_of_a_stream_is_given_once_even_at_a_free_position() {
     let house = House::with_events(2).await;
     let mut writer = house.writer().await;
     let twice = events(vec![happens(product(1), 2, reserved(9, 9))]);
-    assert_eq!(writer.append(twice, writer.now()).await.unwrap(), Appended::Lost);
+    assert_eq!(writer.append(twice, writer.now()).await.unwrap(), Appended::Conflict);
     assert_eq!(house.count("events").await, 2);
 }
 
@@ -115,19 +115,19 @@ async fn a_batch_without_events_confirms_that_nobody_wrote_since() {
     assert_eq!(committed(reader.append(events(vec![]), reader.now()).await), []);
 
     let by_other = commit(&mut house.writer().await, vec![happens(product(1), 2, nth_event(2))]).await;
-    assert_eq!(reader.append(events(vec![]), reader.now()).await.unwrap(), Appended::Lost);
+    assert_eq!(reader.append(events(vec![]), reader.now()).await.unwrap(), Appended::Conflict);
 
-    assert_eq!(take_the_turn(&mut reader).await, by_other);
+    assert_eq!(acquire_the_append_lock(&mut reader).await, by_other);
     assert_eq!(committed(reader.append(events(vec![]), reader.now()).await), []);
-    assert!(!reader.has_turn(), "a confirmation gives the turn back");
+    assert!(!reader.holds_append_lock(), "a confirmation releases the append lock");
 }
 
 #[tokio::test]
-async fn a_tail_longer_than_one_read_is_missed_in_parts_and_the_turn_taken_after_the_last() {
+async fn a_tail_longer_than_one_read_is_read_in_parts_and_the_append_lock_acquired_after_the_last() {
     let house = House::with_one_partition().await;
     let mut late = house.writer().await;
     let stream = (1..=2_345).map(|sequence| happens(product(1), sequence, nth_event(sequence)));
     let all = commit(&mut house.writer().await, stream.collect()).await;
-    assert_eq!(take_the_turn(&mut late).await, all);
+    assert_eq!(acquire_the_append_lock(&mut late).await, all);
     commit(&mut late, vec![happens(product(1), 2_346, nth_event(2_346))]).await;
 }

@@ -2,25 +2,25 @@
 
 use crate::by_hand::failed_in_the_old_shape;
 use crate::house::*;
-use event_log::{NotOurs, Position, RecordedEvent, StoredEvent};
+use event_log::{DeliveryMismatch, Position, RawEvent, RecordedEvent};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-async fn stored(house: &House) -> Vec<StoredEvent> {
-    house.log.stored_after(0, 0, 100).await.unwrap()
+async fn stored(house: &House) -> Vec<RawEvent> {
+    house.log.raw_after(0, 0, 100).await.unwrap()
 }
 
-async fn vouch(house: &House, stretch: &[StoredEvent]) -> Result<Vec<RecordedEvent>, NotOurs> {
-    house.log.vouch(0, stretch).await.unwrap()
+async fn verify_delivery(house: &House, stretch: &[RawEvent]) -> Result<Vec<RecordedEvent>, DeliveryMismatch> {
+    house.log.verify_delivery(0, stretch).await.unwrap()
 }
 
-async fn refused(house: &House, stretch: &[StoredEvent]) -> (Position, &'static str) {
-    let NotOurs { position, reason } = vouch(house, stretch).await.expect_err("it is not the log's");
+async fn refused(house: &House, stretch: &[RawEvent]) -> (Position, &'static str) {
+    let DeliveryMismatch { position, reason } = verify_delivery(house, stretch).await.expect_err("it is not the log's");
     (position, reason)
 }
 
 /// Gives `stretch` the hashes that follow from `previous`: by the document, anybody can.
-fn hash_anew(previous: &[u8], stretch: &mut [StoredEvent]) {
+fn hash_anew(previous: &[u8], stretch: &mut [RawEvent]) {
     let mut previous = previous.to_vec();
     for event in stretch {
         let columns: [&[u8]; 11] = [
@@ -52,7 +52,11 @@ async fn every_stretch_of_the_log_is_believed_and_read() {
     let (stored, events) = (stored(&house).await, house.events().await);
     for first in 0..stored.len() {
         for end in first..=stored.len() {
-            assert_eq!(vouch(&house, &stored[first..end]).await.unwrap(), events[first..end], "{first}..{end}");
+            assert_eq!(
+                verify_delivery(&house, &stored[first..end]).await.unwrap(),
+                events[first..end],
+                "{first}..{end}"
+            );
         }
     }
 }
@@ -61,7 +65,7 @@ async fn every_stretch_of_the_log_is_believed_and_read() {
 async fn any_other_byte_is_refused() {
     let house = House::with_events(6).await;
     let stored = stored(&house).await;
-    let changes: [fn(&mut StoredEvent); 10] = [
+    let changes: [fn(&mut RawEvent); 10] = [
         |event| event.aggregate_type.push('s'),
         |event| event.aggregate_id = "2".into(),
         |event| event.sequence += 1,
@@ -97,11 +101,11 @@ async fn a_chain_that_was_made_anew_is_refused() {
 async fn what_the_log_does_not_have_is_refused() {
     let house = House::with_events(3).await;
     let stored = stored(&house).await;
-    let mut next = StoredEvent { position: 4, sequence: 4, ..stored[2].clone() };
+    let mut next = RawEvent { position: 4, sequence: 4, ..stored[2].clone() };
     hash_anew(&stored[2].hash, std::slice::from_mut(&mut next));
     let no_such = "the log has no such position";
     assert_eq!(refused(&house, &[stored[2].clone(), next.clone()]).await, (4, no_such));
-    assert_eq!(refused(&house, &[StoredEvent { position: 1_000_000, ..next }]).await, (1_000_000, no_such));
+    assert_eq!(refused(&house, &[RawEvent { position: 1_000_000, ..next }]).await, (1_000_000, no_such));
 }
 
 #[tokio::test]
@@ -114,9 +118,9 @@ async fn what_is_no_stretch_of_the_partition_is_refused() {
     assert_eq!(refused(&house, &pick(&[2, 2])).await, (3, broken));
     assert_eq!(refused(&house, &pick(&[3, 2])).await, (4, broken));
     for position in [0, -1, i64::MIN] {
-        assert_eq!(refused(&house, &[StoredEvent { position, ..stored[0].clone() }]).await, (position, broken));
+        assert_eq!(refused(&house, &[RawEvent { position, ..stored[0].clone() }]).await, (position, broken));
     }
-    let elsewhere = StoredEvent { partition: 1, ..stored[1].clone() };
+    let elsewhere = RawEvent { partition: 1, ..stored[1].clone() };
     assert_eq!(refused(&house, &[stored[0].clone(), elsewhere]).await, (2, "it is of another partition"));
 }
 
@@ -139,6 +143,6 @@ async fn what_comes_before_an_event_of_a_later_release_is_vouched_for() {
     }
     .write(&house)
     .await;
-    let vouched = house.log.vouch(0, &stored(&house).await).await.unwrap().unwrap();
+    let vouched = house.log.verify_delivery(0, &stored(&house).await).await.unwrap().unwrap();
     assert_eq!(vouched.iter().map(|event| event.position).collect::<Vec<_>>(), [1, 2]);
 }

@@ -9,9 +9,9 @@ use domain::{Amount, InvestId, ProductEvent, UserId};
 use uuid::Uuid;
 
 /// Characters of a uuid.
-const UUID: usize = 36;
+const UUID_CHARS: usize = 36;
 /// Characters of a time up to its seconds.
-const SECONDS: usize = 19;
+const SECONDS_CHARS: usize = 19;
 
 /// The event of `payload`, if it is one of the two and plainly written.
 pub(super) fn event(payload: &str) -> Option<ProductEvent> {
@@ -27,7 +27,7 @@ pub(super) fn event(payload: &str) -> Option<ProductEvent> {
 
 /// What both have; and what begins with the amount.
 fn invest(fields: &str) -> Option<(InvestId, UserId, &str)> {
-    let (invest_id, rest) = fields.split_at_checked(UUID)?;
+    let (invest_id, rest) = fields.split_at_checked(UUID_CHARS)?;
     // No user id holds what JSON would escape.
     let (user_id, rest) = rest.strip_prefix(r#"","userId":""#)?.split_once('"')?;
     let user_id = UserId::try_from(user_id.to_owned()).ok()?;
@@ -45,7 +45,7 @@ fn won(amount: &str) -> Option<Amount> {
 
 /// `2026-03-01T03:10:00Z`, with 0, 3, 6 or 9 digits of a second's fraction.
 fn time(text: &str) -> Option<DateTime<Utc>> {
-    let (seconds, fraction) = text.strip_suffix('Z')?.as_bytes().split_at_checked(SECONDS)?;
+    let (seconds, fraction) = text.strip_suffix('Z')?.as_bytes().split_at_checked(SECONDS_CHARS)?;
     if [4, 7, 10, 13, 16].map(|at| seconds[at]) != *b"--T::" {
         return None;
     }

@@ -1,10 +1,9 @@
-//! Some events of a range: the database leaves out what is not wanted, so that a long log is looked through without being
-//! sent. Like all bulk reads in ranges of positions, each a short statement.
+//! Filtered bulk reads: the database filters, so that a long log is scanned without being sent. Each statement covers one range of
+//! positions, and is short.
 
-use super::rows::Rows;
-use super::{BulkReader, connection};
-use crate::event::StoredEvent;
-use crate::log::{Partition, Position};
+use super::{BulkReader, connection, copy_rows, range};
+use crate::ids::{Partition, Position};
+use crate::raw_event::RawEvent;
 use crate::{LogError, RecordedEvent};
 use connection_pool::Connection;
 use domain::{ProductEvent, ProductId};
@@ -14,7 +13,7 @@ use uuid::Uuid;
 
 impl BulkReader {
     /// Positions that one look should go over at most: a statement then takes a fraction of a second.
-    pub const RANGE: Position = 50_000;
+    pub const MAX_POSITIONS_PER_READ: Position = 50_000;
 
     /// The events of these products' streams among those of `partition` after `after` up to and with `upto`, in order.
     /// Whether a stream is whole shows in its sequences, which are the caller's to compare.
@@ -93,35 +92,27 @@ impl BulkReader {
     }
 }
 
-/// Like a read of everything; there are many of them where a product is a large one.
 async fn copy(
     connection: &mut Connection,
     partition: Partition,
     (after, upto): (Position, Position),
     products: &[ProductId],
 ) -> Result<Vec<RecordedEvent>, LogError> {
-    // COPY takes no parameters; these are numbers.
     let wanted = products.iter().map(ProductId::to_string).collect::<Vec<_>>().join(",");
-    let statement = format!(
-        "copy (select aggregate_id, sequence, event_type, event_version, payload, metadata, position, event_id,
-                      recorded_at, hash
-                 from events
-                where partition = {partition} and position > {after} and position <= {upto}
-                  and aggregate_type = 'product' and aggregate_id = any('{{{wanted}}}')
-                order by position) to stdout (format binary)"
+    let condition = format!(
+        "{} and aggregate_type = 'product' and aggregate_id = any('{{{wanted}}}')",
+        range(partition, after, upto)
     );
-    let mut copied = connection.copy_out_raw(&statement).await?;
-    let (mut events, mut header) = (Vec::new(), true);
-    while let Some(message) = copied.try_next().await? {
-        let mut rows = if std::mem::take(&mut header) { Rows::first(&message)? } else { Rows::more(&message) };
-        while let Some(row) = rows.next(partition)? {
-            events.push(row.read()?);
-        }
-    }
+    let mut events = Vec::new();
+    copy_rows(connection, &condition, |row| {
+        events.push(row.read()?);
+        Ok(())
+    })
+    .await?;
     Ok(events)
 }
 
-type Select<'q> = sqlx::query::QueryAs<'q, Postgres, StoredEvent, sqlx::postgres::PgArguments>;
+type Select<'q> = sqlx::query::QueryAs<'q, Postgres, RawEvent, sqlx::postgres::PgArguments>;
 
 fn selected(which: &str) -> String {
     format!(

@@ -1,0 +1,22 @@
+//! Where a consumer learns that there is something to apply, and may receive it.
+
+use crate::RecordedEvent;
+use crate::ids::Position;
+use tokio::time::Instant;
+
+/// Events that are enough for one step. A source that returns fewer has nothing older left.
+pub(crate) const MAX_EVENTS_PER_STEP: usize = 1_000;
+
+/// What wakes a consumer, and may hand it the events.
+pub trait EventSource: Send {
+    /// Waits until there is something after `position`, and until `not_before` unless that is a lot; then appends the events that
+    /// it has to `delivered`, in order. They may be none, or have gaps: the log has all of them. It is called again, with the
+    /// position reached, after a step is committed or finds nothing; events at or before that position are done. It may return
+    /// early for any reason, and dropping the future loses nothing.
+    fn next_batch(
+        &mut self,
+        position: Position,
+        not_before: Instant,
+        delivered: &mut Vec<RecordedEvent>,
+    ) -> impl Future<Output = ()> + Send;
+}
