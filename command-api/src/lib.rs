@@ -1,35 +1,41 @@
-//! The way in: requests over HTTP, the [`desk`]s that decide them, and the settlement of what was reserved.
+//! The write side: requests over HTTP, the partition processors ([`processor`]) that decide them, and the settlement of reservations.
 //!
 //! Words are in `docs/glossary.md`.
 
-pub mod desk;
-mod door;
+mod command_api;
+mod idempotency;
 mod invest;
+pub mod processor;
 mod product;
 mod recorder;
 mod settlement;
 
-pub use door::Door;
+pub use command_api::CommandApi;
+pub use idempotency::IdempotencyKey;
 pub use product::routes as product_routes;
-pub use recorder::{KEPT_DAYS, Recorder, Recording, purge_notes, record, recorder, recorder_with_room};
-pub use settlement::{HandOver, Handed, Http, InvalidPaymentUrl, OpenInvest, Provider, hand_over, settle};
+pub use recorder::{
+    RETENTION_DAYS, Recorder, RecorderTask, purge_records, recorder, recorder_with_capacity, run_recorder,
+};
+pub use settlement::{
+    FastPathReceiver, FastPathSender, Http, InvalidPaymentUrl, OpenInvest, Provider, fast_path, settle,
+};
 
 use axum::Router;
 use event_log::Log;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How often old idempotency keys are looked for.
-const PURGE_EVERY: Duration = Duration::from_secs(60);
+/// How often old idempotency keys are purged.
+const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The public routes of the way in; to be passed to [`edge::with_middleware`].
-pub fn routes(door: Door) -> Router {
-    Router::new().route("/api/invest", axum::routing::post(invest::invest)).with_state(door)
+/// The public routes of the write side; to be passed to [`edge::with_middleware`].
+pub fn routes(api: CommandApi) -> Router {
+    Router::new().route("/api/invest", axum::routing::post(invest::invest)).with_state(api)
 }
 
-/// Forgets idempotency keys a day after they were used, a bounded batch at a time, until `shutdown`.
+/// Purges idempotency keys that are older than a day, a bounded batch at a time, until `shutdown`.
 pub async fn purge_idempotency_keys(log: Log, shutdown: CancellationToken) {
-    let mut tick = tokio::time::interval(PURGE_EVERY);
+    let mut tick = tokio::time::interval(PURGE_INTERVAL);
     while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
         loop {
             match log.purge_idempotency_keys().await {

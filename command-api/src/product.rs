@@ -1,34 +1,35 @@
-//! What operators do with products: open one, close one. Served by the admin listener, behind its tokens.
+//! Operators open and close products. The admin listener serves these routes, behind its tokens.
 
-use crate::desk::{Key, Order, Request, Verdict};
-use crate::door::{Door, metadata};
+use crate::command_api::{CommandApi, metadata};
+use crate::idempotency::IdempotencyKey;
+use crate::processor::{CommandEnvelope, CommandOutcome};
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
-use domain::{Amount, Title, Window, personal_data};
-use edge::{Correlation, IdempotencyKey, JsonObject, Problem, ProductIdPath, ServiceTime};
+use domain::{Amount, ProductCommand, Title, Window, personal_data};
+use edge::{Correlation, JsonObject, Problem, ProductIdPath, ServiceTime};
 use serde_json::{Value, json};
 
-/// Whose idempotency keys an operator's are. No user id can be this.
+/// The owner of an operator's idempotency keys. No user has this id.
 const OPERATOR: &str = "@operator";
 
-/// `POST /admin/product` and `POST /admin/product/{productId}/close`. The caller guards them.
-pub fn routes(door: Door) -> Router {
+/// `POST /admin/product` and `POST /admin/product/{productId}/close`. The caller checks the tokens.
+pub fn routes(api: CommandApi) -> Router {
     Router::new()
         .route("/admin/product", post(open))
         .route("/admin/product/{productId}/close", post(close))
-        .with_state(door)
+        .with_state(api)
 }
 
 async fn open(
-    State(door): State<Door>,
+    State(api): State<CommandApi>,
     correlation: Correlation,
-    key: Option<IdempotencyKey>,
+    key: Option<edge::IdempotencyKey>,
     body: JsonObject,
 ) -> Result<Response, Problem> {
-    let (title, total, window) = parse(&body, door.time())?;
-    let key = key.map(|key| Key {
+    let (title, total, window) = parse(&body, api.time())?;
+    let key = key.map(|key| IdempotencyKey {
         owner: OPERATOR.to_owned(),
         key: key.as_str().to_owned(),
         fingerprint: format!(
@@ -39,22 +40,23 @@ async fn open(
             title.as_str()
         ),
     });
-    let product_id = door.desks().log().next_product_id().await.map_err(unavailable)?;
-    let order = Order::new(product_id, Request::Open { title, total, window }, metadata(&correlation)).with_key(key);
-    Ok(door.decide(order, opened).await)
+    let product_id = api.processors().log().next_product_id().await.map_err(unavailable)?;
+    let command = ProductCommand::OpenProduct { product_id, title, total, window };
+    let envelope = CommandEnvelope::new(product_id, command, metadata(&correlation)).with_idempotency_key(key);
+    Ok(api.decide(envelope, opened).await)
 }
 
-fn opened(verdict: &Verdict) -> Value {
-    json!({ "productId": verdict.product_id })
+fn opened(outcome: &CommandOutcome) -> Value {
+    json!({ "productId": outcome.product_id })
 }
 
 async fn close(
-    State(door): State<Door>,
+    State(api): State<CommandApi>,
     correlation: Correlation,
     ProductIdPath(product_id): ProductIdPath,
 ) -> Result<Response, Problem> {
-    let order = Order::new(product_id, Request::Close, metadata(&correlation));
-    Ok(door.decide(order, |_| "OK").await)
+    let envelope = CommandEnvelope::new(product_id, ProductCommand::CloseProduct, metadata(&correlation));
+    Ok(api.decide(envelope, |_| "OK").await)
 }
 
 fn parse(body: &JsonObject, time: ServiceTime) -> Result<(Title, Amount, Window), Problem> {
@@ -77,6 +79,6 @@ fn parse(body: &JsonObject, time: ServiceTime) -> Result<(Title, Amount, Window)
 }
 
 fn unavailable(error: event_log::LogError) -> Problem {
-    tracing::warn!(%error, "no product id could be had");
+    tracing::warn!(%error, "no product id could be generated");
     Problem::Overloaded
 }

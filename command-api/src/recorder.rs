@@ -1,105 +1,104 @@
-//! What is written down beside the log, best effort: refusals, and calls to the payment provider.
+//! The recorder writes refusals, and calls to the payment provider, to tables beside the log, best effort.
 //!
-//! Nothing waits for it. Whoever has something to note puts it in a bounded queue and goes on; a writer of each kind
-//! takes what is there, a bounded number of rows a second. What finds no room in the queue, or cannot be written, is
-//! dropped and counted: in a metric at once, and in a row of `recorder_drops` as soon as one can be written. What a
-//! killed process had in its queues is lost without a count.
+//! Nothing waits for it. A sink puts records into a bounded queue; a writer of each kind writes a bounded number of rows a second.
+//! Records that find the queue full, or cannot be written, are dropped and counted: in a metric at once, and in a row of
+//! `recorder_drops` as soon as one can be written. The queues of a killed process are lost without a count.
 
-mod drops;
-mod kept;
+mod drop_counts;
 mod payment_call;
-mod refused;
+mod refused_invest;
+mod retention;
 mod writer;
 
-pub use kept::{KEPT_DAYS, purge_notes};
 pub(crate) use payment_call::PaymentCall;
-pub(crate) use refused::Refused;
+pub(crate) use refused_invest::RefusedInvest;
+pub use retention::{RETENTION_DAYS, purge_records};
 
 use connection_pool::Pool;
-use drops::{Drops, Reason};
+use drop_counts::{DropCounts, Reason};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use writer::Writing;
+use writer::RecordWriter;
 
-/// Notes of one kind that may wait to be written, some 300 bytes each: a rush in its first seconds.
-const QUEUE: usize = 32_768;
+/// Records of one kind in the queue, some 300 bytes each: enough for the first seconds of a rush.
+const QUEUE_CAPACITY: usize = 32_768;
 
-/// Where what happens is noted. Clones are cheap and share the queues.
+/// The sinks of both kinds. Clones are cheap and share the queues.
 #[derive(Clone, Debug)]
 pub struct Recorder {
-    pub(crate) refusals: Pen<Refused>,
-    pub(crate) payment_calls: Pen<PaymentCall>,
+    pub(crate) refusals: RecordSink<RefusedInvest>,
+    pub(crate) payment_calls: RecordSink<PaymentCall>,
 }
 
-/// What was noted, for [`record`] to write.
+/// The receiving ends, for [`run_recorder`].
 #[derive(Debug)]
-pub struct Recording {
-    refusals: Writing<Refused>,
-    payment_calls: Writing<PaymentCall>,
+pub struct RecorderTask {
+    refusals: RecordWriter<RefusedInvest>,
+    payment_calls: RecordWriter<PaymentCall>,
 }
 
-/// Both ends of a recorder.
-pub fn recorder() -> (Recorder, Recording) {
-    recorder_with_room(QUEUE)
+/// A recorder: its sinks and its task.
+pub fn recorder() -> (Recorder, RecorderTask) {
+    recorder_with_capacity(QUEUE_CAPACITY)
 }
 
-/// The same with room for so many notes of each kind, at least one: for tests of what finds none.
+/// The same with queues of this capacity, at least one: for tests of full queues.
 #[doc(hidden)]
-pub fn recorder_with_room(notes: usize) -> (Recorder, Recording) {
-    let (refusals, refusals_written) = queue(notes);
-    let (payment_calls, calls_written) = queue(notes);
-    let recording = Recording { refusals: refusals_written, payment_calls: calls_written };
-    (Recorder { refusals, payment_calls }, recording)
+pub fn recorder_with_capacity(capacity: usize) -> (Recorder, RecorderTask) {
+    let (refusals, refusals_written) = queue(capacity);
+    let (payment_calls, calls_written) = queue(capacity);
+    let recorder_task = RecorderTask { refusals: refusals_written, payment_calls: calls_written };
+    (Recorder { refusals, payment_calls }, recorder_task)
 }
 
-/// Writes what is noted into `pool`'s database, until `shutdown` and then, for 2 s at most, what is left. Ends as well when
-/// the last [`Recorder`] is gone.
-pub async fn record(recording: Recording, pool: Pool, shutdown: CancellationToken) {
-    let Recording { refusals, payment_calls } = recording;
+/// Writes records into `pool`'s database until `shutdown`, and then, for 2 s at most, the rest of the queues. Ends as well when the
+/// last [`Recorder`] is gone.
+pub async fn run_recorder(recorder_task: RecorderTask, pool: Pool, shutdown: CancellationToken) {
+    let RecorderTask { refusals, payment_calls } = recorder_task;
     tokio::join!(refusals.write(&pool, &shutdown), payment_calls.write(&pool, &shutdown));
 }
 
-fn queue<T: Note>(room: usize) -> (Pen<T>, Writing<T>) {
-    let (sender, receiver) = mpsc::channel(room.max(1));
-    let drops = Arc::new(Drops::default());
-    (Pen { sender, drops: drops.clone() }, Writing::new(receiver, drops))
+fn queue<T: Record>(capacity: usize) -> (RecordSink<T>, RecordWriter<T>) {
+    let (sender, receiver) = mpsc::channel(capacity.max(1));
+    let drop_counts = Arc::new(DropCounts::default());
+    (RecordSink { sender, drop_counts: drop_counts.clone() }, RecordWriter::new(receiver, drop_counts))
 }
 
-/// Something that is noted: a row of a table beside the log.
-pub(crate) trait Note: Sized + Send {
-    /// As `recorder_drops` calls it.
-    const WHAT: &'static str;
-    /// The counter of those that were dropped.
-    const DROPPED: &'static str;
+/// A row of a table beside the log.
+pub(crate) trait Record: Sized + Send {
+    /// Its name in `recorder_drops`.
+    const KIND: &'static str;
+    /// The counter of dropped records.
+    const DROPPED_METRIC: &'static str;
 
-    /// Writes them all; those that are there already stay as they are.
-    fn write(notes: &[Self], pool: &Pool) -> impl Future<Output = sqlx::Result<()>> + Send;
+    /// Inserts all; a row that exists stays as it is.
+    fn write(records: &[Self], pool: &Pool) -> impl Future<Output = sqlx::Result<()>> + Send;
 }
 
-/// Notes things of one kind.
+/// Takes records of one kind.
 #[derive(Debug)]
-pub(crate) struct Pen<T> {
+pub(crate) struct RecordSink<T> {
     sender: mpsc::Sender<T>,
-    drops: Arc<Drops>,
+    drop_counts: Arc<DropCounts>,
 }
 
-impl<T: Note> Pen<T> {
-    /// Never waits: what finds no room is dropped and counted.
-    pub(crate) fn note(&self, note: T) {
-        if self.sender.try_send(note).is_err() {
-            self.drops.add::<T>(Reason::Full, 1);
+impl<T: Record> RecordSink<T> {
+    /// Never waits: with a full queue the record is dropped and counted.
+    pub(crate) fn record(&self, record: T) {
+        if self.sender.try_send(record).is_err() {
+            self.drop_counts.add::<T>(Reason::Full, 1);
         }
     }
 }
 
-impl<T> Clone for Pen<T> {
+impl<T> Clone for RecordSink<T> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), drops: self.drops.clone() }
+        Self { sender: self.sender.clone(), drop_counts: self.drop_counts.clone() }
     }
 }
 
-/// One column of them all.
-fn column<'a, N, T>(notes: &'a [N], value: impl Fn(&'a N) -> T) -> Vec<T> {
-    notes.iter().map(value).collect()
+/// One column of all records.
+fn column<'a, N, T>(records: &'a [N], value: impl Fn(&'a N) -> T) -> Vec<T> {
+    records.iter().map(value).collect()
 }

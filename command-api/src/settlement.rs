@@ -1,34 +1,34 @@
-//! The policy that gives every reservation its fate: for each open invest, ask for the payment, then settle or fail it
-//! through the desk, which refuses a second fate.
+//! Settlement is the policy (process manager) that gives every reservation its fate: for each open invest it asks for the payment, then
+//! settles or fails the invest through the partition processor, where the aggregate refuses a second fate.
 //!
-//! The work list is `open_invest`, apply-once from the log: nothing can be forgotten, and several instances share it.
-//! Who writes a row hands it to its own process's settlement right away; a row that got no fate that way, for whatever
-//! reason, is due a little later and taken by a sweep, of any instance.
+//! The work list is `open_invest`, kept apply-once from the log: no invest can be forgotten, and several instances share it. The consumer
+//! that writes a row sends it over the fast path to its own process's settlement. A row that gets no fate that way, for whatever reason,
+//! is due when its claim ends, and a sweep of any instance claims it.
 //!
-//! Who is asked is a [`Provider`]. One over HTTP may be slow, silent or wrong; what holds then is told in
-//! `docs/payment-provider.md`: once payment was asked for, nothing but the provider's own word is the invest's fate.
+//! A [`Provider`] over HTTP may be slow, silent or wrong. `docs/payment-provider.md` says what holds then: once a payment was requested,
+//! only the provider's own word is the invest's fate.
 
-mod answer;
 mod approve;
 mod calls;
-mod circuit;
+mod circuit_breaker;
 mod fate;
+mod first_calls;
 mod gauges;
 mod http;
 mod open_invest;
 mod payment;
 mod payments;
+mod protocol;
 mod provider;
-mod reason;
-mod waiting;
-mod waits;
+mod redact;
+mod timeouts;
 mod work_list;
 
 pub use http::{Http, InvalidPaymentUrl};
 pub use open_invest::OpenInvest;
 pub use provider::Provider;
 
-use crate::desk::{Desks, Order, Request};
+use crate::processor::{CommandEnvelope, PartitionProcessors, UntimedCommand};
 use chrono::{DateTime, TimeDelta, Utc};
 use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductId, UserId};
@@ -38,16 +38,16 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// How many open invests of each kind `approve` takes from the list together, and how many it sees to at once.
-const TOGETHER: usize = 500;
-/// How many may be handed over and wait; rows past that are left to the sweep.
-const HANDED: usize = 8_192;
+/// Open invests of each kind that `approve` claims together, and settles at once.
+const CLAIM_BATCH: usize = 500;
+/// Reservations that wait in the fast path; others are left to the sweep.
+const FAST_PATH_CAPACITY: usize = 8_192;
 /// How often the list is swept for what is due.
-const SWEEP: Duration = Duration::from_millis(500);
+const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 
-/// An open invest to be seen to.
+/// An open invest to be settled.
 #[derive(Debug)]
-pub(crate) struct Due {
+pub(crate) struct OpenInvestTask {
     invest_id: InvestId,
     product_id: ProductId,
     user_id: UserId,
@@ -56,56 +56,62 @@ pub(crate) struct Due {
     event_id: Uuid,
     correlation_id: String,
     traceparent: Option<String>,
-    /// Until then nobody else takes it.
-    taken_until: DateTime<Utc>,
-    /// How often it was taken from the list; 0 when it was handed over.
+    /// Until then no other process claims it.
+    claimed_until: DateTime<Utc>,
+    /// How often it was claimed from the list; 0 when it came over the fast path.
     attempts: i32,
-    /// Whether payment was asked for without an answer, so that it is only to be cancelled.
+    /// Whether its payment was requested without an answer, so that it is only to be cancelled.
     cancelling: bool,
 }
 
-impl Due {
-    fn order(self, request: Request) -> Order {
+impl OpenInvestTask {
+    fn envelope(self, command: UntimedCommand) -> CommandEnvelope {
         let metadata = Metadata {
             correlation_id: self.correlation_id,
             causation_id: Some(self.event_id.to_string()),
             traceparent: self.traceparent,
         };
-        Order::new(self.product_id, request, metadata)
+        CommandEnvelope::new(self.product_id, command, metadata)
     }
 }
 
-/// Both ends of what is handed over: for the consumers of `open_invest`, and for [`settle`] with this provider.
-pub fn hand_over(provider: &Provider) -> (HandOver, Handed) {
-    let (sender, receiver) = mpsc::channel(HANDED);
-    (HandOver { sender, taken_for: provider.taken_for() }, Handed(receiver))
+/// Both ends of the fast path: for the consumers of `open_invest`, and for [`settle`] with this provider.
+pub fn fast_path(provider: &Provider) -> (FastPathSender, FastPathReceiver) {
+    let (sender, receiver) = mpsc::channel(FAST_PATH_CAPACITY);
+    (FastPathSender { sender, visibility_timeout: provider.visibility_timeout() }, FastPathReceiver(receiver))
 }
 
-/// Where the consumers of `open_invest` hand new rows over.
+/// Where the consumers of `open_invest` send new reservations.
 #[derive(Clone, Debug)]
-pub struct HandOver {
-    sender: mpsc::Sender<Due>,
-    taken_for: TimeDelta,
+pub struct FastPathSender {
+    sender: mpsc::Sender<OpenInvestTask>,
+    visibility_timeout: TimeDelta,
 }
 
-/// Where [`settle`] gets them.
+/// Where [`settle`] receives them.
 #[derive(Debug)]
-pub struct Handed(mpsc::Receiver<Due>);
+pub struct FastPathReceiver(mpsc::Receiver<OpenInvestTask>);
 
-impl Handed {
-    /// Whether nothing can come any more; asking for it would be answered at once, for ever.
+impl FastPathReceiver {
+    /// Whether all senders are gone and nothing is left: receiving would complete at once, for ever.
     fn is_over(&self) -> bool {
         self.0.is_closed() && self.0.is_empty()
     }
 }
 
-/// Gives open invests their fate, as `provider` says, until `shutdown`; what is under way then is finished, within 4 s.
-/// Dropping it half way loses nothing: the rows are due again a little later.
-pub async fn settle(desks: Desks, pool: Pool, provider: Provider, handed: Handed, shutdown: CancellationToken) {
+/// Gives open invests their fate, as `provider` says, until `shutdown`; payments in flight are then finished, within 4 s. Dropping the
+/// future loses nothing: the rows are due again when their claims end.
+pub async fn settle(
+    processors: PartitionProcessors,
+    pool: Pool,
+    provider: Provider,
+    fast_path: FastPathReceiver,
+    shutdown: CancellationToken,
+) {
     let settling = async {
         match provider {
-            Provider::Approve => approve::settle(&desks, &pool, handed, &shutdown).await,
-            Provider::Http(http) => payments::settle(desks.clone(), &pool, http, handed, &shutdown).await,
+            Provider::Approve => approve::settle(&processors, &pool, fast_path, &shutdown).await,
+            Provider::Http(http) => payments::settle(processors.clone(), &pool, http, fast_path, &shutdown).await,
         }
     };
     tokio::join!(settling, gauges::keep(&pool, &shutdown));
@@ -116,17 +122,17 @@ mod tests {
     use super::*;
 
     /// An open invest with this id, taken until then.
-    pub(super) fn due(id: u128, taken_until: DateTime<Utc>) -> Due {
-        Due {
+    pub(super) fn due(id: u128, claimed_until: DateTime<Utc>) -> OpenInvestTask {
+        OpenInvestTask {
             invest_id: InvestId(Uuid::from_u128(id)),
             product_id: ProductId::try_from(1).unwrap(),
             user_id: UserId::try_from("user1".to_owned()).unwrap(),
             amount: Amount::try_from(1).unwrap(),
-            expires_at: taken_until,
+            expires_at: claimed_until,
             event_id: Uuid::nil(),
             correlation_id: String::new(),
             traceparent: None,
-            taken_until,
+            claimed_until,
             attempts: 0,
             cancelling: false,
         }

@@ -98,6 +98,11 @@ impl Problem {
         Self::Internal(source.into())
     }
 
+    /// The contract's code.
+    pub fn code(&self) -> &'static str {
+        self.row().1
+    }
+
     /// The contract's table: status, code, message.
     fn row(&self) -> (StatusCode, &'static str, Cow<'static, str>) {
         let row = |status, code, message| (status, code, Cow::Borrowed(message));

@@ -12,7 +12,7 @@ pub(crate) use guard::Tokens;
 use audit::Audit;
 use axum::Router;
 use axum::routing::{get, post};
-use command_api::Door;
+use command_api::CommandApi;
 use connection_pool::Pool;
 use edge::ServiceTime;
 use event_log::Log;
@@ -22,7 +22,7 @@ use std::time::Duration;
 /// The state of the admin listener.
 pub(crate) struct Admin {
     pub(crate) tokens: Tokens,
-    pub(crate) door: Door,
+    pub(crate) api: CommandApi,
     pub(crate) log: Log,
     pub(crate) jobs: Jobs,
     /// Can change nothing.
@@ -54,7 +54,7 @@ pub(crate) fn routes(admin: Admin) -> Router {
         .route("/admin/parked/{id}/drop", post(parked::drop_one))
         .with_state(admin.write);
     let restore = Router::new().route("/admin/restore", post(restore::accept)).with_state(managed.log.clone());
-    let routes = command_api::product_routes(admin.door)
+    let routes = command_api::product_routes(admin.api)
         .merge(restore)
         .merge(products)
         .merge(projections(managed))

@@ -64,7 +64,7 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Desks keep one for each partition.
+    /// Partition processors keep one for each partition.
     pub(crate) const WRITE_SIDE: Self = Self { optional_servers: 8, per_partition: 1 };
     /// Who only follows, or publishes.
     pub(crate) const FEW: Self = Self { optional_servers: 4, per_partition: 0 };

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
-use command_api::desk::{Answer, Desks, Order, Request};
-use domain::{Amount, InvestId, ProductId, Title, UserId, Window};
+use command_api::processor::{CommandEnvelope, PartitionProcessors, UntimedCommand};
+use domain::{Amount, InvestId, ProductCommand, ProductId, Title, UserId, Window};
 use event_log::Metadata;
 use uuid::Uuid;
 
@@ -23,20 +23,20 @@ const INVESTS: [(usize, &str, i64); 8] = [
 ];
 
 /// Opens the demo, unless the log has any event.
-pub(crate) async fn open_on_empty(desks: &Desks) -> anyhow::Result<()> {
-    let (heads, now) = desks.log().heads_now().await?;
+pub(crate) async fn open_on_empty(processors: &PartitionProcessors) -> anyhow::Result<()> {
+    let (heads, now) = processors.log().heads_now().await?;
     if heads.iter().any(|head| *head > 0) {
         return Ok(());
     }
     let mut opened = Vec::new();
     for (title, total, starts, finishes) in PRODUCTS {
-        opened.push(open(desks, title, total, (day(now, starts), day(now, finishes))).await?);
+        opened.push(open(processors, title, total, (day(now, starts), day(now, finishes))).await?);
     }
     for (product, user, amount) in INVESTS {
         let product_id = *opened.get(product).context("the demo invests in a product it did not open")?;
         let invest_id = InvestId(Uuid::now_v7());
         let (user_id, amount) = (UserId::try_from(user.to_owned())?, Amount::try_from(amount)?);
-        order(desks, product_id, Request::Invest { invest_id, user_id, amount }).await?;
+        submit(processors, product_id, UntimedCommand::Invest { invest_id, user_id, amount }).await?;
     }
     Ok(())
 }
@@ -46,21 +46,26 @@ fn day(now: DateTime<Utc>, days: i64) -> DateTime<Utc> {
 }
 
 async fn open(
-    desks: &Desks,
+    processors: &PartitionProcessors,
     title: &str,
     total: i64,
     (starts, finishes): (DateTime<Utc>, DateTime<Utc>),
 ) -> anyhow::Result<ProductId> {
-    let product_id = desks.log().next_product_id().await?;
+    let product_id = processors.log().next_product_id().await?;
     let (title, total) = (Title::try_from(title.to_owned())?, Amount::try_from(total)?);
-    order(desks, product_id, Request::Open { title, total, window: Window::new(starts, finishes)? }).await?;
+    let window = Window::new(starts, finishes)?;
+    submit(processors, product_id, ProductCommand::OpenProduct { product_id, title, total, window }.into()).await?;
     Ok(product_id)
 }
 
-async fn order(desks: &Desks, product_id: ProductId, request: Request) -> anyhow::Result<()> {
+async fn submit(
+    processors: &PartitionProcessors,
+    product_id: ProductId,
+    command: UntimedCommand,
+) -> anyhow::Result<()> {
     let metadata = Metadata { correlation_id: "demo".into(), ..Metadata::default() };
-    match desks.submit(Order::new(product_id, request, metadata)).await?.answer {
-        Answer::Accepted => Ok(()),
-        other => bail!("product {product_id} refused: {other:?}"),
+    match processors.submit(CommandEnvelope::new(product_id, command, metadata)).await?.decision {
+        Ok(()) => Ok(()),
+        Err(refusal) => bail!("product {product_id} refused: {refusal}"),
     }
 }

@@ -152,7 +152,7 @@ impl AllInOne<'_> {
         resources.watch_writes(&ops);
         ops.watch_pool("read", &read);
         resources.poll_heads(&stages);
-        let desks = resources.start_write_side(&stages, &settings.command, provider).await?;
+        let processors = resources.start_write_side(&stages, &settings.command, provider).await?;
         resources.start_projector(&stages);
         resources.start_relay(&stages);
         match sealing {
@@ -160,14 +160,14 @@ impl AllInOne<'_> {
             None => seal_keys::log_unsealed(database),
         }
         if !settings.no_demo {
-            demo::open_on_empty(&desks).await.context("the demo could not be opened")?;
+            demo::open_on_empty(&processors).await.context("the demo could not be opened")?;
         }
         let addresses = banner::Addresses::of(&listeners.query, &listeners.command, &listeners.admin)?;
         let tokens = Tokens::new(&operator, auditor.as_ref());
         let public = &settings.public;
-        resources.serve_commands(&stages, listeners.command, desks.clone(), public, &ops, &listening);
+        resources.serve_commands(&stages, listeners.command, processors.clone(), public, &ops, &listening);
         resources.serve_queries(&stages, listeners.query, &read, public, &ops, &listening);
-        let operators = Operators { tokens, desks, read, time: public.time_zone, seals: outside };
+        let operators = Operators { tokens, processors, read, time: public.time_zone, seals: outside };
         resources.serve_admin(&stages, listeners.admin, operators, &ops, &listening);
         banner::print_all_in_one(settings, database, &addresses, made.then_some(&operator));
         stop.then_finish(stages).await

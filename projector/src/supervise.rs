@@ -3,7 +3,7 @@
 use crate::restart::spawn_for_each_partition;
 use crate::{PROJECTIONS, standby};
 use connection_pool::Pool;
-use event_log::consume::{Consumer, Projection, EventSource};
+use event_log::consume::{Consumer, EventSource, Projection};
 use event_log::{Log, Partition};
 use std::sync::Arc;
 use tokio::task::JoinSet;

@@ -7,7 +7,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::{ProductEvent, ProductId, UserId};
 use edge::{FieldProblem, Params, Problem, ProductIdPath, ServiceTime};
-use event_log::{VersionedProduct, Log, LogError, RecordedEvent};
+use event_log::{Log, LogError, RecordedEvent, VersionedProduct};
 use query_api::{ProductState, product_status};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -104,7 +104,7 @@ impl Folded {
                 format!("the stream of product {} has a hole before sequence {}", event.product_id, event.sequence);
             return Err(LogError::Broken { partition: event.partition, position: event.position, reason });
         }
-        self.state.follow(&event);
+        self.state.apply(&event);
         match &event.event {
             ProductEvent::ProductOpened { title, total_investing_amount, started_at, finished_at, .. } => {
                 let (title, total) = (title.as_str().into(), total_investing_amount.won());

@@ -3,7 +3,7 @@
 
 use connection_pool::Pool;
 use event_log::search::Search;
-use event_log::{Log, LogError, Partition, Position, RawReader, RawEventRef, RawRows};
+use event_log::{Log, LogError, Partition, Position, RawEventRef, RawReader, RawRows};
 use futures::{Stream, TryStreamExt as _};
 use proof::export::{Format, Header};
 use tokio::sync::mpsc::{Receiver, Sender, channel};

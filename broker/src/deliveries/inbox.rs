@@ -2,7 +2,7 @@
 
 use super::{Deliveries, MAX_EVENTS_PER_STEP};
 use crate::{cloud_events, parked};
-use event_log::{LogError, Position, RecordedEvent, RawEvent};
+use event_log::{LogError, Position, RawEvent, RecordedEvent};
 use futures::FutureExt as _;
 use lapin::Acker;
 use lapin::message::Delivery;
@@ -40,7 +40,9 @@ impl Deliveries {
         let mut reached = position;
         while let Some(delivery) = self.received.front().filter(|_| delivered.len() < MAX_EVENTS_PER_STEP) {
             let validated = match self.read(delivery, reached) {
-                Ok(new) => self.log.verify_delivery(self.partition, &new).await?.map_err(|mismatch| mismatch.to_string()),
+                Ok(new) => {
+                    self.log.verify_delivery(self.partition, &new).await?.map_err(|mismatch| mismatch.to_string())
+                }
                 Err(reason) => Err(reason),
             };
             let Some(delivery) = self.received.pop_front() else { return Ok(()) };

@@ -6,7 +6,7 @@ use crate::backoff::Backoff;
 use crate::message::Message;
 use crate::supervised_connection::{REPLY_TIMEOUT, within_timeout};
 use crate::{Broker, topology};
-use event_log::{Lease, LocalSubscription, Log, LogError, Partition, RepeatedFault, RawEvent};
+use event_log::{Lease, LocalSubscription, Log, LogError, Partition, RawEvent, RepeatedFault};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{Channel, Confirmation, PublisherConfirm};

@@ -1,6 +1,6 @@
-//! A call to the payment provider, as it is noted.
+//! A call to the payment provider, as it is recorded.
 
-use super::{Note, column};
+use super::{Record, column};
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use domain::InvestId;
@@ -22,24 +22,24 @@ pub(crate) struct PaymentCall {
     pub(crate) attempt: i32,
 }
 
-impl Note for PaymentCall {
-    const WHAT: &'static str = "PAYMENT_CALL";
-    const DROPPED: &'static str = "moa_payment_calls_dropped_total";
+impl Record for PaymentCall {
+    const KIND: &'static str = "PAYMENT_CALL";
+    const DROPPED_METRIC: &'static str = "moa_payment_calls_dropped_total";
 
-    async fn write(notes: &[Self], pool: &Pool) -> sqlx::Result<()> {
+    async fn write(records: &[Self], pool: &Pool) -> sqlx::Result<()> {
         sqlx::query(
             "insert into payment_calls (invest_id, asked_at, call, answer, detail, took_ms, attempt)
              select * from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::bigint[],
                                   $7::integer[])
                  on conflict do nothing",
         )
-        .bind(column(notes, |note| note.invest_id.0))
-        .bind(column(notes, |note| note.asked_at))
-        .bind(column(notes, |note| note.call))
-        .bind(column(notes, |note| note.answer))
-        .bind(column(notes, |note| note.detail.as_deref()))
-        .bind(column(notes, |note| i64::try_from(note.took.as_millis()).unwrap_or(i64::MAX)))
-        .bind(column(notes, |note| note.attempt))
+        .bind(column(records, |record| record.invest_id.0))
+        .bind(column(records, |record| record.asked_at))
+        .bind(column(records, |record| record.call))
+        .bind(column(records, |record| record.answer))
+        .bind(column(records, |record| record.detail.as_deref()))
+        .bind(column(records, |record| i64::try_from(record.took.as_millis()).unwrap_or(i64::MAX)))
+        .bind(column(records, |record| record.attempt))
         .execute(pool)
         .await?;
         Ok(())

@@ -1,7 +1,7 @@
-//! Writing notes of one kind: so many at a time, so often.
+//! Writes records of one kind, at a bounded rate.
 
-use super::Note;
-use super::drops::{Drops, Reason};
+use super::Record;
+use super::drop_counts::{DropCounts, Reason};
 use connection_pool::Pool;
 use event_log::RepeatedFault;
 use std::sync::Arc;
@@ -10,105 +10,105 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Notes written together at most. With [`EVERY`], no more than 2,000 rows a second are written, whatever is refused:
-/// what PostgreSQL does for them cannot starve the appends beside them.
-const BATCH: usize = 500;
-/// The pause after each batch; what comes meanwhile is written with the next one.
-const EVERY: Duration = Duration::from_millis(250);
-/// How often a batch is tried; then it is dropped, so that the queue goes on.
-const TRIES: usize = 2;
-/// The pause before the database is tried again.
-const RETRY: Duration = Duration::from_millis(100);
-/// How often those who were dropped are told when nothing else is to be written.
-const TELL: Duration = Duration::from_secs(1);
-/// How long may be written after the end.
-const FLUSH: Duration = Duration::from_secs(2);
+/// Records of one insert. With [`FLUSH_INTERVAL`], at most 2,000 rows a second are written, however many are refused, so that they
+/// cannot starve the appends.
+const MAX_BATCH_RECORDS: usize = 500;
+/// The pause after each batch.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
+/// Attempts after which a batch is dropped, so that the queue moves on.
+const MAX_ATTEMPTS: usize = 2;
+/// The pause before the next attempt.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// How often drops are reported while there are no records to write.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the rest of the queue may take after the shutdown.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-const CANNOT: &str = "what was noted cannot be written, and is dropped and counted";
+const WRITE_FAULT: &str = "records cannot be written, and are dropped and counted";
 
-/// The end of a queue of notes.
+/// The receiving end of a queue of records.
 #[derive(Debug)]
-pub(super) struct Writing<T> {
+pub(super) struct RecordWriter<T> {
     queue: mpsc::Receiver<T>,
-    drops: Arc<Drops>,
-    /// When nothing had been dropped, or all was told, the last time.
-    told: Instant,
+    drop_counts: Arc<DropCounts>,
+    /// When there was last no drop to report.
+    reported_at: Instant,
     fault: RepeatedFault,
 }
 
-impl<T: Note> Writing<T> {
-    pub(super) fn new(queue: mpsc::Receiver<T>, drops: Arc<Drops>) -> Self {
-        Self { queue, drops, told: Instant::now(), fault: RepeatedFault::new(CANNOT, T::WHAT) }
+impl<T: Record> RecordWriter<T> {
+    pub(super) fn new(queue: mpsc::Receiver<T>, drop_counts: Arc<DropCounts>) -> Self {
+        Self { queue, drop_counts, reported_at: Instant::now(), fault: RepeatedFault::new(WRITE_FAULT, T::KIND) }
     }
 
-    /// Writes until `shutdown` or until nothing can come any more; then what is left.
+    /// Writes until `shutdown` or until all sinks are gone; then the rest of the queue.
     pub(super) async fn write(mut self, pool: &Pool, shutdown: &CancellationToken) {
-        let mut notes = Vec::with_capacity(BATCH);
-        while let Some(true) = shutdown.run_until_cancelled(self.gather(&mut notes)).await {
-            // Not given up half way: it may be written.
-            self.write_down(&mut notes, pool).await;
-            shutdown.run_until_cancelled(sleep(EVERY)).await;
+        let mut records = Vec::with_capacity(MAX_BATCH_RECORDS);
+        while let Some(true) = shutdown.run_until_cancelled(self.collect(&mut records)).await {
+            // Not cancelled: it may be committed.
+            self.write_batch(&mut records, pool).await;
+            shutdown.run_until_cancelled(sleep(FLUSH_INTERVAL)).await;
         }
         self.queue.close();
-        if timeout(FLUSH, self.flush(&mut notes, pool)).await.is_err() {
-            let left = self.queue.len() + notes.len();
-            tracing::warn!(left, what = T::WHAT, "not all that was noted could be written before the end");
+        if timeout(SHUTDOWN_TIMEOUT, self.flush(&mut records, pool)).await.is_err() {
+            let left = self.queue.len() + records.len();
+            tracing::warn!(left, kind = T::KIND, "the recorder could not write all records before the shutdown");
         }
     }
 
-    /// Waits until there is something to write, or to tell. False when nothing can come any more.
-    async fn gather(&mut self, notes: &mut Vec<T>) -> bool {
+    /// Waits until there is something to write, or to report. False when all sinks are gone.
+    async fn collect(&mut self, records: &mut Vec<T>) -> bool {
         loop {
-            self.look();
-            match timeout(TELL, self.queue.recv_many(notes, BATCH)).await {
+            self.reset_reported_at();
+            match timeout(REPORT_INTERVAL, self.queue.recv_many(records, MAX_BATCH_RECORDS)).await {
                 Ok(taken) => return taken > 0,
-                Err(_) if !self.drops.is_none() => return true,
+                Err(_) if !self.drop_counts.is_none() => return true,
                 Err(_) => {}
             }
         }
     }
 
-    async fn flush(&mut self, notes: &mut Vec<T>, pool: &Pool) {
-        while !notes.is_empty() || self.queue.recv_many(notes, BATCH).await > 0 {
-            self.write_down(notes, pool).await;
+    async fn flush(&mut self, records: &mut Vec<T>, pool: &Pool) {
+        while !records.is_empty() || self.queue.recv_many(records, MAX_BATCH_RECORDS).await > 0 {
+            self.write_batch(records, pool).await;
         }
-        if !self.drops.is_none() {
-            self.write_down(notes, pool).await;
+        if !self.drop_counts.is_none() {
+            self.write_batch(records, pool).await;
         }
     }
 
-    async fn write_down(&mut self, notes: &mut Vec<T>, pool: &Pool) {
-        for attempt in 1..=TRIES {
-            match self.attempt(notes, pool).await {
+    async fn write_batch(&mut self, records: &mut Vec<T>, pool: &Pool) {
+        for attempt in 1..=MAX_ATTEMPTS {
+            match self.attempt(records, pool).await {
                 Ok(()) => {
                     self.fault.recovered();
                     break;
                 }
                 Err(error) => self.fault.failed(&error),
             }
-            if attempt < TRIES {
-                sleep(RETRY).await;
+            if attempt < MAX_ATTEMPTS {
+                sleep(RETRY_DELAY).await;
             }
         }
-        if !notes.is_empty() {
-            self.drops.add::<T>(Reason::Database, notes.len() as u64);
-            notes.clear();
+        if !records.is_empty() {
+            self.drop_counts.add::<T>(Reason::Database, records.len() as u64);
+            records.clear();
         }
-        self.look();
+        self.reset_reported_at();
     }
 
-    /// The notes, and then what was dropped.
-    async fn attempt(&mut self, notes: &mut Vec<T>, pool: &Pool) -> sqlx::Result<()> {
-        if !notes.is_empty() {
-            T::write(notes, pool).await?;
-            notes.clear();
+    /// Writes the records, and then the counts of drops.
+    async fn attempt(&mut self, records: &mut Vec<T>, pool: &Pool) -> sqlx::Result<()> {
+        if !records.is_empty() {
+            T::write(records, pool).await?;
+            records.clear();
         }
-        self.drops.tell::<T>(pool, self.told).await
+        self.drop_counts.report::<T>(pool, self.reported_at).await
     }
 
-    fn look(&mut self) {
-        if self.drops.is_none() {
-            self.told = Instant::now();
+    fn reset_reported_at(&mut self) {
+        if self.drop_counts.is_none() {
+            self.reported_at = Instant::now();
         }
     }
 }

@@ -1,8 +1,8 @@
-//! An invest's fate on its way through the desk.
+//! Gives an invest its fate, through the partition processor.
 
-use super::Due;
-use crate::desk::{Answer, Desks, NoVerdict, Request, Verdict};
-use domain::Refusal;
+use super::OpenInvestTask;
+use crate::processor::{CommandError, PartitionProcessors, UntimedCommand};
+use domain::{ProductCommand, Refusal};
 
 /// What became of an invest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,35 +23,39 @@ impl Fate {
         }
     }
 
-    /// What `request` gives when it is accepted.
-    fn by(request: &Request) -> Option<Self> {
-        match request {
-            Request::Settle(_) => Some(Self::Settled),
-            Request::Fail(..) => Some(Self::Failed),
-            Request::Expire(_) => Some(Self::Expired),
-            Request::Open { .. } | Request::Invest { .. } | Request::Close => None,
+    /// What `command` gives when it is accepted.
+    fn of(command: &UntimedCommand) -> Option<Self> {
+        match command {
+            UntimedCommand::Timeless(ProductCommand::SettleInvest { .. }) => Some(Self::Settled),
+            UntimedCommand::Timeless(ProductCommand::FailInvest { .. }) => Some(Self::Failed),
+            UntimedCommand::Expire(_) => Some(Self::Expired),
+            UntimedCommand::Timeless(_) | UntimedCommand::Invest { .. } => None,
         }
     }
 }
 
-/// Has `request` decided by the desk; `None` when that gave the invest no fate, or somebody else did.
-pub(super) async fn give(desks: &Desks, due: Due, request: Request) -> Option<Fate> {
-    let (invest_id, fate) = (due.invest_id, Fate::by(&request));
-    match desks.submit(due.order(request)).await {
-        // The row goes with the event that the desk wrote.
-        Ok(Verdict { answer: Answer::Accepted, .. }) => fate,
-        // An invest that is no longer open has its fate: the row is about to go. Of the rest, a sweep takes it when it
-        // is due again; not expired it is to a desk whose idea of the database's time is a little behind ours.
-        Ok(Verdict { answer: Answer::Refused(Refusal::NotOpen | Refusal::NotExpired), .. }) => None,
-        Err(NoVerdict::Overloaded | NoVerdict::OutcomeUnknown) => None,
+/// Submits `command`; `None` when that gave the invest no fate, or another command did.
+pub(super) async fn decide(
+    processors: &PartitionProcessors,
+    task: OpenInvestTask,
+    command: UntimedCommand,
+) -> Option<Fate> {
+    let (invest_id, fate) = (task.invest_id, Fate::of(&command));
+    match processors.submit(task.envelope(command)).await.map(|outcome| outcome.decision) {
+        // The consumer of `open_invest` deletes the row when it applies the event.
+        Ok(Ok(())) => fate,
+        // An invest that is not open has its fate, and its row is about to be deleted. An invest may not be expired yet for a processor
+        // whose idea of the database's time is a little behind: a sweep claims it when it is due again.
+        Ok(Err(Refusal::NotOpen | Refusal::NotExpired)) => None,
+        Err(CommandError::Overloaded | CommandError::OutcomeUnknown) => None,
         other => {
-            tracing::error!(%invest_id, verdict = ?other, "an open invest got no fate");
+            tracing::error!(%invest_id, outcome = ?other, "an open invest got no fate");
             None
         }
     }
 }
 
-/// Adds to the counter of fates; once for many, because the way of `approve` is a busy one.
+/// Counts fates; once for many, because `approve` gives many.
 pub(super) fn count(given: &[Option<Fate>]) {
     for fate in Fate::ALL {
         let number = given.iter().filter(|given| **given == Some(fate)).count();

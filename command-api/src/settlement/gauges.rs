@@ -1,4 +1,4 @@
-//! How many invests wait for their fate, and since when: what an operator watches settlement by.
+//! Gauges of settlement: how many invests wait for their fate, and since when.
 
 use super::work_list;
 use connection_pool::Pool;
@@ -7,19 +7,19 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// How often they are counted.
-const EVERY: Duration = Duration::from_secs(5);
-/// Counted up to so many: more is no news, and counting them would cost.
-const COUNTED: i64 = 100_000;
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+/// Invests that are counted at most: more is no news, and counting has a cost.
+const MAX_COUNTED_INVESTS: i64 = 100_000;
 
 /// Keeps the gauges until `shutdown`.
 pub(super) async fn keep(pool: &Pool, shutdown: &CancellationToken) {
-    let mut tick = tokio::time::interval(EVERY);
+    let mut tick = tokio::time::interval(COUNT_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
-        match work_list::outstanding(pool, COUNTED).await {
+        match work_list::outstanding(pool, MAX_COUNTED_INVESTS).await {
             Ok((open, oldest)) => show(open, oldest),
-            // The sweep says so already.
-            Err(error) => tracing::debug!(%error, "open invests were not counted; trying again"),
+            // The sweep reports it already.
+            Err(error) => tracing::debug!(%error, "open invests were not counted; trying retry"),
         }
     }
 }
@@ -29,7 +29,7 @@ fn show(open: i64, oldest: Option<Uuid>) {
     metrics::gauge!("moa_open_invest_oldest_seconds").set(oldest.map_or(0.0, age));
 }
 
-/// In seconds, by this machine's clock; 0 for an id that does not tell.
+/// The age in seconds, by this machine's clock; 0 for an id without a time.
 fn age(invest_id: Uuid) -> f64 {
     let Some((seconds, nanoseconds)) = invest_id.get_timestamp().map(|made| made.to_unix()) else { return 0.0 };
     let made = UNIX_EPOCH + Duration::new(seconds, nanoseconds);

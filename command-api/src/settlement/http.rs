@@ -1,8 +1,8 @@
-//! A payment provider over HTTP: one call at a time, to the end of its answer or the end of its time.
+//! The client of a payment provider over HTTP: one call, to the end of its answer or its time-out.
 
-use super::Due;
-use super::answer::{self, Answer, Asked, NoAnswer};
-use super::waits::Waits;
+use super::OpenInvestTask;
+use super::protocol::{self, ProviderAnswer, ProviderCall, ProviderError};
+use super::timeouts::Timeouts;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, Url};
@@ -12,24 +12,24 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// An answer may be so long, in bytes; a longer one is none.
-const ANSWER_LIMIT: usize = 16 * 1024;
-/// Connections are used again within this: a provider that closes idle ones mostly waits longer, so that they do not
-/// break under a call, which would cost the invest its payment.
-const IDLE: Duration = Duration::from_secs(2);
+/// Bytes of an answer at most; a longer one counts as none.
+const MAX_ANSWER_BYTES: usize = 16 * 1024;
+/// Idle connections are closed after this: providers mostly close them later, so that they do not break during a call, which would
+/// cost the invest its payment.
+const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A payment provider at some URL. Clones are cheap and share its connections.
 #[derive(Clone, Debug)]
-pub struct Http(Arc<Reach>);
+pub struct Http(Arc<HttpClient>);
 
 #[derive(Debug)]
-struct Reach {
+struct HttpClient {
     client: Client,
     base: Url,
-    waits: Waits,
+    timeouts: Timeouts,
 }
 
-/// The payment provider's URL will not do. Says why, never the URL: it might hold a secret.
+/// The payment provider's URL is not valid. The text says why, and never has the URL: it might hold a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the payment provider's URL {0}")]
 pub struct InvalidPaymentUrl(String);
@@ -45,54 +45,54 @@ struct Payment<'a> {
 
 impl Http {
     pub(super) fn at(url: &str) -> Result<Self, InvalidPaymentUrl> {
-        Self::that(url, Waits::USUAL)
+        Self::that(url, Timeouts::DEFAULT)
     }
 
-    pub(super) fn in_haste(url: &str, times: u32) -> Result<Self, InvalidPaymentUrl> {
-        Self::that(url, Waits::USUAL.in_haste(times))
+    pub(super) fn with_scaled_down_timeouts(url: &str, times: u32) -> Result<Self, InvalidPaymentUrl> {
+        Self::that(url, Timeouts::DEFAULT.scaled_down(times))
     }
 
-    fn that(url: &str, waits: Waits) -> Result<Self, InvalidPaymentUrl> {
+    fn that(url: &str, timeouts: Timeouts) -> Result<Self, InvalidPaymentUrl> {
         let base = parse(url).map_err(|why| InvalidPaymentUrl(why.to_owned()))?;
         let client = Client::builder()
-            .connect_timeout(waits.connect)
-            .timeout(waits.call)
-            .pool_idle_timeout(IDLE)
+            .connect_timeout(timeouts.connect)
+            .timeout(timeouts.call)
+            .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
             .redirect(Policy::none())
             .no_proxy()
             .build()
-            .map_err(|error| InvalidPaymentUrl(format!("cannot be used: {}", told(error))))?;
-        Ok(Self(Arc::new(Reach { client, base, waits })))
+            .map_err(|error| InvalidPaymentUrl(format!("cannot be used: {}", root_cause(error))))?;
+        Ok(Self(Arc::new(HttpClient { client, base, timeouts })))
     }
 
-    pub(super) fn waits(&self) -> &Waits {
-        &self.0.waits
+    pub(super) fn timeouts(&self) -> &Timeouts {
+        &self.0.timeouts
     }
 
-    /// Asks it once about an invest. Never [`NoAnswer::NotAsked`].
-    pub(super) async fn ask(&self, asked: Asked, due: &Due) -> Result<Answer, NoAnswer> {
+    /// Makes one call about an invest. Never [`ProviderError::NotAsked`].
+    pub(super) async fn ask(&self, asked: ProviderCall, due: &OpenInvestTask) -> Result<ProviderAnswer, ProviderError> {
         let mut response = self.request(asked, due).headers(origin(due)).send().await.map_err(no_answer)?;
         let body = body(&mut response).await?;
-        answer::read(asked, due.invest_id, response.status(), &body)
+        protocol::read(asked, due.invest_id, response.status(), &body)
     }
 
-    fn request(&self, asked: Asked, due: &Due) -> RequestBuilder {
+    fn request(&self, asked: ProviderCall, due: &OpenInvestTask) -> RequestBuilder {
         let (client, id) = (&self.0.client, due.invest_id.to_string());
         match asked {
-            Asked::Pay => client.post(self.url(&["payment"])).json(&Payment {
+            ProviderCall::Pay => client.post(self.url(&["payment"])).json(&Payment {
                 payment_id: due.invest_id.0,
                 product_id: due.product_id.get(),
                 user_id: due.user_id.as_str(),
                 amount: due.amount.won(),
             }),
-            Asked::Look => client.get(self.url(&["payment", &id])),
-            Asked::Cancel => client.post(self.url(&["payment", &id, "cancel"])),
+            ProviderCall::Query => client.get(self.url(&["payment", &id])),
+            ProviderCall::Cancel => client.post(self.url(&["payment", &id, "cancel"])),
         }
     }
 
     fn url(&self, path: &[&str]) -> Url {
         let mut url = self.0.base.clone();
-        // An http URL has a path, always.
+        // An http URL always has a path.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
@@ -117,43 +117,43 @@ fn parse(url: &str) -> Result<Url, &'static str> {
     Ok(url)
 }
 
-/// Where the invest came from, for the provider's own logs and traces. Only a help, so what fits no header is left away.
-fn origin(due: &Due) -> HeaderMap {
+/// The invest's origin, for the provider's own logs and traces. What does not fit into a header is left out.
+fn origin(due: &OpenInvestTask) -> HeaderMap {
     let named = |name, value: &str| Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?));
     let correlation = named("x-correlation-id", &due.correlation_id).filter(|_| !due.correlation_id.is_empty());
     let trace = due.traceparent.as_deref().and_then(|trace| named("traceparent", trace));
     correlation.into_iter().chain(trace).collect()
 }
 
-async fn body(response: &mut Response) -> Result<Vec<u8>, NoAnswer> {
+async fn body(response: &mut Response) -> Result<Vec<u8>, ProviderError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(half_an_answer)? {
         body.extend_from_slice(&chunk);
-        if body.len() > ANSWER_LIMIT {
-            return Err(NoAnswer::Undecided(format!("its answer is longer than {ANSWER_LIMIT} bytes")));
+        if body.len() > MAX_ANSWER_BYTES {
+            return Err(ProviderError::Undecided(format!("its answer is longer than {MAX_ANSWER_BYTES} bytes")));
         }
     }
     Ok(body)
 }
 
-fn no_answer(error: reqwest::Error) -> NoAnswer {
+fn no_answer(error: reqwest::Error) -> ProviderError {
     if error.is_connect() {
-        return NoAnswer::NotReached(told(error));
+        return ProviderError::NotReached(root_cause(error));
     }
-    NoAnswer::Unanswered(why(error))
+    ProviderError::Unanswered(why(error))
 }
 
-/// Its head came, so it is there.
-fn half_an_answer(error: reqwest::Error) -> NoAnswer {
-    NoAnswer::Undecided(why(error))
+/// The head has arrived, so the provider is there.
+fn half_an_answer(error: reqwest::Error) -> ProviderError {
+    ProviderError::Undecided(why(error))
 }
 
 fn why(error: reqwest::Error) -> String {
-    if error.is_timeout() { "it did not answer in time".to_owned() } else { told(error) }
+    if error.is_timeout() { "it did not answer in time".to_owned() } else { root_cause(error) }
 }
 
 /// The innermost cause, without the URL.
-fn told(error: reqwest::Error) -> String {
+fn root_cause(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut cause: &dyn Error = &error;
     while let Some(source) = cause.source() {

@@ -1,6 +1,6 @@
-//! `open_invest`: reservations without a fate. A reservation adds a row, its fate removes it.
+//! The consumer of `open_invest`, the work list of reservations without a fate: a reservation adds a row, its fate deletes it.
 
-use super::{Due, HandOver};
+use super::{FastPathSender, OpenInvestTask};
 use chrono::TimeDelta;
 use connection_pool::Connection;
 use domain::{InvestId, ProductEvent};
@@ -10,22 +10,22 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use uuid::Uuid;
 
-/// Keeps the work list of one partition, and hands what is new to settlement.
+/// Keeps the work list of one partition, and sends new reservations over the fast path to settlement.
 #[derive(Debug)]
 pub struct OpenInvest {
-    settlement: HandOver,
-    /// What the step under way adds, the oldest first; handed over when it is committed.
-    added: Mutex<Vec<Due>>,
+    settlement: FastPathSender,
+    /// What the current step adds, the oldest first; sent when it has committed.
+    added: Mutex<Vec<OpenInvestTask>>,
 }
 
 impl OpenInvest {
-    /// For one partition's consumer: steps of two must not mix.
-    pub fn new(settlement: HandOver) -> Self {
+    /// For one partition's consumer: the steps of two must not mix.
+    pub fn new(settlement: FastPathSender) -> Self {
         Self { settlement, added: Mutex::default() }
     }
 
-    fn added(&self) -> std::sync::MutexGuard<'_, Vec<Due>> {
-        // Whoever panicked with it held a list that is whole all the same.
+    fn added(&self) -> std::sync::MutexGuard<'_, Vec<OpenInvestTask>> {
+        // A panic while it was locked left a complete list.
         self.added.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -45,7 +45,7 @@ impl<'a> Rows<'a> {
                     rows.added.insert(invest_id.0, recorded);
                 }
                 ProductEvent::InvestSettled { invest_id, .. } | ProductEvent::InvestFailed { invest_id, .. } => {
-                    // One that came and went within the batch never becomes a row.
+                    // One that got its fate within the batch never becomes a row.
                     if rows.added.remove(&invest_id.0).is_none() {
                         rows.removed.push(invest_id.0);
                     }
@@ -69,26 +69,26 @@ impl Projection for OpenInvest {
                 .await?;
         }
         if !rows.added.is_empty() {
-            insert(transaction, rows.added.values().copied(), self.settlement.taken_for).await?;
+            insert(transaction, rows.added.values().copied(), self.settlement.visibility_timeout).await?;
         }
-        let taken_for = self.settlement.taken_for;
+        let visibility_timeout = self.settlement.visibility_timeout;
         let mut added: Vec<_> = rows.added.into_values().collect();
         added.sort_unstable_by_key(|recorded| recorded.position);
-        *self.added() = added.into_iter().filter_map(|recorded| due(recorded, taken_for)).collect();
+        *self.added() = added.into_iter().filter_map(|recorded| due(recorded, visibility_timeout)).collect();
         Ok(())
     }
 
     fn applied(&self) {
         for due in self.added().drain(..) {
-            // Full, or nobody there: the row is due soon, and a sweep takes it.
+            // When the channel is full or closed, a sweep claims the row when it is due.
             self.settlement.sender.try_send(due).ok();
         }
     }
 }
 
-fn due(recorded: &RecordedEvent, taken_for: TimeDelta) -> Option<Due> {
+fn due(recorded: &RecordedEvent, visibility_timeout: TimeDelta) -> Option<OpenInvestTask> {
     let ProductEvent::InvestReserved { invest_id, user_id, amount, expires_at } = &recorded.event else { return None };
-    Some(Due {
+    Some(OpenInvestTask {
         invest_id: InvestId(invest_id.0),
         product_id: recorded.product_id,
         user_id: user_id.clone(),
@@ -97,7 +97,7 @@ fn due(recorded: &RecordedEvent, taken_for: TimeDelta) -> Option<Due> {
         event_id: recorded.event_id,
         correlation_id: recorded.metadata.correlation_id.clone(),
         traceparent: recorded.metadata.traceparent.clone(),
-        taken_until: recorded.recorded_at + taken_for,
+        claimed_until: recorded.recorded_at + visibility_timeout,
         attempts: 0,
         cancelling: false,
     })
@@ -106,7 +106,7 @@ fn due(recorded: &RecordedEvent, taken_for: TimeDelta) -> Option<Due> {
 async fn insert<'a>(
     transaction: &mut Connection,
     added: impl Iterator<Item = &'a RecordedEvent>,
-    taken_for: TimeDelta,
+    visibility_timeout: TimeDelta,
 ) -> sqlx::Result<()> {
     let (mut invests, mut products, mut users) = (Vec::new(), Vec::new(), Vec::new());
     let (mut amounts, mut expiries, mut causes) = (Vec::new(), Vec::new(), Vec::new());
@@ -121,8 +121,8 @@ async fn insert<'a>(
         causes.push(recorded.event_id);
         correlations.push(recorded.metadata.correlation_id.as_str());
         traces.push(recorded.metadata.traceparent.as_deref());
-        // Taken, as it were, by the settlement it is handed to.
-        due.push(recorded.recorded_at + taken_for);
+        // Claimed by the settlement that it is sent to.
+        due.push(recorded.recorded_at + visibility_timeout);
     }
     sqlx::query(
         "insert into open_invest

@@ -1,146 +1,151 @@
-//! The course of one payment, to the provider's own word on it or to the next attempt.
+//! One payment, from the first call to the provider's own word on it or to the next attempt.
 //!
-//! An invest fails only on the provider's word that the money will never come: it refused, or it cancelled. Each step can
-//! be repeated by anyone: the provider answers alike, and the desk refuses a second fate. So a process may die between
-//! any two of them.
+//! An invest fails only when the provider says that the money will never come: it refused, or it cancelled. Every process may repeat
+//! each step: the provider gives the same answer, and the aggregate refuses a second fate. So a process may die between any two.
 
-use super::answer::{Answer, Asked, NoAnswer};
-use super::calls::{Calls, Turn};
-use super::reason::told;
-use super::waits::Waits;
-use super::{Due, fate, work_list};
-use crate::desk::{Desks, Request};
+use super::calls::{CallPermit, Calls};
+use super::protocol::{ProviderAnswer, ProviderCall, ProviderError};
+use super::redact::redact;
+use super::timeouts::Timeouts;
+use super::{OpenInvestTask, fate, work_list};
+use crate::processor::{PartitionProcessors, UntimedCommand};
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
-use domain::FailReason;
+use domain::{FailReason, ProductCommand};
 use event_log::{DatabaseClock, Log};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-/// An invest that was to be cancelled for so many attempts in vain is named to the operator, once: after a minute
-/// or two.
-const IN_VAIN: i32 = 8;
+/// Attempts to cancel an invest after which it is reported to the operator, once: a minute or two.
+const ALERT_AFTER_ATTEMPTS: i32 = 8;
 
-/// So many new payments may go on after their first call, because they are pending or were not answered. Others come
-/// back later, so that first calls have room.
-const MAX_FOLLOWED_UP: usize = 384;
+/// New payments that continue after their first call, because they are pending or were not answered. Others are retried later, so that
+/// first calls find a free slot.
+const MAX_FOLLOWED_UP_PAYMENTS: usize = 384;
 
-/// What all payments in hand share.
+/// What all payments in flight share.
 pub(super) struct Payments {
-    desks: Desks,
+    processors: PartitionProcessors,
     pool: Pool,
     calls: Calls,
-    waits: Waits,
+    timeouts: Timeouts,
     followed_up: Semaphore,
 }
 
-/// What is next for an invest.
+/// The next step for an invest.
 enum Next {
-    /// Its fate, for the desk.
-    Fate(Request),
-    /// It is due again later.
+    /// Its fate.
+    Fate(UntimedCommand),
+    /// It is retried later.
     Later { cancelling: bool },
 }
 
 impl Payments {
-    pub(super) fn new(desks: Desks, pool: Pool, calls: Calls, waits: Waits) -> Self {
-        Self { desks, pool, calls, waits, followed_up: Semaphore::new(MAX_FOLLOWED_UP) }
+    pub(super) fn new(processors: PartitionProcessors, pool: Pool, calls: Calls, timeouts: Timeouts) -> Self {
+        Self { processors, pool, calls, timeouts, followed_up: Semaphore::new(MAX_FOLLOWED_UP_PAYMENTS) }
     }
 
     pub(super) fn log(&self) -> &Log {
-        self.desks.log()
+        self.processors.log()
     }
 
     pub(super) fn calls(&self) -> &Calls {
         &self.calls
     }
 
-    /// Sees to one invest that was taken; its first call is made in this turn, or else when there is one.
-    pub(super) async fn see_to(&self, due: Due, clock: DatabaseClock, turn: Option<Turn>) {
-        // Handed over, and waited too long for its turn: it is a sweep's by now.
-        if due.taken_until <= clock.now() {
+    /// Settles one claimed invest. Its first call uses `call_permit`, or waits for one.
+    pub(super) async fn settle_one(&self, due: OpenInvestTask, clock: DatabaseClock, call_permit: Option<CallPermit>) {
+        // It waited too long for its call: another process may have claimed it by now.
+        if due.claimed_until <= clock.now() {
             return;
         }
-        match self.next(&due, clock, turn).await {
-            Next::Fate(request) => fate::count(&[fate::give(&self.desks, due, request).await]),
-            Next::Later { cancelling } => self.put_back(&due, cancelling).await,
+        match self.next(&due, clock, call_permit).await {
+            Next::Fate(command) => fate::count(&[fate::decide(&self.processors, due, command).await]),
+            Next::Later { cancelling } => self.release(&due, cancelling).await,
         }
     }
 
-    async fn next(&self, due: &Due, clock: DatabaseClock, turn: Option<Turn>) -> Next {
-        // Somebody who died since may have asked for the payment of an expired one.
+    async fn next(&self, due: &OpenInvestTask, clock: DatabaseClock, call_permit: Option<CallPermit>) -> Next {
+        // A process that has died may have requested the payment of an expired one.
         if due.is_in_trouble(clock.now()) {
-            return self.cancel(due, clock, turn).await;
+            return self.cancel(due, clock, call_permit).await;
         }
-        match self.calls.ask(Asked::Pay, due, clock, turn).await {
-            Ok(Answer::Paid) => Next::Fate(Request::Settle(due.invest_id)),
-            Ok(Answer::Refused(reason)) => declined(due, &reason),
-            Err(NoAnswer::NotAsked | NoAnswer::NotReached(_)) => Next::Later { cancelling: false },
-            Ok(Answer::Pending) => match self.followed_up.try_acquire() {
-                Ok(_room) => self.pending(due, clock).await,
-                // Asked for again it is the same payment.
+        match self.calls.ask(ProviderCall::Pay, due, clock, call_permit).await {
+            Ok(ProviderAnswer::Paid) => Next::Fate(ProductCommand::SettleInvest { invest_id: due.invest_id }.into()),
+            Ok(ProviderAnswer::Refused(reason)) => declined(due, &reason),
+            Err(ProviderError::NotAsked | ProviderError::NotReached(_)) => Next::Later { cancelling: false },
+            Ok(ProviderAnswer::Pending) => match self.followed_up.try_acquire() {
+                Ok(_permit) => self.pending(due, clock).await,
+                // Requested again, it is the same payment.
                 Err(_) => Next::Later { cancelling: false },
             },
-            Ok(Answer::Cancelled | Answer::NeverHeard) | Err(NoAnswer::Unanswered(_) | NoAnswer::Undecided(_)) => {
-                match self.followed_up.try_acquire() {
-                    Ok(_room) => self.cancel(due, clock, None).await,
-                    Err(_) => Next::Later { cancelling: true },
-                }
-            }
+            Ok(ProviderAnswer::Cancelled | ProviderAnswer::NeverHeard)
+            | Err(ProviderError::Unanswered(_) | ProviderError::Undecided(_)) => match self.followed_up.try_acquire() {
+                Ok(_permit) => self.cancel(due, clock, None).await,
+                Err(_) => Next::Later { cancelling: true },
+            },
         }
     }
 
-    /// Looks at a pending payment until it is decided, its time or the invest's is over, or we stop.
-    async fn pending(&self, due: &Due, clock: DatabaseClock) -> Next {
-        let (until, mut pause) = (Instant::now() + self.waits.pending, self.waits.look);
+    /// Queries a pending payment until it is decided, its time or the invest's is over, or the process stops.
+    async fn pending(&self, due: &OpenInvestTask, clock: DatabaseClock) -> Next {
+        let (until, mut pause) = (Instant::now() + self.timeouts.pending, self.timeouts.poll);
         while Instant::now() + pause < until && !due.has_expired(clock.now()) {
             sleep(pause).await;
             if self.calls.is_closed() {
                 return Next::Later { cancelling: false };
             }
-            match self.calls.ask(Asked::Look, due, clock, None).await {
-                Ok(Answer::Paid) => return Next::Fate(Request::Settle(due.invest_id)),
-                Ok(Answer::Refused(reason)) => return declined(due, &reason),
-                // It has lost what it accepted; only a cancel makes sure.
-                Ok(Answer::NeverHeard | Answer::Cancelled) => break,
-                Ok(Answer::Pending) | Err(_) => pause = (pause * 2).min(self.waits.look_most),
+            match self.calls.ask(ProviderCall::Query, due, clock, None).await {
+                Ok(ProviderAnswer::Paid) => {
+                    return Next::Fate(ProductCommand::SettleInvest { invest_id: due.invest_id }.into());
+                }
+                Ok(ProviderAnswer::Refused(reason)) => return declined(due, &reason),
+                // The provider has lost what it accepted: only a cancel is certain.
+                Ok(ProviderAnswer::NeverHeard | ProviderAnswer::Cancelled) => break,
+                Ok(ProviderAnswer::Pending) | Err(_) => pause = (pause * 2).min(self.timeouts.max_poll),
             }
         }
         self.cancel(due, clock, None).await
     }
 
-    /// The answer to this is the fate, whatever was asked before, and whoever asked.
-    async fn cancel(&self, due: &Due, clock: DatabaseClock, turn: Option<Turn>) -> Next {
-        let answer = self.calls.ask(Asked::Cancel, due, clock, turn).await;
+    /// The answer to a cancel is the fate, whatever was requested before.
+    async fn cancel(&self, due: &OpenInvestTask, clock: DatabaseClock, call_permit: Option<CallPermit>) -> Next {
+        let answer = self.calls.ask(ProviderCall::Cancel, due, clock, call_permit).await;
         let expired = due.has_expired(clock.now());
         match answer {
-            Ok(Answer::Paid) => Next::Fate(Request::Settle(due.invest_id)),
-            Ok(Answer::Cancelled | Answer::Refused(_)) if expired => Next::Fate(Request::Expire(due.invest_id)),
-            Ok(Answer::Cancelled) => fail(due, "PAYMENT_TIMEOUT", "the payment was not made in time and was cancelled"),
-            Ok(Answer::Refused(reason)) => declined(due, &reason),
-            Ok(Answer::Pending | Answer::NeverHeard) | Err(_) => Next::Later { cancelling: true },
+            Ok(ProviderAnswer::Paid) => Next::Fate(ProductCommand::SettleInvest { invest_id: due.invest_id }.into()),
+            Ok(ProviderAnswer::Cancelled | ProviderAnswer::Refused(_)) if expired => {
+                Next::Fate(UntimedCommand::Expire(due.invest_id))
+            }
+            Ok(ProviderAnswer::Cancelled) => {
+                fail(due, "PAYMENT_TIMEOUT", "the payment was not made in time and was cancelled")
+            }
+            Ok(ProviderAnswer::Refused(reason)) => declined(due, &reason),
+            Ok(ProviderAnswer::Pending | ProviderAnswer::NeverHeard) | Err(_) => Next::Later { cancelling: true },
         }
     }
 
-    /// When this fails, the invest is due again when its taking is over. If it should have been marked as cancelling,
-    /// payment will be asked for once more, which is the same payment to the provider.
-    async fn put_back(&self, due: &Due, cancelling: bool) {
-        let after = self.waits.before_again(due.attempts, due.invest_id);
-        if let Err(error) = work_list::put_back(self.desks.log(), &self.pool, due.invest_id, after, cancelling).await {
-            tracing::warn!(invest_id = %due.invest_id, %error, "an open invest was not put back; it is due a little later");
+    /// Releases the claim. When this fails, the invest is due when its claim ends; if it was to be cancelled, its payment is requested
+    /// once more, which is the same payment to the provider.
+    async fn release(&self, due: &OpenInvestTask, cancelling: bool) {
+        let after = self.timeouts.retry_delay(due.attempts, due.invest_id);
+        if let Err(error) =
+            work_list::release(self.processors.log(), &self.pool, due.invest_id, after, cancelling).await
+        {
+            tracing::warn!(invest_id = %due.invest_id, %error, "the claim of an open invest was not released; it is due when the claim ends");
         }
-        if due.cancelling && due.attempts == IN_VAIN {
+        if due.cancelling && due.attempts == ALERT_AFTER_ATTEMPTS {
             tracing::error!(
                 invest_id = %due.invest_id,
                 "the payment provider does not say what became of this payment: look it up there; its reservation stays \
-                 open, and Moa goes on asking"
+                 open, and Moa keeps asking"
             );
         }
     }
 }
 
-impl Due {
-    /// Whether it is only to be cancelled: payment was asked for without an answer, or its time is over.
+impl OpenInvestTask {
+    /// Whether it is only to be cancelled: its payment was requested without an answer, or its time is over.
     pub(super) fn is_in_trouble(&self, now: DateTime<Utc>) -> bool {
         self.cancelling || self.has_expired(now)
     }
@@ -150,14 +155,14 @@ impl Due {
     }
 }
 
-/// The provider's reason is kept in the log and shown to users, as far as it may be.
-fn declined(due: &Due, reason: &str) -> Next {
-    fail(due, "PAYMENT_DECLINED", &told(reason))
+/// The provider's reason is kept in the log and shown to users, redacted.
+fn declined(due: &OpenInvestTask, reason: &str) -> Next {
+    fail(due, "PAYMENT_DECLINED", &redact(reason))
 }
 
-fn fail(due: &Due, code: &str, detail: &str) -> Next {
+fn fail(due: &OpenInvestTask, code: &str, detail: &str) -> Next {
     match FailReason::new(code, detail) {
-        Ok(reason) => Next::Fate(Request::Fail(due.invest_id, reason)),
+        Ok(reason) => Next::Fate(ProductCommand::FailInvest { invest_id: due.invest_id, reason }.into()),
         Err(error) => {
             tracing::error!(invest_id = %due.invest_id, %error, "an open invest got no fate");
             Next::Later { cancelling: true }

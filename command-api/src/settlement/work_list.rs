@@ -1,6 +1,6 @@
-//! Taking work from `open_invest`, so that several instances never take the same at once, and putting it back.
+//! Taking work from `open_invest`, so that several instances never claim the same at once, and putting it back.
 
-use super::Due;
+use super::OpenInvestTask;
 use chrono::{DateTime, TimeDelta, Utc};
 use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductId, UserId};
@@ -24,34 +24,34 @@ struct Row {
     cancelling: bool,
 }
 
-/// Something about each of the two kinds of open invests, which must not be in each other's way.
+/// A value for each of the two kinds of open invests, which must not hinder each other.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wanted<T> {
-    /// Payment is still to be asked for.
+    /// The payment is still to be requested.
     pub new: T,
-    /// Only to be cancelled: payment was asked for without an answer, or the reservation's time is over.
+    /// Only to be cancelled: the payment was requested without an answer, or the reservation's time is over.
     pub retries: T,
 }
 
-/// How long the list may be unreadable until the process is not ready.
+/// A list that has been unreadable for so long makes the process not ready.
 const FAILURE_BOUND: Duration = Duration::from_secs(5);
 
-/// The fault that the list cannot be read.
+/// The fault of an unreadable list.
 pub(super) fn fault(log: &Log) -> RepeatedFault {
     RepeatedFault::new("open invests cannot be read", "").failing(log.readiness().clause("settlement"), FAILURE_BOUND)
 }
 
-/// As [`take`], by the time of `log` as far as it can be believed: no clock that jumps makes a reservation expire. `None` when
+/// As [`claim`], by the time of `log` as far as it can be believed: no clock that jumps makes a reservation expire. `None` when
 /// there is no time yet, or the list cannot be read now.
-pub(super) async fn taken(
+pub(super) async fn claim_due(
     log: &Log,
     pool: &Pool,
     limits: Wanted<usize>,
-    taken_for: TimeDelta,
+    visibility_timeout: TimeDelta,
     fault: &mut RepeatedFault,
-) -> Option<(DatabaseClock, Vec<Due>)> {
+) -> Option<(DatabaseClock, Vec<OpenInvestTask>)> {
     let clock = log.trusted_clock()?;
-    match take(pool, clock.now(), limits, taken_for).await {
+    match claim(pool, clock.now(), limits, visibility_timeout).await {
         Ok(rows) => {
             fault.recovered();
             Some((clock, rows))
@@ -64,7 +64,12 @@ pub(super) async fn taken(
 }
 
 /// Takes up to so many of each kind that are due at `now`, the longest due first.
-async fn take(pool: &Pool, now: DateTime<Utc>, limits: Wanted<usize>, taken_for: TimeDelta) -> sqlx::Result<Vec<Due>> {
+async fn claim(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    limits: Wanted<usize>,
+    visibility_timeout: TimeDelta,
+) -> sqlx::Result<Vec<OpenInvestTask>> {
     if limits.new + limits.retries == 0 {
         return Ok(Vec::new());
     }
@@ -81,18 +86,18 @@ async fn take(pool: &Pool, now: DateTime<Utc>, limits: Wanted<usize>, taken_for:
                 due_at, attempts, cancelling",
     )
     .bind(now)
-    .bind(taken_for.as_seconds_f64())
+    .bind(visibility_timeout.as_seconds_f64())
     .bind(limits.new as i64)
     .bind(limits.retries as i64)
     .fetch_all(pool)
     .await?;
-    // Ids begin with the time they were made.
+    // Ids begin with their time.
     rows.sort_unstable_by_key(|row| row.invest_id);
     Ok(rows.into_iter().filter_map(due).collect())
 }
 
-/// Makes an invest due again `after` that time; `cancelling` for good once it was so.
-pub(super) async fn put_back(
+/// Releases a claim: the invest is due `after` that time. Once `cancelling`, it stays so.
+pub(super) async fn release(
     log: &Log,
     pool: &Pool,
     invest_id: InvestId,
@@ -113,7 +118,7 @@ pub(super) async fn put_back(
     Ok(())
 }
 
-/// How many are open, counted up to `most`, and which is the oldest: their ids begin with the time they were made.
+/// How many invests are open, counted up to `most`, and the oldest one: ids begin with their time.
 pub(super) async fn outstanding(pool: &Pool, most: i64) -> sqlx::Result<(i64, Option<Uuid>)> {
     sqlx::query_as(
         "select (select count(*) from (select from open_invest limit $1) counted),
@@ -124,8 +129,8 @@ pub(super) async fn outstanding(pool: &Pool, most: i64) -> sqlx::Result<(i64, Op
     .await
 }
 
-fn due(row: Row) -> Option<Due> {
-    Some(Due {
+fn due(row: Row) -> Option<OpenInvestTask> {
+    Some(OpenInvestTask {
         invest_id: InvestId(row.invest_id),
         product_id: ProductId::try_from(row.product_id).ok()?,
         user_id: UserId::try_from(row.user_id).ok()?,
@@ -134,7 +139,7 @@ fn due(row: Row) -> Option<Due> {
         event_id: row.event_id,
         correlation_id: row.correlation_id,
         traceparent: row.traceparent,
-        taken_until: row.due_at,
+        claimed_until: row.due_at,
         attempts: row.attempts,
         cancelling: row.cancelling,
     })

@@ -1,4 +1,4 @@
-//! What is wrong with a request is told field by field, before anything is asked of a desk.
+//! What is wrong with a request is told field by field, before anything is asked of a processor.
 
 use crate::house::House;
 use crate::moa::Answer;

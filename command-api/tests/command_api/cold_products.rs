@@ -1,9 +1,9 @@
-//! Products that are not at hand: their orders wait aside while they are loaded, and the desk goes on with the others.
+//! Products that are not at hand: their commands wait aside while they are loaded, and the processor goes on with the others.
 
 use crate::house::{House, soon, until};
-use crate::moa::{Moa, invest_order, product, window_of_hours};
+use crate::moa::{Decision, Moa, invest_command, product, window_of_hours};
 use crate::wire::{Does, Fault, Wire};
-use command_api::desk::{Answer as Decision, NoVerdict, Verdict};
+use command_api::processor::{CommandError, CommandOutcome};
 use domain::{ProductId, Refusal};
 use futures::future::join_all;
 use sqlx::PgConnection;
@@ -39,17 +39,17 @@ impl Neighbours {
     }
 
     /// Its load at the other instance has read the stream, and goes no further until it is let through.
-    async fn the_load_is_held_up(&self, amount: i64) -> JoinHandle<Result<Verdict, NoVerdict>> {
+    async fn the_load_is_held_up(&self, amount: i64) -> JoinHandle<Result<CommandOutcome, CommandError>> {
         self.wire.stage(Fault::at(COLD, Does::KeepsTheAnswer));
-        let waits = self.orders(amount);
+        let waits = self.commands(amount);
         self.wire.until_it_struck().await;
         waits
     }
 
-    /// Orders the cold product from the other instance.
-    fn orders(&self, amount: i64) -> JoinHandle<Result<Verdict, NoVerdict>> {
-        let desks = self.other.desks.clone();
-        tokio::spawn(async move { desks.submit(invest_order(the_cold_one(), "user1", amount)).await })
+    /// Commands the cold product from the other instance.
+    fn commands(&self, amount: i64) -> JoinHandle<Result<CommandOutcome, CommandError>> {
+        let processors = self.other.processors.clone();
+        tokio::spawn(async move { processors.submit(invest_command(the_cold_one(), "user1", amount)).await })
     }
 
     async fn the_other_goes_on_with_the_hot_one(&self) {
@@ -57,46 +57,46 @@ impl Neighbours {
     }
 }
 
-async fn answer(order: JoinHandle<Result<Verdict, NoVerdict>>) -> Decision {
-    soon(order).await.unwrap().unwrap().answer
+async fn answer(envelope: JoinHandle<Result<CommandOutcome, CommandError>>) -> Decision {
+    soon(envelope).await.unwrap().unwrap().decision
 }
 
 #[tokio::test]
-async fn the_desk_goes_on_while_a_product_is_loaded() {
+async fn the_processor_goes_on_while_a_product_is_loaded() {
     let neighbours = Neighbours::new().await;
     let waits = neighbours.the_load_is_held_up(10).await;
     neighbours.the_other_goes_on_with_the_hot_one().await;
     assert!(!waits.is_finished());
     neighbours.wire.lets_through();
-    assert_eq!(answer(waits).await, Decision::Accepted);
+    assert_eq!(answer(waits).await, Ok(()));
 }
 
 /// 1. The other instance loads the product: it has read the stream, and has not got the answer yet.
 /// 2. The first instance takes 9 of 10.
-/// 3. The other one loses a race for the hot product, takes the turn, and learns of it.
-/// 4. The load ends, with what was read at 1: the orders that waited are decided on what was learned at 3.
+/// 3. The other one loses a race for the hot product, takes the append lock, and learns of it.
+/// 4. The load ends, with what was read at 1: the commands that waited are decided on what was learned at 3.
 #[tokio::test]
 async fn what_others_append_during_a_load_is_not_missed() {
     let neighbours = Neighbours::new().await;
     let waits = neighbours.the_load_is_held_up(2).await;
     neighbours.one.invest(the_cold_one(), 9).sent().await.is_ok();
     neighbours.the_other_goes_on_with_the_hot_one().await;
-    let fits = neighbours.orders(1);
+    let fits = neighbours.commands(1);
     neighbours.wire.lets_through();
-    assert_eq!(answer(waits).await, Decision::SoldOut { remaining: 1 });
-    assert_eq!(answer(fits).await, Decision::Accepted);
+    assert_eq!(answer(waits).await, Err(Refusal::SoldOut { remaining: 1 }));
+    assert_eq!(answer(fits).await, Ok(()));
     neighbours.house.everything_adds_up().await;
 }
 
-/// As above without 3: the desk finds out when it wants to write.
+/// As above without 3: the processor finds out when it wants to write.
 #[tokio::test]
 async fn a_load_that_is_stale_is_found_out() {
     let neighbours = Neighbours::new().await;
     let waits = neighbours.the_load_is_held_up(2).await;
     neighbours.one.invest(the_cold_one(), 9).sent().await.is_ok();
     neighbours.wire.lets_through();
-    assert_eq!(answer(waits).await, Decision::SoldOut { remaining: 1 });
-    assert_eq!(answer(neighbours.orders(1)).await, Decision::Accepted);
+    assert_eq!(answer(waits).await, Err(Refusal::SoldOut { remaining: 1 }));
+    assert_eq!(answer(neighbours.commands(1)).await, Ok(()));
     neighbours.house.everything_adds_up().await;
 }
 
@@ -109,50 +109,50 @@ async fn who_comes_after_a_product_was_opened_is_not_told_that_it_does_not_exist
     let house = House::with_one_partition().await;
     let wire = Wire::before(&house.options()).await;
     let (moa, opener) = (house.moa_at(wire.options(house.options())).await, house.moa().await);
-    let order = |product| moa.decides(invest_order(product, "user1", 1));
+    let envelope = |product| moa.decides(invest_command(product, "user1", 1));
     wire.stage(Fault::at(COLD, Does::KeepsTheAnswer));
-    let (early, late) = tokio::join!(order(the_cold_one()), async {
+    let (early, late) = tokio::join!(envelope(the_cold_one()), async {
         wire.until_it_struck().await;
         opener.opens_as(the_cold_one(), 10, window_of_hours(-1, 1)).await;
-        let (late, ()) = tokio::join!(order(the_cold_one()), async {
-            // When an order that was sent after the second invest is answered, the desk has seen that one as well.
-            let unknown = order(product(1_000)).await.unwrap();
-            assert_eq!(unknown.answer, Decision::Refused(Refusal::NotExist));
+        let (late, ()) = tokio::join!(envelope(the_cold_one()), async {
+            // When an envelope that was sent after the second invest is answered, the processor has seen that one as well.
+            let unknown = envelope(product(1_000)).await.unwrap();
+            assert_eq!(unknown.decision, Err(Refusal::NotExist));
             wire.lets_through();
         });
         late
     });
-    assert_eq!(early.unwrap().answer, Decision::Refused(Refusal::NotExist));
-    assert_eq!(late.unwrap().answer, Decision::Accepted);
+    assert_eq!(early.unwrap().decision, Err(Refusal::NotExist));
+    assert_eq!(late.unwrap().decision, Ok(()));
 }
 
-/// 1. The product's load is held up: its orders wait aside, as many as may.
-/// 2. One more is told at once; orders for products at hand go on.
+/// 1. The product's load is held up: its commands wait aside, as many as may.
+/// 2. One more is told at once; commands for products at hand go on.
 /// 3. The load ends: each that waited is decided.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bounded_number_of_orders_waits_aside() {
+async fn a_bounded_number_of_commands_waits_aside() {
     const ASIDE: i64 = 2_048;
     let neighbours = Neighbours::new().await;
     let first = neighbours.the_load_is_held_up(1).await;
-    let crowd: Vec<_> = (1..ASIDE).map(|_| neighbours.orders(1)).collect();
+    let crowd: Vec<_> = (1..ASIDE).map(|_| neighbours.commands(1)).collect();
     until("one more is shed", async || {
-        let mut shed = neighbours.orders(1);
+        let mut shed = neighbours.commands(1);
         tokio::select! {
-            verdict = &mut shed => verdict.unwrap() == Err(NoVerdict::Overloaded),
+            outcome = &mut shed => outcome.unwrap() == Err(CommandError::Overloaded),
             // Not all of the crowd has come yet; this one waits with it.
             () = neighbours.the_other_goes_on_with_the_hot_one() => false,
         }
     })
     .await;
     neighbours.wire.lets_through();
-    let verdicts = soon(join_all([first].into_iter().chain(crowd))).await;
-    let told = |wanted: fn(&Result<Verdict, NoVerdict>) -> bool| {
-        verdicts.iter().filter(|verdict| wanted(verdict.as_ref().unwrap())).count()
+    let outcomes = soon(join_all([first].into_iter().chain(crowd))).await;
+    let told = |wanted: fn(&Result<CommandOutcome, CommandError>) -> bool| {
+        outcomes.iter().filter(|outcome| wanted(outcome.as_ref().unwrap())).count()
     };
-    let decided = told(|verdict| verdict.is_ok());
-    let shed = told(|verdict| *verdict == Err(NoVerdict::Overloaded));
+    let decided = told(|outcome| outcome.is_ok());
+    let shed = told(|outcome| *outcome == Err(CommandError::Overloaded));
     assert_eq!((decided + shed) as i64, ASIDE);
-    assert!(told(|verdict| verdict.as_ref().is_ok_and(|verdict| verdict.answer == Decision::Accepted)) <= 10);
+    assert!(told(|outcome| outcome.as_ref().is_ok_and(|outcome| outcome.decision == Ok(()))) <= 10);
     neighbours
         .one
         .invest(the_cold_one(), 11)
@@ -178,14 +178,14 @@ async fn an_unknown_product_is_looked_up_every_time_and_takes_no_room() {
 
     let mut somebody = hold_up_loads(&house).await;
     let again = tokio::spawn({
-        let (desks, order) = (moa.desks.clone(), invest_order(product(1_000), "user1", 1));
-        async move { desks.submit(order).await }
+        let (processors, envelope) = (moa.processors.clone(), invest_command(product(1_000), "user1", 1));
+        async move { processors.submit(envelope).await }
     });
     house.until_there_is("pg_locks where relation = 'product_snapshots'::regclass and not granted").await;
     moa.invest(hot, 1).sent().await.is_ok();
     assert!(!again.is_finished());
     sqlx::raw_sql("rollback").execute(&mut somebody).await.unwrap();
-    assert_eq!(answer(again).await, Decision::Refused(Refusal::NotExist));
+    assert_eq!(answer(again).await, Err(Refusal::NotExist));
 }
 
 /// A load that fails says nothing of the product: who waited may come back, and finds it.
@@ -211,14 +211,14 @@ async fn many_cold_products_are_loaded_a_few_at_a_time() {
     let moa = house.moa().await;
     let mut somebody = hold_up_loads(&house).await;
     let invests = products.iter().map(|&product| {
-        let desks = moa.desks.clone();
-        tokio::spawn(async move { desks.submit(invest_order(product, "user1", 10)).await })
+        let processors = moa.processors.clone();
+        tokio::spawn(async move { processors.submit(invest_command(product, "user1", 10)).await })
     });
     let invests: Vec<_> = invests.collect();
     house.until_there_is("pg_locks where relation = 'product_snapshots'::regclass and not granted").await;
     sqlx::raw_sql("rollback").execute(&mut somebody).await.unwrap();
     for invest in invests {
-        assert_eq!(answer(invest).await, Decision::Accepted);
+        assert_eq!(answer(invest).await, Ok(()));
     }
     house.everything_adds_up().await;
 }

@@ -1,10 +1,9 @@
 //! Reservations and what becomes of them, as settlement's tests make and see them.
 
 use crate::house::{House, soon, until};
-use crate::moa::{Moa, Opens, invest_order};
+use crate::moa::{Moa, Opens, invest_command};
 use chrono::{DateTime, Utc};
 use command_api::Provider;
-use command_api::desk::Answer as Decision;
 use domain::{InvestId, ProductEvent, ProductId};
 use event_log::RecordedEvent;
 use futures::future::join_all;
@@ -39,7 +38,7 @@ impl House {
         self.events().await.into_iter().filter(|recorded| is_fate(&recorded.event)).collect()
     }
 
-    /// What became of the invests, in the log's order: `SETTLED` or `CODE : detail`.
+    /// What became of the invests, in the log's envelope: `SETTLED` or `CODE : detail`.
     pub async fn became(&self) -> Vec<String> {
         let shown = |recorded: RecordedEvent| match recorded.event {
             ProductEvent::InvestFailed { code, detail, .. } => format!("{code} : {detail}"),
@@ -79,19 +78,19 @@ pub async fn reserves(moa: &Moa, product: ProductId, amount: i64) -> InvestId {
 }
 
 pub async fn reserves_by(moa: &Moa, product: ProductId, user: &str, amount: i64) -> InvestId {
-    let verdict = moa.decides(invest_order(product, user, amount)).await.unwrap();
-    assert_eq!(verdict.answer, Decision::Accepted);
-    verdict.invest_id.unwrap()
+    let outcome = moa.decides(invest_command(product, user, amount)).await.unwrap();
+    assert_eq!(outcome.decision, Ok(()));
+    outcome.invest_id.unwrap()
 }
 
 pub async fn reserves_many(moa: &Moa, product: ProductId, count: usize) {
-    let order = |n| moa.desks.submit(invest_order(product, &format!("user{n}"), 1));
-    for verdict in soon(join_all((0..count).map(order))).await {
-        assert_eq!(verdict.unwrap().answer, Decision::Accepted);
+    let envelope = |n| moa.processors.submit(invest_command(product, &format!("user{n}"), 1));
+    for outcome in soon(join_all((0..count).map(envelope))).await {
+        assert_eq!(outcome.unwrap().decision, Ok(()));
     }
 }
 
 /// A provider in haste: every wait is five times shorter than usual, so a call has 600 ms.
-pub fn in_haste(payments: &Payments) -> Provider {
-    Provider::http_in_haste(&payments.url(), 5).unwrap()
+pub fn with_scaled_down_timeouts(payments: &Payments) -> Provider {
+    Provider::http_with_scaled_down_timeouts(&payments.url(), 5).unwrap()
 }

@@ -1,6 +1,6 @@
 //! What settlement counts for its operators.
 
-use crate::fates::{in_haste, reserves, reserves_by};
+use crate::fates::{reserves, reserves_by, with_scaled_down_timeouts};
 use crate::house::{House, until};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use testbed::payments::{Call, Payments, Trouble};
@@ -15,7 +15,7 @@ async fn settlement_tells_how_it_goes() {
 
     let (house, payments) = (House::new().await, Payments::open().await);
     payments.refuses("user2", "no funds");
-    let (moa, product) = house.with_one_product(&in_haste(&payments)).await;
+    let (moa, product) = house.with_one_product(&with_scaled_down_timeouts(&payments)).await;
     reserves(&moa, product, 10).await;
     reserves_by(&moa, product, "user2", 10).await;
     house.until_all_have_their_fate().await;

@@ -13,8 +13,8 @@ use testbed::Database;
 /// Whatever is waited for comes sooner than this, or never.
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
-/// The class of the turn's advisory locks, as docs/log-format.md gives it; the other half of the key is the partition.
-const TURN_LOCK: i32 = 0x004d_6f61;
+/// The class of the append lock's advisory locks, as docs/log-format.md gives it; the other half of the key is the partition.
+const APPEND_LOCK_CLASS: i32 = 0x004d_6f61;
 
 pub struct House {
     pub pool: Pool,
@@ -23,15 +23,15 @@ pub struct House {
     database: Database,
 }
 
-/// Holds a partition's turn, as long as it likes: nobody can append there.
-pub struct TurnHolder(PgConnection);
+/// Holds a partition's append lock, as long as it likes: nobody can append there.
+pub struct AppendLockHolder(PgConnection);
 
 impl House {
     pub async fn new() -> Self {
         Self::with_partitions(4).await
     }
 
-    /// All products share a desk.
+    /// All products share a processor.
     pub async fn with_one_partition() -> Self {
         Self::with_partitions(1).await
     }
@@ -88,18 +88,18 @@ impl House {
         .await;
     }
 
-    pub async fn hold_the_turn_of(&self, product: ProductId) -> TurnHolder {
-        self.hold_turn(self.log.partition_of(product)).await
+    pub async fn hold_the_append_lock_of(&self, product: ProductId) -> AppendLockHolder {
+        self.hold_append_lock(self.log.partition_of(product)).await
     }
 
-    async fn hold_turn(&self, partition: Partition) -> TurnHolder {
+    async fn hold_append_lock(&self, partition: Partition) -> AppendLockHolder {
         let mut connection = self.connection().await;
-        let lock = sqlx::query("select pg_advisory_lock($1, $2)").bind(TURN_LOCK).bind(partition);
+        let lock = sqlx::query("select pg_advisory_lock($1, $2)").bind(APPEND_LOCK_CLASS).bind(partition);
         lock.execute(&mut connection).await.unwrap();
-        TurnHolder(connection)
+        AppendLockHolder(connection)
     }
 
-    pub async fn until_somebody_waits_for_the_turn(&self) {
+    pub async fn until_somebody_waits_for_the_append_lock(&self) {
         self.until_there_is(
             "pg_locks where locktype = 'advisory' and not granted
                         and database = (select oid from pg_database where datname = current_database())",
@@ -136,7 +136,7 @@ impl House {
     }
 }
 
-impl TurnHolder {
+impl AppendLockHolder {
     pub async fn lets_go(mut self) {
         sqlx::query("select pg_advisory_unlock_all()").execute(&mut self.0).await.unwrap();
     }

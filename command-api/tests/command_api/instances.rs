@@ -1,9 +1,9 @@
 //! Several instances on one database: no election, no leader, the same promises.
 
 use crate::house::{House, soon};
-use crate::moa::{Moa, invest_order};
-use command_api::desk::{Answer as Decision, Verdict};
-use domain::{InvestId, ProductEvent, ProductId};
+use crate::moa::{Moa, invest_command};
+use command_api::processor::CommandOutcome;
+use domain::{InvestId, ProductCommand, ProductEvent, ProductId, Refusal};
 use std::collections::HashMap;
 use tokio::task::JoinSet;
 
@@ -11,20 +11,20 @@ use tokio::task::JoinSet;
 struct Told {
     user: String,
     amount: i64,
-    verdict: Verdict,
+    outcome: CommandOutcome,
 }
 
 /// Clients of each instance invest 1..=7 again and again, all at once.
 async fn everybody_invests(moas: &[&Moa], product: ProductId, clients: usize, each: i64) -> Vec<Told> {
     let mut crowd = JoinSet::new();
     for client in 0..clients {
-        let (desks, user) = (moas[client % moas.len()].desks.clone(), format!("user{client}"));
+        let (processors, user) = (moas[client % moas.len()].processors.clone(), format!("user{client}"));
         crowd.spawn(async move {
             let mut journal = Vec::new();
             for n in 0..each {
                 let amount = 1 + (n + client as i64) % 7;
-                let verdict = desks.submit(invest_order(product, &user, amount)).await.unwrap();
-                journal.push(Told { user: user.clone(), amount, verdict });
+                let outcome = processors.submit(invest_command(product, &user, amount)).await.unwrap();
+                journal.push(Told { user: user.clone(), amount, outcome });
             }
             journal
         });
@@ -40,9 +40,9 @@ async fn the_log_has_what_was_told(house: &House, told: &[Told]) {
         let as_told = (user_id.to_string(), amount.won(), (recorded.partition, recorded.position));
         assert_eq!(reserved.insert(*invest_id, as_told), None);
     }
-    for told in told.iter().filter(|told| told.verdict.answer == Decision::Accepted) {
-        let found = reserved.remove(&told.verdict.invest_id.unwrap());
-        assert_eq!(found, Some((told.user.clone(), told.amount, told.verdict.position)));
+    for told in told.iter().filter(|told| told.outcome.decision == Ok(())) {
+        let found = reserved.remove(&told.outcome.invest_id.unwrap());
+        assert_eq!(found, Some((told.user.clone(), told.amount, told.outcome.position)));
     }
     assert!(reserved.is_empty(), "nobody was told of {reserved:?}");
 }
@@ -50,9 +50,9 @@ async fn the_log_has_what_was_told(house: &House, told: &[Told]) {
 /// Refused were only amounts that did not fit.
 fn refusals_are_true(told: &[Told]) {
     for told in told {
-        match told.verdict.answer {
-            Decision::Accepted => {}
-            Decision::SoldOut { remaining } => assert!(remaining < told.amount, "{remaining} would have fitted"),
+        match told.outcome.decision {
+            Ok(()) => {}
+            Err(Refusal::SoldOut { remaining }) => assert!(remaining < told.amount, "{remaining} would have fitted"),
             other => panic!("{other:?}"),
         }
     }
@@ -94,11 +94,12 @@ async fn a_refusal_is_confirmed_with_the_log() {
     let invest = one.invest(product, 100).sent().await;
     two.invest(product, 1).sent().await.is_sold_out(0);
 
-    let fail = |reason| command_api::desk::Request::Fail(invest.invest_id(), reason);
+    let fail = |reason| ProductCommand::FailInvest { invest_id: invest.invest_id(), reason };
     let reason = domain::FailReason::new("DECLINED", "no funds").unwrap();
-    let failed =
-        one.decides(command_api::desk::Order::new(product, fail(reason), event_log::Metadata::default())).await;
-    assert_eq!(failed.unwrap().answer, Decision::Accepted);
+    let failed = one
+        .decides(command_api::processor::CommandEnvelope::new(product, fail(reason), event_log::Metadata::default()))
+        .await;
+    assert_eq!(failed.unwrap().decision, Ok(()));
     two.invest(product, 100).sent().await.is_ok();
     one.closes(product).await;
     two.invest(product, 1).sent().await.is_refused(200, "CLOSED", "Product is closed : ");

@@ -2,9 +2,9 @@
 //! not known; never "refused".
 
 use crate::house::{House, soon, until};
-use crate::moa::{Answer, Moa, Opens, invest_order};
+use crate::moa::{Answer, Decision, Moa, Opens, invest_command};
 use crate::wire::{Does, Fault, Wire};
-use command_api::desk::{Answer as Decision, NoVerdict, Order};
+use command_api::processor::{CommandEnvelope, CommandError};
 use domain::ProductId;
 use futures::future::join_all;
 use rstest::rstest;
@@ -48,9 +48,9 @@ async fn is_in_the_log_once(house: &House, answer: &Answer) {
     house.everything_adds_up().await;
 }
 
-/// The database can be reached again: the desk goes on by itself.
+/// The database can be reached again: the processor goes on by itself.
 async fn recovers(moa: &Moa, product: ProductId) {
-    until("the desk accepts again", async || {
+    until("the processor accepts again", async || {
         let answer = moa.invest(product, 1).by("later").sent().await;
         assert!(answer.status == 200 || answer.header("retry-after").is_some(), "{answer:?}");
         answer.status == 200
@@ -103,33 +103,33 @@ async fn also_when_it_is_a_refusal_with_a_key() {
     invest.sent().await.is_sold_out(80).is_replayed();
 }
 
-/// Is at its desk when this returns.
-fn submitted(moa: &Moa, order: Order) -> impl Future<Output = Result<Decision, NoVerdict>> + use<> {
-    let desks = moa.desks.clone();
-    let mut verdict = Box::pin(async move { desks.submit(order).await.map(|verdict| verdict.answer) });
-    assert!(verdict.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-    verdict
+/// Is at its processor when this returns.
+fn submitted(moa: &Moa, envelope: CommandEnvelope) -> impl Future<Output = Result<Decision, CommandError>> + use<> {
+    let processors = moa.processors.clone();
+    let mut outcome = Box::pin(async move { processors.submit(envelope).await.map(|outcome| outcome.decision) });
+    assert!(outcome.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    outcome
 }
 
-/// 1. The largest batch there is waits for the turn, then is carried out; its answer is lost.
-/// 2. The desk reads what it missed, which is too much to take the turn with it.
-/// 3. When it takes the turn, the connection is lost once more.
-/// 4. It takes the turn, and has not forgotten what it read at 2.
+/// 1. The largest batch there is waits for the append lock, then is carried out; its answer is lost.
+/// 2. The processor reads what it missed, which is too much to take the append lock with it.
+/// 3. When it takes the append lock, the connection is lost once more.
+/// 4. It takes the append lock, and has not forgotten what it read at 2.
 #[tokio::test]
 async fn a_large_batch_is_found_out_though_the_way_there_is_broken() {
     const BATCH: usize = 1_000;
     let (house, wire, moa, _) = behind_a_wire().await;
     let product = moa.opens(1_000_000).await;
-    let holder = house.hold_the_turn_of(product).await;
-    let first = tokio::spawn(submitted(&moa, invest_order(product, "first", 1)));
-    house.until_somebody_waits_for_the_turn().await;
-    let batch: Vec<_> = (0..BATCH).map(|_| tokio::spawn(submitted(&moa, invest_order(product, FATAL, 1)))).collect();
+    let holder = house.hold_the_append_lock_of(product).await;
+    let first = tokio::spawn(submitted(&moa, invest_command(product, "first", 1)));
+    house.until_somebody_waits_for_the_append_lock().await;
+    let batch: Vec<_> = (0..BATCH).map(|_| tokio::spawn(submitted(&moa, invest_command(product, FATAL, 1)))).collect();
     wire.stage(the_insert(Does::LosesTheAnswer));
     wire.stage(Fault::at("begin", Does::LosesTheRequest));
     holder.lets_go().await;
-    assert_eq!(soon(first).await.unwrap(), Ok(Decision::Accepted));
-    for verdict in soon(join_all(batch)).await {
-        assert_eq!(verdict.unwrap(), Ok(Decision::Accepted));
+    assert_eq!(soon(first).await.unwrap(), Ok(Ok(())));
+    for outcome in soon(join_all(batch)).await {
+        assert_eq!(outcome.unwrap(), Ok(Ok(())));
     }
     wire.until_all_struck().await;
     assert_eq!(house.remaining(product).await, 1_000_000 - 1 - BATCH as i64);
@@ -139,7 +139,7 @@ async fn a_large_batch_is_found_out_though_the_way_there_is_broken() {
 /// 1. A commit is carried out; its answer is lost and the database cannot be reached any more.
 /// 2. After 2 s the caller is told that it is not known, and which invest to ask for.
 /// 3. The log tells: it is there.
-/// 4. The database can be reached again: the desk goes on, and what it did not know it has taken over.
+/// 4. The database can be reached again: the processor goes on, and what it did not know it has taken over.
 #[tokio::test]
 async fn what_cannot_be_found_out_is_not_known_and_the_log_tells() {
     let (house, wire, moa, product) = behind_a_wire().await;
@@ -193,7 +193,7 @@ async fn a_key_gives_the_answer_that_was_lost() {
 }
 
 /// 1. The database cannot be reached, and nothing was under way: that is overload, nothing happened.
-/// 2. It can be reached again: the desk goes on.
+/// 2. It can be reached again: the processor goes on.
 #[tokio::test]
 async fn a_database_that_cannot_be_reached_is_overload_once_that_is_known() {
     let (house, wire, moa, product) = behind_a_wire().await;
@@ -210,9 +210,9 @@ async fn a_database_that_cannot_be_reached_is_overload_once_that_is_known() {
 
 /// 1. An invest's append is under way, kept by the wire. It has waited for some time.
 /// 2. The connection is cut. For as long as the invest may wait, the database cannot be reached.
-/// 3. It can be reached again. The desk takes the turn: nothing has happened, and the invest is too old to be tried again.
+/// 3. It can be reached again. The processor takes the append lock: nothing has happened, and the invest is too old to be tried again.
 /// 4. The caller cannot be told that it was not accepted, for
-/// 5. now the append arrives after all, and nobody has the turn.
+/// 5. now the append arrives after all, and nobody has the append lock.
 #[tokio::test]
 async fn what_may_still_arrive_is_never_called_refused() {
     let (house, wire, moa, product) = behind_a_wire().await;

@@ -1,4 +1,4 @@
-//! The way in, proven whole: desks, settlement and the routes over HTTP, on a real PostgreSQL, a fresh database for each
+//! The way in, proven whole: processors, settlement and the routes over HTTP, on a real PostgreSQL, a fresh database for each
 //! test.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -6,13 +6,12 @@ mod audit;
 mod bodies;
 mod clock;
 mod cold_products;
-mod desk;
 mod fates;
 mod figures;
 mod house;
+mod idempotency;
+mod idempotency_races;
 mod instances;
-mod key_races;
-mod keys;
 mod lost_answers;
 mod lost_tail;
 mod moa;
@@ -23,6 +22,7 @@ mod payment_provider_away;
 mod payment_troubles;
 mod payments;
 mod personal_data;
+mod processor;
 mod products;
 mod recorded;
 mod recorded_calls;

@@ -1,11 +1,11 @@
-//! An instance of the way in: desks, both listeners, and settlement when asked for; and what clients send to it.
+//! An instance of the way in: processors, both listeners, and settlement when asked for; and what clients send to it.
 
 use crate::house::soon;
 use chrono::{DateTime, TimeDelta, Utc};
-use command_api::desk::{Answer as Decision, Desks, Key, NoVerdict, Order, Request, Verdict};
-use command_api::{Door, HandOver, Handed, OpenInvest, Provider, Recorder};
+use command_api::processor::{CommandEnvelope, CommandError, CommandOutcome, PartitionProcessors, UntimedCommand};
+use command_api::{CommandApi, FastPathReceiver, FastPathSender, IdempotencyKey, OpenInvest, Provider, Recorder};
 use connection_pool::Pool;
-use domain::{Amount, InvestId, ProductId, Title, UserId, Window};
+use domain::{Amount, InvestId, ProductCommand, ProductId, Refusal, Title, UserId, Window};
 use edge::ServiceTime;
 use event_log::consume::Consumer;
 use event_log::{Log, Metadata};
@@ -28,11 +28,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(5_500);
 const LOG_CONNECTIONS: u32 = 8;
 const PROJECT_CONNECTIONS: u32 = 4;
 
+/// What a command's outcome decides.
+pub type Decision = Result<(), Refusal>;
+
 /// How an instance is set up.
 pub struct Opens {
     pub reservation: Duration,
     pub zone: &'static str,
-    /// Where refusals and payment calls are noted.
+    /// Where refusals and payment calls are recorded.
     pub recorder: Option<Recorder>,
     /// How long a request may take.
     pub time_limit: fn(&str) -> Duration,
@@ -50,7 +53,7 @@ impl Default for Opens {
 }
 
 pub struct Moa {
-    pub desks: Desks,
+    pub processors: PartitionProcessors,
     pub log: Log,
     project: Pool,
     public: SocketAddr,
@@ -59,7 +62,7 @@ pub struct Moa {
     stop: CancellationToken,
     /// A test that ends stops what it has started.
     stops: DropGuard,
-    desk_tasks: TaskTracker,
+    processor_tasks: TaskTracker,
     tasks: TaskTracker,
 }
 
@@ -67,19 +70,33 @@ impl Moa {
     pub async fn start(options: PgConnectOptions, partitions: i32, opens: Opens) -> Self {
         let log = pool(&options, LOG_CONNECTIONS + partitions.unsigned_abs());
         let log = Log::open(log, partitions).await.unwrap();
-        let (desk_tasks, tasks, stop) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
-        let desks = match opens.recorder {
-            Some(recorder) => Desks::open_recorded(log.clone(), opens.reservation, &desk_tasks, recorder).await,
-            None => Desks::open(log.clone(), opens.reservation, &desk_tasks).await,
+        let (processor_tasks, tasks, stop) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
+        let processors = match opens.recorder {
+            Some(recorder) => {
+                PartitionProcessors::open_with_recorder(log.clone(), opens.reservation, &processor_tasks, recorder)
+                    .await
+            }
+            None => PartitionProcessors::open(log.clone(), opens.reservation, &processor_tasks).await,
         };
-        let desks = desks.unwrap();
+        let processors = processors.unwrap();
         let time: ServiceTime = opens.zone.parse().unwrap();
-        let door = Door::new(desks.clone(), time);
+        let door = CommandApi::new(processors.clone(), time);
         let public = listen(&tasks, &stop, command_api::routes(door.clone()), opens.time_limit).await;
         let admin = listen(&tasks, &stop, command_api::product_routes(door), opens.time_limit).await;
         let project = pool(&options, PROJECT_CONNECTIONS);
         let stops = stop.clone().drop_guard();
-        Self { desks, log, project, public, admin, client: reqwest::Client::new(), stop, stops, desk_tasks, tasks }
+        Self {
+            processors,
+            log,
+            project,
+            public,
+            admin,
+            client: reqwest::Client::new(),
+            stop,
+            stops,
+            processor_tasks,
+            tasks,
+        }
     }
 
     /// Keeps `open_invest` and settles what is in it, from now on.
@@ -89,14 +106,14 @@ impl Moa {
 
     /// The same with this provider; the handle is settlement's, to kill it.
     pub fn settles_with(&self, provider: &Provider) -> AbortHandle {
-        let (hand_over, handed) = command_api::hand_over(provider);
-        self.keeps_the_list(hand_over);
+        let (fast_path, handed) = command_api::fast_path(provider);
+        self.keeps_the_list(fast_path);
         self.sees_to(provider, handed)
     }
 
     /// Keeps `open_invest` and settles nothing, as if it died between the two.
     pub fn only_keeps_the_list(&self) {
-        self.keeps_the_list(command_api::hand_over(&Provider::Approve).0);
+        self.keeps_the_list(command_api::fast_path(&Provider::Approve).0);
     }
 
     /// Settles what is due in `open_invest` and keeps no list.
@@ -106,12 +123,12 @@ impl Moa {
 
     /// The same with this provider; the handle is settlement's, to kill it.
     pub fn only_sweeps_with(&self, provider: &Provider) -> AbortHandle {
-        self.sees_to(provider, command_api::hand_over(provider).1)
+        self.sees_to(provider, command_api::fast_path(provider).1)
     }
 
-    fn keeps_the_list(&self, hand_over: HandOver) {
+    fn keeps_the_list(&self, fast_path: FastPathSender) {
         for partition in self.log.partitions() {
-            let open = Arc::new(OpenInvest::new(hand_over.clone()));
+            let open = Arc::new(OpenInvest::new(fast_path.clone()));
             let consumer = Consumer::new(self.log.clone(), self.project.clone(), open, partition);
             self.tasks.spawn(consumer.run(self.stop.clone()));
         }
@@ -119,19 +136,19 @@ impl Moa {
         self.tasks.spawn(async move { log.poll_heads(stop).await });
     }
 
-    fn sees_to(&self, provider: &Provider, handed: Handed) -> AbortHandle {
-        let (desks, pool, stop) = (self.desks.clone(), self.project.clone(), self.stop.clone());
-        self.tasks.spawn(command_api::settle(desks, pool, provider.clone(), handed, stop)).abort_handle()
+    fn sees_to(&self, provider: &Provider, handed: FastPathReceiver) -> AbortHandle {
+        let (processors, pool, stop) = (self.processors.clone(), self.project.clone(), self.stop.clone());
+        self.tasks.spawn(command_api::settle(processors, pool, provider.clone(), handed, stop)).abort_handle()
     }
 
-    /// As SIGTERM does: the listeners first, the desks when nobody can order any more.
+    /// As SIGTERM does: the listeners first, the processors when nobody can envelope any more.
     pub async fn stops(self) {
         drop(self.stops);
         self.tasks.close();
         soon(self.tasks.wait()).await;
-        drop(self.desks);
-        self.desk_tasks.close();
-        soon(self.desk_tasks.wait()).await;
+        drop(self.processors);
+        self.processor_tasks.close();
+        soon(self.processor_tasks.wait()).await;
     }
 
     /// Opens the next product, for this much in all, from an hour ago on.
@@ -146,18 +163,18 @@ impl Moa {
     }
 
     pub async fn opens_as(&self, id: ProductId, total: i64, window: Window) {
-        let verdict = self.desks.submit(open_order(id, total, window)).await.unwrap();
-        assert_eq!(verdict.answer, Decision::Accepted);
+        let outcome = self.processors.submit(open_command(id, total, window)).await.unwrap();
+        assert_eq!(outcome.decision, Ok(()));
     }
 
     pub async fn closes(&self, product: ProductId) {
-        let order = Order::new(product, Request::Close, Metadata::default());
-        assert_eq!(self.desks.submit(order).await.unwrap().answer, Decision::Accepted);
+        let envelope = CommandEnvelope::new(product, ProductCommand::CloseProduct, Metadata::default());
+        assert_eq!(self.processors.submit(envelope).await.unwrap().decision, Ok(()));
     }
 
-    /// Straight to the desk, past HTTP.
-    pub async fn decides(&self, order: Order) -> Result<Verdict, NoVerdict> {
-        soon(self.desks.submit(order)).await
+    /// Straight to the processor, past HTTP.
+    pub async fn decides(&self, envelope: CommandEnvelope) -> Result<CommandOutcome, CommandError> {
+        soon(self.processors.submit(envelope)).await
     }
 
     /// `POST /api/invest` as `user1`, to be changed before it is sent.
@@ -355,21 +372,30 @@ pub fn refusal(status: u16, code: &str, message: &str) -> String {
     format!(r#"{{"result":false,"code":"{code}","message":{message},"data":null,"status":{status}}}"#)
 }
 
-pub fn open_order(id: ProductId, total: i64, window: Window) -> Order {
+pub fn open_command(id: ProductId, total: i64, window: Window) -> CommandEnvelope {
     let title = Title::try_from(format!("product{id}")).unwrap();
-    Order::new(id, Request::Open { title, total: won(total), window }, Metadata::default())
+    let command = ProductCommand::OpenProduct { product_id: id, title, total: won(total), window };
+    CommandEnvelope::new(id, command, Metadata::default())
 }
 
 /// A fresh invest of this user's.
-pub fn invest_order(product: ProductId, by: &str, amount: i64) -> Order {
+pub fn invest_command(product: ProductId, by: &str, amount: i64) -> CommandEnvelope {
     let invest_id = InvestId(Uuid::now_v7());
-    Order::new(product, Request::Invest { invest_id, user_id: user(by), amount: won(amount) }, Metadata::default())
+    CommandEnvelope::new(
+        product,
+        UntimedCommand::Invest { invest_id, user_id: user(by), amount: won(amount) },
+        Metadata::default(),
+    )
 }
 
 /// The same under a key, as the route makes it.
-pub fn keyed_order(product: ProductId, by: &str, amount: i64, key: &str) -> Order {
+pub fn keyed_command(product: ProductId, by: &str, amount: i64, key: &str) -> CommandEnvelope {
     let fingerprint = format!("invest {product} {amount}");
-    invest_order(product, by, amount).with_key(Some(Key { owner: by.into(), key: key.into(), fingerprint }))
+    invest_command(product, by, amount).with_idempotency_key(Some(IdempotencyKey {
+        owner: by.into(),
+        key: key.into(),
+        fingerprint,
+    }))
 }
 
 pub fn product(id: i64) -> ProductId {

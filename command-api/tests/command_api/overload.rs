@@ -1,13 +1,13 @@
 //! "Overloaded" means: definitely not accepted, now or later.
 
 use crate::house::{House, soon, until};
-use crate::moa::{Call, invest_order};
-use command_api::desk::{Answer as Decision, NoVerdict};
+use crate::moa::{Call, invest_command};
+use command_api::processor::CommandError;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::time::{Duration, Instant};
 
-/// An order waits for 2 s, of which the desk may be at one statement for all.
+/// An envelope waits for 2 s, of which the processor may be at one statement for all.
 const SOON_TOLD: Duration = Duration::from_millis(3_500);
 
 async fn is_told_to_come_back(invest: Call<'_>) {
@@ -16,15 +16,15 @@ async fn is_told_to_come_back(invest: Call<'_>) {
     assert!(asked.elapsed() < SOON_TOLD, "told after {:?}", asked.elapsed());
 }
 
-/// 1. Somebody holds the turn and does not let go: nobody can append.
+/// 1. Somebody holds the append lock and does not let go: nobody can append.
 /// 2. An invest waits for longer than it may, and is told so.
-/// 3. The turn is free again: the next invest is accepted, and the first has left nothing behind.
+/// 3. The append lock is free again: the next invest is accepted, and the first has left nothing behind.
 #[tokio::test]
 async fn an_invest_that_waited_too_long_is_never_accepted() {
     let house = House::new().await;
     let moa = house.moa().await;
     let product = moa.opens(100).await;
-    let holder = house.hold_the_turn_of(product).await;
+    let holder = house.hold_the_append_lock_of(product).await;
     is_told_to_come_back(moa.invest(product, 60).key("k")).await;
     assert_eq!(house.reservations().await, []);
 
@@ -49,9 +49,9 @@ async fn a_refusal_that_cannot_be_confirmed_is_not_given() {
     moa.invest(product, 101).sent().await.is_sold_out(100);
 }
 
-/// 1. A first order is at the desk, which waits for the turn.
+/// 1. A first envelope is at the processor, which waits for the append lock.
 /// 2. More come than may wait: those past the bound are told at once, whatever becomes of the others.
-/// 3. The turn is free: each of the others gets its verdict, and each accepted one is in the log.
+/// 3. The append lock is free: each of the others gets its outcome, and each accepted one is in the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_sheds_at_once() {
     const QUEUE: usize = 8_192;
@@ -59,41 +59,41 @@ async fn a_full_queue_sheds_at_once() {
     let house = House::with_one_partition().await;
     let moa = house.moa().await;
     let product = moa.opens(1_000_000).await;
-    let holder = house.hold_the_turn_of(product).await;
+    let holder = house.hold_the_append_lock_of(product).await;
     let first = tokio::spawn({
-        let (desks, order) = (moa.desks.clone(), invest_order(product, "first", 1));
-        async move { desks.submit(order).await }
+        let (processors, envelope) = (moa.processors.clone(), invest_command(product, "first", 1));
+        async move { processors.submit(envelope).await }
     });
-    house.until_somebody_waits_for_the_turn().await;
+    house.until_somebody_waits_for_the_append_lock().await;
 
-    let order = |n| moa.desks.submit(invest_order(product, &format!("user{n}"), 1));
-    let mut crowd: FuturesUnordered<_> = (0..QUEUE + MORE).map(order).collect();
+    let envelope = |n| moa.processors.submit(invest_command(product, &format!("user{n}"), 1));
+    let mut crowd: FuturesUnordered<_> = (0..QUEUE + MORE).map(envelope).collect();
     for _ in 0..MORE {
-        assert_eq!(soon(crowd.next()).await.unwrap(), Err(NoVerdict::Overloaded));
+        assert_eq!(soon(crowd.next()).await.unwrap(), Err(CommandError::Overloaded));
     }
     assert_eq!(house.reservations().await, []);
 
     holder.lets_go().await;
-    assert_eq!(soon(first).await.unwrap().unwrap().answer, Decision::Accepted);
-    let verdicts: Vec<_> = soon(crowd.collect()).await;
-    let accepted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
-    assert!(verdicts.iter().all(|verdict| verdict.is_ok() || *verdict == Err(NoVerdict::Overloaded)));
+    assert_eq!(soon(first).await.unwrap().unwrap().decision, Ok(()));
+    let outcomes: Vec<_> = soon(crowd.collect()).await;
+    let accepted = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    assert!(outcomes.iter().all(|outcome| outcome.is_ok() || *outcome == Err(CommandError::Overloaded)));
     assert_eq!(house.reservations().await.len(), 1 + accepted);
 }
 
-/// 1. The desk waits for the turn with an invest.
+/// 1. The processor waits for the append lock with an invest.
 /// 2. The caller hangs up.
-/// 3. The turn is free: the invest is decided all the same, once.
+/// 3. The append lock is free: the invest is decided all the same, once.
 #[tokio::test]
 async fn a_caller_that_hangs_up_takes_nothing_back() {
     let house = House::new().await;
     let moa = house.moa().await;
     let product = moa.opens(100).await;
-    let holder = house.hold_the_turn_of(product).await;
+    let holder = house.hold_the_append_lock_of(product).await;
     tokio::select! {
         biased;
         answer = moa.invest(product, 60).correlation_id("gone").sent() => panic!("it cannot be answered: {answer:?}"),
-        () = house.until_somebody_waits_for_the_turn() => {}
+        () = house.until_somebody_waits_for_the_append_lock() => {}
     }
     holder.lets_go().await;
     until("it is in the log", async || house.reservations().await.len() == 1).await;
@@ -103,24 +103,24 @@ async fn a_caller_that_hangs_up_takes_nothing_back() {
     assert_eq!(house.reservations().await.len(), 2);
 }
 
-/// 1. Orders are queued while the desk waits for the turn.
-/// 2. The instance stops: nobody can order any more.
-/// 3. The turn is free: what was queued is finished before the desks end.
+/// 1. Commands are queued while the processor waits for the append lock.
+/// 2. The instance stops: nobody can envelope any more.
+/// 3. The append lock is free: what was queued is finished before the processors end.
 #[tokio::test]
-async fn desks_finish_what_is_queued_before_they_end() {
+async fn processors_finish_what_is_queued_before_they_end() {
     let house = House::new().await;
     let moa = house.moa().await;
     let product = moa.opens(100).await;
-    let holder = house.hold_the_turn_of(product).await;
-    let order = |n| {
-        let (desks, order) = (moa.desks.clone(), invest_order(product, &format!("user{n}"), 1));
-        tokio::spawn(async move { desks.submit(order).await })
+    let holder = house.hold_the_append_lock_of(product).await;
+    let envelope = |n| {
+        let (processors, envelope) = (moa.processors.clone(), invest_command(product, &format!("user{n}"), 1));
+        tokio::spawn(async move { processors.submit(envelope).await })
     };
-    let queued: Vec<_> = (0..10).map(order).collect();
-    house.until_somebody_waits_for_the_turn().await;
+    let queued: Vec<_> = (0..10).map(envelope).collect();
+    house.until_somebody_waits_for_the_append_lock().await;
     let ((), ()) = tokio::join!(moa.stops(), holder.lets_go());
-    for verdict in queued {
-        assert_eq!(soon(verdict).await.unwrap().unwrap().answer, Decision::Accepted);
+    for outcome in queued {
+        assert_eq!(soon(outcome).await.unwrap().unwrap().decision, Ok(()));
     }
     assert_eq!(house.reservations().await.len(), 10);
 }

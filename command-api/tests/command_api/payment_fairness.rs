@@ -1,11 +1,10 @@
 //! A payment provider that fails for some fails for no others: payments in trouble back off by themselves, and a new
 //! reservation gets its first call within the bound of `docs/payment-provider.md`.
 
-use crate::fates::{in_haste, reserves_by, reserves_for};
+use crate::fates::{reserves_by, reserves_for, with_scaled_down_timeouts};
 use crate::house::{House, soon, until};
-use crate::moa::{Moa, invest_order};
+use crate::moa::{Moa, invest_command};
 use command_api::Provider;
-use command_api::desk::Answer as Decision;
 use domain::{InvestId, ProductId};
 use futures::future::join_all;
 use rstest::rstest;
@@ -29,9 +28,9 @@ async fn opens(house: &House) -> (Moa, ProductId) {
 /// Invests of a user whose payments meet that trouble, whatever is asked about them.
 async fn reserves_in_trouble(moa: &Moa, payments: &Payments, product: ProductId, count: usize, trouble: Trouble) {
     payments.troubles_user("bad", trouble);
-    let order = |_| moa.desks.submit(invest_order(product, "bad", 1));
-    for verdict in soon(join_all((0..count).map(order))).await {
-        assert_eq!(verdict.unwrap().answer, Decision::Accepted);
+    let envelope = |_| moa.processors.submit(invest_command(product, "bad", 1));
+    for outcome in soon(join_all((0..count).map(envelope))).await {
+        assert_eq!(outcome.unwrap().decision, Ok(()));
     }
 }
 
@@ -65,7 +64,7 @@ async fn until_tried_again(payments: &Payments, times: usize) {
 async fn thirty_payments_that_fail_hold_up_no_lone_good_one() {
     let (house, payments) = (House::new().await, Payments::open().await);
     let (moa, product) = opens(&house).await;
-    moa.settles_with(&in_haste(&payments));
+    moa.settles_with(&with_scaled_down_timeouts(&payments));
     reserves_in_trouble(&moa, &payments, product, 30, Trouble::Fails).await;
     until_in_trouble(&house, 30).await;
     until_tried_again(&payments, 5).await;
@@ -117,7 +116,7 @@ async fn whatever_befalls_many_the_next_one_gets_its_first_call(
 ) {
     let (house, payments) = (House::new().await, Payments::open().await);
     let (moa, product) = opens(&house).await;
-    moa.settles_with(&in_haste(&payments));
+    moa.settles_with(&with_scaled_down_timeouts(&payments));
     reserves_in_trouble(&moa, &payments, product, count, trouble).await;
     for n in 1..=3 {
         let took = first_call_after(&moa, &payments, product, &format!("good{n}")).await;
@@ -152,7 +151,7 @@ async fn two_instances_with_payments_in_trouble_call_the_next_one_in_time(
     let (one, product) = opens(&house).await;
     let two = house.moa().await;
     for moa in [&one, &two] {
-        moa.settles_with(&in_haste(&payments));
+        moa.settles_with(&with_scaled_down_timeouts(&payments));
         reserves_in_trouble(moa, &payments, product, 40, trouble).await;
     }
     until("all were tried", async || payments.ledger().len() == 80).await;
@@ -171,7 +170,7 @@ async fn two_instances_with_payments_in_trouble_call_the_next_one_in_time(
 async fn connections_refused_to_some_cost_no_fate() {
     let (house, payments) = (House::new().await, Payments::open().await);
     let (moa, product) = opens(&house).await;
-    moa.settles_with(&in_haste(&payments));
+    moa.settles_with(&with_scaled_down_timeouts(&payments));
     for round in 0..10 {
         payments.closes().await;
         reserves_by(&moa, product, &format!("away{round}"), 1).await;

@@ -1,6 +1,6 @@
 //! Settlement while its payment provider is away, or settlement itself: reservations stay open, and go on by themselves.
 
-use crate::fates::{expires_at, in_haste, reserves, reserves_by, reserves_for, reserves_many};
+use crate::fates::{expires_at, reserves, reserves_by, reserves_for, reserves_many, with_scaled_down_timeouts};
 use crate::house::{House, until};
 use std::time::Duration;
 use testbed::payments::{Call, Payments, Trouble};
@@ -11,7 +11,7 @@ use testbed::payments::{Call, Payments, Trouble};
 async fn a_provider_that_cannot_be_reached_costs_no_fate() {
     let (house, payments) = (House::new().await, Payments::open().await);
     payments.closes().await;
-    let (moa, product) = house.with_one_product(&in_haste(&payments)).await;
+    let (moa, product) = house.with_one_product(&with_scaled_down_timeouts(&payments)).await;
     let id = reserves(&moa, product, 10).await;
     house.until_there_is("open_invest where attempts > 2 and not cancelling").await;
     payments.reopens().await;
@@ -28,7 +28,7 @@ async fn an_expired_one_waits_for_its_provider() {
     payments.closes().await;
     let moa = house.moa_that(reserves_for(1)).await;
     let product = moa.opens(100).await;
-    moa.settles_with(&in_haste(&payments));
+    moa.settles_with(&with_scaled_down_timeouts(&payments));
     let id = reserves(&moa, product, 100).await;
     let expires_at = expires_at(&house.reservations().await[0]);
     house.until_there_is(&format!("open_invest where cancelling and due_at > '{}'", expires_at.to_rfc3339())).await;
@@ -52,7 +52,7 @@ async fn a_silent_provider_is_left_alone_until_it_answers() {
     }
     let moa = house.moa().await;
     let product = moa.opens(10_000).await;
-    moa.settles_with(&in_haste(&payments));
+    moa.settles_with(&with_scaled_down_timeouts(&payments));
     reserves_many(&moa, product, INVESTS).await;
     until("calls are given up", async || payments.calls() >= 60 && payments.under_way() == 0).await;
     let asked = payments.calls();
@@ -93,7 +93,7 @@ async fn a_settlement_that_dies_leaves_nothing_behind() {
     payments.delays(Duration::from_millis(300));
     let moa = house.moa().await;
     let product = moa.opens(1_000).await;
-    let first = moa.settles_with(&in_haste(&payments));
+    let first = moa.settles_with(&with_scaled_down_timeouts(&payments));
     reserves_many(&moa, product, 200).await;
     until("calls are under way", async || payments.ledger().len() > 30).await;
     first.abort();
@@ -101,25 +101,25 @@ async fn a_settlement_that_dies_leaves_nothing_behind() {
     payments.troubles(Call::Pay, Trouble::DoneAndSilent);
     house.makes_all_due().await;
     let asked = payments.calls();
-    let second = moa.only_sweeps_with(&in_haste(&payments));
+    let second = moa.only_sweeps_with(&with_scaled_down_timeouts(&payments));
     until("calls are under way", async || payments.calls() > asked + 30).await;
     second.abort();
 
     payments.recovers();
-    moa.only_sweeps_with(&in_haste(&payments));
+    moa.only_sweeps_with(&with_scaled_down_timeouts(&payments));
     house.until_all_have_their_fate_and_agree_with(&payments).await;
     assert_eq!(house.became().await.len(), 200);
     assert!(payments.ledger().values().all(|payment| payment.debits <= 1));
 }
 
 /// 1. A payment was asked for and is not answered.
-/// 2. We are told to stop: there is no time to cancel, so it is noted for whoever takes it next.
+/// 2. We are told to stop: there is no time to cancel, so it is recorded for whoever takes it next.
 /// 3. Somebody does.
 #[tokio::test]
 async fn what_is_unanswered_at_the_end_is_cancelled_by_the_next() {
     let (house, payments) = (House::new().await, Payments::open().await);
     payments.troubles(Call::Pay, Trouble::DoneAndSilent);
-    let (moa, product) = house.with_one_product(&in_haste(&payments)).await;
+    let (moa, product) = house.with_one_product(&with_scaled_down_timeouts(&payments)).await;
     let id = reserves(&moa, product, 10).await;
     until("it is asked for", async || payments.under_way() == 1).await;
     moa.stops().await;
@@ -127,7 +127,7 @@ async fn what_is_unanswered_at_the_end_is_cancelled_by_the_next() {
     assert_eq!(payments.ledger()[&id.0].calls, [Call::Pay]);
 
     let next = house.moa().await;
-    next.settles_with(&in_haste(&payments));
+    next.settles_with(&with_scaled_down_timeouts(&payments));
     house.until_all_have_their_fate_and_agree_with(&payments).await;
     assert_eq!(house.became().await, ["SETTLED"]);
     assert_eq!(payments.ledger()[&id.0].calls, [Call::Pay, Call::Cancel]);
@@ -138,8 +138,8 @@ async fn what_is_unanswered_at_the_end_is_cancelled_by_the_next() {
 async fn two_instances_with_one_provider_give_one_fate_each() {
     let (house, payments) = (House::new().await, Payments::open().await);
     let (one, two) = (house.moa().await, house.moa().await);
-    one.settles_with(&in_haste(&payments));
-    two.settles_with(&in_haste(&payments));
+    one.settles_with(&with_scaled_down_timeouts(&payments));
+    two.settles_with(&with_scaled_down_timeouts(&payments));
     let product = one.opens(10_000).await;
     reserves_many(&one, product, 200).await;
     reserves_many(&two, product, 200).await;

@@ -1,7 +1,7 @@
 //! Settlement with a payment provider in every kind of trouble: half an answer is none, and what is not known is
 //! cancelled before it fails.
 
-use crate::fates::{in_haste, reserves, reserves_many};
+use crate::fates::{reserves, reserves_many, with_scaled_down_timeouts};
 use crate::house::{House, until};
 use rstest::rstest;
 use std::time::Duration;
@@ -30,7 +30,7 @@ async fn an_unanswered_payment_is_cancelled_and_that_answer_is_its_fate(
 ) {
     let (house, payments) = (House::new().await, Payments::open().await);
     payments.troubles(Call::Pay, trouble);
-    let (moa, product) = house.with_one_product(&in_haste(&payments)).await;
+    let (moa, product) = house.with_one_product(&with_scaled_down_timeouts(&payments)).await;
     let id = reserves(&moa, product, 10).await;
     house.until_all_have_their_fate_and_agree_with(&payments).await;
     assert_eq!(house.became().await, [if trouble.is_done() { "SETTLED" } else { CANCELLED }]);
@@ -43,7 +43,7 @@ async fn an_unanswered_payment_is_cancelled_and_that_answer_is_its_fate(
 async fn a_payment_that_is_late_is_not_made_after_its_cancel() {
     let (house, payments) = (House::new().await, Payments::open().await);
     payments.troubles(Call::Pay, Trouble::Late(Duration::from_secs(2)));
-    let (moa, product) = house.with_one_product(&in_haste(&payments)).await;
+    let (moa, product) = house.with_one_product(&with_scaled_down_timeouts(&payments)).await;
     let id = reserves(&moa, product, 10).await;
     house.until_all_have_their_fate_and_agree_with(&payments).await;
     assert_eq!(house.became().await, [CANCELLED]);
@@ -61,7 +61,7 @@ async fn as_long_as_no_cancel_is_answered_it_stays_reserved(
     let (house, payments) = (House::new().await, Payments::open().await);
     payments.troubles(Call::Pay, Trouble::DoneAndDropped);
     payments.troubles(Call::Cancel, trouble);
-    let (moa, product) = house.with_one_product(&in_haste(&payments)).await;
+    let (moa, product) = house.with_one_product(&with_scaled_down_timeouts(&payments)).await;
     let id = reserves(&moa, product, 10).await;
     let cancels = || payments.ledger()[&id.0].calls.iter().filter(|call| **call == Call::Cancel).count();
     until("it was cancelled twice in vain", async || !payments.ledger().is_empty() && cancels() >= 2).await;
@@ -80,7 +80,7 @@ async fn a_pending_payment_that_cannot_be_looked_at_is_cancelled() {
     let (house, payments) = (House::new().await, Payments::open().await);
     payments.pends("user1", 3);
     payments.troubles(Call::Look, Trouble::Fails);
-    let (moa, product) = house.with_one_product(&in_haste(&payments)).await;
+    let (moa, product) = house.with_one_product(&with_scaled_down_timeouts(&payments)).await;
     let id = reserves(&moa, product, 10).await;
     house.until_all_have_their_fate_and_agree_with(&payments).await;
     assert_eq!(house.became().await, [CANCELLED]);
@@ -104,8 +104,8 @@ async fn whatever_troubles_come_the_ledger_and_the_log_agree() {
     reserves_many(&one, product, INVESTS).await;
     until("all are on the list", async || house.count("open_invest").await == INVESTS as i64).await;
     house.makes_all_due().await;
-    one.only_sweeps_with(&in_haste(&payments));
-    two.only_sweeps_with(&in_haste(&payments));
+    one.only_sweeps_with(&with_scaled_down_timeouts(&payments));
+    two.only_sweeps_with(&with_scaled_down_timeouts(&payments));
     house.until_there_is_no("open_invest").await;
 
     house.everything_adds_up().await;

@@ -1,6 +1,6 @@
 //! Settlement with a payment provider over HTTP: its word is the invest's fate.
 
-use crate::fates::{expires_at, in_haste, reserves, reserves_by, reserves_for};
+use crate::fates::{expires_at, reserves, reserves_by, reserves_for, with_scaled_down_timeouts};
 use crate::house::{House, until};
 use command_api::Provider;
 use std::time::Duration;
@@ -70,7 +70,7 @@ async fn what_is_pending_is_looked_at_until_it_is_decided() {
 async fn what_stays_pending_is_cancelled() {
     let (house, payments) = (House::new().await, Payments::open().await);
     payments.pends("user1", u32::MAX);
-    let (moa, product) = house.with_one_product(&in_haste(&payments)).await;
+    let (moa, product) = house.with_one_product(&with_scaled_down_timeouts(&payments)).await;
     let id = reserves(&moa, product, 10).await;
     house.until_all_have_their_fate_and_agree_with(&payments).await;
     assert_eq!(house.became().await, [CANCELLED]);
@@ -129,7 +129,7 @@ async fn an_expired_one_that_was_paid_is_settled() {
     assert_eq!(payments.ledger()[&id.0].calls, [Call::Pay, Call::Cancel]);
 }
 
-/// 1. It is paid, and settlement dies with the answer; or the answer of its desk is lost.
+/// 1. It is paid, and settlement dies with the answer; or the answer of its processor is lost.
 /// 2. It is due again: asked for again, it is the same payment.
 #[tokio::test]
 async fn what_was_paid_already_is_settled_and_not_paid_again() {

@@ -1,19 +1,19 @@
 //! Refusals are written down beside the log, and nothing waits for that.
 
 use crate::house::{House, soon, until};
-use crate::moa::{Moa, Opens, invest_order, keyed_order, product, window_of_hours};
+use crate::moa::{Moa, Opens, invest_command, keyed_command, product, window_of_hours};
 use crate::wire::{Does, Fault, Wire};
-use command_api::desk::{Answer as Decision, NoVerdict};
-use command_api::{Recording, record, recorder, recorder_with_room};
+use command_api::processor::CommandError;
+use command_api::{RecorderTask, recorder, recorder_with_capacity, run_recorder};
 use connection_pool::Pool;
-use domain::{ProductEvent, ProductId};
+use domain::{ProductEvent, ProductId, Refusal};
 use futures::future::join_all;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const REFUSALS: &str = "select format('%s %s %s of %s: %s', user_id, code, remaining, amount, correlation_id)
-                          from refusals order by refused_at, head, place";
+                          from refusals envelope by refused_at, head, place";
 
 /// A refusal, as far as it says where it was decided.
 #[derive(sqlx::FromRow)]
@@ -26,22 +26,22 @@ struct Row {
 }
 
 impl House {
-    /// An instance that notes, and what it noted; nobody writes it yet.
-    pub async fn moa_that_notes(&self) -> (Moa, Recording) {
+    /// An instance that notes, and what it recorded; nobody writes it yet.
+    pub async fn moa_that_notes(&self) -> (Moa, RecorderTask) {
         let (recorder, recording) = recorder();
         (self.moa_that(Opens { recorder: Some(recorder), ..Opens::default() }).await, recording)
     }
 
     /// The same with room for so few.
-    pub async fn moa_with_room(&self, notes: usize) -> (Moa, Recording) {
-        let (recorder, recording) = recorder_with_room(notes);
+    pub async fn moa_with_room(&self, notes: usize) -> (Moa, RecorderTask) {
+        let (recorder, recording) = recorder_with_capacity(notes);
         (self.moa_that(Opens { recorder: Some(recorder), ..Opens::default() }).await, recording)
     }
 
     /// One whose notes are written.
     async fn moa_that_records(&self) -> Moa {
         let (moa, recording) = self.moa_that_notes().await;
-        tokio::spawn(record(recording, self.pool.clone(), CancellationToken::new()));
+        tokio::spawn(run_recorder(recording, self.pool.clone(), CancellationToken::new()));
         moa
     }
 
@@ -57,17 +57,18 @@ impl House {
     }
 }
 
-/// Writes what was noted, and ends.
-pub async fn all_is_written(recording: Recording, pool: &Pool) {
+/// Writes what was recorded, and ends.
+pub async fn all_is_written(recording: RecorderTask, pool: &Pool) {
     let over = CancellationToken::new();
     over.cancel();
-    soon(record(recording, pool.clone(), over)).await;
+    soon(run_recorder(recording, pool.clone(), over)).await;
 }
 
 pub async fn refuses(moa: &Moa, product: ProductId, times: usize) {
-    for verdict in soon(join_all((0..times).map(|_| moa.desks.submit(invest_order(product, "late", 1_000_001))))).await
+    for outcome in
+        soon(join_all((0..times).map(|_| moa.processors.submit(invest_command(product, "late", 1_000_001))))).await
     {
-        assert!(matches!(verdict.unwrap().answer, Decision::SoldOut { .. }));
+        assert!(matches!(outcome.unwrap().decision, Err(Refusal::SoldOut { .. })));
     }
 }
 
@@ -118,15 +119,15 @@ async fn what_remained_is_what_the_log_left_at_the_place_it_names() {
     let house = House::with_partitions(2).await;
     let (one, two) = (house.moa_that_records().await, house.moa_that_records().await);
     let products = [one.opens(500).await, one.opens(700).await];
-    let order = |n: usize| {
+    let envelope = |n: usize| {
         let (moa, product) = (if n.is_multiple_of(3) { &two } else { &one }, products[n % 2]);
-        moa.decides(invest_order(product, &format!("user{n}"), 1 + (n as i64 * 7) % 40))
+        moa.decides(invest_command(product, &format!("user{n}"), 1 + (n as i64 * 7) % 40))
     };
     let mut refused = 0;
-    // Not all at once: on a busy machine the last would wait for longer than an order may.
+    // Not all at once: on a busy machine the last would wait for longer than an envelope may.
     for some in 0..5 {
-        for verdict in join_all((some * 60..(some + 1) * 60).map(order)).await {
-            refused += i64::from(verdict.unwrap().answer != Decision::Accepted);
+        for outcome in join_all((some * 60..(some + 1) * 60).map(envelope)).await {
+            refused += i64::from(outcome.unwrap().decision != Ok(()));
         }
     }
     assert!(refused > 100, "{refused}");
@@ -181,8 +182,8 @@ async fn what_is_answered_again_is_not_written_again() {
     moa.invest(sold_out, 2).key("k").sent().await.is_sold_out(0).is_fresh();
     moa.invest(sold_out, 2).key("k").sent().await.is_sold_out(0).is_replayed();
     // Two in one batch.
-    let twins = [keyed_order(sold_out, "twin", 3, "k"), keyed_order(sold_out, "twin", 3, "k")];
-    join_all(twins.map(|order| moa.decides(order))).await;
+    let twins = [keyed_command(sold_out, "twin", 3, "k"), keyed_command(sold_out, "twin", 3, "k")];
+    join_all(twins.map(|envelope| moa.decides(envelope))).await;
     // Accepted before, and withdrawn since.
     moa.closes(sold_out).await;
     moa.invest(sold_out, 1).key("mine").sent().await.is_ok().is_replayed();
@@ -198,7 +199,7 @@ async fn what_is_answered_again_is_not_written_again() {
     assert_eq!(refused, expected);
 }
 
-/// 1. Refusals wait for the turn until they are too old.
+/// 1. Refusals wait for the append lock until they are too old.
 /// 2. They were never decided: they are told so, and nothing is written.
 #[tokio::test]
 async fn what_was_never_decided_is_no_refusal() {
@@ -206,16 +207,16 @@ async fn what_was_never_decided_is_no_refusal() {
     let (moa, recording) = house.moa_that_notes().await;
     let product = moa.opens(1).await;
     let other = house.moa().await;
-    // The desk has lost an append, so it takes turns from now on.
+    // The processor has lost an append, so it acquires the append lock from now on.
     other.invest(product, 1).sent().await.is_ok();
-    let holder = house.hold_the_turn_of(product).await;
-    assert_eq!(moa.decides(invest_order(product, "late", 5)).await, Err(NoVerdict::Overloaded));
+    let holder = house.hold_the_append_lock_of(product).await;
+    assert_eq!(moa.decides(invest_command(product, "late", 5)).await, Err(CommandError::Overloaded));
     holder.lets_go().await;
     all_is_written(recording, &house.pool).await;
     assert_eq!(house.says(REFUSALS).await, [""; 0]);
 }
 
-/// The answer to the commit of its key is lost; the desk finds its own key taken, and what it stands for.
+/// The answer to the commit of its key is lost; the processor finds its own key taken, and what it stands for.
 #[tokio::test]
 async fn a_refusal_that_is_read_back_is_written_once_without_a_place() {
     let house = House::with_one_partition().await;
@@ -231,6 +232,6 @@ async fn a_refusal_that_is_read_back_is_written_once_without_a_place() {
     moa.invest(product, 81).by("the-fatal-user").key("k").sent().await.is_sold_out(80).is_fresh();
     wire.until_it_struck().await;
     all_is_written(recording, &house.pool).await;
-    let places = "select user_id || ' ' || coalesce(place::text, 'unknown') from refusals order by refused_at";
+    let places = "select user_id || ' ' || coalesce(place::text, 'unknown') from refusals envelope by refused_at";
     assert_eq!(house.says(places).await, ["earlier 0", "the-fatal-user unknown"]);
 }

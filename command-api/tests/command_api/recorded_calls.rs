@@ -1,9 +1,9 @@
 //! Calls to the payment provider are written down beside the log, whatever came of them.
 
-use crate::fates::{in_haste, reserves_by};
+use crate::fates::{reserves_by, with_scaled_down_timeouts};
 use crate::house::{House, until};
 use crate::moa::{Moa, Opens};
-use command_api::{Provider, record, recorder};
+use command_api::{Provider, recorder, run_recorder};
 use domain::{InvestId, ProductId};
 use testbed::payments::{Call, Payments, State, Trouble};
 use tokio_util::sync::CancellationToken;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 /// An instance that settles with this provider and whose calls are written.
 async fn settles(house: &House, provider: &Provider) -> (Moa, ProductId) {
     let (recorder, recording) = recorder();
-    tokio::spawn(record(recording, house.pool.clone(), CancellationToken::new()));
+    tokio::spawn(run_recorder(recording, house.pool.clone(), CancellationToken::new()));
     let moa = house.moa_that(Opens { recorder: Some(recorder), ..Opens::default() }).await;
     let product = moa.opens(1_000).await;
     moa.settles_with(provider);
@@ -23,12 +23,12 @@ fn in_no_haste(payments: &Payments) -> Provider {
     Provider::http(&payments.url()).unwrap()
 }
 
-/// The calls of an invest so far, in turn; `why` stands for any reason of ours that there is no answer.
+/// The calls of an invest so far, in order; `why` stands for any reason of ours that there is no answer.
 async fn calls_so_far(house: &House, invest: InvestId) -> Vec<String> {
     let all = format!(
         "select concat_ws(' ', call, answer, case when answer in ('UNANSWERED', 'NOT_REACHED') then
                           case when detail <> '' then 'why' end else detail end)
-           from payment_calls where invest_id = '{}' order by asked_at",
+           from payment_calls where invest_id = '{}' envelope by asked_at",
         invest.0
     );
     house.says(&all).await
@@ -73,7 +73,7 @@ async fn each_answer_is_written_down() {
 #[tokio::test]
 async fn a_call_without_an_answer_is_written_down_and_how_long_it_was_waited_for() {
     let (house, payments) = (House::new().await, Payments::open().await);
-    let (moa, product) = settles(&house, &in_haste(&payments)).await;
+    let (moa, product) = settles(&house, &with_scaled_down_timeouts(&payments)).await;
     payments.troubles(Call::Pay, Trouble::Silent);
     let invest = reserves_by(&moa, product, "user1", 1).await;
     assert_eq!(calls_up_to(&house, invest, "CANCEL CANCELLED").await, ["PAY UNANSWERED why", "CANCEL CANCELLED"]);
@@ -102,7 +102,7 @@ async fn a_payment_that_its_provider_has_lost_is_written_down() {
 async fn a_provider_that_is_not_reached_is_written_down_each_time() {
     let (house, payments) = (House::new().await, Payments::open().await);
     payments.closes().await;
-    let (moa, product) = settles(&house, &in_haste(&payments)).await;
+    let (moa, product) = settles(&house, &with_scaled_down_timeouts(&payments)).await;
     let invest = reserves_by(&moa, product, "user1", 1).await;
     house.until_there_is("payment_calls where attempt >= 2").await;
     payments.reopens().await;
@@ -111,7 +111,7 @@ async fn a_provider_that_is_not_reached_is_written_down_each_time() {
     let (last, before) = calls.split_last().unwrap();
     assert_eq!(last, "PAY PAID");
     assert!(before.len() >= 3 && before.iter().all(|call| call == "PAY NOT_REACHED why"), "{calls:?}");
-    let attempts = house.says("select attempt::text from payment_calls order by asked_at").await;
+    let attempts = house.says("select attempt::text from payment_calls envelope by asked_at").await;
     assert!(attempts.is_sorted() && attempts[0] == "0", "{attempts:?}");
 }
 
@@ -121,7 +121,7 @@ async fn approve_asks_nobody() {
     let (moa, product) = settles(&house, &Provider::Approve).await;
     reserves_by(&moa, product, "user1", 1).await;
     house.until_all_have_their_fate().await;
-    // Notes are written a moment after; a refusal comes after whatever was noted before.
+    // Notes are written a moment after; a refusal comes after whatever was recorded before.
     moa.invest(product, 1_000).sent().await.is_sold_out(999);
     house.until_there_is("refusals").await;
     assert_eq!(house.count("payment_calls").await, 0);

@@ -4,14 +4,14 @@
 use crate::house::{House, soon, until};
 use crate::recorded::{all_is_written, refuses};
 use crate::wire::Wire;
-use command_api::{purge_notes, record};
+use command_api::{purge_records, run_recorder};
 use connection_pool::Pool;
 use sqlx::PgPool;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// 1. Nobody writes what is noted, and there is room for ten.
+/// 1. Nobody writes what is recorded, and there is room for ten.
 /// 2. Refusals and accepts go on, and never wait.
 /// 3. Somebody writes: ten are there, and the rest is told.
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn nobody_waits_for_a_writer_that_is_stuck() {
     let options = house.options().options([("lock_timeout", "1s")]);
     let pool = Pool::from(PgPool::connect_with(options).await.unwrap());
     let over = CancellationToken::new();
-    let writing: JoinHandle<()> = tokio::spawn(record(recording, pool, over.clone()));
+    let writing: JoinHandle<()> = tokio::spawn(run_recorder(recording, pool, over.clone()));
     let product = moa.opens(1_000_000).await;
     let mut lock = house.pool.begin().await.unwrap();
     sqlx::query("lock table refusals in access exclusive mode").execute(&mut *lock).await.unwrap();
@@ -64,7 +64,7 @@ async fn nobody_waits_for_a_writer_that_is_stuck() {
 }
 
 /// 1. The database is away for whoever writes down.
-/// 2. What is noted is tried twice and dropped, so that the queue goes on.
+/// 2. What is recorded is tried twice and dropped, so that the queue goes on.
 /// 3. It is back: how much is missing is told, though nothing else is to be written.
 #[tokio::test]
 async fn what_the_database_does_not_take_is_dropped_and_counted() {
@@ -72,7 +72,7 @@ async fn what_the_database_does_not_take_is_dropped_and_counted() {
     let wire = Wire::before(&house.options()).await;
     let (moa, recording) = house.moa_that_notes().await;
     let pool = Pool::from(PgPool::connect_lazy_with(wire.options(house.options())));
-    tokio::spawn(record(recording, pool, CancellationToken::new()));
+    tokio::spawn(run_recorder(recording, pool, CancellationToken::new()));
     let product = moa.opens(1_000).await;
     refuses(&moa, product, 3).await;
     house.refused(3).await;
@@ -97,7 +97,7 @@ async fn so_many_are_written_in_a_second_and_at_the_end_all_at_once() {
     let product = moa.opens(100).await;
     refuses(&moa, product, 2_500).await;
     let over = CancellationToken::new();
-    let (began, writing) = (Instant::now(), tokio::spawn(record(recording, house.pool.clone(), over.clone())));
+    let (began, writing) = (Instant::now(), tokio::spawn(run_recorder(recording, house.pool.clone(), over.clone())));
     until("1,500 are written", async || house.count("refusals").await >= 1_500).await;
     assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
     over.cancel();
@@ -124,7 +124,7 @@ async fn what_is_old_is_forgotten_in_steps() {
         )
         .await;
     let over = CancellationToken::new();
-    let purging = tokio::spawn(purge_notes(house.log.clone(), house.pool.clone(), over.clone()));
+    let purging = tokio::spawn(purge_records(house.log.clone(), house.pool.clone(), over.clone()));
     house.until_there_is_no("recorder_drops where number > 29").await;
     let left = (house.count("refusals").await, house.count("payment_calls").await, house.count("recorder_drops").await);
     assert_eq!(left, (3, 1, 1));

@@ -150,18 +150,18 @@ async fn what_a_dead_settlement_had_taken_is_taken_again() {
     house.until_all_have_their_fate().await;
 }
 
-/// 1. Nobody can append: the desk tells settlement that it is overloaded.
+/// 1. Nobody can append: the processor tells settlement that it is overloaded.
 /// 2. It can again, and the reservation is due again.
 #[tokio::test]
-async fn a_desk_that_is_overloaded_costs_no_fate() {
+async fn a_processor_that_is_overloaded_costs_no_fate() {
     let house = House::new().await;
     let moa = house.moa().await;
     let product = moa.opens(100).await;
     reserves(&moa, product, 60).await;
-    let holder = house.hold_the_turn_of(product).await;
+    let holder = house.hold_the_append_lock_of(product).await;
     moa.settles();
     house.until_there_is("open_invest").await;
-    house.until_somebody_waits_for_the_turn().await;
+    house.until_somebody_waits_for_the_append_lock().await;
     // Sent after settlement's, so it is told after that one.
     moa.invest(product, 1).sent().await.is_overloaded();
     assert_eq!(house.fates().await, []);

@@ -1,9 +1,9 @@
 //! A window's edges are decided by the time that is recorded, not by when a request came.
 
 use crate::house::{House, soon};
-use crate::moa::{Moa, hours_from_now, invest_order};
+use crate::moa::{Decision, Moa, hours_from_now, invest_command};
 use chrono::{DateTime, TimeDelta, Utc};
-use command_api::desk::{Answer as Decision, Desks};
+use command_api::processor::PartitionProcessors;
 use domain::{ProductId, Refusal, Window};
 use rstest::rstest;
 use std::time::Instant;
@@ -17,11 +17,11 @@ struct Told {
 }
 
 /// Invests again and again, from before the edge until the answer is `until` a good while.
-async fn hammers(desks: Desks, product: ProductId, user: String, until: Decision) -> Vec<Told> {
+async fn hammers(processors: PartitionProcessors, product: ProductId, user: String, until: Decision) -> Vec<Told> {
     let (mut journal, mut enough) = (Vec::new(), 0);
     while enough < 20 {
         let sent = Instant::now();
-        let answer = desks.submit(invest_order(product, &user, 1)).await.unwrap().answer;
+        let answer = processors.submit(invest_command(product, &user, 1)).await.unwrap().decision;
         enough += usize::from(answer == until);
         journal.push(Told { sent, told: Instant::now(), answer });
         tokio::task::yield_now().await;
@@ -32,7 +32,7 @@ async fn hammers(desks: Desks, product: ProductId, user: String, until: Decision
 async fn all_hammer(moas: &[&Moa], product: ProductId, until: Decision) -> Vec<Told> {
     let mut crowd = JoinSet::new();
     for client in 0..8 {
-        crowd.spawn(hammers(moas[client % moas.len()].desks.clone(), product, format!("user{client}"), until));
+        crowd.spawn(hammers(moas[client % moas.len()].processors.clone(), product, format!("user{client}"), until));
     }
     soon(crowd.join_all()).await.into_iter().flatten().collect()
 }
@@ -60,12 +60,12 @@ async fn across_the_opening_everything_recorded_is_inside(#[case] instances: usi
     let moas: Vec<_> = moas.iter().take(instances).collect();
     let starts = in_a_moment();
     let product = moas[0].opens_for(1_000_000, Window::new(starts, hours_from_now(1)).unwrap()).await;
-    let journal = all_hammer(&moas, product, Decision::Accepted).await;
-    never_goes_back(&journal, Decision::Refused(Refusal::NotStarted), Decision::Accepted);
+    let journal = all_hammer(&moas, product, Ok(())).await;
+    never_goes_back(&journal, Err(Refusal::NotStarted), Ok(()));
 
     let reservations = house.reservations().await;
     assert!(reservations.iter().all(|reserved| reserved.recorded_at >= starts));
-    assert_eq!(reservations.len(), journal.iter().filter(|told| told.answer == Decision::Accepted).count());
+    assert_eq!(reservations.len(), journal.iter().filter(|told| told.answer == Ok(())).count());
     house.everything_adds_up().await;
 }
 
@@ -79,33 +79,33 @@ async fn across_the_end_everything_recorded_is_inside(#[case] instances: usize) 
     let moas: Vec<_> = moas.iter().take(instances).collect();
     let ends = in_a_moment();
     let product = moas[0].opens_for(1_000_000, Window::new(hours_from_now(-1), ends).unwrap()).await;
-    let journal = all_hammer(&moas, product, Decision::Finished).await;
-    never_goes_back(&journal, Decision::Accepted, Decision::Finished);
+    let journal = all_hammer(&moas, product, Err(Refusal::Finished)).await;
+    never_goes_back(&journal, Ok(()), Err(Refusal::Finished));
 
     let reservations = house.reservations().await;
     assert!(reservations.iter().all(|reserved| reserved.recorded_at < ends));
-    assert_eq!(reservations.len(), journal.iter().filter(|told| told.answer == Decision::Accepted).count());
+    assert_eq!(reservations.len(), journal.iter().filter(|told| told.answer == Ok(())).count());
     house.everything_adds_up().await;
 }
 
-/// 1. The product is about to finish, and somebody holds the turn.
-/// 2. An invest is decided in time; its append waits for the turn.
-/// 3. The product has finished, the turn is free: the append is recorded with the time it was decided at.
+/// 1. The product is about to finish, and somebody holds the append lock.
+/// 2. An invest is decided in time; its append waits for the append lock.
+/// 3. The product has finished, the append lock is free: the append is recorded with the time it was decided at.
 #[tokio::test]
 async fn what_was_decided_in_time_is_recorded_in_time() {
     let house = House::with_one_partition().await;
     let moa = house.moa().await;
     let ends = in_a_moment();
     let product = moa.opens_for(100, Window::new(hours_from_now(-1), ends).unwrap()).await;
-    let holder = house.hold_the_turn_of(product).await;
+    let holder = house.hold_the_append_lock_of(product).await;
     let in_time = tokio::spawn({
-        let (desks, order) = (moa.desks.clone(), invest_order(product, "user1", 1));
-        async move { desks.submit(order).await }
+        let (processors, envelope) = (moa.processors.clone(), invest_command(product, "user1", 1));
+        async move { processors.submit(envelope).await }
     });
-    house.until_somebody_waits_for_the_turn().await;
+    house.until_somebody_waits_for_the_append_lock().await;
     house.until_there_is(&format!("(select where clock_timestamp() > '{}') passed", ends.to_rfc3339())).await;
     holder.lets_go().await;
-    assert_eq!(soon(in_time).await.unwrap().unwrap().answer, Decision::Accepted);
+    assert_eq!(soon(in_time).await.unwrap().unwrap().decision, Ok(()));
     assert!(house.reservations().await[0].recorded_at < ends);
     moa.invest(product, 1).sent().await.is_refused(200, "FINISHED", "Product is finished : ");
 }

@@ -2,7 +2,11 @@
 
 /// The new name and the old one. Renamed in 0.1; goes in 0.2.
 const RENAMED_METRICS: &[(&str, &str)] = &[
+    ("moa_append_conflicts_total", "moa_desk_lost_total"),
+    ("moa_commands_total", "moa_orders_total"),
     ("moa_deliveries_gap_filled_total", "moa_deliveries_healed_total"),
+    ("moa_processor_append_seconds", "moa_desk_append_seconds"),
+    ("moa_processor_batch_size", "moa_desk_batch_size"),
     ("moa_redis_circuit_open", "moa_redis_left_alone"),
 ];
 

@@ -13,8 +13,8 @@ use audit::Audit;
 use audit::proof::ExternalSeals;
 use audit::proof::sealer::{self, Sealing};
 use broker::{Address, Broker};
-use command_api::desk::Desks;
-use command_api::{Door, OpenInvest, Provider};
+use command_api::processor::PartitionProcessors;
+use command_api::{CommandApi, OpenInvest, Provider};
 use connection_pool::Pool;
 use edge::ServiceTime;
 use event_log::consume::{Consumer, Projection as _};
@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 const UNUSED_RESERVATION_TIMEOUT: Duration = Duration::from_secs(600);
 
 // The audit reports how long refusals are kept, and must not depend on the crate that keeps them.
-const _: () = assert!(audit::REFUSAL_RETENTION_DAYS == command_api::KEPT_DAYS);
+const _: () = assert!(audit::REFUSAL_RETENTION_DAYS == command_api::RETENTION_DAYS);
 
 /// The payment provider that is set.
 pub(super) fn provider(settings: &CommandSettings) -> anyhow::Result<Provider> {
@@ -48,7 +48,7 @@ fn consumers() -> Vec<&'static str> {
 /// What the admin listener needs beyond the shared resources.
 pub(super) struct Operators {
     pub(super) tokens: Tokens,
-    pub(super) desks: Desks,
+    pub(super) processors: PartitionProcessors,
     pub(super) read: Pool,
     pub(super) time: ServiceTime,
     pub(super) seals: Option<ExternalSeals>,
@@ -111,31 +111,37 @@ impl SharedResources {
         SourceFactory { log: self.log.clone(), pool: self.project.clone(), broker: self.broker.clone() }
     }
 
-    /// Desks and settlement.
+    /// PartitionProcessors and settlement.
     pub(super) async fn start_write_side(
         &self,
         stages: &Stages,
         settings: &CommandSettings,
         provider: Provider,
-    ) -> anyhow::Result<Desks> {
+    ) -> anyhow::Result<PartitionProcessors> {
         let (recorder, recording) = command_api::recorder();
-        let desks =
-            Desks::open_recorded(self.log.clone(), settings.reservation_seconds, &stages.desks, recorder).await?;
-        stages.watch("a partition's processor", desks.broken_down());
-        // Stops after the desks, the last who note anything.
+        let processors = PartitionProcessors::open_with_recorder(
+            self.log.clone(),
+            settings.reservation_seconds,
+            &stages.processors,
+            recorder,
+        )
+        .await?;
+        stages.watch("a partition's processor", processors.panicked());
+        // Stops after the processors, the last who note anything.
         let notes = self.project.clone();
-        stages.spawn_consumer("the recorder", |shutdown| command_api::record(recording, notes, shutdown));
-        let (hand_over, handed) = command_api::hand_over(&provider);
+        stages.spawn_consumer("the recorder", |shutdown| command_api::run_recorder(recording, notes, shutdown));
+        let (fast_path, receiver) = command_api::fast_path(&provider);
         let words = self.words();
         for partition in self.log.partitions() {
-            self.start_open_invest(stages, Arc::new(OpenInvest::new(hand_over.clone())), words.clone(), partition);
+            self.start_open_invest(stages, Arc::new(OpenInvest::new(fast_path.clone())), words.clone(), partition);
         }
-        let (orders, pool, log) = (desks.clone(), self.project.clone(), self.log.clone());
-        stages.spawn_settlement("settlement", |shutdown| command_api::settle(orders, pool, provider, handed, shutdown));
+        let (orders, pool, log) = (processors.clone(), self.project.clone(), self.log.clone());
+        stages
+            .spawn_settlement("settlement", |shutdown| command_api::settle(orders, pool, provider, receiver, shutdown));
         stages.spawn_settlement("the purge of keys", |shutdown| command_api::purge_idempotency_keys(log, shutdown));
         let (log, notes) = (self.log.clone(), self.project.clone());
-        stages.spawn_settlement("the purge of notes", |shutdown| command_api::purge_notes(log, notes, shutdown));
-        Ok(desks)
+        stages.spawn_settlement("the purge of notes", |shutdown| command_api::purge_records(log, notes, shutdown));
+        Ok(processors)
     }
 
     /// One partition's consumer of the work list, restarted when it breaks down.
@@ -192,13 +198,13 @@ impl SharedResources {
         &self,
         stages: &Stages,
         listener: TcpListener,
-        desks: Desks,
+        processors: PartitionProcessors,
         public: &PublicSettings,
         ops: &Ops,
         listening: &ListenerLimits,
     ) {
-        let door = Door::new(desks, public.time_zone);
-        let routes = edge::with_middleware(command_api::routes(door).merge(ops.health()), &public.allowed_origins);
+        let api = CommandApi::new(processors, public.time_zone);
+        let routes = edge::with_middleware(command_api::routes(api).merge(ops.health()), &public.allowed_origins);
         let policy = listening.public.clone();
         stages.spawn_listener(|shutdown| edge::serve(listener, routes, policy, shutdown));
     }
@@ -231,7 +237,7 @@ impl SharedResources {
         &self,
         stages: &Stages,
         listener: TcpListener,
-        Operators { tokens, desks, read, time, seals }: Operators,
+        Operators { tokens, processors, read, time, seals }: Operators,
         ops: &Ops,
         listening: &ListenerLimits,
     ) {
@@ -249,18 +255,20 @@ impl SharedResources {
         stages.spawn_consumer("the purge of the audit's access records", |shutdown| {
             audit::access::purge_old_records(of, forgetting, shutdown)
         });
-        let admin = Admin { tokens, door: Door::new(desks, time), log, jobs, read, write, redis, time, audit };
+        let admin =
+            Admin { tokens, api: CommandApi::new(processors, time), log, jobs, read, write, redis, time, audit };
         let routes =
             edge::with_middleware_and_timeouts(admin::routes(admin).merge(ops.routes()), &[], admin::timeout_of);
         let policy = listening.admin.clone();
         stages.spawn_listener(|shutdown| edge::serve(listener, routes, policy, shutdown));
     }
 
-    /// Desks for the admin listener alone.
-    pub(super) async fn start_desks(&self, stages: &Stages) -> anyhow::Result<Desks> {
-        let desks = Desks::open(self.log.clone(), UNUSED_RESERVATION_TIMEOUT, &stages.desks).await?;
-        stages.watch("a partition's processor", desks.broken_down());
-        Ok(desks)
+    /// PartitionProcessors for the admin listener alone.
+    pub(super) async fn start_processors(&self, stages: &Stages) -> anyhow::Result<PartitionProcessors> {
+        let processors =
+            PartitionProcessors::open(self.log.clone(), UNUSED_RESERVATION_TIMEOUT, &stages.processors).await?;
+        stages.watch("a partition's processor", processors.panicked());
+        Ok(processors)
     }
 }
 

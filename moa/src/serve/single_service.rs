@@ -53,9 +53,9 @@ impl SingleService {
         let resources = SharedResources::open(&database, log, optional_servers);
         resources.watch_writes(&self.ops);
         resources.poll_heads(&self.stages);
-        let desks = resources.start_write_side(&self.stages, command, provider).await?;
+        let processors = resources.start_write_side(&self.stages, command, provider).await?;
         let address = listener.local_addr()?;
-        resources.serve_commands(&self.stages, listener, desks, &settings.public, &self.ops, &listening);
+        resources.serve_commands(&self.stages, listener, processors, &settings.public, &self.ops, &listening);
         banner::service("command-api", &[("write", address), ("ops", ops)], &database);
         self.stop.then_finish(self.stages).await
     }
@@ -122,9 +122,9 @@ impl SingleService {
         let resources = SharedResources::open(&database, log, optional_servers);
         resources.watch_writes(&self.ops);
         resources.poll_heads(&self.stages);
-        let desks = resources.start_desks(&self.stages).await?;
+        let processors = resources.start_processors(&self.stages).await?;
         let (address, tokens) = (listener.local_addr()?, Tokens::new(&operator, auditor.as_ref()));
-        let operators = Operators { tokens, desks, read, time: settings.time_zone, seals };
+        let operators = Operators { tokens, processors, read, time: settings.time_zone, seals };
         resources.serve_admin(&self.stages, listener, operators, &self.ops, &listening);
         banner::service("admin", &[("admin", address)], &database);
         self.stop.then_finish(self.stages).await

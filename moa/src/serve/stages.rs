@@ -23,7 +23,7 @@ const STAGE_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Stages {
     listeners: TaskTracker,
     settlement: TaskTracker,
-    pub(super) desks: TaskTracker,
+    pub(super) processors: TaskTracker,
     consumers: TaskTracker,
     stop_listeners: CancellationToken,
     stop_settlement: CancellationToken,
@@ -55,7 +55,7 @@ impl Stages {
         Self {
             listeners: TaskTracker::new(),
             settlement: TaskTracker::new(),
-            desks: TaskTracker::new(),
+            processors: TaskTracker::new(),
             consumers: TaskTracker::new(),
             stop_listeners: CancellationToken::new(),
             stop_settlement: CancellationToken::new(),
@@ -121,7 +121,7 @@ impl Stages {
         self.stop_settlement.cancel();
         finish(&self.settlement, STAGE_STOP_TIMEOUT, "settlement").await;
         // No sender of commands is left, so the partition processors end when their queues are empty.
-        finish(&self.desks, STAGE_STOP_TIMEOUT, "the desks").await;
+        finish(&self.processors, STAGE_STOP_TIMEOUT, "the processors").await;
         self.stop_consumers.cancel();
         finish(&self.consumers, STAGE_STOP_TIMEOUT, "the consumers").await;
         match *self.broken.borrow() {

@@ -10,7 +10,7 @@ use super::read::{read_all, read_products};
 use super::{COUNTERS, VERIFY_INTERVAL, counters_key};
 use comparison::Comparison;
 use connection_pool::Pool;
-use event_log::{Log, LogError, Partition, Position, RecordedEvent, RepeatedFault, RawEvent};
+use event_log::{Log, LogError, Partition, Position, RawEvent, RecordedEvent, RepeatedFault};
 use metrics::counter;
 use redis::RedisError;
 use std::time::Duration;

@@ -1,26 +1,26 @@
-//! A payment provider's free text, as far as it may be kept.
+//! Redacts a payment provider's free text: what may be kept of it.
 
 use domain::personal_data;
 
-/// Of a reason users are shown so many characters.
-const REASON: usize = 200;
-/// What stands for a reason in which something personal was seen.
+/// Characters of a reason that are kept.
+const MAX_REASON_CHARS: usize = 200;
+/// Replaces a reason that seems to hold personal data.
 const WITHHELD: &str = "withheld";
 
-/// What may be kept of another company's words, for ever: without control characters, not longer than a sentence or two,
-/// and nothing of it when it seems to hold personal data.
-pub(super) fn told(reason: &str) -> String {
+/// What may be kept for ever of another company's words: no control characters, at most 200 characters, and nothing if it seems to
+/// hold personal data.
+pub(super) fn redact(reason: &str) -> String {
     let shown: String = reason.chars().filter(|c| !c.is_control()).collect();
-    // All of it is looked at: what is cut in half would not be seen any more.
+    // The whole text is checked: personal data that is cut in half would not be recognised.
     if personal_data(&shown).is_some() {
         return WITHHELD.to_owned();
     }
-    shown.chars().take(REASON).collect::<String>().trim().to_owned()
+    shown.chars().take(MAX_REASON_CHARS).collect::<String>().trim().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::told;
+    use super::redact;
     use rstest::rstest;
 
     #[rstest]
@@ -31,13 +31,13 @@ mod tests {
     #[case("kim@example.com has no funds", "withheld")]
     #[case("900101-\n1234567 is not known", "withheld")]
     fn what_is_personal_is_withheld(#[case] reason: &str, #[case] kept: &str) {
-        assert_eq!(told(reason), kept);
+        assert_eq!(redact(reason), kept);
     }
 
     #[test]
     fn what_is_cut_off_is_looked_at_as_well() {
         let reason = format!("{}900101-1234567", "x".repeat(190));
-        assert_eq!(told(&reason), "withheld");
-        assert_eq!(told(&"x".repeat(1_000)), "x".repeat(200));
+        assert_eq!(redact(&reason), "withheld");
+        assert_eq!(redact(&"x".repeat(1_000)), "x".repeat(200));
     }
 }

@@ -1,23 +1,23 @@
 //! Requests with one key at the same instant: one of them is carried out, all get its answer.
 
 use crate::house::{House, soon};
-use crate::moa::{Moa, keyed_order};
-use command_api::desk::{Answer as Decision, NoVerdict, Verdict};
-use domain::ProductId;
+use crate::moa::{Moa, keyed_command};
+use command_api::processor::{CommandError, CommandOutcome};
+use domain::{ProductId, Refusal};
 use futures::future::join_all;
 
 /// One of these is the first, and the others repeat it.
-fn are_one_and_its_repeats(verdicts: &[Verdict]) {
-    let fresh: Vec<_> = verdicts.iter().filter(|verdict| !verdict.replayed).collect();
+fn are_one_and_its_repeats(outcomes: &[CommandOutcome]) {
+    let fresh: Vec<_> = outcomes.iter().filter(|outcome| !outcome.replayed).collect();
     assert_eq!(fresh.len(), 1, "{fresh:?}");
-    for verdict in verdicts {
-        assert_eq!(Verdict { replayed: false, ..verdict.clone() }, *fresh[0]);
+    for outcome in outcomes {
+        assert_eq!(CommandOutcome { replayed: false, ..outcome.clone() }, *fresh[0]);
     }
 }
 
-async fn twins(moas: &[&Moa], product: ProductId, amount: i64, key: &str, count: usize) -> Vec<Verdict> {
-    let order = |n: usize| moas[n % moas.len()].desks.submit(keyed_order(product, "user1", amount, key));
-    soon(join_all((0..count).map(order))).await.into_iter().map(Result::unwrap).collect()
+async fn twins(moas: &[&Moa], product: ProductId, amount: i64, key: &str, count: usize) -> Vec<CommandOutcome> {
+    let envelope = |n: usize| moas[n % moas.len()].processors.submit(keyed_command(product, "user1", amount, key));
+    soon(join_all((0..count).map(envelope))).await.into_iter().map(Result::unwrap).collect()
 }
 
 #[tokio::test]
@@ -25,9 +25,9 @@ async fn twins_in_one_batch_are_one_invest() {
     let house = House::with_one_partition().await;
     let moa = house.moa().await;
     let product = moa.opens(100).await;
-    let verdicts = twins(&[&moa], product, 60, "k", 200).await;
-    assert_eq!(verdicts[0].answer, Decision::Accepted);
-    are_one_and_its_repeats(&verdicts);
+    let outcomes = twins(&[&moa], product, 60, "k", 200).await;
+    assert_eq!(outcomes[0].decision, Ok(()));
+    are_one_and_its_repeats(&outcomes);
     assert_eq!(house.reservations().await.len(), 1);
 }
 
@@ -36,9 +36,9 @@ async fn twins_that_are_refused_are_refused_alike() {
     let house = House::with_one_partition().await;
     let moa = house.moa().await;
     let product = moa.opens(100).await;
-    let verdicts = twins(&[&moa], product, 101, "k", 200).await;
-    assert_eq!(verdicts[0].answer, Decision::SoldOut { remaining: 100 });
-    are_one_and_its_repeats(&verdicts);
+    let outcomes = twins(&[&moa], product, 101, "k", 200).await;
+    assert_eq!(outcomes[0].decision, Err(Refusal::SoldOut { remaining: 100 }));
+    are_one_and_its_repeats(&outcomes);
 }
 
 /// In one batch: the key's first request, its repeat, and two that mean something else by it.
@@ -47,13 +47,13 @@ async fn in_one_batch_a_key_stands_for_the_first_request() {
     let house = House::with_one_partition().await;
     let moa = house.moa().await;
     let [product, other] = [moa.opens(100).await, moa.opens(100).await];
-    let verdicts = soon(join_all(
+    let outcomes = soon(join_all(
         [(product, 60), (product, 59), (product, 60), (other, 60)]
-            .map(|(product, amount)| moa.desks.submit(keyed_order(product, "user1", amount, "k"))),
+            .map(|(product, amount)| moa.processors.submit(keyed_command(product, "user1", amount, "k"))),
     ))
     .await;
-    let [Ok(first), Err(NoVerdict::KeyReused), Ok(repeat), Err(NoVerdict::KeyReused)] = &verdicts[..] else {
-        panic!("{verdicts:?}");
+    let [Ok(first), Err(CommandError::KeyReused), Ok(repeat), Err(CommandError::KeyReused)] = &outcomes[..] else {
+        panic!("{outcomes:?}");
     };
     are_one_and_its_repeats(&[first.clone(), repeat.clone()]);
     assert!(repeat.replayed);
@@ -66,12 +66,12 @@ async fn a_taken_key_does_not_disturb_the_rest_of_its_batch() {
     let house = House::with_one_partition().await;
     let moa = house.moa().await;
     let product = moa.opens(100).await;
-    let first = moa.decides(keyed_order(product, "user1", 1, "taken")).await.unwrap();
+    let first = moa.decides(keyed_command(product, "user1", 1, "taken")).await.unwrap();
     let keys = ["a", "taken", "b"];
-    let verdicts = soon(join_all(keys.map(|key| moa.desks.submit(keyed_order(product, "user1", 1, key))))).await;
-    let replayed: Vec<_> = verdicts.iter().map(|verdict| verdict.as_ref().unwrap().replayed).collect();
+    let outcomes = soon(join_all(keys.map(|key| moa.processors.submit(keyed_command(product, "user1", 1, key))))).await;
+    let replayed: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().unwrap().replayed).collect();
     assert_eq!(replayed, [false, true, false]);
-    assert_eq!(verdicts[1].as_ref().unwrap().invest_id, first.invest_id);
+    assert_eq!(outcomes[1].as_ref().unwrap().invest_id, first.invest_id);
     assert_eq!(house.reservations().await.len(), 3);
 }
 
@@ -95,14 +95,14 @@ async fn twins_through_two_instances_are_one_invest() {
     let (one, two) = (house.moa().await, house.moa().await);
     let product = one.opens(1_000).await;
     for round in 1..=10 {
-        let verdicts = twins(&[&one, &two], product, 60, &format!("round {round}"), 40).await;
-        are_one_and_its_repeats(&verdicts);
+        let outcomes = twins(&[&one, &two], product, 60, &format!("round {round}"), 40).await;
+        are_one_and_its_repeats(&outcomes);
         assert_eq!(house.reservations().await.len(), round);
     }
     house.everything_adds_up().await;
 }
 
-/// The same key at the same instant for products of different partitions, of which one gets it: the desks share nothing
+/// The same key at the same instant for products of different partitions, of which one gets it: the processors share nothing
 /// but the table of keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_key_in_several_partitions_stands_for_one_of_them() {
@@ -111,11 +111,11 @@ async fn one_key_in_several_partitions_stands_for_one_of_them() {
     let products = [moa.opens(1_000).await, moa.opens(1_000).await, moa.opens(1_000).await, moa.opens(1_000).await];
     for round in 1..=20 {
         let key = format!("round {round}");
-        let order = |product| moa.desks.submit(keyed_order(product, "user1", 1, &key));
-        let verdicts = soon(join_all(products.map(order))).await;
-        let accepted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
-        let reused = verdicts.iter().filter(|verdict| **verdict == Err(NoVerdict::KeyReused)).count();
-        assert_eq!((accepted, reused), (1, 3), "{verdicts:?}");
+        let envelope = |product| moa.processors.submit(keyed_command(product, "user1", 1, &key));
+        let outcomes = soon(join_all(products.map(envelope))).await;
+        let accepted = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        let reused = outcomes.iter().filter(|outcome| **outcome == Err(CommandError::KeyReused)).count();
+        assert_eq!((accepted, reused), (1, 3), "{outcomes:?}");
         assert_eq!(house.reservations().await.len(), round);
     }
     house.everything_adds_up().await;

@@ -1,16 +1,16 @@
-//! What was dropped and not yet told in `recorder_drops`.
+//! Counts dropped records until they are reported in `recorder_drops`.
 
-use super::Note;
+use super::Record;
 use connection_pool::Pool;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::Instant;
 
-/// Why something was not written.
+/// Why a record was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// There was no room for it: more came than may be written.
+    /// The queue was full: more came than may be written.
     Full,
-    /// The database did not take it.
+    /// The database refused it or did not answer.
     Database,
 }
 
@@ -25,29 +25,29 @@ impl Reason {
     }
 }
 
-/// Counts of one kind of notes.
+/// Counts of one kind of record.
 #[derive(Debug, Default)]
-pub(super) struct Drops {
+pub(super) struct DropCounts {
     full: AtomicU64,
     database: AtomicU64,
 }
 
-impl Drops {
-    pub(super) fn add<T: Note>(&self, reason: Reason, number: u64) {
+impl DropCounts {
+    pub(super) fn add<T: Record>(&self, reason: Reason, number: u64) {
         self.of(reason).fetch_add(number, Ordering::Relaxed);
-        metrics::counter!(T::DROPPED, "reason" => reason.name().to_ascii_lowercase()).increment(number);
+        metrics::counter!(T::DROPPED_METRIC, "reason" => reason.name().to_ascii_lowercase()).increment(number);
     }
 
     pub(super) fn is_none(&self) -> bool {
         Reason::ALL.iter().all(|reason| self.of(*reason).load(Ordering::Relaxed) == 0)
     }
 
-    /// Writes down how many were dropped since `since`, and counts from nothing. What is not written stays counted.
-    pub(super) async fn tell<T: Note>(&self, pool: &Pool, since: Instant) -> sqlx::Result<()> {
+    /// Inserts how many were dropped since `since`, and starts again at 0. What cannot be inserted stays counted.
+    pub(super) async fn report<T: Record>(&self, pool: &Pool, since: Instant) -> sqlx::Result<()> {
         for reason in Reason::ALL {
             let number = self.of(reason).load(Ordering::Relaxed);
             if number > 0 {
-                tell::<T>(pool, reason, number, since).await?;
+                report::<T>(pool, reason, number, since).await?;
                 self.of(reason).fetch_sub(number, Ordering::Relaxed);
             }
         }
@@ -62,12 +62,12 @@ impl Drops {
     }
 }
 
-async fn tell<T: Note>(pool: &Pool, reason: Reason, number: u64, since: Instant) -> sqlx::Result<()> {
+async fn report<T: Record>(pool: &Pool, reason: Reason, number: u64, since: Instant) -> sqlx::Result<()> {
     sqlx::query(
         "insert into recorder_drops (what, reason, number, from_time, to_time)
          select $1, $2, $3, now - make_interval(secs => $4), now from clock_timestamp() now",
     )
-    .bind(T::WHAT)
+    .bind(T::KIND)
     .bind(reason.name())
     .bind(i64::try_from(number).unwrap_or(i64::MAX))
     .bind(since.elapsed().as_secs_f64())

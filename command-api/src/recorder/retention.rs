@@ -1,18 +1,18 @@
-//! How long notes are kept, and their end.
+//! How long records are kept, and their purge.
 
 use connection_pool::Pool;
 use event_log::Log;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How many days what was noted is kept.
-pub const KEPT_DAYS: i32 = 30;
-/// How often old notes are looked for.
-const PURGE_EVERY: Duration = Duration::from_secs(60);
-/// How many rows one delete takes at most, so that no purge holds locks for long.
-const PURGE_BATCH: i64 = 5_000;
-/// The pause between two deletes: no more than 50,000 rows a second go, many times as many as may come.
-const PURGE_PAUSE: Duration = Duration::from_millis(100);
+/// Days that records are kept.
+pub const RETENTION_DAYS: i32 = 30;
+/// How often old records are purged.
+const PURGE_INTERVAL: Duration = Duration::from_secs(60);
+/// Rows that one delete removes at most, so that no purge holds locks for long.
+const PURGE_BATCH_ROWS: i64 = 5_000;
+/// The pause between two deletes: at most 50,000 rows a second are deleted, many times as many as are inserted.
+const PURGE_DELAY: Duration = Duration::from_millis(100);
 
 /// One bounded delete of each table.
 const DELETES: [&str; 3] = [
@@ -30,13 +30,13 @@ const DELETES: [&str; 3] = [
           order by to_time limit $2))",
 ];
 
-/// Forgets what was noted [`KEPT_DAYS`] ago, a bounded batch at a time, until `shutdown`.
-pub async fn purge_notes(log: Log, pool: Pool, shutdown: CancellationToken) {
-    let mut tick = tokio::time::interval(PURGE_EVERY);
+/// Purges records that are older than [`RETENTION_DAYS`], a bounded batch at a time, until `shutdown`.
+pub async fn purge_records(log: Log, pool: Pool, shutdown: CancellationToken) {
+    let mut tick = tokio::time::interval(PURGE_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
         if let Some(Err(error)) = shutdown.run_until_cancelled(purge(&log, &pool)).await {
-            tracing::warn!(%error, "old notes of refusals and payment calls were not purged; trying again later");
+            tracing::warn!(%error, "old records of refusals and payment calls were not purged; trying again later");
         }
     }
 }
@@ -44,11 +44,11 @@ pub async fn purge_notes(log: Log, pool: Pool, shutdown: CancellationToken) {
 async fn purge(log: &Log, pool: &Pool) -> sqlx::Result<()> {
     for delete in DELETES {
         loop {
-            let deletion = sqlx::query(delete).bind(KEPT_DAYS).bind(PURGE_BATCH).bind(log.trusted_time());
+            let deletion = sqlx::query(delete).bind(RETENTION_DAYS).bind(PURGE_BATCH_ROWS).bind(log.trusted_time());
             if deletion.execute(pool).await?.rows_affected() == 0 {
                 break;
             }
-            tokio::time::sleep(PURGE_PAUSE).await;
+            tokio::time::sleep(PURGE_DELAY).await;
         }
     }
     Ok(())

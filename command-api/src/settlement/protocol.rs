@@ -1,4 +1,4 @@
-//! What a provider over HTTP is asked, and what counts as its answer. Half an answer is none.
+//! The protocol with a provider over HTTP: its calls, and what counts as an answer. Half an answer is none.
 
 use domain::InvestId;
 use reqwest::StatusCode;
@@ -6,43 +6,43 @@ use serde::Deserialize;
 
 /// One of the three calls of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum ProviderCall {
     /// `POST /payment`: make it.
     Pay,
     /// `GET /payment/{id}`: what became of it.
-    Look,
+    Query,
     /// `POST /payment/{id}/cancel`: make it never, or say that it is made.
     Cancel,
 }
 
-impl Asked {
-    /// As it is written down.
+impl ProviderCall {
+    /// Its stored name.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Pay => "PAY",
-            Self::Look => "LOOK",
+            Self::Query => "LOOK",
             Self::Cancel => "CANCEL",
         }
     }
 }
 
-/// What the provider said, for certain.
+/// A certain answer of the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// The money came, for good.
+pub(super) enum ProviderAnswer {
+    /// The money has come.
     Paid,
     /// It will never come; why, in the provider's words.
     Refused(String),
     /// It is not decided yet.
     Pending,
-    /// It will never come, because we said so.
+    /// It will never come, because Moa cancelled it.
     Cancelled,
     /// There was never such a payment.
     NeverHeard,
 }
 
-impl Answer {
-    /// As it is counted.
+impl ProviderAnswer {
+    /// Its label in the metrics.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Paid => "paid",
@@ -54,24 +54,24 @@ impl Answer {
     }
 }
 
-/// Why it is not known what the provider says.
+/// Why there is no certain answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoAnswer {
-    /// No call was made: not now, try later.
+pub(super) enum ProviderError {
+    /// No call was made: try later.
     #[error("it was not asked")]
     NotAsked,
     /// There was no connection, so nothing was sent: try later.
     #[error("no connection: {0}")]
     NotReached(String),
-    /// It was asked, may have done it or not, and nothing came back: only a cancel can tell.
+    /// The call was sent and nothing came back: the provider may have acted on it, and only a cancel tells.
     #[error("{0}")]
     Unanswered(String),
-    /// The same, but something came back: it is there, and cannot say what became of this payment.
+    /// Something came back, but not what became of this payment: the provider is there, and only a cancel tells.
     #[error("{0}")]
     Undecided(String),
 }
 
-impl NoAnswer {
+impl ProviderError {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::NotAsked => "not_asked",
@@ -98,17 +98,22 @@ enum State {
     Cancelled,
 }
 
-/// The answer that `status` and `body` give to what was `asked` about this invest, if they do.
-pub(super) fn read(asked: Asked, about: InvestId, status: StatusCode, body: &[u8]) -> Result<Answer, NoAnswer> {
-    if (asked, status) == (Asked::Look, StatusCode::NOT_FOUND) {
-        return Ok(Answer::NeverHeard);
+/// The answer that `status` and `body` give to the call `asked` about this invest.
+pub(super) fn read(
+    asked: ProviderCall,
+    about: InvestId,
+    status: StatusCode,
+    body: &[u8],
+) -> Result<ProviderAnswer, ProviderError> {
+    if (asked, status) == (ProviderCall::Query, StatusCode::NOT_FOUND) {
+        return Ok(ProviderAnswer::NeverHeard);
     }
     let with_status = || format!("it answered with status {}", status.as_u16());
     if is_of_a_gateway(status) {
-        return Err(NoAnswer::Unanswered(with_status()));
+        return Err(ProviderError::Unanswered(with_status()));
     }
     if !matches!(status, StatusCode::OK | StatusCode::ACCEPTED) {
-        return Err(NoAnswer::Undecided(with_status()));
+        return Err(ProviderError::Undecided(with_status()));
     }
     let body: Body = serde_json::from_slice(body).map_err(|_| undecided("its answer cannot be read"))?;
     if body.payment_id != about.to_string() {
@@ -117,25 +122,25 @@ pub(super) fn read(asked: Asked, about: InvestId, status: StatusCode, body: &[u8
     said(asked, status, body).ok_or_else(|| undecided("its answer does not fit what it was asked"))
 }
 
-/// Whether the status says, of the provider as a whole, that it is not there: a gateway's answer, or that of one overloaded.
+/// Whether the status says that the provider as a whole is not available: a gateway's answer, or an overloaded provider's.
 fn is_of_a_gateway(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }
 
-/// Each state has its status, and can be an answer to some calls only.
-fn said(asked: Asked, status: StatusCode, body: Body) -> Option<Answer> {
+/// Each state has its status, and answers some calls only.
+fn said(asked: ProviderCall, status: StatusCode, body: Body) -> Option<ProviderAnswer> {
     let (answer, fits) = match body.state {
-        State::Paid => (Answer::Paid, true),
-        State::Refused => (Answer::Refused(body.reason.unwrap_or_default()), true),
-        State::Pending => (Answer::Pending, asked != Asked::Cancel),
-        State::Cancelled => (Answer::Cancelled, asked == Asked::Cancel),
+        State::Paid => (ProviderAnswer::Paid, true),
+        State::Refused => (ProviderAnswer::Refused(body.reason.unwrap_or_default()), true),
+        State::Pending => (ProviderAnswer::Pending, asked != ProviderCall::Cancel),
+        State::Cancelled => (ProviderAnswer::Cancelled, asked == ProviderCall::Cancel),
     };
-    let its_status = if answer == Answer::Pending { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let its_status = if answer == ProviderAnswer::Pending { StatusCode::ACCEPTED } else { StatusCode::OK };
     (fits && status == its_status).then_some(answer)
 }
 
-fn undecided(why: &str) -> NoAnswer {
-    NoAnswer::Undecided(why.to_owned())
+fn undecided(why: &str) -> ProviderError {
+    ProviderError::Undecided(why.to_owned())
 }
 
 #[cfg(test)]
@@ -146,36 +151,36 @@ mod tests {
 
     const ID: &str = "00000000-0000-0000-0000-000000000007";
 
-    fn said_to(asked: Asked, status: u16, body: &str) -> Option<Answer> {
+    fn said_to(asked: ProviderCall, status: u16, body: &str) -> Option<ProviderAnswer> {
         let status = StatusCode::from_u16(status).unwrap();
         read(asked, InvestId(Uuid::from_u128(7)), status, body.replace("<id>", ID).as_bytes()).ok()
     }
 
     #[rstest]
-    #[case(Asked::Pay, 200, "PAID", Some(Answer::Paid))]
-    #[case(Asked::Pay, 200, "REFUSED", Some(Answer::Refused(String::new())))]
-    #[case(Asked::Pay, 202, "PENDING", Some(Answer::Pending))]
-    #[case(Asked::Pay, 200, "CANCELLED", None)]
-    #[case(Asked::Pay, 202, "PAID", None)]
-    #[case(Asked::Pay, 200, "PENDING", None)]
-    #[case(Asked::Pay, 201, "PAID", None)]
-    #[case(Asked::Pay, 500, "PAID", None)]
-    #[case(Asked::Pay, 404, "REFUSED", None)]
-    #[case(Asked::Look, 200, "PAID", Some(Answer::Paid))]
-    #[case(Asked::Look, 200, "REFUSED", Some(Answer::Refused(String::new())))]
-    #[case(Asked::Look, 202, "PENDING", Some(Answer::Pending))]
-    #[case(Asked::Look, 404, "REFUSED", Some(Answer::NeverHeard))]
-    #[case(Asked::Look, 200, "CANCELLED", None)]
-    #[case(Asked::Cancel, 200, "CANCELLED", Some(Answer::Cancelled))]
-    #[case(Asked::Cancel, 200, "PAID", Some(Answer::Paid))]
-    #[case(Asked::Cancel, 200, "REFUSED", Some(Answer::Refused(String::new())))]
-    #[case(Asked::Cancel, 202, "PENDING", None)]
-    #[case(Asked::Cancel, 404, "CANCELLED", None)]
+    #[case(ProviderCall::Pay, 200, "PAID", Some(ProviderAnswer::Paid))]
+    #[case(ProviderCall::Pay, 200, "REFUSED", Some(ProviderAnswer::Refused(String::new())))]
+    #[case(ProviderCall::Pay, 202, "PENDING", Some(ProviderAnswer::Pending))]
+    #[case(ProviderCall::Pay, 200, "CANCELLED", None)]
+    #[case(ProviderCall::Pay, 202, "PAID", None)]
+    #[case(ProviderCall::Pay, 200, "PENDING", None)]
+    #[case(ProviderCall::Pay, 201, "PAID", None)]
+    #[case(ProviderCall::Pay, 500, "PAID", None)]
+    #[case(ProviderCall::Pay, 404, "REFUSED", None)]
+    #[case(ProviderCall::Query, 200, "PAID", Some(ProviderAnswer::Paid))]
+    #[case(ProviderCall::Query, 200, "REFUSED", Some(ProviderAnswer::Refused(String::new())))]
+    #[case(ProviderCall::Query, 202, "PENDING", Some(ProviderAnswer::Pending))]
+    #[case(ProviderCall::Query, 404, "REFUSED", Some(ProviderAnswer::NeverHeard))]
+    #[case(ProviderCall::Query, 200, "CANCELLED", None)]
+    #[case(ProviderCall::Cancel, 200, "CANCELLED", Some(ProviderAnswer::Cancelled))]
+    #[case(ProviderCall::Cancel, 200, "PAID", Some(ProviderAnswer::Paid))]
+    #[case(ProviderCall::Cancel, 200, "REFUSED", Some(ProviderAnswer::Refused(String::new())))]
+    #[case(ProviderCall::Cancel, 202, "PENDING", None)]
+    #[case(ProviderCall::Cancel, 404, "CANCELLED", None)]
     fn a_state_is_an_answer_with_its_status_to_its_calls(
-        #[case] asked: Asked,
+        #[case] asked: ProviderCall,
         #[case] status: u16,
         #[case] state: &str,
-        #[case] answer: Option<Answer>,
+        #[case] answer: Option<ProviderAnswer>,
     ) {
         let body = format!(r#"{{"paymentId":"<id>","state":"{state}"}}"#);
         assert_eq!(said_to(asked, status, &body), answer);
@@ -193,7 +198,7 @@ mod tests {
     #[case(r#"{"paymentId":"00000000-0000-0000-0000-000000000008","state":"PAID"}"#)]
     #[case(r#"[{"paymentId":"<id>","state":"PAID"}]"#)]
     fn half_an_answer_is_none(#[case] body: &str) {
-        assert_eq!(said_to(Asked::Pay, 200, body), None);
+        assert_eq!(said_to(ProviderCall::Pay, 200, body), None);
     }
 
     #[rstest]
@@ -210,13 +215,13 @@ mod tests {
         #[case] is_there: bool,
     ) {
         let status = StatusCode::from_u16(status).unwrap();
-        let no_answer = read(Asked::Pay, InvestId(Uuid::from_u128(7)), status, b"").unwrap_err();
-        assert_eq!(matches!(no_answer, NoAnswer::Undecided(_)), is_there, "{no_answer:?}");
+        let no_answer = read(ProviderCall::Pay, InvestId(Uuid::from_u128(7)), status, b"").unwrap_err();
+        assert_eq!(matches!(no_answer, ProviderError::Undecided(_)), is_there, "{no_answer:?}");
     }
 
     #[test]
     fn what_is_not_known_is_ignored() {
         let body = r#"{"paymentId":"<id>","state":"REFUSED","reason":"no funds","fee":3}"#;
-        assert_eq!(said_to(Asked::Pay, 200, body), Some(Answer::Refused("no funds".to_owned())));
+        assert_eq!(said_to(ProviderCall::Pay, 200, body), Some(ProviderAnswer::Refused("no funds".to_owned())));
     }
 }

@@ -1,25 +1,25 @@
-//! The circuit breaker: it judges the provider by different payments, and leaves it alone when it answers none of them.
+//! The circuit breaker opens when the provider answers none of several different payments; then there are only probes.
 //!
-//! One payment that the provider cannot decide says nothing about the others, however often it is tried again: it backs off by
-//! itself. While the circuit is open one call at a time is a probe. Probes for a reservation's first call have a pause
-//! of their own that does not grow, so payments in trouble never use up the tries of a new one. That pause is short while
-//! the provider is there and only fails, so that new reservations come through between many that it cannot decide.
+//! One payment that the provider cannot decide says nothing about the others, however often it is retried: it backs off by itself. While
+//! the circuit is open, one call at a time is a probe. Probes for first calls have a pause of their own that does not grow, so payments in
+//! trouble never use up the probes of a new one. That pause is short while the provider answers with errors, so that new reservations
+//! come through between many that it cannot decide.
 
-use super::waits::Waits;
+use super::timeouts::Timeouts;
 use domain::InvestId;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// So many different payments without an answer, and nothing answered in between, open it.
+/// Different payments without an answer, and no answer in between, that open it.
 const FAILURE_THRESHOLD: usize = 5;
 
-/// What a call is for, as far as the circuit breaker treats it in its own way.
+/// What a call is for: each purpose has probes of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// The first call about a reservation: probes of these keep an even pace.
+    /// The first call about a reservation: probes at an even interval.
     FirstCall,
-    /// A payment in trouble is tried again: probes of these back off.
+    /// A retry of a payment in trouble: probes with backoff.
     Retry,
     /// The rest of a payment that is under way: never a probe.
     FollowUp,
@@ -28,15 +28,15 @@ pub(super) enum Purpose {
 /// A call without an answer.
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// Its payment, unless that was known to be in trouble before: that it still is so says nothing about the provider.
+    /// Its payment, unless that was in trouble before: then it says nothing new about the provider.
     pub into_trouble: Option<InvestId>,
-    pub provider: Seems,
+    pub provider: ProviderState,
     pub why: String,
 }
 
-/// How the provider seems to be, by a call that it did not answer.
+/// The provider's state, by a call without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seems {
+pub(super) enum ProviderState {
     /// Something came back: it cannot say what became of this payment.
     Failing,
     /// Nothing came back.
@@ -44,7 +44,7 @@ pub(super) enum Seems {
 }
 
 #[derive(Debug)]
-pub(super) struct Circuit {
+pub(super) struct CircuitBreaker {
     state: Mutex<State>,
     pause: Duration,
     longest_pause: Duration,
@@ -53,7 +53,7 @@ pub(super) struct Circuit {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Grows when it opens and when it closes; a call of an earlier time has nothing to say any more.
+    /// Grows when it opens and when it closes; the result of a call from an earlier epoch is ignored.
     epoch: u64,
     /// Different payments that came into trouble since the last answer, while it is closed; not more than the threshold.
     unanswered: HashSet<InvestId>,
@@ -65,26 +65,26 @@ struct State {
 #[derive(Debug)]
 struct Open {
     probing: bool,
-    /// When the last probe began: one that hangs holds up the next one as it is.
+    /// When the last probe began.
     probed_at: Instant,
     first_call_pause: Duration,
     retry_from: Instant,
     retry_pause: Duration,
 }
 
-/// Leave to make one call. Dropped without a word, because the call was given up, it counts as none.
+/// A permit for one call. Dropped without a result, because the call was cancelled, it does not count.
 #[derive(Debug)]
-pub(super) struct Pass {
-    circuit: Arc<Circuit>,
+pub(super) struct Permit {
+    circuit: Arc<CircuitBreaker>,
     epoch: u64,
     purpose: Purpose,
     reported: bool,
 }
 
-impl Circuit {
-    pub(super) fn new(waits: &Waits) -> Self {
+impl CircuitBreaker {
+    pub(super) fn new(timeouts: &Timeouts) -> Self {
         show(false);
-        let (pause, longest_pause, failing_pause) = (waits.open, waits.open_most, waits.open_failing);
+        let (pause, longest_pause, failing_pause) = (timeouts.open, timeouts.max_open, timeouts.open_failing);
         Self { state: Mutex::default(), pause, longest_pause, failing_pause }
     }
 
@@ -92,8 +92,8 @@ impl Circuit {
         self.state().open.is_some()
     }
 
-    /// Leave to make a call now: any while it is closed, else one probe at a time when its purpose may have one.
-    pub(super) fn admit(self: &Arc<Self>, purpose: Purpose, now: Instant) -> Option<Pass> {
+    /// A permit for a call now: always while it is closed, else for one probe at a time when its purpose may have one.
+    pub(super) fn try_acquire(self: &Arc<Self>, purpose: Purpose, now: Instant) -> Option<Permit> {
         let mut state = self.state();
         let epoch = state.epoch;
         if let Some(open) = &mut state.open {
@@ -104,7 +104,7 @@ impl Circuit {
             open.probed_at = now;
         }
         drop(state);
-        Some(Pass { circuit: self.clone(), epoch, purpose, reported: false })
+        Some(Permit { circuit: self.clone(), epoch, purpose, reported: false })
     }
 
     /// When the next probe for a first call may begin; `None` while it is closed, or one is under way.
@@ -113,26 +113,26 @@ impl Circuit {
     }
 
     /// Whether it is open, and a payment in trouble may be tried.
-    pub(super) fn owes_a_retry(&self, now: Instant) -> bool {
+    pub(super) fn is_retry_due(&self, now: Instant) -> bool {
         self.state().open.as_ref().is_some_and(|open| open.may_probe(Purpose::Retry, now))
     }
 
-    /// No payment in trouble is there to be tried: this comes up again a little later.
-    pub(super) fn has_no_retry(&self, now: Instant) {
+    /// There is no payment in trouble to be retried: the next retry is due after another pause.
+    pub(super) fn no_retry_is_due(&self, now: Instant) {
         if let Some(open) = &mut self.state().open {
             open.retry_from = now + open.retry_pause;
         }
     }
 
-    fn pause_while(&self, provider: Seems) -> Duration {
+    fn pause_while(&self, provider: ProviderState) -> Duration {
         match provider {
-            Seems::Failing => self.failing_pause,
-            Seems::Silent => self.pause,
+            ProviderState::Failing => self.failing_pause,
+            ProviderState::Silent => self.pause,
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Whoever panicked with it left a state that is whole all the same.
+        // A panic while it was locked left a complete state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -146,14 +146,14 @@ impl State {
         show(true);
     }
 
-    /// An answer so recent shows that the provider lives, however many payments it cannot decide.
+    /// A recent answer shows that the provider is there, however many payments it cannot decide.
     fn is_silent(&self, now: Instant, pause: Duration) -> bool {
         self.unanswered.len() >= FAILURE_THRESHOLD
             && self.answered_at.is_none_or(|answered_at| now.saturating_duration_since(answered_at) >= pause)
     }
 }
 
-impl Pass {
+impl Permit {
     /// The call was answered.
     pub(super) fn answered(mut self, now: Instant) {
         self.reported = true;
@@ -166,7 +166,7 @@ impl Pass {
         if state.open.take().is_some() {
             state.epoch += 1;
             show(false);
-            tracing::info!("the payment provider answers again");
+            tracing::info!("the payment provider answers retry");
         }
     }
 
@@ -194,15 +194,15 @@ impl Pass {
             state.opens(now, first_call_pause, circuit.pause);
             tracing::error!(
                 "the payment provider gave no answer about {FAILURE_THRESHOLD} different payments in a row ({}): \
-                 reservations stay open until it does; look after it, Moa goes on by itself then",
+                 reservations stay open until it does; poll after it, Moa goes on by itself then",
                 failure.why
             );
         }
     }
 }
 
-impl Drop for Pass {
-    /// A probe that was given up makes room for another.
+impl Drop for Permit {
+    /// A cancelled probe allows another.
     fn drop(&mut self) {
         let mut state = self.circuit.state();
         let gives_up = !self.reported && state.epoch == self.epoch;

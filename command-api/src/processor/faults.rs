@@ -1,27 +1,27 @@
-//! What a partition's processor cannot do now, for the log and for readiness: appends that fail, and products that cannot be
-//! loaded. Both are tried again while nobody asks, so that readiness comes back by itself.
+//! The faults of a partition's processor, for the log and for readiness: failing appends, and products that cannot be loaded. Both are
+//! retried while no commands come, so that readiness recovers by itself.
 
 use domain::ProductId;
 use event_log::{Log, LogError, Partition, RepeatedFault};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How long appends, or loads, may fail until the process is not ready: below what a command may wait.
+/// Appends, or loads, that have failed for so long make the process not ready: less than a command may wait.
 const FAILURE_BOUND: Duration = Duration::from_secs(1);
-/// Products that are known not to load, at most; what is beyond is known again when somebody asks for it.
+/// Products that are retried by themselves; others are retried when a command asks for them.
 const MAX_UNLOADED: usize = 64;
-/// The pause between two tries while nobody asks.
+/// The pause between two retries while no commands come.
 pub(super) const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The troubles of one partition.
-pub(super) struct Trouble {
+/// The faults of one partition.
+pub(super) struct ProcessorFaults {
     pub(super) appends: RepeatedFault,
     loads: RepeatedFault,
     unloaded: BTreeSet<ProductId>,
 }
 
-impl Trouble {
-    pub(super) fn of(log: &Log, partition: Partition) -> Self {
+impl ProcessorFaults {
+    pub(super) fn new(log: &Log, partition: Partition) -> Self {
         let who = format!("partition {partition}");
         let failing =
             |what, clause| RepeatedFault::new(what, &who).failing(log.readiness().clause(clause), FAILURE_BOUND);
@@ -32,12 +32,12 @@ impl Trouble {
         }
     }
 
-    /// Whether something is to be tried again while nobody asks.
-    pub(super) fn is_there(&self) -> bool {
+    /// Whether anything is to be retried.
+    pub(super) fn is_any(&self) -> bool {
         self.appends.is_failing() || !self.unloaded.is_empty()
     }
 
-    /// A partition that takes no writes says so by a clause of its own.
+    /// A partition whose writes are stopped has a clause of its own.
     pub(super) fn cannot_append(&mut self, error: &LogError) {
         if !matches!(error, LogError::WritesStopped(_)) {
             self.appends.failed(error);
@@ -51,14 +51,14 @@ impl Trouble {
         }
     }
 
-    pub(super) fn has_loaded(&mut self, id: ProductId) {
+    pub(super) fn loaded(&mut self, id: ProductId) {
         self.unloaded.remove(&id);
         if self.unloaded.is_empty() {
             self.loads.recovered();
         }
     }
 
-    /// The products that are to be tried again.
+    /// The products whose load is to be retried.
     pub(super) fn unloaded(&self) -> Vec<ProductId> {
         self.unloaded.iter().copied().collect()
     }

@@ -1,0 +1,116 @@
+//! The state of the write side's routes, and how a command's outcome becomes a response of the contract.
+
+use crate::processor::{CommandEnvelope, CommandError, CommandOutcome, PartitionProcessors};
+use axum::http::HeaderValue;
+use axum::response::{IntoResponse, Response};
+use domain::{InvestId, Refusal};
+use edge::{ConsistencyToken, Correlation, Problem, ServiceTime, header};
+use event_log::Metadata;
+use serde::Serialize;
+
+/// What the write side's handlers share; clones are cheap.
+#[derive(Clone)]
+pub struct CommandApi {
+    processors: PartitionProcessors,
+    time: ServiceTime,
+}
+
+impl CommandApi {
+    /// Handlers that submit to `processors` and read local times in `time`'s zone.
+    pub fn new(processors: PartitionProcessors, time: ServiceTime) -> Self {
+        Self { processors, time }
+    }
+
+    pub(crate) fn processors(&self) -> &PartitionProcessors {
+        &self.processors
+    }
+
+    pub(crate) fn time(&self) -> ServiceTime {
+        self.time
+    }
+
+    /// Has a command decided and responds with the outcome; `data` is the body of an accepted one.
+    pub(crate) async fn decide<T: Serialize>(
+        &self,
+        envelope: CommandEnvelope,
+        data: impl FnOnce(&CommandOutcome) -> T,
+    ) -> Response {
+        let invest_id = envelope.invest_id();
+        let outcome = self.processors.submit(envelope).await;
+        metrics::counter!("moa_commands_total", "answer" => metric_label(&outcome)).increment(1);
+        match outcome {
+            Ok(outcome) => self.respond(&outcome, data),
+            Err(error) => without_outcome(error, invest_id).into_response(),
+        }
+    }
+
+    fn respond<T: Serialize>(&self, outcome: &CommandOutcome, data: impl FnOnce(&CommandOutcome) -> T) -> Response {
+        let mut response = match outcome.decision {
+            Ok(()) => edge::ok(data(outcome)),
+            Err(refusal) => problem(refusal).into_response(),
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::CONSISTENCY_TOKEN, self.token(outcome).header_value());
+        if outcome.replayed {
+            headers.insert(header::IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+        }
+        let invest_id = outcome.invest_id.filter(|_| outcome.decision.is_ok());
+        if let Some(value) = invest_id.and_then(|id| HeaderValue::try_from(id.to_string()).ok()) {
+            headers.insert(header::INVEST_ID, value);
+        }
+        response
+    }
+
+    fn token(&self, outcome: &CommandOutcome) -> ConsistencyToken {
+        let (partition, position) = outcome.position;
+        let log = self.processors.log();
+        let positions = log.partitions().map(|p| if p == partition { position } else { 0 }).collect();
+        ConsistencyToken::new(log.identity().log_id, positions)
+    }
+}
+
+/// The metadata of an event that a request leads to.
+pub(crate) fn metadata(correlation: &Correlation) -> Metadata {
+    Metadata {
+        correlation_id: correlation.id().to_owned(),
+        causation_id: None,
+        traceparent: correlation.traceparent().map(str::to_owned),
+    }
+}
+
+/// The one place where a refusal gets its row of the contract's table.
+pub(crate) fn problem(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::NotExist => Problem::NotExistProduct,
+        Refusal::NotStarted => Problem::NotStarted,
+        Refusal::SoldOut { remaining } => Problem::SoldOut { remaining },
+        Refusal::Finished => Problem::Finished,
+        Refusal::Closed => Problem::Closed,
+        // None of these can follow from a request over HTTP: its ids are fresh, and only settlement decides fates.
+        Refusal::AlreadyOpened | Refusal::AlreadyReserved | Refusal::NotOpen | Refusal::NotExpired => {
+            Problem::internal(refusal)
+        }
+    }
+}
+
+fn without_outcome(error: CommandError, invest_id: Option<InvestId>) -> Problem {
+    match error {
+        CommandError::Overloaded => Problem::Overloaded,
+        CommandError::KeyReused => Problem::IdempotencyKeyReused,
+        CommandError::OutcomeUnknown => Problem::OutcomeUnknown { invest_id },
+        CommandError::Broken => Problem::internal(error),
+    }
+}
+
+fn metric_label(outcome: &Result<CommandOutcome, CommandError>) -> &'static str {
+    match outcome {
+        Ok(CommandOutcome { replayed: true, .. }) => "replayed",
+        Ok(CommandOutcome { decision: Ok(()), .. }) => "accepted",
+        Ok(CommandOutcome { decision: Err(Refusal::SoldOut { .. }), .. }) => "sold_out",
+        Ok(CommandOutcome { decision: Err(_), .. }) => "refused",
+        Err(CommandError::Overloaded) => "overloaded",
+        Err(CommandError::KeyReused) => "key_reused",
+        Err(CommandError::OutcomeUnknown) => "outcome_unknown",
+        Err(CommandError::Broken) => "broken",
+    }
+}

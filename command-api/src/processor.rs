@@ -1,0 +1,114 @@
+//! The partition processors: one single-writer task per partition decides its commands one after another, in memory, and commits them
+//! together (group commit).
+//!
+//! The aggregate cache holds committed state only. A batch is decided on copy-on-write state, which becomes the cached state after the
+//! commit; then each caller gets the outcome of its own command. A command that has waited too long is rejected before it is decided,
+//! never after: "overloaded" means that nothing happened.
+
+mod aggregate_cache;
+mod batch;
+mod envelope;
+mod faults;
+mod responder;
+mod task;
+
+pub use envelope::{CommandEnvelope, CommandError, CommandOutcome, UntimedCommand};
+
+use crate::recorder::Recorder;
+use event_log::{Log, LogError, Partition, Writer};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Commands in the queue of one processor; one more is rejected as overloaded.
+const COMMAND_QUEUE_CAPACITY: usize = 8_192;
+
+/// The processors of all partitions; clones share them. They finish what is queued, and end when the last clone is gone.
+#[derive(Clone)]
+pub struct PartitionProcessors {
+    log: Log,
+    recorder: Option<Recorder>,
+    queues: Vec<mpsc::Sender<PendingCommand>>,
+    panicked: CancellationToken,
+}
+
+/// A command whose caller waits for its outcome.
+struct PendingCommand {
+    envelope: CommandEnvelope,
+    /// Whether an earlier append of it may still arrive: then it can no longer be said that nothing happened.
+    maybe_committed: bool,
+    reply: oneshot::Sender<Result<CommandOutcome, CommandError>>,
+}
+
+impl PartitionProcessors {
+    /// Starts a processor for every partition of `log`, as a task in `tasks`. A reservation is open for `reservation`. Refusals are
+    /// not recorded.
+    pub async fn open(log: Log, reservation: Duration, tasks: &TaskTracker) -> Result<Self, LogError> {
+        Self::open_with(log, reservation, tasks, None).await
+    }
+
+    /// The same with a recorder of refusals, and of settlement's calls to a payment provider.
+    pub async fn open_with_recorder(
+        log: Log,
+        reservation: Duration,
+        tasks: &TaskTracker,
+        recorder: Recorder,
+    ) -> Result<Self, LogError> {
+        Self::open_with(log, reservation, tasks, Some(recorder)).await
+    }
+
+    async fn open_with(
+        log: Log,
+        reservation: Duration,
+        tasks: &TaskTracker,
+        recorder: Option<Recorder>,
+    ) -> Result<Self, LogError> {
+        let (mut queues, panicked) = (Vec::new(), CancellationToken::new());
+        for partition in log.partitions() {
+            let (sender, receiver) = mpsc::channel(COMMAND_QUEUE_CAPACITY);
+            let writer = Writer::open(log.clone(), partition).await?;
+            let refusals = recorder.as_ref().map(|recorder| recorder.refusals.clone());
+            let running = task::run(log.clone(), writer, reservation, refusals, receiver);
+            let panicked = panicked.clone();
+            tasks.spawn(async move {
+                // A panic leaves the guard armed.
+                let guard = panicked.drop_guard();
+                running.await;
+                guard.disarm();
+            });
+            queues.push(sender);
+        }
+        Ok(Self { log, recorder, queues, panicked })
+    }
+
+    /// The log that the processors append to.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Cancelled when a processor has panicked. Its memory can no longer be trusted and its partition takes no commands: end the
+    /// process, so that the next start builds everything again from the log.
+    pub fn panicked(&self) -> CancellationToken {
+        self.panicked.clone()
+    }
+
+    pub(crate) fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
+    }
+
+    /// Puts a command into the queue of its product's processor and waits for the outcome. Dropping the future does not withdraw the
+    /// command.
+    pub async fn submit(&self, envelope: CommandEnvelope) -> Result<CommandOutcome, CommandError> {
+        let (reply, outcome) = oneshot::channel();
+        let queue = self.queue(self.log.partition_of(envelope.product_id)).ok_or(CommandError::Overloaded)?;
+        let command = PendingCommand { envelope, maybe_committed: false, reply };
+        queue.try_send(command).map_err(|_| CommandError::Overloaded)?;
+        // A processor that ends without a response was stopped half way: the outcome is not known here.
+        outcome.await.unwrap_or(Err(CommandError::OutcomeUnknown))
+    }
+
+    fn queue(&self, partition: Partition) -> Option<&mpsc::Sender<PendingCommand>> {
+        self.queues.get(usize::try_from(partition).ok()?)
+    }
+}

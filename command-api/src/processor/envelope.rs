@@ -1,0 +1,120 @@
+//! What goes into a processor's queue, and what comes back.
+
+use crate::idempotency::IdempotencyKey;
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{Amount, InvestId, ProductCommand, ProductId, Refusal, UserId};
+use event_log::{Metadata, Partition, Position};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A command that waits longer than this is rejected, undecided.
+const COMMAND_QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A command on its way: for which product, what, under which idempotency key.
+#[derive(Clone, Debug)]
+pub struct CommandEnvelope {
+    pub(crate) product_id: ProductId,
+    pub(crate) command: UntimedCommand,
+    pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) metadata: Metadata,
+    pub(super) deadline: Instant,
+}
+
+impl CommandEnvelope {
+    /// An envelope whose command is rejected, undecided, when it waits longer than 2 s.
+    pub fn new(product_id: ProductId, command: impl Into<UntimedCommand>, metadata: Metadata) -> Self {
+        let deadline = Instant::now() + COMMAND_QUEUE_TIMEOUT;
+        Self { product_id, command: command.into(), key: None, metadata, deadline }
+    }
+
+    /// The same under its client's idempotency key.
+    pub fn with_idempotency_key(mut self, key: Option<IdempotencyKey>) -> Self {
+        self.key = key;
+        self
+    }
+
+    pub(crate) fn invest_id(&self) -> Option<InvestId> {
+        self.command.invest_id()
+    }
+}
+
+/// A command without its time: the processor sets it when it decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UntimedCommand {
+    /// See [`ProductCommand::InvestRequested`].
+    Invest {
+        /// Fresh for every request.
+        invest_id: InvestId,
+        /// Whose money.
+        user_id: UserId,
+        /// How much.
+        amount: Amount,
+    },
+    /// See [`ProductCommand::ExpireInvest`].
+    Expire(InvestId),
+    /// A command that has no time.
+    Timeless(ProductCommand),
+}
+
+impl From<ProductCommand> for UntimedCommand {
+    fn from(command: ProductCommand) -> Self {
+        Self::Timeless(command)
+    }
+}
+
+impl UntimedCommand {
+    /// The command, decided at `at`; a reservation is open for `reservation`.
+    pub(super) fn at(&self, at: DateTime<Utc>, reservation: TimeDelta) -> ProductCommand {
+        match self.clone() {
+            Self::Invest { invest_id, user_id, amount } => {
+                ProductCommand::InvestRequested { invest_id, user_id, amount, at, expires_at: at + reservation }
+            }
+            Self::Expire(invest_id) => ProductCommand::ExpireInvest { invest_id, at },
+            Self::Timeless(command) => command,
+        }
+    }
+
+    /// The invest that the command makes.
+    pub(super) fn invest_id(&self) -> Option<InvestId> {
+        match self {
+            Self::Invest { invest_id, .. } => Some(*invest_id),
+            Self::Expire(_) | Self::Timeless(_) => None,
+        }
+    }
+
+    pub(super) fn opens_product(&self) -> bool {
+        matches!(self, Self::Timeless(ProductCommand::OpenProduct { .. }))
+    }
+}
+
+/// A decision, once it is certain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandOutcome {
+    /// Accepted and in the log, or refused.
+    pub decision: Result<(), Refusal>,
+    /// The product it is about.
+    pub product_id: ProductId,
+    /// The invest it made, if it is about one.
+    pub invest_id: Option<InvestId>,
+    /// Where the decision can be seen: the product's partition, at this position or later.
+    pub position: (Partition, Position),
+    /// Whether this was decided for an earlier request with the same key.
+    pub replayed: bool,
+}
+
+/// Why there is no decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// Definitely not carried out; try again later.
+    #[error("overloaded: not carried out")]
+    Overloaded,
+    /// The key stands for another request; take a fresh one.
+    #[error("the idempotency key stands for another request")]
+    KeyReused,
+    /// It may have been carried out or not; the log will tell.
+    #[error("it is not known whether it was carried out")]
+    OutcomeUnknown,
+    /// The product's history cannot be read; an operator must look.
+    #[error("the product cannot be read")]
+    Broken,
+}
