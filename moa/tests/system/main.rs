@@ -22,6 +22,7 @@ mod planted;
 mod projections;
 mod race;
 mod readiness;
+mod rebuilds;
 mod replayed;
 mod roles;
 mod rush;

@@ -1,4 +1,4 @@
-//! The checker of guarantees.md: folds the log with code of its own and holds it against what the clients saw, the
+//! The checker of guarantees.md: folds the log with code of its own and compares it with what the clients saw, the
 //! tables and the answers over HTTP. It shares nothing with the services, and `planted` shows that it can fail.
 
 mod answers;
@@ -13,7 +13,7 @@ mod views;
 
 pub use chain::chain_is_whole;
 pub use log::{Event, Fact, Log};
-pub use tables::Tables;
+pub use tables::{Tables, faults as tables_faults};
 
 use crate::harness::{ApiClient, Call, Journal, Sighting, TestApp, View};
 use sqlx::PgPool;

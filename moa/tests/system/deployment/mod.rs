@@ -5,7 +5,7 @@ pub mod postgres;
 mod servers;
 mod tap;
 
-pub use servers::{RabbitMq, free_port};
+pub use servers::RabbitMq;
 pub use tap::Tap;
 
 use chrono::Utc;
@@ -16,8 +16,8 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use testbed::RedisServer;
 use testbed::payments::Payments;
+use testbed::{RedisServer, free_port};
 use uuid::Uuid;
 
 use crate::checker::{Evidence, chain_is_whole, counters};
@@ -151,6 +151,28 @@ impl Deployment {
         let urls = SERVICES.map(|service| (service, database.url_as(&service.name().replace('-', "_"))));
         let urls = BTreeMap::from(urls);
         Self::on(database, |service| urls[&service].clone()).await
+    }
+
+    /// The same on a long history, which `bench history` writes.
+    pub async fn with_history(events: u64) -> Self {
+        let database = Database::start().await;
+        let mut bench = tokio::process::Command::new(env!("CARGO"));
+        bench.args([
+            "run",
+            "--quiet",
+            "--locked",
+            "--package",
+            "bench",
+            "--",
+            "history",
+            "--products",
+            "200",
+            "--events",
+        ]);
+        let written = bench.arg(events.to_string()).env("DATABASE_URL", &database.url).status().await.unwrap();
+        assert!(written.success(), "bench history failed");
+        let url = database.url.clone();
+        Self::on(database, |_| url.clone()).await
     }
 
     async fn on(database: Database, url: impl Fn(Service) -> String) -> Self {
@@ -288,9 +310,13 @@ impl Deployment {
 
     /// Waits until every view, and the counters, have reached the log as it stands now; says how long that took.
     pub async fn caught_up(&self) -> Duration {
+        self.caught_up_within(CATCH_UP_TIMEOUT).await
+    }
+
+    pub async fn caught_up_within(&self, bound: Duration) -> Duration {
         let heads: Vec<i64> = sqlx::query_scalar(HEADS).fetch_one(&self.pool).await.unwrap();
         let began = Instant::now();
-        within(CATCH_UP_TIMEOUT, "the views", async || self.have_reached(&heads).await.then_some(())).await;
+        within(bound, "the views", async || self.have_reached(&heads).await.then_some(())).await;
         began.elapsed()
     }
 
@@ -323,7 +349,7 @@ impl Deployment {
     }
 
     /// Deletes the exchange and every queue of this log's consumers, as a careless operator might; says how many queues
-    /// went. Each is declared anew within moments, and RabbitMQ may leave a deletion that meets that without an answer.
+    /// went. Each is declared again within moments, and RabbitMQ may leave a deletion that meets that without an answer.
     pub async fn delete_queues(&self) -> usize {
         let url = self.rabbit.url();
         let connection = lapin::Connection::connect(&url, lapin::ConnectionProperties::default()).await.unwrap();
@@ -348,10 +374,9 @@ impl Deployment {
         self.client.get(format!("{ops}/metrics")).send().await.unwrap().text().await.unwrap()
     }
 
-    /// The load has stopped: waits for quiet, then everything that must hold is held against the log.
+    /// The load has stopped: waits for quiet, then everything that must hold is compared with the log.
     pub async fn holds(&self) {
-        let quiet = async || self.is_quiet().await.then_some(());
-        within(2 * TEST_TIMEOUT, "quiet", quiet).await;
+        self.quiet().await;
         let users = ["api0-client0".to_owned(), "api1-client1".to_owned()];
         let evidence = Evidence::gather(&self.pool, &self.apis(), &self.journal, &self.products, &users).await;
         evidence.holds();
@@ -359,6 +384,12 @@ impl Deployment {
         let faults = counters::faults(&evidence.log, &self.redis.client(), &counters::Keys::of(&self.pool).await).await;
         assert!(faults.is_empty(), "Redis is not the fold of the log: {faults:?}");
         assert_eq!(self.payments.contradictions(&self.pool).await, [""; 0], "the ledger and the log");
+    }
+
+    /// Waits until every reservation has its fate and every consumer is at the heads.
+    pub async fn quiet(&self) {
+        let quiet = async || self.is_quiet().await.then_some(());
+        within(2 * TEST_TIMEOUT, "quiet", quiet).await;
     }
 
     async fn is_quiet(&self) -> bool {

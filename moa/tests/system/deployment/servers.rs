@@ -1,13 +1,11 @@
 //! A RabbitMQ of a test's own, to be stopped, wiped and started again on the same port.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use uuid::Uuid;
+use testbed::{TempFolder, free_port};
 
 use crate::harness::{TEST_TIMEOUT, within};
 
@@ -17,44 +15,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often it is looked whether a node is there.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Ports that each test process has to give.
-const PORTS_PER_PROCESS: u32 = 50;
-
-/// A port that is free now, and that neither this test nor one beside it is given again: nobody has bound it yet. Below those
-/// that outgoing connections are given: one of these may take it meanwhile.
-pub fn free_port() -> u16 {
-    static PORTS_GIVEN: AtomicU32 = AtomicU32::new(0);
-    let first = 15_000 + (std::process::id() % 300) * PORTS_PER_PROCESS;
-    let next = || (first + PORTS_GIVEN.fetch_add(1, Ordering::Relaxed) % PORTS_PER_PROCESS) as u16;
-    std::iter::repeat_with(next).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
-}
-
-/// A folder that goes with its value.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(what: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("moa-{what}-{}", Uuid::now_v7().simple()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn log(&self) -> File {
-        File::options().append(true).create(true).open(self.0.join("log")).unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).ok();
-    }
-}
-
 /// A node beside whatever node the machine runs.
 pub struct RabbitMq {
     node: Option<Child>,
     programs: PathBuf,
-    home: Folder,
+    home: TempFolder,
     port: u16,
     mapper_port: u16,
     dist_port: u16,
@@ -62,14 +27,18 @@ pub struct RabbitMq {
 
 impl RabbitMq {
     pub async fn start() -> Self {
-        let home = Folder::new("rabbitmq");
+        let home = TempFolder::new("rabbitmq");
         for (name, text) in [("env.conf", ""), ("rabbitmq.conf", ""), ("plugins", "[].\n")] {
-            fs::write(home.0.join(name), text).unwrap();
+            fs::write(home.join(name), text).unwrap();
         }
         let (port, mapper_port, dist_port) = (free_port(), free_port(), free_port());
         let mut rabbit = Self { node: None, programs: programs(), home, port, mapper_port, dist_port };
         rabbit.start_again().await;
         rabbit
+    }
+
+    fn log(&self) -> File {
+        File::options().append(true).create(true).open(self.home.join("log")).unwrap()
     }
 
     pub fn url(&self) -> String {
@@ -88,7 +57,7 @@ impl RabbitMq {
 
     /// Removes everything it kept; to be called while it is stopped.
     pub fn wipe(&self) {
-        fs::remove_dir_all(self.home.0.join("mnesia")).unwrap();
+        fs::remove_dir_all(self.home.join("mnesia")).unwrap();
     }
 
     pub async fn start_again(&mut self) {
@@ -113,13 +82,13 @@ impl RabbitMq {
 
     fn spawn(&mut self) {
         let mut command = Command::new(self.programs.join("rabbitmq-server"));
-        self.own(&mut command).stdin(Stdio::null()).stdout(self.home.log()).stderr(self.home.log());
-        self.node = Some(command.current_dir(&self.home.0).process_group(0).spawn().unwrap());
+        self.own(&mut command).stdin(Stdio::null()).stdout(self.log()).stderr(self.log());
+        self.node = Some(command.current_dir(&*self.home).process_group(0).spawn().unwrap());
     }
 
     /// The end of what it printed.
     fn last_words(&self) -> String {
-        let said = fs::read_to_string(self.home.0.join("log")).unwrap_or_default();
+        let said = fs::read_to_string(self.home.join("log")).unwrap_or_default();
         said.lines().rev().take(20).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
@@ -129,9 +98,9 @@ impl RabbitMq {
         std::env::vars().filter(|(name, _)| ours(name)).for_each(|(name, _)| {
             command.env_remove(name);
         });
-        let home = |name: &str| self.home.0.join(name);
+        let home = |name: &str| self.home.join(name);
         command
-            .env("HOME", &self.home.0)
+            .env("HOME", &*self.home)
             .env("ERL_EPMD_PORT", self.mapper_port.to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             .env("RABBITMQ_NODENAME", format!("moa_test_{}@localhost", self.port))

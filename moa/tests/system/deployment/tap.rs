@@ -1,4 +1,4 @@
-//! A consumer outside MoaProcess: a queue of its own at the exchange, drained all the time. What it got is held against the log.
+//! A consumer outside Moa: a queue of its own at the exchange, drained all the time. What it received is compared with the log.
 
 use futures::StreamExt as _;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
@@ -97,7 +97,7 @@ async fn listen(
             if let Some(bound) = bound.take() {
                 bound.send(()).unwrap();
             }
-            // A connection that was lost may not say so: after a silence it is made anew, and the queue has what was missed.
+            // A connection that was lost may not say so: after a silence it is opened again, and the queue has what was missed.
             while let Ok(Some(Ok(delivery))) = tokio::time::timeout(SILENCE_TIMEOUT, deliveries.next()).await {
                 hear(&delivery.data, &mut heard.lock().unwrap());
                 let acked = tokio::time::timeout(ANSWER_TIMEOUT, delivery.ack(BasicAckOptions::default())).await;
