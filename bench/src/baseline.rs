@@ -1,7 +1,7 @@
 //! What Moa is measured against: the same promise kept the usual way.
 
 use crate::Load;
-use crate::summary::Waits;
+use crate::summary::Latencies;
 use anyhow::Context;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// Connections that a PostgreSQL with its default settings has to give beside a running Moa.
-const MOST_CONNECTIONS: u32 = 60;
+const MAX_CONNECTIONS: u32 = 60;
 
 pub(crate) async fn run(load: Load, database_url: &str) -> anyhow::Result<()> {
-    let connections = u32::from(load.connections).min(MOST_CONNECTIONS);
+    let connections = u32::from(load.connections).min(MAX_CONNECTIONS);
     let pool = PgPoolOptions::new().max_connections(connections).connect(database_url).await;
     let pool = pool.context("cannot reach the database")?;
     make_tables(&pool).await?;
@@ -36,21 +36,21 @@ async fn make_tables(pool: &PgPool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(load: Load, pool: &PgPool) -> anyhow::Result<Waits> {
+async fn measure(load: Load, pool: &PgPool) -> anyhow::Result<Latencies> {
     let until = Instant::now() + Duration::from_secs(load.seconds);
     let mut clients = JoinSet::new();
     for user in 0..load.connections {
         clients.spawn(client(pool.clone(), format!("bench{user}"), until));
     }
-    let mut accepted = Waits::default();
+    let mut accepted = Latencies::default();
     for client in clients.join_all().await {
         accepted.merge(client?);
     }
     Ok(accepted)
 }
 
-async fn client(pool: PgPool, user: String, until: Instant) -> anyhow::Result<Waits> {
-    let mut accepted = Waits::default();
+async fn client(pool: PgPool, user: String, until: Instant) -> anyhow::Result<Latencies> {
+    let mut accepted = Latencies::default();
     while Instant::now() < until {
         let asked = Instant::now();
         let mut transaction = pool.begin().await?;

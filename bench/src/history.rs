@@ -1,4 +1,4 @@
-//! A history to measure with: long, and such as live use leaves behind.
+//! A long history to measure with, such as live use leaves behind.
 
 mod stream;
 
@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 
 /// As many partitions as a new Moa's log has.
 const PARTITIONS: i32 = 4;
-/// Events that one append commits, as a busy desk does, and that pass in one second of the history.
-const TOGETHER: usize = 1_000;
+/// Events that one append commits, as a busy partition processor does, and that pass in one second of the history.
+const EVENTS_PER_APPEND: usize = 1_000;
 /// Events of a history for each product at least: it is opened, and something happens to it.
-const EACH: u64 = 3;
+const MIN_EVENTS_PER_PRODUCT: u64 = 3;
 
 /// What the history is to be.
 #[derive(Clone, Copy, clap::Args)]
@@ -34,7 +34,10 @@ pub(crate) struct Shape {
 }
 
 pub(crate) async fn run(shape: Shape, database_url: &str) -> anyhow::Result<()> {
-    anyhow::ensure!(shape.events >= EACH * shape.products, "take at least {EACH} events for each product");
+    anyhow::ensure!(
+        shape.events >= MIN_EVENTS_PER_PRODUCT * shape.products,
+        "take at least {MIN_EVENTS_PER_PRODUCT} events for each product"
+    );
     let pool = connect(database_url, PARTITIONS.unsigned_abs() + 1).await?;
     let log = empty_log(&pool).await?;
     let began = Instant::now();
@@ -85,10 +88,10 @@ async fn fill(log: &Log, shape: Shape) -> anyhow::Result<()> {
 
 async fn write(log: Log, partition: Partition, mut stream: Stream) -> anyhow::Result<()> {
     let mut writer = Writer::open(log, partition).await?;
-    let seconds = i64::try_from(stream.left() / TOGETHER)?;
+    let seconds = i64::try_from(stream.left() / EVENTS_PER_APPEND)?;
     let mut at = writer.now() - TimeDelta::seconds(seconds);
     while stream.left() > 0 {
-        let committed = append(&mut writer, stream.next(TOGETHER, at)?, at).await?;
+        let committed = append(&mut writer, stream.next(EVENTS_PER_APPEND, at)?, at).await?;
         stream.committed(&committed);
         at = (at + TimeDelta::seconds(1)).min(writer.now());
     }

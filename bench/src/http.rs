@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// The largest answer that is read.
-const LARGEST: usize = 1 << 20;
+const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// A connection that is kept open.
 pub(crate) struct Connection {
@@ -33,7 +33,7 @@ impl Connection {
             if let Some(body) = body(&self.read)? {
                 return Ok(&self.read[body..]);
             }
-            anyhow::ensure!(self.read.len() <= LARGEST, "the answer is too large");
+            anyhow::ensure!(self.read.len() <= MAX_ANSWER_BYTES, "the answer is too large");
         }
     }
 }

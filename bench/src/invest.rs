@@ -2,7 +2,7 @@
 
 use crate::Load;
 use crate::http::Connection;
-use crate::summary::Waits;
+use crate::summary::Latencies;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinSet;
 
 #[derive(Default)]
-struct Told {
-    accepted: Waits,
+struct Answer {
+    accepted: Latencies,
     refused: u64,
 }
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(load: Load, write: SocketAddr, wanted: Wanted) -> anyhow
     for _ in 0..load.connections {
         clients.spawn(client(write, wanted, tickets.clone(), run, until));
     }
-    let mut told = Told::default();
+    let mut told = Answer::default();
     for client in clients.join_all().await {
         let client = client?;
         told.accepted.merge(client.accepted);
@@ -59,9 +59,9 @@ async fn client(
     tickets: Arc<AtomicU64>,
     run: Option<u128>,
     until: Instant,
-) -> anyhow::Result<Told> {
+) -> anyhow::Result<Answer> {
     let mut connection = Connection::open(write).await?;
-    let mut told = Told::default();
+    let mut told = Answer::default();
     for number in 0_u64.. {
         let asked = Instant::now();
         if asked >= until {

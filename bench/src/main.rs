@@ -82,7 +82,7 @@ enum What {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
-    /// How fast the log is read in bulk and read models are made anew, beside a bare binary COPY of the same rows
+    /// How fast the log is read in bulk and read models are rebuilt, beside a bare binary COPY of the same rows
     Rebuild {
         /// How often, 1 to 100; medians count
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -103,7 +103,7 @@ enum What {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
-    /// How fast the log is verified in its database, beside a bare binary COPY; makes the seals of the database anew
+    /// How fast the log is verified in its database, beside a bare binary COPY; replaces the seals of the database
     Verify {
         /// How often, 1 to 100; medians count
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -112,7 +112,7 @@ enum What {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
-    /// What many seals cost: the start of a sealer with and without its bookmark; makes the seals of the database anew
+    /// What many seals cost: the start of a sealer with and without its resume marker; replaces the seals of the database
     Seals {
         /// How many, of an event each: 1 to 10000000
         #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
@@ -121,7 +121,7 @@ enum What {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
-    /// How fast the log is written to a file, and the file verified; makes the seals of the database anew
+    /// How fast the log is written to a file, and the file verified; replaces the seals of the database
     VerifyExport {
         /// How often, 1 to 100; medians count
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -130,7 +130,7 @@ enum What {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
-    /// How long the audit's questions about the past take: read models and a product as they stood, the story of an invest
+    /// How long the audit's questions about the past take: read models and a product as they stood, the timeline of an invest
     AsOf {
         /// How often each, 1 to 100; medians count
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]

@@ -1,4 +1,4 @@
-//! How fast read models are made anew: from position 0 until every index is there, and how long the comparison takes.
+//! How fast read models are rebuilt: from position 0 until every index exists, and how long the comparison takes.
 
 use anyhow::{Context, bail};
 use connection_pool::Pool;
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How often it is looked how far a job is.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// How long one may take.
-const LIMIT: Duration = Duration::from_secs(30 * 60);
+const REBUILD_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// When a job's stages began.
 struct Stages {
@@ -109,8 +109,8 @@ async fn followed(jobs: &Jobs, id: i64) -> anyhow::Result<(Stages, Job)> {
             let ready = ready.unwrap_or(now);
             return Ok((Stages { folding, indexing, ready, comparing, ended: now }, job));
         }
-        anyhow::ensure!(asked.elapsed() < LIMIT, "{} takes too long: {job:?}", job.projection);
-        tokio::time::sleep(LOOK).await;
+        anyhow::ensure!(asked.elapsed() < REBUILD_TIMEOUT, "{} takes too long: {job:?}", job.projection);
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! How soon the first page of a search is there, for every single filter and in both orders.
 
 use crate::history::connect;
-use crate::summary::Waits;
+use crate::summary::Latencies;
 use anyhow::Context;
 use connection_pool::Pool;
 use event_log::search::{Bound, EVENT_INDEX, EVENT_TYPES, Filter, Order, Search, subject};
@@ -31,7 +31,7 @@ pub(crate) async fn run(times: u32, database_url: &str) -> anyhow::Result<()> {
     let samples = samples(&log, &heads, times).await?;
     for question in questions() {
         for (name, order) in [("asc", Order::Ascending), ("desc", Order::Descending)] {
-            let (mut waits, mut events) = (Waits::default(), 0);
+            let (mut waits, mut events) = (Latencies::default(), 0);
             for sample in &samples {
                 let began = Instant::now();
                 events += ask(&log, &pool, (question.filter)(sample), order).await?;

@@ -2,21 +2,21 @@
 
 use crate::http::Connection;
 use crate::invest::request;
-use crate::summary::Waits;
+use crate::summary::Latencies;
 use anyhow::bail;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How long one invest may take to show.
-const PATIENCE: Duration = Duration::from_secs(5);
+const SEEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause between looks, so that looking does not load the machine.
-const PAUSE: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 const USER: &str = "bench-seen";
 
 pub(crate) async fn run(write: SocketAddr, read: SocketAddr, product: i64, times: u32) -> anyhow::Result<()> {
     let (mut write, mut read) = (Connection::open(write).await?, Connection::open(read).await?);
-    let (mut log, mut both) = (Waits::default(), Waits::default());
+    let (mut log, mut both) = (Latencies::default(), Latencies::default());
     let mut before = holding(&mut read, product).await?;
     for _ in 0..times {
         let last = newest(&mut read).await?.0;
@@ -39,10 +39,10 @@ pub(crate) async fn run(write: SocketAddr, read: SocketAddr, product: i64, times
 }
 
 async fn pause(since: Instant) -> anyhow::Result<()> {
-    if since.elapsed() > PATIENCE {
-        bail!("an accepted invest did not show within {PATIENCE:?}");
+    if since.elapsed() > SEEN_TIMEOUT {
+        bail!("an accepted invest did not show within {SEEN_TIMEOUT:?}");
     }
-    tokio::time::sleep(PAUSE).await;
+    tokio::time::sleep(POLL_INTERVAL).await;
     Ok(())
 }
 

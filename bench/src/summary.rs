@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-/// Waits, to be counted and ranked.
+/// Latencies, to be counted and ranked.
 #[derive(Default)]
-pub(crate) struct Waits(Vec<Duration>);
+pub(crate) struct Latencies(Vec<Duration>);
 
-impl Waits {
+impl Latencies {
     pub(crate) fn add(&mut self, wait: Duration) {
         self.0.push(wait);
     }

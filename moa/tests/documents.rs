@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top-level folders: a code span that begins with one of them is a path.
-const FOLDERS: [&str; 16] = [
+const FOLDERS: [&str; 17] = [
     "audit",
     "bench",
     "broker",
@@ -20,6 +20,7 @@ const FOLDERS: [&str; 16] = [
     "migrations",
     "moa",
     "projector",
+    "proof",
     "query-api",
     "scripts",
     "testbed",

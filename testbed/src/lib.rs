@@ -1,5 +1,5 @@
-//! A fresh PostgreSQL database for every test, with the migrations applied; and [`payments`], a payment provider that
-//! can be given every kind of trouble.
+//! The test kit: a fresh PostgreSQL database for every test, with the migrations applied; [`payments`], a payment provider that
+//! can be given every kind of failure; a Redis and a proxy to break; random numbers by seed; ports, folders, and waiting.
 //!
 //! ```no_run
 //! # async fn a_test() {
@@ -15,10 +15,14 @@
 //! Words are in `docs/glossary.md`.
 
 pub mod payments;
+mod ports;
+mod random;
 mod redis_server;
 mod server;
 mod silent_proxy;
+mod temp_folder;
 mod template;
+mod wait;
 
 use std::time::Duration;
 
@@ -26,9 +30,13 @@ use connection_pool::Pool;
 use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
+pub use ports::free_port;
+pub use random::Random;
 pub use redis_server::RedisServer;
 use server::Server;
 pub use silent_proxy::SilentProxy;
+pub use temp_folder::TempFolder;
+pub use wait::{TEST_TIMEOUT, soon, until};
 
 /// Where the server is looked for when `DATABASE_URL` is not set.
 pub const DEFAULT_URL: &str = "postgres://postgres@127.0.0.1:5432/postgres";

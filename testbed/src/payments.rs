@@ -38,7 +38,7 @@ use ledger::Ledger;
 use trouble::Troubles;
 
 /// How long the port that was closed may be held by somebody else before the test fails.
-const PORT_WAIT: Duration = Duration::from_secs(5);
+const PORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The calls of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -147,7 +147,7 @@ impl Payments {
                 }
             }
         };
-        let listener = tokio::time::timeout(PORT_WAIT, bound).await.expect("the provider's port is taken");
+        let listener = tokio::time::timeout(PORT_TIMEOUT, bound).await.expect("the provider's port is taken");
         self.listening.lock().await.spawn(server::serve(listener, self.shared.clone()));
     }
 

@@ -1,4 +1,4 @@
-//! A Redis of a test's own, to do harm to.
+//! A Redis of a test's own, to be killed and frozen.
 
 use redis::Client;
 use std::net::TcpListener;
@@ -6,9 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A server that takes longer to start is none.
-const START: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often it is asked whether it has.
-const POLL: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// At a port that was free; keeps nothing on disk; gone with the value.
 #[derive(Debug)]
@@ -55,8 +55,8 @@ impl RedisServer {
         self.process = Some(process.expect("this test does harm to a Redis of its own: install redis-server"));
         let start = Instant::now();
         while self.client().get_connection().is_err() {
-            assert!(start.elapsed() < START, "a private Redis did not start");
-            std::thread::sleep(POLL);
+            assert!(start.elapsed() < START_TIMEOUT, "a private Redis did not start");
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 

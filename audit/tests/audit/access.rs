@@ -15,7 +15,7 @@ use tower::ServiceExt as _;
 
 const ACCESS: &str = "/admin/audit/access";
 
-struct Room {
+struct TestApp {
     pool: Pool,
     routes: Router,
     _database: Database,
@@ -26,7 +26,7 @@ struct Answer {
     body: String,
 }
 
-impl Room {
+impl TestApp {
     async fn open() -> Self {
         let database = Database::fresh().await;
         let pool = database.pool().await;
@@ -90,7 +90,7 @@ fn paths(page: &Value) -> Vec<&str> {
 #[case(Reader::Auditor, "AUDITOR")]
 #[tokio::test]
 async fn a_reading_is_written_down_before_it_is_answered(#[case] reader: Reader, #[case] name: &str) {
-    let room = Room::open().await;
+    let room = TestApp::open().await;
     let path = "/admin/audit/access?limit=1&to=2100-01-01T00:00:00Z&why=because";
     let answer = room.ask(reader, path).await;
     let body: Value = serde_json::from_str(&answer.body).unwrap();
@@ -119,7 +119,7 @@ async fn a_reading_is_written_down_before_it_is_answered(#[case] reader: Reader,
 #[case(ACCESS)]
 #[tokio::test]
 async fn what_cannot_be_written_down_is_not_shown(#[case] path: &str) {
-    let room = Room::open().await;
+    let room = TestApp::open().await;
     room.ask(Reader::Auditor, path).await;
     let written: String = sqlx::query_scalar("select path from audit_access").fetch_one(&room.pool).await.unwrap();
     assert_eq!(written, path);
@@ -136,7 +136,7 @@ async fn what_cannot_be_written_down_is_not_shown(#[case] path: &str) {
 /// The route is behind a guard; should there be none one day, nothing is shown either.
 #[tokio::test]
 async fn who_comes_from_nowhere_reads_nothing() {
-    let room = Room::open().await;
+    let room = TestApp::open().await;
     let answer = room.answer(room.routes.clone(), Method::GET, ACCESS).await;
     assert_eq!((answer.status, room.count().await), (401, 0));
 }
@@ -144,7 +144,7 @@ async fn who_comes_from_nowhere_reads_nothing() {
 /// Steps: five readings; pages of two, while further ones come in; the pages go on where they were.
 #[tokio::test]
 async fn pages_go_on_where_they_were() {
-    let room = Room::open().await;
+    let room = TestApp::open().await;
     room.was_read(5).await;
     let first = room.page("to=2026-01-01T01:00:00Z&limit=2").await;
     assert_eq!(paths(&first), ["/5", "/4"]);
@@ -161,7 +161,7 @@ async fn pages_go_on_where_they_were() {
 /// Two at the very same time are told apart by what comes after the time in a cursor.
 #[tokio::test]
 async fn readings_of_one_moment_are_each_given_once() {
-    let room = Room::open().await;
+    let room = TestApp::open().await;
     room.was_read(3).await;
     room.pool.execute("update audit_access set at = '2026-01-01T00:00:00Z'").await.unwrap();
     let first = room.page("to=2026-01-01T01:00:00Z&limit=2").await;
@@ -178,7 +178,7 @@ async fn readings_of_one_moment_are_each_given_once() {
 #[case("to=yesterday&limit=x", "to must be a date-time")]
 #[tokio::test]
 async fn what_cannot_be_read_is_named(#[case] query: &str, #[case] sentence: &str) {
-    let room = Room::open().await;
+    let room = TestApp::open().await;
     let answer = room.ask(Reader::Auditor, &format!("{ACCESS}?{query}")).await;
     assert_eq!(answer.status, 400);
     assert!(answer.body.contains(sentence), "{}", answer.body);
@@ -186,7 +186,7 @@ async fn what_cannot_be_read_is_named(#[case] query: &str, #[case] sentence: &st
 
 #[tokio::test]
 async fn of_a_long_query_the_beginning_is_kept() {
-    let room = Room::open().await;
+    let room = TestApp::open().await;
     room.ask(Reader::Auditor, &format!("{ACCESS}?limit=1&x={}", "y".repeat(5_000))).await;
     let kept: String = sqlx::query_scalar("select path from audit_access").fetch_one(&room.pool).await.unwrap();
     assert_eq!((kept.len(), &kept[..28]), (2_000, "/admin/audit/access?limit=1&"));
@@ -194,7 +194,7 @@ async fn of_a_long_query_the_beginning_is_kept() {
 
 #[tokio::test]
 async fn who_reads_the_database_itself_is_written_down_by_login() {
-    let room = Room::open().await;
+    let room = TestApp::open().await;
     let options = (*room.pool.inner().connect_options()).clone().options([("default_transaction_read_only", "on")]);
     let only_reads = Pool::from(sqlx::PgPool::connect_lazy_with(options));
     record_direct(&only_reads, "verify").await.unwrap();
@@ -208,7 +208,7 @@ async fn who_reads_the_database_itself_is_written_down_by_login() {
 /// What is 400 days old goes, at most a thousand at a time; what is younger stays.
 #[tokio::test]
 async fn readings_are_forgotten_after_400_days() {
-    let room = Room::open().await;
+    let room = TestApp::open().await;
     room.pool
         .execute(
             "insert into audit_access (at, reader, method, path)

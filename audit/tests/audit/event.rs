@@ -1,17 +1,18 @@
 //! Searches: whatever is asked, in whatever order and pages, and wherever the index stands, the answer is that of a plain
 //! scan of the whole log.
 
+mod app;
 mod bounded;
-mod house;
 mod http;
 mod index;
 mod writing;
 
+use app::{TestApp, product_id, scanned, user};
 use domain::InvestId;
 use event_log::search::{Bound, Cursor, EVENT_TYPES, Filter, Order, Page, Search, subject};
 use event_log::{Partition, Position, RecordedEvent};
-use house::{House, Random, product_id, scanned, user};
 use rstest::rstest;
+use testbed::Random;
 use uuid::Uuid;
 
 const ORDERS: [Order; 2] = [Order::Ascending, Order::Descending];
@@ -19,10 +20,10 @@ const ORDERS: [Order; 2] = [Order::Ascending, Order::Descending];
 const PAGES: usize = 8;
 
 /// All that is found, page by page, each asked for with the cursor of the one before.
-async fn found(house: &House, filter: &Filter, order: Order, limit: usize) -> Vec<(Partition, Position)> {
+async fn found(app: &TestApp, filter: &Filter, order: Order, limit: usize) -> Vec<(Partition, Position)> {
     let (mut found, mut cursor) = (Vec::new(), None::<String>);
     loop {
-        let Page { events, next } = page(house, filter, order, cursor.as_deref(), limit).await;
+        let Page { events, next } = page(app, filter, order, cursor.as_deref(), limit).await;
         assert!(events.len() <= limit);
         found.extend(events.iter().map(|event| (event.partition, event.position)));
         match next {
@@ -33,8 +34,8 @@ async fn found(house: &House, filter: &Filter, order: Order, limit: usize) -> Ve
 }
 
 /// The same from one search that goes on, as a stream does.
-async fn streamed(house: &House, filter: &Filter, order: Order, limit: usize) -> Vec<(Partition, Position)> {
-    let search = Search::begin(&house.log, &house.pool, filter.clone(), order, None).await;
+async fn streamed(app: &TestApp, filter: &Filter, order: Order, limit: usize) -> Vec<(Partition, Position)> {
+    let search = Search::begin(&app.log, &app.pool, filter.clone(), order, None).await;
     let (mut search, mut found) = (search.unwrap(), Vec::new());
     loop {
         let Page { events, next } = search.page(limit).await.unwrap();
@@ -45,9 +46,9 @@ async fn streamed(house: &House, filter: &Filter, order: Order, limit: usize) ->
     }
 }
 
-async fn page(house: &House, filter: &Filter, order: Order, cursor: Option<&str>, limit: usize) -> Page {
-    let cursor = cursor.map(|text| Cursor::read(text, house.log.identity(), filter, order).unwrap());
-    let search = Search::begin(&house.log, &house.pool, filter.clone(), order, cursor.as_ref()).await;
+async fn page(app: &TestApp, filter: &Filter, order: Order, cursor: Option<&str>, limit: usize) -> Page {
+    let cursor = cursor.map(|text| Cursor::read(text, app.log.identity(), filter, order).unwrap());
+    let search = Search::begin(&app.log, &app.pool, filter.clone(), order, cursor.as_ref()).await;
     search.unwrap().page(limit).await.unwrap()
 }
 
@@ -83,13 +84,13 @@ fn bound(random: &mut Random, event: &RecordedEvent) -> Bound {
     }
 }
 
-async fn agrees(house: &mut House, filter: &Filter, all: &[RecordedEvent]) {
+async fn agrees(app: &mut TestApp, filter: &Filter, all: &[RecordedEvent]) {
     for order in ORDERS {
         let expected = scanned(all, filter, order);
-        let limit = house.random.below(60) as usize + 1 + expected.len() / PAGES;
-        assert_eq!(found(house, filter, order, limit).await, expected, "{filter:?} {order:?}, {limit} a page");
-        let limit = house.random.below(40) as usize + 1;
-        assert_eq!(streamed(house, filter, order, limit).await, expected, "{filter:?} {order:?}, {limit} at a time");
+        let limit = app.random.below(60) as usize + 1 + expected.len() / PAGES;
+        assert_eq!(found(app, filter, order, limit).await, expected, "{filter:?} {order:?}, {limit} a page");
+        let limit = app.random.below(40) as usize + 1;
+        assert_eq!(streamed(app, filter, order, limit).await, expected, "{filter:?} {order:?}, {limit} at a time");
     }
 }
 
@@ -110,23 +111,23 @@ async fn an_answer_is_that_of_a_plain_scan(
     #[values(Indexed::Nothing, Indexed::Half, Indexed::All)] indexed: Indexed,
     #[values(1, 4)] partitions: i32,
 ) {
-    let mut house = House::with_partitions(partitions, 7 + partitions as u64).await;
-    house.happens(1_000).await;
+    let mut app = TestApp::with_partitions(partitions, 7 + partitions as u64).await;
+    app.happens(1_000).await;
     if indexed == Indexed::Half {
-        house.index().await;
+        app.index().await;
     }
-    house.happens(1_000).await;
+    app.happens(1_000).await;
     if indexed == Indexed::All {
-        house.index().await;
+        app.index().await;
     }
-    let all = house.all().await;
+    let all = app.all().await;
     assert_eq!(all.len(), 2_000);
-    agrees(&mut house, &Filter::default(), &all).await;
+    agrees(&mut app, &Filter::default(), &all).await;
     for event_type in EVENT_TYPES {
-        agrees(&mut house, &Filter { event_type: Some(event_type.into()), ..Filter::default() }, &all).await;
+        agrees(&mut app, &Filter { event_type: Some(event_type.into()), ..Filter::default() }, &all).await;
     }
     for fields in [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 3, 3, 3, 4, 5, 6] {
-        let filter = question(&mut house.random, &all, fields);
-        agrees(&mut house, &filter, &all).await;
+        let filter = question(&mut app.random, &all, fields);
+        agrees(&mut app, &filter, &all).await;
     }
 }

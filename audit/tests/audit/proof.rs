@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod app;
 mod broken_chain;
 mod calls;
-mod house;
 mod proofs;
 mod resume_markers;
 mod sealing;

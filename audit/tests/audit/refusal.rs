@@ -19,13 +19,13 @@ const MANY: &str = "insert into refusals
            1 + n % 5, n, (array['SOLD_OUT', 'NOT_STARTED', 'FINISHED'])[1 + n % 3],
            case when n % 3 = 0 then n end, 1, n, 0, 'c' || n";
 
-struct House {
+struct TestApp {
     routes: Router,
     pool: Pool,
     _database: Database,
 }
 
-impl House {
+impl TestApp {
     async fn new() -> Self {
         let database = Database::fresh().await;
         let pool = database.pool().await;
@@ -38,9 +38,9 @@ impl House {
     }
 
     async fn with_many(from: i32, to: i32) -> Self {
-        let house = Self::new().await;
-        house.adds(from, to).await;
-        house
+        let app = Self::new().await;
+        app.adds(from, to).await;
+        app
     }
 
     async fn adds(&self, from: i32, to: i32) {
@@ -75,10 +75,9 @@ fn amounts(data: &Value) -> Vec<i64> {
 
 #[tokio::test]
 async fn a_refusal_is_shown_whole() {
-    let house = House::new().await;
-    house
-        .sql(
-            "insert into refusals values
+    let app = TestApp::new().await;
+    app.sql(
+        "insert into refusals values
              ('2026-03-01T10:00:00.123456Z', '019a2b0e-6a52-7c3e-9d0b-0c6f0f2f7a11', 'user1', 7, 100, 'SOLD_OUT', 40, 3,
               12, 5, 'c-1'),
              ('2026-03-01T10:00:01Z', '019a2b0e-6a52-7c3e-9d0b-0c6f0f2f7a12', 'user2', 8, 200, 'CLOSED', null, 0, 0,
@@ -88,8 +87,8 @@ async fn a_refusal_is_shown_whole() {
              ('REFUSAL', 'FULL', 4, '2026-03-01T10:00:00Z', '2026-03-01T10:00:02Z'),
              ('REFUSAL', 'DATABASE', 5, '2026-03-01T10:00:00Z', '2026-03-01T10:00:01Z'),
              ('PAYMENT_CALL', 'FULL', 6, '2026-03-01T10:00:00Z', '2026-03-01T10:00:01Z')",
-        )
-        .await;
+    )
+    .await;
     let first = json!({
         "refusedAt": "2026-03-01T19:00:00.123456", "investId": "019a2b0e-6a52-7c3e-9d0b-0c6f0f2f7a11",
         "userId": "user1", "productId": 7, "amount": 100, "code": "SOLD_OUT", "remaining": 40, "partition": 3,
@@ -106,12 +105,12 @@ async fn a_refusal_is_shown_whole() {
     ]);
     let all =
         json!({"list": [first, second], "nextCursor": null, "dropped": dropped, "keptDays": REFUSAL_RETENTION_DAYS});
-    assert_eq!(house.data("").await, all);
+    assert_eq!(app.data("").await, all);
     // Of the asked time only.
-    let later = house.data("from=2026-03-01T19:00:01.5").await;
+    let later = app.data("from=2026-03-01T19:00:01.5").await;
     let left = json!([{"reason": "FULL", "count": 4, "from": "2026-03-01T19:00:00", "to": "2026-03-01T19:00:02"}]);
     assert_eq!((&later["list"], &later["dropped"]), (&json!([]), &left));
-    let earlier = house.data("to=2026-03-01T19:00:00").await;
+    let earlier = app.data("to=2026-03-01T19:00:00").await;
     let left = json!([{"reason": "FULL", "count": 3, "from": "2026-03-01T18:59:59", "to": "2026-03-01T19:00:00"}]);
     assert_eq!((&earlier["list"], &earlier["dropped"]), (&json!([]), &left));
 }
@@ -133,14 +132,14 @@ async fn a_refusal_is_shown_whole() {
 )]
 #[tokio::test]
 async fn filters_combine_and_pages_in_either_order_agree_with_a_scan(#[case] query: &str, #[case] scan: &str) {
-    let house = House::with_many(1, 300).await;
+    let app = TestApp::with_many(1, 300).await;
     for order in ["asc", "desc"] {
         let sorted = format!("refusals where {scan} order by refused_at {order}, invest_id {order}");
-        let expected = house.amounts(&sorted).await;
+        let expected = app.amounts(&sorted).await;
         for limit in [1, 7, 100, 1_000].into_iter().filter(|limit| *limit > 1 || expected.len() < 30) {
             let (mut found, mut cursor) = (Vec::new(), String::new());
             loop {
-                let data = house.data(&format!("{query}&order={order}&limit={limit}{cursor}")).await;
+                let data = app.data(&format!("{query}&order={order}&limit={limit}{cursor}")).await;
                 found.extend(amounts(&data));
                 let Some(next) = data["nextCursor"].as_str() else { break };
                 assert_eq!(data["list"].as_array().unwrap().len(), limit);
@@ -156,21 +155,21 @@ async fn filters_combine_and_pages_in_either_order_agree_with_a_scan(#[case] que
 #[rstest]
 #[tokio::test]
 async fn what_was_there_is_given_once_while_more_is_written(#[values("asc", "desc")] order: &str) {
-    let house = House::with_many(101, 300).await;
-    let there: BTreeSet<_> = house.amounts("refusals").await.into_iter().collect();
+    let app = TestApp::with_many(101, 300).await;
+    let there: BTreeSet<_> = app.amounts("refusals").await.into_iter().collect();
     let (mut found, mut cursor, mut page) = (Vec::new(), String::new(), 0);
     loop {
-        let data = house.data(&format!("order={order}&limit=20{cursor}")).await;
+        let data = app.data(&format!("order={order}&limit=20{cursor}")).await;
         found.extend(amounts(&data));
         let Some(next) = data["nextCursor"].as_str() else { break };
         cursor = format!("&cursor={next}");
         page += 1;
         if page <= 5 {
-            house.adds(page * 10, page * 10 + 9).await;
-            house.adds(300 + page * 10, 309 + page * 10).await;
+            app.adds(page * 10, page * 10 + 9).await;
+            app.adds(300 + page * 10, 309 + page * 10).await;
             // The same times as those that are there.
-            house.adds(100_001 + page, 100_001 + page).await;
-            house.sql("update refusals set refused_at = '2026-03-01T10:01:30Z' where amount > 100000").await;
+            app.adds(100_001 + page, 100_001 + page).await;
+            app.sql("update refusals set refused_at = '2026-03-01T10:01:30Z' where amount > 100000").await;
         }
     }
     let once: BTreeSet<_> = found.iter().copied().collect();
@@ -181,9 +180,9 @@ async fn what_was_there_is_given_once_while_more_is_written(#[values("asc", "des
 
 #[tokio::test]
 async fn what_cannot_be_read_is_refused_all_at_once() {
-    let house = House::with_many(1, 10).await;
+    let app = TestApp::with_many(1, 10).await;
     let said = async |query: &str| {
-        let answer = house.asks(query).await;
+        let answer = app.asks(query).await;
         assert_eq!((&answer["status"], &answer["code"]), (&json!(400), &json!("00")), "{query}: {answer}");
         answer["message"].as_str().unwrap().to_owned()
     };
@@ -192,8 +191,8 @@ async fn what_cannot_be_read_is_refused_all_at_once() {
     assert!(named.iter().all(|name| all.contains(&format!("{name} must be"))), "{all}");
     assert!(said("limit=0").await.contains("limit must be a whole number from 1 to 1000"));
 
-    let cursor = house.data("limit=1").await["nextCursor"].as_str().unwrap().to_owned();
-    house.data(&format!("limit=5&cursor={cursor}")).await;
+    let cursor = app.data("limit=1").await["nextCursor"].as_str().unwrap().to_owned();
+    app.data(&format!("limit=5&cursor={cursor}")).await;
     for query in [
         "cursor=".to_owned(),
         "cursor=garbage".to_owned(),

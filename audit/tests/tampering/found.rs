@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::house::House;
+use crate::app::SealedApp;
 
 /// What is wrong, or that it cannot be verified at all.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,18 +49,18 @@ pub fn findings(report: &Value) -> Findings {
 }
 
 /// The log in the database, against the seals that an auditor has.
-pub async fn in_the_database(house: &House) -> Value {
-    serde_json::to_value(verify_live::verify(&house.pool, &house.believed).await.unwrap()).unwrap()
+pub async fn in_the_database(app: &SealedApp) -> Value {
+    serde_json::to_value(verify_live::verify(&app.pool, &app.believed).await.unwrap()).unwrap()
 }
 
 /// An export, by Moa.
-pub fn by_moa(house: &House, export: &Path) -> Value {
-    value(export::verify_against(export, &house.believed))
+pub fn by_moa(app: &SealedApp, export: &Path) -> Value {
+    value(export::verify_against(export, &app.believed))
 }
 
 /// An export, against what seals there are in a file.
-pub fn by_moa_with(house: &House, export: &Path, seals: &Path) -> Value {
-    value(export::verify(export, seals_file::read(seals).unwrap(), &[house.key]))
+pub fn by_moa_with(app: &SealedApp, export: &Path, seals: &Path) -> Value {
+    value(export::verify(export, seals_file::read(seals).unwrap(), &[app.key]))
 }
 
 fn value(report: Result<Report, export::ExportError>) -> Value {
@@ -71,24 +71,24 @@ fn value(report: Result<Report, export::ExportError>) -> Value {
 }
 
 /// Exports, by the second verifier.
-pub fn by_python(house: &House, exports: &[PathBuf], seals: &Path) -> Vec<Value> {
-    let mut command = python(house);
+pub fn by_python(app: &SealedApp, exports: &[PathBuf], seals: &Path) -> Vec<Value> {
+    let mut command = python(app);
     command.arg("--seals").arg(seals);
     asked(command, "--export", exports, "WHOLE")
 }
 
 /// Proofs, by the second verifier.
-pub fn proof_by_python(house: &House, proofs: &[PathBuf]) -> Vec<Value> {
-    asked(python(house), "--proof", proofs, "PROVED")
+pub fn proof_by_python(app: &SealedApp, proofs: &[PathBuf]) -> Vec<Value> {
+    asked(python(app), "--proof", proofs, "PROVED")
 }
 
-fn python(house: &House) -> Command {
+fn python(app: &SealedApp) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     // Where `make test` puts what it needs.
     let path = std::env::var("PYTHONPATH").unwrap_or_else(|_| root.join("target/python").display().to_string());
     let mut command = Command::new("python3");
     command.arg(root.join("examples/verify.py")).arg("--json").env("PYTHONPATH", path).stdin(Stdio::null());
-    command.arg("--public-key").arg(house.public_key());
+    command.arg("--public-key").arg(app.public_key());
     command
 }
 

@@ -2,13 +2,12 @@
 //! database, the one of exports, and `examples/verify.py`, which shares nothing with the other two.
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod app;
 mod exports;
 mod files;
 mod found;
-mod house;
 mod over_http;
 mod proofs;
-mod random;
 mod rows;
 mod seals;
 mod tamperings;

@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use sqlx::Executor as _;
 use tower::ServiceExt as _;
 
+use crate::app::{PARTITIONS, SealedApp};
 use crate::found::{Findings, Found, by_moa, by_python, findings};
-use crate::house::{House, PARTITIONS};
 
-fn admin(house: &House) -> Router {
-    let (log, pool) = (house.log.clone(), || house.pool.clone());
+fn admin(app: &SealedApp) -> Router {
+    let (log, pool) = (app.log.clone(), || app.pool.clone());
     let time = "Asia/Seoul".parse().unwrap();
     let audit = Audit { log, read: pool(), bulk: pool(), write: pool(), time, seals: None };
     edge::with_middleware(routes(audit).layer(Extension(Reader::Auditor)), &[])
@@ -37,18 +37,15 @@ async fn text(admin: &Router, query: &str, accept: &str) -> (StatusCode, HeaderM
 /// Also those that have the log written in the other form, or not at all as it is written.
 #[tokio::test]
 async fn a_whole_export_has_every_row_and_a_filtered_one_what_a_plain_scan_has() {
-    let house = House::sealed().await;
-    let admin = admin(&house);
+    let app = SealedApp::sealed().await;
+    let admin = admin(&app);
     let (_, headers, whole) = text(&admin, "", "*/*").await;
     assert_eq!(headers[header::CONTENT_TYPE], "application/x-ndjson");
     let lines: Vec<Value> = whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(
-        lines[0]["heads"],
-        json!([house.partition(0).len(), house.partition(1).len(), house.partition(2).len()])
-    );
-    assert_eq!((&lines[0]["log"], &lines[0]["filter"]), (&json!(house.log.identity().log_id), &Value::Null));
-    assert_eq!(lines.last().unwrap(), &json!({"end": true, "events": house.rows.len()}));
-    for (line, row) in lines[1..lines.len() - 1].iter().zip(&house.rows) {
+    assert_eq!(lines[0]["heads"], json!([app.partition(0).len(), app.partition(1).len(), app.partition(2).len()]));
+    assert_eq!((&lines[0]["log"], &lines[0]["filter"]), (&json!(app.log.identity().log_id), &Value::Null));
+    assert_eq!(lines.last().unwrap(), &json!({"end": true, "events": app.rows.len()}));
+    for (line, row) in lines[1..lines.len() - 1].iter().zip(&app.rows) {
         let hash: String = row.hash.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!((&line["payload"], &line["hash"]), (&json!(row.payload), &json!(hash)));
         assert_eq!((&line["partition"], &line["position"]), (&json!(row.partition), &json!(row.position)));
@@ -64,7 +61,7 @@ async fn a_whole_export_has_every_row_and_a_filtered_one_what_a_plain_scan_has()
     ] {
         assert_eq!(asked(&admin, "", accept).await.headers()[header::CONTENT_TYPE], media_type, "{accept}");
     }
-    assert_eq!(by_accept.lines().count(), house.rows.len() + 1);
+    assert_eq!(by_accept.lines().count(), app.rows.len() + 1);
 
     let (_, _, filtered) = text(&admin, "?productId=4&type=InvestFailed&from=20", "*/*").await;
     let scanned: Vec<_> = whole.lines().filter(|line| is_asked_for(line)).collect();
@@ -74,13 +71,13 @@ async fn a_whole_export_has_every_row_and_a_filtered_one_what_a_plain_scan_has()
     let header: Value = serde_json::from_str(lines[0]).unwrap();
     assert_eq!(header["filter"], json!({"productId": 4, "type": "InvestFailed", "from": 20}));
     // As files: the whole ones are verified, the filtered ones are not taken for whole.
-    let files = ["a.ndjson", "b.csv", "c.ndjson"].map(|name| house.file(name));
+    let files = ["a.ndjson", "b.csv", "c.ndjson"].map(|name| app.file(name));
     for (file, text) in files.iter().zip([&whole, &by_accept, &filtered]) {
         std::fs::write(file, text).unwrap();
     }
-    for (number, python) in by_python(&house, &files, &house.seals()).iter().enumerate() {
+    for (number, python) in by_python(&app, &files, &app.seals()).iter().enumerate() {
         let expected: Findings = if number == 2 { [Found::VerifyError].into() } else { Findings::new() };
-        assert_eq!((findings(&by_moa(&house, &files[number])), findings(python)), (expected.clone(), expected));
+        assert_eq!((findings(&by_moa(&app, &files[number])), findings(python)), (expected.clone(), expected));
     }
 }
 
@@ -91,8 +88,8 @@ fn is_asked_for(line: &str) -> bool {
 
 #[tokio::test]
 async fn what_cannot_be_exported_is_told() {
-    let house = House::sealed().await;
-    let admin = admin(&house);
+    let app = SealedApp::sealed().await;
+    let admin = admin(&app);
     let (status, _, body) = text(&admin, "?format=xml&productId=0&type=Nothing", "*/*").await;
     let told: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status, &told["code"]), (StatusCode::BAD_REQUEST, &json!("00")));
@@ -108,10 +105,10 @@ async fn what_cannot_be_exported_is_told() {
 
 #[tokio::test]
 async fn an_export_that_breaks_off_has_no_end() {
-    let house = House::sealed().await;
-    let heads = Log::heads_of(&house.pool, PARTITIONS).await.unwrap();
-    let header = Header::of(*house.log.identity(), heads, None, Utc::now());
-    (&house.pool).execute("alter table events rename to elsewhere").await.unwrap();
-    let blocks: Result<Vec<_>, _> = export::export(house.pool.clone(), header, Format::Ndjson).try_collect().await;
+    let app = SealedApp::sealed().await;
+    let heads = Log::heads_of(&app.pool, PARTITIONS).await.unwrap();
+    let header = Header::of(*app.log.identity(), heads, None, Utc::now());
+    (&app.pool).execute("alter table events rename to elsewhere").await.unwrap();
+    let blocks: Result<Vec<_>, _> = export::export(app.pool.clone(), header, Format::Ndjson).try_collect().await;
     blocks.expect_err("it says so");
 }

@@ -5,39 +5,39 @@ use proof::report::Verdict;
 use proof::seal::Statement;
 use std::path::Path;
 
+use crate::app::{PARTITIONS, SealedApp};
 use crate::found::{Findings, Found, by_moa_with, by_python, facts, findings};
-use crate::house::{House, PARTITIONS};
-use crate::random::Random;
+use testbed::Random;
 
 /// How often a seal is changed.
 const TIMES: usize = 12;
 
 struct SealedLog {
-    house: House,
+    app: SealedApp,
     export: std::path::PathBuf,
     lines: Vec<String>,
 }
 
 impl SealedLog {
     async fn log() -> Self {
-        let house = House::sealed().await;
-        let export = house.file("whole.ndjson");
-        house.export(Format::Ndjson, &export).await;
-        let lines = std::fs::read_to_string(house.seals()).unwrap();
+        let app = SealedApp::sealed().await;
+        let export = app.file("whole.ndjson");
+        app.export(Format::Ndjson, &export).await;
+        let lines = std::fs::read_to_string(app.seals()).unwrap();
         let lines = lines.split_inclusive('\n').map(String::from).collect();
-        Self { house, export, lines }
+        Self { app, export, lines }
     }
 
     /// What both verifiers find with these seals; and the report.
     fn with(&self, lines: &[String], name: &str) -> (Findings, serde_json::Value) {
-        let seals = self.house.file("other-seals.ndjson");
+        let seals = self.app.file("other-seals.ndjson");
         std::fs::write(&seals, lines.concat()).unwrap();
         self.with_file(&seals, name)
     }
 
     fn with_file(&self, seals: &Path, name: &str) -> (Findings, serde_json::Value) {
-        let moa = by_moa_with(&self.house, &self.export, seals);
-        let python = by_python(&self.house, std::slice::from_ref(&self.export), seals);
+        let moa = by_moa_with(&self.app, &self.export, seals);
+        let python = by_python(&self.app, std::slice::from_ref(&self.export), seals);
         assert_eq!(facts(&python[0]), facts(&moa), "{name}: {moa:#}");
         (findings(&moa), moa)
     }
@@ -61,7 +61,7 @@ async fn seals_that_are_missing_at_the_end_leave_more_unsealed_and_it_is_stated(
 #[tokio::test]
 async fn a_seal_that_is_missing_changed_or_out_of_its_place_is_named() {
     let sealed = SealedLog::log().await;
-    let mut random = Random::new();
+    let mut random = Random::from_env("MOA_TAMPERING_SEED");
     let without = |at: usize| {
         let mut lines = sealed.lines.clone();
         lines.remove(at);
@@ -74,9 +74,9 @@ async fn a_seal_that_is_missing_changed_or_out_of_its_place_is_named() {
     assert_eq!(sealed.with(&lines, "swapped").0, [Found::Seal(3)].into());
     for _ in 0..TIMES {
         let mut lines = sealed.lines.clone();
-        let at = random.below(lines.len());
+        let at = random.index(lines.len());
         let mut line = std::mem::take(&mut lines[at]).into_bytes();
-        let (byte, digit) = (random.below(line.len() - 1), b"0123456789abcdefXY"[random.below(18)]);
+        let (byte, digit) = (random.index(line.len() - 1), b"0123456789abcdefXY"[random.index(18)]);
         let before = std::mem::replace(&mut line[byte], digit);
         if before == digit {
             continue;
@@ -91,7 +91,7 @@ async fn a_seal_that_is_missing_changed_or_out_of_its_place_is_named() {
 #[tokio::test]
 async fn a_seal_that_follows_another_is_not_believed() {
     let sealed = SealedLog::log().await;
-    let believed = sealed.house.believed.seals();
+    let believed = sealed.app.believed.seals();
     let changes: [fn(&mut Statement); 5] = [
         |statement| statement.previous = [7; 32],
         |statement| statement.first += 1,
@@ -103,7 +103,7 @@ async fn a_seal_that_follows_another_is_not_believed() {
         let mut statement = believed[4].statement.clone();
         change(&mut statement);
         let mut lines = sealed.lines.clone();
-        lines[4] = statement.seal(believed[4].hash_prefixes.clone(), &sealed.house.secret).line() + "\n";
+        lines[4] = statement.seal(believed[4].hash_prefixes.clone(), &sealed.app.secret).line() + "\n";
         assert_eq!(sealed.with(&lines, &format!("change {number}")).0, [Found::Seal(5)].into(), "change {number}");
     }
     // Signed, and in its place; but not of what the log has. The next one does not follow it.
@@ -111,7 +111,7 @@ async fn a_seal_that_follows_another_is_not_believed() {
     statement.root = [7; 32];
     let first = Found::Bad(statement.partition.into(), statement.first, "REWRITTEN".into());
     let mut lines = sealed.lines.clone();
-    lines[4] = statement.seal(believed[4].hash_prefixes.clone(), &sealed.house.secret).line() + "\n";
+    lines[4] = statement.seal(believed[4].hash_prefixes.clone(), &sealed.app.secret).line() + "\n";
     assert_eq!(sealed.with(&lines, "another root").0, [first, Found::Seal(6)].into());
 }
 
@@ -119,7 +119,7 @@ async fn a_seal_that_follows_another_is_not_believed() {
 #[tokio::test]
 async fn seals_of_an_unknown_key_or_of_another_log_are_not_believed_and_the_log_is_not_called_broken() {
     let mut sealed = SealedLog::log().await;
-    let other = House::sealed().await;
+    let other = SealedApp::sealed().await;
     let with_the_seals_of_another = |sealed: &SealedLog, name: &str| {
         let (found, report) = sealed.with_file(&other.seals(), name);
         assert_eq!((found, &report["verdict"]), ([Found::Seal(1)].into(), &"UNVERIFIABLE".into()));
@@ -130,9 +130,9 @@ async fn seals_of_an_unknown_key_or_of_another_log_are_not_believed_and_the_log_
     lines[1] = std::fs::read_to_string(other.seals()).unwrap().split_inclusive('\n').nth(1).unwrap().to_owned();
     let (found, report) = sealed.with(&lines, "another log's second");
     assert_eq!((found, &report["verdict"]), ([Found::Seal(2)].into(), &"BROKEN".into()));
-    // The same file under another house's key: neither verifier believes one seal of it.
-    sealed.house.key = other.key;
-    std::fs::copy(other.public_key(), sealed.house.public_key()).unwrap();
+    // The same file under another app's key: neither verifier believes one seal of it.
+    sealed.app.key = other.key;
+    std::fs::copy(other.public_key(), sealed.app.public_key()).unwrap();
     let (found, report) = sealed.with(&sealed.lines, "another key");
     assert_eq!((found, &report["verdict"]), ([Found::Seal(1)].into(), &"UNVERIFIABLE".into()));
     assert_eq!(report["seals"], 0);
@@ -145,9 +145,9 @@ async fn a_broken_log_is_called_broken_whatever_key_is_given() {
     let mut sealed = SealedLog::log().await;
     let text = std::fs::read_to_string(&sealed.export).unwrap();
     std::fs::write(&sealed.export, text.replacen("\\\"amount\\\":1", "\\\"amount\\\":2", 1)).unwrap();
-    let other = House::sealed().await;
-    sealed.house.key = other.key;
-    std::fs::copy(other.public_key(), sealed.house.public_key()).unwrap();
+    let other = SealedApp::sealed().await;
+    sealed.app.key = other.key;
+    std::fs::copy(other.public_key(), sealed.app.public_key()).unwrap();
     let (found, report) = sealed.with(&sealed.lines, "another key, and a change");
     assert_eq!((found.len(), &report["verdict"]), (2, &"BROKEN".into()), "{report:#}");
 }
@@ -158,21 +158,21 @@ async fn a_broken_log_is_called_broken_whatever_key_is_given() {
 async fn after_a_rotation_each_key_alone_leaves_the_log_unverifiable() {
     let sealed = SealedLog::log().await;
     let new = proof::key::SigningKey::from_bytes(&[9; 32]);
-    let believed = sealed.house.believed.seals();
+    let believed = sealed.app.believed.seals();
     let mut lines = sealed.lines.clone();
     for (line, seal) in lines.iter_mut().zip(believed).skip(2) {
         *line = seal.statement.clone().seal(seal.hash_prefixes.clone(), &new).line() + "\n";
     }
-    let seals = sealed.house.file("rotated.ndjson");
+    let seals = sealed.app.file("rotated.ndjson");
     std::fs::write(&seals, lines.concat()).unwrap();
     let verified = |keys: &[_]| {
         let seals = proof::seals_file::read(&seals).unwrap();
         proof::export::verify(&sealed.export, seals, keys).unwrap()
     };
-    let old = verified(&[sealed.house.key]);
+    let old = verified(&[sealed.app.key]);
     assert_eq!((old.verdict, old.seals, old.bad_seal.unwrap().seal), (Verdict::Unverifiable, 2, 3));
     let later = verified(&[new.verifying_key()]);
     assert_eq!((later.verdict, later.seals, later.bad_seal.unwrap().seal), (Verdict::Unverifiable, 0, 1));
-    let both = verified(&[sealed.house.key, new.verifying_key()]);
+    let both = verified(&[sealed.app.key, new.verifying_key()]);
     assert_eq!((both.verdict, both.bad_seal), (Verdict::Whole, None));
 }

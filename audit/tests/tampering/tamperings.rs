@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
+use crate::app::{PARTITIONS, SealedApp};
 use crate::found::{Findings, bad};
-use crate::house::{House, PARTITIONS};
-use crate::random::Random;
 use crate::rows::{Row, hash_anew};
+use testbed::Random;
 
 /// A log that is not what it was.
 pub struct Tampered {
@@ -38,7 +38,7 @@ pub const KINDS: [Kind; 14] = [
 
 /// A partition to be tampered with, and where.
 pub struct Target<'a> {
-    house: &'a House,
+    app: &'a SealedApp,
     random: &'a mut Random,
     partition: i32,
     /// Its rows; that of position 1 is the first.
@@ -50,22 +50,22 @@ pub struct Target<'a> {
 }
 
 /// The log after something of `kind` was done to it at or before the last seal.
-pub fn tampered(house: &House, kind: Kind, random: &mut Random) -> Tampered {
-    let mut target = target(house, random);
+pub fn tampered(app: &SealedApp, kind: Kind, random: &mut Random) -> Tampered {
+    let mut target = target(app, random);
     let (name, expected) = kind(&mut target);
     let Target { partition, rows, .. } = target;
-    Tampered { name, rows: others(house, partition).chain(rows).collect(), expected }
+    Tampered { name, rows: others(app, partition).chain(rows).collect(), expected }
 }
 
-fn target<'a>(house: &'a House, random: &'a mut Random) -> Target<'a> {
-    let partition = random.below(PARTITIONS as usize) as i32;
-    let sealed = house.sealed[partition as usize] as usize;
+fn target<'a>(app: &'a SealedApp, random: &'a mut Random) -> Target<'a> {
+    let partition = random.index(PARTITIONS as usize) as i32;
+    let sealed = app.sealed[partition as usize] as usize;
     let at = random.within(1, sealed);
-    Target { house, partition, rows: house.partition(partition), sealed, at, random }
+    Target { app, partition, rows: app.partition(partition), sealed, at, random }
 }
 
-fn others(house: &House, partition: i32) -> impl Iterator<Item = Row> + '_ {
-    house.rows.iter().filter(move |row| row.partition != partition).cloned()
+fn others(app: &SealedApp, partition: i32) -> impl Iterator<Item = Row> + '_ {
+    app.rows.iter().filter(move |row| row.partition != partition).cloned()
 }
 
 impl Target<'_> {
@@ -90,7 +90,7 @@ impl Target<'_> {
 
     /// As who wants it to look right: hashes follow again, from `from` on.
     fn hash_anew(&mut self, from: usize) {
-        hash_anew(self.house.log.identity().log_id, PARTITIONS, &mut self.rows, from - 1);
+        hash_anew(self.app.log.identity().log_id, PARTITIONS, &mut self.rows, from - 1);
     }
 
     /// As who wants it to look right: every stream of the partition counts 1, 2, 3... again.
@@ -106,8 +106,8 @@ impl Target<'_> {
 
 /// One letter or digit of a text becomes another; JSON stays JSON, for the column takes nothing else.
 fn changed_text(target: &mut Target<'_>) -> (String, Findings) {
-    let column = target.random.below(6);
-    let (at, other) = (target.random.next() as usize, b"abcxyz0123456789"[target.random.below(16)]);
+    let column = target.random.index(6);
+    let (at, other) = (target.random.next_u64() as usize, b"abcxyz0123456789"[target.random.index(16)]);
     let row = target.row();
     let (name, text) = match column {
         0 => ("aggregate_type", &mut row.aggregate_type),
@@ -137,8 +137,8 @@ fn with_another_byte(text: &str, at: usize, other: u8, json: bool) -> String {
 }
 
 fn changed_number(target: &mut Target<'_>) -> (String, Findings) {
-    let bit = target.random.below(20);
-    let column = target.random.below(3);
+    let bit = target.random.index(20);
+    let column = target.random.index(3);
     let row = target.row();
     let name = match column {
         0 => {
@@ -163,14 +163,14 @@ fn changed_number(target: &mut Target<'_>) -> (String, Findings) {
 }
 
 fn changed_hash(target: &mut Target<'_>) -> (String, Findings) {
-    let (byte, bit) = (target.random.below(32), target.random.below(8));
+    let (byte, bit) = (target.random.index(32), target.random.index(8));
     target.row().hash[byte] ^= 1 << bit;
     target.here("a bit of hash", "CHANGED")
 }
 
 /// Where it was there is a hole; where it is now, of all partitions, the log has none.
 fn changed_place(target: &mut Target<'_>) -> (String, Findings) {
-    if target.random.below(2) == 0 {
+    if target.random.index(2) == 0 {
         target.row().position += 1_000;
         return target.here("another position", "MISSING");
     }
@@ -191,7 +191,7 @@ fn change_amount(target: &mut Target<'_>) {
     while !target.row().payload.contains("\"amount\":") {
         target.at = target.at % target.sealed + 1;
     }
-    let digit = 1 + target.random.below(9);
+    let digit = 1 + target.random.index(9);
     let payload = &mut target.row().payload;
     *payload = payload.replace("\"amount\":", &format!("\"amount\":{digit}"));
 }
@@ -207,10 +207,10 @@ fn deleted_tail(target: &mut Target<'_>) -> (String, Findings) {
 }
 
 fn swapped(target: &mut Target<'_>) -> (String, Findings) {
-    let other = 1 + (target.at + target.random.below(target.sealed - 1)) % target.sealed;
+    let other = 1 + (target.at + target.random.index(target.sealed - 1)) % target.sealed;
     let (first, second) = (target.at.min(other), target.at.max(other));
     target.rows.swap(first - 1, second - 1);
-    if target.random.below(2) == 0 {
+    if target.random.index(2) == 0 {
         // Only their places are swapped; else their hashes stay where they were, too.
         let hash = target.rows[first - 1].hash.clone();
         target.rows[first - 1].hash = std::mem::replace(&mut target.rows[second - 1].hash, hash);
@@ -221,7 +221,7 @@ fn swapped(target: &mut Target<'_>) -> (String, Findings) {
 }
 
 fn inserted(target: &mut Target<'_>) -> (String, Findings) {
-    let of = target.random.below(target.rows.len());
+    let of = target.random.index(target.rows.len());
     let mut row = target.rows[of].clone();
     row.event_id = Uuid::now_v7();
     target.rows.insert(target.at - 1, row);

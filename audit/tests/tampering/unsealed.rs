@@ -3,8 +3,8 @@
 
 use proof::export::Format;
 
+use crate::app::{PARTITIONS, SealedApp};
 use crate::found::{Findings, bad, by_moa, by_python, facts, findings, in_the_database};
-use crate::house::{House, PARTITIONS};
 use crate::rows::{self, Row, hash_anew};
 
 type Done = (&'static str, fn(&mut Vec<Row>, usize), Option<&'static str>);
@@ -24,25 +24,25 @@ const DONE: &[Done] = &[
 
 #[tokio::test]
 async fn what_was_not_sealed_is_checked_as_far_as_it_can_be() {
-    let house = House::sealed().await;
+    let app = SealedApp::sealed().await;
     let mut cases = Vec::new();
     for (number, (name, done, problem)) in DONE.iter().enumerate() {
-        let mut part = house.partition(0);
-        let at = house.sealed[0] as usize;
+        let mut part = app.partition(0);
+        let at = app.sealed[0] as usize;
         done(&mut part, at);
-        hash_anew(house.log.identity().log_id, PARTITIONS, &mut part, at);
-        let others = house.rows.iter().filter(|row| row.partition != 0).cloned();
-        rows::write(&house.pool, &part.into_iter().chain(others).collect::<Vec<_>>()).await;
+        hash_anew(app.log.identity().log_id, PARTITIONS, &mut part, at);
+        let others = app.rows.iter().filter(|row| row.partition != 0).cloned();
+        rows::write(&app.pool, &part.into_iter().chain(others).collect::<Vec<_>>()).await;
         let expected: Findings = problem.iter().map(|problem| bad(0, at as i64 + 1, problem)).collect();
-        let live = in_the_database(&house).await;
+        let live = in_the_database(&app).await;
         assert_eq!(findings(&live), expected, "{name}: {live:#}");
-        let file = house.file(&format!("{number}.ndjson"));
-        house.export(Format::Ndjson, &file).await;
-        assert_eq!(facts(&by_moa(&house, &file)), facts(&live), "{name}");
+        let file = app.file(&format!("{number}.ndjson"));
+        app.export(Format::Ndjson, &file).await;
+        assert_eq!(facts(&by_moa(&app, &file)), facts(&live), "{name}");
         cases.push((name, file, live));
     }
     let files: Vec<_> = cases.iter().map(|(_, file, _)| file.clone()).collect();
-    for ((name, _, live), python) in cases.iter().zip(by_python(&house, &files, &house.seals())) {
+    for ((name, _, live), python) in cases.iter().zip(by_python(&app, &files, &app.seals())) {
         assert_eq!(facts(&python), facts(live), "{name}");
     }
 }

@@ -5,14 +5,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Amount, InvestId, MAX_AMOUNT, ProductEvent, ProductId, Title, UserId};
 use event_log::{Metadata, NewEvent, RecordedEvent};
 use std::collections::{HashMap, VecDeque};
+use testbed::Random;
 use uuid::Uuid;
 
 /// One in so many reservations fails, the others are settled: 4 %.
-const FAILS: u64 = 25;
-/// Amounts are 1 to so many times [`UNIT`].
-const UNITS: u64 = 100;
+const EVENTS_PER_FAILURE: u64 = 25;
+/// Amounts are 1 to so many times [`AMOUNT_UNIT_WON`].
+const AMOUNT_UNITS: u64 = 100;
 /// Won.
-const UNIT: i64 = 10_000;
+const AMOUNT_UNIT_WON: i64 = 10_000;
 /// How long a reservation stands.
 const RESERVED_FOR: TimeDelta = TimeDelta::minutes(10);
 /// How long a product takes invests.
@@ -40,7 +41,7 @@ struct Product {
 impl Stream {
     pub(crate) fn new(seed: u64, products: Vec<ProductId>, users: u64, events: u64) -> Self {
         Self {
-            random: Random(seed),
+            random: Random::new(seed),
             users,
             left: events as usize,
             places: products.iter().copied().zip(0..).collect(),
@@ -101,7 +102,7 @@ impl Stream {
     }
 
     fn reserve(&mut self, at: DateTime<Utc>) -> anyhow::Result<NewEvent> {
-        let amount = Amount::try_from((self.random.below(UNITS) as i64 + 1) * UNIT)?;
+        let amount = Amount::try_from((self.random.below(AMOUNT_UNITS) as i64 + 1) * AMOUNT_UNIT_WON)?;
         let user_id = UserId::try_from(format!("user{}", self.random.below(self.users) + 1))?;
         let place = self.random.below(self.products.len() as u64) as usize;
         let product = self.products.get_mut(place).context("there is no product")?;
@@ -118,7 +119,7 @@ impl Stream {
         };
         let place = *self.places.get(&reserved.product_id).context("a product without a place")?;
         let metadata = Metadata { causation_id: Some(reserved.event_id.to_string()), ..reserved.metadata };
-        if self.random.below(FAILS) > 0 {
+        if self.random.below(EVENTS_PER_FAILURE) > 0 {
             return self.happens(place, ProductEvent::InvestSettled { invest_id, user_id, amount }, metadata);
         }
         self.products[place].remaining += amount.won();
@@ -140,19 +141,6 @@ impl Stream {
 
 fn requested() -> Metadata {
     Metadata { correlation_id: Uuid::now_v7().to_string(), ..Metadata::default() }
-}
-
-/// The same numbers for the same seed: SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators).
-struct Random(u64);
-
-impl Random {
-    /// 0 up to, not with, `end`.
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
 }
 
 #[cfg(test)]

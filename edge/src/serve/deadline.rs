@@ -50,8 +50,8 @@ mod tests {
     use super::*;
     use std::future::poll_fn;
 
-    const LONG: Duration = Duration::from_secs(75);
-    const SHORT: Duration = Duration::from_secs(10);
+    const LONG_TIMEOUT: Duration = Duration::from_secs(75);
+    const SHORT_TIMEOUT: Duration = Duration::from_secs(10);
 
     async fn passed(deadline: &mut Deadline) -> Duration {
         let began = Instant::now();
@@ -62,7 +62,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_limit_is_kept_whatever_was_set_before() {
         let mut deadline = Deadline::default();
-        for limit in [LONG, SHORT, LONG] {
+        for limit in [LONG_TIMEOUT, SHORT_TIMEOUT, LONG_TIMEOUT] {
             deadline.set(limit);
             let taken = passed(&mut deadline).await;
             assert!(taken >= limit && taken < limit + Duration::from_secs(1), "{limit:?} took {taken:?}");
@@ -73,10 +73,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_limit_that_is_lifted_and_set_again_counts_from_the_second_time() {
         let mut deadline = Deadline::default();
-        deadline.set(LONG);
-        assert!(tokio::time::timeout(LONG - SHORT, passed(&mut deadline)).await.is_err());
+        deadline.set(LONG_TIMEOUT);
+        assert!(tokio::time::timeout(LONG_TIMEOUT - SHORT_TIMEOUT, passed(&mut deadline)).await.is_err());
         deadline.lift();
-        deadline.set(LONG);
-        assert!(passed(&mut deadline).await >= LONG);
+        deadline.set(LONG_TIMEOUT);
+        assert!(passed(&mut deadline).await >= LONG_TIMEOUT);
     }
 }

@@ -247,7 +247,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::{Instant, sleep, timeout};
 
-    const SECOND: Duration = Duration::from_secs(1);
+    const POLL_INTERVAL: Duration = Duration::from_secs(1);
     const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
     const PIPE_BYTES: usize = MIN_TAKEN_BYTES;
 
@@ -299,13 +299,13 @@ mod tests {
         let (mut socket, progress, mut client) = connected(false);
         let began = Instant::now();
         assert_eq!(socket.read(&mut [0; 9]).await.unwrap(), 0);
-        assert!(began.elapsed() >= IDLE_TIMEOUT && began.elapsed() < IDLE_TIMEOUT + SECOND);
+        assert!(began.elapsed() >= IDLE_TIMEOUT && began.elapsed() < IDLE_TIMEOUT + POLL_INTERVAL);
         client.write_all(b"GET").await.unwrap();
         assert_eq!(socket.read(&mut [0; 9]).await.unwrap(), 3);
         assert_eq!(progress.stage(), Stage::Head);
         let began = Instant::now();
         assert_eq!(socket.read(&mut [0; 9]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(began.elapsed() >= HEAD_TIMEOUT && began.elapsed() < HEAD_TIMEOUT + SECOND);
+        assert!(began.elapsed() >= HEAD_TIMEOUT && began.elapsed() < HEAD_TIMEOUT + POLL_INTERVAL);
         assert_eq!(socket.into_parts().1, Some(HeadRefusal::TooSlow));
     }
 
@@ -316,7 +316,7 @@ mod tests {
         let dripping = async {
             loop {
                 client.write_all(b"x").await.unwrap();
-                sleep(SECOND).await;
+                sleep(POLL_INTERVAL).await;
             }
         };
         let reading = async {
@@ -327,7 +327,7 @@ mod tests {
             () = dripping => unreachable!(),
             taken = reading => taken,
         };
-        assert!(taken >= HEAD_TIMEOUT && taken < HEAD_TIMEOUT + SECOND, "{taken:?}");
+        assert!(taken >= HEAD_TIMEOUT && taken < HEAD_TIMEOUT + POLL_INTERVAL, "{taken:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -357,7 +357,11 @@ mod tests {
             () = reading => {}
         }
         assert_eq!(progress.stage(), Stage::Idle);
-        assert!(began.elapsed() >= IDLE_TIMEOUT && began.elapsed() < IDLE_TIMEOUT + SECOND, "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() >= IDLE_TIMEOUT && began.elapsed() < IDLE_TIMEOUT + POLL_INTERVAL,
+            "{:?}",
+            began.elapsed()
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -374,7 +378,7 @@ mod tests {
         write(&mut socket).await.unwrap();
         for _ in 0..3 {
             let slowly = async {
-                sleep(WRITE_TIMEOUT - SECOND).await;
+                sleep(WRITE_TIMEOUT - POLL_INTERVAL).await;
                 client.read_exact(&mut [0; PIPE_BYTES]).await
             };
             let (written, read) = tokio::join!(write(&mut socket), slowly);
@@ -383,7 +387,7 @@ mod tests {
         let began = Instant::now();
         let a_byte_each_second = async {
             loop {
-                sleep(SECOND).await;
+                sleep(POLL_INTERVAL).await;
                 client.read_exact(&mut [0]).await.unwrap();
             }
         };
@@ -399,6 +403,6 @@ mod tests {
             () = a_byte_each_second => unreachable!(),
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(began.elapsed() < WRITE_TIMEOUT + SECOND * 2, "{:?}", began.elapsed());
+        assert!(began.elapsed() < WRITE_TIMEOUT + POLL_INTERVAL * 2, "{:?}", began.elapsed());
     }
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::client::{LARGE_ANSWER_BYTES, SMALL, SOON, is_refusal, rest, served, served_with, until};
+use crate::client::{LARGE_ANSWER_BYTES, SMALL, TEST_TIMEOUT, is_refusal, rest, served, served_with, until};
 
 /// More than a head and a target may have, and more than is thrown away of what nobody reads.
 const ENDLESS_BYTES: usize = 380_000;
@@ -101,7 +101,7 @@ async fn refused_once_memory_is_taken(served: &crate::client::Served, partial: &
             }
         }
     };
-    timeout(SOON, asking).await.expect("the first one's memory is taken")
+    timeout(TEST_TIMEOUT, asking).await.expect("the first one's memory is taken")
 }
 
 /// Bodies that may be large, or do not say how large they are, share their memory too.
@@ -119,7 +119,7 @@ async fn large_bodies_share_their_memory_and_small_ones_need_none() {
             }
         }
     };
-    let refused = timeout(SOON, asking).await.expect("the first one's memory is taken");
+    let refused = timeout(TEST_TIMEOUT, asking).await.expect("the first one's memory is taken");
     assert!(is_refusal(&refused, 503, "OVERLOADED"), "{refused}");
     let small = served.answers(format!("{post}content-length: 2\r\n\r\n{{}}")).await;
     assert!(small.contains("read"), "{small}");
@@ -143,7 +143,7 @@ async fn answers_that_nobody_takes_share_their_memory() {
     served.still_answers().await;
     drop(never_reads);
     let again = async { while served.answers(asks("GET")).await.len() < LARGE_ANSWER_BYTES {} };
-    timeout(SOON, again).await.expect("the memory is free again");
+    timeout(TEST_TIMEOUT, again).await.expect("the memory is free again");
 }
 
 /// 1. An address has all the connections that it may have. 2. One more is refused, in the envelope. 3. One goes, and another
@@ -172,7 +172,7 @@ async fn an_address_has_so_many_connections_and_no_more() {
             }
         }
     };
-    timeout(SOON, admitted).await.expect("the place is free again");
+    timeout(TEST_TIMEOUT, admitted).await.expect("the place is free again");
 }
 
 /// A listener that does not get to accepting, as in the second when a product opens, loses nobody: a connection that

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Long enough on a machine that is busy with something else.
-pub const SOON: Duration = Duration::from_secs(10);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// More than the kernel takes for a client that does not read.
 pub const LARGE_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 const SEND_BUFFER_BYTES: u32 = 16 * 1024;
@@ -80,7 +80,7 @@ impl Served {
 /// Everything that comes until the connection ends.
 pub async fn rest(stream: &mut TcpStream) -> String {
     let mut text = Vec::new();
-    timeout(SOON + edge::HEAD_TIMEOUT, stream.read_to_end(&mut text)).await.expect("it ends").unwrap();
+    timeout(TEST_TIMEOUT + edge::HEAD_TIMEOUT, stream.read_to_end(&mut text)).await.expect("it ends").unwrap();
     String::from_utf8(text).unwrap()
 }
 
@@ -89,7 +89,7 @@ pub async fn until(stream: &mut TcpStream, end: &str) -> String {
     let mut text = String::new();
     while !text.ends_with(end) {
         let mut some = [0; 4096];
-        let read = timeout(SOON, stream.read(&mut some)).await.expect("it goes on").unwrap();
+        let read = timeout(TEST_TIMEOUT, stream.read(&mut some)).await.expect("it goes on").unwrap();
         assert!(read > 0, "the connection ended after {text:?}");
         text.push_str(std::str::from_utf8(&some[..read]).unwrap());
     }

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::client::{SMALL, SOON, is_refusal, rest, served, served_with, until};
+use crate::client::{SMALL, TEST_TIMEOUT, is_refusal, rest, served, served_with, until};
 
 /// 1. One client sends half a head, another nothing, a third has had an answer. 2. The first is told that it is too slow.
 /// 3. The others are served all the same: idling has a limit of its own.
@@ -22,7 +22,7 @@ async fn a_client_that_dawdles_over_its_head_is_cut_off_and_one_that_idles_is_no
     let answer = rest(&mut dawdler).await;
     assert!(is_refusal(&answer, 408, "408"), "{answer}");
     let held = begun.elapsed();
-    assert!(held < edge::HEAD_TIMEOUT + SOON, "held a connection for {held:?}");
+    assert!(held < edge::HEAD_TIMEOUT + TEST_TIMEOUT, "held a connection for {held:?}");
     for idle in [&mut silent, &mut used] {
         idle.write_all(SMALL.as_bytes()).await.unwrap();
         until(idle, "here").await;
@@ -96,12 +96,12 @@ async fn shutdown_accepts_no_more_and_lets_requests_finish() {
     let mut held = served.sends("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     served.asked.notified().await;
     served.shutdown.cancel();
-    timeout(SOON, async { while TcpStream::connect(served.address).await.is_ok() {} }).await.unwrap();
-    assert_eq!(timeout(SOON, idle.read(&mut [0])).await.unwrap().unwrap(), 0, "who idles is let go");
+    timeout(TEST_TIMEOUT, async { while TcpStream::connect(served.address).await.is_ok() {} }).await.unwrap();
+    assert_eq!(timeout(TEST_TIMEOUT, idle.read(&mut [0])).await.unwrap().unwrap(), 0, "who idles is let go");
     assert!(!served.ended.is_finished());
     served.answer.notify_one();
     assert!(rest(&mut held).await.ends_with("held"));
-    timeout(SOON, served.ended).await.unwrap().unwrap().unwrap();
+    timeout(TEST_TIMEOUT, served.ended).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -110,5 +110,5 @@ async fn shutdown_does_not_wait_for_ever() {
     let _held = served.sends("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     served.asked.notified().await;
     served.shutdown.cancel();
-    timeout(edge::SHUTDOWN_TIMEOUT + SOON, served.ended).await.unwrap().unwrap().unwrap();
+    timeout(edge::SHUTDOWN_TIMEOUT + TEST_TIMEOUT, served.ended).await.unwrap().unwrap().unwrap();
 }

@@ -133,9 +133,9 @@ async fn a_folder_that_postgres_cannot_reach_is_refused_with_one_sentence() {
     std::fs::set_permissions(&closed, Permissions::from_mode(0o700)).unwrap();
     let options = Options { data_dir: closed.join("data"), ephemeral: false };
     if is_root() {
-        let way_out = format!("run `chmod o+x {}` or choose another --data-dir", closed.display());
+        let remedy = format!("run `chmod o+x {}` or choose another --data-dir", closed.display());
         let sentence = refusal(&options).await;
-        assert!(sentence.ends_with(&way_out), "{sentence}");
+        assert!(sentence.ends_with(&remedy), "{sentence}");
     } else {
         // Only root hands PostgreSQL to another account; one's own closed folder is no hindrance.
         Embedded::start(&options).await.unwrap().stop().await.unwrap();

@@ -1,4 +1,4 @@
-//! `moa audit events`, on a running MoaProcess.
+//! `moa audit events`, on a running Moa.
 
 use crate::harness::{TestApp, ask};
 use serde_json::Value;

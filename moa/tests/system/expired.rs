@@ -7,7 +7,7 @@ use crate::checker::{Evidence, chain_is_whole};
 use crate::harness::{Start, TEST_TIMEOUT, TestApp, ask, within};
 
 /// How long a reservation waits.
-const RESERVATION: Duration = Duration::from_secs(1);
+const RESERVATION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Whether the time of a reservation is over.
 async fn is_over(app: &TestApp, invest: &str) -> Option<()> {
@@ -33,7 +33,7 @@ async fn fate(app: &TestApp, user: &str, invest: &str) -> Option<Value> {
 /// when they are asked next: `bob` gets 6 at one and is told at the other that 4 remain, which `cat` gets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_given_up_can_be_had_at_once_at_every_process() {
-    let start = Start::serve().with(&["--reservation-seconds", &RESERVATION.as_secs().to_string()]);
+    let start = Start::serve().with(&["--reservation-seconds", &RESERVATION_TIMEOUT.as_secs().to_string()]);
     let app = TestApp::of(2, start).await;
     for round in 0..4 {
         let product = app.open_product(&format!("given up {round}"), 10).await;

@@ -1,38 +1,17 @@
-//! The log as a file, and its verification without MoaProcess, as an auditor does it.
+//! The log as a file, and its verification without Moa, as an auditor does it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
+use testbed::TempFolder;
 use tokio::process::Command;
-use uuid::Uuid;
 
 use crate::harness::{Start, TEST_TIMEOUT, TestApp, ask, within};
 
-/// A folder; gone when the value goes.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("moa-exported-{}", Uuid::now_v7().simple()));
-        std::fs::create_dir(&folder).unwrap();
-        Self(folder)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name());
-        let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        _ = std::fs::remove_dir_all(&self.0);
-    }
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 /// What the second verifier says, and whether all is well.
@@ -50,7 +29,7 @@ async fn second_verifier(args: &[&str]) -> (bool, String) {
 /// key; a proof of one is checked; a byte of the file is changed.
 #[tokio::test]
 async fn an_export_is_verified_without_moa_by_two_programs() {
-    let folder = Folder::new();
+    let folder = TempFolder::new("exported");
     let [key, public, seals, export, proof] =
         ["key", "key.pub", "seals", "log.ndjson", "proof.json"].map(|name| folder.file(name));
     assert!(Start::bare(&["audit", "key", &key]).end().await.status.success());
@@ -79,7 +58,7 @@ async fn an_export_is_verified_without_moa_by_two_programs() {
     std::fs::remove_file(&link).unwrap();
     let to_stdout = app.operator(&["audit", "export"]).await;
     assert!(to_stdout.out.ends_with("{\"end\":true,\"events\":3}\n"), "{}{}", to_stdout.out, to_stdout.err);
-    assert_eq!(folder.names(), ["key", "key.pub", "log.ndjson", "proof.json", "seals"], "nothing half is left");
+    assert_eq!(names(&folder), ["key", "key.pub", "log.ndjson", "proof.json", "seals"], "nothing half is left");
 
     let with = ["--seals", &seals, "--public-key", &public];
     let first = [&["audit", "verify", "--export", &export][..], &with].concat();

@@ -59,9 +59,9 @@ async fn a_process_killed_under_load_has_lost_nothing_that_was_answered() {
 }
 
 /// A data folder of a private PostgreSQL; its server is stopped and the folder removed with the value.
-pub struct Folder(PathBuf);
+pub struct DataFolder(PathBuf);
 
-impl Folder {
+impl DataFolder {
     pub fn new() -> Self {
         use std::os::unix::fs::PermissionsExt as _;
         let path = std::env::temp_dir().join(format!("moa-app-{}", Uuid::now_v7().simple()));
@@ -95,7 +95,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for DataFolder {
     fn drop(&mut self) {
         if let Some(pid) = self.postmaster().filter(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
             signal("QUIT", pid);
@@ -115,12 +115,12 @@ async fn is_settled(api: &ApiClient, call: &Call) -> Option<()> {
     (data["state"] == "SETTLED" && data["investAmount"] == amount && data["productId"] == product).then_some(())
 }
 
-/// Steps: a MoaProcess with a private PostgreSQL, under load; `kill -9` of MoaProcess, of the server and of all its backends; a new
-/// MoaProcess on the same folder; every invest that was answered is there and gets its fate, and who has no answer and a key
+/// Steps: a Moa with a private PostgreSQL, under load; `kill -9` of Moa, of the server and of all its backends; a new
+/// Moa on the same folder; every invest that was answered is there and gets its fate, and who has no answer and a key
 /// asks again and gets one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_killed_under_load_has_lost_nothing_that_was_answered() {
-    let (folder, journal) = (Folder::new(), Journal::default());
+    let (folder, journal) = (DataFolder::new(), Journal::default());
     let moa = folder.start().open().await;
     let api = ApiClient::of(0, &moa, client(), journal.clone());
     let body = serde_json::json!({"title": "all killed", "totalInvestingAmount": LARGE_TOTAL_WON,
@@ -149,11 +149,11 @@ async fn everything_killed_under_load_has_lost_nothing_that_was_answered() {
     assert_eq!(folder.postmaster(), None, "its server is stopped with it");
 }
 
-/// Steps: a MoaProcess starts; its private server comes up; SIGTERM, before MoaProcess has opened. It ends with success, and the server
+/// Steps: a Moa starts; its private server comes up; SIGTERM, before Moa has opened. It ends with success, and the server
 /// with it.
 #[tokio::test]
 async fn a_stop_in_the_middle_of_the_start_leaves_no_server_behind() {
-    let folder = Folder::new();
+    let folder = DataFolder::new();
     let mut moa = folder.start().begin();
     within(TEST_TIMEOUT, "the server", async || folder.postmaster()).await;
     signal("TERM", moa.id().expect("it runs"));

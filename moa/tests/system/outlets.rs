@@ -5,10 +5,10 @@ use std::io::{PipeReader, pipe};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
+use testbed::free_port;
 
-use crate::deployment::free_port;
 use crate::harness::{Ended, MoaProcess, Start, TEST_TIMEOUT, TestApp, ask, signal, within};
-use crate::killed::Folder;
+use crate::killed::DataFolder;
 
 /// The sum of what each stage of a stop may take, and the stop of PostgreSQL.
 const STOP_TIMEOUT: Duration = Duration::from_secs(40);
@@ -158,7 +158,7 @@ fn is_there(postmaster: u32) -> bool {
 /// What ends it takes its private PostgreSQL along. A terminal that closes sends SIGHUP more than once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_signal_leaves_the_private_postgresql_behind() {
-    let folder = Folder::new();
+    let folder = DataFolder::new();
     for signals in [&["HUP", "HUP", "HUP"][..], &["QUIT"], &["INT"], &["TERM"]] {
         let moa = folder.start().open().await;
         let postmaster = folder.postmaster().expect("it runs");
@@ -186,7 +186,7 @@ async fn a_signal_that_was_to_be_ignored_is_ignored() {
 /// Steps: a migration on a private PostgreSQL, which waits for a lock; SIGHUP; nothing is left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_migration_that_is_stopped_leaves_no_postgresql_behind() {
-    let folder = Folder::new();
+    let folder = DataFolder::new();
     let moa = folder.start().open().await;
     moa.signal("TERM");
     assert!(moa.ended(STOP_TIMEOUT).await.status.success());

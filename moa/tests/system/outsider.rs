@@ -1,4 +1,4 @@
-//! The example of a consumer outside MoaProcess, run as its reader would.
+//! The example of a consumer outside Moa, run as its reader would.
 
 use serde_json::Value;
 use sqlx::PgPool;

@@ -1,4 +1,4 @@
-//! Read models made anew, compared, switched and dropped by operators, through the calls and through the commands.
+//! Read models rebuilt, compared, switched and dropped by operators, through the calls and through the commands.
 
 mod refused;
 

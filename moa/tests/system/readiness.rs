@@ -108,7 +108,7 @@ async fn a_read_only_database_is_ready_for_reads_only() {
 /// Steps: a private server comes up as a standby; a service that writes is not ready; it is promoted, and the service is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_is_not_ready_for_writes_until_it_is_promoted() {
-    let folder = crate::killed::Folder::new();
+    let folder = crate::killed::DataFolder::new();
     let options = Options { data_dir: folder.data().into(), ephemeral: false };
     let server = Embedded::start(&options).await.unwrap();
     let at = server.connect_options();
@@ -117,7 +117,7 @@ async fn a_standby_is_not_ready_for_writes_until_it_is_promoted() {
     server.stop().await.unwrap();
     std::fs::write(format!("{}/postgres/standby.signal", folder.data()), "").unwrap();
     let server = Embedded::start(&options).await.unwrap();
-    let ops = format!("127.0.0.1:{}", crate::deployment::free_port());
+    let ops = format!("127.0.0.1:{}", testbed::free_port());
     let mut service = alone("projector", &url).env("MOA_OPS_LISTEN", &ops).begin();
     let ops = format!("http://{ops}");
     let red = async || unready(&ops).await.starts_with("database").then_some(());
@@ -246,7 +246,7 @@ async fn a_relay_that_cannot_publish_is_known() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sealer_that_does_not_seal_is_known() {
     let app = TestApp::open().await;
-    let folder = crate::sealed::Folder::with_a_key().await;
+    let folder = crate::sealed::KeyFolder::with_a_key().await;
     let start = folder.sealing(alone("sealer", &app.url()));
     let sealer = start.open().await;
     is_ready(&sealer.ops).await;

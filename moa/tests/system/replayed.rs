@@ -124,7 +124,7 @@ fn failed_with(ended: &Ended, expected: &str) {
     assert!(!ended.err.contains(CANARY) && !ended.err.contains("panicked"), "{}", ended.err);
 }
 
-/// Steps: a MoaProcess without any broker writes history; all of it is replayed, once and in order, and the database and the
+/// Steps: a Moa without any broker writes history; all of it is replayed, once and in order, and the database and the
 /// broker are left as they were.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_of_history_comes_marked_once_and_in_order() {

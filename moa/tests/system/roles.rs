@@ -3,35 +3,14 @@
 use reqwest::Method;
 use serde_json::Value;
 use sqlx::{Connection as _, Executor as _, PgConnection};
-use std::path::PathBuf;
+use testbed::{TempFolder, free_port};
 use uuid::Uuid;
 
-use crate::deployment::{Deployment, free_port};
+use crate::deployment::Deployment;
 use crate::harness::{AUDITOR, Ended, MoaProcess, OPERATOR, Start, TEST_TIMEOUT, read_models, within};
 
-/// A folder that goes with its value.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("moa-roles-{}", Uuid::now_v7().simple()));
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
-    }
-}
-
 /// A sealer with its own login.
-async fn sealer(system: &Deployment, folder: &Folder) -> MoaProcess {
+async fn sealer(system: &Deployment, folder: &TempFolder) -> MoaProcess {
     let made = Start::bare(&["audit", "key", &folder.file("key")]).end().await;
     assert!(made.status.success(), "{}", made.err);
     let start = Start::bare(&["serve", "sealer"]).on(&system.database_as("sealer"));
@@ -58,11 +37,11 @@ async fn owners(system: &Deployment, model: &str) -> Vec<String> {
 }
 
 /// Steps: two of each service and a sealer, each with its login, which the owner made room for; load at both apis; every
-/// read model is made anew and switched to, one is switched back, one dropped; more load; quiet; the checker; the auditor
+/// read model is rebuilt and switched to, one is switched back, one dropped; more load; quiet; the checker; the auditor
 /// reads, and verifies the log in the database itself with a login of his own; and his reading is written down.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_works_when_each_service_may_do_its_own_alone() {
-    let (system, folder) = (Deployment::with_logins().await, Folder::new());
+    let (system, folder) = (Deployment::with_logins().await, TempFolder::new("roles"));
     let sealer = sealer(&system, &folder).await;
     system.load().await.stop().await;
     for model in read_models() {
@@ -110,7 +89,7 @@ async fn is_sealed(system: &Deployment) {
     within(TEST_TIMEOUT, "the seals", sealed).await;
 }
 
-async fn verifies_the_database_itself(system: &Deployment, folder: &Folder) {
+async fn verifies_the_database_itself(system: &Deployment, folder: &TempFolder) {
     let url = system.database_as("auditor");
     let verify = ["audit", "verify", "--database-url", &url, "--json", "--seals", &folder.file("seals")];
     let verified = Start::bare(&verify).with(&["--public-key", &folder.file("key.pub")]).end().await;

@@ -2,25 +2,23 @@
 
 use rstest::rstest;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-use uuid::Uuid;
+use testbed::TempFolder;
 
 use crate::harness::{Start, TEST_TIMEOUT, TestApp, ask, within};
 
-/// A folder with a key in it; gone when the value goes.
-pub struct Folder(PathBuf);
+/// A folder with a key in it.
+pub struct KeyFolder(TempFolder);
 
-impl Folder {
+impl KeyFolder {
     pub async fn with_a_key() -> Self {
-        let folder = std::env::temp_dir().join(format!("moa-sealed-{}", Uuid::now_v7().simple()));
-        std::fs::create_dir(&folder).unwrap();
-        let made = Start::bare(&["audit", "key"]).with(&[&path(&folder, "key")]).end().await;
+        let folder = TempFolder::new("sealed");
+        let made = Start::bare(&["audit", "key"]).with(&[&folder.file("key")]).end().await;
         assert!(made.status.success(), "{}", made.err);
         Self(folder)
     }
 
     fn file(&self, name: &str) -> String {
-        path(&self.0, name)
+        self.0.file(name)
     }
 
     pub fn sealing(&self, start: Start) -> Start {
@@ -28,26 +26,16 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn path(folder: &Path, name: &str) -> String {
-    folder.join(name).to_str().unwrap().to_owned()
-}
-
 async fn verified(app: &TestApp) -> Value {
     let ended = app.operator(&["audit", "verify", "--json"]).await;
     serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{}{}", ended.out, ended.err))
 }
 
-/// Steps: an invest is made; once it is sealed the log is verified by the running MoaProcess and past it; the invest is proved, and
+/// Steps: an invest is made; once it is sealed the log is verified by the running Moa and past it; the invest is proved, and
 /// the proof checked with nothing but the public key; the database is tampered with, and both find it.
 #[tokio::test]
 async fn an_auditor_needs_only_the_file_of_seals_and_the_public_key() {
-    let folder = Folder::with_a_key().await;
+    let folder = KeyFolder::with_a_key().await;
     let app = TestApp::of(1, folder.sealing(Start::serve())).await;
     let product = app.open_product("sealed", 100).await;
     let invest = app.invest(ask("ann", product, 10)).await.invest_id().unwrap().to_string();
@@ -88,7 +76,7 @@ async fn an_auditor_needs_only_the_file_of_seals_and_the_public_key() {
 /// Steps: one process without a key serves, a sealer alone seals; without a key only the chain is checked, and so it is said.
 #[tokio::test]
 async fn a_sealer_runs_alone() {
-    let folder = Folder::with_a_key().await;
+    let folder = KeyFolder::with_a_key().await;
     let app = TestApp::open().await;
     app.open_product("sealed", 100).await;
     assert!(app.processes[0].logged().contains("the log is not sealed"));
@@ -123,7 +111,7 @@ async fn a_sealer_without_what_it_needs_is_refused(
 #[tokio::test]
 async fn a_key_that_others_may_read_is_refused() {
     use std::os::unix::fs::PermissionsExt as _;
-    let folder = Folder::with_a_key().await;
+    let folder = KeyFolder::with_a_key().await;
     std::fs::set_permissions(folder.file("key"), std::fs::Permissions::from_mode(0o644)).unwrap();
     let alone = folder.sealing(Start::bare(&["serve", "sealer"]).env("MOA_OPS_LISTEN", "127.0.0.1:0"));
     let ended = alone.on("postgres://nobody@127.0.0.1:1/none").end().await;

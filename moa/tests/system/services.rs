@@ -103,7 +103,7 @@ async fn a_service_waits_for_its_database_and_says_so() {
     let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = reserved.local_addr().unwrap().port();
     drop(reserved);
-    let ops = format!("127.0.0.1:{}", crate::deployment::free_port());
+    let ops = format!("127.0.0.1:{}", testbed::free_port());
     let name = database.url().rsplit('/').next().unwrap();
     let start = alone("projector").on(&format!("postgres://postgres@127.0.0.1:{port}/{name}"));
     let mut early = start.env("MOA_OPS_LISTEN", &ops).begin();
@@ -158,7 +158,7 @@ async fn a_relay_that_stands_by_is_ready() {
 }
 
 /// Steps: invests, until Redis is the fold of the log; then a counter, a product and a whole partition of it are changed by
-/// hand, each in its turn, and the checker names it. Nothing of MoaProcess runs any more, so nothing mends it.
+/// hand, each in its turn, and the checker names it. Nothing of Moa runs any more, so nothing mends it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn planted_faults_in_redis_are_found() {
     let mut app = with_all_servers(1).await;

@@ -7,7 +7,7 @@ use rstest::rstest;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use testbed::TempFolder;
 use uuid::Uuid;
 
 use crate::harness::{Ended, OPERATOR, Start, TestApp, ask};
@@ -35,33 +35,22 @@ fn is_refused(ended: &Ended, expected: &str) {
     assert!(!said.contains(CANARY) && !said.contains("panicked"), "{said}");
 }
 
-/// Files of one test's own; they go with the value.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("moa-trusted-{}", Uuid::now_v7().simple()));
-        std::fs::create_dir(&path).unwrap();
-        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str, text: &str, mode: u32) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-        path.display().to_string()
-    }
+/// Writes a file with these permissions, and says where it is.
+fn file(folder: &TempFolder, name: &str, text: &str, mode: u32) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+    path.display().to_string()
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
-    }
+/// A folder that any account may enter.
+fn open_folder() -> TempFolder {
+    let folder = TempFolder::new("trusted");
+    std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+    folder
 }
 
-/// A service and what it cannot do without, on ports of its own.
-fn service(name: &str, database_url: &str, folder: &Folder) -> Start {
+fn service(name: &str, database_url: &str, folder: &TempFolder) -> Start {
     if name == "everything" {
         return Start::serve().on(database_url);
     }
@@ -79,16 +68,16 @@ fn service(name: &str, database_url: &str, folder: &Folder) -> Start {
 
 const SERVICES: [&str; 7] = ["everything", "command-api", "query-api", "projector", "relay", "admin", "sealer"];
 
-fn key(folder: &Folder) -> String {
-    let path = folder.0.join("key.pem");
+fn key(folder: &TempFolder) -> String {
+    let path = folder.join("key.pem");
     if !path.exists() {
         proof::key::create_key(&path).unwrap();
     }
     path.display().to_string()
 }
 
-fn seals(folder: &Folder) -> String {
-    folder.0.join("seals.ndjson").display().to_string()
+fn seals(folder: &TempFolder) -> String {
+    folder.join("seals.ndjson").display().to_string()
 }
 
 /// What a bad value is complained of with, for every setting that is read by us and not by clap.
@@ -119,7 +108,7 @@ const BAD: [(&str, &str, &str, &[&str]); 10] = [
 /// complaint, and there is no table still.
 #[tokio::test]
 async fn a_start_that_is_refused_has_made_no_table() {
-    let ((database, pool), folder) = (empty_database().await, Folder::new());
+    let ((database, pool), folder) = (empty_database().await, open_folder());
     for (name, value, complaint, services) in BAD {
         let spoilt = services.iter().map(async |service_name| {
             let start = service(service_name, database.url(), &folder);
@@ -198,9 +187,9 @@ async fn a_secret_among_the_arguments_is_told_once() {
 
 #[tokio::test]
 async fn a_secret_that_others_may_read_is_refused_with_the_mend() {
-    let (folder, nowhere) = (Folder::new(), "postgres://nobody@127.0.0.1:1/none");
+    let (folder, nowhere) = (open_folder(), "postgres://nobody@127.0.0.1:1/none");
     for mode in [0o644, 0o640, 0o602] {
-        let file = folder.file("token", OPERATOR, mode);
+        let file = file(&folder, "token", OPERATOR, mode);
         let ended = service("admin", nowhere, &folder).without("MOA_OPERATOR_TOKEN");
         let ended = ended.env("MOA_OPERATOR_TOKEN_FILE", &file).end().await;
         is_refused(&ended, &format!("run `chmod 600 {file}`"));
@@ -219,8 +208,8 @@ async fn a_secret_that_others_may_read_is_refused_with_the_mend() {
 /// As Docker and Kubernetes mount secrets: another's, for all to read.
 #[tokio::test]
 async fn a_mounted_secret_that_all_may_read_is_taken_with_a_warning() {
-    let (app, folder) = (TestApp::open().await, Folder::new());
-    let file = folder.file("token", OPERATOR, 0o444);
+    let (app, folder) = (TestApp::open().await, open_folder());
+    let file = file(&folder, "token", OPERATOR, 0o444);
     if std::os::unix::fs::chown(&file, Some(65534), Some(65534)).is_err() {
         println!("only root can give a file away: not looked at");
         return;
@@ -250,7 +239,7 @@ async fn a_database_of_another_encoding_is_refused_at_the_start(#[case] encoding
     let mut server = PgConnection::connect(&format!("{place}/postgres")).await.unwrap();
     let create = format!("create database {name} encoding '{encoding}' template template0 locale 'C'");
     server.execute(create.as_str()).await.unwrap();
-    let (url, folder) = (format!("{place}/{name}"), Folder::new());
+    let (url, folder) = (format!("{place}/{name}"), open_folder());
     let ended = join_all(["everything", "projector"].map(|who| async {
         let start = service(who, &url, &folder);
         start.end().await
@@ -267,7 +256,7 @@ async fn a_database_of_another_encoding_is_refused_at_the_start(#[case] encoding
 }
 
 /// Steps: the database and the URL both name another schema first, which is there; a start makes its tables where they belong;
-/// invests, and a read model that is made anew.
+/// invests, and a read model that is rebuilt.
 #[tokio::test]
 async fn a_search_path_of_the_database_or_the_url_has_no_effect() {
     let (database, pool) = empty_database().await;

@@ -13,7 +13,7 @@ use event_log::{Appended, Batch, Log, Metadata, NewEvent, Position, RecordedEven
 use serde_json::Value;
 use sqlx::Executor as _;
 use std::collections::HashMap;
-use testbed::Database;
+use testbed::{Database, Random};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
@@ -55,7 +55,7 @@ impl Past {
             open: Vec::new(),
             // All of it is past; windows that are meant to be open are so from before it until after now.
             now: second(-3_600),
-            random: Random(seed),
+            random: Random::new(seed),
             _database: database,
         }
     }
@@ -243,16 +243,4 @@ pub fn requested_at(at: DateTime<Utc>) -> Uuid {
 /// So many seconds from now, in whole seconds.
 pub fn second(n: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(Utc::now().timestamp() + n, 0).unwrap()
-}
-
-/// The same numbers for the same seed: SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
 }

@@ -1,6 +1,6 @@
 //! The work of one page is bounded, and nothing is lost by it.
 
-use super::house::{House, scanned, user};
+use super::app::{TestApp, scanned, user};
 use super::{ORDERS, Order, page};
 use event_log::search::Filter;
 
@@ -13,18 +13,18 @@ const MANY: usize = 25_000;
 /// 3. Together they are what a scan finds, in order.
 #[tokio::test]
 async fn a_rare_thing_in_a_long_log_takes_several_pages() {
-    let mut house = House::with_partitions(2, 3).await;
-    house.reserves(1, "kim", 3).await;
-    house.reserves(1, "lee", MANY).await;
-    house.reserves(2, "lee", 10).await;
-    house.reserves(2, "kim", 1).await;
-    house.reserves(1, "kim", 2).await;
+    let mut app = TestApp::with_partitions(2, 3).await;
+    app.reserves(1, "kim", 3).await;
+    app.reserves(1, "lee", MANY).await;
+    app.reserves(2, "lee", 10).await;
+    app.reserves(2, "kim", 1).await;
+    app.reserves(1, "kim", 2).await;
     let filter = Filter { user: Some(user("kim")), ..Filter::default() };
-    let all = house.all().await;
+    let all = app.all().await;
     for order in ORDERS {
         let (mut found, mut cursor, mut short) = (Vec::new(), None, 0);
         loop {
-            let page = page(&house, &filter, order, cursor.as_deref(), 100).await;
+            let page = page(&app, &filter, order, cursor.as_deref(), 100).await;
             found.extend(page.events.iter().map(|event| (event.partition, event.position)));
             let Some(next) = page.next else { break };
             short += 1;
@@ -34,6 +34,6 @@ async fn a_rare_thing_in_a_long_log_takes_several_pages() {
         assert!((1..10).contains(&short), "{short} pages came short");
     }
     // What is known to be first is given with the first page, though the rest of the log was not looked at.
-    let first = page(&house, &filter, Order::Ascending, None, 100).await;
+    let first = page(&app, &filter, Order::Ascending, None, 100).await;
     assert_eq!((first.events.len(), first.next.is_some()), (3, true));
 }

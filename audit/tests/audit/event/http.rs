@@ -1,6 +1,6 @@
 //! The call: pages as JSON, everything as NDJSON or CSV, and what is refused.
 
-use super::house::{House, scanned};
+use super::app::{TestApp, scanned};
 use audit::Audit;
 use audit::access::Reader;
 use axum::body::{Body, to_bytes};
@@ -12,7 +12,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-impl House {
+impl TestApp {
     async fn answer(&self, query: &str, accept: &str) -> Response {
         let pool = self.pool.clone();
         let audit = Audit {
@@ -51,19 +51,19 @@ impl House {
     }
 }
 
-async fn house() -> House {
-    let mut house = House::with_partitions(2, 11).await;
-    house.happens(600).await;
-    house.index().await;
-    house.happens(60).await;
-    house
+async fn app() -> TestApp {
+    let mut app = TestApp::with_partitions(2, 11).await;
+    app.happens(600).await;
+    app.index().await;
+    app.happens(60).await;
+    app
 }
 
 #[tokio::test]
 async fn an_event_has_all_that_is_stored() {
-    let house = house().await;
-    let answer = house.json("productId=3&limit=1").await;
-    let stored = &house.log.raw_after(1, 0, 1_000).await.unwrap();
+    let app = app().await;
+    let answer = app.json("productId=3&limit=1").await;
+    let stored = &app.log.raw_after(1, 0, 1_000).await.unwrap();
     let stored = stored.iter().find(|event| event.aggregate_id == "3").unwrap();
     let time: edge::ServiceTime = "Asia/Seoul".parse().unwrap();
     let expected = json!({
@@ -93,17 +93,17 @@ async fn an_event_has_all_that_is_stored() {
 #[case("userId=nobody")]
 #[tokio::test]
 async fn a_stream_has_what_the_pages_have(#[case] query: &str) {
-    let house = house().await;
-    let pages = house.pages(query).await;
-    let ndjson = house.text(query, "application/x-ndjson").await;
+    let app = app().await;
+    let pages = app.pages(query).await;
+    let ndjson = app.text(query, "application/x-ndjson").await;
     let lines: Vec<Value> = ndjson.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines, pages);
-    let csv = house.text(query, "text/csv").await;
+    let csv = app.text(query, "text/csv").await;
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
     let names: Vec<_> = reader.headers().unwrap().iter().map(str::to_owned).collect();
     let in_csv: Vec<Value> = reader.records().map(|row| event_of(&names, &row.unwrap())).collect();
     assert_eq!(in_csv, pages);
-    let first = house.text(&format!("{query}&limit=5"), "application/x-ndjson").await;
+    let first = app.text(&format!("{query}&limit=5"), "application/x-ndjson").await;
     assert_eq!(first.lines().count(), pages.len().min(5));
 }
 
@@ -119,19 +119,19 @@ fn event_of(names: &[String], row: &csv::StringRecord) -> Value {
 
 #[tokio::test]
 async fn a_stream_may_begin_where_a_page_ended() {
-    let house = house().await;
-    let page = house.json("limit=100").await;
+    let app = app().await;
+    let page = app.json("limit=100").await;
     let rest = format!("cursor={}", page["data"]["nextCursor"].as_str().unwrap());
-    let rest = house.text(&rest, "application/x-ndjson").await;
-    assert_eq!(rest.lines().count(), house.all().await.len() - 100);
+    let rest = app.text(&rest, "application/x-ndjson").await;
+    assert_eq!(rest.lines().count(), app.all().await.len() - 100);
 }
 
 /// In memory there is a page at a time, whatever there is to stream: chunks are no larger, and come as they are taken.
 #[tokio::test]
 async fn a_stream_comes_in_bounded_pieces() {
-    let mut house = House::with_partitions(1, 1).await;
-    house.reserves(1, "kim", 5_000).await;
-    let mut body = house.answer("order=desc", "application/x-ndjson").await.into_body();
+    let mut app = TestApp::with_partitions(1, 1).await;
+    app.reserves(1, "kim", 5_000).await;
+    let mut body = app.answer("order=desc", "application/x-ndjson").await.into_body();
     let mut pieces = Vec::new();
     while let Some(frame) = body.frame().await {
         let piece = frame.unwrap().into_data().unwrap();
@@ -144,11 +144,11 @@ async fn a_stream_comes_in_bounded_pieces() {
 /// The log becomes unreadable while a stream is on its way: the body ends in an error, not as if it were whole.
 #[tokio::test]
 async fn a_stream_that_breaks_off_does_not_end_well() {
-    let mut house = House::with_partitions(1, 1).await;
-    house.reserves(1, "kim", 5_000).await;
-    let mut body = house.answer("", "text/csv").await.into_body();
+    let mut app = TestApp::with_partitions(1, 1).await;
+    app.reserves(1, "kim", 5_000).await;
+    let mut body = app.answer("", "text/csv").await.into_body();
     assert!(body.frame().await.unwrap().is_ok());
-    house.execute("alter table events rename to elsewhere").await;
+    app.execute("alter table events rename to elsewhere").await;
     let mut last = None;
     while let Some(frame) = body.frame().await {
         let failed = frame.is_err();
@@ -201,16 +201,16 @@ async fn a_stream_that_breaks_off_does_not_end_well() {
 )]
 #[tokio::test]
 async fn bad_input_is_named(#[case] query: &str, #[case] sentence: &str) {
-    let house = House::with_partitions(2, 1).await;
-    let answer = house.json(query).await;
+    let app = TestApp::with_partitions(2, 1).await;
+    let answer = app.json(query).await;
     assert_eq!((&answer["status"], &answer["code"]), (&json!(400), &json!("00")));
     assert_eq!(answer["message"], format!("Invalid value : {sentence}"));
 }
 
 #[tokio::test]
 async fn a_cursor_is_for_its_own_question() {
-    let house = house().await;
-    let first = house.json("userId=user3&limit=3").await;
+    let app = app().await;
+    let first = app.json("userId=user3&limit=3").await;
     let next = first["data"]["nextCursor"].as_str().unwrap();
     for (query, status) in [
         (format!("userId=user3&limit=9&cursor={next}"), 200),
@@ -219,25 +219,25 @@ async fn a_cursor_is_for_its_own_question() {
         (format!("userId=user3&to=5&cursor={next}"), 400),
         (format!("cursor={next}"), 400),
     ] {
-        assert_eq!(house.json(&query).await["status"], status, "{query}");
+        assert_eq!(app.json(&query).await["status"], status, "{query}");
     }
     let other = house_of_another_log().await.json(&format!("userId=user3&cursor={next}")).await;
     assert_eq!(other["status"], 400);
 }
 
-async fn house_of_another_log() -> House {
-    House::with_partitions(2, 12).await
+async fn house_of_another_log() -> TestApp {
+    TestApp::with_partitions(2, 12).await
 }
 
 /// Times come in as elsewhere, and a bound in the future is no trouble.
 #[tokio::test]
 async fn bounds_are_times_or_positions() {
-    let house = house().await;
-    let all = house.all().await;
+    let app = app().await;
+    let all = app.all().await;
     let middle = scanned(&all, &Filter::default(), Order::Ascending)[300];
     let event = all.iter().find(|event| (event.partition, event.position) == middle).unwrap();
     let time: edge::ServiceTime = "Asia/Seoul".parse().unwrap();
-    let count = async |query: String| house.pages(&query).await.len();
+    let count = async |query: String| app.pages(&query).await.len();
     let (local, utc) = (time.format(event.recorded_at), event.recorded_at.to_rfc3339().replace("+00:00", "Z"));
     let before = count(format!("to={local}")).await;
     assert_eq!(before, all.iter().filter(|it| it.recorded_at < event.recorded_at).count());

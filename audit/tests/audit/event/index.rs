@@ -1,6 +1,6 @@
 //! What a wrong index can do, and what it cannot.
 
-use super::house::{House, scanned, user};
+use super::app::{TestApp, scanned, user};
 use super::{ORDERS, found};
 use event_log::search::{Filter, user_key};
 
@@ -8,56 +8,55 @@ fn of(name: &str) -> Filter {
     Filter { user: Some(user(name)), ..Filter::default() }
 }
 
-async fn indexed() -> House {
-    let mut house = House::with_partitions(2, 5).await;
-    house.happens(400).await;
-    house.index().await;
-    house
+async fn indexed() -> TestApp {
+    let mut app = TestApp::with_partitions(2, 5).await;
+    app.happens(400).await;
+    app.index().await;
+    app
 }
 
 /// Rows say that every event is of user1, and that there are events which there are not.
 #[tokio::test]
 async fn what_the_index_invents_is_not_shown() {
-    let house = indexed().await;
+    let app = indexed().await;
     let key = user_key(&user("user1"));
-    house.execute(&format!("update event_index set user_key = {key}")).await;
-    house
-        .execute(&format!("insert into event_index select partition, position + 100000, {key}, 1, 1 from event_index"))
+    app.execute(&format!("update event_index set user_key = {key}")).await;
+    app.execute(&format!("insert into event_index select partition, position + 100000, {key}, 1, 1 from event_index"))
         .await;
-    let all = house.all().await;
+    let all = app.all().await;
     for order in ORDERS {
-        assert_eq!(found(&house, &of("user1"), order, 20).await, scanned(&all, &of("user1"), order));
+        assert_eq!(found(&app, &of("user1"), order, 20).await, scanned(&all, &of("user1"), order));
     }
 }
 
 /// What it hides stays hidden: a rebuild finds it out. So the scan above is made by other means than the index.
 #[tokio::test]
 async fn what_the_index_hides_is_not_found_by_it() {
-    let house = indexed().await;
+    let app = indexed().await;
     let key = user_key(&user("user1"));
-    assert!(house.execute(&format!("delete from event_index where user_key = {key}")).await > 10);
+    assert!(app.execute(&format!("delete from event_index where user_key = {key}")).await > 10);
     for order in ORDERS {
-        assert_eq!(found(&house, &of("user1"), order, 20).await, []);
-        let all = house.all().await;
-        assert_eq!(found(&house, &of("user2"), order, 20).await, scanned(&all, &of("user2"), order));
+        assert_eq!(found(&app, &of("user1"), order, 20).await, []);
+        let all = app.all().await;
+        assert_eq!(found(&app, &of("user2"), order, 20).await, scanned(&all, &of("user2"), order));
     }
 }
 
 #[tokio::test]
 async fn an_index_of_other_code_counts_as_none() {
-    let house = indexed().await;
-    house.execute("delete from event_index; update checkpoints set code_version = 2").await;
-    let all = house.all().await;
+    let app = indexed().await;
+    app.execute("delete from event_index; update checkpoints set code_version = 2").await;
+    let all = app.all().await;
     for order in ORDERS {
-        assert_eq!(found(&house, &of("user1"), order, 20).await, scanned(&all, &of("user1"), order));
+        assert_eq!(found(&app, &of("user1"), order, 20).await, scanned(&all, &of("user1"), order));
     }
 }
 
 /// An event that this release cannot read stops the index there, and is found by what its columns say.
 #[tokio::test]
 async fn what_cannot_be_read_is_found_by_its_columns() {
-    let house = indexed().await;
-    house
+    let app = indexed().await;
+    app
         .execute(
             r#"insert into events
                select aggregate_type, '1', 100000, 'InvestFailed', '2.0.0', '{"InvestFailed": "?"}', metadata, partition,
@@ -65,7 +64,7 @@ async fn what_cannot_be_read_is_found_by_its_columns() {
                  from events where partition = 1 order by position desc limit 1"#,
         )
         .await;
-    let heads = house.log.heads().await.unwrap();
+    let heads = app.log.heads().await.unwrap();
     let last = (1, heads[1]);
     for filter in [
         Filter::default(),
@@ -74,10 +73,10 @@ async fn what_cannot_be_read_is_found_by_its_columns() {
         Filter { partition: Some(1), ..Filter::default() },
     ] {
         for order in ORDERS {
-            assert!(found(&house, &filter, order, 1_000).await.contains(&last), "{filter:?}");
+            assert!(found(&app, &filter, order, 1_000).await.contains(&last), "{filter:?}");
         }
     }
     for order in ORDERS {
-        assert!(!found(&house, &of("user1"), order, 1_000).await.contains(&last));
+        assert!(!found(&app, &of("user1"), order, 1_000).await.contains(&last));
     }
 }

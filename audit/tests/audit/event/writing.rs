@@ -1,6 +1,6 @@
 //! Pages while others write: nothing is missed, nothing comes twice.
 
-use super::house::{House, user};
+use super::app::{TestApp, user};
 use super::{Order, page};
 use event_log::search::Filter;
 use event_log::{Partition, Position, RecordedEvent};
@@ -17,13 +17,13 @@ async fn nothing_is_missed_and_nothing_comes_twice(
     #[values(None, Some("user3"))] name: Option<&str>,
     #[values(1, 4)] limit: usize,
 ) {
-    let mut house = House::with_partitions(3, limit as u64).await;
-    house.happens(200).await;
+    let mut app = TestApp::with_partitions(3, limit as u64).await;
+    app.happens(200).await;
     let filter = Filter { user: name.map(user), ..Filter::default() };
-    let heads = house.log.heads().await.unwrap();
+    let heads = app.log.heads().await.unwrap();
     let (mut given, mut cursor, mut pages) = (BTreeMap::<Partition, Vec<Position>>::new(), None::<String>, 0);
     loop {
-        let page = page(&house, &filter, order, cursor.as_deref(), limit).await;
+        let page = page(&app, &filter, order, cursor.as_deref(), limit).await;
         for event in page.events {
             given.entry(event.partition).or_default().push(event.position);
         }
@@ -32,15 +32,15 @@ async fn nothing_is_missed_and_nothing_comes_twice(
         pages += 1;
         // Upward it would go on for ever.
         if pages < 40 {
-            house.happens(7).await;
+            app.happens(7).await;
         }
         if pages % 10 == 5 {
-            house.index().await;
+            app.index().await;
         }
     }
     assert!(pages > 1, "{pages}");
-    let all = house.all().await;
-    for (partition, head) in house.log.partitions().zip(heads) {
+    let all = app.all().await;
+    for (partition, head) in app.log.partitions().zip(heads) {
         let mut given = given.remove(&partition).unwrap_or_default();
         if order == Order::Descending {
             given.reverse();

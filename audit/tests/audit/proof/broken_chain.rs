@@ -1,6 +1,6 @@
 //! What is never sealed.
 
-use super::house::*;
+use super::app::*;
 use audit::proof::sealer::SealError;
 use rstest::rstest;
 
@@ -26,33 +26,32 @@ fn refused(trouble: Option<SealError>) -> String {
 #[case::head_changed("update events set hash = sha256('x') where partition = 0 and position = 42", "position 42")]
 #[tokio::test]
 async fn a_broken_chain_is_not_sealed(#[case] damage: &str, #[case] expected: &str) {
-    let house = House::with_history().await;
-    house.seal("seals").await;
-    house.invests(21..=23).await;
-    house.tamper(damage).await;
-    let mut sealer = house.sealer("seals").await.unwrap();
+    let app = TestApp::with_history().await;
+    app.seal("seals").await;
+    app.invests(21..=23).await;
+    app.tamper(damage).await;
+    let mut sealer = app.sealer("seals").await.unwrap();
     let why = refused(sealer.seal_once().await.err());
     assert!(why.contains(expected), "{why}");
     let damaged = i32::from(expected.contains("partition 1"));
     let sealed =
-        house.lines("seals")[2..].iter().filter(|line| line.contains(&format!("\"partition\":{damaged},"))).count();
+        app.lines("seals")[2..].iter().filter(|line| line.contains(&format!("\"partition\":{damaged},"))).count();
     assert_eq!(sealed, 0, "nothing of the damaged partition is sealed");
 }
 
 /// A tail that was hashed anew without the key contradicts the last seal when it begins in what was sealed.
 #[tokio::test]
 async fn a_rewritten_tail_is_not_sealed() {
-    let house = House::with_history().await;
-    house.seal("seals").await;
-    house.invests(21..=21).await;
-    house
-        .tamper(&format!(
-            "update events set payload = replace(payload::text, '\"amount\":5', '\"amount\":6')::json
+    let app = TestApp::with_history().await;
+    app.seal("seals").await;
+    app.invests(21..=21).await;
+    app.tamper(&format!(
+        "update events set payload = replace(payload::text, '\"amount\":5', '\"amount\":6')::json
               where partition = 0 and position = 7; {}",
-            rehashed(0, 7)
-        ))
-        .await;
-    let mut sealer = house.sealer("seals").await.unwrap();
+        rehashed(0, 7)
+    ))
+    .await;
+    let mut sealer = app.sealer("seals").await.unwrap();
     let why = refused(sealer.seal_once().await.err());
     assert!(why.contains("partition 0 position 42: the log does not have what was sealed here"), "{why}");
 }

@@ -1,6 +1,6 @@
 //! The admin calls.
 
-use super::house::*;
+use super::app::*;
 use audit::proof::sealer::Sealing;
 use audit::proof::verify_live::ExternalSeals;
 use audit::{Audit, access::Reader};
@@ -11,14 +11,14 @@ use proof::{key, report::Report};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-async fn ask(house: &House, path: &str) -> (StatusCode, Value) {
+async fn ask(app: &TestApp, path: &str) -> (StatusCode, Value) {
     let audit = Audit {
-        log: house.log.clone(),
-        read: house.pool.clone(),
-        bulk: house.pool.clone(),
-        write: house.pool.clone(),
+        log: app.log.clone(),
+        read: app.pool.clone(),
+        bulk: app.pool.clone(),
+        write: app.pool.clone(),
         time: "Asia/Seoul".parse().unwrap(),
-        seals: Some(ExternalSeals { file: Some(house.file("seals")), keys: public() }),
+        seals: Some(ExternalSeals { file: Some(app.file("seals")), keys: public() }),
     };
     let routes = audit::routes(audit).layer(axum::Extension(Reader::Auditor));
     let request = Request::builder().uri(format!("/admin/audit/{path}")).body(Body::empty()).unwrap();
@@ -29,57 +29,57 @@ async fn ask(house: &House, path: &str) -> (StatusCode, Value) {
 
 #[tokio::test]
 async fn the_live_log_is_verified() {
-    let house = House::with_history().await;
-    house.seal("seals").await;
-    let (status, answer) = ask(&house, "verify").await;
+    let app = TestApp::with_history().await;
+    app.seal("seals").await;
+    let (status, answer) = ask(&app, "verify").await;
     let report: Report = serde_json::from_value(answer["data"].clone()).unwrap();
-    assert_eq!((status.as_u16(), report), (200, house.verified("seals").await));
+    assert_eq!((status.as_u16(), report), (200, app.verified("seals").await));
     assert_eq!(answer["data"]["partitions"][0]["sealedUpto"], 42, "{answer}");
     assert_eq!(answer["data"]["verdict"], "WHOLE");
 }
 
 #[tokio::test]
 async fn a_file_of_seals_that_is_gone_is_told() {
-    let house = House::with_history().await;
-    let (status, answer) = ask(&house, "verify").await;
+    let app = TestApp::with_history().await;
+    let (status, answer) = ask(&app, "verify").await;
     assert_eq!((status.as_u16(), answer["code"].as_str()), (409, Some("409")), "{answer}");
 }
 
 #[tokio::test]
 async fn seals_are_listed_in_pages_as_they_stand_in_the_file() {
-    let house = House::with_history().await;
-    house.seal("seals").await;
-    let (_, first) = ask(&house, "seal?limit=1").await;
-    let (_, second) = ask(&house, "seal?limit=1&after=1").await;
-    let (_, none) = ask(&house, "seal?after=2").await;
+    let app = TestApp::with_history().await;
+    app.seal("seals").await;
+    let (_, first) = ask(&app, "seal?limit=1").await;
+    let (_, second) = ask(&app, "seal?limit=1&after=1").await;
+    let (_, none) = ask(&app, "seal?after=2").await;
     let listed = [&first, &second].map(|page| Seal::read(&page["data"]["list"][0].to_string()).unwrap().line());
-    assert_eq!(listed.to_vec(), house.lines("seals"));
+    assert_eq!(listed.to_vec(), app.lines("seals"));
     assert_eq!([&first, &second].map(|page| page["data"]["nextAfter"].as_i64()), [Some(1), Some(2)]);
     assert_eq!((none["data"]["list"].as_array().unwrap().len(), &none["data"]["nextAfter"]), (0, &Value::Null));
     for wrong in ["seal?after=-1", "seal?limit=0", "seal?limit=101", "seal?limit=x&after=y"] {
-        assert_eq!(ask(&house, wrong).await.0, 400, "{wrong}");
+        assert_eq!(ask(&app, wrong).await.0, 400, "{wrong}");
     }
 }
 
 #[tokio::test]
 async fn an_invest_is_proved_or_it_is_told_why_not() {
-    let house = House::with_history().await;
+    let app = TestApp::with_history().await;
     let path = format!("prove/{}", invest(2, 3));
-    assert_eq!(ask(&house, &path).await.0, 409, "not sealed yet");
-    house.seal("seals").await;
-    let (status, answer) = ask(&house, &path).await;
+    assert_eq!(ask(&app, &path).await.0, 409, "not sealed yet");
+    app.seal("seals").await;
+    let (status, answer) = ask(&app, &path).await;
     assert_eq!(status, 200);
     let shown = proof::inclusion::check(&answer["data"].to_string(), &public()).unwrap();
     assert_eq!(shown.events.len(), 1);
-    assert_eq!(ask(&house, &format!("prove/{}", invest(2, 999))).await.0, 404);
-    assert_eq!(ask(&house, "prove/x").await.0, 400);
+    assert_eq!(ask(&app, &format!("prove/{}", invest(2, 999))).await.0, 404);
+    assert_eq!(ask(&app, "prove/x").await.0, 400);
 }
 
 #[tokio::test]
 async fn a_key_is_made_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt as _;
-    let house = House::empty().await;
-    let path = house.file("key.pem");
+    let app = TestApp::empty().await;
+    let path = app.file("key.pem");
     let made = key::create_key(&path).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(key::signing_key(&path).unwrap().to_bytes(), made.to_bytes());
@@ -91,16 +91,16 @@ async fn a_key_is_made_for_its_owner_alone() {
 /// A new key goes on where the old one ended.
 #[tokio::test]
 async fn a_key_can_be_changed() {
-    let house = House::with_history().await;
-    house.seal("seals").await;
-    house.invests(21..=21).await;
+    let app = TestApp::with_history().await;
+    app.seal("seals").await;
+    app.invests(21..=21).await;
     let new = key::generate_key().unwrap();
     let both = vec![key().verifying_key(), new.verifying_key()];
-    let sealing = Sealing { key: new, earlier: public(), file: Some(house.file("seals")) };
-    let mut sealer = audit::proof::sealer::Sealer::begin(&house.log, &house.pool, &sealing).await.unwrap();
+    let sealing = Sealing { key: new, earlier: public(), file: Some(app.file("seals")) };
+    let mut sealer = audit::proof::sealer::Sealer::begin(&app.log, &app.pool, &sealing).await.unwrap();
     assert_eq!(sealer.seal_once_and_release().await.unwrap(), 2);
-    let outside = ExternalSeals { file: Some(house.file("seals")), keys: both };
-    let report = audit::proof::verify_live::verify_live(&house.pool, Some(&outside)).await.unwrap();
+    let outside = ExternalSeals { file: Some(app.file("seals")), keys: both };
+    let report = audit::proof::verify_live::verify_live(&app.pool, Some(&outside)).await.unwrap();
     assert_eq!((report.seals, report.bad_seal), (4, None));
-    assert_eq!(house.verified("seals").await.bad_seal.unwrap().seal, 3, "the old key alone does not know them");
+    assert_eq!(app.verified("seals").await.bad_seal.unwrap().seal, 3, "the old key alone does not know them");
 }

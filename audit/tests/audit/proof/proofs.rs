@@ -1,19 +1,19 @@
 //! A proof that an invest is in the sealed log convinces who has the public key, and no other proof does.
 
-use super::house::*;
+use super::app::*;
 use audit::proof::{ProveError, prove};
 use proof::inclusion::{VerifiedProof, check};
 use proof::key::SigningKey;
 use serde_json::{Value, json};
 
-async fn with_a_proof() -> (House, Value) {
-    let house = House::with_history().await;
-    house.seal("seals").await;
-    house.append(vec![(2, 22, settled(2, 3))]).await;
-    house.seal("seals").await;
-    house.append(vec![(3, 22, settled(3, 3))]).await;
-    let proof = prove(&house.log, &house.pool, invest(2, 3)).await.unwrap();
-    (house, serde_json::to_value(proof).unwrap())
+async fn with_a_proof() -> (TestApp, Value) {
+    let app = TestApp::with_history().await;
+    app.seal("seals").await;
+    app.append(vec![(2, 22, settled(2, 3))]).await;
+    app.seal("seals").await;
+    app.append(vec![(3, 22, settled(3, 3))]).await;
+    let proof = prove(&app.log, &app.pool, invest(2, 3)).await.unwrap();
+    (app, serde_json::to_value(proof).unwrap())
 }
 
 fn checked(proof: &Value) -> Result<VerifiedProof, String> {
@@ -22,9 +22,9 @@ fn checked(proof: &Value) -> Result<VerifiedProof, String> {
 
 #[tokio::test]
 async fn a_proof_convinces() {
-    let (house, proof) = with_a_proof().await;
+    let (app, proof) = with_a_proof().await;
     let shown = checked(&proof).unwrap();
-    assert_eq!((shown.log, shown.invest, shown.unsealed), (house.log.identity().log_id, invest(2, 3).0, 0));
+    assert_eq!((shown.log, shown.invest, shown.unsealed), (app.log.identity().log_id, invest(2, 3).0, 0));
     let events: Vec<_> = shown.events.iter().map(|event| (event.event_type.as_str(), event.seal)).collect();
     assert_eq!(events, [("InvestReserved", 1), ("InvestSettled", 3)]);
     assert!(shown.events[0].payload.contains("\"amount\":3"));
@@ -32,11 +32,11 @@ async fn a_proof_convinces() {
 
 #[tokio::test]
 async fn every_invest_can_be_proved() {
-    let house = House::with_history().await;
-    house.seal("seals").await;
+    let app = TestApp::with_history().await;
+    app.seal("seals").await;
     for product in [2, 3] {
         for number in 1..=20 {
-            let proof = prove(&house.log, &house.pool, invest(product, number)).await.unwrap();
+            let proof = prove(&app.log, &app.pool, invest(product, number)).await.unwrap();
             let proof = serde_json::to_value(proof).unwrap();
             assert_eq!(checked(&proof).unwrap().events.len(), 1);
             assert!(proof["events"][0]["path"].as_array().unwrap().len() <= 6, "42 leaves: 6 hashes at most");
@@ -46,27 +46,26 @@ async fn every_invest_can_be_proved() {
 
 #[tokio::test]
 async fn what_is_not_sealed_is_not_proved() {
-    let (house, _) = with_a_proof().await;
-    let half = prove(&house.log, &house.pool, invest(3, 3)).await.unwrap();
+    let (app, _) = with_a_proof().await;
+    let half = prove(&app.log, &app.pool, invest(3, 3)).await.unwrap();
     let shown = checked(&serde_json::to_value(half).unwrap()).unwrap();
     assert_eq!((shown.events.len(), shown.unsealed), (1, 1));
-    house.invests(30..=30).await;
-    let not_yet = prove(&house.log, &house.pool, invest(3, 30)).await;
+    app.invests(30..=30).await;
+    let not_yet = prove(&app.log, &app.pool, invest(3, 30)).await;
     assert!(matches!(not_yet, Err(ProveError::NotSealed)), "{not_yet:?}");
-    let unknown = prove(&house.log, &house.pool, invest(3, 999)).await;
+    let unknown = prove(&app.log, &app.pool, invest(3, 999)).await;
     assert!(matches!(unknown, Err(ProveError::Unknown)), "{unknown:?}");
 }
 
 #[tokio::test]
 async fn a_log_that_is_not_what_was_sealed_proves_nothing() {
-    let (house, _) = with_a_proof().await;
-    house
-        .tamper(&format!(
-            "update events set metadata = '{{}}' where partition = 0 and position = 20; {}",
-            rehashed(0, 20)
-        ))
-        .await;
-    let broken = prove(&house.log, &house.pool, invest(2, 3)).await;
+    let (app, _) = with_a_proof().await;
+    app.tamper(&format!(
+        "update events set metadata = '{{}}' where partition = 0 and position = 20; {}",
+        rehashed(0, 20)
+    ))
+    .await;
+    let broken = prove(&app.log, &app.pool, invest(2, 3)).await;
     assert!(matches!(broken, Err(ProveError::Broken)), "{broken:?}");
 }
 

@@ -1,6 +1,6 @@
 //! Every kind of damage is named at its place.
 
-use super::house::*;
+use super::app::*;
 use audit::proof::verify_live::{ExternalSeals, verify_live};
 use proof::report::{Problem, Verdict};
 use rstest::rstest;
@@ -44,11 +44,11 @@ const AMOUNT: &str = "update events set payload = regexp_replace(payload::text, 
 #[case::far_away("update events set position = 9000000000000000000 where partition = 0 and position = 42".into(), 42, Problem::Missing)]
 #[tokio::test]
 async fn sealed_history_is_not_changed_unseen(#[case] damage: String, #[case] position: i64, #[case] problem: Problem) {
-    let house = House::with_history().await;
-    house.seal("seals").await;
-    assert_eq!(house.verified("seals").await.verdict, Verdict::Whole);
-    house.tamper(&damage).await;
-    let report = house.verified("seals").await;
+    let app = TestApp::with_history().await;
+    app.seal("seals").await;
+    assert_eq!(app.verified("seals").await.verdict, Verdict::Whole);
+    app.tamper(&damage).await;
+    let report = app.verified("seals").await;
     let found = bad(&report, 0).unwrap();
     assert_eq!((found.position, found.problem, found.seal), (position, problem, Some(1)), "{report:?}");
     assert_eq!((report.verdict, bad(&report, 1)), (Verdict::Broken, None));
@@ -84,31 +84,31 @@ async fn a_tail_that_contradicts_itself_is_found(
     #[case] position: i64,
     #[case] problem: Problem,
 ) {
-    let house = House::with_history().await;
-    house.seal("seals").await;
-    house.append(vec![(2, 22, settled(2, 1)), (2, 23, settled(2, 2)), (4, 22, settled(4, 1))]).await;
-    house.tamper(&format!("{damage}; {}", rehashed(0, 43))).await;
-    let report = house.verified("seals").await;
+    let app = TestApp::with_history().await;
+    app.seal("seals").await;
+    app.append(vec![(2, 22, settled(2, 1)), (2, 23, settled(2, 2)), (4, 22, settled(4, 1))]).await;
+    app.tamper(&format!("{damage}; {}", rehashed(0, 43))).await;
+    let report = app.verified("seals").await;
     let found = bad(&report, 0).unwrap();
     assert_eq!((found.position, found.problem, found.seal), (position, problem, None), "{report:?}");
 }
 
 #[tokio::test]
 async fn a_row_in_no_partition_is_found() {
-    let house = House::with_history().await;
-    house.seal("seals").await;
-    house.tamper("update events set partition = 7 where partition = 1 and position = 42").await;
-    let report = house.verified("seals").await;
+    let app = TestApp::with_history().await;
+    app.seal("seals").await;
+    app.tamper("update events set partition = 7 where partition = 1 and position = 42").await;
+    let report = app.verified("seals").await;
     assert_eq!(bad(&report, 7).unwrap().problem, Problem::Partition);
     assert_eq!((bad(&report, 1).unwrap().position, bad(&report, 1).unwrap().problem), (42, Problem::CutOff));
 }
 
 #[tokio::test]
 async fn a_log_that_is_called_another_is_found() {
-    let house = House::with_history().await;
-    house.seal("seals").await;
-    house.tamper("update log_identity set log_id = gen_random_uuid()").await;
-    let report = house.verified("seals").await;
+    let app = TestApp::with_history().await;
+    app.seal("seals").await;
+    app.tamper("update log_identity set log_id = gen_random_uuid()").await;
+    let report = app.verified("seals").await;
     assert_eq!(report.bad_seal.as_ref().unwrap().seal, 1);
     assert_eq!(bad(&report, 0).unwrap().position, 1);
 }
@@ -116,15 +116,15 @@ async fn a_log_that_is_called_another_is_found() {
 /// Without seals the chain alone finds what was not hashed anew.
 #[tokio::test]
 async fn without_a_key_the_chain_alone_is_checked() {
-    let house = House::with_history().await;
-    house.seal("seals").await;
-    let report = verify_live(&house.pool, None).await.unwrap();
+    let app = TestApp::with_history().await;
+    app.seal("seals").await;
+    let report = verify_live(&app.pool, None).await.unwrap();
     assert_eq!((report.verdict, report.seals, report.events), (Verdict::Whole, 0, 84));
-    house.tamper(&format!("{AMOUNT}; {}", rehashed(0, 9))).await;
-    assert_eq!(verify_live(&house.pool, None).await.unwrap().verdict, Verdict::Whole);
+    app.tamper(&format!("{AMOUNT}; {}", rehashed(0, 9))).await;
+    assert_eq!(verify_live(&app.pool, None).await.unwrap().verdict, Verdict::Whole);
     // With the database's own seals it is found, and with those outside.
     let outside = ExternalSeals { file: None, keys: public() };
-    let report = verify_live(&house.pool, Some(&outside)).await.unwrap();
+    let report = verify_live(&app.pool, Some(&outside)).await.unwrap();
     assert_eq!(bad(&report, 0).unwrap().problem, Problem::Rewritten);
 }
 
@@ -134,15 +134,15 @@ async fn without_a_key_the_chain_alone_is_checked() {
 #[case::with_the_new_head(true)]
 #[tokio::test]
 async fn the_root_proves_what_the_marks_only_place(#[case] new_head: bool) {
-    let house = House::with_history().await;
-    house.seal("seals").await;
+    let app = TestApp::with_history().await;
+    app.seal("seals").await;
     // As if every mark of the new chain fitted: the seal is made by the real key over marks of the chain as it is then.
-    house.tamper(&format!("{AMOUNT}; {}", rehashed(0, 9))).await;
+    app.tamper(&format!("{AMOUNT}; {}", rehashed(0, 9))).await;
     let hashes: Vec<Vec<u8>> = sqlx::query_scalar("select hash from events where partition = 0 order by position")
-        .fetch_all(&house.pool)
+        .fetch_all(&app.pool)
         .await
         .unwrap();
-    let seals = proof::seals_file::read(&house.file("seals")).unwrap();
+    let seals = proof::seals_file::read(&app.file("seals")).unwrap();
     let forged = seals.into_iter().map(|seal| {
         let mut seal = seal.unwrap();
         if seal.statement.partition == 0 {
@@ -165,8 +165,8 @@ async fn the_root_proves_what_the_marks_only_place(#[case] new_head: bool) {
         })
         .collect();
     let read = proof::seal_chain::read_lines(&lines);
-    let sealed = proof::seal_chain::ValidSeals::read(read, &public(), Some(*house.log.identity())).unwrap();
-    let report = audit::proof::verify_live::verify(&house.pool, &sealed).await.unwrap();
+    let sealed = proof::seal_chain::ValidSeals::read(read, &public(), Some(*app.log.identity())).unwrap();
+    let report = audit::proof::verify_live::verify(&app.pool, &sealed).await.unwrap();
     let found = bad(&report, 0).unwrap();
     assert_eq!((found.position, found.problem), (1, Problem::Rewritten), "somewhere in the stretch: {found:?}");
 }

@@ -1,4 +1,4 @@
-//! The trail of the checkpoints: what it says of an application is true.
+//! The checkpoint history: it says truly when an event was applied.
 
 use crate::as_of::past::Past;
 use audit::record_checkpoint_history;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 const TRAIL: &str = "select format('%s %s %s', consumer, partition, position) from checkpoint_trail order by 1";
 
 async fn says(past: &Past, query: &str) -> Vec<String> {
@@ -19,7 +19,7 @@ async fn says(past: &Past, query: &str) -> Vec<String> {
 async fn until(past: &Past, trail: &[&str]) {
     let start = Instant::now();
     while says(past, TRAIL).await != trail {
-        assert!(start.elapsed() < PATIENCE, "the trail is {:?}, not {trail:?}", says(past, TRAIL).await);
+        assert!(start.elapsed() < TEST_TIMEOUT, "the trail is {:?}, not {trail:?}", says(past, TRAIL).await);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

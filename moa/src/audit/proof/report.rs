@@ -43,7 +43,7 @@ fn whole(report: &Report) -> String {
     if report.seals == 0 {
         return format!(
             "Only the chain of hashes was checked, without seals: it is whole over {} events, but who may write to the database \
-             can make a whole one anew.",
+             can compute a whole one again.",
             report.events
         );
     }
@@ -53,7 +53,7 @@ fn whole(report: &Report) -> String {
         0 => "All of it is sealed.".to_owned(),
         count => format!("{count} events are not sealed yet, see the table: who hashes these anew is not found."),
     };
-    format!("The log is whole: {} events, held against {} seals. {rest}", report.events, report.seals)
+    format!("The log is whole: {} events, compared with {} seals. {rest}", report.events, report.seals)
 }
 
 fn broken(report: &Report) -> String {

@@ -24,12 +24,12 @@ pub fn faults(log: &Log, calls: &[Call]) -> Vec<Fault> {
 fn lost(log: &Log, calls: &[Call]) -> Vec<Fault> {
     let reserved: HashMap<Uuid, (&str, i64, i64)> =
         log.reservations().map(|(invest, user, amount, event)| (invest, (user, event.product, amount))).collect();
-    let is_lost = |call: &&Call| {
+    let is_missing = |call: &&Call| {
         let asked = (call.ask.user.as_str(), call.ask.product, call.ask.amount);
         call.invest_id().is_some_and(|invest| reserved.get(&invest) != Some(&asked))
     };
     let fault = |call: &Call| Fault::new("I3", format!("{} was accepted and is not in the log", told(call)));
-    calls.iter().filter(is_lost).map(fault).collect()
+    calls.iter().filter(is_missing).map(fault).collect()
 }
 
 /// I4: every reservation goes back to one request that was accepted, or not answered for certain.

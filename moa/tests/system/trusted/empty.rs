@@ -4,7 +4,7 @@ use clap::{Command, CommandFactory as _};
 use futures::future::join_all;
 use rstest::rstest;
 
-use super::{Folder, SERVICES, is_refused, service};
+use super::{SERVICES, is_refused, service};
 use crate::harness::Start;
 
 /// The variables of a command and of those above it, from clap's own list.
@@ -44,7 +44,7 @@ async fn an_empty_variable_is_complained_of_by_no_command() {
 /// Steps: every setting of a service is set to nothing, but what it cannot do without and its ports; it opens.
 #[tokio::test]
 async fn a_service_opens_with_every_other_setting_empty() {
-    let (database, folder) = (testbed::Database::fresh().await, Folder::new());
+    let (database, folder) = (testbed::Database::fresh().await, super::open_folder());
     let cli = moa::settings::Cli::command();
     let serve = cli.find_subcommand("serve").unwrap();
     for name in SERVICES {

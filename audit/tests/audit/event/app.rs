@@ -9,13 +9,13 @@ use event_log::{Appended, Batch, Log, Metadata, NewEvent, Partition, RecordedEve
 use projector::EventIndexProjection;
 use std::collections::HashMap;
 use std::sync::Arc;
-use testbed::Database;
+use testbed::{Database, Random};
 use uuid::Uuid;
 
 pub const USERS: u64 = 12;
 pub const PRODUCTS: u64 = 9;
 
-pub struct House {
+pub struct TestApp {
     pub log: Log,
     pub pool: Pool,
     pub random: Random,
@@ -26,7 +26,7 @@ pub struct House {
     _database: Database,
 }
 
-impl House {
+impl TestApp {
     pub async fn with_partitions(partitions: i32, seed: u64) -> Self {
         let database = Database::fresh().await;
         let pool = database.pool().await;
@@ -36,7 +36,7 @@ impl House {
             writers.push(Writer::open(log.clone(), partition).await.unwrap());
         }
         let now = DateTime::from_timestamp(1_780_000_000, 0).unwrap();
-        let (sequences, open, random) = (HashMap::new(), Vec::new(), Random(seed));
+        let (sequences, open, random) = (HashMap::new(), Vec::new(), Random::new(seed));
         Self { log, pool, random, writers, sequences, open, now, _database: database }
     }
 
@@ -195,16 +195,4 @@ pub fn product_id(id: i64) -> ProductId {
 
 fn won(amount: i64) -> Amount {
     amount.try_into().unwrap()
-}
-
-/// The same numbers for the same seed: SplitMix64.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
 }

@@ -15,15 +15,15 @@ use uuid::Uuid;
 
 pub const PARTITIONS: i32 = 2;
 
-pub struct House {
-    /// Dropped with the house.
+pub struct TestApp {
+    /// Dropped with the app.
     _database: Database,
     pub pool: Pool,
     pub log: Log,
     folder: PathBuf,
 }
 
-impl Drop for House {
+impl Drop for TestApp {
     fn drop(&mut self) {
         _ = std::fs::remove_dir_all(&self.folder);
     }
@@ -38,7 +38,7 @@ pub fn public() -> Vec<VerifyingKey> {
     vec![key().verifying_key()]
 }
 
-impl House {
+impl TestApp {
     /// With no events yet.
     pub async fn empty() -> Self {
         let database = Database::fresh().await;
@@ -51,12 +51,12 @@ impl House {
 
     /// With products 2 to 5, two in each partition, and then twenty reservations in each.
     pub async fn with_history() -> Self {
-        let house = Self::empty().await;
+        let app = Self::empty().await;
         for product in 2..=5 {
-            house.append(vec![(product, 1, opened(product))]).await;
+            app.append(vec![(product, 1, opened(product))]).await;
         }
-        house.invests(1..=20).await;
-        house
+        app.invests(1..=20).await;
+        app
     }
 
     /// Reserves for each number in products 2 to 5.

@@ -25,7 +25,7 @@ const PRODUCTS: i64 = 9;
 /// Rounds of events, after each of which it is sealed; then one more that is not.
 const ROUNDS: usize = 4;
 
-pub struct House {
+pub struct SealedApp {
     pub pool: Pool,
     pub log: Log,
     pub folder: PathBuf,
@@ -41,7 +41,7 @@ pub struct House {
     _database: Database,
 }
 
-impl House {
+impl SealedApp {
     pub async fn sealed() -> Self {
         let database = Database::fresh().await;
         let pool = database.pool().await;
@@ -94,7 +94,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for SealedApp {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.folder).ok();
     }
