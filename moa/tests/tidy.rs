@@ -26,17 +26,14 @@ const DURATION_NOUNS: [&str; 14] = [
 const PENDING_CRATES: [&str; 6] =
     ["broker/", "command-api/", "connection-pool/", "event-log/", "projector/", "query-api/"];
 /// Words of before the glossary, and what to say instead. Those of stored data are in no source but where they are stored.
-const FORBIDDEN: [(&str, &str); 14] = [
+const FORBIDDEN: [(&str, &str); 11] = [
     ("PATIENCE", "TIMEOUT, with what it bounds"),
     ("give_turn_back", "release_append_lock"),
     ("has_turn", "holds_append_lock"),
-    ("is_lost", "is_conflict"),
     ("put_aside", "wait_for_load"),
-    ("way_out", "consumers"),
     ("look_and_let_go", "seal_once_and_release"),
     ("keep_trail", "record_checkpoint_history"),
     ("hand_over", "fast_path"),
-    ("vouch", "verify_delivery"),
     ("made anew", "rebuilt"),
     ("in earnest", "in production"),
     ("held against", "compared with"),

@@ -4,12 +4,11 @@
 
 use crate::checker::{Fault, Log, Tables, chain_is_whole, counters, tables_faults};
 use crate::deployment::{Deployment, Service};
-use crate::harness::within;
+use crate::harness::{read_models, within};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-const READ_MODELS: [&str; 5] = ["product_list", "holdings", "invest_log", "investor_summary", "event_index"];
 const DEFAULT_EVENTS: u64 = 20_000;
 /// How long the consumers may take to apply the history, and a rebuild to fold it.
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(900);
@@ -30,13 +29,13 @@ async fn rebuilds_survive_kills_under_load_and_come_to_the_same_digest() {
     let mut deployment = Deployment::with_history(events).await;
     println!("caught up with {events} events after {:?}", deployment.caught_up_within(HISTORY_TIMEOUT).await);
     let load = deployment.load().await;
-    for model in READ_MODELS {
+    for model in read_models() {
         rebuild_while_projectors_die(&mut deployment, model).await;
         back_and_forth(&deployment, model).await;
     }
     load.stop().await;
     equals_the_fold_of_the_log(&deployment).await;
-    for model in READ_MODELS {
+    for model in read_models() {
         rebuild_twice(&deployment, model).await;
     }
     a_broken_row_is_refused_and_mended(&deployment).await;
