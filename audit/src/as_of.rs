@@ -8,6 +8,7 @@ use crate::Audit;
 use axum::Router;
 use axum::routing::get;
 use chrono::{DateTime, Utc};
+use connection_pool::is_transient;
 use edge::{FieldProblem, Params, Problem, ServiceTime};
 use event_log::{Log, LogError};
 use std::sync::Arc;
@@ -55,19 +56,5 @@ pub(crate) fn problem(error: LogError) -> Problem {
         LogError::Unavailable(error) => Problem::internal(error),
         LogError::Broken { .. } | LogError::Mismatch(_) => Problem::Conflict(error.to_string()),
         LogError::OutcomeUnknown { .. } | LogError::WritesStopped(_) => Problem::internal(error),
-    }
-}
-
-/// SQLSTATE classes that pass by themselves: insufficient resources, operator intervention (a statement's time-out, too).
-const TRANSIENT_CLASSES: [&str; 2] = ["53", "57"];
-
-/// Busy or away, rather than our fault.
-fn is_transient(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => true,
-        sqlx::Error::Database(fold_problem) => {
-            fold_problem.code().is_some_and(|code| TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class)))
-        }
-        _ => false,
     }
 }

@@ -1,4 +1,4 @@
-//! The wait for an answer of the database, and its bound.
+//! The time-out of each call to the database.
 
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
@@ -10,16 +10,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// What bounds the calls on one connection, and what is known of it from their answers.
+/// The time-out of the calls on one connection, and what their answers say about it.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// How long any one answer is waited for.
+    /// How long a call waits for an answer.
     timeout: Duration,
-    /// Since when one is.
+    /// Since when the current call waits.
     waiting_since: Option<Instant>,
-    /// The connection broke, or an answer stayed away: no call is made any more.
+    /// The connection broke, or a call timed out: it takes no more calls.
     lost: bool,
-    /// Something was begun that sqlx cannot end by itself when it is given up: a transaction's begin, a COPY.
+    /// Something was begun that sqlx cannot end when it is cancelled: a transaction's begin, a COPY.
     pub(crate) unfinished: bool,
 }
 
@@ -28,23 +28,23 @@ impl Line {
         Self { timeout, waiting_since: None, lost: false, unfinished: false }
     }
 
-    /// Whether no call is made any more.
+    /// Whether it takes no more calls.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost
     }
 
-    /// How much longer a call that was given up half way may take; `None` when there is none.
+    /// How much longer a cancelled call may take; `None` when there is none.
     pub(crate) fn remaining(&self) -> Option<Duration> {
         self.waiting_since.map(|since| self.timeout.saturating_sub(since.elapsed()))
     }
 
-    /// What `call` answers, in time.
+    /// The answer to `call`, or an error when it times out.
     pub(crate) async fn hear<T: Send>(&mut self, call: BoxFuture<'_, Result<T>>) -> Result<T> {
         let mut answers = Answers { line: self, call: stream::once(call).boxed(), timer: None };
         answers.next().await.unwrap_or_else(|| Err(no_answer()))
     }
 
-    /// The same within `limit`, if that is shorter: for calls that give the server nothing to work at.
+    /// The same within `limit`, if that is shorter: for calls that give the server no work.
     pub(crate) async fn hear_within<T: Send>(&mut self, limit: Duration, call: BoxFuture<'_, Result<T>>) -> Result<T> {
         let timeout = self.timeout;
         self.timeout = limit.min(timeout);
@@ -53,7 +53,7 @@ impl Line {
         answered
     }
 
-    /// What `call` answers, each item in time after the one before. The time between two polls does not count.
+    /// The answers to `call`, with the time-out for each item. The time between two polls does not count.
     pub(crate) fn hear_all<'e, T: Send + 'e>(&'e mut self, call: BoxStream<'e, Result<T>>) -> BoxStream<'e, Result<T>> {
         Answers { line: self, call, timer: None }.boxed()
     }

@@ -1,4 +1,4 @@
-//! One connection, for several calls in a row.
+//! One connection, for several calls.
 
 use crate::Pool;
 use crate::answer::{Line, no_answer};
@@ -13,10 +13,10 @@ use std::fmt;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long a connection may take to show that it is whole when it is given back: less than whoever waits for one does.
+/// How long a returned connection may take to answer the ping: less than a caller waits for a connection.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a connection may take to answer what gives the server nothing to work at.
+/// How long a connection may take to answer a call that gives the server no work.
 pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection of a [`Pool`]. Each call on it is answered within the pool's bound, or fails with an I/O error; after that

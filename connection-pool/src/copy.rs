@@ -1,4 +1,4 @@
-//! COPY, in and out.
+//! COPY from and to the server.
 
 use crate::Connection;
 use crate::answer::Line;

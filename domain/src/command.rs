@@ -1,9 +1,9 @@
-//! What may be asked of a product.
+//! The commands of a product.
 
 use crate::{Amount, FailReason, InvestId, ProductId, Title, UserId, Window};
 use chrono::{DateTime, Utc};
 
-/// A request to one product. Carries the time it is decided at, so that a decision never reads a clock.
+/// A command to one product. It carries the time of its decision, so that a decision never reads a clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProductCommand {
     /// Put a product up for invests.
@@ -17,7 +17,7 @@ pub enum ProductCommand {
         /// When it takes it.
         window: Window,
     },
-    /// Reserve an amount for a user.
+    /// Reserve an amount for a user: a command, although its given name is in the past tense.
     InvestRequested {
         /// Fresh for every request.
         invest_id: InvestId,

@@ -1,4 +1,4 @@
-//! What happened to a product. Kept for ever: a shape once released is only ever upcast, never edited.
+//! The events of a product, kept for ever: a released shape is upcast, never edited.
 
 use crate::{Amount, InvestId, ProductId, Title, UserId};
 use chrono::{DateTime, Utc};

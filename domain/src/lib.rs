@@ -1,4 +1,4 @@
-//! The rules of Moa, and nothing else: what a [`Product`] is, what may happen to the money in it, and what did.
+//! The business rules of Moa: the aggregate [`Product`], its commands, its events and its refusals.
 //!
 //! Pure: time, ids and looked-up facts arrive inside the [`ProductCommand`]; a decision ends in events or in a
 //! [`Refusal`]; nothing here knows a table, a queue, a header or a clock.

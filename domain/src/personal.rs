@@ -1,7 +1,7 @@
-//! What looks like personal data, in text that is about to be kept for ever.
+//! Recognises personal data in text that is about to be kept for ever.
 //!
-//! Only forms that hardly anything else has are seen, so that honest titles and reasons pass; it is a net under a door that
-//! asks for no such thing, and no proof that there is none.
+//! It recognises only forms that hardly anything else has, so that honest titles and reasons pass. It is a safety net, no proof that a text
+//! has no personal data.
 
 use std::fmt;
 

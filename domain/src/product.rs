@@ -1,5 +1,5 @@
-//! The aggregate. `handle` routes, each decision is a column of refusals that ends in one event, `apply` assigns and
-//! never judges; the state holds only what a coming decision asks.
+//! The aggregate. `handle` routes, each decision is a column of refusals that ends in one event, `apply` assigns and never decides; the
+//! state has only what future decisions need.
 
 use crate::{Amount, FailReason, InvestId, ProductCommand, ProductEvent, ProductId, Refusal, Title, UserId, Window};
 use chrono::{DateTime, Utc};

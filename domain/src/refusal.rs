@@ -1,4 +1,4 @@
-//! Why a command was not carried out.
+//! Refusals: why a command changed nothing.
 
 /// Nothing happened, and this is why. Each one is final for the state it was decided on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

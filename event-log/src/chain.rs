@@ -54,7 +54,7 @@ fn verify_next(
     }
     let hash = RawEventRef::from(row).chain_hash(&at.hash);
     if row.hash != hash {
-        return Err(broken("its hash does not verify_next from the previous one"));
+        return Err(broken("its hash does not follow from the previous one"));
     }
     Ok(VerifiedPrefix { position, hash })
 }

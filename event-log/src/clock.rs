@@ -1,8 +1,8 @@
-//! The database's clock, read without asking for it, and believed only as far as a steady clock agrees.
+//! The database's clock, trusted only as far as the process's monotonic clock agrees.
 //!
-//! Every append tells the database's time. Between two readings the process's own steady clock goes on. A reading that
-//! leaves the steady clock by more than [`MAX_CLOCK_STEP`] is a jump: it is not believed, and the log takes no writes until
-//! a reading is back or an operator agrees. So a product neither opens nor ends early because somebody set a clock.
+//! Every append returns the database's time. Between two readings the monotonic clock goes on. A reading that deviates from it by more
+//! than [`MAX_CLOCK_STEP`] is a jump: it is not trusted, and the log takes no writes until a reading agrees again or an operator accepts
+//! it. So no product opens or ends early because somebody set a clock.
 
 use crate::{Clause, Readiness, WriteStop};
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
@@ -10,17 +10,17 @@ use rustix::time::{ClockId, clock_gettime};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How far the database's clock may leave the steady one and still be believed.
+/// How far the database's clock may deviate from the monotonic one and still be trusted.
 pub const MAX_CLOCK_STEP: Duration = Duration::from_secs(5);
-/// How fast the two may drift apart for good: 1 ms a second. NTP slews at most half as fast.
+/// How fast the two may drift apart: 1 ms a second. NTP slews at most half as fast.
 const MAX_DRIFT_PER_SECOND: f64 = 0.001;
-/// Goes on while the machine is suspended, unlike [`std::time::Instant`] on Linux: a laptop that wakes up has not jumped.
+/// Goes on while the machine is suspended, unlike [`std::time::Instant`] on Linux: to wake up is no jump.
 #[cfg(target_os = "linux")]
 const STEADY: ClockId = ClockId::Boottime;
 #[cfg(not(target_os = "linux"))]
 const STEADY: ClockId = ClockId::Monotonic;
 
-/// A moment on the steady clock of this machine, which nobody can set.
+/// A moment on the monotonic clock of this machine, which nobody can set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SteadyInstant(Duration);
 
@@ -46,7 +46,7 @@ fn delta(time: Duration) -> TimeDelta {
     TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX)
 }
 
-/// What the database's clock said, and when it said so: its time can be told from then on without asking.
+/// A reading of the database's clock: from then on its time is known without a query.
 #[derive(Clone, Copy, Debug)]
 pub struct DatabaseClock {
     said: DateTime<Utc>,
@@ -54,8 +54,8 @@ pub struct DatabaseClock {
 }
 
 impl DatabaseClock {
-    /// The database was `asked`, received that at `received`, and `said` its time, both by its own clock. Where in the
-    /// rest of the time till now the way there and back lay is not known; the middle is the best guess.
+    /// A query was sent when `asked`; the database began it at `received` and answered at `said`, both by its own clock. How the rest of
+    /// the time splits into the two network trips is not known; half each is the best guess.
     pub fn observed(received: DateTime<Utc>, said: DateTime<Utc>, asked: SteadyInstant) -> Self {
         let took = asked.elapsed();
         let waited = (said - received).to_std().unwrap_or_default().min(took);
@@ -72,7 +72,7 @@ impl DatabaseClock {
     }
 }
 
-/// One log's time in this process: the database's, while it can be believed.
+/// One log's time in this process: the database's, while it can be trusted.
 #[derive(Debug)]
 pub(crate) struct LogClock {
     state: Mutex<Option<State>>,
@@ -81,11 +81,11 @@ pub(crate) struct LogClock {
 
 #[derive(Clone, Copy, Debug)]
 struct State {
-    /// The last reading that was believed.
+    /// The last trusted reading.
     latest: DatabaseClock,
-    /// What readings are compared with. It follows them no faster than clocks drift, so that many small steps are a jump too.
+    /// What readings are compared with. It follows them no faster than clocks drift, so that many small steps count as a jump, too.
     reference: DatabaseClock,
-    /// How far the last reading was off, when it was not believed.
+    /// The deviation of the last reading, when it was not trusted.
     jump: Option<TimeDelta>,
 }
 
@@ -94,7 +94,7 @@ impl LogClock {
         Self { state: Mutex::default(), clause: readiness.clause("clock") }
     }
 
-    /// The last reading that was believed; `None` before the first.
+    /// The last trusted reading; `None` before the first.
     pub(crate) fn latest(&self) -> Option<DatabaseClock> {
         self.state().map(|state| state.latest)
     }
@@ -104,28 +104,28 @@ impl LogClock {
         self.latest().map(|latest| latest.now())
     }
 
-    /// Why no writes are taken, when the database's clock is too far off the steady one.
+    /// Why writes are stopped, when the database's clock deviates too far.
     pub(crate) fn stop(&self) -> Option<WriteStop> {
         let jump = self.state().and_then(|state| state.jump)?;
         Some(WriteStop::ClockJumped { seconds: jump.num_seconds() })
     }
 
-    /// Takes a reading, as [`DatabaseClock::observed`] does.
+    /// Takes a reading, see [`DatabaseClock::observed`].
     pub(crate) fn observe(&self, received: DateTime<Utc>, said: DateTime<Utc>, asked: SteadyInstant) {
         let reading = DatabaseClock::observed(received, said, asked);
         let mut state = self.state();
         let next = state.map_or_else(|| State::first(reading), |known| known.followed_by(reading, asked));
         *state = Some(next);
         drop(state);
-        self.tell();
+        self.update_clause();
     }
 
-    /// Believes the next reading, whatever it is.
+    /// Trusts the next reading, whatever it is.
     pub(crate) fn accept(&self) {
         *self.state() = None;
     }
 
-    fn tell(&self) {
+    fn update_clause(&self) {
         match self.stop() {
             Some(why) => self.clause.fail(why),
             None if self.clause.is_failed() => self.clause.clear(),
@@ -144,7 +144,7 @@ impl State {
     }
 
     fn followed_by(self, reading: DatabaseClock, asked: SteadyInstant) -> Self {
-        // It was said between the question and now: an answer that took long is no jump.
+        // The reading is from between the query and now: a slow answer is no jump.
         let earliest = self.reference.at(asked) - delta(MAX_CLOCK_STEP);
         let latest = self.reference.at(SteadyInstant::now()) + delta(MAX_CLOCK_STEP);
         if (earliest..=latest).contains(&reading.said) {

@@ -1,4 +1,4 @@
-//! Where the log stood at a time.
+//! The position of each partition at a time, by bisection.
 
 use crate::LogError;
 use crate::ids::{Partition, Position};
@@ -7,10 +7,10 @@ use chrono::{DateTime, Utc};
 
 impl Log {
     /// The last position of every partition, in order, whose event was recorded at `time` or before; 0 where there is none.
-    /// Within a partition times never fall, so it is searched by halves. An event of just now may still be on its way:
-    /// what is recorded up to `time` is all here some seconds after it.
+    /// Within a partition times never fall, so it bisects. An event of just now may not have committed yet: all events up to `time` are
+    /// here some seconds after it.
     pub async fn positions_at(&self, time: DateTime<Utc>) -> Result<Vec<Position>, LogError> {
-        // Up to `least` the time is not passed, after `most` it is.
+        // The position is between `least` and `most`.
         let (mut least, mut most) = (vec![0; self.partitions().count()], self.heads().await?);
         loop {
             let asked: Vec<_> = self.partitions().zip(middles(&least, &most)).filter_map(unsettled).collect();
@@ -25,7 +25,7 @@ impl Log {
         }
     }
 
-    /// When these positions were recorded.
+    /// The times at which these positions were recorded.
     async fn recorded_at(
         &self,
         asked: &[(Partition, Position)],

@@ -1,6 +1,6 @@
-//! Loading a product from its stream, with snapshots of our own to keep it short.
+//! Loads products (aggregates) from their streams, with snapshots that keep the loads short.
 //!
-//! A snapshot is a hint: it counts only if this code wrote it and the log has the same hash at its sequence.
+//! A snapshot is a cache of its stream: it is used only if this code version wrote it and the log has the same hash at its sequence.
 
 use crate::ids::Hash;
 use crate::read::stream_page;
@@ -10,26 +10,26 @@ use cqrs_es::Aggregate;
 use domain::{Product, ProductId};
 use std::time::Duration;
 
-/// Changes with every change of [`Product`]'s state or of how events apply to it; older snapshots are then passed over.
+/// Changes with every change of [`Product`]'s state or of how events apply to it; snapshots of other versions are ignored.
 const SNAPSHOT_CODE_VERSION: &str = "1";
-/// How many events one read of a stream takes.
+/// Events that one read of a stream returns.
 const STREAM_PAGE_EVENTS: i64 = 2_000;
-/// How long a load waits for any one answer, before it asks once more on a fresh connection: commands wait 2 s for it.
+/// Bounds each query of a load, which is then retried once on a fresh connection: commands wait 2 s for it.
 const LOAD_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// A product as its stream tells it.
+/// A product as of a sequence of its stream.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VersionedProduct {
     /// The state; [`Product::is_opened`] is false when there is no such stream.
     pub product: Product,
-    /// How many events it is made of.
+    /// The sequence of the last event that is applied.
     pub sequence: i64,
-    /// The sequence of the snapshot it was made from; 0 without one. What lies between must be read at every load.
+    /// The sequence of the snapshot that it was loaded from; 0 without one. Every load reads what lies between.
     pub snapshot_sequence: i64,
 }
 
 impl VersionedProduct {
-    /// Takes the next event of the stream over; one that is already in is passed over.
+    /// Applies the next event of the stream; one that is applied already is skipped.
     pub fn apply(&mut self, event: &RecordedEvent) {
         if event.sequence == self.sequence + 1 {
             self.product.apply(event.event.clone());
@@ -39,7 +39,7 @@ impl VersionedProduct {
 }
 
 impl Log {
-    /// The product as its stream stands, from the last good snapshot on. Unopened when there is no such stream.
+    /// The product at the end of its stream, from the last good snapshot on. Unopened when there is no such stream.
     pub async fn load_product(&self, id: ProductId) -> Result<VersionedProduct, LogError> {
         let pool = self.reads().clone().with_answer_timeout(LOAD_TIMEOUT);
         let mut loaded = snapshot(&pool, id).await?.unwrap_or_default();
@@ -59,7 +59,7 @@ impl Log {
         }
     }
 
-    /// Keeps `loaded` as the product's snapshot, unless a later one is there. `hash` is that of its last event.
+    /// Saves `loaded` as the product's snapshot, unless there is a later one. `hash` is its last event's.
     pub async fn save_snapshot(&self, id: ProductId, loaded: &VersionedProduct, hash: &Hash) -> Result<(), LogError> {
         let state = serde_json::to_string(&loaded.product).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
         sqlx::query(
@@ -96,7 +96,7 @@ async fn snapshot(pool: &Pool, id: ProductId) -> Result<Option<VersionedProduct>
     let read = |(sequence, state): (i64, String)| match serde_json::from_str(&state) {
         Ok(product) => Some(VersionedProduct { product, sequence, snapshot_sequence: sequence }),
         Err(error) => {
-            tracing::warn!(product = id.get(), %error, "a snapshot cannot be read; the whole stream is");
+            tracing::warn!(product = id.get(), %error, "a snapshot cannot be read; the whole stream is read instead");
             None
         }
     };

@@ -1,5 +1,5 @@
-//! Reading the log: by position in a partition, by sequence in a product's stream. Always in ranges: the log is
-//! immutable, so no read needs a long transaction.
+//! Reads the log by position in a partition, or by sequence in a product's stream. Always in ranges: the log is immutable, so no read
+//! needs a long transaction.
 
 use crate::ids::{Partition, Position};
 use crate::log::Log;
@@ -39,8 +39,8 @@ impl Log {
         Ok(rows_after(self.reads(), partition, after, limit).await?)
     }
 
-    /// Which database on which server the log is in: a copy of the log has its id, but is elsewhere. A copy of the server's
-    /// files is not told apart.
+    /// The database and the server that the log is in: a copy of the log has the log's id, but another database. A copy of the server's
+    /// files cannot be told apart.
     pub async fn database_id(&self) -> Result<String, LogError> {
         Ok(sqlx::query_scalar("select moa_database_id()").fetch_one(self.pool()).await?)
     }

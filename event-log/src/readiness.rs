@@ -1,11 +1,11 @@
-//! Whether a process can do its work: a set of named clauses, each of which any part of the process may fail and clear.
+//! Readiness: whether a process can do its work. A set of named clauses, each of which any component may fail and clear.
 //!
-//! A part asks for a [`Clause`] by name, keeps it, fails it with a reason when it cannot do its work, and clears it when
-//! it can. The process is ready while no clause is failed. Several parts may hold the same name, for example one for each
-//! partition; the name is failed while any of them is. The first failure and the recovery of each clause are logged once,
-//! and the gauge `moa_ready` has the state of each name: 1 ready, 0 not.
+//! A component takes a [`Clause`] by name, fails it with a reason when it cannot do its work, and clears it when it can. The process is
+//! ready while no clause is failed. Several components may take the same name, for example one for each partition; the name is failed
+//! while any of them is. The first failure and the recovery of each clause are logged once, and the gauge `moa_ready` has the state of
+//! each name: 1 ready, 0 not.
 //!
-//! Every [`Log`](crate::Log) has one, [`Log::readiness`](crate::Log::readiness): it reaches whoever works on the log.
+//! Every [`Log`](crate::Log) has one, [`Log::readiness`](crate::Log::readiness): it reaches everything that works on the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,12 +20,12 @@ pub struct Readiness {
 #[derive(Debug, Default)]
 struct State {
     next_id: u64,
-    /// Why a clause is failed, by its name and then by who failed it.
+    /// Why a clause is failed, by its name and its id.
     failed: BTreeMap<(&'static str, u64), String>,
 }
 
 impl Readiness {
-    /// A clause of this name that is not failed. Each call makes another part's: failing one does not touch the others.
+    /// A clause of this name that is not failed. Each call returns another one: failing one does not touch the others.
     #[must_use]
     pub fn clause(&self, name: &'static str) -> Clause {
         let mut state = self.state();
@@ -54,7 +54,7 @@ impl State {
     }
 }
 
-/// One part's word on one clause. Dropping it clears it: who is gone no longer says that anything is wrong.
+/// One component's clause. Dropping it clears it.
 #[derive(Debug)]
 pub struct Clause {
     readiness: Readiness,
@@ -83,7 +83,7 @@ impl Clause {
         }
     }
 
-    /// Whether this part has failed it.
+    /// Whether it is failed.
     #[must_use]
     pub fn is_failed(&self) -> bool {
         self.readiness.state().failed.contains_key(&(self.name, self.id))

@@ -1,5 +1,5 @@
-//! A fault that comes back at every try: it is logged when it begins, each minute with a count while it lasts, and once
-//! when it is over; and where it lasts, it fails a clause of readiness.
+//! Logs a fault that repeats at every try once when it begins, each minute with a count while it lasts, and once when it is over. A
+//! lasting fault can also fail a clause of readiness.
 
 use crate::readiness::Clause;
 use std::fmt;
@@ -11,12 +11,12 @@ const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 /// The least time between two lines when the error is another one.
 const CHANGE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What one loop that tries again has to say about its faults.
+/// The fault of one loop that retries.
 #[derive(Debug)]
 pub struct RepeatedFault {
-    /// What cannot be done, as a sentence.
+    /// What fails, as a sentence.
     what: &'static str,
-    /// Whose fault it is, where there are several of a kind: a consumer, a partition. May be empty.
+    /// Which of several loops of a kind: a consumer, a partition. May be empty.
     who: String,
     clause: Option<(Clause, Duration)>,
     lasting: Option<Lasting>,
@@ -33,8 +33,8 @@ struct Lasting {
 }
 
 impl RepeatedFault {
-    /// For a loop that cannot do `what`, a sentence such as `"a batch cannot be written"`; `who` tells it from others of
-    /// its kind, and may be empty.
+    /// For a loop that fails with `what`, a sentence such as `"a batch cannot be written"`; `who` tells it from others of its kind,
+    /// and may be empty.
     pub fn new(what: &'static str, who: impl fmt::Display) -> Self {
         Self { what, who: who.to_string(), clause: None, lasting: None }
     }

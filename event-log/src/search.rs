@@ -1,10 +1,9 @@
-//! Asking the log: events by any [`Filter`], merged over all partitions, forward or backward, in pages that go on where
-//! the last one ended.
+//! Searches the log: events by any [`Filter`], merged over all partitions, forward or backward, in pages that continue where the last one
+//! ended.
 //!
-//! What is looked up, and not read along the log, is looked up in `event_index`, a read model; and a product in its stream.
-//! What the index does not have yet is read in the log itself, so an answer is complete wherever the index stands. Every
-//! event is judged by what it says itself: a wrong row of the index can hide an event, never invent one. Who doubts it has
-//! it made anew (`moa projection rebuild event_index`), which compares the two.
+//! Selective filters use `event_index`, a read model, or a product's stream. Events that the index does not have yet are read from the log
+//! itself, so an answer is complete however far the index lags. Every event is matched by its own content: a wrong row of the index can
+//! hide an event, never invent one. In doubt, rebuild it (`moa projection rebuild event_index`), which compares the two.
 
 mod cursor;
 mod fetch;
@@ -29,19 +28,19 @@ use partition_cursor::{PartitionCursor, PositionRange};
 
 /// The most events of one page.
 pub const MAX_PAGE_EVENTS: usize = 1_000;
-/// How many rows are looked at for one page, give or take one look: after them it is given as far as it is.
+/// Rows that one page scans, give or take one fetch: after them the page is returned as it is.
 const MAX_ROWS_SCANNED: i64 = 20_000;
 
 /// Some events of the answer.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// In order; may be few or none though more follow: the work of one page is bounded.
+    /// In order; may be few or none although more follow: the work of one page is bounded.
     pub events: Vec<RawEvent>,
     /// What the next page begins with; `None` when there is nothing more.
     pub next: Option<Cursor>,
 }
 
-/// A question to the log, and how far it is answered. What is asked forward ends at the heads as they were when it began.
+/// A search and its progress. A forward search ends at the heads as they were when it began.
 pub struct Search {
     log: Log,
     pool: Pool,
@@ -51,12 +50,11 @@ pub struct Search {
     cursors: Vec<PartitionCursor>,
 }
 
-/// Where an event stands among those of all partitions.
+/// The order of events over all partitions.
 type EventOrderKey = (DateTime<Utc>, Partition, Position);
 
 impl Search {
-    /// Begins where `cursor` ended, or at the beginning. `pool` is of the log's database; each statement matches a small part
-    /// of a second.
+    /// Begins where `cursor` ended, or at the beginning. `pool` is of the log's database; each statement takes a fraction of a second.
     pub async fn begin(
         log: &Log,
         pool: &Pool,
@@ -65,7 +63,7 @@ impl Search {
         cursor: Option<&Cursor>,
     ) -> Result<Self, LogError> {
         let access_path = filter.access_path();
-        // Before the heads, and before any row: what it says is there stays there.
+        // Read before the heads and before any row: what is indexed stays indexed.
         let indexed = match access_path {
             AccessPath::Key { .. } | AccessPath::RareType(_) => statements::indexed(pool).await?,
             AccessPath::Stream(_) | AccessPath::Range => Vec::new(),
@@ -112,7 +110,7 @@ impl Search {
         })
     }
 
-    /// The next event of those that were found, unless it stands behind `unknown`.
+    /// The next event of those that were found, unless it comes after `unknown`.
     fn take(&mut self, unknown: Option<EventOrderKey>) -> Option<RawEvent> {
         let order = self.order;
         let is_before = |one: &EventOrderKey, other: &EventOrderKey| match order {
@@ -136,7 +134,7 @@ impl Search {
         cursor.found.pop_front()
     }
 
-    /// Where the first event stands that was not looked at, in the order of the answer: what is found before it is next.
+    /// The order key of the first event that was not scanned: events that were found before it come next.
     async fn unknown_from(&self) -> Result<Option<EventOrderKey>, LogError> {
         let parts: Vec<_> = self
             .cursors
@@ -163,7 +161,7 @@ impl Search {
     }
 }
 
-/// What of each partition is asked for, as it stands now.
+/// The requested positions of each partition, up to the current heads.
 async fn ranges(log: &Log, pool: &Pool, filter: &Filter) -> Result<Vec<(Partition, PositionRange)>, LogError> {
     let of_product = filter.product.map(|product| log.partition_of(product));
     let is_asked = |partition: &Partition| {

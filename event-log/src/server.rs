@@ -1,5 +1,5 @@
-//! Which server answers. Compared at each new connection: a standby that was promoted, or another server in the place of the
-//! one that was known, may lack what was answered.
+//! Which server a connection leads to. Each new connection is checked: a promoted standby, or another server at the same address, may
+//! lack committed events.
 
 use sqlx::{PgConnection, PgExecutor};
 use std::sync::{Mutex, MutexGuard, PoisonError};

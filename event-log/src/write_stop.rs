@@ -1,7 +1,6 @@
-//! When a partition takes no writes: because the log in the database is not the one that was seen, or its clock jumped.
+//! Write stops: a partition takes no writes when the log has lost events that this process has seen, or the database's clock has jumped.
 //!
-//! Nobody but an operator can say what is right then. The row in `operator_acceptances` is that word; every process that
-//! polls the heads hears it.
+//! Only an operator can decide how to continue: with a row in `operator_acceptances`, which every process that polls the heads reads.
 
 use crate::ids::{Partition, Position};
 use crate::{Clause, Readiness};
@@ -11,8 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Why a partition takes no writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteStop {
-    /// An event that this process has seen is gone, or is another: the database was restored, or failed over to a server
-    /// that had not everything. Writing on would give its positions, and its money, a second time.
+    /// An event that this process has seen is gone or has changed: the database was restored, or failed over to an incomplete standby.
+    /// Further writes would use its position, and its money, a second time.
     #[error(
         "the database lost events of partition {partition}: position {seen} was there and is not what it was; find out what \
          is lost, then run moa restore --accept-loss"
@@ -34,7 +33,7 @@ pub enum WriteStop {
         /// The last sealed position.
         sealed: Position,
     },
-    /// The database's clock left the steady one.
+    /// The database's clock deviates from the monotonic one.
     #[error(
         "the database's clock jumped by {seconds} s: no writes are taken until it is back; if it is right now, run \
          moa restore --accept-clock"
@@ -45,7 +44,7 @@ pub enum WriteStop {
     },
 }
 
-/// What an operator agrees to.
+/// What an operator accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acceptance {
     /// That the events after the heads as they are now are lost.
@@ -64,7 +63,7 @@ impl Acceptance {
     }
 }
 
-/// The newest acceptances that a process has heard of, by their ids; 0 where there is none.
+/// The newest acceptances that a process has read, by their ids; 0 where there is none.
 #[derive(Clone, Copy, Debug, sqlx::FromRow)]
 pub(crate) struct Acceptances {
     pub(crate) loss: i64,
@@ -75,10 +74,10 @@ pub(crate) struct Acceptances {
 #[derive(Debug)]
 pub(crate) struct WriteStops {
     partitions: Vec<Mutex<Option<WriteStop>>>,
-    /// The newest acceptance of a loss that was heard of. What was known before it is not to be written on.
+    /// The newest acceptance of a loss. State from before it must not be used.
     loss_accepted: AtomicI64,
-    /// What was heard of last; `None` before anything was.
-    heard: Mutex<Option<Acceptances>>,
+    /// The last reading; `None` before the first.
+    last_reading: Mutex<Option<Acceptances>>,
     clause: Clause,
 }
 
@@ -87,14 +86,14 @@ impl WriteStops {
         Self {
             partitions: (0..partitions).map(|_| Mutex::default()).collect(),
             loss_accepted: AtomicI64::default(),
-            heard: Mutex::default(),
+            last_reading: Mutex::default(),
             clause: readiness.clause("log-lost-events"),
         }
     }
 
-    /// Takes note of what there is, and gives what was known before. What there was when this process began is nothing new.
+    /// Stores a reading and returns the one before. Acceptances from before this process began are not new.
     pub(crate) fn observe(&self, now: Acceptances) -> Acceptances {
-        let before = self.heard.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        let before = self.last_reading.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
         before.unwrap_or_else(|| {
             self.loss_accepted.store(now.loss, Ordering::Release);
             now
@@ -106,11 +105,11 @@ impl WriteStops {
     }
 
     pub(crate) fn of(&self, partition: Partition) -> Option<WriteStop> {
-        *self.place(partition)?
+        *self.slot(partition)?
     }
 
     pub(crate) fn stop(&self, partition: Partition, why: WriteStop) {
-        if let Some(mut stop) = self.place(partition)
+        if let Some(mut stop) = self.slot(partition)
             && stop.is_none()
         {
             *stop = Some(why);
@@ -119,11 +118,11 @@ impl WriteStops {
         }
     }
 
-    /// Lets all go on, since the loss was accepted under this id.
+    /// Lifts all stops, since the loss was accepted under this id.
     pub(crate) fn lift(&self, accepted: i64) {
         self.loss_accepted.store(accepted, Ordering::Release);
         for partition in (0..).take(self.partitions.len()) {
-            if let Some(mut stop) = self.place(partition) {
+            if let Some(mut stop) = self.slot(partition) {
                 *stop = None;
             }
             metrics::gauge!("moa_writes_stopped", "partition" => partition.to_string()).set(0.0);
@@ -131,8 +130,8 @@ impl WriteStops {
         self.clause.clear();
     }
 
-    fn place(&self, partition: Partition) -> Option<MutexGuard<'_, Option<WriteStop>>> {
-        let place = self.partitions.get(usize::try_from(partition).ok()?)?;
-        Some(place.lock().unwrap_or_else(PoisonError::into_inner))
+    fn slot(&self, partition: Partition) -> Option<MutexGuard<'_, Option<WriteStop>>> {
+        let slot = self.partitions.get(usize::try_from(partition).ok()?)?;
+        Some(slot.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

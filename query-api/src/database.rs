@@ -1,30 +1,23 @@
 //! The problem that a caller gets when the database does not answer.
 
+use connection_pool::is_transient;
 use edge::Problem;
 use sqlx::Error;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-/// SQLSTATE classes that are transient: insufficient resources, operator intervention (a statement's time-out is one).
-const TRANSIENT_CLASSES: [&str; 2] = ["53", "57"];
 
 /// The least time between two log lines: while the database is away every read would add one.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// `OVERLOADED` when the database is busy or away: a read changed nothing, so the caller may retry. Anything else is a bug.
 pub(crate) fn problem(error: Error) -> Problem {
-    let is_transient = match &error {
-        Error::PoolTimedOut | Error::PoolClosed => return Problem::Overloaded,
-        Error::Io(_) => true,
-        Error::Database(refused) => {
-            refused.code().is_some_and(|code| TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class)))
-        }
-        _ => false,
-    };
-    if !is_transient {
+    if !is_transient(&error) {
         return Problem::internal(error);
     }
-    log(&error);
+    // A pool without a free connection is our own load, not the database's fault.
+    if !matches!(error, Error::PoolTimedOut | Error::PoolClosed) {
+        log(&error);
+    }
     Problem::Overloaded
 }
 

@@ -1,6 +1,6 @@
 //! The selection of events that a replay sends.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use event_log::{Log, LogError, Partition, Position, RawEvent};
 
 /// Where a replay starts in each partition.
@@ -47,42 +47,20 @@ impl Selection {
 
     /// The ranges to read, up to the current heads. Partitions with nothing to read are left out.
     pub(super) async fn ranges(&self, log: &Log) -> Result<Vec<PositionRange>, LogError> {
-        let (mut ranges, heads) = (Vec::new(), log.heads().await?);
-        for (partition, head) in log.partitions().zip(heads).filter(|(it, _)| self.partitions.contains(it)) {
-            let after = match self.from {
-                Start::Position(position) => position.saturating_sub(1).clamp(0, head),
-                Start::Time(time) => position_before(log, partition, head, time).await?,
-            };
-            ranges.push(PositionRange { partition, after, head });
-        }
+        let heads = log.heads().await?;
+        let before: Vec<Position> = match self.from {
+            Start::Position(position) => vec![position.saturating_sub(1); heads.len()],
+            Start::Time(time) => log.positions_at(time - TimeDelta::nanoseconds(1)).await?,
+        };
+        let mut ranges: Vec<_> = log
+            .partitions()
+            .zip(heads.into_iter().zip(before))
+            .filter(|(partition, _)| self.partitions.contains(partition))
+            .map(|(partition, (head, before))| PositionRange { partition, after: before.clamp(0, head), head })
+            .collect();
         ranges.retain(|range| range.events() > 0);
         Ok(ranges)
     }
-}
-
-/// The last position up to `head` that was recorded before `time`; 0 when there is none. Bisects, because times never
-/// decrease within a partition.
-async fn position_before(
-    log: &Log,
-    partition: Partition,
-    head: Position,
-    time: DateTime<Utc>,
-) -> Result<Position, LogError> {
-    let (mut before, mut until) = (0, head);
-    while before < until {
-        let middle = before + (until - before + 1) / 2;
-        if recorded_at(log, partition, middle).await? < time {
-            before = middle;
-        } else {
-            until = middle - 1;
-        }
-    }
-    Ok(before)
-}
-
-async fn recorded_at(log: &Log, partition: Partition, position: Position) -> Result<DateTime<Utc>, LogError> {
-    let found = log.raw_after(partition, position - 1, 1).await?;
-    found.first().map(|event| event.recorded_at).ok_or_else(|| missing(partition, position))
 }
 
 pub(super) fn missing(partition: Partition, position: Position) -> LogError {

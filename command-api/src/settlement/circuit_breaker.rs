@@ -166,7 +166,7 @@ impl Permit {
         if state.open.take().is_some() {
             state.epoch += 1;
             show(false);
-            tracing::info!("the payment provider answers retry");
+            tracing::info!("the payment provider answers again");
         }
     }
 
@@ -194,7 +194,7 @@ impl Permit {
             state.opens(now, first_call_pause, circuit.pause);
             tracing::error!(
                 "the payment provider gave no answer about {FAILURE_THRESHOLD} different payments in a row ({}): \
-                 reservations stay open until it does; poll after it, Moa goes on by itself then",
+                 reservations stay open until it does; check the provider, Moa continues by itself",
                 failure.why
             );
         }

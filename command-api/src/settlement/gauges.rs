@@ -19,7 +19,7 @@ pub(super) async fn keep(pool: &Pool, shutdown: &CancellationToken) {
         match work_list::outstanding(pool, MAX_COUNTED_INVESTS).await {
             Ok((open, oldest)) => show(open, oldest),
             // The sweep reports it already.
-            Err(error) => tracing::debug!(%error, "open invests were not counted; trying retry"),
+            Err(error) => tracing::debug!(%error, "open invests were not counted; trying again"),
         }
     }
 }

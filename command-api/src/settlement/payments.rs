@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 const MAX_NEW_IN_FLIGHT: usize = 512;
 /// Payments in trouble in flight besides them.
 const MAX_RETRIES_IN_FLIGHT: usize = 32;
-/// How long calls that are under way when we stop may claim; an answer that comes later is asked for retry.
+/// How long calls in flight may take after the shutdown; a later answer is requested again.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The payments in flight, and the queue of the next ones.
@@ -52,8 +52,8 @@ pub(super) async fn settle(
     let mut settlement = Settlement::new(processors, pool, http);
     let mut new = Vec::new();
     while !shutdown.is_cancelled() {
-        let room = settlement.first_calls.free_slots();
-        let wanted = room > 0 && settlement.clock.is_some() && !fast_path.is_over();
+        let free_slots = settlement.first_calls.free_slots();
+        let wanted = free_slots > 0 && settlement.clock.is_some() && !fast_path.is_over();
         let (calls, is_needed) = (settlement.payments.calls(), settlement.may_probe_a_first_call());
         // Not biased: a branch that is always ready must not starve the others.
         tokio::select! {
@@ -63,7 +63,7 @@ pub(super) async fn settle(
             Some(ended) = settlement.retries_in_flight.join_next() => log_panic(ended),
             () = calls.call_ended() => {}
             () = calls.probe_is_due(), if is_needed => {}
-            _ = fast_path.0.recv_many(&mut new, room), if wanted => settlement.first_calls.push_new(new.drain(..)),
+            _ = fast_path.0.recv_many(&mut new, free_slots), if wanted => settlement.first_calls.push_new(new.drain(..)),
         }
         settlement.begin();
         if settlement.should_sweep_now() {
@@ -91,7 +91,7 @@ impl<'a> Settlement<'a> {
         }
     }
 
-    /// Takes from the list what there is room for, and begins with payments in trouble.
+    /// Claims from the list what there are free slots for, and begins payments in trouble.
     async fn sweep(&mut self) {
         let wanted = self.wanted();
         let Some((clock, rows)) =
@@ -134,7 +134,7 @@ impl<'a> Settlement<'a> {
         !self.first_calls.is_empty() && !self.is_retry_next()
     }
 
-    /// Whether it is time for another sweep: there was more, and half of the room for it is free.
+    /// Whether to sweep again now: there was more, and half of the slots for it are free.
     fn should_sweep_now(&self) -> bool {
         let new = self.more.new && self.first_calls.claimed_count() <= MAX_CLAIMED_WAITING / 2;
         let retries = self.more.retries && self.retries_in_flight.len() <= MAX_RETRIES_IN_FLIGHT / 2;
@@ -158,7 +158,7 @@ impl<'a> Settlement<'a> {
         self.retries_in_flight.spawn(async move { payments.settle_one(due, clock, call_permit).await });
     }
 
-    /// The one that was claim_due for it, as soon as no other probe is under way.
+    /// Probes with the payment that was claimed for it, unless another probe is in flight.
     fn probe_a_retry(&mut self, retries: Vec<OpenInvestTask>, clock: DatabaseClock) {
         if retries.is_empty() {
             self.payments.calls().no_retry_is_due();
@@ -179,13 +179,13 @@ impl<'a> Settlement<'a> {
         };
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, all).await.is_err() {
             let left = self.new_in_flight.len() + self.retries_in_flight.len();
-            tracing::info!(left, "payments are still in flight; they are due retry a little later");
+            tracing::info!(left, "payments are still in flight; they are due again when their claims end");
         }
     }
 }
 
 fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "a payment ended without a word; it is due retry a little later");
+        tracing::error!(%error, "a payment task panicked; its invest is due again when its claim ends");
     }
 }

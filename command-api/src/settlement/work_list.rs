@@ -1,4 +1,4 @@
-//! Taking work from `open_invest`, so that several instances never claim the same at once, and putting it back.
+//! Claims work from `open_invest`, so that several instances never work on the same invest at once, and releases it.
 
 use super::OpenInvestTask;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -41,7 +41,7 @@ pub(super) fn fault(log: &Log) -> RepeatedFault {
     RepeatedFault::new("open invests cannot be read", "").failing(log.readiness().clause("settlement"), FAILURE_BOUND)
 }
 
-/// As [`claim`], by the time of `log` as far as it can be believed: no clock that jumps makes a reservation expire. `None` when
+/// As [`claim`], by the trusted time of `log`: a clock that jumps makes no reservation expire. `None` when
 /// there is no time yet, or the list cannot be read now.
 pub(super) async fn claim_due(
     log: &Log,
@@ -63,7 +63,7 @@ pub(super) async fn claim_due(
     }
 }
 
-/// Takes up to so many of each kind that are due at `now`, the longest due first.
+/// Claims up to so many of each kind that are due at `now`, the longest due first.
 async fn claim(
     pool: &Pool,
     now: DateTime<Utc>,

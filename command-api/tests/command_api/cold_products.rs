@@ -1,4 +1,4 @@
-//! Products that are not at hand: their commands wait aside while they are loaded, and the processor goes on with the others.
+//! Products that are not cached: their commands wait while they are loaded, and the processor goes on with the others.
 
 use crate::house::{House, soon, until};
 use crate::moa::{Decision, Moa, invest_command, product, window_of_hours};
@@ -115,7 +115,7 @@ async fn who_comes_after_a_product_was_opened_is_not_told_that_it_does_not_exist
         wire.until_it_struck().await;
         opener.opens_as(the_cold_one(), 10, window_of_hours(-1, 1)).await;
         let (late, ()) = tokio::join!(envelope(the_cold_one()), async {
-            // When an envelope that was sent after the second invest is answered, the processor has seen that one as well.
+            // When a command that was sent after the second invest is answered, the processor has seen that one as well.
             let unknown = envelope(product(1_000)).await.unwrap();
             assert_eq!(unknown.decision, Err(Refusal::NotExist));
             wire.lets_through();
@@ -126,15 +126,15 @@ async fn who_comes_after_a_product_was_opened_is_not_told_that_it_does_not_exist
     assert_eq!(late.unwrap().decision, Ok(()));
 }
 
-/// 1. The product's load is held up: its commands wait aside, as many as may.
+/// 1. The product's load is held up: its commands wait, as many as may.
 /// 2. One more is told at once; commands for products at hand go on.
 /// 3. The load ends: each that waited is decided.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bounded_number_of_commands_waits_aside() {
-    const ASIDE: i64 = 2_048;
+async fn a_bounded_number_of_commands_awaits_a_load() {
+    const MAX_COMMANDS_AWAITING_LOAD: i64 = 2_048;
     let neighbours = Neighbours::new().await;
     let first = neighbours.the_load_is_held_up(1).await;
-    let crowd: Vec<_> = (1..ASIDE).map(|_| neighbours.commands(1)).collect();
+    let crowd: Vec<_> = (1..MAX_COMMANDS_AWAITING_LOAD).map(|_| neighbours.commands(1)).collect();
     until("one more is shed", async || {
         let mut shed = neighbours.commands(1);
         tokio::select! {
@@ -151,7 +151,7 @@ async fn a_bounded_number_of_commands_waits_aside() {
     };
     let decided = told(|outcome| outcome.is_ok());
     let shed = told(|outcome| *outcome == Err(CommandError::Overloaded));
-    assert_eq!((decided + shed) as i64, ASIDE);
+    assert_eq!((decided + shed) as i64, MAX_COMMANDS_AWAITING_LOAD);
     assert!(told(|outcome| outcome.as_ref().is_ok_and(|outcome| outcome.decision == Ok(()))) <= 10);
     neighbours
         .one

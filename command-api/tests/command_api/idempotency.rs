@@ -22,7 +22,7 @@ async fn is_told_afresh(moa: &Moa, product: ProductId, amount: i64, key: &str) -
     answer
 }
 
-/// Each final answer under a key of its own, in this envelope; then how each is told again.
+/// Each final answer under a key of its own, in this order; then how each is told again.
 #[tokio::test]
 async fn final_answers_are_given_again_as_they_were() {
     let house = House::new().await;

@@ -1,5 +1,4 @@
-//! The way in, proven whole: processors, settlement and the routes over HTTP, on a real PostgreSQL, a fresh database for each
-//! test.
+//! The write side as a whole: processors, settlement and the routes over HTTP, on a real PostgreSQL, a fresh database for each test.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod audit;

@@ -1,4 +1,4 @@
-//! An instance of the way in: processors, both listeners, and settlement when asked for; and what clients send to it.
+//! An instance of the write side: processors, both listeners, and settlement when asked for; and what clients send to it.
 
 use crate::house::soon;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -141,7 +141,7 @@ impl Moa {
         self.tasks.spawn(command_api::settle(processors, pool, provider.clone(), handed, stop)).abort_handle()
     }
 
-    /// As SIGTERM does: the listeners first, the processors when nobody can envelope any more.
+    /// As SIGTERM does: the listeners first, the processors when nobody can send commands any more.
     pub async fn stops(self) {
         drop(self.stops);
         self.tasks.close();

@@ -85,7 +85,7 @@ const ROWS: &str = "
                   case when exists (select from events e where e.event_id = o.event_id
                                       and e.payload->'InvestReserved'->>'investId' = o.invest_id::text)
                        then 'there' else 'missing' end)
-      from open_invest o envelope by invest_id";
+      from open_invest o order by invest_id";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Manner {
@@ -142,7 +142,7 @@ async fn however_it_is_delivered_the_open_ones_are_there(
     let house = House::with_partitions(PARTITIONS).await;
     let recorded = happen(&house, given()).await;
     for (partition, head) in (0..PARTITIONS).zip(house.log.heads().await.unwrap()) {
-        let (settlement, _handed) = command_api::fast_path(&Provider::Approve);
+        let (settlement, _receiver) = command_api::fast_path(&Provider::Approve);
         let open = Arc::new(OpenInvest::new(settlement));
         let consumer = Consumer::new(house.log.clone(), house.pool.clone(), open, partition);
         let here: Vec<_> = recorded.iter().filter(|event| event.partition == partition).cloned().collect();

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::time::{Duration, Instant};
 
-/// An envelope waits for 2 s, of which the processor may be at one statement for all.
+/// A command waits for 2 s, of which the processor may be at one statement for all.
 const SOON_TOLD: Duration = Duration::from_millis(3_500);
 
 async fn is_told_to_come_back(invest: Call<'_>) {
@@ -49,7 +49,7 @@ async fn a_refusal_that_cannot_be_confirmed_is_not_given() {
     moa.invest(product, 101).sent().await.is_sold_out(100);
 }
 
-/// 1. A first envelope is at the processor, which waits for the append lock.
+/// 1. A first command is at the processor, which waits for the append lock.
 /// 2. More come than may wait: those past the bound are told at once, whatever becomes of the others.
 /// 3. The append lock is free: each of the others gets its outcome, and each accepted one is in the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,7 +104,7 @@ async fn a_caller_that_hangs_up_takes_nothing_back() {
 }
 
 /// 1. Commands are queued while the processor waits for the append lock.
-/// 2. The instance stops: nobody can envelope any more.
+/// 2. The instance stops: nobody can send commands any more.
 /// 3. The append lock is free: what was queued is finished before the processors end.
 #[tokio::test]
 async fn processors_finish_what_is_queued_before_they_end() {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const REFUSALS: &str = "select format('%s %s %s of %s: %s', user_id, code, remaining, amount, correlation_id)
-                          from refusals envelope by refused_at, head, place";
+                          from refusals order by refused_at, head, place";
 
 /// A refusal, as far as it says where it was decided.
 #[derive(sqlx::FromRow)]
@@ -124,7 +124,7 @@ async fn what_remained_is_what_the_log_left_at_the_place_it_names() {
         moa.decides(invest_command(product, &format!("user{n}"), 1 + (n as i64 * 7) % 40))
     };
     let mut refused = 0;
-    // Not all at once: on a busy machine the last would wait for longer than an envelope may.
+    // Not all at once: on a busy machine the last would wait for longer than a command may.
     for some in 0..5 {
         for outcome in join_all((some * 60..(some + 1) * 60).map(envelope)).await {
             refused += i64::from(outcome.unwrap().decision != Ok(()));
@@ -232,6 +232,6 @@ async fn a_refusal_that_is_read_back_is_written_once_without_a_place() {
     moa.invest(product, 81).by("the-fatal-user").key("k").sent().await.is_sold_out(80).is_fresh();
     wire.until_it_struck().await;
     all_is_written(recording, &house.pool).await;
-    let places = "select user_id || ' ' || coalesce(place::text, 'unknown') from refusals envelope by refused_at";
+    let places = "select user_id || ' ' || coalesce(place::text, 'unknown') from refusals order by refused_at";
     assert_eq!(house.says(places).await, ["earlier 0", "the-fatal-user unknown"]);
 }

@@ -28,7 +28,7 @@ async fn calls_so_far(house: &House, invest: InvestId) -> Vec<String> {
     let all = format!(
         "select concat_ws(' ', call, answer, case when answer in ('UNANSWERED', 'NOT_REACHED') then
                           case when detail <> '' then 'why' end else detail end)
-           from payment_calls where invest_id = '{}' envelope by asked_at",
+           from payment_calls where invest_id = '{}' order by asked_at",
         invest.0
     );
     house.says(&all).await
@@ -111,7 +111,7 @@ async fn a_provider_that_is_not_reached_is_written_down_each_time() {
     let (last, before) = calls.split_last().unwrap();
     assert_eq!(last, "PAY PAID");
     assert!(before.len() >= 3 && before.iter().all(|call| call == "PAY NOT_REACHED why"), "{calls:?}");
-    let attempts = house.says("select attempt::text from payment_calls envelope by asked_at").await;
+    let attempts = house.says("select attempt::text from payment_calls order by asked_at").await;
     assert!(attempts.is_sorted() && attempts[0] == "0", "{attempts:?}");
 }
 

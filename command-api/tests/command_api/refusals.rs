@@ -1,4 +1,4 @@
-//! Every row of the refusal table that the way in can give, whole; and the answer that is none.
+//! Every row of the refusal table that the write side can give, whole; and the answer that is none.
 
 use crate::house::House;
 use crate::moa::{Moa, product, window_of_hours};

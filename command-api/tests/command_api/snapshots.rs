@@ -54,7 +54,7 @@ async fn a_long_stream_gets_a_snapshot_and_a_restart_begins_with_it() {
     let forged = "update product_snapshots set state = jsonb_set(state::jsonb, '{reserved}', '7')::json";
     assert_eq!(house.sql(forged).await, 1);
     house.moa().await.invest(product(1), 1_000_000).sent().await.is_sold_out(1_000_000 - 7 - 1);
-    // Of another stretch of the log, it is passed over.
+    // Of another part of the log, it is passed over.
     house.sql("update product_snapshots set hash = sha256('')").await;
     house.moa().await.invest(product(1), 1_000_000).sent().await.is_sold_out(1_000_000 - DUE);
 }

@@ -12,11 +12,11 @@ use sqlx::Postgres;
 use uuid::Uuid;
 
 impl BulkReader {
-    /// Positions that one look should go over at most: a statement then takes a fraction of a second.
+    /// Positions that one filtered read should cover at most: its statement then takes a fraction of a second.
     pub const MAX_POSITIONS_PER_READ: Position = 50_000;
 
     /// The events of these products' streams among those of `partition` after `after` up to and with `upto`, in order.
-    /// Whether a stream is whole shows in its sequences, which are the caller's to compare.
+    /// Whether a stream is complete shows in its sequences, which the caller compares.
     pub async fn streams(
         &mut self,
         partition: Partition,
@@ -71,7 +71,7 @@ impl BulkReader {
         );
         let select = sqlx::query_scalar(&statement).bind(partition).bind(after).bind(upto).bind(quoted(user));
         let ids: Vec<String> = select.fetch_all(self.connection().await?).await?;
-        // An id that is none is another's to find: no product's stream is there.
+        // An invalid id is no product's stream; verification reports it.
         Ok(ids.iter().filter_map(|id| ProductId::try_from(id.parse::<i64>().ok()?).ok()).collect())
     }
 
@@ -129,7 +129,7 @@ fn quoted(text: &str) -> String {
     format!("\"{text}\"")
 }
 
-/// Whether a payload may hold this quoted text as a value. What JSON writes with an escape may be it, too.
+/// Whether a payload may hold this quoted text as a value. Text that JSON escapes may be it, too.
 fn may_hold(text: &str) -> String {
     format!(r"strpos(payload::text, {text}) > 0 or strpos(payload::text, '\u') > 0")
 }

@@ -17,13 +17,13 @@ const BLOCK_BYTES: usize = 256 * 1_024;
 /// A block is sent when it is past that, so it may be a row longer.
 const BLOCK_CAPACITY_BYTES: usize = BLOCK_BYTES + 16 * 1_024;
 
-/// Before every position that a row can have, also one that none may have.
+/// Before every position that a row can have, even an invalid one.
 pub(crate) const FIRST_POSITION: Position = -Position::MAX;
 
-/// Reads rows as they are stored, over a connection of its own. For two ranges at once take two readers.
+/// Reads raw events over a connection of its own. Two ranges at once need two readers.
 pub struct RawReader {
     pool: Pool,
-    /// `None` after a read that was not finished: what the database still sends to it is nobody's.
+    /// `None` after an unfinished read: what the database still sends on it belongs to nobody.
     connection: Option<Connection>,
 }
 
@@ -39,9 +39,9 @@ impl RawReader {
         Ok(Self { connection: Some(connection(pool).await?), pool: pool.clone() })
     }
 
-    /// Hands over the rows of `partition` after `after` (`None` is before all) up to and with `upto`, at most `limit` of
-    /// them, in blocks; says where the last one stands, `None` when there was none. One statement's time-out bounds it:
-    /// a limit of 10,000 to 50,000 is a good one. Ends early, with `None`, when nobody takes the blocks any more.
+    /// Sends the rows of `partition` after `after` (`None` is before all) up to and including `upto`, at most `limit` of them, in
+    /// blocks; returns the last one's position, `None` when there was none. One statement's time-out bounds it: 10,000 to 50,000 is a
+    /// good limit. Ends early, with `None`, when the receiver is gone.
     pub async fn copy(
         &mut self,
         partition: Partition,
@@ -105,7 +105,7 @@ impl RawRows {
 }
 
 impl Log {
-    /// The last position of each of `partitions` in `pool`'s database, for whoever only looks; 0 where there is none.
+    /// The last position of each of `partitions` in `pool`'s database, for tools that only read; 0 where there is none.
     pub async fn heads_of(pool: &Pool, partitions: i32) -> Result<Vec<Position>, LogError> {
         let heads = sqlx::query_scalar(
             "select array(select coalesce((select e.position from events e where e.partition = p

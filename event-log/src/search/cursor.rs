@@ -1,4 +1,4 @@
-//! Where a page ended: what the next one begins with.
+//! The cursor of a search: where a page ended, and the next one begins.
 
 use super::filter::{Filter, Order};
 use crate::ids::{Identity, Position};
@@ -13,16 +13,16 @@ const FINGERPRINT_BYTES: usize = 8;
 /// Bytes of a position.
 const POSITION_BYTES: usize = 8;
 
-/// Where a page ended, in each partition. Opaque outside: base64url of a version, a fingerprint of the question, and the
-/// positions. Positions do not move, so nothing is missed or given twice, whatever is written between two pages.
+/// Where a page ended, in each partition. Opaque to clients: base64url of a version, a fingerprint of the search, and the positions.
+/// Positions do not move, so nothing is missed or repeated, whatever is appended between two pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     fingerprint: [u8; FINGERPRINT_BYTES],
-    /// The next position to look at, by partition: upward, or downward with 0 for none.
+    /// The next position to scan, by partition: upward, or downward with 0 for none.
     pub(super) next: Vec<Position>,
 }
 
-/// The cursor is not of this question. The text says what to do.
+/// The cursor belongs to another search. The text says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not of this log, filter and order: send it as it was given, with the same parameters, or leave it out")]
 pub struct ForeignCursorError;

@@ -1,4 +1,4 @@
-//! One look further, in every partition of which nothing is known.
+//! Fetches rows for every partition that needs them.
 
 use super::filter::{AccessPath, Order};
 use super::partition_cursor::{PartitionCursor, PositionRange};
@@ -8,13 +8,13 @@ use crate::LogError;
 use crate::ids::Position;
 use domain::ProductId;
 
-/// Rows of one look at most, in all partitions together.
+/// Rows of one fetch at most, in all partitions together.
 const ROWS_PER_FETCH: i64 = 8_000;
-/// Rows of one look in a partition at least.
+/// Rows of one fetch in a partition at least.
 const MIN_ROWS_PER_FETCH: i64 = 32;
 
 impl Search {
-    /// Looks further in every waiting cursor, for `wanted` events in all; says how many rows it looked at.
+    /// Fetches rows for every partition that needs them, for `wanted` events in all; returns how many rows it scanned.
     pub(super) async fn fetch(&mut self, wanted: usize) -> Result<i64, LogError> {
         // Twice their share: partitions are rarely in step.
         let share = (2 * wanted / self.cursors.len().max(1)) as i64;
@@ -33,7 +33,7 @@ impl Search {
         Ok(self.fetch_indexed(&known, step).await? + self.read(&unknown, step).await?)
     }
 
-    /// In the index: a number of places each, and the events there.
+    /// From the index: a number of candidates each, and the events there.
     async fn fetch_indexed(&mut self, cursors: &[usize], step: i64) -> Result<i64, LogError> {
         let parts = self.parts(cursors, |cursor| cursor.indexed());
         if parts.is_empty() {
@@ -43,19 +43,19 @@ impl Search {
         let events = self.judged(statements::at(&self.pool, &places).await?);
         for (cursor, (partition, range)) in cursors.iter().zip(&parts) {
             let here = places.iter().filter(|(at, _)| at == partition).map(|(_, position)| *position);
-            let looked = here.clone().count() as i64;
+            let scanned = here.clone().count() as i64;
             let last = match self.order {
                 Order::Ascending => here.max(),
                 Order::Descending => here.min(),
             };
             // Fewer than were asked for are all of the range.
-            let upto = last.filter(|_| looked >= step).unwrap_or_else(|| self.end_of(range));
-            self.cursors[*cursor].take(of_partition(&events, *partition), looked, upto);
+            let upto = last.filter(|_| scanned >= step).unwrap_or_else(|| self.end_of(range));
+            self.cursors[*cursor].take(of_partition(&events, *partition), scanned, upto);
         }
         Ok(places.len() as i64)
     }
 
-    /// In the log: a number of positions each.
+    /// From the log: a number of positions each.
     async fn read(&mut self, cursors: &[usize], step: i64) -> Result<i64, LogError> {
         let parts = self.parts(cursors, |cursor| Some(cursor.unindexed(step)));
         if parts.is_empty() {
@@ -70,7 +70,7 @@ impl Search {
         Ok(parts.iter().map(|(_, range)| range.length()).sum())
     }
 
-    /// In the product's stream, which lies in one partition.
+    /// From the product's stream, which lies in one partition.
     async fn fetch_stream(&mut self, cursors: &[usize], product: ProductId, step: i64) -> Result<i64, LogError> {
         let Some(cursor) = cursors.first().and_then(|cursor| self.cursors.get_mut(*cursor)) else { return Ok(0) };
         let (left, order) = (cursor.left(), self.order);
@@ -82,24 +82,24 @@ impl Search {
             }
         };
         let events = statements::stream(&self.pool, product, sequence, order, step).await?;
-        let (looked, last) = (events.len() as i64, events.last().map(|event| (event.sequence, event.position)));
+        let (scanned, last) = (events.len() as i64, events.last().map(|event| (event.sequence, event.position)));
         let is_here =
             |event: &RawEvent| event.partition == cursor.partition && (left.low..=left.high).contains(&event.position);
         let good = events.into_iter().filter(|event| is_here(event) && self.filter.matches(event)).collect();
         match last {
-            Some((sequence, upto)) if looked >= step && (left.low..=left.high).contains(&upto) => {
-                cursor.take(good, looked, upto);
+            Some((sequence, upto)) if scanned >= step && (left.low..=left.high).contains(&upto) => {
+                cursor.take(good, scanned, upto);
                 cursor.sequence = Some(match order {
                     Order::Ascending => sequence + 1,
                     Order::Descending => sequence - 1,
                 });
             }
             _ => {
-                cursor.take(good, looked, 0);
+                cursor.take(good, scanned, 0);
                 cursor.end();
             }
         }
-        Ok(looked)
+        Ok(scanned)
     }
 
     fn parts(&self, cursors: &[usize], of: impl Fn(&PartitionCursor) -> Option<PositionRange>) -> Vec<Part> {

@@ -1,4 +1,4 @@
-//! What is asked for.
+//! The filter of a search, and the access path for it.
 
 use super::key;
 use crate::ids::{Partition, Position};
@@ -21,7 +21,7 @@ pub enum Order {
     Descending,
 }
 
-/// One end of what is asked for.
+/// One end of the requested range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     /// A time, by `recorded_at`.
@@ -30,8 +30,8 @@ pub enum Bound {
     Position(Position),
 }
 
-/// Which events: those to which all that is set applies. An event that this release cannot read has no user, no invest and
-/// no correlation id; the other fields find it.
+/// Matches events for which every field that is set holds. An event that this release cannot read has no user, no invest and no
+/// correlation id; the other fields find it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     /// What happened to this product.
@@ -52,7 +52,7 @@ pub struct Filter {
     pub partition: Option<Partition>,
 }
 
-/// By what events are found, the rest is checked on each: the most selective that is set.
+/// The access path: the most selective field that is set. The other fields are matched on each event.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum AccessPath {
     /// By a key of `event_index`.
@@ -77,7 +77,7 @@ impl Filter {
             .unwrap_or(AccessPath::Range)
     }
 
-    /// Whether `event` is asked for: all of it is judged here, whatever it was found by.
+    /// Whether `event` matches all fields, whatever the access path was.
     pub(super) fn matches(&self, event: &RawEvent) -> bool {
         let of_product = |id: ProductId| event.aggregate_id == id.to_string();
         self.product.is_none_or(of_product)
@@ -88,7 +88,7 @@ impl Filter {
             && self.matches_contents(event)
     }
 
-    /// By what only reading the event tells.
+    /// Matches the fields that need the event to be parsed.
     fn matches_contents(&self, event: &RawEvent) -> bool {
         if self.user.is_none() && self.invest.is_none() && self.correlation.is_none() {
             return true;

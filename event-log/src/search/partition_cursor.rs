@@ -1,11 +1,11 @@
-//! One partition's part of a search: what was found and not given, and what is still to be looked at.
+//! One partition's part of a search: the events that were found and not returned, and the positions still to be scanned.
 
 use super::Order;
 use crate::ids::{Partition, Position};
 use crate::raw_event::RawEvent;
 use std::collections::VecDeque;
 
-/// A range of positions, both ends with it; empty when `low` is above `high`.
+/// A range of positions, both ends included; empty when `low` is above `high`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PositionRange {
     pub(super) low: Position,
@@ -34,15 +34,15 @@ impl PositionRange {
 pub(super) struct PartitionCursor {
     pub(super) partition: Partition,
     order: Order,
-    /// Not looked at yet.
+    /// Not scanned yet.
     left: PositionRange,
-    /// What the index knows: up to and with it.
+    /// The index covers positions up to and including this one.
     indexed: Position,
-    /// Looked at and not given yet, in order.
+    /// Found and not returned yet, in order.
     pub(super) found: VecDeque<RawEvent>,
     /// How many rows the next look matches.
     step: i64,
-    /// In a product's stream: the next sequence to look at, once it is known.
+    /// In a product's stream: the next sequence to scan, once it is known.
     pub(super) sequence: Option<i64>,
 }
 
@@ -51,17 +51,17 @@ impl PartitionCursor {
         Self { partition, order, left, indexed, found: VecDeque::new(), step: 0, sequence: None }
     }
 
-    /// Nothing is known of what comes next.
+    /// Whether rows must be fetched to know what comes next.
     pub(super) fn needs_rows(&self) -> bool {
         self.found.is_empty() && !self.left.is_empty()
     }
 
-    /// Nothing is to come any more.
+    /// Whether there is nothing more.
     pub(super) fn is_done(&self) -> bool {
         self.found.is_empty() && self.left.is_empty()
     }
 
-    /// The next position to give or to look at: upward, or downward.
+    /// The next position to return or to scan: upward, or downward.
     pub(super) fn next(&self) -> Position {
         let found = self.found.front().map(|event| event.position);
         match self.order {
@@ -70,12 +70,12 @@ impl PartitionCursor {
         }
     }
 
-    /// What is not looked at yet.
+    /// What is not scanned yet.
     pub(super) fn left(&self) -> PositionRange {
         self.left
     }
 
-    /// What comes next and the index knows; `None` when what comes next it does not.
+    /// The next range that the index covers; `None` when the index does not cover what comes next.
     pub(super) fn indexed(&self) -> Option<PositionRange> {
         let known = PositionRange { high: self.left.high.min(self.indexed), ..self.left };
         let comes_next = match self.order {
@@ -85,21 +85,21 @@ impl PartitionCursor {
         comes_next.then_some(known)
     }
 
-    /// What comes next and the index does not know, at most so many positions.
+    /// The next range that the index does not cover, at most so many positions.
     pub(super) fn unindexed(&self, most: i64) -> PositionRange {
         let low = self.left.low.max(self.indexed.saturating_add(1));
         PositionRange { low, ..self.left }.first(self.order, most)
     }
 
-    /// How many rows to look at next: at first `wanted`, then ever more while little comes of it, up to `most`.
+    /// Rows to scan next: at first `wanted`, then ever more while few match, up to `most`.
     pub(super) fn step(&self, wanted: i64, most: i64) -> i64 {
         self.step.max(wanted).clamp(1, most)
     }
 
-    /// Takes over what came of fetch at `looked` rows: `events`, and everything up to `upto`, or down to it, is done.
-    pub(super) fn take(&mut self, mut events: Vec<RawEvent>, looked: i64, upto: Position) {
-        let is_little = (events.len() as i64) < looked / 4;
-        self.step = if is_little { looked.saturating_mul(4) } else { looked };
+    /// Adds the result of scanning `scanned` rows: `events`; everything up to `upto`, or down to it, is done.
+    pub(super) fn take(&mut self, mut events: Vec<RawEvent>, scanned: i64, upto: Position) {
+        let is_little = (events.len() as i64) < scanned / 4;
+        self.step = if is_little { scanned.saturating_mul(4) } else { scanned };
         events.sort_unstable_by_key(|event| event.position);
         match self.order {
             Order::Ascending => {
@@ -113,7 +113,7 @@ impl PartitionCursor {
         }
     }
 
-    /// There is nothing more in what is left.
+    /// Marks the rest as done.
     pub(super) fn end(&mut self) {
         match self.order {
             Order::Ascending => self.left.low = self.left.low.max(self.left.high.saturating_add(1)),

@@ -1,4 +1,4 @@
-//! What a search asks the database. Every statement looks at a bounded number of rows, along a key.
+//! The statements of a search. Each scans a bounded number of rows, along an index.
 
 use super::filter::{AccessPath, Order};
 use super::key::{EVENT_INDEX, INDEX_VERSION};

@@ -10,19 +10,19 @@ async fn stored(house: &House) -> Vec<RawEvent> {
     house.log.raw_after(0, 0, 100).await.unwrap()
 }
 
-async fn verify_delivery(house: &House, stretch: &[RawEvent]) -> Result<Vec<RecordedEvent>, DeliveryMismatch> {
-    house.log.verify_delivery(0, stretch).await.unwrap()
+async fn verify_delivery(house: &House, range: &[RawEvent]) -> Result<Vec<RecordedEvent>, DeliveryMismatch> {
+    house.log.verify_delivery(0, range).await.unwrap()
 }
 
-async fn refused(house: &House, stretch: &[RawEvent]) -> (Position, &'static str) {
-    let DeliveryMismatch { position, reason } = verify_delivery(house, stretch).await.expect_err("it is not the log's");
+async fn refused(house: &House, range: &[RawEvent]) -> (Position, &'static str) {
+    let DeliveryMismatch { position, reason } = verify_delivery(house, range).await.expect_err("it is not the log's");
     (position, reason)
 }
 
-/// Gives `stretch` the hashes that follow from `previous`: by the document, anybody can.
-fn hash_anew(previous: &[u8], stretch: &mut [RawEvent]) {
+/// Gives `range` the hashes that follow from `previous`: by the document, anybody can.
+fn rehash(previous: &[u8], range: &mut [RawEvent]) {
     let mut previous = previous.to_vec();
-    for event in stretch {
+    for event in range {
         let columns: [&[u8]; 11] = [
             event.aggregate_type.as_bytes(),
             event.aggregate_id.as_bytes(),
@@ -78,22 +78,22 @@ async fn any_other_byte_is_refused() {
         |event| event.hash[31] ^= 1,
     ];
     for (number, change) in changes.into_iter().enumerate() {
-        let mut stretch = stored[1..5].to_vec();
-        change(&mut stretch[2]);
-        assert_eq!(refused(&house, &stretch).await, (4, "its hash does not follow from the log"), "change {number}");
+        let mut range = stored[1..5].to_vec();
+        change(&mut range[2]);
+        assert_eq!(refused(&house, &range).await, (4, "its hash does not follow from the log"), "change {number}");
     }
 }
 
-/// The first, one in the middle, and the last of a stretch, each changed and everything from there on hashed anew.
+/// The first, one in the middle, and the last of a range, each changed and everything from there on hashed again.
 #[tokio::test]
 async fn a_chain_that_was_made_anew_is_refused() {
     let house = House::with_events(6).await;
     let stored = stored(&house).await;
     for changed in 2..=4 {
-        let mut stretch = stored[2..=4].to_vec();
-        stretch[changed - 2].payload = stretch[changed - 2].payload.replace("user1", "user2");
-        hash_anew(&stored[1].hash, &mut stretch);
-        assert_eq!(refused(&house, &stretch).await, (5, "the log has another event here"), "position {}", changed + 1);
+        let mut range = stored[2..=4].to_vec();
+        range[changed - 2].payload = range[changed - 2].payload.replace("user1", "user2");
+        rehash(&stored[1].hash, &mut range);
+        assert_eq!(refused(&house, &range).await, (5, "the log has another event here"), "position {}", changed + 1);
     }
 }
 
@@ -102,7 +102,7 @@ async fn what_the_log_does_not_have_is_refused() {
     let house = House::with_events(3).await;
     let stored = stored(&house).await;
     let mut next = RawEvent { position: 4, sequence: 4, ..stored[2].clone() };
-    hash_anew(&stored[2].hash, std::slice::from_mut(&mut next));
+    rehash(&stored[2].hash, std::slice::from_mut(&mut next));
     let no_such = "the log has no such position";
     assert_eq!(refused(&house, &[stored[2].clone(), next.clone()]).await, (4, no_such));
     assert_eq!(refused(&house, &[RawEvent { position: 1_000_000, ..next }]).await, (1_000_000, no_such));

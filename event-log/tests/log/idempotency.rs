@@ -46,7 +46,7 @@ async fn users_do_not_see_each_others_keys() {
     assert_eq!(house.log.idempotency_records(&of_user1(&["same"])).await.unwrap(), [stored("same", "1")]);
 }
 
-/// The same request reaches two desks at once, for products of different partitions, so that no turn parts them.
+/// The same request reaches two processors at once, for products of different partitions, so that no append lock orders them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_twins_on_two_partitions_exactly_one_is_carried_out() {
     let house = House::with_partitions(2).await;

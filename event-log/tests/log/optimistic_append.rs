@@ -36,7 +36,7 @@ async fn of_two_writers_the_one_with_the_conflict_acquires_the_append_lock_reads
     assert_eq!(house.log.verify(0).await.unwrap().hash, all[2].hash);
 }
 
-/// A writer in a process of its own appends `appends` times to the one stream there is, as a desk does: hoping for the
+/// A writer in a process of its own appends `appends` times to the one stream there is, as a processor does: hoping for the
 /// best while it is alone, with the append lock first when it is not.
 async fn append_in_a_race(log: Log, name: String, appends: usize) {
     let mut writer = Writer::open(log, 0).await.unwrap();

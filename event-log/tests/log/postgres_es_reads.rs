@@ -37,7 +37,11 @@ async fn the_crates_own_append_is_refused() {
     let house = House::with_events(2).await;
     let store = store_of_the_crate(&house);
     let context = store.load_aggregate("1").await.unwrap();
-    let refused = store.commit(vec![nth_event(3)], context, [("correlationId".into(), "past the fence".into())].into());
+    let refused = store.commit(
+        vec![nth_event(3)],
+        context,
+        [("correlationId".into(), "past the optimistic check".into())].into(),
+    );
     refused.await.expect_err("a row without position and hash must not get in");
     assert_eq!(house.count("events").await, 2);
 }
