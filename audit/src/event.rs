@@ -1,4 +1,4 @@
-//! `GET /admin/audit/event`: events by any filter. As JSON a page, with a cursor to go on with; as NDJSON or CSV, by
+//! `GET /admin/audit/event`: events by any filter. As JSON a page, with a cursor to continue with; as NDJSON or CSV, by
 //! `Accept`, all of them as a stream.
 
 mod item;

@@ -33,9 +33,9 @@ async fn measure(log: &Log, pool: &Pool, key: &SigningKey, folder: &Path, seals:
     fill(log, pool, key, seals).await?;
     let path = folder.join("seals.ndjson");
     let sealing = Sealing { key: key.clone(), earlier: Vec::new(), file: Some(path.clone()) };
-    for start in ["with no file", "with its bookmark", "without its bookmark"] {
-        if start == "without its bookmark" {
-            std::fs::remove_file(folder.join("seals.ndjson.bookmark"))?;
+    for start in ["with no file", "with its resume marker", "without its resume marker"] {
+        if start == "without its resume marker" {
+            std::fs::remove_file(folder.join("seals.ndjson.resume marker"))?;
         }
         let began = Instant::now();
         Sealer::begin(log, pool, &sealing).await?;

@@ -112,7 +112,7 @@ impl Pool {
         self.answer_timeout
     }
 
-    /// Closes those that nobody uses: one that came by the same way was lost, so they are suspected. They are made anew as
+    /// Closes those that nobody uses: one that came by the same way was lost, so they are suspected. They are made again as
     /// they are needed.
     pub(crate) fn close_idle(&self) {
         let mut closed = 0_u32;

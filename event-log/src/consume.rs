@@ -30,7 +30,7 @@ const MIN_STEP_INTERVAL: Duration = Duration::from_millis(10);
 /// Pause before a failed step, or one that another instance owns, is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// A consumer that has failed for so long makes the process not ready.
-const FAILURE_BOUND: Duration = Duration::from_secs(5);
+const UNREADY_AFTER: Duration = Duration::from_secs(5);
 
 /// Turns events into rows. It depends on the events and its own rows alone: no clock, no fresh ids.
 pub trait Projection: Send + Sync + 'static {
@@ -296,7 +296,7 @@ impl<P: Projection> Consumer<P> {
         let who = format!("{}, partition {}", self.name(), self.partition);
         let fault = RepeatedFault::new("a consumer cannot continue", who);
         match self.schema {
-            None => fault.failing(self.log.readiness().clause("projection"), FAILURE_BOUND),
+            None => fault.failing(self.log.readiness().clause("projection"), UNREADY_AFTER),
             Some(_) => fault,
         }
     }

@@ -65,7 +65,7 @@ pub enum Command {
         #[command(flatten)]
         admin: AdminSettings,
     },
-    /// Deliveries that were put aside because they cannot be what the log says
+    /// Parked deliveries (dead letters): their contents do not match the log
     Parked {
         /// What to do with them.
         #[command(subcommand)]

@@ -8,15 +8,13 @@ use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions, QueuePurgeOption
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
 use sqlx::postgres::PgPoolOptions;
-use std::time::Duration;
 use testbed::Database;
+pub use testbed::{soon, until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 /// The consumer whose queues the tests use.
 pub const NOTES: &str = "notes";
-/// Whatever is waited for comes sooner than this, or never.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A log in a database of its own, with a broker to tell it to. What it declared there goes with it.
 pub struct House {
@@ -250,19 +248,4 @@ impl Relaying {
         self.task.abort();
         assert!(soon(self.task).await.unwrap_err().is_cancelled());
     }
-}
-
-/// Polls until `holds`.
-pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let polled = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, polled).await.unwrap_or_else(|_| panic!("it never came that {what}"));
-}
-
-/// What comes of `work`, which must end.
-pub async fn soon<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("it should have ended long ago")
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Appends, or loads, that have failed for so long make the process not ready: less than a command may wait.
-const FAILURE_BOUND: Duration = Duration::from_secs(1);
+const UNREADY_AFTER: Duration = Duration::from_secs(1);
 /// Products that are retried by themselves; others are retried when a command asks for them.
 const MAX_UNLOADED: usize = 64;
 /// The pause between two retries while no commands come.
@@ -24,7 +24,7 @@ impl ProcessorFaults {
     pub(super) fn new(log: &Log, partition: Partition) -> Self {
         let who = format!("partition {partition}");
         let failing =
-            |what, clause| RepeatedFault::new(what, &who).failing(log.readiness().clause(clause), FAILURE_BOUND);
+            |what, clause| RepeatedFault::new(what, &who).failing(log.readiness().clause(clause), UNREADY_AFTER);
         Self {
             appends: failing("a batch cannot be written", "append"),
             loads: failing("a product cannot be loaded", "products"),

@@ -7,12 +7,9 @@ use event_log::{Log, Partition, RecordedEvent};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use std::str::FromStr;
-use std::time::Duration;
 use testbed::Database;
+pub use testbed::{soon, until};
 
-/// Whatever is waited for comes sooner than this, or never.
-const PATIENCE: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(5);
 /// The class of the append lock's advisory locks, as docs/log-format.md gives it; the other half of the key is the partition.
 const APPEND_LOCK_CLASS: i32 = 0x004d_6f61;
 
@@ -140,19 +137,4 @@ impl AppendLockHolder {
     pub async fn lets_go(mut self) {
         sqlx::query("select pg_advisory_unlock_all()").execute(&mut self.0).await.unwrap();
     }
-}
-
-/// Polls until `holds`.
-pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let polled = async {
-        while !holds().await {
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, polled).await.unwrap_or_else(|_| panic!("it never came that {what}"));
-}
-
-/// What comes of `work`, which must end.
-pub async fn soon<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("it should have ended long ago")
 }

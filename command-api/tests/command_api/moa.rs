@@ -23,7 +23,7 @@ use uuid::Uuid;
 /// As `moa serve` sets them for those who write.
 const BOUNDS: [(&str, &str); 3] =
     [("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "5s")];
-const ACQUIRE: Duration = Duration::from_secs(2);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(5_500);
 const LOG_CONNECTIONS: u32 = 8;
 const PROJECT_CONNECTIONS: u32 = 4;
@@ -208,7 +208,8 @@ impl Moa {
 }
 
 fn pool(options: &PgConnectOptions, connections: u32) -> Pool {
-    let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE).test_before_acquire(false);
+    let pool =
+        PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false);
     let pool = pool.connect_lazy_with(options.clone().options(BOUNDS));
     Pool::from(pool).with_answer_timeout(ANSWER_TIMEOUT)
 }

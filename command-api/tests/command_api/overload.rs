@@ -8,12 +8,12 @@ use futures::stream::FuturesUnordered;
 use std::time::{Duration, Instant};
 
 /// A command waits for 2 s, of which the processor may be at one statement for all.
-const SOON_TOLD: Duration = Duration::from_millis(3_500);
+const REFUSAL_TIMEOUT: Duration = Duration::from_millis(3_500);
 
 async fn is_told_to_come_back(invest: Call<'_>) {
     let asked = Instant::now();
     invest.sent().await.is_overloaded().is_silent_about("x-consistency-token");
-    assert!(asked.elapsed() < SOON_TOLD, "told after {:?}", asked.elapsed());
+    assert!(asked.elapsed() < REFUSAL_TIMEOUT, "told after {:?}", asked.elapsed());
 }
 
 /// 1. Somebody holds the append lock and does not let go: nobody can append.

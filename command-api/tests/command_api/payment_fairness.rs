@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use testbed::payments::{Call, Payments, Trouble};
 
 /// The bound of `docs/payment-provider.md` for a lone new reservation.
-const FIRST_CALL_WITHIN: Duration = Duration::from_secs(8);
+const FIRST_CALL_TIMEOUT: Duration = Duration::from_secs(8);
 
 fn of(payments: &Payments) -> Provider {
     Provider::http(&payments.url()).unwrap()
@@ -69,7 +69,7 @@ async fn thirty_payments_that_fail_hold_up_no_lone_good_one() {
     until_in_trouble(&house, 30).await;
     until_tried_again(&payments, 5).await;
     let took = first_call_after(&moa, &payments, product, "good").await;
-    assert!(took < FIRST_CALL_WITHIN, "its first call came after {took:?}");
+    assert!(took < FIRST_CALL_TIMEOUT, "its first call came after {took:?}");
     until("it is settled", async || house.became().await == ["SETTLED"]).await;
 
     payments.recovers();
@@ -120,7 +120,7 @@ async fn whatever_befalls_many_the_next_one_gets_its_first_call(
     reserves_in_trouble(&moa, &payments, product, count, trouble).await;
     for n in 1..=3 {
         let took = first_call_after(&moa, &payments, product, &format!("good{n}")).await;
-        assert!(took < FIRST_CALL_WITHIN, "the first call of the {n}th came after {took:?}");
+        assert!(took < FIRST_CALL_TIMEOUT, "the first call of the {n}th came after {took:?}");
     }
     payments.recovers();
     house.makes_all_due().await;
@@ -137,7 +137,7 @@ async fn whatever_is_pending_the_next_one_gets_its_first_call() {
     moa.settles_with(&of(&payments));
     reserves_in_trouble(&moa, &payments, product, 600, Trouble::Late(Duration::ZERO)).await;
     let took = first_call_after(&moa, &payments, product, "good").await;
-    assert!(took < FIRST_CALL_WITHIN, "its first call came after {took:?}");
+    assert!(took < FIRST_CALL_TIMEOUT, "its first call came after {took:?}");
 }
 
 /// 1. Two instances have payments that fail, and share them.
@@ -157,7 +157,7 @@ async fn two_instances_with_payments_in_trouble_call_the_next_one_in_time(
     until("all were tried", async || payments.ledger().len() == 80).await;
     for moa in [&one, &two] {
         let took = first_call_after(moa, &payments, product, "good").await;
-        assert!(took < FIRST_CALL_WITHIN, "its first call came after {took:?}");
+        assert!(took < FIRST_CALL_TIMEOUT, "its first call came after {took:?}");
     }
     payments.recovers();
     house.makes_all_due().await;

@@ -9,7 +9,7 @@ use testbed::SilentProxy;
 use testbed::payments::Payments;
 
 /// A command waits 2 s at most; the rest is what a slow machine takes.
-const ANSWERED: Duration = Duration::from_secs(6);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
 
 async fn proxy_before(options: &PgConnectOptions) -> (SilentProxy, PgConnectOptions) {
     let proxy = SilentProxy::before((options.get_host().to_owned(), options.get_port())).await;
@@ -34,7 +34,7 @@ async fn accepts_again(moa: &Moa, product: ProductId) {
     until("it accepts again", async || {
         let began = Instant::now();
         let answer = moa.invest(product, 1).by("later").sent().await;
-        assert!(began.elapsed() < ANSWERED, "answered after {:?}: {answer:?}", began.elapsed());
+        assert!(began.elapsed() < ANSWER_TIMEOUT, "answered after {:?}: {answer:?}", began.elapsed());
         assert!(answer.status == 200 || answer.status == 503, "{answer:?}");
         answer.status == 200
     })
@@ -62,7 +62,7 @@ async fn an_invest_is_answered_in_time_while_nothing_is_heard_of_the_database() 
         let began = Instant::now();
         let answer = moa.invest(cold, 1).sent().await;
         assert_eq!(answer.status, 503, "{answer:?}");
-        assert!(began.elapsed() < ANSWERED, "answered after {:?}", began.elapsed());
+        assert!(began.elapsed() < ANSWER_TIMEOUT, "answered after {:?}", began.elapsed());
     }
     proxy.silence_new(false);
     accepts_again(&moa, cold).await;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 /// More than a call may take, on a slow machine, and much less than for ever.
-const LONG: Duration = Duration::from_secs(8);
+const LONG_DURATION: Duration = Duration::from_secs(8);
 
 fn is_unanswered(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut)
@@ -71,13 +71,13 @@ async fn a_pool_for_long_statements_hands_out_no_connection_that_is_lost() {
     let house = House::full().await;
     let long = house.pool.clone().with_answer_timeout(Duration::from_secs(600));
     house.proxy.silence();
-    timeout(LONG, sqlx::query("select 1").execute(&long)).await.expect("within a bound").unwrap();
+    timeout(LONG_DURATION, sqlx::query("select 1").execute(&long)).await.expect("within a bound").unwrap();
     house.proxy.silence();
-    let mut connection = timeout(LONG, long.acquire()).await.expect("within a bound").unwrap();
+    let mut connection = timeout(LONG_DURATION, long.acquire()).await.expect("within a bound").unwrap();
     sqlx::query("select 1").execute(&mut connection).await.unwrap();
     drop(connection);
     house.proxy.silence();
-    timeout(LONG, long.begin()).await.expect("within a bound").unwrap().commit().await.unwrap();
+    timeout(LONG_DURATION, long.begin()).await.expect("within a bound").unwrap().commit().await.unwrap();
     house.is_whole().await;
 }
 
@@ -91,7 +91,7 @@ async fn all_connections_in_use_when_the_way_falls_silent_come_back_to_the_pool(
     house.proxy.silence();
     // Idle while they are given back: it is the giving back that has a bound.
     drop(connections);
-    timeout(LONG, house.is_whole()).await.expect("the permits are free again");
+    timeout(LONG_DURATION, house.is_whole()).await.expect("the permits are free again");
 }
 
 /// A request whose client went away drops its call half way.
@@ -103,13 +103,13 @@ async fn calls_that_are_given_up_half_way_come_back_to_the_pool() {
         let call = sqlx::query("select 1").execute(&house.pool);
         timeout(Duration::from_millis(50), call).await.unwrap_err();
     }
-    timeout(LONG, house.is_whole()).await.expect("the permits are free again");
+    timeout(LONG_DURATION, house.is_whole()).await.expect("the permits are free again");
 }
 
 #[tokio::test]
 async fn a_call_that_is_given_up_while_the_server_works_at_it_keeps_its_connection() {
     let house = House::new().await;
-    let slow = house.pool.clone().with_answer_timeout(LONG);
+    let slow = house.pool.clone().with_answer_timeout(LONG_DURATION);
     timeout(Duration::from_millis(100), sqlx::query("select pg_sleep(0.4)").execute(&slow)).await.unwrap_err();
     until(async || house.pool.num_idle() == 1).await;
     sqlx::query("select 1").execute(&house.pool).await.unwrap();
@@ -167,7 +167,7 @@ async fn a_stream_that_falls_silent_half_way_ends_with_an_error() {
     let mut rows = connection.fetch("select pg_sleep(0.2), repeat('x', 20000) from generate_series(1, 100)");
     rows.try_next().await.unwrap().unwrap();
     house.proxy.silence();
-    let rest = timeout(LONG, async {
+    let rest = timeout(LONG_DURATION, async {
         while rows.try_next().await?.is_some() {}
         Ok::<_, sqlx::Error>(())
     })
@@ -182,7 +182,7 @@ async fn a_stream_that_falls_silent_half_way_ends_with_an_error() {
 async fn new_connections_that_are_silent_fail_within_the_pools_bound() {
     let house = House::new().await;
     house.proxy.silence_new(true);
-    let refused = timeout(LONG, sqlx::query("select 1").execute(&house.pool)).await.expect("within a bound");
+    let refused = timeout(LONG_DURATION, sqlx::query("select 1").execute(&house.pool)).await.expect("within a bound");
     refused.unwrap_err();
     house.proxy.silence_new(false);
     house.is_whole().await;

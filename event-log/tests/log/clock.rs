@@ -6,7 +6,7 @@ use event_log::{Acceptance, Lease, Log, LogError, WriteStop, Writer};
 use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// A database whose clock the test sets, for one process that is polled as in earnest.
+/// A database whose clock the test sets, for one process that is polled as in production.
 struct SetClock {
     house: House,
     process: Log,

@@ -365,25 +365,25 @@ impl EventSource for Sent {
 #[tokio::test]
 async fn what_was_handed_over_before_a_fault_is_not_believed_after_it() {
     let house = house_with_notes(2).await;
-    let (hand_over, sent) = tokio::sync::mpsc::channel(1);
+    let (hand_out, sent) = tokio::sync::mpsc::channel(1);
     let (consumer, shutdown) = (consumer(&house), CancellationToken::new());
     let running = tokio::spawn(consumer.run_with(Sent(sent), shutdown.clone()));
     noted_up_to(&house, 2).await;
     house.execute("alter table checkpoints rename to away").await;
-    soon(hand_over.send(house.events().await)).await.unwrap();
+    soon(hand_out.send(house.events().await)).await.unwrap();
     let lost = commit(&mut house.writer().await, vec![happens(product(1), 3, nth_event(3))]).await;
     house.tamper("delete from events where position = 3").await;
     // The consumer has met the fault when there is room for the next.
-    soon(hand_over.send(lost)).await.unwrap();
+    soon(hand_out.send(lost)).await.unwrap();
     house.execute("alter table away rename to checkpoints").await;
     // It has come past what was lost when it takes the second of these.
     for _ in 0..3 {
-        soon(hand_over.send(Vec::new())).await.unwrap();
+        soon(hand_out.send(Vec::new())).await.unwrap();
     }
 
     let mut other = Writer::open(house.another_process().await, 0).await.unwrap();
     let in_its_place = commit(&mut other, vec![happens(product(1), 3, settled(2, 1))]).await;
-    soon(hand_over.send(in_its_place.clone())).await.unwrap();
+    soon(hand_out.send(in_its_place.clone())).await.unwrap();
     noted_up_to(&house, 3).await;
     assert_eq!(checkpoint(&house).await.unwrap().hash, Some(in_its_place[0].hash));
     shutdown.cancel();

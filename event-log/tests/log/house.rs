@@ -8,12 +8,9 @@ use event_log::{
 };
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::str::FromStr;
-use std::time::Duration;
 use testbed::Database;
+pub use testbed::{soon, until};
 use uuid::Uuid;
-
-/// Whatever is waited for comes sooner than this, or never.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A log in a database of its own.
 pub struct House {
@@ -111,21 +108,6 @@ impl House {
             .await;
         assert_eq!(killed, 1, "exactly one session was to be killed");
     }
-}
-
-/// Polls until `holds`.
-pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let polled = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, polled).await.unwrap_or_else(|_| panic!("it never came that {what}"));
-}
-
-/// What comes of `work`, which must end.
-pub async fn soon<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("it should have ended long ago")
 }
 
 pub fn product(id: i64) -> ProductId {

@@ -4,8 +4,8 @@ use crate::house::*;
 use event_log::{Lease, Log, Position, RawEvent};
 use std::time::Duration;
 
-const LONG: Duration = Duration::from_secs(3_600);
-const OVER: Duration = Duration::ZERO;
+const LONG_DURATION: Duration = Duration::from_secs(3_600);
+const EXPIRED_AFTER: Duration = Duration::ZERO;
 
 async fn take(log: &Log, time: Duration) -> Option<Lease> {
     Lease::acquire(log, "relay.0", time).await.unwrap()
@@ -23,40 +23,43 @@ async fn position(lease: &Lease) -> Position {
 async fn one_has_it_and_another_waits_until_it_is_over() {
     let house = House::with_one_partition().await;
     let elsewhere = house.another_process().await;
-    let held = take(&house.log, LONG).await.unwrap();
-    assert!(take(&elsewhere, LONG).await.is_none());
-    assert!(Lease::acquire(&elsewhere, "relay.1", LONG).await.unwrap().is_some(), "each name is one by itself");
-    assert!(held.renew(OVER).await.unwrap());
-    let taken = take(&elsewhere, LONG).await.unwrap();
+    let held = take(&house.log, LONG_DURATION).await.unwrap();
+    assert!(take(&elsewhere, LONG_DURATION).await.is_none());
+    assert!(
+        Lease::acquire(&elsewhere, "relay.1", LONG_DURATION).await.unwrap().is_some(),
+        "each name is one by itself"
+    );
+    assert!(held.renew(EXPIRED_AFTER).await.unwrap());
+    let taken = take(&elsewhere, LONG_DURATION).await.unwrap();
     assert_eq!((held.epoch(), taken.epoch()), (1, 2));
 }
 
 #[tokio::test]
 async fn it_can_be_renewed_until_another_took_it() {
     let house = House::with_one_partition().await;
-    let held = take(&house.log, OVER).await.unwrap();
-    assert!(held.renew(OVER).await.unwrap(), "it is over, but nobody else was there");
-    let taken = take(&house.another_process().await, LONG).await.unwrap();
-    assert!(!held.renew(LONG).await.unwrap());
-    assert!(taken.renew(LONG).await.unwrap());
+    let held = take(&house.log, EXPIRED_AFTER).await.unwrap();
+    assert!(held.renew(EXPIRED_AFTER).await.unwrap(), "it is over, but nobody else was there");
+    let taken = take(&house.another_process().await, LONG_DURATION).await.unwrap();
+    assert!(!held.renew(LONG_DURATION).await.unwrap());
+    assert!(taken.renew(LONG_DURATION).await.unwrap());
 }
 
 #[tokio::test]
 async fn given_back_it_is_free_at_once_and_only_its_holder_can_give_it_back() {
     let house = House::with_one_partition().await;
-    take(&house.log, LONG).await.unwrap().release().await.unwrap();
-    let late = take(&house.log, OVER).await.unwrap();
-    let held = take(&house.log, LONG).await.unwrap();
+    take(&house.log, LONG_DURATION).await.unwrap().release().await.unwrap();
+    let late = take(&house.log, EXPIRED_AFTER).await.unwrap();
+    let held = take(&house.log, LONG_DURATION).await.unwrap();
     late.release().await.unwrap();
-    assert!(take(&house.log, LONG).await.is_none(), "it is another's by now");
+    assert!(take(&house.log, LONG_DURATION).await.is_none(), "it is another's by now");
     held.release().await.unwrap();
-    assert!(take(&house.log, LONG).await.is_some());
+    assert!(take(&house.log, LONG_DURATION).await.is_some());
 }
 
 #[tokio::test]
 async fn a_checkpoint_moves_only_from_where_it_stands() {
     let house = House::with_events(5).await;
-    let (lease, events) = (take(&house.log, LONG).await.unwrap(), stored(&house).await);
+    let (lease, events) = (take(&house.log, LONG_DURATION).await.unwrap(), stored(&house).await);
     assert_eq!(position(&lease).await, 0);
     assert!(lease.advance("relay", 0, &events[1]).await.unwrap());
     assert!(!lease.advance("relay", 0, &events[2]).await.unwrap());
@@ -71,9 +74,9 @@ async fn a_checkpoint_moves_only_from_where_it_stands() {
 #[tokio::test]
 async fn a_holder_that_was_frozen_moves_nothing_when_it_thaws() {
     let house = House::with_events(5).await;
-    let (frozen, events) = (take(&house.log, OVER).await.unwrap(), stored(&house).await);
+    let (frozen, events) = (take(&house.log, EXPIRED_AFTER).await.unwrap(), stored(&house).await);
     assert!(frozen.advance("relay", 0, &events[0]).await.unwrap());
-    let successor = take(&house.another_process().await, LONG).await.unwrap();
+    let successor = take(&house.another_process().await, LONG_DURATION).await.unwrap();
     assert!(!frozen.advance("relay", 1, &events[1]).await.unwrap(), "before the successor did anything");
     assert!(successor.advance("relay", 1, &events[2]).await.unwrap());
     assert!(!frozen.advance("relay", 3, &events[3]).await.unwrap(), "even from the right place");
@@ -84,7 +87,7 @@ async fn a_holder_that_was_frozen_moves_nothing_when_it_thaws() {
 async fn of_many_who_ask_at_once_one_gets_it() {
     let house = House::with_one_partition().await;
     for round in 1..=10 {
-        let asked = futures::future::join_all((0..8).map(|_| take(&house.log, LONG))).await;
+        let asked = futures::future::join_all((0..8).map(|_| take(&house.log, LONG_DURATION))).await;
         let mut got: Vec<_> = asked.into_iter().flatten().collect();
         assert_eq!(got.len(), 1);
         assert_eq!(got[0].epoch(), round);
@@ -96,14 +99,14 @@ async fn of_many_who_ask_at_once_one_gets_it() {
 #[tokio::test]
 async fn a_lease_is_not_taken_over_in_the_middle_of_an_advance() {
     let house = House::with_events(2).await;
-    let (held, events) = (take(&house.log, OVER).await.unwrap(), stored(&house).await);
+    let (held, events) = (take(&house.log, EXPIRED_AFTER).await.unwrap(), stored(&house).await);
     assert!(held.advance("relay", 0, &events[0]).await.unwrap());
     let mut row = house.pool.begin().await.unwrap();
     sqlx::query("select from checkpoints for update").execute(&mut *row).await.unwrap();
     let advancing = tokio::spawn(async move { held.advance("relay", 1, &events[1]).await });
     until("the advance waits for the row", async || house.waiting_for_a_row().await == 1).await;
     let elsewhere = house.another_process().await;
-    let taking = tokio::spawn(async move { take(&elsewhere, LONG).await });
+    let taking = tokio::spawn(async move { take(&elsewhere, LONG_DURATION).await });
     until("the other waits for the advance", async || house.waiting_for_a_row().await == 2).await;
     row.rollback().await.unwrap();
     assert!(soon(advancing).await.unwrap().unwrap());

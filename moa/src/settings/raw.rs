@@ -109,7 +109,7 @@ mod tests {
         }
     }
 
-    fn told(arguments: &[&str]) -> Vec<String> {
+    fn reported(arguments: &[&str]) -> Vec<String> {
         let arguments = [&["moa"], arguments].concat();
         let mut command = Cli::command().mut_args(|arg| arg.env(Resettable::Reset));
         let matches = command.try_get_matches_from_mut(arguments).expect("good arguments");
@@ -124,31 +124,31 @@ mod tests {
     fn a_secret_among_the_arguments_is_told_with_the_way_out() {
         let token = "a-token-of-sixteen-characters";
         let operator = of("operator-token", "set MOA_OPERATOR_TOKEN or MOA_OPERATOR_TOKEN_FILE instead");
-        assert_eq!(told(&["serve", "--operator-token", token]), operator);
-        assert_eq!(told(&["--operator-token", token]), operator);
-        assert_eq!(told(&["product", "list", "--operator-token", token]), operator);
-        assert_eq!(told(&["status", "--operator-token", token]), operator);
+        assert_eq!(reported(&["serve", "--operator-token", token]), operator);
+        assert_eq!(reported(&["--operator-token", token]), operator);
+        assert_eq!(reported(&["product", "list", "--operator-token", token]), operator);
+        assert_eq!(reported(&["status", "--operator-token", token]), operator);
         let auditor = of("auditor-token", "set MOA_AUDITOR_TOKEN or MOA_AUDITOR_TOKEN_FILE instead");
-        assert_eq!(told(&["audit", "seals", "--auditor-token", token]), auditor);
+        assert_eq!(reported(&["audit", "seals", "--auditor-token", token]), auditor);
         let database = of("database-url", "set DATABASE_URL instead");
-        assert_eq!(told(&["migrate", "--database-url", "postgres://me:secret@host/moa"]), database);
-        assert_eq!(told(&["migrate", "--database-url", "postgres://me@host/moa?password=secret"]), database);
+        assert_eq!(reported(&["migrate", "--database-url", "postgres://me:secret@host/moa"]), database);
+        assert_eq!(reported(&["migrate", "--database-url", "postgres://me@host/moa?password=secret"]), database);
         let amqp =
             ["serve", "relay", "--database-url", "postgres://me@host/moa", "--amqp-url", "amqp://me:secret@host"];
-        assert_eq!(told(&amqp), of("amqp-url", "set AMQP_URL instead"));
+        assert_eq!(reported(&amqp), of("amqp-url", "set AMQP_URL instead"));
         let redis = ["serve", "--redis-url", "redis://:secret@host"];
-        assert_eq!(told(&redis), of("redis-url", "set REDIS_URL instead"));
+        assert_eq!(reported(&redis), of("redis-url", "set REDIS_URL instead"));
         let payment = ["serve", "--payment-url", "http://host/?key=secret"];
-        assert_eq!(told(&payment), of("payment-url", "set MOA_PAYMENT_URL instead"));
+        assert_eq!(reported(&payment), of("payment-url", "set MOA_PAYMENT_URL instead"));
         let verify = ["audit", "verify", "--database-url", "postgres://me:secret@host/moa"];
-        assert_eq!(told(&verify), of("database-url", "leave the password out, and put it into ~/.pgpass"));
+        assert_eq!(reported(&verify), of("database-url", "leave the password out, and put it into ~/.pgpass"));
     }
 
     #[test]
     fn what_has_no_secret_is_not_told() {
         let urls = ["--database-url", "postgres://me@host/moa?sslmode=disable", "--redis-url", "redis://host"];
-        assert_eq!(told(&[&["serve", "--payment-url", "http://host:9000/a"], &urls[..]].concat()), [""; 0]);
-        assert_eq!(told(&["serve", "--operator-token-file", "/run/secrets/operator"]), [""; 0]);
+        assert_eq!(reported(&[&["serve", "--payment-url", "http://host:9000/a"], &urls[..]].concat()), [""; 0]);
+        assert_eq!(reported(&["serve", "--operator-token-file", "/run/secrets/operator"]), [""; 0]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ const LARGE_TOTAL_WON: i64 = 1_000_000_000;
 const MAX_ACCEPT_GAP: Duration = Duration::from_secs(5);
 /// How long a process stays frozen: past every bound after which the database takes back what it holds.
 const FREEZE_DURATION: Duration = Duration::from_secs(7);
-/// Tries to freeze a process just while it has the turn.
+/// Tries to freeze a process just while it holds an append lock.
 const FREEZES: usize = 40;
 
 /// How long the race goes on; `MOA_RACE_SECONDS` says otherwise.
@@ -64,7 +64,7 @@ async fn two_processes_race_on_one_partition() {
     assert!(unknown.is_empty(), "{} got no answer though nobody was frozen or killed: {first:?}", unknown.len());
 }
 
-/// Steps: load on both; process 0 is frozen at a moment when its backend holds the turn in an open transaction;
+/// Steps: load on both; process 0 is frozen at a moment when its backend holds an append lock in an open transaction;
 /// process 1 goes on; process 0 thaws and accepts again; load stops; quiet; the checker.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_is_frozen_with_the_turn_and_the_other_goes_on() {
@@ -73,7 +73,7 @@ async fn one_is_frozen_with_the_turn_and_the_other_goes_on() {
     let load = Load::start(&app.apis(), CLIENTS, &products);
     both_accept(&app).await;
 
-    let frozen_at = freeze_with_the_turn(&app).await;
+    let frozen_at = freeze_with_the_append_lock(&app).await;
     tokio::time::sleep(FREEZE_DURATION).await;
     app.processes[0].signal("CONT");
     let thawed_at = Instant::now();
@@ -96,8 +96,8 @@ async fn both_accept(app: &TestApp) {
     within(TEST_TIMEOUT, "load on both", accept).await;
 }
 
-/// Freezes process 0 again and again until that catches it with the turn, which then stays where it is.
-async fn freeze_with_the_turn(app: &TestApp) -> Instant {
+/// Freezes process 0 again and again until that catches it with the append lock, which then stays held.
+async fn freeze_with_the_append_lock(app: &TestApp) -> Instant {
     for _ in 0..FREEZES {
         app.processes[0].signal("STOP");
         let frozen_at = Instant::now();
@@ -110,10 +110,10 @@ async fn freeze_with_the_turn(app: &TestApp) -> Instant {
         let before = accepted_at(app, 0);
         within(TEST_TIMEOUT, "acceptances", async || (accepted_at(app, 0) > before).then_some(())).await;
     }
-    panic!("never caught with the turn");
+    panic!("never caught with the append lock");
 }
 
-/// Whether somebody has held a partition's turn in an idle transaction for long, as no running process does.
+/// Whether somebody has held a partition's append lock in an idle transaction for long, as no running process does.
 async fn turn_is_stuck(app: &TestApp) -> bool {
     sqlx::query_scalar(
         "select exists (select from pg_locks l join pg_stat_activity a using (pid)

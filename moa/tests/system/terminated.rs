@@ -52,8 +52,8 @@ async fn a_stop_under_load_loses_nothing() {
     chain_is_whole(&app.pool).await;
 }
 
-/// Steps: somebody else has the turn, so that a batch waits for it; requests come and are at the desk or in the batch;
-/// SIGTERM; no new connection is taken; the turn is given back; every request that was in flight is answered, accepted,
+/// Steps: somebody else holds the append lock, so that a batch waits for it; requests come and are queued or in the batch;
+/// SIGTERM; no new connection is taken; the lock is released; every request that was in flight is answered, accepted,
 /// in the log; the process ends with success.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_in_flight_at_a_stop_get_their_answers() {
@@ -61,14 +61,17 @@ async fn requests_in_flight_at_a_stop_get_their_answers() {
     let product = app.open_product("in flight", LARGE_TOTAL_WON).await;
     assert!(app.invest(ask("ann", product, 1)).await.is_accepted());
     app.settled().await;
-    let mut other = take_turn(&app, product % 4).await;
+    let mut other = take_append_lock(&app, product % 4).await;
     let api = app.api(0);
     let in_flight = (0..CLIENTS).map(|number| {
         let api = api.clone();
         tokio::spawn(async move { api.invest(ask(format!("late{number}"), product, 1)).await })
     });
     let in_flight: Vec<_> = in_flight.collect();
-    within(TEST_TIMEOUT, "a batch that waits for the turn", async || somebody_waits_for_a_turn(&app).await).await;
+    within(TEST_TIMEOUT, "a batch that waits for the append lock", async || {
+        somebody_waits_for_an_append_lock(&app).await
+    })
+    .await;
     // One that has not been read yet is not in flight.
     within(TEST_TIMEOUT, "all requests", async || all_have_come(&app.processes[0].ops).await).await;
 
@@ -86,7 +89,7 @@ async fn requests_in_flight_at_a_stop_get_their_answers() {
     Evidence::of(&app, &[product], &["late0".into()]).await.holds();
 }
 
-async fn take_turn(app: &TestApp, partition: i64) -> PgConnection {
+async fn take_append_lock(app: &TestApp, partition: i64) -> PgConnection {
     let options = app.pool.connect_options();
     let mut other = PgConnection::connect_with(&options).await.unwrap();
     sqlx::query("begin").execute(&mut other).await.unwrap();
@@ -103,7 +106,7 @@ async fn all_have_come(ops: &str) -> Option<()> {
     metrics.lines().any(|line| line == all).then_some(())
 }
 
-async fn somebody_waits_for_a_turn(app: &TestApp) -> Option<()> {
+async fn somebody_waits_for_an_append_lock(app: &TestApp) -> Option<()> {
     let waits: bool = sqlx::query_scalar(
         "select exists (select from pg_locks where locktype = 'advisory' and not granted
                            and database = (select oid from pg_database where datname = current_database()))",

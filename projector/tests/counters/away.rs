@@ -10,7 +10,7 @@ use testbed::RedisServer;
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
 /// Longer than a request to Redis may take.
-const BOUND: Duration = Duration::from_secs(3);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[tokio::test]
 async fn without_redis_the_read_models_advance_and_everything_stops() {
@@ -61,7 +61,7 @@ async fn a_frozen_redis_blocks_nobody_and_is_updated_when_thawed() {
     world.until(product_list::PRODUCTS, &["1 apples: 4 of 1000 by 1"]).await;
     let asked = Instant::now();
     assert!(projector::counter_positions(&shown.client, &world.log).await.is_err());
-    assert!(asked.elapsed() < BOUND, "asking a frozen Redis took {:?}", asked.elapsed());
+    assert!(asked.elapsed() < ANSWER_TIMEOUT, "asking a frozen Redis took {:?}", asked.elapsed());
     server.thaw();
 
     shown.until_at(&[0, 2]).await;
@@ -135,7 +135,7 @@ async fn a_loss_of_redis_is_logged_once_and_its_return_too() {
 
     server.kill();
     world.append(&[opened(1, "apples", 10), opened(2, "pears", 10)]).await;
-    tokio::time::sleep(BOUND).await;
+    tokio::time::sleep(ANSWER_TIMEOUT).await;
     assert_eq!(said.so_far(), (1, 0));
     server.start();
 

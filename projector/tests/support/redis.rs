@@ -10,7 +10,7 @@ use super::world::{TEST_TIMEOUT, World};
 
 /// Where Redis is looked for when `REDIS_URL` is not set.
 const DEFAULT_URL: &str = "redis://127.0.0.1:6379";
-const POLL: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The counters of one log in a Redis; what it has of them goes with the value.
 pub struct Shown {
@@ -84,7 +84,7 @@ impl Shown {
                 return;
             }
             assert!(start.elapsed() < TEST_TIMEOUT, "the counters stand at {stand:?}, not {expected:?}");
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -93,7 +93,7 @@ impl Shown {
         let start = Instant::now();
         while !good(&self.hash_if_good(partition)) {
             assert!(start.elapsed() < TEST_TIMEOUT, "the hash is {:?}", self.hash_if_good(partition));
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }

@@ -17,7 +17,7 @@ use testbed::{Database, POOL_SIZE};
 const PARTITIONS: i32 = 2;
 /// Far longer than anything takes that a test waits for.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The source of every consumer of this process: woken and handed events in memory.
 pub fn listening(
@@ -146,7 +146,7 @@ impl World {
         let start = Instant::now();
         while !is_so() {
             assert!(start.elapsed() < TEST_TIMEOUT, "it is not so after {TEST_TIMEOUT:?}");
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -157,7 +157,7 @@ impl World {
             if start.elapsed() > TEST_TIMEOUT {
                 assert_eq!(self.says(query).await, expected, "after {TEST_TIMEOUT:?}");
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }

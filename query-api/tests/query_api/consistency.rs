@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 const INVEST: &str = "/api/invest/log/00000000-0000-7000-8000-000000000001";
-const A_MOMENT: Duration = Duration::from_millis(50);
-const WAIT: Duration = Duration::from_secs(2);
+const SHORT_DELAY: Duration = Duration::from_millis(50);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The token and the word that a GET answers to these tokens, each sent in a header of its own.
 async fn ask(house: &House, path: &str, tokens: &str) -> (Option<String>, Option<String>) {
@@ -49,7 +49,7 @@ async fn what_is_reached_already_is_not_waited_for() {
     let begun = Instant::now();
     let answered = ask(&house, "/api/product", &format!("{} {}", token([0, 0, 5, 0]), token([0, 0, 4, 0]))).await;
     assert_eq!(answered, (Some(token([0, 0, 5, 0])), Some("reached".into())));
-    assert!(begun.elapsed() < WAIT);
+    assert!(begun.elapsed() < WAIT_TIMEOUT);
 }
 
 /// 1. Several reads ask for what is not there yet, one of them for more. 2. The read model moves. 3. Those it satisfies
@@ -60,9 +60,9 @@ async fn reads_wait_until_their_state_is_reached() {
     let (first, second) = (token([1, 0, 0, 0]), token([0, 2, 0, 0]));
     let (both, reached) = (format!("{first} {second}"), Some("reached"));
     let move_on = async {
-        tokio::time::sleep(A_MOMENT).await;
+        tokio::time::sleep(SHORT_DELAY).await;
         house.checkpoint("product_list", 0, 1).await;
-        tokio::time::sleep(A_MOMENT).await;
+        tokio::time::sleep(SHORT_DELAY).await;
         house.checkpoint("product_list", 1, 2).await;
     };
     let of_both = ask(&house, "/api/product", &both);
@@ -80,13 +80,13 @@ async fn reads_wait_until_their_state_is_reached() {
 async fn a_reader_that_leaves_takes_nobodys_wait_along() {
     let house = House::new().await;
     let asked = token([1, 0, 0, 0]);
-    let leaves = tokio::time::timeout(A_MOMENT, ask(&house, "/api/product", &asked));
+    let leaves = tokio::time::timeout(SHORT_DELAY, ask(&house, "/api/product", &asked));
     let stays = async {
         tokio::task::yield_now().await;
         ask(&house, "/api/product", &asked).await
     };
     let moves = async {
-        tokio::time::sleep(2 * A_MOMENT).await;
+        tokio::time::sleep(2 * SHORT_DELAY).await;
         house.checkpoint("product_list", 0, 1).await;
     };
     let (left, stayed, ()) = tokio::join!(leaves, stays, moves);
@@ -101,7 +101,7 @@ async fn what_is_not_reached_in_time_is_said_so() {
     let begun = Instant::now();
     let answered = ask(&house, "/api/product/my/invest", &token([2, 0, 0, 0])).await;
     assert_eq!(answered, (Some(token([1, 0, 0, 0])), Some("timeout".into())));
-    assert!(begun.elapsed() >= WAIT && begun.elapsed() < 2 * WAIT);
+    assert!(begun.elapsed() >= WAIT_TIMEOUT && begun.elapsed() < 2 * WAIT_TIMEOUT);
 }
 
 #[rstest]

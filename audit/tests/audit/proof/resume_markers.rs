@@ -6,7 +6,7 @@ use proof::key::SigningKey;
 use proof::report::Verdict;
 use rstest::rstest;
 
-/// A bookmark at every second seal.
+/// A resume marker at every second seal.
 async fn begins(app: &TestApp) -> Result<Sealer, SealError> {
     Sealer::begin_with_markers_every(&app.log, &app.pool, &app.sealing("seals"), 2).await
 }
@@ -22,7 +22,7 @@ fn refused(trouble: Option<SealError>) -> String {
     }
 }
 
-/// Two seals of each partition, then two of the first alone: the bookmark is at the fourth.
+/// Two seals of each partition, then two of the first alone: the marker is at the fourth.
 async fn with_six_seals() -> TestApp {
     let app = TestApp::with_history().await;
     assert_eq!(seals(&app).await, 2);
@@ -37,15 +37,15 @@ async fn with_six_seals() -> TestApp {
     app
 }
 
-fn bookmark(app: &TestApp) -> String {
+fn marker(app: &TestApp) -> String {
     std::fs::read_to_string(app.file("seals.bookmark")).unwrap()
 }
 
-/// What is before the bookmark is not looked at again by a start; a verification looks at all.
+/// What is before the marker is not looked at again by a start; a verification looks at all.
 #[tokio::test]
 async fn a_start_looks_at_what_came_since_its_bookmark() {
     let app = with_six_seals().await;
-    assert!(bookmark(&app).contains(r#""seal":4,"#), "{}", bookmark(&app));
+    assert!(marker(&app).contains(r#""seal":4,"#), "{}", marker(&app));
     app.tamper("update seals set root = sha256('x') where seal = 1").await;
     assert_eq!(seals(&app).await, 0);
     assert_eq!(app.verified("seals").await.bad_seal.unwrap().seal, 1);
@@ -53,7 +53,7 @@ async fn a_start_looks_at_what_came_since_its_bookmark() {
     assert!(refused(begins(&app).await.err()).contains("seal 1 "));
 }
 
-/// The second partition was sealed last before the bookmark.
+/// The second partition was sealed last before the marker.
 #[tokio::test]
 async fn it_goes_on_for_every_partition() {
     let app = with_six_seals().await;
@@ -63,7 +63,7 @@ async fn it_goes_on_for_every_partition() {
     assert_eq!(seals(&app).await, 1);
     app.append(vec![(2, 25, reserved(2, 24))]).await;
     assert_eq!(seals(&app).await, 1);
-    assert!(bookmark(&app).contains(r#""seal":6,"#), "{}", bookmark(&app));
+    assert!(marker(&app).contains(r#""seal":6,"#), "{}", marker(&app));
     assert_eq!(app.lines("seals").len(), 8);
     std::fs::remove_file(app.file("seals.bookmark")).unwrap();
     assert!(refused(begins(&app).await.err()).contains("seal 1 "));
@@ -73,13 +73,13 @@ async fn it_goes_on_for_every_partition() {
 #[tokio::test]
 async fn a_file_that_is_made_anew_is_marked_too() {
     let app = with_six_seals().await;
-    let (lines, marked) = (app.lines("seals"), bookmark(&app));
+    let (lines, marked) = (app.lines("seals"), marker(&app));
     for kept in [0, 1, 3, 4, 5] {
         let text: String = lines[..kept].iter().map(|line| format!("{line}\n")).collect();
         std::fs::write(app.file("seals"), text).unwrap();
         std::fs::remove_file(app.file("seals.bookmark")).unwrap();
         assert_eq!(seals(&app).await, 0);
-        assert_eq!((app.lines("seals"), bookmark(&app)), (lines.clone(), marked.clone()), "{kept} were kept");
+        assert_eq!((app.lines("seals"), marker(&app)), (lines.clone(), marked.clone()), "{kept} were kept");
     }
     assert_eq!(app.verified("seals").await.verdict, Verdict::Whole);
 }
@@ -127,10 +127,10 @@ async fn the_marked_seal_that_was_changed_in_both_is_refused() {
 async fn a_bookmark_that_nobody_signed_is_no_bookmark() {
     let app = with_six_seals().await;
     app.tamper("update seals set root = sha256('x') where seal = 1").await;
-    let marked = bookmark(&app);
+    let marked = marker(&app);
     let signed_by_another = {
         let other = with_six_seals().await;
-        bookmark(&other)
+        marker(&other)
     };
     let mut forged = vec![String::new(), "{}".into(), signed_by_another];
     forged.extend((0..marked.len() - 1).step_by(7).map(|at| {

@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 const SWITCHES: i32 = 50;
 const READERS: u32 = 6;
 /// The longest a read may take here: one attempt's wait, and a machine that is busy with other tests.
-const LONGEST: Duration = Duration::from_secs(1);
+const MAX_RACE_DURATION: Duration = Duration::from_secs(1);
 
 /// How often a statement comes that does not begin with the main table.
-const RARELY: Duration = Duration::from_millis(25);
+const SLOW_INTERVAL: Duration = Duration::from_millis(25);
 
 /// The statement of `GET /api/product/my/invest`.
 const PAGE: &str = "
@@ -102,7 +102,7 @@ async fn readers_see_one_generation_and_never_an_older_one() {
     let world = World::with_two_holdings().await;
     let (readers, stop, mut reading) = (world.readers(READERS), CancellationToken::new(), JoinSet::new());
     for reader in 0..READERS {
-        let page = if reader == 0 { (OTHER_PAGE, RARELY) } else { (PAGE, Duration::ZERO) };
+        let page = if reader == 0 { (OTHER_PAGE, SLOW_INTERVAL) } else { (PAGE, Duration::ZERO) };
         reading.spawn(read_on(readers.clone(), page, stop.clone()));
     }
     let (mut held, mut longest_switch) = (Duration::ZERO, Duration::ZERO);
@@ -120,7 +120,7 @@ async fn readers_see_one_generation_and_never_an_older_one() {
     let (longest, reads) =
         read.iter().fold((Duration::ZERO, 0), |(most, sum), (longest, n)| (most.max(*longest), sum + n));
     println!("{reads} reads, the longest {longest:?}; readers held {held:?} at most; a switch {longest_switch:?}");
-    assert!(longest < LONGEST && held < LONGEST, "{longest:?}, {held:?}");
+    assert!(longest < MAX_RACE_DURATION && held < MAX_RACE_DURATION, "{longest:?}, {held:?}");
     assert!(reads > 1_000, "only {reads} reads: nothing was proved");
 }
 

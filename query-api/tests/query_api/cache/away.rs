@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use testbed::RedisServer;
 
 /// A request to Redis times out after 100 ms, and the circuit stays open for a second.
-const GIVEN_UP: Duration = Duration::from_millis(100);
-const LEFT_ALONE: Duration = Duration::from_secs(1);
+const GIVE_UP_TIMEOUT: Duration = Duration::from_millis(100);
+const OPEN_DURATION: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn without_redis_everything_comes_from_postgres() {
@@ -33,7 +33,7 @@ async fn a_redis_that_comes_back_is_read_once_it_is_complete() {
         server.kill();
         assert_eq!(system.cached.get(path).await.from(), From::Postgres);
         server.start();
-        tokio::time::sleep(LEFT_ALONE).await;
+        tokio::time::sleep(OPEN_DURATION).await;
         assert_eq!(system.cached.get(path).await.from(), From::Postgres);
         for (partition, position) in [(0, 10), (1, 11), (2, 12), (3, 13)] {
             system.set(partition, "@position", position);
@@ -57,12 +57,12 @@ async fn a_frozen_redis_costs_one_time_out_a_second() {
     system.until_from(From::Redis, "/api/product").await;
     server.freeze();
     let (start, mut all, mut slow) = (Instant::now(), 0, 0);
-    while start.elapsed() < 3 * LEFT_ALONE {
+    while start.elapsed() < 3 * OPEN_DURATION {
         let asked = Instant::now();
         assert_eq!(system.cached.get("/api/product").await.from(), From::Postgres);
         all += 1;
-        slow += u32::from(asked.elapsed() >= GIVEN_UP);
-        assert!(asked.elapsed() < 3 * LEFT_ALONE, "a read took {:?}", asked.elapsed());
+        slow += u32::from(asked.elapsed() >= GIVE_UP_TIMEOUT);
+        assert!(asked.elapsed() < 3 * OPEN_DURATION, "a read took {:?}", asked.elapsed());
     }
     assert!(slow >= 1 && 5 * slow < all, "{slow} of {all} reads were slow");
     server.thaw();
@@ -81,7 +81,7 @@ async fn many_readers_of_a_frozen_redis_wait_at_the_same_time() {
     server.freeze();
     let asked = Instant::now();
     let answers = join_all((0..100).map(|_| system.cached.get("/api/product/2"))).await;
-    assert!(asked.elapsed() < LEFT_ALONE + GIVEN_UP, "they took {:?}", asked.elapsed());
+    assert!(asked.elapsed() < OPEN_DURATION + GIVE_UP_TIMEOUT, "they took {:?}", asked.elapsed());
     assert!(answers.iter().all(|answer| answer.from() == From::Postgres));
     server.thaw();
 }
@@ -95,7 +95,7 @@ async fn while_postgres_is_away_redis_is_read() {
         (system.until_from(From::Redis, "/api/product").await, system.until_from(From::Redis, "/api/product/2").await);
     system.cached.pool.close().await;
     assert_eq!(system.cached.get("/api/product").await.body, list.body);
-    tokio::time::sleep(2 * LEFT_ALONE).await;
+    tokio::time::sleep(2 * OPEN_DURATION).await;
     assert_eq!(system.cached.get("/api/product/2").await.body, one.body);
     system.set(2, "@position", 20);
     system.set(2, "2", "7:1:0");

@@ -1,5 +1,5 @@
 //! Counters of another log under our key: those of a copy of the database that cannot tell itself apart, or forged ones. What
-//! is whole and within its bounds is held against the log.
+//! is whole and within its bounds is compared with the log.
 
 use super::system::{CachedSystem, From, WRITER, state_of};
 use rstest::rstest;

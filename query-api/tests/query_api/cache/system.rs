@@ -11,7 +11,7 @@ use uuid::Uuid;
 pub const OPEN: (&str, &str) = ("-1 day", "1 day");
 /// Far longer than anything takes that a test waits for.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Redis is filled from PostgreSQL, so answers of one of them are marked by this amount.
 const MARK: i64 = 1_000_000;
 /// The writer of the counters.
@@ -153,7 +153,7 @@ impl CachedSystem {
                 return answer;
             }
             assert!(start.elapsed() < TEST_TIMEOUT, "{path} is not shown from {from:?} but {}", answer.body);
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
