@@ -1,7 +1,7 @@
 //! The HTTP toolkit that every listener shares: the envelope, problems, strict parsing, consistency tokens, local times, cursors,
 //! and a server that slow or broken clients cannot harm.
 //!
-//! A service builds its routes, hands them to [`finish`], and the finished router to [`serve`]. Handlers return
+//! A service builds its routes, hands them to [`with_middleware`], and the finished router to [`serve`]. Handlers return
 //! `Result<Response, Problem>`; extractors ([`UserIdHeader`], [`IdempotencyKey`], [`JsonObject`], [`Params`], the paths)
 //! refuse with the same [`Problem`], so every answer has the one shape of the contract.
 //!

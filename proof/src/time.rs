@@ -18,7 +18,7 @@ pub fn format_micros(micros: i64) -> String {
     at.map_or_else(|| micros.to_string(), format)
 }
 
-/// The time that `text` says; `None` unless [`format`] writes it so.
+/// The time that `text` says; `None` unless [`format()`] writes it so.
 pub fn parse(text: &str) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_micros(parse_micros(text)?)
 }
