@@ -10,7 +10,6 @@
 //!
 //! `docs/amqp.md` says what outsiders may rely on: exchange, routing, headers and payload. `docs/glossary.md` has the words.
 
-mod backoff;
 /// Events as CloudEvents 1.0 in the JSON batch format.
 pub mod cloud_events;
 mod connection;

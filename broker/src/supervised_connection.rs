@@ -1,8 +1,8 @@
 //! A connection to RabbitMQ that a supervisor opens when it is first needed, and opens again whenever it is lost. lapin's
 //! own recovery gives up after some minutes, so it stays off.
 
-use crate::backoff::Backoff;
 use crate::supervise::spawn_supervised;
+use event_log::Backoff;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
 use std::sync::{Arc, OnceLock};
@@ -18,6 +18,10 @@ pub(crate) const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 const STATUS_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// After a connection that lasted this long, the backoff starts over.
 const STABLE_DURATION: Duration = Duration::from_secs(10);
+/// The first and the longest wait before a retry.
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(200);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
+
 type Current = watch::Sender<Option<Arc<Connection>>>;
 
 /// One connection.
@@ -73,6 +77,11 @@ impl SupervisedConnection {
     }
 }
 
+/// The waits between attempts at whatever the broker refuses or does not answer.
+pub(crate) fn backoff() -> Backoff {
+    Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY)
+}
+
 /// The server's reply, or the error that there was none within [`REPLY_TIMEOUT`].
 pub(crate) async fn within_timeout<T>(request: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
     tokio::time::timeout(REPLY_TIMEOUT, request).await.unwrap_or_else(|_| Err(timed_out()))
@@ -84,7 +93,7 @@ fn timed_out() -> lapin::Error {
 
 /// Keeps an open connection in `current`, or none. Logs once when it is lost and once when it is back.
 async fn supervise(address: AMQPUri, name: String, current: Current) {
-    let (mut backoff, mut is_lost) = (Backoff::new(), false);
+    let (mut backoff, mut is_lost) = (backoff(), false);
     loop {
         match connect(&address, &name).await {
             Ok(connection) => {

@@ -8,12 +8,13 @@
 //! - [`search`] finds events by any filter.
 //! - [`Lease`] gives exclusive work to one process at a time; its epoch is a fencing token.
 //! - [`Readiness`] tells whether a process can do its work; [`RepeatedFault`] logs a fault that repeats once, not at every try;
-//!   [`restart_on_panic`] restarts a task that panicked.
+//!   [`Backoff`] waits between the tries; [`restart_on_panic`] restarts a task that panicked.
 //!
 //! The row format, the hash chain and how to verify both with plain SQL are in `docs/log-format.md`.
 //!
 //! Words are in `docs/glossary.md`.
 
+mod backoff;
 mod bulk;
 mod chain;
 mod clock;
@@ -38,6 +39,7 @@ mod server;
 mod write_stop;
 mod writer;
 
+pub use backoff::Backoff;
 pub use bulk::{BulkReader, MalformedRowError, RawReader, RawRows};
 pub use chain::VerifiedPrefix;
 pub use clock::{DatabaseClock, MAX_CLOCK_STEP, SteadyInstant};

@@ -22,7 +22,6 @@
 //!
 //! `query-api` reads it and must not depend on this crate: tests on both sides contain the same texts.
 
-mod backoff;
 mod changes;
 mod connection;
 mod format;
@@ -31,11 +30,10 @@ mod read;
 mod sync;
 
 use crate::restart::spawn_for_each_partition;
-use backoff::Backoff;
 use connection::Connection;
 use connection_pool::Pool;
 use event_log::consume::EventSource;
-use event_log::{Log, Partition, Position, RecordedEvent};
+use event_log::{Backoff, Log, Partition, Position, RecordedEvent};
 use format::State;
 use std::error::Error;
 use std::pin::pin;
@@ -54,9 +52,11 @@ const MIN_STEP_INTERVAL: Duration = Duration::from_millis(10);
 /// How often an idle consumer verifies that Redis still has the state that it left.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(1);
 /// The first and the longest wait for `product_list`, which is mostly a few milliseconds behind the event.
-const LAG_BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+const MIN_LAG_DELAY: Duration = Duration::from_millis(5);
+const MAX_LAG_DELAY: Duration = Duration::from_millis(500);
 /// The first and the longest wait before a retry.
-const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// How long Redis may take to return the positions of the counters.
 const POSITIONS_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -112,7 +112,8 @@ pub async fn run_counters<S: EventSource + 'static>(
 /// One partition's consumer, until `shutdown`.
 async fn run_partition(mut sync: CounterSync, mut source: impl EventSource, shutdown: CancellationToken) {
     let mut delivered = Vec::new();
-    let (mut behind, mut retry) = (Backoff::new(LAG_BACKOFF), Backoff::new(RETRY_BACKOFF));
+    let (mut behind, mut retry) =
+        (Backoff::new(MIN_LAG_DELAY, MAX_LAG_DELAY), Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY));
     while !shutdown.is_cancelled() {
         let not_before = Instant::now() + MIN_STEP_INTERVAL;
         // A step may be dropped at any time: it reads, and then runs one script.

@@ -65,7 +65,7 @@ pub enum JobRejected {
     #[error("there is no read model {0}")]
     Unknown(String),
     /// A job of it is running.
-    #[error("job {0} is at it already: wait for it, or drop it")]
+    #[error("job {0} of it is running: wait for it, or drop it")]
     Busy(i64),
     /// It has a standby, which must be dropped or switched to first.
     #[error("generation {generation} of it is there already ({state}): switch to it, or drop it")]
@@ -206,7 +206,7 @@ impl Jobs {
             None if standbys.iter().any(|standby| standby.state == GenerationState::Different) => {
                 Err(JobRejected::NotAvailable("it differs from the live one: accept the differences, or drop it"))
             }
-            None => Err(JobRejected::NotAvailable("no generation of it stands ready: rebuild it first")),
+            None => Err(JobRejected::NotAvailable("no standby of it is ready: rebuild it first")),
         }
     }
 

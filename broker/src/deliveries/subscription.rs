@@ -2,11 +2,10 @@
 //! when the connection, the channel or the queue is gone.
 
 use super::{GAP_TIMEOUT, MAX_UNACKNOWLEDGED_MESSAGES};
-use crate::backoff::Backoff;
 use crate::supervise::spawn_supervised;
-use crate::supervised_connection::within_timeout;
+use crate::supervised_connection::{backoff, within_timeout};
 use crate::{Broker, topology};
-use event_log::Partition;
+use event_log::{Backoff, Partition};
 use futures::StreamExt as _;
 use lapin::Channel;
 use lapin::message::Delivery;
@@ -66,7 +65,7 @@ struct Queue {
 
 impl Queue {
     async fn consume_for_ever(self) {
-        let (mut backoff, mut last_reported) = (Backoff::new(), String::new());
+        let (mut backoff, mut last_reported) = (backoff(), String::new());
         loop {
             let ended = self.consume(&mut backoff, &mut last_reported).await;
             self.consuming.send_replace(false);

@@ -2,11 +2,10 @@
 
 use super::RELAY;
 use super::progress::{Progress, Wakeup, wait};
-use crate::backoff::Backoff;
 use crate::message::Message;
-use crate::supervised_connection::{REPLY_TIMEOUT, within_timeout};
+use crate::supervised_connection::{REPLY_TIMEOUT, backoff, within_timeout};
 use crate::{Broker, topology};
-use event_log::{Lease, LocalSubscription, Log, LogError, Partition, RawEvent, RepeatedFault};
+use event_log::{Backoff, Lease, LocalSubscription, Log, LogError, Partition, RawEvent, RepeatedFault};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{Channel, Confirmation, PublisherConfirm};
@@ -65,7 +64,7 @@ impl Publishing<'_> {
         let Some(mut head) = self.log.subscribe(self.partition) else { return End::Stopped };
         let clause = self.log.readiness().clause("relay");
         let fault = RepeatedFault::new("the relay cannot publish", format!("partition {}", self.partition));
-        let (mut backoff, mut fault) = (Backoff::new(), fault.failing(clause, UNREADY_TIMEOUT));
+        let (mut backoff, mut fault) = (backoff(), fault.failing(clause, UNREADY_TIMEOUT));
         loop {
             match self.publish_rounds(&mut head, &mut backoff, &mut fault, shutdown).await {
                 Ok(end) => return end,

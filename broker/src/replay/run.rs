@@ -4,10 +4,9 @@ use super::rate_limiter::RateLimiter;
 use super::selection::{PositionRange, missing};
 use super::{Progress, REPLAY_STALL_TIMEOUT, Replay, ReplayError};
 use crate::Broker;
-use crate::backoff::Backoff;
 use crate::message::Message;
-use crate::supervised_connection::{REPLY_TIMEOUT, within_timeout};
-use event_log::{Log, Partition, Position};
+use crate::supervised_connection::{REPLY_TIMEOUT, backoff, within_timeout};
+use event_log::{Backoff, Log, Partition, Position};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::FieldTable;
@@ -73,7 +72,7 @@ impl<'a> ReplayRun<'a> {
         self.progress.total = self.rest.iter().map(PositionRange::events).sum();
         self.progress_sender.send_replace(self.progress);
         self.advanced_at = Instant::now();
-        let mut backoff = Backoff::new();
+        let mut backoff = backoff();
         loop {
             let before = self.progress;
             let Err(error) = self.send_rest(&channel).await else { return Ok(()) };
@@ -158,7 +157,7 @@ impl<'a> ReplayRun<'a> {
 
     /// Sends one message, and retries while the queue is full: a consumer may empty it.
     async fn send_until_accepted(&self, channel: &Channel, message: &Message) -> Result<(), ReplayError> {
-        let mut backoff = Backoff::new();
+        let mut backoff = backoff();
         loop {
             match self.send(channel, message).await {
                 Err(ReplayError::QueueFull) if self.advanced_at.elapsed() < REPLAY_STALL_TIMEOUT => {

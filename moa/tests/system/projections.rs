@@ -158,7 +158,7 @@ async fn a_second_rebuild_is_told_and_an_interrupted_wait_leaves_the_first_going
     let running = async || Some(get(&app, "/admin/job").await.data()["list"][0].clone()).filter(|job| !job.is_null());
     within(TEST_TIMEOUT, "the job", running).await;
     let told = post(&app, "/admin/projection/holdings/rebuild").await;
-    let said = "job 1 is at it already: wait for it, or drop it";
+    let said = "job 1 of it is running: wait for it, or drop it";
     let expected =
         json!({"result": false, "code": "409", "message": format!("{said} : "), "data": null, "status": 409});
     assert_eq!((told.status, told.json()), (409, expected));

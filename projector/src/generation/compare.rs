@@ -77,7 +77,7 @@ pub(crate) struct Difference {
 pub(crate) enum CompareError {
     /// They are at different positions: hold the checkpoints of both while the snapshot is opened.
     #[error(
-        "the live generation stands at {live:?}, the other at {new:?}: they can be compared at the same positions only"
+        "the live generation is at {live:?}, the standby at {new:?}: they can be compared at the same positions only"
     )]
     Apart {
         /// By partition.
