@@ -29,7 +29,7 @@ pub(crate) fn routes() -> Router<Arc<Audit>> {
     Router::new().route("/admin/audit/invest/{id}", get(one))
 }
 
-const NO_COUNTERS: &str = "the counters in Redis are not listed: they record_while_leased no time";
+const NO_COUNTERS: &str = "the counters in Redis are not listed: they keep no time";
 const NO_CALLS: &str = "no payment call is written down: the provider that approves everything is never asked; or they \
                         were dropped, or are purged_at";
 
