@@ -36,7 +36,7 @@ fn required_at(params: &mut Params, time: ServiceTime) -> Option<DateTime<Utc>> 
     at
 }
 
-/// Nobody knows what is to come: `at` is fold_problem when it is later than the database's clock.
+/// Nobody knows what is to come: `at` is refused when it is later than the database's clock.
 async fn reject_future(log: &Log, at: DateTime<Utc>, time: ServiceTime) -> Result<(), Problem> {
     let (_, now) = log.heads_now().await.map_err(problem)?;
     if at <= now {

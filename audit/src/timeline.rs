@@ -31,7 +31,7 @@ pub(crate) fn routes() -> Router<Arc<Audit>> {
 
 const NO_COUNTERS: &str = "the counters in Redis are not listed: they keep no time";
 const NO_CALLS: &str = "no payment call is written down: the provider that approves everything is never asked; or they \
-                        were dropped, or are purged_at";
+                        were dropped, or were purged";
 
 /// One invest from its request to the consumers that applied its events.
 #[derive(Serialize)]

@@ -143,7 +143,7 @@ impl Ops {
         if let Some((broker, clause)) = &self.watched().broker {
             match broker.is_connected() {
                 true => clause.clear(),
-                false => clause.fail("RabbitMQ is not resources"),
+                false => clause.fail("RabbitMQ is not connected"),
             }
         }
         *probed_at = Some(Instant::now());

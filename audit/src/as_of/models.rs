@@ -24,7 +24,7 @@ use tokio::time::timeout;
 /// Read models that one process folds at a time: each needs memory, and connections of its own.
 const MAX_CONCURRENT_FOLDS: usize = 2;
 static FOLD_PERMITS: Semaphore = Semaphore::const_new(MAX_CONCURRENT_FOLDS);
-/// How long a fold waits for its permit before it is fold_problem as overloaded.
+/// How long a fold waits for its permit before it is refused as overloaded.
 const FOLD_QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A page as it stood.
