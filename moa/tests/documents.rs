@@ -28,8 +28,6 @@ const FOLDERS: [&str; 17] = [
 /// Where code spans of four words and more, joined by underscores, are names of tests.
 const NAMES_TESTS: [&str; 2] = ["ARCHITECTURE.md", "docs/guarantees.md"];
 const MIN_UNDERSCORES: usize = 3;
-/// Names that the documents have already, and what the sources may still call them. To be emptied as the sources follow.
-const PENDING_RENAMES: [(&str, &str); 1] = [("moa/tests/system", "moa/tests/house")];
 
 #[test]
 fn every_link_resolves() {
@@ -52,7 +50,7 @@ fn every_file_that_is_named_exists() {
         for span in code_spans(&prose(&document)) {
             let is_path =
                 FOLDERS.iter().any(|folder| span.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
-            if is_path && span.chars().all(is_of_a_path) && !is_there(&span, |path| root().join(path).exists()) {
+            if is_path && span.chars().all(is_of_a_path) && !root().join(&span).exists() {
                 missing.push(format!("{}: {span}", document.display()));
             }
         }
@@ -80,7 +78,7 @@ fn every_metric_that_is_named_exists() {
     let spans = code_spans(&prose(&root().join("docs/operating.md")));
     let metrics = spans.iter().filter_map(|span| span.split('{').next()).filter(|name| name.starts_with("moa_"));
     let is_published = |name: &str| sources.contains(&format!("\"{name}\""));
-    let missing: Vec<_> = metrics.filter(|name| !is_there(name, is_published)).collect();
+    let missing: Vec<_> = metrics.filter(|name| !is_published(name)).collect();
     assert!(missing.is_empty(), "docs/operating.md names metrics that do not exist: {missing:#?}");
 }
 
@@ -103,12 +101,6 @@ fn every_decision_record_has_a_status_and_is_listed() {
         assert!(list.contains(&format!("({name})")), "docs/decisions/README.md does not list {name}");
         assert!(read(record).contains("\n**Status.** "), "{name} has no status");
     }
-}
-
-/// Whether `exists` holds for the name, or for the name that is still to be changed to it.
-fn is_there(name: &str, exists: impl Fn(&str) -> bool) -> bool {
-    let earlier = PENDING_RENAMES.iter().filter(|(new, _)| name.starts_with(new));
-    exists(name) || earlier.map(|(new, old)| name.replacen(new, old, 1)).any(|old| exists(&old))
 }
 
 /// Whether the link's file exists and, where it is a document, has the heading that is linked to.
