@@ -231,7 +231,7 @@ async fn a_database_without_a_log_gets_none() {
 
 #[rstest]
 #[case::ours(&["--to", "moa.canary.holdings.0"], "Moa's own queues")]
-#[case::no_name(&["--to", ""], "a queue has a name")]
+#[case::no_name(&["--to", ""], "the name of a queue must not be empty")]
 #[case::no_queue(&[], "--to <QUEUE>")]
 #[case::unknown_type(&["--to", "q", "--type", "InvestLost"], "InvestSettled, InvestFailed, ProductClosed")]
 #[case::before_the_first(&["--to", "q", "--from", "0"], "must be a position from 1, or a time with its offset")]
