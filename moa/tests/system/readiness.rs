@@ -88,7 +88,11 @@ async fn a_read_only_database_is_ready_for_reads_only() {
     let name: String = sqlx::query_scalar("select current_database()").fetch_one(&app.pool).await.unwrap();
     let set = async |value: &str| {
         let set = format!("alter database \"{name}\" set default_transaction_read_only = {value}");
-        sqlx::raw_sql(&format!("set default_transaction_read_only = off; {set}")).execute(&app.pool).await.unwrap();
+        // In statements of their own: together they would be one transaction, which began read-only.
+        let mut session = app.pool.acquire().await.unwrap();
+        sqlx::raw_sql("set default_transaction_read_only = off").execute(&mut *session).await.unwrap();
+        sqlx::raw_sql(&set).execute(&mut *session).await.unwrap();
+        drop(session);
         cut_connections(&app).await;
     };
     set("on").await;
