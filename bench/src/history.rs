@@ -13,24 +13,24 @@ use stream::Stream;
 use tokio::task::JoinSet;
 
 /// As many partitions as a new Moa's log has.
-const PARTITIONS: i32 = 4;
+pub(crate) const PARTITIONS: i32 = 4;
 /// Events that one append commits, as a busy partition processor does, and that pass in one second of the history.
 const EVENTS_PER_APPEND: usize = 1_000;
 /// Events of a history for each product at least: it is opened, and something happens to it.
 const MIN_EVENTS_PER_PRODUCT: u64 = 3;
 
 /// What the history is to be.
-#[derive(Clone, Copy, clap::Args)]
+#[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Shape {
     /// How many events, 1000 to 20000000
     #[arg(long, value_parser = clap::value_parser!(u64).range(1_000..=20_000_000))]
-    events: u64,
+    pub(crate) events: u64,
     /// How many products
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(4..=100_000))]
-    products: u64,
+    pub(crate) products: u64,
     /// How many users
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
-    users: u64,
+    pub(crate) users: u64,
 }
 
 pub(crate) async fn run(shape: Shape, database_url: &str) -> anyhow::Result<()> {

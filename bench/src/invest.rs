@@ -1,96 +1,48 @@
-//! Accepted invests a second, on one hot product.
+//! Accepted invests a second of a Moa that runs already, to look at while it is profiled.
 
-use crate::Load;
-use crate::http::Connection;
-use crate::summary::Latencies;
+use crate::load::{Users, closed_loop, invest};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::task::JoinSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-#[derive(Default)]
-struct Answer {
-    accepted: Latencies,
-    refused: u64,
+/// The load, and where it goes.
+#[derive(Clone, Copy, clap::Args)]
+pub(crate) struct InvestLoad {
+    /// The write listener
+    #[arg(long, default_value = "127.0.0.1:8081")]
+    write: SocketAddr,
+    /// The product; must have room
+    #[arg(long)]
+    product: i64,
+    /// A product that is sold out, asked for with every second request
+    #[arg(long)]
+    refused: Option<i64>,
+    /// How many connections ask at once, 1 to 1000
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    connections: u16,
+    /// For how many seconds, 1 to 300
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
+    seconds: u64,
+    /// How many users take their turns
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    users: u64,
+    /// Send a fresh Idempotency-Key with each
+    #[arg(long)]
+    keys: bool,
 }
 
-/// Which products are asked for, and how.
-#[derive(Clone, Copy)]
-pub(crate) struct Wanted {
-    pub(crate) product: i64,
-    /// Those who ask, one after another.
-    pub(crate) users: u64,
-    /// Asked for every second time.
-    pub(crate) refused: Option<i64>,
-    pub(crate) keys: bool,
-}
-
-pub(crate) async fn run(load: Load, write: SocketAddr, wanted: Wanted) -> anyhow::Result<()> {
-    let until = Instant::now() + Duration::from_secs(load.seconds);
-    let run = wanted.keys.then(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos());
-    let mut clients = JoinSet::new();
-    // Each run begins with another user, so that runs in a row do not serve the same ones only.
-    let tickets =
-        Arc::new(AtomicU64::new(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64));
-    for _ in 0..load.connections {
-        clients.spawn(client(write, wanted, tickets.clone(), run, until));
-    }
-    let mut told = Answer::default();
-    for client in clients.join_all().await {
-        let client = client?;
-        told.accepted.merge(client.accepted);
-        told.refused += client.refused;
-    }
-    let rate = told.accepted.count() as f64 / load.seconds as f64;
+pub(crate) async fn run(load: InvestLoad) -> anyhow::Result<()> {
+    // Runs in a row serve different users.
+    let first = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let products = [load.product].into_iter().chain(load.refused).collect();
+    let requests = invest(load.write, products, Users { count: load.users, first }, load.keys);
+    let mut answers = closed_loop(&requests, load.connections, Duration::from_secs(load.seconds)).await?;
     println!(
-        "{} connections  {rate:.0} accepted/s  {}  ({} accepted, {} not)",
+        "{} connections  {:.0} accepted/s  {}  ({} accepted; others: {:?})",
         load.connections,
-        told.accepted.ranked(),
-        told.accepted.count(),
-        told.refused
+        answers.rate(),
+        answers.accepted.ranked(),
+        answers.accepted.count(),
+        answers.refused
     );
     Ok(())
-}
-
-async fn client(
-    write: SocketAddr,
-    wanted: Wanted,
-    tickets: Arc<AtomicU64>,
-    run: Option<u128>,
-    until: Instant,
-) -> anyhow::Result<Answer> {
-    let mut connection = Connection::open(write).await?;
-    let mut told = Answer::default();
-    for number in 0_u64.. {
-        let asked = Instant::now();
-        if asked >= until {
-            break;
-        }
-        let ticket = tickets.fetch_add(1, Ordering::Relaxed);
-        let user = format!("bench{}", user_of(ticket, wanted.users));
-        let key = run.map(|run| format!("Idempotency-Key: {run}-{ticket}\r\n")).unwrap_or_default();
-        let product = wanted.refused.filter(|_| number % 2 == 1).unwrap_or(wanted.product);
-        let body = connection.ask(request(product, user, &key).as_bytes()).await?;
-        if body.windows(11).any(|window| window == br#""code":"01""#) {
-            told.accepted.add(asked.elapsed());
-        } else {
-            told.refused += 1;
-        }
-    }
-    Ok(told)
-}
-
-/// The user of a ticket: each once before any comes again, neighbours far apart. The factor is prime.
-fn user_of(ticket: u64, users: u64) -> u64 {
-    ticket % users * 2_147_483_647 % users
-}
-
-pub(crate) fn request(product: i64, user: impl std::fmt::Display, headers: &str) -> String {
-    let body = format!(r#"{{"investAmount": 1, "productId": {product}}}"#);
-    format!(
-        "POST /api/invest HTTP/1.1\r\nHost: localhost\r\nX-USER-ID: {user}\r\nContent-Type: application/json\r\n\
-         {headers}Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
 }

@@ -1,74 +1,73 @@
-//! Measures a running Moa over HTTP, on loopback, bounded in connections and time. See `bench/README.md`.
+//! Measures Moa and baselines side by side, on loopback, bounded in connections and time. See `bench/README.md`.
 
 mod as_of;
-mod baseline;
+mod baselines;
+mod contest;
 mod history;
 mod http;
 mod invest;
+mod load;
 mod models;
+mod plan;
+mod reads;
 mod rebuild;
+mod report;
+mod rush;
 mod seals;
 mod search;
 mod seen;
+mod side_by_side;
+mod spread;
 mod summary;
+mod sustained;
 mod verify;
 mod verify_export;
 
 use clap::{Parser, Subcommand};
+use plan::Plan;
+use side_by_side::{Measurement, measure};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
-#[command(name = "bench", about = "Measures a running Moa on loopback")]
+#[command(name = "bench", about = "Measures Moa and baselines side by side on loopback")]
 struct Cli {
     #[command(subcommand)]
     what: What,
 }
 
-/// A load: how many ask at once, for how long.
-#[derive(Clone, Copy, clap::Args)]
-struct Load {
-    /// How many connections ask at once, 1 to 1000
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    connections: u16,
-    /// For how many seconds, 1 to 300
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
-    seconds: u64,
-}
-
 #[derive(Subcommand)]
 enum What {
-    /// Invests of 1 won in one product, each by another user, as fast as answers come
-    Invest {
+    /// One hot product: everybody, with few connections and many
+    Rush(Plan),
+    /// The same load over 10,000 products
+    Spread(Plan),
+    /// What is accepted, settled and in all read models for a minute, and latency and lag at 70 % of that
+    Sustained(Plan),
+    /// Three views beside a handler that answers the same bytes, quiet and during a rush
+    Reads(Plan),
+    /// How fast the log is read in bulk and read models are rebuilt, beside a bare binary COPY of the same rows
+    Rebuild {
         #[command(flatten)]
-        load: Load,
-        /// The write listener
-        #[arg(long, default_value = "127.0.0.1:8081")]
-        write: SocketAddr,
-        /// The product; must have room
+        plan: Plan,
+        /// One read model instead of each, and then all together
         #[arg(long)]
-        product: i64,
-        /// How many users take their turns; each after the last one invests again
-        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
-        users: u64,
-        /// Send a fresh Idempotency-Key with each
-        #[arg(long)]
-        keys: bool,
-        /// A product that is sold out, asked for with every second request
-        #[arg(long)]
-        refused: Option<i64>,
-    },
-    /// The usual way, straight on PostgreSQL without HTTP: a conditional UPDATE and an INSERT in a transaction
-    Baseline {
-        #[command(flatten)]
-        load: Load,
-        /// A database to make two tables in, and drop them again
+        model: Option<String>,
+        /// A database with a history; without it one is made
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-        database_url: String,
+        database_url: Option<String>,
     },
+    /// Everything, in one report
+    All(Plan),
+    /// A baseline, as the others start it
+    #[command(hide = true)]
+    ServeBaseline(baselines::ServeBaseline),
+    /// A Moa that runs already: invests of 1 won in one product, each by another user, as fast as answers come
+    Invest(invest::InvestLoad),
     /// Fills an empty database with a long, valid history: products, reservations and their fates
     ///
     /// Four partitions. Products are opened first. Every second brings a commit of 1,000 events in each partition, ending
@@ -82,24 +81,12 @@ enum What {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
-    /// How fast the log is read in bulk and read models are rebuilt, beside a bare binary COPY of the same rows
-    Rebuild {
-        /// How often, 1 to 100; medians count
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-        times: u32,
-        /// One read model instead of each, and then all together
-        #[arg(long)]
-        model: Option<String>,
-        /// A database with a history
-        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-        database_url: String,
-    },
     /// How soon the first page of a search is there, for every single filter, in both orders
     Search {
         /// How many of each, 1 to 10000
         #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         times: u32,
-        /// A database with a history, and its `event_index`: `bench rebuild --times 1 --model event_index` makes it
+        /// A database with a history, and its `event_index`: `bench rebuild --rounds 1 --model event_index` makes it
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
@@ -158,19 +145,10 @@ enum What {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let done = match Cli::parse().what {
-        What::Invest { load, write, product, users, keys, refused } => {
-            invest::run(load, write, invest::Wanted { product, users, refused, keys }).await
-        }
-        What::Baseline { load, database_url } => baseline::run(load, &database_url).await,
-        What::History { shape, database_url } => history::run(shape, &database_url).await,
-        What::Rebuild { times, model, database_url } => rebuild::run(times, model.as_deref(), &database_url).await,
-        What::Search { times, database_url } => search::run(times, &database_url).await,
-        What::AsOf { times, database_url } => as_of::run(times, &database_url).await,
-        What::Verify { times, database_url } => verify::run(times, &database_url).await,
-        What::Seals { seals, database_url } => seals::run(seals, &database_url).await,
-        What::VerifyExport { times, database_url } => verify_export::run(times, &database_url).await,
-        What::Seen { write, read, product, times } => seen::run(write, read, product, times).await,
+    let done = tokio::select! {
+        done = run(Cli::parse().what) => done,
+        // Whatever was started ends with the values that hold it.
+        signal = ended() => Err(anyhow::anyhow!("ended by {signal}")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -178,5 +156,38 @@ async fn main() -> ExitCode {
             eprintln!("bench: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn ended() -> &'static str {
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => "Ctrl-C",
+        _ = terminated.recv() => "SIGTERM",
+    }
+}
+
+async fn run(what: What) -> anyhow::Result<()> {
+    match what {
+        What::Rush(plan) => measure("rush", &plan, &[Measurement::Rush]).await,
+        What::Spread(plan) => measure("spread", &plan, &[Measurement::Spread]).await,
+        What::Sustained(plan) => measure("sustained", &plan, &[Measurement::Sustained]).await,
+        What::Reads(plan) => measure("reads", &plan, &[Measurement::Reads]).await,
+        What::Rebuild { plan, model, database_url: Some(url) } => {
+            rebuild::run(plan.rounds(), model.as_deref(), &url).await.map(drop)
+        }
+        What::Rebuild { plan, model, database_url: None } => {
+            measure("rebuild", &plan, &[Measurement::Rebuild(model)]).await
+        }
+        What::All(plan) => measure("all", &plan, &Measurement::all()).await,
+        What::ServeBaseline(settings) => baselines::serve(settings).await,
+        What::Invest(load) => invest::run(load).await,
+        What::History { shape, database_url } => history::run(shape, &database_url).await,
+        What::Search { times, database_url } => search::run(times, &database_url).await,
+        What::AsOf { times, database_url } => as_of::run(times, &database_url).await,
+        What::Verify { times, database_url } => verify::run(times, &database_url).await,
+        What::Seals { seals, database_url } => seals::run(seals, &database_url).await,
+        What::VerifyExport { times, database_url } => verify_export::run(times, &database_url).await,
+        What::Seen { write, read, product, times } => seen::run(write, read, product, times).await,
     }
 }

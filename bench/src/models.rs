@@ -9,8 +9,19 @@ use tokio_util::sync::CancellationToken;
 
 /// How often it is looked how far a job is.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// The name under which all read models at once are told.
+pub(crate) const TOGETHER: &str = "all together";
 /// How long one may take.
 const REBUILD_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// How fast one read model was rebuilt, or all together.
+pub(crate) struct Rebuilt {
+    pub(crate) name: String,
+    /// Events a second, until every index exists.
+    pub(crate) rate: f64,
+    /// The part of it that indexes took, in seconds.
+    pub(crate) indexing_s: f64,
+}
 
 /// When a job's stages began.
 struct Stages {
@@ -29,7 +40,8 @@ pub(crate) async fn run(
     copied: f64,
     reset_memory: impl Fn(),
     memory: impl Fn() -> String,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<Rebuilt>> {
+    let mut rebuilt = Vec::new();
     let shutdown = CancellationToken::new();
     let working = tokio::spawn(projector::run_jobs(log.clone(), pool.clone(), shutdown.clone()));
     let jobs = Jobs::new(log.clone(), pool.clone());
@@ -40,11 +52,24 @@ pub(crate) async fn run(
         fill(&jobs, projection.name).await?;
         reset_memory();
         let (stages, job) = remake(&jobs, projection.name).await?;
-        tell(projection.name, events, copied, &[stages], &job, &memory());
+        rebuilt.extend(tell(projection.name, events, copied, &[stages], &job, &memory()));
         jobs.drop(projection.name).await?;
     }
     if model.is_none() {
-        together(&jobs, events, copied, reset_memory, memory).await?;
+        rebuilt.extend(together(&jobs, events, copied, reset_memory, memory).await?);
+    }
+    shutdown.cancel();
+    working.await?;
+    Ok(rebuilt)
+}
+
+/// Fills every read model from the log, in bulk, and lets it go live.
+pub(crate) async fn fill_all(log: &Log, pool: &Pool) -> anyhow::Result<()> {
+    let shutdown = CancellationToken::new();
+    let working = tokio::spawn(projector::run_jobs(log.clone(), pool.clone(), shutdown.clone()));
+    let jobs = Jobs::new(log.clone(), pool.clone());
+    for projection in PROJECTIONS {
+        fill(&jobs, projection.name).await?;
     }
     shutdown.cancel();
     Ok(working.await?)
@@ -56,19 +81,17 @@ async fn together(
     copied: f64,
     reset_memory: impl Fn(),
     memory: impl Fn() -> String,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Rebuilt>> {
     reset_memory();
     let began = Instant::now();
     let all = futures::future::try_join_all(PROJECTIONS.iter().map(|known| remake(jobs, known.name))).await?;
     let (stages, done): (Vec<_>, Vec<_>) = all.into_iter().unzip();
-    if let Some(last) = done.last() {
-        tell("all together", events, copied, &stages, last, &memory());
-    }
+    let rebuilt = done.last().and_then(|last| tell(TOGETHER, events, copied, &stages, last, &memory()));
     println!("  (all of it: {:.1} s)", began.elapsed().as_secs_f64());
     for projection in PROJECTIONS {
         jobs.drop(projection.name).await?;
     }
-    Ok(())
+    Ok(rebuilt)
 }
 
 async fn fill(jobs: &Jobs, name: &str) -> anyhow::Result<()> {
@@ -114,10 +137,10 @@ async fn followed(jobs: &Jobs, id: i64) -> anyhow::Result<(Stages, Job)> {
     }
 }
 
-fn tell(name: &str, events: f64, copied: f64, stages: &[Stages], job: &Job, memory: &str) {
+fn tell(name: &str, events: f64, copied: f64, stages: &[Stages], job: &Job, memory: &str) -> Option<Rebuilt> {
     let first = stages.iter().map(|it| it.folding).min();
     let ready = stages.iter().map(|it| it.ready).max();
-    let Some((first, ready)) = first.zip(ready) else { return };
+    let (first, ready) = first.zip(ready)?;
     let rate = events / (ready - first).as_secs_f64();
     let indexing: Duration = stages.iter().map(|it| it.ready - it.indexing).max().unwrap_or_default();
     let comparing = stages.iter().filter_map(|it| it.comparing.map(|began| it.ended - began)).max();
@@ -129,4 +152,5 @@ fn tell(name: &str, events: f64, copied: f64, stages: &[Stages], job: &Job, memo
         comparing.unwrap_or_default().as_secs_f64(),
         job.outcome.as_ref().map(|found| found["equal"].to_string()).unwrap_or_default(),
     );
+    Some(Rebuilt { name: name.into(), rate, indexing_s: indexing.as_secs_f64() })
 }

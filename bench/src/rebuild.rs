@@ -1,7 +1,11 @@
-//! How fast the log can be read: by a bare COPY of all columns, and in bulk as events.
+//! How fast the log can be read, by a bare COPY of all columns and in bulk as events; and how fast read models are rebuilt.
 
-use crate::history::connect;
-use crate::models;
+use crate::contest::Servers;
+use crate::history::{self, connect};
+use crate::models::{self, TOGETHER};
+use crate::plan::Plan;
+use crate::report::{Bar, Section, Verdict, Wanted, bars, spread, table};
+use crate::summary::Spread;
 use anyhow::Context;
 use connection_pool::Pool;
 use event_log::{Log, Partition, Position};
@@ -25,7 +29,54 @@ struct Round {
     read: f64,
 }
 
-pub(crate) async fn run(times: u32, model: Option<&str>, database_url: &str) -> anyhow::Result<()> {
+/// What one run came to.
+pub(crate) struct Rebuilds {
+    /// Medians, rows and events a second.
+    copied: f64,
+    read: f64,
+    models: Vec<models::Rebuilt>,
+}
+
+const EXPLANATION: &str = "\
+Events a second, from position 0 until every index exists, beside one connection's binary COPY of all columns of the same events \
+just before.";
+
+/// On a history that is made for it.
+pub(crate) async fn measure(servers: &Servers, plan: &Plan, model: Option<&str>) -> anyhow::Result<Section> {
+    let (database, shape) = ("rebuilt", plan.rebuilt());
+    servers.create(database, None).await?;
+    history::run(shape, &servers.url(database)).await?;
+    let mut runs = Vec::new();
+    for _ in 0..plan.rounds() {
+        runs.push(run(1, model, &servers.url(database)).await?);
+    }
+    servers.drop_database(database).await?;
+    let mut rows = vec![
+        vec!["COPY".to_owned(), spread(Spread::of(runs.iter().map(|run| run.copied)), 0)],
+        vec!["read and decoded only".to_owned(), spread(Spread::of(runs.iter().map(|run| run.read)), 0)],
+    ];
+    rows.iter_mut().for_each(|row| row.resize(4, String::new()));
+    let (mut verdicts, mut plotted) = (Vec::new(), Vec::new());
+    for (at, first) in runs.first().into_iter().flat_map(|run| run.models.iter().enumerate()) {
+        let of = |measure: fn(&Rebuilds, &models::Rebuilt) -> f64| {
+            Spread::of(runs.iter().filter_map(|run| Some(measure(run, run.models.get(at)?))))
+        };
+        let (rate, ratio) = (of(|_, model| model.rate), of(|run, model| model.rate / run.copied));
+        let indexing = of(|_, model| model.indexing_s);
+        rows.push(vec![first.name.clone(), spread(rate, 0), spread(ratio, 2), spread(indexing, 2)]);
+        plotted.push(Bar { label: first.name.clone(), size: rate });
+        let wanted = Wanted::AtLeast(if first.name == TOGETHER { 0.3 } else { 0.5 });
+        let what = format!("rebuild of {}, beside COPY", first.name);
+        verdicts.push(Verdict { target: "P6", what, wanted, measured: ratio, unit: " x" });
+    }
+    let table = table(&["", "a second", "of COPY", "indexes s"], &rows);
+    let text = format!("{EXPLANATION} {} events.\n\n{table}", shape.events);
+    let plots = vec![("rebuild.svg".to_owned(), bars("Rebuilds", "events/s", &plotted))];
+    Ok(Section { title: "Rebuilds", verdicts, text, plots })
+}
+
+/// On a history that is there.
+pub(crate) async fn run(times: u32, model: Option<&str>, database_url: &str) -> anyhow::Result<Rebuilds> {
     let pool = connect(database_url, CONNECTIONS).await?;
     let partitions = Log::partitions_of(&pool).await?.context("there is no log: fill one with bench history")?;
     let log = Log::open(pool.clone(), partitions).await?;
@@ -50,7 +101,7 @@ pub(crate) async fn run(times: u32, model: Option<&str>, database_url: &str) -> 
         peak_memory()?
     );
     let pool = connect(database_url, REBUILDING).await?;
-    models::run(
+    let models = models::run(
         &log,
         &pool,
         model,
@@ -58,7 +109,8 @@ pub(crate) async fn run(times: u32, model: Option<&str>, database_url: &str) -> 
         || _ = std::fs::write("/proc/self/clear_refs", "5"),
         || peak_memory().unwrap_or_default(),
     )
-    .await
+    .await?;
+    Ok(Rebuilds { copied, read, models })
 }
 
 /// All columns of all rows, in the order they lie in, over one connection; nothing is made of them.

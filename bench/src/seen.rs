@@ -1,7 +1,7 @@
 //! From the answer "accepted" to SUCCESS in the invest log and to a new amount in the holdings.
 
 use crate::http::Connection;
-use crate::invest::request;
+use crate::load::invest_request;
 use crate::summary::Latencies;
 use anyhow::bail;
 use serde_json::Value;
@@ -21,7 +21,7 @@ pub(crate) async fn run(write: SocketAddr, read: SocketAddr, product: i64, times
     for _ in 0..times {
         let last = newest(&mut read).await?.0;
         let asked = Instant::now();
-        write.ask(request(product, USER, "").as_bytes()).await?;
+        write.ask(&invest_request(product, USER)).await?;
         while !matches!(newest(&mut read).await?, (id, result) if id != last && result == "SUCCESS") {
             pause(asked).await?;
         }
@@ -61,6 +61,6 @@ async fn holding(read: &mut Connection, product: i64) -> anyhow::Result<i64> {
 
 async fn list(read: &mut Connection, path: &str) -> anyhow::Result<Value> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nX-USER-ID: {USER}\r\n\r\n");
-    let answer: Value = serde_json::from_slice(read.ask(request.as_bytes()).await?)?;
+    let answer: Value = serde_json::from_slice(read.ask(request.as_bytes()).await?.body)?;
     Ok(answer["data"]["list"].clone())
 }

@@ -1,0 +1,105 @@
+//! How long and how often is measured.
+
+use crate::contest::{BaseShape, Load, Pace};
+use crate::history::Shape;
+use crate::load::Users;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Those who have invested before a round begins.
+const HISTORY_USERS: u64 = 100_000;
+/// As many invests and their fates as give most of them a holding.
+const HISTORY_EVENTS: u64 = 250_000;
+/// Products of the history; all are open.
+const HISTORY_PRODUCTS: u64 = 31;
+/// Those who take part in a load: more than a round has requests.
+const USERS: u64 = 1_000_000;
+/// Products of a load that is spread.
+const SPREAD_PRODUCTS: usize = 10_000;
+/// Events that read models are rebuilt from.
+const REBUILD_EVENTS: u64 = 1_000_000;
+
+/// A load of a minute is repeated so often at most.
+const MAX_SUSTAINED_ROUNDS: u32 = 3;
+
+/// What every command that measures takes.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Plan {
+    /// How many rounds, 1 to 100; medians count
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Seconds of load in a round, 1 to 300
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=300))]
+    seconds: u64,
+    /// Seconds of load in a sustained round, 1 to 3600
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    sustained_seconds: u64,
+    /// One round of a second with few users, to see that it works and that the sums are right
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// The report; its plots go beside it [default: target/bench/WHAT.md, and bench/report.md for `all`]
+    #[arg(long)]
+    pub(crate) report: Option<PathBuf>,
+}
+
+impl Plan {
+    pub(crate) fn rounds(&self) -> u32 {
+        if self.quick { 1 } else { self.rounds }
+    }
+
+    pub(crate) fn sustained_rounds(&self) -> u32 {
+        self.rounds().min(MAX_SUSTAINED_ROUNDS)
+    }
+
+    pub(crate) fn time(&self) -> Duration {
+        Duration::from_secs(if self.quick { 1 } else { self.seconds })
+    }
+
+    pub(crate) fn sustained_time(&self) -> Duration {
+        Duration::from_secs(if self.quick { 2 } else { self.sustained_seconds })
+    }
+
+    /// Few connections and many; the same where it is to be quick.
+    pub(crate) fn connections(&self) -> [u16; 2] {
+        if self.quick { [16, 16] } else { [64, 256] }
+    }
+
+    /// As fast as answers come.
+    pub(crate) fn closed(&self, connections: u16) -> Load {
+        Load { pace: Pace::Closed, connections, time: self.time(), users: self.users(), keys: false }
+    }
+
+    pub(crate) fn users(&self) -> Users {
+        Users { count: if self.quick { 2_000 } else { USERS }, first: 0 }
+    }
+
+    /// Those of the history: they have something to read.
+    pub(crate) fn history_users(&self) -> Users {
+        Users { count: self.history().users, first: 0 }
+    }
+
+    fn history(&self) -> Shape {
+        match self.quick {
+            true => Shape { events: 1_000, products: 5, users: 100 },
+            false => Shape { events: HISTORY_EVENTS, products: HISTORY_PRODUCTS, users: HISTORY_USERS },
+        }
+    }
+
+    /// One product that everybody wants.
+    pub(crate) fn hot(&self) -> BaseShape {
+        BaseShape { history: self.history(), fresh_products: 1 }
+    }
+
+    /// Many products.
+    pub(crate) fn spread(&self) -> BaseShape {
+        BaseShape { history: self.history(), fresh_products: if self.quick { 50 } else { SPREAD_PRODUCTS } }
+    }
+
+    /// What read models are rebuilt from.
+    pub(crate) fn rebuilt(&self) -> Shape {
+        match self.quick {
+            true => Shape { events: 2_000, products: 40, users: 100 },
+            false => Shape { events: REBUILD_EVENTS, products: 1_000, users: HISTORY_USERS },
+        }
+    }
+}

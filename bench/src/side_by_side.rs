@@ -1,0 +1,65 @@
+//! Prepares servers and databases, measures, and writes the report.
+
+use crate::contest::{Arena, Servers};
+use crate::plan::Plan;
+use crate::report::{self, Section};
+use crate::{reads, rebuild, rush, spread, sustained};
+use std::path::PathBuf;
+
+/// Something to measure.
+#[derive(Clone, Debug)]
+pub(crate) enum Measurement {
+    Rush,
+    Spread,
+    Sustained,
+    Reads,
+    /// Of one read model, or of all.
+    Rebuild(Option<String>),
+}
+
+impl Measurement {
+    pub(crate) fn all() -> [Self; 5] {
+        [Self::Rush, Self::Sustained, Self::Reads, Self::Spread, Self::Rebuild(None)]
+    }
+}
+
+/// Measures one thing after another in one sitting. `what` names the report.
+pub(crate) async fn measure(what: &str, plan: &Plan, measurements: &[Measurement]) -> anyhow::Result<()> {
+    let mut servers = Servers::start().await?;
+    let mut sections = Vec::new();
+    for measurement in measurements {
+        let section;
+        (servers, section) = measure_one(servers, plan, measurement).await?;
+        sections.push(section);
+    }
+    report::write(&path(what, plan), &command(), &sections, &servers).await?;
+    servers.stop().await
+}
+
+async fn measure_one(servers: Servers, plan: &Plan, measurement: &Measurement) -> anyhow::Result<(Servers, Section)> {
+    if let Measurement::Rebuild(model) = measurement {
+        let section = rebuild::measure(&servers, plan, model.as_deref()).await?;
+        return Ok((servers, section));
+    }
+    let shape = if matches!(measurement, Measurement::Spread) { plan.spread() } else { plan.hot() };
+    let arena = Arena::open(servers, shape).await?;
+    let section = match measurement {
+        Measurement::Spread => spread::run(&arena, plan).await?,
+        Measurement::Sustained => sustained::run(&arena, plan).await?,
+        Measurement::Reads => reads::run(&arena, plan).await?,
+        Measurement::Rush | Measurement::Rebuild(_) => rush::run(&arena, plan).await?,
+    };
+    Ok((arena.close().await?, section))
+}
+
+fn path(what: &str, plan: &Plan) -> PathBuf {
+    let folder =
+        if what == "all" { "bench/report.md".into() } else { PathBuf::from(format!("target/bench/{what}.md")) };
+    plan.report.clone().unwrap_or(folder)
+}
+
+/// As it was called.
+fn command() -> String {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    format!("cargo run --release -p bench -- {}", arguments.join(" "))
+}
