@@ -12,6 +12,7 @@ use event_log::{Log, Partition, Position};
 use futures::TryStreamExt as _;
 use std::time::Instant;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 /// Readers at once: as many as a small machine has cores.
 const CONCURRENT_READERS: usize = 2;
@@ -43,14 +44,14 @@ just before.";
 
 /// On a history that is made for it.
 pub(crate) async fn measure(servers: &Servers, plan: &Plan, model: Option<&str>) -> anyhow::Result<Section> {
-    let (database, shape) = ("rebuilt", plan.rebuilt());
-    servers.create(database, None).await?;
-    history::run(shape, &servers.url(database)).await?;
+    let (database, shape) = (format!("rebuilt_{}", Uuid::now_v7().simple()), plan.rebuilt());
+    servers.create(&database, None).await?;
+    history::run(shape, &servers.url(&database)).await?;
     let mut runs = Vec::new();
     for _ in 0..plan.rounds() {
-        runs.push(run(1, model, &servers.url(database)).await?);
+        runs.push(run(1, model, &servers.url(&database)).await?);
     }
-    servers.drop_database(database).await?;
+    servers.discard(&database).await?;
     let mut rows = vec![
         vec!["COPY".to_owned(), spread(Spread::of(runs.iter().map(|run| run.copied)), 0)],
         vec!["read and decoded only".to_owned(), spread(Spread::of(runs.iter().map(|run| run.read)), 0)],

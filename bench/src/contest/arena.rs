@@ -207,12 +207,12 @@ impl Arena {
         process.stop().await.with_context(|| format!("{} does not stop", contestant.name()))?;
         leftovers::remove(&self.servers, contestant, &database, &pool, &products).await?;
         pool.close().await;
-        self.servers.drop_database(&database).await
+        self.servers.discard(&database).await
     }
 
     /// The same for all that was prepared.
     pub(crate) async fn close(self) -> anyhow::Result<Servers> {
-        self.servers.drop_database(&self.base.database).await?;
+        self.servers.discard(&self.base.database).await?;
         Ok(self.servers)
     }
 }

@@ -18,6 +18,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections of this process to a contestant's database: one polls, one reads sums.
 const CONNECTIONS: u32 = 3;
 
+/// A smaller database is copied through the WAL, which waits for the disk once and not for each file, and stays when a round ends,
+/// as dropping it waits for a checkpoint.
+const SMALL_DATABASE_BYTES: i64 = 32 * 1024 * 1024;
+
 /// Running servers. PostgreSQL goes, with its data, when the value goes or this process ends; the others stay.
 pub(crate) struct Servers {
     postgres: Embedded,
@@ -75,15 +79,19 @@ impl Servers {
     /// A new database, empty or a copy.
     pub(crate) async fn create(&self, name: &str, template: Option<&str>) -> anyhow::Result<()> {
         let template = template.unwrap_or("template1");
-        let statement = format!("create database {name} template {template} strategy file_copy");
         let mut session = self.session().await?;
+        let strategy = if is_small(&mut session, template).await? { "wal_log" } else { "file_copy" };
+        let statement = format!("create database {name} template {template} strategy {strategy}");
         sqlx::raw_sql(&statement).execute(&mut session).await.with_context(|| statement.clone())?;
         Ok(session.close().await?)
     }
 
-    pub(crate) async fn drop_database(&self, name: &str) -> anyhow::Result<()> {
+    /// Removes a database that takes up much; a small one goes with the server.
+    pub(crate) async fn discard(&self, name: &str) -> anyhow::Result<()> {
         let mut session = self.session().await?;
-        sqlx::raw_sql(&format!("drop database {name} with (force)")).execute(&mut session).await?;
+        if !is_small(&mut session, name).await? {
+            sqlx::raw_sql(&format!("drop database {name} with (force)")).execute(&mut session).await?;
+        }
         Ok(session.close().await?)
     }
 
@@ -115,6 +123,11 @@ impl Servers {
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.postgres.stop().await
     }
+}
+
+async fn is_small(session: &mut PgConnection, database: &str) -> anyhow::Result<bool> {
+    let bytes: i64 = sqlx::query_scalar("select pg_database_size($1)").bind(database).fetch_one(session).await?;
+    Ok(bytes < SMALL_DATABASE_BYTES)
 }
 
 async fn amqp() -> Option<String> {
