@@ -59,6 +59,22 @@ impl Plan {
         Duration::from_secs(if self.quick { 2 } else { self.sustained_seconds })
     }
 
+    /// How long reads go on before they are measured.
+    pub(crate) fn warm_up_time(&self) -> Duration {
+        self.time() / 5
+    }
+
+    /// For the report: how long and how often.
+    pub(crate) fn describe(&self) -> String {
+        format!(
+            "Rounds: {} of {} s; sustained, {} of {} s.",
+            self.rounds(),
+            self.time().as_secs(),
+            self.sustained_rounds(),
+            self.sustained_time().as_secs()
+        )
+    }
+
     /// Few connections and many; the same where it is to be quick.
     pub(crate) fn connections(&self) -> [u16; 2] {
         if self.quick { [16, 16] } else { [64, 256] }

@@ -8,6 +8,7 @@ use crate::report::{Bar, Section, Verdict, Wanted, bars, millis, spread, table};
 use crate::summary::Spread;
 use anyhow::Context;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// A view, and the part of the recorded answers' rate that it is to have.
 struct View {
@@ -59,8 +60,9 @@ pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
             let running = arena.start(*contestant).await?;
             let mine = all.iter_mut().filter(|series| series.contestant == *contestant);
             let measured = measure(arena, &running, plan, mine.collect()).await;
+            let ended = arena.end(running).await;
             measured.with_context(|| format!("reads of {}", contestant.name()))?;
-            arena.end(running).await?;
+            ended?;
         }
     }
     Ok(Section {
@@ -76,9 +78,10 @@ async fn measure(arena: &Arena, running: &Running, plan: &Plan, views: Vec<&mut 
     let mut rounds = Vec::new();
     for series in &views {
         let users = series.view.of_user.then(|| plan.history_users());
-        let mut quiet = read_view(read, series.view, users, plan).await?;
+        read_view(read, series.view, users, plan, plan.warm_up_time()).await?;
+        let mut quiet = read_view(read, series.view, users, plan, plan.time()).await?;
         let (recorded, address) = arena.serve_recorded(&answer(read, series.view).await?).await?;
-        let beside = read_view(address, series.view, users, plan).await?;
+        let beside = read_view(address, series.view, users, plan, plan.time()).await?;
         recorded.stop().await?;
         rounds.push(Round {
             quiet: quiet.rate(),
@@ -94,8 +97,10 @@ async fn measure(arena: &Arena, running: &Running, plan: &Plan, views: Vec<&mut 
         let users = series.view.of_user.then(|| plan.history_users());
         let first = accepted;
         let rush = invest(running.write, running.products.clone(), Users { first, ..plan.users() }, false);
-        let (rush, reads) =
-            tokio::join!(closed_loop(&rush, connections, plan.time()), read_view(read, series.view, users, plan));
+        let (rush, reads) = tokio::join!(
+            closed_loop(&rush, connections, plan.time()),
+            read_view(read, series.view, users, plan, plan.time())
+        );
         let (rush, mut reads) = (rush?, reads?);
         accepted += rush.accepted.count() as u64;
         unknown += rush.unknown;
@@ -118,8 +123,14 @@ async fn measure(arena: &Arena, running: &Running, plan: &Plan, views: Vec<&mut 
 }
 
 /// As fast as answers come; every one must be what was asked for.
-async fn read_view(at: SocketAddr, view: &View, users: Option<Users>, plan: &Plan) -> anyhow::Result<Answers> {
-    let answers = closed_loop(&get(at, view.path, users), plan.connections()[0], plan.time()).await?;
+async fn read_view(
+    at: SocketAddr,
+    view: &View,
+    users: Option<Users>,
+    plan: &Plan,
+    time: Duration,
+) -> anyhow::Result<Answers> {
+    let answers = closed_loop(&get(at, view.path, users), plan.connections()[0], time).await?;
     anyhow::ensure!(answers.refused.is_empty(), "reads of {} were refused: {:?}", view.name, answers.refused);
     Ok(answers)
 }

@@ -69,12 +69,11 @@ impl Verdict {
     }
 }
 
-/// Writes the report and its plots.
-pub(crate) async fn write(path: &Path, command: &str, sections: &[Section], servers: &Servers) -> anyhow::Result<()> {
+/// Writes the report and its plots. `intro` says how it was produced.
+pub(crate) async fn write(path: &Path, intro: &str, sections: &[Section], servers: &Servers) -> anyhow::Result<()> {
     let folder = path.parent().context("the report needs a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let mut report =
-        format!("# Moa and baselines side by side\n\nProduced by `{command}`, {}.\n", Utc::now().format("%F %R UTC"));
+    let mut report = format!("# Moa and baselines side by side\n\n{intro} {}.\n", Utc::now().format("%F %R UTC"));
     if cfg!(debug_assertions) {
         report.push_str("\n**An unoptimised build: the sums count, the figures mean nothing.**\n");
     }

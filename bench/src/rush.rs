@@ -45,6 +45,10 @@ pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
         text.push_str(&format!("\n### {title}\n\n{}", Series::table(&series)));
         let plot = Series::plot(&format!("One hot product, {title}"), &series);
         plots.push((format!("rush-{}.svg", load.connections), plot));
+        // Beside that of `stock` nothing else could be told apart.
+        let series: Vec<_> = series.into_iter().filter(|series| series.contestant != Contestant::Stock).collect();
+        let plot = Series::cpu_plot(&format!("One hot product, {title}, with PostgreSQL"), &series);
+        plots.push((format!("cpu-{}.svg", load.connections), plot));
     }
     text.push_str(&format!(
         "\n### {} connections, an `Idempotency-Key` each\n\n{}",

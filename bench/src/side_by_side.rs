@@ -32,7 +32,7 @@ pub(crate) async fn measure(what: &str, plan: &Plan, measurements: &[Measurement
         (servers, section) = measure_one(servers, plan, measurement).await?;
         sections.push(section);
     }
-    report::write(&path(what, plan), &command(), &sections, &servers).await?;
+    report::write(&path(what, plan), &intro(plan), &sections, &servers).await?;
     servers.stop().await
 }
 
@@ -58,8 +58,8 @@ fn path(what: &str, plan: &Plan) -> PathBuf {
     plan.report.clone().unwrap_or(folder)
 }
 
-/// As it was called.
-fn command() -> String {
+/// How it was called, and what that means.
+fn intro(plan: &Plan) -> String {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    format!("cargo run --release -p bench -- {}", arguments.join(" "))
+    format!("Produced by `cargo run --release -p bench -- {}`. {} Finished", arguments.join(" "), plan.describe())
 }

@@ -81,10 +81,9 @@ fn text(all: &mut [Sustained]) -> String {
             spread(one.quoted.spread(|round| millis(round.p50)), 1),
             spread(one.quoted.spread(|round| millis(round.p99)), 1),
             spread(one.full.spread(Figures::cpu_micros_per_invest), 0),
-            spread(one.full.spread(|round| round.distinct_users as f64), 0),
         ]
     };
-    let head = ["", "sustained/s", "at 70 %/s", "its p50 ms", "its p99 ms", "CPU µs/invest, full", "users of a round"];
+    let head = ["", "sustained/s", "at 70 %/s", "its p50 ms", "its p99 ms", "CPU µs/invest, full"];
     let mut text = format!("{EXPLANATION}\n\n{}", table(&head, &all.iter().map(rate).collect::<Vec<_>>()));
     for (title, part) in [("Full", true), ("At 70 %", false)] {
         let series: Vec<_> = all.iter().map(|one| if part { &one.full } else { &one.quoted }).collect();

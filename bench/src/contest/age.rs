@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How often what was accepted is written down: the resolution of an age.
-const TICK: Duration = Duration::from_millis(2);
+const COUNT_INTERVAL: Duration = Duration::from_millis(2);
 /// The pause between two reads.
 const READ_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -39,7 +39,7 @@ pub(super) async fn watch(
 }
 
 async fn write_down(requests: Requests, accepted: Accepted) {
-    let mut tick = tokio::time::interval(TICK);
+    let mut tick = tokio::time::interval(COUNT_INTERVAL);
     loop {
         tick.tick().await;
         let now = (Instant::now(), requests.accepted() as i64);

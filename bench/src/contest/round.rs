@@ -86,9 +86,9 @@ impl Figures {
 pub(crate) async fn measure(arena: &Arena, contestant: Contestant, load: Load) -> anyhow::Result<Figures> {
     let running = arena.start(contestant).await?;
     let measured = measure_running(arena, &running, load).await;
+    let ended = arena.end(running).await;
     let figures = measured.with_context(|| format!("a round of {}", contestant.name()))?;
-    arena.end(running).await?;
-    Ok(figures)
+    ended.map(|()| figures)
 }
 
 async fn measure_running(arena: &Arena, running: &Running, load: Load) -> anyhow::Result<Figures> {

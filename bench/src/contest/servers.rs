@@ -31,11 +31,14 @@ pub(crate) struct Servers {
     pub(crate) redis: Option<String>,
     /// For keys, seals and logs.
     pub(crate) folder: TempFolder,
+    /// The machine's load averages before anything was measured.
+    pub(crate) load_before: String,
 }
 
 impl Servers {
     /// Starts a new PostgreSQL whose data is in the folder for temporary files, and looks for the others.
     pub(crate) async fn start() -> anyhow::Result<Self> {
+        let load_before = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let options = Options { data_dir: default_data_dir(), ephemeral: true };
         let postgres = Embedded::start(&options).await?;
         let mut session = postgres.connect_options().connect().await?;
@@ -43,8 +46,8 @@ impl Servers {
         let pid_file = std::fs::read_to_string(format!("{data}/postmaster.pid"))?;
         let postmaster = pid_file.lines().next().and_then(|pid| pid.trim().parse().ok());
         let postmaster = postmaster.context("PostgreSQL does not say which process it is")?;
-        let servers =
-            Self { postgres, postmaster, amqp: amqp().await, redis: redis().await, folder: TempFolder::new("bench") };
+        let (amqp, redis, folder) = (amqp().await, redis().await, TempFolder::new("bench"));
+        let servers = Self { postgres, postmaster, amqp, redis, folder, load_before };
         for (server, url) in [("RabbitMQ", &servers.amqp), ("Redis", &servers.redis)] {
             if url.is_none() {
                 println!("There is no {server}: who needs one does not take part. Set AMQP_URL and REDIS_URL.");

@@ -18,7 +18,8 @@ pub(super) async fn describe(servers: &Servers) -> anyhow::Result<String> {
         ("memory", word_after("/proc/meminfo", "MemTotal:")),
         ("kernel", read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()),
         ("PostgreSQL's data on", format!("{file_system}, {disk}")),
-        ("load at the end, 1, 5 and 15 minutes", read_to_string("/proc/loadavg").unwrap_or_default()),
+        ("load before, 1, 5 and 15 minutes", servers.load_before.clone()),
+        ("load at the end", read_to_string("/proc/loadavg").unwrap_or_default()),
     ];
     let settings = servers.describe().await?;
     facts.extend(settings.iter().map(|(name, value)| (name.as_str(), value.clone())));

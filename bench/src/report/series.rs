@@ -62,31 +62,33 @@ impl Series {
         Spread::of(self.rounds.iter().map(measure))
     }
 
-    /// The figures of several series, one row each.
+    /// The figures of several series, one row each: what they did, then what that cost.
     pub(crate) fn table(all: &[&Self]) -> String {
-        let head = [
+        let did = [
             "",
             "accepted/s",
             "p50 ms",
             "p99 ms",
             "max ms",
-            "CPU µs/invest",
-            "of it PostgreSQL",
-            "RabbitMQ, Redis µs",
-            "loader µs",
-            "WAL B/invest",
-            "database B/invest",
             "settled after s",
-            "amount's age p99 ms",
+            "age of the amount, p99 ms",
+            "users",
             "other answers",
         ];
-        table(&head, &all.iter().map(|series| series.row()).collect::<Vec<_>>())
+        let cost = [
+            "for each accepted invest",
+            "its own CPU µs",
+            "PostgreSQL's",
+            "RabbitMQ's, Redis's",
+            "loader's",
+            "WAL B",
+            "database B",
+        ];
+        let rows = |row: fn(&Self) -> Vec<String>| all.iter().map(|series| row(series)).collect::<Vec<_>>();
+        format!("{}\n{}", table(&did, &rows(Self::did)), table(&cost, &rows(Self::cost)))
     }
 
-    fn row(&self) -> Vec<String> {
-        let per_invest =
-            |cpu: fn(&Figures) -> f64| spread(self.spread(|round| cpu(round) * 1e6 / round.accepted.max(1) as f64), 0);
-        let follows = self.contestant.is_all_of_moa();
+    fn did(&self) -> Vec<String> {
         let settled = || spread(self.spread(|round| seconds(round.settled_after)), 1);
         vec![
             self.contestant.name().to_owned(),
@@ -94,15 +96,24 @@ impl Series {
             spread(self.spread(|round| millis(round.p50)), 1),
             spread(self.spread(|round| millis(round.p99)), 1),
             spread(self.spread(|round| millis(round.max)), 0),
-            spread(self.spread(Figures::cpu_micros_per_invest), 0),
-            per_invest(|round| round.cpu.postgres),
-            if self.contestant.needs_brokers() { per_invest(|round| round.cpu.brokers) } else { String::new() },
-            per_invest(|round| round.cpu.loader),
+            if self.contestant.is_all_of_moa() { settled() } else { String::new() },
+            self.amount_age().map(|age| spread(age, 0)).unwrap_or_default(),
+            spread(self.spread(|round| round.distinct_users as f64), 0),
+            self.refused(),
+        ]
+    }
+
+    fn cost(&self) -> Vec<String> {
+        let cpu =
+            |of: fn(&Figures) -> f64| spread(self.spread(|round| of(round) * 1e6 / round.accepted.max(1) as f64), 0);
+        vec![
+            self.contestant.name().to_owned(),
+            cpu(|round| round.cpu.contestant),
+            cpu(|round| round.cpu.postgres),
+            if self.contestant.needs_brokers() { cpu(|round| round.cpu.brokers) } else { String::new() },
+            cpu(|round| round.cpu.loader),
             spread(self.spread(Figures::wal_bytes_per_invest), 0),
             spread(self.spread(Figures::grown_bytes_per_invest), 0),
-            if follows { settled() } else { String::new() },
-            self.amount_age().map(|age| spread(age, 0)).unwrap_or_default(),
-            self.refused(),
         ]
     }
 
@@ -119,6 +130,15 @@ impl Series {
             *codes.entry(code).or_default() += count;
         }
         codes.iter().map(|(code, count)| format!("{code} {count}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// CPU of each and of PostgreSQL for each accepted invest.
+    pub(crate) fn cpu_plot(title: &str, all: &[&Self]) -> String {
+        let bar = |series: &&Self| Bar {
+            label: series.contestant.name().into(),
+            size: series.spread(Figures::cpu_micros_per_invest),
+        };
+        bars(title, "CPU µs for each accepted invest", &all.iter().map(bar).collect::<Vec<_>>())
     }
 
     /// Accepted a second of each.
