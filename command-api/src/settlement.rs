@@ -1,9 +1,10 @@
 //! Settlement is the policy (process manager) that gives every reservation its fate: for each open invest it asks for the payment, then
 //! settles or fails the invest through the partition processor, where the aggregate refuses a second fate.
 //!
-//! The work list is `open_invest`, kept apply-once from the log: no invest can be forgotten, and several instances share it. The consumer
-//! that writes a row sends it over the fast path to its own process's settlement. A row that gets no fate that way, for whatever reason,
-//! is due when its claim ends, and a sweep of any instance claims it.
+//! The work list is `open_invest`, kept apply-once from the log: no invest can be forgotten, and several instances share it. A new
+//! reservation takes a fast path to its own process's settlement: with `approve` as soon as it is appended, with a provider over HTTP
+//! once its row is written. A row that gets no fate that way, for whatever reason, is due when its claim ends, and a sweep of any
+//! instance claims it.
 //!
 //! A [`Provider`] over HTTP may be slow, silent or wrong. `docs/payment-provider.md` says what holds then: once a payment was requested,
 //! only the provider's own word is the invest's fate.
@@ -78,13 +79,15 @@ impl OpenInvestTask {
 /// Both ends of the fast path: for the consumers of `open_invest`, and for [`settle`] with this provider.
 pub fn fast_path(provider: &Provider) -> (FastPathSender, FastPathReceiver) {
     let (sender, receiver) = mpsc::channel(FAST_PATH_CAPACITY);
+    // `approve` does not wait for the rows.
+    let sender = matches!(provider, Provider::Http(_)).then_some(sender);
     (FastPathSender { sender, visibility_timeout: provider.visibility_timeout() }, FastPathReceiver(receiver))
 }
 
 /// Where the consumers of `open_invest` send new reservations.
 #[derive(Clone, Debug)]
 pub struct FastPathSender {
-    sender: mpsc::Sender<OpenInvestTask>,
+    sender: Option<mpsc::Sender<OpenInvestTask>>,
     visibility_timeout: TimeDelta,
 }
 
@@ -110,7 +113,7 @@ pub async fn settle(
 ) {
     let settling = async {
         match provider {
-            Provider::Approve => approve::settle(&processors, &pool, fast_path, &shutdown).await,
+            Provider::Approve => approve::settle(&processors, &pool, &shutdown).await,
             Provider::Http(http) => payments::settle(processors.clone(), &pool, http, fast_path, &shutdown).await,
         }
     };

@@ -23,10 +23,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Events that one step applies at most.
-const MAX_EVENTS_PER_TRANSACTION: i64 = 1_000;
-/// Time from one step to the next at least (linger): a busy log is applied in few large steps, and a lone event never waits.
-const MIN_STEP_INTERVAL: Duration = Duration::from_millis(10);
+/// Time from the start of a step to the start of the next at least. A lone event never waits.
+const MIN_STEP_INTERVAL: Duration = Duration::from_millis(2);
+/// A consumer whose last step brought more events a second than this is under load: it lets events gather until its linger is over.
+const BUSY_EVENTS_PER_SECOND: f64 = 500.0;
+/// Events that one step applies after one that failed: whatever is slow or broken, a small step may pass.
+const CAUTIOUS_STEP_EVENTS: usize = 500;
 /// Pause before a failed step, or one that another instance owns, is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// A consumer that has failed for so long makes the process not ready.
@@ -101,12 +103,19 @@ pub struct Consumer<P> {
     projection: Arc<P>,
     partition: Partition,
     schema: Option<String>,
+    linger: Duration,
 }
 
 impl<P: Projection> Consumer<P> {
     /// A consumer whose rows and checkpoint are in `pool`'s database.
     pub fn new(log: Log, pool: impl Into<Pool>, projection: Arc<P>, partition: Partition) -> Self {
-        Self { log, pool: pool.into(), projection, partition, schema: None }
+        Self { log, pool: pool.into(), projection, partition, schema: None, linger: MIN_STEP_INTERVAL }
+    }
+
+    /// The same, but under load events gather for `linger` before they are applied together. A large step costs less for each event,
+    /// and an invest that is reserved and settled within it is written once. So under load the rows are `linger` and a step old.
+    pub fn lingering(self, linger: Duration) -> Self {
+        Self { linger: linger.max(MIN_STEP_INTERVAL), ..self }
     }
 
     /// The same for a standby generation, whose tables are in `schema`. The checkpoint has the same name, and must exist: without
@@ -121,10 +130,14 @@ impl<P: Projection> Consumer<P> {
 
     /// Takes one step: applies what follows the checkpoint, from `delivered` if that continues there, else from the log.
     pub async fn step(&self, delivered: &[RecordedEvent]) -> Result<Step, StepError> {
-        match self.apply_in_transaction(delivered, Position::MAX).await {
+        self.step_at_most(delivered, MAX_EVENTS_PER_STEP).await
+    }
+
+    async fn step_at_most(&self, delivered: &[RecordedEvent], events: usize) -> Result<Step, StepError> {
+        match self.apply_in_transaction(delivered, Position::MAX, events).await {
             // The events before it are applied without it, and the next step meets the bad one first.
             Err(StepError::Apply(ApplyError::Event { position, reason })) => {
-                match self.apply_in_transaction(&[], position - 1).await? {
+                match self.apply_in_transaction(&[], position - 1, events).await? {
                     Step::Moved(at) => Ok(Step::Moved(at)),
                     Step::Idle(_) | Step::NotOwned => Err(ApplyError::Event { position, reason }.into()),
                 }
@@ -135,12 +148,17 @@ impl<P: Projection> Consumer<P> {
 
     /// The same from the log alone, up to and with `upto` at most.
     pub async fn step_to(&self, upto: Position) -> Result<Step, StepError> {
-        self.apply_in_transaction(&[], upto).await
+        self.apply_in_transaction(&[], upto, MAX_EVENTS_PER_STEP).await
     }
 
-    async fn apply_in_transaction(&self, delivered: &[RecordedEvent], upto: Position) -> Result<Step, StepError> {
+    async fn apply_in_transaction(
+        &self,
+        delivered: &[RecordedEvent],
+        upto: Position,
+        max_events: usize,
+    ) -> Result<Step, StepError> {
         let mut transaction = self.pool.begin().await?;
-        let taken = self.apply_next(&mut transaction, delivered, upto).await;
+        let taken = self.apply_next(&mut transaction, delivered, upto, max_events).await;
         match &taken {
             Ok(Step::Moved(_)) => {
                 transaction.commit().await?;
@@ -155,7 +173,7 @@ impl<P: Projection> Consumer<P> {
     /// Applies everything up to and including `upto` in the caller's transaction, which the caller commits or rolls back.
     pub async fn catch_up_in(&self, transaction: &mut Connection, upto: Position) -> Result<Step, StepError> {
         loop {
-            match self.apply_next(transaction, &[], upto).await? {
+            match self.apply_next(transaction, &[], upto, MAX_EVENTS_PER_STEP).await? {
                 Step::Moved(at) if at < upto => {}
                 done => {
                     sqlx::query("set local search_path to default").execute(transaction).await?;
@@ -170,6 +188,7 @@ impl<P: Projection> Consumer<P> {
         transaction: &mut Connection,
         delivered: &[RecordedEvent],
         upto: Position,
+        max_events: usize,
     ) -> Result<Step, StepError> {
         let Some(at) = checkpoint::lock(transaction, self.holder()).await? else { return Ok(Step::NotOwned) };
         if let Some(schema) = &self.schema {
@@ -180,10 +199,10 @@ impl<P: Projection> Consumer<P> {
         let read;
         let following = match following(at.position, delivered) {
             [] => {
-                read = self.read_next(transaction, &at, upto).await?;
+                read = self.read_next(transaction, &at, upto, max_events).await?;
                 &read
             }
-            events => events,
+            events => &events[..events.len().min(max_events)],
         };
         let Some(last) = following.last() else { return Ok(Step::Idle(at.position)) };
         self.projection.apply(transaction, following).await?;
@@ -216,8 +235,9 @@ impl<P: Projection> Consumer<P> {
         transaction: &mut Connection,
         at: &Checkpoint,
         upto: Position,
+        max_events: usize,
     ) -> Result<Vec<RecordedEvent>, StepError> {
-        let limit = upto.saturating_sub(at.position).clamp(0, MAX_EVENTS_PER_TRANSACTION) + 1;
+        let limit = upto.saturating_sub(at.position).clamp(0, max_events as i64) + 1;
         let rows = crate::read::rows_after(transaction, self.partition, at.position - 1, limit).await?;
         let (known, new) = rows.split_at(usize::from(at.position > 0).min(rows.len()));
         let new = &new[..new.iter().take_while(|row| row.position <= upto).count()];
@@ -269,20 +289,23 @@ impl<P: Projection> Consumer<P> {
     /// ones left, events are read from the log alone.
     pub async fn run_with(self, mut source: impl EventSource, shutdown: CancellationToken) {
         let (mut delivered, mut fault) = (Vec::new(), self.fault());
-        let mut distrusts_source = false;
+        let (mut distrusts_source, mut max_events) = (false, MAX_EVENTS_PER_STEP);
+        let mut pace = Pace::of(self.linger);
         while !shutdown.is_cancelled() {
-            let not_before = Instant::now() + MIN_STEP_INTERVAL;
-            let step = self.step(if distrusts_source { &[] } else { &delivered }).await;
+            let began = Instant::now();
+            let step = self.step_at_most(if distrusts_source { &[] } else { &delivered }, max_events).await;
+            max_events = if step.is_ok() { MAX_EVENTS_PER_STEP } else { CAUTIOUS_STEP_EVENTS };
             distrusts_source &= delivered.is_empty() || delivered.len() >= MAX_EVENTS_PER_STEP;
             delivered.clear();
             let waiting = match step {
                 Ok(Step::Moved(at) | Step::Idle(at)) => {
                     fault.recovered();
-                    source.next_batch(at, not_before, &mut delivered).left_future()
+                    source.next_batch(at, pace.next_step_at(began, at), &mut delivered).left_future()
                 }
                 Ok(Step::NotOwned) => tokio::time::sleep(RETRY_DELAY).right_future(),
                 Err(error) => {
                     distrusts_source = true;
+                    source.distrust();
                     self.report(&error, &mut fault).await;
                     tokio::time::sleep(RETRY_DELAY).right_future()
                 }
@@ -320,6 +343,29 @@ impl<P: Projection> Consumer<P> {
                 tracing::warn!(consumer = self.name(), %error, "the position of a stuck consumer could not be stored");
             }
         }
+    }
+}
+
+/// When the next step may begin: soon while there is little to do, after the linger under load.
+struct Pace {
+    linger: Duration,
+    /// When the last step began, and the position that it reached.
+    last: Option<(Instant, Position)>,
+}
+
+impl Pace {
+    fn of(linger: Duration) -> Self {
+        Self { linger, last: None }
+    }
+
+    /// After a step that began at `began` and reached `at`.
+    fn next_step_at(&mut self, began: Instant, at: Position) -> Instant {
+        let is_busy = self.last.is_some_and(|(last_began, last_at)| {
+            let seconds = (began - last_began).max(MIN_STEP_INTERVAL).as_secs_f64();
+            (at - last_at) as f64 / seconds > BUSY_EVENTS_PER_SECOND
+        });
+        self.last = Some((began, at));
+        began + if is_busy { self.linger } else { MIN_STEP_INTERVAL }
     }
 }
 

@@ -171,6 +171,7 @@ impl Log {
             metrics::gauge!("moa_log_head", "partition" => partition.to_string()).set(head as f64);
             // An acceptance may just have set the head back: then nothing is lost.
             if head < known && feed.head() >= known {
+                feed.forget();
                 self.stop_writes(partition, WriteStop::LostTail { partition, seen: known });
             }
             feed.advance_head(head);

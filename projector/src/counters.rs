@@ -134,6 +134,7 @@ async fn run_partition(mut sync: CounterSync, mut source: impl EventSource, shut
             };
             if let Err(fault) = heard {
                 sync.report_failure(&fault);
+                source.distrust();
                 retry.wait().await;
             }
         };

@@ -1,13 +1,42 @@
 //! Runs all consumers of all partitions, from start to shutdown.
 
 use crate::restart::spawn_for_each_partition;
-use crate::{PROJECTIONS, standby};
+use crate::{EventIndexProjection, PROJECTIONS, ProductListProjection, standby};
 use connection_pool::Pool;
 use event_log::consume::{Consumer, EventSource, Projection};
 use event_log::{Log, Partition};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// How long events gather under load before they are applied together, by what the rows are for. So old, and a step, are the rows
+/// then; while there is little to do, every event is applied at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lingers {
+    /// `product_list`: what is left of each product.
+    pub amounts: Duration,
+    /// What users see of their own invests.
+    pub views: Duration,
+    /// `event_index`, which only audits search.
+    pub search: Duration,
+}
+
+impl Default for Lingers {
+    fn default() -> Self {
+        Self { amounts: Duration::from_millis(100), views: Duration::from_millis(500), search: Duration::from_secs(1) }
+    }
+}
+
+impl Lingers {
+    fn of(&self, projection: &str) -> Duration {
+        match projection {
+            ProductListProjection::NAME => self.amounts,
+            EventIndexProjection::NAME => self.search,
+            _ => self.views,
+        }
+    }
+}
 
 /// Keeps every read model up to date with `log` until `shutdown`, with one consumer for each projection and partition. Rows
 /// and checkpoints are in `pool`'s database; a consumer uses one connection while it applies a batch, none while idle.
@@ -19,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 pub async fn run<S: EventSource + 'static>(
     log: Log,
     pool: Pool,
+    lingers: Lingers,
     source: impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static,
     shutdown: CancellationToken,
 ) {
@@ -26,7 +56,7 @@ pub async fn run<S: EventSource + 'static>(
     for projection in PROJECTIONS {
         with_model!(
             projection.name,
-            Model => run_consumers(&mut consumers, Model::default(), &log, &pool, &source, &shutdown),
+            Model => run_consumers(&mut consumers, Model::default(), &log, &pool, lingers.of(Model::NAME), &source, &shutdown),
             _ => {},
         );
     }
@@ -39,13 +69,14 @@ fn run_consumers<P: Projection, S: EventSource + 'static>(
     projection: P,
     log: &Log,
     pool: &Pool,
+    linger: Duration,
     source: &(impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static),
     shutdown: &CancellationToken,
 ) {
     let (own_log, pool, source, stop) = (log.clone(), pool.clone(), source.clone(), shutdown.clone());
     let projection = Arc::new(projection);
     spawn_for_each_partition(consumers, P::NAME, log, shutdown, move |partition| {
-        let consumer = Consumer::new(own_log.clone(), pool.clone(), projection.clone(), partition);
+        let consumer = Consumer::new(own_log.clone(), pool.clone(), projection.clone(), partition).lingering(linger);
         let (source, stop) = (source(P::NAME, partition), stop.clone());
         async move {
             if let Some(source) = source {
@@ -63,7 +94,6 @@ mod tests {
     use event_log::consume::ApplyError;
     use event_log::{Batch, Metadata, NewEvent, RecordedEvent, Writer};
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Duration;
     use testbed::Database;
 
     /// Far longer than a restart takes.
@@ -105,7 +135,15 @@ mod tests {
         let (log, shutdown) = (log_with_an_event(&pool).await, CancellationToken::new());
         let mut consumers = JoinSet::new();
         let listen = |log: Log| move |_, partition| log.subscribe(partition);
-        run_consumers(&mut consumers, PanicsOnce::default(), &log, &pool, &listen(log.clone()), &shutdown);
+        run_consumers(
+            &mut consumers,
+            PanicsOnce::default(),
+            &log,
+            &pool,
+            Duration::ZERO,
+            &listen(log.clone()),
+            &shutdown,
+        );
         tokio::time::timeout(TEST_TIMEOUT, comes_to_position_1(&log)).await.expect("it continues after the panic");
         shutdown.cancel();
         consumers.join_next().await.unwrap().unwrap();

@@ -42,7 +42,13 @@ impl Running {
 
     pub fn with_read_models(mut self, world: &World) -> Self {
         let (log, pool) = (world.log.clone(), world.pool.clone());
-        self.tasks.spawn(projector::run(log, pool, listening(&world.log), self.shutdown.clone()));
+        self.tasks.spawn(projector::run(
+            log,
+            pool,
+            projector::Lingers::default(),
+            listening(&world.log),
+            self.shutdown.clone(),
+        ));
         self
     }
 

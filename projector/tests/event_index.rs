@@ -74,8 +74,13 @@ async fn on_a_log_with_history_it_fills_itself() {
     let mut world = World::fresh().await;
     world.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)]).await;
     let shutdown = CancellationToken::new();
-    let running =
-        tokio::spawn(projector::run(world.log.clone(), world.pool.clone(), listening(&world.log), shutdown.clone()));
+    let running = tokio::spawn(projector::run(
+        world.log.clone(),
+        world.pool.clone(),
+        projector::Lingers::default(),
+        listening(&world.log),
+        shutdown.clone(),
+    ));
     world.until(PLACES, &["1/1 ProductOpened", "1/2 of a user of an invest"]).await;
 
     world.append(&[closed(1)]).await;

@@ -111,8 +111,13 @@ async fn on_a_log_with_history_it_fills_itself() {
     world.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4), settled(1, "kim", 1, 4)]).await;
     world.append(&[opened(2, "pears", 10), reserved(2, "kim", 2, 5)]).await;
     let shutdown = CancellationToken::new();
-    let running =
-        tokio::spawn(projector::run(world.log.clone(), world.pool.clone(), listening(&world.log), shutdown.clone()));
+    let running = tokio::spawn(projector::run(
+        world.log.clone(),
+        world.pool.clone(),
+        projector::Lingers::default(),
+        listening(&world.log),
+        shutdown.clone(),
+    ));
     let of_1 = "kim in partition 1: 1 products, 4 settled, 0 reserved, 0 failed, second 1 to 1";
     let of_2 = "kim in partition 0: 1 products, 0 settled, 5 reserved, 0 failed, second 4 to 4";
     world.until(INVESTORS, &[of_2, of_1]).await;

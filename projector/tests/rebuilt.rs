@@ -26,7 +26,13 @@ impl Running {
         let (log, pool) = (world.log.clone(), world.pool.clone());
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
-        let running = tokio::spawn(projector::run(log.clone(), pool.clone(), listening(&log), shutdown.clone()));
+        let running = tokio::spawn(projector::run(
+            log.clone(),
+            pool.clone(),
+            projector::Lingers::default(),
+            listening(&log),
+            shutdown.clone(),
+        ));
         let following = tokio::spawn({
             let log = log.clone();
             async move { log.poll_heads(stop).await }

@@ -22,8 +22,13 @@ async fn old_and_new_events_are_applied_until_shutdown() {
         let (log, shutdown) = (world.log.clone(), shutdown.clone());
         async move { log.poll_heads(shutdown).await }
     });
-    let running =
-        tokio::spawn(projector::run(world.log.clone(), world.pool.clone(), listening(&world.log), shutdown.clone()));
+    let running = tokio::spawn(projector::run(
+        world.log.clone(),
+        world.pool.clone(),
+        projector::Lingers::default(),
+        listening(&world.log),
+        shutdown.clone(),
+    ));
     world.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1", "2 pears: 0 of 10 by 0"]).await;
 
     world.append(&[settled(1, "kim", 1, 4), reserved(2, "lee", 2, 10)]).await;
@@ -50,7 +55,13 @@ async fn events_of_another_process_are_found_by_the_poll() {
         let (log, shutdown) = (log.clone(), shutdown.clone());
         async move { log.poll_heads(shutdown).await }
     });
-    let running = tokio::spawn(projector::run(log.clone(), world.pool.clone(), listening(&log), shutdown.clone()));
+    let running = tokio::spawn(projector::run(
+        log.clone(),
+        world.pool.clone(),
+        projector::Lingers::default(),
+        listening(&log),
+        shutdown.clone(),
+    ));
     world.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)]).await;
     world.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1"]).await;
     shutdown.cancel();

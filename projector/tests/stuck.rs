@@ -119,8 +119,13 @@ async fn a_stuck_consumer_is_named_and_the_others_continue() {
     world.append(&[opened(1, "apples", 10), opened(2, "pears", 10)]).await;
     world.drain(&InvestLogProjection).await;
     let shutdown = CancellationToken::new();
-    let running =
-        tokio::spawn(projector::run(world.log.clone(), world.pool.clone(), listening(&world.log), shutdown.clone()));
+    let running = tokio::spawn(projector::run(
+        world.log.clone(),
+        world.pool.clone(),
+        projector::Lingers::default(),
+        listening(&world.log),
+        shutdown.clone(),
+    ));
 
     world.append(&[settled(9, "kim", 1, 4), reserved(1, "kim", 1, 4), reserved(2, "kim", 2, 5)]).await;
 
@@ -146,8 +151,13 @@ async fn a_stuck_consumer_is_named_and_the_others_continue() {
 async fn a_consumer_stuck_at_its_first_event_is_named_too() {
     let mut world = World::fresh().await;
     let shutdown = CancellationToken::new();
-    let running =
-        tokio::spawn(projector::run(world.log.clone(), world.pool.clone(), listening(&world.log), shutdown.clone()));
+    let running = tokio::spawn(projector::run(
+        world.log.clone(),
+        world.pool.clone(),
+        projector::Lingers::default(),
+        listening(&world.log),
+        shutdown.clone(),
+    ));
     world.append(&[closed(1)]).await;
     world
         .until(

@@ -1,62 +1,62 @@
-//! Settlement with the provider `approve`: every payment is made at once, so many invests share a commit.
+//! Settlement with the provider `approve`: every payment is made at once, so an invest that this process has reserved is settled without
+//! waiting for its row in `open_invest`. A row whose invest got no fate that way, for whatever reason, is claimed by a sweep.
 
 use super::work_list::Wanted;
-use super::{CLAIM_BATCH, FastPathReceiver, OpenInvestTask, SWEEP_INTERVAL, fate, work_list};
+use super::{CLAIM_BATCH, OpenInvestTask, SWEEP_INTERVAL, fate, open_invest, work_list};
 use crate::processor::{PartitionProcessors, UntimedCommand};
 use crate::settlement::Provider;
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use domain::ProductCommand;
-use event_log::{DatabaseClock, Log, RepeatedFault};
+use event_log::{LocalSubscription, Log, RepeatedFault};
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-pub(super) async fn settle(
+pub(super) async fn settle(processors: &PartitionProcessors, pool: &Pool, shutdown: &CancellationToken) {
+    let log = processors.log();
+    let reserved = log.partitions().filter_map(|partition| log.subscribe(partition));
+    let settling = join_all(reserved.map(|reserved| settle_reserved(processors, reserved, shutdown)));
+    tokio::join!(settling, sweep(processors, pool, shutdown));
+}
+
+/// Settles what this process reserves in one partition.
+async fn settle_reserved(
     processors: &PartitionProcessors,
-    pool: &Pool,
-    mut fast_path: FastPathReceiver,
+    mut reserved: LocalSubscription,
     shutdown: &CancellationToken,
 ) {
-    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
-    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut due, mut clock) = (Vec::with_capacity(CLAIM_BATCH), None);
-    let mut fault = work_list::fault(processors.log());
-    while !shutdown.is_cancelled() {
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => {}
-            _ = sweep.tick() => clock = claim_due(processors.log(), pool, &mut due, &mut sweep, &mut fault).await.or(clock),
-            // No invest gets a fate before the time is known.
-            _ = fast_path.0.recv_many(&mut due, CLAIM_BATCH), if clock.is_some() && !fast_path.is_over() => {}
-        }
-        if let Some(clock) = &clock {
-            let fates = join_all(due.drain(..).map(|due| give(processors, due, clock.now()))).await;
-            fate::count(&fates);
+    while let Some(batches) = shutdown.run_until_cancelled(reserved.appended()).await {
+        let events = batches.iter().flat_map(|batch| batch.iter());
+        let due = events.filter_map(|event| open_invest::due(event, Provider::Approve.visibility_timeout()));
+        // No invest gets a fate before the time is known.
+        if let Some(clock) = processors.log().trusted_clock() {
+            give_all(processors, due, clock.now()).await;
         }
     }
 }
 
-/// Claims what is due; returns the database's clock. When there is more, the next sweep comes at once.
-async fn claim_due(
-    log: &Log,
-    pool: &Pool,
-    due: &mut Vec<OpenInvestTask>,
-    sweep: &mut tokio::time::Interval,
-    fault: &mut RepeatedFault,
-) -> Option<DatabaseClock> {
-    let (clock, rows) = work_list::claim_due(
-        log,
-        pool,
-        Wanted { new: CLAIM_BATCH, retries: CLAIM_BATCH },
-        Provider::Approve.visibility_timeout(),
-        fault,
-    )
-    .await?;
-    if rows.len() >= CLAIM_BATCH {
-        sweep.reset_immediately();
+async fn sweep(processors: &PartitionProcessors, pool: &Pool, shutdown: &CancellationToken) {
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut fault = work_list::fault(processors.log());
+    while shutdown.run_until_cancelled(sweep.tick()).await.is_some() {
+        let Some((due, now)) = claim_due(processors.log(), pool, &mut fault).await else { continue };
+        if due.len() >= CLAIM_BATCH {
+            // There is more.
+            sweep.reset_immediately();
+        }
+        give_all(processors, due, now).await;
     }
-    due.extend(rows);
-    Some(clock)
+}
+
+async fn claim_due(log: &Log, pool: &Pool, fault: &mut RepeatedFault) -> Option<(Vec<OpenInvestTask>, DateTime<Utc>)> {
+    let wanted = Wanted { new: CLAIM_BATCH, retries: CLAIM_BATCH };
+    let (clock, due) = work_list::claim_due(log, pool, wanted, Provider::Approve.visibility_timeout(), fault).await?;
+    Some((due, clock.now()))
+}
+
+async fn give_all(processors: &PartitionProcessors, due: impl IntoIterator<Item = OpenInvestTask>, now: DateTime<Utc>) {
+    fate::count(&join_all(due.into_iter().map(|due| give(processors, due, now))).await);
 }
 
 async fn give(processors: &PartitionProcessors, due: OpenInvestTask, now: DateTime<Utc>) -> Option<fate::Fate> {

@@ -8,7 +8,11 @@ use event_log::RecordedEvent;
 use event_log::consume::{ApplyError, Projection};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use uuid::Uuid;
+
+/// How long events gather under load when nobody waits for the rows: most reservations have their fate by then.
+const LINGER_WITHOUT_FAST_PATH: Duration = Duration::from_secs(1);
 
 /// Keeps the work list of one partition, and sends new reservations over the fast path to settlement.
 #[derive(Debug)]
@@ -22,6 +26,12 @@ impl OpenInvest {
     /// For one partition's consumer: the steps of two must not mix.
     pub fn new(settlement: FastPathSender) -> Self {
         Self { settlement, added: Mutex::default() }
+    }
+
+    /// How long its consumer lets events gather under load. With `approve` most reservations have their fate by then, and never become
+    /// a row; a payment over HTTP waits for its row.
+    pub fn linger(&self) -> Duration {
+        if self.settlement.sender.is_none() { LINGER_WITHOUT_FAST_PATH } else { Duration::ZERO }
     }
 
     fn added(&self) -> std::sync::MutexGuard<'_, Vec<OpenInvestTask>> {
@@ -71,6 +81,9 @@ impl Projection for OpenInvest {
         if !rows.added.is_empty() {
             insert(transaction, rows.added.values().copied(), self.settlement.visibility_timeout).await?;
         }
+        if self.settlement.sender.is_none() {
+            return Ok(());
+        }
         let visibility_timeout = self.settlement.visibility_timeout;
         let mut added: Vec<_> = rows.added.into_values().collect();
         added.sort_unstable_by_key(|recorded| recorded.position);
@@ -79,14 +92,16 @@ impl Projection for OpenInvest {
     }
 
     fn applied(&self) {
+        let Some(settlement) = &self.settlement.sender else { return };
         for due in self.added().drain(..) {
             // When the channel is full or closed, a sweep claims the row when it is due.
-            self.settlement.sender.try_send(due).ok();
+            settlement.try_send(due).ok();
         }
     }
 }
 
-fn due(recorded: &RecordedEvent, visibility_timeout: TimeDelta) -> Option<OpenInvestTask> {
+/// The task of a reservation; `None` of another event.
+pub(super) fn due(recorded: &RecordedEvent, visibility_timeout: TimeDelta) -> Option<OpenInvestTask> {
     let ProductEvent::InvestReserved { invest_id, user_id, amount, expires_at } = &recorded.event else { return None };
     Some(OpenInvestTask {
         invest_id: InvestId(invest_id.0),

@@ -111,7 +111,8 @@ async fn lock_existing(transaction: &mut Connection, holder: Holder<'_>) -> sqlx
 }
 
 /// Moves the locked checkpoint from `from` to `to`. It compares `from` although it is locked: apply-once must not depend on the lock
-/// alone.
+/// alone. And it looks for `to` in the log, with its hash, which covers all events before: those that were handed over in memory may
+/// be lost since.
 pub(super) async fn advance(
     transaction: &mut Connection,
     consumer: &str,
@@ -122,7 +123,8 @@ pub(super) async fn advance(
     let moved = sqlx::query(
         "update checkpoints
             set position = $4, hash = $5, moved_at = clock_timestamp(), stuck_at = null, stuck_reason = null
-          where consumer = $1 and partition = $2 and position = $3 and hash is not distinct from $6",
+          where consumer = $1 and partition = $2 and position = $3 and hash is not distinct from $6
+            and exists (select from events e where e.partition = $2 and e.position = $4 and e.hash = $5)",
     )
     .bind(consumer)
     .bind(partition)
@@ -132,7 +134,11 @@ pub(super) async fn advance(
     .bind(from.hash.as_ref().map(Hash::as_slice))
     .execute(transaction)
     .await?;
-    if moved.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
+    if moved.rows_affected() == 1 {
+        return Ok(());
+    }
+    let at = to.position;
+    Err(sqlx::Error::Protocol(format!("another consumer moved the checkpoint, or the event at position {at} was lost")))
 }
 
 /// Stores the event at which a consumer is stuck, even if it is the first; not one that another instance has passed meanwhile.

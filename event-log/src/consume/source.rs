@@ -5,7 +5,7 @@ use crate::ids::Position;
 use tokio::time::Instant;
 
 /// Events that are enough for one step. A source that returns fewer has nothing older left.
-pub(crate) const MAX_EVENTS_PER_STEP: usize = 1_000;
+pub(crate) const MAX_EVENTS_PER_STEP: usize = 4_000;
 
 /// What wakes a consumer, and may hand it the events.
 pub trait EventSource: Send {
@@ -19,4 +19,7 @@ pub trait EventSource: Send {
         not_before: Instant,
         delivered: &mut Vec<RecordedEvent>,
     ) -> impl Future<Output = ()> + Send;
+
+    /// After a fault the database may have lost its last events: forgets those that it has and did not deliver, as far as it can.
+    fn distrust(&mut self) {}
 }

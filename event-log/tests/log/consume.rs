@@ -389,3 +389,16 @@ async fn what_was_handed_over_before_a_fault_is_not_believed_after_it() {
     shutdown.cancel();
     soon(running).await.unwrap();
 }
+
+/// A delivery waits in memory while the database loses it, without a fault that the consumer could notice.
+#[tokio::test]
+async fn what_the_log_has_lost_is_not_applied_from_memory() {
+    let house = house_with_notes(2).await;
+    assert_eq!(consumer(&house).catch_up().await.unwrap(), Step::Idle(2));
+    let lost = commit(&mut house.writer().await, vec![happens(product(1), 3, nth_event(3))]).await;
+    house.tamper("delete from events where position = 3").await;
+    let error = consumer(&house).step(&lost).await.unwrap_err();
+    assert!(error.to_string().contains("the event at position 3 was lost"), "{error}");
+    assert_eq!(consumer(&house).step(&[]).await.unwrap(), Step::Idle(2));
+    assert_eq!(notes(&house).await.len(), 2);
+}

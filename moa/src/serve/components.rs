@@ -19,7 +19,7 @@ use connection_pool::Pool;
 use edge::ServiceTime;
 use event_log::consume::{Consumer, Projection as _};
 use event_log::{Log, Partition, restart_on_panic};
-use projector::{COUNTERS, Jobs};
+use projector::{COUNTERS, Jobs, Lingers};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -150,7 +150,8 @@ impl SharedResources {
         let who = format!("partition {partition}");
         stages.spawn_consumer("a consumer of open_invest", |shutdown| async move {
             let start = || {
-                let consumer = Consumer::new(log.clone(), pool.clone(), open.clone(), partition);
+                let consumer =
+                    Consumer::new(log.clone(), pool.clone(), open.clone(), partition).lingering(open.linger());
                 let (word, stop) = (words.of(OpenInvest::NAME, partition), shutdown.clone());
                 async move {
                     if let Some(word) = word {
@@ -163,11 +164,11 @@ impl SharedResources {
     }
 
     /// The read models, and the counters where there is a cache.
-    pub(super) fn start_projector(&self, stages: &Stages) {
+    pub(super) fn start_projector(&self, stages: &Stages, lingers: Lingers) {
         let (log, pool, words) = (self.log.clone(), self.project.clone(), self.words());
         let sources = words.clone();
         stages.spawn_consumer("the projector", |shutdown| {
-            projector::run(log, pool, move |who, at| sources.of(who, at), shutdown)
+            projector::run(log, pool, lingers, move |who, at| sources.of(who, at), shutdown)
         });
         let (log, pool) = (self.log.clone(), self.rebuild.clone());
         stages.spawn_consumer("the jobs", |shutdown| projector::run_jobs(log, pool, shutdown));

@@ -42,4 +42,11 @@ impl EventSource for ConsumerSource {
             Self::Delivered(deliveries) => deliveries.next_batch(position, not_before, delivered).await,
         }
     }
+
+    fn distrust(&mut self) {
+        match self {
+            Self::Local(listener) => listener.distrust(),
+            Self::Delivered(deliveries) => deliveries.distrust(),
+        }
+    }
 }

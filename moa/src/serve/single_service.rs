@@ -86,7 +86,7 @@ impl SingleService {
         let resources = SharedResources::open(&database, log, optional_servers);
         resources.watch_writes(&self.ops);
         resources.poll_heads(&self.stages);
-        resources.start_projector(&self.stages);
+        resources.start_projector(&self.stages, settings.linger.lingers());
         banner::service("projector", &[("ops", ops)], &database);
         self.stop.then_finish(self.stages).await
     }

@@ -86,6 +86,9 @@ pub struct ServeSettings {
     /// The write side.
     #[command(flatten)]
     pub command: CommandSettings,
+    /// How events gather under load.
+    #[command(flatten)]
+    pub linger: LingerSettings,
     /// Both public sides.
     #[command(flatten)]
     pub public: PublicSettings,
@@ -161,12 +164,36 @@ pub struct ProjectorSettings {
     /// Which cache.
     #[command(flatten)]
     pub cache: CacheSettings,
+    /// How events gather under load.
+    #[command(flatten)]
+    pub linger: LingerSettings,
     /// Where it says how it is.
     #[command(flatten)]
     pub ops: OpsSettings,
     /// All its listeners.
     #[command(flatten)]
     pub listeners: ListenerSettings,
+}
+
+/// How long events gather under load before they are applied together.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct LingerSettings {
+    /// How many milliseconds events gather under load before the products' amounts follow, 1 to 10000
+    #[arg(long, env = "MOA_LINGER_AMOUNTS_MS", default_value = "100", value_parser = linger)]
+    pub linger_amounts_ms: Duration,
+    /// The same for what users see of their own invests
+    #[arg(long, env = "MOA_LINGER_VIEWS_MS", default_value = "500", value_parser = linger)]
+    pub linger_views_ms: Duration,
+    /// The same for the index that audits search
+    #[arg(long, env = "MOA_LINGER_SEARCH_MS", default_value = "1000", value_parser = linger)]
+    pub linger_search_ms: Duration,
+}
+
+impl LingerSettings {
+    pub(crate) fn lingers(&self) -> projector::Lingers {
+        let Self { linger_amounts_ms: amounts, linger_views_ms: views, linger_search_ms: search } = *self;
+        projector::Lingers { amounts, views, search }
+    }
 }
 
 /// The settings of `moa serve relay`.
@@ -382,6 +409,10 @@ pub struct AdminListenSettings {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     whole_number(text, 604_800).map(Duration::from_secs)
+}
+
+fn linger(text: &str) -> Result<Duration, String> {
+    whole_number(text, 10_000).map(Duration::from_millis)
 }
 
 fn idle_seconds(text: &str) -> Result<Duration, String> {
