@@ -1,6 +1,6 @@
 //! The one shape of every JSON answer.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -40,14 +40,30 @@ pub fn ok(data: impl Serialize) -> Response {
     success(StatusCode::OK, data)
 }
 
+/// The body of [`ok`], to be sent by [`ok_with`], as often as wanted.
+///
+/// # Errors
+/// Data that cannot be serialized as JSON is our fault: 500.
+pub fn ok_body(data: impl Serialize) -> Result<Bytes, Problem> {
+    serde_json::to_vec(&successful(StatusCode::OK, data)).map(Bytes::from).map_err(Problem::internal)
+}
+
+/// Success, 200, with a body of [`ok_body`].
+pub fn ok_with(body: Bytes) -> Response {
+    (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], Body::from(body)).into_response()
+}
+
 /// Success, 202: what was asked for goes on, and `data` says under which name. Else as [`ok`].
 pub fn accepted(data: impl Serialize) -> Response {
     success(StatusCode::ACCEPTED, data)
 }
 
 fn success(status: StatusCode, data: impl Serialize) -> Response {
-    let envelope = Envelope { result: true, code: SUCCESS, message: None, data: Some(data), status: status.as_u16() };
-    envelope.answer(status)
+    successful(status, data).answer(status)
+}
+
+fn successful<T: Serialize>(status: StatusCode, data: T) -> Envelope<T> {
+    Envelope { result: true, code: SUCCESS, message: None, data: Some(data), status: status.as_u16() }
 }
 
 impl<T: Serialize> Envelope<T> {

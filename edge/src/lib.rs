@@ -30,7 +30,7 @@ pub use body::{JsonObject, MAX_BODY_BYTES};
 pub use consistency::ConsistencyToken;
 pub use correlation::Correlation;
 pub use cors::{AllowedOrigin, InvalidOrigin};
-pub use envelope::{Envelope, ListData, accepted, ok};
+pub use envelope::{Envelope, ListData, accepted, ok, ok_body, ok_with};
 pub use field_problem::FieldProblem;
 pub use fields::Fields;
 pub use health::health;

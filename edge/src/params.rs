@@ -16,7 +16,7 @@ pub const MAX_SIZE: i64 = 1_000;
 const DEFAULT_SIZE: i64 = 20;
 
 /// Which rows of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Paging {
     page: i64,
     size: i64,

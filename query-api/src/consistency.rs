@@ -28,6 +28,11 @@ pub(crate) type Select<'q> = Query<'q, Postgres, PgArguments>;
 pub(crate) struct RequiredPosition(Option<ConsistencyToken>);
 
 impl RequiredPosition {
+    /// No position is required.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
     /// Whether `positions` have reached it; `None` when none is required.
     pub(crate) fn is_reached_by(&self, positions: &[i64]) -> Option<bool> {
         self.0.as_ref().map(|token| token.is_reached_by(positions))
@@ -65,7 +70,7 @@ impl ReadModel {
         let required = self.required(headers)?;
         let found = self.query_at_least(&required, select).await?;
         crate::count_read(self.consumer, "postgres");
-        let consistency = self.consistency_headers(&required, &found);
+        let consistency = self.consistency_headers(&required, &found.positions);
         Ok((found, consistency))
     }
 
@@ -94,14 +99,10 @@ impl ReadModel {
         }
     }
 
-    /// The headers that say at which positions `found` is, and whether the required one is reached.
-    pub(crate) fn consistency_headers<T>(
-        &self,
-        required: &RequiredPosition,
-        found: &ViewRows<T>,
-    ) -> ConsistencyHeaders {
-        let token = ConsistencyToken::new(self.log_id, found.positions.clone());
-        ConsistencyHeaders { token, reached: required.is_reached_by(&found.positions) }
+    /// The headers that say at which positions an answer is, and whether the required one is reached.
+    pub(crate) fn consistency_headers(&self, required: &RequiredPosition, positions: &[i64]) -> ConsistencyHeaders {
+        let token = ConsistencyToken::new(self.log_id, positions.to_vec());
+        ConsistencyHeaders { token, reached: required.is_reached_by(positions) }
     }
 
     async fn read<T: for<'r> FromRow<'r, PgRow>>(&self, select: Select<'_>) -> Result<ViewRows<T>, Problem> {

@@ -22,6 +22,7 @@ mod product;
 mod product_list;
 mod product_row;
 mod product_status;
+mod single_flight;
 mod view_rows;
 
 pub use product_status::{ProductState, product_status};
@@ -30,7 +31,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use connection_pool::Pool;
-use edge::{AllowedOrigin, ConnectionPolicy, ServiceTime};
+use edge::{AllowedOrigin, ConnectionPolicy, Paging, ServiceTime};
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -39,6 +40,7 @@ use uuid::Uuid;
 
 use cache::Cache;
 use consistency::ReadModel;
+use single_flight::SingleFlight;
 
 /// What the views need.
 #[derive(Clone, Debug)]
@@ -69,6 +71,7 @@ struct QueryApi {
     invest_log: ReadModel,
     investor_summary: ReadModel,
     cache: Option<Arc<Cache>>,
+    product_pages: SingleFlight<Paging, product_list::Shared>,
 }
 
 type Api = State<Arc<QueryApi>>;
@@ -111,6 +114,7 @@ impl QueryApi {
             invest_log: model("invest_log"),
             investor_summary: model("investor_summary"),
             cache: settings.redis.as_ref().map(cache),
+            product_pages: SingleFlight::new(),
         }
     }
 }

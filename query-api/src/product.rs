@@ -18,7 +18,7 @@ pub(crate) async fn one(
 ) -> Result<Response, Problem> {
     let required = api.product_list.required(&headers)?;
     let found = find(&api, &required, product_id.get()).await?;
-    let consistency = api.product_list.consistency_headers(&required, &found);
+    let consistency = api.product_list.consistency_headers(&required, &found.positions);
     let answer = match found.rows.first() {
         Some(row) => edge::ok(row.item(api.time)),
         None => Problem::NotExistProduct.into_response(),

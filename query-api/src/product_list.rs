@@ -1,35 +1,73 @@
 //! `GET /api/product`: the products that take invests now, newest first.
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use edge::{ListData, Paging, Problem};
+use std::sync::Arc;
 
 use crate::consistency::{RequiredPosition, Select};
 use crate::product_row::ProductRow;
 use crate::view_rows::ViewRows;
 use crate::{Api, QueryApi, count_read};
 
-pub(crate) async fn list(State(api): Api, paging: Paging, headers: HeaderMap) -> Result<Response, Problem> {
-    let required = api.product_list.required(&headers)?;
-    let found = find(&api, &required, &paging).await?;
-    let consistency = api.product_list.consistency_headers(&required, &found);
-    let list = found.rows.iter().map(|row| row.item(api.time)).collect();
-    Ok(consistency.add_to(edge::ok(ListData { total_count: found.total_count, list })))
+/// A page as it is sent.
+pub(crate) struct Page {
+    body: Bytes,
+    positions: Vec<i64>,
+    from: &'static str,
 }
 
-async fn find(api: &QueryApi, required: &RequiredPosition, paging: &Paging) -> Result<ViewRows<ProductRow>, Problem> {
+/// What the readers of one read share.
+#[derive(Clone)]
+pub(crate) enum Shared {
+    Page(Arc<Page>),
+    Overloaded,
+}
+
+pub(crate) async fn list(State(api): Api, paging: Paging, headers: HeaderMap) -> Result<Response, Problem> {
+    let required = api.product_list.required(&headers)?;
+    let shared = api.product_pages.get(paging, read_shared(api.clone(), paging)).await;
+    let page = match shared {
+        Some(Shared::Overloaded) => return Err(Problem::Overloaded),
+        Some(Shared::Page(page)) if required.is_reached_by(&page.positions) != Some(false) => page,
+        // The position must be waited for, or the shared read failed: this reader gets an answer of its own.
+        _ => Arc::new(read(&api, &required, &paging).await?),
+    };
+    count_read("product_list", page.from);
+    let consistency = api.product_list.consistency_headers(&required, &page.positions);
+    Ok(consistency.add_to(edge::ok_with(page.body.clone())))
+}
+
+async fn read_shared(api: Arc<QueryApi>, paging: Paging) -> Option<Shared> {
+    match read(&api, &RequiredPosition::none(), &paging).await {
+        Ok(page) => Some(Shared::Page(Arc::new(page))),
+        Err(Problem::Overloaded) => Some(Shared::Overloaded),
+        Err(_) => None,
+    }
+}
+
+async fn read(api: &Arc<QueryApi>, required: &RequiredPosition, paging: &Paging) -> Result<Page, Problem> {
+    let (found, from) = find(api, required, paging).await?;
+    let list = found.rows.iter().map(|row| row.item(api.time)).collect();
+    let body = edge::ok_body(ListData { total_count: found.total_count, list })?;
+    Ok(Page { body, positions: found.positions, from })
+}
+
+async fn find(
+    api: &QueryApi,
+    required: &RequiredPosition,
+    paging: &Paging,
+) -> Result<(ViewRows<ProductRow>, &'static str), Problem> {
     if let Some(cache) = &api.cache
         && let Some(found) = cache.page(required, paging).await
     {
-        count_read("product_list", "redis");
-        return Ok(found);
+        return Ok((found, "redis"));
     }
     let select = || sqlx::query(PAGE).bind(api.partitions).bind(paging.offset()).bind(paging.size());
-    let found = api.product_list.query_at_least(required, select).await?;
-    count_read("product_list", "postgres");
-    Ok(found)
+    Ok((api.product_list.query_at_least(required, select).await?, "postgres"))
 }
 
 /// The same at the caller's time.
