@@ -122,7 +122,7 @@ async fn fold_partition<F: Fold>(
 /// Copies the rows into the temporary tables.
 async fn copy_all<M: ReadModel>(connection: &mut Connection, mut ready: mpsc::Receiver<CopyChunk>) -> sqlx::Result<()> {
     while let Some(chunk) = ready.recv().await {
-        fold::copy_chunk(connection, "pg_temp", M::TABLES, chunk).await?;
+        fold::copy_chunk(connection, Some("pg_temp"), M::TABLES, chunk).await?;
     }
     Ok(())
 }

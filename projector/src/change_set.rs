@@ -6,6 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::hash::Hash;
 
+/// New rows that are sorted at most. A rebuild has all rows of a partition, and builds the indexes after them.
+const MAX_SORTED_ROWS: usize = 50_000;
+
 /// The rows of one table that a batch touches, by key. Only rows that differ in the end are written, each once and in key
 /// order, however many events changed them.
 pub(crate) struct ChangeSet<K, V> {
@@ -27,23 +30,19 @@ impl<K: Ord + Hash + Clone, V: PartialEq + Clone> ChangeSet<K, V> {
         Self { after: before.clone(), before }
     }
 
-    /// Rows that are new.
+    /// Rows that are new: those of a step in key order, so that neighbours in an index are written together.
     pub(crate) fn added(&self) -> Vec<(&K, &V)> {
-        self.after_where(|key, _| !self.before.contains_key(key))
+        let mut added: Vec<_> = self.after.iter().filter(|(key, _)| !self.before.contains_key(*key)).collect();
+        if added.len() <= MAX_SORTED_ROWS {
+            added.sort_unstable_by_key(|(key, _)| *key);
+        }
+        added
     }
 
     /// Rows that existed and differ.
     pub(crate) fn changed(&self) -> Vec<(&K, &V)> {
-        self.after_where(|key, after| self.before.get(key).is_some_and(|before| before != after))
-    }
-
-    /// Rows that are new or differ.
-    pub(crate) fn written(&self) -> Vec<(&K, &V)> {
-        self.after_where(|key, after| self.before.get(key) != Some(after))
-    }
-
-    fn after_where(&self, matches: impl Fn(&K, &V) -> bool) -> Vec<(&K, &V)> {
-        let mut rows: Vec<_> = self.after.iter().filter(|(key, after)| matches(key, after)).collect();
+        let differs = |key: &K, after: &V| self.before.get(key).is_some_and(|before| before != after);
+        let mut rows: Vec<_> = self.after.iter().filter(|(key, after)| differs(key, after)).collect();
         rows.sort_unstable_by_key(|(key, _)| *key);
         rows
     }

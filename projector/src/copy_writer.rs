@@ -23,10 +23,10 @@ pub(crate) struct CopyChunk {
     pub(crate) data: Vec<u8>,
 }
 
-/// Encodes rows and sends them in chunks. Blocks while [`MAX_WAITING_CHUNKS`] wait to be copied.
+/// Encodes rows. One with a channel sends them in chunks, and blocks while [`MAX_WAITING_CHUNKS`] wait to be copied.
 pub(crate) struct CopyWriter {
     buffers: Vec<Vec<u8>>,
-    chunks: mpsc::Sender<CopyChunk>,
+    chunks: Option<mpsc::Sender<CopyChunk>>,
 }
 
 impl CopyWriter {
@@ -37,44 +37,60 @@ impl CopyWriter {
 
     /// A writer for so many tables, which sends its chunks to `chunks`.
     pub(crate) fn new(tables: usize, chunks: mpsc::Sender<CopyChunk>) -> Self {
-        Self { buffers: vec![Vec::new(); tables], chunks }
+        Self { buffers: vec![Vec::new(); tables], chunks: Some(chunks) }
+    }
+
+    /// A writer that keeps its rows: those of one step.
+    pub(crate) fn of_step(tables: usize) -> Self {
+        Self { buffers: vec![Vec::new(); tables], chunks: None }
     }
 
     /// Adds a row to the table of this index, its fields in the order of the table's columns.
     pub(crate) fn row(&mut self, table: usize, fields: &[&dyn Field]) {
         let buffer = &mut self.buffers[table];
         if buffer.is_empty() {
-            buffer.reserve(CHUNK_BYTES + CHUNK_BYTES / 8);
+            if self.chunks.is_some() {
+                buffer.reserve(CHUNK_BYTES + CHUNK_BYTES / 8);
+            }
             buffer.extend_from_slice(COPY_HEADER);
         }
         buffer.extend_from_slice(&(fields.len() as i16).to_be_bytes());
         for field in fields {
             field.put(buffer);
         }
-        if buffer.len() >= CHUNK_BYTES {
+        if buffer.len() >= CHUNK_BYTES && self.chunks.is_some() {
             self.send_chunk(table);
         }
     }
 
     /// Whether nobody copies the chunks any more.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.chunks.is_closed()
+        self.chunks.as_ref().is_some_and(mpsc::Sender::is_closed)
     }
 
     /// Sends the remaining rows.
     pub(crate) fn finish(mut self) {
         for table in 0..self.buffers.len() {
-            if !self.buffers[table].is_empty() {
-                self.send_chunk(table);
-            }
+            self.send_chunk(table);
         }
     }
 
+    /// The rows that were not sent, a chunk for each table that has some.
+    pub(crate) fn into_chunks(mut self) -> Vec<CopyChunk> {
+        (0..self.buffers.len()).filter_map(|table| self.chunk(table)).collect()
+    }
+
     fn send_chunk(&mut self, table: usize) {
+        if let (Some(chunk), Some(chunks)) = (self.chunk(table), &self.chunks) {
+            // When nobody takes it the copying has failed, and reports that itself.
+            chunks.blocking_send(chunk).ok();
+        }
+    }
+
+    fn chunk(&mut self, table: usize) -> Option<CopyChunk> {
         let mut data = std::mem::take(&mut self.buffers[table]);
         data.extend_from_slice(&COPY_TRAILER);
-        // When nobody takes it the copying has failed, and reports that itself.
-        self.chunks.blocking_send(CopyChunk { table, data }).ok();
+        (data.len() > COPY_TRAILER.len()).then_some(CopyChunk { table, data })
     }
 }
 

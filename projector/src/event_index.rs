@@ -1,7 +1,6 @@
 //! `event_index`: the positions of the events of a user, an invest and a request, and of the rare types. Only audits read it
 //! ([`event_log::search`] defines its keys). It has one row for each event, which never changes.
 
-use crate::change_set::column;
 use crate::copy_writer::CopyWriter;
 use crate::fold::{self, Fold, ReadModel, Table};
 use connection_pool::Connection;
@@ -18,7 +17,7 @@ impl Projection for EventIndexProjection {
     const VERSION: i32 = INDEX_VERSION;
 
     async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
-        fold::apply_batch::<IndexRows>(transaction, events).await
+        fold::apply_batch::<Self>(transaction, events).await
     }
 }
 
@@ -62,30 +61,23 @@ impl Fold for IndexRows {
         Ok(())
     }
 
-    async fn write(&self, transaction: &mut Connection, _: Partition) -> sqlx::Result<()> {
-        let rows = self.rows.as_slice();
-        sqlx::query(
-            "insert into event_index (partition, position, user_key, invest_key, correlation_key, rare_type)
-             select * from unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[])",
-        )
-        .bind(column(rows, |row| row.partition))
-        .bind(column(rows, |row| row.position))
-        .bind(column(rows, |row| row.user_key))
-        .bind(column(rows, |row| row.invest_key))
-        .bind(column(rows, |row| row.correlation_key))
-        .bind(column(rows, |row| row.rare_type))
-        .execute(transaction)
-        .await?;
+    fn emit_new(&self, _: Partition, copy: &mut CopyWriter) {
+        self.rows.iter().for_each(|row| row.copy(copy));
+    }
+
+    /// A row never changes.
+    async fn update(&self, _: &mut Connection, _: Partition) -> sqlx::Result<()> {
         Ok(())
     }
 
     fn emit_finished(&mut self, copy: &mut CopyWriter) {
-        for IndexRow { partition, position, user_key, invest_key, correlation_key, rare_type } in self.rows.drain(..) {
-            copy.row(0, &[&partition, &position, &user_key, &invest_key, &correlation_key, &rare_type]);
-        }
+        self.rows.drain(..).for_each(|row| row.copy(copy));
     }
+}
 
-    fn emit_all(mut self, _: Partition, copy: &mut CopyWriter) {
-        self.emit_finished(copy);
+impl IndexRow {
+    fn copy(&self, copy: &mut CopyWriter) {
+        let Self { partition, position, user_key, invest_key, correlation_key, rare_type } = self;
+        copy.row(0, &[partition, position, user_key, invest_key, correlation_key, rare_type]);
     }
 }

@@ -51,8 +51,11 @@ pub(crate) trait Fold: Default + Send + 'static {
     /// Applies one event; events are of one partition, in order and without a gap.
     fn apply(&mut self, event: &RecordedEvent) -> Result<(), ApplyError>;
 
-    /// Writes the rows that differ from what was read.
-    fn write(
+    /// Emits the rows that were not read: the new ones, or all when nothing was read.
+    fn emit_new(&self, partition: Partition, copy: &mut CopyWriter);
+
+    /// Changes the rows that were read and differ, and removes those that are gone.
+    fn update(
         &self,
         transaction: &mut Connection,
         partition: Partition,
@@ -60,22 +63,25 @@ pub(crate) trait Fold: Default + Send + 'static {
 
     /// Emits the rows that no later event can change, and forgets them: a fold of a whole partition must fit in memory.
     fn emit_finished(&mut self, _: &mut CopyWriter) {}
-
-    /// Emits all remaining rows. Nothing was read before.
-    fn emit_all(self, partition: Partition, copy: &mut CopyWriter);
 }
 
-/// Applies a batch: what every read model does in the transaction that moves its checkpoint.
-pub(crate) async fn apply_batch<F: Fold>(
+/// Applies a batch: what every read model does in the transaction that moves its checkpoint. New rows are copied, which costs the
+/// server less than half of an `insert`.
+pub(crate) async fn apply_batch<M: ReadModel>(
     transaction: &mut Connection,
     events: &[RecordedEvent],
 ) -> Result<(), ApplyError> {
     let Some(partition) = events.first().map(|event| event.partition) else { return Ok(()) };
-    let mut fold = F::read(transaction, events).await?;
+    let mut fold = M::Fold::read(transaction, events).await?;
     for event in events {
         fold.apply(event)?;
     }
-    Ok(fold.write(transaction, partition).await?)
+    let mut new = CopyWriter::of_step(M::TABLES.len());
+    fold.emit_new(partition, &mut new);
+    for chunk in new.into_chunks() {
+        copy_chunk(transaction, None, M::TABLES, chunk).await?;
+    }
+    Ok(fold.update(transaction, partition).await?)
 }
 
 /// Why a partition could not be folded.
@@ -118,20 +124,21 @@ fn fold_stream<F: Fold>(
             return Ok(last_hash);
         }
     }
-    fold.emit_all(partition, &mut copy);
+    fold.emit_new(partition, &mut copy);
     copy.finish();
     Ok(last_hash)
 }
 
-/// Copies a chunk of rows into its table of `tables`, in `schema`.
+/// Copies a chunk of rows into its table of `tables`, in `schema` or where the search path leads.
 pub(crate) async fn copy_chunk(
     connection: &mut Connection,
-    schema: &str,
+    schema: Option<&str>,
     tables: &[Table],
     CopyChunk { table, data }: CopyChunk,
 ) -> sqlx::Result<()> {
     let Table { name, columns, .. } = tables[table];
-    let statement = format!("copy {schema}.{name} ({columns}) from stdin (format binary)");
+    let table = schema.map_or_else(|| name.into(), |schema| format!("{schema}.{name}"));
+    let statement = format!("copy {table} ({columns}) from stdin (format binary)");
     let mut copying = connection.copy_in_raw(&statement).await?;
     copying.send(data).await?;
     copying.finish().await?;

@@ -8,7 +8,8 @@ use connection_pool::Connection;
 use domain::ProductEvent;
 use event_log::consume::{ApplyError, Projection};
 use event_log::{Partition, RecordedEvent};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
 
 /// Keeps `holdings`, `holdings_product` and `holdings_count`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,7 +20,7 @@ impl Projection for HoldingsProjection {
     const VERSION: i32 = 1;
 
     async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
-        fold::apply_batch::<HoldingsState>(transaction, events).await
+        fold::apply_batch::<Self>(transaction, events).await
     }
 }
 
@@ -38,6 +39,8 @@ pub(crate) struct HoldingsState {
     products: ChangeSet<i64, Product>,
     /// By user and product.
     holdings: ChangeSet<(String, i64), Holding>,
+    /// How many holdings a user has in this partition.
+    counts: ChangeSet<String, i64>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -56,7 +59,8 @@ impl Fold for HoldingsState {
     async fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         let products = read_products(transaction, events).await?;
         let holdings = read_holdings(transaction, events).await?;
-        Ok(Self { products, holdings })
+        let counts = read_counts(transaction, events).await?;
+        Ok(Self { products, holdings, counts })
     }
 
     fn apply(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
@@ -72,24 +76,21 @@ impl Fold for HoldingsState {
         }
     }
 
-    async fn write(&self, transaction: &mut Connection, partition: Partition) -> sqlx::Result<()> {
-        add_products(transaction, &self.products.added()).await?;
-        put_holdings(transaction, &self.holdings.written()).await?;
-        count_holdings(transaction, partition, &self.holdings.added()).await
-    }
-
-    fn emit_all(self, partition: Partition, copy: &mut CopyWriter) {
-        let mut counts: HashMap<&str, i64> = HashMap::new();
-        for ((user, product), holding) in &self.holdings.after {
+    fn emit_new(&self, partition: Partition, copy: &mut CopyWriter) {
+        for ((user, product), holding) in self.holdings.added() {
             copy.row(0, &[user, product, &holding.amount, &holding.invest_date]);
-            *counts.entry(user).or_default() += 1;
         }
-        for (id, product) in &self.products.after {
+        for (id, product) in self.products.added() {
             copy.row(1, &[id, &product.title, &product.total_amount]);
         }
-        for (user, holdings) in &counts {
+        for (user, holdings) in self.counts.added() {
             copy.row(2, &[user, &partition, holdings]);
         }
+    }
+
+    async fn update(&self, transaction: &mut Connection, partition: Partition) -> sqlx::Result<()> {
+        update_holdings(transaction, &self.holdings.changed()).await?;
+        update_counts(transaction, partition, &self.counts.changed()).await
     }
 }
 
@@ -103,9 +104,13 @@ impl HoldingsState {
 
     fn settle(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
         self.check_product(event)?;
-        let key = (user.into(), event.product_id.get());
-        let fresh = Holding { amount: 0, invest_date: event.recorded_at };
-        let holding = self.holdings.after.entry(key).or_insert(fresh);
+        let holding = match self.holdings.after.entry((user.into(), event.product_id.get())) {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(new) => {
+                *self.counts.after.entry(user.into()).or_default() += 1;
+                new.insert(Holding { amount: 0, invest_date: event.recorded_at })
+            }
+        };
         holding.amount += amount;
         holding.invest_date = event.recorded_at;
         Ok(())
@@ -161,63 +166,56 @@ fn holder_of(event: &RecordedEvent) -> Option<(&str, i64)> {
     }
 }
 
-async fn add_products(transaction: &mut Connection, added: &[(&i64, &Product)]) -> sqlx::Result<()> {
-    if added.is_empty() {
+async fn read_counts(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<ChangeSet<String, i64>> {
+    let holders: BTreeSet<_> = events.iter().filter_map(|event| Some((holder_of(event)?.0, event.partition))).collect();
+    let (users, partitions): (Vec<_>, Vec<_>) = holders.into_iter().unzip();
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "select user_id, c.holdings
+           from unnest($1::text[], $2::integer[]) as touched (user_id, partition)
+           join holdings_count c using (user_id, partition)",
+    )
+    .bind(users)
+    .bind(partitions)
+    .fetch_all(transaction)
+    .await?;
+    Ok(ChangeSet::of(rows))
+}
+
+async fn update_holdings(transaction: &mut Connection, changed: &[(&(String, i64), &Holding)]) -> sqlx::Result<()> {
+    if changed.is_empty() {
         return Ok(());
     }
     sqlx::query(
-        "insert into holdings_product (product_id, title, total_amount)
-         select * from unnest($1::bigint[], $2::text[], $3::bigint[])",
+        "update holdings h set amount = now.amount, invest_date = now.invest_date
+           from unnest($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[])
+                    as now (user_id, product_id, amount, invest_date)
+          where h.user_id = now.user_id and h.product_id = now.product_id",
     )
-    .bind(column(added, |(id, _)| **id))
-    .bind(column(added, |(_, product)| product.title.as_str()))
-    .bind(column(added, |(_, product)| product.total_amount))
+    .bind(column(changed, |((user, _), _)| user.as_str()))
+    .bind(column(changed, |((_, product), _)| *product))
+    .bind(column(changed, |(_, holding)| holding.amount))
+    .bind(column(changed, |(_, holding)| holding.invest_date))
     .execute(transaction)
     .await?;
     Ok(())
 }
 
-async fn put_holdings(transaction: &mut Connection, written: &[(&(String, i64), &Holding)]) -> sqlx::Result<()> {
-    if written.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "insert into holdings (user_id, product_id, amount, invest_date)
-         select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[])
-             on conflict (user_id, product_id) do update
-                set amount = excluded.amount, invest_date = excluded.invest_date",
-    )
-    .bind(column(written, |((user, _), _)| user.as_str()))
-    .bind(column(written, |((_, product), _)| *product))
-    .bind(column(written, |(_, holding)| holding.amount))
-    .bind(column(written, |(_, holding)| holding.invest_date))
-    .execute(transaction)
-    .await?;
-    Ok(())
-}
-
-/// Adds the new holdings to their users' counts in this partition; only this consumer writes those.
-async fn count_holdings(
+async fn update_counts(
     transaction: &mut Connection,
     partition: Partition,
-    added: &[(&(String, i64), &Holding)],
+    changed: &[(&String, &i64)],
 ) -> sqlx::Result<()> {
-    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
-    for ((user, _), _) in added {
-        *counts.entry(user).or_default() += 1;
-    }
-    if counts.is_empty() {
+    if changed.is_empty() {
         return Ok(());
     }
-    let (users, counts): (Vec<_>, Vec<_>) = counts.into_iter().unzip();
     sqlx::query(
-        "insert into holdings_count as c (user_id, partition, holdings)
-         select user_id, $1, holdings from unnest($2::text[], $3::bigint[]) as added (user_id, holdings)
-             on conflict (user_id, partition) do update set holdings = c.holdings + excluded.holdings",
+        "update holdings_count c set holdings = now.holdings
+           from unnest($2::text[], $3::bigint[]) as now (user_id, holdings)
+          where c.user_id = now.user_id and c.partition = $1",
     )
     .bind(partition)
-    .bind(users)
-    .bind(counts)
+    .bind(column(changed, |(user, _)| user.as_str()))
+    .bind(column(changed, |(_, holdings)| **holdings))
     .execute(transaction)
     .await?;
     Ok(())

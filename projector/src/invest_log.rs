@@ -21,7 +21,7 @@ impl Projection for InvestLogProjection {
     const VERSION: i32 = 1;
 
     async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
-        fold::apply_batch::<InvestLogState>(transaction, events).await
+        fold::apply_batch::<Self>(transaction, events).await
     }
 }
 
@@ -104,8 +104,8 @@ impl Fold for InvestLogState {
         }
     }
 
-    async fn write(&self, transaction: &mut Connection, _: Partition) -> sqlx::Result<()> {
-        self.write_tables(transaction).await
+    async fn update(&self, transaction: &mut Connection, _: Partition) -> sqlx::Result<()> {
+        self.update_tables(transaction).await
     }
 
     /// An invest with a fate never changes again.
@@ -115,14 +115,14 @@ impl Fold for InvestLogState {
         }
     }
 
-    fn emit_all(self, _: Partition, copy: &mut CopyWriter) {
-        for (id, invest) in &self.invests.after {
+    fn emit_new(&self, _: Partition, copy: &mut CopyWriter) {
+        for (id, invest) in self.invests.added() {
             invest.copy(id, copy);
         }
-        for (id, product) in &self.products.after {
+        for (id, product) in self.products.added() {
             copy.row(1, &[id, &product.title, &product.accrued]);
         }
-        for ((user, product), of_user) in &self.users.after {
+        for ((user, product), of_user) in self.users.added() {
             copy.row(2, &[user, product, &of_user.accrued, &of_user.invests]);
         }
     }

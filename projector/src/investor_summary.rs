@@ -20,7 +20,7 @@ impl Projection for InvestorSummaryProjection {
     const VERSION: i32 = 1;
 
     async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
-        fold::apply_batch::<InvestorSummaryState>(transaction, events).await
+        fold::apply_batch::<Self>(transaction, events).await
     }
 }
 
@@ -81,13 +81,8 @@ impl Fold for InvestorSummaryState {
         }
     }
 
-    async fn write(&self, transaction: &mut Connection, partition: Partition) -> sqlx::Result<()> {
-        put_investors(transaction, partition, &self.investors.written()).await?;
-        put_shares(transaction, &self.shares.written()).await
-    }
-
-    fn emit_all(self, partition: Partition, copy: &mut CopyWriter) {
-        for (user, investor) in &self.investors.after {
+    fn emit_new(&self, partition: Partition, copy: &mut CopyWriter) {
+        for (user, investor) in self.investors.added() {
             let Investor { products, sums, failed_invests, first_invest_date, last_invest_date } = investor;
             let Share { settled, reserved } = sums;
             copy.row(
@@ -95,9 +90,14 @@ impl Fold for InvestorSummaryState {
                 &[user, &partition, products, settled, reserved, failed_invests, first_invest_date, last_invest_date],
             );
         }
-        for ((user, product), Share { settled, reserved }) in &self.shares.after {
+        for ((user, product), Share { settled, reserved }) in self.shares.added() {
             copy.row(1, &[user, product, settled, reserved]);
         }
+    }
+
+    async fn update(&self, transaction: &mut Connection, partition: Partition) -> sqlx::Result<()> {
+        update_investors(transaction, partition, &self.investors.changed()).await?;
+        update_shares(transaction, &self.shares.changed()).await
     }
 }
 
@@ -206,55 +206,49 @@ async fn read_shares(
     Ok(ChangeSet::of(rows.into_iter().map(row)))
 }
 
-async fn put_investors(
+async fn update_investors(
     transaction: &mut Connection,
     partition: Partition,
-    written: &[(&String, &Investor)],
+    changed: &[(&String, &Investor)],
 ) -> sqlx::Result<()> {
-    if written.is_empty() {
+    if changed.is_empty() {
         return Ok(());
     }
     sqlx::query(
-        "insert into investor_summary (user_id, partition, products, settled_amount, reserved_amount, failed_invests,
-                                       first_invest_date, last_invest_date)
-         select user_id, $1, products, settled_amount, reserved_amount, failed_invests, first_invest_date,
-                last_invest_date
-           from unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[],
-                       $8::timestamptz[])
-                    as written (user_id, products, settled_amount, reserved_amount, failed_invests, first_invest_date,
-                                last_invest_date)
-             on conflict (user_id, partition) do update
-                set products = excluded.products, settled_amount = excluded.settled_amount,
-                    reserved_amount = excluded.reserved_amount, failed_invests = excluded.failed_invests,
-                    last_invest_date = excluded.last_invest_date",
+        "update investor_summary s
+            set products = now.products, settled_amount = now.settled_amount, reserved_amount = now.reserved_amount,
+                failed_invests = now.failed_invests, last_invest_date = now.last_invest_date
+           from unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[])
+                    as now (user_id, products, settled_amount, reserved_amount, failed_invests, last_invest_date)
+          where s.user_id = now.user_id and s.partition = $1",
     )
     .bind(partition)
-    .bind(column(written, |(user, _)| user.as_str()))
-    .bind(column(written, |(_, investor)| investor.products))
-    .bind(column(written, |(_, investor)| investor.sums.settled))
-    .bind(column(written, |(_, investor)| investor.sums.reserved))
-    .bind(column(written, |(_, investor)| investor.failed_invests))
-    .bind(column(written, |(_, investor)| investor.first_invest_date))
-    .bind(column(written, |(_, investor)| investor.last_invest_date))
+    .bind(column(changed, |(user, _)| user.as_str()))
+    .bind(column(changed, |(_, investor)| investor.products))
+    .bind(column(changed, |(_, investor)| investor.sums.settled))
+    .bind(column(changed, |(_, investor)| investor.sums.reserved))
+    .bind(column(changed, |(_, investor)| investor.failed_invests))
+    .bind(column(changed, |(_, investor)| investor.last_invest_date))
     .execute(transaction)
     .await?;
     Ok(())
 }
 
-async fn put_shares(transaction: &mut Connection, written: &[(&(String, i64), &Share)]) -> sqlx::Result<()> {
-    if written.is_empty() {
+async fn update_shares(transaction: &mut Connection, changed: &[(&(String, i64), &Share)]) -> sqlx::Result<()> {
+    if changed.is_empty() {
         return Ok(());
     }
     sqlx::query(
-        "insert into investor_summary_product (user_id, product_id, settled_amount, reserved_amount)
-         select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
-             on conflict (user_id, product_id) do update
-                set settled_amount = excluded.settled_amount, reserved_amount = excluded.reserved_amount",
+        "update investor_summary_product s
+            set settled_amount = now.settled_amount, reserved_amount = now.reserved_amount
+           from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
+                    as now (user_id, product_id, settled_amount, reserved_amount)
+          where s.user_id = now.user_id and s.product_id = now.product_id",
     )
-    .bind(column(written, |((user, _), _)| user.as_str()))
-    .bind(column(written, |((_, product), _)| *product))
-    .bind(column(written, |(_, share)| share.settled))
-    .bind(column(written, |(_, share)| share.reserved))
+    .bind(column(changed, |((user, _), _)| user.as_str()))
+    .bind(column(changed, |((_, product), _)| *product))
+    .bind(column(changed, |(_, share)| share.settled))
+    .bind(column(changed, |(_, share)| share.reserved))
     .execute(transaction)
     .await?;
     Ok(())

@@ -21,7 +21,7 @@ impl Projection for ProductListProjection {
     const VERSION: i32 = 1;
 
     async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
-        fold::apply_batch::<ProductListState>(transaction, events).await
+        fold::apply_batch::<Self>(transaction, events).await
     }
 }
 
@@ -85,22 +85,21 @@ impl Fold for ProductListState {
         }
     }
 
-    async fn write(&self, transaction: &mut Connection, _: Partition) -> sqlx::Result<()> {
-        add_products(transaction, &self.products.added()).await?;
-        update_products(transaction, &self.products.changed()).await?;
-        put_users(transaction, &self.users.written()).await?;
-        remove_users(transaction, &self.users.removed()).await
-    }
-
-    fn emit_all(self, _: Partition, copy: &mut CopyWriter) {
-        for (id, product) in &self.products.after {
+    fn emit_new(&self, _: Partition, copy: &mut CopyWriter) {
+        for (id, product) in self.products.added() {
             let Product { title, total_amount, current_amount, invest_users, started_at, finished_at, closed } =
                 product;
             copy.row(0, &[id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed]);
         }
-        for ((product, user), amount) in &self.users.after {
+        for ((product, user), amount) in self.users.added() {
             copy.row(1, &[product, &&**user, amount]);
         }
+    }
+
+    async fn update(&self, transaction: &mut Connection, _: Partition) -> sqlx::Result<()> {
+        update_products(transaction, &self.products.changed()).await?;
+        update_users(transaction, &self.users.changed()).await?;
+        remove_users(transaction, &self.users.removed()).await
     }
 }
 
@@ -210,29 +209,6 @@ fn user_of(event: &RecordedEvent) -> Option<(i64, &str)> {
     }
 }
 
-async fn add_products(transaction: &mut Connection, added: &[(&i64, &Product)]) -> sqlx::Result<()> {
-    if added.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "insert into product_list (product_id, title, total_amount, current_amount, invest_users, started_at,
-                                   finished_at, closed)
-         select * from unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[],
-                              $7::timestamptz[], $8::boolean[])",
-    )
-    .bind(column(added, |(id, _)| **id))
-    .bind(column(added, |(_, product)| product.title.as_str()))
-    .bind(column(added, |(_, product)| product.total_amount))
-    .bind(column(added, |(_, product)| product.current_amount))
-    .bind(column(added, |(_, product)| product.invest_users))
-    .bind(column(added, |(_, product)| product.started_at))
-    .bind(column(added, |(_, product)| product.finished_at))
-    .bind(column(added, |(_, product)| product.closed))
-    .execute(transaction)
-    .await?;
-    Ok(())
-}
-
 async fn update_products(transaction: &mut Connection, changed: &[(&i64, &Product)]) -> sqlx::Result<()> {
     if changed.is_empty() {
         return Ok(());
@@ -253,18 +229,18 @@ async fn update_products(transaction: &mut Connection, changed: &[(&i64, &Produc
     Ok(())
 }
 
-async fn put_users(transaction: &mut Connection, written: &[(&(i64, Arc<str>), &i64)]) -> sqlx::Result<()> {
-    if written.is_empty() {
+async fn update_users(transaction: &mut Connection, changed: &[(&(i64, Arc<str>), &i64)]) -> sqlx::Result<()> {
+    if changed.is_empty() {
         return Ok(());
     }
     sqlx::query(
-        "insert into product_list_user (product_id, user_id, amount)
-         select * from unnest($1::bigint[], $2::text[], $3::bigint[])
-             on conflict (product_id, user_id) do update set amount = excluded.amount",
+        "update product_list_user u set amount = now.amount
+           from unnest($1::bigint[], $2::text[], $3::bigint[]) as now (product_id, user_id, amount)
+          where u.product_id = now.product_id and u.user_id = now.user_id",
     )
-    .bind(column(written, |((product, _), _)| *product))
-    .bind(column(written, |((_, user), _)| &**user))
-    .bind(column(written, |(_, amount)| **amount))
+    .bind(column(changed, |((product, _), _)| *product))
+    .bind(column(changed, |((_, user), _)| &**user))
+    .bind(column(changed, |(_, amount)| **amount))
     .execute(transaction)
     .await?;
     Ok(())

@@ -17,10 +17,9 @@ impl InvestLogState {
         Ok(Self { products, users, invests })
     }
 
-    pub(super) async fn write_tables(&self, transaction: &mut Connection) -> sqlx::Result<()> {
-        put_products(transaction, &self.products.written()).await?;
-        put_users(transaction, &self.users.written()).await?;
-        add_invests(transaction, &self.invests.added()).await?;
+    pub(super) async fn update_tables(&self, transaction: &mut Connection) -> sqlx::Result<()> {
+        update_products(transaction, &self.products.changed()).await?;
+        update_users(transaction, &self.users.changed()).await?;
         update_fates(transaction, &self.invests.changed()).await
     }
 }
@@ -123,63 +122,36 @@ fn invest_of(event: &RecordedEvent) -> Option<Uuid> {
     }
 }
 
-async fn put_products(transaction: &mut Connection, written: &[(&i64, &Product)]) -> sqlx::Result<()> {
-    if written.is_empty() {
+async fn update_products(transaction: &mut Connection, changed: &[(&i64, &Product)]) -> sqlx::Result<()> {
+    if changed.is_empty() {
         return Ok(());
     }
     sqlx::query(
-        "insert into invest_log_product (product_id, title, accrued)
-         select * from unnest($1::bigint[], $2::text[], $3::bigint[])
-             on conflict (product_id) do update set accrued = excluded.accrued",
+        "update invest_log_product p set accrued = now.accrued
+           from unnest($1::bigint[], $2::bigint[]) as now (product_id, accrued)
+          where p.product_id = now.product_id",
     )
-    .bind(column(written, |(id, _)| **id))
-    .bind(column(written, |(_, product)| product.title.as_str()))
-    .bind(column(written, |(_, product)| product.accrued))
+    .bind(column(changed, |(id, _)| **id))
+    .bind(column(changed, |(_, product)| product.accrued))
     .execute(transaction)
     .await?;
     Ok(())
 }
 
-async fn put_users(transaction: &mut Connection, written: &[(&(String, i64), &User)]) -> sqlx::Result<()> {
-    if written.is_empty() {
+async fn update_users(transaction: &mut Connection, changed: &[(&(String, i64), &User)]) -> sqlx::Result<()> {
+    if changed.is_empty() {
         return Ok(());
     }
     sqlx::query(
-        "insert into invest_log_user (user_id, product_id, accrued, invests)
-         select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
-             on conflict (user_id, product_id) do update
-                set accrued = excluded.accrued, invests = excluded.invests",
+        "update invest_log_user u set accrued = now.accrued, invests = now.invests
+           from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
+                    as now (user_id, product_id, accrued, invests)
+          where u.user_id = now.user_id and u.product_id = now.product_id",
     )
-    .bind(column(written, |((user, _), _)| user.as_str()))
-    .bind(column(written, |((_, product), _)| *product))
-    .bind(column(written, |(_, user)| user.accrued))
-    .bind(column(written, |(_, user)| user.invests))
-    .execute(transaction)
-    .await?;
-    Ok(())
-}
-
-async fn add_invests(transaction: &mut Connection, added: &[(&Uuid, &Invest)]) -> sqlx::Result<()> {
-    if added.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "insert into invest_log (invest_id, product_id, user_id, amount, state, fail_code, fail_detail, accrued_user,
-                                 accrued_product, requested_at, updated_at)
-         select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
-                              $8::bigint[], $9::bigint[], $10::timestamptz[], $11::timestamptz[])",
-    )
-    .bind(column(added, |(id, _)| **id))
-    .bind(column(added, |(_, invest)| invest.product_id))
-    .bind(column(added, |(_, invest)| invest.user_id.as_str()))
-    .bind(column(added, |(_, invest)| invest.amount))
-    .bind(column(added, |(_, invest)| invest.state.name()))
-    .bind(column(added, |(_, invest)| invest.state.failure().0))
-    .bind(column(added, |(_, invest)| invest.state.failure().1))
-    .bind(column(added, |(_, invest)| invest.accrued_user))
-    .bind(column(added, |(_, invest)| invest.accrued_product))
-    .bind(column(added, |(_, invest)| invest.requested_at))
-    .bind(column(added, |(_, invest)| invest.updated_at))
+    .bind(column(changed, |((user, _), _)| user.as_str()))
+    .bind(column(changed, |((_, product), _)| *product))
+    .bind(column(changed, |(_, user)| user.accrued))
+    .bind(column(changed, |(_, user)| user.invests))
     .execute(transaction)
     .await?;
     Ok(())

@@ -98,7 +98,7 @@ impl<M: ReadModel> Rebuild<M> {
             if !self.lease.verify_held(&mut transaction).await? {
                 return Err(JobError::LeaseLost);
             }
-            fold::copy_chunk(&mut transaction, &schema, M::TABLES, chunk).await?;
+            fold::copy_chunk(&mut transaction, Some(&schema), M::TABLES, chunk).await?;
             transaction.commit().await?;
         }
         Ok(())

@@ -38,12 +38,12 @@ impl Fold for Forgetful {
         self.state.apply(event)
     }
 
-    async fn write(&self, transaction: &mut Connection, partition: Partition) -> sqlx::Result<()> {
-        self.state.write(transaction, partition).await
+    fn emit_new(&self, partition: Partition, copy: &mut CopyWriter) {
+        self.state.emit_new(partition, copy);
     }
 
-    fn emit_all(self, partition: Partition, copy: &mut CopyWriter) {
-        self.state.emit_all(partition, copy);
+    async fn update(&self, transaction: &mut Connection, partition: Partition) -> sqlx::Result<()> {
+        self.state.update(transaction, partition).await
     }
 }
 
@@ -54,7 +54,7 @@ impl Projection for Broken {
     const NAME: &'static str = HoldingsProjection::NAME;
 
     async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
-        fold::apply_batch::<Forgetful>(transaction, events).await
+        fold::apply_batch::<Self>(transaction, events).await
     }
 }
 
