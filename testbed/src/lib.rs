@@ -1,5 +1,7 @@
-//! The test kit: a fresh PostgreSQL database for every test, with the migrations applied; [`payments`], a payment provider that
-//! can be given every kind of failure; a Redis and a proxy to break; random numbers by seed; ports, folders, and waiting.
+//! The test kit, one file a subject: a fresh PostgreSQL [`Database`] for every test, with the migrations applied; a [`TestLog`]
+//! in it, whose append lock can be held, whose clock can be set, and whose events and hash [`chain`] can be made by hand;
+//! [`payments`], a payment provider that can be given every kind of failure; a [`Proxy`] and a Redis to break; [`http`]
+//! answers; random numbers by seed; ports, folders, and waiting.
 //!
 //! ```no_run
 //! # async fn a_test() {
@@ -14,14 +16,21 @@
 //!
 //! Words are in `docs/glossary.md`.
 
+mod append_lock;
+pub mod chain;
+pub mod events;
+pub mod http;
 pub mod payments;
 mod ports;
+mod proxy;
 mod random;
 mod redis_server;
 mod server;
-mod silent_proxy;
+mod settable_clock;
 mod temp_folder;
 mod template;
+mod test_log;
+pub mod values;
 mod wait;
 
 use std::time::Duration;
@@ -30,12 +39,14 @@ use connection_pool::Pool;
 use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
+pub use append_lock::AppendLockHolder;
 pub use ports::free_port;
+pub use proxy::{Fault, FaultKind, Proxy};
 pub use random::Random;
 pub use redis_server::RedisServer;
 use server::Server;
-pub use silent_proxy::SilentProxy;
 pub use temp_folder::TempFolder;
+pub use test_log::{TestLog, poll_heads};
 pub use wait::{TEST_TIMEOUT, soon, until};
 
 /// Where the server is looked for when `DATABASE_URL` is not set.

@@ -1,29 +1,22 @@
 //! While the broker is away, committed events are applied all the same; they are published once it is back.
 
-use crate::house::*;
 use crate::notes::Noting;
 use crate::tap::{Tap, once};
-use crate::wire::{Wire, server};
+use crate::test_broker::*;
 use broker::Broker;
 use std::time::Duration;
-use testbed::SilentProxy;
 
 /// Nobody listens there.
 const NOWHERE: &str = "amqp://guest:guest@127.0.0.1:1/%2f";
 
-fn host_and_port(address: &str) -> (String, u16) {
-    let (host, port) = address.split_once(':').unwrap();
-    (host.to_owned(), port.parse().unwrap())
-}
-
 #[tokio::test]
 async fn a_consumer_follows_the_log_while_no_broker_is_there() {
-    let house = House::with_one_partition().await;
-    let nowhere = Broker::new(NOWHERE, house.log_id()).unwrap();
-    let noting = Noting::start_with(&house, &house.log, &nowhere, 0).await;
+    let test = TestBroker::with_one_partition().await;
+    let nowhere = Broker::new(NOWHERE, test.log_id()).unwrap();
+    let noting = Noting::start_with(&test, &test.log, &nowhere, 0).await;
     for appended in 1..=5 {
-        house.append(0, 20, 20).await;
-        house.noted_within(Duration::from_secs(1), 0, appended * 20).await;
+        test.append(0, 20, 20).await;
+        test.noted_within(Duration::from_secs(1), 0, appended * 20).await;
     }
     assert!(!nowhere.is_connected());
     noting.stop().await;
@@ -31,37 +24,36 @@ async fn a_consumer_follows_the_log_while_no_broker_is_there() {
 
 #[tokio::test]
 async fn a_relay_that_has_no_broker_stops_at_once() {
-    let house = House::with_one_partition().await;
-    house.append(0, 1, 1).await;
-    let relaying = Relaying::start(&house.log, &Broker::new(NOWHERE, house.log_id()).unwrap());
-    until("it has the lease", async || house.execute("update leases set until = until").await == 1).await;
+    let test = TestBroker::with_one_partition().await;
+    test.append(0, 1, 1).await;
+    let relaying = Relaying::start(&test.log, &Broker::new(NOWHERE, test.log_id()).unwrap());
+    until("it has the lease", async || test.execute("update leases set until = until").await == 1).await;
     let stopped = tokio::time::timeout(Duration::from_secs(1), relaying.stop()).await;
     assert!(stopped.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_connection_is_opened_again() {
-    let house = House::with_one_partition().await;
-    let wire = Wire::new().await;
-    let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
-    let mut tap = Tap::on(&house).await;
-    let noting = Noting::start_with(&house, &house.log, &broker, 0).await;
-    let relaying = Relaying::start(&house.log, &broker);
+    let test = TestBroker::with_one_partition().await;
+    let (broker, proxy) = test.behind_proxy("").await;
+    let mut tap = Tap::on(&test).await;
+    let noting = Noting::start_with(&test, &test.log, &broker, 0).await;
+    let relaying = Relaying::start(&test.log, &broker);
     for round in 0..2 {
         until("it is connected", async || broker.is_connected()).await;
-        house.append(0, 100, 2).await;
-        wire.cut();
-        house.append(0, 100, 2).await;
+        test.append(0, 100, 2).await;
+        proxy.cut();
+        test.append(0, 100, 2).await;
         until("the loss is noticed", async || !broker.is_connected()).await;
-        house.noted_within(Duration::from_secs(3), 0, (round + 1) * 200).await;
+        test.noted_within(Duration::from_secs(3), 0, (round + 1) * 200).await;
         // Both connections, more than once.
-        let before = wire.refused();
-        until("it is tried again", async || wire.refused() >= before + 4).await;
-        wire.mend();
+        let before = proxy.refused();
+        until("it is tried again", async || proxy.refused() >= before + 4).await;
+        proxy.mend();
     }
-    assert_eq!(once(tap.up_to(0, 400).await), house.stored(0).await);
-    house.until_relayed(0, 400).await;
-    house.until_the_queue_is_consumed(0, 1).await;
+    assert_eq!(once(tap.up_to(0, 400).await), test.stored(0).await);
+    test.until_relayed(0, 400).await;
+    test.until_the_queue_is_consumed(0, 1).await;
     noting.stop().await;
     relaying.stop().await;
 }
@@ -69,26 +61,25 @@ async fn a_lost_connection_is_opened_again() {
 /// The server is there and does not move, as when its process is stopped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_broker_blocks_no_consumer() {
-    let house = House::with_one_partition().await;
-    let wire = Wire::new().await;
-    let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
-    let mut tap = Tap::on(&house).await;
-    let noting = Noting::start_with(&house, &house.log, &broker, 0).await;
-    let relaying = Relaying::start(&house.log, &broker);
-    house.append(0, 20, 2).await;
-    house.until_noted(0, 20).await;
-    house.until_relayed(0, 20).await;
-    house.until_the_queue_is_consumed(0, 1).await;
-    wire.freeze();
+    let test = TestBroker::with_one_partition().await;
+    let (broker, proxy) = test.behind_proxy("").await;
+    let mut tap = Tap::on(&test).await;
+    let noting = Noting::start_with(&test, &test.log, &broker, 0).await;
+    let relaying = Relaying::start(&test.log, &broker);
+    test.append(0, 20, 2).await;
+    test.until_noted(0, 20).await;
+    test.until_relayed(0, 20).await;
+    test.until_the_queue_is_consumed(0, 1).await;
+    proxy.freeze();
     for appended in 2..=4 {
-        house.append(0, 20, 2).await;
-        house.noted_within(Duration::from_secs(5), 0, appended * 20).await;
+        test.append(0, 20, 2).await;
+        test.noted_within(Duration::from_secs(5), 0, appended * 20).await;
     }
-    wire.mend();
-    assert_eq!(once(tap.up_to(0, 80).await), house.stored(0).await);
-    house.append(0, 20, 2).await;
-    house.until_noted(0, 100).await;
-    house.until_relayed(0, 100).await;
+    proxy.mend();
+    assert_eq!(once(tap.up_to(0, 80).await), test.stored(0).await);
+    test.append(0, 20, 2).await;
+    test.until_noted(0, 100).await;
+    test.until_relayed(0, 100).await;
     noting.stop().await;
     relaying.stop().await;
 }
@@ -97,21 +88,19 @@ async fn a_frozen_broker_blocks_no_consumer() {
 /// heartbeat ends them, here after 2 s instead of 10.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_connections_are_opened_again() {
-    let house = House::with_one_partition().await;
-    let proxy = SilentProxy::before(host_and_port(&server())).await;
-    let url = format!("{}?heartbeat=2", amqp_url().replace(&server(), &proxy.address().to_string()));
-    let broker = Broker::new(&url, house.log_id()).unwrap();
-    let mut tap = Tap::on(&house).await;
-    let noting = Noting::start_with(&house, &house.log, &broker, 0).await;
-    let relaying = Relaying::start(&house.log, &broker);
-    house.append(0, 20, 2).await;
-    house.until_relayed(0, 20).await;
-    house.until_the_queue_is_consumed(0, 1).await;
+    let test = TestBroker::with_one_partition().await;
+    let (broker, proxy) = test.behind_proxy("?heartbeat=2").await;
+    let mut tap = Tap::on(&test).await;
+    let noting = Noting::start_with(&test, &test.log, &broker, 0).await;
+    let relaying = Relaying::start(&test.log, &broker);
+    test.append(0, 20, 2).await;
+    test.until_relayed(0, 20).await;
+    test.until_the_queue_is_consumed(0, 1).await;
     proxy.silence();
-    house.append(0, 20, 2).await;
-    house.noted_within(Duration::from_secs(5), 0, 40).await;
-    house.until_relayed(0, 40).await;
-    assert_eq!(once(tap.up_to(0, 40).await), house.stored(0).await);
+    test.append(0, 20, 2).await;
+    test.noted_within(Duration::from_secs(5), 0, 40).await;
+    test.until_relayed(0, 40).await;
+    assert_eq!(once(tap.up_to(0, 40).await), test.stored(0).await);
     until("the silent connections are closed", async || proxy.silent() == 0).await;
     until("it is connected", async || broker.is_connected()).await;
     noting.stop().await;

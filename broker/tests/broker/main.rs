@@ -4,10 +4,9 @@
 mod batches;
 mod connection;
 mod delivering;
-mod house;
 mod notes;
 mod parking;
 mod relaying;
 mod replaying;
 mod tap;
-mod wire;
+mod test_broker;

@@ -1,6 +1,6 @@
 //! A consumer that notes each position it is given; twice the same makes two rows.
 
-use crate::house::{House, NOTES, until};
+use crate::test_broker::{NOTES, TestBroker, until};
 use broker::{Broker, Deliveries};
 use connection_pool::Connection;
 use event_log::consume::{ApplyError, Consumer, Projection};
@@ -41,15 +41,15 @@ pub struct Noting {
 }
 
 impl Noting {
-    pub async fn start(house: &House, partition: Partition) -> Self {
-        Self::start_with(house, &house.log, &house.broker, partition).await
+    pub async fn start(test: &TestBroker, partition: Partition) -> Self {
+        Self::start_with(test, &test.log, &test.broker, partition).await
     }
 
-    pub async fn start_with(house: &House, log: &Log, broker: &Broker, partition: Partition) -> Self {
-        house.execute("create table if not exists notes (nr bigserial, partition integer, position bigint)").await;
+    pub async fn start_with(test: &TestBroker, log: &Log, broker: &Broker, partition: Partition) -> Self {
+        test.execute("create table if not exists notes (nr bigserial, partition integer, position bigint)").await;
         let (notes, shutdown) = (Arc::new(Notes::default()), CancellationToken::new());
-        let consumer = Consumer::new(log.clone(), house.pool.clone(), notes.clone(), partition);
-        let deliveries = Deliveries::new(log, broker, house.pool.clone(), NOTES, partition).unwrap();
+        let consumer = Consumer::new(log.clone(), test.pool.clone(), notes.clone(), partition);
+        let deliveries = Deliveries::new(log, broker, test.pool.clone(), NOTES, partition).unwrap();
         let task = tokio::spawn(consumer.run_with(deliveries, shutdown.clone()));
         Self { notes, shutdown, task }
     }
@@ -70,7 +70,7 @@ impl Noting {
     }
 }
 
-impl House {
+impl TestBroker {
     pub async fn noted(&self, partition: Partition) -> Vec<Position> {
         sqlx::query_scalar("select position from notes where partition = $1 order by nr")
             .bind(partition)

@@ -1,7 +1,7 @@
 //! The relay: exactly what was committed, in order; repeats, but no holes and nothing else.
 
-use crate::house::*;
 use crate::tap::{Tap, once};
+use crate::test_broker::*;
 use broker::{RELAY, cloud_events};
 use event_log::{RawEvent, Writer};
 use futures::StreamExt as _;
@@ -12,49 +12,49 @@ use std::time::{Duration, Instant};
 /// Appends to both partitions, by two processes, while the relay is at it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_committed_is_published_once_and_in_order() {
-    let house = House::with_partitions(2).await;
-    let mut tap = Tap::on(&house).await;
-    let relaying = Relaying::start(&house.log, &house.broker);
-    let (elsewhere, _following) = house.another_process().await;
+    let test = TestBroker::with_partitions(2).await;
+    let mut tap = Tap::on(&test).await;
+    let relaying = Relaying::start(&test.log, &test.broker);
+    let (elsewhere, _following) = test.another_process().await;
     let appending = tokio::spawn(async move {
         let mut writer = Writer::open(elsewhere, 1).await.unwrap();
         append_with(&mut writer, 700, 3).await;
     });
-    house.append(0, 900, 7).await;
+    test.append(0, 900, 7).await;
     appending.await.unwrap();
     let (mut zero, mut one) = (Vec::new(), Vec::new());
     while zero.len() < 900 || one.len() < 700 {
         let batch = tap.batch().await;
         if batch[0].partition == 0 { &mut zero } else { &mut one }.extend(batch);
     }
-    assert_eq!(zero, house.stored(0).await);
-    assert_eq!(one, house.stored(1).await);
-    house.until_relayed(0, 900).await;
-    house.until_relayed(1, 700).await;
+    assert_eq!(zero, test.stored(0).await);
+    assert_eq!(one, test.stored(1).await);
+    test.until_relayed(0, 900).await;
+    test.until_relayed(1, 700).await;
     relaying.stop().await;
     tap.close().await;
 }
 
 #[tokio::test]
 async fn a_long_history_is_published_from_the_beginning() {
-    let house = House::with_one_partition().await;
-    house.append(0, 5_000, 1_000).await;
-    let mut tap = Tap::on(&house).await;
-    let relaying = Relaying::start(&house.log, &house.broker);
-    assert_eq!(tap.up_to(0, 5_000).await, house.stored(0).await);
+    let test = TestBroker::with_one_partition().await;
+    test.append(0, 5_000, 1_000).await;
+    let mut tap = Tap::on(&test).await;
+    let relaying = Relaying::start(&test.log, &test.broker);
+    assert_eq!(tap.up_to(0, 5_000).await, test.stored(0).await);
     relaying.stop().await;
 }
 
 #[tokio::test]
 async fn a_message_says_what_is_in_it() {
-    let house = House::with_one_partition().await;
-    house.append(0, 7, 7).await;
-    let mut tap = Tap::on(&house).await;
-    let relaying = Relaying::start(&house.log, &house.broker);
+    let test = TestBroker::with_one_partition().await;
+    test.append(0, 7, 7).await;
+    let mut tap = Tap::on(&test).await;
+    let relaying = Relaying::start(&test.log, &test.broker);
     let message = tap.next().await;
-    let (properties, stored) = (&message.properties, house.stored(0).await);
+    let (properties, stored) = (&message.properties, test.stored(0).await);
     assert_eq!(message.routing_key.as_str(), "0");
-    assert_eq!(message.exchange.as_str(), format!("product.events.{}", house.log_id()));
+    assert_eq!(message.exchange.as_str(), format!("product.events.{}", test.log_id()));
     let short = |text: &Option<lapin::types::ShortString>| text.as_ref().unwrap().to_string();
     assert_eq!(short(properties.content_type()), cloud_events::CONTENT_TYPE);
     assert_eq!(short(properties.app_id()), "moa");
@@ -65,7 +65,7 @@ async fn a_message_says_what_is_in_it() {
     let headers = properties.headers().clone().unwrap();
     let text = |text: String| AMQPValue::LongString(text.into());
     for (name, value) in [
-        ("log-id", text(house.log_id().to_string())),
+        ("log-id", text(test.log_id().to_string())),
         ("partition", AMQPValue::LongInt(0)),
         ("first-position", AMQPValue::LongLongInt(1)),
         ("last-position", AMQPValue::LongLongInt(7)),
@@ -83,115 +83,115 @@ async fn a_message_says_what_is_in_it() {
 /// yet. In the end one is killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_relays_at_once_repeat_and_leave_nothing_out() {
-    let house = House::with_one_partition().await;
-    let mut tap = Tap::on(&house).await;
-    let (elsewhere, _following) = house.another_process().await;
-    let one = Relaying::start(&house.log, &house.broker);
+    let test = TestBroker::with_one_partition().await;
+    let mut tap = Tap::on(&test).await;
+    let (elsewhere, _following) = test.another_process().await;
+    let one = Relaying::start(&test.log, &test.broker);
     let other = Relaying::start(&elsewhere, &broker_of(&elsewhere));
     for _ in 0..10 {
-        house.append(0, 30, 4).await;
-        house.execute("update leases set until = clock_timestamp()").await;
-        let epoch = house.epoch().await;
-        until("a relay takes the lease", async || house.epoch().await > epoch).await;
+        test.append(0, 30, 4).await;
+        test.execute("update leases set until = clock_timestamp()").await;
+        let epoch = test.epoch().await;
+        until("a relay takes the lease", async || test.epoch().await > epoch).await;
     }
     one.kill().await;
-    house.append(0, 30, 4).await;
+    test.append(0, 30, 4).await;
     let got = tap.up_to(0, 330).await;
-    assert_eq!(once(got), house.stored(0).await);
-    house.until_relayed(0, 330).await;
+    assert_eq!(once(got), test.stored(0).await);
+    test.until_relayed(0, 330).await;
     other.stop().await;
 }
 
 #[tokio::test]
 async fn a_relay_that_died_is_replaced_when_its_lease_is_over() {
-    let house = House::with_one_partition().await;
-    let mut tap = Tap::on(&house).await;
-    let one = Relaying::start(&house.log, &house.broker);
-    house.append(0, 10, 5).await;
-    house.until_relayed(0, 10).await;
+    let test = TestBroker::with_one_partition().await;
+    let mut tap = Tap::on(&test).await;
+    let one = Relaying::start(&test.log, &test.broker);
+    test.append(0, 10, 5).await;
+    test.until_relayed(0, 10).await;
     one.kill().await;
-    house.append(0, 10, 5).await;
-    let (elsewhere, _following) = house.another_process().await;
+    test.append(0, 10, 5).await;
+    let (elsewhere, _following) = test.another_process().await;
     let other = Relaying::start(&elsewhere, &broker_of(&elsewhere));
-    house.until_relayed(0, 20).await;
-    assert_eq!(once(tap.up_to(0, 20).await), house.stored(0).await);
-    assert_eq!(house.epoch().await, 2);
+    test.until_relayed(0, 20).await;
+    assert_eq!(once(tap.up_to(0, 20).await), test.stored(0).await);
+    assert_eq!(test.epoch().await, 2);
     other.stop().await;
 }
 
 #[tokio::test]
 async fn a_stopped_relay_stores_its_checkpoint_and_releases_its_leases() {
-    let house = House::with_partitions(2).await;
-    let mut tap = Tap::on(&house).await;
-    let relaying = Relaying::start(&house.log, &house.broker);
-    house.append(0, 3, 1).await;
-    house.append(1, 3, 1).await;
+    let test = TestBroker::with_partitions(2).await;
+    let mut tap = Tap::on(&test).await;
+    let relaying = Relaying::start(&test.log, &test.broker);
+    test.append(0, 3, 1).await;
+    test.append(1, 3, 1).await;
     tap.up_to(1, 3).await;
-    house.until_relayed(0, 3).await;
-    house.append(0, 1, 1).await;
+    test.until_relayed(0, 3).await;
+    test.append(0, 1, 1).await;
     tap.up_to(0, 4).await;
     relaying.stop().await;
-    assert_eq!(house.checkpoint(RELAY, 0).await, 4);
-    assert_eq!(house.execute("delete from leases where until <= clock_timestamp()").await, 2);
+    assert_eq!(test.checkpoint(RELAY, 0).await, 4);
+    assert_eq!(test.execute("delete from leases where until <= clock_timestamp()").await, 2);
 }
 
 /// No queue is bound: every message is confirmed, and returned.
 #[tokio::test]
 async fn returned_messages_do_not_count_as_published() {
-    let house = House::with_one_partition().await;
-    house.append(0, 10, 5).await;
-    let relaying = Relaying::start_for(&house.log, &house.broker, Vec::new());
+    let test = TestBroker::with_one_partition().await;
+    test.append(0, 10, 5).await;
+    let relaying = Relaying::start_for(&test.log, &test.broker, Vec::new());
     let since = Instant::now();
     while since.elapsed() < Duration::from_secs(1) {
-        assert_eq!(house.checkpoint(RELAY, 0).await, 0);
+        assert_eq!(test.checkpoint(RELAY, 0).await, 0);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let mut tap = Tap::on(&house).await;
-    house.until_relayed(0, 10).await;
-    assert_eq!(once(tap.up_to(0, 10).await), house.stored(0).await);
+    let mut tap = Tap::on(&test).await;
+    test.until_relayed(0, 10).await;
+    assert_eq!(once(tap.up_to(0, 10).await), test.stored(0).await);
     relaying.stop().await;
 }
 
 #[tokio::test]
 async fn a_queue_that_was_deleted_is_declared_again_and_misses_nothing_from_then_on() {
-    let house = House::with_one_partition().await;
-    let relaying = Relaying::start(&house.log, &house.broker);
-    house.append(0, 50, 10).await;
-    house.until_relayed(0, 50).await;
-    house.delete_the_queue(0).await;
-    house.append(0, 50, 10).await;
-    house.until_relayed(0, 100).await;
-    assert_eq!(once(house.read_the_queue(0, 100).await), house.stored(0).await[50..]);
+    let test = TestBroker::with_one_partition().await;
+    let relaying = Relaying::start(&test.log, &test.broker);
+    test.append(0, 50, 10).await;
+    test.until_relayed(0, 50).await;
+    test.delete_the_queue(0).await;
+    test.append(0, 50, 10).await;
+    test.until_relayed(0, 100).await;
+    assert_eq!(once(test.read_the_queue(0, 100).await), test.stored(0).await[50..]);
     relaying.stop().await;
 }
 
 /// The queue is there with other arguments, and not bound.
 #[tokio::test]
 async fn a_queue_that_cannot_be_declared_does_not_block_others() {
-    let house = House::with_one_partition().await;
-    let mut tap = Tap::on(&house).await;
+    let test = TestBroker::with_one_partition().await;
+    let mut tap = Tap::on(&test).await;
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    house.amqp.queue_declare(house.queue(0).into(), durable, FieldTable::default()).await.unwrap();
-    house.append(0, 10, 10).await;
-    let relaying = Relaying::start(&house.log, &house.broker);
-    assert_eq!(once(tap.up_to(0, 10).await), house.stored(0).await);
-    house.until_relayed(0, 10).await;
+    test.amqp.queue_declare(test.queue(0).into(), durable, FieldTable::default()).await.unwrap();
+    test.append(0, 10, 10).await;
+    let relaying = Relaying::start(&test.log, &test.broker);
+    assert_eq!(once(tap.up_to(0, 10).await), test.stored(0).await);
+    test.until_relayed(0, 10).await;
     relaying.stop().await;
 }
 
 #[tokio::test]
 async fn an_exchange_that_was_deleted_is_declared_again_with_its_bindings() {
-    let house = House::with_one_partition().await;
-    let relaying = Relaying::start(&house.log, &house.broker);
-    house.append(0, 50, 10).await;
-    house.until_relayed(0, 50).await;
-    house.delete_the_exchange().await;
-    house.append(0, 50, 10).await;
-    house.until_relayed(0, 100).await;
-    assert_eq!(once(house.read_the_queue(0, 100).await), house.stored(0).await);
-    let mut late = Tap::on(&house).await;
-    house.append(0, 50, 10).await;
-    assert_eq!(once(late.up_to(0, 150).await), house.stored(0).await[100..]);
+    let test = TestBroker::with_one_partition().await;
+    let relaying = Relaying::start(&test.log, &test.broker);
+    test.append(0, 50, 10).await;
+    test.until_relayed(0, 50).await;
+    test.delete_the_exchange().await;
+    test.append(0, 50, 10).await;
+    test.until_relayed(0, 100).await;
+    assert_eq!(once(test.read_the_queue(0, 100).await), test.stored(0).await);
+    let mut late = Tap::on(&test).await;
+    test.append(0, 50, 10).await;
+    assert_eq!(once(late.up_to(0, 150).await), test.stored(0).await[100..]);
     relaying.stop().await;
 }
 
@@ -199,19 +199,19 @@ async fn an_exchange_that_was_deleted_is_declared_again_with_its_bindings() {
 /// relay's own queue is looked at: what the checkpoint passed is in it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_out_however_often_the_exchange_is_deleted() {
-    let house = House::with_one_partition().await;
-    let relaying = Relaying::start(&house.log, &house.broker);
+    let test = TestBroker::with_one_partition().await;
+    let relaying = Relaying::start(&test.log, &test.broker);
     for round in 1..=6 {
-        house.append(0, 40, 2).await;
-        house.delete_the_exchange().await;
-        house.append(0, 10, 1).await;
-        house.until_relayed(0, round * 50).await;
+        test.append(0, 40, 2).await;
+        test.delete_the_exchange().await;
+        test.append(0, 10, 1).await;
+        test.until_relayed(0, round * 50).await;
     }
-    assert_eq!(once(house.read_the_queue(0, 300).await), house.stored(0).await);
+    assert_eq!(once(test.read_the_queue(0, 300).await), test.stored(0).await);
     relaying.stop().await;
 }
 
-impl House {
+impl TestBroker {
     async fn epoch(&self) -> i64 {
         sqlx::query_scalar("select epoch from leases where name = 'relay.0'").fetch_one(&self.pool).await.unwrap()
     }

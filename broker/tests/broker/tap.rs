@@ -1,6 +1,6 @@
 //! A queue of an outsider's own: it gets all that is published from its binding on.
 
-use crate::house::{House, soon};
+use crate::test_broker::{TestBroker, soon};
 use broker::{cloud_events, topology};
 use event_log::{Partition, Position, RawEvent};
 use futures::StreamExt as _;
@@ -17,10 +17,10 @@ pub struct Tap {
 
 impl Tap {
     /// Bound to every partition.
-    pub async fn on(house: &House) -> Self {
-        let connection = crate::house::amqp().await;
+    pub async fn on(test: &TestBroker) -> Self {
+        let connection = crate::test_broker::amqp().await;
         let channel = connection.create_channel().await.unwrap();
-        let exchange = topology::exchange(house.log_id());
+        let exchange = topology::exchange(test.log_id());
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let declared =
             channel.exchange_declare(exchange.as_str().into(), ExchangeKind::Topic, durable, FieldTable::default());
@@ -38,7 +38,7 @@ impl Tap {
         binding.await.unwrap();
         let no_ack = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let messages = channel.basic_consume(name, "".into(), no_ack, FieldTable::default()).await.unwrap();
-        Self { connection, messages, log_id: house.log_id() }
+        Self { connection, messages, log_id: test.log_id() }
     }
 
     pub async fn next(&mut self) -> Delivery {

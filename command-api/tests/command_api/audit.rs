@@ -1,6 +1,6 @@
 //! What must hold of any log, checked from outside with code that shares nothing with the domain's.
 
-use crate::house::House;
+use crate::write_side::WriteSide;
 use domain::{InvestId, ProductEvent, ProductId};
 use event_log::RecordedEvent;
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ struct Books {
     fates: HashMap<InvestId, usize>,
 }
 
-impl House {
+impl WriteSide {
     /// Never oversold, at no prefix; one fate each; sequences and positions without a hole; the chain intact.
     pub async fn everything_adds_up(&self) {
         let mut books: HashMap<ProductId, Books> = HashMap::new();

@@ -1,17 +1,17 @@
 //! What is wrong with a request is told field by field, before anything is asked of a processor.
 
-use crate::house::House;
-use crate::moa::Answer;
+use crate::write_side::WriteSide;
 use rstest::rstest;
+use testbed::http::Answer;
 
 /// The answer to this body of `user1`'s; nothing came of it.
 async fn answer_to(body: impl AsRef<[u8]>) -> Answer {
-    let house = House::new().await;
-    let moa = house.moa().await;
-    let product = moa.opens(100).await;
+    let test = WriteSide::with_partitions(4).await;
+    let app = test.app().await;
+    let product = app.opens(100).await;
     assert_eq!(product.get(), 1, "the bodies below are about it");
-    let answer = moa.invests(body).by("user1").sent().await;
-    assert_eq!(house.events().await.len(), 1);
+    let answer = app.invests(body).by("user1").sent().await;
+    assert_eq!(test.events().await.len(), 1);
     answer
 }
 
@@ -94,19 +94,19 @@ async fn a_body_is_not_nested_deep() {
 #[case(r#"{"\u0070roductId":1,"investAmount":1}"#)]
 #[tokio::test]
 async fn what_does_not_matter_is_ignored(#[case] body: &str) {
-    let house = House::new().await;
-    let moa = house.moa().await;
-    moa.opens(1_000_000_000_000).await;
-    moa.invests(body).by("user1").sent().await.is_ok();
+    let test = WriteSide::with_partitions(4).await;
+    let app = test.app().await;
+    app.opens(1_000_000_000_000).await;
+    app.invests(body).by("user1").sent().await.is_ok();
 }
 
 #[tokio::test]
 async fn the_largest_amount_is_an_amount() {
-    let house = House::new().await;
-    let moa = house.moa().await;
-    let product = moa.opens(1_000_000_000_000).await;
-    moa.invest(product, 1_000_000_000_000).sent().await.is_ok();
-    moa.invest(product, 1_000_000_000_000).sent().await.is_sold_out(0);
+    let test = WriteSide::with_partitions(4).await;
+    let app = test.app().await;
+    let product = app.opens(1_000_000_000_000).await;
+    app.invest(product, 1_000_000_000_000).sent().await.is_ok();
+    app.invest(product, 1_000_000_000_000).sent().await.is_sold_out(0);
 }
 
 #[rstest]
@@ -118,10 +118,10 @@ async fn the_largest_amount_is_an_amount() {
 #[case::repeated(&["k", "k"], "is repeated")]
 #[tokio::test]
 async fn a_key_is_one_and_visible(#[case] keys: &[&str], #[case] what: &str) {
-    let house = House::new().await;
-    let moa = house.moa().await;
-    let product = moa.opens(100).await;
-    let invest = keys.iter().fold(moa.invest(product, 1), |invest, key| invest.header("Idempotency-Key", key));
+    let test = WriteSide::with_partitions(4).await;
+    let app = test.app().await;
+    let product = app.opens(100).await;
+    let invest = keys.iter().fold(app.invest(product, 1), |invest, key| invest.header("Idempotency-Key", key));
     invest.sent().await.is_invalid(&format!("Idempotency-Key {what}"));
-    assert_eq!(house.reservations().await, []);
+    assert_eq!(test.reservations().await, []);
 }

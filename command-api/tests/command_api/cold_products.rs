@@ -1,12 +1,13 @@
 //! Products that are not cached: their commands wait while they are loaded, and the processor goes on with the others.
 
-use crate::house::{House, soon, until};
-use crate::moa::{Decision, Moa, invest_command, product, window_of_hours};
-use crate::wire::{Does, Fault, Wire};
+use crate::app::{Decision, TestApp, invest_command, product, window_of_hours};
+use crate::write_side::{WriteSide, soon, until};
 use command_api::processor::{CommandError, CommandOutcome};
 use domain::{ProductId, Refusal};
 use futures::future::join_all;
+use sqlx::ConnectOptions as _;
 use sqlx::PgConnection;
+use testbed::{Fault, FaultKind, Proxy};
 use tokio::task::JoinHandle;
 
 /// Its id is in the request that reads its stream, and in no other.
@@ -16,33 +17,33 @@ fn the_cold_one() -> ProductId {
     product(COLD.parse().unwrap())
 }
 
-/// One instance has opened two products of one partition and has them at hand. To another, behind a wire, one of them is
+/// One instance has opened two products of one partition and has them at hand. To another, behind a proxy, one of them is
 /// cold and the other is not.
 struct Neighbours {
-    house: House,
-    wire: Wire,
-    one: Moa,
-    other: Moa,
+    test: WriteSide,
+    proxy: Proxy,
+    one: TestApp,
+    other: TestApp,
     hot: ProductId,
 }
 
 impl Neighbours {
     async fn new() -> Self {
-        let house = House::with_one_partition().await;
-        let one = house.moa().await;
+        let test = WriteSide::with_one_partition().await;
+        let one = test.app().await;
         let hot = one.opens(1_000_000).await;
         one.opens_as(the_cold_one(), 10, window_of_hours(-1, 1)).await;
-        let wire = Wire::before(&house.options()).await;
-        let other = house.moa_at(wire.options(house.options())).await;
+        let (proxy, options) = Proxy::before_database(test.options()).await;
+        let other = test.app_at(options).await;
         other.invest(hot, 1).sent().await.is_ok();
-        Self { house, wire, one, other, hot }
+        Self { test, proxy, one, other, hot }
     }
 
     /// Its load at the other instance has read the stream, and goes no further until it is let through.
     async fn the_load_is_held_up(&self, amount: i64) -> JoinHandle<Result<CommandOutcome, CommandError>> {
-        self.wire.stage(Fault::at(COLD, Does::KeepsTheAnswer));
+        self.proxy.stage(Fault::at(COLD, FaultKind::HoldsAnswer));
         let waits = self.commands(amount);
-        self.wire.until_it_struck().await;
+        self.proxy.until_struck().await;
         waits
     }
 
@@ -67,7 +68,7 @@ async fn the_processor_goes_on_while_a_product_is_loaded() {
     let waits = neighbours.the_load_is_held_up(10).await;
     neighbours.the_other_goes_on_with_the_hot_one().await;
     assert!(!waits.is_finished());
-    neighbours.wire.lets_through();
+    neighbours.proxy.let_through();
     assert_eq!(answer(waits).await, Ok(()));
 }
 
@@ -82,10 +83,10 @@ async fn what_others_append_during_a_load_is_not_missed() {
     neighbours.one.invest(the_cold_one(), 9).sent().await.is_ok();
     neighbours.the_other_goes_on_with_the_hot_one().await;
     let fits = neighbours.commands(1);
-    neighbours.wire.lets_through();
+    neighbours.proxy.let_through();
     assert_eq!(answer(waits).await, Err(Refusal::SoldOut { remaining: 1 }));
     assert_eq!(answer(fits).await, Ok(()));
-    neighbours.house.everything_adds_up().await;
+    neighbours.test.everything_adds_up().await;
 }
 
 /// As above without 3: the processor finds out when it wants to write.
@@ -94,10 +95,10 @@ async fn a_load_that_is_stale_is_found_out() {
     let neighbours = Neighbours::new().await;
     let waits = neighbours.the_load_is_held_up(2).await;
     neighbours.one.invest(the_cold_one(), 9).sent().await.is_ok();
-    neighbours.wire.lets_through();
+    neighbours.proxy.let_through();
     assert_eq!(answer(waits).await, Err(Refusal::SoldOut { remaining: 1 }));
     assert_eq!(answer(neighbours.commands(1)).await, Ok(()));
-    neighbours.house.everything_adds_up().await;
+    neighbours.test.everything_adds_up().await;
 }
 
 /// 1. The first instance knows nothing of the product, nor does the log: its load has read that, and not got the answer.
@@ -106,19 +107,19 @@ async fn a_load_that_is_stale_is_found_out() {
 /// 4. The load ends.
 #[tokio::test]
 async fn who_comes_after_a_product_was_opened_is_not_told_that_it_does_not_exist() {
-    let house = House::with_one_partition().await;
-    let wire = Wire::before(&house.options()).await;
-    let (moa, opener) = (house.moa_at(wire.options(house.options())).await, house.moa().await);
-    let envelope = |product| moa.decides(invest_command(product, "user1", 1));
-    wire.stage(Fault::at(COLD, Does::KeepsTheAnswer));
+    let test = WriteSide::with_one_partition().await;
+    let (proxy, options) = Proxy::before_database(test.options()).await;
+    let (app, opener) = (test.app_at(options).await, test.app().await);
+    let envelope = |product| app.decides(invest_command(product, "user1", 1));
+    proxy.stage(Fault::at(COLD, FaultKind::HoldsAnswer));
     let (early, late) = tokio::join!(envelope(the_cold_one()), async {
-        wire.until_it_struck().await;
+        proxy.until_struck().await;
         opener.opens_as(the_cold_one(), 10, window_of_hours(-1, 1)).await;
         let (late, ()) = tokio::join!(envelope(the_cold_one()), async {
             // When a command that was sent after the second invest is answered, the processor has seen that one as well.
             let unknown = envelope(product(1_000)).await.unwrap();
             assert_eq!(unknown.decision, Err(Refusal::NotExist));
-            wire.lets_through();
+            proxy.let_through();
         });
         late
     });
@@ -144,7 +145,7 @@ async fn a_bounded_number_of_commands_awaits_a_load() {
         }
     })
     .await;
-    neighbours.wire.lets_through();
+    neighbours.proxy.let_through();
     let outcomes = soon(join_all([first].into_iter().chain(crowd))).await;
     let told = |wanted: fn(&Result<CommandOutcome, CommandError>) -> bool| {
         outcomes.iter().filter(|outcome| wanted(outcome.as_ref().unwrap())).count()
@@ -153,36 +154,31 @@ async fn a_bounded_number_of_commands_awaits_a_load() {
     let shed = told(|outcome| *outcome == Err(CommandError::Overloaded));
     assert_eq!((decided + shed) as i64, MAX_COMMANDS_AWAITING_LOAD);
     assert!(told(|outcome| outcome.as_ref().is_ok_and(|outcome| outcome.decision == Ok(()))) <= 10);
-    neighbours
-        .one
-        .invest(the_cold_one(), 11)
-        .sent()
-        .await
-        .is_sold_out(neighbours.house.remaining(the_cold_one()).await);
-    neighbours.house.everything_adds_up().await;
+    neighbours.one.invest(the_cold_one(), 11).sent().await.is_sold_out(neighbours.test.remaining(the_cold_one()).await);
+    neighbours.test.everything_adds_up().await;
 }
 
 /// Until this is let go no load gets far, and whatever needs none goes on.
-async fn hold_up_loads(house: &House) -> PgConnection {
-    let mut somebody = house.connection().await;
+async fn hold_up_loads(test: &WriteSide) -> PgConnection {
+    let mut somebody = test.options().connect().await.unwrap();
     sqlx::raw_sql("begin; lock table product_snapshots in access exclusive mode").execute(&mut somebody).await.unwrap();
     somebody
 }
 
 #[tokio::test]
 async fn an_unknown_product_is_looked_up_every_time_and_takes_no_room() {
-    let house = House::with_one_partition().await;
-    let moa = house.moa().await;
-    let hot = moa.opens(100).await;
-    moa.invest(product(1_000), 1).sent().await.is_refused(200, "NOT_EXIST_PRODUCT", "Not exist product : ");
+    let test = WriteSide::with_one_partition().await;
+    let app = test.app().await;
+    let hot = app.opens(100).await;
+    app.invest(product(1_000), 1).sent().await.is_refused(200, "NOT_EXIST_PRODUCT", "Not exist product : ");
 
-    let mut somebody = hold_up_loads(&house).await;
+    let mut somebody = hold_up_loads(&test).await;
     let again = tokio::spawn({
-        let (processors, envelope) = (moa.processors.clone(), invest_command(product(1_000), "user1", 1));
+        let (processors, envelope) = (app.processors.clone(), invest_command(product(1_000), "user1", 1));
         async move { processors.submit(envelope).await }
     });
-    house.until_there_is("pg_locks where relation = 'product_snapshots'::regclass and not granted").await;
-    moa.invest(hot, 1).sent().await.is_ok();
+    test.until_there_is("pg_locks where relation = 'product_snapshots'::regclass and not granted").await;
+    app.invest(hot, 1).sent().await.is_ok();
     assert!(!again.is_finished());
     sqlx::raw_sql("rollback").execute(&mut somebody).await.unwrap();
     assert_eq!(answer(again).await, Err(Refusal::NotExist));
@@ -191,34 +187,34 @@ async fn an_unknown_product_is_looked_up_every_time_and_takes_no_room() {
 /// A load that fails says nothing of the product: who waited may come back, and finds it.
 #[tokio::test]
 async fn a_product_that_cannot_be_loaded_now_is_overload() {
-    let house = House::with_one_partition().await;
-    let cold = house.moa().await.opens(100).await;
-    let moa = house.moa().await;
-    let mut somebody = hold_up_loads(&house).await;
-    moa.invest(cold, 1).sent().await.is_overloaded();
+    let test = WriteSide::with_one_partition().await;
+    let cold = test.app().await.opens(100).await;
+    let app = test.app().await;
+    let mut somebody = hold_up_loads(&test).await;
+    app.invest(cold, 1).sent().await.is_overloaded();
     sqlx::raw_sql("rollback").execute(&mut somebody).await.unwrap();
-    moa.invest(cold, 1).sent().await.is_ok();
+    app.invest(cold, 1).sent().await.is_ok();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_cold_products_are_loaded_a_few_at_a_time() {
-    let house = House::with_one_partition().await;
-    let before = house.moa().await;
+    let test = WriteSide::with_one_partition().await;
+    let before = test.app().await;
     let mut products = Vec::new();
     for _ in 0..60 {
         products.push(before.opens(10).await);
     }
-    let moa = house.moa().await;
-    let mut somebody = hold_up_loads(&house).await;
+    let app = test.app().await;
+    let mut somebody = hold_up_loads(&test).await;
     let invests = products.iter().map(|&product| {
-        let processors = moa.processors.clone();
+        let processors = app.processors.clone();
         tokio::spawn(async move { processors.submit(invest_command(product, "user1", 10)).await })
     });
     let invests: Vec<_> = invests.collect();
-    house.until_there_is("pg_locks where relation = 'product_snapshots'::regclass and not granted").await;
+    test.until_there_is("pg_locks where relation = 'product_snapshots'::regclass and not granted").await;
     sqlx::raw_sql("rollback").execute(&mut somebody).await.unwrap();
     for invest in invests {
         assert_eq!(answer(invest).await, Ok(()));
     }
-    house.everything_adds_up().await;
+    test.everything_adds_up().await;
 }

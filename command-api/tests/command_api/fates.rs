@@ -1,7 +1,7 @@
 //! Reservations and what becomes of them, as settlement's tests make and see them.
 
-use crate::house::{House, soon, until};
-use crate::moa::{Moa, Opens, invest_command};
+use crate::app::{AppSettings, TestApp, invest_command};
+use crate::write_side::{WriteSide, soon, until};
 use chrono::{DateTime, Utc};
 use command_api::Provider;
 use domain::{InvestId, ProductEvent, ProductId};
@@ -10,17 +10,17 @@ use futures::future::join_all;
 use std::time::Duration;
 use testbed::payments::Payments;
 
-pub fn reserves_for(seconds: u64) -> Opens {
-    Opens { reservation: Duration::from_secs(seconds), ..Opens::default() }
+pub fn reserves_for(seconds: u64) -> AppSettings {
+    AppSettings { reservation: Duration::from_secs(seconds), ..AppSettings::default() }
 }
 
-impl House {
+impl WriteSide {
     /// An instance that settles with this provider, and a product of 1,000 won.
-    pub async fn with_one_product(&self, provider: &Provider) -> (Moa, ProductId) {
-        let moa = self.moa().await;
-        let product = moa.opens(1_000).await;
-        moa.settles_with(provider);
-        (moa, product)
+    pub async fn with_one_product(&self, provider: &Provider) -> (TestApp, ProductId) {
+        let app = self.app().await;
+        let product = app.opens(1_000).await;
+        app.settles_with(provider);
+        (app, product)
     }
 
     pub async fn until_all_have_their_fate(&self) {
@@ -60,7 +60,7 @@ impl House {
 
     /// As when whoever had taken them is given up.
     pub async fn makes_all_due(&self) -> u64 {
-        self.sql("update open_invest set due_at = clock_timestamp()").await
+        self.execute("update open_invest set due_at = clock_timestamp()").await
     }
 }
 
@@ -73,18 +73,18 @@ pub fn expires_at(reserved: &RecordedEvent) -> DateTime<Utc> {
     expires_at
 }
 
-pub async fn reserves(moa: &Moa, product: ProductId, amount: i64) -> InvestId {
-    reserves_by(moa, product, "user1", amount).await
+pub async fn reserves(app: &TestApp, product: ProductId, amount: i64) -> InvestId {
+    reserves_by(app, product, "user1", amount).await
 }
 
-pub async fn reserves_by(moa: &Moa, product: ProductId, user: &str, amount: i64) -> InvestId {
-    let outcome = moa.decides(invest_command(product, user, amount)).await.unwrap();
+pub async fn reserves_by(app: &TestApp, product: ProductId, user: &str, amount: i64) -> InvestId {
+    let outcome = app.decides(invest_command(product, user, amount)).await.unwrap();
     assert_eq!(outcome.decision, Ok(()));
     outcome.invest_id.unwrap()
 }
 
-pub async fn reserves_many(moa: &Moa, product: ProductId, count: usize) {
-    let envelope = |n| moa.processors.submit(invest_command(product, &format!("user{n}"), 1));
+pub async fn reserves_many(app: &TestApp, product: ProductId, count: usize) {
+    let envelope = |n| app.processors.submit(invest_command(product, &format!("user{n}"), 1));
     for outcome in soon(join_all((0..count).map(envelope))).await {
         assert_eq!(outcome.unwrap().decision, Ok(()));
     }

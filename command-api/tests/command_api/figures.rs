@@ -1,7 +1,7 @@
 //! What settlement counts for its operators.
 
 use crate::fates::{reserves, reserves_by, with_scaled_down_timeouts};
-use crate::house::{House, until};
+use crate::write_side::{WriteSide, until};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use testbed::payments::{Call, Payments, Trouble};
 
@@ -13,12 +13,12 @@ async fn settlement_tells_how_it_goes() {
     metrics::set_global_recorder(recorder).unwrap();
     let says = async |line: &str| until(line, async || figures.render().contains(line)).await;
 
-    let (house, payments) = (House::new().await, Payments::open().await);
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     payments.refuses("user2", "no funds");
-    let (moa, product) = house.with_one_product(&with_scaled_down_timeouts(&payments)).await;
-    reserves(&moa, product, 10).await;
-    reserves_by(&moa, product, "user2", 10).await;
-    house.until_all_have_their_fate().await;
+    let (app, product) = test.with_one_product(&with_scaled_down_timeouts(&payments)).await;
+    reserves(&app, product, 10).await;
+    reserves_by(&app, product, "user2", 10).await;
+    test.until_all_have_their_fate().await;
     for outcome in ["paid", "refused"] {
         says(&format!("moa_payments_total{{outcome=\"{outcome}\"}} ")).await;
     }
@@ -30,7 +30,7 @@ async fn settlement_tells_how_it_goes() {
     payments.troubles(Call::Pay, Trouble::Fails);
     payments.troubles(Call::Cancel, Trouble::Fails);
     for _ in 0..5 {
-        reserves(&moa, product, 10).await;
+        reserves(&app, product, 10).await;
     }
     says("moa_payments_total{outcome=\"unanswered\"} ").await;
     says("moa_payment_circuit_open 1").await;

@@ -1,14 +1,15 @@
 //! A database that was set back under running instances: the money that is gone from it is not given a second time.
 
-use crate::house::{House, soon, until};
-use crate::moa::{Answer, Moa};
+use crate::app::TestApp;
+use crate::write_side::{WriteSide, soon, until};
 use domain::ProductId;
 use event_log::Acceptance;
+use testbed::http::Answer;
 
 /// Two instances, both of which hear what an operator says, and a product of 1,000 of which the first sold 2.
-async fn two_instances() -> (House, Moa, Moa, ProductId) {
-    let house = House::with_one_partition().await;
-    let (first, second) = (house.moa().await, house.moa().await);
+async fn two_instances() -> (WriteSide, TestApp, TestApp, ProductId) {
+    let test = WriteSide::with_one_partition().await;
+    let (first, second) = (test.app().await, test.app().await);
     first.only_keeps_the_list();
     second.only_keeps_the_list();
     let product = first.opens(1_000).await;
@@ -16,18 +17,18 @@ async fn two_instances() -> (House, Moa, Moa, ProductId) {
         first.invest(product, 1).sent().await.is_ok();
     }
     until("both know of it", async || {
-        let heads = [&first, &second].map(|moa| moa.log.write_stop(0).is_none() && moa.log.trusted_time().is_some());
+        let heads = [&first, &second].map(|app| app.log.write_stop(0).is_none() && app.log.trusted_time().is_some());
         heads == [true, true]
     })
     .await;
-    (house, first, second, product)
+    (test, first, second, product)
 }
 
 /// The answer of an instance that may just be hearing what an operator said: then it tells to come again.
-async fn answered(moa: &Moa, product: ProductId, amount: i64) -> Answer {
+async fn answered(app: &TestApp, product: ProductId, amount: i64) -> Answer {
     let asked = async {
         loop {
-            let answer = moa.invest(product, amount).sent().await;
+            let answer = app.invest(product, amount).sent().await;
             if answer.status != 503 {
                 return answer;
             }
@@ -37,8 +38,8 @@ async fn answered(moa: &Moa, product: ProductId, amount: i64) -> Answer {
 }
 
 /// What was answered last is gone from the database.
-async fn loses_the_last_event(house: &House) {
-    house.tamper("delete from events where position = (select max(position) from events)").await;
+async fn loses_the_last_event(test: &WriteSide) {
+    test.tamper("delete from events where position = (select max(position) from events)").await;
 }
 
 /// 1. The first instance has sold 2, and the database loses the second of them.
@@ -47,16 +48,16 @@ async fn loses_the_last_event(house: &House) {
 ///    that it has not loaded.
 #[tokio::test]
 async fn an_instance_that_knows_more_than_the_database_sells_nothing() {
-    let (house, first, _second, product) = two_instances().await;
-    loses_the_last_event(&house).await;
-    let fresh = house.moa().await;
+    let (test, first, _second, product) = two_instances().await;
+    loses_the_last_event(&test).await;
+    let fresh = test.app().await;
     fresh.invest(product, 999).by("user2").sent().await.is_ok();
     for amount in [998, 999, 1_000] {
         first.invest(product, amount).by("user3").sent().await.is_overloaded();
     }
     first.invest(ProductId::try_from(77).unwrap(), 1).sent().await.is_overloaded();
     assert_eq!(first.log.readiness().failed(), ["log-lost-events"]);
-    let sold: i64 = house.reservations().await.len() as i64;
+    let sold: i64 = test.reservations().await.len() as i64;
     assert_eq!(sold, 2, "1 won that was left, and 999");
 }
 
@@ -65,30 +66,30 @@ async fn an_instance_that_knows_more_than_the_database_sells_nothing() {
 /// 3. It goes on with what the database has: 999 are left of 1,000, not 998.
 #[tokio::test]
 async fn after_an_operators_word_it_sells_what_is_left_in_the_database() {
-    let (house, first, second, product) = two_instances().await;
-    loses_the_last_event(&house).await;
+    let (test, first, second, product) = two_instances().await;
+    loses_the_last_event(&test).await;
     first.invest(product, 999).sent().await.is_overloaded();
     second.log.accept(Acceptance::Loss).await.unwrap();
     until("they hear of it", async || {
-        let stops = [&first, &second].map(|moa| moa.log.write_stop(0));
+        let stops = [&first, &second].map(|app| app.log.write_stop(0));
         stops == [None, None] && first.log.readiness().failed().is_empty()
     })
     .await;
     answered(&first, product, 1_000).await.is_sold_out(999);
     answered(&second, product, 999).await.is_ok();
     answered(&first, product, 1).await.is_sold_out(0);
-    house.everything_adds_up().await;
+    test.everything_adds_up().await;
 }
 
 /// Nobody loses anything, and yet what was known before is read again: it might have been lost. What comes at that very
 /// moment is told to come again.
 #[tokio::test]
 async fn a_word_without_a_loss_harms_nobody() {
-    let (house, first, second, product) = two_instances().await;
+    let (test, first, second, product) = two_instances().await;
     first.log.accept(Acceptance::Loss).await.unwrap();
-    for moa in [&first, &second, &first] {
-        answered(moa, product, 100).await.is_ok();
+    for app in [&first, &second, &first] {
+        answered(app, product, 100).await.is_ok();
     }
-    assert_eq!(house.reservations().await.len(), 5, "what was told to come again was not accepted");
-    house.everything_adds_up().await;
+    assert_eq!(test.reservations().await.len(), 5, "what was told to come again was not accepted");
+    test.everything_adds_up().await;
 }

@@ -1,19 +1,19 @@
 //! The write side as a whole: processors, settlement and the routes over HTTP, on a real PostgreSQL, a fresh database for each test.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod app;
 mod audit;
 mod bodies;
+mod call;
 mod clock;
 mod cold_products;
 mod fates;
 mod figures;
-mod house;
 mod idempotency;
 mod idempotency_races;
 mod instances;
 mod lost_answers;
 mod lost_tail;
-mod moa;
 mod open_invest;
 mod overload;
 mod payment_fairness;
@@ -31,4 +31,4 @@ mod settlement;
 mod silent;
 mod snapshots;
 mod window;
-mod wire;
+mod write_side;

@@ -1,7 +1,7 @@
 //! `open_invest`, the projection: given these events, however they are delivered, then these rows.
 
-use crate::house::House;
-use crate::moa::{product, user, won};
+use crate::app::{product, user, won};
+use crate::write_side::WriteSide;
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::{OpenInvest, Provider};
 use domain::{InvestId, ProductEvent};
@@ -115,10 +115,10 @@ impl Manner {
     }
 }
 
-async fn happen(house: &House, happened: Vec<Happened>) -> Vec<RecordedEvent> {
+async fn happen(test: &WriteSide, happened: Vec<Happened>) -> Vec<RecordedEvent> {
     let mut writers = Vec::new();
     for partition in 0..PARTITIONS {
-        writers.push(Writer::open(house.log.clone(), partition).await.unwrap());
+        writers.push(Writer::open(test.log.clone(), partition).await.unwrap());
     }
     let (mut sequences, mut recorded) = (HashMap::new(), Vec::new());
     for (n, (of, event)) in happened.into_iter().enumerate() {
@@ -139,17 +139,17 @@ async fn however_it_is_delivered_the_open_ones_are_there(
     #[values(Manner::OneByOne, Manner::AllAtOnce, Manner::Twice, Manner::Shuffled, Manner::WithGaps, Manner::NotAtAll)]
     manner: Manner,
 ) {
-    let house = House::with_partitions(PARTITIONS).await;
-    let recorded = happen(&house, given()).await;
-    for (partition, head) in (0..PARTITIONS).zip(house.log.heads().await.unwrap()) {
+    let test = WriteSide::with_partitions(PARTITIONS).await;
+    let recorded = happen(&test, given()).await;
+    for (partition, head) in (0..PARTITIONS).zip(test.log.heads().await.unwrap()) {
         let (settlement, _receiver) = command_api::fast_path(&Provider::Approve);
         let open = Arc::new(OpenInvest::new(settlement));
-        let consumer = Consumer::new(house.log.clone(), house.pool.clone(), open, partition);
+        let consumer = Consumer::new(test.log.clone(), test.pool.clone(), open, partition);
         let here: Vec<_> = recorded.iter().filter(|event| event.partition == partition).cloned().collect();
         for delivered in manner.deliveries(&here) {
             consumer.step(&delivered).await.unwrap();
         }
         assert_eq!(consumer.catch_up().await.unwrap(), Step::Idle(head));
     }
-    assert_eq!(house.says(ROWS).await, THEN);
+    assert_eq!(test.says(ROWS).await, THEN);
 }

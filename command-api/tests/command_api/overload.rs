@@ -1,10 +1,12 @@
 //! "Overloaded" means: definitely not accepted, now or later.
 
-use crate::house::{House, soon, until};
-use crate::moa::{Call, invest_command};
+use crate::app::invest_command;
+use crate::call::Call;
+use crate::write_side::{WriteSide, soon, until};
 use command_api::processor::CommandError;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use sqlx::ConnectOptions as _;
 use std::time::{Duration, Instant};
 
 /// A command waits for 2 s, of which the processor may be at one statement for all.
@@ -21,32 +23,32 @@ async fn is_told_to_come_back(invest: Call<'_>) {
 /// 3. The append lock is free again: the next invest is accepted, and the first has left nothing behind.
 #[tokio::test]
 async fn an_invest_that_waited_too_long_is_never_accepted() {
-    let house = House::new().await;
-    let moa = house.moa().await;
-    let product = moa.opens(100).await;
-    let holder = house.hold_the_append_lock_of(product).await;
-    is_told_to_come_back(moa.invest(product, 60).key("k")).await;
-    assert_eq!(house.reservations().await, []);
+    let test = WriteSide::with_partitions(4).await;
+    let app = test.app().await;
+    let product = app.opens(100).await;
+    let holder = test.hold_append_lock(test.log.partition_of(product)).await;
+    is_told_to_come_back(app.invest(product, 60).key("k")).await;
+    assert_eq!(test.reservations().await, []);
 
-    holder.lets_go().await;
-    let next = moa.invest(product, 100).by("user2").sent().await;
-    assert_eq!(house.reservations().await.len(), 1, "its amount would not have fitted");
+    holder.release().await;
+    let next = app.invest(product, 100).by("user2").sent().await;
+    assert_eq!(test.reservations().await.len(), 1, "its amount would not have fitted");
     next.is_ok();
-    assert_eq!(house.count("idempotency_keys").await, 0);
-    moa.invest(product, 60).key("k").sent().await.is_sold_out(0).is_fresh();
+    assert_eq!(test.count("idempotency_keys").await, 0);
+    app.invest(product, 60).key("k").sent().await.is_sold_out(0).is_fresh();
 }
 
 /// A refusal must be certain as well: it is not given while nobody can say whether it still holds.
 #[tokio::test]
 async fn a_refusal_that_cannot_be_confirmed_is_not_given() {
-    let house = House::new().await;
-    let moa = house.moa().await;
-    let product = moa.opens(100).await;
-    let mut somebody = house.connection().await;
+    let test = WriteSide::with_partitions(4).await;
+    let app = test.app().await;
+    let product = app.opens(100).await;
+    let mut somebody = test.options().connect().await.unwrap();
     sqlx::raw_sql("begin; lock table events in access exclusive mode").execute(&mut somebody).await.unwrap();
-    is_told_to_come_back(moa.invest(product, 101)).await;
+    is_told_to_come_back(app.invest(product, 101)).await;
     sqlx::raw_sql("rollback").execute(&mut somebody).await.unwrap();
-    moa.invest(product, 101).sent().await.is_sold_out(100);
+    app.invest(product, 101).sent().await.is_sold_out(100);
 }
 
 /// 1. A first command is at the processor, which waits for the append lock.
@@ -56,29 +58,29 @@ async fn a_refusal_that_cannot_be_confirmed_is_not_given() {
 async fn a_full_queue_sheds_at_once() {
     const QUEUE: usize = 8_192;
     const MORE: usize = 100;
-    let house = House::with_one_partition().await;
-    let moa = house.moa().await;
-    let product = moa.opens(1_000_000).await;
-    let holder = house.hold_the_append_lock_of(product).await;
+    let test = WriteSide::with_one_partition().await;
+    let app = test.app().await;
+    let product = app.opens(1_000_000).await;
+    let holder = test.hold_append_lock(test.log.partition_of(product)).await;
     let first = tokio::spawn({
-        let (processors, envelope) = (moa.processors.clone(), invest_command(product, "first", 1));
+        let (processors, envelope) = (app.processors.clone(), invest_command(product, "first", 1));
         async move { processors.submit(envelope).await }
     });
-    house.until_somebody_waits_for_the_append_lock().await;
+    test.until_waiting_for_append_lock(1).await;
 
-    let envelope = |n| moa.processors.submit(invest_command(product, &format!("user{n}"), 1));
+    let envelope = |n| app.processors.submit(invest_command(product, &format!("user{n}"), 1));
     let mut crowd: FuturesUnordered<_> = (0..QUEUE + MORE).map(envelope).collect();
     for _ in 0..MORE {
         assert_eq!(soon(crowd.next()).await.unwrap(), Err(CommandError::Overloaded));
     }
-    assert_eq!(house.reservations().await, []);
+    assert_eq!(test.reservations().await, []);
 
-    holder.lets_go().await;
+    holder.release().await;
     assert_eq!(soon(first).await.unwrap().unwrap().decision, Ok(()));
     let outcomes: Vec<_> = soon(crowd.collect()).await;
     let accepted = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     assert!(outcomes.iter().all(|outcome| outcome.is_ok() || *outcome == Err(CommandError::Overloaded)));
-    assert_eq!(house.reservations().await.len(), 1 + accepted);
+    assert_eq!(test.reservations().await.len(), 1 + accepted);
 }
 
 /// 1. The processor waits for the append lock with an invest.
@@ -86,21 +88,21 @@ async fn a_full_queue_sheds_at_once() {
 /// 3. The append lock is free: the invest is decided all the same, once.
 #[tokio::test]
 async fn a_caller_that_hangs_up_takes_nothing_back() {
-    let house = House::new().await;
-    let moa = house.moa().await;
-    let product = moa.opens(100).await;
-    let holder = house.hold_the_append_lock_of(product).await;
+    let test = WriteSide::with_partitions(4).await;
+    let app = test.app().await;
+    let product = app.opens(100).await;
+    let holder = test.hold_append_lock(test.log.partition_of(product)).await;
     tokio::select! {
         biased;
-        answer = moa.invest(product, 60).correlation_id("gone").sent() => panic!("it cannot be answered: {answer:?}"),
-        () = house.until_somebody_waits_for_the_append_lock() => {}
+        answer = app.invest(product, 60).correlation_id("gone").sent() => panic!("it cannot be answered: {answer:?}"),
+        () = test.until_waiting_for_append_lock(1) => {}
     }
-    holder.lets_go().await;
-    until("it is in the log", async || house.reservations().await.len() == 1).await;
-    assert_eq!(house.reservations().await[0].metadata.correlation_id, "gone");
-    moa.invest(product, 41).sent().await.is_sold_out(40);
-    moa.invest(product, 40).sent().await.is_ok();
-    assert_eq!(house.reservations().await.len(), 2);
+    holder.release().await;
+    until("it is in the log", async || test.reservations().await.len() == 1).await;
+    assert_eq!(test.reservations().await[0].metadata.correlation_id, "gone");
+    app.invest(product, 41).sent().await.is_sold_out(40);
+    app.invest(product, 40).sent().await.is_ok();
+    assert_eq!(test.reservations().await.len(), 2);
 }
 
 /// 1. Commands are queued while the processor waits for the append lock.
@@ -108,19 +110,19 @@ async fn a_caller_that_hangs_up_takes_nothing_back() {
 /// 3. The append lock is free: what was queued is finished before the processors end.
 #[tokio::test]
 async fn processors_finish_what_is_queued_before_they_end() {
-    let house = House::new().await;
-    let moa = house.moa().await;
-    let product = moa.opens(100).await;
-    let holder = house.hold_the_append_lock_of(product).await;
+    let test = WriteSide::with_partitions(4).await;
+    let app = test.app().await;
+    let product = app.opens(100).await;
+    let holder = test.hold_append_lock(test.log.partition_of(product)).await;
     let envelope = |n| {
-        let (processors, envelope) = (moa.processors.clone(), invest_command(product, &format!("user{n}"), 1));
+        let (processors, envelope) = (app.processors.clone(), invest_command(product, &format!("user{n}"), 1));
         tokio::spawn(async move { processors.submit(envelope).await })
     };
     let queued: Vec<_> = (0..10).map(envelope).collect();
-    house.until_somebody_waits_for_the_append_lock().await;
-    let ((), ()) = tokio::join!(moa.stops(), holder.lets_go());
+    test.until_waiting_for_append_lock(1).await;
+    let ((), ()) = tokio::join!(app.stops(), holder.release());
     for outcome in queued {
         assert_eq!(soon(outcome).await.unwrap().unwrap().decision, Ok(()));
     }
-    assert_eq!(house.reservations().await.len(), 10);
+    assert_eq!(test.reservations().await.len(), 10);
 }

@@ -1,7 +1,7 @@
 //! Settlement while its payment provider is away, or settlement itself: reservations stay open, and go on by themselves.
 
 use crate::fates::{expires_at, reserves, reserves_by, reserves_for, reserves_many, with_scaled_down_timeouts};
-use crate::house::{House, until};
+use crate::write_side::{WriteSide, until};
 use std::time::Duration;
 use testbed::payments::{Call, Payments, Trouble};
 
@@ -9,14 +9,14 @@ use testbed::payments::{Call, Payments, Trouble};
 /// 2. Somebody does: it is paid.
 #[tokio::test]
 async fn a_provider_that_cannot_be_reached_costs_no_fate() {
-    let (house, payments) = (House::new().await, Payments::open().await);
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     payments.closes().await;
-    let (moa, product) = house.with_one_product(&with_scaled_down_timeouts(&payments)).await;
-    let id = reserves(&moa, product, 10).await;
-    house.until_there_is("open_invest where attempts > 2 and not cancelling").await;
+    let (app, product) = test.with_one_product(&with_scaled_down_timeouts(&payments)).await;
+    let id = reserves(&app, product, 10).await;
+    test.until_there_is("open_invest where attempts > 2 and not cancelling").await;
     payments.reopens().await;
-    house.until_all_have_their_fate_and_agree_with(&payments).await;
-    assert_eq!(house.became().await, ["SETTLED"]);
+    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    assert_eq!(test.became().await, ["SETTLED"]);
     assert_eq!(payments.ledger()[&id.0].calls, [Call::Pay]);
 }
 
@@ -24,20 +24,20 @@ async fn a_provider_that_cannot_be_reached_costs_no_fate() {
 /// 2. Somebody does: it is cancelled, and expires.
 #[tokio::test]
 async fn an_expired_one_waits_for_its_provider() {
-    let (house, payments) = (House::new().await, Payments::open().await);
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     payments.closes().await;
-    let moa = house.moa_that(reserves_for(1)).await;
-    let product = moa.opens(100).await;
-    moa.settles_with(&with_scaled_down_timeouts(&payments));
-    let id = reserves(&moa, product, 100).await;
-    let expires_at = expires_at(&house.reservations().await[0]);
-    house.until_there_is(&format!("open_invest where cancelling and due_at > '{}'", expires_at.to_rfc3339())).await;
-    assert_eq!(house.became().await, [""; 0]);
-    moa.invest(product, 1).sent().await.is_sold_out(0);
+    let app = test.app_with(reserves_for(1)).await;
+    let product = app.opens(100).await;
+    app.settles_with(&with_scaled_down_timeouts(&payments));
+    let id = reserves(&app, product, 100).await;
+    let expires_at = expires_at(&test.reservations().await[0]);
+    test.until_there_is(&format!("open_invest where cancelling and due_at > '{}'", expires_at.to_rfc3339())).await;
+    assert_eq!(test.became().await, [""; 0]);
+    app.invest(product, 1).sent().await.is_sold_out(0);
 
     payments.reopens().await;
-    house.until_all_have_their_fate_and_agree_with(&payments).await;
-    assert_eq!(house.became().await, [format!("EXPIRED : {}", expires_at.to_rfc3339())]);
+    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    assert_eq!(test.became().await, [format!("EXPIRED : {}", expires_at.to_rfc3339())]);
     assert_eq!(payments.ledger()[&id.0].calls, [Call::Cancel]);
 }
 
@@ -46,40 +46,40 @@ async fn an_expired_one_waits_for_its_provider() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_provider_is_left_alone_until_it_answers() {
     const INVESTS: usize = 1_000;
-    let (house, payments) = (House::new().await, Payments::open().await);
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     for call in [Call::Pay, Call::Look, Call::Cancel] {
         payments.troubles(call, Trouble::Silent);
     }
-    let moa = house.moa().await;
-    let product = moa.opens(10_000).await;
-    moa.settles_with(&with_scaled_down_timeouts(&payments));
-    reserves_many(&moa, product, INVESTS).await;
+    let app = test.app().await;
+    let product = app.opens(10_000).await;
+    app.settles_with(&with_scaled_down_timeouts(&payments));
+    reserves_many(&app, product, INVESTS).await;
     until("calls are given up", async || payments.calls() >= 60 && payments.under_way() == 0).await;
     let asked = payments.calls();
     assert!(asked <= 100, "{asked} calls were made before it was left alone");
     payments.most_at_once();
     until("it is tried again", async || payments.calls() >= asked + 3).await;
     assert_eq!(payments.most_at_once(), 1);
-    assert_eq!(house.became().await, [""; 0]);
+    assert_eq!(test.became().await, [""; 0]);
 
     payments.recovers();
-    house.until_there_is_no("open_invest").await;
-    house.until_all_have_their_fate_and_agree_with(&payments).await;
-    let settled = house.became().await.iter().filter(|became| *became == "SETTLED").count();
+    test.until_there_is_no("open_invest").await;
+    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    let settled = test.became().await.iter().filter(|became| *became == "SETTLED").count();
     assert!(settled >= INVESTS - asked - 20, "{settled} are settled");
 }
 
 /// A provider that takes its time gets many calls at once, and never more than it is meant to get.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_provider_gets_a_bounded_number_of_calls_at_once() {
-    let (house, payments) = (House::new().await, Payments::open().await);
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     payments.delays(Duration::from_millis(50));
-    let moa = house.moa().await;
-    let product = moa.opens(1_000).await;
+    let app = test.app().await;
+    let product = app.opens(1_000).await;
     // In no haste: a call that is given up here would still be under way there.
-    moa.settles_with(&command_api::Provider::http(&payments.url()).unwrap());
-    reserves_many(&moa, product, 300).await;
-    house.until_all_have_their_fate_and_agree_with(&payments).await;
+    app.settles_with(&command_api::Provider::http(&payments.url()).unwrap());
+    reserves_many(&app, product, 300).await;
+    test.until_all_have_their_fate_and_agree_with(&payments).await;
     let most = payments.most_at_once();
     assert!((32..=64).contains(&most), "{most} at once");
 }
@@ -89,26 +89,26 @@ async fn a_slow_provider_gets_a_bounded_number_of_calls_at_once() {
 /// 3. A third has a provider that answers: one fate each, one debit each.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_settlement_that_dies_leaves_nothing_behind() {
-    let (house, payments) = (House::new().await, Payments::open().await);
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     payments.delays(Duration::from_millis(300));
-    let moa = house.moa().await;
-    let product = moa.opens(1_000).await;
-    let first = moa.settles_with(&with_scaled_down_timeouts(&payments));
-    reserves_many(&moa, product, 200).await;
+    let app = test.app().await;
+    let product = app.opens(1_000).await;
+    let first = app.settles_with(&with_scaled_down_timeouts(&payments));
+    reserves_many(&app, product, 200).await;
     until("calls are under way", async || payments.ledger().len() > 30).await;
     first.abort();
 
     payments.troubles(Call::Pay, Trouble::DoneAndSilent);
-    house.makes_all_due().await;
+    test.makes_all_due().await;
     let asked = payments.calls();
-    let second = moa.only_sweeps_with(&with_scaled_down_timeouts(&payments));
+    let second = app.only_sweeps_with(&with_scaled_down_timeouts(&payments));
     until("calls are under way", async || payments.calls() > asked + 30).await;
     second.abort();
 
     payments.recovers();
-    moa.only_sweeps_with(&with_scaled_down_timeouts(&payments));
-    house.until_all_have_their_fate_and_agree_with(&payments).await;
-    assert_eq!(house.became().await.len(), 200);
+    app.only_sweeps_with(&with_scaled_down_timeouts(&payments));
+    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    assert_eq!(test.became().await.len(), 200);
     assert!(payments.ledger().values().all(|payment| payment.debits <= 1));
 }
 
@@ -117,34 +117,34 @@ async fn a_settlement_that_dies_leaves_nothing_behind() {
 /// 3. Somebody does.
 #[tokio::test]
 async fn what_is_unanswered_at_the_end_is_cancelled_by_the_next() {
-    let (house, payments) = (House::new().await, Payments::open().await);
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     payments.troubles(Call::Pay, Trouble::DoneAndSilent);
-    let (moa, product) = house.with_one_product(&with_scaled_down_timeouts(&payments)).await;
-    let id = reserves(&moa, product, 10).await;
+    let (app, product) = test.with_one_product(&with_scaled_down_timeouts(&payments)).await;
+    let id = reserves(&app, product, 10).await;
     until("it is asked for", async || payments.under_way() == 1).await;
-    moa.stops().await;
-    assert_eq!(house.count("open_invest where cancelling").await, 1);
+    app.stops().await;
+    assert_eq!(test.count("open_invest where cancelling").await, 1);
     assert_eq!(payments.ledger()[&id.0].calls, [Call::Pay]);
 
-    let next = house.moa().await;
+    let next = test.app().await;
     next.settles_with(&with_scaled_down_timeouts(&payments));
-    house.until_all_have_their_fate_and_agree_with(&payments).await;
-    assert_eq!(house.became().await, ["SETTLED"]);
+    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    assert_eq!(test.became().await, ["SETTLED"]);
     assert_eq!(payments.ledger()[&id.0].calls, [Call::Pay, Call::Cancel]);
 }
 
 /// Each is asked for by one of the two, mostly; and whoever asks, it is one payment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_instances_with_one_provider_give_one_fate_each() {
-    let (house, payments) = (House::new().await, Payments::open().await);
-    let (one, two) = (house.moa().await, house.moa().await);
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
+    let (one, two) = (test.app().await, test.app().await);
     one.settles_with(&with_scaled_down_timeouts(&payments));
     two.settles_with(&with_scaled_down_timeouts(&payments));
     let product = one.opens(10_000).await;
     reserves_many(&one, product, 200).await;
     reserves_many(&two, product, 200).await;
-    house.until_all_have_their_fate_and_agree_with(&payments).await;
-    assert_eq!(house.became().await, ["SETTLED"; 400]);
+    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    assert_eq!(test.became().await, ["SETTLED"; 400]);
     reserves_by(&two, product, "user1", 1).await;
-    house.until_all_have_their_fate_and_agree_with(&payments).await;
+    test.until_all_have_their_fate_and_agree_with(&payments).await;
 }

@@ -1,7 +1,7 @@
 //! Settlement with a payment provider over HTTP: its word is the invest's fate.
 
 use crate::fates::{expires_at, reserves, reserves_by, reserves_for, with_scaled_down_timeouts};
-use crate::house::{House, until};
+use crate::write_side::{WriteSide, until};
 use command_api::Provider;
 use std::time::Duration;
 use testbed::payments::{Call, Payments, State, Terms};
@@ -16,64 +16,64 @@ fn of(payments: &Payments) -> Provider {
 #[tokio::test]
 async fn what_is_paid_is_settled_and_the_provider_is_told_where_it_comes_from() {
     const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let (house, payments) = (House::new().await, Payments::open().await);
-    let moa = house.moa().await;
-    let product = moa.opens(100).await;
-    moa.settles_with(&of(&payments));
-    let invest = moa.invest(product, 60).by("user4").correlation_id("c-1").header("traceparent", TRACE);
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
+    let app = test.app().await;
+    let product = app.opens(100).await;
+    app.settles_with(&of(&payments));
+    let invest = app.invest(product, 60).by("user4").correlation_id("c-1").header("traceparent", TRACE);
     let id = invest.sent().await.invest_id().0;
-    house.until_all_have_their_fate_and_agree_with(&payments).await;
+    test.until_all_have_their_fate_and_agree_with(&payments).await;
 
-    assert_eq!(house.became().await, ["SETTLED"]);
+    assert_eq!(test.became().await, ["SETTLED"]);
     let payment = &payments.ledger()[&id];
     let terms = Terms { product_id: product.get(), user_id: "user4".to_owned(), amount: 60 };
     assert_eq!((payment.terms.as_ref(), payment.debits, &payment.calls[..]), (Some(&terms), 1, &[Call::Pay][..]));
     assert_eq!((payment.correlation_id.as_deref(), payment.traceparent.as_deref()), (Some("c-1"), Some(TRACE)));
-    let (reserved, settled) = (house.reservations().await.remove(0), house.fates().await.remove(0));
+    let (reserved, settled) = (test.reservations().await.remove(0), test.fates().await.remove(0));
     assert_eq!(settled.metadata.causation_id, Some(reserved.event_id.to_string()));
     assert_eq!(settled.metadata.correlation_id, "c-1");
 }
 
 #[tokio::test]
 async fn what_is_refused_fails_with_the_providers_reason() {
-    let (house, payments) = (House::new().await, Payments::open().await);
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     payments.refuses("user1", " no\u{0} fun\nds\u{7f} \u{1b}[31m");
     payments.refuses("user2", &"돈".repeat(1_000));
     payments.refuses("user3", "");
-    let (moa, product) = house.with_one_product(&of(&payments)).await;
+    let (app, product) = test.with_one_product(&of(&payments)).await;
     for user in ["user1", "user2", "user3"] {
-        reserves_by(&moa, product, user, 10).await;
-        house.until_all_have_their_fate_and_agree_with(&payments).await;
+        reserves_by(&app, product, user, 10).await;
+        test.until_all_have_their_fate_and_agree_with(&payments).await;
     }
     let long = format!("PAYMENT_DECLINED : {}", "돈".repeat(200));
-    assert_eq!(house.became().await, ["PAYMENT_DECLINED : no funds [31m", &long, "PAYMENT_DECLINED : "]);
-    assert_eq!(house.remaining(product).await, 1_000);
+    assert_eq!(test.became().await, ["PAYMENT_DECLINED : no funds [31m", &long, "PAYMENT_DECLINED : "]);
+    assert_eq!(test.remaining(product).await, 1_000);
 }
 
 #[tokio::test]
 async fn what_is_pending_is_looked_at_until_it_is_decided() {
-    let (house, payments) = (House::new().await, Payments::open().await);
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     for user in ["user1", "user2"] {
         payments.pends(user, 3);
     }
     payments.refuses("user2", "no funds");
-    let (moa, product) = house.with_one_product(&of(&payments)).await;
+    let (app, product) = test.with_one_product(&of(&payments)).await;
     for user in ["user1", "user2"] {
-        let id = reserves_by(&moa, product, user, 10).await;
-        house.until_all_have_their_fate_and_agree_with(&payments).await;
+        let id = reserves_by(&app, product, user, 10).await;
+        test.until_all_have_their_fate_and_agree_with(&payments).await;
         assert_eq!(payments.ledger()[&id.0].calls, [Call::Pay, Call::Look, Call::Look, Call::Look]);
     }
-    assert_eq!(house.became().await, ["SETTLED", "PAYMENT_DECLINED : no funds"]);
+    assert_eq!(test.became().await, ["SETTLED", "PAYMENT_DECLINED : no funds"]);
 }
 
 #[tokio::test]
 async fn what_stays_pending_is_cancelled() {
-    let (house, payments) = (House::new().await, Payments::open().await);
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     payments.pends("user1", u32::MAX);
-    let (moa, product) = house.with_one_product(&with_scaled_down_timeouts(&payments)).await;
-    let id = reserves(&moa, product, 10).await;
-    house.until_all_have_their_fate_and_agree_with(&payments).await;
-    assert_eq!(house.became().await, [CANCELLED]);
+    let (app, product) = test.with_one_product(&with_scaled_down_timeouts(&payments)).await;
+    let id = reserves(&app, product, 10).await;
+    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    assert_eq!(test.became().await, [CANCELLED]);
     let payment = &payments.ledger()[&id.0];
     assert!(payment.calls.len() < 20, "it was looked at all the time: {:?}", payment.calls);
     assert_eq!((payment.calls.last(), &payment.state), (Some(&Call::Cancel), &State::Cancelled));
@@ -83,32 +83,32 @@ async fn what_stays_pending_is_cancelled() {
 /// 2. Another's is settled meanwhile, at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_pending_holds_up_nobody() {
-    let (house, payments) = (House::new().await, Payments::open().await);
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     payments.pends("user1", u32::MAX);
-    let (moa, product) = house.with_one_product(&of(&payments)).await;
+    let (app, product) = test.with_one_product(&of(&payments)).await;
     for _ in 0..100 {
-        reserves(&moa, product, 1).await;
+        reserves(&app, product, 1).await;
     }
     until("all are asked for", async || payments.ledger().len() == 100).await;
-    reserves_by(&moa, product, "user2", 10).await;
-    until("the other is settled", async || house.became().await == ["SETTLED"]).await;
-    until("all others are open", async || house.count("open_invest").await == 100).await;
+    reserves_by(&app, product, "user2", 10).await;
+    until("the other is settled", async || test.became().await == ["SETTLED"]).await;
+    until("all others are open", async || test.count("open_invest").await == 100).await;
 }
 
 /// Nobody can know whether somebody who died since has asked for it: it is cancelled first.
 #[tokio::test]
 async fn an_expired_one_is_cancelled_before_it_fails() {
-    let (house, payments) = (House::new().await, Payments::open().await);
-    let moa = house.moa_that(reserves_for(1)).await;
-    let product = moa.opens(100).await;
-    let id = reserves(&moa, product, 100).await;
-    let reserved = house.reservations().await.remove(0);
-    house.until_passed(expires_at(&reserved)).await;
-    moa.settles_with(&of(&payments));
-    house.until_all_have_their_fate_and_agree_with(&payments).await;
-    assert_eq!(house.became().await, [format!("EXPIRED : {}", expires_at(&reserved).to_rfc3339())]);
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
+    let app = test.app_with(reserves_for(1)).await;
+    let product = app.opens(100).await;
+    let id = reserves(&app, product, 100).await;
+    let reserved = test.reservations().await.remove(0);
+    test.until_passed(expires_at(&reserved)).await;
+    app.settles_with(&of(&payments));
+    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    assert_eq!(test.became().await, [format!("EXPIRED : {}", expires_at(&reserved).to_rfc3339())]);
     assert_eq!(payments.ledger()[&id.0].calls, [Call::Cancel]);
-    moa.invest(product, 100).sent().await.is_ok();
+    app.invest(product, 100).sent().await.is_ok();
 }
 
 /// 1. It is paid, and whoever asked died before he could say so.
@@ -116,16 +116,16 @@ async fn an_expired_one_is_cancelled_before_it_fails() {
 /// 3. Settlement starts: the cancel is told that it is too late.
 #[tokio::test]
 async fn an_expired_one_that_was_paid_is_settled() {
-    let (house, payments) = (House::new().await, Payments::open().await);
-    let moa = house.moa_that(reserves_for(1)).await;
-    let product = moa.opens(100).await;
-    let id = reserves(&moa, product, 100).await;
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
+    let app = test.app_with(reserves_for(1)).await;
+    let product = app.opens(100).await;
+    let id = reserves(&app, product, 100).await;
     pays(&payments, id.0, product.get(), 100).await;
-    let reserved = house.reservations().await.remove(0);
-    house.until_passed(expires_at(&reserved)).await;
-    moa.settles_with(&of(&payments));
-    house.until_all_have_their_fate_and_agree_with(&payments).await;
-    assert_eq!(house.became().await, ["SETTLED"]);
+    let reserved = test.reservations().await.remove(0);
+    test.until_passed(expires_at(&reserved)).await;
+    app.settles_with(&of(&payments));
+    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    assert_eq!(test.became().await, ["SETTLED"]);
     assert_eq!(payments.ledger()[&id.0].calls, [Call::Pay, Call::Cancel]);
 }
 
@@ -133,14 +133,14 @@ async fn an_expired_one_that_was_paid_is_settled() {
 /// 2. It is due again: asked for again, it is the same payment.
 #[tokio::test]
 async fn what_was_paid_already_is_settled_and_not_paid_again() {
-    let (house, payments) = (House::new().await, Payments::open().await);
-    let moa = house.moa().await;
-    let product = moa.opens(100).await;
-    let id = reserves(&moa, product, 60).await;
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
+    let app = test.app().await;
+    let product = app.opens(100).await;
+    let id = reserves(&app, product, 60).await;
     pays(&payments, id.0, product.get(), 60).await;
-    moa.settles_with(&of(&payments));
-    house.until_all_have_their_fate_and_agree_with(&payments).await;
-    assert_eq!(house.became().await, ["SETTLED"]);
+    app.settles_with(&of(&payments));
+    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    assert_eq!(test.became().await, ["SETTLED"]);
     assert_eq!(payments.ledger()[&id.0].calls, [Call::Pay, Call::Pay]);
 }
 
@@ -155,16 +155,16 @@ async fn pays(payments: &Payments, id: Uuid, product: i64, amount: i64) {
 /// 2. It is due: it is cancelled, and not asked for again.
 #[tokio::test]
 async fn one_that_is_to_be_cancelled_is_not_asked_for_again() {
-    let (house, payments) = (House::new().await, Payments::open().await);
-    let moa = house.moa().await;
-    let product = moa.opens(100).await;
-    let id = reserves(&moa, product, 60).await;
-    moa.only_keeps_the_list();
-    house.until_there_is("open_invest").await;
-    house.sql("update open_invest set cancelling = true, due_at = clock_timestamp()").await;
-    moa.only_sweeps_with(&of(&payments));
-    house.until_all_have_their_fate_and_agree_with(&payments).await;
-    assert_eq!(house.became().await, [CANCELLED]);
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
+    let app = test.app().await;
+    let product = app.opens(100).await;
+    let id = reserves(&app, product, 60).await;
+    app.only_keeps_the_list();
+    test.until_there_is("open_invest").await;
+    test.execute("update open_invest set cancelling = true, due_at = clock_timestamp()").await;
+    app.only_sweeps_with(&of(&payments));
+    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    assert_eq!(test.became().await, [CANCELLED]);
     assert_eq!(payments.ledger()[&id.0].calls, [Call::Cancel]);
 }
 
@@ -172,14 +172,14 @@ async fn one_that_is_to_be_cancelled_is_not_asked_for_again() {
 /// 2. We are told to stop: they are finished, and their invests settled.
 #[tokio::test]
 async fn what_is_under_way_is_finished_before_the_end() {
-    let (house, payments) = (House::new().await, Payments::open().await);
+    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     payments.delays(Duration::from_millis(500));
-    let (moa, product) = house.with_one_product(&of(&payments)).await;
+    let (app, product) = test.with_one_product(&of(&payments)).await;
     for _ in 0..3 {
-        reserves(&moa, product, 1).await;
+        reserves(&app, product, 1).await;
     }
     until("all are asked for", async || payments.ledger().len() == 3).await;
-    moa.stops().await;
-    assert_eq!(house.became().await, ["SETTLED"; 3]);
-    assert_eq!(payments.contradictions(&house.pool).await, [""; 0]);
+    app.stops().await;
+    assert_eq!(test.became().await, ["SETTLED"; 3]);
+    assert_eq!(payments.contradictions(&test.pool).await, [""; 0]);
 }

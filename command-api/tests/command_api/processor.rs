@@ -1,7 +1,7 @@
 //! One processor: what waits is decided in order and committed together.
 
-use crate::house::{House, soon};
-use crate::moa::{Decision, Opens, invest_command, product, window_of_hours};
+use crate::app::{AppSettings, Decision, invest_command, product, window_of_hours};
+use crate::write_side::{WriteSide, soon};
 use command_api::processor::{CommandEnvelope, CommandError, CommandOutcome, UntimedCommand};
 use domain::{InvestId, ProductCommand, Refusal};
 use event_log::Metadata;
@@ -18,24 +18,24 @@ fn answers(outcomes: &[Result<CommandOutcome, CommandError>]) -> Vec<Decision> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_invests_at_once_need_few_commits() {
     const INVESTS: usize = 1_000;
-    let house = House::with_one_partition().await;
-    let moa = house.moa().await;
-    let product = moa.opens(1_000_000).await;
+    let test = WriteSide::with_one_partition().await;
+    let app = test.app().await;
+    let product = app.opens(1_000_000).await;
     let commits = async || -> i64 {
-        house.sql("select pg_stat_force_next_flush()").await;
+        test.execute("select pg_stat_force_next_flush()").await;
         let row = "select xact_commit from pg_stat_database where datname = current_database()";
-        sqlx::query_scalar(row).fetch_one(&house.pool).await.unwrap()
+        sqlx::query_scalar(row).fetch_one(&test.pool).await.unwrap()
     };
     let before = commits().await;
     let mut invests = tokio::task::JoinSet::new();
     for n in 0..INVESTS {
-        let (processors, envelope) = (moa.processors.clone(), invest_command(product, &format!("user{n}"), 1));
+        let (processors, envelope) = (app.processors.clone(), invest_command(product, &format!("user{n}"), 1));
         invests.spawn(async move { processors.submit(envelope).await });
     }
     let outcomes = soon(invests.join_all()).await;
     assert!(outcomes.iter().all(|outcome| outcome.as_ref().is_ok_and(|outcome| outcome.decision == Ok(()))));
 
-    let reservations = house.reservations().await;
+    let reservations = test.reservations().await;
     let batches: BTreeSet<_> = reservations.iter().map(|reserved| reserved.recorded_at).collect();
     assert_eq!(reservations.len(), INVESTS);
     assert!(batches.len() <= INVESTS / 10, "{} commits", batches.len());
@@ -45,16 +45,16 @@ async fn many_invests_at_once_need_few_commits() {
 
 #[tokio::test]
 async fn commands_are_decided_as_they_came_and_the_log_has_them_so() {
-    let house = House::with_one_partition().await;
-    let moa = house.moa().await;
-    let product = moa.opens(1_000).await;
+    let test = WriteSide::with_one_partition().await;
+    let app = test.app().await;
+    let product = app.opens(1_000).await;
     let outcomes = soon(join_all((0..50).map(|n| {
         let envelope = invest_command(product, &format!("user{n}"), 1 + n % 7);
-        moa.processors.submit(envelope)
+        app.processors.submit(envelope)
     })))
     .await;
     let told: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().unwrap()).collect();
-    let reservations = house.reservations().await;
+    let reservations = test.reservations().await;
     assert_eq!(reservations.len(), 50);
     for (outcome, reserved) in told.iter().zip(&reservations) {
         let payload = serde_json::to_value(&reserved.event).unwrap();
@@ -67,14 +67,14 @@ async fn commands_are_decided_as_they_came_and_the_log_has_them_so() {
 /// Each is decided on what the ones before it left, of several products, in one commit.
 #[tokio::test]
 async fn a_batch_may_hold_every_kind_of_outcome() {
-    let house = House::with_one_partition().await;
-    let moa = house.moa().await;
-    let [one, two] = [moa.opens(10).await, moa.opens(10).await];
-    let over = moa.opens_for(10, window_of_hours(-2, -1)).await;
-    let coming = moa.opens_for(10, window_of_hours(1, 2)).await;
+    let test = WriteSide::with_one_partition().await;
+    let app = test.app().await;
+    let [one, two] = [app.opens(10).await, app.opens(10).await];
+    let over = app.opens_for(10, window_of_hours(-2, -1)).await;
+    let coming = app.opens_for(10, window_of_hours(1, 2)).await;
     let outcomes = soon(join_all(
         [(one, 7), (one, 4), (two, 10), (one, 3), (one, 1), (two, 1), (over, 1), (coming, 1)]
-            .map(|(product, amount)| moa.processors.submit(invest_command(product, "user1", amount))),
+            .map(|(product, amount)| app.processors.submit(invest_command(product, "user1", amount))),
     ))
     .await;
     assert_eq!(
@@ -90,20 +90,20 @@ async fn a_batch_may_hold_every_kind_of_outcome() {
             Err(Refusal::NotStarted),
         ]
     );
-    let times: BTreeSet<_> = house.reservations().await.iter().map(|reserved| reserved.recorded_at).collect();
+    let times: BTreeSet<_> = test.reservations().await.iter().map(|reserved| reserved.recorded_at).collect();
     assert_eq!(times.len(), 1, "one commit");
-    house.everything_adds_up().await;
+    test.everything_adds_up().await;
 }
 
 #[tokio::test]
 async fn a_product_may_be_opened_and_taken_in_one_batch() {
-    let house = House::with_one_partition().await;
-    let moa = house.moa().await;
-    let open = || crate::moa::open_command(product(7), 10, window_of_hours(-1, 1));
+    let test = WriteSide::with_one_partition().await;
+    let app = test.app().await;
+    let open = || crate::app::open_command(product(7), 10, window_of_hours(-1, 1));
     let close = CommandEnvelope::new(product(7), ProductCommand::CloseProduct, Metadata::default());
     let invest = |amount| invest_command(product(7), "user1", amount);
     let commands = [invest(1), open(), invest(10), open(), invest(1), close, invest(1)];
-    let outcomes = soon(join_all(commands.map(|envelope| moa.processors.submit(envelope)))).await;
+    let outcomes = soon(join_all(commands.map(|envelope| app.processors.submit(envelope)))).await;
     assert_eq!(
         answers(&outcomes),
         [
@@ -116,15 +116,15 @@ async fn a_product_may_be_opened_and_taken_in_one_batch() {
             Err(Refusal::Closed),
         ]
     );
-    house.everything_adds_up().await;
+    test.everything_adds_up().await;
 }
 
 #[tokio::test]
 async fn an_invest_has_one_fate_whatever_comes_together() {
-    let house = House::with_one_partition().await;
-    let moa = house.moa().await;
-    let product = moa.opens(10).await;
-    let invest_id = moa.decides(invest_command(product, "user1", 10)).await.unwrap().invest_id.unwrap();
+    let test = WriteSide::with_one_partition().await;
+    let app = test.app().await;
+    let product = app.opens(10).await;
+    let invest_id = app.decides(invest_command(product, "user1", 10)).await.unwrap().invest_id.unwrap();
     let reason = domain::FailReason::new("DECLINED", "no funds").unwrap();
     let fates = [
         UntimedCommand::Expire(invest_id),
@@ -132,21 +132,21 @@ async fn an_invest_has_one_fate_whatever_comes_together() {
         ProductCommand::SettleInvest { invest_id }.into(),
         ProductCommand::SettleInvest { invest_id: InvestId(Uuid::now_v7()) }.into(),
     ];
-    let envelope = |fate| moa.processors.submit(CommandEnvelope::new(product, fate, Metadata::default()));
+    let envelope = |fate| app.processors.submit(CommandEnvelope::new(product, fate, Metadata::default()));
     let outcomes = soon(join_all(fates.map(envelope))).await;
     assert_eq!(answers(&outcomes), [Err(Refusal::NotExpired), Ok(()), Err(Refusal::NotOpen), Err(Refusal::NotOpen),]);
-    moa.invest(product, 10).sent().await.is_ok();
-    house.everything_adds_up().await;
+    app.invest(product, 10).sent().await.is_ok();
+    test.everything_adds_up().await;
 }
 
 /// A is answered before B is sent: A's sequence is lower, over all clients.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_answered_before_another_was_sent_is_before_it_in_the_log() {
-    let house = House::with_one_partition().await;
-    let moa = house.moa().await;
-    let product = moa.opens(1_000_000).await;
+    let test = WriteSide::with_one_partition().await;
+    let app = test.app().await;
+    let product = app.opens(1_000_000).await;
     let clients = (0..16).map(|client| {
-        let processors = moa.processors.clone();
+        let processors = app.processors.clone();
         tokio::spawn(async move {
             let mut journal = Vec::new();
             for _ in 0..20 {
@@ -170,14 +170,14 @@ async fn what_was_answered_before_another_was_sent_is_before_it_in_the_log() {
 /// 3. It is known that the processor broke down, so that the process can end; later commands are refused at once.
 #[tokio::test]
 async fn a_processor_that_panics_is_known() {
-    let house = House::with_one_partition().await;
-    let moa = house.moa_that(Opens { reservation: Duration::MAX, ..Opens::default() }).await;
-    let product = moa.opens(100).await;
-    assert!(!moa.processors.panicked().is_cancelled());
-    let told = soon(moa.processors.submit(invest_command(product, "user1", 1))).await;
+    let test = WriteSide::with_one_partition().await;
+    let app = test.app_with(AppSettings { reservation: Duration::MAX, ..AppSettings::default() }).await;
+    let product = app.opens(100).await;
+    assert!(!app.processors.panicked().is_cancelled());
+    let told = soon(app.processors.submit(invest_command(product, "user1", 1))).await;
     assert_eq!(told, Err(CommandError::OutcomeUnknown));
-    soon(moa.processors.panicked().cancelled()).await;
-    let later = soon(moa.processors.submit(invest_command(product, "user1", 1))).await;
+    soon(app.processors.panicked().cancelled()).await;
+    let later = soon(app.processors.submit(invest_command(product, "user1", 1))).await;
     assert_eq!(later, Err(CommandError::Overloaded));
-    assert_eq!(house.reservations().await, []);
+    assert_eq!(test.reservations().await, []);
 }

@@ -1,11 +1,13 @@
 //! What operators do with products, over HTTP.
 
-use crate::house::House;
-use crate::moa::{Answer, Call, Moa, Opens, success};
+use crate::app::{AppSettings, TestApp};
+use crate::call::Call;
+use crate::write_side::WriteSide;
 use domain::ProductEvent;
 use futures::future::join_all;
 use rstest::rstest;
 use serde_json::{Value, json};
+use testbed::http::{Answer, success};
 
 fn asked() -> Value {
     json!({
@@ -21,12 +23,12 @@ fn with(field: &str, value: impl Into<Value>) -> Value {
     asked
 }
 
-fn opens<'a>(moa: &'a Moa, asked: &Value) -> Call<'a> {
-    moa.admin("/admin/product").body(asked.to_string())
+fn opens<'a>(app: &'a TestApp, asked: &Value) -> Call<'a> {
+    app.admin("/admin/product").body(asked.to_string())
 }
 
-fn closes(moa: &Moa, product: i64) -> Call<'_> {
-    moa.admin(&format!("/admin/product/{product}/close"))
+fn closes(app: &TestApp, product: i64) -> Call<'_> {
+    app.admin(&format!("/admin/product/{product}/close"))
 }
 
 #[track_caller]
@@ -37,31 +39,31 @@ fn product_id(answer: &Answer) -> i64 {
     id
 }
 
-async fn in_zone(zone: &'static str) -> (House, Moa) {
-    let house = House::new().await;
-    let moa = house.moa_that(Opens { zone, ..Opens::default() }).await;
-    (house, moa)
+async fn in_zone(zone: &'static str) -> (WriteSide, TestApp) {
+    let test = WriteSide::with_partitions(4).await;
+    let app = test.app_with(AppSettings { zone, ..AppSettings::default() }).await;
+    (test, app)
 }
 
 #[tokio::test]
 async fn a_product_is_opened_as_it_was_asked_for() {
-    let (house, moa) = in_zone("Asia/Seoul").await;
-    let answer = opens(&moa, &asked()).correlation_id("c-1").sent().await;
+    let (test, app) = in_zone("Asia/Seoul").await;
+    let answer = opens(&app, &asked()).correlation_id("c-1").sent().await;
     assert_eq!(product_id(&answer), 1);
     answer.is_fresh().is_silent_about("x-invest-id").says("x-correlation-id", "c-1");
     assert!(answer.header("x-consistency-token").is_some());
 
-    let opened = house.events().await.remove(0);
+    let opened = test.events().await.remove(0);
     let expected = ProductEvent::ProductOpened {
-        product_id: crate::moa::product(1),
+        product_id: crate::app::product(1),
         title: "product1".to_owned().try_into().unwrap(),
-        total_investing_amount: crate::moa::won(1000),
+        total_investing_amount: crate::app::won(1000),
         started_at: "2021-10-16T15:00:00Z".parse().unwrap(),
         finished_at: "2999-10-16T15:00:00.5Z".parse().unwrap(),
     };
     assert_eq!((opened.event, opened.metadata.correlation_id.as_str()), (expected, "c-1"));
-    moa.invest(crate::moa::product(1), 1000).sent().await.is_ok();
-    assert_eq!(product_id(&opens(&moa, &asked()).sent().await), 2);
+    app.invest(crate::app::product(1), 1000).sent().await.is_ok();
+    assert_eq!(product_id(&opens(&app, &asked()).sent().await), 2);
 }
 
 #[rstest]
@@ -74,8 +76,8 @@ async fn a_product_is_opened_as_it_was_asked_for() {
 #[case(with("startedAt", "2999-10-17T00:00:00.499999"))]
 #[tokio::test]
 async fn within_bounds_it_is_opened(#[case] asked: Value) {
-    let (_house, moa) = in_zone("Asia/Seoul").await;
-    product_id(&opens(&moa, &asked).sent().await);
+    let (_test, app) = in_zone("Asia/Seoul").await;
+    product_id(&opens(&app, &asked).sent().await);
 }
 
 const TITLE: &str = "title must be 1 to 500 characters without control characters";
@@ -110,31 +112,31 @@ const LATER: &str = "finishedAt must be later than startedAt";
 )]
 #[tokio::test]
 async fn what_is_wrong_is_named(#[case] asked: Value, #[case] what: String) {
-    let (house, moa) = in_zone("Asia/Seoul").await;
-    opens(&moa, &asked).sent().await.is_invalid(&what).is_silent_about("x-consistency-token");
-    assert_eq!(house.events().await, []);
+    let (test, app) = in_zone("Asia/Seoul").await;
+    opens(&app, &asked).sent().await.is_invalid(&what).is_silent_about("x-consistency-token");
+    assert_eq!(test.events().await, []);
 }
 
 #[tokio::test]
 async fn a_repeated_field_and_other_bodies_are_refused() {
-    let (_house, moa) = in_zone("Asia/Seoul").await;
+    let (_test, app) = in_zone("Asia/Seoul").await;
     let repeated = asked().to_string().replace(r#""title":"#, r#""title":"x","title":"#);
-    moa.admin("/admin/product").body(repeated).sent().await.is_invalid("title is repeated");
-    moa.admin("/admin/product").body("[]").sent().await.is_invalid("body must be one JSON object");
-    opens(&moa, &asked()).key("").sent().await.is_invalid("Idempotency-Key must be 1 to 255 visible ASCII characters");
+    app.admin("/admin/product").body(repeated).sent().await.is_invalid("title is repeated");
+    app.admin("/admin/product").body("[]").sent().await.is_invalid("body must be one JSON object");
+    opens(&app, &asked()).key("").sent().await.is_invalid("Idempotency-Key must be 1 to 255 visible ASCII characters");
 }
 
 /// On 14 March 2021 the clocks of New York went from 02:00 to 03:00; on 7 November from 02:00 back to 01:00.
 #[tokio::test]
 async fn local_times_are_those_of_the_zone() {
-    let (house, moa) = in_zone("America/New_York").await;
-    let skipped = opens(&moa, &with("startedAt", "2021-03-14T02:30:00")).sent().await;
+    let (test, app) = in_zone("America/New_York").await;
+    let skipped = opens(&app, &with("startedAt", "2021-03-14T02:30:00")).sent().await;
     let what = "startedAt must be a local time that exists: the clocks skip this one";
     skipped.is_invalid(&format!(r#"{what}, was "2021-03-14T02:30:00""#));
 
-    product_id(&opens(&moa, &with("startedAt", "2021-03-14T02:30:00-05:00")).sent().await);
-    product_id(&opens(&moa, &with("startedAt", "2021-11-07T01:30:00")).sent().await);
-    let mut starts: Vec<_> = house.events().await.into_iter().map(|recorded| started_at(&recorded.event)).collect();
+    product_id(&opens(&app, &with("startedAt", "2021-03-14T02:30:00-05:00")).sent().await);
+    product_id(&opens(&app, &with("startedAt", "2021-11-07T01:30:00")).sent().await);
+    let mut starts: Vec<_> = test.events().await.into_iter().map(|recorded| started_at(&recorded.event)).collect();
     starts.sort();
     assert_eq!(starts, ["2021-03-14T07:30:00+00:00", "2021-11-07T05:30:00+00:00"], "of two, the earlier");
 }
@@ -146,9 +148,9 @@ fn started_at(event: &ProductEvent) -> String {
 
 #[tokio::test]
 async fn a_key_opens_one_product() {
-    let (house, moa) = in_zone("Asia/Seoul").await;
-    let first = opens(&moa, &asked()).key("k").sent().await;
-    let again = opens(&moa, &asked()).key("k").sent().await;
+    let (test, app) = in_zone("Asia/Seoul").await;
+    let first = opens(&app, &asked()).key("k").sent().await;
+    let again = opens(&app, &asked()).key("k").sent().await;
     assert_eq!(product_id(first.is_fresh()), product_id(again.is_replayed()));
     assert_eq!(first.header("x-consistency-token"), again.header("x-consistency-token"));
     for other in [
@@ -157,33 +159,33 @@ async fn a_key_opens_one_product() {
         with("startedAt", "2021-10-17T00:00:01"),
         with("finishedAt", "2999-10-17T00:00:00"),
     ] {
-        opens(&moa, &other).key("k").sent().await.is_key_reused();
+        opens(&app, &other).key("k").sent().await.is_key_reused();
     }
-    let as_a_user = moa.invest(crate::moa::product(product_id(&first)), 1).key("k").sent().await;
+    let as_a_user = app.invest(crate::app::product(product_id(&first)), 1).key("k").sent().await;
     as_a_user.is_ok().is_fresh();
-    assert_eq!(house.events().await.len(), 2);
+    assert_eq!(test.events().await.len(), 2);
 }
 
 /// Each of them has an id and a partition of its own, until one has the key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_used_at_the_same_instant_opens_one_product() {
-    let (house, moa) = in_zone("Asia/Seoul").await;
-    let answers = join_all((0..16).map(|_| opens(&moa, &asked()).key("k").sent())).await;
+    let (test, app) = in_zone("Asia/Seoul").await;
+    let answers = join_all((0..16).map(|_| opens(&app, &asked()).key("k").sent())).await;
     let fresh = answers.iter().filter(|answer| answer.header("idempotency-replayed").is_none()).count();
     assert_eq!(fresh, 1);
     assert!(answers.iter().all(|answer| product_id(answer) == product_id(&answers[0])));
-    assert_eq!(house.events().await.len(), 1);
+    assert_eq!(test.events().await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_product_is_closed_once() {
-    let (house, moa) = in_zone("Asia/Seoul").await;
-    let id = product_id(&opens(&moa, &asked()).sent().await);
-    let answer = closes(&moa, id).correlation_id("c-1").sent().await;
+    let (test, app) = in_zone("Asia/Seoul").await;
+    let id = product_id(&opens(&app, &asked()).sent().await);
+    let answer = closes(&app, id).correlation_id("c-1").sent().await;
     answer.is_ok().is_silent_about("x-invest-id");
     assert!(answer.header("x-consistency-token").is_some());
-    closes(&moa, id).sent().await.is_refused(200, "CLOSED", "Product is closed : ");
-    let events = house.events().await;
+    closes(&app, id).sent().await.is_refused(200, "CLOSED", "Product is closed : ");
+    let events = test.events().await;
     assert_eq!(events.len(), 2);
     let closed = &events[1];
     assert_eq!((&closed.event, &*closed.metadata.correlation_id), (&ProductEvent::ProductClosed {}, "c-1"));
@@ -191,11 +193,11 @@ async fn a_product_is_closed_once() {
 
 #[tokio::test]
 async fn what_does_not_exist_cannot_be_closed() {
-    let (house, moa) = in_zone("Asia/Seoul").await;
-    closes(&moa, 7).sent().await.is_refused(200, "NOT_EXIST_PRODUCT", "Not exist product : ");
+    let (test, app) = in_zone("Asia/Seoul").await;
+    closes(&app, 7).sent().await.is_refused(200, "NOT_EXIST_PRODUCT", "Not exist product : ");
     for (id, given) in [("0", "0"), ("x", "x"), ("1.0", "1.0")] {
-        let answer = moa.admin(&format!("/admin/product/{id}/close")).sent().await;
+        let answer = app.admin(&format!("/admin/product/{id}/close")).sent().await;
         answer.is_invalid(&format!("productId must be a whole number from 1, was {given}"));
     }
-    assert_eq!(house.events().await, []);
+    assert_eq!(test.events().await, []);
 }

@@ -1,13 +1,13 @@
 //! Notes are written a bounded number at a time, and never waited for: what finds no room, or no database, is dropped and
 //! counted; what is old is forgotten.
 
-use crate::house::{House, soon, until};
 use crate::recorded::{all_is_written, refuses};
-use crate::wire::Wire;
+use crate::write_side::{WriteSide, soon, until};
 use command_api::{purge_records, run_recorder};
 use connection_pool::Pool;
 use sqlx::PgPool;
 use std::time::{Duration, Instant};
+use testbed::Proxy;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -16,16 +16,16 @@ use tokio_util::sync::CancellationToken;
 /// 3. Somebody writes: ten are there, and the rest is told.
 #[tokio::test]
 async fn what_finds_no_room_is_dropped_and_counted() {
-    let house = House::with_one_partition().await;
-    let (moa, recording) = house.moa_with_room(10).await;
-    let product = moa.opens(1_000).await;
-    moa.invest(product, 1).sent().await.is_ok();
-    refuses(&moa, product, 50).await;
-    moa.invest(product, 1).sent().await.is_ok();
-    all_is_written(recording, &house.pool).await;
-    assert_eq!(house.count("refusals").await, 10);
-    assert_eq!(house.dropped().await, ["REFUSAL FULL 40"]);
-    assert_eq!(house.count("recorder_drops where from_time < to_time and to_time <= now()").await, 1);
+    let test = WriteSide::with_one_partition().await;
+    let (app, recording) = test.moa_with_room(10).await;
+    let product = app.opens(1_000).await;
+    app.invest(product, 1).sent().await.is_ok();
+    refuses(&app, product, 50).await;
+    app.invest(product, 1).sent().await.is_ok();
+    all_is_written(recording, &test.pool).await;
+    assert_eq!(test.count("refusals").await, 10);
+    assert_eq!(test.dropped().await, ["REFUSAL FULL 40"]);
+    assert_eq!(test.count("recorder_drops where from_time < to_time and to_time <= now()").await, 1);
 }
 
 /// 1. The table is locked: whoever writes is stuck, and then refused.
@@ -33,32 +33,32 @@ async fn what_finds_no_room_is_dropped_and_counted() {
 /// 3. The lock is gone: what was dropped is told, and what is refused from now on is written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_for_a_writer_that_is_stuck() {
-    let house = House::with_one_partition().await;
-    let (moa, recording) = house.moa_with_room(100).await;
-    let options = house.options().options([("lock_timeout", "1s")]);
+    let test = WriteSide::with_one_partition().await;
+    let (app, recording) = test.moa_with_room(100).await;
+    let options = test.options().options([("lock_timeout", "1s")]);
     let pool = Pool::from(PgPool::connect_with(options).await.unwrap());
     let over = CancellationToken::new();
     let writing: JoinHandle<()> = tokio::spawn(run_recorder(recording, pool, over.clone()));
-    let product = moa.opens(1_000_000).await;
-    let mut lock = house.pool.begin().await.unwrap();
+    let product = app.opens(1_000_000).await;
+    let mut lock = test.pool.begin().await.unwrap();
     sqlx::query("lock table refusals in access exclusive mode").execute(&mut *lock).await.unwrap();
 
     let began = Instant::now();
     let mut slowest = Duration::ZERO;
     while began.elapsed() < Duration::from_secs(3) {
         let asked = Instant::now();
-        moa.invest(product, 1).sent().await.is_ok();
+        app.invest(product, 1).sent().await.is_ok();
         slowest = slowest.max(asked.elapsed());
-        refuses(&moa, product, 20).await;
+        refuses(&app, product, 20).await;
     }
     assert!(slowest < Duration::from_secs(1), "an accept took {slowest:?}");
     lock.rollback().await.unwrap();
 
-    house.until_there_is("recorder_drops where reason = 'FULL'").await;
-    house.until_there_is("recorder_drops where reason = 'DATABASE'").await;
-    house.sql("delete from refusals").await;
-    refuses(&moa, product, 1).await;
-    house.until_there_is("refusals").await;
+    test.until_there_is("recorder_drops where reason = 'FULL'").await;
+    test.until_there_is("recorder_drops where reason = 'DATABASE'").await;
+    test.execute("delete from refusals").await;
+    refuses(&app, product, 1).await;
+    test.until_there_is("refusals").await;
     over.cancel();
     soon(writing).await.unwrap();
 }
@@ -68,51 +68,50 @@ async fn nobody_waits_for_a_writer_that_is_stuck() {
 /// 3. It is back: how much is missing is told, though nothing else is to be written.
 #[tokio::test]
 async fn what_the_database_does_not_take_is_dropped_and_counted() {
-    let house = House::with_one_partition().await;
-    let wire = Wire::before(&house.options()).await;
-    let (moa, recording) = house.moa_that_notes().await;
-    let pool = Pool::from(PgPool::connect_lazy_with(wire.options(house.options())));
+    let test = WriteSide::with_one_partition().await;
+    let (proxy, options) = Proxy::before_database(test.options()).await;
+    let (app, recording) = test.moa_that_notes().await;
+    let pool = Pool::from(PgPool::connect_lazy_with(options));
     tokio::spawn(run_recorder(recording, pool, CancellationToken::new()));
-    let product = moa.opens(1_000).await;
-    refuses(&moa, product, 3).await;
-    house.refused(3).await;
+    let product = app.opens(1_000).await;
+    refuses(&app, product, 3).await;
+    test.refused(3).await;
 
-    wire.dies();
-    refuses(&moa, product, 7).await;
-    moa.invest(product, 1).sent().await.is_ok();
+    proxy.cut();
+    refuses(&app, product, 7).await;
+    app.invest(product, 1).sent().await.is_ok();
     let given_up = Instant::now() + Duration::from_secs(1);
     until("they were tried twice", async || Instant::now() > given_up).await;
-    assert_eq!(house.dropped().await, [""; 0]);
-    wire.comes_back();
-    house.until_there_is("recorder_drops").await;
-    assert_eq!(house.dropped().await, ["REFUSAL DATABASE 7"]);
-    refuses(&moa, product, 2).await;
-    house.refused(5).await;
+    assert_eq!(test.dropped().await, [""; 0]);
+    proxy.mend();
+    test.until_there_is("recorder_drops").await;
+    assert_eq!(test.dropped().await, ["REFUSAL DATABASE 7"]);
+    refuses(&app, product, 2).await;
+    test.refused(5).await;
 }
 
 #[tokio::test]
 async fn so_many_are_written_in_a_second_and_at_the_end_all_at_once() {
-    let house = House::with_one_partition().await;
-    let (moa, recording) = house.moa_that_notes().await;
-    let product = moa.opens(100).await;
-    refuses(&moa, product, 2_500).await;
+    let test = WriteSide::with_one_partition().await;
+    let (app, recording) = test.moa_that_notes().await;
+    let product = app.opens(100).await;
+    refuses(&app, product, 2_500).await;
     let over = CancellationToken::new();
-    let (began, writing) = (Instant::now(), tokio::spawn(run_recorder(recording, house.pool.clone(), over.clone())));
-    until("1,500 are written", async || house.count("refusals").await >= 1_500).await;
+    let (began, writing) = (Instant::now(), tokio::spawn(run_recorder(recording, test.pool.clone(), over.clone())));
+    until("1,500 are written", async || test.count("refusals").await >= 1_500).await;
     assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
     over.cancel();
     soon(writing).await.unwrap();
-    assert_eq!(house.count("refusals").await, 2_500);
-    assert_eq!(house.dropped().await, [""; 0]);
+    assert_eq!(test.count("refusals").await, 2_500);
+    assert_eq!(test.dropped().await, [""; 0]);
 }
 
 /// More than go in one delete.
 #[tokio::test]
 async fn what_is_old_is_forgotten_in_steps() {
-    let house = House::with_one_partition().await;
-    house
-        .sql(
-            "insert into refusals
+    let test = WriteSide::with_one_partition().await;
+    test.execute(
+        "insert into refusals
              select now() - case when n <= 6000 then interval '30 days 1 minute' else interval '29 days' end,
                     gen_random_uuid(), 'user1', 1, 1, 'CLOSED', null, 0, 1, 0, 'c' from generate_series(1, 6003) n;
              insert into payment_calls
@@ -121,12 +120,12 @@ async fn what_is_old_is_forgotten_in_steps() {
              insert into recorder_drops
              select 'REFUSAL', 'FULL', n, now() - make_interval(days => n + 1), now() - make_interval(days => n)
                from generate_series(29, 32) n",
-        )
-        .await;
+    )
+    .await;
     let over = CancellationToken::new();
-    let purging = tokio::spawn(purge_records(house.log.clone(), house.pool.clone(), over.clone()));
-    house.until_there_is_no("recorder_drops where number > 29").await;
-    let left = (house.count("refusals").await, house.count("payment_calls").await, house.count("recorder_drops").await);
+    let purging = tokio::spawn(purge_records(test.log.clone(), test.pool.clone(), over.clone()));
+    test.until_there_is_no("recorder_drops where number > 29").await;
+    let left = (test.count("refusals").await, test.count("payment_calls").await, test.count("recorder_drops").await);
     assert_eq!(left, (3, 1, 1));
     over.cancel();
     soon(purging).await.unwrap();

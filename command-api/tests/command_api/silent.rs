@@ -1,39 +1,32 @@
 //! Every connection to the database falls silent: it stands, takes what is sent, and never answers. New ones work.
 
-use crate::house::{House, until};
-use crate::moa::{Moa, product, window_of_hours};
+use crate::app::{TestApp, product, window_of_hours};
+use crate::write_side::{WriteSide, until};
 use domain::ProductId;
-use sqlx::postgres::PgConnectOptions;
 use std::time::{Duration, Instant};
-use testbed::SilentProxy;
+use testbed::Proxy;
 use testbed::payments::Payments;
 
 /// A command waits 2 s at most; the rest is what a slow machine takes.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
 
-async fn proxy_before(options: &PgConnectOptions) -> (SilentProxy, PgConnectOptions) {
-    let proxy = SilentProxy::before((options.get_host().to_owned(), options.get_port())).await;
-    let options = options.clone().host("127.0.0.1").port(proxy.address().port());
-    (proxy, options)
-}
-
 /// An instance behind a proxy that has worked a while, and a product that it does not have at hand.
-async fn behind_a_proxy() -> (House, SilentProxy, Moa, ProductId) {
-    let house = House::with_one_partition().await;
-    let (proxy, options) = proxy_before(&house.options()).await;
-    let (moa, other) = (house.moa_at(options).await, house.moa().await);
+async fn behind_a_proxy() -> (WriteSide, Proxy, TestApp, ProductId) {
+    let test = WriteSide::with_one_partition().await;
+    let (proxy, options) = Proxy::before_database(test.options()).await;
+    let (app, other) = (test.app_at(options).await, test.app().await);
     let cold = product(500);
     other.opens_as(cold, 100, window_of_hours(-1, 1)).await;
-    let hot = moa.opens(100).await;
-    moa.invest(hot, 1).sent().await.is_ok();
-    (house, proxy, moa, cold)
+    let hot = app.opens(100).await;
+    app.invest(hot, 1).sent().await.is_ok();
+    (test, proxy, app, cold)
 }
 
 /// Each answer comes in time, and before long it is OK.
-async fn accepts_again(moa: &Moa, product: ProductId) {
+async fn accepts_again(app: &TestApp, product: ProductId) {
     until("it accepts again", async || {
         let began = Instant::now();
-        let answer = moa.invest(product, 1).by("later").sent().await;
+        let answer = app.invest(product, 1).by("later").sent().await;
         assert!(began.elapsed() < ANSWER_TIMEOUT, "answered after {:?}: {answer:?}", began.elapsed());
         assert!(answer.status == 200 || answer.status == 503, "{answer:?}");
         answer.status == 200
@@ -43,11 +36,11 @@ async fn accepts_again(moa: &Moa, product: ProductId) {
 
 #[tokio::test]
 async fn a_product_whose_load_meets_a_silent_connection_takes_invests_again() {
-    let (house, proxy, moa, cold) = behind_a_proxy().await;
+    let (test, proxy, app, cold) = behind_a_proxy().await;
     proxy.silence();
-    accepts_again(&moa, cold).await;
-    moa.invest(cold, 1).sent().await.is_ok();
-    house.everything_adds_up().await;
+    accepts_again(&app, cold).await;
+    app.invest(cold, 1).sent().await.is_ok();
+    test.everything_adds_up().await;
     until("the silent connections are closed", async || proxy.silent() == 0).await;
 }
 
@@ -55,30 +48,30 @@ async fn a_product_whose_load_meets_a_silent_connection_takes_invests_again() {
 /// 2. New connections work again: so does the instance.
 #[tokio::test]
 async fn an_invest_is_answered_in_time_while_nothing_is_heard_of_the_database() {
-    let (house, proxy, moa, cold) = behind_a_proxy().await;
+    let (test, proxy, app, cold) = behind_a_proxy().await;
     proxy.silence_new(true);
     proxy.silence();
     for _ in 0..2 {
         let began = Instant::now();
-        let answer = moa.invest(cold, 1).sent().await;
+        let answer = app.invest(cold, 1).sent().await;
         assert_eq!(answer.status, 503, "{answer:?}");
         assert!(began.elapsed() < ANSWER_TIMEOUT, "answered after {:?}", began.elapsed());
     }
     proxy.silence_new(false);
-    accepts_again(&moa, cold).await;
-    house.everything_adds_up().await;
+    accepts_again(&app, cold).await;
+    test.everything_adds_up().await;
 }
 
 #[tokio::test]
 async fn settlement_and_its_work_list_go_on_after_the_way_fell_silent() {
-    let (house, proxy, moa, cold) = behind_a_proxy().await;
+    let (test, proxy, app, cold) = behind_a_proxy().await;
     let payments = Payments::open().await;
-    moa.settles_with(&command_api::Provider::http(&payments.url()).unwrap());
-    accepts_again(&moa, cold).await;
-    house.until_there_is_no("open_invest").await;
+    app.settles_with(&command_api::Provider::http(&payments.url()).unwrap());
+    accepts_again(&app, cold).await;
+    test.until_there_is_no("open_invest").await;
     proxy.silence();
-    accepts_again(&moa, cold).await;
-    house.until_there_is_no("open_invest").await;
-    assert_eq!(payments.contradictions(&house.pool).await, [""; 0]);
-    house.everything_adds_up().await;
+    accepts_again(&app, cold).await;
+    test.until_there_is_no("open_invest").await;
+    assert_eq!(payments.contradictions(&test.pool).await, [""; 0]);
+    test.everything_adds_up().await;
 }

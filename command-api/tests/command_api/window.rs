@@ -1,7 +1,7 @@
 //! A window's edges are decided by the time that is recorded, not by when a request came.
 
-use crate::house::{House, soon};
-use crate::moa::{Decision, Moa, hours_from_now, invest_command};
+use crate::app::{Decision, TestApp, hours_from_now, invest_command};
+use crate::write_side::{WriteSide, soon};
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::processor::PartitionProcessors;
 use domain::{ProductId, Refusal, Window};
@@ -29,7 +29,7 @@ async fn hammers(processors: PartitionProcessors, product: ProductId, user: Stri
     journal
 }
 
-async fn all_hammer(moas: &[&Moa], product: ProductId, until: Decision) -> Vec<Told> {
+async fn all_hammer(moas: &[&TestApp], product: ProductId, until: Decision) -> Vec<Told> {
     let mut crowd = JoinSet::new();
     for client in 0..8 {
         crowd.spawn(hammers(moas[client % moas.len()].processors.clone(), product, format!("user{client}"), until));
@@ -55,18 +55,18 @@ fn in_a_moment() -> DateTime<Utc> {
 #[case::two_instances(2)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn across_the_opening_everything_recorded_is_inside(#[case] instances: usize) {
-    let house = House::with_one_partition().await;
-    let moas = [house.moa().await, house.moa().await];
+    let test = WriteSide::with_one_partition().await;
+    let moas = [test.app().await, test.app().await];
     let moas: Vec<_> = moas.iter().take(instances).collect();
     let starts = in_a_moment();
     let product = moas[0].opens_for(1_000_000, Window::new(starts, hours_from_now(1)).unwrap()).await;
     let journal = all_hammer(&moas, product, Ok(())).await;
     never_goes_back(&journal, Err(Refusal::NotStarted), Ok(()));
 
-    let reservations = house.reservations().await;
+    let reservations = test.reservations().await;
     assert!(reservations.iter().all(|reserved| reserved.recorded_at >= starts));
     assert_eq!(reservations.len(), journal.iter().filter(|told| told.answer == Ok(())).count());
-    house.everything_adds_up().await;
+    test.everything_adds_up().await;
 }
 
 #[rstest]
@@ -74,18 +74,18 @@ async fn across_the_opening_everything_recorded_is_inside(#[case] instances: usi
 #[case::two_instances(2)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn across_the_end_everything_recorded_is_inside(#[case] instances: usize) {
-    let house = House::with_one_partition().await;
-    let moas = [house.moa().await, house.moa().await];
+    let test = WriteSide::with_one_partition().await;
+    let moas = [test.app().await, test.app().await];
     let moas: Vec<_> = moas.iter().take(instances).collect();
     let ends = in_a_moment();
     let product = moas[0].opens_for(1_000_000, Window::new(hours_from_now(-1), ends).unwrap()).await;
     let journal = all_hammer(&moas, product, Err(Refusal::Finished)).await;
     never_goes_back(&journal, Ok(()), Err(Refusal::Finished));
 
-    let reservations = house.reservations().await;
+    let reservations = test.reservations().await;
     assert!(reservations.iter().all(|reserved| reserved.recorded_at < ends));
     assert_eq!(reservations.len(), journal.iter().filter(|told| told.answer == Ok(())).count());
-    house.everything_adds_up().await;
+    test.everything_adds_up().await;
 }
 
 /// 1. The product is about to finish, and somebody holds the append lock.
@@ -93,19 +93,19 @@ async fn across_the_end_everything_recorded_is_inside(#[case] instances: usize) 
 /// 3. The product has finished, the append lock is free: the append is recorded with the time it was decided at.
 #[tokio::test]
 async fn what_was_decided_in_time_is_recorded_in_time() {
-    let house = House::with_one_partition().await;
-    let moa = house.moa().await;
+    let test = WriteSide::with_one_partition().await;
+    let app = test.app().await;
     let ends = in_a_moment();
-    let product = moa.opens_for(100, Window::new(hours_from_now(-1), ends).unwrap()).await;
-    let holder = house.hold_the_append_lock_of(product).await;
+    let product = app.opens_for(100, Window::new(hours_from_now(-1), ends).unwrap()).await;
+    let holder = test.hold_append_lock(test.log.partition_of(product)).await;
     let in_time = tokio::spawn({
-        let (processors, envelope) = (moa.processors.clone(), invest_command(product, "user1", 1));
+        let (processors, envelope) = (app.processors.clone(), invest_command(product, "user1", 1));
         async move { processors.submit(envelope).await }
     });
-    house.until_somebody_waits_for_the_append_lock().await;
-    house.until_there_is(&format!("(select where clock_timestamp() > '{}') passed", ends.to_rfc3339())).await;
-    holder.lets_go().await;
+    test.until_waiting_for_append_lock(1).await;
+    test.until_there_is(&format!("(select where clock_timestamp() > '{}') passed", ends.to_rfc3339())).await;
+    holder.release().await;
     assert_eq!(soon(in_time).await.unwrap().unwrap().decision, Ok(()));
-    assert!(house.reservations().await[0].recorded_at < ends);
-    moa.invest(product, 1).sent().await.is_refused(200, "FINISHED", "Product is finished : ");
+    assert!(test.reservations().await[0].recorded_at < ends);
+    app.invest(product, 1).sent().await.is_refused(200, "FINISHED", "Product is finished : ");
 }

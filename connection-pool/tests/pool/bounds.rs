@@ -1,9 +1,10 @@
 //! Every wait for an answer has a bound, and no permit is lost by it.
 
-use crate::house::{ANSWER_TIMEOUT, CONNECTIONS, House, until};
+use crate::proxied_pool::{ANSWER_TIMEOUT, CONNECTIONS, ProxiedPool};
 use futures::TryStreamExt as _;
 use sqlx::Executor as _;
 use std::time::{Duration, Instant};
+use testbed::until;
 use tokio::time::timeout;
 
 /// More than a call may take, on a slow machine, and much less than for ever.
@@ -15,112 +16,112 @@ fn is_unanswered(error: &sqlx::Error) -> bool {
 
 #[tokio::test]
 async fn a_call_that_is_not_answered_fails_within_its_bound_and_the_next_one_works() {
-    let house = House::full().await;
-    house.proxy.silence();
+    let test = ProxiedPool::full().await;
+    test.proxy.silence();
     let began = Instant::now();
-    let error = sqlx::query("select 1").execute(&house.pool).await.unwrap_err();
+    let error = sqlx::query("select 1").execute(&test.pool).await.unwrap_err();
     assert!(is_unanswered(&error), "{error}");
     assert!(began.elapsed() >= ANSWER_TIMEOUT);
     let began = Instant::now();
-    sqlx::query("select 1").execute(&house.pool).await.unwrap();
+    sqlx::query("select 1").execute(&test.pool).await.unwrap();
     assert!(began.elapsed() < ANSWER_TIMEOUT, "the idle ones beside it are not tried one after another");
-    house.is_whole().await;
-    until(async || house.proxy.silent() == 0).await;
+    test.is_whole().await;
+    until("silent ones are closed", async || test.proxy.silent() == 0).await;
 }
 
 #[tokio::test]
 async fn a_read_meets_a_lost_connection_by_asking_once_more() {
-    let house = House::full().await;
-    let reads = house.pool.clone().for_reads();
+    let test = ProxiedPool::full().await;
+    let reads = test.pool.clone().for_reads();
     for asked in 0..2 {
-        until(async || house.pool.num_idle() > 0).await;
-        house.proxy.silence();
+        until("one is idle", async || test.pool.num_idle() > 0).await;
+        test.proxy.silence();
         let one: i32 = match asked {
             0 => sqlx::query_scalar("select $1::integer").bind(7).fetch_one(&reads).await.unwrap(),
             _ => sqlx::query_scalar("select $1::integer").bind(7).fetch_all(&reads).await.unwrap()[0],
         };
         assert_eq!(one, 7);
     }
-    house.is_whole().await;
+    test.is_whole().await;
 }
 
 /// What was asked may have been done; only the caller knows whether it may be done twice.
 #[tokio::test]
 async fn a_write_is_not_asked_twice() {
-    let house = House::full().await;
-    house.proxy.silence();
-    let written = sqlx::query("insert into notes values ('once')").execute(&house.pool).await;
+    let test = ProxiedPool::full().await;
+    test.proxy.silence();
+    let written = sqlx::query("insert into notes values ('once')").execute(&test.pool).await;
     assert!(is_unanswered(&written.unwrap_err()));
-    assert_eq!(house.notes().await, [""; 0]);
+    assert_eq!(test.notes().await, [""; 0]);
 }
 
 #[tokio::test]
 async fn a_server_that_refuses_is_not_asked_again_and_its_connection_is_kept() {
-    let house = House::full().await;
-    let reads = house.pool.clone().for_reads();
+    let test = ProxiedPool::full().await;
+    let reads = test.pool.clone().for_reads();
     for _ in 0..5 {
         sqlx::query("select 1 / 0").execute(&reads).await.unwrap_err();
     }
-    until(async || house.pool.num_idle() == CONNECTIONS as usize).await;
-    assert_eq!(house.proxy.accepted(), CONNECTIONS as usize);
+    until("all are idle", async || test.pool.num_idle() == CONNECTIONS as usize).await;
+    assert_eq!(test.proxy.accepted(), CONNECTIONS as usize);
 }
 
 /// Where a statement may take ten minutes, a connection that was lost before must not be found out by it.
 #[tokio::test]
 async fn a_pool_for_long_statements_hands_out_no_connection_that_is_lost() {
-    let house = House::full().await;
-    let long = house.pool.clone().with_answer_timeout(Duration::from_secs(600));
-    house.proxy.silence();
+    let test = ProxiedPool::full().await;
+    let long = test.pool.clone().with_answer_timeout(Duration::from_secs(600));
+    test.proxy.silence();
     timeout(LONG_DURATION, sqlx::query("select 1").execute(&long)).await.expect("within a bound").unwrap();
-    house.proxy.silence();
+    test.proxy.silence();
     let mut connection = timeout(LONG_DURATION, long.acquire()).await.expect("within a bound").unwrap();
     sqlx::query("select 1").execute(&mut connection).await.unwrap();
     drop(connection);
-    house.proxy.silence();
+    test.proxy.silence();
     timeout(LONG_DURATION, long.begin()).await.expect("within a bound").unwrap().commit().await.unwrap();
-    house.is_whole().await;
+    test.is_whole().await;
 }
 
 #[tokio::test]
 async fn all_connections_in_use_when_the_way_falls_silent_come_back_to_the_pool() {
-    let house = House::full().await;
+    let test = ProxiedPool::full().await;
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
-        connections.push(house.pool.acquire().await.unwrap());
+        connections.push(test.pool.acquire().await.unwrap());
     }
-    house.proxy.silence();
+    test.proxy.silence();
     // Idle while they are given back: it is the giving back that has a bound.
     drop(connections);
-    timeout(LONG_DURATION, house.is_whole()).await.expect("the permits are free again");
+    timeout(LONG_DURATION, test.is_whole()).await.expect("the permits are free again");
 }
 
 /// A request whose client went away drops its call half way.
 #[tokio::test]
 async fn calls_that_are_given_up_half_way_come_back_to_the_pool() {
-    let house = House::full().await;
-    house.proxy.silence();
+    let test = ProxiedPool::full().await;
+    test.proxy.silence();
     for _ in 0..CONNECTIONS {
-        let call = sqlx::query("select 1").execute(&house.pool);
+        let call = sqlx::query("select 1").execute(&test.pool);
         timeout(Duration::from_millis(50), call).await.unwrap_err();
     }
-    timeout(LONG_DURATION, house.is_whole()).await.expect("the permits are free again");
+    timeout(LONG_DURATION, test.is_whole()).await.expect("the permits are free again");
 }
 
 #[tokio::test]
 async fn a_call_that_is_given_up_while_the_server_works_at_it_keeps_its_connection() {
-    let house = House::new().await;
-    let slow = house.pool.clone().with_answer_timeout(LONG_DURATION);
+    let test = ProxiedPool::new().await;
+    let slow = test.pool.clone().with_answer_timeout(LONG_DURATION);
     timeout(Duration::from_millis(100), sqlx::query("select pg_sleep(0.4)").execute(&slow)).await.unwrap_err();
-    until(async || house.pool.num_idle() == 1).await;
-    sqlx::query("select 1").execute(&house.pool).await.unwrap();
-    assert_eq!(house.proxy.accepted(), 1);
+    until("one is idle", async || test.pool.num_idle() == 1).await;
+    sqlx::query("select 1").execute(&test.pool).await.unwrap();
+    assert_eq!(test.proxy.accepted(), 1);
 }
 
 #[tokio::test]
 async fn after_a_call_without_an_answer_a_connection_takes_no_more() {
-    let house = House::full().await;
-    let mut connection = house.pool.acquire().await.unwrap();
-    house.proxy.silence();
+    let test = ProxiedPool::full().await;
+    let mut connection = test.pool.acquire().await.unwrap();
+    test.proxy.silence();
     sqlx::query("select 1").execute(&mut connection).await.unwrap_err();
     let began = Instant::now();
     assert!(sqlx::query("select 1").fetch_all(&mut connection).await.is_err());
@@ -133,8 +134,8 @@ async fn after_a_call_without_an_answer_a_connection_takes_no_more() {
 /// The bound is between two answers: a long stream that goes on is not cut.
 #[tokio::test]
 async fn rows_that_keep_coming_may_take_longer_than_the_bound() {
-    let house = House::new().await;
-    let mut connection = house.pool.acquire().await.unwrap();
+    let test = ProxiedPool::new().await;
+    let mut connection = test.pool.acquire().await.unwrap();
     let began = Instant::now();
     let mut rows = connection.fetch("select pg_sleep(0.1), repeat('x', 20000) from generate_series(1, 12)");
     let mut count = 0;
@@ -148,8 +149,8 @@ async fn rows_that_keep_coming_may_take_longer_than_the_bound() {
 /// A slow reader is not the database's fault.
 #[tokio::test]
 async fn the_time_that_a_caller_takes_between_two_rows_does_not_count() {
-    let house = House::new().await;
-    let mut connection = house.pool.acquire().await.unwrap();
+    let test = ProxiedPool::new().await;
+    let mut connection = test.pool.acquire().await.unwrap();
     let mut rows = connection.fetch("select repeat('x', 1000) from generate_series(1, 20000)");
     rows.try_next().await.unwrap().unwrap();
     tokio::time::sleep(ANSWER_TIMEOUT * 2).await;
@@ -162,11 +163,11 @@ async fn the_time_that_a_caller_takes_between_two_rows_does_not_count() {
 
 #[tokio::test]
 async fn a_stream_that_falls_silent_half_way_ends_with_an_error() {
-    let house = House::new().await;
-    let mut connection = house.pool.acquire().await.unwrap();
+    let test = ProxiedPool::new().await;
+    let mut connection = test.pool.acquire().await.unwrap();
     let mut rows = connection.fetch("select pg_sleep(0.2), repeat('x', 20000) from generate_series(1, 100)");
     rows.try_next().await.unwrap().unwrap();
-    house.proxy.silence();
+    test.proxy.silence();
     let rest = timeout(LONG_DURATION, async {
         while rows.try_next().await?.is_some() {}
         Ok::<_, sqlx::Error>(())
@@ -175,49 +176,49 @@ async fn a_stream_that_falls_silent_half_way_ends_with_an_error() {
     assert!(is_unanswered(&rest.unwrap().unwrap_err()));
     drop(rows);
     drop(connection);
-    house.is_whole().await;
+    test.is_whole().await;
 }
 
 #[tokio::test]
 async fn new_connections_that_are_silent_fail_within_the_pools_bound() {
-    let house = House::new().await;
-    house.proxy.silence_new(true);
-    let refused = timeout(LONG_DURATION, sqlx::query("select 1").execute(&house.pool)).await.expect("within a bound");
+    let test = ProxiedPool::new().await;
+    test.proxy.silence_new(true);
+    let refused = timeout(LONG_DURATION, sqlx::query("select 1").execute(&test.pool)).await.expect("within a bound");
     refused.unwrap_err();
-    house.proxy.silence_new(false);
-    house.is_whole().await;
+    test.proxy.silence_new(false);
+    test.is_whole().await;
 }
 
 #[tokio::test]
 async fn a_copy_that_is_not_answered_fails_within_its_bound() {
-    let house = House::new().await;
-    let mut connection = house.pool.acquire().await.unwrap();
+    let test = ProxiedPool::new().await;
+    let mut connection = test.pool.acquire().await.unwrap();
     let mut copying = connection.copy_in_raw("copy notes from stdin").await.unwrap();
     copying.send(&b"one\n"[..]).await.unwrap();
-    house.proxy.silence();
+    test.proxy.silence();
     assert!(is_unanswered(&copying.finish().await.unwrap_err()));
     drop(connection);
-    house.is_whole().await;
+    test.is_whole().await;
 }
 
 /// sqlx would take the rest of it for the answer to what is asked next.
 #[tokio::test]
 async fn a_copy_that_is_left_half_way_closes_its_connection() {
-    let house = House::new().await;
+    let test = ProxiedPool::new().await;
     sqlx::query("insert into notes select repeat('x', 1000) from generate_series(1, 20000)")
-        .execute(&house.direct)
+        .execute(&test.direct)
         .await
         .unwrap();
-    let mut connection = house.pool.acquire().await.unwrap();
+    let mut connection = test.pool.acquire().await.unwrap();
     connection.copy_out_raw("copy notes to stdout").await.unwrap().try_next().await.unwrap().unwrap();
     drop(connection);
-    let asked: Vec<i32> = sqlx::query_scalar("select 7").fetch_all(&house.pool).await.unwrap();
-    assert_eq!((asked, house.proxy.accepted()), (vec![7], 2));
-    until(async || house.pool.num_idle() == 1).await;
-    let mut whole = house.pool.acquire().await.unwrap();
+    let asked: Vec<i32> = sqlx::query_scalar("select 7").fetch_all(&test.pool).await.unwrap();
+    assert_eq!((asked, test.proxy.accepted()), (vec![7], 2));
+    until("one is idle", async || test.pool.num_idle() == 1).await;
+    let mut whole = test.pool.acquire().await.unwrap();
     let rows = whole.copy_out_raw("copy notes to stdout").await.unwrap();
     assert_eq!(rows.try_fold(0, async |count, _| Ok(count + 1)).await.unwrap(), 20_000);
     drop(whole);
-    until(async || house.pool.num_idle() == 1).await;
-    assert_eq!(house.proxy.accepted(), 2, "one that was read to its end is kept");
+    until("one is idle", async || test.pool.num_idle() == 1).await;
+    assert_eq!(test.proxy.accepted(), 2, "one that was read to its end is kept");
 }

@@ -2,5 +2,5 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bounds;
-mod house;
+mod proxied_pool;
 mod transactions;

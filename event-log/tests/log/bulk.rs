@@ -1,7 +1,7 @@
 //! Large parts of the log are read fast, and nothing reads differently for it.
 
 use crate::by_hand::{ByHand, failed_in_the_old_shape};
-use crate::house::*;
+use crate::support::*;
 use domain::{InvestId, ProductEvent};
 use event_log::{LogError, Metadata, NewEvent};
 use uuid::Uuid;
@@ -19,7 +19,7 @@ fn all_kinds() -> Vec<NewEvent> {
         "\"}}",
         &longest,
     ];
-    let titled = titles.into_iter().zip(10..).map(|(title, id)| happens(product(id), 1, opened_as(id, title)));
+    let titled = titles.into_iter().zip(10..).map(|(title, id)| new_event(product(id), 1, opened_as(id, title)));
     let failed = ProductEvent::InvestFailed {
         invest_id: InvestId(Uuid::now_v7()),
         user_id: user("A-user_1.x"),
@@ -27,7 +27,7 @@ fn all_kinds() -> Vec<NewEvent> {
         code: "NO_MONEY".into(),
         detail: "\"카드\" was refused \\ \u{1f4b8}".into(),
     };
-    let mut traced = happens(product(1), 5, ProductEvent::ProductClosed {});
+    let mut traced = new_event(product(1), 5, ProductEvent::ProductClosed {});
     traced.metadata = Metadata {
         correlation_id: "\u{1f4e8} \"\\ \u{1}".into(),
         causation_id: Some(String::new()),
@@ -35,12 +35,12 @@ fn all_kinds() -> Vec<NewEvent> {
     };
     titled
         .chain([
-            happens(product(1), 1, opened(1)),
-            happens(product(1), 2, reserved(1, 1)),
-            happens(product(1), 3, settled(1, 1)),
-            happens(product(1), 4, failed),
+            new_event(product(1), 1, opened(1)),
+            new_event(product(1), 2, reserved(1, 1)),
+            new_event(product(1), 3, settled(1, 1)),
+            new_event(product(1), 4, failed),
             traced,
-            happens(product(i64::MAX), i64::MAX, reserved(i64::MAX, domain::MAX_AMOUNT)),
+            new_event(product(i64::MAX), i64::MAX, reserved(i64::MAX, domain::MAX_AMOUNT)),
         ])
         .collect()
 }
@@ -55,10 +55,10 @@ const ID: &str = "01991f5e-7c3a-7b60-9a52-3f0f6ed1a001";
 
 #[tokio::test]
 async fn what_is_read_in_bulk_is_what_is_read() {
-    let house = House::with_one_partition().await;
-    commit(&mut house.writer().await, all_kinds()).await;
-    failed_in_the_old_shape(invest(2), 1, "NO_MONEY : the \"card\" was refused").write(&house).await;
-    failed_in_the_old_shape(invest(3), 1, "NO_MONEY").write(&house).await;
+    let test = TestLog::with_one_partition().await;
+    commit(&mut test.writer().await, all_kinds()).await;
+    failed_in_the_old_shape(invest(2), 1, "NO_MONEY : the \"card\" was refused").write(&test).await;
+    failed_in_the_old_shape(invest(3), 1, "NO_MONEY").write(&test).await;
     let (plain, upper) = (ID, ID.to_uppercase());
     for (payload, metadata) in [
         (
@@ -76,19 +76,19 @@ async fn what_is_read_in_bulk_is_what_is_read() {
             r#"{"tenant":"t","traceparent":"t","correlationId":"c","causationId":"\u0063"}"#,
         ),
     ] {
-        written_otherwise(&payload, metadata).write(&house).await;
+        written_otherwise(&payload, metadata).write(&test).await;
     }
-    let all = house.events().await;
-    assert_eq!(house.log.bulk().await.unwrap().read(0, 0, all.len() as i64).await.unwrap(), all);
+    let all = test.events().await;
+    assert_eq!(test.log.bulk().await.unwrap().read(0, 0, all.len() as i64).await.unwrap(), all);
 }
 
 #[tokio::test]
 async fn a_range_is_read_whole_of_its_partition_alone() {
-    let house = House::with_partitions(2).await;
-    let stream = |id| (1..=5).map(move |sequence| happens(product(id), sequence, reserved(sequence, 1))).collect();
-    commit(&mut house.writer_of(0).await, stream(2)).await;
-    let odd = commit(&mut house.writer_of(1).await, stream(1)).await;
-    let mut reader = house.log.bulk().await.unwrap();
+    let test = TestLog::with_partitions(2).await;
+    let stream = |id| (1..=5).map(move |sequence| new_event(product(id), sequence, reserved(sequence, 1))).collect();
+    commit(&mut test.writer_of(0).await, stream(2)).await;
+    let odd = commit(&mut test.writer_of(1).await, stream(1)).await;
+    let mut reader = test.log.bulk().await.unwrap();
     assert_eq!(reader.read(1, 0, 5).await.unwrap(), odd);
     assert_eq!(reader.read(1, 1, 4).await.unwrap(), odd[1..4]);
     assert_eq!(reader.read(1, 4, 4).await.unwrap(), []);
@@ -98,9 +98,9 @@ async fn a_range_is_read_whole_of_its_partition_alone() {
 
 #[tokio::test]
 async fn a_hole_is_named_after_what_comes_before_it() {
-    let house = House::with_events(5).await;
-    house.tamper("delete from events where position = 3").await;
-    let mut reader = house.log.bulk().await.unwrap();
+    let test = TestLog::with_events(5).await;
+    test.tamper("delete from events where position = 3").await;
+    let mut reader = test.log.bulk().await.unwrap();
     assert_eq!(positions(&reader.read(0, 0, 5).await.unwrap()), [1, 2]);
     assert_eq!(broken(reader.read(0, 2, 5).await), (3, "there is a hole".into()));
     assert_eq!(positions(&reader.read(0, 3, 5).await.unwrap()), [4, 5]);
@@ -108,15 +108,15 @@ async fn a_hole_is_named_after_what_comes_before_it() {
 
 #[tokio::test]
 async fn a_missing_tail_is_a_hole() {
-    let house = House::with_events(2).await;
-    let mut reader = house.log.bulk().await.unwrap();
+    let test = TestLog::with_events(2).await;
+    let mut reader = test.log.bulk().await.unwrap();
     assert_eq!(positions(&reader.read(0, 0, 9).await.unwrap()), [1, 2]);
     assert_eq!(broken(reader.read(0, 2, 9).await), (3, "there is a hole".into()));
 }
 
 #[tokio::test]
 async fn what_cannot_be_read_is_named_after_what_comes_before_it() {
-    let house = House::with_events(2).await;
+    let test = TestLog::with_events(2).await;
     let good = r#"{"correlationId":"c"}"#;
     for (payload, metadata) in [
         (format!(r#"{{"InvestSettled":{{"investId":"{ID}","userId":"u","amount":0}}}}"#), good),
@@ -128,16 +128,16 @@ async fn what_cannot_be_read_is_named_after_what_comes_before_it() {
         (r#"{"NeverHeardOf":{}}"#.into(), good),
         (format!(r#"{{"InvestSettled":{{"investId":"{ID}","userId":"u","amount":1}}}}"#), "{}"),
     ] {
-        let position = written_otherwise(&payload, metadata).write(&house).await;
-        let mut reader = house.log.bulk().await.unwrap();
+        let position = written_otherwise(&payload, metadata).write(&test).await;
+        let mut reader = test.log.bulk().await.unwrap();
         let before = positions(&reader.read(0, position - 2, position).await.unwrap_or_default());
         assert_eq!(before.last().copied().unwrap_or(position - 1), position - 1, "{payload}");
         let (named, reason) = broken(reader.read(0, position - 1, position).await);
-        let read = broken(house.log.read_after(0, position - 1, 1).await);
+        let read = broken(test.log.read_after(0, position - 1, 1).await);
         assert_eq!((named, &reason), (position, &read.1), "{payload}");
         let id: Uuid = sqlx::query_scalar("select event_id from events where position = $1")
             .bind(position)
-            .fetch_one(&house.pool)
+            .fetch_one(&test.pool)
             .await
             .unwrap();
         assert!(reason.starts_with(&format!("event {id}: its ")), "{reason}");
@@ -146,8 +146,8 @@ async fn what_cannot_be_read_is_named_after_what_comes_before_it() {
 
 #[tokio::test]
 async fn a_read_that_was_given_up_leaves_nothing_behind() {
-    let house = House::with_events(5_000).await;
-    let mut reader = house.log.bulk().await.unwrap();
+    let test = TestLog::with_events(5_000).await;
+    let mut reader = test.log.bulk().await.unwrap();
     let mut given_up = 0;
     for polls in 0..40 {
         tokio::select! {
@@ -156,7 +156,7 @@ async fn a_read_that_was_given_up_leaves_nothing_behind() {
             () = rounds(polls) => given_up += 1,
         }
         assert_eq!(positions(&reader.read(0, 10, 12).await.unwrap()), [11, 12]);
-        assert_eq!(house.log.heads().await.unwrap(), [5_000]);
+        assert_eq!(test.log.heads().await.unwrap(), [5_000]);
     }
     assert!(given_up > 0);
 }
@@ -170,14 +170,13 @@ async fn rounds(polls: u32) {
 
 #[tokio::test]
 async fn a_reader_whose_connection_was_lost_takes_another() {
-    let house = House::with_events(3).await;
-    let mut reader = house.log.bulk().await.unwrap();
-    house
-        .execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity
+    let test = TestLog::with_events(3).await;
+    let mut reader = test.log.bulk().await.unwrap();
+    test.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity
               where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'",
-        )
-        .await;
+    )
+    .await;
     assert!(matches!(reader.read(0, 0, 3).await, Err(LogError::Unavailable(_))));
     assert_eq!(positions(&reader.read(0, 0, 3).await.unwrap()), [1, 2, 3]);
 }

@@ -1,41 +1,29 @@
 //! A database's clock that somebody sets: it is not believed, and meanwhile nothing is decided, opened, ended or forgotten.
 
-use crate::house::*;
+use crate::support::*;
 use chrono::{DateTime, TimeDelta, Utc};
 use event_log::{Acceptance, Lease, Log, LogError, WriteStop, Writer};
 use std::time::Duration;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
 /// A database whose clock the test sets, for one process that is polled as in production.
 struct SetClock {
-    house: House,
+    test: TestLog,
     process: Log,
     _polled: DropGuard,
 }
 
 impl SetClock {
     async fn new() -> Self {
-        let house = House::with_one_partition().await;
-        house
-            .execute(
-                "create schema clock;
-                 create table clock.off (by interval); insert into clock.off values ('0');
-                 create function clock.clock_timestamp() returns timestamptz language sql as
-                     'select pg_catalog.clock_timestamp() + by from clock.off';
-                 create function clock.statement_timestamp() returns timestamptz language sql as
-                     'select pg_catalog.statement_timestamp() + by from clock.off'",
-            )
-            .await;
-        let process = house.process_with(house.options().options([("search_path", "clock,pg_catalog,public")])).await;
-        let shutdown = CancellationToken::new();
-        let (log, stop) = (process.clone(), shutdown.clone());
-        tokio::spawn(async move { log.poll_heads(stop).await });
+        let test = TestLog::with_one_partition().await;
+        let process = test.process_with(test.settable_clock().await).await;
+        let _polled = poll_heads(&process);
         until("the clock is read", async || process.trusted_time().is_some()).await;
-        Self { house, process, _polled: shutdown.drop_guard() }
+        Self { test, process, _polled }
     }
 
     async fn is_off_by(&self, interval: &str) {
-        self.house.execute(&format!("update clock.off set by = '{interval}'")).await;
+        self.test.set_clock(interval).await;
     }
 
     async fn writer(&self) -> Writer {
@@ -60,13 +48,13 @@ async fn a_clock_that_jumped_is_not_believed_until_it_is_back() {
     let clock = SetClock::new().await;
     let mut writer = clock.writer().await;
     clock.is_off_by("1 hour").await;
-    let recorded = writer.append(events(vec![happens(product(1), 1, opened(1))]), writer.now()).await;
+    let recorded = writer.append(batch(vec![new_event(product(1), 1, opened(1))]), writer.now()).await;
     if let Ok(appended) = recorded {
         let recorded = committed(Ok(appended));
         assert!((recorded[0].recorded_at - Utc::now()).abs() < TimeDelta::minutes(1));
     }
     clock.until_stopped(true).await;
-    let refused = writer.append(events(vec![]), writer.now()).await;
+    let refused = writer.append(batch(vec![]), writer.now()).await;
     let Err(LogError::WritesStopped(WriteStop::ClockJumped { seconds })) = refused else { panic!("{refused:?}") };
     assert!((3_590..=3_610).contains(&seconds), "{seconds}");
     assert_eq!(clock.process.readiness().failed(), ["clock"]);
@@ -76,7 +64,7 @@ async fn a_clock_that_jumped_is_not_believed_until_it_is_back() {
     clock.until_stopped(false).await;
     assert_eq!(clock.process.readiness().failed().len(), 0);
     let next = writer.position() + 1;
-    commit(&mut writer, vec![happens(product(1), next, nth_event(next))]).await;
+    commit(&mut writer, vec![new_event(product(1), next, nth_event(next))]).await;
 }
 
 #[tokio::test]
@@ -92,10 +80,10 @@ async fn an_operators_word_makes_a_clock_believed_that_jumped() {
     let clock = SetClock::new().await;
     clock.is_off_by("1 hour").await;
     clock.until_stopped(true).await;
-    clock.house.log.accept(Acceptance::Clock).await.unwrap();
+    clock.test.log.accept(Acceptance::Clock).await.unwrap();
     clock.until_stopped(false).await;
     clock.believes_about(Utc::now() + TimeDelta::hours(1));
-    commit(&mut clock.writer().await, vec![happens(product(1), 1, opened(1))]).await;
+    commit(&mut clock.writer().await, vec![new_event(product(1), 1, opened(1))]).await;
 }
 
 /// Two seconds are what another server's clock may differ by: it is followed.
@@ -111,12 +99,12 @@ async fn a_small_step_is_believed() {
 #[tokio::test]
 async fn nothing_is_forgotten_by_a_clock_that_is_ahead() {
     let clock = SetClock::new().await;
-    clock.house.execute("insert into idempotency_keys values ('user1', 'key1', '', '1')").await;
+    clock.test.execute("insert into idempotency_keys values ('user1', 'key1', '', '1')").await;
     clock.is_off_by("2 days").await;
     assert_eq!(clock.process.purge_idempotency_keys().await.unwrap(), 0);
     clock.until_stopped(true).await;
     assert_eq!(clock.process.purge_idempotency_keys().await.unwrap(), 0);
-    assert_eq!(clock.house.count("idempotency_keys").await, 1);
+    assert_eq!(clock.test.count("idempotency_keys").await, 1);
 }
 
 /// Who took it while the clock was ahead may be gone: nobody waits an hour for its end.

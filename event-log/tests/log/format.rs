@@ -1,7 +1,7 @@
 //! `docs/log-format.md` says what is stored; this keeps it true.
 
 use crate::by_hand::failed_in_the_old_shape;
-use crate::house::*;
+use crate::support::*;
 use domain::ProductEvent;
 use event_log::{Metadata, Partition};
 use sqlx::Row;
@@ -15,59 +15,61 @@ fn blocks(language: &str) -> Vec<&'static str> {
 }
 
 /// Runs the document's one SQL statement, as printed, and gives what it says of `partition`: events, first bad position.
-async fn verified_by_sql(house: &House, partition: Partition) -> Option<(i64, Option<i64>)> {
+async fn verified_by_sql(test: &TestLog, partition: Partition) -> Option<(i64, Option<i64>)> {
     let [statement] = blocks("sql")[..] else { panic!("the document has one sql block") };
-    let rows = sqlx::raw_sql(statement).fetch_all(&house.pool).await.unwrap();
+    let rows = sqlx::raw_sql(statement).fetch_all(&test.pool).await.unwrap();
     let row = rows.iter().find(|row| row.get::<Partition, _>("partition") == partition)?;
     Some((row.get("events"), row.get("first_bad_position")))
 }
 
-pub async fn first_bad_position_by_sql(house: &House, partition: Partition) -> Option<i64> {
-    verified_by_sql(house, partition).await.and_then(|(_, first_bad)| first_bad)
+pub async fn first_bad_position_by_sql(test: &TestLog, partition: Partition) -> Option<i64> {
+    verified_by_sql(test, partition).await.and_then(|(_, first_bad)| first_bad)
 }
 
 #[tokio::test]
 async fn the_documents_sql_finds_a_real_log_whole() {
-    let house = House::with_partitions(3).await;
-    assert_eq!(verified_by_sql(&house, 0).await, None, "an empty partition has no row");
+    let test = TestLog::with_partitions(3).await;
+    assert_eq!(verified_by_sql(&test, 0).await, None, "an empty partition has no row");
     for partition in 0..2 {
-        let mut writer = house.writer_of(partition).await;
+        let mut writer = test.writer_of(partition).await;
         let id = i64::from(partition) + 3;
-        commit(&mut writer, vec![happens(product(id), 1, opened(id))]).await;
-        commit(&mut writer, vec![happens(product(id), 2, reserved(id, 10)), happens(product(id), 3, settled(id, 10))])
-            .await;
+        commit(&mut writer, vec![new_event(product(id), 1, opened(id))]).await;
+        commit(
+            &mut writer,
+            vec![new_event(product(id), 2, reserved(id, 10)), new_event(product(id), 3, settled(id, 10))],
+        )
+        .await;
     }
-    assert_eq!(verified_by_sql(&house, 0).await, Some((3, None)));
-    assert_eq!(verified_by_sql(&house, 1).await, Some((3, None)));
-    assert_eq!(verified_by_sql(&house, 2).await, None);
+    assert_eq!(verified_by_sql(&test, 0).await, Some((3, None)));
+    assert_eq!(verified_by_sql(&test, 1).await, Some((3, None)));
+    assert_eq!(verified_by_sql(&test, 2).await, None);
 }
 
 #[tokio::test]
 async fn the_documents_sql_finds_rows_of_a_partition_that_the_log_does_not_have() {
-    let house = House::with_events(2).await;
-    house
-        .execute(
-            "insert into events select aggregate_type, aggregate_id, 3, event_type, event_version, payload, metadata,
+    let test = TestLog::with_events(2).await;
+    test.execute(
+        "insert into events select aggregate_type, aggregate_id, 3, event_type, event_version, payload, metadata,
                                        7, 1, event_id, recorded_at, hash from events where position = 2",
-        )
-        .await;
-    assert_eq!(first_bad_position_by_sql(&house, 7).await, Some(1));
+    )
+    .await;
+    assert_eq!(first_bad_position_by_sql(&test, 7).await, Some(1));
 }
 
 /// The code, the document's SQL and this crate's second reading of the document agree on the same bytes.
 #[tokio::test]
 async fn a_row_hashed_as_the_document_says_is_good() {
-    let house = House::with_events(2).await;
-    failed_in_the_old_shape(invest(2), 1, "NO_MONEY : \u{1f4b8}").write(&house).await;
-    assert_eq!(house.log.verify(0).await.unwrap().position, 3);
-    assert_eq!(verified_by_sql(&house, 0).await, Some((3, None)));
+    let test = TestLog::with_events(2).await;
+    failed_in_the_old_shape(invest(2), 1, "NO_MONEY : \u{1f4b8}").write(&test).await;
+    assert_eq!(test.log.verify(0).await.unwrap().position, 3);
+    assert_eq!(verified_by_sql(&test, 0).await, Some((3, None)));
 }
 
 #[tokio::test]
 async fn the_first_row_of_a_log_hashed_as_the_document_says_is_good() {
-    let house = House::with_one_partition().await;
-    failed_in_the_old_shape(invest(2), 1, "NO_MONEY").write(&house).await;
-    assert_eq!(house.log.verify(0).await.unwrap().position, 1);
+    let test = TestLog::with_one_partition().await;
+    failed_in_the_old_shape(invest(2), 1, "NO_MONEY").write(&test).await;
+    assert_eq!(test.log.verify(0).await.unwrap().position, 1);
 }
 
 /// Each `json` block is one kind of event: its payload as stored today, then, if it has any, its older shapes.
@@ -87,18 +89,18 @@ fn the_documents_payloads_are_stored_so_to_the_byte() {
 #[tokio::test]
 async fn the_documents_old_payload_is_read_in_todays_shape() {
     let [old] = blocks("json-old")[..] else { panic!("the document shows one old payload") };
-    let house = House::with_one_partition().await;
+    let test = TestLog::with_one_partition().await;
     let row = crate::by_hand::ByHand { payload: old.into(), ..failed_in_the_old_shape(invest(1), 1, "") };
-    row.write(&house).await;
-    let today = &house.events().await[0].event;
+    row.write(&test).await;
+    let today = &test.events().await[0].event;
     assert!(blocks("json").contains(&serde_json::to_string(today).unwrap().as_str()), "{today:?}");
 }
 
 /// Whatever a title may hold is stored, hashed and read back unchanged.
 #[tokio::test]
 async fn any_text_survives_to_the_byte() {
-    let house = House::with_one_partition().await;
-    let mut writer = house.writer().await;
+    let test = TestLog::with_one_partition().await;
+    let mut writer = test.writer().await;
     let longest = "\u{1f9e7}".repeat(500);
     let titles = [
         r#"a "quoted" title"#,
@@ -116,42 +118,42 @@ async fn any_text_survives_to_the_byte() {
         &longest,
     ];
     for (title, id) in titles.iter().zip(1..) {
-        commit(&mut writer, vec![happens(product(id), 1, opened_as(id, title))]).await;
+        commit(&mut writer, vec![new_event(product(id), 1, opened_as(id, title))]).await;
         let stored: String = sqlx::query_scalar("select payload::text from events where position = $1")
             .bind(id)
-            .fetch_one(&house.pool)
+            .fetch_one(&test.pool)
             .await
             .unwrap();
         assert_eq!(stored, serde_json::to_string(&opened_as(id, title)).unwrap());
     }
-    for (event, title) in house.events().await.iter().zip(titles) {
+    for (event, title) in test.events().await.iter().zip(titles) {
         assert_eq!(event.event, opened_as(event.position, title));
     }
-    assert_eq!(house.log.verify(0).await.unwrap().position, titles.len() as i64);
-    assert_eq!(verified_by_sql(&house, 0).await, Some((titles.len() as i64, None)));
+    assert_eq!(test.log.verify(0).await.unwrap().position, titles.len() as i64);
+    assert_eq!(verified_by_sql(&test, 0).await, Some((titles.len() as i64, None)));
 }
 
 #[tokio::test]
 async fn the_largest_numbers_and_all_metadata_survive() {
-    let house = House::with_one_partition().await;
-    let mut writer = house.writer().await;
-    let mut event = happens(product(i64::MAX), i64::MAX, reserved(i64::MAX, domain::MAX_AMOUNT));
+    let test = TestLog::with_one_partition().await;
+    let mut writer = test.writer().await;
+    let mut event = new_event(product(i64::MAX), i64::MAX, reserved(i64::MAX, domain::MAX_AMOUNT));
     event.metadata = Metadata {
         correlation_id: "\u{1f4e8} \"\\".into(),
         causation_id: Some(String::new()),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
     };
     let written = commit(&mut writer, vec![event.clone()]).await;
-    let read = house.events().await;
+    let read = test.events().await;
     assert_eq!(read, written);
     assert_eq!((&read[0].event, &read[0].metadata, read[0].sequence), (&event.event, &event.metadata, i64::MAX));
-    house.log.verify(0).await.unwrap();
-    assert_eq!(verified_by_sql(&house, 0).await, Some((1, None)));
+    test.log.verify(0).await.unwrap();
+    assert_eq!(verified_by_sql(&test, 0).await, Some((1, None)));
 }
 
 #[tokio::test]
 async fn metadata_is_a_flat_map_of_strings() {
-    let house = House::with_events(1).await;
-    let stored: String = sqlx::query_scalar("select metadata::text from events").fetch_one(&house.pool).await.unwrap();
+    let test = TestLog::with_events(1).await;
+    let stored: String = sqlx::query_scalar("select metadata::text from events").fetch_one(&test.pool).await.unwrap();
     assert_eq!(stored, r#"{"correlationId":"request-1-1"}"#);
 }

@@ -1,13 +1,13 @@
 //! The trigger on `events`: whoever inserts, a position is 1 or follows one that is there.
 
-use crate::house::*;
+use crate::support::*;
 use connection_pool::Connection;
 use rstest::rstest;
 use sqlx::Executor as _;
 
 /// Inserts copies of event 1 at `positions` of partition `partition`, in one statement.
-async fn insert_at(house: &House, partition: i32, positions: &[i64]) -> Result<(), String> {
-    let mut session = house.pool.acquire().await.unwrap();
+async fn insert_at(test: &TestLog, partition: i32, positions: &[i64]) -> Result<(), String> {
+    let mut session = test.pool.acquire().await.unwrap();
     insert(&mut session, partition, positions).await
 }
 
@@ -31,14 +31,14 @@ async fn insert(session: &mut Connection, partition: i32, positions: &[i64]) -> 
 #[case::in_a_partition_that_has_nothing_after_its_first(7, &[1, 3])]
 #[tokio::test]
 async fn an_insert_that_leaves_a_hole_is_refused_with_its_place(#[case] partition: i32, #[case] positions: &[i64]) {
-    let house = House::with_events(3).await;
-    let refused = insert_at(&house, partition, positions).await.unwrap_err();
+    let test = TestLog::with_events(3).await;
+    let refused = insert_at(&test, partition, positions).await.unwrap_err();
     let said = format!(
         "the log has no holes: an insert into partition {partition} at position {} leaves one",
         positions.iter().min().unwrap()
     );
     assert_eq!(refused, said);
-    assert_eq!(house.count("events").await, 3);
+    assert_eq!(test.count("events").await, 3);
 }
 
 #[rstest]
@@ -47,15 +47,15 @@ async fn an_insert_that_leaves_a_hole_is_refused_with_its_place(#[case] partitio
 #[case::the_first_of_a_partition(7, &[1, 2])]
 #[tokio::test]
 async fn an_insert_that_follows_is_not_refused(#[case] partition: i32, #[case] positions: &[i64]) {
-    let house = House::with_events(3).await;
-    insert_at(&house, partition, positions).await.unwrap();
+    let test = TestLog::with_events(3).await;
+    insert_at(&test, partition, positions).await.unwrap();
 }
 
 /// Somebody's own settings must not make it look elsewhere.
 #[tokio::test]
 async fn another_search_path_does_not_mislead_it() {
-    let house = House::with_events(3).await;
-    let mut session = house.pool.acquire().await.unwrap();
+    let test = TestLog::with_events(3).await;
+    let mut session = test.pool.acquire().await.unwrap();
     session
         .execute("create schema other; create table other.events (partition integer, position bigint)")
         .await
@@ -74,8 +74,8 @@ async fn another_search_path_does_not_mislead_it() {
 /// A session that began while the table was new, and knew nothing of it, keeps its plans as the table grows.
 #[tokio::test]
 async fn it_reads_one_row_however_many_there_are() {
-    let house = House::with_events(1).await;
-    let mut session = house.pool.acquire().await.unwrap();
+    let test = TestLog::with_events(1).await;
+    let mut session = test.pool.acquire().await.unwrap();
     let mut last = 1;
     while last < 6_000 {
         let positions: Vec<i64> = (last + 1..=last + 60).collect();

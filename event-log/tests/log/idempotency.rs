@@ -1,12 +1,12 @@
 //! Idempotency keys: one user and key, one answer, over the whole log.
 
-use crate::house::*;
+use crate::support::*;
 use event_log::{Appended, Batch, IdempotencyRecord, Log, Writer};
 use std::collections::BTreeSet;
 
 /// Product `id` is opened, on behalf of these keys.
 fn opening(id: i64, keys: Vec<IdempotencyRecord>) -> Batch {
-    Batch { events: vec![happens(product(id), 1, opened(id))], keys }
+    Batch { events: vec![new_event(product(id), 1, opened(id))], keys }
 }
 
 fn stored(key: &str, answer: &str) -> IdempotencyRecord {
@@ -20,18 +20,18 @@ fn of_user1(keys: &[&str]) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn a_key_is_claimed_with_the_events_it_stands_for_and_only_once() {
-    let house = House::with_one_partition().await;
-    let mut writer = house.writer().await;
+    let test = TestLog::with_one_partition().await;
+    let mut writer = test.writer().await;
     committed(writer.append(opening(1, vec![record("user1", "key1", r#"{"invest": 1}"#)]), writer.now()).await);
     assert_eq!(
-        house.log.idempotency_records(&of_user1(&["key1", "never used"])).await.unwrap(),
+        test.log.idempotency_records(&of_user1(&["key1", "never used"])).await.unwrap(),
         [stored("key1", r#"{"invest": 1}"#)]
     );
 
     let again = opening(2, vec![record("user1", "key2", "2"), record("user1", "key1", "3")]);
     let taken = writer.append(again, writer.now()).await.unwrap();
     assert_eq!(taken, Appended::KeysTaken(vec![stored("key1", r#"{"invest": 1}"#)]));
-    assert_eq!((house.count("events").await, house.count("idempotency_keys").await), (1, 1));
+    assert_eq!((test.count("events").await, test.count("idempotency_keys").await), (1, 1));
 
     let the_rest = opening(2, vec![record("user1", "key2", "2")]);
     assert_eq!(positions(&committed(writer.append(the_rest, writer.now()).await)), [2]);
@@ -39,18 +39,18 @@ async fn a_key_is_claimed_with_the_events_it_stands_for_and_only_once() {
 
 #[tokio::test]
 async fn users_do_not_see_each_others_keys() {
-    let house = House::with_one_partition().await;
-    let mut writer = house.writer().await;
+    let test = TestLog::with_one_partition().await;
+    let mut writer = test.writer().await;
     let batch = opening(1, vec![record("user1", "same", "1"), record("user2", "same", "2")]);
     committed(writer.append(batch, writer.now()).await);
-    assert_eq!(house.log.idempotency_records(&of_user1(&["same"])).await.unwrap(), [stored("same", "1")]);
+    assert_eq!(test.log.idempotency_records(&of_user1(&["same"])).await.unwrap(), [stored("same", "1")]);
 }
 
 /// The same request reaches two processors at once, for products of different partitions, so that no append lock orders them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_twins_on_two_partitions_exactly_one_is_carried_out() {
-    let house = House::with_partitions(2).await;
-    let (mut even, mut odd) = (house.writer_of(0).await, house.writer_of(1).await);
+    let test = TestLog::with_partitions(2).await;
+    let (mut even, mut odd) = (test.writer_of(0).await, test.writer_of(1).await);
     for round in 1..=20_i64 {
         let key = format!("key{round}");
         let twin = |id, answer: &str| {
@@ -64,16 +64,16 @@ async fn of_twins_on_two_partitions_exactly_one_is_carried_out() {
             other => panic!("{other:?}"),
         };
         assert_eq!(answers, [stored(&key, answer)]);
-        assert_eq!(house.log.read_stream(product(id), 0, 9).await.unwrap(), [], "the loser wrote an event");
-        assert_eq!(house.log.idempotency_records(&of_user1(&[&format!("own key of {id}")])).await.unwrap(), []);
-        assert_eq!(house.count("events").await, round);
+        assert_eq!(test.log.read_stream(product(id), 0, 9).await.unwrap(), [], "the loser wrote an event");
+        assert_eq!(test.log.idempotency_records(&of_user1(&[&format!("own key of {id}")])).await.unwrap(), []);
+        assert_eq!(test.count("events").await, round);
     }
 }
 
 #[tokio::test]
 async fn a_batch_of_refusals_stores_its_keys() {
-    let house = House::with_events(1).await;
-    let mut writer = house.writer().await;
+    let test = TestLog::with_events(1).await;
+    let mut writer = test.writer().await;
     let refusals = |answer| Batch { events: vec![], keys: vec![record("user1", "key1", answer)] };
     assert_eq!(committed(writer.append(refusals(r#""SOLD_OUT""#), writer.now()).await), []);
     let taken = writer.append(refusals("1"), writer.now()).await.unwrap();
@@ -82,12 +82,12 @@ async fn a_batch_of_refusals_stores_its_keys() {
 
 #[tokio::test]
 async fn a_refusal_decided_on_an_old_head_is_lost_and_stores_no_key() {
-    let house = House::with_events(1).await;
-    let mut late = house.writer().await;
-    commit(&mut house.writer().await, vec![happens(product(1), 2, nth_event(2))]).await;
+    let test = TestLog::with_events(1).await;
+    let mut late = test.writer().await;
+    commit(&mut test.writer().await, vec![new_event(product(1), 2, nth_event(2))]).await;
     let refusal = Batch { events: vec![], keys: vec![record("user1", "key1", "1")] };
     assert_eq!(late.append(refusal, late.now()).await.unwrap(), Appended::Conflict);
-    assert_eq!(house.count("idempotency_keys").await, 0);
+    assert_eq!(test.count("idempotency_keys").await, 0);
 }
 
 /// 1. Somebody is about to record the key `m`, and has not committed.
@@ -97,17 +97,17 @@ async fn a_refusal_decided_on_an_old_head_is_lost_and_stores_no_key() {
 /// 4. One gets all the keys, the other learns that they are taken.
 #[tokio::test]
 async fn writers_that_want_the_same_keys_in_opposite_orders_do_not_deadlock() {
-    let house = House::with_partitions(2).await;
-    let mut somebody = house.pool.begin().await.unwrap();
+    let test = TestLog::with_partitions(2).await;
+    let mut somebody = test.pool.begin().await.unwrap();
     sqlx::query("insert into idempotency_keys values ('user1', 'm', '', '0')").execute(&mut *somebody).await.unwrap();
 
-    let (mut even, mut odd) = (house.writer_of(0).await, house.writer_of(1).await);
+    let (mut even, mut odd) = (test.writer_of(0).await, test.writer_of(1).await);
     let wants = |id, keys: [&str; 3]| opening(id, keys.map(|key| record("user1", key, "1")).to_vec());
     let (to_even, to_odd) = (wants(2, ["b", "m", "a"]), wants(1, ["a", "m", "b"]));
     let now = even.now();
     let both = tokio::spawn(async move { tokio::join!(even.append(to_even, now), odd.append(to_odd, now)) });
     until("both wait for a key", async || {
-        house.count("pg_stat_activity where datname = current_database() and wait_event = 'transactionid'").await == 2
+        test.count("pg_stat_activity where datname = current_database() and wait_event = 'transactionid'").await == 2
     })
     .await;
     somebody.rollback().await.unwrap();
@@ -145,44 +145,43 @@ async fn claim_what_is_free(log: Log, partition: i32, rounds: i64, backwards: bo
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_of_many_keys_that_many_writers_want_is_claimed_once() {
     const ROUNDS: i64 = 12;
-    let house = House::with_partitions(4).await;
+    let test = TestLog::with_partitions(4).await;
     let mut writers = tokio::task::JoinSet::new();
     for partition in 0..4 {
-        let log = house.another_process().await;
+        let log = test.another_process().await;
         writers.spawn(claim_what_is_free(log, partition, ROUNDS, partition % 2 == 1));
     }
     let claimed = soon(writers.join_all()).await;
     assert_eq!(claimed.iter().sum::<usize>(), ROUNDS as usize * 8);
-    let all: Vec<String> = sqlx::query_scalar("select key from idempotency_keys").fetch_all(&house.pool).await.unwrap();
+    let all: Vec<String> = sqlx::query_scalar("select key from idempotency_keys").fetch_all(&test.pool).await.unwrap();
     assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), ROUNDS as usize * 8);
 }
 
 #[tokio::test]
 async fn keys_are_purged_after_a_day_in_bounded_batches() {
-    let house = House::with_one_partition().await;
-    house
-        .execute(
-            "insert into idempotency_keys (user_id, key, fingerprint, answer, recorded_at)
+    let test = TestLog::with_one_partition().await;
+    test.execute(
+        "insert into idempotency_keys (user_id, key, fingerprint, answer, recorded_at)
              select 'user1', 'old ' || n, '', '1', clock_timestamp() - interval '24 hours 1 minute'
                from generate_series(1, 5001) n;
              insert into idempotency_keys (user_id, key, fingerprint, answer, recorded_at)
              values ('user1', 'not yet', '', '1', clock_timestamp() - interval '23 hours 59 minutes')",
-        )
-        .await;
+    )
+    .await;
     for expected in [5_000, 1, 0] {
-        assert_eq!(house.log.purge_idempotency_keys().await.unwrap(), expected);
+        assert_eq!(test.log.purge_idempotency_keys().await.unwrap(), expected);
     }
-    assert_eq!(house.log.idempotency_records(&of_user1(&["not yet"])).await.unwrap().len(), 1);
+    assert_eq!(test.log.idempotency_records(&of_user1(&["not yet"])).await.unwrap().len(), 1);
 }
 
 /// A pool may be as small as the number of its writers: to read the answers of taken keys none needs another connection.
 #[tokio::test]
 async fn a_writer_needs_one_connection_and_no_more() {
-    let house = House::with_one_partition().await;
+    let test = TestLog::with_one_partition().await;
     let only_one = sqlx::postgres::PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(std::time::Duration::from_secs(1))
-        .connect_with(house.options())
+        .connect_with(test.options())
         .await
         .unwrap();
     let mut writer = Writer::open(Log::open(only_one, 1).await.unwrap(), 0).await.unwrap();
@@ -190,6 +189,6 @@ async fn a_writer_needs_one_connection_and_no_more() {
     committed(writer.append(batch(1), writer.now()).await);
     let taken = writer.append(batch(2), writer.now()).await.unwrap();
     assert_eq!(taken, Appended::KeysTaken(vec![stored("key1", "1")]));
-    acquire_the_append_lock(&mut writer).await;
-    commit(&mut writer, vec![happens(product(2), 1, opened(2))]).await;
+    acquire_append_lock(&mut writer).await;
+    commit(&mut writer, vec![new_event(product(2), 1, opened(2))]).await;
 }

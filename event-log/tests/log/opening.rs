@@ -1,29 +1,29 @@
 //! A log is created once and is the same one ever after.
 
-use crate::house::*;
+use crate::support::*;
 use event_log::{Log, LogError};
 use testbed::Database;
 
 #[tokio::test]
 async fn a_log_keeps_its_identity() {
-    let house = House::with_partitions(4).await;
-    let again = house.another_process().await;
-    assert_eq!(again.identity(), house.log.identity());
+    let test = TestLog::with_partitions(4).await;
+    let again = test.another_process().await;
+    assert_eq!(again.identity(), test.log.identity());
     assert_eq!(again.partitions().collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert_eq!(again.partition_of(product(6)), 2);
 }
 
 #[tokio::test]
 async fn two_logs_are_not_the_same() {
-    let (one, other) = (House::with_one_partition().await, House::with_one_partition().await);
+    let (one, other) = (TestLog::with_one_partition().await, TestLog::with_one_partition().await);
     assert_ne!(one.log.identity().log_id, other.log.identity().log_id);
 }
 
 #[tokio::test]
 async fn another_number_of_partitions_is_refused_with_a_sentence() {
-    let house = House::with_partitions(4).await;
+    let test = TestLog::with_partitions(4).await;
     for wrong in [5, 65, 0, -1] {
-        let refused = Log::open(house.pool.clone(), wrong).await.err().unwrap();
+        let refused = Log::open(test.pool.clone(), wrong).await.err().unwrap();
         assert!(matches!(refused, LogError::Mismatch(_)), "{refused:?}");
         assert_eq!(
             refused.to_string(),
@@ -58,8 +58,8 @@ async fn processes_that_create_the_log_at_once_agree() {
 
 #[tokio::test]
 async fn product_ids_are_never_given_twice() {
-    let house = House::with_one_partition().await;
-    let first = house.log.next_product_id().await.unwrap();
-    let second = house.another_process().await.next_product_id().await.unwrap();
+    let test = TestLog::with_one_partition().await;
+    let first = test.log.next_product_id().await.unwrap();
+    let second = test.another_process().await.next_product_id().await.unwrap();
     assert_eq!((first, second), (product(1), product(2)));
 }

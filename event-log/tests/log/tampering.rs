@@ -1,7 +1,7 @@
 //! Whatever is done to the log past its one append, verification names the first position that is wrong.
 
 use crate::format::first_bad_position_by_sql;
-use crate::house::*;
+use crate::support::*;
 use event_log::LogError;
 
 /// What is done to a partition of eight events, and the position at which it shows first.
@@ -75,33 +75,32 @@ const TAMPERINGS: &[(&str, &str, i64)] = &[
 
 #[tokio::test]
 async fn the_first_bad_position_is_named_by_the_code_and_by_the_documents_sql() {
-    let house = House::with_events(8).await;
-    house.execute("create table kept as table events; create table kept_identity as table log_identity").await;
+    let test = TestLog::with_events(8).await;
+    test.execute("create table kept as table events; create table kept_identity as table log_identity").await;
     for (tampering, sql, first_bad) in TAMPERINGS {
-        house.tamper(sql).await;
+        test.tamper(sql).await;
         // Another handle: an identity that was changed is seen by who opens the log then.
-        let verified = house.another_process().await.verify(0).await;
+        let verified = test.another_process().await.verify(0).await;
         match verified {
             Err(LogError::Broken { partition: 0, position, .. }) => assert_eq!(position, *first_bad, "{tampering}"),
             other => panic!("{tampering}: {other:?}"),
         }
-        assert_eq!(first_bad_position_by_sql(&house, 0).await, Some(*first_bad), "{tampering}, by sql");
-        house
-            .tamper(
-                "truncate events; insert into events table kept;
+        assert_eq!(first_bad_position_by_sql(&test, 0).await, Some(*first_bad), "{tampering}, by sql");
+        test.tamper(
+            "truncate events; insert into events table kept;
                  truncate log_identity; insert into log_identity table kept_identity",
-            )
-            .await;
+        )
+        .await;
     }
-    assert_eq!(house.log.verify(0).await.unwrap().position, 8, "the log is whole again");
-    assert_eq!(first_bad_position_by_sql(&house, 0).await, None);
+    assert_eq!(test.log.verify(0).await.unwrap().position, 8, "the log is whole again");
+    assert_eq!(first_bad_position_by_sql(&test, 0).await, None);
 }
 
 #[tokio::test]
 async fn a_stretch_of_another_log_or_partition_does_not_fit_in() {
-    let house = House::with_partitions(2).await;
-    commit(&mut house.writer_of(1).await, vec![happens(product(1), 1, opened(1))]).await;
-    house.tamper("update events set partition = 0").await;
-    let broken = house.log.verify(0).await;
+    let test = TestLog::with_partitions(2).await;
+    commit(&mut test.writer_of(1).await, vec![new_event(product(1), 1, opened(1))]).await;
+    test.tamper("update events set partition = 0").await;
+    let broken = test.log.verify(0).await;
     assert!(matches!(broken, Err(LogError::Broken { partition: 0, position: 1, .. })), "{broken:?}");
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
-use testbed::SilentProxy;
+use testbed::Proxy;
 
 use crate::checker::chain_is_whole;
 use crate::harness::{Answer, TEST_TIMEOUT, TestApp, ask, client, within};
@@ -16,7 +16,7 @@ const PRODUCTS: usize = 4;
 
 struct Silent {
     app: TestApp,
-    proxy: SilentProxy,
+    proxy: Proxy,
     /// At hand at the process behind the proxy.
     hot: Vec<i64>,
     /// Not at hand there.

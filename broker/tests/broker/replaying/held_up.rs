@@ -1,9 +1,8 @@
 //! What interrupts a replay, and what ends it early.
 
 use super::{Outside, run, run_over, the_rest};
-use crate::house::*;
 use crate::tap::once;
-use crate::wire::Wire;
+use crate::test_broker::*;
 use broker::Broker;
 use broker::replay::{Progress, REPLAY_STALL_TIMEOUT, ReplayError, Selection, Start};
 use lapin::types::AMQPValue;
@@ -15,15 +14,15 @@ use tokio_util::sync::CancellationToken;
 /// Steps: the queue is deleted while the second partition is sent; a new one gets the rest.
 #[tokio::test]
 async fn a_deleted_queue_ends_it_with_the_position_to_continue_from() {
-    let (house, outside) = (House::with_partitions(3).await, Outside::queue().await);
+    let (test, outside) = (TestBroker::with_partitions(3).await, Outside::queue().await);
     for partition in 0..3 {
-        house.append(partition, 20, 20).await;
+        test.append(partition, 20, 20).await;
     }
-    let mut replay = outside.all(&house);
+    let mut replay = outside.all(&test);
     replay.max_rate = NonZeroU32::new(10);
-    let (replayed, mut events) = tokio::join!(run(&house, &replay), async {
+    let (replayed, mut events) = tokio::join!(run(&test, &replay), async {
         until("it is at the second partition", async || outside.holds().await >= 3).await;
-        let events = outside.events(&house).await;
+        let events = outside.events(&test).await;
         outside.delete().await;
         events
     });
@@ -32,26 +31,26 @@ async fn a_deleted_queue_ends_it_with_the_position_to_continue_from() {
     assert_eq!(the_rest(&incomplete), (&[(1, events.last().unwrap().position + 1), (2, 1)][..], events.len() as u64));
     outside.declare(&[]).await;
     for (partition, position) in incomplete.rest {
-        let mut rest = outside.all(&house);
+        let mut rest = outside.all(&test);
         rest.selection = Selection { partitions: vec![partition], from: Start::Position(position), ..rest.selection };
-        run(&house, &rest).await.unwrap();
+        run(&test, &rest).await.unwrap();
     }
-    events.extend(outside.events(&house).await);
-    assert_eq!(events, [house.stored(0).await, house.stored(1).await, house.stored(2).await].concat());
+    events.extend(outside.events(&test).await);
+    assert_eq!(events, [test.stored(0).await, test.stored(1).await, test.stored(2).await].concat());
 }
 
 /// The queue holds two messages and refuses the third. Steps: it stays full for a while; then it is emptied.
 #[tokio::test]
 async fn a_full_queue_interrupts_it_and_keeps_its_order() {
-    let house = House::with_one_partition().await;
+    let test = TestBroker::with_one_partition().await;
     let text = |text: &str| AMQPValue::LongString(text.into());
     let bound = [("x-max-length", AMQPValue::LongInt(2)), ("x-overflow", text("reject-publish"))];
     let outside = Outside::queue_with(&bound).await;
-    house.append(0, 4_000, 1_000).await;
-    let (replay, progress) = (outside.all(&house), watch::Sender::default());
+    test.append(0, 4_000, 1_000).await;
+    let (replay, progress) = (outside.all(&test), watch::Sender::default());
     let running = async {
         let shutdown = CancellationToken::new();
-        replay.run(&house.log, &house.broker, &progress, &shutdown).await
+        replay.run(&test.log, &test.broker, &progress, &shutdown).await
     };
     let (replayed, events) = tokio::join!(running, async {
         until("it is full", async || outside.holds().await == 2).await;
@@ -60,24 +59,24 @@ async fn a_full_queue_interrupts_it_and_keeps_its_order() {
         let mut events = Vec::new();
         while events.len() < 4_000 {
             until("there is more", async || outside.holds().await > 0).await;
-            events.extend(outside.events(&house).await);
+            events.extend(outside.events(&test).await);
         }
         events
     });
     assert_eq!(replayed.unwrap().sent, 4_000);
-    assert_eq!(events, house.stored(0).await);
+    assert_eq!(events, test.stored(0).await);
 }
 
 /// The queue refuses all.
 #[tokio::test]
 async fn a_queue_that_stays_full_ends_it_where_it_is() {
-    let house = House::with_one_partition().await;
+    let test = TestBroker::with_one_partition().await;
     let text = |text: &str| AMQPValue::LongString(text.into());
     let bound = [("x-max-length", AMQPValue::LongInt(0)), ("x-overflow", text("reject-publish"))];
     let outside = Outside::queue_with(&bound).await;
-    house.append(0, 10, 10).await;
+    test.append(0, 10, 10).await;
     let since = Instant::now();
-    let incomplete = run(&house, &outside.all(&house)).await.unwrap_err();
+    let incomplete = run(&test, &outside.all(&test)).await.unwrap_err();
     assert!(
         since.elapsed() >= REPLAY_STALL_TIMEOUT && matches!(incomplete.error, ReplayError::QueueFull),
         "{incomplete}"
@@ -88,37 +87,37 @@ async fn a_queue_that_stays_full_ends_it_where_it_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_reconnects_and_continues_from_the_last_confirmed_message() {
-    let (house, outside, wire) = (House::with_one_partition().await, Outside::queue().await, Wire::new().await);
-    house.append(0, 400, 400).await;
-    let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
-    let mut replay = outside.all(&house);
+    let (test, outside) = (TestBroker::with_one_partition().await, Outside::queue().await);
+    test.append(0, 400, 400).await;
+    let (broker, proxy) = test.behind_proxy("").await;
+    let mut replay = outside.all(&test);
     replay.max_rate = NonZeroU32::new(100);
-    let (replayed, ()) = tokio::join!(run_over(&house.log, &broker, &replay), async {
+    let (replayed, ()) = tokio::join!(run_over(&test.log, &broker, &replay), async {
         until("it began", async || outside.holds().await > 0).await;
-        wire.cut();
-        until("the loss is noticed", async || wire.refused() > 0).await;
-        wire.mend();
+        proxy.cut();
+        until("the loss is noticed", async || proxy.refused() > 0).await;
+        proxy.mend();
     });
     assert_eq!(replayed.unwrap().sent, 400);
-    assert_eq!(once(outside.events(&house).await), house.stored(0).await);
+    assert_eq!(once(outside.events(&test).await), test.stored(0).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_stays_away_ends_it_with_the_position_to_continue_from() {
-    let (house, outside, wire) = (House::with_partitions(2).await, Outside::queue().await, Wire::new().await);
-    house.append(0, 40, 40).await;
-    house.append(1, 40, 40).await;
-    let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
-    let mut replay = outside.all(&house);
+    let (test, outside) = (TestBroker::with_partitions(2).await, Outside::queue().await);
+    test.append(0, 40, 40).await;
+    test.append(1, 40, 40).await;
+    let (broker, proxy) = test.behind_proxy("").await;
+    let mut replay = outside.all(&test);
     replay.max_rate = NonZeroU32::new(10);
     let (progress, shutdown) = (watch::Sender::default(), CancellationToken::new());
     let mut progress_seen = progress.subscribe();
-    let (replayed, ()) = tokio::join!(replay.run(&house.log, &broker, &progress, &shutdown), async {
+    let (replayed, ()) = tokio::join!(replay.run(&test.log, &broker, &progress, &shutdown), async {
         // Not when the queue has it: the server says so later.
         soon(progress_seen.wait_for(|progress: &Progress| progress.sent > 0)).await.unwrap();
-        wire.cut();
+        proxy.cut();
     });
-    let (incomplete, events) = (replayed.unwrap_err(), outside.events(&house).await);
+    let (incomplete, events) = (replayed.unwrap_err(), outside.events(&test).await);
     let (rest, sent) = the_rest(&incomplete);
     assert!((1..=events.len() as u64).contains(&sent), "{sent} of {}", events.len());
     assert_eq!(rest, [(0, sent as i64 + 1), (1, 1)], "{incomplete}");
@@ -126,21 +125,21 @@ async fn a_broker_that_stays_away_ends_it_with_the_position_to_continue_from() {
 
 #[tokio::test]
 async fn an_unreachable_broker_is_reported_before_anything_is_read() {
-    let (house, outside) = (House::with_one_partition().await, Outside::queue().await);
-    let nowhere = Broker::new("amqp://guest:guest@127.0.0.1:1/%2f", house.log_id()).unwrap();
-    let incomplete = run_over(&house.log, &nowhere, &outside.all(&house)).await.unwrap_err();
+    let (test, outside) = (TestBroker::with_one_partition().await, Outside::queue().await);
+    let nowhere = Broker::new("amqp://guest:guest@127.0.0.1:1/%2f", test.log_id()).unwrap();
+    let incomplete = run_over(&test.log, &nowhere, &outside.all(&test)).await.unwrap_err();
     assert!(matches!(incomplete.error, ReplayError::Unreachable), "{incomplete}");
 }
 
 #[tokio::test]
 async fn stopped_it_reports_the_position_to_continue_from_and_its_progress() {
-    let (house, outside) = (House::with_one_partition().await, Outside::queue().await);
-    house.append(0, 100, 100).await;
-    let mut replay = outside.all(&house);
+    let (test, outside) = (TestBroker::with_one_partition().await, Outside::queue().await);
+    test.append(0, 100, 100).await;
+    let mut replay = outside.all(&test);
     replay.max_rate = NonZeroU32::new(10);
     let (progress, shutdown) = (watch::Sender::default(), CancellationToken::new());
     let mut progress_seen = progress.subscribe();
-    let running = replay.run(&house.log, &house.broker, &progress, &shutdown);
+    let running = replay.run(&test.log, &test.broker, &progress, &shutdown);
     let (replayed, ()) = tokio::join!(running, async {
         soon(progress_seen.wait_for(|progress: &Progress| progress.sent >= 20)).await.unwrap();
         shutdown.cancel();
@@ -155,44 +154,44 @@ async fn stopped_it_reports_the_position_to_continue_from_and_its_progress() {
 /// carries again, and that message is confirmed: it counts, and nothing follows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopped_it_waits_for_messages_in_flight() {
-    let (house, outside, wire) = (House::with_one_partition().await, Outside::queue().await, Wire::new().await);
-    house.append(0, 100, 100).await;
-    let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
-    let mut replay = outside.all(&house);
+    let (test, outside) = (TestBroker::with_one_partition().await, Outside::queue().await);
+    test.append(0, 100, 100).await;
+    let (broker, proxy) = test.behind_proxy("").await;
+    let mut replay = outside.all(&test);
     replay.max_rate = NonZeroU32::new(10);
     let (progress, shutdown) = (watch::Sender::default(), CancellationToken::new());
     let mut progress_seen = progress.subscribe();
-    let (replayed, ()) = tokio::join!(replay.run(&house.log, &broker, &progress, &shutdown), async {
+    let (replayed, ()) = tokio::join!(replay.run(&test.log, &broker, &progress, &shutdown), async {
         soon(progress_seen.wait_for(|progress: &Progress| progress.sent > 0)).await.unwrap();
-        wire.freeze();
+        proxy.freeze();
         // The rate is a message a second.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         shutdown.cancel();
         tokio::time::sleep(Duration::from_millis(100)).await;
-        wire.mend();
+        proxy.mend();
     });
     let incomplete = replayed.unwrap_err();
     assert!(matches!(incomplete.error, ReplayError::Stopped), "{incomplete}");
-    let came = outside.events(&house).await.len() as u64;
+    let came = outside.events(&test).await.len() as u64;
     assert_eq!((incomplete.progress.sent, the_rest(&incomplete).0), (came, &[(0, came as i64 + 1)][..]));
 }
 
 /// Nothing is under way where the queue refuses, or the broker is away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopped_while_interrupted_it_ends_at_once() {
-    let house = House::with_one_partition().await;
-    house.append(0, 10, 10).await;
+    let test = TestBroker::with_one_partition().await;
+    test.append(0, 10, 10).await;
     let text = |text: &str| AMQPValue::LongString(text.into());
     let bound = [("x-max-length", AMQPValue::LongInt(0)), ("x-overflow", text("reject-publish"))];
-    let (full, wire) = (Outside::queue_with(&bound).await, Wire::new().await);
-    let broker = Broker::new(&wire.url(), house.log_id()).unwrap();
+    let full = Outside::queue_with(&bound).await;
+    let (broker, proxy) = test.behind_proxy("").await;
     for away in [false, true] {
-        let (replay, progress, shutdown) = (full.all(&house), watch::Sender::default(), CancellationToken::new());
-        let (incomplete, asked) = tokio::join!(replay.run(&house.log, &broker, &progress, &shutdown), async {
+        let (replay, progress, shutdown) = (full.all(&test), watch::Sender::default(), CancellationToken::new());
+        let (incomplete, asked) = tokio::join!(replay.run(&test.log, &broker, &progress, &shutdown), async {
             soon(progress.subscribe().wait_for(|progress: &Progress| progress.total > 0)).await.unwrap();
             if away {
-                wire.cut();
-                until("it tries to reach it", async || wire.refused() > 0).await;
+                proxy.cut();
+                until("it tries to reach it", async || proxy.refused() > 0).await;
             } else {
                 // By now it was refused; trying again takes longer each time.
                 tokio::time::sleep(Duration::from_secs(1)).await;

@@ -7,7 +7,7 @@ use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgPool};
 use std::str::FromStr as _;
-use testbed::SilentProxy;
+use testbed::Proxy;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::client::{ApiClient, client};
@@ -54,11 +54,11 @@ impl TestApp {
     }
 
     /// Two processes: the first reaches the database through a proxy whose connections can fall silent, the second directly.
-    pub async fn behind_a_proxy() -> (Self, SilentProxy) {
+    pub async fn behind_a_proxy() -> (Self, Proxy) {
         let mut app = Self::of(0, Start::serve()).await;
         let options = PgConnectOptions::from_str(app.database.url()).unwrap();
-        let proxy = SilentProxy::before((options.get_host().to_owned(), options.get_port())).await;
-        let behind = options.host("127.0.0.1").port(proxy.address().port()).to_url_lossy();
+        let (proxy, options) = Proxy::before_database(options).await;
+        let behind = options.to_url_lossy();
         app.processes.push(app.start.clone().on(behind.as_str()).open().await);
         app.add_process().await;
         (app, proxy)

@@ -4,30 +4,27 @@ use connection_pool::Pool;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::str::FromStr as _;
-use std::time::{Duration, Instant};
-use testbed::{Database, SilentProxy};
+use std::time::Duration;
+use testbed::{Database, Proxy, until};
 
 /// How long an answer is waited for here.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// Connections of the pool.
 pub const CONNECTIONS: u32 = 3;
-/// A test that waits longer than this waits for what does not come.
-const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-pub struct House {
-    pub proxy: SilentProxy,
+pub struct ProxiedPool {
+    pub proxy: Proxy,
     pub pool: Pool,
     /// Past the proxy.
     pub direct: Pool,
     _database: Database,
 }
 
-impl House {
+impl ProxiedPool {
     pub async fn new() -> Self {
         let database = Database::fresh().await;
         let options = PgConnectOptions::from_str(database.url()).unwrap();
-        let proxy = SilentProxy::before((options.get_host().to_owned(), options.get_port())).await;
-        let options = options.host("127.0.0.1").port(proxy.address().port());
+        let (proxy, options) = Proxy::before_database(options).await;
         let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(Duration::from_secs(2));
         let pool: PgPool = pool.test_before_acquire(false).connect_lazy_with(options);
         let pool = Pool::from(pool).with_answer_timeout(ANSWER_TIMEOUT);
@@ -38,14 +35,14 @@ impl House {
 
     /// The same, where every connection of the pool stands and is idle.
     pub async fn full() -> Self {
-        let house = Self::new().await;
+        let test = Self::new().await;
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
-            connections.push(house.pool.acquire().await.unwrap());
+            connections.push(test.pool.acquire().await.unwrap());
         }
         drop(connections);
-        until(async || house.pool.num_idle() == CONNECTIONS as usize).await;
-        house
+        until("every connection is idle", async || test.pool.num_idle() == CONNECTIONS as usize).await;
+        test
     }
 
     /// Every connection that the pool may have can be had, and works: no permit was lost.
@@ -60,13 +57,5 @@ impl House {
 
     pub async fn notes(&self) -> Vec<String> {
         sqlx::query_scalar("select note from notes order by note").fetch_all(&self.direct).await.unwrap()
-    }
-}
-
-pub async fn until(mut holds: impl AsyncFnMut() -> bool) {
-    let began = Instant::now();
-    while !holds().await {
-        assert!(began.elapsed() < TEST_TIMEOUT, "it does not come to be");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

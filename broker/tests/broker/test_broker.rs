@@ -1,14 +1,14 @@
-//! The words the tests are written in.
+//! A log with a broker of the tests', and the words the tests are written in.
 
 use broker::{Broker, topology};
-use connection_pool::Pool;
-use domain::{Amount, InvestId, ProductEvent, ProductId, Title, UserId};
-use event_log::{Appended, Batch, Log, Metadata, NewEvent, Partition, Position, RawEvent, RecordedEvent, Writer};
+use event_log::{Log, Metadata, NewEvent, Partition, Position, RawEvent, RecordedEvent, Writer};
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
-use sqlx::postgres::PgPoolOptions;
-use testbed::Database;
+use std::ops::Deref;
+use testbed::events::{commit, opened_as, reserved};
+use testbed::values::product;
+use testbed::{Proxy, TestLog, poll_heads};
 pub use testbed::{soon, until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -16,29 +16,41 @@ use uuid::Uuid;
 /// The consumer whose queues the tests use.
 pub const NOTES: &str = "notes";
 
-/// A log in a database of its own, with a broker to tell it to. What it declared there goes with it.
-pub struct House {
-    database: Database,
-    pub pool: Pool,
-    pub log: Log,
+/// A log in a database of its own, with a broker to publish it to. What it declared there goes with it.
+pub struct TestBroker {
+    test_log: TestLog,
     pub broker: Broker,
     pub amqp: Channel,
-    _following: DropGuard,
+    _polls: DropGuard,
 }
 
-impl House {
+impl Deref for TestBroker {
+    type Target = TestLog;
+
+    fn deref(&self) -> &TestLog {
+        &self.test_log
+    }
+}
+
+impl TestBroker {
     pub async fn with_one_partition() -> Self {
         Self::with_partitions(1).await
     }
 
     pub async fn with_partitions(partitions: i32) -> Self {
-        let database = Database::fresh().await;
-        let pool = database.pool().await;
-        let log = Log::open(pool.clone(), partitions).await.unwrap();
-        let broker = broker_of(&log);
+        let test_log = TestLog::with_partitions(partitions).await;
+        let broker = broker_of(&test_log.log);
         let amqp = amqp().await.create_channel().await.unwrap();
-        let _following = follow(&log);
-        Self { database, pool, log, broker, amqp, _following }
+        let _polls = poll_heads(&test_log.log);
+        Self { test_log, broker, amqp, _polls }
+    }
+
+    /// The broker, seen through a proxy; `parameters` is the rest of its URL.
+    pub async fn behind_proxy(&self, parameters: &str) -> (Broker, Proxy) {
+        let proxy = Proxy::before(amqp_address()).await;
+        let (host, port) = amqp_address();
+        let url = amqp_url().replace(&format!("{host}:{port}"), &proxy.address().to_string());
+        (Broker::new(&format!("{url}{parameters}"), self.log_id()).unwrap(), proxy)
     }
 
     pub fn log_id(&self) -> Uuid {
@@ -47,16 +59,14 @@ impl House {
 
     /// A handle on the log that shares nothing with the first one but the database.
     pub async fn another_process(&self) -> (Log, DropGuard) {
-        let pool = PgPoolOptions::new().max_connections(4).connect(self.database.url()).await.unwrap();
-        let log = Log::open(pool, self.log.identity().partitions).await.unwrap();
-        let following = follow(&log);
-        (log, following)
+        let log = self.test_log.another_process().await;
+        let polls = poll_heads(&log);
+        (log, polls)
     }
 
     /// Appends `events` events to `partition`, `at_once` a commit: a product is opened first, then it is reserved from.
     pub async fn append(&self, partition: Partition, events: i64, at_once: i64) -> Vec<RecordedEvent> {
-        let mut writer = Writer::open(self.log.clone(), partition).await.unwrap();
-        append_with(&mut writer, events, at_once).await
+        append_with(&mut self.writer_of(partition).await, events, at_once).await
     }
 
     pub async fn stored(&self, partition: Partition) -> Vec<RawEvent> {
@@ -72,10 +82,6 @@ impl House {
 
     pub async fn until_relayed(&self, partition: Partition, position: Position) {
         until("all is relayed", async || self.checkpoint("relay", partition).await == position).await;
-    }
-
-    pub async fn execute(&self, sql: &str) -> u64 {
-        sqlx::raw_sql(sql).execute(&self.pool).await.unwrap().rows_affected()
     }
 
     pub fn exchange(&self) -> String {
@@ -119,7 +125,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for TestBroker {
     /// On a thread and a runtime of its own, because the test's runtime may be the one that drops it.
     fn drop(&mut self) {
         let (exchange, partitions) = (self.exchange(), self.log.partitions());
@@ -157,6 +163,15 @@ pub fn amqp_url() -> String {
     std::env::var("AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".into())
 }
 
+/// Host and port of the broker.
+fn amqp_address() -> (String, u16) {
+    let url = amqp_url();
+    let after_the_password = url.rsplit('@').next().unwrap();
+    let address = after_the_password.trim_start_matches("amqp://").split('/').next().unwrap();
+    let (host, port) = address.split_once(':').unwrap();
+    (host.to_owned(), port.parse().unwrap())
+}
+
 /// A connection that has nothing to do with the code under test.
 pub async fn amqp() -> Connection {
     Connection::connect(&amqp_url(), ConnectionProperties::default()).await.unwrap()
@@ -166,58 +181,28 @@ pub fn broker_of(log: &Log) -> Broker {
     Broker::new(&amqp_url(), log.identity().log_id).unwrap()
 }
 
-fn follow(log: &Log) -> DropGuard {
-    let (log, shutdown) = (log.clone(), CancellationToken::new());
-    let following = shutdown.clone();
-    tokio::spawn(async move { log.poll_heads(following).await });
-    shutdown.drop_guard()
-}
-
 /// Appends to the writer's partition, whose one product has its number, or 64 in partition 0.
 pub async fn append_with(writer: &mut Writer, events: i64, at_once: i64) -> Vec<RecordedEvent> {
     let mut recorded = Vec::new();
     while (recorded.len() as i64) < events {
         let count = at_once.min(events - recorded.len() as i64);
         let first = writer.position() + 1;
-        let batch = (first..first + count).map(|position| nth_event(writer.partition(), position)).collect();
-        let at = writer.now();
-        match writer.append(Batch { events: batch, keys: Vec::new() }, at).await.unwrap() {
-            Appended::Committed(events) => recorded.extend(events.iter().cloned()),
-            other => panic!("it should be committed, but: {other:?}"),
-        }
+        let events = (first..first + count).map(|position| nth_event(writer.partition(), position)).collect();
+        recorded.extend(commit(writer, events).await);
     }
     recorded
 }
 
 /// A partition has one product, so sequence and position are the same.
 pub fn nth_event(partition: Partition, position: Position) -> NewEvent {
-    let product_id = ProductId::try_from(if partition == 0 { 64 } else { i64::from(partition) }).unwrap();
-    let event = if position == 1 { opened(product_id) } else { reserved(position) };
+    let id = if partition == 0 { 64 } else { i64::from(partition) };
+    let event = if position == 1 { opened_as(id, "a \"product\"") } else { reserved(position, 1) };
     let metadata = Metadata {
         correlation_id: format!("request-{partition}-{position}"),
         causation_id: None,
         traceparent: (position % 3 == 0).then(|| format!("00-0af7651916cd43dd8448eb211c80319c-{position:016x}-01")),
     };
-    NewEvent { product_id, sequence: position, event, metadata }
-}
-
-fn opened(product_id: ProductId) -> ProductEvent {
-    ProductEvent::ProductOpened {
-        product_id,
-        title: Title::try_from("a \"product\"".to_owned()).unwrap(),
-        total_investing_amount: Amount::try_from(1_000_000).unwrap(),
-        started_at: "2026-01-01T00:00:00Z".parse().unwrap(),
-        finished_at: "2027-01-01T00:00:00Z".parse().unwrap(),
-    }
-}
-
-fn reserved(number: i64) -> ProductEvent {
-    ProductEvent::InvestReserved {
-        invest_id: InvestId(Uuid::from_u128(u128::from(number.unsigned_abs()))),
-        user_id: UserId::try_from("user1".to_owned()).unwrap(),
-        amount: Amount::try_from(1).unwrap(),
-        expires_at: "2026-06-01T00:10:00Z".parse().unwrap(),
-    }
+    NewEvent { product_id: product(id), sequence: position, event, metadata }
 }
 
 /// A relay that runs until it is told to stop, the way a process does.

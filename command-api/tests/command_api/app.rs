@@ -1,19 +1,21 @@
-//! An instance of the write side: processors, both listeners, and settlement when asked for; and what clients send to it.
+//! An instance of the write side: processors, both listeners, and settlement when asked for.
 
-use crate::house::soon;
+use crate::call::Call;
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::processor::{CommandEnvelope, CommandError, CommandOutcome, PartitionProcessors, UntimedCommand};
 use command_api::{CommandApi, FastPathReceiver, FastPathSender, IdempotencyKey, OpenInvest, Provider, Recorder};
 use connection_pool::Pool;
-use domain::{Amount, InvestId, ProductCommand, ProductId, Refusal, Title, UserId, Window};
+use domain::{InvestId, ProductCommand, ProductId, Refusal, Title, Window};
 use edge::ServiceTime;
 use event_log::consume::Consumer;
 use event_log::{Log, Metadata};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::HeaderMap;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use testbed::soon;
+pub use testbed::values::{product, user, won};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -32,7 +34,7 @@ const PROJECT_CONNECTIONS: u32 = 4;
 pub type Decision = Result<(), Refusal>;
 
 /// How an instance is set up.
-pub struct Opens {
+pub struct AppSettings {
     pub reservation: Duration,
     pub zone: &'static str,
     /// Where refusals and payment calls are recorded.
@@ -41,7 +43,7 @@ pub struct Opens {
     pub time_limit: fn(&str) -> Duration,
 }
 
-impl Default for Opens {
+impl Default for AppSettings {
     fn default() -> Self {
         Self {
             reservation: Duration::from_secs(600),
@@ -52,7 +54,7 @@ impl Default for Opens {
     }
 }
 
-pub struct Moa {
+pub struct TestApp {
     pub processors: PartitionProcessors,
     pub log: Log,
     project: Pool,
@@ -66,23 +68,23 @@ pub struct Moa {
     tasks: TaskTracker,
 }
 
-impl Moa {
-    pub async fn start(options: PgConnectOptions, partitions: i32, opens: Opens) -> Self {
+impl TestApp {
+    pub async fn start(options: PgConnectOptions, partitions: i32, settings: AppSettings) -> Self {
         let log = pool(&options, LOG_CONNECTIONS + partitions.unsigned_abs());
         let log = Log::open(log, partitions).await.unwrap();
         let (processor_tasks, tasks, stop) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
-        let processors = match opens.recorder {
+        let processors = match settings.recorder {
             Some(recorder) => {
-                PartitionProcessors::open_with_recorder(log.clone(), opens.reservation, &processor_tasks, recorder)
+                PartitionProcessors::open_with_recorder(log.clone(), settings.reservation, &processor_tasks, recorder)
                     .await
             }
-            None => PartitionProcessors::open(log.clone(), opens.reservation, &processor_tasks).await,
+            None => PartitionProcessors::open(log.clone(), settings.reservation, &processor_tasks).await,
         };
         let processors = processors.unwrap();
-        let time: ServiceTime = opens.zone.parse().unwrap();
+        let time: ServiceTime = settings.zone.parse().unwrap();
         let door = CommandApi::new(processors.clone(), time);
-        let public = listen(&tasks, &stop, command_api::routes(door.clone()), opens.time_limit).await;
-        let admin = listen(&tasks, &stop, command_api::product_routes(door), opens.time_limit).await;
+        let public = listen(&tasks, &stop, command_api::routes(door.clone()), settings.time_limit).await;
+        let admin = listen(&tasks, &stop, command_api::product_routes(door), settings.time_limit).await;
         let project = pool(&options, PROJECT_CONNECTIONS);
         let stops = stop.clone().drop_guard();
         Self {
@@ -151,7 +153,7 @@ impl Moa {
         soon(self.processor_tasks.wait()).await;
     }
 
-    /// Opens the next product, for this much in all, from an hour ago on.
+    /// AppSettings the next product, for this much in all, from an hour ago on.
     pub async fn opens(&self, total: i64) -> ProductId {
         self.opens_for(total, Window::new(hours_from_now(-1), hours_from_now(1)).unwrap()).await
     }
@@ -227,152 +229,6 @@ async fn listen(
     address
 }
 
-/// A request on its way.
-#[derive(Clone)]
-pub struct Call<'a> {
-    client: &'a reqwest::Client,
-    method: reqwest::Method,
-    url: String,
-    headers: HeaderMap,
-    body: Vec<u8>,
-}
-
-impl Call<'_> {
-    /// One more header; the same one again makes two.
-    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_bytes(value.as_ref()).unwrap());
-        self
-    }
-
-    pub fn by(mut self, user: &str) -> Self {
-        self.headers.insert("x-user-id", HeaderValue::from_str(user).unwrap());
-        self
-    }
-
-    pub fn key(self, key: &str) -> Self {
-        self.header("Idempotency-Key", key)
-    }
-
-    pub fn correlation_id(self, id: &str) -> Self {
-        self.header("X-Correlation-Id", id)
-    }
-
-    pub fn body(mut self, body: impl AsRef<[u8]>) -> Self {
-        self.body = body.as_ref().to_vec();
-        self
-    }
-
-    pub async fn sent(self) -> Answer {
-        let request = self.client.request(self.method, self.url).headers(self.headers).body(self.body);
-        let response = soon(request.send()).await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Answer { status, headers, body: response.text().await.unwrap() }
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: String,
-}
-
-impl Answer {
-    /// The header's only value.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.headers.get_all(name).iter().map(|value| value.to_str().unwrap());
-        let only = values.next();
-        assert_eq!(values.next(), None, "{name} is there twice");
-        only
-    }
-
-    #[track_caller]
-    pub fn is(&self, status: u16, body: &str) -> &Self {
-        assert_eq!((self.status, self.body.as_str()), (status, body));
-        assert_eq!(self.header("content-type"), Some("application/json"));
-        self
-    }
-
-    #[track_caller]
-    pub fn is_ok(&self) -> &Self {
-        self.is(200, &success(r#""OK""#))
-    }
-
-    #[track_caller]
-    pub fn is_refused(&self, status: u16, code: &str, message: &str) -> &Self {
-        self.is(status, &refusal(status, code, message))
-    }
-
-    /// 400, with what is wrong in the words of the contract.
-    #[track_caller]
-    pub fn is_invalid(&self, what: &str) -> &Self {
-        self.is_refused(400, "00", &format!("Invalid value : {what}"))
-    }
-
-    /// 200, refused; what remains is told in a header.
-    #[track_caller]
-    pub fn is_sold_out(&self, remaining: i64) -> &Self {
-        self.is_refused(200, "SOLD_OUT", "Product is sold out : ");
-        self.says("x-remaining-amount", &remaining.to_string())
-    }
-
-    #[track_caller]
-    pub fn is_overloaded(&self) -> &Self {
-        self.is_refused(503, "OVERLOADED", "Overloaded and not accepted, try again later : ").says("retry-after", "1");
-        self.is_silent_about("x-invest-id")
-    }
-
-    #[track_caller]
-    pub fn is_outcome_unknown(&self) -> &Self {
-        self.is_refused(503, "OUTCOME_UNKNOWN", "Outcome is unknown, look before trying again : ");
-        self.says("retry-after", "1")
-    }
-
-    #[track_caller]
-    pub fn is_key_reused(&self) -> &Self {
-        let message = "Idempotency-Key was used for another request, take a new key : ";
-        self.is_refused(422, "IDEMPOTENCY_KEY_REUSED", message).is_silent_about("x-invest-id")
-    }
-
-    #[track_caller]
-    pub fn says(&self, header: &str, value: &str) -> &Self {
-        assert_eq!(self.header(header), Some(value), "{header}");
-        self
-    }
-
-    #[track_caller]
-    pub fn is_silent_about(&self, header: &str) -> &Self {
-        assert_eq!(self.header(header), None, "{header}");
-        self
-    }
-
-    #[track_caller]
-    pub fn is_replayed(&self) -> &Self {
-        self.says("idempotency-replayed", "true")
-    }
-
-    #[track_caller]
-    pub fn is_fresh(&self) -> &Self {
-        self.is_silent_about("idempotency-replayed")
-    }
-
-    #[track_caller]
-    pub fn invest_id(&self) -> InvestId {
-        InvestId(self.header("x-invest-id").expect("it names no invest").parse().unwrap())
-    }
-}
-
-/// A success with this data, as the seed prints it.
-pub fn success(data: &str) -> String {
-    format!(r#"{{"result":true,"code":"01","message":null,"data":{data},"status":200}}"#)
-}
-
-/// A refusal, whole.
-pub fn refusal(status: u16, code: &str, message: &str) -> String {
-    let message = serde_json::Value::from(message);
-    format!(r#"{{"result":false,"code":"{code}","message":{message},"data":null,"status":{status}}}"#)
-}
-
 pub fn open_command(id: ProductId, total: i64, window: Window) -> CommandEnvelope {
     let title = Title::try_from(format!("product{id}")).unwrap();
     let command = ProductCommand::OpenProduct { product_id: id, title, total: won(total), window };
@@ -397,18 +253,6 @@ pub fn keyed_command(product: ProductId, by: &str, amount: i64, key: &str) -> Co
         key: key.into(),
         fingerprint,
     }))
-}
-
-pub fn product(id: i64) -> ProductId {
-    ProductId::try_from(id).unwrap()
-}
-
-pub fn user(name: &str) -> UserId {
-    UserId::try_from(name.to_owned()).unwrap()
-}
-
-pub fn won(amount: i64) -> Amount {
-    Amount::try_from(amount).unwrap()
 }
 
 pub fn hours_from_now(hours: i64) -> DateTime<Utc> {
