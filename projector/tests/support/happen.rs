@@ -1,7 +1,10 @@
 //! Events in one line each.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Amount, InvestId, ProductEvent, ProductId, UserId};
+use domain::{InvestId, ProductEvent, ProductId};
+use testbed::events::{failed_by, settled_by};
+pub use testbed::values::product;
+use testbed::values::{user, won};
 use uuid::Uuid;
 
 /// Something that happens to a product.
@@ -30,19 +33,11 @@ pub fn reserved(id: u128, by: &str, of: i64, amount: i64) -> Happened {
 }
 
 pub fn settled(id: u128, by: &str, of: i64, amount: i64) -> Happened {
-    let event = ProductEvent::InvestSettled { invest_id: invest(id), user_id: user(by), amount: won(amount) };
-    Happened { product: product(of), event }
+    Happened { product: product(of), event: settled_by(by, invest(id), amount) }
 }
 
 pub fn failed(id: u128, by: &str, of: i64, amount: i64) -> Happened {
-    let event = ProductEvent::InvestFailed {
-        invest_id: invest(id),
-        user_id: user(by),
-        amount: won(amount),
-        code: "DECLINED".into(),
-        detail: "no funds".into(),
-    };
-    Happened { product: product(of), event }
+    Happened { product: product(of), event: failed_by(by, invest(id), amount) }
 }
 
 pub fn closed(id: i64) -> Happened {
@@ -57,16 +52,4 @@ pub fn second(n: i64) -> DateTime<Utc> {
 
 pub fn invest(id: u128) -> InvestId {
     InvestId(Uuid::from_u128(id))
-}
-
-pub fn product(id: i64) -> ProductId {
-    id.try_into().unwrap()
-}
-
-fn user(id: &str) -> UserId {
-    id.to_owned().try_into().unwrap()
-}
-
-fn won(amount: i64) -> Amount {
-    amount.try_into().unwrap()
 }

@@ -4,14 +4,14 @@ use super::{Happened, second};
 use connection_pool::Pool;
 use domain::ProductId;
 use event_log::consume::{Consumer, Projection, Step};
-use event_log::{
-    Appended, Batch, LocalSubscription, Log, Metadata, NewEvent, Partition, Position, RecordedEvent, Writer,
-};
+use event_log::{LocalSubscription, Log, Metadata, Partition, Position, RecordedEvent};
 use sqlx::postgres::PgPoolOptions;
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use testbed::{Database, POOL_SIZE};
+use testbed::events::History;
+use testbed::{Database, POOL_SIZE, TestLog};
 
 /// Products 1 and 3 share a partition, 2 has the other.
 const PARTITIONS: i32 = 2;
@@ -28,14 +28,19 @@ pub fn listening(
 }
 
 pub struct World {
-    pub log: Log,
-    pub pool: Pool,
+    test_log: TestLog,
     /// The id that distinguishes its database from a copy.
     pub database_id: String,
-    writers: Vec<Writer>,
-    sequences: HashMap<ProductId, i64>,
+    history: History,
     appends: i64,
-    database: Database,
+}
+
+impl Deref for World {
+    type Target = TestLog;
+
+    fn deref(&self) -> &TestLog {
+        &self.test_log
+    }
 }
 
 impl World {
@@ -47,18 +52,16 @@ impl World {
         let pool =
             PgPoolOptions::new().max_connections(POOL_SIZE).connect(database.url()).await.map(Pool::from).unwrap();
         let log = Log::open(pool.clone(), PARTITIONS).await.unwrap();
-        let mut writers = Vec::new();
-        for partition in log.partitions() {
-            writers.push(Writer::open(log.clone(), partition).await.unwrap());
-        }
+        let history = History::continued(&log, sequences).await;
         let database_id = log.database_id().await.unwrap();
-        Self { log, pool, database_id, writers, sequences, appends, database }
+        Self { test_log: TestLog { database, pool, log }, database_id, history, appends }
     }
 
     /// This world, and one in a copy of its database.
     pub async fn copied(self) -> [Self; 2] {
-        let Self { log, pool, writers, sequences, appends, database, .. } = self;
-        drop((log, writers));
+        let Self { test_log: TestLog { database, pool, log }, history, appends, .. } = self;
+        let sequences = history.sequences().clone();
+        drop((log, history));
         pool.close().await;
         let copy = database.copy().await;
         [Self::on(database, sequences.clone(), appends).await, Self::on(copy, sequences, appends).await]
@@ -77,19 +80,12 @@ impl World {
     pub async fn append_at_once(&mut self, events: &[Happened]) -> Vec<RecordedEvent> {
         let at = second(self.appends);
         self.appends += 1;
-        let mut batches = vec![Batch::default(); self.writers.len()];
-        for happened in events {
-            let batch = &mut batches[self.log.partition_of(happened.product) as usize];
-            batch.events.push(new_event(&mut self.sequences, happened));
-        }
-        let mut recorded = Vec::new();
-        for (writer, batch) in self.writers.iter_mut().zip(batches).filter(|(_, batch)| !batch.events.is_empty()) {
-            match writer.append(batch, at).await.unwrap() {
-                Appended::Committed(events) => recorded.extend(events.iter().cloned()),
-                other => panic!("nobody else writes here: {other:?}"),
-            }
-        }
-        recorded
+        let events = events.iter().map(|happened| {
+            let metadata = Metadata { correlation_id: "a test".into(), ..Metadata::default() };
+            self.history.next(happened.product, happened.event.clone(), metadata)
+        });
+        let events = events.collect();
+        self.history.append(Some(at), events).await
     }
 
     pub fn consumer<P: Projection>(&self, projection: P, partition: Partition) -> Consumer<P> {
@@ -107,11 +103,6 @@ impl World {
         for (consumer, head) in self.consumers(projection).iter().zip(heads) {
             assert_eq!(consumer.catch_up().await.unwrap(), Step::Idle(head));
         }
-    }
-
-    /// The rows of a query, each a text.
-    pub async fn says(&self, query: &str) -> Vec<String> {
-        sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap()
     }
 
     /// Every column of every row that is the projection's, its checkpoints' positions too.
@@ -159,16 +150,5 @@ impl World {
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
-    }
-}
-
-fn new_event(sequences: &mut HashMap<ProductId, i64>, happened: &Happened) -> NewEvent {
-    let sequence = sequences.entry(happened.product).or_default();
-    *sequence += 1;
-    NewEvent {
-        product_id: happened.product,
-        sequence: *sequence,
-        event: happened.event.clone(),
-        metadata: Metadata { correlation_id: "a test".into(), ..Metadata::default() },
     }
 }

@@ -7,9 +7,9 @@ mod list;
 mod monotone;
 mod system;
 
-use crate::house::PARTITIONS;
+use crate::read_side::PARTITIONS;
 use rstest::rstest;
-use system::{CachedSystem, From, OPEN, partition_of, state_of};
+use system::{CachedSystem, ComesFrom as _, From, OPEN, partition_of, state_of};
 
 /// What Redis answers is what PostgreSQL answered before it was marked, byte for byte.
 #[rstest]
@@ -36,7 +36,7 @@ async fn redis_answers_what_postgres_would(#[case] path: &str) {
     system.mark_postgres().await;
     let answer = system.until_from(From::Redis, path).await;
     assert_eq!(answer.body, expected.body);
-    assert_eq!((answer.token(), answer.header("x-consistency")), (expected.token(), None));
+    assert_eq!((answer.consistency_token(), answer.header("x-consistency")), (expected.consistency_token(), None));
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn nothing_open_is_an_empty_list() {
     let system = CachedSystem::new().await;
     system.fill().await;
     let (cached, plain) = (system.cached.get("/api/product").await, system.plain.get("/api/product").await);
-    assert_eq!((&cached.body, cached.token()), (&plain.body, plain.token()));
+    assert_eq!((&cached.body, cached.consistency_token()), (&plain.body, plain.consistency_token()));
 }
 
 #[rstest]
@@ -78,10 +78,10 @@ async fn a_redis_that_is_behind_is_not_shown(#[case] path: &str) {
     system.until_from(From::Redis, path).await;
     system.plain.checkpoint("product_list", 3, 14).await;
     let answer = system.until_from(From::Postgres, path).await;
-    assert_eq!(answer.token(), system.token([10, 11, 12, 14]));
+    assert_eq!(answer.consistency_token(), system.token([10, 11, 12, 14]));
     system.set(3, "@position", 14);
     let answer = system.until_from(From::Redis, path).await;
-    assert_eq!(answer.token(), system.token([10, 11, 12, 14]));
+    assert_eq!(answer.consistency_token(), system.token([10, 11, 12, 14]));
 }
 
 #[rstest]

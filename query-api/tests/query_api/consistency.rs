@@ -1,10 +1,11 @@
 //! Consistency tokens: what an answer says of its state, and waiting for a state.
 
-use crate::house::{House, LOG, PARTITIONS, refusal, token};
+use crate::read_side::{LOG, PARTITIONS, ReadSide, token};
 use edge::ConsistencyToken;
 use futures::future::join_all;
 use rstest::rstest;
 use std::time::{Duration, Instant};
+use testbed::http::refusal;
 use uuid::Uuid;
 
 const INVEST: &str = "/api/invest/log/00000000-0000-7000-8000-000000000001";
@@ -12,10 +13,10 @@ const SHORT_DELAY: Duration = Duration::from_millis(50);
 const WAIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The token and the word that a GET answers to these tokens, each sent in a header of its own.
-async fn ask(house: &House, path: &str, tokens: &str) -> (Option<String>, Option<String>) {
+async fn ask(api: &ReadSide, path: &str, tokens: &str) -> (Option<String>, Option<String>) {
     let tokens = tokens.split_whitespace().map(|token| ("X-Consistency-Token", token));
     let headers: Vec<_> = tokens.chain([("X-USER-ID", "user4")]).collect();
-    let answer = house.call("GET", path, &headers).await;
+    let answer = api.call("GET", path, &headers).await;
     let header = |name| answer.header(name).map(str::to_owned);
     (header("x-consistency-token"), header("x-consistency"))
 }
@@ -30,24 +31,24 @@ async fn ask(house: &House, path: &str, tokens: &str) -> (Option<String>, Option
 #[case(INVEST, "invest_log")]
 #[tokio::test]
 async fn every_get_says_the_state_of_its_read_model(#[case] path: &str, #[case] consumer: &str) {
-    let house = House::new().await;
+    let api = ReadSide::new().await;
     for other in ["product_list", "holdings", "invest_log", "investor_summary", "settlement"] {
-        house.checkpoint(other, 0, 99).await;
+        api.checkpoint(other, 0, 99).await;
     }
-    house.sql("delete from checkpoints where partition = 0").await;
-    assert_eq!(ask(&house, path, "").await, (Some(token([0; PARTITIONS])), None));
-    house.checkpoint(consumer, 3, 7).await;
-    house.checkpoint(consumer, 1, 300).await;
-    house.checkpoint("settlement", 0, 99).await;
-    assert_eq!(ask(&house, path, "").await, (Some(token([0, 300, 0, 7])), None));
+    api.sql("delete from checkpoints where partition = 0").await;
+    assert_eq!(ask(&api, path, "").await, (Some(token([0; PARTITIONS])), None));
+    api.checkpoint(consumer, 3, 7).await;
+    api.checkpoint(consumer, 1, 300).await;
+    api.checkpoint("settlement", 0, 99).await;
+    assert_eq!(ask(&api, path, "").await, (Some(token([0, 300, 0, 7])), None));
 }
 
 #[tokio::test]
 async fn what_is_reached_already_is_not_waited_for() {
-    let house = House::new().await;
-    house.checkpoint("product_list", 2, 5).await;
+    let api = ReadSide::new().await;
+    api.checkpoint("product_list", 2, 5).await;
     let begun = Instant::now();
-    let answered = ask(&house, "/api/product", &format!("{} {}", token([0, 0, 5, 0]), token([0, 0, 4, 0]))).await;
+    let answered = ask(&api, "/api/product", &format!("{} {}", token([0, 0, 5, 0]), token([0, 0, 4, 0]))).await;
     assert_eq!(answered, (Some(token([0, 0, 5, 0])), Some("reached".into())));
     assert!(begun.elapsed() < WAIT_TIMEOUT);
 }
@@ -56,18 +57,18 @@ async fn what_is_reached_already_is_not_waited_for() {
 /// answer at once and show the new rows; the others wait on. 4. It moves again, and they answer too.
 #[tokio::test]
 async fn reads_wait_until_their_state_is_reached() {
-    let house = House::new().await;
+    let api = ReadSide::new().await;
     let (first, second) = (token([1, 0, 0, 0]), token([0, 2, 0, 0]));
     let (both, reached) = (format!("{first} {second}"), Some("reached"));
     let move_on = async {
         tokio::time::sleep(SHORT_DELAY).await;
-        house.checkpoint("product_list", 0, 1).await;
+        api.checkpoint("product_list", 0, 1).await;
         tokio::time::sleep(SHORT_DELAY).await;
-        house.checkpoint("product_list", 1, 2).await;
+        api.checkpoint("product_list", 1, 2).await;
     };
-    let of_both = ask(&house, "/api/product", &both);
-    let of_first = join_all((0..20).map(|_| ask(&house, "/api/product", &first)));
-    let of_second = join_all((0..20).map(|_| ask(&house, "/api/product/7", &second)));
+    let of_both = ask(&api, "/api/product", &both);
+    let of_first = join_all((0..20).map(|_| ask(&api, "/api/product", &first)));
+    let of_second = join_all((0..20).map(|_| ask(&api, "/api/product/7", &second)));
     let (of_both, of_first, of_second, ()) = tokio::join!(of_both, of_first, of_second, move_on);
     let at_end = Some(token([1, 2, 0, 0]));
     assert_eq!(of_both, (at_end.clone(), reached.map(String::from)));
@@ -78,16 +79,16 @@ async fn reads_wait_until_their_state_is_reached() {
 /// The one that polls for all may go away: the next one polls on.
 #[tokio::test]
 async fn a_reader_that_leaves_takes_nobodys_wait_along() {
-    let house = House::new().await;
+    let api = ReadSide::new().await;
     let asked = token([1, 0, 0, 0]);
-    let leaves = tokio::time::timeout(SHORT_DELAY, ask(&house, "/api/product", &asked));
+    let leaves = tokio::time::timeout(SHORT_DELAY, ask(&api, "/api/product", &asked));
     let stays = async {
         tokio::task::yield_now().await;
-        ask(&house, "/api/product", &asked).await
+        ask(&api, "/api/product", &asked).await
     };
     let moves = async {
         tokio::time::sleep(2 * SHORT_DELAY).await;
-        house.checkpoint("product_list", 0, 1).await;
+        api.checkpoint("product_list", 0, 1).await;
     };
     let (left, stayed, ()) = tokio::join!(leaves, stays, moves);
     assert!(left.is_err());
@@ -96,10 +97,10 @@ async fn a_reader_that_leaves_takes_nobodys_wait_along() {
 
 #[tokio::test]
 async fn what_is_not_reached_in_time_is_said_so() {
-    let house = House::new().await;
-    house.checkpoint("holdings", 0, 1).await;
+    let api = ReadSide::new().await;
+    api.checkpoint("holdings", 0, 1).await;
     let begun = Instant::now();
-    let answered = ask(&house, "/api/product/my/invest", &token([2, 0, 0, 0])).await;
+    let answered = ask(&api, "/api/product/my/invest", &token([2, 0, 0, 0])).await;
     assert_eq!(answered, (Some(token([1, 0, 0, 0])), Some("timeout".into())));
     assert!(begun.elapsed() >= WAIT_TIMEOUT && begun.elapsed() < 2 * WAIT_TIMEOUT);
 }
@@ -115,11 +116,11 @@ async fn what_is_not_reached_in_time_is_said_so() {
 #[case::other_partitions(ConsistencyToken::new(LOG, vec![1]).to_string(), "of another log: leave it out")]
 #[tokio::test]
 async fn a_token_that_is_not_ours_is_refused(#[case] sent: String, #[case] told: &str) {
-    let house = House::without_database();
+    let api = ReadSide::without_database();
     let mine = ["/api/product/my/invest", "/api/product/my/summary", "/api/invest/log", INVEST];
     for path in ["/api/product", "/api/product/7"].into_iter().chain(mine) {
-        let answer = house.call("GET", path, &[("X-USER-ID", "user4"), ("X-Consistency-Token", &sent)]).await;
+        let answer = api.call("GET", path, &[("X-USER-ID", "user4"), ("X-Consistency-Token", &sent)]).await;
         let told = refusal(400, "00", &format!("Invalid value : X-Consistency-Token is {told}"));
-        assert_eq!((answer.status.as_u16(), answer.body), (400, told));
+        assert_eq!((answer.status, answer.body), (400, told));
     }
 }

@@ -4,9 +4,9 @@
 
 mod cache;
 mod consistency;
-mod house;
 mod invests;
 mod mine;
 mod products;
+mod read_side;
 mod refusals;
 mod summary;

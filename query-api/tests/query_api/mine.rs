@@ -1,17 +1,17 @@
 //! A user's holdings.
 
-use crate::house::{House, list};
+use crate::read_side::{ReadSide, list};
 use rstest::rstest;
 
 /// The seed's holdings of user4, and one of another user.
-async fn seed(house: &House) {
-    house.sql("insert into holdings_product values (2, 'product1', 1000), (3, 'product2', 100)").await;
+async fn seed(api: &ReadSide) {
+    api.sql("insert into holdings_product values (2, 'product1', 1000), (3, 'product2', 100)").await;
     let holdings = "insert into holdings values
                     ('user4', 3, 30, '2021-09-26T18:11:01.981852Z'),
                     ('user4', 2, 10, '2021-09-26T18:55:51.294487Z'),
                     ('user5', 3, 70, '2021-09-26T19:00:00Z')";
-    house.sql(holdings).await;
-    house.sql("insert into holdings_count values ('user4', 2, 1), ('user4', 3, 1), ('user5', 3, 1)").await;
+    api.sql(holdings).await;
+    api.sql("insert into holdings_count values ('user4', 2, 1), ('user4', 3, 1), ('user5', 3, 1)").await;
 }
 
 const HOLDING_2: &str = r#"{"productId":2,"userId":"user4","title":"product1","totalInvestingAmount":1000,"myInvestingAmount":10,"investDate":"2021-09-27T03:55:51.294487"}"#;
@@ -32,9 +32,9 @@ async fn each_user_sees_only_their_own(
     #[case] total_count: i64,
     #[case] items: &[&str],
 ) {
-    let house = House::new().await;
-    seed(&house).await;
-    let answer = house.get_as(user, &format!("/api/product/my/invest{query}")).await;
+    let api = ReadSide::new().await;
+    seed(&api).await;
+    let answer = api.get_as(user, &format!("/api/product/my/invest{query}")).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.body, list(total_count, items));
 }

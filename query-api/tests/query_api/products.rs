@@ -1,17 +1,18 @@
 //! The list of open products, and one product.
 
-use crate::house::{House, list, refusal, success};
+use crate::read_side::{ReadSide, list};
 use rstest::rstest;
+use testbed::http::{refusal, success};
 
 const OPEN: (&str, &str) = ("-1 day", "1 day");
 
 /// The seed's two products, with windows that end far from now.
-async fn seed(house: &House) {
+async fn seed(api: &ReadSide) {
     let insert = "insert into product_list (product_id, title, total_amount, current_amount, invest_users, started_at,
                   finished_at) values
                   (2, 'product1', 1000, 210, 3, '2021-09-25T18:02:16.953372Z', '2121-10-16T15:00:00Z'),
                   (3, 'product2', 100, 100, 4, '2021-09-26T18:08:23.115211Z', '2121-10-16T15:00:00Z')";
-    house.sql(insert).await;
+    api.sql(insert).await;
 }
 
 const PRODUCT_3: &str = r#"{"productId":3,"title":"product2","totalInvestingAmount":100,"currentInvestingAmount":100,"investingCnt":4,"startedAt":"2021-09-27T03:08:23.115211","finishedAt":"2121-10-17T00:00:00","investStatus":"COMPLETE"}"#;
@@ -19,9 +20,9 @@ const PRODUCT_2: &str = r#"{"productId":2,"title":"product1","totalInvestingAmou
 
 #[tokio::test]
 async fn the_seeds_list() {
-    let house = House::new().await;
-    seed(&house).await;
-    let answer = house.get("/api/product?page=0&size=10").await;
+    let api = ReadSide::new().await;
+    seed(&api).await;
+    let answer = api.get("/api/product?page=0&size=10").await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.body, list(2, &[PRODUCT_3, PRODUCT_2]));
@@ -29,30 +30,30 @@ async fn the_seeds_list() {
 
 #[tokio::test]
 async fn nothing_open_is_an_empty_list() {
-    let house = House::new().await;
-    assert_eq!(house.get("/api/product").await.body, list(0, &[]));
+    let api = ReadSide::new().await;
+    assert_eq!(api.get("/api/product").await.body, list(0, &[]));
 }
 
 #[tokio::test]
 async fn only_open_products_are_listed_and_counted() {
-    let house = House::new().await;
-    house.product(1, 100, 0, ("-2 days", "-1 day")).await;
-    house.product(2, 100, 0, OPEN).await;
-    house.product(3, 100, 0, ("1 day", "2 days")).await;
-    house.product(4, 100, 0, OPEN).await;
-    house.product(5, 100, 0, OPEN).await;
-    house.sql("update product_list set closed = true where product_id = 4").await;
-    let answer = house.get("/api/product").await;
+    let api = ReadSide::new().await;
+    api.product(1, 100, 0, ("-2 days", "-1 day")).await;
+    api.product(2, 100, 0, OPEN).await;
+    api.product(3, 100, 0, ("1 day", "2 days")).await;
+    api.product(4, 100, 0, OPEN).await;
+    api.product(5, 100, 0, OPEN).await;
+    api.sql("update product_list set closed = true where product_id = 4").await;
+    let answer = api.get("/api/product").await;
     assert_eq!((answer.total_count(), answer.each("productId")), (2, vec![5.into(), 2.into()]));
 }
 
 /// `startedAt` itself is inside, `finishedAt` itself is not: the clock has passed the instant that was now.
 #[tokio::test]
 async fn a_window_ends_before_its_end() {
-    let house = House::new().await;
-    house.product(1, 100, 0, ("0 seconds", "1 day")).await;
-    house.product(2, 100, 0, ("-1 day", "0 seconds")).await;
-    assert_eq!(house.get("/api/product").await.each("productId"), [1]);
+    let api = ReadSide::new().await;
+    api.product(1, 100, 0, ("0 seconds", "1 day")).await;
+    api.product(2, 100, 0, ("-1 day", "0 seconds")).await;
+    assert_eq!(api.get("/api/product").await.each("productId"), [1]);
 }
 
 #[rstest]
@@ -65,21 +66,21 @@ async fn a_window_ends_before_its_end() {
 #[case("?size=1&other=x", &[5])]
 #[tokio::test]
 async fn pages(#[case] query: &str, #[case] shown: &[i64]) {
-    let house = House::new().await;
+    let api = ReadSide::new().await;
     for product_id in 1..=5 {
-        house.product(product_id, 100, 0, OPEN).await;
+        api.product(product_id, 100, 0, OPEN).await;
     }
-    let answer = house.get(&format!("/api/product{query}")).await;
+    let answer = api.get(&format!("/api/product{query}")).await;
     assert_eq!(answer.total_count(), 5);
     assert_eq!(answer.each("productId"), shown);
 }
 
 #[tokio::test]
 async fn one_product_as_in_the_list() {
-    let house = House::new().await;
-    seed(&house).await;
-    assert_eq!(house.get("/api/product/3").await.body, success(PRODUCT_3));
-    assert_eq!(house.get("/api/product/2").await.body, success(PRODUCT_2));
+    let api = ReadSide::new().await;
+    seed(&api).await;
+    assert_eq!(api.get("/api/product/3").await.body, success(PRODUCT_3));
+    assert_eq!(api.get("/api/product/2").await.body, success(PRODUCT_2));
 }
 
 #[rstest]
@@ -100,18 +101,18 @@ async fn one_product_is_shown_with_its_true_status(
     #[case] closed: bool,
     #[case] status: &str,
 ) {
-    let house = House::new().await;
-    house.product(1, 100, taken, window).await;
-    house.sql(&format!("update product_list set closed = {closed}")).await;
-    let answer = house.get("/api/product/1").await;
+    let api = ReadSide::new().await;
+    api.product(1, 100, taken, window).await;
+    api.sql(&format!("update product_list set closed = {closed}")).await;
+    let answer = api.get("/api/product/1").await;
     let told = format!(r#""investStatus":"{status}""#);
     assert!(answer.body.contains(r#""productId":1"#) && answer.body.contains(&told), "{}", answer.body);
 }
 
 #[tokio::test]
 async fn an_unknown_product_does_not_exist() {
-    let house = House::new().await;
-    let answer = house.get("/api/product/7").await;
+    let api = ReadSide::new().await;
+    let answer = api.get("/api/product/7").await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.body, refusal(200, "NOT_EXIST_PRODUCT", "Not exist product : "));
 }

@@ -1,10 +1,11 @@
 //! What is refused before the database is asked, whole bodies; what shows when the database is away; and that the router is served.
 
-use crate::house::{House, refusal, settings};
+use crate::read_side::{ReadSide, settings};
 use connection_pool::Pool;
 use rstest::rstest;
 use sqlx::postgres::PgPoolOptions;
 use std::time::Duration;
+use testbed::http::refusal;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -17,11 +18,11 @@ const INVEST: &str = "/api/invest/log/00000000-0000-7000-8000-000000000001";
 #[case(INVEST)]
 #[tokio::test]
 async fn a_user_must_be_named(#[case] path: &str) {
-    let house = House::without_database();
+    let api = ReadSide::without_database();
     let missing = refusal(400, "MISSING_X_USER_ID", "Missing X-USER-ID header value : ");
     for headers in [&[][..], &[("X-USER-ID", "")], &[("X-USER-ID", "a b")], &[("X-USER-ID", "a"), ("X-USER-ID", "a")]] {
-        let answer = house.call("GET", path, headers).await;
-        assert_eq!((answer.status.as_u16(), &answer.body), (400, &missing), "{headers:?}");
+        let answer = api.call("GET", path, headers).await;
+        assert_eq!((answer.status, &answer.body), (400, &missing), "{headers:?}");
     }
 }
 
@@ -47,10 +48,10 @@ const PRODUCT_ID: &str = "productId must be a whole number from 1";
 #[case("/api/invest/log/1", "investId must be a uuid, was 1".into())]
 #[tokio::test]
 async fn what_is_malformed_is_named(#[case] path: &str, #[case] told: String) {
-    let house = House::without_database();
-    let answer = house.get_as("user4", path).await;
+    let api = ReadSide::without_database();
+    let answer = api.get_as("user4", path).await;
     let told = refusal(400, "00", &format!("Invalid value : {told}"));
-    assert_eq!((answer.status.as_u16(), answer.body), (400, told));
+    assert_eq!((answer.status, answer.body), (400, told));
 }
 
 #[rstest]
@@ -63,9 +64,9 @@ async fn what_is_malformed_is_named(#[case] path: &str, #[case] told: String) {
 #[case("/admin/product")]
 #[tokio::test]
 async fn an_unknown_path_is_not_found(#[case] path: &str) {
-    let house = House::without_database();
-    let answer = house.get(path).await;
-    assert_eq!((answer.status.as_u16(), answer.body), (404, refusal(404, "404", "Not found : ")));
+    let api = ReadSide::without_database();
+    let answer = api.get(path).await;
+    assert_eq!((answer.status, answer.body), (404, refusal(404, "404", "Not found : ")));
 }
 
 #[rstest]
@@ -77,43 +78,43 @@ async fn an_unknown_path_is_not_found(#[case] path: &str) {
 #[case(INVEST)]
 #[tokio::test]
 async fn only_get_is_allowed(#[case] path: &str) {
-    let house = House::without_database();
+    let api = ReadSide::without_database();
     for method in ["POST", "PUT", "PATCH", "DELETE"] {
-        let answer = house.call(method, path, &[]).await;
-        assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, Some("GET,HEAD")));
+        let answer = api.call(method, path, &[]).await;
+        assert_eq!((answer.status, answer.header("allow")), (405, Some("GET,HEAD")));
         assert_eq!(answer.body, refusal(405, "405", "Method not allowed, see the Allow header : "));
     }
 }
 
 #[tokio::test]
 async fn a_pool_without_a_free_connection_is_overload() {
-    let house = House::new().await;
+    let api = ReadSide::new().await;
     let short = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_millis(50));
-    let pool = short.connect_with((*house.pool.inner().connect_options()).clone()).await.map(Pool::from).unwrap();
+    let pool = short.connect_with((*api.pool.inner().connect_options()).clone()).await.map(Pool::from).unwrap();
     let _only = pool.acquire().await.unwrap();
-    let busy = house.with_pool(pool.clone());
+    let busy = api.with_pool(pool.clone());
     let answer = busy.get("/api/product").await;
-    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, Some("1")));
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
     assert_eq!(answer.body, refusal(503, "OVERLOADED", "Overloaded and not accepted, try again later : "));
     assert_eq!(busy.get("/livez").await.body, "ok");
 }
 
 #[tokio::test]
 async fn our_fault_shows_no_sql() {
-    let house = House::new().await;
-    house.sql("drop table holdings_count").await;
+    let api = ReadSide::new().await;
+    api.sql("drop table holdings_count").await;
     let headers = [("X-USER-ID", "user4"), ("X-Correlation-Id", "c-1")];
-    let answer = house.call("GET", "/api/product/my/invest", &headers).await;
-    assert_eq!((answer.status.as_u16(), answer.body), (500, refusal(500, "500", "Internal error : c-1")));
+    let answer = api.call("GET", "/api/product/my/invest", &headers).await;
+    assert_eq!((answer.status, answer.body), (500, refusal(500, "500", "Internal error : c-1")));
 }
 
 #[tokio::test]
 async fn run_serves_until_shutdown() {
-    let house = House::new().await;
+    let api = ReadSide::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
     let policy = edge::ConnectionPolicy::default();
-    let running = tokio::spawn(query_api::run(settings(house.pool.clone()), listener, policy, shutdown.clone()));
+    let running = tokio::spawn(query_api::run(settings(api.pool.clone()), listener, policy, shutdown.clone()));
     let answer = reqwest::get(format!("http://{address}/readyz")).await.unwrap();
     assert_eq!(answer.text().await.unwrap(), "ok");
     shutdown.cancel();

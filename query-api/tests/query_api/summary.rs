@@ -1,15 +1,16 @@
 //! What a user has invested, in sums.
 
-use crate::house::{House, success};
+use crate::read_side::ReadSide;
 use rstest::rstest;
+use testbed::http::success;
 
 /// user4 in two partitions, the earlier invest in the later one; user5 in one, where all of it failed.
-async fn seed(house: &House) {
+async fn seed(api: &ReadSide) {
     let summaries = "insert into investor_summary values
         ('user4', 1, 2, 40, 7, 1, '2021-09-26T18:55:51.294487Z', '2021-09-27T01:00:00Z'),
         ('user4', 3, 1, 0, 30, 2, '2021-09-26T18:11:01.981852Z', '2021-09-26T18:11:02Z'),
         ('user5', 3, 0, 0, 0, 1, '2021-09-26T19:00:00Z', '2021-09-26T19:00:00Z')";
-    house.sql(summaries).await;
+    api.sql(summaries).await;
 }
 
 const OF_USER_4: &str = r#"{"userId":"user4","productCount":3,"settledAmount":40,"reservedAmount":37,"failedCount":3,"firstInvestDate":"2021-09-27T03:11:01.981852","lastInvestDate":"2021-09-27T10:00:00"}"#;
@@ -22,8 +23,8 @@ const OF_USER_6: &str = r#"{"userId":"user6","productCount":0,"settledAmount":0,
 #[case::who_never_invested("user6", OF_USER_6)]
 #[tokio::test]
 async fn each_user_sees_only_their_own(#[case] user: &str, #[case] summary: &str) {
-    let house = House::new().await;
-    seed(&house).await;
-    let answer = house.get_as(user, "/api/product/my/summary").await;
-    assert_eq!((answer.status.as_u16(), answer.body), (200, success(summary)));
+    let api = ReadSide::new().await;
+    seed(&api).await;
+    let answer = api.get_as(user, "/api/product/my/summary").await;
+    assert_eq!((answer.status, answer.body), (200, success(summary)));
 }

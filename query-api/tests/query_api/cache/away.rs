@@ -1,6 +1,6 @@
 //! Redis or PostgreSQL away: reads come from what is left, and a fault costs one time-out a second, not one for each request.
 
-use super::system::{CachedSystem, From, OPEN, partition_of};
+use super::system::{CachedSystem, ComesFrom as _, From, OPEN, partition_of};
 use futures::future::join_all;
 use std::time::{Duration, Instant};
 use testbed::RedisServer;
@@ -100,6 +100,6 @@ async fn while_postgres_is_away_redis_is_read() {
     system.set(2, "@position", 20);
     system.set(2, "2", "7:1:0");
     let answer = system.cached.get("/api/product/2").await;
-    assert_eq!((answer.from(), answer.token()), (From::Redis, &*system.token([10, 11, 20, 13])));
+    assert_eq!((answer.from(), answer.consistency_token()), (From::Redis, &*system.token([10, 11, 20, 13])));
     assert_eq!(system.cached.get("/api/product/my/invest").await.status, 400);
 }

@@ -1,7 +1,7 @@
 //! Counters of another log under our key: those of a copy of the database that cannot tell itself apart, or forged ones. What
 //! is whole and within its bounds is compared with the log.
 
-use super::system::{CachedSystem, From, WRITER, state_of};
+use super::system::{CachedSystem, ComesFrom as _, From, WRITER, state_of};
 use rstest::rstest;
 
 const SOMEBODY: &str = "0192d3a0-0000-7000-8000-00000000000b";

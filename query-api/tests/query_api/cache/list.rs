@@ -1,6 +1,6 @@
 //! The cached list of open products: what is opened, closed, begins or ends shows at once.
 
-use super::system::{CachedSystem, From, OPEN, TEST_TIMEOUT};
+use super::system::{CachedSystem, ComesFrom as _, From, OPEN, TEST_TIMEOUT};
 use futures::future::join_all;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ async fn what_is_opened_and_closed_shows() {
         (answer.each("productId"), answer.total_count()),
         (vec![6.into(), 4.into(), 3.into(), 2.into(), 1.into()], 5)
     );
-    assert_eq!(answer.token(), system.token([10, 11, 14, 13]));
+    assert_eq!(answer.consistency_token(), system.token([10, 11, 14, 13]));
 
     system.set(2, "2", "200:3:1");
     system.set(2, "@products", 15);
@@ -81,7 +81,10 @@ async fn many_readers_at_once_are_all_answered() {
         let ones = join_all((0..50).map(|_| system.cached.get("/api/product/3")));
         let (lists, ones) = tokio::join!(lists, ones);
         for (answers, expected) in [lists, ones].iter().zip(&expected) {
-            assert!(answers.iter().all(|answer| (&answer.body, answer.token()) == (&expected.body, expected.token())));
+            assert!(
+                answers.iter().all(|answer| (&answer.body, answer.consistency_token())
+                    == (&expected.body, expected.consistency_token()))
+            );
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Read models, and counters in Redis, to read from.
 
-use crate::house::{Answer, House, PARTITIONS, settings};
+use crate::read_side::{PARTITIONS, ReadSide, settings};
 use edge::ConsistencyToken;
 use query_api::Settings;
 use redis::{Client, Commands};
 use sha2::{Digest, Sha256};
 use std::time::{Duration, Instant};
+use testbed::http::Answer;
 use uuid::Uuid;
 
 pub const OPEN: (&str, &str) = ("-1 day", "1 day");
@@ -25,9 +26,9 @@ const EVENTS: &str = "
 /// Read models, and counters in Redis, of a log of this test's own; what Redis has of them goes with the value.
 pub struct CachedSystem {
     /// Reads from Redis when it can.
-    pub cached: House,
+    pub cached: ReadSide,
     /// Reads from PostgreSQL.
-    pub plain: House,
+    pub plain: ReadSide,
     pub client: Client,
     pub log_id: Uuid,
     database_id: String,
@@ -40,7 +41,7 @@ impl CachedSystem {
     }
 
     pub async fn in_redis(client: Client) -> Self {
-        let (plain, log_id) = (House::new().await, Uuid::now_v7());
+        let (plain, log_id) = (ReadSide::new().await, Uuid::now_v7());
         let of_this_log = Settings { log_id, ..settings(plain.pool.clone()) };
         let cached = plain.with_settings(Settings { redis: Some(client.clone()), ..of_this_log.clone() });
         let plain = plain.again(of_this_log);
@@ -194,17 +195,17 @@ pub enum From {
     Postgres,
 }
 
-impl Answer {
-    /// Where it comes from, when PostgreSQL is marked and Redis is not.
-    pub fn from(&self) -> From {
+/// Where an answer comes from, when PostgreSQL is marked and Redis is not.
+pub trait ComesFrom {
+    fn from(&self) -> From;
+}
+
+impl ComesFrom for Answer {
+    fn from(&self) -> From {
         assert_eq!(self.status, 200, "{}", self.body);
-        let body: serde_json::Value = serde_json::from_str(&self.body).unwrap();
+        let body = self.json();
         let first = if body["data"]["list"].is_array() { &body["data"]["list"][0] } else { &body["data"] };
         let taken = first["currentInvestingAmount"].as_i64().expect("a product");
         if taken >= MARK { From::Postgres } else { From::Redis }
-    }
-
-    pub fn token(&self) -> &str {
-        self.header("x-consistency-token").expect("a token")
     }
 }

@@ -1,29 +1,20 @@
 //! A router on a database of its own, and sentences to fill the read models with.
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Request, StatusCode};
 use connection_pool::Pool;
 use edge::ConsistencyToken;
 use query_api::Settings;
-use serde_json::Value;
 use sqlx::postgres::PgPoolOptions;
-use tower::ServiceExt;
+use testbed::http::{Answer, success};
 use uuid::Uuid;
 
 pub const LOG: Uuid = Uuid::from_u128(0x0192_d3a0_0000_7000_8000_0000_0000_0001);
 pub const PARTITIONS: usize = 4;
 
-pub struct House {
+pub struct ReadSide {
     _database: Option<testbed::Database>,
     pub pool: Pool,
     router: Router,
-}
-
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: String,
 }
 
 /// Everything from PostgreSQL.
@@ -38,40 +29,12 @@ pub fn token(positions: [i64; PARTITIONS]) -> String {
     ConsistencyToken::new(LOG, positions.to_vec()).to_string()
 }
 
-/// A success with this data, as the seed prints it.
-pub fn success(data: &str) -> String {
-    format!(r#"{{"result":true,"code":"01","message":null,"data":{data},"status":200}}"#)
-}
-
 /// A success with a list.
 pub fn list(total_count: i64, items: &[&str]) -> String {
     success(&format!(r#"{{"totalCount":{total_count},"list":[{}]}}"#, items.join(",")))
 }
 
-/// A refusal, whole.
-pub fn refusal(status: u16, code: &str, message: &str) -> String {
-    let message = Value::from(message);
-    format!(r#"{{"result":false,"code":"{code}","message":{message},"data":null,"status":{status}}}"#)
-}
-
-impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
-    }
-
-    /// The `field` of each item of the list, in order.
-    pub fn each(&self, field: &str) -> Vec<Value> {
-        let body: Value = serde_json::from_str(&self.body).unwrap();
-        body["data"]["list"].as_array().unwrap().iter().map(|item| item[field].clone()).collect()
-    }
-
-    pub fn total_count(&self) -> i64 {
-        let body: Value = serde_json::from_str(&self.body).unwrap();
-        body["data"]["totalCount"].as_i64().unwrap()
-    }
-}
-
-impl House {
+impl ReadSide {
     pub async fn new() -> Self {
         let database = testbed::Database::fresh().await;
         let pool = database.pool().await;
@@ -91,7 +54,7 @@ impl House {
         Self { _database: None, pool: settings.pool.clone(), router: query_api::router(settings) }
     }
 
-    /// This house, under other settings from now on.
+    /// The same, under other settings from now on.
     pub fn again(self, settings: Settings) -> Self {
         Self { router: query_api::router(settings), ..self }
     }
@@ -102,12 +65,7 @@ impl House {
     }
 
     pub async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let request = Request::builder().method(method).uri(path);
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let answer = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-        let (parts, body) = answer.into_parts();
-        let body = to_bytes(body, usize::MAX).await.unwrap();
-        Answer { status: parts.status, headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+        testbed::http::call(&self.router, method, path, headers).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
