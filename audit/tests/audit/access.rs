@@ -1,83 +1,45 @@
 //! Who read the audit: written down first, shown afterwards, or not at all.
 
+use crate::asked::routes;
 use audit::access::{Reader, record_direct};
-use audit::{Audit, routes};
-use axum::body::{Body, to_bytes};
-use axum::http::{Method, Request};
-use axum::{Extension, Router};
 use connection_pool::Pool;
-use event_log::Log;
 use rstest::rstest;
 use serde_json::Value;
-use sqlx::Executor as _;
-use testbed::Database;
-use tower::ServiceExt as _;
+use testbed::TestLog;
+use testbed::http::{Answer, call};
 
 const ACCESS: &str = "/admin/audit/access";
 
-struct TestApp {
-    pool: Pool,
-    routes: Router,
-    _database: Database,
+async fn opened() -> TestLog {
+    TestLog::with_partitions(4).await
 }
 
-struct Answer {
-    status: u16,
-    body: String,
+async fn ask(test: &TestLog, reader: Reader, path: &str) -> Answer {
+    answer(test, Some(reader), path).await
 }
 
-impl TestApp {
-    async fn open() -> Self {
-        let database = Database::fresh().await;
-        let pool = database.pool().await;
-        let log = Log::open(pool.clone(), 4).await.unwrap();
-        let audit = Audit {
-            log,
-            read: pool.clone(),
-            bulk: pool.clone(),
-            write: pool.clone(),
-            time: "Asia/Seoul".parse().unwrap(),
-            seals: None,
-        };
-        Self { pool, routes: routes(audit), _database: database }
-    }
+async fn answer(test: &TestLog, reader: Option<Reader>, path: &str) -> Answer {
+    call(&routes(test, reader, None), "GET", path, &[("x-correlation-id", "asked-by-hand")]).await
+}
 
-    /// What somebody whom the guard let in is answered.
-    async fn ask(&self, reader: Reader, path: &str) -> Answer {
-        self.answer(self.routes.clone().layer(Extension(reader)), Method::GET, path).await
-    }
+async fn page(test: &TestLog, query: &str) -> Value {
+    let answer = ask(test, Reader::Operator, &format!("{ACCESS}?{query}")).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()["data"].clone()
+}
 
-    async fn answer(&self, routes: Router, method: Method, path: &str) -> Answer {
-        let request = Request::builder().method(method).uri(path).header("x-correlation-id", "asked-by-hand");
-        let routes = edge::with_middleware_and_timeouts(routes, &[], |_| audit::ANSWER_TIMEOUT);
-        let answer = routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-        let status = answer.status().as_u16();
-        let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
-        Answer { status, body: String::from_utf8(body.into()).unwrap() }
-    }
+/// Readings of known times, oldest first: `/1`, `/2`... a minute after each other.
+async fn was_read(test: &TestLog, times: i64) {
+    test.execute(&format!(
+        "insert into audit_access (at, reader, method, path)
+         select '2026-01-01T00:00:00Z'::timestamptz + make_interval(mins => n::int), 'AUDITOR', 'GET', '/' || n
+           from generate_series(1, {times}) as n"
+    ))
+    .await;
+}
 
-    async fn page(&self, query: &str) -> Value {
-        let answer = self.ask(Reader::Operator, &format!("{ACCESS}?{query}")).await;
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        serde_json::from_str::<Value>(&answer.body).unwrap()["data"].clone()
-    }
-
-    /// Readings of known times, oldest first: `/1`, `/2`... a minute after each other.
-    async fn was_read(&self, times: i64) {
-        sqlx::query(
-            "insert into audit_access (at, reader, method, path)
-             select '2026-01-01T00:00:00Z'::timestamptz + make_interval(mins => n::int), 'AUDITOR', 'GET', '/' || n
-               from generate_series(1, $1) as n",
-        )
-        .bind(times)
-        .execute(&self.pool)
-        .await
-        .unwrap();
-    }
-
-    async fn count(&self) -> i64 {
-        sqlx::query_scalar("select count(*) from audit_access").fetch_one(&self.pool).await.unwrap()
-    }
+async fn recorded(test: &TestLog) -> i64 {
+    test.count("audit_access").await
 }
 
 fn paths(page: &Value) -> Vec<&str> {
@@ -90,10 +52,10 @@ fn paths(page: &Value) -> Vec<&str> {
 #[case(Reader::Auditor, "AUDITOR")]
 #[tokio::test]
 async fn a_reading_is_written_down_before_it_is_answered(#[case] reader: Reader, #[case] name: &str) {
-    let room = TestApp::open().await;
+    let test = opened().await;
     let path = "/admin/audit/access?limit=1&to=2100-01-01T00:00:00Z&why=because";
-    let answer = room.ask(reader, path).await;
-    let body: Value = serde_json::from_str(&answer.body).unwrap();
+    let answer = ask(&test, reader, path).await;
+    let body: Value = answer.json();
     let first = &body["data"]["list"][0];
     let of = |field: &str| first[field].as_str().unwrap_or_default().to_owned();
     assert_eq!((of("reader"), of("method"), of("path")), (name.into(), "GET".into(), path.into()), "{body}");
@@ -119,53 +81,53 @@ async fn a_reading_is_written_down_before_it_is_answered(#[case] reader: Reader,
 #[case(ACCESS)]
 #[tokio::test]
 async fn what_cannot_be_written_down_is_not_shown(#[case] path: &str) {
-    let room = TestApp::open().await;
-    room.ask(Reader::Auditor, path).await;
-    let written: String = sqlx::query_scalar("select path from audit_access").fetch_one(&room.pool).await.unwrap();
+    let test = opened().await;
+    ask(&test, Reader::Auditor, path).await;
+    let written: String = sqlx::query_scalar("select path from audit_access").fetch_one(&test.pool).await.unwrap();
     assert_eq!(written, path);
-    room.pool.execute("alter table audit_access add check (reader <> 'AUDITOR') not valid").await.unwrap();
-    let refused = room.ask(Reader::Auditor, path).await;
+    test.execute("alter table audit_access add check (reader <> 'AUDITOR') not valid").await;
+    let refused = ask(&test, Reader::Auditor, path).await;
     assert_eq!(refused.status, 503, "{}", refused.body);
-    let body: Value = serde_json::from_str(&refused.body).unwrap();
+    let body: Value = refused.json();
     assert_eq!((&body["code"], &body["data"]), (&"OVERLOADED".into(), &Value::Null));
-    assert_eq!(room.count().await, 1);
-    room.ask(Reader::Operator, path).await;
-    assert_eq!(room.count().await, 2, "it is the auditor's that cannot be written down");
+    assert_eq!(recorded(&test).await, 1);
+    ask(&test, Reader::Operator, path).await;
+    assert_eq!(recorded(&test).await, 2, "it is the auditor's that cannot be written down");
 }
 
 /// The route is behind a guard; should there be none one day, nothing is shown either.
 #[tokio::test]
 async fn who_comes_from_nowhere_reads_nothing() {
-    let room = TestApp::open().await;
-    let answer = room.answer(room.routes.clone(), Method::GET, ACCESS).await;
-    assert_eq!((answer.status, room.count().await), (401, 0));
+    let test = opened().await;
+    let answer = answer(&test, None, ACCESS).await;
+    assert_eq!((answer.status, recorded(&test).await), (401, 0));
 }
 
 /// Steps: five readings; pages of two, while further ones come in; the pages go on where they were.
 #[tokio::test]
 async fn pages_go_on_where_they_were() {
-    let room = TestApp::open().await;
-    room.was_read(5).await;
-    let first = room.page("to=2026-01-01T01:00:00Z&limit=2").await;
+    let test = opened().await;
+    was_read(&test, 5).await;
+    let first = page(&test, "to=2026-01-01T01:00:00Z&limit=2").await;
     assert_eq!(paths(&first), ["/5", "/4"]);
-    room.page("").await;
+    page(&test, "").await;
     let next = |page: &Value| format!("limit=2&cursor={}", page["nextCursor"].as_str().unwrap());
-    let second = room.page(&next(&first)).await;
-    let third = room.page(&next(&second)).await;
+    let second = page(&test, &next(&first)).await;
+    let third = page(&test, &next(&second)).await;
     assert_eq!((paths(&second), paths(&third)), (vec!["/3", "/2"], vec!["/1"]));
     assert_eq!(third["nextCursor"], Value::Null);
-    let window = room.page("from=2026-01-01T00:02:00Z&to=2026-01-01T00:04:00Z").await;
+    let window = page(&test, "from=2026-01-01T00:02:00Z&to=2026-01-01T00:04:00Z").await;
     assert_eq!(paths(&window), ["/3", "/2"], "from its time on, before the other");
 }
 
 /// Two at the very same time are told apart by what comes after the time in a cursor.
 #[tokio::test]
 async fn readings_of_one_moment_are_each_given_once() {
-    let room = TestApp::open().await;
-    room.was_read(3).await;
-    room.pool.execute("update audit_access set at = '2026-01-01T00:00:00Z'").await.unwrap();
-    let first = room.page("to=2026-01-01T01:00:00Z&limit=2").await;
-    let second = room.page(&format!("limit=2&cursor={}", first["nextCursor"].as_str().unwrap())).await;
+    let test = opened().await;
+    was_read(&test, 3).await;
+    test.execute("update audit_access set at = '2026-01-01T00:00:00Z'").await;
+    let first = page(&test, "to=2026-01-01T01:00:00Z&limit=2").await;
+    let second = page(&test, &format!("limit=2&cursor={}", first["nextCursor"].as_str().unwrap())).await;
     assert_eq!((paths(&first), paths(&second)), (vec!["/3", "/2"], vec!["/1"]));
 }
 
@@ -178,49 +140,47 @@ async fn readings_of_one_moment_are_each_given_once() {
 #[case("to=yesterday&limit=x", "to must be a date-time")]
 #[tokio::test]
 async fn what_cannot_be_read_is_named(#[case] query: &str, #[case] sentence: &str) {
-    let room = TestApp::open().await;
-    let answer = room.ask(Reader::Auditor, &format!("{ACCESS}?{query}")).await;
+    let test = opened().await;
+    let answer = ask(&test, Reader::Auditor, &format!("{ACCESS}?{query}")).await;
     assert_eq!(answer.status, 400);
     assert!(answer.body.contains(sentence), "{}", answer.body);
 }
 
 #[tokio::test]
 async fn of_a_long_query_the_beginning_is_kept() {
-    let room = TestApp::open().await;
-    room.ask(Reader::Auditor, &format!("{ACCESS}?limit=1&x={}", "y".repeat(5_000))).await;
-    let kept: String = sqlx::query_scalar("select path from audit_access").fetch_one(&room.pool).await.unwrap();
+    let test = opened().await;
+    ask(&test, Reader::Auditor, &format!("{ACCESS}?limit=1&x={}", "y".repeat(5_000))).await;
+    let kept: String = sqlx::query_scalar("select path from audit_access").fetch_one(&test.pool).await.unwrap();
     assert_eq!((kept.len(), &kept[..28]), (2_000, "/admin/audit/access?limit=1&"));
 }
 
 #[tokio::test]
 async fn who_reads_the_database_itself_is_written_down_by_login() {
-    let room = TestApp::open().await;
-    let options = (*room.pool.inner().connect_options()).clone().options([("default_transaction_read_only", "on")]);
+    let test = opened().await;
+    let options = (*test.pool.inner().connect_options()).clone().options([("default_transaction_read_only", "on")]);
     let only_reads = Pool::from(sqlx::PgPool::connect_lazy_with(options));
     record_direct(&only_reads, "verify").await.unwrap();
     let written: (String, String, String) =
-        sqlx::query_as("select reader, path, login from audit_access").fetch_one(&room.pool).await.unwrap();
+        sqlx::query_as("select reader, path, login from audit_access").fetch_one(&test.pool).await.unwrap();
     assert_eq!(written, ("DIRECT".into(), "verify".into(), "postgres".into()));
-    room.pool.execute("drop table audit_access").await.unwrap();
-    assert!(record_direct(&room.pool, "verify").await.is_err(), "then nothing is to be shown");
+    test.execute("drop table audit_access").await;
+    assert!(record_direct(&test.pool, "verify").await.is_err(), "then nothing is to be shown");
 }
 
 /// What is 400 days old goes, at most a thousand at a time; what is younger stays.
 #[tokio::test]
 async fn readings_are_forgotten_after_400_days() {
-    let room = TestApp::open().await;
-    room.pool
-        .execute(
-            "insert into audit_access (at, reader, method, path)
+    let test = opened().await;
+    test.execute(
+        "insert into audit_access (at, reader, method, path)
              select clock_timestamp() - make_interval(days => d), 'AUDITOR', 'GET', '/' || d
                from unnest(array[399, 401]) as d cross join generate_series(1, 1200)",
-        )
-        .await
-        .unwrap();
+    )
+    .await;
     let forget = "select forget_audit_access()";
     for expected in [1_000_i64, 200, 0] {
-        let forgotten: i64 = sqlx::query_scalar(forget).fetch_one(&room.pool).await.unwrap();
+        let forgotten: i64 = sqlx::query_scalar(forget).fetch_one(&test.pool).await.unwrap();
         assert_eq!(forgotten, expected);
     }
-    assert_eq!(room.count().await, 1_200);
+    assert_eq!(recorded(&test).await, 1_200);
 }

@@ -120,7 +120,7 @@ async fn an_answer_is_that_of_a_plain_scan(
     if indexed == Indexed::All {
         app.index().await;
     }
-    let all = app.all().await;
+    let all = app.events().await;
     assert_eq!(all.len(), 2_000);
     agrees(&mut app, &Filter::default(), &all).await;
     for event_type in EVENT_TYPES {

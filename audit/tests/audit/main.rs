@@ -1,8 +1,9 @@
-//! The auditor's room, on a real log.
+//! What auditors are answered, on a real log.
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod access;
 mod as_of;
+mod asked;
 mod event;
 mod proof;
 mod refusal;

@@ -1,17 +1,11 @@
 //! What was refused is listed by any filter, in pages that stay whole while more is written; and how much is missing.
 
-use audit::access::Reader;
-use audit::{Audit, REFUSAL_RETENTION_DAYS};
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::http::Request;
-use connection_pool::Pool;
-use event_log::Log;
+use crate::asked::ask;
+use audit::REFUSAL_RETENTION_DAYS;
 use rstest::rstest;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use testbed::Database;
-use tower::ServiceExt as _;
+use testbed::TestLog;
 
 /// The n-th of many: every second one of them was decided at the same time as the one before.
 const MANY: &str = "insert into refusals
@@ -19,54 +13,29 @@ const MANY: &str = "insert into refusals
            1 + n % 5, n, (array['SOLD_OUT', 'NOT_STARTED', 'FINISHED'])[1 + n % 3],
            case when n % 3 = 0 then n end, 1, n, 0, 'c' || n";
 
-struct TestApp {
-    routes: Router,
-    pool: Pool,
-    _database: Database,
+async fn with_many(from: i32, to: i32) -> TestLog {
+    let test = TestLog::with_partitions(4).await;
+    adds(&test, from, to).await;
+    test
 }
 
-impl TestApp {
-    async fn new() -> Self {
-        let database = Database::fresh().await;
-        let pool = database.pool().await;
-        let log = Log::open(pool.clone(), 4).await.unwrap();
-        let time = "Asia/Seoul".parse().unwrap();
-        let (read, bulk, write) = (pool.clone(), pool.clone(), pool.clone());
-        let audit = Audit { log, read, bulk, write, time, seals: None };
-        let routes = audit::routes(audit).layer(axum::Extension(Reader::Auditor));
-        Self { routes: edge::with_middleware(routes, &[]), pool, _database: database }
-    }
+async fn adds(test: &TestLog, from: i32, to: i32) {
+    test.execute(&format!("{MANY} from generate_series({from}, {to}) n")).await;
+}
 
-    async fn with_many(from: i32, to: i32) -> Self {
-        let app = Self::new().await;
-        app.adds(from, to).await;
-        app
-    }
+/// What a plain scan says, in amounts: they tell them apart.
+async fn scanned(test: &TestLog, of: &str) -> Vec<i64> {
+    sqlx::query_scalar(&format!("select amount from {of}")).fetch_all(&test.pool).await.unwrap()
+}
 
-    async fn adds(&self, from: i32, to: i32) {
-        self.sql(&format!("{MANY} from generate_series({from}, {to}) n")).await;
-    }
+async fn asks(test: &TestLog, query: &str) -> Value {
+    ask(test, &format!("refusal?{query}")).await.json()
+}
 
-    async fn sql(&self, sql: &str) {
-        sqlx::raw_sql(sql).execute(&self.pool).await.unwrap();
-    }
-
-    /// What a plain scan says, in amounts: they tell them apart.
-    async fn amounts(&self, of: &str) -> Vec<i64> {
-        sqlx::query_scalar(&format!("select amount from {of}")).fetch_all(&self.pool).await.unwrap()
-    }
-
-    async fn asks(&self, query: &str) -> Value {
-        let request = Request::builder().uri(format!("/admin/audit/refusal?{query}")).body(Body::empty()).unwrap();
-        let answer = self.routes.clone().oneshot(request).await.unwrap();
-        serde_json::from_slice(&to_bytes(answer.into_body(), usize::MAX).await.unwrap()).unwrap()
-    }
-
-    async fn data(&self, query: &str) -> Value {
-        let answer = self.asks(query).await;
-        assert_eq!(answer["result"], true, "{query}: {answer}");
-        answer["data"].clone()
-    }
+async fn data(test: &TestLog, query: &str) -> Value {
+    let answer = asks(test, query).await;
+    assert_eq!(answer["result"], true, "{query}: {answer}");
+    answer["data"].clone()
 }
 
 fn amounts(data: &Value) -> Vec<i64> {
@@ -75,8 +44,8 @@ fn amounts(data: &Value) -> Vec<i64> {
 
 #[tokio::test]
 async fn a_refusal_is_shown_whole() {
-    let app = TestApp::new().await;
-    app.sql(
+    let test = TestLog::with_partitions(4).await;
+    test.execute(
         "insert into refusals values
              ('2026-03-01T10:00:00.123456Z', '019a2b0e-6a52-7c3e-9d0b-0c6f0f2f7a11', 'user1', 7, 100, 'SOLD_OUT', 40, 3,
               12, 5, 'c-1'),
@@ -105,12 +74,12 @@ async fn a_refusal_is_shown_whole() {
     ]);
     let all =
         json!({"list": [first, second], "nextCursor": null, "dropped": dropped, "keptDays": REFUSAL_RETENTION_DAYS});
-    assert_eq!(app.data("").await, all);
+    assert_eq!(data(&test, "").await, all);
     // Of the asked time only.
-    let later = app.data("from=2026-03-01T19:00:01.5").await;
+    let later = data(&test, "from=2026-03-01T19:00:01.5").await;
     let left = json!([{"reason": "FULL", "count": 4, "from": "2026-03-01T19:00:00", "to": "2026-03-01T19:00:02"}]);
     assert_eq!((&later["list"], &later["dropped"]), (&json!([]), &left));
-    let earlier = app.data("to=2026-03-01T19:00:00").await;
+    let earlier = data(&test, "to=2026-03-01T19:00:00").await;
     let left = json!([{"reason": "FULL", "count": 3, "from": "2026-03-01T18:59:59", "to": "2026-03-01T19:00:00"}]);
     assert_eq!((&earlier["list"], &earlier["dropped"]), (&json!([]), &left));
 }
@@ -132,14 +101,14 @@ async fn a_refusal_is_shown_whole() {
 )]
 #[tokio::test]
 async fn filters_combine_and_pages_in_either_order_agree_with_a_scan(#[case] query: &str, #[case] scan: &str) {
-    let app = TestApp::with_many(1, 300).await;
+    let test = with_many(1, 300).await;
     for order in ["asc", "desc"] {
         let sorted = format!("refusals where {scan} order by refused_at {order}, invest_id {order}");
-        let expected = app.amounts(&sorted).await;
+        let expected = scanned(&test, &sorted).await;
         for limit in [1, 7, 100, 1_000].into_iter().filter(|limit| *limit > 1 || expected.len() < 30) {
             let (mut found, mut cursor) = (Vec::new(), String::new());
             loop {
-                let data = app.data(&format!("{query}&order={order}&limit={limit}{cursor}")).await;
+                let data = data(&test, &format!("{query}&order={order}&limit={limit}{cursor}")).await;
                 found.extend(amounts(&data));
                 let Some(next) = data["nextCursor"].as_str() else { break };
                 assert_eq!(data["list"].as_array().unwrap().len(), limit);
@@ -155,21 +124,21 @@ async fn filters_combine_and_pages_in_either_order_agree_with_a_scan(#[case] que
 #[rstest]
 #[tokio::test]
 async fn what_was_there_is_given_once_while_more_is_written(#[values("asc", "desc")] order: &str) {
-    let app = TestApp::with_many(101, 300).await;
-    let there: BTreeSet<_> = app.amounts("refusals").await.into_iter().collect();
+    let test = with_many(101, 300).await;
+    let there: BTreeSet<_> = scanned(&test, "refusals").await.into_iter().collect();
     let (mut found, mut cursor, mut page) = (Vec::new(), String::new(), 0);
     loop {
-        let data = app.data(&format!("order={order}&limit=20{cursor}")).await;
+        let data = data(&test, &format!("order={order}&limit=20{cursor}")).await;
         found.extend(amounts(&data));
         let Some(next) = data["nextCursor"].as_str() else { break };
         cursor = format!("&cursor={next}");
         page += 1;
         if page <= 5 {
-            app.adds(page * 10, page * 10 + 9).await;
-            app.adds(300 + page * 10, 309 + page * 10).await;
+            adds(&test, page * 10, page * 10 + 9).await;
+            adds(&test, 300 + page * 10, 309 + page * 10).await;
             // The same times as those that are there.
-            app.adds(100_001 + page, 100_001 + page).await;
-            app.sql("update refusals set refused_at = '2026-03-01T10:01:30Z' where amount > 100000").await;
+            adds(&test, 100_001 + page, 100_001 + page).await;
+            test.execute("update refusals set refused_at = '2026-03-01T10:01:30Z' where amount > 100000").await;
         }
     }
     let once: BTreeSet<_> = found.iter().copied().collect();
@@ -180,9 +149,9 @@ async fn what_was_there_is_given_once_while_more_is_written(#[values("asc", "des
 
 #[tokio::test]
 async fn what_cannot_be_read_is_refused_all_at_once() {
-    let app = TestApp::with_many(1, 10).await;
+    let test = with_many(1, 10).await;
     let said = async |query: &str| {
-        let answer = app.asks(query).await;
+        let answer = asks(&test, query).await;
         assert_eq!((&answer["status"], &answer["code"]), (&json!(400), &json!("00")), "{query}: {answer}");
         answer["message"].as_str().unwrap().to_owned()
     };
@@ -191,8 +160,8 @@ async fn what_cannot_be_read_is_refused_all_at_once() {
     assert!(named.iter().all(|name| all.contains(&format!("{name} must be"))), "{all}");
     assert!(said("limit=0").await.contains("limit must be a whole number from 1 to 1000"));
 
-    let cursor = app.data("limit=1").await["nextCursor"].as_str().unwrap().to_owned();
-    app.data(&format!("limit=5&cursor={cursor}")).await;
+    let cursor = data(&test, "limit=1").await["nextCursor"].as_str().unwrap().to_owned();
+    data(&test, &format!("limit=5&cursor={cursor}")).await;
     for query in [
         "cursor=".to_owned(),
         "cursor=garbage".to_owned(),

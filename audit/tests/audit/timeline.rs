@@ -2,11 +2,12 @@
 
 mod checkpoint_history;
 
-use crate::as_of::past::{Past, failed, opened, requested_at, reserved, user};
+use crate::as_of::past::{Past, opened, requested_at, reserved};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{InvestId, ProductEvent};
 use event_log::{Metadata, RecordedEvent};
 use serde_json::{Value, json};
+use testbed::events::{failed_by, settled_by};
 use uuid::Uuid;
 
 /// Product 2 is opened; choi's request for 7 comes, and is reserved 15 ms later.
@@ -26,10 +27,6 @@ async fn end(past: &mut Past, reservation: &RecordedEvent, fate: ProductEvent) -
     past.passes(TimeDelta::milliseconds(285));
     let causation_id = Some(reservation.event_id.to_string());
     past.append_with(2, fate, Metadata { causation_id, ..reservation.metadata.clone() }).await
-}
-
-fn settled(id: InvestId) -> ProductEvent {
-    ProductEvent::InvestSettled { invest_id: id, user_id: user("choi"), amount: 7.try_into().unwrap() }
 }
 
 async fn story(past: &Past, id: InvestId) -> Value {
@@ -58,7 +55,7 @@ fn outline(story: &Value) -> Vec<String> {
 #[tokio::test]
 async fn a_settled_invest_is_told_from_its_request_to_who_applied_it() {
     let (mut past, reservation, id) = reserve().await;
-    let fate = end(&mut past, &reservation, settled(id)).await;
+    let fate = end(&mut past, &reservation, settled_by("choi", id, 7)).await;
     let at = |ms: i64| reservation.recorded_at + TimeDelta::milliseconds(ms);
     // holdings is past both; invest_log came past the reservation between two looks; the others have not begun.
     stands(&past, "holdings", 3, at(900)).await;
@@ -68,7 +65,7 @@ async fn a_settled_invest_is_told_from_its_request_to_who_applied_it() {
     came(&past, "holdings", 1, at(10)).await;
     came(&past, "holdings", 2, at(20)).await;
     came(&past, "holdings", 3, at(700)).await;
-    past.sql(&format!(
+    past.execute(&format!(
         "insert into payment_calls (invest_id, asked_at, call, answer, detail, took_ms, attempt) values
          ('{id}', '{}', 'LOOK', 'PAID', null, 4, 1), ('{id}', '{}', 'PAY', 'PENDING', 'wait', 200, 0)",
         at(260).to_rfc3339(),
@@ -135,7 +132,7 @@ async fn a_settled_invest_is_told_from_its_request_to_who_applied_it() {
 #[tokio::test]
 async fn a_failed_one_says_why() {
     let (mut past, reservation, id) = reserve().await;
-    end(&mut past, &reservation, failed(id, "choi", 7)).await;
+    end(&mut past, &reservation, failed_by("choi", id, 7)).await;
     let story = story(&past, id).await;
     let fate = story["data"]["steps"].as_array().unwrap().iter().find(|step| step["what"] == "FAILED").unwrap();
     assert_eq!((&fate["details"]["code"], &fate["details"]["detail"]), (&json!("DECLINED"), &json!("no funds")));
@@ -186,7 +183,7 @@ async fn a_wrong_hint_is_only_a_hint() {
     past.passes(TimeDelta::minutes(5));
     let id = InvestId(Uuid::new_v4());
     past.append(1, reserved(id, "kim", 3)).await;
-    past.sql(&format!(
+    past.execute(&format!(
         "insert into invest_log values ('{id}', 1, 'lee', 9, 'SETTLED', null, null, 9, 9, '{}', now())",
         past.events[0].recorded_at.to_rfc3339()
     ))
@@ -205,7 +202,7 @@ async fn what_was_never_reserved_has_no_story() {
 }
 
 async fn stands(past: &Past, consumer: &str, position: i64, at: DateTime<Utc>) {
-    past.sql(&format!(
+    past.execute(&format!(
         "insert into checkpoints (consumer, partition, position, moved_at)
          values ('{consumer}', 0, {position}, '{}')",
         at.to_rfc3339()
@@ -214,6 +211,6 @@ async fn stands(past: &Past, consumer: &str, position: i64, at: DateTime<Utc>) {
 }
 
 async fn came(past: &Past, consumer: &str, position: i64, at: DateTime<Utc>) {
-    past.sql(&format!("insert into checkpoint_trail values ('{consumer}', 0, {position}, '{}')", at.to_rfc3339()))
+    past.execute(&format!("insert into checkpoint_trail values ('{consumer}', 0, {position}, '{}')", at.to_rfc3339()))
         .await;
 }

@@ -2,22 +2,22 @@
 
 use audit::export;
 use audit::proof::sealer::{Sealer, Sealing};
-use chrono::{TimeDelta, Utc};
-use connection_pool::Pool;
-use domain::{Amount, InvestId, ProductEvent, ProductId, Title, UserId};
-use event_log::{Appended, Batch, Log, Metadata, NewEvent, Writer};
+use chrono::Utc;
+use domain::{InvestId, ProductEvent};
+use event_log::{Log, Metadata, NewEvent, RawEvent};
 use futures::TryStreamExt as _;
 use proof::export::{Format, Header};
 use proof::key::{SigningKey, VerifyingKey, create_key, public_path};
 use proof::seal_chain::ValidSeals;
 use proof::seals_file;
-use sqlx::Executor as _;
-use std::collections::HashMap;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use testbed::Database;
+use testbed::events::{History, opened_as, reserved_by, settled_by};
+use testbed::values::{product, user, won};
+use testbed::{TempFolder, TestLog};
 use uuid::Uuid;
 
-use crate::rows::{self, Row};
+use crate::rows;
 
 pub const PARTITIONS: i32 = 3;
 /// Products, of which each partition has three.
@@ -26,45 +26,48 @@ const PRODUCTS: i64 = 9;
 const ROUNDS: usize = 4;
 
 pub struct SealedApp {
-    pub pool: Pool,
-    pub log: Log,
-    pub folder: PathBuf,
+    test_log: TestLog,
+    pub folder: TempFolder,
     pub key: VerifyingKey,
     /// What only the sealer has.
     pub secret: SigningKey,
     /// As they were written.
-    pub rows: Vec<Row>,
+    pub rows: Vec<RawEvent>,
     /// What an auditor believes who has the seals.
     pub believed: ValidSeals,
     /// How far each partition is sealed.
     pub sealed: Vec<i64>,
-    _database: Database,
+}
+
+impl Deref for SealedApp {
+    type Target = TestLog;
+
+    fn deref(&self) -> &TestLog {
+        &self.test_log
+    }
 }
 
 impl SealedApp {
     pub async fn sealed() -> Self {
-        let database = Database::fresh().await;
-        let pool = database.pool().await;
-        let log = Log::open(pool.clone(), PARTITIONS).await.unwrap();
-        let folder = std::env::temp_dir().join(format!("moa-tampering-{}", Uuid::now_v7().simple()));
-        std::fs::create_dir(&folder).unwrap();
+        let (test_log, folder) = (TestLog::with_partitions(PARTITIONS).await, TempFolder::new("tampering"));
+        let TestLog { log, pool, .. } = &test_log;
         let key = create_key(&folder.join("key")).unwrap();
         let public = key.verifying_key();
         let sealing = Sealing { key: key.clone(), earlier: Vec::new(), file: Some(folder.join("seals.ndjson")) };
-        let mut sealer = Sealer::begin(&log, &pool, &sealing).await.unwrap();
-        let mut history = History::of(&log).await;
+        let mut sealer = Sealer::begin(log, pool, &sealing).await.unwrap();
+        let mut history = History::of(log).await;
         for _ in 0..ROUNDS {
-            history.goes_on().await;
+            goes_on(&mut history).await;
             sealer.seal_once().await.unwrap();
         }
         let sealed = log.heads().await.unwrap();
-        history.goes_on().await;
+        goes_on(&mut history).await;
         // Who may change rows may take a constraint away.
-        (&pool).execute("alter table events drop constraint events_stream").await.unwrap();
-        let rows = rows::read(&pool).await;
+        test_log.execute("alter table events drop constraint events_stream").await;
+        let rows = rows::read(pool).await;
         let seals = seals_file::read(&folder.join("seals.ndjson")).unwrap();
         let believed = ValidSeals::read(seals, &[public], Some(*log.identity())).unwrap();
-        Self { pool, log, folder, key: public, secret: key, rows, believed, sealed, _database: database }
+        Self { test_log, folder, key: public, secret: key, rows, believed, sealed }
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -89,99 +92,51 @@ impl SealedApp {
     }
 
     /// The rows of a partition, by position from 1.
-    pub fn partition(&self, partition: i32) -> Vec<Row> {
+    pub fn partition(&self, partition: i32) -> Vec<RawEvent> {
         self.rows.iter().filter(|row| row.partition == partition).cloned().collect()
     }
 }
 
-impl Drop for SealedApp {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.folder).ok();
+/// Some 33 events more in each partition, of all kinds, in three commits for each product.
+async fn goes_on(history: &mut History) {
+    for commit in 0..3 {
+        for id in 1..=PRODUCTS {
+            let events = happens(history.sequence(id) == 0, id, commit);
+            let events = events.into_iter().map(|event| next(history, id, event)).collect();
+            history.append(None, events).await;
+        }
     }
 }
 
-/// Events of all kinds, through the log's own writer.
-struct History {
-    writers: Vec<Writer>,
-    sequences: HashMap<i64, i64>,
-}
-
-impl History {
-    async fn of(log: &Log) -> Self {
-        let mut writers = Vec::new();
-        for partition in log.partitions() {
-            writers.push(Writer::open(log.clone(), partition).await.unwrap());
-        }
-        Self { writers, sequences: HashMap::new() }
-    }
-
-    /// Some 33 more in each partition, in three commits.
-    async fn goes_on(&mut self) {
-        for commit in 0..3 {
-            for product in 1..=PRODUCTS {
-                let events = happens(!self.sequences.contains_key(&product), product, commit);
-                let events = events.into_iter().map(|event| self.next(product, event)).collect();
-                let writer = &mut self.writers[(product % i64::from(PARTITIONS)) as usize];
-                let at = writer.now();
-                let appended = writer.append(Batch { events, keys: Vec::new() }, at).await.unwrap();
-                assert!(matches!(appended, Appended::Committed(_)), "{appended:?}");
-            }
-        }
-    }
-
-    fn next(&mut self, product: i64, event: ProductEvent) -> NewEvent {
-        let sequence = self.sequences.entry(product).or_insert(0);
-        *sequence += 1;
-        let traceparent = (*sequence % 3 == 0).then(|| format!("00-{:032x}-{sequence:016x}-01", product));
-        let metadata = Metadata {
-            correlation_id: format!("request \"{product}\" \\ {sequence}"),
-            causation_id: (*sequence % 2 == 0).then(|| Uuid::now_v7().to_string()),
-            traceparent,
-        };
-        NewEvent { product_id: ProductId::try_from(product).unwrap(), sequence: *sequence, event, metadata }
-    }
+fn next(history: &mut History, id: i64, event: ProductEvent) -> NewEvent {
+    let sequence = history.sequence(id) + 1;
+    let metadata = Metadata {
+        correlation_id: format!("request \"{id}\" \\ {sequence}"),
+        causation_id: (sequence % 2 == 0).then(|| Uuid::now_v7().to_string()),
+        traceparent: (sequence % 3 == 0).then(|| format!("00-{id:032x}-{sequence:016x}-01")),
+    };
+    history.next(product(id), event, metadata)
 }
 
 fn happens(new: bool, product: i64, commit: i64) -> Vec<ProductEvent> {
-    let (user_id, amount) = (user(product), |won: i64| Amount::try_from(won).unwrap());
+    let (name, user_id) = (format!("user{product}"), user(&format!("user{product}")));
     let (one, two) = (InvestId(Uuid::now_v7()), InvestId(Uuid::now_v7()));
-    let expires_at = Utc::now() + TimeDelta::seconds(600);
-    let reserved = |invest_id, won| ProductEvent::InvestReserved {
-        invest_id,
-        user_id: user_id.clone(),
-        amount: amount(won),
-        expires_at,
-    };
     let mut events = vec![
-        reserved(one, 1_000 + commit),
-        ProductEvent::InvestSettled { invest_id: one, user_id: user_id.clone(), amount: amount(1_000 + commit) },
-        reserved(two, 70_000 * product),
+        reserved_by(&name, one, 1_000 + commit),
+        settled_by(&name, one, 1_000 + commit),
+        reserved_by(&name, two, 70_000 * product),
         ProductEvent::InvestFailed {
             invest_id: two,
-            user_id: user_id.clone(),
-            amount: amount(70_000 * product),
+            user_id,
+            amount: won(70_000 * product),
             code: "NO_MONEY".into(),
             detail: "\"카드\" refused \\ \u{1f4b8}\ttwice".into(),
         },
     ];
     if new {
-        events.insert(0, opened(product));
+        events.insert(0, opened_as(product, &format!("상품, \"{product}\" \\u0041")));
     } else if commit == 2 && product % 4 == 0 {
         events.push(ProductEvent::ProductClosed {});
     }
     events
-}
-
-fn user(product: i64) -> UserId {
-    UserId::try_from(format!("user{product}")).unwrap()
-}
-
-fn opened(product: i64) -> ProductEvent {
-    ProductEvent::ProductOpened {
-        product_id: ProductId::try_from(product).unwrap(),
-        title: Title::try_from(format!("상품, \"{product}\" \\u0041")).unwrap(),
-        total_investing_amount: Amount::try_from(1_000_000).unwrap(),
-        started_at: "2026-01-01T00:00:00Z".parse().unwrap(),
-        finished_at: "2027-01-01T00:00:00Z".parse().unwrap(),
-    }
 }

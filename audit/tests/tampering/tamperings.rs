@@ -1,18 +1,20 @@
 //! What may be done to a sealed stretch, and where it must show.
 
+use event_log::RawEvent;
 use std::collections::BTreeSet;
 
+use chrono::DateTime;
 use uuid::Uuid;
 
 use crate::app::{PARTITIONS, SealedApp};
 use crate::found::{Findings, bad};
-use crate::rows::{Row, hash_anew};
+use crate::rows::rehash_from;
 use testbed::Random;
 
 /// A log that is not what it was.
 pub struct Tampered {
     pub name: String,
-    pub rows: Vec<Row>,
+    pub rows: Vec<RawEvent>,
     pub expected: Findings,
 }
 
@@ -42,7 +44,7 @@ pub struct Target<'a> {
     random: &'a mut Random,
     partition: i32,
     /// Its rows; that of position 1 is the first.
-    rows: Vec<Row>,
+    rows: Vec<RawEvent>,
     /// ValidSeals up to here.
     sealed: usize,
     /// A position, at or before the last seal.
@@ -64,12 +66,12 @@ fn target<'a>(app: &'a SealedApp, random: &'a mut Random) -> Target<'a> {
     Target { app, partition, rows: app.partition(partition), sealed, at, random }
 }
 
-fn others(app: &SealedApp, partition: i32) -> impl Iterator<Item = Row> + '_ {
+fn others(app: &SealedApp, partition: i32) -> impl Iterator<Item = RawEvent> + '_ {
     app.rows.iter().filter(move |row| row.partition != partition).cloned()
 }
 
 impl Target<'_> {
-    fn row(&mut self) -> &mut Row {
+    fn row(&mut self) -> &mut RawEvent {
         &mut self.rows[self.at - 1]
     }
 
@@ -82,19 +84,19 @@ impl Target<'_> {
         (format!("{what} at partition {partition} position {at}"), self.found(at, problem))
     }
 
-    fn number_anew(&mut self) {
+    fn renumber(&mut self) {
         for (row, position) in self.rows.iter_mut().zip(1..) {
             row.position = position;
         }
     }
 
     /// As who wants it to look right: hashes follow again, from `from` on.
-    fn hash_anew(&mut self, from: usize) {
-        hash_anew(self.app.log.identity().log_id, PARTITIONS, &mut self.rows, from - 1);
+    fn rehash_from(&mut self, from: usize) {
+        rehash_from(self.app.log.identity().log_id, PARTITIONS, &mut self.rows, from - 1);
     }
 
     /// As who wants it to look right: every stream of the partition counts 1, 2, 3... again.
-    fn sequence_anew(&mut self) {
+    fn resequence(&mut self) {
         let mut last = std::collections::HashMap::new();
         for row in &mut self.rows {
             let sequence = last.entry(row.aggregate_id.clone()).or_insert(0);
@@ -155,7 +157,8 @@ fn changed_number(target: &mut Target<'_>) -> (String, Findings) {
             "event_id"
         }
         _ => {
-            row.recorded_at ^= 1 << bit;
+            let micros = row.recorded_at.timestamp_micros() ^ 1 << bit;
+            row.recorded_at = DateTime::from_timestamp_micros(micros).unwrap();
             "recorded_at"
         }
     };
@@ -212,10 +215,10 @@ fn swapped(target: &mut Target<'_>) -> (String, Findings) {
     target.rows.swap(first - 1, second - 1);
     if target.random.index(2) == 0 {
         // Only their places are swapped; else their hashes stay where they were, too.
-        let hash = target.rows[first - 1].hash.clone();
+        let hash = target.rows[first - 1].hash;
         target.rows[first - 1].hash = std::mem::replace(&mut target.rows[second - 1].hash, hash);
     }
-    target.number_anew();
+    target.renumber();
     target.at = first;
     target.here(&format!("swapped with {second}"), "CHANGED")
 }
@@ -225,33 +228,33 @@ fn inserted(target: &mut Target<'_>) -> (String, Findings) {
     let mut row = target.rows[of].clone();
     row.event_id = Uuid::now_v7();
     target.rows.insert(target.at - 1, row);
-    target.number_anew();
+    target.renumber();
     target.here("a row inserted", "CHANGED")
 }
 
 /// The chain is whole again: only who kept something outside can know.
 fn rehashed_change(target: &mut Target<'_>) -> (String, Findings) {
     change_amount(target);
-    target.hash_anew(target.at);
-    target.here("another amount, hashed anew", "REWRITTEN")
+    target.rehash_from(target.at);
+    target.here("another amount, hashed again", "REWRITTEN")
 }
 
 fn rehashed_delete(target: &mut Target<'_>) -> (String, Findings) {
     target.rows.remove(target.at - 1);
-    target.number_anew();
-    target.sequence_anew();
-    target.hash_anew(1);
-    target.here("a row deleted, hashed anew", "REWRITTEN")
+    target.renumber();
+    target.resequence();
+    target.rehash_from(1);
+    target.here("a row deleted, hashed again", "REWRITTEN")
 }
 
 fn rehashed_insert(target: &mut Target<'_>) -> (String, Findings) {
     let mut row = target.row().clone();
     row.event_id = Uuid::now_v7();
     target.rows.insert(target.at - 1, row);
-    target.number_anew();
-    target.sequence_anew();
-    target.hash_anew(1);
-    target.here("a row inserted, hashed anew", "REWRITTEN")
+    target.renumber();
+    target.resequence();
+    target.rehash_from(1);
+    target.here("a row inserted, hashed again", "REWRITTEN")
 }
 
 /// Cut off, and grown again with other events: as long as before, or shorter, or longer.
@@ -264,9 +267,9 @@ fn regrown(target: &mut Target<'_>) -> (String, Findings) {
         row.recorded_at = old.last().unwrap().recorded_at;
         target.rows.push(row);
     }
-    target.number_anew();
-    target.sequence_anew();
-    target.hash_anew(1);
+    target.renumber();
+    target.resequence();
+    target.rehash_from(1);
     target.here(&format!("cut off and grown to {length}"), "REWRITTEN")
 }
 

@@ -1,20 +1,18 @@
 //! A random history in a database of its own, and who may be asked about it.
 
-use audit::Audit;
-use audit::access::Reader;
+use crate::asked::{ask, service_time};
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::http::Request;
 use chrono::{DateTime, TimeDelta, Utc};
-use connection_pool::Pool;
-use domain::{Amount, InvestId, ProductEvent, ProductId, UserId};
+use domain::{InvestId, ProductEvent};
 use edge::ServiceTime;
-use event_log::{Appended, Batch, Log, Metadata, NewEvent, Position, RecordedEvent, Writer};
+use event_log::{Metadata, Position, RecordedEvent};
 use serde_json::Value;
-use sqlx::Executor as _;
-use std::collections::HashMap;
-use testbed::{Database, Random};
-use tower::ServiceExt as _;
+use std::ops::Deref;
+use testbed::events::{History, failed_by};
+use testbed::http::call;
+pub use testbed::values::user;
+use testbed::values::{product, won};
+use testbed::{Random, TestLog};
 use uuid::Uuid;
 
 pub const USERS: [&str; 4] = ["choi", "jung", "kim", "lee"];
@@ -23,41 +21,31 @@ pub const PRODUCTS: i64 = 7;
 const TOTAL: i64 = 100_000;
 
 pub struct Past {
-    pub log: Log,
-    pub pool: Pool,
+    test_log: TestLog,
     pub time: ServiceTime,
     /// In the order in which they were recorded; of one partition in the order of positions.
     pub events: Vec<RecordedEvent>,
-    writers: Vec<Writer>,
-    sequences: HashMap<i64, i64>,
+    history: History,
     open: Vec<(InvestId, &'static str, i64, i64)>,
     now: DateTime<Utc>,
     random: Random,
-    _database: Database,
+}
+
+impl Deref for Past {
+    type Target = TestLog;
+
+    fn deref(&self) -> &TestLog {
+        &self.test_log
+    }
 }
 
 impl Past {
     pub async fn with_partitions(partitions: i32, seed: u64) -> Self {
-        let database = Database::fresh().await;
-        let pool = database.pool().await;
-        let log = Log::open(pool.clone(), partitions).await.unwrap();
-        let mut writers = Vec::new();
-        for partition in log.partitions() {
-            writers.push(Writer::open(log.clone(), partition).await.unwrap());
-        }
-        Self {
-            log,
-            pool,
-            time: "Asia/Seoul".parse().unwrap(),
-            events: Vec::new(),
-            writers,
-            sequences: HashMap::new(),
-            open: Vec::new(),
-            // All of it is past; windows that are meant to be open are so from before it until after now.
-            now: second(-3_600),
-            random: Random::new(seed),
-            _database: database,
-        }
+        let test_log = TestLog::with_partitions(partitions).await;
+        let history = History::of(&test_log.log).await;
+        let (time, events, open) = (service_time(), Vec::new(), Vec::new());
+        // All of it is past; windows that are meant to be open are so from before it until after now.
+        Self { test_log, time, events, history, open, now: second(-3_600), random: Random::new(seed) }
     }
 
     /// So many times something more happens, often at the same time as before.
@@ -66,13 +54,13 @@ impl Past {
             self.now += TimeDelta::milliseconds(self.random.below(3) as i64 * 700);
             let product = self.random.below(PRODUCTS as u64) as i64 + 1;
             let event = match self.random.below(10) {
-                _ if !self.sequences.contains_key(&product) => opened(product),
+                _ if self.history.sequence(product) == 0 => opened(product),
                 0..5 => self.reserved(product),
                 5..9 if !self.open.is_empty() => {
                     self.fate().await;
                     continue;
                 }
-                9 if self.random.below(8) == 0 && product > 5 && self.sequences[&product] > 0 => {
+                9 if self.random.below(8) == 0 && product > 5 => {
                     // Nothing more is reserved of it; its reservations still get their fates.
                     if self.is_closed(product) {
                         continue;
@@ -92,16 +80,8 @@ impl Past {
     }
 
     pub async fn append_with(&mut self, product: i64, event: ProductEvent, metadata: Metadata) -> RecordedEvent {
-        let sequence = self.sequences.entry(product).or_default();
-        *sequence += 1;
-        let product_id: ProductId = product.try_into().unwrap();
-        let new = NewEvent { product_id, sequence: *sequence, event, metadata };
-        let writer = &mut self.writers[self.log.partition_of(product_id) as usize];
-        let batch = Batch { events: vec![new], keys: vec![] };
-        match writer.append(batch, self.now).await.unwrap() {
-            Appended::Committed(events) => self.events.extend(events.iter().cloned()),
-            other => panic!("nobody else writes here: {other:?}"),
-        }
+        let new = self.history.next(self::product(product), event, metadata);
+        self.events.extend(self.history.append(Some(self.now), vec![new]).await);
         self.events.last().unwrap().clone()
     }
 
@@ -136,7 +116,7 @@ impl Past {
         let (invest_id, user, product, amount) = self.open.swap_remove(which);
         let (user_id, amount) = (self::user(user), won(amount));
         let event = match self.random.below(3) {
-            0 => failed(invest_id, user, amount.won()),
+            0 => failed_by(user, invest_id, amount.won()),
             _ => ProductEvent::InvestSettled { invest_id, user_id, amount },
         };
         self.append(product, event).await;
@@ -153,23 +133,9 @@ impl Past {
         times
     }
 
-    pub async fn sql(&self, statements: &str) {
-        (&self.pool).execute(statements).await.unwrap();
-    }
-
     /// What the audit answers to the path and query after `/admin/audit/`.
     pub async fn audit(&self, path: &str) -> Value {
-        let pool = self.pool.clone();
-        let audit = Audit {
-            log: self.log.clone(),
-            read: pool.clone(),
-            bulk: pool.clone(),
-            write: pool,
-            time: self.time,
-            seals: None,
-        };
-        let routes = audit::routes(audit).layer(axum::Extension(Reader::Auditor));
-        ask(edge::with_middleware(routes, &[]), &format!("/admin/audit/{path}"), "").await
+        ask(self, path).await.json()
     }
 
     /// What the public read side answers now.
@@ -183,14 +149,8 @@ impl Past {
             allowed_origins: vec![],
             health: Router::new(),
         };
-        ask(query_api::router(settings), path, user).await
+        call(&query_api::router(settings), "GET", path, &[("X-USER-ID", user)]).await.json()
     }
-}
-
-async fn ask(router: Router, path: &str, user: &str) -> Value {
-    let request = Request::builder().uri(path).header("X-USER-ID", user).body(Body::empty()).unwrap();
-    let answer = router.oneshot(request).await.unwrap();
-    serde_json::from_slice(&to_bytes(answer.into_body(), usize::MAX).await.unwrap()).unwrap()
 }
 
 /// Of each partition the last position up to that time, by looking at every event.
@@ -219,19 +179,6 @@ pub fn opened(product: i64) -> ProductEvent {
 pub fn reserved(invest_id: InvestId, user: &str, amount: i64) -> ProductEvent {
     let expires_at = second(600);
     ProductEvent::InvestReserved { invest_id, user_id: self::user(user), amount: won(amount), expires_at }
-}
-
-pub fn failed(invest_id: InvestId, user: &str, amount: i64) -> ProductEvent {
-    let (code, detail) = ("DECLINED".into(), "no funds".into());
-    ProductEvent::InvestFailed { invest_id, user_id: self::user(user), amount: won(amount), code, detail }
-}
-
-pub fn user(name: &str) -> UserId {
-    name.to_owned().try_into().unwrap()
-}
-
-fn won(amount: i64) -> Amount {
-    amount.try_into().unwrap()
 }
 
 /// An id for a request that came at that time.

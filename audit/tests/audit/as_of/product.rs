@@ -76,7 +76,7 @@ fn check(answer: &Value, past: &Past, events: &[&RecordedEvent], at: Option<Date
 #[tokio::test]
 async fn a_long_stream_is_read_in_pages() {
     let past = Past::with_partitions(1, 6).await;
-    past.sql(
+    past.execute(
         "insert into events
          select 'product', '1', n, case n when 1 then 'ProductOpened' else 'InvestReserved' end, '1.0.0',
                 case n when 1

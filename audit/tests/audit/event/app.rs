@@ -1,43 +1,44 @@
 //! A random history, its index, and a plain scan of it.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use connection_pool::Pool;
-use domain::{Amount, InvestId, ProductEvent, ProductId, UserId};
+use domain::{InvestId, ProductEvent, UserId};
 use event_log::consume::Consumer;
 use event_log::search::{Bound, Filter, Order};
-use event_log::{Appended, Batch, Log, Metadata, NewEvent, Partition, RecordedEvent, Writer};
+use event_log::{Metadata, NewEvent, Partition, RecordedEvent};
 use projector::EventIndexProjection;
-use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
-use testbed::{Database, Random};
+use testbed::events::History;
+use testbed::values::won;
+pub use testbed::values::{product as product_id, user};
+use testbed::{Random, TestLog};
 use uuid::Uuid;
 
 pub const USERS: u64 = 12;
 pub const PRODUCTS: u64 = 9;
 
 pub struct TestApp {
-    pub log: Log,
-    pub pool: Pool,
+    test_log: TestLog,
     pub random: Random,
-    writers: Vec<Writer>,
-    sequences: HashMap<i64, i64>,
+    history: History,
     open: Vec<(i64, UserId, InvestId)>,
     now: DateTime<Utc>,
-    _database: Database,
+}
+
+impl Deref for TestApp {
+    type Target = TestLog;
+
+    fn deref(&self) -> &TestLog {
+        &self.test_log
+    }
 }
 
 impl TestApp {
     pub async fn with_partitions(partitions: i32, seed: u64) -> Self {
-        let database = Database::fresh().await;
-        let pool = database.pool().await;
-        let log = Log::open(pool.clone(), partitions).await.unwrap();
-        let mut writers = Vec::new();
-        for partition in log.partitions() {
-            writers.push(Writer::open(log.clone(), partition).await.unwrap());
-        }
+        let test_log = TestLog::with_partitions(partitions).await;
+        let history = History::of(&test_log.log).await;
         let now = DateTime::from_timestamp(1_780_000_000, 0).unwrap();
-        let (sequences, open, random) = (HashMap::new(), Vec::new(), Random::new(seed));
-        Self { log, pool, random, writers, sequences, open, now, _database: database }
+        Self { test_log, random: Random::new(seed), history, open: Vec::new(), now }
     }
 
     /// Appends so many events: what is decided at one time may lie in several partitions.
@@ -47,38 +48,27 @@ impl TestApp {
             self.now += TimeDelta::microseconds(self.random.below(3) as i64 * 400_000);
             let together = left.min(self.random.below(40) as usize + 1);
             left -= together;
-            let mut batches = vec![Batch::default(); self.writers.len()];
-            for _ in 0..together {
-                let new = self.something();
-                batches[self.log.partition_of(new.product_id) as usize].events.push(new);
-            }
-            self.append(batches).await;
+            let events = (0..together).map(|_| self.something()).collect();
+            self.history.append(Some(self.now), events).await;
         }
     }
 
     /// So many reservations of one user in one product, and nothing else.
     pub async fn reserves(&mut self, product: u64, name: &str, times: usize) {
         for chunk in (0..times).collect::<Vec<_>>().chunks(1_000) {
-            let mut batches = vec![Batch::default(); self.writers.len()];
-            for _ in chunk {
+            let events = chunk.iter().map(|_| {
                 let event = reserved(InvestId(Uuid::now_v7()), user(name));
-                let new = self.new_event(product as i64, event);
-                batches[self.log.partition_of(new.product_id) as usize].events.push(new);
-            }
+                self.new_event(product as i64, event)
+            });
+            let events = events.collect();
             self.now += TimeDelta::seconds(1);
-            self.append(batches).await;
-        }
-    }
-
-    async fn append(&mut self, batches: Vec<Batch>) {
-        for (writer, batch) in self.writers.iter_mut().zip(batches).filter(|(_, batch)| !batch.events.is_empty()) {
-            assert!(matches!(writer.append(batch, self.now).await.unwrap(), Appended::Committed(_)));
+            self.history.append(Some(self.now), events).await;
         }
     }
 
     fn something(&mut self) -> NewEvent {
         let product = self.random.below(PRODUCTS) as i64 + 1;
-        if !self.sequences.contains_key(&product) {
+        if self.history.sequence(product) == 0 {
             return self.new_event(product, opened(product));
         }
         if self.random.below(60) == 0 {
@@ -99,15 +89,13 @@ impl TestApp {
     }
 
     fn new_event(&mut self, product: i64, event: ProductEvent) -> NewEvent {
-        let sequence = self.sequences.entry(product).or_default();
-        *sequence += 1;
         // Ids of requests are text of any kind, most of them uuids; some go with several events.
         let correlation_id = match self.random.below(4) {
             0 => format!("request {}", self.random.below(30)),
             _ => Uuid::now_v7().to_string(),
         };
         let metadata = Metadata { correlation_id, ..Metadata::default() };
-        NewEvent { product_id: product_id(product), sequence: *sequence, event, metadata }
+        self.history.next(product_id(product), event, metadata)
     }
 
     /// Brings the index to where the log is.
@@ -116,19 +104,6 @@ impl TestApp {
             let projection = Arc::new(EventIndexProjection);
             Consumer::new(self.log.clone(), self.pool.clone(), projection, partition).catch_up().await.unwrap();
         }
-    }
-
-    /// Every event, by reading all of the log.
-    pub async fn all(&self) -> Vec<RecordedEvent> {
-        let mut all = Vec::new();
-        for partition in self.log.partitions() {
-            all.extend(self.log.read_after(partition, 0, 1_000_000).await.unwrap());
-        }
-        all
-    }
-
-    pub async fn execute(&self, sql: &str) -> u64 {
-        sqlx::raw_sql(sql).execute(&self.pool).await.unwrap().rows_affected()
     }
 }
 
@@ -183,16 +158,4 @@ fn reserved(invest_id: InvestId, user_id: UserId) -> ProductEvent {
 fn failed(invest_id: InvestId, user_id: UserId) -> ProductEvent {
     let (code, detail) = ("DECLINED".into(), "no funds, \"none\"".into());
     ProductEvent::InvestFailed { invest_id, user_id, amount: won(1), code, detail }
-}
-
-pub fn user(name: &str) -> UserId {
-    name.to_owned().try_into().unwrap()
-}
-
-pub fn product_id(id: i64) -> ProductId {
-    id.try_into().unwrap()
-}
-
-fn won(amount: i64) -> Amount {
-    amount.try_into().unwrap()
 }

@@ -20,7 +20,7 @@ async fn a_rare_thing_in_a_long_log_takes_several_pages() {
     app.reserves(2, "kim", 1).await;
     app.reserves(1, "kim", 2).await;
     let filter = Filter { user: Some(user("kim")), ..Filter::default() };
-    let all = app.all().await;
+    let all = app.events().await;
     for order in ORDERS {
         let (mut found, mut cursor, mut short) = (Vec::new(), None, 0);
         loop {

@@ -1,7 +1,7 @@
 //! The call: pages as JSON, everything as NDJSON or CSV, and what is refused.
 
 use super::app::{TestApp, scanned};
-use audit::Audit;
+use crate::asked::{routes, service_time};
 use audit::access::Reader;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, header};
@@ -14,16 +14,7 @@ use tower::ServiceExt as _;
 
 impl TestApp {
     async fn answer(&self, query: &str, accept: &str) -> Response {
-        let pool = self.pool.clone();
-        let audit = Audit {
-            log: self.log.clone(),
-            read: pool.clone(),
-            bulk: pool.clone(),
-            write: pool,
-            time: "Asia/Seoul".parse().unwrap(),
-            seals: None,
-        };
-        let routes = edge::with_middleware(audit::routes(audit).layer(axum::Extension(Reader::Auditor)), &[]);
+        let routes = routes(self, Some(Reader::Auditor), None);
         let request = Request::builder().uri(format!("/admin/audit/event?{query}")).header(header::ACCEPT, accept);
         routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
     }
@@ -65,7 +56,7 @@ async fn an_event_has_all_that_is_stored() {
     let answer = app.json("productId=3&limit=1").await;
     let stored = &app.log.raw_after(1, 0, 1_000).await.unwrap();
     let stored = stored.iter().find(|event| event.aggregate_id == "3").unwrap();
-    let time: edge::ServiceTime = "Asia/Seoul".parse().unwrap();
+    let time = service_time();
     let expected = json!({
         "eventId": stored.event_id,
         "partition": 1,
@@ -123,7 +114,7 @@ async fn a_stream_may_begin_where_a_page_ended() {
     let page = app.json("limit=100").await;
     let rest = format!("cursor={}", page["data"]["nextCursor"].as_str().unwrap());
     let rest = app.text(&rest, "application/x-ndjson").await;
-    assert_eq!(rest.lines().count(), app.all().await.len() - 100);
+    assert_eq!(rest.lines().count(), app.events().await.len() - 100);
 }
 
 /// In memory there is a page at a time, whatever there is to stream: chunks are no larger, and come as they are taken.
@@ -221,11 +212,11 @@ async fn a_cursor_is_for_its_own_question() {
     ] {
         assert_eq!(app.json(&query).await["status"], status, "{query}");
     }
-    let other = house_of_another_log().await.json(&format!("userId=user3&cursor={next}")).await;
+    let other = app_of_another_log().await.json(&format!("userId=user3&cursor={next}")).await;
     assert_eq!(other["status"], 400);
 }
 
-async fn house_of_another_log() -> TestApp {
+async fn app_of_another_log() -> TestApp {
     TestApp::with_partitions(2, 12).await
 }
 
@@ -233,10 +224,10 @@ async fn house_of_another_log() -> TestApp {
 #[tokio::test]
 async fn bounds_are_times_or_positions() {
     let app = app().await;
-    let all = app.all().await;
+    let all = app.events().await;
     let middle = scanned(&all, &Filter::default(), Order::Ascending)[300];
     let event = all.iter().find(|event| (event.partition, event.position) == middle).unwrap();
-    let time: edge::ServiceTime = "Asia/Seoul".parse().unwrap();
+    let time = service_time();
     let count = async |query: String| app.pages(&query).await.len();
     let (local, utc) = (time.format(event.recorded_at), event.recorded_at.to_rfc3339().replace("+00:00", "Z"));
     let before = count(format!("to={local}")).await;

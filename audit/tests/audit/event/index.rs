@@ -23,7 +23,7 @@ async fn what_the_index_invents_is_not_shown() {
     app.execute(&format!("update event_index set user_key = {key}")).await;
     app.execute(&format!("insert into event_index select partition, position + 100000, {key}, 1, 1 from event_index"))
         .await;
-    let all = app.all().await;
+    let all = app.events().await;
     for order in ORDERS {
         assert_eq!(found(&app, &of("user1"), order, 20).await, scanned(&all, &of("user1"), order));
     }
@@ -37,7 +37,7 @@ async fn what_the_index_hides_is_not_found_by_it() {
     assert!(app.execute(&format!("delete from event_index where user_key = {key}")).await > 10);
     for order in ORDERS {
         assert_eq!(found(&app, &of("user1"), order, 20).await, []);
-        let all = app.all().await;
+        let all = app.events().await;
         assert_eq!(found(&app, &of("user2"), order, 20).await, scanned(&all, &of("user2"), order));
     }
 }
@@ -46,7 +46,7 @@ async fn what_the_index_hides_is_not_found_by_it() {
 async fn an_index_of_other_code_counts_as_none() {
     let app = indexed().await;
     app.execute("delete from event_index; update checkpoints set code_version = 2").await;
-    let all = app.all().await;
+    let all = app.events().await;
     for order in ORDERS {
         assert_eq!(found(&app, &of("user1"), order, 20).await, scanned(&all, &of("user1"), order));
     }

@@ -39,7 +39,7 @@ async fn nothing_is_missed_and_nothing_comes_twice(
         }
     }
     assert!(pages > 1, "{pages}");
-    let all = app.all().await;
+    let all = app.events().await;
     for (partition, head) in app.log.partitions().zip(heads) {
         let mut given = given.remove(&partition).unwrap_or_default();
         if order == Order::Descending {

@@ -2,30 +2,29 @@
 
 use audit::proof::sealer::{SealError, Sealer, Sealing};
 use audit::proof::verify_live::{ExternalSeals, verify_live};
-use chrono::{DateTime, Utc};
-use connection_pool::Pool;
-use domain::{Amount, InvestId, ProductEvent, ProductId, Title, UserId};
-use event_log::{Appended, Batch, Log, Metadata, NewEvent, Partition, Position, Writer};
+use domain::{InvestId, ProductEvent};
+use event_log::{Partition, Position};
 use proof::key::{SigningKey, VerifyingKey};
 use proof::report::{BadPosition, Report};
-use sqlx::Executor as _;
+use std::ops::Deref;
 use std::path::PathBuf;
-use testbed::Database;
+use testbed::events::{self, commit, new_event, opened};
+use testbed::values::product;
+use testbed::{TempFolder, TestLog};
 use uuid::Uuid;
 
 pub const PARTITIONS: i32 = 2;
 
 pub struct TestApp {
-    /// Dropped with the app.
-    _database: Database,
-    pub pool: Pool,
-    pub log: Log,
-    folder: PathBuf,
+    test_log: TestLog,
+    folder: TempFolder,
 }
 
-impl Drop for TestApp {
-    fn drop(&mut self) {
-        _ = std::fs::remove_dir_all(&self.folder);
+impl Deref for TestApp {
+    type Target = TestLog;
+
+    fn deref(&self) -> &TestLog {
+        &self.test_log
     }
 }
 
@@ -41,12 +40,7 @@ pub fn public() -> Vec<VerifyingKey> {
 impl TestApp {
     /// With no events yet.
     pub async fn empty() -> Self {
-        let database = Database::fresh().await;
-        let pool = database.pool().await;
-        let log = Log::open(pool.clone(), PARTITIONS).await.unwrap();
-        let folder = std::env::temp_dir().join(format!("moa-seals-{}", Uuid::now_v7().simple()));
-        std::fs::create_dir(&folder).unwrap();
-        Self { _database: database, pool, log, folder }
+        Self { test_log: TestLog::with_partitions(PARTITIONS).await, folder: TempFolder::new("seals") }
     }
 
     /// With products 2 to 5, two in each partition, and then twenty reservations in each.
@@ -70,15 +64,8 @@ impl TestApp {
     /// Appends events of one partition.
     pub async fn append(&self, events: Vec<(i64, i64, ProductEvent)>) {
         let partition = self.log.partition_of(product(events[0].0));
-        let mut writer = Writer::open(self.log.clone(), partition).await.unwrap();
-        let at = writer.now();
-        let new = |(id, sequence, event)| {
-            let metadata = Metadata { correlation_id: format!("{id}-{sequence}"), ..Metadata::default() };
-            NewEvent { product_id: product(id), sequence, event, metadata }
-        };
-        let batch = Batch { events: events.into_iter().map(new).collect(), keys: vec![] };
-        let appended = writer.append(batch, at).await.unwrap();
-        assert!(matches!(appended, Appended::Committed(_)), "{appended:?}");
+        let events = events.into_iter().map(|(id, sequence, event)| new_event(product(id), sequence, event));
+        commit(&mut self.writer_of(partition).await, events.collect()).await;
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -107,16 +94,6 @@ impl TestApp {
         let outside = ExternalSeals { file: Some(self.file(file)), keys: public() };
         verify_live(&self.pool, Some(&outside)).await.unwrap()
     }
-
-    /// Does what the triggers refuse to everybody.
-    pub async fn tamper(&self, sql: &str) {
-        let sql = format!(
-            "alter table events disable trigger all; alter table seals disable trigger all;
-             {sql};
-             alter table events enable trigger all; alter table seals enable trigger all"
-        );
-        (&self.pool).execute(sql.as_str()).await.unwrap();
-    }
 }
 
 /// What was found in `partition`.
@@ -124,7 +101,7 @@ pub fn bad(report: &Report, partition: Partition) -> Option<&BadPosition> {
     report.partitions.iter().find(|found| found.partition == partition)?.bad.as_ref()
 }
 
-/// Everything from `first` on hashed anew, by the log's own rule as `docs/log-format.md` has it, by somebody without the key.
+/// Everything from `first` on hashed again, by the log's own rule as `docs/log-format.md` has it, by somebody without the key.
 pub fn rehashed(partition: Partition, first: Position) -> String {
     format!(
         "do $$
@@ -151,46 +128,15 @@ pub fn rehashed(partition: Partition, first: Position) -> String {
     )
 }
 
-fn product(id: i64) -> ProductId {
-    ProductId::try_from(id).unwrap()
-}
-
-fn won(amount: i64) -> Amount {
-    Amount::try_from(amount).unwrap()
-}
-
-fn at(time: &str) -> DateTime<Utc> {
-    time.parse().unwrap()
-}
-
 /// The same id for the same product and number.
 pub fn invest(product: i64, number: i64) -> InvestId {
     InvestId(Uuid::from_u128(0x0199_1f5e_7c3a_7b60_9a52_0000_0000_0000 + (product as u128) * 1_000 + number as u128))
 }
 
-fn opened(id: i64) -> ProductEvent {
-    ProductEvent::ProductOpened {
-        product_id: product(id),
-        title: Title::try_from(format!("product {id}")).unwrap(),
-        total_investing_amount: won(1_000_000),
-        started_at: at("2026-01-01T00:00:00Z"),
-        finished_at: at("2027-01-01T00:00:00Z"),
-    }
-}
-
 pub fn reserved(product: i64, number: i64) -> ProductEvent {
-    ProductEvent::InvestReserved {
-        invest_id: invest(product, number),
-        user_id: UserId::try_from(format!("user{number}")).unwrap(),
-        amount: won(number),
-        expires_at: at("2026-06-01T00:10:00Z"),
-    }
+    events::reserved_by(&format!("user{number}"), invest(product, number), number)
 }
 
 pub fn settled(product: i64, number: i64) -> ProductEvent {
-    ProductEvent::InvestSettled {
-        invest_id: invest(product, number),
-        user_id: UserId::try_from(format!("user{number}")).unwrap(),
-        amount: won(number),
-    }
+    events::settled_by(&format!("user{number}"), invest(product, number), number)
 }

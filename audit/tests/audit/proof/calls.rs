@@ -1,30 +1,20 @@
 //! The admin calls.
 
 use super::app::*;
+use crate::asked::routes;
+use audit::access::Reader;
 use audit::proof::sealer::Sealing;
 use audit::proof::verify_live::ExternalSeals;
-use audit::{Audit, access::Reader};
-use axum::body::{Body, to_bytes};
-use axum::http::{Request, StatusCode};
 use proof::seal::Seal;
 use proof::{key, report::Report};
 use serde_json::Value;
-use tower::ServiceExt as _;
+use testbed::http::call;
 
-async fn ask(app: &TestApp, path: &str) -> (StatusCode, Value) {
-    let audit = Audit {
-        log: app.log.clone(),
-        read: app.pool.clone(),
-        bulk: app.pool.clone(),
-        write: app.pool.clone(),
-        time: "Asia/Seoul".parse().unwrap(),
-        seals: Some(ExternalSeals { file: Some(app.file("seals")), keys: public() }),
-    };
-    let routes = audit::routes(audit).layer(axum::Extension(Reader::Auditor));
-    let request = Request::builder().uri(format!("/admin/audit/{path}")).body(Body::empty()).unwrap();
-    let answer = edge::with_middleware(routes, &[]).oneshot(request).await.unwrap();
-    let status = answer.status();
-    (status, serde_json::from_slice(&to_bytes(answer.into_body(), usize::MAX).await.unwrap()).unwrap())
+async fn ask(app: &TestApp, path: &str) -> (u16, Value) {
+    let seals = Some(ExternalSeals { file: Some(app.file("seals")), keys: public() });
+    let routes = routes(app, Some(Reader::Auditor), seals);
+    let answer = call(&routes, "GET", &format!("/admin/audit/{path}"), &[]).await;
+    (answer.status, answer.json())
 }
 
 #[tokio::test]
@@ -33,7 +23,7 @@ async fn the_live_log_is_verified() {
     app.seal("seals").await;
     let (status, answer) = ask(&app, "verify").await;
     let report: Report = serde_json::from_value(answer["data"].clone()).unwrap();
-    assert_eq!((status.as_u16(), report), (200, app.verified("seals").await));
+    assert_eq!((status, report), (200, app.verified("seals").await));
     assert_eq!(answer["data"]["partitions"][0]["sealedUpto"], 42, "{answer}");
     assert_eq!(answer["data"]["verdict"], "WHOLE");
 }
@@ -42,7 +32,7 @@ async fn the_live_log_is_verified() {
 async fn a_file_of_seals_that_is_gone_is_told() {
     let app = TestApp::with_history().await;
     let (status, answer) = ask(&app, "verify").await;
-    assert_eq!((status.as_u16(), answer["code"].as_str()), (409, Some("409")), "{answer}");
+    assert_eq!((status, answer["code"].as_str()), (409, Some("409")), "{answer}");
 }
 
 #[tokio::test]

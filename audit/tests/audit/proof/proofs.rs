@@ -71,7 +71,7 @@ async fn a_log_that_is_not_what_was_sealed_proves_nothing() {
 
 #[tokio::test]
 async fn another_key_is_not_convinced() {
-    let (_house, proof) = with_a_proof().await;
+    let (_app, proof) = with_a_proof().await;
     let other = [SigningKey::from_bytes(&[8; 32]).verifying_key()];
     let why = check(&proof.to_string(), &other).unwrap_err().to_string();
     assert!(why.contains("which was not given"), "{why}");
@@ -80,7 +80,7 @@ async fn another_key_is_not_convinced() {
 /// Every value of a proof that is changed makes it none, except what the proof does not prove.
 #[tokio::test]
 async fn a_forged_proof_convinces_nobody() {
-    let (_house, proof) = with_a_proof().await;
+    let (_app, proof) = with_a_proof().await;
     let mut tried = 0;
     for pointer in pointers(&proof) {
         if pointer == "/unsealed" {

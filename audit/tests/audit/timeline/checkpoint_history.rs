@@ -6,22 +6,14 @@ use chrono::{DateTime, Utc};
 use event_log::consume::Consumer;
 use projector::HoldingsProjection;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use testbed::until;
 use tokio_util::sync::CancellationToken;
 
-const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 const TRAIL: &str = "select format('%s %s %s', consumer, partition, position) from checkpoint_trail order by 1";
 
-async fn says(past: &Past, query: &str) -> Vec<String> {
-    sqlx::query_scalar(query).fetch_all(&past.pool).await.unwrap()
-}
-
-async fn until(past: &Past, trail: &[&str]) {
-    let start = Instant::now();
-    while says(past, TRAIL).await != trail {
-        assert!(start.elapsed() < TEST_TIMEOUT, "the trail is {:?}, not {trail:?}", says(past, TRAIL).await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+async fn until_trail_is(past: &Past, trail: &[&str]) {
+    until(&format!("the trail is {trail:?}"), async || past.says(TRAIL).await == trail).await;
 }
 
 /// Steps: a consumer applies 3 events, the trail is looked at, it applies 2 more, the trail is looked at again; nothing
@@ -34,18 +26,18 @@ async fn it_has_where_each_checkpoint_was_seen() {
     let keepers =
         [1, 2].map(|_| tokio::spawn(record_checkpoint_history(past.log.clone(), past.pool.clone(), stop.clone())));
     consumer.step_to(3).await.unwrap();
-    until(&past, &["holdings 0 3"]).await;
+    until_trail_is(&past, &["holdings 0 3"]).await;
     let between: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp()").fetch_one(&past.pool).await.unwrap();
     consumer.step_to(5).await.unwrap();
-    until(&past, &["holdings 0 3", "holdings 0 5"]).await;
+    until_trail_is(&past, &["holdings 0 3", "holdings 0 5"]).await;
     let first: Vec<DateTime<Utc>> = sqlx::query_scalar("select moved_at from checkpoint_trail order by position")
         .fetch_all(&past.pool)
         .await
         .unwrap();
     assert!(first[0] < between && between < first[1]);
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    until(&past, &["holdings 0 3", "holdings 0 5"]).await;
-    let takings = says(&past, "select epoch::text from leases where name = 'checkpoint_trail'").await;
+    until_trail_is(&past, &["holdings 0 3", "holdings 0 5"]).await;
+    let takings = past.says("select epoch::text from leases where name = 'checkpoint_trail'").await;
     assert_eq!(takings, ["1"], "one process took it once");
     stop.cancel();
     for keeper in keepers {
@@ -56,7 +48,7 @@ async fn it_has_where_each_checkpoint_was_seen() {
 #[tokio::test]
 async fn what_is_old_is_forgotten_in_batches() {
     let past = Past::with_partitions(1, 2).await;
-    past.sql(
+    past.execute(
         "insert into checkpoint_trail
          select 'holdings', 0, n, clock_timestamp() - interval '7 days 1 second' from generate_series(1, 25000) as n;
          insert into checkpoint_trail values ('holdings', 0, 25001, clock_timestamp() - interval '6 days 23 hours')",
@@ -64,7 +56,7 @@ async fn what_is_old_is_forgotten_in_batches() {
     .await;
     let stop = CancellationToken::new();
     let keeper = tokio::spawn(record_checkpoint_history(past.log.clone(), past.pool.clone(), stop.clone()));
-    until(&past, &["holdings 0 25001"]).await;
+    until_trail_is(&past, &["holdings 0 25001"]).await;
     stop.cancel();
     keeper.await.unwrap();
 }

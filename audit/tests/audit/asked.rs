@@ -1,0 +1,31 @@
+//! What the audit answers about a log.
+
+use audit::Audit;
+use audit::access::Reader;
+use audit::proof::verify_live::ExternalSeals;
+use axum::{Extension, Router};
+use edge::ServiceTime;
+use testbed::TestLog;
+use testbed::http::{Answer, call};
+
+/// The zone that times are given in.
+pub fn service_time() -> ServiceTime {
+    "Asia/Seoul".parse().unwrap()
+}
+
+/// The audit's routes as they are served, for somebody whom the guard let in; `None` came past it.
+pub fn routes(test: &TestLog, reader: Option<Reader>, seals: Option<ExternalSeals>) -> Router {
+    let pool = test.pool.clone();
+    let (log, read, bulk, write) = (test.log.clone(), pool.clone(), pool.clone(), pool);
+    let routes = audit::routes(Audit { log, read, bulk, write, time: service_time(), seals });
+    let routes = match reader {
+        Some(reader) => routes.layer(Extension(reader)),
+        None => routes,
+    };
+    edge::with_middleware_and_timeouts(routes, &[], |_| audit::ANSWER_TIMEOUT)
+}
+
+/// What an auditor is answered to the path and query after `/admin/audit/`.
+pub async fn ask(test: &TestLog, path: &str) -> Answer {
+    call(&routes(test, Some(Reader::Auditor), None), "GET", &format!("/admin/audit/{path}"), &[]).await
+}
