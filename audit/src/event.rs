@@ -16,7 +16,7 @@ use axum::routing::get;
 use edge::{Params, Problem};
 use event_log::search::Search;
 use item::Item;
-use request::{DEFAULT_LIMIT, EventsRequest, Format};
+use request::{DEFAULT_EVENTS_PER_PAGE, EventsRequest, Format};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ async fn events(State(audit): State<Arc<Audit>>, headers: HeaderMap, params: Par
     let mut search = search.map_err(Problem::internal)?;
     match format {
         Format::Json => {
-            let page = search.page(limit.unwrap_or(DEFAULT_LIMIT)).await.map_err(Problem::internal)?;
+            let page = search.page(limit.unwrap_or(DEFAULT_EVENTS_PER_PAGE)).await.map_err(Problem::internal)?;
             let list = page.events.into_iter().map(|event| Item::of(event, &audit.time)).collect();
             Ok(edge::ok(Page { list, next_cursor: page.next.map(|next| next.to_string()) }))
         }

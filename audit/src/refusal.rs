@@ -19,8 +19,8 @@ use uuid::Uuid;
 /// How many days the recorder keeps refusals.
 pub const RETENTION_DAYS: i32 = 30;
 /// The most refusals of one page.
-const MAX_LIMIT: i64 = 1_000;
-const DEFAULT_LIMIT: i64 = 100;
+const MAX_ROWS_PER_PAGE: i64 = 1_000;
+const DEFAULT_ROWS_PER_PAGE: i64 = 100;
 /// The codes a refusal can have, as they are answered.
 const CODES: [&str; 5] = ["SOLD_OUT", "NOT_STARTED", "FINISHED", "CLOSED", "NOT_EXIST_PRODUCT"];
 /// The SQLSTATE of a statement that exceeded its time-out.
@@ -129,7 +129,7 @@ fn parse(mut params: Params, time: ServiceTime) -> Result<ListRequest, Problem> 
     let (Some(filter), Some(order), Some(limit), Some(Some(after))) = (filter, order, limit, read) else {
         return Err(params.refuse());
     };
-    Ok(ListRequest { filter, order, after, limit: limit.unwrap_or(DEFAULT_LIMIT) })
+    Ok(ListRequest { filter, order, after, limit: limit.unwrap_or(DEFAULT_ROWS_PER_PAGE) })
 }
 
 fn code(text: &str) -> Result<&'static str, String> {
@@ -138,8 +138,8 @@ fn code(text: &str) -> Result<&'static str, String> {
 }
 
 fn limit(limit: i64) -> Result<i64, String> {
-    let fits = (1..=MAX_LIMIT).contains(&limit);
-    if fits { Ok(limit) } else { Err(format!("must be a whole number from 1 to {MAX_LIMIT}")) }
+    let fits = (1..=MAX_ROWS_PER_PAGE).contains(&limit);
+    if fits { Ok(limit) } else { Err(format!("must be a whole number from 1 to {MAX_ROWS_PER_PAGE}")) }
 }
 
 /// One more than request for, which tells whether there are more.

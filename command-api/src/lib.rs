@@ -17,7 +17,7 @@ pub use recorder::{
     RETENTION_DAYS, Recorder, RecorderTask, purge_records, recorder, recorder_with_capacity, run_recorder,
 };
 pub use settlement::{
-    FastPathReceiver, FastPathSender, Http, InvalidPaymentUrl, OpenInvest, Provider, fast_path, settle,
+    FastPathReceiver, FastPathSender, Http, InvalidPaymentUrlError, OpenInvest, Provider, fast_path, settle,
 };
 
 use axum::Router;

@@ -25,7 +25,7 @@ mod redact;
 mod timeouts;
 mod work_list;
 
-pub use http::{Http, InvalidPaymentUrl};
+pub use http::{Http, InvalidPaymentUrlError};
 pub use open_invest::OpenInvest;
 pub use provider::Provider;
 

@@ -19,4 +19,4 @@ pub use personal::{PersonalData, personal_data, resident_number};
 pub use product::{OpenInvest, Product};
 pub use refusal::Refusal;
 pub use upcast::upcasters;
-pub use value::{Amount, FailReason, InvalidValue, InvestId, MAX_AMOUNT, ProductId, Title, UserId, Window};
+pub use value::{Amount, FailReason, InvalidValueError, InvestId, MAX_AMOUNT, ProductId, Title, UserId, Window};

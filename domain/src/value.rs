@@ -7,15 +7,15 @@ use uuid::Uuid;
 
 /// The largest amount, in whole won, of one invest and of a product's total.
 pub const MAX_AMOUNT: i64 = 1_000_000_000_000;
-const MAX_USER_ID: usize = 100;
-const MAX_TITLE: usize = 500;
-const MAX_FAIL_CODE: usize = 64;
-const MAX_FAIL_DETAIL: usize = 500;
+const MAX_USER_ID_BYTES: usize = 100;
+const MAX_TITLE_CHARS: usize = 500;
+const MAX_FAIL_CODE_BYTES: usize = 64;
+const MAX_FAIL_DETAIL_CHARS: usize = 500;
 
 /// A value outside its bounds. Says what would be right, never what was given: the door knows that.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct InvalidValue(pub &'static str);
+pub struct InvalidValueError(pub &'static str);
 
 /// Which product. From 1, given by the log when a product is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,9 +30,9 @@ impl ProductId {
 }
 
 impl TryFrom<i64> for ProductId {
-    type Error = InvalidValue;
-    fn try_from(id: i64) -> Result<Self, InvalidValue> {
-        if id < 1 { Err(InvalidValue("must be a whole number from 1")) } else { Ok(Self(id)) }
+    type Error = InvalidValueError;
+    fn try_from(id: i64) -> Result<Self, InvalidValueError> {
+        if id < 1 { Err(InvalidValueError("must be a whole number from 1")) } else { Ok(Self(id)) }
     }
 }
 
@@ -72,12 +72,12 @@ impl Amount {
 }
 
 impl TryFrom<i64> for Amount {
-    type Error = InvalidValue;
-    fn try_from(won: i64) -> Result<Self, InvalidValue> {
+    type Error = InvalidValueError;
+    fn try_from(won: i64) -> Result<Self, InvalidValueError> {
         if (1..=MAX_AMOUNT).contains(&won) {
             Ok(Self(won))
         } else {
-            Err(InvalidValue("must be a whole number from 1 to 1000000000000"))
+            Err(InvalidValueError("must be a whole number from 1 to 1000000000000"))
         }
     }
 }
@@ -101,13 +101,13 @@ impl UserId {
 }
 
 impl TryFrom<String> for UserId {
-    type Error = InvalidValue;
-    fn try_from(id: String) -> Result<Self, InvalidValue> {
+    type Error = InvalidValueError;
+    fn try_from(id: String) -> Result<Self, InvalidValueError> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        if (1..=MAX_USER_ID).contains(&id.len()) && id.bytes().all(allowed) {
+        if (1..=MAX_USER_ID_BYTES).contains(&id.len()) && id.bytes().all(allowed) {
             Ok(Self(id))
         } else {
-            Err(InvalidValue("must be 1 to 100 of A-Z a-z 0-9 . _ -"))
+            Err(InvalidValueError("must be 1 to 100 of A-Z a-z 0-9 . _ -"))
         }
     }
 }
@@ -137,12 +137,12 @@ impl Title {
 }
 
 impl TryFrom<String> for Title {
-    type Error = InvalidValue;
-    fn try_from(title: String) -> Result<Self, InvalidValue> {
-        if (1..=MAX_TITLE).contains(&title.chars().count()) && !title.chars().any(char::is_control) {
+    type Error = InvalidValueError;
+    fn try_from(title: String) -> Result<Self, InvalidValueError> {
+        if (1..=MAX_TITLE_CHARS).contains(&title.chars().count()) && !title.chars().any(char::is_control) {
             Ok(Self(title))
         } else {
-            Err(InvalidValue("must be 1 to 500 characters without control characters"))
+            Err(InvalidValueError("must be 1 to 500 characters without control characters"))
         }
     }
 }
@@ -162,11 +162,11 @@ pub struct Window {
 
 impl Window {
     /// A window that holds at least one instant.
-    pub fn new(started_at: DateTime<Utc>, finished_at: DateTime<Utc>) -> Result<Self, InvalidValue> {
+    pub fn new(started_at: DateTime<Utc>, finished_at: DateTime<Utc>) -> Result<Self, InvalidValueError> {
         if started_at < finished_at {
             Ok(Self { started_at, finished_at })
         } else {
-            Err(InvalidValue("must be later than startedAt"))
+            Err(InvalidValueError("must be later than startedAt"))
         }
     }
 
@@ -190,14 +190,14 @@ pub struct FailReason {
 
 impl FailReason {
     /// `code`: 1 to 64 of `A-Z 0-9 _`. `detail`: at most 500 characters, none of them control characters.
-    pub fn new(code: impl Into<String>, detail: impl Into<String>) -> Result<Self, InvalidValue> {
+    pub fn new(code: impl Into<String>, detail: impl Into<String>) -> Result<Self, InvalidValueError> {
         let (code, detail) = (code.into(), detail.into());
         let allowed = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-        if !(1..=MAX_FAIL_CODE).contains(&code.len()) || !code.bytes().all(allowed) {
-            return Err(InvalidValue("a fail code must be 1 to 64 of A-Z 0-9 _"));
+        if !(1..=MAX_FAIL_CODE_BYTES).contains(&code.len()) || !code.bytes().all(allowed) {
+            return Err(InvalidValueError("a fail code must be 1 to 64 of A-Z 0-9 _"));
         }
-        if detail.chars().count() > MAX_FAIL_DETAIL || detail.chars().any(char::is_control) {
-            return Err(InvalidValue("a fail detail must be at most 500 characters without control characters"));
+        if detail.chars().count() > MAX_FAIL_DETAIL_CHARS || detail.chars().any(char::is_control) {
+            return Err(InvalidValueError("a fail detail must be at most 500 characters without control characters"));
         }
         Ok(Self { code, detail })
     }

@@ -17,20 +17,22 @@ pub struct AllowedOrigin(HeaderValue);
 /// Not an origin. Says what would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be an origin such as https://moa.example or http://localhost:3000, without a path")]
-pub struct InvalidOrigin;
+pub struct InvalidOriginError;
 
 impl FromStr for AllowedOrigin {
-    type Err = InvalidOrigin;
+    type Err = InvalidOriginError;
 
-    fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
-        let uri: Uri = text.parse().map_err(|_| InvalidOrigin)?;
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(InvalidOrigin) };
+    fn from_str(text: &str) -> Result<Self, InvalidOriginError> {
+        let uri: Uri = text.parse().map_err(|_| InvalidOriginError)?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(InvalidOriginError);
+        };
         let origin = format!("{scheme}://{authority}").to_ascii_lowercase();
         // Browsers send origins in lower case and bare: a path, user or capital in the setting would never match.
         if origin != text || origin.contains('@') {
-            return Err(InvalidOrigin);
+            return Err(InvalidOriginError);
         }
-        HeaderValue::try_from(origin).map(Self).map_err(|_| InvalidOrigin)
+        HeaderValue::try_from(origin).map(Self).map_err(|_| InvalidOriginError)
     }
 }
 

@@ -29,21 +29,21 @@ mod user_id;
 pub use body::{JsonObject, MAX_BODY_BYTES};
 pub use consistency::ConsistencyToken;
 pub use correlation::Correlation;
-pub use cors::{AllowedOrigin, InvalidOrigin};
+pub use cors::{AllowedOrigin, InvalidOriginError};
 pub use envelope::{Envelope, ListData, accepted, ok, ok_body, ok_with};
 pub use field_problem::FieldProblem;
 pub use fields::Fields;
 pub use health::health;
 pub use idempotency_key::IdempotencyKey;
 pub use middleware::{REQUEST_TIMEOUT, with_middleware, with_middleware_and_timeouts};
-pub use params::{MAX_PAGE, MAX_SIZE, Paging, Params};
+pub use params::{MAX_PAGE_NUMBER, MAX_ROWS_PER_PAGE, Paging, Params};
 pub use path::{InvestIdPath, ProductIdPath};
 pub use problem::Problem;
 pub use serve::{
-    AllowedHost, ConnectionPolicy, ConnectionSettings, HEAD_TIMEOUT, IDLE_TIMEOUT, InvalidHost, LISTEN_BACKLOG,
+    AllowedHost, ConnectionPolicy, ConnectionSettings, HEAD_TIMEOUT, IDLE_TIMEOUT, InvalidHostError, LISTEN_BACKLOG,
     MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_HEAD_BYTES, MAX_SHARED_BYTES, MAX_URI_BYTES, Peer, SHUTDOWN_TIMEOUT,
     listen, serve,
 };
-pub use service_time::{InvalidTime, ServiceTime, within_bounds};
+pub use service_time::{InvalidTimeError, ServiceTime, within_bounds};
 pub use submission::Submission;
 pub use user_id::UserIdHeader;

@@ -9,11 +9,11 @@ use std::fmt::Display;
 use crate::field_problem::plain_integer;
 use crate::{FieldProblem, Problem};
 
-/// The last page that may be asked for. `MAX_PAGE * MAX_SIZE` fits an `i64`.
-pub const MAX_PAGE: i64 = 1_000_000_000;
+/// The last page that may be asked for. `MAX_PAGE_NUMBER * MAX_ROWS_PER_PAGE` fits an `i64`.
+pub const MAX_PAGE_NUMBER: i64 = 1_000_000_000;
 /// The most rows of one page.
-pub const MAX_SIZE: i64 = 1_000;
-const DEFAULT_SIZE: i64 = 20;
+pub const MAX_ROWS_PER_PAGE: i64 = 1_000;
+const DEFAULT_ROWS_PER_PAGE: i64 = 20;
 
 /// Which rows of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,12 +23,12 @@ pub struct Paging {
 }
 
 impl Paging {
-    /// How many rows to skip; at most [`MAX_PAGE`] times [`MAX_SIZE`].
+    /// How many rows to skip; at most [`MAX_PAGE_NUMBER`] times [`MAX_ROWS_PER_PAGE`].
     pub fn offset(&self) -> i64 {
         self.page * self.size
     }
 
-    /// How many rows to give, 1 to [`MAX_SIZE`].
+    /// How many rows to give, 1 to [`MAX_ROWS_PER_PAGE`].
     pub fn size(&self) -> i64 {
         self.size
     }
@@ -66,11 +66,11 @@ impl Params {
         Ok(Self { pairs, problems: Vec::new() })
     }
 
-    /// `page` from 0 to [`MAX_PAGE`] (0 when absent) and `size` from 1 to [`MAX_SIZE`] (20 when absent).
+    /// `page` from 0 to [`MAX_PAGE_NUMBER`] (0 when absent) and `size` from 1 to [`MAX_ROWS_PER_PAGE`] (20 when absent).
     pub fn paging(&mut self) -> Option<Paging> {
-        let page = self.int("page", |n| within(n, 0, MAX_PAGE));
-        let size = self.int("size", |n| within(n, 1, MAX_SIZE));
-        Some(Paging { page: page?.unwrap_or(0), size: size?.unwrap_or(DEFAULT_SIZE) })
+        let page = self.int("page", |n| within(n, 0, MAX_PAGE_NUMBER));
+        let size = self.int("size", |n| within(n, 1, MAX_ROWS_PER_PAGE));
+        Some(Paging { page: page?.unwrap_or(0), size: size?.unwrap_or(DEFAULT_ROWS_PER_PAGE) })
     }
 
     /// `productId`; `Some(None)` when absent.

@@ -13,7 +13,7 @@ mod socket;
 mod stage;
 
 pub use connection::{Peer, SHUTDOWN_TIMEOUT};
-pub use hosts::{AllowedHost, InvalidHost};
+pub use hosts::{AllowedHost, InvalidHostError};
 pub use listen::{LISTEN_BACKLOG, listen};
 pub use policy::{
     ConnectionPolicy, ConnectionSettings, IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_HEAD_BYTES,

@@ -22,14 +22,14 @@ pub struct ServiceTime(Tz);
 /// A zone or time that cannot be read. Says what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct InvalidTime(&'static str);
+pub struct InvalidTimeError(&'static str);
 
 impl FromStr for ServiceTime {
-    type Err = InvalidTime;
+    type Err = InvalidTimeError;
 
     /// A zone by its IANA name.
-    fn from_str(name: &str) -> Result<Self, InvalidTime> {
-        name.parse().map(Self).map_err(|_| InvalidTime("must be the name of a time zone, such as Asia/Seoul"))
+    fn from_str(name: &str) -> Result<Self, InvalidTimeError> {
+        name.parse().map(Self).map_err(|_| InvalidTimeError("must be the name of a time zone, such as Asia/Seoul"))
     }
 }
 
@@ -46,9 +46,9 @@ impl ServiceTime {
 
     /// A date-time with up to six fraction digits, local or with an offset (`Z`, `+09:00`). A local time in a gap is an
     /// error, an ambiguous one is the earlier.
-    pub fn parse(&self, text: &str) -> Result<DateTime<Utc>, InvalidTime> {
-        const MALFORMED: InvalidTime =
-            InvalidTime("must be a date-time such as 2021-10-17T00:00:00 or ...T00:00:00+09:00");
+    pub fn parse(&self, text: &str) -> Result<DateTime<Utc>, InvalidTimeError> {
+        const MALFORMED: InvalidTimeError =
+            InvalidTimeError("must be a date-time such as 2021-10-17T00:00:00 or ...T00:00:00+09:00");
         let (local, offset) = split(text).ok_or(MALFORMED)?;
         let local = naive(local).ok_or(MALFORMED)?;
         let at = match offset {
@@ -58,16 +58,16 @@ impl ServiceTime {
         within_bounds(at)
     }
 
-    fn at_local(&self, local: NaiveDateTime) -> Result<DateTime<Utc>, InvalidTime> {
+    fn at_local(&self, local: NaiveDateTime) -> Result<DateTime<Utc>, InvalidTimeError> {
         let at = self.0.from_local_datetime(&local).earliest();
-        at.map(|at| at.to_utc()).ok_or(InvalidTime("must be a local time that exists: the clocks skip this one"))
+        at.map(|at| at.to_utc()).ok_or(InvalidTimeError("must be a local time that exists: the clocks skip this one"))
     }
 }
 
 /// The time, if every zone shows it in a year from 0001 to 9999. For what is read elsewhere than by [`ServiceTime::parse`].
-pub fn within_bounds(at: DateTime<Utc>) -> Result<DateTime<Utc>, InvalidTime> {
+pub fn within_bounds(at: DateTime<Utc>) -> Result<DateTime<Utc>, InvalidTimeError> {
     let is_shown = (FIRST_SECOND..END_SECOND).contains(&at.timestamp());
-    is_shown.then_some(at).ok_or(InvalidTime("must be a time from 0001-01-02 to 9999-12-30, in UTC"))
+    is_shown.then_some(at).ok_or(InvalidTimeError("must be a time from 0001-01-02 to 9999-12-30, in UTC"))
 }
 
 /// The local part, which has the right shape, and the offset, which may be anything.

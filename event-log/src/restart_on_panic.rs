@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 const MAX_RESTART_DELAY: Duration = Duration::from_secs(60);
 /// A task that has run for so long is stable: readiness recovers, and the next pause is short again.
-const STABLE_AFTER: Duration = Duration::from_secs(10);
+const STABLE_DURATION: Duration = Duration::from_secs(10);
 
 /// Runs the task that `start` creates, to its end; after a panic creates it again, with a growing pause, until `shutdown`.
 ///
@@ -25,7 +25,7 @@ pub async fn restart_on_panic<F: Future<Output = ()> + Send + 'static>(
     let (clause, mut pause) = (readiness.clause("tasks"), RESTART_DELAY);
     loop {
         let mut running = AbortOnDropHandle::new(tokio::spawn(start()));
-        let ended = match tokio::time::timeout(STABLE_AFTER, &mut running).await {
+        let ended = match tokio::time::timeout(STABLE_DURATION, &mut running).await {
             Ok(ended) => ended,
             Err(_) => {
                 clause.clear();
@@ -77,7 +77,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             assert_eq!(readiness.failed(), ["tasks"]);
-            tokio::time::sleep(STABLE_AFTER + Duration::from_millis(10)).await;
+            tokio::time::sleep(STABLE_DURATION + Duration::from_millis(10)).await;
             assert!(readiness.failed().is_empty());
             stop.cancel();
         };

@@ -22,7 +22,7 @@ pub struct ServerWatch {
 
 /// Why a connection is not used.
 #[derive(Debug, thiserror::Error)]
-pub enum WrongServer {
+pub enum WrongServerError {
     /// It is not the server that this process began with.
     #[error(
         "this is another server than before (system identifier {found}, it was {known}): if the database was moved on purpose, \
@@ -65,17 +65,17 @@ impl ServerWatch {
         self.compare(server).map_err(|wrong| sqlx::Error::Configuration(wrong.into()))
     }
 
-    fn compare(&self, found: Server) -> Result<(), WrongServer> {
+    fn compare(&self, found: Server) -> Result<(), WrongServerError> {
         let mut known = self.known();
         if found.in_recovery {
-            return Err(WrongServer::Standby);
+            return Err(WrongServerError::Standby);
         }
         match *known {
             Some(known) if known.system_identifier != found.system_identifier => {
-                Err(WrongServer::Another { known: known.system_identifier, found: found.system_identifier })
+                Err(WrongServerError::Another { known: known.system_identifier, found: found.system_identifier })
             }
             Some(known) if known.timeline > found.timeline => {
-                Err(WrongServer::Superseded { known: known.timeline, found: found.timeline })
+                Err(WrongServerError::Superseded { known: known.timeline, found: found.timeline })
             }
             Some(known) if known == found => Ok(()),
             before => {
@@ -125,16 +125,16 @@ mod tests {
         watch.compare(server(7, 1)).unwrap();
         watch.compare(server(7, 3)).unwrap();
         watch.compare(server(7, 3)).unwrap();
-        assert!(matches!(watch.compare(server(7, 2)), Err(WrongServer::Superseded { known: 3, found: 2 })));
+        assert!(matches!(watch.compare(server(7, 2)), Err(WrongServerError::Superseded { known: 3, found: 2 })));
     }
 
     #[test]
     fn another_server_and_a_standby_are_refused_and_the_known_one_stays() {
         let watch = ServerWatch::default();
         watch.compare(server(7, 1)).unwrap();
-        assert!(matches!(watch.compare(server(8, 9)), Err(WrongServer::Another { known: 7, found: 8 })));
+        assert!(matches!(watch.compare(server(8, 9)), Err(WrongServerError::Another { known: 7, found: 8 })));
         let standby = Server { in_recovery: true, ..server(7, 0) };
-        assert!(matches!(watch.compare(standby), Err(WrongServer::Standby)));
+        assert!(matches!(watch.compare(standby), Err(WrongServerError::Standby)));
         watch.compare(server(7, 1)).unwrap();
     }
 }

@@ -12,7 +12,7 @@ const PASSWORD_FILE: &str = "PGPASSFILE";
 /// environment, so it replaces itself by itself; its id stays. Returns where there are none.
 ///
 /// # Errors
-/// This program cannot be started anew.
+/// This program cannot be started again.
 pub fn leave_out_postgres_variables() -> anyhow::Result<()> {
     let names: Vec<_> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
     let names: Vec<_> = names.into_iter().filter(|name| is_of_postgres(name)).collect();

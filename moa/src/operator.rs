@@ -22,7 +22,7 @@ const TABLE_RULES: TableStyle =
     TableStyle::new().top_border(rule('─')).header_separator(rule('═')).bottom_border(rule('─'));
 
 /// Blanks around a cell's content, and before the next one.
-const PADDING: u16 = 3;
+const COLUMN_PADDING_CHARS: u16 = 3;
 /// Characters of a broken text's lines at least: an id in it stays whole, to be copied.
 const MIN_TEXT_WIDTH: u16 = "01991f5e-7c3a-7b60-9a52-3f0f6ed1a001".len() as u16;
 
@@ -223,7 +223,8 @@ pub(crate) fn table(heads: &[&str], columns: &[&str], list: &Value) -> Table {
 fn fit(table: &mut Table, width: u16) {
     let widths = table.column_max_content_widths();
     let Some((widest, content)) = widths.iter().copied().enumerate().max_by_key(|(_, width)| *width) else { return };
-    let padded: u16 = widths.iter().map(|width| width.saturating_add(PADDING)).fold(0, u16::saturating_add);
+    let padded: u16 =
+        widths.iter().map(|width| width.saturating_add(COLUMN_PADDING_CHARS)).fold(0, u16::saturating_add);
     // The last has nothing after it.
     let room = width.saturating_add(1);
     if padded > room && room.saturating_sub(padded - content) >= MIN_TEXT_WIDTH {

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Datelike as _, NaiveDate, SecondsFormat, Utc};
 
 /// Characters of a time.
-const LENGTH: usize = 27;
+const TIME_BYTES: usize = 27;
 
 /// `at`, in whole microseconds.
 pub fn format(at: DateTime<Utc>) -> String {
@@ -25,7 +25,7 @@ pub fn parse(text: &str) -> Option<DateTime<Utc>> {
 
 /// The same, in microseconds since 1970.
 pub fn parse_micros(text: &str) -> Option<i64> {
-    let bytes: &[u8; LENGTH] = text.as_bytes().try_into().ok()?;
+    let bytes: &[u8; TIME_BYTES] = text.as_bytes().try_into().ok()?;
     if [4, 7, 10, 13, 16, 19, 26].map(|at| bytes[at]) != *b"--T::.Z" {
         return None;
     }

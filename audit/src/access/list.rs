@@ -8,12 +8,12 @@ use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use edge::{MAX_SIZE, Params, Problem, ServiceTime};
+use edge::{MAX_ROWS_PER_PAGE, Params, Problem, ServiceTime};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// How many are given when nothing is said; [`MAX_SIZE`] at most.
-const DEFAULT_LIMIT: i64 = 20;
+/// How many are given when nothing is said; [`MAX_ROWS_PER_PAGE`] at most.
+const DEFAULT_ROWS_PER_PAGE: i64 = 20;
 
 pub(crate) fn routes() -> Router<Arc<Audit>> {
     Router::new().route("/admin/audit/access", get(list))
@@ -96,10 +96,11 @@ impl ListRequest {
     fn of(mut params: Params, zone: &ServiceTime) -> Result<Self, Problem> {
         let (from, to) = (params.text("from", |text| zone.parse(text)), params.text("to", |text| zone.parse(text)));
         let before = params.text("cursor", read_cursor);
-        let limit = params.int("limit", |n| if (1..=MAX_SIZE).contains(&n) { Ok(n) } else { Err(LIMIT_RANGE) });
+        let limit =
+            params.int("limit", |n| if (1..=MAX_ROWS_PER_PAGE).contains(&n) { Ok(n) } else { Err(LIMIT_RANGE) });
         match (from, to, before, limit) {
             (Some(from), Some(to), Some(before), Some(limit)) => {
-                Ok(Self { from, to, before, limit: limit.unwrap_or(DEFAULT_LIMIT) })
+                Ok(Self { from, to, before, limit: limit.unwrap_or(DEFAULT_ROWS_PER_PAGE) })
             }
             _ => Err(params.refuse()),
         }

@@ -4,12 +4,12 @@ use crate::{Audit, accept};
 use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use domain::{InvestId, UserId};
-use edge::{InvalidTime, Params, Problem};
+use edge::{InvalidTimeError, Params, Problem};
 use event_log::search::{Bound, Cursor, EVENT_TYPES, Filter, MAX_PAGE_EVENTS, Order};
 use uuid::Uuid;
 
 /// Events of a page when nothing is said.
-pub(super) const DEFAULT_LIMIT: usize = 100;
+pub(super) const DEFAULT_EVENTS_PER_PAGE: usize = 100;
 /// Characters of a correlation id.
 const MAX_CORRELATION_ID_CHARS: usize = 256;
 
@@ -97,7 +97,7 @@ fn correlation(text: &str) -> Result<String, String> {
 }
 
 /// A plain whole number is a position, from 1; anything else a time.
-fn bound(text: &str, time: impl Fn(&str) -> Result<DateTime<Utc>, InvalidTime>) -> Result<Bound, String> {
+fn bound(text: &str, time: impl Fn(&str) -> Result<DateTime<Utc>, InvalidTimeError>) -> Result<Bound, String> {
     const POSITION: &str = "must be a position, a whole number from 1 to 9223372036854775807";
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if is_number {

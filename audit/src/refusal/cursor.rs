@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// Bytes of a cursor: the question's fingerprint, the time, the id.
-const LENGTH: usize = FINGERPRINT + 8 + 16;
-const FINGERPRINT: usize = 8;
+const CURSOR_BYTES: usize = FINGERPRINT_BYTES + 8 + 16;
+const FINGERPRINT_BYTES: usize = 8;
 const MALFORMED: &str = "must be the nextCursor of an answer to the same question";
 
 /// In which order they are listed: by the time they were decided, then by id.
@@ -54,7 +54,7 @@ pub(super) struct Cursor {
 impl Cursor {
     /// Opaque to whoever sends it back, and good for the same question only.
     pub(super) fn written(self, filter: &Filter, order: Order) -> String {
-        let mut bytes = Vec::with_capacity(LENGTH);
+        let mut bytes = Vec::with_capacity(CURSOR_BYTES);
         bytes.extend(fingerprint(filter, order));
         bytes.extend(self.refused_at.timestamp_micros().to_be_bytes());
         bytes.extend(self.invest_id.as_bytes());
@@ -64,8 +64,8 @@ impl Cursor {
     /// The cursor that `text` says, if it was made for this question.
     pub(super) fn read(text: &str, filter: &Filter, order: Order) -> Result<Self, &'static str> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| MALFORMED)?;
-        let bytes: [u8; LENGTH] = bytes.try_into().map_err(|_| MALFORMED)?;
-        let (question, rest) = bytes.split_at(FINGERPRINT);
+        let bytes: [u8; CURSOR_BYTES] = bytes.try_into().map_err(|_| MALFORMED)?;
+        let (question, rest) = bytes.split_at(FINGERPRINT_BYTES);
         let (micros, id) = rest.split_at(8);
         if question != fingerprint(filter, order) {
             return Err(MALFORMED);
@@ -76,10 +76,10 @@ impl Cursor {
     }
 }
 
-fn fingerprint(filter: &Filter, order: Order) -> [u8; FINGERPRINT] {
+fn fingerprint(filter: &Filter, order: Order) -> [u8; FINGERPRINT_BYTES] {
     let Filter { product_id, user_id, code, from, to } = filter;
     let question = format!("{product_id:?} {user_id:?} {code:?} {from:?} {to:?} {order:?}");
-    let mut fingerprint = [0; FINGERPRINT];
+    let mut fingerprint = [0; FINGERPRINT_BYTES];
     fingerprint.copy_from_slice(&Sha256::digest(question)[..FINGERPRINT]);
     fingerprint
 }

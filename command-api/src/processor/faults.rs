@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Appends, or loads, that have failed for so long make the process not ready: less than a command may wait.
 const UNREADY_AFTER: Duration = Duration::from_secs(1);
 /// Products that are retried by themselves; others are retried when a command asks for them.
-const MAX_UNLOADED: usize = 64;
+const MAX_RETRIED_PRODUCTS: usize = 64;
 /// The pause between two retries while no commands come.
 pub(super) const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -46,7 +46,7 @@ impl ProcessorFaults {
 
     pub(super) fn cannot_load(&mut self, id: ProductId, error: &LogError) {
         self.loads.failed(&format_args!("product {}: {error}", id.get()));
-        if self.unloaded.len() < MAX_UNLOADED {
+        if self.unloaded.len() < MAX_RETRIED_PRODUCTS {
             self.unloaded.insert(id);
         }
     }

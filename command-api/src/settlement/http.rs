@@ -32,7 +32,7 @@ struct HttpClient {
 /// The payment provider's URL is not valid. The text says why, and never has the URL: it might hold a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the payment provider's URL {0}")]
-pub struct InvalidPaymentUrl(String);
+pub struct InvalidPaymentUrlError(String);
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,16 +44,16 @@ struct Payment<'a> {
 }
 
 impl Http {
-    pub(super) fn at(url: &str) -> Result<Self, InvalidPaymentUrl> {
+    pub(super) fn at(url: &str) -> Result<Self, InvalidPaymentUrlError> {
         Self::that(url, Timeouts::DEFAULT)
     }
 
-    pub(super) fn with_scaled_down_timeouts(url: &str, times: u32) -> Result<Self, InvalidPaymentUrl> {
+    pub(super) fn with_scaled_down_timeouts(url: &str, times: u32) -> Result<Self, InvalidPaymentUrlError> {
         Self::that(url, Timeouts::DEFAULT.scaled_down(times))
     }
 
-    fn that(url: &str, timeouts: Timeouts) -> Result<Self, InvalidPaymentUrl> {
-        let base = parse(url).map_err(|why| InvalidPaymentUrl(why.to_owned()))?;
+    fn that(url: &str, timeouts: Timeouts) -> Result<Self, InvalidPaymentUrlError> {
+        let base = parse(url).map_err(|why| InvalidPaymentUrlError(why.to_owned()))?;
         let client = Client::builder()
             .connect_timeout(timeouts.connect)
             .timeout(timeouts.call)
@@ -61,7 +61,7 @@ impl Http {
             .redirect(Policy::none())
             .no_proxy()
             .build()
-            .map_err(|error| InvalidPaymentUrl(format!("cannot be used: {}", root_cause(error))))?;
+            .map_err(|error| InvalidPaymentUrlError(format!("cannot be used: {}", root_cause(error))))?;
         Ok(Self(Arc::new(HttpClient { client, base, timeouts })))
     }
 

@@ -1,6 +1,6 @@
 //! The payment provider: who is asked for payments.
 
-use super::{Http, InvalidPaymentUrl};
+use super::{Http, InvalidPaymentUrlError};
 use chrono::TimeDelta;
 
 /// With `approve`, how long a claim of an open invest lasts: after it a sweep of any process claims the invest again. A processor mostly
@@ -18,13 +18,13 @@ pub enum Provider {
 
 impl Provider {
     /// The provider below this URL, such as `http://payments:9000/v1`. It need not be there yet: settlement waits for it.
-    pub fn http(url: &str) -> Result<Self, InvalidPaymentUrl> {
+    pub fn http(url: &str) -> Result<Self, InvalidPaymentUrlError> {
         Http::at(url).map(Self::Http)
     }
 
     /// The same with every time-out so many times shorter, for tests.
     #[doc(hidden)]
-    pub fn http_with_scaled_down_timeouts(url: &str, times: u32) -> Result<Self, InvalidPaymentUrl> {
+    pub fn http_with_scaled_down_timeouts(url: &str, times: u32) -> Result<Self, InvalidPaymentUrlError> {
         Http::with_scaled_down_timeouts(url, times).map(Self::Http)
     }
 

@@ -14,15 +14,15 @@ pub struct AllowedHost(String);
 /// Not the name of a host. Says what would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be the name of a host such as admin.example or 10.0.0.7, without scheme, port and path")]
-pub struct InvalidHost;
+pub struct InvalidHostError;
 
 impl FromStr for AllowedHost {
-    type Err = InvalidHost;
+    type Err = InvalidHostError;
 
-    fn from_str(text: &str) -> Result<Self, InvalidHost> {
-        let authority: Authority = text.parse().map_err(|_| InvalidHost)?;
+    fn from_str(text: &str) -> Result<Self, InvalidHostError> {
+        let authority: Authority = text.parse().map_err(|_| InvalidHostError)?;
         let bare = authority.host() == text && !text.is_empty() && !text.contains('*');
-        if bare { Ok(Self(normalized(text))) } else { Err(InvalidHost) }
+        if bare { Ok(Self(normalized(text))) } else { Err(InvalidHostError) }
     }
 }
 

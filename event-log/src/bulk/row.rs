@@ -9,7 +9,7 @@ use uuid::Uuid;
 pub(super) const COLUMNS: &str = "aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, partition, \
                                   position, event_id, recorded_at, hash";
 /// How many columns that are.
-pub(super) const WIDTH: usize = 12;
+pub(super) const COLUMN_COUNT: usize = 12;
 
 /// A row that is no event: the column that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +17,7 @@ pub(super) const WIDTH: usize = 12;
 pub struct MalformedRowError(pub &'static str);
 
 #[inline]
-pub(super) fn decode<'a>(row: &CopyRow<'a, WIDTH>) -> Result<RawEventRef<'a>, MalformedRowError> {
+pub(super) fn decode<'a>(row: &CopyRow<'a, COLUMN_COUNT>) -> Result<RawEventRef<'a>, MalformedRowError> {
     Ok(RawEventRef {
         aggregate_type: row.text(0).ok_or(MalformedRowError("aggregate_type"))?,
         aggregate_id: row.text(1).ok_or(MalformedRowError("aggregate_id"))?,
@@ -36,5 +36,5 @@ pub(super) fn decode<'a>(row: &CopyRow<'a, WIDTH>) -> Result<RawEventRef<'a>, Ma
 
 /// The position of the first row in `rows`.
 pub(super) fn position(mut rows: &[u8]) -> Option<Position> {
-    next_row::<WIDTH>(&mut rows).ok()??.bigint(8)
+    next_row::<COLUMN_COUNT>(&mut rows).ok()??.bigint(8)
 }

@@ -9,9 +9,9 @@ use std::io::Write as _;
 
 const PATH: &str = "/admin/audit/event";
 /// Events of a table when nothing is said.
-const DEFAULT_LIMIT: usize = 100;
+const DEFAULT_EVENTS_PER_PAGE: usize = 100;
 /// The most events that one answer has.
-const MAX_PAGE: usize = 1_000;
+const MAX_EVENTS_PER_PAGE: usize = 1_000;
 
 /// Which events.
 #[derive(Clone, Debug, Args)]
@@ -120,11 +120,11 @@ pub(super) async fn run(settings: EventsSettings, client: &Client<'_>) -> anyhow
 
 /// Page after page, as many as it takes: one may have few events or none though more follow.
 async fn list(settings: &EventsSettings, client: &Client<'_>) -> anyhow::Result<()> {
-    let most = settings.limit.map_or(DEFAULT_LIMIT, |limit| limit as usize);
+    let most = settings.limit.map_or(DEFAULT_EVENTS_PER_PAGE, |limit| limit as usize);
     let (mut events, mut cursor) = (Vec::new(), settings.cursor.clone());
     loop {
         let mut query = query(settings);
-        query.push(("limit", (most - events.len()).min(MAX_PAGE).to_string()));
+        query.push(("limit", (most - events.len()).min(MAX_EVENTS_PER_PAGE).to_string()));
         query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
         let mut page = client.get(PATH, &query).await?;
         if let Some(list) = page["list"].as_array_mut() {

@@ -27,14 +27,14 @@ async fn a_user_must_be_named(#[case] path: &str) {
 }
 
 const PLAIN: &str = "must be a whole number without quotes, fraction or exponent";
-const PAGE: &str = "page must be a whole number from 0 to 1000000000";
+const PAGE_RANGE: &str = "page must be a whole number from 0 to 1000000000";
 const SIZE: &str = "size must be a whole number from 1 to 1000";
 const PRODUCT_ID: &str = "productId must be a whole number from 1";
 
 #[rstest]
-#[case("/api/product?page=-1", format!("{PAGE}, was -1"))]
+#[case("/api/product?page=-1", format!("{PAGE_RANGE}, was -1"))]
 #[case("/api/product?page=x", format!("page {PLAIN}, was x"))]
-#[case("/api/product?page=9223372036854775807", format!("{PAGE}, was 9223372036854775807"))]
+#[case("/api/product?page=9223372036854775807", format!("{PAGE_RANGE}, was 9223372036854775807"))]
 #[case("/api/product?size=0", format!("{SIZE}, was 0"))]
 #[case("/api/product?size=1001&page=1.5", format!("page {PLAIN}, was 1.5; {SIZE}, was 1001"))]
 #[case("/api/product?page=0&page=0", "page is repeated".into())]

@@ -39,7 +39,7 @@ async fn a_broken_chain_is_not_sealed(#[case] damage: &str, #[case] expected: &s
     assert_eq!(sealed, 0, "nothing of the damaged partition is sealed");
 }
 
-/// A tail that was hashed anew without the key contradicts the last seal when it begins in what was sealed.
+/// A tail that was hashed again without the key contradicts the last seal when it begins in what was sealed.
 #[tokio::test]
 async fn a_rewritten_tail_is_not_sealed() {
     let app = TestApp::with_history().await;

@@ -54,7 +54,7 @@ async fn sealed_history_is_not_changed_unseen(#[case] damage: String, #[case] po
     assert_eq!((report.verdict, bad(&report, 1)), (Verdict::Broken, None));
 }
 
-/// What is not sealed yet: whoever hashes it anew is not found by the chain, but may still contradict himself.
+/// What is not sealed yet: whoever hashes it again is not found by the chain, but may still contradict himself.
 #[rstest]
 #[case::time(
     "update events set recorded_at = recorded_at - interval '1 hour' where partition = 0 and position = 44",
@@ -113,7 +113,7 @@ async fn a_log_that_is_called_another_is_found() {
     assert_eq!(bad(&report, 0).unwrap().position, 1);
 }
 
-/// Without seals the chain alone finds what was not hashed anew.
+/// Without seals the chain alone finds what was not hashed again.
 #[tokio::test]
 async fn without_a_key_the_chain_alone_is_checked() {
     let app = TestApp::with_history().await;

@@ -51,7 +51,7 @@ fn whole(report: &Report) -> String {
         report.partitions.iter().filter_map(|found| found.unsealed).map(|it| it.last - it.first + 1).sum();
     let rest = match unsealed {
         0 => "All of it is sealed.".to_owned(),
-        count => format!("{count} events are not sealed yet, see the table: who hashes these anew is not found."),
+        count => format!("{count} events are not sealed yet, see the table: who hashes these again is not found."),
     };
     format!("The log is whole: {} events, compared with {} seals. {rest}", report.events, report.seals)
 }

@@ -13,7 +13,7 @@ use crate::harness::{Sighting, View};
 const ZONE_SECONDS: i32 = 9 * 3_600;
 
 /// The longest page there is, which is what the clients ask for.
-const PAGE: usize = 1_000;
+const ROWS_PER_PAGE: usize = 1_000;
 
 pub fn faults(log: &Log, sightings: &[Sighting]) -> Vec<Fault> {
     sightings.iter().filter_map(|sighting| fault(log, sighting)).collect()
@@ -123,7 +123,7 @@ fn summary(fold: &Fold, user: &str) -> Value {
 }
 
 fn list(items: Vec<Value>) -> Value {
-    success(&json!({"totalCount": items.len(), "list": items[..items.len().min(PAGE)]}))
+    success(&json!({"totalCount": items.len(), "list": items[..items.len().min(ROWS_PER_PAGE)]}))
 }
 
 fn success(data: &Value) -> Value {
