@@ -1,26 +1,30 @@
 //! A deployment as in production: two of each service, each a process of its own, on one database, a RabbitMQ, a Redis and a
 //! payment provider.
 
+mod catch_up;
+mod database;
 pub mod postgres;
 mod servers;
+mod service;
 mod tap;
 
+pub use catch_up::CATCH_UP_TIMEOUT;
+use database::Database;
+pub use database::url_of;
 pub use servers::RabbitMq;
+pub use service::{SERVICES, Service};
 pub use tap::Tap;
 
 use chrono::Utc;
-use moa::postgres::{Embedded, Options};
 use reqwest::Method;
 use serde_json::json;
 use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use testbed::payments::Payments;
 use testbed::{RedisServer, free_port};
 use uuid::Uuid;
 
-use crate::checker::{Evidence, chain_is_whole, counters};
 use crate::harness::{
     AUDITOR, ApiClient, Call, Journal, Load, MoaProcess, OPERATOR, Start, TEST_TIMEOUT, client, consumers,
     seconds_from, within,
@@ -28,99 +32,12 @@ use crate::harness::{
 
 /// Clients at each api; a rush is another test's business.
 const CLIENTS: usize = 4;
-/// How soon after a fault every view has caught up with the log as it stood then.
-pub const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a service may take to stop under load.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a deletion may take.
 const DELETION_TIMEOUT: Duration = Duration::from_secs(2);
 /// More than all clients can take.
 const LARGE_TOTAL_WON: i64 = 1_000_000_000;
-
-/// The URL of a private server's database.
-pub fn url_of(at: &PgConnectOptions) -> String {
-    let socket = at.get_socket().expect("it listens on a socket only").display().to_string();
-    let (user, port, name) = (at.get_username(), at.get_port(), at.get_database().unwrap());
-    format!("postgres://{user}@localhost:{port}/{name}?host={socket}")
-}
-
-/// A PostgreSQL of its own: two of each service have more connections than a shared one can spare.
-struct Database {
-    _server: Embedded,
-    url: String,
-}
-
-impl Database {
-    async fn start() -> Self {
-        let options = Options { data_dir: std::env::temp_dir(), ephemeral: true };
-        let server = Embedded::start(&options).await.unwrap();
-        let url = url_of(&server.connect_options());
-        Self { _server: server, url }
-    }
-
-    fn pool(&self) -> PgPool {
-        PgPool::connect_lazy(&self.url).unwrap()
-    }
-
-    /// The same, as somebody who is no superuser.
-    fn url_as(&self, login: &str) -> String {
-        let (_, rest) = self.url.split_once('@').unwrap();
-        format!("postgres://{login}@{rest}")
-    }
-
-    /// A login for each service, made as `docs/deploying.md` says, and what its owner then migrates.
-    async fn make_logins(&self) {
-        let (pool, text) = (self.pool(), std::fs::read_to_string(LOGINS).unwrap());
-        // What psql would put in: nobody asks for passwords here.
-        let lines = text.lines().filter(|line| !line.starts_with('\\'));
-        let plain = |line: &str| match line.split_once(":'") {
-            Some((before, after)) => format!("{before}'any'{}", after.split_once('\'').unwrap().1),
-            None => line.replace(":\"DBNAME\"", "moa"),
-        };
-        let statements: Vec<_> = lines.map(plain).collect();
-        sqlx::raw_sql(&statements.join("\n")).execute(&pool).await.unwrap();
-        let migrate = Start::bare(&["migrate", "--partitions", "4"]).on(&self.url_as("migrate"));
-        let migrated = migrate.end().await;
-        assert!(migrated.status.success(), "{}", migrated.err);
-    }
-}
-
-const LOGINS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/logins.sql");
-
-/// The services.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Service {
-    CommandApi,
-    QueryApi,
-    Projector,
-    Relay,
-    Admin,
-}
-
-pub const SERVICES: [Service; 5] =
-    [Service::CommandApi, Service::QueryApi, Service::Projector, Service::Relay, Service::Admin];
-
-impl Service {
-    fn name(self) -> &'static str {
-        match self {
-            Self::CommandApi => "command-api",
-            Self::QueryApi => "query-api",
-            Self::Projector => "projector",
-            Self::Relay => "relay",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// The setting of its own listener, if it has one beside the ops port.
-    fn listen(self) -> Option<&'static str> {
-        match self {
-            Self::CommandApi => Some("MOA_COMMAND_LISTEN"),
-            Self::QueryApi => Some("MOA_QUERY_LISTEN"),
-            Self::Admin => Some("MOA_ADMIN_LISTEN"),
-            Self::Projector | Self::Relay => None,
-        }
-    }
-}
 
 /// Two of each; everything is killed, and the servers with it, when the value goes.
 pub struct Deployment {
@@ -308,27 +225,6 @@ impl Deployment {
         moments.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     }
 
-    /// Waits until every view, and the counters, have reached the log as it stands now; says how long that took.
-    pub async fn caught_up(&self) -> Duration {
-        self.caught_up_within(CATCH_UP_TIMEOUT).await
-    }
-
-    pub async fn caught_up_within(&self, bound: Duration) -> Duration {
-        let heads: Vec<i64> = sqlx::query_scalar(HEADS).fetch_one(&self.pool).await.unwrap();
-        let began = Instant::now();
-        within(bound, "the views", async || self.have_reached(&heads).await.then_some(())).await;
-        began.elapsed()
-    }
-
-    async fn have_reached(&self, heads: &[i64]) -> bool {
-        let consumers = [consumers(), vec!["relay"]].concat();
-        let standing: Vec<(Vec<i64>,)> = sqlx::query_as(STANDING).bind(consumers).fetch_all(&self.pool).await.unwrap();
-        let reached = |at: &[i64]| at.iter().zip(heads).all(|(at, head)| at >= head);
-        let counters =
-            counters::positions(&self.redis.client(), &counters::Keys::of(&self.pool).await, heads.len()).await;
-        standing.iter().all(|(at,)| reached(at)) && counters.is_some_and(|at| reached(&at))
-    }
-
     pub async fn log_id(&self) -> Uuid {
         sqlx::query_scalar("select log_id from log_identity").fetch_one(&self.pool).await.unwrap()
     }
@@ -373,46 +269,4 @@ impl Deployment {
         let ops = &self.service(service, number).ops;
         self.client.get(format!("{ops}/metrics")).send().await.unwrap().text().await.unwrap()
     }
-
-    /// The load has stopped: waits for quiet, then everything that must hold is compared with the log.
-    pub async fn holds(&self) {
-        self.quiet().await;
-        let users = ["api0-client0".to_owned(), "api1-client1".to_owned()];
-        let evidence = Evidence::gather(&self.pool, &self.apis(), &self.journal, &self.products, &users).await;
-        evidence.holds();
-        chain_is_whole(&self.pool).await;
-        let faults = counters::faults(&evidence.log, &self.redis.client(), &counters::Keys::of(&self.pool).await).await;
-        assert!(faults.is_empty(), "Redis is not the fold of the log: {faults:?}");
-        assert_eq!(self.payments.contradictions(&self.pool).await, [""; 0], "the ledger and the log");
-    }
-
-    /// Waits until every reservation has its fate and every consumer is at the heads.
-    pub async fn quiet(&self) {
-        let quiet = async || self.is_quiet().await.then_some(());
-        within(2 * TEST_TIMEOUT, "quiet", quiet).await;
-    }
-
-    async fn is_quiet(&self) -> bool {
-        let heads = async || sqlx::query_scalar::<_, Vec<i64>>(HEADS).fetch_one(&self.pool).await.unwrap();
-        let before = heads().await;
-        if !self.have_reached(&before).await {
-            return false;
-        }
-        // Only now does the table know of every reservation up to there.
-        let open: bool =
-            sqlx::query_scalar("select exists (select from open_invest)").fetch_one(&self.pool).await.unwrap();
-        !open && heads().await == before
-    }
 }
-
-const HEADS: &str = "
-    select array(select coalesce((select max(e.position) from events e where e.partition = p), 0)
-                   from log_identity, generate_series(0, partitions - 1) p order by p)";
-
-const STANDING: &str = "
-    select array(select coalesce(k.position, 0)
-                   from log_identity
-                  cross join generate_series(0, partitions - 1) p
-                   left join checkpoints k on k.consumer = c.name and k.partition = p
-                  order by p)
-      from unnest($1::text[]) as c (name)";
