@@ -18,6 +18,7 @@ mod event;
 pub mod export;
 pub mod proof;
 mod refusal;
+mod time_cursor;
 mod timeline;
 
 pub use refusal::RETENTION_DAYS as REFUSAL_RETENTION_DAYS;

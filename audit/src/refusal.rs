@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use chrono::{DateTime, Utc};
-use connection_pool::Pool;
+use connection_pool::{Pool, is_unreachable};
 use cursor::{Cursor, Order};
 use domain::{ProductId, UserId};
 use edge::{Params, Problem, ServiceTime};
@@ -198,7 +198,7 @@ fn query_problem(error: sqlx::Error) -> Problem {
         return Problem::Conflict("it takes too long to look for that: give from and to, nearer to each other".into());
     }
     match error {
-        sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => Problem::Overloaded,
+        error if is_unreachable(&error) => Problem::Overloaded,
         error => Problem::internal(error),
     }
 }

@@ -125,7 +125,7 @@ fn to_cloud_event<'a>(source: &'a str, event: &'a RawEvent) -> CloudEvent<'a> {
         causationid: metadata.as_ref().and_then(|known| known.causation_id.clone()).map(Cow::from),
         traceparent: metadata.and_then(|known| known.traceparent).map(Cow::from),
         metadata: event.metadata.as_str().into(),
-        hash: hex(&event.hash).into(),
+        hash: hex::encode(event.hash).into(),
         datatext,
         replayed: None,
         data,
@@ -180,19 +180,9 @@ fn recorded_at(text: &str) -> Option<DateTime<Utc>> {
     (time(at) == text).then_some(at)
 }
 
-fn hex(hash: &Hash) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
-    hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
-}
-
+/// Accepts lower case only: there is one way to write a hash.
 fn unhex(text: &str) -> Option<Hash> {
-    let half = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
-    let pairs = text.as_bytes().chunks(2);
-    let bytes: Option<Vec<u8>> = pairs.map(|pair| Some(half(*pair.first()?)? << 4 | half(*pair.get(1)?)?)).collect();
-    bytes?.try_into().ok()
+    let mut hash = Hash::default();
+    let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    (is_lower && hex::decode_to_slice(text, &mut hash).is_ok()).then_some(hash)
 }

@@ -23,4 +23,4 @@ pub use connection::Connection;
 pub use copy::CopyIn;
 pub use pool::Pool;
 pub use transaction::Transaction;
-pub use transient::is_transient;
+pub use transient::{is_transient, is_unreachable};

@@ -263,10 +263,10 @@ fn pool_of(connections: u32) -> PgPoolOptions {
 /// Not there, or not yet: starting up or shutting down (57P), or full (53300).
 fn is_away(cause: &(dyn std::error::Error + 'static)) -> bool {
     match cause.downcast_ref::<sqlx::Error>() {
-        Some(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut) => true,
         Some(sqlx::Error::Database(refused)) => {
             refused.code().is_some_and(|code| code.starts_with("57P") || code == "53300")
         }
-        _ => false,
+        Some(error) => connection_pool::is_unreachable(error),
+        None => false,
     }
 }

@@ -1,12 +1,10 @@
 //! `GET /admin/audit/access`: who read the audit, the latest first.
 
-use crate::Audit;
+use crate::{Audit, time_cursor};
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use edge::{MAX_ROWS_PER_PAGE, Params, Problem, ServiceTime};
 use serde::Serialize;
@@ -109,19 +107,13 @@ impl ListRequest {
 
 const LIMIT_RANGE: &str = "must be a whole number from 1 to 1000";
 
-/// Opaque: the time in microseconds and the id.
 fn cursor(cursor: Cursor) -> String {
-    URL_SAFE_NO_PAD.encode([cursor.at.timestamp_micros().to_be_bytes(), cursor.id.to_be_bytes()].concat())
+    time_cursor::encode(&[], cursor.at, &cursor.id.to_be_bytes())
 }
 
 fn read_cursor(text: &str) -> Result<Cursor, &'static str> {
-    let read = || {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (at, id) = bytes.split_first_chunk::<8>()?;
-        let at = DateTime::from_timestamp_micros(i64::from_be_bytes(*at))?;
-        Some(Cursor { at, id: i64::from_be_bytes(id.try_into().ok()?) })
-    };
-    read().ok_or("must be the nextCursor of an earlier answer")
+    let ([], at, id) = time_cursor::decode(text).ok_or("must be the nextCursor of an earlier answer")?;
+    Ok(Cursor { at, id: i64::from_be_bytes(id) })
 }
 
 fn item(row: Row, zone: &ServiceTime) -> Item {

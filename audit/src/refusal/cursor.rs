@@ -1,14 +1,12 @@
 //! Where a list of refusals goes on.
 
 use super::Filter;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use crate::time_cursor;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// Bytes of a cursor: the question's fingerprint, the time, the id.
-const CURSOR_BYTES: usize = FINGERPRINT_BYTES + 8 + 16;
+/// Bytes of the question's fingerprint.
 const FINGERPRINT_BYTES: usize = 8;
 const MALFORMED: &str = "must be the nextCursor of an answer to the same question";
 
@@ -54,25 +52,14 @@ pub(super) struct Cursor {
 impl Cursor {
     /// Opaque to whoever sends it back, and good for the same question only.
     pub(super) fn written(self, filter: &Filter, order: Order) -> String {
-        let mut bytes = Vec::with_capacity(CURSOR_BYTES);
-        bytes.extend(fingerprint(filter, order));
-        bytes.extend(self.refused_at.timestamp_micros().to_be_bytes());
-        bytes.extend(self.invest_id.as_bytes());
-        URL_SAFE_NO_PAD.encode(bytes)
+        time_cursor::encode(&fingerprint(filter, order), self.refused_at, self.invest_id.as_bytes())
     }
 
     /// The cursor that `text` says, if it was made for this question.
     pub(super) fn read(text: &str, filter: &Filter, order: Order) -> Result<Self, &'static str> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| MALFORMED)?;
-        let bytes: [u8; CURSOR_BYTES] = bytes.try_into().map_err(|_| MALFORMED)?;
-        let (question, rest) = bytes.split_at(FINGERPRINT_BYTES);
-        let (micros, id) = rest.split_at(8);
-        if question != fingerprint(filter, order) {
-            return Err(MALFORMED);
-        }
-        let micros = micros.try_into().map(i64::from_be_bytes).map_err(|_| MALFORMED)?;
-        let refused_at = DateTime::from_timestamp_micros(micros).ok_or(MALFORMED)?;
-        Ok(Self { refused_at, invest_id: Uuid::from_slice(id).map_err(|_| MALFORMED)? })
+        let (question, refused_at, id) = time_cursor::decode(text).ok_or(MALFORMED)?;
+        let cursor = Self { refused_at, invest_id: Uuid::from_bytes(id) };
+        if question == fingerprint(filter, order) { Ok(cursor) } else { Err(MALFORMED) }
     }
 }
 
@@ -80,13 +67,15 @@ fn fingerprint(filter: &Filter, order: Order) -> [u8; FINGERPRINT_BYTES] {
     let Filter { product_id, user_id, code, from, to } = filter;
     let question = format!("{product_id:?} {user_id:?} {code:?} {from:?} {to:?} {order:?}");
     let mut fingerprint = [0; FINGERPRINT_BYTES];
-    fingerprint.copy_from_slice(&Sha256::digest(question)[..FINGERPRINT]);
+    fingerprint.copy_from_slice(&Sha256::digest(question)[..FINGERPRINT_BYTES]);
     fingerprint
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     const ALL: Filter = Filter { product_id: None, user_id: None, code: None, from: None, to: None };
 

@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use broker::parked;
-use connection_pool::Pool;
+use connection_pool::{Pool, is_unreachable};
 use edge::{ListData, Paging, Problem};
 use serde_json::json;
 
@@ -37,7 +37,7 @@ fn id_of(text: &str) -> Result<i64, Problem> {
 
 fn unavailable(error: sqlx::Error) -> Problem {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => Problem::Overloaded,
+        error if is_unreachable(&error) => Problem::Overloaded,
         error => Problem::internal(error),
     }
 }

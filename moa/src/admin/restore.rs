@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use connection_pool::is_unreachable;
 use edge::{JsonObject, Problem};
 use event_log::{Acceptance, Log, LogError};
 use serde_json::json;
@@ -25,7 +26,7 @@ fn parse(text: String) -> Result<Acceptance, &'static str> {
 
 fn unavailable(error: LogError) -> Problem {
     match error {
-        LogError::Unavailable(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut) => Problem::Overloaded,
+        LogError::Unavailable(error) if is_unreachable(&error) => Problem::Overloaded,
         error => Problem::internal(error),
     }
 }
