@@ -33,15 +33,24 @@ fn assert_refused(step: Result<Step, StepError>, bad: &RecordedEvent) {
     }
 }
 
+fn apples() -> Vec<Happened> {
+    vec![opened(1, "apples", 10)]
+}
+
+/// Kim has 4 won of the apples; and what happens then.
+fn kims<const N: usize>(then: [Happened; N]) -> Vec<Happened> {
+    [opened(1, "apples", 10), reserved(1, "kim", 1, 4)].into_iter().chain(then).collect()
+}
+
 #[rstest]
 #[case::of_a_product_never_opened(vec![], reserved(1, "kim", 1, 1))]
 #[case::settled_of_a_product_never_opened(vec![], settled(1, "kim", 1, 1))]
 #[case::closed_of_a_product_never_opened(vec![], closed(1))]
-#[case::opened_twice(vec![opened(1, "apples", 10)], opened(1, "apples", 10))]
+#[case::opened_twice(apples(), opened(1, "apples", 10))]
 #[case::closed_twice(vec![opened(1, "apples", 10), closed(1)], closed(1))]
-#[case::gives_back_what_nobody_has(vec![opened(1, "apples", 10)], failed(1, "kim", 1, 1))]
-#[case::gives_back_one_won_too_much(vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4)], failed(1, "kim", 1, 5))]
-#[case::gives_back_another_users(vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4)], failed(1, "lee", 1, 4))]
+#[case::gives_back_what_nobody_has(apples(), failed(1, "kim", 1, 1))]
+#[case::gives_back_one_won_too_much(kims([]), failed(1, "kim", 1, 5))]
+#[case::gives_back_another_users(kims([]), failed(1, "lee", 1, 4))]
 #[tokio::test]
 async fn the_product_list_refuses(#[case] given: Vec<Happened>, #[case] contradicting: Happened) {
     refuses(ProductListProjection, given, contradicting).await;
@@ -52,7 +61,7 @@ async fn the_product_list_refuses(#[case] given: Vec<Happened>, #[case] contradi
 #[case::settled_of_a_product_never_opened(vec![], settled(1, "kim", 1, 1))]
 #[case::failed_of_a_product_never_opened(vec![], failed(1, "kim", 1, 1))]
 #[case::closed_of_a_product_never_opened(vec![], closed(1))]
-#[case::opened_twice(vec![opened(1, "apples", 10)], opened(1, "apples", 10))]
+#[case::opened_twice(apples(), opened(1, "apples", 10))]
 #[tokio::test]
 async fn the_holdings_refuse(#[case] given: Vec<Happened>, #[case] contradicting: Happened) {
     refuses(HoldingsProjection, given, contradicting).await;
@@ -61,50 +70,29 @@ async fn the_holdings_refuse(#[case] given: Vec<Happened>, #[case] contradicting
 #[rstest]
 #[case::reserved_of_a_product_never_opened(vec![], reserved(1, "kim", 1, 1))]
 #[case::closed_of_a_product_never_opened(vec![], closed(1))]
-#[case::opened_twice(vec![opened(1, "apples", 10)], opened(1, "apples", 10))]
-#[case::reserved_twice(vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4)], reserved(1, "kim", 1, 4))]
-#[case::settled_never_reserved(vec![opened(1, "apples", 10)], settled(1, "kim", 1, 4))]
-#[case::settled_by_another(vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4)], settled(1, "lee", 1, 4))]
-#[case::settled_with_another_amount(vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4)], settled(1, "kim", 1, 3))]
-#[case::settled_in_another_product(
-    vec![opened(1, "apples", 10), opened(3, "plums", 10), reserved(1, "kim", 1, 4)],
-    settled(1, "kim", 3, 4),
-)]
-#[case::settled_twice(
-    vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4), settled(1, "kim", 1, 4)],
-    settled(1, "kim", 1, 4),
-)]
-#[case::failed_after_it_was_settled(
-    vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4), settled(1, "kim", 1, 4)],
-    failed(1, "kim", 1, 4),
-)]
-#[case::settled_after_it_failed(
-    vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4), failed(1, "kim", 1, 4)],
-    settled(1, "kim", 1, 4),
-)]
+#[case::opened_twice(apples(), opened(1, "apples", 10))]
+#[case::reserved_twice(kims([]), reserved(1, "kim", 1, 4))]
+#[case::settled_never_reserved(apples(), settled(1, "kim", 1, 4))]
+#[case::settled_by_another(kims([]), settled(1, "lee", 1, 4))]
+#[case::settled_with_another_amount(kims([]), settled(1, "kim", 1, 3))]
+#[case::settled_in_another_product(kims([opened(3, "plums", 10)]), settled(1, "kim", 3, 4))]
+#[case::settled_twice(kims([settled(1, "kim", 1, 4)]), settled(1, "kim", 1, 4))]
+#[case::failed_after_it_was_settled(kims([settled(1, "kim", 1, 4)]), failed(1, "kim", 1, 4))]
+#[case::settled_after_it_failed(kims([failed(1, "kim", 1, 4)]), settled(1, "kim", 1, 4))]
 #[tokio::test]
 async fn the_invest_log_refuses(#[case] given: Vec<Happened>, #[case] contradicting: Happened) {
     refuses(InvestLogProjection, given, contradicting).await;
 }
 
 #[rstest]
-#[case::settled_never_reserved(vec![opened(1, "apples", 10)], settled(1, "kim", 1, 4))]
-#[case::failed_never_reserved(vec![opened(1, "apples", 10)], failed(1, "kim", 1, 4))]
-#[case::settled_by_another(vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4)], settled(1, "lee", 1, 4))]
-#[case::settled_one_won_too_much(vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4)], settled(1, "kim", 1, 5))]
-#[case::failed_one_won_too_much(vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4)], failed(1, "kim", 1, 5))]
-#[case::settled_in_another_product(
-    vec![opened(1, "apples", 10), opened(3, "plums", 10), reserved(1, "kim", 1, 4)],
-    settled(1, "kim", 3, 4),
-)]
-#[case::failed_after_it_was_settled(
-    vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4), settled(1, "kim", 1, 4)],
-    failed(1, "kim", 1, 4),
-)]
-#[case::settled_after_it_failed(
-    vec![opened(1, "apples", 10), reserved(1, "kim", 1, 4), failed(1, "kim", 1, 4)],
-    settled(1, "kim", 1, 4),
-)]
+#[case::settled_never_reserved(apples(), settled(1, "kim", 1, 4))]
+#[case::failed_never_reserved(apples(), failed(1, "kim", 1, 4))]
+#[case::settled_by_another(kims([]), settled(1, "lee", 1, 4))]
+#[case::settled_one_won_too_much(kims([]), settled(1, "kim", 1, 5))]
+#[case::failed_one_won_too_much(kims([]), failed(1, "kim", 1, 5))]
+#[case::settled_in_another_product(kims([opened(3, "plums", 10)]), settled(1, "kim", 3, 4))]
+#[case::failed_after_it_was_settled(kims([settled(1, "kim", 1, 4)]), failed(1, "kim", 1, 4))]
+#[case::settled_after_it_failed(kims([failed(1, "kim", 1, 4)]), settled(1, "kim", 1, 4))]
 #[tokio::test]
 async fn the_investor_summary_refuses(#[case] given: Vec<Happened>, #[case] contradicting: Happened) {
     refuses(InvestorSummaryProjection, given, contradicting).await;

@@ -5,9 +5,19 @@ use crate::tap::{Tap, once};
 use crate::test_broker::*;
 use broker::Broker;
 use std::time::Duration;
+use testbed::Proxy;
 
 /// Nobody listens there.
 const NOWHERE: &str = "amqp://guest:guest@127.0.0.1:1/%2f";
+
+/// A relay and a consumer behind a proxy; `parameters` is the rest of its URL. The outsider's queue is not behind it.
+async fn behind_proxy(test: &TestBroker, parameters: &str) -> (Broker, Proxy, Tap, Noting, Relaying) {
+    let (broker, proxy) = test.behind_proxy(parameters).await;
+    let tap = Tap::on(test).await;
+    let noting = Noting::start_with(test, &test.log, &broker, 0).await;
+    let relaying = Relaying::start(&test.log, &broker);
+    (broker, proxy, tap, noting, relaying)
+}
 
 #[tokio::test]
 async fn a_consumer_follows_the_log_while_no_broker_is_there() {
@@ -35,10 +45,7 @@ async fn a_relay_that_has_no_broker_stops_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_connection_is_opened_again() {
     let test = TestBroker::with_one_partition().await;
-    let (broker, proxy) = test.behind_proxy("").await;
-    let mut tap = Tap::on(&test).await;
-    let noting = Noting::start_with(&test, &test.log, &broker, 0).await;
-    let relaying = Relaying::start(&test.log, &broker);
+    let (broker, proxy, mut tap, noting, relaying) = behind_proxy(&test, "").await;
     for round in 0..2 {
         until("it is connected", async || broker.is_connected()).await;
         test.append(0, 100, 2).await;
@@ -62,10 +69,7 @@ async fn a_lost_connection_is_opened_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_broker_blocks_no_consumer() {
     let test = TestBroker::with_one_partition().await;
-    let (broker, proxy) = test.behind_proxy("").await;
-    let mut tap = Tap::on(&test).await;
-    let noting = Noting::start_with(&test, &test.log, &broker, 0).await;
-    let relaying = Relaying::start(&test.log, &broker);
+    let (_broker, proxy, mut tap, noting, relaying) = behind_proxy(&test, "").await;
     test.append(0, 20, 2).await;
     test.until_noted(0, 20).await;
     test.until_relayed(0, 20).await;
@@ -89,10 +93,7 @@ async fn a_frozen_broker_blocks_no_consumer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_connections_are_opened_again() {
     let test = TestBroker::with_one_partition().await;
-    let (broker, proxy) = test.behind_proxy("?heartbeat=2").await;
-    let mut tap = Tap::on(&test).await;
-    let noting = Noting::start_with(&test, &test.log, &broker, 0).await;
-    let relaying = Relaying::start(&test.log, &broker);
+    let (broker, proxy, mut tap, noting, relaying) = behind_proxy(&test, "?heartbeat=2").await;
     test.append(0, 20, 2).await;
     test.until_relayed(0, 20).await;
     test.until_the_queue_is_consumed(0, 1).await;

@@ -158,39 +158,26 @@ async fn what_cannot_be_found_out_is_not_known_and_the_log_tells() {
     app.invest(product, remaining + 1).sent().await.is_sold_out(remaining);
 }
 
-/// As above, but the request is lost: the log tells that it never happened, and its key is free.
+/// As above, with a key. The request is lost: the log tells that it never happened, and the key is free. Or it was carried
+/// out: the key gives the answer that was lost.
+#[rstest]
+#[case::that_never_arrived(FaultKind::LosesRequest, false)]
+#[case::that_was_carried_out(FaultKind::LosesAnswer, true)]
 #[tokio::test]
-async fn what_never_arrived_is_not_known_either_and_its_key_is_free() {
+async fn the_key_of_a_commit_whose_outcome_is_unknown_tells(#[case] lost: FaultKind, #[case] is_there: bool) {
     let (test, proxy, app, product) = behind_a_proxy().await;
-    proxy.stage(the_commit(FaultKind::LosesRequest).and_cuts());
+    proxy.stage(the_commit(lost).and_cuts());
     let invest = app.invest(product, 70).correlation_id(FATAL).key("k");
     let answer = invest.clone().sent().await;
     answer.is_outcome_unknown();
-    assert_eq!(fatal_reservations(&test).await, 0);
+    assert_eq!(fatal_reservations(&test).await, usize::from(is_there));
 
     proxy.mend();
     recovers(&app, product).await;
     let again = invest.sent().await;
-    again.is_ok().is_fresh();
-    assert_ne!(again.invest_id(), answer.invest_id());
+    let is_replayed = again.is_ok().header("idempotency-replayed").is_some();
+    assert_eq!((is_replayed, again.invest_id() == answer.invest_id()), (is_there, is_there));
     is_in_the_log_once(&test, &again).await;
-}
-
-/// As above, but it was carried out: its key gives the answer that was lost.
-#[tokio::test]
-async fn a_key_gives_the_answer_that_was_lost() {
-    let (test, proxy, app, product) = behind_a_proxy().await;
-    proxy.stage(the_commit(FaultKind::LosesAnswer).and_cuts());
-    let invest = app.invest(product, 70).correlation_id(FATAL).key("k");
-    let answer = invest.clone().sent().await;
-    answer.is_outcome_unknown();
-
-    proxy.mend();
-    recovers(&app, product).await;
-    let again = invest.sent().await;
-    again.is_ok().is_replayed();
-    assert_eq!(again.invest_id(), answer.invest_id());
-    is_in_the_log_once(&test, &answer).await;
 }
 
 /// 1. The database cannot be reached, and nothing was under way: that is overload, nothing happened.

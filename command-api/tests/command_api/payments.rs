@@ -3,6 +3,7 @@
 use crate::fates::{expires_at, reserves, reserves_by, reserves_for, with_scaled_down_timeouts};
 use crate::write_side::{WriteSide, until};
 use command_api::Provider;
+use rstest::rstest;
 use std::time::Duration;
 use testbed::payments::{Call, Payments, State, Terms};
 use uuid::Uuid;
@@ -95,38 +96,30 @@ async fn what_is_pending_holds_up_nobody() {
     until("all others are open", async || test.count("open_invest").await == 100).await;
 }
 
-/// Nobody can know whether somebody who died since has asked for it: it is cancelled first.
+/// Nobody can know whether somebody who died since has asked for it: it is cancelled first. Was it paid, the cancel is told
+/// that it is too late.
+#[rstest]
 #[tokio::test]
-async fn an_expired_one_is_cancelled_before_it_fails() {
+async fn an_expired_one_is_cancelled_before_it_fails_or_settled_if_it_was_paid(#[values(false, true)] was_paid: bool) {
     let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     let app = test.app_with(reserves_for(1)).await;
     let product = app.opens(100).await;
     let id = reserves(&app, product, 100).await;
+    if was_paid {
+        pays(&payments, id.0, product.get(), 100).await;
+    }
     let reserved = test.reservations().await.remove(0);
     test.until_passed(expires_at(&reserved)).await;
     app.settles_with(&of(&payments));
     test.until_all_have_their_fate_and_agree_with(&payments).await;
-    assert_eq!(test.became().await, [format!("EXPIRED : {}", expires_at(&reserved).to_rfc3339())]);
-    assert_eq!(payments.ledger()[&id.0].calls, [Call::Cancel]);
-    app.invest(product, 100).sent().await.is_ok();
-}
-
-/// 1. It is paid, and whoever asked died before he could say so.
-/// 2. It expires.
-/// 3. Settlement starts: the cancel is told that it is too late.
-#[tokio::test]
-async fn an_expired_one_that_was_paid_is_settled() {
-    let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
-    let app = test.app_with(reserves_for(1)).await;
-    let product = app.opens(100).await;
-    let id = reserves(&app, product, 100).await;
-    pays(&payments, id.0, product.get(), 100).await;
-    let reserved = test.reservations().await.remove(0);
-    test.until_passed(expires_at(&reserved)).await;
-    app.settles_with(&of(&payments));
-    test.until_all_have_their_fate_and_agree_with(&payments).await;
-    assert_eq!(test.became().await, ["SETTLED"]);
-    assert_eq!(payments.ledger()[&id.0].calls, [Call::Pay, Call::Cancel]);
+    if was_paid {
+        assert_eq!(test.became().await, ["SETTLED"]);
+        assert_eq!(payments.ledger()[&id.0].calls, [Call::Pay, Call::Cancel]);
+    } else {
+        assert_eq!(test.became().await, [format!("EXPIRED : {}", expires_at(&reserved).to_rfc3339())]);
+        assert_eq!(payments.ledger()[&id.0].calls, [Call::Cancel]);
+        app.invest(product, 100).sent().await.is_ok();
+    }
 }
 
 /// 1. It is paid, and settlement dies with the answer; or the answer of its processor is lost.

@@ -51,39 +51,25 @@ fn in_a_moment() -> DateTime<Utc> {
 }
 
 #[rstest]
-#[case::one_instance(1)]
-#[case::two_instances(2)]
+#[case::the_opening(Err(Refusal::NotStarted), Ok(()))]
+#[case::the_end(Ok(()), Err(Refusal::Finished))]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn across_the_opening_everything_recorded_is_inside(#[case] instances: usize) {
+async fn across_an_edge_everything_recorded_is_inside(
+    #[case] before: Decision,
+    #[case] after: Decision,
+    #[values(1, 2)] instances: usize,
+) {
     let test = WriteSide::with_one_partition().await;
-    let moas = [test.app().await, test.app().await];
-    let moas: Vec<_> = moas.iter().take(instances).collect();
-    let starts = in_a_moment();
-    let product = moas[0].opens_for(1_000_000, Window::new(starts, hours_from_now(1)).unwrap()).await;
-    let journal = all_hammer(&moas, product, Ok(())).await;
-    never_goes_back(&journal, Err(Refusal::NotStarted), Ok(()));
+    let apps = [test.app().await, test.app().await];
+    let apps: Vec<_> = apps.iter().take(instances).collect();
+    let (edge, opens) = (in_a_moment(), after == Ok(()));
+    let window = if opens { Window::new(edge, hours_from_now(1)) } else { Window::new(hours_from_now(-1), edge) };
+    let product = apps[0].opens_for(1_000_000, window.unwrap()).await;
+    let journal = all_hammer(&apps, product, after).await;
+    never_goes_back(&journal, before, after);
 
     let reservations = test.reservations().await;
-    assert!(reservations.iter().all(|reserved| reserved.recorded_at >= starts));
-    assert_eq!(reservations.len(), journal.iter().filter(|told| told.answer == Ok(())).count());
-    test.everything_adds_up().await;
-}
-
-#[rstest]
-#[case::one_instance(1)]
-#[case::two_instances(2)]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn across_the_end_everything_recorded_is_inside(#[case] instances: usize) {
-    let test = WriteSide::with_one_partition().await;
-    let moas = [test.app().await, test.app().await];
-    let moas: Vec<_> = moas.iter().take(instances).collect();
-    let ends = in_a_moment();
-    let product = moas[0].opens_for(1_000_000, Window::new(hours_from_now(-1), ends).unwrap()).await;
-    let journal = all_hammer(&moas, product, Err(Refusal::Finished)).await;
-    never_goes_back(&journal, Ok(()), Err(Refusal::Finished));
-
-    let reservations = test.reservations().await;
-    assert!(reservations.iter().all(|reserved| reserved.recorded_at < ends));
+    assert!(reservations.iter().all(|reserved| (reserved.recorded_at >= edge) == opens));
     assert_eq!(reservations.len(), journal.iter().filter(|told| told.answer == Ok(())).count());
     test.everything_adds_up().await;
 }

@@ -36,6 +36,22 @@ fn host(url: &str) -> String {
     url.trim_start_matches("http://").to_owned()
 }
 
+/// A process that has worked, its product, and the most memory it has had by then.
+async fn working() -> (TestApp, i64, u64) {
+    let app = TestApp::open().await;
+    let product = app.open_product("steady", 1_000).await;
+    assert!(app.invest(ask("before", product, 1)).await.is_accepted());
+    let before = app.processes[0].peak_bytes();
+    (app, product, before)
+}
+
+/// It still accepts, within a container's memory, and has taken less than `most` bytes since.
+async fn kept_to_its_memory(app: &TestApp, product: i64, before: u64, most: u64) {
+    assert!(app.invest(ask("meanwhile", product, 1)).await.is_accepted());
+    let peak = app.processes[0].peak_bytes();
+    assert!(peak < CONTAINER_BYTES && peak - before < most, "{before} bytes before, {peak} at most");
+}
+
 /// Does `attack` `count` times, some at once.
 async fn attackers<T>(count: usize, attack: impl AsyncFn() -> T) -> Vec<T> {
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
@@ -49,10 +65,7 @@ async fn attackers<T>(count: usize, attack: impl AsyncFn() -> T) -> Vec<T> {
 /// 1,500 connections that each send 380 KB of a header that never ends: 570 MB, if it were kept. Each is told so.
 #[tokio::test]
 async fn endless_heads_take_little_memory() {
-    let app = TestApp::open().await;
-    let product = app.open_product("steady", 1_000).await;
-    assert!(app.invest(ask("before", product, 1)).await.is_accepted());
-    let before = app.processes[0].peak_bytes();
+    let (app, product, before) = working().await;
     let address = host(&app.processes[0].write);
     let head = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}", "a".repeat(ENDLESS_HEAD_BYTES));
     let attack = async || {
@@ -64,9 +77,7 @@ async fn endless_heads_take_little_memory() {
         (stream, told && status.ends_with(b"431"))
     };
     let attackers = attackers(ENDLESS_HEADS, attack).await;
-    assert!(app.invest(ask("meanwhile", product, 1)).await.is_accepted());
-    let peak = app.processes[0].peak_bytes();
-    assert!(peak < CONTAINER_BYTES && peak - before < 100 << 20, "{before} bytes before, {peak} at most");
+    kept_to_its_memory(&app, product, before, 100 << 20).await;
     let told = attackers.iter().filter(|(_, told)| *told).count();
     assert!(told >= ENDLESS_HEADS * 9 / 10, "{told} of {ENDLESS_HEADS} were told why");
 }
@@ -74,10 +85,7 @@ async fn endless_heads_take_little_memory() {
 /// 1,500 connections that each stop in the middle of a large head, and wait.
 #[tokio::test]
 async fn large_heads_that_wait_take_little_memory() {
-    let app = TestApp::open().await;
-    let product = app.open_product("steady", 1_000).await;
-    assert!(app.invest(ask("before", product, 1)).await.is_accepted());
-    let before = app.processes[0].peak_bytes();
+    let (app, product, before) = working().await;
     let address = host(&app.processes[0].write);
     let head = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}", "a".repeat(edge::MAX_HEAD_BYTES - 1_000));
     let attack = async || {
@@ -86,9 +94,7 @@ async fn large_heads_that_wait_take_little_memory() {
         stream
     };
     let _attackers = attackers(ENDLESS_HEADS, attack).await;
-    assert!(app.invest(ask("meanwhile", product, 1)).await.is_accepted());
-    let peak = app.processes[0].peak_bytes();
-    assert!(peak < CONTAINER_BYTES && peak - before < 100 << 20, "{before} bytes before, {peak} at most");
+    kept_to_its_memory(&app, product, before, 100 << 20).await;
 }
 
 /// 200 clients that ask for a megabyte each and read nothing of it: more than the budget of all connections.
@@ -122,9 +128,7 @@ async fn readers_that_never_read_take_little_memory() {
     let refused = attackers.iter().filter(|(_, refused)| *refused).count();
     let held = (NEVER_READING - refused) * large;
     assert!(refused > 0 && held <= edge::MAX_SHARED_BYTES, "{held} bytes are held by {refused} fewer clients");
-    let peak = app.processes[0].peak_bytes();
-    assert!(peak < CONTAINER_BYTES && peak - before < 192 << 20, "{before} bytes before, {peak} at most");
-    assert!(app.invest(ask("meanwhile", product, 1)).await.is_accepted());
+    kept_to_its_memory(&app, product, before, 192 << 20).await;
 }
 
 /// 1. A process may open few files; it says so. 2. Clients take every place of its public listeners, and accepting fails.

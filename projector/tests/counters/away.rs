@@ -12,6 +12,15 @@ use tracing::{Event, Level, Metadata, Subscriber, span};
 /// Longer than a request to Redis may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Everything runs, with a Redis of the test's own.
+async fn with_redis() -> (World, RedisServer, Shown, Running) {
+    let (world, mut server) = (World::fresh().await, RedisServer::nowhere());
+    server.start();
+    let shown = Shown::in_redis(server.client(), &world);
+    let running = Running::all(&world, &shown);
+    (world, server, shown, running)
+}
+
 #[tokio::test]
 async fn without_redis_the_read_models_advance_and_everything_stops() {
     let mut world = World::fresh().await;
@@ -48,11 +57,7 @@ async fn a_redis_that_comes_and_goes_is_filled_each_time() {
 
 #[tokio::test]
 async fn a_frozen_redis_blocks_nobody_and_is_updated_when_thawed() {
-    let mut world = World::fresh().await;
-    let mut server = RedisServer::nowhere();
-    server.start();
-    let shown = Shown::in_redis(server.client(), &world);
-    let running = Running::all(&world, &shown);
+    let (mut world, server, shown, running) = with_redis().await;
     world.append(&[opened(1, "apples", 1_000)]).await;
     shown.until_at(&[0, 1]).await;
 
@@ -71,11 +76,7 @@ async fn a_frozen_redis_blocks_nobody_and_is_updated_when_thawed() {
 
 #[tokio::test]
 async fn everything_stops_with_redis_frozen() {
-    let mut world = World::fresh().await;
-    let mut server = RedisServer::nowhere();
-    server.start();
-    let shown = Shown::in_redis(server.client(), &world);
-    let running = Running::all(&world, &shown);
+    let (mut world, server, shown, running) = with_redis().await;
     shown.until_at(&[0, 0]).await;
     server.freeze();
     world.append(&[opened(1, "apples", 10)]).await;
@@ -125,11 +126,7 @@ impl Subscriber for Said {
 async fn a_loss_of_redis_is_logged_once_and_its_return_too() {
     let said = Said::default();
     let _listening = tracing::subscriber::set_default(said.clone());
-    let mut world = World::fresh().await;
-    let mut server = RedisServer::nowhere();
-    server.start();
-    let shown = Shown::in_redis(server.client(), &world);
-    let running = Running::all(&world, &shown);
+    let (mut world, mut server, shown, running) = with_redis().await;
     shown.until_at(&[0, 0]).await;
     assert_eq!(said.so_far(), (0, 0));
 

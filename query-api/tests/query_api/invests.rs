@@ -1,6 +1,6 @@
 //! A user's invest log, and one invest of it.
 
-use crate::read_side::{ReadSide, list};
+use crate::read_side::ReadSide;
 use rstest::rstest;
 use testbed::http::{refusal, success};
 
@@ -44,9 +44,7 @@ async fn each_user_sees_only_their_own(
 ) {
     let api = ReadSide::new().await;
     seed(&api).await;
-    let answer = api.get_as(user, &format!("/api/invest/log{query}")).await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.body, list(total_count, items));
+    api.shows(user, &format!("/api/invest/log{query}"), total_count, items).await;
 }
 
 #[rstest]

@@ -1,6 +1,6 @@
 //! A user's holdings.
 
-use crate::read_side::{ReadSide, list};
+use crate::read_side::ReadSide;
 use rstest::rstest;
 
 /// The seed's holdings of user4, and one of another user.
@@ -34,7 +34,5 @@ async fn each_user_sees_only_their_own(
 ) {
     let api = ReadSide::new().await;
     seed(&api).await;
-    let answer = api.get_as(user, &format!("/api/product/my/invest{query}")).await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.body, list(total_count, items));
+    api.shows(user, &format!("/api/product/my/invest{query}"), total_count, items).await;
 }

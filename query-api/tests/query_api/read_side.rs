@@ -76,6 +76,12 @@ impl ReadSide {
         self.call("GET", path, &[("X-USER-ID", user)]).await
     }
 
+    /// Asserts that the user is shown this list, whole.
+    pub async fn shows(&self, user: &str, path: &str, total_count: i64, items: &[&str]) {
+        let answer = self.get_as(user, path).await;
+        assert_eq!((answer.status, answer.body), (200, list(total_count, items)));
+    }
+
     /// Runs one statement without values.
     pub async fn sql(&self, sql: &str) {
         sqlx::query(sql).execute(&self.pool).await.unwrap();

@@ -4,12 +4,19 @@ use super::{Outside, run, run_over, the_rest};
 use crate::tap::once;
 use crate::test_broker::*;
 use broker::Broker;
-use broker::replay::{Progress, REPLAY_STALL_TIMEOUT, ReplayError, Selection, Start};
+use broker::replay::{Progress, REPLAY_STALL_TIMEOUT, Replay, ReplayError, Selection, Start};
 use lapin::types::AMQPValue;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+/// A replay of everything, a message a second; where it says how far it is; and what stops it.
+fn slow(outside: &Outside, test: &TestBroker) -> (Replay, watch::Sender<Progress>, CancellationToken) {
+    let mut replay = outside.all(test);
+    replay.max_rate = NonZeroU32::new(10);
+    (replay, watch::Sender::default(), CancellationToken::new())
+}
 
 /// Steps: the queue is deleted while the second partition is sent; a new one gets the rest.
 #[tokio::test]
@@ -108,9 +115,7 @@ async fn a_broker_that_stays_away_ends_it_with_the_position_to_continue_from() {
     test.append(0, 40, 40).await;
     test.append(1, 40, 40).await;
     let (broker, proxy) = test.behind_proxy("").await;
-    let mut replay = outside.all(&test);
-    replay.max_rate = NonZeroU32::new(10);
-    let (progress, shutdown) = (watch::Sender::default(), CancellationToken::new());
+    let (replay, progress, shutdown) = slow(&outside, &test);
     let mut progress_seen = progress.subscribe();
     let (replayed, ()) = tokio::join!(replay.run(&test.log, &broker, &progress, &shutdown), async {
         // Not when the queue has it: the server says so later.
@@ -135,9 +140,7 @@ async fn an_unreachable_broker_is_reported_before_anything_is_read() {
 async fn stopped_it_reports_the_position_to_continue_from_and_its_progress() {
     let (test, outside) = (TestBroker::with_one_partition().await, Outside::queue().await);
     test.append(0, 100, 100).await;
-    let mut replay = outside.all(&test);
-    replay.max_rate = NonZeroU32::new(10);
-    let (progress, shutdown) = (watch::Sender::default(), CancellationToken::new());
+    let (replay, progress, shutdown) = slow(&outside, &test);
     let mut progress_seen = progress.subscribe();
     let running = replay.run(&test.log, &test.broker, &progress, &shutdown);
     let (replayed, ()) = tokio::join!(running, async {
@@ -157,9 +160,7 @@ async fn stopped_it_waits_for_messages_in_flight() {
     let (test, outside) = (TestBroker::with_one_partition().await, Outside::queue().await);
     test.append(0, 100, 100).await;
     let (broker, proxy) = test.behind_proxy("").await;
-    let mut replay = outside.all(&test);
-    replay.max_rate = NonZeroU32::new(10);
-    let (progress, shutdown) = (watch::Sender::default(), CancellationToken::new());
+    let (replay, progress, shutdown) = slow(&outside, &test);
     let mut progress_seen = progress.subscribe();
     let (replayed, ()) = tokio::join!(replay.run(&test.log, &broker, &progress, &shutdown), async {
         soon(progress_seen.wait_for(|progress: &Progress| progress.sent > 0)).await.unwrap();
