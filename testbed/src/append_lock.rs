@@ -12,7 +12,6 @@ const APPEND_LOCK_CLASS: i32 = 0x004d_6f61;
 #[derive(Debug)]
 pub struct AppendLockHolder(PgConnection);
 
-#[expect(clippy::missing_panics_doc, reason = "a test whose database fails has failed")]
 impl AppendLockHolder {
     /// Lets the next one have it.
     pub async fn release(mut self) {
@@ -20,7 +19,6 @@ impl AppendLockHolder {
     }
 }
 
-#[expect(clippy::missing_panics_doc, reason = "a test whose database fails has failed")]
 impl TestLog {
     /// Holds the append lock of a partition from now on.
     pub async fn hold_append_lock(&self, partition: Partition) -> AppendLockHolder {

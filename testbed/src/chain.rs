@@ -7,7 +7,6 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// What the first event of a partition follows.
-#[must_use]
 pub fn genesis(log_id: Uuid, partitions: i32, partition: Partition) -> Hash {
     let (partitions, partition) = (i64::from(partitions).to_be_bytes(), i64::from(partition).to_be_bytes());
     let parts: [&[u8]; 4] = [b"moa-log-1", log_id.as_bytes(), &partitions, &partition];
@@ -45,9 +44,6 @@ fn link(previous: Hash, event: &RawEvent) -> Hash {
 }
 
 /// Writes them as they are.
-///
-/// # Panics
-/// When the database refuses them.
 pub async fn insert(connection: &mut Connection, events: &[RawEvent]) {
     let texts = |column: fn(&RawEvent) -> &String| events.iter().map(column).cloned().collect::<Vec<_>>();
     sqlx::query(

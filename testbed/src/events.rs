@@ -9,16 +9,11 @@ use event_log::{Appended, Batch, Log, Metadata, NewEvent, RecordedEvent, Writer}
 use crate::values::{at, invest, product, user, won};
 
 /// The product is opened for 1,000,000 won, all of 2026.
-#[must_use]
 pub fn opened(id: i64) -> ProductEvent {
     opened_as(id, &format!("product{id}"))
 }
 
 /// The same under a title of its own.
-///
-/// # Panics
-/// When no product may have that title.
-#[must_use]
 pub fn opened_as(id: i64, title: &str) -> ProductEvent {
     ProductEvent::ProductOpened {
         product_id: product(id),
@@ -30,69 +25,55 @@ pub fn opened_as(id: i64, title: &str) -> ProductEvent {
 }
 
 /// `user1` reserves so much.
-#[must_use]
 pub fn reserved(number: i64, amount: i64) -> ProductEvent {
     reserved_by("user1", invest(number), amount)
 }
 
 /// The same by somebody else.
-#[must_use]
 pub fn reserved_by(name: &str, invest_id: InvestId, amount: i64) -> ProductEvent {
     let expires_at = at("2026-06-01T00:10:00Z");
     ProductEvent::InvestReserved { invest_id, user_id: user(name), amount: won(amount), expires_at }
 }
 
 /// An invest of `user1`'s is settled.
-#[must_use]
 pub fn settled(number: i64, amount: i64) -> ProductEvent {
     settled_by("user1", invest(number), amount)
 }
 
 /// The same of somebody else's.
-#[must_use]
 pub fn settled_by(name: &str, invest_id: InvestId, amount: i64) -> ProductEvent {
     ProductEvent::InvestSettled { invest_id, user_id: user(name), amount: won(amount) }
 }
 
 /// The payment provider declined it.
-#[must_use]
 pub fn failed_by(name: &str, invest_id: InvestId, amount: i64) -> ProductEvent {
     let (code, detail) = ("DECLINED".into(), "no funds".into());
     ProductEvent::InvestFailed { invest_id, user_id: user(name), amount: won(amount), code, detail }
 }
 
 /// What product 1's stream has at `sequence` when the product is opened and then only reserved from: 1, 2, 3... won.
-#[must_use]
 pub fn nth_event(sequence: i64) -> ProductEvent {
     if sequence == 1 { opened(1) } else { reserved(sequence, sequence - 1) }
 }
 
 /// An event to be appended, with a correlation id of its own.
-#[must_use]
 pub fn new_event(product_id: ProductId, sequence: i64, event: ProductEvent) -> NewEvent {
     let metadata = Metadata { correlation_id: format!("request-{product_id}-{sequence}"), ..Metadata::default() };
     NewEvent { product_id, sequence, event, metadata }
 }
 
 /// A batch without keys.
-#[must_use]
 pub fn batch(events: Vec<NewEvent>) -> Batch {
     Batch { events, keys: Vec::new() }
 }
 
 /// Appends now what nobody contests.
-///
-/// # Panics
-/// When it is not committed.
 pub async fn commit(writer: &mut Writer, events: Vec<NewEvent>) -> Vec<RecordedEvent> {
     let at = writer.now();
     commit_at(writer, at, events).await
 }
 
 /// The same at that time.
-///
-/// # Panics
-/// When it is not committed.
 pub async fn commit_at(writer: &mut Writer, at: DateTime<Utc>, events: Vec<NewEvent>) -> Vec<RecordedEvent> {
     match writer.append(batch(events), at).await {
         Ok(Appended::Committed(events)) => events.to_vec(),
@@ -109,17 +90,11 @@ pub struct History {
 
 impl History {
     /// Of a log with no events yet.
-    ///
-    /// # Panics
-    /// When the database fails.
     pub async fn of(log: &Log) -> Self {
         Self::continued(log, HashMap::new()).await
     }
 
     /// Of a log whose products stand at these sequences.
-    ///
-    /// # Panics
-    /// When the database fails.
     pub async fn continued(log: &Log, sequences: HashMap<ProductId, i64>) -> Self {
         let mut writers = Vec::new();
         for partition in log.partitions() {
@@ -129,13 +104,11 @@ impl History {
     }
 
     /// Each product's last sequence.
-    #[must_use]
     pub fn sequences(&self) -> &HashMap<ProductId, i64> {
         &self.sequences
     }
 
     /// The last sequence of that product, 0 before it is opened.
-    #[must_use]
     pub fn sequence(&self, id: i64) -> i64 {
         self.sequences.get(&product(id)).copied().unwrap_or(0)
     }
@@ -148,9 +121,6 @@ impl History {
     }
 
     /// Appends them at `at`, or now: one batch for each partition.
-    ///
-    /// # Panics
-    /// When somebody else writes to the log.
     pub async fn append(&mut self, at: Option<DateTime<Utc>>, events: Vec<NewEvent>) -> Vec<RecordedEvent> {
         let mut batches = vec![Vec::new(); self.writers.len()];
         for event in events {

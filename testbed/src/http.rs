@@ -19,9 +19,6 @@ pub struct Answer {
 }
 
 /// What `routes` answer, with nothing between.
-///
-/// # Panics
-/// When the request is none, or the answer no text.
 pub async fn call(routes: &Router, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
     let request = Request::builder().method(method).uri(path);
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
@@ -33,10 +30,6 @@ pub async fn call(routes: &Router, method: &str, path: &str, headers: &[(&str, &
 
 impl Answer {
     /// The header's only value.
-    ///
-    /// # Panics
-    /// When it has two, or one that is no text.
-    #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter().map(|value| value.to_str().expect("text"));
         let only = values.next();
@@ -45,10 +38,6 @@ impl Answer {
     }
 
     /// The body as JSON.
-    ///
-    /// # Panics
-    /// When it is none.
-    #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("it is no JSON: {}", self.body))
     }
@@ -119,39 +108,23 @@ impl Answer {
     }
 
     /// The invest that it names.
-    ///
-    /// # Panics
-    /// When it names none.
     #[track_caller]
-    #[must_use]
     pub fn invest_id(&self) -> InvestId {
         InvestId(self.header("x-invest-id").and_then(|id| id.parse().ok()).expect("it names no invest"))
     }
 
     /// The position in the log that the answer reflects.
-    ///
-    /// # Panics
-    /// When it has none.
-    #[must_use]
     pub fn consistency_token(&self) -> &str {
         self.header("x-consistency-token").expect("a token")
     }
 
     /// The `field` of each item of its list, in order.
-    ///
-    /// # Panics
-    /// When it has no list.
-    #[must_use]
     pub fn each(&self, field: &str) -> Vec<Value> {
         let items = self.json()["data"]["list"].as_array().cloned().expect("a list");
         items.iter().map(|item| item[field].clone()).collect()
     }
 
     /// How many items there are, on all pages.
-    ///
-    /// # Panics
-    /// When it does not say.
-    #[must_use]
     pub fn total_count(&self) -> i64 {
         self.json()["data"]["totalCount"].as_i64().expect("a number")
     }
@@ -172,13 +145,11 @@ impl Answer {
 }
 
 /// A success with this data, as the seed prints it.
-#[must_use]
 pub fn success(data: &str) -> String {
     format!(r#"{{"result":true,"code":"01","message":null,"data":{data},"status":200}}"#)
 }
 
 /// A refusal, whole.
-#[must_use]
 pub fn refusal(status: u16, code: &str, message: &str) -> String {
     let message = Value::from(message);
     format!(r#"{{"result":false,"code":"{code}","message":{message},"data":null,"status":{status}}}"#)

@@ -1,7 +1,7 @@
 //! The test kit, one file a subject: a fresh PostgreSQL [`Database`] for every test, with the migrations applied; a [`TestLog`]
 //! in it, whose append lock can be held, whose clock can be set, and whose events and hash [`chain`] can be made by hand;
 //! [`payments`], a payment provider that can be given every kind of failure; a [`Proxy`] and a Redis to break; [`http`]
-//! answers; random numbers by seed; ports, folders, and waiting.
+//! answers; random numbers by seed; ports, folders, and waiting. All of it panics where a test cannot go on, and says why.
 //!
 //! ```no_run
 //! # async fn a_test() {
@@ -75,9 +75,6 @@ pub struct Database {
 
 impl Database {
     /// A new database that holds what the migrations make, and nothing else.
-    ///
-    /// # Panics
-    /// With one sentence, when no server answers or it refuses the database.
     pub async fn fresh() -> Database {
         Self::try_fresh().await.unwrap_or_else(|error| panic!("{error}"))
     }
@@ -103,9 +100,6 @@ impl Database {
     }
 
     /// A new database with all that this one has. Ends the sessions that use this one.
-    ///
-    /// # Panics
-    /// With one sentence, when the server refuses it.
     pub async fn copy(&self) -> Database {
         self.try_copy().await.unwrap_or_else(|error| panic!("{error}"))
     }
@@ -127,7 +121,6 @@ impl Database {
     }
 
     /// The database's connection URL, for a program under test or a pool of the test's own.
-    #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }

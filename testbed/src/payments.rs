@@ -71,9 +71,6 @@ struct Shared {
 
 impl Payments {
     /// A provider on a free port of loopback that pays everything at once.
-    ///
-    /// # Panics
-    /// When there is no port.
     pub async fn open() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its address");
@@ -84,7 +81,6 @@ impl Payments {
     }
 
     /// Its URL, for `--payment-url`.
-    #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -135,9 +131,6 @@ impl Payments {
     }
 
     /// Listens again, on the same port.
-    ///
-    /// # Panics
-    /// When somebody else keeps the port for 5 s.
     pub async fn reopens(&self) {
         let bound = async {
             loop {
@@ -152,19 +145,16 @@ impl Payments {
     }
 
     /// Everything it knows, by payment id.
-    #[must_use]
     pub fn ledger(&self) -> BTreeMap<Uuid, Payment> {
         self.shared.ledger().payments.clone()
     }
 
     /// How many calls have come so far.
-    #[must_use]
     pub fn calls(&self) -> usize {
         self.shared.calls.load(Ordering::SeqCst)
     }
 
     /// How many calls are under way: their callers still wait.
-    #[must_use]
     pub fn under_way(&self) -> usize {
         self.shared.under_way.load(Ordering::SeqCst)
     }
@@ -176,9 +166,6 @@ impl Payments {
 
     /// Where the ledger and the log in `pool`'s database contradict each other, a sentence each. To be asked when every
     /// invest has its fate: until then one may be paid and not yet settled.
-    ///
-    /// # Panics
-    /// When the log cannot be read.
     pub async fn contradictions(&self, database: impl PgExecutor<'_>) -> Vec<String> {
         contradictions(&self.ledger(), &check::fates(database).await)
     }

@@ -8,10 +8,6 @@ const PORTS_PER_PROCESS: u32 = 50;
 
 /// A port that is free now, and that neither this test nor one beside it is given again: nobody has bound it yet. Below those
 /// that outgoing connections are given: one of these may take it meanwhile.
-///
-/// # Panics
-/// When none is free.
-#[must_use]
 pub fn free_port() -> u16 {
     static PORTS_GIVEN: AtomicU32 = AtomicU32::new(0);
     let first = 15_000 + (std::process::id() % 300) * PORTS_PER_PROCESS;

@@ -57,9 +57,6 @@ struct Shared {
 
 impl Proxy {
     /// Before the server at `target`, a host and a port.
-    ///
-    /// # Panics
-    /// When there is no port to listen on.
     pub async fn before(target: (String, u16)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port on loopback");
         let address = listener.local_addr().expect("its address");
@@ -76,7 +73,6 @@ impl Proxy {
     }
 
     /// Where it listens.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -132,19 +128,16 @@ impl Proxy {
     }
 
     /// How many connections were taken.
-    #[must_use]
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 
     /// How many were refused, because it was cut.
-    #[must_use]
     pub fn refused(&self) -> usize {
         self.shared.refused.load(Ordering::SeqCst)
     }
 
     /// How many silent connections their clients still keep.
-    #[must_use]
     pub fn silent(&self) -> usize {
         self.shared.silent.load(Ordering::SeqCst)
     }

@@ -12,16 +12,11 @@ pub struct Random {
 
 impl Random {
     /// With this seed.
-    #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { seed, state: seed }
     }
 
     /// With the seed that the environment's `variable` has, else with one from the clock.
-    ///
-    /// # Panics
-    /// When the variable is no number.
-    #[must_use]
     pub fn from_env(variable: &str) -> Self {
         let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos().into();
         Self::new(std::env::var(variable).map_or_else(|_| clock(), |seed| seed.parse().expect("a seed is a number")))

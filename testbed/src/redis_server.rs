@@ -19,34 +19,22 @@ pub struct RedisServer {
 
 impl RedisServer {
     /// A port where nobody listens.
-    ///
-    /// # Panics
-    /// When there is no free port.
-    #[must_use]
     pub fn nowhere() -> Self {
         let reserved = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         Self { port: reserved.expect("a free port").port(), process: None }
     }
 
     /// Its address, whether it runs or not.
-    #[must_use]
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// A client of it.
-    ///
-    /// # Panics
-    /// Never: the address is a good one.
-    #[must_use]
     pub fn client(&self) -> Client {
         Client::open(self.url()).expect("a good address")
     }
 
     /// Starts it, empty, and waits until it answers.
-    ///
-    /// # Panics
-    /// When redis-server is not installed, or does not come up.
     pub fn start(&mut self) {
         let port = self.port.to_string();
         let mut command = Command::new("redis-server");
@@ -61,9 +49,6 @@ impl RedisServer {
     }
 
     /// Ends it at once, with all it has.
-    ///
-    /// # Panics
-    /// When it does not run.
     pub fn kill(&mut self) {
         let mut process = self.process.take().expect("it runs");
         process.kill().and_then(|()| process.wait()).expect("it ends");

@@ -10,10 +10,6 @@ pub struct TempFolder(PathBuf);
 
 impl TempFolder {
     /// A new one; `what` is a part of its name.
-    ///
-    /// # Panics
-    /// When it cannot be made.
-    #[must_use]
     pub fn new(what: &str) -> Self {
         let path = std::env::temp_dir().join(format!("moa-{what}-{}", Uuid::now_v7().simple()));
         std::fs::create_dir(&path).expect("a folder for temporary files");
@@ -21,7 +17,6 @@ impl TempFolder {
     }
 
     /// The path of a file in it, as an argument of a program.
-    #[must_use]
     pub fn file(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }

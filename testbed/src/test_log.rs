@@ -21,7 +21,6 @@ pub struct TestLog {
     pub log: Log,
 }
 
-#[expect(clippy::missing_panics_doc, reason = "a test whose database fails has failed")]
 impl TestLog {
     /// One partition.
     pub async fn with_one_partition() -> Self {
@@ -66,7 +65,6 @@ impl TestLog {
     }
 
     /// How the database is reached.
-    #[must_use]
     pub fn options(&self) -> PgConnectOptions {
         PgConnectOptions::from_str(self.database.url()).expect("a URL")
     }
@@ -113,7 +111,6 @@ impl TestLog {
 }
 
 /// Polls the heads for `log`, as each process does, until the guard is dropped.
-#[must_use]
 pub fn poll_heads(log: &Log) -> DropGuard {
     let (log, shutdown) = (log.clone(), CancellationToken::new());
     let stop = shutdown.clone();

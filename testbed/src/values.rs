@@ -5,43 +5,26 @@ use domain::{Amount, InvestId, ProductId, UserId};
 use uuid::Uuid;
 
 /// The product of that number.
-///
-/// # Panics
-/// When it is below 1.
-#[must_use]
 pub fn product(id: i64) -> ProductId {
     id.try_into().expect("a product's id")
 }
 
 /// The user of that name.
-///
-/// # Panics
-/// When nobody may be called so.
-#[must_use]
 pub fn user(name: &str) -> UserId {
     name.to_owned().try_into().expect("a user's id")
 }
 
 /// So much money.
-///
-/// # Panics
-/// When it is not positive.
-#[must_use]
 pub fn won(amount: i64) -> Amount {
     amount.try_into().expect("an amount")
 }
 
 /// The same invest for the same number.
-#[must_use]
 pub fn invest(number: i64) -> InvestId {
     InvestId(Uuid::from_u128(number.unsigned_abs().into()))
 }
 
 /// A time by its text in RFC 3339.
-///
-/// # Panics
-/// When it is none.
-#[must_use]
 pub fn at(time: &str) -> DateTime<Utc> {
     time.parse().expect("a time")
 }

@@ -8,9 +8,6 @@ pub const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Polls until `holds`.
-///
-/// # Panics
-/// When it does not within [`TEST_TIMEOUT`]; `what` says what was waited for.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let polled = async {
         while !holds().await {
@@ -21,9 +18,6 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 /// What comes of `work`.
-///
-/// # Panics
-/// When it takes longer than [`TEST_TIMEOUT`].
 pub async fn soon<T>(work: impl Future<Output = T>) -> T {
     timeout(TEST_TIMEOUT, work).await.expect("it should have ended long ago")
 }

@@ -15,8 +15,8 @@ fn are_one_and_its_repeats(outcomes: &[CommandOutcome]) {
     }
 }
 
-async fn twins(moas: &[&TestApp], product: ProductId, amount: i64, key: &str, count: usize) -> Vec<CommandOutcome> {
-    let envelope = |n: usize| moas[n % moas.len()].processors.submit(keyed_command(product, "user1", amount, key));
+async fn twins(apps: &[&TestApp], product: ProductId, amount: i64, key: &str, count: usize) -> Vec<CommandOutcome> {
+    let envelope = |n: usize| apps[n % apps.len()].processors.submit(keyed_command(product, "user1", amount, key));
     soon(join_all((0..count).map(envelope))).await.into_iter().map(Result::unwrap).collect()
 }
 

@@ -15,10 +15,10 @@ struct Told {
 }
 
 /// Clients of each instance invest 1..=7 again and again, all at once.
-async fn everybody_invests(moas: &[&TestApp], product: ProductId, clients: usize, each: i64) -> Vec<Told> {
+async fn everybody_invests(apps: &[&TestApp], product: ProductId, clients: usize, each: i64) -> Vec<Told> {
     let mut crowd = JoinSet::new();
     for client in 0..clients {
-        let (processors, user) = (moas[client % moas.len()].processors.clone(), format!("user{client}"));
+        let (processors, user) = (apps[client % apps.len()].processors.clone(), format!("user{client}"));
         crowd.spawn(async move {
             let mut journal = Vec::new();
             for n in 0..each {

@@ -29,10 +29,10 @@ async fn hammers(processors: PartitionProcessors, product: ProductId, user: Stri
     journal
 }
 
-async fn all_hammer(moas: &[&TestApp], product: ProductId, until: Decision) -> Vec<Told> {
+async fn all_hammer(apps: &[&TestApp], product: ProductId, until: Decision) -> Vec<Told> {
     let mut crowd = JoinSet::new();
     for client in 0..8 {
-        crowd.spawn(hammers(moas[client % moas.len()].processors.clone(), product, format!("user{client}"), until));
+        crowd.spawn(hammers(apps[client % apps.len()].processors.clone(), product, format!("user{client}"), until));
     }
     soon(crowd.join_all()).await.into_iter().flatten().collect()
 }

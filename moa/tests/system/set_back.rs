@@ -88,29 +88,29 @@ async fn of_a_data_folder_that_was_put_back_nothing_is_sold_twice() {
     let (servers, journal) = (Servers::new(), Journal::default());
     let server = servers.start("first").await;
     let ahead = moa_on(&servers, &server).await;
-    let ahead_door = api(&ahead, &journal);
-    let product = open_product(&ahead_door, TOTAL).await;
-    assert!(answered(&ahead_door, "ann", product, 1).await.is_accepted());
+    let ahead_api = api(&ahead, &journal);
+    let product = open_product(&ahead_api, TOTAL).await;
+    assert!(answered(&ahead_api, "ann", product, 1).await.is_accepted());
     server.stop().await;
     servers.copy("first", "copy");
     let server = servers.start("first").await;
-    assert!(answered(&ahead_door, "bob", product, 1).await.is_accepted());
+    assert!(answered(&ahead_api, "bob", product, 1).await.is_accepted());
     server.stop().await;
     servers.copy("copy", "first");
 
     let server = servers.start("first").await;
     let fresh = moa_on(&servers, &server).await;
-    let fresh_door = api(&fresh, &journal);
-    assert!(answered(&fresh_door, "eve", product, TOTAL - 1).await.is_accepted());
+    let fresh_api = api(&fresh, &journal);
+    assert!(answered(&fresh_api, "eve", product, TOTAL - 1).await.is_accepted());
     says_that_it_lost_events(&ahead).await;
-    takes_nothing(&ahead_door, product).await;
+    takes_nothing(&ahead_api, product).await;
     is_ready(&fresh).await;
     assert_eq!(taken(&server).await, TOTAL);
 
     let said = operator(&fresh, &["restore", "--accept-loss"]).await;
     assert!(said.contains("Agreed"), "{said}");
     is_ready(&ahead).await;
-    let late = answered(&ahead_door, "late", product, 1).await;
+    let late = answered(&ahead_api, "late", product, 1).await;
     assert!(late.is_refused("SOLD_OUT"), "{late:?}");
     assert_eq!(taken(&server).await, TOTAL);
     server.stop().await;
@@ -159,14 +159,14 @@ async fn a_promoted_standby_that_has_not_everything_is_not_written_on() {
     let (servers, journal) = (Servers::new(), Journal::default());
     let primary = servers.start("primary").await;
     let ahead = moa_on(&servers, &primary).await;
-    let ahead_door = api(&ahead, &journal);
-    let product = open_product(&ahead_door, TOTAL).await;
+    let ahead_api = api(&ahead, &journal);
+    let product = open_product(&ahead_api, TOTAL).await;
     primary.stop().await;
     servers.copy("primary", "standby");
     let primary = servers.start("primary").await;
     servers.is_standby("standby", &primary);
     let standby = servers.start_aside("standby").await;
-    assert!(answered(&ahead_door, "ann", product, 1).await.is_accepted());
+    assert!(answered(&ahead_api, "ann", product, 1).await.is_accepted());
     within(TEST_TIMEOUT, "the standby has it", async || (taken(&standby).await == 1).then_some(())).await;
     standby.sql("alter system set primary_conninfo = ''").await;
     standby.sql("select pg_reload_conf()").await;
@@ -174,17 +174,17 @@ async fn a_promoted_standby_that_has_not_everything_is_not_written_on() {
         (standby.number("select count(*) from pg_stat_wal_receiver").await == 0).then_some(())
     })
     .await;
-    assert!(answered(&ahead_door, "bob", product, 1).await.is_accepted());
+    assert!(answered(&ahead_api, "bob", product, 1).await.is_accepted());
     primary.killed(&servers).await;
     standby.sql("select pg_promote()").await;
     servers.put_in_place(&standby);
 
     says_that_it_lost_events(&ahead).await;
-    takes_nothing(&ahead_door, product).await;
+    takes_nothing(&ahead_api, product).await;
     let fresh = moa_on(&servers, &standby).await;
-    let fresh_door = api(&fresh, &journal);
-    assert!(answered(&fresh_door, "eve", product, TOTAL - 1).await.is_accepted());
-    takes_nothing(&ahead_door, product).await;
+    let fresh_api = api(&fresh, &journal);
+    assert!(answered(&fresh_api, "eve", product, TOTAL - 1).await.is_accepted());
+    takes_nothing(&ahead_api, product).await;
     assert_eq!(taken(&standby).await, TOTAL);
     standby.stop().await;
 }
@@ -200,8 +200,8 @@ async fn a_start_behind_the_seals_outside_takes_no_writes() {
     let sealing = Start::serve().env("MOA_SEAL_KEY_FILE", &key).env("MOA_SEALS_FILE", &seals);
     let sealing = sealing.on(&servers.url(&server)).with(&["--partitions", "1"]);
     let moa = sealing.open().await;
-    let first_door = api(&moa, &journal);
-    let product = open_product(&first_door, TOTAL).await;
+    let first_api = api(&moa, &journal);
+    let product = open_product(&first_api, TOTAL).await;
     moa.signal("TERM");
     moa.ended(TEST_TIMEOUT).await;
     server.stop().await;
@@ -209,8 +209,8 @@ async fn a_start_behind_the_seals_outside_takes_no_writes() {
 
     let server = servers.start("first").await;
     let moa = sealing.open().await;
-    let second_door = api(&moa, &journal);
-    assert!(answered(&second_door, "ann", product, 1).await.is_accepted());
+    let second_api = api(&moa, &journal);
+    assert!(answered(&second_api, "ann", product, 1).await.is_accepted());
     // A stop seals what is left.
     moa.signal("TERM");
     moa.ended(TEST_TIMEOUT).await;
@@ -220,10 +220,10 @@ async fn a_start_behind_the_seals_outside_takes_no_writes() {
     let server = servers.start("first").await;
     let moa = sealing.open().await;
     says_that_it_lost_events(&moa).await;
-    let third_door = api(&moa, &journal);
-    takes_nothing(&third_door, product).await;
+    let third_api = api(&moa, &journal);
+    takes_nothing(&third_api, product).await;
     operator(&moa, &["restore", "--accept-loss"]).await;
-    assert!(answered(&third_door, "bob", product, TOTAL).await.is_accepted());
+    assert!(answered(&third_api, "bob", product, TOTAL).await.is_accepted());
     moa.signal("TERM");
     moa.ended(TEST_TIMEOUT).await;
     let again = sealing.open().await;

@@ -37,7 +37,6 @@ pub(super) async fn fates(database: impl PgExecutor<'_>) -> Vec<Fate> {
 }
 
 /// Where a ledger and the fates in a log contradict each other, a sentence each.
-#[must_use]
 pub fn contradictions(ledger: &BTreeMap<Uuid, Payment>, fates: &[Fate]) -> Vec<String> {
     let mut known: HashMap<Uuid, &Fate> = HashMap::new();
     let mut found = Vec::new();

@@ -51,7 +51,6 @@ impl Trouble {
     ];
 
     /// Whether the call has its effect.
-    #[must_use]
     pub fn is_done(self) -> bool {
         !matches!(self, Self::Silent | Self::Dropped | Self::Fails | Self::Moved)
     }

@@ -32,19 +32,16 @@ pub enum FaultKind {
 
 impl Fault {
     /// In the first request from now on that says `word`.
-    #[must_use]
     pub fn at(word: &'static str, kind: FaultKind) -> Self {
         Self { word, later: 0, kind, cuts: false }
     }
 
     /// So many requests later.
-    #[must_use]
     pub fn later(self, later: usize) -> Self {
         Self { later, ..self }
     }
 
     /// And the proxy is cut from then on.
-    #[must_use]
     pub fn and_cuts(self) -> Self {
         Self { cuts: true, ..self }
     }

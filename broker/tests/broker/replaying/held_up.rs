@@ -153,7 +153,7 @@ async fn stopped_it_reports_the_position_to_continue_from_and_its_progress() {
     assert_eq!((the_rest(&incomplete), *progress_seen.borrow()), ((&[(0, 21)][..], 20), incomplete.progress));
 }
 
-/// Steps: a message is confirmed; the wire carries nothing, and the next message is sent; it is stopped; the wire
+/// Steps: a message is confirmed; the proxy carries nothing, and the next message is sent; it is stopped; the proxy
 /// carries again, and that message is confirmed: it counts, and nothing follows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopped_it_waits_for_messages_in_flight() {
