@@ -6,7 +6,7 @@ mod fold;
 mod harm;
 mod histories;
 
-use crate::support::{Happened, Hash, Shown, World, closed, failed, listening, opened, reserved, settled};
+use crate::support::{Happened, Hash, RedisCounters, TestApp, closed, failed, listening, opened, reserved, settled};
 use event_log::consume::EventSource;
 use event_log::{Log, Partition, Position, RecordedEvent};
 use fold::{Fold, Watch};
@@ -28,41 +28,41 @@ pub struct Running {
 
 impl Running {
     /// Polls the log, without consumers.
-    pub fn alone(world: &World) -> Self {
+    pub fn alone(app: &TestApp) -> Self {
         let mut running = Self { tasks: JoinSet::new(), shutdown: CancellationToken::new() };
-        let (log, stop) = (world.log.clone(), running.shutdown.clone());
+        let (log, stop) = (app.log.clone(), running.shutdown.clone());
         running.tasks.spawn(async move { log.poll_heads(stop).await });
         running
     }
 
     /// The read models, and counters in the Redis of `shown`.
-    pub fn all(world: &World, shown: &Shown) -> Self {
-        Self::alone(world).with_read_models(world).with_counters(world, &shown.client)
+    pub fn all(app: &TestApp, redis: &RedisCounters) -> Self {
+        Self::alone(app).with_read_models(app).with_counters(app, &redis.client)
     }
 
-    pub fn with_read_models(mut self, world: &World) -> Self {
-        let (log, pool) = (world.log.clone(), world.pool.clone());
+    pub fn with_read_models(mut self, app: &TestApp) -> Self {
+        let (log, pool) = (app.log.clone(), app.pool.clone());
         self.tasks.spawn(projector::run(
             log,
             pool,
             projector::Lingers::default(),
-            listening(&world.log),
+            listening(&app.log),
             self.shutdown.clone(),
         ));
         self
     }
 
-    pub fn with_counters(self, world: &World, redis: &redis::Client) -> Self {
-        self.with_counters_from(world, redis, listening(&world.log))
+    pub fn with_counters(self, app: &TestApp, redis: &redis::Client) -> Self {
+        self.with_counters_from(app, redis, listening(&app.log))
     }
 
     fn with_counters_from<S: EventSource + 'static>(
         mut self,
-        world: &World,
+        app: &TestApp,
         redis: &redis::Client,
         source: impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static,
     ) -> Self {
-        let (log, pool) = (world.log.clone(), world.pool.clone());
+        let (log, pool) = (app.log.clone(), app.pool.clone());
         self.tasks.spawn(projector::run_counters(log, pool, redis.clone(), source, self.shutdown.clone()));
         self
     }
@@ -86,39 +86,39 @@ fn the_key_is_the_one_that_readers_know() {
 /// Readers rely on exactly these fields.
 #[tokio::test]
 async fn the_fields_are_those_that_readers_know() {
-    let mut world = World::fresh().await;
-    let shown = Shown::of(&world);
-    let running = Running::all(&world, &shown);
-    shown.until_at(&[0, 0]).await;
-    world.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), reserved(2, "lee", 1, 50)]).await;
-    world.append(&[opened(3, "plums", 90), opened(2, "pears", 10), closed(3), failed(2, "lee", 1, 50)]).await;
-    world.append(&[settled(1, "kim", 1, 300)]).await;
-    shown.until_at(&[1, 7]).await;
-    let raw: Hash = shown.connection().hgetall(shown.key(1)).unwrap();
+    let mut app = TestApp::fresh().await;
+    let redis = RedisCounters::of(&app);
+    let running = Running::all(&app, &redis);
+    redis.until_at(&[0, 0]).await;
+    app.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), reserved(2, "lee", 1, 50)]).await;
+    app.append(&[opened(3, "plums", 90), opened(2, "pears", 10), closed(3), failed(2, "lee", 1, 50)]).await;
+    app.append(&[settled(1, "kim", 1, 300)]).await;
+    redis.until_at(&[1, 7]).await;
+    let raw: Hash = redis.connection().hgetall(redis.key(1)).unwrap();
     assert_eq!(raw.keys().collect::<Vec<_>>(), ["1", "3", "@state"]);
     assert!(raw["1"].starts_with("300:1:0:7:") && raw["3"].starts_with("0:0:1:"), "{raw:?}");
-    let mut hash = shown.hash(1);
+    let mut hash = redis.hash(1);
     assert!(hash.remove("@by").is_some());
-    let event = world.log.raw_after(1, 6, 1).await.unwrap().remove(0);
+    let event = app.log.raw_after(1, 6, 1).await.unwrap().remove(0);
     let digits: String = event.hash.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hash.remove("@hash"), Some(digits));
     let fields: Vec<_> = hash.iter().map(|(field, value)| (field.as_str(), value.as_str())).collect();
     assert_eq!(fields, [("1", "300:1:0"), ("3", "0:0:1"), ("@position", "7"), ("@products", "5")]);
-    assert_eq!(shown.hash(0)["2"], "0:0:0");
+    assert_eq!(redis.hash(0)["2"], "0:0:0");
     running.stop().await;
 }
 
 /// Counters of another log in the same Redis are not touched.
 #[tokio::test]
 async fn logs_do_not_mix() {
-    let (mut one, mut other) = (World::fresh().await, World::fresh().await);
-    let (shown, others) = (Shown::of(&one), Shown::of(&other));
-    let running = (Running::all(&one, &shown), Running::all(&other, &others));
+    let (mut one, mut other) = (TestApp::fresh().await, TestApp::fresh().await);
+    let (redis, others) = (RedisCounters::of(&one), RedisCounters::of(&other));
+    let running = (Running::all(&one, &redis), Running::all(&other, &others));
     one.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300)]).await;
     other.append(&[opened(1, "pears", 1_000)]).await;
-    shown.until_at(&[0, 2]).await;
+    redis.until_at(&[0, 2]).await;
     others.until_at(&[0, 1]).await;
-    assert_eq!((shown.hash(1)["1"].as_str(), others.hash(1)["1"].as_str()), ("300:1:0", "0:0:0"));
+    assert_eq!((redis.hash(1)["1"].as_str(), others.hash(1)["1"].as_str()), ("300:1:0", "0:0:0"));
     running.0.stop().await;
     running.1.stop().await;
 }
@@ -126,29 +126,29 @@ async fn logs_do_not_mix() {
 /// The log advances, `product_list` does not, and so neither do the counters; then it does.
 #[tokio::test]
 async fn a_read_model_that_is_behind_is_waited_for() {
-    let mut world = World::fresh().await;
-    let shown = Shown::of(&world);
-    let running = Running::alone(&world).with_counters(&world, &shown.client);
-    world.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300)]).await;
-    shown.until_at(&[0, 0]).await;
-    let running = running.with_read_models(&world);
-    shown.until_at(&[0, 2]).await;
+    let mut app = TestApp::fresh().await;
+    let redis = RedisCounters::of(&app);
+    let running = Running::alone(&app).with_counters(&app, &redis.client);
+    app.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300)]).await;
+    redis.until_at(&[0, 0]).await;
+    let running = running.with_read_models(&app);
+    redis.until_at(&[0, 2]).await;
     running.stop().await;
 }
 
 /// A long history is reloaded from `product_list`; later events are read from the log.
 #[tokio::test]
 async fn a_long_history_is_complete_in_redis() {
-    let mut world = World::fresh().await;
-    let shown = Shown::of(&world);
+    let mut app = TestApp::fresh().await;
+    let redis = RedisCounters::of(&app);
     let mut events = vec![opened(1, "apples", 1_000_000)];
     events.extend((1..=5_000).map(|n| reserved(n, "kim", 1, 7)));
-    let mut history = world.append_at_once(&events).await;
-    let running = Running::all(&world, &shown);
-    shown.until_at(&[0, 5_001]).await;
-    history.extend(world.append(&[reserved(6_000, "lee", 1, 9)]).await);
-    shown.until_at(&[0, 5_002]).await;
-    Fold::of(&history).is(&shown.hash(1), 1);
+    let mut history = app.append_at_once(&events).await;
+    let running = Running::all(&app, &redis);
+    redis.until_at(&[0, 5_001]).await;
+    history.extend(app.append(&[reserved(6_000, "lee", 1, 9)]).await);
+    redis.until_at(&[0, 5_002]).await;
+    Fold::of(&history).is(&redis.hash(1), 1);
     running.stop().await;
 }
 
@@ -177,16 +177,16 @@ fn repeating(log: &Log) -> impl Fn(&'static str, Partition) -> Option<Repeats> +
 
 #[tokio::test]
 async fn repeated_deliveries_change_nothing() {
-    let mut world = World::fresh().await;
-    let shown = Shown::of(&world);
-    let running = Running::alone(&world).with_read_models(&world);
-    let running = running.with_counters_from(&world, &shown.client, repeating(&world.log));
-    let watch = Watch::begin(&shown);
-    let mut history = world.append(&[opened(1, "apples", 1_000), opened(2, "pears", 1_000)]).await;
+    let mut app = TestApp::fresh().await;
+    let redis = RedisCounters::of(&app);
+    let running = Running::alone(&app).with_read_models(&app);
+    let running = running.with_counters_from(&app, &redis.client, repeating(&app.log));
+    let watch = Watch::begin(&redis);
+    let mut history = app.append(&[opened(1, "apples", 1_000), opened(2, "pears", 1_000)]).await;
     for n in 1..=20 {
-        history.extend(world.append(&[reserved(n, "kim", 1 + (n as i64 % 2), 10)]).await);
+        history.extend(app.append(&[reserved(n, "kim", 1 + (n as i64 % 2), 10)]).await);
     }
-    shown.until_at(&[11, 11]).await;
+    redis.until_at(&[11, 11]).await;
     watch.end().await.all_are_folds_of(&history);
     running.stop().await;
 }
@@ -206,36 +206,40 @@ impl EventSource for Slow {
 
 #[tokio::test]
 async fn a_slow_source_is_waited_for() {
-    let mut world = World::fresh().await;
-    let (shown, slow) = (Shown::of(&world), Slow::default());
-    let (running, source) = (Running::alone(&world).with_read_models(&world), slow.clone());
-    let running = running.with_counters_from(&world, &shown.client, move |_, _| Some(source.clone()));
-    shown.until_at(&[0, 0]).await;
-    world.append(&[opened(1, "apples", 1_000)]).await;
-    shown.until_at(&[0, 1]).await;
+    let mut app = TestApp::fresh().await;
+    let (redis, slow) = (RedisCounters::of(&app), Slow::default());
+    let (running, source) = (Running::alone(&app).with_read_models(&app), slow.clone());
+    let running = running.with_counters_from(&app, &redis.client, move |_, _| Some(source.clone()));
+    redis.until_at(&[0, 0]).await;
+    app.append(&[opened(1, "apples", 1_000)]).await;
+    redis.until_at(&[0, 1]).await;
     assert!(slow.was_heard_out.load(Ordering::Relaxed));
     running.stop().await;
 }
 
 /// Runs `instances` of everything over a history that is appended meanwhile, does harm after each batch, and checks that
 /// every state that Redis ever had was the fold of the log at its position.
-pub async fn is_always_a_fold(batches: Vec<Vec<Happened>>, instances: usize, harm: impl AsyncFn(usize, &Shown)) {
-    let mut world = World::fresh().await;
-    let shown = Shown::of(&world);
-    let mut running = Running::alone(&world);
+pub async fn is_always_a_fold(
+    batches: Vec<Vec<Happened>>,
+    instances: usize,
+    harm: impl AsyncFn(usize, &RedisCounters),
+) {
+    let mut app = TestApp::fresh().await;
+    let redis = RedisCounters::of(&app);
+    let mut running = Running::alone(&app);
     for _ in 0..instances {
-        running = running.with_read_models(&world).with_counters(&world, &shown.client);
+        running = running.with_read_models(&app).with_counters(&app, &redis.client);
     }
-    let watch = Watch::begin(&shown);
+    let watch = Watch::begin(&redis);
     let mut history = Vec::new();
     for (nth, happened) in batches.iter().enumerate() {
-        history.extend(world.append_at_once(happened).await);
-        harm(nth, &shown).await;
+        history.extend(app.append_at_once(happened).await);
+        harm(nth, &redis).await;
     }
-    shown.until_at(&world.log.heads().await.unwrap()).await;
+    redis.until_at(&app.log.heads().await.unwrap()).await;
     watch.end().await.all_are_folds_of(&history);
-    for partition in world.log.partitions() {
-        Fold::of(&history).is(&shown.hash(partition), partition);
+    for partition in app.log.partitions() {
+        Fold::of(&history).is(&redis.hash(partition), partition);
     }
     running.stop().await;
 }

@@ -1,6 +1,6 @@
 //! event_index: where in the log the events of a user, an invest and a request are, and those of the rare types.
 
-use crate::support::{Spec, World, closed, failed, listening, opened, reserved, settled};
+use crate::support::{Spec, TestApp, closed, failed, listening, opened, reserved, settled};
 use projector::EventIndexProjection;
 use tokio_util::sync::CancellationToken;
 
@@ -71,22 +71,22 @@ async fn a_key_finds_what_is_of_the_same_value() {
 /// 3. Later events are applied as usual.
 #[tokio::test]
 async fn on_a_log_with_history_it_fills_itself() {
-    let mut world = World::fresh().await;
-    world.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)]).await;
+    let mut app = TestApp::fresh().await;
+    app.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)]).await;
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(projector::run(
-        world.log.clone(),
-        world.pool.clone(),
+        app.log.clone(),
+        app.pool.clone(),
         projector::Lingers::default(),
-        listening(&world.log),
+        listening(&app.log),
         shutdown.clone(),
     ));
-    world.until(PLACES, &["1/1 ProductOpened", "1/2 of a user of an invest"]).await;
+    app.until(PLACES, &["1/1 ProductOpened", "1/2 of a user of an invest"]).await;
 
-    world.append(&[closed(1)]).await;
+    app.append(&[closed(1)]).await;
 
-    world.until(PLACES, &["1/1 ProductOpened", "1/2 of a user of an invest", "1/3 ProductClosed"]).await;
-    assert_eq!(world.says(ROWS).await, world.says(FOLDED).await);
+    app.until(PLACES, &["1/1 ProductOpened", "1/2 of a user of an invest", "1/3 ProductClosed"]).await;
+    assert_eq!(app.says(ROWS).await, app.says(FOLDED).await);
     shutdown.cancel();
     running.await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! investor_summary: what each user has invested, in sums.
 
-use crate::support::{Spec, World, closed, failed, listening, opened, reserved, settled};
+use crate::support::{Spec, TestApp, closed, failed, listening, opened, reserved, settled};
 use projector::InvestorSummaryProjection;
 use tokio_util::sync::CancellationToken;
 
@@ -107,25 +107,25 @@ async fn each_partition_has_its_own_sums_of_a_user() {
 /// 3. Later events are applied as usual.
 #[tokio::test]
 async fn on_a_log_with_history_it_fills_itself() {
-    let mut world = World::fresh().await;
-    world.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4), settled(1, "kim", 1, 4)]).await;
-    world.append(&[opened(2, "pears", 10), reserved(2, "kim", 2, 5)]).await;
+    let mut app = TestApp::fresh().await;
+    app.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4), settled(1, "kim", 1, 4)]).await;
+    app.append(&[opened(2, "pears", 10), reserved(2, "kim", 2, 5)]).await;
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(projector::run(
-        world.log.clone(),
-        world.pool.clone(),
+        app.log.clone(),
+        app.pool.clone(),
         projector::Lingers::default(),
-        listening(&world.log),
+        listening(&app.log),
         shutdown.clone(),
     ));
     let of_1 = "kim in partition 1: 1 products, 4 settled, 0 reserved, 0 failed, second 1 to 1";
     let of_2 = "kim in partition 0: 1 products, 0 settled, 5 reserved, 0 failed, second 4 to 4";
-    world.until(INVESTORS, &[of_2, of_1]).await;
+    app.until(INVESTORS, &[of_2, of_1]).await;
 
-    world.append(&[failed(2, "kim", 2, 5)]).await;
+    app.append(&[failed(2, "kim", 2, 5)]).await;
 
     let of_2 = "kim in partition 0: 0 products, 0 settled, 0 reserved, 1 failed, second 4 to 4";
-    world.until(INVESTORS, &[of_2, of_1]).await;
+    app.until(INVESTORS, &[of_2, of_1]).await;
     shutdown.cancel();
     running.await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! Several instances at the same partition apply each event once, for every read model.
 
-use crate::support::{Happened, World, failed, opened, reserved, settled};
+use crate::support::{Happened, TestApp, failed, opened, reserved, settled};
 use connection_pool::Pool;
 use event_log::Position;
 use event_log::consume::{Consumer, Projection, Step};
@@ -35,11 +35,11 @@ async fn chase<P: Projection>(consumer: Consumer<P>, end: Position) -> Vec<Posit
 ///    it is appended, event by event.
 /// 3. No position was moved to twice, both moved, and the rows are those of the first database.
 async fn two_instances_end_up_as_one<P: Projection + Copy>(projection: P) {
-    let mut alone = World::fresh().await;
+    let mut alone = TestApp::fresh().await;
     alone.append(&history()).await;
     alone.drain(&projection).await;
 
-    let mut raced = World::fresh().await;
+    let mut raced = TestApp::fresh().await;
     let other_pool = Pool::from(sqlx::PgPool::connect_lazy_with((*raced.pool.inner().connect_options()).clone()));
     let [one, other] = [raced.pool.clone(), other_pool].map(|pool| {
         let consumer = Consumer::new(raced.log.clone(), pool, Arc::new(projection), 1);

@@ -3,7 +3,7 @@
 mod fold;
 
 use crate::event_index;
-use crate::support::{Happened, World, invest, opened, product, second};
+use crate::support::{Happened, TestApp, invest, opened, product, second};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use domain::{FailReason, InvestId, Product, ProductCommand, ProductEvent};
@@ -100,8 +100,8 @@ impl Decider {
     }
 }
 
-async fn deliver<P: Projection + Clone>(world: &World, projection: P, events: &[RecordedEvent]) {
-    for (partition, consumer) in (0..).zip(world.consumers(&projection)) {
+async fn deliver<P: Projection + Clone>(app: &TestApp, projection: P, events: &[RecordedEvent]) {
+    for (partition, consumer) in (0..).zip(app.consumers(&projection)) {
         let here: Vec<_> = events.iter().filter(|event| event.partition == partition).cloned().collect();
         if !here.is_empty() {
             consumer.step(&here).await.unwrap();
@@ -109,36 +109,36 @@ async fn deliver<P: Projection + Clone>(world: &World, projection: P, events: &[
     }
 }
 
-async fn apply(world: &mut World, happened: &[Happened], delivered: bool) -> Vec<RecordedEvent> {
-    let events = world.append_at_once(happened).await;
+async fn apply(app: &mut TestApp, happened: &[Happened], delivered: bool) -> Vec<RecordedEvent> {
+    let events = app.append_at_once(happened).await;
     if delivered {
         for projection in PROJECTIONS {
-            with_model!(projection.name, Model => deliver(world, Model::default(), &events).await, _ => unreachable!());
+            with_model!(projection.name, Model => deliver(app, Model::default(), &events).await, _ => unreachable!());
         }
     }
     events
 }
 
 async fn rows_are_those_of_a_plain_fold(cuts: Vec<Cut>) {
-    let (mut world, mut decider) = (World::fresh().await, Decider::default());
+    let (mut app, mut decider) = (TestApp::fresh().await, Decider::default());
     let opened = (1..=PRODUCTS as i64).map(|id| opened(id, "a title", TOTAL)).collect::<Vec<_>>();
     for (product, opened) in decider.products.iter_mut().zip(&opened) {
         product.apply(opened.event.clone());
     }
-    let mut events = apply(&mut world, &opened, false).await;
+    let mut events = apply(&mut app, &opened, false).await;
     for Cut { tries, delivered } in &cuts {
         let happened: Vec<_> = tries.iter().flat_map(|(at, attempt)| decider.decide(*at, attempt)).collect();
-        events.extend(apply(&mut world, &happened, *delivered).await);
+        events.extend(apply(&mut app, &happened, *delivered).await);
     }
     for projection in PROJECTIONS {
-        with_model!(projection.name, Model => world.drain(&Model::default()).await, _ => unreachable!());
+        with_model!(projection.name, Model => app.drain(&Model::default()).await, _ => unreachable!());
     }
 
-    let fold = Fold::of(&events, |id| world.log.partition_of(id));
+    let fold = Fold::of(&events, |id| app.log.partition_of(id));
     for (query, rows) in fold.expected() {
-        assert_eq!(world.says(query).await, rows, "{query}");
+        assert_eq!(app.says(query).await, rows, "{query}");
     }
-    assert_eq!(world.says(event_index::ROWS).await, world.says(event_index::FOLDED).await);
+    assert_eq!(app.says(event_index::ROWS).await, app.says(event_index::FOLDED).await);
 }
 
 proptest! {

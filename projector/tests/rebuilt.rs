@@ -1,6 +1,6 @@
 //! Rebuilds: a standby generation is built, compared with the live one, switched to and rolled back, whatever happens meanwhile.
 
-use crate::support::{Happened, World, failed, listening, opened, reserved, settled};
+use crate::support::{Happened, TestApp, failed, listening, opened, reserved, settled};
 use projector::{Job, JobRejected, JobState, Jobs, PROJECTIONS, RebuildOptions};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -12,7 +12,7 @@ const OPTIONS: RebuildOptions = RebuildOptions { switches: true, accept_differen
 
 /// A log, and projectors that may be started and stopped.
 struct Running {
-    world: World,
+    app: TestApp,
     jobs: Jobs,
     shutdown: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
@@ -22,8 +22,8 @@ struct Running {
 impl Running {
     /// Every read model is kept up to date; no job runs yet.
     async fn start() -> Self {
-        let world = World::fresh().await;
-        let (log, pool) = (world.log.clone(), world.pool.clone());
+        let app = TestApp::fresh().await;
+        let (log, pool) = (app.log.clone(), app.pool.clone());
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
         let running = tokio::spawn(projector::run(
@@ -38,12 +38,12 @@ impl Running {
             async move { log.poll_heads(stop).await }
         });
         let jobs = Jobs::new(log, pool);
-        Self { world, jobs, shutdown, tasks: vec![running, following], invests: 0 }
+        Self { app, jobs, shutdown, tasks: vec![running, following], invests: 0 }
     }
 
     /// Runs jobs, until the handle is aborted.
     fn work(&mut self) -> tokio::task::AbortHandle {
-        let (log, pool) = (self.world.log.clone(), self.world.pool.clone());
+        let (log, pool) = (self.app.log.clone(), self.app.pool.clone());
         let working = tokio::spawn(projector::run_jobs(log, pool, self.shutdown.clone()));
         let abort = working.abort_handle();
         self.tasks.push(working);
@@ -54,7 +54,7 @@ impl Running {
     async fn history(&mut self, invests: u128) {
         let titles = ["apples", "pears", "plums"];
         let opened = (1..).zip(titles).map(|(id, title)| opened(id, title, 1_000_000)).collect::<Vec<_>>();
-        self.world.append_at_once(&opened).await;
+        self.app.append_at_once(&opened).await;
         self.invest(invests).await;
     }
 
@@ -68,7 +68,7 @@ impl Running {
                 1 => {}
                 _ => events.push(settled(number, &user, product, amount)),
             }
-            self.world.append_at_once(&events).await;
+            self.app.append_at_once(&events).await;
         }
         self.invests += invests;
     }
@@ -77,11 +77,11 @@ impl Running {
     async fn caught_up(&self) {
         let start = Instant::now();
         loop {
-            let heads = self.world.log.heads().await.unwrap();
+            let heads = self.app.log.heads().await.unwrap();
             let mut all = true;
             for projection in PROJECTIONS {
                 for (partition, head) in (0..).zip(&heads) {
-                    all &= self.world.checkpoint(projection.name, partition).await.0 == *head;
+                    all &= self.app.checkpoint(projection.name, partition).await.0 == *head;
                 }
             }
             if all {
@@ -140,7 +140,7 @@ async fn rebuilt_under_live_writes_every_read_model_is_equal_and_continues() {
     running.caught_up().await;
     for projection in PROJECTIONS {
         let name = projection.name;
-        let rebuilt = running.world.everything_of(name).await;
+        let rebuilt = running.app.everything_of(name).await;
         // The one that was live before is kept up to date, and is equal.
         let until_equal = async {
             while running.jobs.rollback(name).await.is_err() {
@@ -149,7 +149,7 @@ async fn rebuilt_under_live_writes_every_read_model_is_equal_and_continues() {
         };
         tokio::time::timeout(TEST_TIMEOUT, until_equal).await.unwrap();
         assert_eq!(running.generations(name).await, ["1 LIVE", "2 PREVIOUS"]);
-        assert_eq!(running.world.everything_of(name).await, rebuilt);
+        assert_eq!(running.app.everything_of(name).await, rebuilt);
         assert_eq!(running.jobs.drop(name).await.unwrap(), 1);
         assert_eq!(running.generations(name).await, ["1 LIVE"]);
     }
@@ -170,7 +170,7 @@ async fn a_killed_rebuild_is_resumed_and_a_second_request_is_rejected() {
         assert!(matches!(second, Err(JobRejected::Busy(running)) if running == job), "{second:?}");
         working.abort();
         // A dead process's lease expires; a test need not wait for that.
-        sqlx::query("update leases set until = clock_timestamp()").execute(&running.world.pool).await.unwrap();
+        sqlx::query("update leases set until = clock_timestamp()").execute(&running.app.pool).await.unwrap();
     }
     let before = running.jobs.job(job).await.unwrap().unwrap();
     assert_eq!(before.state, JobState::Running);
@@ -181,13 +181,13 @@ async fn a_killed_rebuild_is_resumed_and_a_second_request_is_rejected() {
     assert_eq!((ended.state, ended.problem.as_deref()), (JobState::Done, None));
     running.invest(20).await;
     running.caught_up().await;
-    let first = running.world.everything_of("invest_log").await;
+    let first = running.app.everything_of("invest_log").await;
     assert_eq!(running.jobs.drop("invest_log").await.unwrap(), 1);
     let again = running.jobs.rebuild("invest_log", OPTIONS).await.unwrap();
     let ended_again = running.ended(again).await;
     let digest = |job: &Job| job.outcome.as_ref().unwrap()["digest"]["new"].clone();
     assert_eq!(ended_again.outcome.as_ref().unwrap()["equal"], true);
-    assert_eq!(running.world.everything_of("invest_log").await, first);
+    assert_eq!(running.app.everything_of("invest_log").await, first);
     assert_ne!(digest(&ended), digest(&ended_again), "there is more in the log by now");
     running.stop().await;
 }
@@ -199,7 +199,7 @@ async fn a_standby_that_differs_is_not_switched_to_until_that_is_accepted() {
     running.caught_up().await;
     let tamper = "update holdings set amount = amount + 1 where (user_id, product_id) in
                      (select user_id, product_id from holdings order by user_id, product_id limit 1)";
-    sqlx::query(tamper).execute(&running.world.pool).await.unwrap();
+    sqlx::query(tamper).execute(&running.app.pool).await.unwrap();
     running.work();
     let dry = running.jobs.diff("holdings", None).await.unwrap();
 
@@ -220,7 +220,7 @@ async fn a_standby_that_differs_is_not_switched_to_until_that_is_accepted() {
     assert_eq!(running.generations("holdings").await, ["1 LIVE", "3 DIFFERENT"]);
     // A projector that resumes it after the outcome was stored comes to the same end.
     let again = "update jobs set state = 'RUNNING', ended_at = null where id = $1";
-    sqlx::query(again).bind(job).execute(&running.world.pool).await.unwrap();
+    sqlx::query(again).bind(job).execute(&running.app.pool).await.unwrap();
     assert_eq!(running.ended(job).await.state, JobState::Failed);
     assert_eq!(running.generations("holdings").await, ["1 LIVE", "3 DIFFERENT"]);
     let refused = running.jobs.switch("holdings", false).await;
@@ -237,9 +237,9 @@ async fn an_event_that_cannot_be_applied_is_named() {
     running.caught_up().await;
     let spoil = "update events set payload = '{\"ProductClosed\": 7}' where partition = 1 and position = 5";
     for statement in ["alter table events disable trigger all", spoil, "alter table events enable trigger all"] {
-        sqlx::query(statement).execute(&running.world.pool).await.unwrap();
+        sqlx::query(statement).execute(&running.app.pool).await.unwrap();
     }
-    let id = running.world.says("select event_id::text from events where partition = 1 and position = 5").await;
+    let id = running.app.says("select event_id::text from events where partition = 1 and position = 5").await;
     running.work();
     let job = running.jobs.rebuild("product_list", OPTIONS).await.unwrap();
 
@@ -266,7 +266,7 @@ async fn a_rebuild_survives_lost_connections() {
         tokio::time::sleep(Duration::from_millis(400)).await;
         let cut = "select pg_terminate_backend(pid) from pg_stat_activity
                     where datname = current_database() and pid <> pg_backend_pid()";
-        sqlx::query(cut).execute(&running.world.pool).await.unwrap();
+        sqlx::query(cut).execute(&running.app.pool).await.unwrap();
     }
 
     let ended = running.ended(job).await;
@@ -296,7 +296,7 @@ async fn a_rebuild_waits_while_the_disk_is_full_and_reports_it() {
         "create event trigger fill_up on ddl_command_end when tag in ('CREATE TABLE') execute function fill_up()",
     ];
     for statement in no_room {
-        sqlx::query(statement).execute(&running.world.pool).await.unwrap();
+        sqlx::query(statement).execute(&running.app.pool).await.unwrap();
     }
     running.work();
     let job = running.jobs.rebuild("invest_log", OPTIONS).await.unwrap();
@@ -311,7 +311,7 @@ async fn a_rebuild_waits_while_the_disk_is_full_and_reports_it() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for statement in ["drop event trigger fill_up", "drop function no_room cascade"] {
-        sqlx::query(statement).execute(&running.world.pool).await.unwrap();
+        sqlx::query(statement).execute(&running.app.pool).await.unwrap();
     }
 
     let ended = running.ended(job).await;
@@ -333,11 +333,11 @@ async fn a_ready_standby_waits_for_the_switch() {
     assert!(matches!(standby_exists, Err(JobRejected::StandbyExists { generation: 2, .. })), "{standby_exists:?}");
     running.invest(30).await;
     running.caught_up().await;
-    let before = running.world.everything_of("holdings").await;
+    let before = running.app.everything_of("holdings").await;
 
     assert_eq!(running.jobs.switch("holdings", false).await.unwrap(), 2);
 
-    assert_eq!(running.world.everything_of("holdings").await, before);
+    assert_eq!(running.app.everything_of("holdings").await, before);
     running.stop().await;
 }
 
@@ -347,13 +347,13 @@ async fn a_paused_one_stands_still_until_it_is_resumed() {
     running.history(10).await;
     running.caught_up().await;
     running.jobs.pause("holdings").await.unwrap();
-    let before = running.world.everything_of("holdings").await;
+    let before = running.app.everything_of("holdings").await;
     running.invest(10).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(running.world.everything_of("holdings").await, before);
+    assert_eq!(running.app.everything_of("holdings").await, before);
     running.jobs.resume("holdings").await.unwrap();
     running.caught_up().await;
-    assert_ne!(running.world.everything_of("holdings").await, before);
+    assert_ne!(running.app.everything_of("holdings").await, before);
     let unknown = running.jobs.pause("counters").await;
     assert!(matches!(unknown, Err(JobRejected::Unknown(_))), "{unknown:?}");
     running.stop().await;

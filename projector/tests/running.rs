@@ -1,6 +1,6 @@
 //! Every read model at every partition, from start to shutdown.
 
-use crate::support::{World, listening, opened, reserved, settled};
+use crate::support::{TestApp, listening, opened, reserved, settled};
 use crate::{holdings, invest_log, product_list};
 use projector::PROJECTIONS;
 use std::collections::BTreeSet;
@@ -15,31 +15,31 @@ fn every_read_model_has_a_name_of_its_own() {
 
 #[tokio::test]
 async fn old_and_new_events_are_applied_until_shutdown() {
-    let mut world = World::fresh().await;
-    world.append(&[opened(1, "apples", 10), opened(2, "pears", 10), reserved(1, "kim", 1, 4)]).await;
+    let mut app = TestApp::fresh().await;
+    app.append(&[opened(1, "apples", 10), opened(2, "pears", 10), reserved(1, "kim", 1, 4)]).await;
     let shutdown = CancellationToken::new();
     let following = tokio::spawn({
-        let (log, shutdown) = (world.log.clone(), shutdown.clone());
+        let (log, shutdown) = (app.log.clone(), shutdown.clone());
         async move { log.poll_heads(shutdown).await }
     });
     let running = tokio::spawn(projector::run(
-        world.log.clone(),
-        world.pool.clone(),
+        app.log.clone(),
+        app.pool.clone(),
         projector::Lingers::default(),
-        listening(&world.log),
+        listening(&app.log),
         shutdown.clone(),
     ));
-    world.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1", "2 pears: 0 of 10 by 0"]).await;
+    app.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1", "2 pears: 0 of 10 by 0"]).await;
 
-    world.append(&[settled(1, "kim", 1, 4), reserved(2, "lee", 2, 10)]).await;
+    app.append(&[settled(1, "kim", 1, 4), reserved(2, "lee", 2, 10)]).await;
 
-    world.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1", "2 pears: 10 of 10 by 1"]).await;
-    world.until(holdings::HOLDINGS, &["kim holds 4 of 1 since second 3"]).await;
+    app.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1", "2 pears: 10 of 10 by 1"]).await;
+    app.until(holdings::HOLDINGS, &["kim holds 4 of 1 since second 3"]).await;
     let invests = [
         "1: kim 4 of 1 SETTLED, accrued 4 and 4, second 2 to 3",
         "2: lee 10 of 2 RESERVED, accrued 10 and 10, second 4 to 4",
     ];
-    world.until(invest_log::INVESTS, &invests).await;
+    app.until(invest_log::INVESTS, &invests).await;
     shutdown.cancel();
     tokio::time::timeout(Duration::from_secs(5), running).await.expect("stops at shutdown").unwrap();
     following.await.unwrap();
@@ -48,8 +48,8 @@ async fn old_and_new_events_are_applied_until_shutdown() {
 /// Events of another process are not notified here: only the poll of the heads finds them.
 #[tokio::test]
 async fn events_of_another_process_are_found_by_the_poll() {
-    let mut world = World::fresh().await;
-    let log = event_log::Log::open(world.pool.clone(), 2).await.unwrap();
+    let mut app = TestApp::fresh().await;
+    let log = event_log::Log::open(app.pool.clone(), 2).await.unwrap();
     let shutdown = CancellationToken::new();
     let following = tokio::spawn({
         let (log, shutdown) = (log.clone(), shutdown.clone());
@@ -57,13 +57,13 @@ async fn events_of_another_process_are_found_by_the_poll() {
     });
     let running = tokio::spawn(projector::run(
         log.clone(),
-        world.pool.clone(),
+        app.pool.clone(),
         projector::Lingers::default(),
         listening(&log),
         shutdown.clone(),
     ));
-    world.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)]).await;
-    world.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1"]).await;
+    app.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)]).await;
+    app.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1"]).await;
     shutdown.cancel();
     running.await.unwrap();
     following.await.unwrap();

@@ -1,6 +1,6 @@
 //! An event that cannot be applied stops its projection at that partition, is named, and affects nothing else.
 
-use crate::support::{Happened, World, closed, failed, listening, opened, reserved, settled};
+use crate::support::{Happened, TestApp, closed, failed, listening, opened, reserved, settled};
 use crate::{holdings, invest_log, product_list};
 use event_log::RecordedEvent;
 use event_log::consume::{ApplyError, Projection, Step, StepError};
@@ -11,16 +11,16 @@ use tokio_util::sync::CancellationToken;
 /// `contradicting` must be refused, by its position, and stay so: in one batch with `given`, which is then applied by
 /// itself, and after it.
 async fn refuses<P: Projection>(projection: P, given: Vec<Happened>, contradicting: Happened) {
-    let mut world = World::fresh().await;
-    world.append(&given).await;
-    let bad = world.append(&[contradicting]).await.pop().unwrap();
-    let consumer = world.consumer(projection, bad.partition);
+    let mut app = TestApp::fresh().await;
+    app.append(&given).await;
+    let bad = app.append(&[contradicting]).await.pop().unwrap();
+    let consumer = app.consumer(projection, bad.partition);
     assert_refused(consumer.catch_up().await, &bad);
-    assert_eq!(world.checkpoint(P::NAME, bad.partition).await.0, bad.position - 1);
-    let before = world.everything_of(P::NAME).await;
+    assert_eq!(app.checkpoint(P::NAME, bad.partition).await.0, bad.position - 1);
+    let before = app.everything_of(P::NAME).await;
     assert_refused(consumer.step(&[]).await, &bad);
     assert_refused(consumer.step(std::slice::from_ref(&bad)).await, &bad);
-    assert_eq!(world.everything_of(P::NAME).await, before);
+    assert_eq!(app.everything_of(P::NAME).await, before);
 }
 
 fn assert_refused(step: Result<Step, StepError>, bad: &RecordedEvent) {
@@ -103,31 +103,30 @@ async fn the_investor_summary_refuses(#[case] given: Vec<Happened>, #[case] cont
 /// 3. Their other partition and the other projections continue.
 #[tokio::test]
 async fn a_stuck_consumer_is_named_and_the_others_continue() {
-    let mut world = World::fresh().await;
-    world.append(&[opened(1, "apples", 10), opened(2, "pears", 10)]).await;
-    world.drain(&InvestLogProjection).await;
+    let mut app = TestApp::fresh().await;
+    app.append(&[opened(1, "apples", 10), opened(2, "pears", 10)]).await;
+    app.drain(&InvestLogProjection).await;
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(projector::run(
-        world.log.clone(),
-        world.pool.clone(),
+        app.log.clone(),
+        app.pool.clone(),
         projector::Lingers::default(),
-        listening(&world.log),
+        listening(&app.log),
         shutdown.clone(),
     ));
 
-    world.append(&[settled(9, "kim", 1, 4), reserved(1, "kim", 1, 4), reserved(2, "kim", 2, 5)]).await;
+    app.append(&[settled(9, "kim", 1, 4), reserved(1, "kim", 1, 4), reserved(2, "kim", 2, 5)]).await;
 
-    world
-        .until(
-            "select format('%s %s %s', consumer, partition, stuck_at) from checkpoints where stuck_at is not null
+    app.until(
+        "select format('%s %s %s', consumer, partition, stuck_at) from checkpoints where stuck_at is not null
               order by consumer",
-            &["invest_log 1 2", "investor_summary 1 2"],
-        )
-        .await;
-    world.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1", "2 pears: 5 of 10 by 1"]).await;
-    world.until(holdings::COUNTS, &["kim has 1 in partition 1"]).await;
-    world.until(invest_log::INVESTS, &["2: kim 5 of 2 RESERVED, accrued 5 and 5, second 4 to 4"]).await;
-    let (position, stuck) = world.checkpoint("invest_log", 1).await;
+        &["invest_log 1 2", "investor_summary 1 2"],
+    )
+    .await;
+    app.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1", "2 pears: 5 of 10 by 1"]).await;
+    app.until(holdings::COUNTS, &["kim has 1 in partition 1"]).await;
+    app.until(invest_log::INVESTS, &["2: kim 5 of 2 RESERVED, accrued 5 and 5, second 4 to 4"]).await;
+    let (position, stuck) = app.checkpoint("invest_log", 1).await;
     assert_eq!(position, 1);
     assert!(stuck.unwrap().1.contains("InvestSettled of product 1: invest 00000000-0000-0000-0000-000000000009"));
     shutdown.cancel();
@@ -137,22 +136,21 @@ async fn a_stuck_consumer_is_named_and_the_others_continue() {
 /// The same for a consumer whose very first event is the bad one.
 #[tokio::test]
 async fn a_consumer_stuck_at_its_first_event_is_named_too() {
-    let mut world = World::fresh().await;
+    let mut app = TestApp::fresh().await;
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(projector::run(
-        world.log.clone(),
-        world.pool.clone(),
+        app.log.clone(),
+        app.pool.clone(),
         projector::Lingers::default(),
-        listening(&world.log),
+        listening(&app.log),
         shutdown.clone(),
     ));
-    world.append(&[closed(1)]).await;
-    world
-        .until(
-            "select format('%s %s', consumer, stuck_at) from checkpoints where stuck_at is not null order by 1",
-            &["holdings 1", "invest_log 1", "product_list 1"],
-        )
-        .await;
+    app.append(&[closed(1)]).await;
+    app.until(
+        "select format('%s %s', consumer, stuck_at) from checkpoints where stuck_at is not null order by 1",
+        &["holdings 1", "invest_log 1", "product_list 1"],
+    )
+    .await;
     shutdown.cancel();
     running.await.unwrap();
 }

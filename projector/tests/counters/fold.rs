@@ -1,7 +1,7 @@
 //! The counters by definition: each number is computed from the whole history. And a watch that collects every state that
 //! Redis ever has.
 
-use crate::support::{Hash, Shown, plain};
+use crate::support::{Hash, RedisCounters, plain};
 use domain::ProductEvent;
 use event_log::{Partition, RecordedEvent};
 use redis::AsyncCommands;
@@ -79,10 +79,10 @@ pub struct Watch {
 pub struct Seen(Vec<(Partition, Hash)>);
 
 impl Watch {
-    pub fn begin(shown: &Shown) -> Self {
+    pub fn begin(redis: &RedisCounters) -> Self {
         let stop = CancellationToken::new();
-        let keys: Vec<_> = (0..2).map(|partition| (partition, shown.key(partition))).collect();
-        let watching = tokio::spawn(watch(shown.client.clone(), keys, stop.clone()));
+        let keys: Vec<_> = (0..2).map(|partition| (partition, redis.key(partition))).collect();
+        let watching = tokio::spawn(watch(redis.client.clone(), keys, stop.clone()));
         Self { watching, stop }
     }
 

@@ -2,7 +2,7 @@
 
 use super::histories::histories;
 use super::{Running, is_always_a_fold, runtime};
-use crate::support::{Happened, Hash, Shown, World, closed, opened, reserved};
+use crate::support::{Happened, Hash, RedisCounters, TestApp, closed, opened, reserved};
 use event_log::Position;
 use proptest::prelude::*;
 use redis::Commands;
@@ -13,21 +13,21 @@ fn history() -> Vec<Happened> {
     vec![opened(1, "apples", 1_000), opened(3, "plums", 90), reserved(1, "kim", 1, 300), closed(3)]
 }
 
-async fn world_at_4() -> (World, Shown, Running) {
-    let mut world = World::fresh().await;
-    let shown = Shown::of(&world);
-    let running = Running::all(&world, &shown);
-    world.append(&history()).await;
-    shown.until_at(&[0, 4]).await;
-    (world, shown, running)
+async fn app_at_4() -> (TestApp, RedisCounters, Running) {
+    let mut app = TestApp::fresh().await;
+    let redis = RedisCounters::of(&app);
+    let running = Running::all(&app, &redis);
+    app.append(&history()).await;
+    redis.until_at(&[0, 4]).await;
+    (app, redis, running)
 }
 
 /// A writer that is not our consumer.
 const SOMEBODY: &str = "0192d3a0-0000-7000-8000-000000000009";
 
 /// A state that says so, of the event that the log has at `of`, or of none.
-async fn state(world: &World, position: &str, of: Position) -> String {
-    let event = world.log.raw_after(1, of - 1, 1).await.unwrap();
+async fn state(app: &TestApp, position: &str, of: Position) -> String {
+    let event = app.log.raw_after(1, of - 1, 1).await.unwrap();
     let digits: String = event.iter().flat_map(|event| event.hash).map(|byte| format!("{byte:02x}")).collect();
     format!("{position}:1:{digits}:{SOMEBODY}")
 }
@@ -45,11 +45,11 @@ async fn state(world: &World, position: &str, of: Position) -> String {
 #[case::beyond_all_bounds("99999999999999999999", 4)]
 #[tokio::test]
 async fn a_forged_state_is_found_by_verification(#[case] position: &str, #[case] of: Position) {
-    let (world, shown, running) = world_at_4().await;
-    let state = state(&world, position, of).await;
-    shown.forge(1, "1", "7:7:1:2");
-    shown.forge(1, "@state", &state);
-    shown.until(1, |hash| hash.get("1").is_some_and(|counter| counter == "300:1:0") && hash["@position"] == "4").await;
+    let (app, redis, running) = app_at_4().await;
+    let state = state(&app, position, of).await;
+    redis.forge(1, "1", "7:7:1:2");
+    redis.forge(1, "@state", &state);
+    redis.until(1, |hash| hash.get("1").is_some_and(|counter| counter == "300:1:0") && hash["@position"] == "4").await;
     running.stop().await;
 }
 
@@ -60,46 +60,46 @@ async fn a_forged_state_is_found_by_verification(#[case] position: &str, #[case]
 #[case::newer_of_what_is_there("5", 4)]
 #[tokio::test]
 async fn a_forged_state_is_found_by_the_next_event(#[case] position: &str, #[case] of: Position) {
-    let (mut world, shown, running) = world_at_4().await;
-    let state = state(&world, position, of).await;
-    shown.forge(1, "3", "7:7:0:2");
-    shown.forge(1, "@state", &state);
-    world.append(&[reserved(2, "lee", 1, 5), reserved(3, "lee", 1, 5)]).await;
+    let (mut app, redis, running) = app_at_4().await;
+    let state = state(&app, position, of).await;
+    redis.forge(1, "3", "7:7:0:2");
+    redis.forge(1, "@state", &state);
+    app.append(&[reserved(2, "lee", 1, 5), reserved(3, "lee", 1, 5)]).await;
     let is_right = |hash: &Hash| hash["@position"] == "6" && hash["1"] == "310:2:0" && hash["3"] == "0:0:1";
-    shown.until(1, |hash| !hash.is_empty() && is_right(hash)).await;
+    redis.until(1, |hash| !hash.is_empty() && is_right(hash)).await;
     running.stop().await;
 }
 
 /// The state is right and stays so: only the comparison finds it.
 #[rstest]
-#[case::damaged(|shown: &Shown| shown.plant(1, "1", "999999:77:0"))]
-#[case::forged(|shown: &Shown| shown.forge(1, "1", "999:77:0:4"))]
-#[case::of_another_product(|shown: &Shown| { let of_3: String = shown.connection().hget(shown.key(1), "3").unwrap();
-                                             shown.plant(1, "1", &of_3) })]
-#[case::missing(|shown: &Shown| { let _: () = shown.connection().hdel(shown.key(1), "3").unwrap(); })]
-#[case::too_many(|shown: &Shown| shown.forge(1, "5", "0:0:0:4"))]
+#[case::damaged(|redis: &RedisCounters| redis.plant(1, "1", "999999:77:0"))]
+#[case::forged(|redis: &RedisCounters| redis.forge(1, "1", "999:77:0:4"))]
+#[case::of_another_product(|redis: &RedisCounters| { let of_3: String = redis.connection().hget(redis.key(1), "3").unwrap();
+                                             redis.plant(1, "1", &of_3) })]
+#[case::missing(|redis: &RedisCounters| { let _: () = redis.connection().hdel(redis.key(1), "3").unwrap(); })]
+#[case::too_many(|redis: &RedisCounters| redis.forge(1, "5", "0:0:0:4"))]
 #[tokio::test]
-async fn a_wrong_counter_is_corrected_while_the_log_is_idle(#[case] harm: impl Fn(&Shown)) {
-    let (_world, shown, running) = world_at_4().await;
+async fn a_wrong_counter_is_corrected_while_the_log_is_idle(#[case] harm: impl Fn(&RedisCounters)) {
+    let (_app, redis, running) = app_at_4().await;
     let counters = |hash: &Hash| hash.iter().filter(|(field, _)| !field.starts_with('@')).count();
     let is_right = |hash: &Hash| counters(hash) == 2 && hash["1"] == "300:1:0" && hash["3"] == "0:0:1";
-    assert!(is_right(&shown.hash(1)));
-    harm(&shown);
-    assert!(!is_right(&shown.hash_if_good(1)));
-    shown.until(1, is_right).await;
+    assert!(is_right(&redis.hash(1)));
+    harm(&redis);
+    assert!(!is_right(&redis.hash_if_good(1)));
+    redis.until(1, is_right).await;
     running.stop().await;
 }
 
 /// The same while the log advances.
 #[tokio::test]
 async fn a_wrong_counter_is_corrected_while_the_log_advances() {
-    let (mut world, shown, running) = world_at_4().await;
-    shown.forge(1, "3", "89:2:0:4");
+    let (mut app, redis, running) = app_at_4().await;
+    redis.forge(1, "3", "89:2:0:4");
     let mut invest = 1;
-    while shown.hash(1)["3"] != "0:0:1" {
+    while redis.hash(1)["3"] != "0:0:1" {
         invest += 1;
         assert!(invest < 700, "it is never put right");
-        world.append(&[reserved(invest, "lee", 1, 1)]).await;
+        app.append(&[reserved(invest, "lee", 1, 1)]).await;
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     running.stop().await;
@@ -108,57 +108,57 @@ async fn a_wrong_counter_is_corrected_while_the_log_advances() {
 /// A database that was set back and diverged past the counters' position: what the consumer remembers no longer exists.
 #[tokio::test]
 async fn a_log_that_differs_at_the_position_is_reloaded() {
-    let (world, shown, running) = world_at_4().await;
-    world.change_history("update events set hash = sha256('x') where partition = 1 and position = 4").await;
-    world
-        .change_history("update checkpoints set hash = sha256('x') where consumer = 'product_list' and partition = 1")
+    let (app, redis, running) = app_at_4().await;
+    app.change_history("update events set hash = sha256('x') where partition = 1 and position = 4").await;
+    app.change_history("update checkpoints set hash = sha256('x') where consumer = 'product_list' and partition = 1")
         .await;
     let event_hash = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
     // No counter differs, so no comparison would find it.
-    shown.until(1, |hash| hash.get("@hash").is_some_and(|hash| hash == event_hash)).await;
+    redis.until(1, |hash| hash.get("@hash").is_some_and(|hash| hash == event_hash)).await;
     running.stop().await;
 }
 
 #[tokio::test]
 async fn a_key_that_is_not_a_hash_is_replaced() {
-    let (_world, shown, running) = world_at_4().await;
-    let _: () = shown.connection().set(shown.key(1), "not a hash").unwrap();
-    let kind =
-        |shown: &Shown| -> String { redis::cmd("TYPE").arg(shown.key(1)).query(&mut shown.connection()).unwrap() };
-    while kind(&shown) != "hash" {
+    let (_app, redis, running) = app_at_4().await;
+    let _: () = redis.connection().set(redis.key(1), "not a hash").unwrap();
+    let kind = |redis: &RedisCounters| -> String {
+        redis::cmd("TYPE").arg(redis.key(1)).query(&mut redis.connection()).unwrap()
+    };
+    while kind(&redis) != "hash" {
         tokio::task::yield_now().await;
     }
-    shown.until_at(&[0, 4]).await;
+    redis.until_at(&[0, 4]).await;
     running.stop().await;
 }
 
 #[tokio::test]
 async fn deleted_counters_come_back_while_the_log_is_idle() {
-    let (_world, shown, running) = world_at_4().await;
-    shown.delete();
-    shown.until_at(&[0, 4]).await;
+    let (_app, redis, running) = app_at_4().await;
+    redis.delete();
+    redis.until_at(&[0, 4]).await;
     running.stop().await;
 }
 
 /// Counters of an earlier run: the log has advanced, and they are not trusted.
 #[tokio::test]
 async fn counters_of_an_earlier_run_are_not_trusted() {
-    let (mut world, shown, running) = world_at_4().await;
+    let (mut app, redis, running) = app_at_4().await;
     running.stop().await;
-    shown.forge(1, "3", "7:7:0:4");
-    world.append(&[reserved(2, "lee", 1, 5)]).await;
-    let running = Running::all(&world, &shown);
-    shown.until(1, |hash| hash["@position"] == "5" && hash["1"] == "305:2:0" && hash["3"] == "0:0:1").await;
+    redis.forge(1, "3", "7:7:0:4");
+    app.append(&[reserved(2, "lee", 1, 5)]).await;
+    let running = Running::all(&app, &redis);
+    redis.until(1, |hash| hash["@position"] == "5" && hash["1"] == "305:2:0" && hash["3"] == "0:0:1").await;
     running.stop().await;
 }
 
 /// A reloaded hash does not expire, although it was staged with a time limit.
 #[tokio::test]
 async fn a_reloaded_hash_does_not_expire_and_leaves_nothing_behind() {
-    let (_world, shown, running) = world_at_4().await;
-    let lasts: i64 = shown.connection().ttl(shown.key(1)).unwrap();
+    let (_app, redis, running) = app_at_4().await;
+    let lasts: i64 = redis.connection().ttl(redis.key(1)).unwrap();
     assert_eq!(lasts, -1);
-    let beside: Vec<String> = shown.connection().keys(format!("{}:*", shown.key(1))).unwrap();
+    let beside: Vec<String> = redis.connection().keys(format!("{}:*", redis.key(1))).unwrap();
     assert!(beside.is_empty(), "{beside:?}");
     running.stop().await;
 }
@@ -168,14 +168,14 @@ proptest! {
 
     #[test]
     fn deleted_under_way_it_is_never_shown_wrong(batches in histories(10..30)) {
-        let delete = async |nth: usize, shown: &Shown| if nth.is_multiple_of(3) { shown.delete() };
+        let delete = async |nth: usize, redis: &RedisCounters| if nth.is_multiple_of(3) { redis.delete() };
         runtime().block_on(is_always_a_fold(batches, 2, delete));
     }
 
     #[test]
     fn forgotten_scripts_are_sent_again(batches in histories(5..15)) {
-        let forget = async |_: usize, shown: &Shown| {
-            redis::cmd("SCRIPT").arg("FLUSH").exec(&mut shown.connection()).unwrap();
+        let forget = async |_: usize, redis: &RedisCounters| {
+            redis::cmd("SCRIPT").arg("FLUSH").exec(&mut redis.connection()).unwrap();
         };
         runtime().block_on(is_always_a_fold(batches, 1, forget));
     }

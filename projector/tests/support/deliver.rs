@@ -1,6 +1,6 @@
 //! The ways in which appended events may reach a consumer.
 
-use super::{Happened, World};
+use super::{Happened, TestApp};
 use event_log::RecordedEvent;
 use event_log::consume::{Consumer, Projection};
 
@@ -60,7 +60,7 @@ impl Manner {
     }
 }
 
-impl World {
+impl TestApp {
     /// Appends `events` and delivers them to `projection` in this manner; then lets it catch up.
     pub async fn deliver<P: Projection + Clone>(&mut self, projection: &P, events: &[Happened], manner: Manner) {
         let consumers = self.consumers(projection);

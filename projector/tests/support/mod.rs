@@ -4,9 +4,9 @@ mod deliver;
 mod happen;
 mod redis;
 mod spec;
-mod world;
+mod test_app;
 
 pub use happen::{Happened, closed, failed, invest, opened, product, reserved, second, settled};
-pub use redis::{Hash, Shown, plain};
+pub use redis::{Hash, RedisCounters, plain};
 pub use spec::Spec;
-pub use world::{World, listening};
+pub use test_app::{TestApp, listening};

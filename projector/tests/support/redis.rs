@@ -6,14 +6,14 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::world::{TEST_TIMEOUT, World};
+use super::test_app::{TEST_TIMEOUT, TestApp};
 
 /// Where Redis is looked for when `REDIS_URL` is not set.
 const DEFAULT_URL: &str = "redis://127.0.0.1:6379";
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The counters of one log in a Redis; what it has of them goes with the value.
-pub struct Shown {
+pub struct RedisCounters {
     pub client: Client,
     log: Log,
     database_id: String,
@@ -23,14 +23,14 @@ pub struct Shown {
 /// of each product.
 pub type Hash = BTreeMap<String, String>;
 
-impl Shown {
-    pub fn of(world: &World) -> Self {
+impl RedisCounters {
+    pub fn of(app: &TestApp) -> Self {
         let url = std::env::var("REDIS_URL").unwrap_or_else(|_| DEFAULT_URL.into());
-        Self::in_redis(Client::open(url).unwrap(), world)
+        Self::in_redis(Client::open(url).unwrap(), app)
     }
 
-    pub fn in_redis(client: Client, world: &World) -> Self {
-        Self { client, log: world.log.clone(), database_id: world.database_id.clone() }
+    pub fn in_redis(client: Client, app: &TestApp) -> Self {
+        Self { client, log: app.log.clone(), database_id: app.database_id.clone() }
     }
 
     pub fn connection(&self) -> Connection {
@@ -98,7 +98,7 @@ impl Shown {
     }
 }
 
-impl Drop for Shown {
+impl Drop for RedisCounters {
     fn drop(&mut self) {
         // Its server may be gone with all it had.
         if let Ok(mut connection) = self.client.get_connection_with_timeout(Duration::from_secs(1)) {

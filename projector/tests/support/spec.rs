@@ -1,7 +1,7 @@
 //! Given these events, however they are delivered, then these rows.
 
 use super::deliver::Manner;
-use super::{Happened, World};
+use super::{Happened, TestApp};
 use event_log::consume::Projection;
 
 pub struct Spec<P> {
@@ -27,16 +27,16 @@ impl<P: Projection + Clone> Spec<P> {
         self
     }
 
-    /// Checks it for every manner of delivery, each in a world of its own, and that all end in identical rows.
+    /// Checks it for every manner of delivery, each in a database of its own, and that all end in identical rows.
     pub async fn holds(self) {
         let mut first: Option<Vec<String>> = None;
         for manner in Manner::ALL {
-            let mut world = World::fresh().await;
-            world.deliver(&self.projection, &self.given, manner).await;
+            let mut app = TestApp::fresh().await;
+            app.deliver(&self.projection, &self.given, manner).await;
             for (query, rows) in &self.then {
-                assert_eq!(&world.says(query).await, rows, "delivered {manner:?}");
+                assert_eq!(&app.says(query).await, rows, "delivered {manner:?}");
             }
-            let all = world.everything_of(P::NAME).await;
+            let all = app.everything_of(P::NAME).await;
             assert_eq!(first.get_or_insert_with(|| all.clone()), &all, "delivered {manner:?}");
         }
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Call;
+use crate::Random;
 
 /// What may go wrong with a call. What is done is done even if the caller is gone by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,16 +72,8 @@ impl Troubles {
         if let Some(trouble) = user.and_then(|user| self.of_user.get(user)) {
             return Some(*trouble);
         }
-        let drawn = scattered(nth as u64);
+        let drawn = Random::new(nth as u64).next_u64();
         let some = Trouble::SOME[(drawn / 100 % Trouble::SOME.len() as u64) as usize];
         self.of.get(&call).copied().or_else(|| (drawn % 100 < self.percent).then_some(some))
     }
-}
-
-/// A number that looks like chance and is the same each time: splitmix64.
-fn scattered(n: u64) -> u64 {
-    let mut z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -27,7 +27,7 @@ pub fn listening(
     move |_, partition| log.subscribe(partition)
 }
 
-pub struct World {
+pub struct TestApp {
     test_log: TestLog,
     /// The id that distinguishes its database from a copy.
     pub database_id: String,
@@ -35,7 +35,7 @@ pub struct World {
     appends: i64,
 }
 
-impl Deref for World {
+impl Deref for TestApp {
     type Target = TestLog;
 
     fn deref(&self) -> &TestLog {
@@ -43,7 +43,7 @@ impl Deref for World {
     }
 }
 
-impl World {
+impl TestApp {
     pub async fn fresh() -> Self {
         Self::on(Database::fresh().await, HashMap::new(), 0).await
     }
@@ -57,7 +57,7 @@ impl World {
         Self { test_log: TestLog { database, pool, log }, database_id, history, appends }
     }
 
-    /// This world, and one in a copy of its database.
+    /// This app, and one in a copy of its database.
     pub async fn copied(self) -> [Self; 2] {
         let Self { test_log: TestLog { database, pool, log }, history, appends, .. } = self;
         let sequences = history.sequences().clone();
