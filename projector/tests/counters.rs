@@ -6,7 +6,7 @@ mod fold;
 mod harm;
 mod histories;
 
-use crate::support::{Happened, Hash, RedisCounters, TestApp, closed, failed, listening, opened, reserved, settled};
+use crate::support::{Happened, Hash, RedisCounters, Running, TestApp, closed, failed, opened, reserved, settled};
 use event_log::consume::EventSource;
 use event_log::{Log, Partition, Position, RecordedEvent};
 use fold::{Fold, Watch};
@@ -16,64 +16,7 @@ use redis::Commands;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-
-/// The background tasks of a test: stopped and awaited at its end.
-pub struct Running {
-    tasks: JoinSet<()>,
-    shutdown: CancellationToken,
-}
-
-impl Running {
-    /// Polls the log, without consumers.
-    pub fn alone(app: &TestApp) -> Self {
-        let mut running = Self { tasks: JoinSet::new(), shutdown: CancellationToken::new() };
-        let (log, stop) = (app.log.clone(), running.shutdown.clone());
-        running.tasks.spawn(async move { log.poll_heads(stop).await });
-        running
-    }
-
-    /// The read models, and counters in the Redis of `shown`.
-    pub fn all(app: &TestApp, redis: &RedisCounters) -> Self {
-        Self::alone(app).with_read_models(app).with_counters(app, &redis.client)
-    }
-
-    pub fn with_read_models(mut self, app: &TestApp) -> Self {
-        let (log, pool) = (app.log.clone(), app.pool.clone());
-        self.tasks.spawn(projector::run(
-            log,
-            pool,
-            projector::Lingers::default(),
-            listening(&app.log),
-            self.shutdown.clone(),
-        ));
-        self
-    }
-
-    pub fn with_counters(self, app: &TestApp, redis: &redis::Client) -> Self {
-        self.with_counters_from(app, redis, listening(&app.log))
-    }
-
-    fn with_counters_from<S: EventSource + 'static>(
-        mut self,
-        app: &TestApp,
-        redis: &redis::Client,
-        source: impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static,
-    ) -> Self {
-        let (log, pool) = (app.log.clone(), app.pool.clone());
-        self.tasks.spawn(projector::run_counters(log, pool, redis.clone(), source, self.shutdown.clone()));
-        self
-    }
-
-    /// Stops everything, which must be fast.
-    pub async fn stop(mut self) {
-        self.shutdown.cancel();
-        let stopped = async { while self.tasks.join_next().await.is_some() {} };
-        tokio::time::timeout(Duration::from_secs(5), stopped).await.expect("stops at shutdown");
-    }
-}
 
 #[test]
 fn the_key_is_the_one_that_readers_know() {
@@ -128,10 +71,10 @@ async fn logs_do_not_mix() {
 async fn a_read_model_that_is_behind_is_waited_for() {
     let mut app = TestApp::fresh().await;
     let redis = RedisCounters::of(&app);
-    let running = Running::alone(&app).with_counters(&app, &redis.client);
+    let running = Running::alone(&app.log).with_counters(&app, &redis.client);
     app.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300)]).await;
     redis.until_at(&[0, 0]).await;
-    let running = running.with_read_models(&app);
+    let running = running.with_read_models(&app.log, &app.pool);
     redis.until_at(&[0, 2]).await;
     running.stop().await;
 }
@@ -179,7 +122,7 @@ fn repeating(log: &Log) -> impl Fn(&'static str, Partition) -> Option<Repeats> +
 async fn repeated_deliveries_change_nothing() {
     let mut app = TestApp::fresh().await;
     let redis = RedisCounters::of(&app);
-    let running = Running::alone(&app).with_read_models(&app);
+    let running = Running::read_models(&app.log, &app.pool);
     let running = running.with_counters_from(&app, &redis.client, repeating(&app.log));
     let watch = Watch::begin(&redis);
     let mut history = app.append(&[opened(1, "apples", 1_000), opened(2, "pears", 1_000)]).await;
@@ -208,7 +151,7 @@ impl EventSource for Slow {
 async fn a_slow_source_is_waited_for() {
     let mut app = TestApp::fresh().await;
     let (redis, slow) = (RedisCounters::of(&app), Slow::default());
-    let (running, source) = (Running::alone(&app).with_read_models(&app), slow.clone());
+    let (running, source) = (Running::read_models(&app.log, &app.pool), slow.clone());
     let running = running.with_counters_from(&app, &redis.client, move |_, _| Some(source.clone()));
     redis.until_at(&[0, 0]).await;
     app.append(&[opened(1, "apples", 1_000)]).await;
@@ -226,9 +169,9 @@ pub async fn is_always_a_fold(
 ) {
     let mut app = TestApp::fresh().await;
     let redis = RedisCounters::of(&app);
-    let mut running = Running::alone(&app);
+    let mut running = Running::alone(&app.log);
     for _ in 0..instances {
-        running = running.with_read_models(&app).with_counters(&app, &redis.client);
+        running = running.with_read_models(&app.log, &app.pool).with_counters(&app, &redis.client);
     }
     let watch = Watch::begin(&redis);
     let mut history = Vec::new();

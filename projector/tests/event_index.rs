@@ -1,8 +1,7 @@
 //! event_index: where in the log the events of a user, an invest and a request are, and those of the rare types.
 
-use crate::support::{Spec, TestApp, closed, failed, listening, opened, reserved, settled};
+use crate::support::{Running, Spec, TestApp, closed, failed, opened, reserved, settled};
 use projector::EventIndexProjection;
-use tokio_util::sync::CancellationToken;
 
 /// The rows, without keys.
 const PLACES: &str = "
@@ -73,20 +72,12 @@ async fn a_key_finds_what_is_of_the_same_value() {
 async fn on_a_log_with_history_it_fills_itself() {
     let mut app = TestApp::fresh().await;
     app.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)]).await;
-    let shutdown = CancellationToken::new();
-    let running = tokio::spawn(projector::run(
-        app.log.clone(),
-        app.pool.clone(),
-        projector::Lingers::default(),
-        listening(&app.log),
-        shutdown.clone(),
-    ));
+    let running = Running::read_models(&app.log, &app.pool);
     app.until(PLACES, &["1/1 ProductOpened", "1/2 of a user of an invest"]).await;
 
     app.append(&[closed(1)]).await;
 
     app.until(PLACES, &["1/1 ProductOpened", "1/2 of a user of an invest", "1/3 ProductClosed"]).await;
     assert_eq!(app.says(ROWS).await, app.says(FOLDED).await);
-    shutdown.cancel();
-    running.await.unwrap();
+    running.stop().await;
 }

@@ -1,8 +1,7 @@
 //! investor_summary: what each user has invested, in sums.
 
-use crate::support::{Spec, TestApp, closed, failed, listening, opened, reserved, settled};
+use crate::support::{Running, Spec, TestApp, closed, failed, opened, reserved, settled};
 use projector::InvestorSummaryProjection;
-use tokio_util::sync::CancellationToken;
 
 pub const INVESTORS: &str = r#"
     select format('%s in partition %s: %s products, %s settled, %s reserved, %s failed, second %s to %s',
@@ -110,14 +109,7 @@ async fn on_a_log_with_history_it_fills_itself() {
     let mut app = TestApp::fresh().await;
     app.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4), settled(1, "kim", 1, 4)]).await;
     app.append(&[opened(2, "pears", 10), reserved(2, "kim", 2, 5)]).await;
-    let shutdown = CancellationToken::new();
-    let running = tokio::spawn(projector::run(
-        app.log.clone(),
-        app.pool.clone(),
-        projector::Lingers::default(),
-        listening(&app.log),
-        shutdown.clone(),
-    ));
+    let running = Running::read_models(&app.log, &app.pool);
     let of_1 = "kim in partition 1: 1 products, 4 settled, 0 reserved, 0 failed, second 1 to 1";
     let of_2 = "kim in partition 0: 1 products, 0 settled, 5 reserved, 0 failed, second 4 to 4";
     app.until(INVESTORS, &[of_2, of_1]).await;
@@ -126,6 +118,5 @@ async fn on_a_log_with_history_it_fills_itself() {
 
     let of_2 = "kim in partition 0: 0 products, 0 settled, 0 reserved, 1 failed, second 4 to 4";
     app.until(INVESTORS, &[of_2, of_1]).await;
-    shutdown.cancel();
-    running.await.unwrap();
+    running.stop().await;
 }

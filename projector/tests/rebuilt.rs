@@ -11,7 +11,7 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 const OPTIONS: RebuildOptions = RebuildOptions { switches: true, accept_differences: false, max_rate: None };
 
 /// A log, and projectors that may be started and stopped.
-struct Running {
+struct RunningJobs {
     app: TestApp,
     jobs: Jobs,
     shutdown: CancellationToken,
@@ -19,7 +19,7 @@ struct Running {
     invests: u128,
 }
 
-impl Running {
+impl RunningJobs {
     /// Every read model is kept up to date; no job runs yet.
     async fn start() -> Self {
         let app = TestApp::fresh().await;
@@ -39,6 +39,14 @@ impl Running {
         });
         let jobs = Jobs::new(log, pool);
         Self { app, jobs, shutdown, tasks: vec![running, following], invests: 0 }
+    }
+
+    /// With a history that is applied.
+    async fn with_history(invests: u128) -> Self {
+        let mut running = Self::start().await;
+        running.history(invests).await;
+        running.caught_up().await;
+        running
     }
 
     /// Runs jobs, until the handle is aborted.
@@ -122,7 +130,7 @@ impl Running {
 /// Every read model of the list at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rebuilt_under_live_writes_every_read_model_is_equal_and_continues() {
-    let mut running = Running::start().await;
+    let mut running = RunningJobs::start().await;
     running.history(200).await;
     running.work();
     let mut jobs = Vec::new();
@@ -158,9 +166,7 @@ async fn rebuilt_under_live_writes_every_read_model_is_equal_and_continues() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_rebuild_is_resumed_and_a_second_request_is_rejected() {
-    let mut running = Running::start().await;
-    running.history(300).await;
-    running.caught_up().await;
+    let mut running = RunningJobs::with_history(300).await;
     let slow = RebuildOptions { max_rate: Some(150), ..OPTIONS };
     let job = running.jobs.rebuild("invest_log", slow).await.unwrap();
     for _ in 0..3 {
@@ -194,9 +200,7 @@ async fn a_killed_rebuild_is_resumed_and_a_second_request_is_rejected() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_that_differs_is_not_switched_to_until_that_is_accepted() {
-    let mut running = Running::start().await;
-    running.history(40).await;
-    running.caught_up().await;
+    let mut running = RunningJobs::with_history(40).await;
     let tamper = "update holdings set amount = amount + 1 where (user_id, product_id) in
                      (select user_id, product_id from holdings order by user_id, product_id limit 1)";
     sqlx::query(tamper).execute(&running.app.pool).await.unwrap();
@@ -232,9 +236,7 @@ async fn a_standby_that_differs_is_not_switched_to_until_that_is_accepted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_cannot_be_applied_is_named() {
-    let mut running = Running::start().await;
-    running.history(20).await;
-    running.caught_up().await;
+    let mut running = RunningJobs::with_history(20).await;
     let spoil = "update events set payload = '{\"ProductClosed\": 7}' where partition = 1 and position = 5";
     for statement in ["alter table events disable trigger all", spoil, "alter table events enable trigger all"] {
         sqlx::query(statement).execute(&running.app.pool).await.unwrap();
@@ -256,9 +258,7 @@ async fn an_event_that_cannot_be_applied_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_survives_lost_connections() {
-    let mut running = Running::start().await;
-    running.history(200).await;
-    running.caught_up().await;
+    let mut running = RunningJobs::with_history(200).await;
     running.work();
     let slow = RebuildOptions { max_rate: Some(200), ..OPTIONS };
     let job = running.jobs.rebuild("holdings", slow).await.unwrap();
@@ -279,9 +279,7 @@ async fn a_rebuild_survives_lost_connections() {
 /// The disk is full for every row of the new tables, as far as PostgreSQL says so; then there is room again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_waits_while_the_disk_is_full_and_reports_it() {
-    let mut running = Running::start().await;
-    running.history(50).await;
-    running.caught_up().await;
+    let mut running = RunningJobs::with_history(50).await;
     let no_room = [
         "create function no_room() returns trigger language plpgsql as $$
          begin raise exception 'could not extend file: No space left on device' using errcode = 'disk_full'; end $$",
@@ -323,7 +321,7 @@ async fn a_rebuild_waits_while_the_disk_is_full_and_reports_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ready_standby_waits_for_the_switch() {
-    let mut running = Running::start().await;
+    let mut running = RunningJobs::start().await;
     running.history(30).await;
     running.work();
     let job = running.jobs.rebuild("holdings", RebuildOptions { switches: false, ..OPTIONS }).await.unwrap();
@@ -343,9 +341,7 @@ async fn a_ready_standby_waits_for_the_switch() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_one_stands_still_until_it_is_resumed() {
-    let mut running = Running::start().await;
-    running.history(10).await;
-    running.caught_up().await;
+    let mut running = RunningJobs::with_history(10).await;
     running.jobs.pause("holdings").await.unwrap();
     let before = running.app.everything_of("holdings").await;
     running.invest(10).await;

@@ -1,11 +1,9 @@
 //! Every read model at every partition, from start to shutdown.
 
-use crate::support::{TestApp, listening, opened, reserved, settled};
+use crate::support::{Running, TestApp, opened, reserved, settled};
 use crate::{holdings, invest_log, product_list};
 use projector::PROJECTIONS;
 use std::collections::BTreeSet;
-use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 #[test]
 fn every_read_model_has_a_name_of_its_own() {
@@ -17,18 +15,7 @@ fn every_read_model_has_a_name_of_its_own() {
 async fn old_and_new_events_are_applied_until_shutdown() {
     let mut app = TestApp::fresh().await;
     app.append(&[opened(1, "apples", 10), opened(2, "pears", 10), reserved(1, "kim", 1, 4)]).await;
-    let shutdown = CancellationToken::new();
-    let following = tokio::spawn({
-        let (log, shutdown) = (app.log.clone(), shutdown.clone());
-        async move { log.poll_heads(shutdown).await }
-    });
-    let running = tokio::spawn(projector::run(
-        app.log.clone(),
-        app.pool.clone(),
-        projector::Lingers::default(),
-        listening(&app.log),
-        shutdown.clone(),
-    ));
+    let running = Running::read_models(&app.log, &app.pool);
     app.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1", "2 pears: 0 of 10 by 0"]).await;
 
     app.append(&[settled(1, "kim", 1, 4), reserved(2, "lee", 2, 10)]).await;
@@ -40,9 +27,7 @@ async fn old_and_new_events_are_applied_until_shutdown() {
         "2: lee 10 of 2 RESERVED, accrued 10 and 10, second 4 to 4",
     ];
     app.until(invest_log::INVESTS, &invests).await;
-    shutdown.cancel();
-    tokio::time::timeout(Duration::from_secs(5), running).await.expect("stops at shutdown").unwrap();
-    following.await.unwrap();
+    running.stop().await;
 }
 
 /// Events of another process are not notified here: only the poll of the heads finds them.
@@ -50,21 +35,8 @@ async fn old_and_new_events_are_applied_until_shutdown() {
 async fn events_of_another_process_are_found_by_the_poll() {
     let mut app = TestApp::fresh().await;
     let log = event_log::Log::open(app.pool.clone(), 2).await.unwrap();
-    let shutdown = CancellationToken::new();
-    let following = tokio::spawn({
-        let (log, shutdown) = (log.clone(), shutdown.clone());
-        async move { log.poll_heads(shutdown).await }
-    });
-    let running = tokio::spawn(projector::run(
-        log.clone(),
-        app.pool.clone(),
-        projector::Lingers::default(),
-        listening(&log),
-        shutdown.clone(),
-    ));
+    let running = Running::read_models(&log, &app.pool);
     app.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)]).await;
     app.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1"]).await;
-    shutdown.cancel();
-    running.await.unwrap();
-    following.await.unwrap();
+    running.stop().await;
 }

@@ -1,12 +1,11 @@
 //! An event that cannot be applied stops its projection at that partition, is named, and affects nothing else.
 
-use crate::support::{Happened, TestApp, closed, failed, listening, opened, reserved, settled};
+use crate::support::{Happened, Running, TestApp, closed, failed, opened, reserved, settled};
 use crate::{holdings, invest_log, product_list};
 use event_log::RecordedEvent;
 use event_log::consume::{ApplyError, Projection, Step, StepError};
 use projector::{HoldingsProjection, InvestLogProjection, InvestorSummaryProjection, ProductListProjection};
 use rstest::rstest;
-use tokio_util::sync::CancellationToken;
 
 /// `contradicting` must be refused, by its position, and stay so: in one batch with `given`, which is then applied by
 /// itself, and after it.
@@ -106,14 +105,7 @@ async fn a_stuck_consumer_is_named_and_the_others_continue() {
     let mut app = TestApp::fresh().await;
     app.append(&[opened(1, "apples", 10), opened(2, "pears", 10)]).await;
     app.drain(&InvestLogProjection).await;
-    let shutdown = CancellationToken::new();
-    let running = tokio::spawn(projector::run(
-        app.log.clone(),
-        app.pool.clone(),
-        projector::Lingers::default(),
-        listening(&app.log),
-        shutdown.clone(),
-    ));
+    let running = Running::read_models(&app.log, &app.pool);
 
     app.append(&[settled(9, "kim", 1, 4), reserved(1, "kim", 1, 4), reserved(2, "kim", 2, 5)]).await;
 
@@ -129,28 +121,19 @@ async fn a_stuck_consumer_is_named_and_the_others_continue() {
     let (position, stuck) = app.checkpoint("invest_log", 1).await;
     assert_eq!(position, 1);
     assert!(stuck.unwrap().1.contains("InvestSettled of product 1: invest 00000000-0000-0000-0000-000000000009"));
-    shutdown.cancel();
-    running.await.unwrap();
+    running.stop().await;
 }
 
 /// The same for a consumer whose very first event is the bad one.
 #[tokio::test]
 async fn a_consumer_stuck_at_its_first_event_is_named_too() {
     let mut app = TestApp::fresh().await;
-    let shutdown = CancellationToken::new();
-    let running = tokio::spawn(projector::run(
-        app.log.clone(),
-        app.pool.clone(),
-        projector::Lingers::default(),
-        listening(&app.log),
-        shutdown.clone(),
-    ));
+    let running = Running::read_models(&app.log, &app.pool);
     app.append(&[closed(1)]).await;
     app.until(
         "select format('%s %s', consumer, stuck_at) from checkpoints where stuck_at is not null order by 1",
         &["holdings 1", "invest_log 1", "product_list 1"],
     )
     .await;
-    shutdown.cancel();
-    running.await.unwrap();
+    running.stop().await;
 }

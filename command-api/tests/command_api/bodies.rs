@@ -6,9 +6,7 @@ use testbed::http::Answer;
 
 /// The answer to this body of `user1`'s; nothing came of it.
 async fn answer_to(body: impl AsRef<[u8]>) -> Answer {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(4, 100).await;
     assert_eq!(product.get(), 1, "the bodies below are about it");
     let answer = app.invests(body).by("user1").sent().await;
     assert_eq!(test.events().await.len(), 1);
@@ -94,17 +92,14 @@ async fn a_body_is_not_nested_deep() {
 #[case(r#"{"\u0070roductId":1,"investAmount":1}"#)]
 #[tokio::test]
 async fn what_does_not_matter_is_ignored(#[case] body: &str) {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
+    let (_test, app) = WriteSide::with_app(4).await;
     app.opens(1_000_000_000_000).await;
     app.invests(body).by("user1").sent().await.is_ok();
 }
 
 #[tokio::test]
 async fn the_largest_amount_is_an_amount() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(1_000_000_000_000).await;
+    let (_test, app, product) = WriteSide::with_product(4, 1_000_000_000_000).await;
     app.invest(product, 1_000_000_000_000).sent().await.is_ok();
     app.invest(product, 1_000_000_000_000).sent().await.is_sold_out(0);
 }
@@ -118,9 +113,7 @@ async fn the_largest_amount_is_an_amount() {
 #[case::repeated(&["k", "k"], "is repeated")]
 #[tokio::test]
 async fn a_key_is_one_and_visible(#[case] keys: &[&str], #[case] what: &str) {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(4, 100).await;
     let invest = keys.iter().fold(app.invest(product, 1), |invest, key| invest.header("Idempotency-Key", key));
     invest.sent().await.is_invalid(&format!("Idempotency-Key {what}"));
     assert_eq!(test.reservations().await, []);

@@ -167,8 +167,7 @@ async fn hold_up_loads(test: &WriteSide) -> PgConnection {
 
 #[tokio::test]
 async fn an_unknown_product_is_looked_up_every_time_and_takes_no_room() {
-    let test = WriteSide::with_one_partition().await;
-    let app = test.app().await;
+    let (test, app) = WriteSide::with_app(1).await;
     let hot = app.opens(100).await;
     app.invest(product(1_000), 1).sent().await.is_refused(200, "NOT_EXIST_PRODUCT", "Not exist product : ");
 

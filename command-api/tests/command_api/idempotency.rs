@@ -26,9 +26,7 @@ async fn is_told_afresh(app: &TestApp, product: ProductId, amount: i64, key: &st
 /// Each final answer under a key of its own, in this order; then how each is told again.
 #[tokio::test]
 async fn final_answers_are_given_again_as_they_were() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(4, 100).await;
     let finished = app.opens_for(100, window_of_hours(-2, -1)).await;
 
     let accepted = is_told_afresh(&app, product, 60, "accepted").await;
@@ -58,9 +56,7 @@ async fn final_answers_are_given_again_as_they_were() {
 
 #[tokio::test]
 async fn without_a_key_a_repeated_request_is_a_new_one() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(4, 100).await;
     let [first, second] = [app.invest(product, 1).sent().await, app.invest(product, 1).sent().await];
     assert_ne!(first.is_fresh().invest_id(), second.is_fresh().invest_id());
     assert_eq!(test.count("idempotency_keys").await, 0);
@@ -68,8 +64,7 @@ async fn without_a_key_a_repeated_request_is_a_new_one() {
 
 #[tokio::test]
 async fn an_answer_that_time_may_change_is_not_kept() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
+    let (test, app) = WriteSide::with_app(4).await;
     let soon = Window::new(chrono::Utc::now() + chrono::TimeDelta::hours(1), crate::app::hours_from_now(2)).unwrap();
     let coming = app.opens_for(100, soon).await;
     for _ in 0..2 {
@@ -91,8 +86,7 @@ async fn an_answer_that_time_may_change_is_not_kept() {
 /// Whatever the other request would have been told: also that its product does not exist, or has not started.
 #[tokio::test]
 async fn a_key_stands_for_one_request_over_all_products() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
+    let (test, app) = WriteSide::with_app(4).await;
     let [first, other, next] = [app.opens(100).await, app.opens(100).await, app.opens(100).await];
     let coming = app.opens_for(100, window_of_hours(1, 2)).await;
     let sold_out = app.opens(1).await;
@@ -109,9 +103,7 @@ async fn a_key_stands_for_one_request_over_all_products() {
 
 #[tokio::test]
 async fn users_do_not_see_each_others_keys() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(4, 100).await;
     let mine = app.invest(product, 1).by("user1").key("k").sent().await;
     let yours = app.invest(product, 2).by("user2").key("k").sent().await;
     let theirs = app.invest(product, 2).by("user.2").key("k").sent().await;
@@ -139,9 +131,7 @@ async fn a_key_outlives_the_instance() {
 
 #[tokio::test]
 async fn a_key_is_forgotten_after_a_day_and_not_before() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(4, 100).await;
     let [old, young] = [is_told_afresh(&app, product, 1, "old").await, is_told_afresh(&app, product, 1, "young").await];
     let age = async |key: &str, age: &str| {
         let aged = format!("update idempotency_keys set recorded_at = now() - interval '{age}' where key = '{key}'");
@@ -159,9 +149,7 @@ async fn a_key_is_forgotten_after_a_day_and_not_before() {
 
 #[tokio::test]
 async fn the_longest_key_and_the_oddest_are_keys() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (_test, app, product) = WriteSide::with_product(4, 100).await;
     for key in ["k".repeat(255).as_str(), r##"!"#$%&'()*+,-./:;<=>?@[\]^_`{|}~"##] {
         let first = is_told_afresh(&app, product, 1, key).await;
         is_told_again(&app, product, 1, key, first.is_ok()).await;

@@ -22,9 +22,7 @@ async fn twins(apps: &[&TestApp], product: ProductId, amount: i64, key: &str, co
 
 #[tokio::test]
 async fn twins_in_one_batch_are_one_invest() {
-    let test = WriteSide::with_one_partition().await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(1, 100).await;
     let outcomes = twins(&[&app], product, 60, "k", 200).await;
     assert_eq!(outcomes[0].decision, Ok(()));
     are_one_and_its_repeats(&outcomes);
@@ -33,9 +31,7 @@ async fn twins_in_one_batch_are_one_invest() {
 
 #[tokio::test]
 async fn twins_that_are_refused_are_refused_alike() {
-    let test = WriteSide::with_one_partition().await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (_test, app, product) = WriteSide::with_product(1, 100).await;
     let outcomes = twins(&[&app], product, 101, "k", 200).await;
     assert_eq!(outcomes[0].decision, Err(Refusal::SoldOut { remaining: 100 }));
     are_one_and_its_repeats(&outcomes);
@@ -44,8 +40,7 @@ async fn twins_that_are_refused_are_refused_alike() {
 /// In one batch: the key's first request, its repeat, and two that mean something else by it.
 #[tokio::test]
 async fn in_one_batch_a_key_stands_for_the_first_request() {
-    let test = WriteSide::with_one_partition().await;
-    let app = test.app().await;
+    let (test, app) = WriteSide::with_app(1).await;
     let [product, other] = [app.opens(100).await, app.opens(100).await];
     let outcomes = soon(join_all(
         [(product, 60), (product, 59), (product, 60), (other, 60)]
@@ -63,9 +58,7 @@ async fn in_one_batch_a_key_stands_for_the_first_request() {
 /// A batch in which one key is taken already: its request leaves, all others are carried out.
 #[tokio::test]
 async fn a_taken_key_does_not_disturb_the_rest_of_its_batch() {
-    let test = WriteSide::with_one_partition().await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(1, 100).await;
     let first = app.decides(keyed_command(product, "user1", 1, "taken")).await.unwrap();
     let keys = ["a", "taken", "b"];
     let outcomes = soon(join_all(keys.map(|key| app.processors.submit(keyed_command(product, "user1", 1, key))))).await;
@@ -77,9 +70,7 @@ async fn a_taken_key_does_not_disturb_the_rest_of_its_batch() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twins_over_http_are_one_invest() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(4, 100).await;
     let answers = join_all((0..64).map(|_| app.invest(product, 60).key("k").sent())).await;
     let fresh = answers.iter().filter(|answer| answer.header("idempotency-replayed").is_none()).count();
     assert_eq!(fresh, 1);
@@ -106,8 +97,7 @@ async fn twins_through_two_instances_are_one_invest() {
 /// but the table of keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_key_in_several_partitions_stands_for_one_of_them() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
+    let (test, app) = WriteSide::with_app(4).await;
     let products = [app.opens(1_000).await, app.opens(1_000).await, app.opens(1_000).await, app.opens(1_000).await];
     for round in 1..=20 {
         let key = format!("round {round}");

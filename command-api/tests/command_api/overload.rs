@@ -23,9 +23,7 @@ async fn is_told_to_come_back(invest: Call<'_>) {
 /// 3. The append lock is free again: the next invest is accepted, and the first has left nothing behind.
 #[tokio::test]
 async fn an_invest_that_waited_too_long_is_never_accepted() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(4, 100).await;
     let holder = test.hold_append_lock(test.log.partition_of(product)).await;
     is_told_to_come_back(app.invest(product, 60).key("k")).await;
     assert_eq!(test.reservations().await, []);
@@ -41,9 +39,7 @@ async fn an_invest_that_waited_too_long_is_never_accepted() {
 /// A refusal must be certain as well: it is not given while nobody can say whether it still holds.
 #[tokio::test]
 async fn a_refusal_that_cannot_be_confirmed_is_not_given() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(4, 100).await;
     let mut somebody = test.options().connect().await.unwrap();
     sqlx::raw_sql("begin; lock table events in access exclusive mode").execute(&mut somebody).await.unwrap();
     is_told_to_come_back(app.invest(product, 101)).await;
@@ -58,9 +54,7 @@ async fn a_refusal_that_cannot_be_confirmed_is_not_given() {
 async fn a_full_queue_sheds_at_once() {
     const QUEUE: usize = 8_192;
     const MORE: usize = 100;
-    let test = WriteSide::with_one_partition().await;
-    let app = test.app().await;
-    let product = app.opens(1_000_000).await;
+    let (test, app, product) = WriteSide::with_product(1, 1_000_000).await;
     let holder = test.hold_append_lock(test.log.partition_of(product)).await;
     let first = tokio::spawn({
         let (processors, envelope) = (app.processors.clone(), invest_command(product, "first", 1));
@@ -88,9 +82,7 @@ async fn a_full_queue_sheds_at_once() {
 /// 3. The append lock is free: the invest is decided all the same, once.
 #[tokio::test]
 async fn a_caller_that_hangs_up_takes_nothing_back() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(4, 100).await;
     let holder = test.hold_append_lock(test.log.partition_of(product)).await;
     tokio::select! {
         biased;
@@ -110,9 +102,7 @@ async fn a_caller_that_hangs_up_takes_nothing_back() {
 /// 3. The append lock is free: what was queued is finished before the processors end.
 #[tokio::test]
 async fn processors_finish_what_is_queued_before_they_end() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(4, 100).await;
     let holder = test.hold_append_lock(test.log.partition_of(product)).await;
     let envelope = |n| {
         let (processors, envelope) = (app.processors.clone(), invest_command(product, &format!("user{n}"), 1));

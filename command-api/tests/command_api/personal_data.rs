@@ -14,8 +14,7 @@ use uuid::Uuid;
 #[case("4111-1111-1111-1111", "a card number")]
 #[tokio::test]
 async fn a_title_with_personal_data_is_refused_and_not_repeated(#[case] title: &str, #[case] seen: &str) {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
+    let (test, app) = WriteSide::with_app(4).await;
     let asked = json!({
         "title": title, "totalInvestingAmount": 0,
         "startedAt": "2021-10-17T00:00:00", "finishedAt": "2999-10-17T00:00:00",
@@ -31,8 +30,7 @@ async fn a_title_with_personal_data_is_refused_and_not_repeated(#[case] title: &
 
 #[tokio::test]
 async fn a_user_is_not_named_by_a_resident_number() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
+    let (test, app) = WriteSide::with_app(4).await;
     let opened = app.opens(100).await;
     for user in ["900101-1234567", "kim.900101-1234567"] {
         let answer = app.invest(opened, 1).by(user).sent().await;
@@ -46,8 +44,7 @@ async fn a_user_is_not_named_by_a_resident_number() {
 /// As any other that cannot be kept.
 #[tokio::test]
 async fn a_correlation_id_that_holds_a_resident_number_is_replaced() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
+    let (test, app) = WriteSide::with_app(4).await;
     let opened = app.opens(100).await;
     let answer = app.invest(opened, 1).correlation_id("900101-1234567").sent().await;
     let fresh = answer.is_ok().header("x-correlation-id").unwrap();

@@ -18,9 +18,7 @@ fn answers(outcomes: &[Result<CommandOutcome, CommandError>]) -> Vec<Decision> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_invests_at_once_need_few_commits() {
     const INVESTS: usize = 1_000;
-    let test = WriteSide::with_one_partition().await;
-    let app = test.app().await;
-    let product = app.opens(1_000_000).await;
+    let (test, app, product) = WriteSide::with_product(1, 1_000_000).await;
     let commits = async || -> i64 {
         test.execute("select pg_stat_force_next_flush()").await;
         let row = "select xact_commit from pg_stat_database where datname = current_database()";
@@ -45,9 +43,7 @@ async fn many_invests_at_once_need_few_commits() {
 
 #[tokio::test]
 async fn commands_are_decided_as_they_came_and_the_log_has_them_so() {
-    let test = WriteSide::with_one_partition().await;
-    let app = test.app().await;
-    let product = app.opens(1_000).await;
+    let (test, app, product) = WriteSide::with_product(1, 1_000).await;
     let outcomes = soon(join_all((0..50).map(|n| {
         let envelope = invest_command(product, &format!("user{n}"), 1 + n % 7);
         app.processors.submit(envelope)
@@ -67,8 +63,7 @@ async fn commands_are_decided_as_they_came_and_the_log_has_them_so() {
 /// Each is decided on what the ones before it left, of several products, in one commit.
 #[tokio::test]
 async fn a_batch_may_hold_every_kind_of_outcome() {
-    let test = WriteSide::with_one_partition().await;
-    let app = test.app().await;
+    let (test, app) = WriteSide::with_app(1).await;
     let [one, two] = [app.opens(10).await, app.opens(10).await];
     let over = app.opens_for(10, window_of_hours(-2, -1)).await;
     let coming = app.opens_for(10, window_of_hours(1, 2)).await;
@@ -97,8 +92,7 @@ async fn a_batch_may_hold_every_kind_of_outcome() {
 
 #[tokio::test]
 async fn a_product_may_be_opened_and_taken_in_one_batch() {
-    let test = WriteSide::with_one_partition().await;
-    let app = test.app().await;
+    let (test, app) = WriteSide::with_app(1).await;
     let open = || crate::app::open_command(product(7), 10, window_of_hours(-1, 1));
     let close = CommandEnvelope::new(product(7), ProductCommand::CloseProduct, Metadata::default());
     let invest = |amount| invest_command(product(7), "user1", amount);
@@ -121,9 +115,7 @@ async fn a_product_may_be_opened_and_taken_in_one_batch() {
 
 #[tokio::test]
 async fn an_invest_has_one_fate_whatever_comes_together() {
-    let test = WriteSide::with_one_partition().await;
-    let app = test.app().await;
-    let product = app.opens(10).await;
+    let (test, app, product) = WriteSide::with_product(1, 10).await;
     let invest_id = app.decides(invest_command(product, "user1", 10)).await.unwrap().invest_id.unwrap();
     let reason = domain::FailReason::new("DECLINED", "no funds").unwrap();
     let fates = [
@@ -142,9 +134,7 @@ async fn an_invest_has_one_fate_whatever_comes_together() {
 /// A is answered before B is sent: A's sequence is lower, over all clients.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_answered_before_another_was_sent_is_before_it_in_the_log() {
-    let test = WriteSide::with_one_partition().await;
-    let app = test.app().await;
-    let product = app.opens(1_000_000).await;
+    let (_test, app, product) = WriteSide::with_product(1, 1_000_000).await;
     let clients = (0..16).map(|client| {
         let processors = app.processors.clone();
         tokio::spawn(async move {

@@ -16,9 +16,7 @@ async fn a_product_that_took(app: &TestApp, amount: i64) -> ProductId {
 
 #[tokio::test]
 async fn an_accepted_invest_is_the_seeds_answer_and_names_what_it_made() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(1_000).await;
+    let (test, app, product) = WriteSide::with_product(4, 1_000).await;
     let answer = app.invest(product, 100).by("user4").sent().await;
     answer.is_ok().is_fresh().is_silent_about("x-remaining-amount");
 
@@ -43,8 +41,7 @@ async fn an_accepted_invest_is_the_seeds_answer_and_names_what_it_made() {
 #[tokio::test]
 async fn the_callers_correlation_id_and_trace_are_kept_with_what_came_of_it() {
     const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
+    let (test, app) = WriteSide::with_app(4).await;
     let invest = app.invest(app.opens(100).await, 1).correlation_id("c-1").header("traceparent", TRACE);
     invest.sent().await.is_ok().says("x-correlation-id", "c-1");
     let metadata = test.reservations().await.remove(0).metadata;
@@ -53,8 +50,7 @@ async fn the_callers_correlation_id_and_trace_are_kept_with_what_came_of_it() {
 
 #[tokio::test]
 async fn no_product_has_this_id() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
+    let (_test, app) = WriteSide::with_app(4).await;
     let answer = app.invest(product(9_223_372_036_854_775_807), 1).correlation_id("c-1").sent().await;
     answer.is_refused(200, "NOT_EXIST_PRODUCT", "Not exist product : ");
     answer.is_silent_about("x-invest-id").is_silent_about("x-remaining-amount").says("x-correlation-id", "c-1");
@@ -63,8 +59,7 @@ async fn no_product_has_this_id() {
 
 #[tokio::test]
 async fn sold_out_is_told_with_what_remains_also_by_one_won() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
+    let (test, app) = WriteSide::with_app(4).await;
     let product = a_product_that_took(&app, 60).await;
     app.invest(product, 41).sent().await.is_sold_out(40).is_silent_about("x-invest-id");
     app.invest(product, 40).by("user2").sent().await.is_ok();
@@ -84,8 +79,7 @@ async fn outside_its_window_a_product_takes_nothing(
     #[case] code: &str,
     #[case] message: &str,
 ) {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
+    let (test, app) = WriteSide::with_app(4).await;
     let product = app.opens_for(100, window_of_hours(from, to)).await;
     let answer = app.invest(product, 1).sent().await;
     answer.is_refused(200, code, message).is_silent_about("x-invest-id");
@@ -95,8 +89,7 @@ async fn outside_its_window_a_product_takes_nothing(
 
 #[tokio::test]
 async fn a_withdrawn_product_takes_nothing_whatever_else_holds() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
+    let (_test, app) = WriteSide::with_app(4).await;
     let sold_out = a_product_that_took(&app, 100).await;
     let finished = app.opens_for(100, window_of_hours(-2, -1)).await;
     for product in [sold_out, finished] {
@@ -117,9 +110,7 @@ async fn a_withdrawn_product_takes_nothing_whatever_else_holds() {
 #[case::too_long(&[[b'u'; 101].as_slice()])]
 #[tokio::test]
 async fn a_user_must_be_named(#[case] user_ids: &[&[u8]]) {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(4, 100).await;
     let invest = app.invests(format!(r#"{{"productId":{product},"investAmount":1}}"#));
     let invest = user_ids.iter().fold(invest, |invest, user_id| invest.header("X-USER-ID", user_id));
     let answer = invest.sent().await;
@@ -159,8 +150,7 @@ async fn an_invest_is_posted(#[case] method: &str) {
 #[case(&["application/json", "application/json"])]
 #[tokio::test]
 async fn an_invest_is_json(#[case] media_types: &[&str]) {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
+    let (_test, app) = WriteSide::with_app(4).await;
     let invest = app.calls("POST", "/api/invest").by("user1").body(r#"{"productId":1,"investAmount":1}"#);
     let invest = media_types.iter().fold(invest, |invest, media_type| invest.header("content-type", media_type));
     invest.sent().await.is_refused(415, "415", "Unsupported media type, send application/json : ");
@@ -168,8 +158,7 @@ async fn an_invest_is_json(#[case] media_types: &[&str]) {
 
 #[tokio::test]
 async fn a_body_is_bounded() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
+    let (_test, app) = WriteSide::with_app(4).await;
     let body = format!(r#"{{"productId":{},"investAmount":1}}"#, app.opens(100).await);
     let of = |length: usize| app.invests(format!("{body:<length$}")).by("user1");
     of(edge::MAX_BODY_BYTES).sent().await.is_ok();
@@ -179,9 +168,7 @@ async fn a_body_is_bounded() {
 
 #[tokio::test]
 async fn a_key_that_stood_for_another_request_is_refused() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (_test, app, product) = WriteSide::with_product(4, 100).await;
     app.invest(product, 1).key("k").sent().await.is_ok();
     app.invest(product, 2).key("k").sent().await.is_key_reused().is_fresh().is_silent_about("x-consistency-token");
 }

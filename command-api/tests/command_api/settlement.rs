@@ -9,9 +9,7 @@ use std::time::Duration;
 #[tokio::test]
 async fn a_reservation_is_settled_and_its_cause_is_told() {
     const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(4, 100).await;
     app.settles();
     let invest = app.invest(product, 60).by("user4").correlation_id("c-1").header("traceparent", TRACE);
     let answer = invest.sent().await;
@@ -32,9 +30,7 @@ async fn a_reservation_is_settled_and_its_cause_is_told() {
 
 #[tokio::test]
 async fn it_does_not_take_a_sweep_to_settle_what_was_just_reserved() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(1_000).await;
+    let (test, app, product) = WriteSide::with_product(4, 1_000).await;
     app.settles();
     reserves(&app, product, 1).await;
     test.until_all_have_their_fate().await;
@@ -51,9 +47,7 @@ async fn it_does_not_take_a_sweep_to_settle_what_was_just_reserved() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backlog_is_settled_whole() {
-    let test = WriteSide::with_one_partition().await;
-    let app = test.app().await;
-    let product = app.opens(10_000).await;
+    let (test, app, product) = WriteSide::with_product(1, 10_000).await;
     reserves_many(&app, product, 2_000).await;
     app.settles();
     test.until_all_have_their_fate().await;
@@ -155,9 +149,7 @@ async fn what_a_dead_settlement_had_taken_is_taken_again() {
 /// 2. It can again, and the reservation is due again.
 #[tokio::test]
 async fn a_processor_that_is_overloaded_costs_no_fate() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(4, 100).await;
     reserves(&app, product, 60).await;
     let holder = test.hold_append_lock(test.log.partition_of(product)).await;
     app.settles();
@@ -176,9 +168,7 @@ async fn a_processor_that_is_overloaded_costs_no_fate() {
 /// Its row was there though it had its fate: nothing more happens to it.
 #[tokio::test]
 async fn a_second_fate_is_refused() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(4, 100).await;
     reserves(&app, product, 60).await;
     app.only_keeps_the_list();
     test.until_there_is("open_invest").await;
@@ -200,9 +190,7 @@ async fn a_second_fate_is_refused() {
 
 #[tokio::test]
 async fn a_closed_products_reservations_still_get_their_fate() {
-    let test = WriteSide::with_partitions(4).await;
-    let app = test.app().await;
-    let product = app.opens(100).await;
+    let (test, app, product) = WriteSide::with_product(4, 100).await;
     reserves(&app, product, 60).await;
     app.closes(product).await;
     app.settles();

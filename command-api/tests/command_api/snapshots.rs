@@ -33,8 +33,7 @@ fn reserved(product_id: ProductId, sequence: i64) -> NewEvent {
 /// A restart shows by what it refuses which state it began with: here the snapshot's, which was made to differ.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_stream_gets_a_snapshot_and_a_restart_begins_with_it() {
-    let test = WriteSide::with_one_partition().await;
-    let app = test.app().await;
+    let (test, app) = WriteSide::with_app(1).await;
     app.opens_as(product(1), 1_000_000, crate::app::window_of_hours(-1, 1)).await;
     drop(app);
     grows_to(&test, product(1), DUE - 2).await;

@@ -79,8 +79,7 @@ async fn across_an_edge_everything_recorded_is_inside(
 /// 3. The product has finished, the append lock is free: the append is recorded with the time it was decided at.
 #[tokio::test]
 async fn what_was_decided_in_time_is_recorded_in_time() {
-    let test = WriteSide::with_one_partition().await;
-    let app = test.app().await;
+    let (test, app) = WriteSide::with_app(1).await;
     let ends = in_a_moment();
     let product = app.opens_for(100, Window::new(hours_from_now(-1), ends).unwrap()).await;
     let holder = test.hold_append_lock(test.log.partition_of(product)).await;

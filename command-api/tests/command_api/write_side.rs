@@ -29,6 +29,20 @@ impl WriteSide {
         Self(TestLog::with_partitions(partitions).await)
     }
 
+    /// With one instance.
+    pub async fn with_app(partitions: i32) -> (Self, TestApp) {
+        let test = Self::with_partitions(partitions).await;
+        let app = test.app().await;
+        (test, app)
+    }
+
+    /// With one instance, and a product of so many won that it has opened.
+    pub async fn with_product(partitions: i32, total: i64) -> (Self, TestApp, ProductId) {
+        let (test, app) = Self::with_app(partitions).await;
+        let product = app.opens(total).await;
+        (test, app, product)
+    }
+
     /// An instance on this database.
     pub async fn app(&self) -> TestApp {
         self.app_with(AppSettings::default()).await

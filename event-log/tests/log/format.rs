@@ -99,8 +99,7 @@ async fn the_documents_old_payload_is_read_in_todays_shape() {
 /// Whatever a title may hold is stored, hashed and read back unchanged.
 #[tokio::test]
 async fn any_text_survives_to_the_byte() {
-    let test = TestLog::with_one_partition().await;
-    let mut writer = test.writer().await;
+    let (test, mut writer) = with_writer(0).await;
     let longest = "\u{1f9e7}".repeat(500);
     let titles = [
         r#"a "quoted" title"#,
@@ -135,8 +134,7 @@ async fn any_text_survives_to_the_byte() {
 
 #[tokio::test]
 async fn the_largest_numbers_and_all_metadata_survive() {
-    let test = TestLog::with_one_partition().await;
-    let mut writer = test.writer().await;
+    let (test, mut writer) = with_writer(0).await;
     let mut event = new_event(product(i64::MAX), i64::MAX, reserved(i64::MAX, domain::MAX_AMOUNT));
     event.metadata = Metadata {
         correlation_id: "\u{1f4e8} \"\\".into(),

@@ -20,8 +20,7 @@ fn of_user1(keys: &[&str]) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn a_key_is_claimed_with_the_events_it_stands_for_and_only_once() {
-    let test = TestLog::with_one_partition().await;
-    let mut writer = test.writer().await;
+    let (test, mut writer) = with_writer(0).await;
     committed(writer.append(opening(1, vec![record("user1", "key1", r#"{"invest": 1}"#)]), writer.now()).await);
     assert_eq!(
         test.log.idempotency_records(&of_user1(&["key1", "never used"])).await.unwrap(),
@@ -39,8 +38,7 @@ async fn a_key_is_claimed_with_the_events_it_stands_for_and_only_once() {
 
 #[tokio::test]
 async fn users_do_not_see_each_others_keys() {
-    let test = TestLog::with_one_partition().await;
-    let mut writer = test.writer().await;
+    let (test, mut writer) = with_writer(0).await;
     let batch = opening(1, vec![record("user1", "same", "1"), record("user2", "same", "2")]);
     committed(writer.append(batch, writer.now()).await);
     assert_eq!(test.log.idempotency_records(&of_user1(&["same"])).await.unwrap(), [stored("same", "1")]);
@@ -72,8 +70,7 @@ async fn of_twins_on_two_partitions_exactly_one_is_carried_out() {
 
 #[tokio::test]
 async fn a_batch_of_refusals_stores_its_keys() {
-    let test = TestLog::with_events(1).await;
-    let mut writer = test.writer().await;
+    let (_test, mut writer) = with_writer(1).await;
     let refusals = |answer| Batch { events: vec![], keys: vec![record("user1", "key1", answer)] };
     assert_eq!(committed(writer.append(refusals(r#""SOLD_OUT""#), writer.now()).await), []);
     let taken = writer.append(refusals("1"), writer.now()).await.unwrap();

@@ -31,8 +31,7 @@ fn keyed(mut batch: Batch) -> Batch {
 #[case::events_behind_a_hole(next_event(4), 1)]
 #[tokio::test]
 async fn nothing_is_appended_where_the_last_event_that_was_seen_is_gone(#[case] batch: Batch, #[case] left: i64) {
-    let test = TestLog::with_events(3).await;
-    let mut writer = test.writer().await;
+    let (test, mut writer) = with_writer(3).await;
     loses_what_follows(&test, left.min(2)).await;
     is_stopped(writer.append(batch, writer.now()).await, 3);
     assert_eq!((test.count("events").await, test.count("idempotency_keys").await), (left.min(2), 0));
@@ -45,8 +44,7 @@ async fn nothing_is_appended_where_the_last_event_that_was_seen_is_gone(#[case] 
 #[case::refusals(batch(vec![]))]
 #[tokio::test]
 async fn nothing_is_appended_with_the_lock_either(#[case] batch: Batch) {
-    let test = TestLog::with_events(3).await;
-    let mut writer = test.writer().await;
+    let (test, mut writer) = with_writer(3).await;
     acquire_append_lock(&mut writer).await;
     // The database is another one at once: nobody else's statement could get past the lock.
     loses_what_follows(&test, 2).await;
@@ -73,8 +71,7 @@ async fn nothing_is_appended_to_what_another_wrote_in_the_place_of_what_was_lost
 
 #[tokio::test]
 async fn what_was_missed_is_not_read_behind_a_lost_event() {
-    let test = TestLog::with_events(3).await;
-    let mut writer = test.writer().await;
+    let (test, mut writer) = with_writer(3).await;
     loses_what_follows(&test, 2).await;
     let read = writer.acquire_append_lock().await;
     assert!(matches!(read, Err(LogError::WritesStopped(WriteStop::LostTail { seen: 3, .. }))), "{read:?}");

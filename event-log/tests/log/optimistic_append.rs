@@ -101,8 +101,7 @@ async fn a_batch_with_a_conflict_writes_nothing() {
 
 #[tokio::test]
 async fn a_sequence_of_a_stream_is_given_once_even_at_a_free_position() {
-    let test = TestLog::with_events(2).await;
-    let mut writer = test.writer().await;
+    let (test, mut writer) = with_writer(2).await;
     let twice = batch(vec![new_event(product(1), 2, reserved(9, 9))]);
     assert_eq!(writer.append(twice, writer.now()).await.unwrap(), Appended::Conflict);
     assert_eq!(test.count("events").await, 2);

@@ -42,8 +42,7 @@ async fn an_empty_log_stands_at_its_beginning() {
 /// As any number of events, against a look at each.
 #[tokio::test]
 async fn it_is_found_in_logs_of_every_length() {
-    let test = TestLog::with_one_partition().await;
-    let mut writer = test.writer().await;
+    let (test, mut writer) = with_writer(0).await;
     for sequence in 1..=40 {
         let event = if sequence == 1 { opened(1) } else { reserved(sequence, 1) };
         writer.append(batch(vec![new_event(product(1), sequence, event)]), second(sequence / 3)).await.unwrap();
@@ -64,8 +63,7 @@ async fn a_hole_is_named() {
 
 #[tokio::test]
 async fn only_what_is_wanted_of_a_range_is_read() {
-    let test = TestLog::with_one_partition().await;
-    let mut writer = test.writer().await;
+    let (test, mut writer) = with_writer(0).await;
     let mut events = vec![new_event(product(1), 1, opened(1)), new_event(product(2), 1, opened(2))];
     events.extend((2..=9).map(|sequence| new_event(product(1), sequence, reserved(sequence, 1))));
     events.extend((2..=5).map(|sequence| new_event(product(2), sequence, reserved(100 + sequence, 1))));

@@ -5,6 +5,13 @@ pub use testbed::events::{batch, commit, new_event, nth_event, opened, opened_as
 pub use testbed::values::{at, invest, product, user, won};
 pub use testbed::{TestLog, poll_heads, soon, until};
 
+/// [`TestLog::with_events`], and a writer that has seen them.
+pub async fn with_writer(events: i64) -> (TestLog, Writer) {
+    let test = TestLog::with_events(events).await;
+    let writer = test.writer().await;
+    (test, writer)
+}
+
 pub fn record(user_id: &str, key: &str, answer: &str) -> IdempotencyRecord {
     let [user_id, key, answer] = [user_id, key, answer].map(str::to_owned);
     IdempotencyRecord { fingerprint: format!("asked for {key}"), user_id, key, answer }

@@ -17,8 +17,7 @@ async fn is_the_databases_time(test: &TestLog, writer: &Writer) {
 
 #[tokio::test]
 async fn events_are_recorded_at_the_time_they_were_decided_at() {
-    let test = TestLog::with_one_partition().await;
-    let mut writer = test.writer().await;
+    let (test, mut writer) = with_writer(0).await;
     is_the_databases_time(&test, &writer).await;
     let decided_at = writer.now();
     let batch = batch(vec![new_event(product(1), 1, opened(1)), new_event(product(1), 2, nth_event(2))]);
@@ -29,8 +28,7 @@ async fn events_are_recorded_at_the_time_they_were_decided_at() {
 
 #[tokio::test]
 async fn what_is_handed_back_is_what_is_stored_also_for_a_time_finer_than_the_database_keeps() {
-    let test = TestLog::with_one_partition().await;
-    let mut writer = test.writer().await;
+    let (test, mut writer) = with_writer(0).await;
     let fine = at("2026-03-01T12:00:00.123456789Z");
     let recorded = committed(writer.append(batch(vec![new_event(product(1), 1, opened(1))]), fine).await);
     assert_eq!(test.events().await, recorded);
@@ -39,8 +37,7 @@ async fn what_is_handed_back_is_what_is_stored_also_for_a_time_finer_than_the_da
 
 #[tokio::test]
 async fn time_never_falls_behind_the_head_whoever_writes() {
-    let test = TestLog::with_one_partition().await;
-    let mut writer = test.writer().await;
+    let (test, mut writer) = with_writer(0).await;
     let ahead = writer.now() + TimeDelta::seconds(3);
     committed(writer.append(batch(vec![new_event(product(1), 1, opened(1))]), ahead).await);
     assert_eq!(writer.now(), ahead);
@@ -56,8 +53,7 @@ async fn time_never_falls_behind_the_head_whoever_writes() {
 /// As it is after a clock was an hour ahead for a moment: a window that has half an hour left is not over.
 #[tokio::test]
 async fn windows_are_judged_by_the_clock_where_the_last_event_is_too_far_ahead() {
-    let test = TestLog::with_one_partition().await;
-    let mut writer = test.writer().await;
+    let (test, mut writer) = with_writer(0).await;
     let ahead = writer.now() + TimeDelta::hours(1);
     committed(writer.append(batch(vec![new_event(product(1), 1, opened(1))]), ahead).await);
     for _ in 0..2 {
@@ -76,8 +72,7 @@ async fn windows_are_judged_by_the_clock_where_the_last_event_is_too_far_ahead()
 /// 3. The writer's clock is the database's all the same.
 #[tokio::test]
 async fn an_append_that_waited_for_the_append_lock_does_not_put_the_clock_out() {
-    let test = TestLog::with_one_partition().await;
-    let mut writer = test.writer().await;
+    let (test, mut writer) = with_writer(0).await;
     let holder = test.pool.clone();
     let held = tokio::spawn(async move {
         sqlx::raw_sql("begin; select pg_advisory_xact_lock(x'4d6f61'::integer, 0); select pg_sleep(1); commit")

@@ -27,8 +27,7 @@ async fn an_invest_failed_of_the_first_version_is_read_in_todays_shape() {
 
 #[tokio::test]
 async fn a_writer_goes_on_behind_an_old_event() {
-    let test = TestLog::with_events(2).await;
-    let mut writer = test.writer().await;
+    let (test, mut writer) = with_writer(2).await;
     failed_in_the_old_shape(invest(2), 1, "NO_MONEY").write(&test).await;
     assert_eq!(acquire_append_lock(&mut writer).await[0].event.version(), "2.0.0");
     commit(&mut writer, vec![new_event(product(1), 4, reserved(4, 4))]).await;

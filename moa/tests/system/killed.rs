@@ -144,8 +144,7 @@ async fn everything_killed_under_load_has_lost_nothing_that_was_answered() {
         within(TEST_TIMEOUT, "every answered invest", || is_settled(&api, call)).await;
     }
     every_won_is_accounted_for(&api, &journal, product).await;
-    moa.signal("TERM");
-    assert!(moa.ended(TEST_TIMEOUT).await.status.success());
+    assert!(moa.stopped(TEST_TIMEOUT).await.status.success());
     assert_eq!(folder.postmaster(), None, "its server is stopped with it");
 }
 

@@ -18,9 +18,7 @@ async fn a_failing_request_is_told_by_its_correlation_id_and_its_cause_is_in_the
         format!(r#"{{"result":false,"code":"500","message":"Internal error : {id}","data":null,"status":500}}"#);
     assert_eq!((answer.status, answer.body.as_str(), answer.header("x-correlation-id")), (500, &*expected, Some(id)));
 
-    let moa = app.processes.remove(0);
-    moa.signal("TERM");
-    let ended = moa.ended(TEST_TIMEOUT).await;
+    let ended = app.processes.remove(0).stopped(TEST_TIMEOUT).await;
     let lines: Vec<Value> = ended.err.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     let told: Vec<_> = lines.iter().filter(|line| line.to_string().contains(id)).collect();
     assert_eq!(told.len(), 1, "{told:?}");
@@ -69,9 +67,7 @@ async fn refusals_are_no_news() {
     assert!(app.invest(ask("ann", product, 11)).await.is_refused("SOLD_OUT"));
     assert!(app.invest(ask("ann", 999, 1)).await.is_refused("NOT_EXIST_PRODUCT"));
     assert_eq!(app.api(0).get("/nowhere").await.status, 404);
-    let moa = app.processes.remove(0);
-    moa.signal("TERM");
-    let ended = moa.ended(TEST_TIMEOUT).await;
+    let ended = app.processes.remove(0).stopped(TEST_TIMEOUT).await;
     let loud = |line: &&str| line.contains(r#""level":"WARN""#) || line.contains(r#""level":"ERROR""#);
     assert_eq!(ended.err.lines().find(loud), None);
 }

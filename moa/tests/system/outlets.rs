@@ -63,9 +63,7 @@ async fn a_process_goes_on_when_nobody_reads_its_standard_error() {
     }
     app.settled().await;
     within(TEST_TIMEOUT, "readiness", || is_ready(&app.processes[0])).await;
-    let moa = app.processes.remove(0);
-    moa.signal("TERM");
-    assert!(moa.ended(STOP_TIMEOUT).await.status.success());
+    assert!(app.processes.remove(0).stopped(STOP_TIMEOUT).await.status.success());
 }
 
 /// Steps: a process whose standard error is not read logs more than a pipe of 64 kB holds, a line for each read that fails;
@@ -84,9 +82,7 @@ async fn a_process_goes_on_when_the_reader_of_its_standard_error_stalls() {
     sqlx::query("alter table away rename to holdings").execute(&app.pool).await.unwrap();
     assert!(app.invest(ask("ann", product, 1)).await.is_accepted());
     app.settled().await;
-    let moa = app.processes.remove(0);
-    moa.signal("TERM");
-    assert!(moa.ended(STOP_TIMEOUT).await.status.success());
+    assert!(app.processes.remove(0).stopped(STOP_TIMEOUT).await.status.success());
 }
 
 #[tokio::test]
@@ -178,9 +174,7 @@ async fn a_signal_that_was_to_be_ignored_is_ignored() {
     let product = app.open_product("nohup", LARGE_TOTAL_WON).await;
     assert!(app.invest(ask("ann", product, 1)).await.is_accepted());
     app.settled().await;
-    let moa = app.processes.remove(0);
-    moa.signal("TERM");
-    assert!(moa.ended(STOP_TIMEOUT).await.status.success());
+    assert!(app.processes.remove(0).stopped(STOP_TIMEOUT).await.status.success());
 }
 
 /// Steps: a migration on a private PostgreSQL, which waits for a lock; SIGHUP; nothing is left.
@@ -188,8 +182,7 @@ async fn a_signal_that_was_to_be_ignored_is_ignored() {
 async fn a_migration_that_is_stopped_leaves_no_postgresql_behind() {
     let folder = DataFolder::new();
     let moa = folder.start().open().await;
-    moa.signal("TERM");
-    assert!(moa.ended(STOP_TIMEOUT).await.status.success());
+    assert!(moa.stopped(STOP_TIMEOUT).await.status.success());
     let data = folder.data();
     let mut child = Start::bare(&["migrate", "--data-dir", &data]).begin();
     let postmaster = within(TEST_TIMEOUT, "PostgreSQL", async || folder.postmaster()).await;

@@ -166,9 +166,7 @@ async fn a_write_side_that_cannot_append_is_not_ready_until_it_can() {
     app.settled().await;
     let events: i64 = sqlx::query_scalar("select count(*) from events").fetch_one(&app.pool).await.unwrap();
     assert_eq!(events, 3, "opened, reserved, settled");
-    let moa = app.processes.remove(0);
-    moa.signal("TERM");
-    let ended = moa.ended(TEST_TIMEOUT).await;
+    let ended = app.processes.remove(0).stopped(TEST_TIMEOUT).await;
     let lines: Vec<_> = ended.err.lines().filter(|line| line.contains("a batch cannot be written")).collect();
     assert!((2..=4).contains(&lines.len()), "{lines:#?}");
 }
@@ -240,8 +238,7 @@ async fn a_relay_that_cannot_publish_is_known() {
     says(&relay.ops, "relay").await;
     sqlx::raw_sql("alter table away rename to checkpoints").execute(&app.pool).await.unwrap();
     is_ready(&relay.ops).await;
-    relay.signal("TERM");
-    relay.ended(TEST_TIMEOUT).await;
+    relay.stopped(TEST_TIMEOUT).await;
     crate::services::clean_up(&app).await;
 }
 

@@ -88,8 +88,7 @@ async fn a_sealer_runs_alone() {
     assert!(chain.out.contains("Only the chain of hashes was checked"), "{}{}", chain.out, chain.err);
     let metrics = reqwest::get(format!("{}/metrics", sealer.ops)).await.unwrap().text().await.unwrap();
     assert!(metrics.contains("moa_sealer_state 1") && metrics.contains("moa_sealed_position{partition="), "{metrics}");
-    sealer.signal("TERM");
-    assert!(sealer.ended(TEST_TIMEOUT).await.status.success());
+    assert!(sealer.stopped(TEST_TIMEOUT).await.status.success());
 }
 
 #[rstest]

@@ -133,8 +133,7 @@ async fn a_relay_is_not_ready_without_its_broker() {
     let (status, metrics) = get(&format!("{}/metrics", relay.ops)).await;
     assert_eq!(status, 200);
     assert!(metrics.contains("moa_http_requests_total{route=\"/readyz\",status=\"503\"} 1"), "{metrics}");
-    relay.signal("TERM");
-    assert!(relay.ended(Duration::from_secs(10)).await.status.success());
+    assert!(relay.stopped(Duration::from_secs(10)).await.status.success());
 }
 
 /// Steps: a relay takes every partition; another one starts, gets none, and is ready all the same.

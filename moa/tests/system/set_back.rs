@@ -202,8 +202,7 @@ async fn a_start_behind_the_seals_outside_takes_no_writes() {
     let moa = sealing.open().await;
     let first_api = api(&moa, &journal);
     let product = open_product(&first_api, TOTAL).await;
-    moa.signal("TERM");
-    moa.ended(TEST_TIMEOUT).await;
+    moa.stopped(TEST_TIMEOUT).await;
     server.stop().await;
     servers.copy("first", "copy");
 
@@ -212,8 +211,7 @@ async fn a_start_behind_the_seals_outside_takes_no_writes() {
     let second_api = api(&moa, &journal);
     assert!(answered(&second_api, "ann", product, 1).await.is_accepted());
     // A stop seals what is left.
-    moa.signal("TERM");
-    moa.ended(TEST_TIMEOUT).await;
+    moa.stopped(TEST_TIMEOUT).await;
     server.stop().await;
     servers.copy("copy", "first");
 
@@ -224,8 +222,7 @@ async fn a_start_behind_the_seals_outside_takes_no_writes() {
     takes_nothing(&third_api, product).await;
     operator(&moa, &["restore", "--accept-loss"]).await;
     assert!(answered(&third_api, "bob", product, TOTAL).await.is_accepted());
-    moa.signal("TERM");
-    moa.ended(TEST_TIMEOUT).await;
+    moa.stopped(TEST_TIMEOUT).await;
     let again = sealing.open().await;
     let late = answered(&api(&again, &journal), "late", product, 1).await;
     assert!(late.is_refused("SOLD_OUT"), "what was agreed to is agreed to: {late:?}");

@@ -143,8 +143,7 @@ async fn secrets_show_neither_in_the_banner_nor_in_the_logs_nor_in_help() {
     let api = crate::harness::ApiClient::of(0, &moa, crate::harness::client(), crate::harness::Journal::default());
     api.operate(reqwest::Method::GET, "/admin/projection", None).await;
     api.invest(ask("ann", 1, 1)).await;
-    moa.signal("TERM");
-    let ended = moa.ended(crate::harness::TEST_TIMEOUT).await;
+    let ended = moa.stopped(crate::harness::TEST_TIMEOUT).await;
     let help = start.with(&["--help"]).end().await;
     assert!(help.status.success() && help.out.contains("--database-url"));
     for said in [ended.out, ended.err, help.out, help.err] {

@@ -26,8 +26,7 @@ async fn an_idle_process_ends_at_once_also_with_connections_open() {
     app.settled().await;
     let moa = app.processes.remove(0);
     let stopped = Instant::now();
-    moa.signal("TERM");
-    let ended = moa.ended(IDLE_DURATION).await;
+    let ended = moa.stopped(IDLE_DURATION).await;
     println!("ended after {:?}", stopped.elapsed());
     assert!(ended.status.success(), "{}", ended.err);
 }
@@ -42,8 +41,7 @@ async fn a_stop_under_load_loses_nothing() {
     within(TEST_TIMEOUT, "load", async || (app.journal.count(Call::is_accepted) > 300).then_some(())).await;
     let moa = app.processes.remove(0);
     let stopped = Instant::now();
-    moa.signal("TERM");
-    let ended = moa.ended(STOP_TIMEOUT).await;
+    let ended = moa.stopped(STOP_TIMEOUT).await;
     println!("ended under load after {:?}", stopped.elapsed());
     assert!(ended.status.success(), "{}", ended.err);
     load.stop().await;

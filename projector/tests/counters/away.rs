@@ -1,8 +1,7 @@
 //! Redis away, frozen, and back empty: the read models are not affected, and the counters are reloaded.
 
-use super::Running;
 use crate::product_list;
-use crate::support::{RedisCounters, TestApp, opened, reserved};
+use crate::support::{RedisCounters, Running, TestApp, opened, reserved};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -25,7 +24,7 @@ async fn with_redis() -> (TestApp, RedisServer, RedisCounters, Running) {
 async fn without_redis_the_read_models_advance_and_everything_stops() {
     let mut app = TestApp::fresh().await;
     let nowhere = RedisServer::nowhere().client();
-    let running = Running::alone(&app).with_read_models(&app).with_counters(&app, &nowhere);
+    let running = Running::read_models(&app.log, &app.pool).with_counters(&app, &nowhere);
     app.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)]).await;
     app.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1"]).await;
     assert!(projector::counter_positions(&nowhere, &app.log).await.is_err());

@@ -1,8 +1,7 @@
 //! A copy of a database that diverges and shares the Redis: each has counters of its own.
 
-use super::Running;
 use super::fold::{Fold, Watch};
-use crate::support::{RedisCounters, TestApp, opened, reserved};
+use crate::support::{RedisCounters, Running, TestApp, opened, reserved};
 use event_log::RecordedEvent;
 
 /// An app at position 2 of partition 1 whose counters were shown, and a copy of it; one goes on to 3, the other to 5.

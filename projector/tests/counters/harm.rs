@@ -1,8 +1,8 @@
 //! Harm done to the counters in Redis: it is corrected, and where it can be detected, wrong counters are never used.
 
 use super::histories::histories;
-use super::{Running, is_always_a_fold, runtime};
-use crate::support::{Happened, Hash, RedisCounters, TestApp, closed, opened, reserved};
+use super::{is_always_a_fold, runtime};
+use crate::support::{Happened, Hash, RedisCounters, Running, TestApp, closed, opened, reserved};
 use event_log::Position;
 use proptest::prelude::*;
 use redis::Commands;

@@ -3,10 +3,12 @@
 mod deliver;
 mod happen;
 mod redis;
+mod running;
 mod spec;
 mod test_app;
 
 pub use happen::{Happened, closed, failed, invest, opened, product, reserved, second, settled};
 pub use redis::{Hash, RedisCounters, plain};
+pub use running::Running;
 pub use spec::Spec;
 pub use test_app::{TestApp, listening};

@@ -53,8 +53,7 @@ async fn nothing_open_is_an_empty_list() {
 #[case::one_past_redis([10, 11, 13, 13], From::Postgres)]
 #[tokio::test]
 async fn a_token_is_reached_in_redis_or_waited_for_in_postgres(#[case] asked: [i64; PARTITIONS], #[case] from: From) {
-    let system = CachedSystem::of_four().await;
-    system.mark_postgres().await;
+    let system = CachedSystem::marked().await;
     for path in ["/api/product", "/api/product/2"] {
         system.until_from(From::Redis, path).await;
         if from == From::Postgres {
@@ -73,8 +72,7 @@ async fn a_token_is_reached_in_redis_or_waited_for_in_postgres(#[case] asked: [i
 #[case("/api/product/2")]
 #[tokio::test]
 async fn a_redis_that_is_behind_is_not_shown(#[case] path: &str) {
-    let system = CachedSystem::of_four().await;
-    system.mark_postgres().await;
+    let system = CachedSystem::marked().await;
     system.until_from(From::Redis, path).await;
     system.plain.checkpoint("product_list", 3, 14).await;
     let answer = system.until_from(From::Postgres, path).await;
@@ -101,8 +99,7 @@ async fn a_redis_that_is_behind_is_not_shown(#[case] path: &str) {
 #[case::users_who_have_some(|system: &CachedSystem| system.set(2, "2", "0:3:0"))]
 #[tokio::test]
 async fn what_is_missing_in_redis_comes_from_postgres(#[case] harm: impl Fn(&CachedSystem)) {
-    let system = CachedSystem::of_four().await;
-    system.mark_postgres().await;
+    let system = CachedSystem::marked().await;
     for path in ["/api/product", "/api/product/2"] {
         system.until_from(From::Redis, path).await;
         harm(&system);

@@ -5,7 +5,8 @@ use rstest::rstest;
 use testbed::http::{refusal, success};
 
 /// Three invests of user4, one in each state, and one of user5.
-async fn seed(api: &ReadSide) {
+async fn seeded() -> ReadSide {
+    let api = ReadSide::new().await;
     api.sql("insert into invest_log_product values (2, 'product1', 60), (3, 'product2', 5)").await;
     let invests = "insert into invest_log values
         ('00000000-0000-7000-8000-000000000001', 2, 'user4', 10, 'SETTLED', null, null, 10, 10,
@@ -18,6 +19,7 @@ async fn seed(api: &ReadSide) {
          '2021-09-26T18:56:30Z', '2021-09-26T18:56:30Z')";
     api.sql(invests).await;
     api.sql("insert into invest_log_user values ('user4', 2, 30, 2), ('user4', 3, 0, 1), ('user5', 2, 30, 1)").await;
+    api
 }
 
 const SETTLED: &str = r#"{"investId":"00000000-0000-7000-8000-000000000001","productId":2,"title":"product1","investAmount":10,"investResult":"SUCCESS","failReason":null,"accrueUserInvest":10,"accrueProductInvest":10,"state":"SETTLED","requestedAt":"2021-09-27T03:55:51","updatedAt":"2021-09-27T03:55:51.294487"}"#;
@@ -42,8 +44,7 @@ async fn each_user_sees_only_their_own(
     #[case] total_count: i64,
     #[case] items: &[&str],
 ) {
-    let api = ReadSide::new().await;
-    seed(&api).await;
+    let api = seeded().await;
     api.shows(user, &format!("/api/invest/log{query}"), total_count, items).await;
 }
 
@@ -54,16 +55,14 @@ async fn each_user_sees_only_their_own(
 #[case("user5", 4, OF_USER_5)]
 #[tokio::test]
 async fn one_invest_as_in_the_log(#[case] user: &str, #[case] id: u32, #[case] item: &str) {
-    let api = ReadSide::new().await;
-    seed(&api).await;
+    let api = seeded().await;
     let answer = api.get_as(user, &format!("/api/invest/log/00000000-0000-7000-8000-00000000000{id}")).await;
     assert_eq!((answer.status, answer.body), (200, success(item)));
 }
 
 #[tokio::test]
 async fn anothers_invest_and_an_unknown_one_are_the_same_404() {
-    let api = ReadSide::new().await;
-    seed(&api).await;
+    let api = seeded().await;
     for id in ["00000000-0000-7000-8000-000000000004", "00000000-0000-7000-8000-000000000009"] {
         let answer = api.get_as("user4", &format!("/api/invest/log/{id}")).await;
         assert_eq!((answer.status, answer.body), (404, refusal(404, "404", "Not found : ")));

@@ -4,7 +4,8 @@ use crate::read_side::ReadSide;
 use rstest::rstest;
 
 /// The seed's holdings of user4, and one of another user.
-async fn seed(api: &ReadSide) {
+async fn seeded() -> ReadSide {
+    let api = ReadSide::new().await;
     api.sql("insert into holdings_product values (2, 'product1', 1000), (3, 'product2', 100)").await;
     let holdings = "insert into holdings values
                     ('user4', 3, 30, '2021-09-26T18:11:01.981852Z'),
@@ -12,6 +13,7 @@ async fn seed(api: &ReadSide) {
                     ('user5', 3, 70, '2021-09-26T19:00:00Z')";
     api.sql(holdings).await;
     api.sql("insert into holdings_count values ('user4', 2, 1), ('user4', 3, 1), ('user5', 3, 1)").await;
+    api
 }
 
 const HOLDING_2: &str = r#"{"productId":2,"userId":"user4","title":"product1","totalInvestingAmount":1000,"myInvestingAmount":10,"investDate":"2021-09-27T03:55:51.294487"}"#;
@@ -32,7 +34,6 @@ async fn each_user_sees_only_their_own(
     #[case] total_count: i64,
     #[case] items: &[&str],
 ) {
-    let api = ReadSide::new().await;
-    seed(&api).await;
+    let api = seeded().await;
     api.shows(user, &format!("/api/product/my/invest{query}"), total_count, items).await;
 }

@@ -7,12 +7,14 @@ use testbed::http::{refusal, success};
 const OPEN: (&str, &str) = ("-1 day", "1 day");
 
 /// The seed's two products, with windows that end far from now.
-async fn seed(api: &ReadSide) {
+async fn seeded() -> ReadSide {
+    let api = ReadSide::new().await;
     let insert = "insert into product_list (product_id, title, total_amount, current_amount, invest_users, started_at,
                   finished_at) values
                   (2, 'product1', 1000, 210, 3, '2021-09-25T18:02:16.953372Z', '2121-10-16T15:00:00Z'),
                   (3, 'product2', 100, 100, 4, '2021-09-26T18:08:23.115211Z', '2121-10-16T15:00:00Z')";
     api.sql(insert).await;
+    api
 }
 
 const PRODUCT_3: &str = r#"{"productId":3,"title":"product2","totalInvestingAmount":100,"currentInvestingAmount":100,"investingCnt":4,"startedAt":"2021-09-27T03:08:23.115211","finishedAt":"2121-10-17T00:00:00","investStatus":"COMPLETE"}"#;
@@ -20,8 +22,7 @@ const PRODUCT_2: &str = r#"{"productId":2,"title":"product1","totalInvestingAmou
 
 #[tokio::test]
 async fn the_seeds_list() {
-    let api = ReadSide::new().await;
-    seed(&api).await;
+    let api = seeded().await;
     let answer = api.get("/api/product?page=0&size=10").await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -77,8 +78,7 @@ async fn pages(#[case] query: &str, #[case] shown: &[i64]) {
 
 #[tokio::test]
 async fn one_product_as_in_the_list() {
-    let api = ReadSide::new().await;
-    seed(&api).await;
+    let api = seeded().await;
     assert_eq!(api.get("/api/product/3").await.body, success(PRODUCT_3));
     assert_eq!(api.get("/api/product/2").await.body, success(PRODUCT_2));
 }

@@ -5,12 +5,14 @@ use rstest::rstest;
 use testbed::http::success;
 
 /// user4 in two partitions, the earlier invest in the later one; user5 in one, where all of it failed.
-async fn seed(api: &ReadSide) {
+async fn seeded() -> ReadSide {
+    let api = ReadSide::new().await;
     let summaries = "insert into investor_summary values
         ('user4', 1, 2, 40, 7, 1, '2021-09-26T18:55:51.294487Z', '2021-09-27T01:00:00Z'),
         ('user4', 3, 1, 0, 30, 2, '2021-09-26T18:11:01.981852Z', '2021-09-26T18:11:02Z'),
         ('user5', 3, 0, 0, 0, 1, '2021-09-26T19:00:00Z', '2021-09-26T19:00:00Z')";
     api.sql(summaries).await;
+    api
 }
 
 const OF_USER_4: &str = r#"{"userId":"user4","productCount":3,"settledAmount":40,"reservedAmount":37,"failedCount":3,"firstInvestDate":"2021-09-27T03:11:01.981852","lastInvestDate":"2021-09-27T10:00:00"}"#;
@@ -23,8 +25,7 @@ const OF_USER_6: &str = r#"{"userId":"user6","productCount":0,"settledAmount":0,
 #[case::who_never_invested("user6", OF_USER_6)]
 #[tokio::test]
 async fn each_user_sees_only_their_own(#[case] user: &str, #[case] summary: &str) {
-    let api = ReadSide::new().await;
-    seed(&api).await;
+    let api = seeded().await;
     let answer = api.get_as(user, "/api/product/my/summary").await;
     assert_eq!((answer.status, answer.body), (200, success(summary)));
 }

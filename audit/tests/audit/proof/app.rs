@@ -53,6 +53,13 @@ impl TestApp {
         app
     }
 
+    /// With all of that history sealed.
+    pub async fn sealed() -> Self {
+        let app = Self::with_history().await;
+        app.seal("seals").await;
+        app
+    }
+
     /// Reserves for each number in products 2 to 5.
     pub async fn invests(&self, numbers: std::ops::RangeInclusive<i64>) {
         for product in 2..=5 {

@@ -26,8 +26,7 @@ fn refused(trouble: Option<SealError>) -> String {
 #[case::head_changed("update events set hash = sha256('x') where partition = 0 and position = 42", "position 42")]
 #[tokio::test]
 async fn a_broken_chain_is_not_sealed(#[case] damage: &str, #[case] expected: &str) {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     app.invests(21..=23).await;
     app.tamper(damage).await;
     let mut sealer = app.sealer("seals").await.unwrap();
@@ -42,8 +41,7 @@ async fn a_broken_chain_is_not_sealed(#[case] damage: &str, #[case] expected: &s
 /// A tail that was hashed again without the key contradicts the last seal when it begins in what was sealed.
 #[tokio::test]
 async fn a_rewritten_tail_is_not_sealed() {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     app.invests(21..=21).await;
     app.tamper(&format!(
         "update events set payload = replace(payload::text, '\"amount\":5', '\"amount\":6')::json

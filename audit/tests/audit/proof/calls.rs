@@ -19,8 +19,7 @@ async fn ask(app: &TestApp, path: &str) -> (u16, Value) {
 
 #[tokio::test]
 async fn the_live_log_is_verified() {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     let (status, answer) = ask(&app, "verify").await;
     let report: Report = serde_json::from_value(answer["data"].clone()).unwrap();
     assert_eq!((status, report), (200, app.verified("seals").await));
@@ -37,8 +36,7 @@ async fn a_file_of_seals_that_is_gone_is_told() {
 
 #[tokio::test]
 async fn seals_are_listed_in_pages_as_they_stand_in_the_file() {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     let (_, first) = ask(&app, "seal?limit=1").await;
     let (_, second) = ask(&app, "seal?limit=1&after=1").await;
     let (_, none) = ask(&app, "seal?after=2").await;
@@ -81,8 +79,7 @@ async fn a_key_is_made_for_its_owner_alone() {
 /// A new key goes on where the old one ended.
 #[tokio::test]
 async fn a_key_can_be_changed() {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     app.invests(21..=21).await;
     let new = key::generate_key().unwrap();
     let both = vec![key().verifying_key(), new.verifying_key()];

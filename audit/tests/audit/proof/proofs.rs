@@ -7,8 +7,7 @@ use proof::key::SigningKey;
 use serde_json::{Value, json};
 
 async fn with_a_proof() -> (TestApp, Value) {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     app.append(vec![(2, 22, settled(2, 3))]).await;
     app.seal("seals").await;
     app.append(vec![(3, 22, settled(3, 3))]).await;
@@ -32,8 +31,7 @@ async fn a_proof_convinces() {
 
 #[tokio::test]
 async fn every_invest_can_be_proved() {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     for product in [2, 3] {
         for number in 1..=20 {
             let proof = prove(&app.log, &app.pool, invest(product, number)).await.unwrap();

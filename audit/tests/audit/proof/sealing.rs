@@ -28,8 +28,7 @@ async fn what_is_new_is_sealed_and_then_nothing_is() {
 
 #[tokio::test]
 async fn what_is_not_sealed_yet_is_told() {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     app.append(vec![(2, 22, settled(2, 1))]).await;
     let report = app.verified("seals").await;
     assert_eq!(report.verdict, Verdict::Whole);
@@ -64,8 +63,7 @@ async fn a_long_stretch_takes_several_seals() {
 
 #[tokio::test]
 async fn a_line_that_was_not_written_to_its_end_is_taken_away() {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     let whole = app.lines("seals");
     let mut file = OpenOptions::new().append(true).open(app.file("seals")).unwrap();
     file.write_all(&whole[1].as_bytes()[..200]).unwrap();

@@ -12,8 +12,7 @@ fn refused(trouble: Option<SealError>) -> String {
 }
 
 async fn with_four_seals() -> TestApp {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     app.invests(21..=21).await;
     app.seal("seals").await;
     app
@@ -97,8 +96,7 @@ async fn seals_of_another_key_are_not_believed() {
 
 #[tokio::test]
 async fn seals_cannot_be_changed_past_the_trigger() {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     for statement in ["update seals set seal = 9 where seal = 2", "delete from seals", "truncate seals"] {
         let refused = sqlx::query(statement).execute(&app.pool).await.unwrap_err().to_string();
         assert!(refused.contains("seals are append-only"), "{refused}");

@@ -44,8 +44,7 @@ const AMOUNT: &str = "update events set payload = regexp_replace(payload::text, 
 #[case::far_away("update events set position = 9000000000000000000 where partition = 0 and position = 42".into(), 42, Problem::Missing)]
 #[tokio::test]
 async fn sealed_history_is_not_changed_unseen(#[case] damage: String, #[case] position: i64, #[case] problem: Problem) {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     assert_eq!(app.verified("seals").await.verdict, Verdict::Whole);
     app.tamper(&damage).await;
     let report = app.verified("seals").await;
@@ -84,8 +83,7 @@ async fn a_tail_that_contradicts_itself_is_found(
     #[case] position: i64,
     #[case] problem: Problem,
 ) {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     app.append(vec![(2, 22, settled(2, 1)), (2, 23, settled(2, 2)), (4, 22, settled(4, 1))]).await;
     app.tamper(&format!("{damage}; {}", rehashed(0, 43))).await;
     let report = app.verified("seals").await;
@@ -95,8 +93,7 @@ async fn a_tail_that_contradicts_itself_is_found(
 
 #[tokio::test]
 async fn a_row_in_no_partition_is_found() {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     app.tamper("update events set partition = 7 where partition = 1 and position = 42").await;
     let report = app.verified("seals").await;
     assert_eq!(bad(&report, 7).unwrap().problem, Problem::Partition);
@@ -105,8 +102,7 @@ async fn a_row_in_no_partition_is_found() {
 
 #[tokio::test]
 async fn a_log_that_is_called_another_is_found() {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     app.tamper("update log_identity set log_id = gen_random_uuid()").await;
     let report = app.verified("seals").await;
     assert_eq!(report.bad_seal.as_ref().unwrap().seal, 1);
@@ -116,8 +112,7 @@ async fn a_log_that_is_called_another_is_found() {
 /// Without seals the chain alone finds what was not hashed again.
 #[tokio::test]
 async fn without_a_key_the_chain_alone_is_checked() {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     let report = verify_live(&app.pool, None).await.unwrap();
     assert_eq!((report.verdict, report.seals, report.events), (Verdict::Whole, 0, 84));
     app.tamper(&format!("{AMOUNT}; {}", rehashed(0, 9))).await;
@@ -134,8 +129,7 @@ async fn without_a_key_the_chain_alone_is_checked() {
 #[case::with_the_new_head(true)]
 #[tokio::test]
 async fn the_root_proves_what_the_marks_only_place(#[case] new_head: bool) {
-    let app = TestApp::with_history().await;
-    app.seal("seals").await;
+    let app = TestApp::sealed().await;
     // As if every mark of the new chain fitted: the seal is made by the real key over marks of the chain as it is then.
     app.tamper(&format!("{AMOUNT}; {}", rehashed(0, 9))).await;
     let hashes: Vec<Vec<u8>> = sqlx::query_scalar("select hash from events where partition = 0 order by position")

@@ -176,6 +176,12 @@ impl MoaProcess {
         Ended { status, out: self.said(), err: self.logged() }
     }
 
+    /// SIGTERM, and waits for its end, at most `bound`.
+    pub async fn stopped(self, bound: Duration) -> Ended {
+        self.signal("TERM");
+        self.ended(bound).await
+    }
+
     /// `kill -9`, and waits until it is gone.
     pub async fn killed(self) -> Ended {
         self.signal("KILL");

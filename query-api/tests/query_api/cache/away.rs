@@ -89,8 +89,7 @@ async fn many_readers_of_a_frozen_redis_wait_at_the_same_time() {
 /// The last poll counts until there is another, so cached products are still shown.
 #[tokio::test]
 async fn while_postgres_is_away_redis_is_read() {
-    let system = CachedSystem::of_four().await;
-    system.mark_postgres().await;
+    let system = CachedSystem::marked().await;
     let (list, one) =
         (system.until_from(From::Redis, "/api/product").await, system.until_from(From::Redis, "/api/product/2").await);
     system.cached.pool.close().await;

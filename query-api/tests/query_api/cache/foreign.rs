@@ -8,8 +8,7 @@ const SOMEBODY: &str = "0192d3a0-0000-7000-8000-00000000000b";
 const PATHS: [&str; 2] = ["/api/product", "/api/product/2"];
 
 async fn shown_from_redis() -> CachedSystem {
-    let system = CachedSystem::of_four().await;
-    system.mark_postgres().await;
+    let system = CachedSystem::marked().await;
     for path in PATHS {
         system.until_from(From::Redis, path).await;
     }

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn what_is_opened_and_closed_shows() {
-    let system = CachedSystem::of_four().await;
-    system.mark_postgres().await;
+    let system = CachedSystem::marked().await;
     assert_eq!(system.until_from(From::Redis, "/api/product").await.each("productId"), [4, 3, 2, 1]);
 
     system.plain.product(6, 1_000, 0, OPEN).await;
@@ -32,8 +31,7 @@ async fn what_is_opened_and_closed_shows() {
 /// A counter says closed, and the list says that it has not changed: neither is trusted.
 #[tokio::test]
 async fn a_list_that_contradicts_its_counters_is_not_shown() {
-    let system = CachedSystem::of_four().await;
-    system.mark_postgres().await;
+    let system = CachedSystem::marked().await;
     system.until_from(From::Redis, "/api/product").await;
     system.set(2, "2", "200:3:1");
     assert_eq!(system.cached.get("/api/product").await.from(), From::Postgres);

@@ -57,6 +57,13 @@ impl CachedSystem {
         system
     }
 
+    /// The same, and PostgreSQL is marked.
+    pub async fn marked() -> Self {
+        let system = Self::of_four().await;
+        system.mark_postgres().await;
+        system
+    }
+
     pub async fn seed(&self) {
         for (product_id, position) in [(1, 11), (2, 12), (3, 13), (4, 10)] {
             self.plain.product(product_id, 1_000, 100 * product_id, OPEN).await;
