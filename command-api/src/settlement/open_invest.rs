@@ -12,7 +12,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// How long events gather under load when nobody waits for the rows: most reservations have their fate by then.
-const LINGER_WITHOUT_FAST_PATH: Duration = Duration::from_secs(1);
+const LINGER_DELAY: Duration = Duration::from_secs(1);
 
 /// Keeps the work list of one partition, and sends new reservations over the fast path to settlement.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl OpenInvest {
     /// How long its consumer lets events gather under load. With `approve` most reservations have their fate by then, and never become
     /// a row; a payment over HTTP waits for its row.
     pub fn linger(&self) -> Duration {
-        if self.settlement.sender.is_none() { LINGER_WITHOUT_FAST_PATH } else { Duration::ZERO }
+        if self.settlement.sender.is_none() { LINGER_DELAY } else { Duration::ZERO }
     }
 
     fn added(&self) -> std::sync::MutexGuard<'_, Vec<OpenInvestTask>> {
