@@ -1,6 +1,6 @@
 //! How long and how often is measured.
 
-use crate::contest::{BaseShape, Load, Pace};
+use crate::contest::{BaseShape, Contestant, Load, Pace};
 use crate::history::Shape;
 use crate::load::Users;
 use std::path::PathBuf;
@@ -37,6 +37,9 @@ pub(crate) struct Plan {
     /// One round of a second with few users, to see that it works and that the sums are right
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Only those, separated by commas; without it everybody
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Contestant>,
     /// The report; its plots go beside it [default: target/bench/WHAT.md, and bench/report.md for `all`]
     #[arg(long)]
     pub(crate) report: Option<PathBuf>,
@@ -57,6 +60,11 @@ impl Plan {
 
     pub(crate) fn sustained_time(&self) -> Duration {
         Duration::from_secs(if self.quick { 2 } else { self.sustained_seconds })
+    }
+
+    /// Those of `all` that are to take part.
+    pub(crate) fn wanted(&self, all: &[Contestant]) -> Vec<Contestant> {
+        all.iter().filter(|one| self.only.is_empty() || self.only.contains(one)).copied().collect()
     }
 
     /// How long reads go on before they are measured.

@@ -51,7 +51,7 @@ struct Series {
 /// On a base with one fresh product.
 pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
     let mut all = Vec::new();
-    let able = arena.able(&[Contestant::Moa, Contestant::MoaWithServers]);
+    let able = arena.able(&plan.wanted(&[Contestant::Moa, Contestant::MoaWithServers]));
     for contestant in &able {
         all.extend(VIEWS.iter().map(|view| Series { contestant: *contestant, view, rounds: Vec::new() }));
     }

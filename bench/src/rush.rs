@@ -32,9 +32,9 @@ pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
     let with_keys = Load { keys: true, ..many };
     let mut loads = vec![few, many];
     loads.dedup();
-    let able = arena.able(&CONTESTANTS);
+    let able = arena.able(&plan.wanted(&CONTESTANTS));
     let mut entries: Vec<_> = loads.iter().flat_map(|load| able.iter().map(|who| (*who, *load))).collect();
-    entries.extend(arena.able(&ALL_OF_MOA).into_iter().map(|who| (who, with_keys)));
+    entries.extend(arena.able(&plan.wanted(&ALL_OF_MOA)).into_iter().map(|who| (who, with_keys)));
     let all = alternate(arena, &entries, plan.rounds()).await?;
 
     let under = |load: Load| all.iter().filter(move |series| series.load == load).collect::<Vec<_>>();

@@ -10,7 +10,7 @@ const CONTESTANTS: [Contestant; 5] =
 /// On a base with many fresh products.
 pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
     let load = plan.closed(plan.connections()[1]);
-    let entries: Vec<_> = arena.able(&CONTESTANTS).into_iter().map(|who| (who, load)).collect();
+    let entries: Vec<_> = arena.able(&plan.wanted(&CONTESTANTS)).into_iter().map(|who| (who, load)).collect();
     let all = alternate(arena, &entries, plan.rounds()).await?;
     let find = |who| all.iter().find(|series| series.contestant == who);
     let mut verdicts = Vec::new();

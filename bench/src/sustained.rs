@@ -26,7 +26,7 @@ pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
     let full = Load { time: plan.sustained_time(), ..plan.closed(plan.connections()[1]) };
     let series = |contestant| Series { contestant, load: full, rounds: Vec::new() };
     let begin = |contestant| Sustained { full: series(contestant), quoted: series(contestant) };
-    let mut all: Vec<_> = arena.able(&CONTESTANTS).into_iter().map(begin).collect();
+    let mut all: Vec<_> = arena.able(&plan.wanted(&CONTESTANTS)).into_iter().map(begin).collect();
     for _ in 0..plan.sustained_rounds() {
         for one in &mut all {
             let figures = measure(arena, one.full.contestant, full).await?;

@@ -7,6 +7,7 @@ use super::sums::Sums;
 use super::{Servers, leftovers};
 use crate::baselines::LISTENING;
 use anyhow::Context;
+use clap::ValueEnum;
 use projector::PROJECTIONS;
 use sqlx::PgPool;
 use std::net::SocketAddr;
@@ -23,18 +24,23 @@ const RESERVATION_SECONDS: &str = "604800";
 const SETTLEMENT: &str = "open_invest";
 
 /// Who takes part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Contestant {
+    /// Parses and answers
     Floor,
+    /// One multi-row insert a batch, and nothing behind it
     GroupCommit,
-    /// `moa serve command-api` alone, settlement paused: it accepts, and nothing follows.
+    /// `moa serve command-api` alone, settlement paused: it accepts, and nothing follows
     MoaAccepting,
+    /// A conditional UPDATE and an INSERT
     SqlUpdate,
+    /// A lock in Redis, a log row, a message to RabbitMQ
     SeedLock,
+    /// cqrs-es and postgres-es as they come
     Stock,
-    /// Everything in one process.
+    /// Everything in one process
     Moa,
-    /// The same with RabbitMQ and Redis.
+    /// The same with RabbitMQ and Redis
     MoaWithServers,
 }
 
