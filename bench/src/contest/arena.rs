@@ -23,6 +23,9 @@ const RESERVATION_SECONDS: &str = "604800";
 /// The consumer that gives settlement its work.
 const SETTLEMENT: &str = "open_invest";
 
+/// Where nobody listens. Nobody is asked either, as settlement gets no work.
+const NO_PAYMENT_URL: &str = "http://127.0.0.1:9";
+
 /// Who takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Contestant {
@@ -30,7 +33,7 @@ pub(crate) enum Contestant {
     Floor,
     /// One multi-row insert a batch, and nothing behind it
     GroupCommit,
-    /// `moa serve command-api` alone, settlement paused: it accepts, and nothing follows
+    /// `moa serve command-api` alone, without settlement: it accepts, and nothing follows
     MoaAccepting,
     /// A conditional UPDATE and an INSERT
     SqlUpdate,
@@ -94,6 +97,8 @@ impl Contestant {
         let listen = |listener: &str| (format!("MOA_{listener}_LISTEN"), "127.0.0.1:0");
         if self == Self::MoaAccepting {
             serve.arg("command-api").envs([listen("COMMAND"), listen("OPS")]);
+            // `approve` settles what its process appends, whatever is paused.
+            serve.env("MOA_PAYMENT_PROVIDER", "http").env("MOA_PAYMENT_URL", NO_PAYMENT_URL);
         } else {
             serve.arg("--no-demo").envs([listen("COMMAND"), listen("QUERY"), listen("ADMIN")]);
             serve.env("MOA_SEAL_KEY_FILE", &base.seal_key).env("MOA_SEALS_FILE", seals);

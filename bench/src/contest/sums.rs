@@ -29,7 +29,16 @@ impl Sums {
                 ("Redis".into(), taken(servers, running).await?),
                 ("RabbitMQ".into(), messages(servers, &running.database).await?),
             ],
-            Contestant::Stock | Contestant::MoaAccepting => vec![ask("log", &in_log("InvestReserved")).await?],
+            Contestant::Stock => vec![ask("log", &in_log("InvestReserved")).await?],
+            Contestant::MoaAccepting => vec![
+                ask("log", &in_log("InvestReserved")).await?,
+                // Nothing follows an accept.
+                ask(
+                    "reserved in the log",
+                    &format!("select ({}) - ({})", in_log("InvestReserved"), in_log("InvestSettled")),
+                )
+                .await?,
+            ],
             Contestant::Moa | Contestant::MoaWithServers => vec![
                 ask("log", &in_log("InvestReserved")).await?,
                 ask("settled in the log", &in_log("InvestSettled")).await?,
@@ -65,7 +74,8 @@ impl Sums {
 }
 
 fn in_log(event: &str) -> String {
-    format!("select sum((payload -> '{event}' ->> 'amount')::bigint) from events where event_type = '{event}'")
+    let amounts = format!("sum((payload -> '{event}' ->> 'amount')::bigint)");
+    format!("select coalesce({amounts}, 0) from events where event_type = '{event}'")
 }
 
 async fn amount(pool: &PgPool, statement: &str) -> anyhow::Result<i64> {
