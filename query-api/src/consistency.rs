@@ -25,6 +25,7 @@ const MAX_WAITING_READS: usize = 2_000;
 pub(crate) type Select<'q> = Query<'q, Postgres, PgArguments>;
 
 /// The position that a read must have reached, if it requires one.
+#[derive(Clone)]
 pub(crate) struct RequiredPosition(Option<ConsistencyToken>);
 
 impl RequiredPosition {

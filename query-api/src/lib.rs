@@ -22,6 +22,7 @@ mod product;
 mod product_list;
 mod product_row;
 mod product_status;
+mod shared_answer;
 mod single_flight;
 mod view_rows;
 
@@ -40,6 +41,7 @@ use uuid::Uuid;
 
 use cache::Cache;
 use consistency::ReadModel;
+use shared_answer::Shared;
 use single_flight::SingleFlight;
 
 /// What the views need.
@@ -71,7 +73,8 @@ struct QueryApi {
     invest_log: ReadModel,
     investor_summary: ReadModel,
     cache: Option<Arc<Cache>>,
-    product_pages: SingleFlight<Paging, product_list::Shared>,
+    product_pages: SingleFlight<Paging, Shared>,
+    products: SingleFlight<i64, Shared>,
 }
 
 type Api = State<Arc<QueryApi>>;
@@ -115,6 +118,7 @@ impl QueryApi {
             investor_summary: model("investor_summary"),
             cache: settings.redis.as_ref().map(cache),
             product_pages: SingleFlight::new(),
+            products: SingleFlight::new(),
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use edge::{Problem, ProductIdPath};
+use std::sync::Arc;
 
 use crate::consistency::RequiredPosition;
 use crate::product_row::ProductRow;
+use crate::shared_answer::{self, Answer};
 use crate::view_rows::ViewRows;
-use crate::{Api, QueryApi, count_read};
+use crate::{Api, QueryApi};
 
 /// The answer for an unknown id is `NOT_EXIST_PRODUCT`; it has a consistency token too.
 pub(crate) async fn one(
@@ -16,27 +18,29 @@ pub(crate) async fn one(
     ProductIdPath(product_id): ProductIdPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let required = api.product_list.required(&headers)?;
-    let found = find(&api, &required, product_id.get()).await?;
-    let consistency = api.product_list.consistency_headers(&required, &found.positions);
-    let answer = match found.rows.first() {
-        Some(row) => edge::ok(row.item(api.time)),
-        None => Problem::NotExistProduct.into_response(),
-    };
-    Ok(consistency.add_to(answer))
+    let (flights, model, product_id) = (&api.products, &api.product_list, product_id.get());
+    let read = |required| read(api.clone(), required, product_id);
+    shared_answer::respond(flights, product_id, model, &headers, "product", read).await
 }
 
-async fn find(api: &QueryApi, required: &RequiredPosition, product_id: i64) -> Result<ViewRows<ProductRow>, Problem> {
+async fn read(api: Arc<QueryApi>, required: RequiredPosition, product_id: i64) -> Result<Answer, Problem> {
+    let (found, from) = find(&api, &required, product_id).await?;
+    let body = found.rows.first().map(|row| edge::ok_body(row.item(api.time))).transpose()?;
+    Ok(Answer { body, positions: found.positions, from })
+}
+
+async fn find(
+    api: &QueryApi,
+    required: &RequiredPosition,
+    product_id: i64,
+) -> Result<(ViewRows<ProductRow>, &'static str), Problem> {
     if let Some(cache) = &api.cache
         && let Some(found) = cache.one(required, product_id).await
     {
-        count_read("product", "redis");
-        return Ok(found);
+        return Ok((found, "redis"));
     }
     let select = || sqlx::query(ONE).bind(api.partitions).bind(product_id);
-    let found = api.product_list.query_at_least(required, select).await?;
-    count_read("product", "postgres");
-    Ok(found)
+    Ok((api.product_list.query_at_least(required, select).await?, "postgres"))
 }
 
 const ONE: &str = concat!(

@@ -1,6 +1,5 @@
 //! `GET /api/product`: the products that take invests now, newest first.
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -10,50 +9,21 @@ use std::sync::Arc;
 
 use crate::consistency::{RequiredPosition, Select};
 use crate::product_row::ProductRow;
+use crate::shared_answer::{self, Answer};
 use crate::view_rows::ViewRows;
-use crate::{Api, QueryApi, count_read};
-
-/// A page as it is sent.
-pub(crate) struct Page {
-    body: Bytes,
-    positions: Vec<i64>,
-    from: &'static str,
-}
-
-/// What the readers of one read share.
-#[derive(Clone)]
-pub(crate) enum Shared {
-    Page(Arc<Page>),
-    Overloaded,
-}
+use crate::{Api, QueryApi};
 
 pub(crate) async fn list(State(api): Api, paging: Paging, headers: HeaderMap) -> Result<Response, Problem> {
-    let required = api.product_list.required(&headers)?;
-    let shared = api.product_pages.get(paging, read_shared(api.clone(), paging)).await;
-    let page = match shared {
-        Some(Shared::Overloaded) => return Err(Problem::Overloaded),
-        Some(Shared::Page(page)) if required.is_reached_by(&page.positions) != Some(false) => page,
-        // The position must be waited for, or the shared read failed: this reader gets an answer of its own.
-        _ => Arc::new(read(&api, &required, &paging).await?),
-    };
-    count_read("product_list", page.from);
-    let consistency = api.product_list.consistency_headers(&required, &page.positions);
-    Ok(consistency.add_to(edge::ok_with(page.body.clone())))
+    let (flights, model) = (&api.product_pages, &api.product_list);
+    let read = |required| read(api.clone(), required, paging);
+    shared_answer::respond(flights, paging, model, &headers, "product_list", read).await
 }
 
-async fn read_shared(api: Arc<QueryApi>, paging: Paging) -> Option<Shared> {
-    match read(&api, &RequiredPosition::none(), &paging).await {
-        Ok(page) => Some(Shared::Page(Arc::new(page))),
-        Err(Problem::Overloaded) => Some(Shared::Overloaded),
-        Err(_) => None,
-    }
-}
-
-async fn read(api: &Arc<QueryApi>, required: &RequiredPosition, paging: &Paging) -> Result<Page, Problem> {
-    let (found, from) = find(api, required, paging).await?;
+async fn read(api: Arc<QueryApi>, required: RequiredPosition, paging: Paging) -> Result<Answer, Problem> {
+    let (found, from) = find(&api, &required, &paging).await?;
     let list = found.rows.iter().map(|row| row.item(api.time)).collect();
     let body = edge::ok_body(ListData { total_count: found.total_count, list })?;
-    Ok(Page { body, positions: found.positions, from })
+    Ok(Answer { body: Some(body), positions: found.positions, from })
 }
 
 async fn find(
