@@ -3,8 +3,9 @@
 //!
 //! The aggregate cache holds committed state only. A batch is decided on copy-on-write state, which becomes the cached state after the
 //! commit; then each caller gets the outcome of its own command. A command that has waited too long is rejected before it is decided,
-//! never after: "overloaded" means that nothing happened.
+//! never after: "overloaded" means that nothing happened. While more invests arrive than can be decided, they are rejected before they wait.
 
+mod admission;
 mod aggregate_cache;
 mod batch;
 mod envelope;
@@ -15,7 +16,9 @@ mod task;
 pub use envelope::{CommandEnvelope, CommandError, CommandOutcome, UntimedCommand};
 
 use crate::recorder::Recorder;
+use admission::{AdmissionControl, AdmissionLimit};
 use event_log::{Log, LogError, Partition, Writer};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -29,8 +32,14 @@ const COMMAND_QUEUE_CAPACITY: usize = 8_192;
 pub struct PartitionProcessors {
     log: Log,
     recorder: Option<Recorder>,
-    queues: Vec<mpsc::Sender<PendingCommand>>,
+    queues: Arc<[CommandQueue]>,
     panicked: CancellationToken,
+}
+
+/// The queue of one processor.
+struct CommandQueue {
+    sender: mpsc::Sender<PendingCommand>,
+    invests: Arc<AdmissionLimit>,
 }
 
 /// A command whose caller waits for its outcome.
@@ -69,7 +78,9 @@ impl PartitionProcessors {
             let (sender, receiver) = mpsc::channel(COMMAND_QUEUE_CAPACITY);
             let writer = Writer::open(log.clone(), partition).await?;
             let refusals = recorder.as_ref().map(|recorder| recorder.refusals.clone());
-            let running = task::run(log.clone(), writer, reservation, refusals, receiver);
+            let admission = AdmissionControl::new();
+            let queue = CommandQueue { sender, invests: admission.limit() };
+            let running = task::run(log.clone(), writer, reservation, refusals, receiver, admission);
             let panicked = panicked.clone();
             tasks.spawn(async move {
                 // A panic leaves the guard armed.
@@ -77,9 +88,9 @@ impl PartitionProcessors {
                 running.await;
                 guard.disarm();
             });
-            queues.push(sender);
+            queues.push(queue);
         }
-        Ok(Self { log, recorder, queues, panicked })
+        Ok(Self { log, recorder, queues: queues.into(), panicked })
     }
 
     /// The log that the processors append to.
@@ -102,13 +113,18 @@ impl PartitionProcessors {
     pub async fn submit(&self, envelope: CommandEnvelope) -> Result<CommandOutcome, CommandError> {
         let (reply, outcome) = oneshot::channel();
         let queue = self.queue(self.log.partition_of(envelope.product_id)).ok_or(CommandError::Overloaded)?;
+        // Only new invests are turned away: whatever gives an invest its fate is work that was accepted.
+        let waiting = queue.sender.max_capacity() - queue.sender.capacity();
+        if envelope.invest_id().is_some() && !queue.invests.admits(waiting) {
+            return Err(CommandError::Overloaded);
+        }
         let command = PendingCommand { envelope, maybe_committed: false, reply };
-        queue.try_send(command).map_err(|_| CommandError::Overloaded)?;
+        queue.sender.try_send(command).map_err(|_| CommandError::Overloaded)?;
         // A processor that ends without a response was stopped half way: the outcome is not known here.
         outcome.await.unwrap_or(Err(CommandError::OutcomeUnknown))
     }
 
-    fn queue(&self, partition: Partition) -> Option<&mpsc::Sender<PendingCommand>> {
+    fn queue(&self, partition: Partition) -> Option<&CommandQueue> {
         self.queues.get(usize::try_from(partition).ok()?)
     }
 }

@@ -36,6 +36,11 @@ impl CommandEnvelope {
     pub(crate) fn invest_id(&self) -> Option<InvestId> {
         self.command.invest_id()
     }
+
+    /// How long it has waited at `now`.
+    pub(super) fn waited(&self, now: Instant) -> Duration {
+        COMMAND_QUEUE_TIMEOUT.saturating_sub(self.deadline.saturating_duration_since(now))
+    }
 }
 
 /// A command without its time: the processor sets it when it decides.

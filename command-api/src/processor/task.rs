@@ -1,5 +1,6 @@
 //! The processor's task: take what is queued, decide it, commit it, respond; and load products that are not cached in the background.
 
+use super::admission::AdmissionControl;
 use super::aggregate_cache::AggregateCache;
 use super::batch::{DecidedBatch, DecisionContext};
 use super::faults::{ProcessorFaults, RETRY_INTERVAL};
@@ -64,6 +65,7 @@ pub(super) async fn run(
     reservation: Duration,
     refusals: Option<RecordSink<RefusedInvest>>,
     mut queue: mpsc::Receiver<PendingCommand>,
+    mut admission: AdmissionControl,
 ) {
     let mut processor = PartitionProcessor::new(log, writer, reservation, refusals);
     let mut arrived = Vec::with_capacity(MAX_BATCH_COMMANDS);
@@ -71,6 +73,9 @@ pub(super) async fn run(
     let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
     expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while is_open || !processor.loads.is_empty() {
+        if queue.is_empty() {
+            admission.queue_is_empty();
+        }
         let pending = tokio::select! {
             received = queue.recv_many(&mut arrived, MAX_BATCH_COMMANDS), if is_open => {
                 is_open = received > 0;
@@ -91,7 +96,12 @@ pub(super) async fn run(
             }
             else => Vec::new(),
         };
+        let (commands, began) = (pending.len(), Instant::now());
+        let longest_wait = pending.iter().map(|command| command.envelope.waited(began)).max();
         processor.process(pending).await;
+        if let Some(longest_wait) = longest_wait {
+            admission.batch_ended(commands, longest_wait, Instant::now());
+        }
     }
 }
 
