@@ -17,13 +17,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Messages that are on their way to a consumer, or with it, and not yet acknowledged.
-const MAX_UNACKNOWLEDGED_MESSAGES: u16 = 8;
+const MAX_UNACKNOWLEDGED_MESSAGES: u16 = 16;
 /// Once a step has so many events, no further message is taken into it.
-const MAX_EVENTS_PER_STEP: usize = 1_000;
+const MAX_EVENTS_PER_STEP: usize = 4_000;
 /// How long the log may be ahead of the deliveries before the consumer reads from the log.
 const GAP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Where the log is so many events ahead, the consumer waits only [`TAKEOVER_GRACE`].
-const BULK_LAG_EVENTS: Position = 2_000;
+const BULK_LAG_EVENTS: Position = 20_000;
 /// How long another instance, if there is one, has to move the checkpoint before this one reads the log itself.
 const TAKEOVER_GRACE: Duration = Duration::from_millis(100);
 /// The wait after the database did not answer.
@@ -134,10 +134,15 @@ impl Deliveries {
         position.await.ok().flatten()
     }
 
-    /// Takes the messages that have been received meanwhile.
-    fn take_received(&mut self) {
-        while let Ok(delivery) = self.subscription.incoming.try_recv() {
-            self.received.push_back(delivery);
+    /// Takes the messages that are received until `not_before`, or until the server sends no more before some are acknowledged.
+    async fn gather(&mut self, not_before: Instant) {
+        let is_full = |this: &Self| this.received.len() >= usize::from(MAX_UNACKNOWLEDGED_MESSAGES);
+        while !is_full(self) {
+            tokio::select! {
+                biased;
+                Some(delivery) = self.subscription.incoming.recv() => self.received.push_back(delivery),
+                () = tokio::time::sleep_until(not_before) => return,
+            }
         }
     }
 }
@@ -149,11 +154,7 @@ impl EventSource for Deliveries {
         let mut position = position;
         while delivered.is_empty() && !self.holds_events_after(position) {
             let wakeup = self.wait(&mut position).await;
-            self.take_received();
-            if self.received.len() < usize::from(MAX_UNACKNOWLEDGED_MESSAGES) {
-                tokio::time::sleep_until(not_before).await;
-                self.take_received();
-            }
+            self.gather(not_before).await;
             if let Wakeup::Gap = wakeup {
                 return;
             }
@@ -163,8 +164,10 @@ impl EventSource for Deliveries {
             }
             self.park_invalid().await;
         }
-        // Without this wait, a consumer that cannot read the log would ask again and again.
-        tokio::time::sleep_until(not_before).await;
+        if delivered.is_empty() {
+            // Without this wait, a consumer that cannot read the log would ask again and again.
+            tokio::time::sleep_until(not_before).await;
+        }
     }
 }
 
