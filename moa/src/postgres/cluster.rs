@@ -33,6 +33,9 @@ const MAX_SOCKET_PATH_CHARS: usize = 100;
 /// A new cluster takes a second, on a slow disk some.
 const INITDB_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// Reading a setting takes milliseconds.
+const SETTING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A start replays what the last checkpoint does not hold, at most `max_wal_size`.
 const START_TIMEOUT_S: u64 = 120;
 
@@ -123,7 +126,7 @@ impl Cluster {
         if !self.folder.join("PG_VERSION").is_file() {
             self.make().await.context("cannot make the PostgreSQL cluster")?;
         }
-        self.write_settings().context("cannot write postgresql.conf")?;
+        self.write_settings().await.context("cannot write postgresql.conf")?;
         if !self.take_over().await? {
             self.start().await?;
         }
@@ -152,11 +155,25 @@ impl Cluster {
         }
     }
 
-    fn write_settings(&self) -> anyhow::Result<()> {
+    async fn write_settings(&self) -> anyhow::Result<()> {
         let unfinished = self.folder.join("postgresql.conf.unfinished");
-        std::fs::write(&unfinished, settings::text(&self.socket))?;
+        std::fs::write(&unfinished, settings::text(&self.socket, self.wal_compression().await))?;
         self.account.give(&unfinished)?;
         Ok(std::fs::rename(unfinished, self.folder.join("postgresql.conf"))?)
+    }
+
+    /// The best compression that this server was built with. It is asked, not started.
+    async fn wal_compression(&self) -> &'static str {
+        for compression in settings::WAL_COMPRESSIONS {
+            let mut asked = self.account.command(self.binaries.program("postgres"));
+            asked
+                .args(["-C", "wal_compression", "-c", &format!("wal_compression={compression}"), "-D"])
+                .arg(&self.folder);
+            if run(&mut asked, SETTING_TIMEOUT).await.is_ok() {
+                return compression;
+            }
+        }
+        "off"
     }
 
     /// Whether a server that an earlier Moa left is there and answers.
