@@ -118,7 +118,7 @@ impl TestApp {
         self.keeps_the_list(command_api::fast_path(&Provider::Approve).0);
     }
 
-    /// Settles what is due in `open_invest` and keeps no list.
+    /// Settles what is due in `open_invest`, and what is reserved from now on; keeps no list.
     pub fn only_sweeps(&self) {
         self.only_sweeps_with(&Provider::Approve);
     }

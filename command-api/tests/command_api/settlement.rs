@@ -180,10 +180,10 @@ async fn a_second_fate_is_refused() {
     test.execute("insert into open_invest select * from kept").await;
     test.makes_all_due().await;
     test.until_there_is("open_invest where attempts > 0").await;
-    // A fate that is given after it was looked at means that this one was refused by then.
-    reserves(&app, product, 1).await;
-    until("it is on the list", async || test.count("open_invest").await == 2).await;
+    // A sweep that claims it once more has had it refused before.
     test.makes_all_due().await;
+    test.until_there_is("open_invest where attempts > 1").await;
+    reserves(&app, product, 1).await;
     until("the next one has its fate", async || test.fates().await.len() == 2).await;
     test.everything_adds_up().await;
 }
