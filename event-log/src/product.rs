@@ -3,17 +3,21 @@
 //! A snapshot is a cache of its stream: it is used only if this code version wrote it and the log has the same hash at its sequence.
 
 use crate::ids::Hash;
-use crate::read::stream_page;
+use crate::read::{stream_page, stream_pages};
 use crate::{Log, LogError, RecordedEvent};
 use connection_pool::Pool;
 use cqrs_es::Aggregate;
 use domain::{Product, ProductId};
+use futures::future::join_all;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// Changes with every change of [`Product`]'s state or of how events apply to it; snapshots of other versions are ignored.
 const SNAPSHOT_CODE_VERSION: &str = "1";
 /// Events that one read of a stream returns.
 const STREAM_PAGE_EVENTS: i64 = 2_000;
+/// Events that are read of each of several streams at first; a longer stream is read on by itself.
+const SHORT_STREAM_EVENTS: i64 = 100;
 /// Bounds each query of a load, which is then retried once on a fresh connection: commands wait 2 s for it.
 const LOAD_TIMEOUT: Duration = Duration::from_millis(1_500);
 
@@ -42,21 +46,33 @@ impl Log {
     /// The product at the end of its stream, from the last good snapshot on. Unopened when there is no such stream.
     pub async fn load_product(&self, id: ProductId) -> Result<VersionedProduct, LogError> {
         let pool = self.reads().clone().with_answer_timeout(LOAD_TIMEOUT);
-        let mut loaded = snapshot(&pool, id).await?.unwrap_or_default();
-        loop {
-            let events = stream_page(&pool, id, loaded.sequence, STREAM_PAGE_EVENTS).await?;
-            for event in &events {
-                if event.sequence != loaded.sequence + 1 {
-                    let (partition, position) = (event.partition, event.position);
-                    let reason = format!("its stream has a hole before sequence {}", event.sequence);
-                    return Err(LogError::Broken { partition, position, reason });
-                }
-                loaded.apply(event);
-            }
-            if (events.len() as i64) < STREAM_PAGE_EVENTS {
-                return Ok(loaded);
-            }
+        let snapshot = snapshots(&pool, &[id]).await?.remove(&id);
+        load_rest(&pool, id, snapshot.unwrap_or_default()).await
+    }
+
+    /// The same of several products, each in order, by two queries when their streams are short.
+    pub async fn load_products(&self, ids: &[ProductId]) -> Vec<Result<VersionedProduct, LogError>> {
+        match self.load_together(ids).await {
+            Ok(loaded) => loaded.into_iter().map(Ok).collect(),
+            // One by one: an error of one product is not the others'.
+            Err(_) => join_all(ids.iter().map(|id| self.load_product(*id))).await,
         }
+    }
+
+    async fn load_together(&self, ids: &[ProductId]) -> Result<Vec<VersionedProduct>, LogError> {
+        let pool = self.reads().clone().with_answer_timeout(LOAD_TIMEOUT);
+        let mut snapshots = snapshots(&pool, ids).await?;
+        let wanted: Vec<_> = ids.iter().map(|id| (*id, snapshots.remove(id).unwrap_or_default())).collect();
+        let after: Vec<_> = wanted.iter().map(|(id, snapshot)| (*id, snapshot.sequence)).collect();
+        let mut pages = stream_pages(&pool, &after, SHORT_STREAM_EVENTS).await?;
+        let mut loaded = Vec::with_capacity(wanted.len());
+        for (id, mut product) in wanted {
+            let page = pages.remove(&id).unwrap_or_default();
+            apply_page(&mut product, &page)?;
+            let is_short = (page.len() as i64) < SHORT_STREAM_EVENTS;
+            loaded.push(if is_short { product } else { load_rest(&pool, id, product).await? });
+        }
+        Ok(loaded)
     }
 
     /// Saves `loaded` as the product's snapshot, unless there is a later one. `hash` is its last event's.
@@ -81,24 +97,51 @@ impl Log {
     }
 }
 
-async fn snapshot(pool: &Pool, id: ProductId) -> Result<Option<VersionedProduct>, LogError> {
-    let kept: Option<(i64, String)> = sqlx::query_as(
-        "select s.sequence, s.state::text
-           from product_snapshots s
+/// Applies the rest of a stream to what is loaded of it.
+async fn load_rest(pool: &Pool, id: ProductId, mut loaded: VersionedProduct) -> Result<VersionedProduct, LogError> {
+    loop {
+        let page = stream_page(pool, id, loaded.sequence, STREAM_PAGE_EVENTS).await?;
+        apply_page(&mut loaded, &page)?;
+        if (page.len() as i64) < STREAM_PAGE_EVENTS {
+            return Ok(loaded);
+        }
+    }
+}
+
+fn apply_page(loaded: &mut VersionedProduct, page: &[RecordedEvent]) -> Result<(), LogError> {
+    for event in page {
+        if event.sequence != loaded.sequence + 1 {
+            let (partition, position) = (event.partition, event.position);
+            let reason = format!("its stream has a hole before sequence {}", event.sequence);
+            return Err(LogError::Broken { partition, position, reason });
+        }
+        loaded.apply(event);
+    }
+    Ok(())
+}
+
+async fn snapshots(pool: &Pool, ids: &[ProductId]) -> Result<HashMap<ProductId, VersionedProduct>, LogError> {
+    let kept: Vec<(i64, i64, String)> = sqlx::query_as(
+        "select s.product_id, s.sequence, s.state::text
+           from unnest($1::bigint[]) as wanted (product_id)
+           join product_snapshots s using (product_id)
            join events e on e.aggregate_type = 'product' and e.aggregate_id = s.product_id::text
                         and e.sequence = s.sequence and e.hash = s.hash
-          where s.product_id = $1 and s.code_version = $2",
+          where s.code_version = $2",
     )
-    .bind(id.get())
+    .bind(ids.iter().map(|id| id.get()).collect::<Vec<_>>())
     .bind(SNAPSHOT_CODE_VERSION)
-    .fetch_optional(pool)
+    .fetch_all(pool)
     .await?;
-    let read = |(sequence, state): (i64, String)| match serde_json::from_str(&state) {
-        Ok(product) => Some(VersionedProduct { product, sequence, snapshot_sequence: sequence }),
+    let read = |(product, sequence, state): (i64, i64, String)| match serde_json::from_str(&state) {
+        Ok(state) => {
+            let versioned = VersionedProduct { product: state, sequence, snapshot_sequence: sequence };
+            Some((ProductId::try_from(product).ok()?, versioned))
+        }
         Err(error) => {
-            tracing::warn!(product = id.get(), %error, "a snapshot cannot be read; the whole stream is read instead");
+            tracing::warn!(product, %error, "a snapshot cannot be read; the whole stream is read instead");
             None
         }
     };
-    Ok(kept.and_then(read))
+    Ok(kept.into_iter().filter_map(read).collect())
 }

@@ -7,6 +7,7 @@ use crate::raw_event::RawEvent;
 use crate::{LogError, RecordedEvent};
 use connection_pool::Pool;
 use domain::ProductId;
+use std::collections::HashMap;
 
 impl Log {
     /// Up to `limit` events of `partition` that follow `after`, in order.
@@ -64,6 +65,36 @@ pub(crate) async fn rows_after(
     .bind(limit)
     .fetch_all(database)
     .await
+}
+
+/// Up to `limit` events of each product's stream that follow its sequence, in order.
+pub(crate) async fn stream_pages(
+    pool: &Pool,
+    after: &[(ProductId, i64)],
+    limit: i64,
+) -> Result<HashMap<ProductId, Vec<RecordedEvent>>, LogError> {
+    let rows: Vec<RawEvent> = sqlx::query_as(
+        "select e.*
+           from unnest($1::text[], $2::bigint[]) as wanted (id, after)
+          cross join lateral (
+                select aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text,
+                       metadata::text, partition, position, event_id, recorded_at, hash
+                  from events
+                 where aggregate_type = 'product' and aggregate_id = wanted.id and sequence > wanted.after
+                 order by sequence limit $3) as e
+          order by e.aggregate_id, e.sequence",
+    )
+    .bind(after.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>())
+    .bind(after.iter().map(|(_, sequence)| *sequence).collect::<Vec<_>>())
+    .bind(limit)
+    .fetch_all(pool)
+    .await?;
+    let mut pages: HashMap<_, Vec<_>> = HashMap::new();
+    for row in &rows {
+        let event = row.read()?;
+        pages.entry(event.product_id).or_default().push(event);
+    }
+    Ok(pages)
 }
 
 pub(crate) async fn stream_page(

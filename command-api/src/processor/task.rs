@@ -20,8 +20,10 @@ use uuid::Uuid;
 
 /// Commands that are decided and committed together at most.
 const MAX_BATCH_COMMANDS: usize = 1_000;
-/// Products that are loaded at the same time; others wait.
-const MAX_CONCURRENT_LOADS: usize = 8;
+/// Loads at the same time; other products wait.
+const MAX_CONCURRENT_LOADS: usize = 4;
+/// Products that are loaded together.
+const MAX_PRODUCTS_PER_LOAD: usize = 64;
 /// Commands that may wait for their product to be loaded; one more is rejected as overloaded.
 const MAX_COMMANDS_AWAITING_LOAD: usize = 2_048;
 /// How often commands that wait for a load are checked for their time-out.
@@ -31,7 +33,8 @@ const OUTCOME_RESOLUTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause before a failed append is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-type Loads = JoinSet<(ProductId, Result<VersionedProduct, LogError>)>;
+type Loaded = Vec<(ProductId, Result<VersionedProduct, LogError>)>;
+type Loads = JoinSet<Loaded>;
 
 struct PartitionProcessor {
     log: Log,
@@ -81,10 +84,9 @@ pub(super) async fn run(
                 is_open = received > 0;
                 processor.accept(&mut arrived).await
             }
-            Some(ended) = processor.loads.join_next(), if !processor.loads.is_empty() => match ended {
-                Ok((id, loaded)) => processor.loaded(id, loaded).await,
-                Err(error) => resume_panic(error),
-            },
+            Some(ended) = processor.loads.join_next(), if !processor.loads.is_empty() => {
+                processor.all_loaded(ended.unwrap_or_else(resume_panic)).await
+            }
             () = tokio::time::sleep_until(retry_at), if is_open && processor.faults.is_any() => {
                 processor.retry().await;
                 retry_at = Instant::now() + RETRY_INTERVAL;
@@ -106,7 +108,7 @@ pub(super) async fn run(
 }
 
 /// A load that panicked ends the processor: its product would wait for it for ever.
-fn resume_panic(error: JoinError) -> Vec<PendingCommand> {
+fn resume_panic(error: JoinError) -> Loaded {
     match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_) => Vec::new(),
@@ -185,14 +187,18 @@ impl PartitionProcessor {
     }
 
     fn start_loads(&mut self) {
-        while self.loads.len() < MAX_CONCURRENT_LOADS
-            && let Some(id) = self.queued_loads.pop_front()
-        {
-            if let Some(load) = self.pending_loads.get_mut(&id) {
-                load.requested_before_load = load.commands.len();
+        while self.loads.len() < MAX_CONCURRENT_LOADS && !self.queued_loads.is_empty() {
+            let ids: Vec<_> = self.queued_loads.drain(..self.queued_loads.len().min(MAX_PRODUCTS_PER_LOAD)).collect();
+            for id in &ids {
+                if let Some(load) = self.pending_loads.get_mut(id) {
+                    load.requested_before_load = load.commands.len();
+                }
             }
             let log = self.log.clone();
-            self.loads.spawn(async move { (id, log.load_product(id).await) });
+            self.loads.spawn(async move {
+                let loaded = log.load_products(&ids).await;
+                ids.into_iter().zip(loaded).collect()
+            });
         }
     }
 
@@ -206,6 +212,15 @@ impl PartitionProcessor {
             load.commands.append(&mut later);
         }
         self.commands_awaiting_load = self.pending_loads.values().map(|load| load.commands.len()).sum();
+    }
+
+    /// Loads have ended. The commands of all their products make one batch: each by itself would wait for a commit of its own.
+    async fn all_loaded(&mut self, loaded: Loaded) -> Vec<PendingCommand> {
+        let mut pending = Vec::new();
+        for (id, loaded) in loaded {
+            pending.append(&mut self.loaded(id, loaded).await);
+        }
+        pending
     }
 
     /// A load has ended: the commands that waited for it can be decided, or are rejected.

@@ -18,8 +18,13 @@ async fn folded(test: &TestLog, up_to: usize) -> VersionedProduct {
     VersionedProduct { product, sequence: up_to as i64, snapshot_sequence: 0 }
 }
 
+/// Alone and together with one that does not exist it is the same.
 async fn loaded(test: &TestLog) -> VersionedProduct {
-    test.log.load_product(product(1)).await.unwrap()
+    let alone = test.log.load_product(product(1)).await.unwrap();
+    let together = test.log.load_products(&[product(2), product(1)]).await;
+    let together: Vec<_> = together.into_iter().map(Result::unwrap).collect();
+    assert_eq!(together, [VersionedProduct::default(), alone.clone()]);
+    alone
 }
 
 async fn snapshot_at(test: &TestLog, sequence: usize) {
@@ -115,4 +120,6 @@ async fn a_hole_in_a_stream_is_named_and_not_skipped() {
     test.tamper("delete from events where sequence = 3").await;
     let broken = test.log.load_product(product(1)).await;
     assert!(matches!(broken, Err(LogError::Broken { partition: 0, position: 4, .. })), "{broken:?}");
+    let together = test.log.load_products(&[product(1), product(2)]).await;
+    assert!(matches!(together[..], [Err(LogError::Broken { position: 4, .. }), Ok(_)]), "{together:?}");
 }
