@@ -4,6 +4,7 @@ use chrono::Utc;
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
+use testbed::payments::Payments;
 
 use crate::checker::Evidence;
 use crate::harness::{AUDITOR, Answer, OPERATOR, Start, TEST_TIMEOUT, TestApp, ask, consumers, seconds_from, within};
@@ -123,11 +124,13 @@ async fn a_product_that_cannot_be_is_refused_by_field(#[case] field: &str, #[cas
     assert_eq!(events, 0);
 }
 
-/// Steps: settlement is held up, so that a reservation is open; the product is closed; the reservation gets its fate
+/// Steps: settlement over HTTP, which waits for its rows, is held up, so that a reservation is open; the product is closed; the reservation gets its fate
 /// all the same, and nobody else gets in.
 #[tokio::test]
 async fn a_closed_product_takes_no_more_and_settles_what_it_took() {
-    let app = TestApp::open().await;
+    let payments = Payments::open().await;
+    let provider = ["--payment-provider", "http", "--payment-url", &payments.url()];
+    let app = TestApp::of(1, Start::serve().with(&provider)).await;
     let (api, id) = (app.api(0), app.open_product("closing", 100).await);
     let mut hold = app.pool.begin().await.unwrap();
     sqlx::query("lock table open_invest in exclusive mode").execute(&mut *hold).await.unwrap();

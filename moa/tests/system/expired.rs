@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::time::Duration;
+use testbed::payments::Payments;
 
 use crate::checker::{Evidence, chain_is_whole};
 use crate::harness::{Start, TEST_TIMEOUT, TestApp, ask, within};
@@ -28,12 +29,15 @@ async fn fate(app: &TestApp, user: &str, invest: &str) -> Option<Value> {
     (data["state"].is_string() && data["state"] != "RESERVED").then_some(data)
 }
 
-/// Steps: settlement is held up at both processes for longer than a reservation waits; `ann` takes all there is at one
+/// Steps: settlement over HTTP, which waits for its rows, is held up at both processes for longer than a reservation waits; `ann` takes all there is at one
 /// process, `bob` is refused at both; settlement goes on and gives `ann`'s up; whichever process wrote that, both know
 /// when they are asked next: `bob` gets 6 at one and is told at the other that 4 remain, which `cat` gets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_given_up_can_be_had_at_once_at_every_process() {
-    let start = Start::serve().with(&["--reservation-seconds", &RESERVATION_TIMEOUT.as_secs().to_string()]);
+    let payments = Payments::open().await;
+    let provider = ["--payment-provider", "http", "--payment-url", &payments.url()];
+    let start = Start::serve().with(&provider);
+    let start = start.with(&["--reservation-seconds", &RESERVATION_TIMEOUT.as_secs().to_string()]);
     let app = TestApp::of(2, start).await;
     for round in 0..4 {
         let product = app.open_product(&format!("given up {round}"), 10).await;
