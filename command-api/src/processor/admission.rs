@@ -1,7 +1,7 @@
 //! Admission control: while more invests arrive than can be decided, most are rejected at once instead of after a long wait in the queue.
 //!
 //! A queue that is never empty and whose commands wait long shows how many commands a second the processor manages. From then on only as
-//! many may wait as it manages in [`MAX_QUEUE_WAIT`], until the queue has been empty. A rush that the processor is able to decide in
+//! many may wait as it manages in [`MAX_QUEUED_DURATION`], until the queue has been empty. A rush that the processor is able to decide in
 //! that time fills the queue, and nobody is rejected.
 
 use super::COMMAND_QUEUE_CAPACITY;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long an invest may wait in the queue while there are too many.
-const MAX_QUEUE_WAIT: Duration = Duration::from_millis(500);
+const MAX_QUEUED_DURATION: Duration = Duration::from_millis(500);
 /// Invests that may always wait.
 const MIN_WAITING_INVESTS: usize = 64;
 /// How much a batch counts in the running mean of commands a second.
@@ -58,8 +58,8 @@ impl AdmissionControl {
             let rate = commands as f64 / (now - before).as_secs_f64().max(0.001);
             let mean = self.per_second.map_or(rate, |mean| mean + RATE_WEIGHT * (rate - mean));
             self.per_second = Some(mean);
-            if longest_wait > MAX_QUEUE_WAIT {
-                self.set((mean * MAX_QUEUE_WAIT.as_secs_f64()) as usize);
+            if longest_wait > MAX_QUEUED_DURATION {
+                self.set((mean * MAX_QUEUED_DURATION.as_secs_f64()) as usize);
             }
         }
     }
@@ -73,26 +73,26 @@ impl AdmissionControl {
 mod tests {
     use super::*;
 
-    const TICK: Duration = Duration::from_millis(100);
+    const BATCH_INTERVAL: Duration = Duration::from_millis(100);
 
     fn after_batches(commands: usize, longest_wait: Duration) -> AdmissionControl {
         let (mut control, start) = (AdmissionControl::new(), Instant::now());
         for batch in 0..50 {
-            control.batch_ended(commands, longest_wait, start + TICK * batch);
+            control.batch_ended(commands, longest_wait, start + BATCH_INTERVAL * batch);
         }
         control
     }
 
     #[test]
     fn a_queue_that_is_decided_in_time_takes_all() {
-        let control = after_batches(10, MAX_QUEUE_WAIT);
+        let control = after_batches(10, MAX_QUEUED_DURATION);
         assert!(control.limit().admits(COMMAND_QUEUE_CAPACITY - 1));
     }
 
     #[test]
     fn a_slow_queue_takes_what_is_decided_in_time() {
         // 100 commands in 100 ms: 500 in half a second.
-        let mut control = after_batches(100, MAX_QUEUE_WAIT + TICK);
+        let mut control = after_batches(100, MAX_QUEUED_DURATION + BATCH_INTERVAL);
         assert!(control.limit().admits(498) && !control.limit().admits(501));
         control.queue_is_empty();
         assert!(control.limit().admits(COMMAND_QUEUE_CAPACITY - 1));
