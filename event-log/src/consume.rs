@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod local;
+mod pace;
 mod source;
 
 pub use checkpoint::Checkpoint;
@@ -17,16 +18,13 @@ use crate::{LogError, RecordedEvent, RepeatedFault};
 use checkpoint::Holder;
 use connection_pool::{Connection, Pool};
 use futures::FutureExt as _;
+use pace::{MIN_STEP_INTERVAL, Pace};
 use source::MAX_EVENTS_PER_STEP;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Time from the start of a step to the start of the next at least. A lone event never waits.
-const MIN_STEP_INTERVAL: Duration = Duration::from_millis(2);
-/// A consumer whose last step brought more events a second than this is under load: it lets events gather until its linger is over.
-const BUSY_EVENTS_PER_SECOND: f64 = 500.0;
 /// Events that one step applies after one that failed: whatever is slow or broken, a small step may pass.
 const CAUTIOUS_STEP_EVENTS: usize = 500;
 /// Pause before a failed step, or one that another instance owns, is tried again.
@@ -343,29 +341,6 @@ impl<P: Projection> Consumer<P> {
                 tracing::warn!(consumer = self.name(), %error, "the position of a stuck consumer could not be stored");
             }
         }
-    }
-}
-
-/// When the next step may begin: soon while there is little to do, after the linger under load.
-struct Pace {
-    linger: Duration,
-    /// When the last step began, and the position that it reached.
-    last: Option<(Instant, Position)>,
-}
-
-impl Pace {
-    fn of(linger: Duration) -> Self {
-        Self { linger, last: None }
-    }
-
-    /// After a step that began at `began` and reached `at`.
-    fn next_step_at(&mut self, began: Instant, at: Position) -> Instant {
-        let is_busy = self.last.is_some_and(|(last_began, last_at)| {
-            let seconds = (began - last_began).max(MIN_STEP_INTERVAL).as_secs_f64();
-            (at - last_at) as f64 / seconds > BUSY_EVENTS_PER_SECOND
-        });
-        self.last = Some((began, at));
-        began + if is_busy { self.linger } else { MIN_STEP_INTERVAL }
     }
 }
 
