@@ -8,7 +8,7 @@ use crate::{Log, LogError, RecordedEvent};
 use connection_pool::Pool;
 use cqrs_es::Aggregate;
 use domain::{Product, ProductId};
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -65,14 +65,16 @@ impl Log {
         let wanted: Vec<_> = ids.iter().map(|id| (*id, snapshots.remove(id).unwrap_or_default())).collect();
         let after: Vec<_> = wanted.iter().map(|(id, snapshot)| (*id, snapshot.sequence)).collect();
         let mut pages = stream_pages(&pool, &after, SHORT_STREAM_EVENTS).await?;
-        let mut loaded = Vec::with_capacity(wanted.len());
-        for (id, mut product) in wanted {
-            let page = pages.remove(&id).unwrap_or_default();
-            apply_page(&mut product, &page)?;
-            let is_short = (page.len() as i64) < SHORT_STREAM_EVENTS;
-            loaded.push(if is_short { product } else { load_rest(&pool, id, product).await? });
-        }
-        Ok(loaded)
+        let rest = wanted.into_iter().map(|(id, mut product)| {
+            let (page, pool) = (pages.remove(&id).unwrap_or_default(), &pool);
+            async move {
+                apply_page(&mut product, &page)?;
+                let is_short = (page.len() as i64) < SHORT_STREAM_EVENTS;
+                if is_short { Ok(product) } else { load_rest(pool, id, product).await }
+            }
+        });
+        // At the same time, as far as the pool has connections: one long stream does not hold up another.
+        try_join_all(rest).await
     }
 
     /// Saves `loaded` as the product's snapshot, unless there is a later one. `hash` is its last event's.

@@ -8,9 +8,13 @@ use crate::settlement::Provider;
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use domain::ProductCommand;
-use event_log::{LocalSubscription, Log, RepeatedFault};
+use event_log::{DatabaseClock, LocalSubscription, Log, RepeatedFault};
 use futures::future::join_all;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// How often it is looked whether the database's clock is known; the poll of the heads reads it.
+const CLOCK_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(super) async fn settle(processors: &PartitionProcessors, pool: &Pool, shutdown: &CancellationToken) {
     let log = processors.log();
@@ -25,12 +29,26 @@ async fn settle_reserved(
     mut reserved: LocalSubscription,
     shutdown: &CancellationToken,
 ) {
-    while let Some(batches) = shutdown.run_until_cancelled(reserved.appended()).await {
+    let next = async |reserved: &mut LocalSubscription| {
+        // No invest gets a fate before the time is known.
+        let clock = known_clock(processors.log()).await;
+        let batches = reserved.appended().await;
+        // It may have been read again since.
+        (batches, processors.log().trusted_clock().unwrap_or(clock))
+    };
+    while let Some((batches, clock)) = shutdown.run_until_cancelled(next(&mut reserved)).await {
         let events = batches.iter().flat_map(|batch| batch.iter());
         let due = events.filter_map(|event| open_invest::due(event, Provider::Approve.visibility_timeout()));
-        // No invest gets a fate before the time is known.
-        if let Some(clock) = processors.log().trusted_clock() {
-            give_all(processors, due, clock.now()).await;
+        give_all(processors, due, clock.now()).await;
+    }
+}
+
+/// The database's clock, once it is known.
+async fn known_clock(log: &Log) -> DatabaseClock {
+    loop {
+        match log.trusted_clock() {
+            Some(clock) => return clock,
+            None => tokio::time::sleep(CLOCK_POLL_INTERVAL).await,
         }
     }
 }
