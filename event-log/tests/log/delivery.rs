@@ -2,7 +2,9 @@
 
 use crate::by_hand::failed_in_the_old_shape;
 use crate::support::*;
-use event_log::{DeliveryMismatch, Position, RawEvent, RecordedEvent};
+use connection_pool::Pool;
+use event_log::{DeliveryMismatch, Log, Position, RawEvent, RecordedEvent};
+use sqlx::postgres::PgPoolOptions;
 use testbed::chain::rehash;
 use uuid::Uuid;
 
@@ -119,4 +121,35 @@ async fn what_comes_before_an_event_of_a_later_release_is_vouched_for() {
     .await;
     let vouched = test.log.verify_delivery(0, &stored(&test).await).await.unwrap().unwrap();
     assert_eq!(vouched.iter().map(|event| event.position).collect::<Vec<_>>(), [1, 2]);
+}
+
+/// A connection that planned it while the log was short keeps its plan, as Moa's connections do.
+#[tokio::test]
+async fn it_reads_two_rows_however_long_the_log_is() {
+    let test = TestLog::with_events(3).await;
+    let options = test.options().options([("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")]);
+    let pool = Pool::from(PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap());
+    let log = Log::open(pool.clone(), 1).await.unwrap();
+    log.verify_delivery(0, &stored(&test).await).await.unwrap().unwrap();
+    let stream = (4..=3_000).map(|sequence| new_event(product(1), sequence, nth_event(sequence)));
+    commit(&mut test.writer().await, stream.collect()).await;
+    let range = test.log.raw_after(0, 2_000, 100).await.unwrap();
+    let mut read = 0;
+    // The connection's own count starts again whenever it is handed over to the server's.
+    while read <= 0 {
+        let before = rows_read(&pool).await;
+        log.verify_delivery(0, &range).await.unwrap().unwrap();
+        read = rows_read(&pool).await - before;
+    }
+    assert!(read <= 4, "{read} rows were read to verify a delivery");
+}
+
+/// Rows of `events` that the pool's one connection has read and not yet reported.
+async fn rows_read(pool: &Pool) -> i64 {
+    sqlx::query_scalar(
+        "select (seq_tup_read + idx_tup_fetch)::bigint from pg_stat_xact_user_tables where relname = 'events'",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap()
 }
