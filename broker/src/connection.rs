@@ -1,5 +1,6 @@
 //! The handle on the broker, and its address.
 
+use crate::deliveries::ValidatedMessages;
 use crate::supervised_connection::SupervisedConnection;
 use lapin::Channel;
 use lapin::uri::{AMQPScheme, AMQPUri};
@@ -24,6 +25,7 @@ struct Shared {
     log_id: Uuid,
     publishing: SupervisedConnection,
     consuming: SupervisedConnection,
+    validated: Arc<ValidatedMessages>,
 }
 
 /// A broker's address with its login, well-formed.
@@ -64,7 +66,7 @@ impl Broker {
         let connection =
             |use_| SupervisedConnection::new(address.clone(), format!("moa {use_} (process {})", std::process::id()));
         let (publishing, consuming) = (connection("publishing"), connection("consuming"));
-        Self { shared: Arc::new(Shared { log_id, publishing, consuming }) }
+        Self { shared: Arc::new(Shared { log_id, publishing, consuming, validated: Arc::default() }) }
     }
 
     /// The log whose events are published and consumed.
@@ -77,6 +79,11 @@ impl Broker {
         let all = [&self.shared.publishing, &self.shared.consuming];
         let mut needed = all.into_iter().filter(|connection| connection.is_needed());
         needed.clone().count() > 0 && needed.all(SupervisedConnection::is_connected)
+    }
+
+    /// What the consumers of this handle have validated.
+    pub(crate) fn validated_messages(&self) -> &Arc<ValidatedMessages> {
+        &self.shared.validated
     }
 
     /// Opens the connection to publish on before there is anything to publish: a relay without a lease must be ready.

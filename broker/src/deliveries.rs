@@ -3,6 +3,7 @@
 
 mod inbox;
 mod subscription;
+mod validated;
 
 use crate::{Broker, topology};
 use connection_pool::Pool;
@@ -11,10 +12,12 @@ use event_log::{LocalSubscription, Log, Partition, Position, RecordedEvent, Repe
 use inbox::Unacknowledged;
 use lapin::message::Delivery;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 use subscription::QueueSubscription;
 use tokio::sync::watch;
 use tokio::time::Instant;
+pub(crate) use validated::ValidatedMessages;
 
 /// Messages that are on their way to a consumer, or with it, and not yet acknowledged.
 const MAX_UNACKNOWLEDGED_MESSAGES: u16 = 16;
@@ -41,6 +44,7 @@ pub struct Deliveries {
     queue: String,
     head: LocalSubscription,
     subscription: QueueSubscription,
+    validated: Arc<ValidatedMessages>,
     /// Not yet validated. This and the next two together hold at most [`MAX_UNACKNOWLEDGED_MESSAGES`] of a channel.
     received: VecDeque<Delivery>,
     /// To be parked, with the reason.
@@ -78,6 +82,7 @@ impl Deliveries {
             queue,
             head,
             subscription: QueueSubscription::start(broker.clone(), consumer, partition),
+            validated: broker.validated_messages().clone(),
             received: VecDeque::new(),
             invalid: VecDeque::new(),
             unacknowledged: Vec::new(),

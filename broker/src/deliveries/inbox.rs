@@ -1,8 +1,9 @@
 //! What happens to each message: its events are delivered, it is skipped, or it is parked. Only then is it acknowledged.
 
+use super::validated::ValidEvents;
 use super::{Deliveries, MAX_EVENTS_PER_STEP};
 use crate::{cloud_events, parked};
-use event_log::{LogError, Position, RawEvent, RecordedEvent};
+use event_log::{LogError, Position, RecordedEvent};
 use futures::FutureExt as _;
 use lapin::Acker;
 use lapin::message::Delivery;
@@ -15,6 +16,14 @@ const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 pub(super) struct Unacknowledged {
     acker: Acker,
     last: Position,
+}
+
+/// Why a message is not believed.
+enum Invalid {
+    /// For good; the reason is for the operator.
+    Message(String),
+    /// The log could not be asked.
+    Unknown(LogError),
 }
 
 impl Deliveries {
@@ -39,54 +48,60 @@ impl Deliveries {
     ) -> Result<(), LogError> {
         let mut reached = position;
         while let Some(delivery) = self.received.front().filter(|_| delivered.len() < MAX_EVENTS_PER_STEP) {
-            let validated = match self.read(delivery, reached) {
-                Ok(new) => {
-                    self.log.verify_delivery(self.partition, &new).await?.map_err(|mismatch| mismatch.to_string())
-                }
-                Err(reason) => Err(reason),
+            let validated = match self.validate(delivery).await {
+                Ok(events) => Ok(events),
+                Err(Invalid::Message(reason)) => Err(reason),
+                Err(Invalid::Unknown(error)) => return Err(error),
             };
             let Some(delivery) = self.received.pop_front() else { return Ok(()) };
             metrics::counter!("moa_deliveries_total", "consumer" => self.consumer).increment(1);
             match validated {
-                Ok(events) => self.accept(&delivery.acker, events, &mut reached, delivered),
+                Ok(events) => self.accept(&delivery.acker, &events, &mut reached, delivered),
                 Err(reason) => self.invalid.push_back((delivery, reason)),
             }
         }
         Ok(())
     }
 
-    /// The events of a message after `reached`, or why it is invalid.
-    fn read(&self, delivery: &Delivery, reached: Position) -> Result<Vec<RawEvent>, String> {
+    /// The events of a message.
+    async fn validate(&self, delivery: &Delivery) -> Result<ValidEvents, Invalid> {
         let content_type = delivery.properties.content_type().as_ref().map(|kind| kind.as_str());
         if content_type != Some(cloud_events::CONTENT_TYPE) {
-            return Err(format!("its content type is not {}", cloud_events::CONTENT_TYPE));
+            return Err(Invalid::Message(format!("its content type is not {}", cloud_events::CONTENT_TYPE)));
         }
         if delivery.data.len() > MAX_MESSAGE_BYTES {
-            return Err(format!("it is longer than {MAX_MESSAGE_BYTES} bytes"));
+            return Err(Invalid::Message(format!("it is longer than {MAX_MESSAGE_BYTES} bytes")));
         }
-        let mut events = cloud_events::decode(self.log.identity().log_id, &delivery.data)?;
-        if let Some(event) = events.iter().find(|event| event.partition != self.partition) {
-            return Err(format!("it is of partition {}", event.partition));
-        }
-        events.retain(|event| event.position > reached);
-        Ok(events)
+        let validating = async {
+            let events = cloud_events::decode(self.log.identity().log_id, &delivery.data).map_err(Invalid::Message)?;
+            if let Some(event) = events.iter().find(|event| event.partition != self.partition) {
+                return Err(Invalid::Message(format!("it is of partition {}", event.partition)));
+            }
+            match self.log.verify_delivery(self.partition, &events).await {
+                Ok(Ok(events)) => Ok(events.into()),
+                Ok(Err(mismatch)) => Err(Invalid::Message(mismatch.to_string())),
+                Err(error) => Err(Invalid::Unknown(error)),
+            }
+        };
+        self.validated.get_or_validate(self.partition, &delivery.data, validating).await
     }
 
     /// Delivers events that continue from `reached`. After a gap the consumer reads the log instead.
     fn accept(
         &mut self,
         acker: &Acker,
-        events: Vec<RecordedEvent>,
+        events: &[RecordedEvent],
         reached: &mut Position,
         delivered: &mut Vec<RecordedEvent>,
     ) {
-        let (Some(first), Some(last)) = (events.first(), events.last().map(|event| event.position)) else {
+        let new = &events[events.partition_point(|event| event.position <= *reached)..];
+        let (Some(first), Some(last)) = (new.first(), new.last().map(|event| event.position)) else {
             // All its events are applied already, or cannot be read: the consumer meets those in the log and names them.
             return acknowledge(acker);
         };
         if first.position == *reached + 1 {
             *reached = last;
-            delivered.extend(events);
+            delivered.extend_from_slice(new);
         }
         self.unacknowledged.push(Unacknowledged { acker: acker.clone(), last });
     }
