@@ -22,7 +22,16 @@ pub const RETENTION_DAYS: i32 = 30;
 const MAX_ROWS_PER_PAGE: i64 = 1_000;
 const DEFAULT_ROWS_PER_PAGE: i64 = 100;
 /// The codes a refusal can have, as they are answered.
-const CODES: [&str; 5] = ["SOLD_OUT", "NOT_STARTED", "FINISHED", "CLOSED", "NOT_EXIST_PRODUCT"];
+const CODES: [&str; 8] = [
+    "SOLD_OUT",
+    "NOT_STARTED",
+    "FINISHED",
+    "CLOSED",
+    "NOT_EXIST_PRODUCT",
+    "BELOW_MINIMUM",
+    "NOT_A_MULTIPLE",
+    "LIMIT_EXCEEDED",
+];
 /// The SQLSTATE of a statement that exceeded its time-out.
 const QUERY_CANCELED: &str = "57014";
 

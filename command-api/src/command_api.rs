@@ -84,6 +84,9 @@ pub(crate) fn problem(refusal: Refusal) -> Problem {
         Refusal::NotExist => Problem::NotExistProduct,
         Refusal::NotStarted => Problem::NotStarted,
         Refusal::SoldOut { remaining } => Problem::SoldOut { remaining },
+        Refusal::BelowMinimum { smallest } => Problem::BelowMinimum { smallest },
+        Refusal::NotAMultiple { unit } => Problem::NotAMultiple { unit },
+        Refusal::LimitExceeded { remaining } => Problem::LimitExceeded { remaining },
         Refusal::Finished => Problem::Finished,
         Refusal::Closed => Problem::Closed,
         // None of these can follow from a request over HTTP: its ids are fresh, and only settlement decides fates.

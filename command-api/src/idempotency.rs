@@ -52,6 +52,9 @@ impl StoredDecision {
                 Refusal::NotExist
                 | Refusal::AlreadyOpened
                 | Refusal::NotStarted
+                | Refusal::BelowMinimum { .. }
+                | Refusal::NotAMultiple { .. }
+                | Refusal::LimitExceeded { .. }
                 | Refusal::AlreadyReserved
                 | Refusal::NotOpen
                 | Refusal::NotExpired,

@@ -7,8 +7,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
-use domain::{Amount, ProductCommand, Title, Window, personal_data};
-use edge::{Correlation, JsonObject, Problem, ProductIdPath, ServiceTime};
+use domain::{Amount, ProductCommand, Terms, Title, Window, personal_data};
+use edge::{Correlation, Fields, JsonObject, Problem, ProductIdPath, ServiceTime};
 use serde_json::{Value, json};
 
 /// The owner of an operator's idempotency keys. No user has this id.
@@ -28,22 +28,36 @@ async fn open(
     key: Option<edge::IdempotencyKey>,
     body: JsonObject,
 ) -> Result<Response, Problem> {
-    let (title, total, window) = parse(&body, api.time())?;
+    let offer = parse(&body, api.time())?;
     let key = key.map(|key| IdempotencyKey {
         owner: OPERATOR.to_owned(),
         key: key.as_str().to_owned(),
-        fingerprint: format!(
-            "open {} {} {} {}",
-            total.won(),
-            window.started_at(),
-            window.finished_at(),
-            title.as_str()
-        ),
+        fingerprint: offer.fingerprint(),
     });
     let product_id = api.processors().log().next_product_id().await.map_err(unavailable)?;
-    let command = ProductCommand::OpenProduct { product_id, title, total, window };
+    let Offer { title, total, window, terms } = offer;
+    let command = ProductCommand::OpenProduct { product_id, title, total, window, terms };
     let envelope = CommandEnvelope::new(product_id, command, metadata(&correlation)).with_idempotency_key(key);
     Ok(api.decide(envelope, opened).await)
+}
+
+/// What an operator offers.
+struct Offer {
+    title: Title,
+    total: Amount,
+    window: Window,
+    terms: Terms,
+}
+
+impl Offer {
+    /// What the request's idempotency key stands for.
+    fn fingerprint(&self) -> String {
+        let Self { title, total, window, terms } = self;
+        let (started_at, finished_at) = (window.started_at(), window.finished_at());
+        let seed = format!("open {} {started_at} {finished_at} {}", total.won(), title.as_str());
+        // Numbers under fixed names: serialising them cannot fail.
+        if terms.is_none() { seed } else { format!("{seed} {}", serde_json::to_string(terms).unwrap_or_default()) }
+    }
 }
 
 fn opened(outcome: &CommandOutcome) -> Value {
@@ -59,7 +73,7 @@ async fn close(
     Ok(api.decide(envelope, |_| "OK").await)
 }
 
-fn parse(body: &JsonObject, time: ServiceTime) -> Result<(Title, Amount, Window), Problem> {
+fn parse(body: &JsonObject, time: ServiceTime) -> Result<Offer, Problem> {
     let mut fields = body.fields();
     let title = fields.text("title", Title::try_from);
     let title = title.filter(|title| match personal_data(title.as_str()) {
@@ -74,8 +88,38 @@ fn parse(body: &JsonObject, time: ServiceTime) -> Result<(Title, Amount, Window)
     let finished_at = fields.text("finishedAt", |text| time.parse(&text));
     let window = started_at.zip(finished_at).map(|(started_at, finished_at)| Window::new(started_at, finished_at));
     let window = window.and_then(|window| window.map_err(|wrong| fields.wrong("finishedAt", wrong)).ok());
-    let (Some(title), Some(total), Some(window)) = (title, total, window) else { return Err(fields.refuse()) };
-    Ok((title, total, window))
+    let terms = parse_terms(&mut fields, total);
+    let is_supported = refuse_unsupported(&mut fields);
+    match (title, total, window, terms) {
+        (Some(title), Some(total), Some(window), Some(terms)) if is_supported => {
+            Ok(Offer { title, total, window, terms })
+        }
+        _ => Err(fields.refuse()),
+    }
+}
+
+/// Terms that an operator may expect and that would be ignored otherwise, like every unknown field.
+fn refuse_unsupported(fields: &mut Fields<'_>) -> bool {
+    let unsupported: Vec<_> =
+        ["targetAmount", "withdrawableUntil"].into_iter().filter(|name| fields.has(name)).collect();
+    unsupported.iter().for_each(|name| fields.wrong(name, "is not supported yet, leave it out"));
+    unsupported.is_empty()
+}
+
+/// The optional terms. What contradicts the total is named, where there is one.
+fn parse_terms(fields: &mut Fields<'_>, total: Option<Amount>) -> Option<Terms> {
+    let min_invest_amount = fields.optional_int("minInvestAmount", Amount::try_from);
+    let invest_amount_unit = fields.optional_int("investAmountUnit", Amount::try_from);
+    let max_amount_per_user = fields.optional_int("maxAmountPerUser", Amount::try_from);
+    let terms = Terms {
+        min_invest_amount: min_invest_amount?,
+        invest_amount_unit: invest_amount_unit?,
+        max_amount_per_user: max_amount_per_user?,
+    };
+    let contradictions = terms.contradictions(total?);
+    let is_sound = contradictions.is_empty();
+    contradictions.into_iter().for_each(|(name, wrong)| fields.wrong(name, wrong));
+    is_sound.then_some(terms)
 }
 
 fn unavailable(error: event_log::LogError) -> Problem {

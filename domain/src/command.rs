@@ -1,6 +1,6 @@
 //! The commands of a product.
 
-use crate::{Amount, FailReason, InvestId, ProductId, Title, UserId, Window};
+use crate::{Amount, FailReason, InvestId, ProductId, Terms, Title, UserId, Window};
 use chrono::{DateTime, Utc};
 
 /// A command to one product. It carries the time of its decision, so that a decision never reads a clock.
@@ -16,6 +16,8 @@ pub enum ProductCommand {
         total: Amount,
         /// When it takes it.
         window: Window,
+        /// What it demands of each invest.
+        terms: Terms,
     },
     /// Reserve an amount for a user: a command, although its given name is in the past tense.
     InvestRequested {

@@ -1,6 +1,6 @@
 //! The events of a product, kept for ever: a released shape is upcast, never edited.
 
-use crate::{Amount, InvestId, ProductId, Title, UserId};
+use crate::{Amount, InvestId, ProductId, Terms, Title, UserId};
 use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,9 @@ pub enum ProductEvent {
         started_at: DateTime<Utc>,
         /// First instant after its window.
         finished_at: DateTime<Utc>,
+        /// What it demands of each invest; written only where it has any.
+        #[serde(default, skip_serializing_if = "Terms::is_none")]
+        terms: Terms,
     },
     /// The amount is set aside for the user. The request was accepted.
     InvestReserved {
@@ -71,15 +74,25 @@ impl ProductEvent {
         }
     }
 
-    /// The version of the shape that is written today; see [`crate::upcasters`] for the older ones.
+    /// The version of the shape that is written today; see [`crate::upcasters`] for the older ones. A product without terms is
+    /// written as ever, so that a release that knows none reads it.
     pub fn version(&self) -> &'static str {
         match self {
             Self::InvestFailed { .. } => "2.0.0",
+            Self::ProductOpened { terms, .. } if !terms.is_none() => "2.0.0",
             Self::ProductOpened { .. }
             | Self::InvestReserved { .. }
             | Self::InvestSettled { .. }
             | Self::ProductClosed {} => "1.0.0",
         }
+    }
+}
+
+/// The newest major version of an event's shape that this release reads. A later one may demand what this release would not heed.
+pub fn newest_major_version(event_type: &str) -> u32 {
+    match event_type {
+        "ProductOpened" | "InvestFailed" => 2,
+        _ => 1,
     }
 }
 

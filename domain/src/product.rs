@@ -1,7 +1,9 @@
 //! The aggregate. `handle` routes, each decision is a column of refusals that ends in one event, `apply` assigns and never decides; the
 //! state has only what future decisions need.
 
-use crate::{Amount, FailReason, InvestId, ProductCommand, ProductEvent, ProductId, Refusal, Title, UserId, Window};
+use crate::{
+    Amount, FailReason, InvestId, ProductCommand, ProductEvent, ProductId, Refusal, Terms, Title, UserId, Window,
+};
 use chrono::{DateTime, Utc};
 use cqrs_es::{Aggregate, event_sink::EventSink};
 use rpds::HashTrieMapSync;
@@ -10,18 +12,21 @@ use serde::{Deserialize, Serialize};
 /// One product as its stream tells it. Cloning is cheap, however many reservations are open.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Product {
-    terms: Option<Terms>,
+    offering: Option<Offering>,
     closed: bool,
     reserved: i64,
     settled: i64,
     open: HashTrieMapSync<InvestId, OpenInvest>,
+    /// Won that each user has reserved and settled; kept only where the terms limit it.
+    taken_by_user: HashTrieMapSync<UserId, i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Terms {
+struct Offering {
     total: Amount,
     started_at: DateTime<Utc>,
     finished_at: DateTime<Utc>,
+    terms: Terms,
 }
 
 /// A reservation without a fate.
@@ -38,7 +43,7 @@ pub struct OpenInvest {
 impl Product {
     /// Whether its stream has begun.
     pub fn is_opened(&self) -> bool {
-        self.terms.is_some()
+        self.offering.is_some()
     }
 
     /// What is set aside without a fate, in won.
@@ -53,7 +58,17 @@ impl Product {
 
     /// What can still be reserved, in won; 0 when there is no product.
     pub fn remaining(&self) -> i64 {
-        self.terms.map_or(0, |terms| terms.total.won() - self.reserved - self.settled)
+        self.offering.map_or(0, |offering| offering.total.won() - self.reserved - self.settled)
+    }
+
+    /// What a user has reserved and settled, in won; 0 unless the terms limit it.
+    pub fn taken_by(&self, user_id: &UserId) -> i64 {
+        self.taken_by_user.get(user_id).copied().unwrap_or(0)
+    }
+
+    /// How many users' sums the state holds: those of all who have any of it, where the terms limit them, else none.
+    pub fn limited_users(&self) -> usize {
+        self.taken_by_user.size()
     }
 
     /// The reservations without a fate.
@@ -64,8 +79,8 @@ impl Product {
     /// The events that `command` leads to, or why there are none. Changes nothing.
     fn decide(&self, command: ProductCommand) -> Result<ProductEvent, Refusal> {
         match command {
-            ProductCommand::OpenProduct { product_id, title, total, window } => {
-                self.open(product_id, title, total, window)
+            ProductCommand::OpenProduct { product_id, title, total, window, terms } => {
+                self.open(product_id, title, total, window, terms)
             }
             ProductCommand::InvestRequested { invest_id, user_id, amount, at, expires_at } => {
                 self.reserve(invest_id, user_id, amount, at, expires_at)
@@ -83,8 +98,9 @@ impl Product {
         title: Title,
         total: Amount,
         window: Window,
+        terms: Terms,
     ) -> Result<ProductEvent, Refusal> {
-        if self.terms.is_some() {
+        if self.offering.is_some() {
             return Err(Refusal::AlreadyOpened);
         }
         Ok(ProductEvent::ProductOpened {
@@ -93,6 +109,7 @@ impl Product {
             total_investing_amount: total,
             started_at: window.started_at(),
             finished_at: window.finished_at(),
+            terms,
         })
     }
 
@@ -104,19 +121,21 @@ impl Product {
         at: DateTime<Utc>,
         expires_at: DateTime<Utc>,
     ) -> Result<ProductEvent, Refusal> {
-        let terms = self.terms.ok_or(Refusal::NotExist)?;
+        let offering = self.offering.ok_or(Refusal::NotExist)?;
         if self.closed {
             return Err(Refusal::Closed);
         }
-        if at < terms.started_at {
+        if at < offering.started_at {
             return Err(Refusal::NotStarted);
         }
-        if at >= terms.finished_at {
+        if at >= offering.finished_at {
             return Err(Refusal::Finished);
         }
         if self.open.contains_key(&invest_id) {
             return Err(Refusal::AlreadyReserved);
         }
+        offering.terms.check_amount(amount)?;
+        offering.terms.check_limit(self.taken_by(&user_id), amount)?;
         if amount.won() > self.remaining() {
             return Err(Refusal::SoldOut { remaining: self.remaining() });
         }
@@ -143,7 +162,7 @@ impl Product {
     }
 
     fn close(&self) -> Result<ProductEvent, Refusal> {
-        if self.terms.is_none() {
+        if self.offering.is_none() {
             return Err(Refusal::NotExist);
         }
         if self.closed {
@@ -152,8 +171,18 @@ impl Product {
         Ok(ProductEvent::ProductClosed {})
     }
 
+    /// Keeps the sum of a user whom the terms limit.
+    fn change_taken(&mut self, user_id: &UserId, by: i64) {
+        if self.offering.is_some_and(|offering| offering.terms.max_amount_per_user.is_some()) {
+            match self.taken_by(user_id) + by {
+                0 => _ = self.taken_by_user.remove_mut(user_id),
+                taken => self.taken_by_user.insert_mut(user_id.clone(), taken),
+            }
+        }
+    }
+
     fn open_invest(&self, invest_id: InvestId) -> Result<OpenInvest, Refusal> {
-        self.terms.ok_or(Refusal::NotExist)?;
+        self.offering.ok_or(Refusal::NotExist)?;
         self.open.get(&invest_id).cloned().ok_or(Refusal::NotOpen)
     }
 }
@@ -173,11 +202,12 @@ impl Aggregate for Product {
 
     fn apply(&mut self, event: ProductEvent) {
         match event {
-            ProductEvent::ProductOpened { total_investing_amount: total, started_at, finished_at, .. } => {
-                self.terms = Some(Terms { total, started_at, finished_at });
+            ProductEvent::ProductOpened { total_investing_amount: total, started_at, finished_at, terms, .. } => {
+                self.offering = Some(Offering { total, started_at, finished_at, terms });
             }
             ProductEvent::InvestReserved { invest_id, user_id, amount, expires_at } => {
                 self.reserved += amount.won();
+                self.change_taken(&user_id, amount.won());
                 self.open.insert_mut(invest_id, OpenInvest { user_id, amount, expires_at });
             }
             ProductEvent::InvestSettled { invest_id, amount, .. } => {
@@ -185,8 +215,9 @@ impl Aggregate for Product {
                 self.settled += amount.won();
                 self.open.remove_mut(&invest_id);
             }
-            ProductEvent::InvestFailed { invest_id, amount, .. } => {
+            ProductEvent::InvestFailed { invest_id, user_id, amount, .. } => {
                 self.reserved -= amount.won();
+                self.change_taken(&user_id, -amount.won());
                 self.open.remove_mut(&invest_id);
             }
             ProductEvent::ProductClosed {} => self.closed = true,

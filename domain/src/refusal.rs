@@ -18,6 +18,24 @@ pub enum Refusal {
     /// The product was withdrawn by its operator.
     #[error("the product is closed")]
     Closed,
+    /// The product's minimum is higher: ask for at least `smallest`.
+    #[error("the amount is below the product's minimum: the smallest invest is {smallest} won")]
+    BelowMinimum {
+        /// The smallest amount that the product's terms allow, in won.
+        smallest: i64,
+    },
+    /// The product takes multiples only: ask for one.
+    #[error("the amount is no multiple of {unit} won")]
+    NotAMultiple {
+        /// What the amount must be a multiple of, in won.
+        unit: i64,
+    },
+    /// The user would have more of this product than its terms allow: a smaller amount may still be allowed.
+    #[error("the user's limit would be exceeded: {remaining} won remain")]
+    LimitExceeded {
+        /// What this user may still have, in won; 0 when the limit is reached.
+        remaining: i64,
+    },
     /// The total would be exceeded: a smaller amount may still fit.
     #[error("the product is sold out: {remaining} won remain")]
     SoldOut {

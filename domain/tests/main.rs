@@ -7,4 +7,5 @@ mod boundaries;
 mod commands;
 mod random;
 mod support;
+mod terms;
 mod values;

@@ -25,9 +25,11 @@ fn command() -> impl Strategy<Value = ProductCommand> {
     ]
 }
 
-/// Mostly a product that is there and stays open; sometimes neither.
+/// Mostly a product that is there and stays open, with terms or without; sometimes neither.
 fn history() -> impl Strategy<Value = Vec<ProductCommand>> {
-    let head = prop_oneof![9 => Just(vec![open(100)]), 1 => Just(vec![])];
+    let bounds = (prop_oneof![Just(0), 1..20i64], prop_oneof![Just(0), 1..8i64], prop_oneof![Just(0), 20..60i64]);
+    let with_terms = bounds.prop_map(|(minimum, unit, limit)| vec![open_with(100, terms(minimum, unit, limit))]);
+    let head = prop_oneof![5 => Just(vec![open(100)]), 4 => with_terms, 1 => Just(vec![])];
     (head, prop::collection::vec(command(), 0..80)).prop_map(|(head, rest)| [head, rest].concat())
 }
 
@@ -89,6 +91,18 @@ proptest! {
         for event in lived_through(history).1 {
             prefix.apply(event);
             assert_conserved(&prefix, 100);
+        }
+    }
+
+    #[test]
+    fn no_user_is_above_the_limit_at_any_prefix(history in history()) {
+        let (mut prefix, mut limit) = (Product::default(), i64::MAX);
+        for event in lived_through(history).1 {
+            if let ProductEvent::ProductOpened { terms, .. } = &event {
+                limit = terms.max_amount_per_user.map_or(i64::MAX, |limit| limit.won());
+            }
+            prefix.apply(event);
+            prop_assert!(USERS.iter().all(|by| (0..=limit).contains(&prefix.taken_by(&user(by)))), "{:?}", prefix);
         }
     }
 

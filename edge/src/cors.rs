@@ -54,6 +54,7 @@ pub(crate) fn cors(origins: &[AllowedOrigin]) -> Option<CorsLayer> {
             header::RETRY_AFTER,
             ours::INVEST_ID,
             ours::REMAINING_AMOUNT,
+            ours::REMAINING_LIMIT,
             ours::CONSISTENCY_TOKEN,
             ours::CONSISTENCY,
             ours::CORRELATION_ID,

@@ -42,6 +42,20 @@ impl<'a> Fields<'a> {
         self.field(name, |raw| string(raw).and_then(|text| parse(text).map_err(words)))
     }
 
+    /// The same where the field may be missing or null: `Some(None)`.
+    pub fn optional_int<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(i64) -> Result<T, E>,
+    ) -> Option<Option<T>> {
+        if self.has(name) { self.int(name, parse).map(Some) } else { Some(None) }
+    }
+
+    /// Whether the field is there, with a value other than null.
+    pub fn has(&self, name: &str) -> bool {
+        self.members.iter().any(|(member, raw)| member == name && raw.get() != "null")
+    }
+
     /// Remembers something wrong that only the fields together show.
     pub fn wrong(&mut self, name: &'static str, wrong: impl Display) {
         self.problems.push(FieldProblem::new(name, wrong.to_string()));

@@ -16,6 +16,8 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub const INVEST_ID: HeaderName = HeaderName::from_static("x-invest-id");
 /// Whole won that a sold out product still has.
 pub const REMAINING_AMOUNT: HeaderName = HeaderName::from_static("x-remaining-amount");
+/// Whole won that the user may still have of a product whose terms limit them.
+pub const REMAINING_LIMIT: HeaderName = HeaderName::from_static("x-remaining-limit");
 /// The state of the log that an answer shows, or that a read must have reached.
 pub const CONSISTENCY_TOKEN: HeaderName = HeaderName::from_static("x-consistency-token");
 /// `reached` or `timeout`: what became of the wait for a consistency token.

@@ -7,8 +7,7 @@ use std::borrow::Cow;
 use std::error::Error;
 
 use crate::body::{BODY_TIMEOUT, MAX_BODY_BYTES};
-use crate::envelope::refusal;
-use crate::{FieldProblem, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_URI_BYTES, header as ours};
+use crate::{Envelope, FieldProblem, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_URI_BYTES, header as ours};
 
 /// The most headers that a request may have: hyper's own limit.
 const MAX_HEADERS: usize = 100;
@@ -32,6 +31,21 @@ pub enum Problem {
     /// The total would be exceeded: ask for at most `remaining`.
     SoldOut {
         /// What is left, in won.
+        remaining: i64,
+    },
+    /// Below the product's minimum: ask for `smallest` or more.
+    BelowMinimum {
+        /// The smallest amount that the product takes, in won.
+        smallest: i64,
+    },
+    /// No multiple of the product's unit: ask for one.
+    NotAMultiple {
+        /// The unit, in won.
+        unit: i64,
+    },
+    /// The user would have more of the product than its terms allow: ask for at most `remaining`.
+    LimitExceeded {
+        /// What the user may still have, in won.
         remaining: i64,
     },
     /// Before `startedAt`: come back then.
@@ -103,12 +117,27 @@ impl Problem {
         self.row().1
     }
 
+    /// The body of the answer.
+    pub(crate) fn body(&self) -> Envelope<()> {
+        let (status, code, message) = self.row();
+        Envelope { result: false, code, message: Some(message.into_owned()), data: None, status: status.as_u16() }
+    }
+
     /// The contract's table: status, code, message.
     fn row(&self) -> (StatusCode, &'static str, Cow<'static, str>) {
         let row = |status, code, message| (status, code, Cow::Borrowed(message));
         match self {
             Self::NotExistProduct => row(StatusCode::OK, "NOT_EXIST_PRODUCT", "Not exist product : "),
             Self::SoldOut { .. } => row(StatusCode::OK, "SOLD_OUT", "Product is sold out : "),
+            Self::BelowMinimum { smallest } => {
+                (StatusCode::OK, "BELOW_MINIMUM", format!("Amount is below the minimum : {smallest}").into())
+            }
+            Self::NotAMultiple { unit } => {
+                (StatusCode::OK, "NOT_A_MULTIPLE", format!("Amount is not a multiple of the unit : {unit}").into())
+            }
+            Self::LimitExceeded { remaining } => {
+                (StatusCode::OK, "LIMIT_EXCEEDED", format!("Limit per user is exceeded : {remaining}").into())
+            }
             Self::NotStarted => row(StatusCode::OK, "NOT_STARTED", "Product is not started : "),
             Self::Finished => row(StatusCode::OK, "FINISHED", "Product is finished : "),
             Self::Closed => row(StatusCode::OK, "CLOSED", "Product is closed : "),
@@ -149,6 +178,9 @@ impl Problem {
             Self::SoldOut { remaining } => {
                 headers.insert(ours::REMAINING_AMOUNT, (*remaining).into());
             }
+            Self::LimitExceeded { remaining } => {
+                headers.insert(ours::REMAINING_LIMIT, (*remaining).into());
+            }
             Self::OutcomeUnknown { invest_id: Some(invest_id) } => {
                 headers.extend(HeaderValue::try_from(invest_id.to_string()).map(|id| (ours::INVEST_ID, id)));
             }
@@ -170,8 +202,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, code, message) = self.row();
-        let mut response = refusal(status, code, message.into_owned());
+        let mut response = self.body().answer(self.row().0);
         response.headers_mut().extend(self.headers());
         if let Self::Internal(source) = self {
             tracing::error!(error = chain(&*source), "request failed");

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::persist::SerializedEvent;
 use domain::{Product, ProductEvent, ProductId};
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 use uuid::Uuid;
@@ -85,6 +86,10 @@ impl RawEventRef<'_> {
     }
 
     fn event(&self) -> serde_json::Result<ProductEvent> {
+        if self.is_from_a_later_release() {
+            let (name, version) = (self.event_type, self.event_version);
+            return Err(serde_json::Error::custom(format!("a later release wrote it: {name} {version}")));
+        }
         if !UPCASTERS.iter().any(|upcaster| upcaster.can_upcast(self.event_type, self.event_version)) {
             return fast_json::event(self.payload).map_or_else(|| serde_json::from_str(self.payload), Ok);
         }
@@ -101,5 +106,11 @@ impl RawEventRef<'_> {
             if upcaster.can_upcast(&event.event_type, &event.event_version) { upcaster.upcast(event) } else { event }
         });
         serde_json::from_value(today.payload)
+    }
+
+    /// Its fields may be readable all the same, but not all that they mean.
+    fn is_from_a_later_release(&self) -> bool {
+        let major = self.event_version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        major.is_some_and(|major| major > domain::newest_major_version(self.event_type))
     }
 }

@@ -13,11 +13,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// Changes with every change of [`Product`]'s state or of how events apply to it; snapshots of other versions are ignored.
-const SNAPSHOT_CODE_VERSION: &str = "1";
+const SNAPSHOT_CODE_VERSION: &str = "2";
 /// Events that one read of a stream returns.
 const STREAM_PAGE_EVENTS: i64 = 2_000;
 /// Events that are read of each of several streams at first; a longer stream is read on by itself.
 const SHORT_STREAM_EVENTS: i64 = 100;
+/// Snapshots from this size on are parsed beside the runtime's workers: one with a million users' sums takes a second.
+const LARGE_SNAPSHOT_BYTES: usize = 256 * 1024;
 /// Bounds each query of a load, which is then retried once on a fresh connection: commands wait 2 s for it.
 const LOAD_TIMEOUT: Duration = Duration::from_millis(1_500);
 
@@ -79,7 +81,11 @@ impl Log {
 
     /// Saves `loaded` as the product's snapshot, unless there is a later one. `hash` is its last event's.
     pub async fn save_snapshot(&self, id: ProductId, loaded: &VersionedProduct, hash: &Hash) -> Result<(), LogError> {
-        let state = serde_json::to_string(&loaded.product).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+        // Up to a second of work where users are limited. The copy shares its maps with the original.
+        let product = loaded.product.clone();
+        let state = tokio::task::spawn_blocking(move || serde_json::to_string(&product)).await;
+        let state = state.map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+        let state = state.map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
         sqlx::query(
             "insert into product_snapshots as kept (product_id, sequence, hash, code_version, state)
              values ($1, $2, $3, $4, $5::json)
@@ -135,7 +141,15 @@ async fn snapshots(pool: &Pool, ids: &[ProductId]) -> Result<HashMap<ProductId, 
     .bind(SNAPSHOT_CODE_VERSION)
     .fetch_all(pool)
     .await?;
-    let read = |(product, sequence, state): (i64, i64, String)| match serde_json::from_str(&state) {
+    if kept.iter().all(|(_, _, state)| state.len() < LARGE_SNAPSHOT_BYTES) {
+        return Ok(kept.into_iter().filter_map(read_snapshot).collect());
+    }
+    let reading = tokio::task::spawn_blocking(|| kept.into_iter().filter_map(read_snapshot).collect());
+    reading.await.map_err(|error| LogError::Unavailable(sqlx::Error::Decode(Box::new(error))))
+}
+
+fn read_snapshot((product, sequence, state): (i64, i64, String)) -> Option<(ProductId, VersionedProduct)> {
+    match serde_json::from_str(&state) {
         Ok(state) => {
             let versioned = VersionedProduct { product: state, sequence, snapshot_sequence: sequence };
             Some((ProductId::try_from(product).ok()?, versioned))
@@ -144,6 +158,5 @@ async fn snapshots(pool: &Pool, ids: &[ProductId]) -> Result<HashMap<ProductId, 
             tracing::warn!(product, %error, "a snapshot cannot be read; the whole stream is read instead");
             None
         }
-    };
-    Ok(kept.into_iter().filter_map(read).collect())
+    }
 }

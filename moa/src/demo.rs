@@ -1,15 +1,19 @@
-//! The demo: three products and some invests, so that the first calls a newcomer makes have something to answer.
+//! The demo: four products, one of them with terms and still to come, and some invests, so that the first calls a newcomer makes have something to answer.
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use command_api::processor::{CommandEnvelope, PartitionProcessors, UntimedCommand};
-use domain::{Amount, InvestId, ProductCommand, ProductId, Title, UserId, Window};
+use domain::{Amount, InvestId, ProductCommand, ProductId, Terms, Title, UserId, Window};
 use event_log::Metadata;
 use uuid::Uuid;
 
-/// Title, total, and the window's start and end in days from now.
-const PRODUCTS: [(&str, i64, i64, i64); 3] =
-    [("product0", 500, -40, -10), ("product1", 1_000, -2, 20), ("product2", 100, -1, 20)];
+/// Title, total, the window's start and end in days from now, and the minimum, unit and limit per user if it has terms.
+const PRODUCTS: [(&str, i64, i64, i64, Option<[i64; 3]>); 4] = [
+    ("product0", 500, -40, -10, None),
+    ("product1", 1_000, -2, 20, None),
+    ("product2", 100, -1, 20, None),
+    ("product3", 10_000, 1, 20, Some([100, 50, 1_000])),
+];
 /// Product, user, amount, in order.
 const INVESTS: [(usize, &str, i64); 8] = [
     (2, "user1", 30),
@@ -29,8 +33,9 @@ pub(crate) async fn open_on_empty(processors: &PartitionProcessors) -> anyhow::R
         return Ok(());
     }
     let mut opened = Vec::new();
-    for (title, total, starts, finishes) in PRODUCTS {
-        opened.push(open(processors, title, total, (day(now, starts), day(now, finishes))).await?);
+    for (title, total, starts, finishes, bounds) in PRODUCTS {
+        let window = Window::new(day(now, starts), day(now, finishes))?;
+        opened.push(open(processors, title, total, window, terms(bounds)?).await?);
     }
     for (product, user, amount) in INVESTS {
         let product_id = *opened.get(product).context("the demo invests in a product it did not open")?;
@@ -45,16 +50,26 @@ fn day(now: DateTime<Utc>, days: i64) -> DateTime<Utc> {
     (now + TimeDelta::days(days)).trunc_subsecs(0)
 }
 
+fn terms(bounds: Option<[i64; 3]>) -> anyhow::Result<Terms> {
+    let Some([minimum, unit, limit]) = bounds else { return Ok(Terms::default()) };
+    Ok(Terms {
+        min_invest_amount: Some(minimum.try_into()?),
+        invest_amount_unit: Some(unit.try_into()?),
+        max_amount_per_user: Some(limit.try_into()?),
+    })
+}
+
 async fn open(
     processors: &PartitionProcessors,
     title: &str,
     total: i64,
-    (starts, finishes): (DateTime<Utc>, DateTime<Utc>),
+    window: Window,
+    terms: Terms,
 ) -> anyhow::Result<ProductId> {
     let product_id = processors.log().next_product_id().await?;
     let (title, total) = (Title::try_from(title.to_owned())?, Amount::try_from(total)?);
-    let window = Window::new(starts, finishes)?;
-    submit(processors, product_id, ProductCommand::OpenProduct { product_id, title, total, window }.into()).await?;
+    let command = ProductCommand::OpenProduct { product_id, title, total, window, terms };
+    submit(processors, product_id, command.into()).await?;
     Ok(product_id)
 }
 

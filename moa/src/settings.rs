@@ -154,6 +154,15 @@ pub enum ProductCommand {
         /// When it takes no more
         #[arg(long, value_name = "TIME")]
         finishes: String,
+        /// The least amount of one invest, in whole won
+        #[arg(long, value_name = "WON")]
+        min_invest: Option<i64>,
+        /// What every amount must be a multiple of, in whole won
+        #[arg(long, value_name = "WON")]
+        unit: Option<i64>,
+        /// The most that one user may have of it, in whole won
+        #[arg(long, value_name = "WON")]
+        max_per_user: Option<i64>,
     },
     /// Withdraw a product; what is reserved still gets its fate
     Close {

@@ -6,7 +6,7 @@ use crate::copy_writer::CopyWriter;
 use crate::fold::{self, Fold, ReadModel, Table};
 use chrono::{DateTime, Utc};
 use connection_pool::Connection;
-use domain::ProductEvent;
+use domain::{Amount, ProductEvent};
 use event_log::consume::{ApplyError, Projection};
 use event_log::{Partition, RecordedEvent};
 use std::collections::{BTreeSet, HashSet};
@@ -29,7 +29,8 @@ impl ReadModel for ProductListProjection {
     const TABLES: &'static [Table] = &[
         Table::by_product(
             "product_list",
-            "product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed",
+            "product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed, \
+             min_invest_amount, invest_amount_unit, max_amount_per_user",
         ),
         Table::by_product("product_list_user", "product_id, user_id, amount"),
     ];
@@ -46,7 +47,14 @@ pub(crate) struct ProductListState {
     user_ids: HashSet<Arc<str>>,
 }
 
-#[derive(Clone, PartialEq)]
+#[derive(sqlx::FromRow)]
+struct Row {
+    product_id: i64,
+    #[sqlx(flatten)]
+    product: Product,
+}
+
+#[derive(Clone, PartialEq, sqlx::FromRow)]
 struct Product {
     title: String,
     total_amount: i64,
@@ -55,6 +63,27 @@ struct Product {
     started_at: DateTime<Utc>,
     finished_at: DateTime<Utc>,
     closed: bool,
+    #[sqlx(flatten)]
+    terms: Terms,
+}
+
+/// Won.
+#[derive(Clone, Default, PartialEq, sqlx::FromRow)]
+struct Terms {
+    min_invest_amount: Option<i64>,
+    invest_amount_unit: Option<i64>,
+    max_amount_per_user: Option<i64>,
+}
+
+impl From<&domain::Terms> for Terms {
+    fn from(terms: &domain::Terms) -> Self {
+        let domain::Terms { min_invest_amount, invest_amount_unit, max_amount_per_user } = *terms;
+        Self {
+            min_invest_amount: min_invest_amount.map(Amount::won),
+            invest_amount_unit: invest_amount_unit.map(Amount::won),
+            max_amount_per_user: max_amount_per_user.map(Amount::won),
+        }
+    }
 }
 
 impl Fold for ProductListState {
@@ -66,7 +95,7 @@ impl Fold for ProductListState {
 
     fn apply(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
         match &event.event {
-            ProductEvent::ProductOpened { title, total_investing_amount, started_at, finished_at, .. } => {
+            ProductEvent::ProductOpened { title, total_investing_amount, started_at, finished_at, terms, .. } => {
                 let product = Product {
                     title: title.as_str().into(),
                     total_amount: total_investing_amount.won(),
@@ -75,6 +104,7 @@ impl Fold for ProductListState {
                     started_at: *started_at,
                     finished_at: *finished_at,
                     closed: false,
+                    terms: terms.into(),
                 };
                 self.open(event, product)
             }
@@ -87,9 +117,25 @@ impl Fold for ProductListState {
 
     fn emit_new(&self, _: Partition, copy: &mut CopyWriter) {
         for (id, product) in self.products.added() {
-            let Product { title, total_amount, current_amount, invest_users, started_at, finished_at, closed } =
+            let Product { title, total_amount, current_amount, invest_users, started_at, finished_at, closed, terms } =
                 product;
-            copy.row(0, &[id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed]);
+            let Terms { min_invest_amount, invest_amount_unit, max_amount_per_user } = terms;
+            copy.row(
+                0,
+                &[
+                    id,
+                    title,
+                    total_amount,
+                    current_amount,
+                    invest_users,
+                    started_at,
+                    finished_at,
+                    closed,
+                    min_invest_amount,
+                    invest_amount_unit,
+                    max_amount_per_user,
+                ],
+            );
         }
         for ((product, user), amount) in self.users.added() {
             copy.row(1, &[product, &&**user, amount]);
@@ -164,19 +210,15 @@ async fn read_products(
     transaction: &mut Connection,
     events: &[RecordedEvent],
 ) -> sqlx::Result<ChangeSet<i64, Product>> {
-    type Columns = (i64, String, i64, i64, i64, DateTime<Utc>, DateTime<Utc>, bool);
-    let rows: Vec<Columns> = sqlx::query_as(
-        "select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed
+    let rows: Vec<Row> = sqlx::query_as(
+        "select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
+                min_invest_amount, invest_amount_unit, max_amount_per_user
            from product_list where product_id = any($1)",
     )
     .bind(products_of(events))
     .fetch_all(transaction)
     .await?;
-    Ok(ChangeSet::of(rows.into_iter().map(
-        |(id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed)| {
-            (id, Product { title, total_amount, current_amount, invest_users, started_at, finished_at, closed })
-        },
-    )))
+    Ok(ChangeSet::of(rows.into_iter().map(|row| (row.product_id, row.product))))
 }
 
 async fn read_users(

@@ -134,6 +134,7 @@ fn product_row(facts: &ProductFacts, counter: &Counter, now: DateTime<Utc>) -> P
         started_at: facts.started_at,
         finished_at: facts.finished_at,
         closed: counter.closed,
+        terms: facts.terms,
         now,
     }
 }

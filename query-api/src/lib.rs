@@ -26,13 +26,14 @@ mod shared_answer;
 mod single_flight;
 mod view_rows;
 
+pub use product_row::Terms;
 pub use product_status::{ProductState, product_status};
 
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use connection_pool::Pool;
-use edge::{AllowedOrigin, ConnectionPolicy, Paging, ServiceTime};
+use edge::{AllowedOrigin, ConnectionPolicy, ServiceTime};
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -41,6 +42,7 @@ use uuid::Uuid;
 
 use cache::Cache;
 use consistency::ReadModel;
+use product_list::ProductPage;
 use shared_answer::Shared;
 use single_flight::SingleFlight;
 
@@ -73,7 +75,7 @@ struct QueryApi {
     invest_log: ReadModel,
     investor_summary: ReadModel,
     cache: Option<Arc<Cache>>,
-    product_pages: SingleFlight<Paging, Shared>,
+    product_pages: SingleFlight<ProductPage, Shared>,
     products: SingleFlight<i64, Shared>,
 }
 

@@ -25,7 +25,7 @@ pub(crate) async fn one(
 
 async fn read(api: Arc<QueryApi>, required: RequiredPosition, product_id: i64) -> Result<Answer, Problem> {
     let (found, from) = find(&api, &required, product_id).await?;
-    let body = found.rows.first().map(|row| edge::ok_body(row.item(api.time))).transpose()?;
+    let body = found.rows.first().map(|row| edge::ok_body(row.whole(api.time))).transpose()?;
     Ok(Answer { body, positions: found.positions, from })
 }
 
@@ -51,7 +51,7 @@ const ONE: &str = concat!(
     positions_of!("'product_list'"),
     " as positions,
            product.product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
-           statement_timestamp() as now
+           min_invest_amount, invest_amount_unit, max_amount_per_user, statement_timestamp() as now
     from (values (1)) as one
     left join (select * from product_list where product_id = $2) as product on true"
 );

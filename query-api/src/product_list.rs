@@ -1,26 +1,36 @@
-//! `GET /api/product`: the products that take invests now, newest first.
+//! `GET /api/product`: the products that take invests now, or those of some statuses, newest first.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use edge::{ListData, Paging, Problem};
+use edge::{ListData, Paging, Params, Problem};
 use std::sync::Arc;
 
 use crate::consistency::{RequiredPosition, Select};
 use crate::product_row::ProductRow;
+use crate::product_status::StatusFilter;
 use crate::shared_answer::{self, Answer};
 use crate::view_rows::ViewRows;
 use crate::{Api, QueryApi};
 
-pub(crate) async fn list(State(api): Api, paging: Paging, headers: HeaderMap) -> Result<Response, Problem> {
-    let (flights, model) = (&api.product_pages, &api.product_list);
-    let read = |required| read(api.clone(), required, paging);
-    shared_answer::respond(flights, paging, model, &headers, "product_list", read).await
+/// A page of products, of those that take invests now unless a filter says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ProductPage {
+    paging: Paging,
+    filter: Option<StatusFilter>,
 }
 
-async fn read(api: Arc<QueryApi>, required: RequiredPosition, paging: Paging) -> Result<Answer, Problem> {
-    let (found, from) = find(&api, &required, &paging).await?;
+pub(crate) async fn list(State(api): Api, mut params: Params, headers: HeaderMap) -> Result<Response, Problem> {
+    let (paging, filter) = (params.paging(), params.text("status", StatusFilter::parse));
+    let (Some(paging), Some(filter)) = (paging, filter) else { return Err(params.refuse()) };
+    let (flights, model, page) = (&api.product_pages, &api.product_list, ProductPage { paging, filter });
+    let read = |required| read(api.clone(), required, page.clone());
+    shared_answer::respond(flights, page.clone(), model, &headers, "product_list", read).await
+}
+
+async fn read(api: Arc<QueryApi>, required: RequiredPosition, page: ProductPage) -> Result<Answer, Problem> {
+    let (found, from) = find(&api, &required, &page).await?;
     let list = found.rows.iter().map(|row| row.item(api.time)).collect();
     let body = edge::ok_body(ListData { total_count: found.total_count, list })?;
     Ok(Answer { body: Some(body), positions: found.positions, from })
@@ -29,14 +39,21 @@ async fn read(api: Arc<QueryApi>, required: RequiredPosition, paging: Paging) ->
 async fn find(
     api: &QueryApi,
     required: &RequiredPosition,
-    paging: &Paging,
+    page: &ProductPage,
 ) -> Result<(ViewRows<ProductRow>, &'static str), Problem> {
-    if let Some(cache) = &api.cache
+    let ProductPage { paging, filter } = page;
+    if filter.is_none()
+        && let Some(cache) = &api.cache
         && let Some(found) = cache.page(required, paging).await
     {
         return Ok((found, "redis"));
     }
-    let select = || sqlx::query(PAGE).bind(api.partitions).bind(paging.offset()).bind(paging.size());
+    let of = |statement| sqlx::query(statement).bind(api.partitions).bind(paging.offset()).bind(paging.size());
+    let select = || match filter {
+        None => of(PAGE),
+        Some(filter) if filter.is_live() => of(PAGE_OF_LIVE).bind(filter.words()),
+        Some(filter) => of(PAGE_OF_ALL).bind(filter.words()),
+    };
     Ok((api.product_list.query_at_least(required, select).await?, "postgres"))
 }
 
@@ -52,7 +69,7 @@ macro_rules! page {
             "
     with open as materialized (
         select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
-               ",
+               min_invest_amount, invest_amount_unit, max_amount_per_user, ",
             $now,
             " as now
         from product_list
@@ -79,3 +96,45 @@ macro_rules! page {
 // used for it, and all finished products would be read every time.
 const PAGE: &str = page!("statement_timestamp()");
 const PAGE_AT: &str = page!("$4");
+
+macro_rules! status_is_wanted {
+    ($among:literal) => {
+        concat!(
+            $among,
+            " and case when closed then 'CLOSED'
+                       when started_at > statement_timestamp() then 'UPCOMING'
+                       when finished_at <= statement_timestamp() then 'FINISHED'
+                       when current_amount >= total_amount then 'COMPLETE'
+                       else 'ONGOING' end = any($4)"
+        )
+    };
+}
+
+/// Products by their status. It is decided as [`crate::product_status::product_status`] decides it.
+macro_rules! page_of_status {
+    ($among:literal) => {
+        concat!(
+            "
+    select page.product_id is not null as present,
+           (select count(*) from product_list where ",
+            status_is_wanted!($among),
+            ") as total_count,
+           ",
+            positions_of!("'product_list'"),
+            " as positions,
+           page.*
+    from (values (1)) as one
+    left join (
+        select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
+               min_invest_amount, invest_amount_unit, max_amount_per_user, statement_timestamp() as now
+        from product_list where ",
+            status_is_wanted!($among),
+            "
+        order by product_id desc offset $2 limit $3) as page on true
+    order by page.product_id desc"
+        )
+    };
+}
+
+const PAGE_OF_LIVE: &str = page_of_status!("not closed and finished_at > statement_timestamp()");
+const PAGE_OF_ALL: &str = page_of_status!("true");

@@ -17,10 +17,34 @@ pub(crate) struct ProductRow {
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) finished_at: DateTime<Utc>,
     pub(crate) closed: bool,
+    #[sqlx(flatten)]
+    pub(crate) terms: Terms,
     pub(crate) now: DateTime<Utc>,
 }
 
-/// A product as the contract shows it.
+/// What the product demands of each invest, in won.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Terms {
+    /// The least amount of one invest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_invest_amount: Option<i64>,
+    /// Every amount is a multiple of this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invest_amount_unit: Option<i64>,
+    /// The most that one user may have of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_amount_per_user: Option<i64>,
+}
+
+impl Terms {
+    /// Whether there are none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A product as the contract shows it, in a list.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ProductItem<'a> {
@@ -32,6 +56,15 @@ pub(crate) struct ProductItem<'a> {
     started_at: String,
     finished_at: String,
     invest_status: &'static str,
+}
+
+/// A product as the contract shows it, by itself.
+#[derive(Serialize)]
+pub(crate) struct WholeProduct<'a> {
+    #[serde(flatten)]
+    item: ProductItem<'a>,
+    #[serde(skip_serializing_if = "Terms::is_none")]
+    terms: Terms,
 }
 
 impl ProductRow {
@@ -46,6 +79,11 @@ impl ProductRow {
             finished_at: time.format(self.finished_at),
             invest_status: product_status(self.state(), self.now),
         }
+    }
+
+    /// With its terms, where it has any.
+    pub(crate) fn whole(&self, time: ServiceTime) -> WholeProduct<'_> {
+        WholeProduct { item: self.item(time), terms: self.terms }
     }
 
     fn state(&self) -> ProductState {

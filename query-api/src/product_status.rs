@@ -32,6 +32,35 @@ pub fn product_status(product: ProductState, now: DateTime<Utc>) -> &'static str
     }
 }
 
+/// Every status, as `?status=` names them. No product is `CANCELLED` or `FAILED` yet.
+const STATUSES: [&str; 7] = ["UPCOMING", "ONGOING", "COMPLETE", "FINISHED", "CLOSED", "CANCELLED", "FAILED"];
+/// Those of a product that is not closed and whose window is not over: an index finds them.
+const LIVE_STATUSES: [&str; 3] = ["UPCOMING", "ONGOING", "COMPLETE"];
+
+/// The statuses that a list is to show, each once, in the order of [`STATUSES`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StatusFilter(Vec<&'static str>);
+
+impl StatusFilter {
+    /// Parses a list such as `UPCOMING,FINISHED`. The error's words follow the parameter's name.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let asked: Vec<&str> = text.split(',').collect();
+        if asked.iter().any(|word| !STATUSES.contains(word)) {
+            return Err(format!("must be a list of {}", STATUSES.join(", ")));
+        }
+        Ok(Self(STATUSES.into_iter().filter(|status| asked.contains(status)).collect()))
+    }
+
+    pub(crate) fn words(&self) -> &[&'static str] {
+        &self.0
+    }
+
+    /// Whether only products are asked for that an index finds.
+    pub(crate) fn is_live(&self) -> bool {
+        self.0.iter().all(|status| LIVE_STATUSES.contains(status))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +89,19 @@ mod tests {
         let (started_at, finished_at) = (at(0), at(10));
         let product = ProductState { closed, started_at, finished_at, total_amount: 100, current_amount };
         assert_eq!(product_status(product, at(now)), status);
+    }
+
+    #[rstest]
+    #[case("FINISHED,UPCOMING,FINISHED", Ok(&["UPCOMING", "FINISHED"][..]))]
+    #[case("COMPLETE", Ok(&["COMPLETE"][..]))]
+    #[case("", Err(()))]
+    #[case("ONGOING,", Err(()))]
+    #[case("ongoing", Err(()))]
+    #[case("ONGOING, UPCOMING", Err(()))]
+    fn a_filter_is_a_list_of_statuses(#[case] text: &str, #[case] parsed: Result<&[&str], ()>) {
+        let filter = StatusFilter::parse(text);
+        assert_eq!(filter.as_ref().map(StatusFilter::words).map_err(drop), parsed);
+        let is_live = filter.map(|filter| filter.is_live());
+        assert_eq!(is_live.unwrap_or(true), !text.contains("FINISHED"));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use domain::{InvestId, ProductEvent, ProductId};
+use domain::{InvestId, ProductEvent, ProductId, Terms};
 use event_log::{Appended, Batch, Log, Metadata, NewEvent, RecordedEvent, Writer};
 
 use crate::values::{at, invest, product, user, won};
@@ -21,6 +21,7 @@ pub fn opened_as(id: i64, title: &str) -> ProductEvent {
         total_investing_amount: won(1_000_000),
         started_at: at("2026-01-01T00:00:00Z"),
         finished_at: at("2027-01-01T00:00:00Z"),
+        terms: Terms::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::Audit;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use domain::{ProductEvent, ProductId, UserId};
+use domain::{ProductEvent, ProductId, Terms, UserId};
 use edge::{FieldProblem, Params, Problem, ProductIdPath, ServiceTime};
 use event_log::{Log, LogError, RecordedEvent, VersionedProduct};
 use query_api::{ProductState, product_status};
@@ -54,12 +54,13 @@ fn from_one(sequence: i64) -> Result<i64, &'static str> {
     if sequence >= 1 { Ok(sequence) } else { Err("must be a whole number from 1") }
 }
 
-/// The terms that `ProductOpened` fixes.
-struct OpeningTerms {
+/// What `ProductOpened` fixes.
+struct Opening {
     title: String,
     total: i64,
     started_at: DateTime<Utc>,
     finished_at: DateTime<Utc>,
+    terms: Terms,
 }
 
 /// A stream, folded up to somewhere.
@@ -68,7 +69,7 @@ struct Folded {
     /// The domain's own aggregate.
     state: VersionedProduct,
     /// What it has no use for.
-    terms: Option<OpeningTerms>,
+    opening: Option<Opening>,
     closed: bool,
     /// Won that each user has reserved or settled; never 0.
     users: HashMap<UserId, i64>,
@@ -106,9 +107,10 @@ impl Folded {
         }
         self.state.apply(&event);
         match &event.event {
-            ProductEvent::ProductOpened { title, total_investing_amount, started_at, finished_at, .. } => {
+            ProductEvent::ProductOpened { title, total_investing_amount, started_at, finished_at, terms, .. } => {
                 let (title, total) = (title.as_str().into(), total_investing_amount.won());
-                self.terms = Some(OpeningTerms { title, total, started_at: *started_at, finished_at: *finished_at });
+                let (started_at, finished_at, terms) = (*started_at, *finished_at, *terms);
+                self.opening = Some(Opening { title, total, started_at, finished_at, terms });
             }
             ProductEvent::InvestReserved { user_id, amount, .. } => {
                 *self.users.entry(user_id.clone()).or_default() += amount.won();
@@ -130,7 +132,7 @@ impl Folded {
 
     /// What an auditor is shown; a refusal when there was no product then.
     fn view(&self, upto: FoldBound, time: ServiceTime) -> Result<Item, Problem> {
-        let (Some(terms), Some(last)) = (&self.terms, &self.last) else {
+        let (Some(opening), Some(last)) = (&self.opening, &self.last) else {
             return Err(self.not_there(upto, time));
         };
         match upto {
@@ -144,7 +146,7 @@ impl Folded {
             FoldBound::Time(at) => Some(at),
             FoldBound::Sequence(_) => None,
         };
-        Ok(self.item(terms, last, at, time))
+        Ok(self.item(opening, last, at, time))
     }
 
     fn not_there(&self, upto: FoldBound, time: ServiceTime) -> Problem {
@@ -157,13 +159,13 @@ impl Folded {
         }
     }
 
-    fn item(&self, terms: &OpeningTerms, last: &RecordedEvent, at: Option<DateTime<Utc>>, time: ServiceTime) -> Item {
+    fn item(&self, opening: &Opening, last: &RecordedEvent, at: Option<DateTime<Utc>>, time: ServiceTime) -> Item {
         let product = &self.state.product;
         let taken = product.reserved() + product.settled();
         Item {
             product_id: last.product_id.get(),
-            title: terms.title.clone(),
-            total_investing_amount: terms.total,
+            title: opening.title.clone(),
+            total_investing_amount: opening.total,
             current_investing_amount: taken,
             reserved_amount: product.reserved(),
             settled_amount: product.settled(),
@@ -171,10 +173,11 @@ impl Folded {
             open_count: product.open_invests().count(),
             settled_count: self.settled,
             failed_count: self.failed,
-            started_at: time.format(terms.started_at),
-            finished_at: time.format(terms.finished_at),
+            started_at: time.format(opening.started_at),
+            finished_at: time.format(opening.finished_at),
             closed: self.closed,
-            state: at.map(|at| self.word(terms, taken, at)),
+            terms: opening.terms,
+            state: at.map(|at| self.word(opening, taken, at)),
             at: at.map(|at| time.format(at)),
             sequence: last.sequence,
             partition: last.partition,
@@ -185,12 +188,12 @@ impl Folded {
     }
 
     /// As operators see it in their list.
-    fn word(&self, terms: &OpeningTerms, taken: i64, at: DateTime<Utc>) -> &'static str {
+    fn word(&self, opening: &Opening, taken: i64, at: DateTime<Utc>) -> &'static str {
         let product = ProductState {
             closed: self.closed,
-            started_at: terms.started_at,
-            finished_at: terms.finished_at,
-            total_amount: terms.total,
+            started_at: opening.started_at,
+            finished_at: opening.finished_at,
+            total_amount: opening.total,
             current_amount: taken,
         };
         product_status(product, at)
@@ -224,6 +227,8 @@ struct Item {
     started_at: String,
     finished_at: String,
     closed: bool,
+    #[serde(skip_serializing_if = "Terms::is_none")]
+    terms: Terms,
     /// At `at`; null when a sequence was request for.
     state: Option<&'static str>,
     at: Option<String>,

@@ -7,7 +7,7 @@ use anyhow::Context;
 use chrono::{TimeDelta, Utc};
 use cqrs_es::persist::PersistedEventStore;
 use cqrs_es::{AggregateError, CqrsFramework};
-use domain::{Amount, InvestId, MAX_AMOUNT, Product, ProductCommand, ProductId, Refusal, Title, UserId, Window};
+use domain::{Amount, InvestId, MAX_AMOUNT, Product, ProductCommand, ProductId, Refusal, Terms, Title, UserId, Window};
 use postgres_es::{PostgresEventRepository, postgres_cqrs};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -45,7 +45,7 @@ impl Stock {
             let (now, product_id) = (Utc::now(), ProductId::try_from(product)?);
             let window = Window::new(now, now + OPEN_FOR).ok().context("a window of no time")?;
             let (title, total) = (Title::try_from(format!("product{product}"))?, Amount::try_from(MAX_AMOUNT)?);
-            let open = ProductCommand::OpenProduct { product_id, title, total, window };
+            let open = ProductCommand::OpenProduct { product_id, title, total, window, terms: Terms::default() };
             framework.execute(&product.to_string(), open).await?;
         }
         Ok(Self { framework })

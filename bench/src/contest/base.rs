@@ -7,7 +7,7 @@ use crate::history::{self, Shape, connect};
 use crate::models;
 use anyhow::Context;
 use chrono::{TimeDelta, Utc};
-use domain::{Amount, MAX_AMOUNT, ProductEvent, ProductId, Title};
+use domain::{Amount, MAX_AMOUNT, ProductEvent, ProductId, Terms, Title};
 use event_log::{Appended, Batch, Log, Metadata, NewEvent, Partition, Writer};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -109,6 +109,7 @@ fn opened(product_id: ProductId) -> anyhow::Result<NewEvent> {
         total_investing_amount: Amount::try_from(MAX_AMOUNT)?,
         started_at: now,
         finished_at: now + OPEN_FOR,
+        terms: Terms::default(),
     };
     let metadata = Metadata { correlation_id: Uuid::now_v7().to_string(), ..Metadata::default() };
     Ok(NewEvent { product_id, sequence: 1, event, metadata })

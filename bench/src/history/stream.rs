@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Amount, InvestId, MAX_AMOUNT, ProductEvent, ProductId, Title, UserId};
+use domain::{Amount, InvestId, MAX_AMOUNT, ProductEvent, ProductId, Terms, Title, UserId};
 use event_log::{Metadata, NewEvent, RecordedEvent};
 use std::collections::{HashMap, VecDeque};
 use testbed::Random;
@@ -97,6 +97,7 @@ impl Stream {
             total_investing_amount: Amount::try_from(MAX_AMOUNT)?,
             started_at: at,
             finished_at: at + OPEN_FOR,
+            terms: Terms::default(),
         };
         self.happens(self.products.len() - 1, event, requested())
     }

@@ -6,8 +6,11 @@ use std::collections::HashMap;
 
 /// Products that are cached; past that, the least recently used half is evicted.
 const MAX_CACHED_PRODUCTS: usize = 10_000;
-/// Events after which a product's next snapshot is saved.
+/// Events after which a product's next snapshot is saved, at least.
 const SNAPSHOT_INTERVAL_EVENTS: i64 = 10_000;
+/// A snapshot with many users' sums is as large as they are many, so it is saved once in so many users: with a million users 15 MB, every
+/// 100,000 events.
+const LIMITED_USERS_PER_EVENT: usize = 10;
 
 #[derive(Default)]
 pub(super) struct AggregateCache {
@@ -65,9 +68,9 @@ impl AggregateCache {
             committed.iter().map(|event| (event.product_id, (event.sequence, event.hash))).collect();
         for (id, (sequence, hash)) in last {
             let Some(cached) = self.products.get_mut(&id) else { continue };
-            if sequence - cached.product.snapshot_sequence < SNAPSHOT_INTERVAL_EVENTS
-                || sequence != cached.product.sequence
-            {
+            let users = cached.product.product.limited_users();
+            let interval = SNAPSHOT_INTERVAL_EVENTS.max((users / LIMITED_USERS_PER_EVENT) as i64);
+            if sequence - cached.product.snapshot_sequence < interval || sequence != cached.product.sequence {
                 continue;
             }
             cached.product.snapshot_sequence = sequence;

@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use command_api::processor::{CommandEnvelope, CommandError, CommandOutcome, PartitionProcessors, UntimedCommand};
 use command_api::{CommandApi, FastPathReceiver, FastPathSender, IdempotencyKey, OpenInvest, Provider, Recorder};
 use connection_pool::Pool;
-use domain::{InvestId, ProductCommand, ProductId, Refusal, Title, Window};
+use domain::{InvestId, ProductCommand, ProductId, Refusal, Terms, Title, Window};
 use edge::ServiceTime;
 use event_log::consume::Consumer;
 use event_log::{Log, Metadata};
@@ -231,7 +231,8 @@ async fn listen(
 
 pub fn open_command(id: ProductId, total: i64, window: Window) -> CommandEnvelope {
     let title = Title::try_from(format!("product{id}")).unwrap();
-    let command = ProductCommand::OpenProduct { product_id: id, title, total: won(total), window };
+    let command =
+        ProductCommand::OpenProduct { product_id: id, title, total: won(total), window, terms: Terms::default() };
     CommandEnvelope::new(id, command, Metadata::default())
 }
 

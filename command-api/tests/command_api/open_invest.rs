@@ -4,7 +4,7 @@ use crate::app::{product, user, won};
 use crate::write_side::WriteSide;
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::{OpenInvest, Provider};
-use domain::{InvestId, ProductEvent};
+use domain::{InvestId, ProductEvent, Terms};
 use event_log::consume::{Consumer, Step};
 use event_log::{Appended, Batch, Metadata, NewEvent, RecordedEvent, Writer};
 use rstest::rstest;
@@ -29,6 +29,7 @@ fn opened(of: i64) -> Happened {
         total_investing_amount: won(1_000),
         started_at: second(-60),
         finished_at: second(3_600),
+        terms: Terms::default(),
     };
     (of, event)
 }

@@ -3,7 +3,7 @@
 use crate::app::{AppSettings, TestApp};
 use crate::call::Call;
 use crate::write_side::WriteSide;
-use domain::ProductEvent;
+use domain::{ProductEvent, Terms};
 use futures::future::join_all;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -60,6 +60,7 @@ async fn a_product_is_opened_as_it_was_asked_for() {
         total_investing_amount: crate::app::won(1000),
         started_at: "2021-10-16T15:00:00Z".parse().unwrap(),
         finished_at: "2999-10-16T15:00:00.5Z".parse().unwrap(),
+        terms: Terms::default(),
     };
     assert_eq!((opened.event, opened.metadata.correlation_id.as_str()), (expected, "c-1"));
     app.invest(crate::app::product(1), 1000).sent().await.is_ok();
@@ -115,6 +116,67 @@ async fn what_is_wrong_is_named(#[case] asked: Value, #[case] what: String) {
     let (test, app) = in_zone("Asia/Seoul").await;
     opens(&app, &asked).sent().await.is_invalid(&what).is_silent_about("x-consistency-token");
     assert_eq!(test.events().await, []);
+}
+
+/// The same with these fields besides.
+fn with_terms(terms: Value) -> Value {
+    let mut asked = asked();
+    asked.as_object_mut().unwrap().extend(terms.as_object().unwrap().clone());
+    asked
+}
+
+#[tokio::test]
+async fn terms_that_contradict_are_named_and_nothing_is_opened() {
+    let (test, app) = in_zone("Asia/Seoul").await;
+    const SMALLEST: &str =
+        "maxAmountPerUser must be at least the smallest invest that minInvestAmount and investAmountUnit allow";
+    for (terms, what) in [
+        (json!({"minInvestAmount": 1_001}), "minInvestAmount must be at most totalInvestingAmount"),
+        (json!({"investAmountUnit": 1_001}), "investAmountUnit must be at most totalInvestingAmount"),
+        (json!({"maxAmountPerUser": 1_001}), "maxAmountPerUser must be at most totalInvestingAmount"),
+        (json!({"minInvestAmount": 501, "investAmountUnit": 501, "maxAmountPerUser": 500}), SMALLEST),
+        (
+            json!({"minInvestAmount": 700, "investAmountUnit": 600}),
+            "investAmountUnit must have a multiple from minInvestAmount to totalInvestingAmount",
+        ),
+        (
+            json!({"minInvestAmount": 0, "investAmountUnit": "5"}),
+            "minInvestAmount must be a whole number from 1 to 1000000000000, was 0; \
+             investAmountUnit must be a whole number without quotes, fraction or exponent, was \"5\"",
+        ),
+        (json!({"targetAmount": 500}), "targetAmount is not supported yet, leave it out"),
+        (json!({"withdrawableUntil": "2999-10-17T00:00:00"}), "withdrawableUntil is not supported yet, leave it out"),
+    ] {
+        opens(&app, &with_terms(terms)).sent().await.is_invalid(what);
+    }
+    assert_eq!(test.events().await, []);
+}
+
+#[tokio::test]
+async fn an_invest_that_the_terms_do_not_allow_is_told_what_would_do() {
+    let (_test, app) = in_zone("Asia/Seoul").await;
+    let terms = json!({"minInvestAmount": 70, "investAmountUnit": 50, "maxAmountPerUser": 300});
+    let key = |answer: Answer| product_id(&answer);
+    assert_eq!(key(opens(&app, &with_terms(terms.clone())).key("k").sent().await), 1);
+    assert_eq!(key(opens(&app, &with_terms(terms)).key("k").sent().await), 1, "it is the same request");
+    opens(&app, &with_terms(json!({"minInvestAmount": 71}))).key("k").sent().await.is_key_reused();
+
+    let invest = async |amount| app.invest(crate::app::product(1), amount).key("again").sent().await;
+    let below = invest(69).await;
+    below.is_refused(200, "BELOW_MINIMUM", "Amount is below the minimum : 100").is_fresh();
+    invest(75).await.is_refused(200, "NOT_A_MULTIPLE", "Amount is not a multiple of the unit : 50").is_fresh();
+    let above = invest(350).await;
+    above.is_refused(200, "LIMIT_EXCEEDED", "Limit per user is exceeded : 300").says("x-remaining-limit", "300");
+    assert!(above.is_fresh().header("x-consistency-token").is_some());
+    // None of them is final, so the key is still free.
+    invest(300).await.is_ok().is_fresh();
+    invest(300).await.is_ok().is_replayed();
+    let reached = app.invest(crate::app::product(1), 100).sent().await;
+    reached.is_refused(200, "LIMIT_EXCEEDED", "Limit per user is exceeded : 0").says("x-remaining-limit", "0");
+    // Null is as absent.
+    let without = with_terms(json!({"minInvestAmount": null, "targetAmount": null}));
+    let without = product_id(&opens(&app, &without).sent().await);
+    app.invest(crate::app::product(without), 1).sent().await.is_ok();
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The rules once more, as plainly as can be: one list of everything that was ever accepted.
 
-use crate::support::{expired, expiry, failed, opened, reserved, second, settled};
-use domain::{ProductCommand, ProductEvent, Refusal};
+use crate::support::{expired, expiry, failed, opened_with, reserved, second, settled};
+use domain::{ProductCommand, ProductEvent, Refusal, Terms};
 
 #[derive(Clone, Copy, PartialEq)]
 enum State {
@@ -20,6 +20,7 @@ struct Invest {
 #[derive(Default)]
 pub struct Model {
     pub total: Option<i64>,
+    terms: Terms,
     closed: bool,
     invests: Vec<Invest>,
 }
@@ -48,7 +49,7 @@ impl Model {
     /// What the product should say, and what it should be then.
     pub fn decide(&mut self, command: &ProductCommand) -> Result<ProductEvent, Refusal> {
         match command {
-            ProductCommand::OpenProduct { total, .. } => self.open_product(total.won()),
+            ProductCommand::OpenProduct { total, terms, .. } => self.open_product(total.won(), *terms),
             ProductCommand::CloseProduct => self.close(),
             ProductCommand::InvestRequested { invest_id, user_id, amount, at, .. } => {
                 self.total.ok_or(Refusal::NotExist)?;
@@ -74,11 +75,12 @@ impl Model {
         }
     }
 
-    fn open_product(&mut self, total: i64) -> Result<ProductEvent, Refusal> {
-        if self.total.replace(total).is_some() {
+    fn open_product(&mut self, total: i64, terms: Terms) -> Result<ProductEvent, Refusal> {
+        if self.total.is_some() {
             return Err(Refusal::AlreadyOpened);
         }
-        Ok(opened(total))
+        (self.total, self.terms) = (Some(total), terms);
+        Ok(opened_with(total, terms))
     }
 
     fn close(&mut self) -> Result<ProductEvent, Refusal> {
@@ -102,12 +104,33 @@ impl Model {
         if self.open().iter().any(|(open, _)| *open == id) {
             return Err(Refusal::AlreadyReserved);
         }
+        self.refuse_what_the_terms_do_not_allow(user, amount)?;
         let remaining = self.total.unwrap_or_default() - self.reserved() - self.settled();
         if amount > remaining {
             return Err(Refusal::SoldOut { remaining });
         }
         self.invests.push(Invest { id, user: user.into(), amount, state: State::Open });
         Ok(reserved(id, user, amount))
+    }
+
+    fn refuse_what_the_terms_do_not_allow(&self, user: &str, amount: i64) -> Result<(), Refusal> {
+        let Terms { min_invest_amount, invest_amount_unit, max_amount_per_user } = self.terms;
+        if min_invest_amount.is_some_and(|minimum| amount < minimum.won()) {
+            let is_allowed = |amount: &i64| {
+                *amount >= min_invest_amount.unwrap().won()
+                    && invest_amount_unit.is_none_or(|unit| amount % unit.won() == 0)
+            };
+            return Err(Refusal::BelowMinimum { smallest: (1..).find(is_allowed).unwrap() });
+        }
+        if let Some(unit) = invest_amount_unit.map(domain::Amount::won).filter(|unit| amount % unit != 0) {
+            return Err(Refusal::NotAMultiple { unit });
+        }
+        let standing = self.invests.iter().filter(|invest| invest.user == user && invest.state != State::Failed);
+        let taken: i64 = standing.map(|invest| invest.amount).sum();
+        match max_amount_per_user.map(|limit| limit.won() - taken) {
+            Some(remaining) if amount > remaining => Err(Refusal::LimitExceeded { remaining }),
+            _ => Ok(()),
+        }
     }
 
     fn end(&mut self, id: u128, fate: State) -> Result<(u128, String, i64), Refusal> {

@@ -3,7 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::test::TestFramework;
 use domain::{
-    Amount, FailReason, InvestId, Product, ProductCommand, ProductEvent, ProductId, Refusal, Title, UserId, Window,
+    Amount, FailReason, InvestId, Product, ProductCommand, ProductEvent, ProductId, Refusal, Terms, Title, UserId,
+    Window,
 };
 use uuid::Uuid;
 
@@ -13,17 +14,33 @@ pub fn decide(given: Vec<ProductEvent>, when: ProductCommand) -> Result<Vec<Prod
 }
 
 pub fn open(total: i64) -> ProductCommand {
-    ProductCommand::OpenProduct { product_id: product_id(), title: title(), total: won(total), window: window() }
+    open_with(total, Terms::default())
+}
+
+pub fn open_with(total: i64, terms: Terms) -> ProductCommand {
+    let (product_id, title, total, window) = (product_id(), title(), won(total), window());
+    ProductCommand::OpenProduct { product_id, title, total, window, terms }
 }
 
 pub fn opened(total: i64) -> ProductEvent {
+    opened_with(total, Terms::default())
+}
+
+pub fn opened_with(total: i64, terms: Terms) -> ProductEvent {
     ProductEvent::ProductOpened {
         product_id: product_id(),
         title: title(),
         total_investing_amount: won(total),
         started_at: second(0),
         finished_at: second(3_600),
+        terms,
     }
+}
+
+/// The least amount of an invest, what it is a multiple of, and the most of one user; 0 is no such term.
+pub fn terms(minimum: i64, unit: i64, limit: i64) -> Terms {
+    let bound = |amount: i64| (amount > 0).then(|| won(amount));
+    Terms { min_invest_amount: bound(minimum), invest_amount_unit: bound(unit), max_amount_per_user: bound(limit) }
 }
 
 /// In the middle of the window.

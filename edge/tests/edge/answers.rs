@@ -50,6 +50,15 @@ async fn call(method: &str, path: &str, headers: &[(&str, &str)]) -> (StatusCode
 #[rstest]
 #[case(Problem::NotExistProduct, 200, "NOT_EXIST_PRODUCT", "Not exist product : ", None)]
 #[case(Problem::SoldOut { remaining: 7 }, 200, "SOLD_OUT", "Product is sold out : ", Some(("x-remaining-amount", "7")))]
+#[case(Problem::BelowMinimum { smallest: 100 }, 200, "BELOW_MINIMUM", "Amount is below the minimum : 100", None)]
+#[case(Problem::NotAMultiple { unit: 50 }, 200, "NOT_A_MULTIPLE", "Amount is not a multiple of the unit : 50", None)]
+#[case(
+    Problem::LimitExceeded { remaining: 7 },
+    200,
+    "LIMIT_EXCEEDED",
+    "Limit per user is exceeded : 7",
+    Some(("x-remaining-limit", "7"))
+)]
 #[case(Problem::NotStarted, 200, "NOT_STARTED", "Product is not started : ", None)]
 #[case(Problem::Finished, 200, "FINISHED", "Product is finished : ", None)]
 #[case(Problem::Closed, 200, "CLOSED", "Product is closed : ", None)]

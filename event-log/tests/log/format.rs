@@ -83,7 +83,10 @@ fn the_documents_payloads_are_stored_so_to_the_byte() {
         assert!(DOCUMENT.contains(&section), "no word of {section}");
         shown.push(event.name());
     }
-    assert_eq!(shown, ["ProductOpened", "InvestReserved", "InvestSettled", "InvestFailed", "ProductClosed"]);
+    assert_eq!(
+        shown,
+        ["ProductOpened", "ProductOpened", "InvestReserved", "InvestSettled", "InvestFailed", "ProductClosed"]
+    );
 }
 
 #[tokio::test]
@@ -94,6 +97,15 @@ async fn the_documents_old_payload_is_read_in_todays_shape() {
     row.write(&test).await;
     let today = &test.events().await[0].event;
     assert!(blocks("json").contains(&serde_json::to_string(today).unwrap().as_str()), "{today:?}");
+}
+
+/// Its payload may be readable all the same: what is new in it would be ignored.
+#[tokio::test]
+async fn an_event_of_a_later_release_is_refused() {
+    let test = TestLog::with_one_partition().await;
+    crate::by_hand::ByHand { event_version: "3.0.0", ..failed_in_the_old_shape(invest(1), 1, "") }.write(&test).await;
+    let error = test.log.read_after(0, 0, 1).await.unwrap_err().to_string();
+    assert!(error.contains("a later release wrote it: InvestFailed 3.0.0"), "{error}");
 }
 
 /// Whatever a title may hold is stored, hashed and read back unchanged.

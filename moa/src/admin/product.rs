@@ -5,7 +5,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use edge::{ListData, Params, Problem, ServiceTime};
-use query_api::{ProductState, product_status};
+use query_api::{ProductState, Terms, product_status};
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
@@ -19,6 +19,8 @@ struct Item {
     started_at: String,
     finished_at: String,
     state: &'static str,
+    #[serde(skip_serializing_if = "Terms::is_none")]
+    terms: Terms,
 }
 
 #[derive(sqlx::FromRow)]
@@ -31,6 +33,8 @@ struct Row {
     started_at: DateTime<Utc>,
     finished_at: DateTime<Utc>,
     closed: bool,
+    #[sqlx(flatten)]
+    terms: Terms,
     now: DateTime<Utc>,
 }
 
@@ -41,7 +45,7 @@ pub(super) async fn list(
     let Some(paging) = params.paging() else { return Err(params.refuse()) };
     let rows: Vec<Row> = sqlx::query_as(
         "select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
-                clock_timestamp() as now
+                min_invest_amount, invest_amount_unit, max_amount_per_user, clock_timestamp() as now
            from product_list order by product_id desc limit $1 offset $2",
     )
     .bind(paging.size())
@@ -64,6 +68,7 @@ fn item(row: Row, time: &ServiceTime) -> Item {
         investing_cnt: row.invest_users,
         started_at: time.format(row.started_at),
         finished_at: time.format(row.finished_at),
+        terms: row.terms,
     }
 }
 

@@ -15,7 +15,8 @@ pub struct RefusalsSettings {
     /// Of this user
     #[arg(long)]
     user: Option<String>,
-    /// Refused with this code: SOLD_OUT, NOT_STARTED, FINISHED, CLOSED or NOT_EXIST_PRODUCT
+    /// Refused with this code: SOLD_OUT, NOT_STARTED, FINISHED, CLOSED, NOT_EXIST_PRODUCT, BELOW_MINIMUM, NOT_A_MULTIPLE
+    /// or LIMIT_EXCEEDED
     #[arg(long)]
     code: Option<String>,
     /// From this time on, e.g. 2026-01-01T10:00:00

@@ -33,5 +33,6 @@ mod set_back;
 mod settings;
 mod silent;
 mod terminated;
+mod terms;
 mod timelines;
 mod trusted;

@@ -1,6 +1,7 @@
 //! The checker can fail: each fault planted in a copy of sound evidence is named by its invariant.
 
 use chrono::TimeDelta;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::checker::{Event, Evidence, Fact};
@@ -56,9 +57,18 @@ fn refuse(evidence: &mut Evidence, user: &str, amount: i64, remaining: Option<i6
     evidence.calls.push(refused);
 }
 
+/// The same log, of a product that was opened with these terms.
+fn set_terms(evidence: &mut Evidence, given: Value) {
+    for event in &mut evidence.log.events {
+        if let Fact::Opened { terms, .. } = &mut event.fact {
+            *terms = given.clone();
+        }
+    }
+}
+
 type PlantedFault = fn(&mut Evidence);
 
-const PLANTED_FAULTS: [(&str, &str, PlantedFault); 25] = [
+const PLANTED_FAULTS: [(&str, &str, PlantedFault); 28] = [
     ("a reservation past the total", "I1", |it| {
         let Fact::Reserved { amount, .. } = &mut reservation(it, "cat").fact else { unreachable!() };
         *amount += 1;
@@ -69,6 +79,9 @@ const PLANTED_FAULTS: [(&str, &str, PlantedFault); 25] = [
         let fact = Fact::Failed { invest: Uuid::now_v7(), user, amount: 11, code: "EXPIRED".into(), detail };
         append(it, at, "nobody", fact);
     }),
+    ("an invest below the minimum", "I19", |it| set_terms(it, json!({"minInvestAmount": 4}))),
+    ("an invest that is no multiple", "I19", |it| set_terms(it, json!({"investAmountUnit": 2}))),
+    ("a user above the limit", "I19", |it| set_terms(it, json!({"maxAmountPerUser": 6}))),
     ("a second fate", "I2", |it| {
         let at = place(it, settled_by("ann"));
         let fact = it.log.events[at].fact.clone();

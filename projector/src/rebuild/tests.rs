@@ -7,7 +7,7 @@ use crate::fold::{self, Fold, ReadModel, Table};
 use crate::holdings::HoldingsState;
 use crate::job::Progress;
 use connection_pool::{Connection, Pool};
-use domain::{InvestId, ProductEvent, UserId};
+use domain::{InvestId, ProductEvent, Terms, UserId};
 use event_log::consume::{ApplyError, Consumer, Projection};
 use event_log::{Batch, Lease, Log, Metadata, NewEvent, Partition, RecordedEvent, Writer};
 use sqlx::Executor as _;
@@ -75,6 +75,7 @@ async fn log_with_holdings(pool: &Pool, users: i64) -> Log {
         total_investing_amount: total,
         started_at: at,
         finished_at: at,
+        terms: Terms::default(),
     }];
     for number in 0..users {
         let user_id: UserId = format!("user{number}").try_into().unwrap();

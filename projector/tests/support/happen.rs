@@ -1,7 +1,7 @@
 //! Events in one line each.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{InvestId, ProductEvent, ProductId};
+use domain::{InvestId, ProductEvent, ProductId, Terms};
 use testbed::events::{failed_by, settled_by};
 pub use testbed::values::product;
 use testbed::values::{user, won};
@@ -21,6 +21,7 @@ pub fn opened(id: i64, title: &str, total: i64) -> Happened {
         total_investing_amount: won(total),
         started_at: second(-60),
         finished_at: second(3_600),
+        terms: Terms::default(),
     };
     Happened { product: product(id), event }
 }

@@ -5,6 +5,8 @@ use connection_pool::Pool;
 use moka::future::Cache;
 use std::sync::Arc;
 
+use crate::product_row::Terms;
+
 /// The most cached products; the least recently used are evicted.
 const MAX_CACHED_PRODUCTS: u64 = 100_000;
 /// The most products that one statement reads.
@@ -18,6 +20,8 @@ pub(crate) struct ProductFacts {
     pub(crate) total_amount: i64,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) finished_at: DateTime<Utc>,
+    #[sqlx(flatten)]
+    pub(crate) terms: Terms,
 }
 
 /// The cached facts; the others are read from PostgreSQL.
@@ -59,7 +63,9 @@ impl FactsCache {
 }
 
 const ONE: &str = "
-    select product_id, title, total_amount, started_at, finished_at from product_list where product_id = $1";
+    select product_id, title, total_amount, started_at, finished_at, min_invest_amount, invest_amount_unit, max_amount_per_user
+      from product_list where product_id = $1";
 
 const SOME: &str = "
-    select product_id, title, total_amount, started_at, finished_at from product_list where product_id = any($1)";
+    select product_id, title, total_amount, started_at, finished_at, min_invest_amount, invest_amount_unit, max_amount_per_user
+      from product_list where product_id = any($1)";

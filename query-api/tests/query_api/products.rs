@@ -109,6 +109,60 @@ async fn one_product_is_shown_with_its_true_status(
     assert!(answer.body.contains(r#""productId":1"#) && answer.body.contains(&told), "{}", answer.body);
 }
 
+/// In the list a product is as ever.
+#[tokio::test]
+async fn one_product_is_shown_with_its_terms() {
+    let api = seeded().await;
+    api.sql("update product_list set min_invest_amount = 100, max_amount_per_user = 500 where product_id = 2").await;
+    let with_terms = format!(
+        r#"{},"terms":{{"minInvestAmount":100,"maxAmountPerUser":500}}}}"#,
+        PRODUCT_2.strip_suffix('}').unwrap()
+    );
+    assert_eq!(api.get("/api/product/2").await.body, success(&with_terms));
+    assert_eq!(api.get("/api/product").await.body, list(2, &[PRODUCT_3, PRODUCT_2]));
+}
+
+#[tokio::test]
+async fn products_are_listed_by_their_status() {
+    let api = ReadSide::new().await;
+    for (product_id, taken, window) in [
+        (1, 0, ("-2 days", "-1 day")),
+        (2, 100, ("-2 days", "-1 day")),
+        (3, 0, ("1 day", "2 days")),
+        (4, 99, OPEN),
+        (5, 100, OPEN),
+        (6, 0, OPEN),
+        (7, 0, ("1 day", "2 days")),
+    ] {
+        api.product(product_id, 100, taken, window).await;
+    }
+    api.sql("update product_list set closed = true where product_id in (6, 7)").await;
+    for (query, shown) in [
+        ("UPCOMING", &[3][..]),
+        ("ONGOING", &[4]),
+        ("COMPLETE", &[5]),
+        ("FINISHED", &[2, 1]),
+        ("CLOSED", &[7, 6]),
+        ("CANCELLED,FAILED", &[]),
+        ("ONGOING,COMPLETE", &[5, 4]),
+        ("UPCOMING,FINISHED", &[3, 2, 1]),
+        ("FINISHED,FINISHED", &[2, 1]),
+    ] {
+        let answer = api.get(&format!("/api/product?status={query}")).await;
+        assert_eq!(answer.each("productId"), shown, "{query}");
+        assert_eq!(answer.total_count(), shown.len() as i64, "{query}");
+        let wanted: Vec<_> = query.split(',').collect();
+        assert!(answer.each("investStatus").iter().all(|status| wanted.contains(&status.as_str().unwrap())), "{query}");
+    }
+    let page = api.get("/api/product?status=UPCOMING,ONGOING,COMPLETE,FINISHED,CLOSED&page=1&size=3").await;
+    assert_eq!((page.total_count(), page.each("productId")), (7, vec![4.into(), 3.into(), 2.into()]));
+    let words = "UPCOMING, ONGOING, COMPLETE, FINISHED, CLOSED, CANCELLED, FAILED";
+    for wrong in ["", "OPEN", "ongoing", "ONGOING,"] {
+        let what = format!("status must be a list of {words}, was {wrong}");
+        api.get(&format!("/api/product?status={wrong}")).await.is_invalid(&what);
+    }
+}
+
 #[tokio::test]
 async fn an_unknown_product_does_not_exist() {
     let api = ReadSide::new().await;

@@ -3,7 +3,7 @@
 use crate::asked::{ask, service_time};
 use axum::Router;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{InvestId, ProductEvent};
+use domain::{InvestId, ProductEvent, Terms};
 use edge::ServiceTime;
 use event_log::{Metadata, Position, RecordedEvent};
 use serde_json::Value;
@@ -173,6 +173,7 @@ pub fn opened(product: i64) -> ProductEvent {
         total_investing_amount: won(TOTAL),
         started_at,
         finished_at,
+        terms: Terms::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A random history, its index, and a plain scan of it.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{InvestId, ProductEvent, UserId};
+use domain::{InvestId, ProductEvent, Terms, UserId};
 use event_log::consume::Consumer;
 use event_log::search::{Bound, Filter, Order};
 use event_log::{Metadata, NewEvent, Partition, RecordedEvent};
@@ -148,6 +148,7 @@ fn opened(product: i64) -> ProductEvent {
         total_investing_amount: won(1_000),
         started_at: DateTime::UNIX_EPOCH,
         finished_at: DateTime::UNIX_EPOCH + TimeDelta::days(1),
+        terms: Terms::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The read models by their definition, folded from events.
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -12,6 +13,8 @@ pub struct Product {
     pub total: i64,
     pub started_at: DateTime<Utc>,
     pub finished_at: DateTime<Utc>,
+    /// As the log has them; null without any.
+    pub terms: Value,
     pub closed: bool,
     pub taken: i64,
 }
@@ -73,8 +76,9 @@ impl Fold {
     fn follow(&mut self, event: &Event) {
         let (id, at) = (event.product, event.recorded_at);
         match event.fact.clone() {
-            Fact::Opened { title, total, started_at, finished_at } => {
-                self.products.insert(id, Product { title, total, started_at, finished_at, closed: false, taken: 0 });
+            Fact::Opened { title, total, started_at, finished_at, terms } => {
+                let (closed, taken) = (false, 0);
+                self.products.insert(id, Product { title, total, started_at, finished_at, terms, closed, taken });
             }
             Fact::Closed => self.with_product(id, |product| product.closed = true),
             Fact::Reserved { invest, user, amount } => self.reserve(event, invest, user, amount),

@@ -19,7 +19,7 @@ pub struct Event {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
-    Opened { title: String, total: i64, started_at: DateTime<Utc>, finished_at: DateTime<Utc> },
+    Opened { title: String, total: i64, started_at: DateTime<Utc>, finished_at: DateTime<Utc>, terms: Value },
     Reserved { invest: Uuid, user: String, amount: i64 },
     Settled { invest: Uuid, user: String, amount: i64 },
     Failed { invest: Uuid, user: String, amount: i64, code: String, detail: String },
@@ -90,6 +90,7 @@ fn fact(payload: &str) -> Fact {
             total: fields["totalInvestingAmount"].as_i64().unwrap(),
             started_at: time("startedAt"),
             finished_at: time("finishedAt"),
+            terms: fields["terms"].clone(),
         },
         "InvestReserved" => Fact::Reserved { invest: invest(), user: user(), amount: amount() },
         "InvestSettled" => Fact::Settled { invest: invest(), user: user(), amount: amount() },

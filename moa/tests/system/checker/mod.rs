@@ -8,6 +8,7 @@ mod fold;
 mod log;
 mod stream;
 mod tables;
+mod terms;
 mod truth;
 mod views;
 
@@ -84,6 +85,7 @@ impl Evidence {
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = stream::faults(&self.log);
         faults.extend(truth::faults(&self.log));
+        faults.extend(terms::faults(&self.log));
         faults.extend(answers::faults(&self.log, &self.calls));
         faults.extend(tables::faults(&self.log, &self.tables));
         faults.extend(views::faults(&self.log, &self.sightings));

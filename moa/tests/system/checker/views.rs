@@ -32,7 +32,7 @@ fn fault(log: &Log, sighting: &Sighting) -> Option<Fault> {
 fn expected(fold: &Fold, view: &View) -> Value {
     match view {
         View::Product(id) => match fold.products.get(id) {
-            Some(product) => success(&item(fold, *id, product)),
+            Some(product) => success(&whole(fold, *id, product)),
             None => json!({"result": false, "code": "NOT_EXIST_PRODUCT", "message": "Not exist product : ",
                            "data": null, "status": 200}),
         },
@@ -50,6 +50,15 @@ fn expected(fold: &Fold, view: &View) -> Value {
 fn is_open(product: &Product) -> bool {
     let now = Utc::now();
     !product.closed && product.started_at <= now && now < product.finished_at
+}
+
+/// A product by itself has its terms, where it has any.
+fn whole(fold: &Fold, id: i64, product: &Product) -> Value {
+    let mut item = item(fold, id, product);
+    if !product.terms.is_null() {
+        item["terms"] = product.terms.clone();
+    }
+    item
 }
 
 fn item(fold: &Fold, id: i64, product: &Product) -> Value {

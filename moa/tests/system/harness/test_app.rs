@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures::future::join_all;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgPool};
 use std::str::FromStr as _;
@@ -108,12 +108,26 @@ impl TestApp {
         self.open_product_in(title, total, (-3_600, 3_600)).await
     }
 
+    /// Opens a product with terms: the names and amounts of the contract.
+    pub async fn open_product_with(&self, title: &str, total: i64, terms: Value) -> i64 {
+        let now = Utc::now();
+        let mut body = json!({"title": title, "totalInvestingAmount": total,
+                              "startedAt": seconds_from(now, -3_600), "finishedAt": seconds_from(now, 3_600)});
+        let Value::Object(terms) = terms else { panic!("terms are an object") };
+        body.as_object_mut().unwrap().extend(terms);
+        self.opened(&body).await
+    }
+
     /// Opens a product whose window is given in seconds from now.
     pub async fn open_product_in(&self, title: &str, total: i64, (starts, finishes): (i64, i64)) -> i64 {
         let now = Utc::now();
         let body = json!({"title": title, "totalInvestingAmount": total,
                           "startedAt": seconds_from(now, starts), "finishedAt": seconds_from(now, finishes)});
-        let answer = self.api(0).operate(Method::POST, "/admin/product", Some(&body)).await;
+        self.opened(&body).await
+    }
+
+    async fn opened(&self, body: &Value) -> i64 {
+        let answer = self.api(0).operate(Method::POST, "/admin/product", Some(body)).await;
         answer.data()["productId"]
             .as_i64()
             .unwrap_or_else(|| panic!("not opened: {} {}", answer.body, self.processes[0].logged()))

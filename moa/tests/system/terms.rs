@@ -1,0 +1,56 @@
+//! A product with terms, through two processes: every answer is the terms', and nothing in the log breaks them.
+
+use futures::future::join_all;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+use crate::checker::Evidence;
+use crate::harness::{Outcome, Start, TestApp, ask};
+
+const USERS: usize = 20;
+const INVESTS_PER_USER: usize = 12;
+const MINIMUM: i64 = 10;
+const UNIT: i64 = 5;
+const LIMIT: i64 = 60;
+const TOTAL: i64 = 900;
+
+#[tokio::test]
+async fn nobody_gets_round_the_terms_through_two_processes_at_once() {
+    let app = TestApp::of(2, Start::serve()).await;
+    let terms = json!({"minInvestAmount": MINIMUM, "investAmountUnit": UNIT, "maxAmountPerUser": LIMIT});
+    let product = app.open_product_with("with terms", TOTAL, terms.clone()).await;
+    let apis = app.apis();
+    let asked = (0..USERS * INVESTS_PER_USER).map(|number| {
+        let (user, api) = (format!("user{}", number % USERS), apis[number % apis.len()].clone());
+        let amount = UNIT * (1 + number as i64 % 6) + i64::from(number % 11 == 0);
+        async move { api.invest(ask(user, product, amount)).await }
+    });
+    let calls = join_all(asked).await;
+    let mut taken = BTreeMap::<_, i64>::new();
+    for call in calls.iter().filter(|call| call.is_accepted()) {
+        *taken.entry(call.ask.user.clone()).or_default() += call.ask.amount;
+    }
+    for call in &calls {
+        let amount = call.ask.amount;
+        match &call.outcome {
+            Outcome::Accepted { .. } => assert!(amount >= MINIMUM && amount % UNIT == 0, "{call:?}"),
+            Outcome::Refused { code, .. } => match code.as_str() {
+                "BELOW_MINIMUM" => assert!(amount < MINIMUM, "{call:?}"),
+                "NOT_A_MULTIPLE" => assert!(amount >= MINIMUM && amount % UNIT != 0, "{call:?}"),
+                // Nothing is given back here, so who was refused would not be accepted now either.
+                "LIMIT_EXCEEDED" => {
+                    let of_user = taken.get(&call.ask.user).copied().unwrap_or(0);
+                    assert!(of_user + amount > LIMIT, "{call:?}");
+                }
+                "SOLD_OUT" => assert!(taken.values().sum::<i64>() + amount > TOTAL, "{call:?}"),
+                other => panic!("{other}: {call:?}"),
+            },
+            Outcome::Unknown(_) => panic!("{call:?}"),
+        }
+    }
+    let codes: Vec<_> = ["BELOW_MINIMUM", "NOT_A_MULTIPLE", "LIMIT_EXCEEDED", "SOLD_OUT"].into();
+    assert!(codes.iter().all(|code| calls.iter().any(|call| call.is_refused(code))), "each is refused once at least");
+    let users: Vec<_> = (0..3).map(|number| format!("user{number}")).collect();
+    Evidence::of(&app, &[product], &users).await.holds();
+    assert_eq!(app.api(0).get(&format!("/api/product/{product}")).await.data()["terms"], terms);
+}
