@@ -7,13 +7,12 @@ use domain::{Amount, InvestId, ProductCommand, ProductId, Terms, Title, UserId, 
 use event_log::Metadata;
 use uuid::Uuid;
 
-/// Title, total, the window's start and end in days from now, and the minimum, unit and limit per user if it has terms.
-const PRODUCTS: [(&str, i64, i64, i64, Option<[i64; 3]>); 4] = [
-    ("product0", 500, -40, -10, None),
-    ("product1", 1_000, -2, 20, None),
-    ("product2", 100, -1, 20, None),
-    ("product3", 10_000, 1, 20, Some([100, 50, 1_000])),
-];
+/// Title, total, and the window's start and end in days from now.
+type Offer = (&'static str, i64, i64, i64);
+
+const PRODUCTS: [Offer; 3] = [("product0", 500, -40, -10), ("product1", 1_000, -2, 20), ("product2", 100, -1, 20)];
+/// Still to come, so that the list of open products is the seed's; with a minimum, a unit and a limit per user.
+const WITH_TERMS: (Offer, [i64; 3]) = (("product3", 10_000, 1, 20), [100, 50, 1_000]);
 /// Product, user, amount, in order.
 const INVESTS: [(usize, &str, i64); 8] = [
     (2, "user1", 30),
@@ -33,10 +32,10 @@ pub(crate) async fn open_on_empty(processors: &PartitionProcessors) -> anyhow::R
         return Ok(());
     }
     let mut opened = Vec::new();
-    for (title, total, starts, finishes, bounds) in PRODUCTS {
-        let window = Window::new(day(now, starts), day(now, finishes))?;
-        opened.push(open(processors, title, total, window, terms(bounds)?).await?);
+    for offer in PRODUCTS {
+        opened.push(open(processors, now, offer, Terms::default()).await?);
     }
+    open(processors, now, WITH_TERMS.0, terms(WITH_TERMS.1)?).await?;
     for (product, user, amount) in INVESTS {
         let product_id = *opened.get(product).context("the demo invests in a product it did not open")?;
         let invest_id = InvestId(Uuid::now_v7());
@@ -50,8 +49,7 @@ fn day(now: DateTime<Utc>, days: i64) -> DateTime<Utc> {
     (now + TimeDelta::days(days)).trunc_subsecs(0)
 }
 
-fn terms(bounds: Option<[i64; 3]>) -> anyhow::Result<Terms> {
-    let Some([minimum, unit, limit]) = bounds else { return Ok(Terms::default()) };
+fn terms([minimum, unit, limit]: [i64; 3]) -> anyhow::Result<Terms> {
     Ok(Terms {
         min_invest_amount: Some(minimum.try_into()?),
         invest_amount_unit: Some(unit.try_into()?),
@@ -61,13 +59,13 @@ fn terms(bounds: Option<[i64; 3]>) -> anyhow::Result<Terms> {
 
 async fn open(
     processors: &PartitionProcessors,
-    title: &str,
-    total: i64,
-    window: Window,
+    now: DateTime<Utc>,
+    (title, total, starts, finishes): Offer,
     terms: Terms,
 ) -> anyhow::Result<ProductId> {
     let product_id = processors.log().next_product_id().await?;
     let (title, total) = (Title::try_from(title.to_owned())?, Amount::try_from(total)?);
+    let window = Window::new(day(now, starts), day(now, finishes))?;
     let command = ProductCommand::OpenProduct { product_id, title, total, window, terms };
     submit(processors, product_id, command.into()).await?;
     Ok(product_id)
