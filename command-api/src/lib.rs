@@ -8,6 +8,7 @@ mod invest;
 pub mod processor;
 mod product;
 mod recorder;
+pub mod reference;
 mod settlement;
 
 pub use command_api::CommandApi;
@@ -30,7 +31,8 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The public routes of the write side; to be passed to [`edge::with_middleware`].
 pub fn routes(api: CommandApi) -> Router {
-    Router::new().route("/api/invest", axum::routing::post(invest::invest)).with_state(api)
+    let invest = Router::new().route("/api/invest", axum::routing::post(invest::invest)).with_state(api);
+    invest.merge(edge::reference::reference(&reference::LISTENER, &reference::endpoints()))
 }
 
 /// Purges idempotency keys that are older than a day, a bounded batch at a time, until `shutdown`.

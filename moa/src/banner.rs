@@ -66,7 +66,7 @@ fn print_lines(mut lines: Vec<String>) {
     print_banner(lines.join("\n"));
 }
 
-fn examples(at: &Addresses) -> [String; 4] {
+fn examples(at: &Addresses) -> [String; 5] {
     let (query, command) = (at.query.port(), at.command.port());
     [
         "\nTry it:\n".to_owned(),
@@ -78,5 +78,6 @@ fn examples(at: &Addresses) -> [String; 4] {
         format!(
             "  curl -X GET \"http://localhost:{query}/api/product/my/invest?page=0&size=10\" -H \"X-USER-ID: user4\""
         ),
+        format!("  or in a browser: http://localhost:{query}/docs and http://localhost:{command}/docs"),
     ]
 }

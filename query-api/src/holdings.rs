@@ -6,6 +6,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use edge::{ListData, Paging, Problem, ServiceTime, UserIdHeader};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::Api;
 use crate::consistency::Select;
@@ -55,7 +56,7 @@ pub(crate) struct HoldingRow {
     total_amount: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HoldingItem<'a> {
     product_id: i64,

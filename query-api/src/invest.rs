@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use edge::{InvestIdPath, Problem, ServiceTime, UserIdHeader};
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::Api;
@@ -60,7 +61,7 @@ pub(crate) struct InvestRow {
 }
 
 /// An invest as the contract shows it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct InvestItem<'a> {
     invest_id: Uuid,

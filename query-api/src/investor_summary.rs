@@ -6,6 +6,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use edge::{Problem, ServiceTime, UserIdHeader};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::Api;
 use crate::consistency::Select;
@@ -55,7 +56,7 @@ pub(crate) struct SummaryRow {
     last_invest_date: Option<DateTime<Utc>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SummaryItem<'a> {
     user_id: &'a str,

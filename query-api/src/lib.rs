@@ -22,6 +22,7 @@ mod product;
 mod product_list;
 mod product_row;
 mod product_status;
+pub mod reference;
 mod shared_answer;
 mod single_flight;
 mod view_rows;
@@ -92,7 +93,9 @@ pub fn router(settings: Settings) -> Router {
         .route("/api/invest/log", get(invest_log::list))
         .route("/api/invest/log/{investId}", get(invest::one));
     let api = Arc::new(QueryApi::new(&settings));
-    edge::with_middleware(routes.with_state(api).merge(settings.health), &settings.allowed_origins)
+    let reference = edge::reference::reference(&reference::LISTENER, &reference::endpoints());
+    let routes = routes.with_state(api).merge(settings.health).merge(reference);
+    edge::with_middleware(routes, &settings.allowed_origins)
 }
 
 /// Serves the reads on `listener` until `shutdown`; then requests in flight may finish, for a bounded time.

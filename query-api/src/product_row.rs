@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use edge::ServiceTime;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::product_status::{ProductState, product_status};
 
@@ -23,7 +24,7 @@ pub(crate) struct ProductRow {
 }
 
 /// What the product demands of each invest, in won.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Terms {
     /// The least amount of one invest.
@@ -45,7 +46,7 @@ impl Terms {
 }
 
 /// A product as the contract shows it, in a list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ProductItem<'a> {
     product_id: i64,
@@ -59,7 +60,7 @@ pub(crate) struct ProductItem<'a> {
 }
 
 /// A product as the contract shows it, by itself.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct WholeProduct<'a> {
     #[serde(flatten)]
     item: ProductItem<'a>,

@@ -33,7 +33,7 @@ pub fn product_status(product: ProductState, now: DateTime<Utc>) -> &'static str
 }
 
 /// Every status, as `?status=` names them. No product is `CANCELLED` or `FAILED` yet.
-const STATUSES: [&str; 7] = ["UPCOMING", "ONGOING", "COMPLETE", "FINISHED", "CLOSED", "CANCELLED", "FAILED"];
+pub(crate) const STATUSES: [&str; 7] = ["UPCOMING", "ONGOING", "COMPLETE", "FINISHED", "CLOSED", "CANCELLED", "FAILED"];
 /// Those of a product that is not closed and whose window is not over: an index finds them.
 const LIVE_STATUSES: [&str; 3] = ["UPCOMING", "ONGOING", "COMPLETE"];
 

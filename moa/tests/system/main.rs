@@ -23,6 +23,7 @@ mod projections;
 mod race;
 mod readiness;
 mod rebuilds;
+mod reference;
 mod replayed;
 mod roles;
 mod rush;

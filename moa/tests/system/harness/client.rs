@@ -150,6 +150,11 @@ impl ApiClient {
         self.read_with(path, &[("X-USER-ID", user)]).await
     }
 
+    /// A GET of the write listener.
+    pub async fn get_write(&self, path: &str) -> Answer {
+        send(self.client.get(format!("{}{path}", self.write))).await.unwrap()
+    }
+
     pub async fn read_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let request = self.client.get(format!("{}{path}", self.read));
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));

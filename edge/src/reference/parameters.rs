@@ -1,0 +1,91 @@
+//! The parameters that several calls share, as the extractors of this crate take them.
+
+use serde_json::{Value, json};
+
+use super::Parameter;
+use crate::{MAX_PAGE_NUMBER, MAX_ROWS_PER_PAGE};
+
+/// See [`crate::UserIdHeader`].
+pub const USER_ID: Parameter = Parameter {
+    location: "header",
+    name: "X-USER-ID",
+    is_required: true,
+    description: "Whose request it is: a pseudonym. It is believed as it comes, so something in front of Moa must authenticate it.",
+    schema: user_id,
+};
+
+/// See [`crate::Paging`].
+pub const PAGE: Parameter = Parameter {
+    location: "query",
+    name: "page",
+    is_required: false,
+    description: "Which page.",
+    schema: || json!({"type": "integer", "format": "int64", "minimum": 0, "maximum": MAX_PAGE_NUMBER, "default": 0}),
+};
+
+/// See [`crate::Paging`].
+pub const SIZE: Parameter = Parameter {
+    location: "query",
+    name: "size",
+    is_required: false,
+    description: "How many rows a page has.",
+    schema: || json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ROWS_PER_PAGE, "default": 20}),
+};
+
+/// See [`crate::ConsistencyToken`].
+pub const CONSISTENCY_TOKEN: Parameter = Parameter {
+    location: "header",
+    name: "X-Consistency-Token",
+    is_required: false,
+    description: "A token of an earlier answer. The read waits up to 2 s until it shows that state, and `X-Consistency` says whether it does.",
+    schema: text,
+};
+
+/// See [`crate::Correlation`].
+pub const CORRELATION_ID: Parameter = Parameter {
+    location: "header",
+    name: "X-Correlation-Id",
+    is_required: false,
+    description: "The caller's name for this request, in the answer, in logs and in events. Made up when absent or malformed.",
+    schema: text,
+};
+
+/// See [`crate::IdempotencyKey`].
+pub const IDEMPOTENCY_KEY: Parameter = Parameter {
+    location: "header",
+    name: "Idempotency-Key",
+    is_required: false,
+    description: "The caller's name for this request. Sent again within 24 hours it gets the same final answer, with `Idempotency-Replayed: true`.",
+    schema: || json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}),
+};
+
+/// See [`crate::InvestIdPath`].
+pub const INVEST_ID: Parameter = Parameter {
+    location: "path",
+    name: "investId",
+    is_required: true,
+    description: "The `X-Invest-Id` of an accepted invest.",
+    schema: || json!({"type": "string", "format": "uuid"}),
+};
+
+/// See [`crate::ProductIdPath`].
+pub const PRODUCT_ID: Parameter = Parameter {
+    location: "path",
+    name: "productId",
+    is_required: true,
+    description: "A product's id.",
+    schema: product_id,
+};
+
+fn user_id() -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[A-Za-z0-9._-]+$"})
+}
+
+fn text() -> Value {
+    json!({"type": "string"})
+}
+
+/// The schema of a product's id.
+pub fn product_id() -> Value {
+    json!({"type": "integer", "format": "int64", "minimum": 1})
+}

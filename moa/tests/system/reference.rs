@@ -1,0 +1,143 @@
+//! What the OpenAPI documents say is what the listeners answer: every success has the shape of its example, and every refusal that a
+//! caller can provoke is an example, word for word.
+
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+use crate::harness::{Answer, ApiClient, Start, TestApp};
+
+/// Names and types, and null as any type: what a generated client relies on.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), shape(value))).collect(),
+        Value::Array(items) => items.iter().take(1).map(shape).collect(),
+        Value::String(_) => json!("a string"),
+        Value::Number(_) => json!("a number"),
+        Value::Bool(_) => json!("a flag"),
+        Value::Null => Value::Null,
+    }
+}
+
+/// The example of `code` in the answers of one call.
+fn example<'a>(call: &'a Value, status: u16, code: &str) -> &'a Value {
+    let found = &call["responses"][status.to_string()]["content"]["application/json"]["examples"][code]["value"];
+    assert!(found.is_object(), "no example of {code} with status {status} in {call}");
+    found
+}
+
+/// All but the values of the moment: the words up to the colon of the message, and the rest of the body.
+fn words(body: &Value) -> Value {
+    let mut body = body.clone();
+    let message =
+        body["message"].as_str().and_then(|message| message.split_once(" : ")).map(|(words, _)| words.to_owned());
+    body["message"] = json!(message);
+    body
+}
+
+#[tokio::test]
+async fn the_reads_answer_as_their_document_says() {
+    let app = TestApp::of(1, Start::serve_with_demo()).await;
+    app.settled().await;
+    let api = app.api(0);
+    let document = api.get("/openapi.json").await.json();
+    assert_eq!(document["openapi"], "3.1.0");
+    let invest =
+        api.get_as("user4", "/api/invest/log").await.data()["list"][0]["investId"].as_str().unwrap().to_owned();
+    let paths = document["paths"].as_object().unwrap();
+    assert_eq!(paths.len(), 6);
+    for (path, calls) in paths {
+        let call = &calls["get"];
+        let real = path.replace("{productId}", "4").replace("{investId}", &invest);
+        let answer = api.get_as("user4", &real).await;
+        let expected = shape(&example(call, 200, "01")["data"]);
+        // An invest that has its fate has no reason to fail.
+        let settled = |data: Value| if path.starts_with("/api/invest") { without_reason(data) } else { data };
+        assert_eq!(settled(shape(&answer.data())), settled(expected), "{path}");
+        let documented: BTreeSet<_> = headers(&call["responses"]["200"]);
+        assert!(
+            documented.iter().filter(|name| *name != "X-Consistency").all(|name| answer.header(name).is_some()),
+            "{path}"
+        );
+    }
+    let unknown = api.get("/api/product/999").await.json();
+    assert_eq!(&unknown, example(&paths["/api/product/{productId}"]["get"], 200, "NOT_EXIST_PRODUCT"));
+    let nobody = api.get("/api/invest/log").await.json();
+    assert_eq!(&nobody, example(&paths["/api/invest/log"]["get"], 400, "MISSING_X_USER_ID"));
+    let no_page = api.get("/api/product?page=x").await.json();
+    assert_eq!(words(&no_page), words(example(&paths["/api/product"]["get"], 400, "00")));
+}
+
+fn headers(response: &Value) -> BTreeSet<String> {
+    response["headers"].as_object().unwrap().keys().cloned().collect()
+}
+
+fn without_reason(mut data: Value) -> Value {
+    if data["list"][0].is_object() {
+        data["list"][0]["failReason"] = Value::Null;
+    } else {
+        data["failReason"] = Value::Null;
+    }
+    data
+}
+
+#[tokio::test]
+async fn the_writes_answer_as_their_document_says() {
+    let app = TestApp::of(1, Start::serve_with_demo()).await;
+    let terms = json!({"minInvestAmount": 100, "investAmountUnit": 50, "maxAmountPerUser": 300});
+    let with_terms = app.open_product_with("with terms", 1_000, terms).await;
+    let closed = app.open_product("closed", 1_000).await;
+    let closing = app.api(0).operate(reqwest::Method::POST, &format!("/admin/product/{closed}/close"), None).await;
+    assert_eq!(closing.status, 200);
+    let writes = app.api(0);
+    let document = writes.get_write("/openapi.json").await.json();
+    let call = &document["paths"]["/api/invest"]["post"];
+    for (status, code, product, amount) in [
+        (200, "01", 3, 1),
+        (200, "NOT_EXIST_PRODUCT", 999, 1),
+        (200, "CLOSED", closed, 1),
+        (200, "NOT_STARTED", 4, 1),
+        (200, "FINISHED", 1, 1),
+        (200, "BELOW_MINIMUM", with_terms, 99),
+        (200, "NOT_A_MULTIPLE", with_terms, 101),
+        (200, "LIMIT_EXCEEDED", with_terms, 350),
+        (200, "SOLD_OUT", 3, 1_000),
+        (400, "00", 3, 0),
+    ] {
+        let answer = invest(&writes, &[("Idempotency-Key", code)], product, amount).await;
+        assert_eq!(answer.status, status, "{code}");
+        assert_eq!(words(&answer.json()), words(example(call, status, code)), "{code}");
+    }
+    let reused = invest(&writes, &[("Idempotency-Key", "01")], 3, 2).await;
+    assert_eq!(&reused.json(), example(call, 422, "IDEMPOTENCY_KEY_REUSED"));
+    let nobody = writes.post("/api/invest", &[("Content-Type", "application/json")], "{}").await;
+    assert_eq!(&nobody.json(), example(call, 400, "MISSING_X_USER_ID"));
+    let text = writes.post("/api/invest", &[("X-USER-ID", "user4"), ("Content-Type", "text/plain")], "{}").await;
+    assert_eq!(&text.json(), example(call, 415, "415"));
+}
+
+async fn invest(api: &ApiClient, headers: &[(&str, &str)], product: i64, amount: i64) -> Answer {
+    let headers = [headers, &[("X-USER-ID", "user4"), ("Content-Type", "application/json")]].concat();
+    api.post("/api/invest", &headers, &json!({"productId": product, "investAmount": amount}).to_string()).await
+}
+
+/// A newcomer opens the listeners in a browser, or asks them with a program.
+#[tokio::test]
+async fn a_listener_greets_and_has_a_page_that_needs_nothing_from_elsewhere() {
+    let app = TestApp::of(1, Start::serve()).await;
+    let api = app.api(0);
+    assert_eq!(api.get("/").await.data()["links"]["reference"], "/docs");
+    let page = api.read_with("/", &[("Accept", "text/html,*/*;q=0.8")]).await;
+    assert!(
+        page.header("content-type").unwrap().starts_with("text/html") && page.body.contains("/docs"),
+        "{}",
+        page.body
+    );
+    let page = api.get("/docs/").await;
+    assert_eq!(page.status, 200);
+    assert!(!page.body.contains("://"), "{}", page.body);
+    for part in page.body.split(['"', '\'']).filter(|part| part.ends_with(".js") || part.ends_with(".css")) {
+        assert_eq!(api.get(&format!("/docs/{}", part.trim_start_matches("./"))).await.status, 200, "{part}");
+    }
+    assert!(api.get("/docs/swagger-initializer.js").await.body.contains("/openapi.json"));
+    assert_eq!(api.get("/api-docs/openapi.json").await.body, api.get("/openapi.json").await.body);
+}
