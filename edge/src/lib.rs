@@ -25,6 +25,7 @@ pub mod reference;
 mod serve;
 mod service_time;
 mod submission;
+mod times;
 mod user_id;
 
 pub use body::{JsonObject, MAX_BODY_BYTES};
@@ -47,4 +48,5 @@ pub use serve::{
 };
 pub use service_time::{InvalidTimeError, ServiceTime, within_bounds};
 pub use submission::Submission;
+pub use times::Times;
 pub use user_id::UserIdHeader;

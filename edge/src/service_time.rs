@@ -10,14 +10,18 @@ const SHAPE: &[u8] = b"0000-00-00T00:00:00";
 const MAX_FRACTION_DIGITS: usize = 6;
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
 const NANOS_PER_MICRO: u32 = 1_000;
+const SECONDS_PER_MINUTE: i32 = 60;
 /// The first time that may come in, and the first after the last, in seconds since 1970: 0001-01-02 and 9999-12-31, UTC. No
 /// zone is a day away from UTC, so every one of them shows these in a year of four digits.
 const FIRST_SECOND: i64 = -62_135_510_400;
 const END_SECOND: i64 = 253_402_214_400;
 
-/// The service's time zone: times go out local and without offset, and come in local or with an offset.
+/// The service's time zone: times go out local, without an offset unless that is asked for, and come in local or with an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServiceTime(Tz);
+pub struct ServiceTime {
+    zone: Tz,
+    with_offset: bool,
+}
 
 /// A zone or time that cannot be read. Says what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,19 +33,28 @@ impl FromStr for ServiceTime {
 
     /// A zone by its IANA name.
     fn from_str(name: &str) -> Result<Self, InvalidTimeError> {
-        name.parse().map(Self).map_err(|_| InvalidTimeError("must be the name of a time zone, such as Asia/Seoul"))
+        let zone = name.parse().map_err(|_| InvalidTimeError("must be the name of a time zone, such as Asia/Seoul"))?;
+        Ok(Self { zone, with_offset: false })
     }
 }
 
 impl ServiceTime {
-    /// `2021-09-27T03:08:23.115211`, or without a fraction when it is zero.
+    /// The same zone, whose times go out as RFC 3339 has them, with their offset.
+    pub fn with_offset(self) -> Self {
+        Self { with_offset: true, ..self }
+    }
+
+    /// The zone's IANA name.
+    pub fn zone_name(&self) -> &'static str {
+        self.zone.name()
+    }
+
+    /// `2021-09-27T03:08:23.115211`, or without a fraction when it is zero; `2021-09-27T03:08:23.115211+09:00` with an offset.
     pub fn format(&self, at: DateTime<Utc>) -> String {
-        let local = at.with_timezone(&self.0).naive_local();
-        // By hand: chrono would parse a format each time, and a page has dozens of times.
-        let (date, micros) = (local.date(), local.nanosecond() / NANOS_PER_MICRO);
-        let (hour, minute, second) = (local.hour(), local.minute(), local.second());
-        let whole = format!("{date}T{hour:02}:{minute:02}:{second:02}");
-        if micros == 0 { whole } else { format!("{whole}.{micros:06}") }
+        if self.with_offset {
+            return format_with_offset(at.with_timezone(&self.zone).fixed_offset());
+        }
+        format_local(at.with_timezone(&self.zone).naive_local())
     }
 
     /// A date-time with up to six fraction digits, local or with an offset (`Z`, `+09:00`). A local time in a gap is an
@@ -59,9 +72,24 @@ impl ServiceTime {
     }
 
     fn at_local(&self, local: NaiveDateTime) -> Result<DateTime<Utc>, InvalidTimeError> {
-        let at = self.0.from_local_datetime(&local).earliest();
+        let at = self.zone.from_local_datetime(&local).earliest();
         at.map(|at| at.to_utc()).ok_or(InvalidTimeError("must be a local time that exists: the clocks skip this one"))
     }
+}
+
+fn format_local(local: NaiveDateTime) -> String {
+    // By hand: chrono would parse a format each time, and a page has dozens of times.
+    let (date, micros) = (local.date(), local.nanosecond() / NANOS_PER_MICRO);
+    let (hour, minute, second) = (local.hour(), local.minute(), local.second());
+    let whole = format!("{date}T{hour:02}:{minute:02}:{second:02}");
+    if micros == 0 { whole } else { format!("{whole}.{micros:06}") }
+}
+
+/// Offsets of RFC 3339 have whole minutes. Some zones had others long ago: such a time is in UTC.
+fn format_with_offset(at: DateTime<FixedOffset>) -> String {
+    let is_whole = at.offset().local_minus_utc() % SECONDS_PER_MINUTE == 0;
+    let at = if is_whole { at } else { at.to_utc().fixed_offset() };
+    format!("{}{}", format_local(at.naive_local()), at.offset())
 }
 
 /// The time, if every zone shows it in a year from 0001 to 9999. For what is read elsewhere than by [`ServiceTime::parse`].
@@ -198,5 +226,19 @@ mod tests {
     #[test]
     fn a_zone_has_a_name() {
         assert!("Mars/Olympus".parse::<ServiceTime>().is_err());
+    }
+
+    #[rstest]
+    #[case(SEOUL, "2021-09-26T18:08:23.115211Z", "2021-09-27T03:08:23.115211+09:00")]
+    #[case(NEW_YORK, "2021-07-01T00:00:00Z", "2021-06-30T20:00:00-04:00")]
+    #[case(NEW_YORK, "2021-12-01T00:00:00Z", "2021-11-30T19:00:00-05:00")]
+    #[case("UTC", "2021-12-01T00:00:00Z", "2021-12-01T00:00:00+00:00")]
+    #[case("Asia/Kolkata", "2021-12-01T00:00:00Z", "2021-12-01T05:30:00+05:30")]
+    #[case::a_local_mean_time(SEOUL, "1900-01-01T00:00:00Z", "1900-01-01T00:00:00+00:00")]
+    fn a_time_with_its_offset_is_the_same_time(#[case] zone: &str, #[case] at: &str, #[case] shown: &str) {
+        let time = zone.parse::<ServiceTime>().unwrap().with_offset();
+        assert_eq!(time.format(utc(at)), shown);
+        assert_eq!(DateTime::parse_from_rfc3339(shown).unwrap(), utc(at));
+        assert_eq!(time.parse(shown).unwrap(), utc(at));
     }
 }

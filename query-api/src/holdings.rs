@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use edge::{ListData, Paging, Problem, ServiceTime, UserIdHeader};
+use edge::{ListData, Paging, Problem, ServiceTime, Times, UserIdHeader};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -16,12 +16,13 @@ pub(crate) async fn list(
     State(api): Api,
     UserIdHeader(user_id): UserIdHeader,
     paging: Paging,
+    times: Times,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let user_id = user_id.as_str();
     let select = || select(api.partitions, user_id, &paging);
     let (found, consistency): (ViewRows<HoldingRow>, _) = api.holdings.query(&headers, select).await?;
-    let list = found.rows.iter().map(|row| row.item(user_id, api.time)).collect();
+    let list = found.rows.iter().map(|row| row.item(user_id, times.of(api.time))).collect();
     Ok(consistency.add_to(edge::ok(ListData { total_count: found.total_count, list })))
 }
 

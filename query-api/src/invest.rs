@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use edge::{InvestIdPath, Problem, ServiceTime, UserIdHeader};
+use edge::{InvestIdPath, Problem, ServiceTime, Times, UserIdHeader};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -17,12 +17,13 @@ pub(crate) async fn one(
     State(api): Api,
     UserIdHeader(user_id): UserIdHeader,
     InvestIdPath(invest_id): InvestIdPath,
+    times: Times,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let select = || sqlx::query(ONE).bind(api.partitions).bind(user_id.as_str()).bind(invest_id.0);
     let (found, consistency): (ViewRows<InvestRow>, _) = api.invest_log.query(&headers, select).await?;
     let answer = match found.rows.first() {
-        Some(row) => edge::ok(row.item(api.time)),
+        Some(row) => edge::ok(row.item(times.of(api.time))),
         None => Problem::NotFound.into_response(),
     };
     Ok(consistency.add_to(answer))

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use edge::{ListData, Paging, Params, Problem, UserIdHeader};
+use edge::{ListData, Paging, Params, Problem, Times, UserIdHeader};
 
 use crate::Api;
 use crate::consistency::Select;
@@ -13,6 +13,7 @@ use crate::view_rows::ViewRows;
 pub(crate) async fn list(
     State(api): Api,
     UserIdHeader(user_id): UserIdHeader,
+    times: Times,
     mut params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -21,7 +22,7 @@ pub(crate) async fn list(
     let product_id = product_id.map(|id| id.get());
     let select = || select(api.partitions, user_id.as_str(), product_id, &paging);
     let (found, consistency): (ViewRows<InvestRow>, _) = api.invest_log.query(&headers, select).await?;
-    let list = found.rows.iter().map(|row| row.item(api.time)).collect();
+    let list = found.rows.iter().map(|row| row.item(times.of(api.time))).collect();
     Ok(consistency.add_to(edge::ok(ListData { total_count: found.total_count, list })))
 }
 

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use edge::{Problem, ServiceTime, UserIdHeader};
+use edge::{Problem, ServiceTime, Times, UserIdHeader};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -16,13 +16,14 @@ use crate::view_rows::ViewRows;
 pub(crate) async fn one(
     State(api): Api,
     UserIdHeader(user_id): UserIdHeader,
+    times: Times,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let user_id = user_id.as_str();
     let select = || select(api.partitions, user_id);
     let (found, consistency): (ViewRows<SummaryRow>, _) = api.investor_summary.query(&headers, select).await?;
     let row = found.rows.into_iter().next().unwrap_or_default();
-    Ok(consistency.add_to(edge::ok(row.item(user_id, api.time))))
+    Ok(consistency.add_to(edge::ok(row.item(user_id, times.of(api.time)))))
 }
 
 pub(crate) fn select(partitions: i32, user_id: &str) -> Select<'_> {

@@ -32,13 +32,15 @@ pub use product_status::{ProductState, product_status};
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::HeaderValue;
 use axum::routing::get;
 use connection_pool::Pool;
-use edge::{AllowedOrigin, ConnectionPolicy, ServiceTime};
+use edge::{AllowedOrigin, ConnectionPolicy, ServiceTime, Times, header};
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower_http::set_header::SetResponseHeaderLayer;
 use uuid::Uuid;
 
 use cache::Cache;
@@ -77,7 +79,7 @@ struct QueryApi {
     investor_summary: ReadModel,
     cache: Option<Arc<Cache>>,
     product_pages: SingleFlight<ProductPage, Shared>,
-    products: SingleFlight<i64, Shared>,
+    products: SingleFlight<(i64, Times), Shared>,
 }
 
 type Api = State<Arc<QueryApi>>;
@@ -94,7 +96,9 @@ pub fn router(settings: Settings) -> Router {
         .route("/api/invest/log/{investId}", get(invest::one));
     let api = Arc::new(QueryApi::new(&settings));
     let reference = edge::reference::reference(&reference::LISTENER, &reference::endpoints());
-    let routes = routes.with_state(api).merge(settings.health).merge(reference);
+    let zone = HeaderValue::from_static(settings.time.zone_name());
+    let zone = SetResponseHeaderLayer::overriding(header::TIME_ZONE, zone);
+    let routes = routes.with_state(api).layer(zone).merge(settings.health).merge(reference);
     edge::with_middleware(routes, &settings.allowed_origins)
 }
 

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use edge::{Problem, ProductIdPath};
+use edge::{Problem, ProductIdPath, Times};
 use std::sync::Arc;
 
 use crate::consistency::RequiredPosition;
@@ -16,16 +16,22 @@ use crate::{Api, QueryApi};
 pub(crate) async fn one(
     State(api): Api,
     ProductIdPath(product_id): ProductIdPath,
+    times: Times,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (flights, model, product_id) = (&api.products, &api.product_list, product_id.get());
-    let read = |required| read(api.clone(), required, product_id);
-    shared_answer::respond(flights, product_id, model, &headers, "product", read).await
+    let read = |required| read(api.clone(), required, product_id, times);
+    shared_answer::respond(flights, (product_id, times), model, &headers, "product", read).await
 }
 
-async fn read(api: Arc<QueryApi>, required: RequiredPosition, product_id: i64) -> Result<Answer, Problem> {
+async fn read(
+    api: Arc<QueryApi>,
+    required: RequiredPosition,
+    product_id: i64,
+    times: Times,
+) -> Result<Answer, Problem> {
     let (found, from) = find(&api, &required, product_id).await?;
-    let body = found.rows.first().map(|row| edge::ok_body(row.whole(api.time))).transpose()?;
+    let body = found.rows.first().map(|row| edge::ok_body(row.whole(times.of(api.time)))).transpose()?;
     Ok(Answer { body, positions: found.positions, from })
 }
 

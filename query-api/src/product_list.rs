@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use edge::{ListData, Paging, Params, Problem};
+use edge::{ListData, Paging, Params, Problem, Times};
 use std::sync::Arc;
 
 use crate::consistency::{RequiredPosition, Select};
@@ -19,19 +19,25 @@ use crate::{Api, QueryApi};
 pub(crate) struct ProductPage {
     paging: Paging,
     filter: Option<StatusFilter>,
+    times: Times,
 }
 
-pub(crate) async fn list(State(api): Api, mut params: Params, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn list(
+    State(api): Api,
+    times: Times,
+    mut params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let (paging, filter) = (params.paging(), params.text("status", StatusFilter::parse));
     let (Some(paging), Some(filter)) = (paging, filter) else { return Err(params.refuse()) };
-    let (flights, model, page) = (&api.product_pages, &api.product_list, ProductPage { paging, filter });
+    let (flights, model, page) = (&api.product_pages, &api.product_list, ProductPage { paging, filter, times });
     let read = |required| read(api.clone(), required, page.clone());
     shared_answer::respond(flights, page.clone(), model, &headers, "product_list", read).await
 }
 
 async fn read(api: Arc<QueryApi>, required: RequiredPosition, page: ProductPage) -> Result<Answer, Problem> {
     let (found, from) = find(&api, &required, &page).await?;
-    let list = found.rows.iter().map(|row| row.item(api.time)).collect();
+    let list = found.rows.iter().map(|row| row.item(page.times.of(api.time))).collect();
     let body = edge::ok_body(ListData { total_count: found.total_count, list })?;
     Ok(Answer { body: Some(body), positions: found.positions, from })
 }
@@ -41,7 +47,7 @@ async fn find(
     required: &RequiredPosition,
     page: &ProductPage,
 ) -> Result<(ViewRows<ProductRow>, &'static str), Problem> {
-    let ProductPage { paging, filter } = page;
+    let ProductPage { paging, filter, .. } = page;
     if filter.is_none()
         && let Some(cache) = &api.cache
         && let Some(found) = cache.page(required, paging).await

@@ -1,8 +1,8 @@
 //! The reference of the read side: what its OpenAPI document says of each call.
 
 use edge::reference::{
-    CONSISTENCY_TOKEN, CORRELATION_ID, Endpoint, INVEST_ID, Listener, PAGE, PRODUCT_ID, Parameter, SIZE, USER_ID,
-    product_id,
+    CONSISTENCY_TOKEN, CORRELATION_ID, Endpoint, INVEST_ID, Listener, PAGE, PRODUCT_ID, Parameter, SIZE, TIMES,
+    USER_ID, product_id,
 };
 use edge::{FieldProblem, Problem};
 use serde_json::{Value, json};
@@ -17,11 +17,12 @@ use crate::product_status::STATUSES;
 pub const LISTENER: Listener = Listener {
     title: "Moa: reads",
     description: "Products, holdings and the invest log. Every answer carries X-Consistency-Token, the state that it shows. Times are \
-                  local to the service's zone (MOA_TIME_ZONE), without an offset.",
+                  local to the zone in X-Time-Zone, without an offset, unless ?times=offset asks for one.",
     bearer: None,
 };
 
-const ANSWER_HEADERS: [(&str, &str); 3] = [
+const ANSWER_HEADERS: [(&str, &str); 4] = [
+    ("X-Time-Zone", "The zone of times without an offset, by its IANA name."),
     ("X-Consistency-Token", "The state that the answer shows; opaque."),
     ("X-Consistency", "reached or timeout, when the request had a token."),
     ("X-Correlation-Id", "The name of this request."),
@@ -82,7 +83,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 }
 
 fn read(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint {
-    Endpoint::get(path, id, summary).takes([CONSISTENCY_TOKEN, CORRELATION_ID]).answers_with(ANSWER_HEADERS)
+    Endpoint::get(path, id, summary).takes([TIMES, CONSISTENCY_TOKEN, CORRELATION_ID]).answers_with(ANSWER_HEADERS)
 }
 
 fn mine(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint {

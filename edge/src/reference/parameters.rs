@@ -59,6 +59,15 @@ pub const IDEMPOTENCY_KEY: Parameter = Parameter {
     schema: || json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}),
 };
 
+/// See [`crate::Times`].
+pub const TIMES: Parameter = Parameter {
+    location: "query",
+    name: "times",
+    is_required: false,
+    description: "Times as RFC 3339 with an offset, instead of local ones.",
+    schema: || json!({"type": "string", "const": "offset"}),
+};
+
 /// See [`crate::InvestIdPath`].
 pub const INVEST_ID: Parameter = Parameter {
     location: "path",

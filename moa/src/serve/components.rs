@@ -16,7 +16,7 @@ use broker::{Address, Broker};
 use command_api::processor::PartitionProcessors;
 use command_api::{CommandApi, OpenInvest, Provider};
 use connection_pool::Pool;
-use edge::ServiceTime;
+use edge::{AllowedOrigin, ServiceTime};
 use event_log::consume::{Consumer, Projection as _};
 use event_log::{Log, Partition, restart_on_panic};
 use projector::{COUNTERS, Jobs, Lingers};
@@ -205,7 +205,8 @@ impl SharedResources {
         listening: &ListenerLimits,
     ) {
         let api = CommandApi::new(processors, public.time_zone);
-        let routes = edge::with_middleware(command_api::routes(api).merge(ops.health()), &public.allowed_origins);
+        let origins = allowed_origins(public, &listener);
+        let routes = edge::with_middleware(command_api::routes(api).merge(ops.health()), &origins);
         let policy = listening.public.clone();
         stages.spawn_listener(|shutdown| edge::serve(listener, routes, policy, shutdown));
     }
@@ -226,7 +227,7 @@ impl SharedResources {
             log_id: self.log.identity().log_id,
             partitions: self.log.partitions().count(),
             time: public.time_zone,
-            allowed_origins: public.allowed_origins.clone(),
+            allowed_origins: allowed_origins(public, &listener),
             health: ops.health(),
         };
         let policy = listening.public.clone();
@@ -276,4 +277,13 @@ impl SharedResources {
 fn cache(url: &Secret) -> anyhow::Result<redis::Client> {
     // Why it cannot be read would repeat it, and with it a password.
     redis::Client::open(url.reveal()).ok().context("REDIS_URL cannot be read: it must be redis://host:port")
+}
+
+/// The settings' origins; without any, on loopback, those of this machine, for whoever builds a page against it.
+fn allowed_origins(public: &PublicSettings, listener: &TcpListener) -> Vec<AllowedOrigin> {
+    let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    if public.allowed_origins.is_empty() && is_loopback {
+        return vec![AllowedOrigin::loopback()];
+    }
+    public.allowed_origins.clone()
 }

@@ -120,7 +120,7 @@ pub struct PublicSettings {
     /// The zone of the times that go out, and of those that come in without an offset
     #[arg(long, env = "MOA_TIME_ZONE", default_value = "Asia/Seoul")]
     pub time_zone: ServiceTime,
-    /// Origins that browsers may call from, separated by commas
+    /// Origins that browsers may call from, separated by commas; without any, on loopback, those of this machine
     #[arg(long, env = "MOA_ALLOWED_ORIGINS", value_delimiter = ',')]
     pub allowed_origins: Vec<AllowedOrigin>,
 }

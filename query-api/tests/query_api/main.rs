@@ -10,3 +10,4 @@ mod products;
 mod read_side;
 mod refusals;
 mod summary;
+mod times;
