@@ -75,6 +75,7 @@ pub(crate) fn cors(origins: &[AllowedOrigin]) -> Option<CorsLayer> {
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([
             header::CONTENT_TYPE,
+            header::IF_NONE_MATCH,
             ours::USER_ID,
             ours::IDEMPOTENCY_KEY,
             ours::CONSISTENCY_TOKEN,
@@ -83,6 +84,7 @@ pub(crate) fn cors(origins: &[AllowedOrigin]) -> Option<CorsLayer> {
         ])
         .expose_headers([
             header::DATE,
+            header::ETAG,
             header::RETRY_AFTER,
             ours::TIME_ZONE,
             ours::INVEST_ID,

@@ -40,6 +40,9 @@ use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 use tower_http::set_header::SetResponseHeaderLayer;
 use uuid::Uuid;
 
@@ -82,6 +85,9 @@ struct QueryApi {
     products: SingleFlight<(i64, Times), Shared>,
 }
 
+/// A smaller body goes out as it is.
+const MIN_COMPRESSED_BYTES: u16 = 1_024;
+
 type Api = State<Arc<QueryApi>>;
 
 /// Every public read, with `/livez` and `/readyz` and with edge's middleware: envelope, correlation, CORS, time limit. Must be
@@ -99,7 +105,13 @@ pub fn router(settings: Settings) -> Router {
     let zone = HeaderValue::from_static(settings.time.zone_name());
     let zone = SetResponseHeaderLayer::overriding(header::TIME_ZONE, zone);
     let routes = routes.with_state(api).layer(zone).merge(settings.health).merge(reference);
-    edge::with_middleware(routes, &settings.allowed_origins)
+    edge::with_middleware(routes.layer(compression()), &settings.allowed_origins)
+}
+
+/// For callers that accept gzip; a page of products is a fifth of its size.
+fn compression() -> CompressionLayer<SizeAbove> {
+    let layer = CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest);
+    layer.compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES))
 }
 
 /// Serves the reads on `listener` until `shutdown`; then requests in flight may finish, for a bounded time.

@@ -32,7 +32,7 @@ async fn read(
 ) -> Result<Answer, Problem> {
     let (found, from) = find(&api, &required, product_id).await?;
     let body = found.rows.first().map(|row| edge::ok_body(row.whole(times.of(api.time)))).transpose()?;
-    Ok(Answer { body, positions: found.positions, from })
+    Ok(Answer::new(body, found.positions, from))
 }
 
 async fn find(

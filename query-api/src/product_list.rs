@@ -39,7 +39,7 @@ async fn read(api: Arc<QueryApi>, required: RequiredPosition, page: ProductPage)
     let (found, from) = find(&api, &required, &page).await?;
     let list = found.rows.iter().map(|row| row.item(page.times.of(api.time))).collect();
     let body = edge::ok_body(ListData { total_count: found.total_count, list })?;
-    Ok(Answer { body: Some(body), positions: found.positions, from })
+    Ok(Answer::new(Some(body), found.positions, from))
 }
 
 async fn find(

@@ -1,6 +1,7 @@
 //! The rows of one statement, with the positions of the read model.
 
 use axum::http::HeaderValue;
+use axum::http::header::CACHE_CONTROL;
 use axum::response::Response;
 use edge::{ConsistencyToken, header};
 use sqlx::postgres::PgRow;
@@ -36,6 +37,8 @@ impl ConsistencyHeaders {
     pub(crate) fn add_to(&self, mut response: Response) -> Response {
         let headers = response.headers_mut();
         headers.insert(header::CONSISTENCY_TOKEN, self.token.header_value());
+        // What is one user's must not be another's, even in a cache that does not know X-USER-ID.
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-store"));
         if let Some(reached) = self.reached {
             let word = if reached { "reached" } else { "timeout" };
             headers.insert(header::CONSISTENCY, HeaderValue::from_static(word));

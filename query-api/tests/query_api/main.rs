@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod cache;
+mod caching;
 mod consistency;
 mod invests;
 mod mine;

@@ -1,11 +1,15 @@
 //! A router on a database of its own, and sentences to fill the read models with.
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
 use connection_pool::Pool;
 use edge::ConsistencyToken;
+use http_body_util::BodyExt as _;
 use query_api::Settings;
 use sqlx::postgres::PgPoolOptions;
 use testbed::http::{Answer, success};
+use tower::ServiceExt as _;
 use uuid::Uuid;
 
 pub const LOG: Uuid = Uuid::from_u128(0x0192_d3a0_0000_7000_8000_0000_0000_0001);
@@ -66,6 +70,14 @@ impl ReadSide {
 
     pub async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         testbed::http::call(&self.router, method, path, headers).await
+    }
+
+    /// The headers and the bytes of an answer that may be no text.
+    pub async fn bytes(&self, path: &str, headers: &[(&str, &str)]) -> (HeaderMap, Vec<u8>) {
+        let request = headers.iter().fold(Request::get(path), |request, (name, value)| request.header(*name, *value));
+        let answer = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (parts, body) = answer.into_parts();
+        (parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
     }
 
     pub async fn get(&self, path: &str) -> Answer {
