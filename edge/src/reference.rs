@@ -3,6 +3,7 @@
 //! What the document says of answers comes from the code that gives them: schemas from the types, refusals from [`crate::Problem`].
 
 mod endpoint;
+mod page;
 mod parameters;
 
 pub use endpoint::{Endpoint, Parameter};
@@ -16,7 +17,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::ok;
 
@@ -50,7 +50,7 @@ pub fn reference(listener: &Listener, endpoints: &[Endpoint]) -> Router {
         .route(DOCUMENT_PATH, get(serve.clone()))
         .route("/api-docs/openapi.json", get(serve))
         .route("/api-docs", get(async || axum::response::Redirect::permanent(PAGE_PATH)))
-        .merge(SwaggerUi::new(PAGE_PATH).config(Config::new([DOCUMENT_PATH]).try_it_out_enabled(true)))
+        .merge(page::routes(title))
 }
 
 /// The document by itself.
