@@ -1,4 +1,5 @@
-//! The demo: four products, one of them with terms and still to come, and some invests, so that the first calls a newcomer makes have something to answer.
+//! The demo: four products, one of them with terms and still to come, and some invests, so that the first calls a newcomer makes have
+//! something to answer.
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};

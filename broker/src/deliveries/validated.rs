@@ -10,6 +10,9 @@ use tokio::sync::OnceCell;
 /// about 256 KiB and 500 events at most.
 const MAX_REMEMBERED_MESSAGES: usize = 64;
 
+/// A longer body is validated by each consumer for itself: it is not the relay's, and 64 of the longest would fill the memory.
+const MAX_REMEMBERED_BODY_BYTES: usize = 512 * 1024;
+
 /// The events of one valid message.
 pub(super) type ValidEvents = Arc<[RecordedEvent]>;
 
@@ -37,6 +40,9 @@ impl ValidatedMessages {
         body: &[u8],
         validate: impl Future<Output = Result<ValidEvents, E>>,
     ) -> Result<ValidEvents, E> {
+        if body.len() > MAX_REMEMBERED_BODY_BYTES {
+            return validate.await;
+        }
         let message = self.message(partition, body);
         message.events.get_or_try_init(|| validate).await.cloned()
     }
@@ -58,7 +64,6 @@ impl ValidatedMessages {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -89,9 +94,23 @@ mod tests {
             messages.get_or_validate(0, &number.to_be_bytes(), validate).await.map(drop)
         };
         for number in 0..=MAX_REMEMBERED_MESSAGES {
-            ask(number, Ok(())).await.unwrap();
+            assert_eq!(ask(number, Ok(())).await, Ok(()));
         }
         assert_eq!(ask(0, Err(())).await, Err(()), "it is forgotten");
         assert_eq!(ask(2, Err(())).await, Ok(()), "it is known");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_long_is_not_remembered() {
+        let messages = ValidatedMessages::default();
+        let ask = async |bytes: usize, outcome: Result<(), ()>| {
+            let validate = async { outcome.map(|()| ValidEvents::from([])) };
+            messages.get_or_validate(0, &vec![b' '; bytes], validate).await.map(drop)
+        };
+        for (bytes, again) in [(MAX_REMEMBERED_BODY_BYTES, Ok(())), (MAX_REMEMBERED_BODY_BYTES + 1, Err(()))] {
+            assert_eq!(ask(bytes, Ok(())).await, Ok(()));
+            assert_eq!(ask(bytes, Err(())).await, again);
+        }
+        assert_eq!(messages.recent.lock().map(|recent| recent.len()).ok(), Some(1));
     }
 }

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 const MAX_CACHED_PRODUCTS: usize = 10_000;
 /// Events after which a product's next snapshot is saved, at least.
 const SNAPSHOT_INTERVAL_EVENTS: i64 = 10_000;
-/// A snapshot with many users' sums is as large as they are many, so it is saved once in so many users: with a million users 15 MB, every
-/// 100,000 events.
-const LIMITED_USERS_PER_EVENT: usize = 10;
+/// A snapshot grows with the users whose sums it holds, so it is saved less often: the interval is an event for so many of them. With a
+/// million users, of 15 MB, that is every 100,000 events.
+const LIMITED_USERS_PER_INTERVAL_EVENT: usize = 10;
 
 #[derive(Default)]
 pub(super) struct AggregateCache {
@@ -69,7 +69,7 @@ impl AggregateCache {
         for (id, (sequence, hash)) in last {
             let Some(cached) = self.products.get_mut(&id) else { continue };
             let users = cached.product.product.limited_users();
-            let interval = SNAPSHOT_INTERVAL_EVENTS.max((users / LIMITED_USERS_PER_EVENT) as i64);
+            let interval = SNAPSHOT_INTERVAL_EVENTS.max((users / LIMITED_USERS_PER_INTERVAL_EVENT) as i64);
             if sequence - cached.product.snapshot_sequence < interval || sequence != cached.product.sequence {
                 continue;
             }
