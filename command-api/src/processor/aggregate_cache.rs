@@ -68,8 +68,7 @@ impl AggregateCache {
             committed.iter().map(|event| (event.product_id, (event.sequence, event.hash))).collect();
         for (id, (sequence, hash)) in last {
             let Some(cached) = self.products.get_mut(&id) else { continue };
-            let users = cached.product.product.limited_users();
-            let interval = SNAPSHOT_INTERVAL_EVENTS.max((users / LIMITED_USERS_PER_INTERVAL_EVENT) as i64);
+            let interval = snapshot_interval(cached.product.product.limited_users());
             if sequence - cached.product.snapshot_sequence < interval || sequence != cached.product.sequence {
                 continue;
             }
@@ -89,5 +88,21 @@ impl AggregateCache {
         used.sort_unstable();
         let median = used.get(used.len() / 2).copied().unwrap_or_default();
         self.products.retain(|_, cached| cached.used > median);
+    }
+}
+
+/// Events between two snapshots of a product whose state holds so many users' sums.
+fn snapshot_interval(limited_users: usize) -> i64 {
+    SNAPSHOT_INTERVAL_EVENTS.max((limited_users / LIMITED_USERS_PER_INTERVAL_EVENT) as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_state_is_saved_less_often() {
+        let intervals = [0, 100_000, 100_010, 1_000_000].map(snapshot_interval);
+        assert_eq!(intervals, [10_000, 10_000, 10_001, 100_000]);
     }
 }
