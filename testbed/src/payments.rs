@@ -49,6 +49,8 @@ pub enum Call {
     Look,
     /// `POST /payment/{id}/cancel`.
     Cancel,
+    /// `POST /payment/{id}/refund`.
+    Refund,
 }
 
 /// The provider. It goes with its value.

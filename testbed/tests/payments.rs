@@ -41,6 +41,10 @@ async fn cancels(payments: &Payments) -> Option<String> {
     told(payments, &format!("POST /payment/{ID}/cancel"), "").await
 }
 
+async fn refunds(payments: &Payments) -> Option<String> {
+    told(payments, &format!("POST /payment/{ID}/refund"), "").await
+}
+
 fn says(status: u16, state: &str) -> Option<String> {
     Some(format!(r#"{status} {{"paymentId":"{ID}","state":"{state}"}}"#))
 }
@@ -66,6 +70,26 @@ async fn what_is_cancelled_is_never_paid() {
     assert_eq!(cancels(&payments).await, says(200, "CANCELLED"));
     assert!(pays(&payments, "user1").await.unwrap().contains("REFUSED"));
     assert_eq!(payments.ledger()[&ID].debits, 0);
+}
+
+#[tokio::test]
+async fn what_is_refunded_is_given_back_once_and_never_paid_again() {
+    let payments = Payments::open().await;
+    pays(&payments, "user1").await.unwrap();
+    assert_eq!(refunds(&payments).await, says(200, "REFUNDED"));
+    assert_eq!(refunds(&payments).await, says(200, "REFUNDED"));
+    assert_eq!(pays(&payments, "user1").await, says(200, "REFUNDED"));
+    assert_eq!(cancels(&payments).await, says(200, "REFUNDED"));
+    let payment = &payments.ledger()[&ID];
+    assert_eq!((payment.debits, payment.refunds), (1, 1));
+}
+
+#[tokio::test]
+async fn a_refund_of_what_was_never_paid_makes_it_never() {
+    let payments = Payments::open().await;
+    assert_eq!(refunds(&payments).await, says(200, "CANCELLED"));
+    assert!(pays(&payments, "user1").await.unwrap().contains("REFUSED"));
+    assert_eq!((payments.ledger()[&ID].debits, payments.ledger()[&ID].refunds), (0, 0));
 }
 
 #[tokio::test]
@@ -118,7 +142,7 @@ async fn it_closes_and_reopens_with_its_ledger() {
 
 fn paid(debits: u32, amount: i64) -> Payment {
     let terms = Some(Terms { product_id: 1, user_id: "user1".to_owned(), amount });
-    Payment { terms, debits, state: State::Paid, calls: vec![], correlation_id: None, traceparent: None }
+    Payment { terms, debits, refunds: 0, state: State::Paid, calls: vec![], correlation_id: None, traceparent: None }
 }
 
 fn fate(settled: bool) -> Fate {
@@ -135,10 +159,14 @@ fn a_ledger_and_a_log_that_agree_do() {
 #[test]
 fn a_planted_contradiction_is_found() {
     let found = |ledger: &[(Uuid, Payment)], fates: &[Fate]| contradictions(&ledger.iter().cloned().collect(), fates);
-    assert_eq!(found(&[], &[fate(true)]), [format!("{ID} is settled and was debited 0 times")]);
-    assert_eq!(found(&[(ID, paid(2, 10))], &[fate(true)]), [format!("{ID} is settled and was debited 2 times")]);
-    assert_eq!(found(&[(ID, paid(1, 10))], &[fate(false)]), [format!("{ID} is failed and was debited 1 times")]);
+    assert_eq!(found(&[], &[fate(true)]), [format!("{ID} is settled and 0 debits stand")]);
+    assert_eq!(found(&[(ID, paid(2, 10))], &[fate(true)]), [format!("{ID} is settled and 2 debits stand")]);
+    assert_eq!(found(&[(ID, paid(1, 10))], &[fate(false)]), [format!("{ID} is failed and 1 debits stand")]);
     assert_eq!(found(&[(ID, paid(1, 10))], &[]), [format!("{ID} is paid and has no fate")]);
     assert_eq!(found(&[(ID, paid(1, 11))], &[fate(true)]).len(), 1);
     assert_eq!(found(&[(ID, paid(1, 10))], &[fate(true), fate(true)]), [format!("{ID} has two fates")]);
+    let refunded = |debits, refunds| Payment { refunds, ..paid(debits, 10) };
+    assert_eq!(found(&[(ID, refunded(1, 1))], &[fate(false)]), [""; 0]);
+    assert_eq!(found(&[(ID, refunded(1, 1))], &[fate(true)]), [format!("{ID} is settled and 0 debits stand")]);
+    assert_eq!(found(&[(ID, refunded(1, 2))], &[fate(false)]), [format!("{ID} was refunded more often than debited")]);
 }

@@ -1,4 +1,4 @@
-//! The ledger against the log: one debit standing per settled invest, none for a failed one, and none of any other.
+//! The ledger against the log: one debit standing per settled invest, none for one that failed or was withdrawn, and none of any other.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,17 +18,27 @@ pub struct Fate {
     pub user_id: String,
     /// Whole won.
     pub amount: i64,
-    /// Whether it became a holding; else it failed.
+    /// Whether it is a holding; else it failed, or was withdrawn.
     pub settled: bool,
 }
 
 /// All fates in the log of `database`.
 pub(super) async fn fates(database: impl PgExecutor<'_>) -> Vec<Fate> {
     sqlx::query_as(
-        "select (payload->event_type->>'investId')::uuid invest_id, aggregate_id::bigint product_id,
-                payload->event_type->>'userId' user_id, (payload->event_type->>'amount')::bigint amount,
-                event_type = 'InvestSettled' settled
-           from events where event_type in ('InvestSettled', 'InvestFailed')
+        // A withdrawal follows at most one settlement and takes its place, and so does a refund; any other second fate is one too many.
+        "with fates as (
+            select (payload->event_type->>'investId')::uuid invest_id, aggregate_id::bigint product_id,
+                   payload->event_type->>'userId' user_id, (payload->event_type->>'amount')::bigint amount,
+                   event_type, partition, position
+              from events
+             where event_type in ('InvestSettled', 'InvestFailed', 'InvestWithdrawn', 'InvestRefunded'))
+         select invest_id, product_id, user_id, amount, event_type = 'InvestSettled' settled
+           from fates
+          where not exists (select from fates later
+                             where later.invest_id = fates.invest_id and later.position > fates.position
+                               and (fates.event_type, later.event_type) in
+                                   (('InvestSettled', 'InvestWithdrawn'), ('InvestSettled', 'InvestRefunded'),
+                                    ('InvestWithdrawn', 'InvestRefunded')))
           order by partition, position",
     )
     .fetch_all(database)
@@ -46,7 +56,7 @@ pub fn contradictions(ledger: &BTreeMap<Uuid, Payment>, fates: &[Fate]) -> Vec<S
         }
         found.extend(against(ledger.get(&fate.invest_id), fate));
     }
-    let debited = ledger.iter().filter(|(_, payment)| payment.debits > 0);
+    let debited = ledger.iter().filter(|(_, payment)| payment.debits > payment.refunds);
     found.extend(
         debited.filter(|(id, _)| !known.contains_key(id)).map(|(id, _)| format!("{id} is paid and has no fate")),
     );
@@ -56,9 +66,13 @@ pub fn contradictions(ledger: &BTreeMap<Uuid, Payment>, fates: &[Fate]) -> Vec<S
 /// What is wrong with the payment of an invest with this fate.
 fn against(payment: Option<&Payment>, fate: &Fate) -> Option<String> {
     let (id, debits) = (fate.invest_id, payment.map_or(0, |payment| payment.debits));
+    if payment.is_some_and(|payment| payment.refunds > payment.debits) {
+        return Some(format!("{id} was refunded more often than debited"));
+    }
+    let debits = debits - payment.map_or(0, |payment| payment.refunds);
     if debits != u32::from(fate.settled) {
         let fate = if fate.settled { "settled" } else { "failed" };
-        return Some(format!("{id} is {fate} and was debited {debits} times"));
+        return Some(format!("{id} is {fate} and {debits} debits stand"));
     }
     let terms = payment.filter(|_| fate.settled)?.terms.as_ref()?;
     let as_asked = (terms.product_id, terms.user_id.as_str(), terms.amount);

@@ -34,6 +34,8 @@ pub enum State {
     Refused(String),
     /// Never to be debited, because the caller said so.
     Cancelled,
+    /// Debited, and given back.
+    Refunded,
 }
 
 /// One payment in the ledger.
@@ -43,6 +45,8 @@ pub struct Payment {
     pub terms: Option<Terms>,
     /// How often the user's money was taken.
     pub debits: u32,
+    /// How often it was given back.
+    pub refunds: u32,
     /// How it stands.
     pub state: State,
     /// Every call about it that came, in order, whatever became of it.
@@ -73,6 +77,7 @@ impl Ledger {
         self.payments.entry(id).or_insert_with(|| Payment {
             terms: None,
             debits: 0,
+            refunds: 0,
             state: State::NeverHeard,
             calls: Vec::new(),
             correlation_id: None,
@@ -101,7 +106,7 @@ impl Ledger {
         match &mut payment.state {
             State::Pending { looks } if *looks > 1 => *looks -= 1,
             State::Pending { .. } => payment.becomes(decided),
-            State::NeverHeard | State::Paid | State::Refused(_) | State::Cancelled => {}
+            State::NeverHeard | State::Paid | State::Refused(_) | State::Cancelled | State::Refunded => {}
         }
         payment.told(id, Call::Look)
     }
@@ -114,6 +119,17 @@ impl Ledger {
         payment.told(id, Call::Cancel)
     }
 
+    /// Gives the money back; a payment that was not made never will be.
+    pub(super) fn refund(&mut self, id: Uuid) -> Reply {
+        let payment = self.entry(id);
+        match payment.state {
+            State::Paid => payment.becomes(State::Refunded),
+            State::NeverHeard | State::Pending { .. } => payment.becomes(State::Cancelled),
+            State::Refused(_) | State::Cancelled | State::Refunded => {}
+        }
+        payment.told(id, Call::Refund)
+    }
+
     fn decided(&self, user: &str) -> State {
         self.refused.get(user).map_or(State::Paid, |reason| State::Refused(reason.clone()))
     }
@@ -121,9 +137,8 @@ impl Ledger {
 
 impl Payment {
     fn becomes(&mut self, state: State) {
-        if state == State::Paid {
-            self.debits += 1;
-        }
+        self.debits += u32::from(state == State::Paid);
+        self.refunds += u32::from(state == State::Refunded);
         self.state = state;
     }
 
@@ -135,7 +150,8 @@ impl Payment {
             State::Pending { .. } => told(202, "PENDING"),
             State::Paid => told(200, "PAID"),
             State::Refused(reason) => refused(reason),
-            State::Cancelled if call == Call::Cancel => told(200, "CANCELLED"),
+            State::Refunded => told(200, "REFUNDED"),
+            State::Cancelled if matches!(call, Call::Cancel | Call::Refund) => told(200, "CANCELLED"),
             State::Cancelled => refused("cancelled"),
         }
     }

@@ -96,6 +96,7 @@ async fn done(shared: Arc<Shared>, asked: Asked, trouble: Option<Trouble>) -> Re
             (Call::Pay, None) => (400, json!({ "message": "not a payment" })),
             (Call::Look, _) => ledger.look(asked.id),
             (Call::Cancel, _) => ledger.cancel(asked.id),
+            (Call::Refund, _) => ledger.refund(asked.id),
         }
     });
     doing.await.unwrap_or_else(|_| (500, json!({})))
@@ -164,6 +165,9 @@ async fn read(request: Request<Incoming>) -> Option<Asked> {
             Some(Asked { call: Call::Pay, id, terms: Some(terms) })
         }
         (&Method::GET, ["payment", id]) => Some(Asked { call: Call::Look, id: id.parse().ok()?, terms: None }),
+        (&Method::POST, ["payment", id, "refund"]) => {
+            Some(Asked { call: Call::Refund, id: id.parse().ok()?, terms: None })
+        }
         (&Method::POST, ["payment", id, "cancel"]) => {
             Some(Asked { call: Call::Cancel, id: id.parse().ok()?, terms: None })
         }
