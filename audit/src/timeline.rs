@@ -1,5 +1,5 @@
 //! `GET /admin/audit/invest/{id}`: the timeline of one invest, cause by cause: the request, its reservation, the payment calls,
-//! its fate, and which consumers applied them.
+//! what became of it, and which consumers applied them.
 
 mod applied;
 mod checkpoint_history;
@@ -54,14 +54,19 @@ struct Timeline {
 async fn one(State(audit): State<Arc<Audit>>, InvestIdPath(id): InvestIdPath) -> Result<Response, Problem> {
     let found = invest_events::find(&audit.log, &audit.read, id).await.map_err(problem)?.ok_or(Problem::NotFound)?;
     let calls = payment_calls::of(&audit.read, id).await.map_err(unavailable)?;
-    let mut applied = applied::of(&audit.read, &found.reservation).await.map_err(unavailable)?;
-    let fate_applied = match &found.fate {
-        Some(fate) => applied::of(&audit.read, fate).await.map_err(unavailable)?,
-        None => Vec::new(),
-    };
-    applied.sort_by_key(Applied::time);
-    let timeline = build_timeline(id, &found, &calls, &applied, fate_applied, audit.time).ok_or(Problem::NotFound)?;
+    let applied = applied_in_order(&audit, &found.reservation).await?;
+    let mut changes = Vec::new();
+    for event in &found.changes {
+        changes.push((event, applied_in_order(&audit, event).await?));
+    }
+    let timeline = build_timeline(id, &found, &calls, &applied, &changes, audit.time).ok_or(Problem::NotFound)?;
     Ok(edge::ok(timeline))
+}
+
+async fn applied_in_order(audit: &Audit, event: &RecordedEvent) -> Result<Vec<Applied>, Problem> {
+    let mut applied = applied::of(&audit.read, event).await.map_err(unavailable)?;
+    applied.sort_by_key(Applied::time);
+    Ok(applied)
 }
 
 fn unavailable(error: sqlx::Error) -> Problem {
@@ -74,41 +79,31 @@ fn build_timeline(
     found: &InvestEvents,
     calls: &[PaymentCall],
     applied: &[Applied],
-    mut fate_applied: Vec<Applied>,
+    changes: &[(&RecordedEvent, Vec<Applied>)],
     time: ServiceTime,
 ) -> Option<Timeline> {
     let ProductEvent::InvestReserved { user_id, amount, .. } = &found.reservation.event else { return None };
-    fate_applied.sort_by_key(Applied::time);
     let (reservation, user) = (&found.reservation, format!("user {user_id}"));
     let cause = Cause::of(reservation);
     let mut steps = Vec::from_iter(entry::requested(id, reservation, &user, time));
     steps.push(entry::reserved(reservation, &user, time));
     steps.extend(applied.iter().map(|applied| entry::applied(applied, reservation, 2, time)));
     steps.extend(calls.iter().map(|call| entry::called(call, &cause, time)));
-    if let Some(fate) = &found.fate {
-        steps.push(entry::ended(fate, time));
-        steps.extend(fate_applied.iter().map(|applied| entry::applied(applied, fate, 3, time)));
+    for (event, applied) in changes {
+        let changed = entry::changed(event, &user, time);
+        let depth = changed.depth() + 1;
+        steps.push(changed);
+        steps.extend(applied.iter().map(|applied| entry::applied(applied, event, depth, time)));
     }
     Some(Timeline {
         invest_id: id.to_string(),
         product_id: reservation.product_id.get(),
         user_id: user_id.to_string(),
         amount: amount.won(),
-        state: state(found.fate.as_ref()),
+        state: entry::state(found.changes.last().unwrap_or(reservation)),
         correlation_id: reservation.metadata.correlation_id.clone(),
         traceparent: reservation.metadata.traceparent.clone(),
         steps,
         notes: if calls.is_empty() { vec![NO_COUNTERS, NO_CALLS] } else { vec![NO_COUNTERS] },
     })
-}
-
-fn state(fate: Option<&RecordedEvent>) -> &'static str {
-    match fate.map(|fate| &fate.event) {
-        Some(ProductEvent::InvestSettled { .. }) => "SETTLED",
-        Some(ProductEvent::InvestFailed { .. }) => "FAILED",
-        Some(
-            ProductEvent::ProductOpened { .. } | ProductEvent::InvestReserved { .. } | ProductEvent::ProductClosed {},
-        )
-        | None => "RESERVED",
-    }
 }

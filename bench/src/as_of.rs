@@ -73,7 +73,11 @@ fn invest_of(event: &event_log::RecordedEvent) -> Option<Uuid> {
         domain::ProductEvent::ProductOpened { .. }
         | domain::ProductEvent::InvestSettled { .. }
         | domain::ProductEvent::InvestFailed { .. }
-        | domain::ProductEvent::ProductClosed {} => None,
+        | domain::ProductEvent::InvestWithdrawn { .. }
+        | domain::ProductEvent::InvestRefunded { .. }
+        | domain::ProductEvent::ProductClosed {}
+        | domain::ProductEvent::ProductCancelled { .. }
+        | domain::ProductEvent::ProductFailed { .. } => None,
     }
 }
 

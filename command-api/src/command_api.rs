@@ -37,6 +37,16 @@ impl CommandApi {
     ) -> Response {
         let invest_id = envelope.invest_id();
         let outcome = self.processors.submit(envelope).await;
+        self.answer(outcome, invest_id, data)
+    }
+
+    /// The response to a command with this outcome; `invest_id` is what to ask the log for when it is unknown.
+    pub(crate) fn answer<T: Serialize>(
+        &self,
+        outcome: Result<CommandOutcome, CommandError>,
+        invest_id: Option<InvestId>,
+        data: impl FnOnce(&CommandOutcome) -> T,
+    ) -> Response {
         metrics::counter!("moa_commands_total", "answer" => metric_label(&outcome)).increment(1);
         match outcome {
             Ok(outcome) => self.respond(&outcome, data),
@@ -89,10 +99,19 @@ pub(crate) fn problem(refusal: Refusal) -> Problem {
         Refusal::LimitExceeded { remaining } => Problem::LimitExceeded { remaining },
         Refusal::Finished => Problem::Finished,
         Refusal::Closed => Problem::Closed,
-        // None of these can follow from a request over HTTP: its ids are fresh, and only settlement decides fates.
-        Refusal::AlreadyOpened | Refusal::AlreadyReserved | Refusal::NotOpen | Refusal::NotExpired => {
-            Problem::internal(refusal)
-        }
+        Refusal::Cancelled => Problem::Cancelled,
+        Refusal::Failed => Problem::Failed,
+        Refusal::NotWithdrawable => Problem::NotWithdrawable,
+        // None of these can follow from a request over HTTP: its ids are fresh, a withdrawal looks its invest up again, and only
+        // settlement decides fates and refunds.
+        Refusal::AlreadyOpened
+        | Refusal::AlreadyReserved
+        | Refusal::NotOpen
+        | Refusal::NotExpired
+        | Refusal::NotRefundable
+        | Refusal::AlreadyRefunded
+        | Refusal::TargetNotMissed
+        | Refusal::TargetUndecided => Problem::internal(refusal),
     }
 }
 

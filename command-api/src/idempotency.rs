@@ -38,6 +38,8 @@ enum StoredDecision {
     SoldOut { remaining: i64 },
     Finished,
     Closed,
+    Cancelled,
+    Failed,
 }
 
 impl StoredDecision {
@@ -48,6 +50,8 @@ impl StoredDecision {
             Err(Refusal::SoldOut { remaining }) => Some(Self::SoldOut { remaining }),
             Err(Refusal::Finished) => Some(Self::Finished),
             Err(Refusal::Closed) => Some(Self::Closed),
+            Err(Refusal::Cancelled) => Some(Self::Cancelled),
+            Err(Refusal::Failed) => Some(Self::Failed),
             Err(
                 Refusal::NotExist
                 | Refusal::AlreadyOpened
@@ -57,7 +61,12 @@ impl StoredDecision {
                 | Refusal::LimitExceeded { .. }
                 | Refusal::AlreadyReserved
                 | Refusal::NotOpen
-                | Refusal::NotExpired,
+                | Refusal::NotExpired
+                | Refusal::NotWithdrawable
+                | Refusal::NotRefundable
+                | Refusal::AlreadyRefunded
+                | Refusal::TargetNotMissed
+                | Refusal::TargetUndecided,
             ) => None,
         }
     }
@@ -68,6 +77,8 @@ impl StoredDecision {
             Self::SoldOut { remaining } => Err(Refusal::SoldOut { remaining }),
             Self::Finished => Err(Refusal::Finished),
             Self::Closed => Err(Refusal::Closed),
+            Self::Cancelled => Err(Refusal::Cancelled),
+            Self::Failed => Err(Refusal::Failed),
         }
     }
 }
@@ -153,6 +164,8 @@ mod tests {
     #[case(Err(Refusal::SoldOut { remaining: 3 }), r#"{"soldOut":{"remaining":3}}"#)]
     #[case(Err(Refusal::Finished), r#""finished""#)]
     #[case(Err(Refusal::Closed), r#""closed""#)]
+    #[case(Err(Refusal::Cancelled), r#""cancelled""#)]
+    #[case(Err(Refusal::Failed), r#""failed""#)]
     fn a_final_outcome_is_stored_in_words_that_never_change(#[case] decision: Result<(), Refusal>, #[case] word: &str) {
         let outcome = CommandOutcome {
             decision,

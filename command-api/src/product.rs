@@ -88,7 +88,7 @@ fn parse(body: &JsonObject, time: ServiceTime) -> Result<Offer, Problem> {
     let finished_at = fields.text("finishedAt", |text| time.parse(&text));
     let window = started_at.zip(finished_at).map(|(started_at, finished_at)| Window::new(started_at, finished_at));
     let window = window.and_then(|window| window.map_err(|wrong| fields.wrong("finishedAt", wrong)).ok());
-    let terms = parse_terms(&mut fields, total);
+    let terms = parse_terms(&mut fields, time, total, window);
     let is_supported = refuse_unsupported(&mut fields);
     match (title, total, window, terms) {
         (Some(title), Some(total), Some(window), Some(terms)) if is_supported => {
@@ -100,23 +100,33 @@ fn parse(body: &JsonObject, time: ServiceTime) -> Result<Offer, Problem> {
 
 /// Terms that an operator may expect and that would be ignored otherwise, like every unknown field.
 fn refuse_unsupported(fields: &mut Fields<'_>) -> bool {
-    let unsupported: Vec<_> =
-        ["targetAmount", "withdrawableUntil"].into_iter().filter(|name| fields.has(name)).collect();
+    let unsupported: Vec<_> = ["targetAmount", "withdrawableUntil"].into_iter().filter(|name| fields.has(name)).collect();
     unsupported.iter().for_each(|name| fields.wrong(name, "is not supported yet, leave it out"));
     unsupported.is_empty()
 }
 
 /// The optional terms. What contradicts the total is named, where there is one.
-fn parse_terms(fields: &mut Fields<'_>, total: Option<Amount>) -> Option<Terms> {
+fn parse_terms(
+    fields: &mut Fields<'_>,
+    time: ServiceTime,
+    total: Option<Amount>,
+    window: Option<Window>,
+) -> Option<Terms> {
     let min_invest_amount = fields.optional_int("minInvestAmount", Amount::try_from);
     let invest_amount_unit = fields.optional_int("investAmountUnit", Amount::try_from);
     let max_amount_per_user = fields.optional_int("maxAmountPerUser", Amount::try_from);
+    let withdrawable_until = match fields.has("withdrawableUntil") {
+        true => Some(fields.text("withdrawableUntil", |text| time.parse(&text))?),
+        false => None,
+    };
     let terms = Terms {
+        target_amount: None,
+        withdrawable_until,
         min_invest_amount: min_invest_amount?,
         invest_amount_unit: invest_amount_unit?,
         max_amount_per_user: max_amount_per_user?,
     };
-    let contradictions = terms.contradictions(total?);
+    let contradictions = terms.contradictions(total?, window?);
     let is_sound = contradictions.is_empty();
     contradictions.into_iter().for_each(|(name, wrong)| fields.wrong(name, wrong));
     is_sound.then_some(terms)

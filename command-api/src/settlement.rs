@@ -32,7 +32,7 @@ pub use provider::Provider;
 use crate::processor::{CommandEnvelope, PartitionProcessors, UntimedCommand};
 use chrono::{DateTime, TimeDelta, Utc};
 use connection_pool::Pool;
-use domain::{Amount, InvestId, ProductId, UserId};
+use domain::{Amount, InvestId, ProductCommand, ProductId, UserId};
 use event_log::Metadata;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -63,9 +63,40 @@ pub(crate) struct OpenInvestTask {
     attempts: i32,
     /// Whether its payment was requested without an answer, so that it is only to be cancelled.
     cancelling: bool,
+    /// What was withdrawn, when it was: then its money is to be given back.
+    withdrawn: Option<Withdrawn>,
+}
+
+/// What a withdrawn invest was, which tells how its money is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Withdrawn {
+    /// A reservation: its payment is cancelled, and refunded if it was made.
+    Reserved,
+    /// A holding: its payment is refunded.
+    Settled,
+}
+
+impl Withdrawn {
+    /// Its stored name.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Reserved => "RESERVED",
+            Self::Settled => "SETTLED",
+        }
+    }
+
+    fn from_stored(name: &str) -> Option<Self> {
+        [Self::Reserved, Self::Settled].into_iter().find(|withdrawn| withdrawn.name() == name)
+    }
 }
 
 impl OpenInvestTask {
+    /// The command that says that the provider has none of its money any more.
+    fn refunded(&self) -> ProductCommand {
+        let (invest_id, user_id, amount) = (self.invest_id, self.user_id.clone(), self.amount);
+        ProductCommand::RefundInvest { invest_id, user_id, amount }
+    }
+
     fn envelope(self, command: UntimedCommand) -> CommandEnvelope {
         let metadata = Metadata {
             correlation_id: self.correlation_id,
@@ -138,6 +169,7 @@ mod tests {
             claimed_until,
             attempts: 0,
             cancelling: false,
+            withdrawn: None,
         }
     }
 }

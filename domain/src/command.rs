@@ -1,6 +1,6 @@
 //! The commands of a product.
 
-use crate::{Amount, FailReason, InvestId, ProductId, Terms, Title, UserId, Window};
+use crate::{Amount, CancelReason, FailReason, InvestId, ProductId, Terms, Title, UserId, Window};
 use chrono::{DateTime, Utc};
 
 /// A command to one product. It carries the time of its decision, so that a decision never reads a clock.
@@ -51,6 +51,36 @@ pub enum ProductCommand {
         /// When this is decided.
         at: DateTime<Utc>,
     },
+    /// Take an invest back for its user.
+    WithdrawInvest {
+        /// Which invest.
+        invest_id: InvestId,
+        /// Whose.
+        user_id: UserId,
+        /// Its amount if the log says that it was settled. The state does not remember every settled invest.
+        settled: Option<Amount>,
+        /// When this is decided.
+        at: DateTime<Utc>,
+    },
+    /// The provider has none of the invest's money.
+    RefundInvest {
+        /// Which invest, withdrawn, or settled in a product that was cancelled or failed, as the log says.
+        invest_id: InvestId,
+        /// Whose.
+        user_id: UserId,
+        /// How much.
+        amount: Amount,
+    },
     /// Take no more invests; open reservations still get their fate.
     CloseProduct,
+    /// Take no more invests, and give every one back.
+    CancelProduct {
+        /// Why, for people.
+        reason: CancelReason,
+    },
+    /// The same if the target is missed.
+    FailProduct {
+        /// When this is decided.
+        at: DateTime<Utc>,
+    },
 }

@@ -17,8 +17,10 @@ mod value;
 pub use command::ProductCommand;
 pub use event::{ProductEvent, newest_major_version};
 pub use personal::{PersonalData, personal_data, resident_number};
-pub use product::{OpenInvest, Product};
+pub use product::{GiveBackReason, OpenInvest, Product};
 pub use refusal::Refusal;
 pub use terms::Terms;
 pub use upcast::upcasters;
-pub use value::{Amount, FailReason, InvalidValueError, InvestId, MAX_AMOUNT, ProductId, Title, UserId, Window};
+pub use value::{
+    Amount, CancelReason, FailReason, InvalidValueError, InvestId, MAX_AMOUNT, ProductId, Title, UserId, Window,
+};

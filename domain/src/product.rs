@@ -2,11 +2,12 @@
 //! state has only what future decisions need.
 
 use crate::{
-    Amount, FailReason, InvestId, ProductCommand, ProductEvent, ProductId, Refusal, Terms, Title, UserId, Window,
+    Amount, CancelReason, FailReason, InvestId, ProductCommand, ProductEvent, ProductId, Refusal, Terms, Title, UserId,
+    Window,
 };
 use chrono::{DateTime, Utc};
 use cqrs_es::{Aggregate, event_sink::EventSink};
-use rpds::HashTrieMapSync;
+use rpds::{HashTrieMapSync, HashTrieSetSync};
 use serde::{Deserialize, Serialize};
 
 /// One product as its stream tells it. Cloning is cheap, however many reservations are open.
@@ -14,11 +15,52 @@ use serde::{Deserialize, Serialize};
 pub struct Product {
     offering: Option<Offering>,
     closed: bool,
+    ended: Option<GiveBackReason>,
     reserved: i64,
     settled: i64,
     open: HashTrieMapSync<InvestId, OpenInvest>,
     /// Won that each user has reserved and settled; kept only where the terms limit it.
     taken_by_user: HashTrieMapSync<UserId, i64>,
+    /// Invests that were withdrawn or refunded: whoever looked before that holds them for settled. Forgotten when all is given back.
+    given_back: HashTrieSetSync<InvestId>,
+    /// Withdrawn invests whose money is not known to be gone from the provider.
+    refunds_owed: HashTrieSetSync<InvestId>,
+}
+
+/// Why an invest is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GiveBackReason {
+    /// Its user withdrew it.
+    Withdrawn,
+    /// The product was cancelled by its operator.
+    Cancelled,
+    /// The product missed its target.
+    TargetMissed,
+}
+
+impl GiveBackReason {
+    /// For machines.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Withdrawn => "WITHDRAWN",
+            Self::Cancelled => "CANCELLED",
+            Self::TargetMissed => "TARGET_MISSED",
+        }
+    }
+
+    /// For people.
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::Withdrawn => "the user withdrew the invest",
+            Self::Cancelled => "the product was cancelled by its operator",
+            Self::TargetMissed => "the product missed its target",
+        }
+    }
+
+    /// The reason with this code.
+    pub fn from_code(code: &str) -> Option<Self> {
+        [Self::Withdrawn, Self::Cancelled, Self::TargetMissed].into_iter().find(|reason| reason.code() == code)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +113,11 @@ impl Product {
         self.taken_by_user.size()
     }
 
+    /// How many invests the state remembers as given back.
+    pub fn given_back_invests(&self) -> usize {
+        self.given_back.size()
+    }
+
     /// The reservations without a fate.
     pub fn open_invests(&self) -> impl Iterator<Item = (&InvestId, &OpenInvest)> {
         self.open.iter()
@@ -88,7 +135,13 @@ impl Product {
             ProductCommand::SettleInvest { invest_id } => self.settle(invest_id),
             ProductCommand::FailInvest { invest_id, reason } => self.fail(invest_id, reason),
             ProductCommand::ExpireInvest { invest_id, at } => self.expire(invest_id, at),
+            ProductCommand::WithdrawInvest { invest_id, user_id, settled, at } => {
+                self.withdraw(invest_id, user_id, settled, at)
+            }
+            ProductCommand::RefundInvest { invest_id, user_id, amount } => self.refund(invest_id, user_id, amount),
             ProductCommand::CloseProduct => self.close(),
+            ProductCommand::CancelProduct { reason } => self.cancel(reason),
+            ProductCommand::FailProduct { at } => self.miss_target(at),
         }
     }
 
@@ -122,6 +175,7 @@ impl Product {
         expires_at: DateTime<Utc>,
     ) -> Result<ProductEvent, Refusal> {
         let offering = self.offering.ok_or(Refusal::NotExist)?;
+        self.check_standing()?;
         if self.closed {
             return Err(Refusal::Closed);
         }
@@ -149,7 +203,11 @@ impl Product {
 
     fn fail(&self, invest_id: InvestId, reason: FailReason) -> Result<ProductEvent, Refusal> {
         let OpenInvest { user_id, amount, .. } = self.open_invest(invest_id)?;
-        let (code, detail) = (reason.code().into(), reason.detail().into());
+        // The user is told why it ended, not how.
+        let (code, detail) = match self.ended {
+            Some(ended) => (ended.code().into(), ended.detail().into()),
+            None => (reason.code().into(), reason.detail().into()),
+        };
         Ok(ProductEvent::InvestFailed { invest_id, user_id, amount, code, detail })
     }
 
@@ -161,14 +219,93 @@ impl Product {
         self.fail(invest_id, FailReason::expired(expires_at))
     }
 
-    fn close(&self) -> Result<ProductEvent, Refusal> {
-        if self.offering.is_none() {
-            return Err(Refusal::NotExist);
+    fn withdraw(
+        &self,
+        invest_id: InvestId,
+        user_id: UserId,
+        settled: Option<Amount>,
+        at: DateTime<Utc>,
+    ) -> Result<ProductEvent, Refusal> {
+        let offering = self.offering.ok_or(Refusal::NotExist)?;
+        if self.given_back.contains(&invest_id) {
+            return Err(Refusal::NotOpen);
         }
+        if self.ended.is_some() || offering.terms.withdrawable_until.is_none_or(|until| at >= until) {
+            return Err(Refusal::NotWithdrawable);
+        }
+        match (self.open.get(&invest_id), settled) {
+            (Some(open), _) if open.user_id == user_id => {
+                Ok(ProductEvent::InvestWithdrawn { invest_id, user_id, amount: open.amount, settled: false })
+            }
+            (None, Some(amount)) => Ok(ProductEvent::InvestWithdrawn { invest_id, user_id, amount, settled: true }),
+            _ => Err(Refusal::NotOpen),
+        }
+    }
+
+    fn refund(&self, invest_id: InvestId, user_id: UserId, amount: Amount) -> Result<ProductEvent, Refusal> {
+        self.offering.ok_or(Refusal::NotExist)?;
+        let refunded = |reason: GiveBackReason| ProductEvent::InvestRefunded {
+            invest_id,
+            user_id,
+            amount,
+            code: reason.code().into(),
+        };
+        if self.refunds_owed.contains(&invest_id) {
+            return Ok(refunded(GiveBackReason::Withdrawn));
+        }
+        if self.given_back.contains(&invest_id) {
+            return Err(Refusal::AlreadyRefunded);
+        }
+        let ended = self.ended.ok_or(Refusal::NotRefundable)?;
+        if self.open.contains_key(&invest_id) {
+            return Err(Refusal::NotRefundable);
+        }
+        if amount.won() > self.settled {
+            return Err(Refusal::AlreadyRefunded);
+        }
+        Ok(refunded(ended))
+    }
+
+    fn close(&self) -> Result<ProductEvent, Refusal> {
+        self.offering.ok_or(Refusal::NotExist)?;
+        self.check_standing()?;
         if self.closed {
             return Err(Refusal::Closed);
         }
         Ok(ProductEvent::ProductClosed {})
+    }
+
+    fn cancel(&self, reason: CancelReason) -> Result<ProductEvent, Refusal> {
+        self.offering.ok_or(Refusal::NotExist)?;
+        self.check_standing()?;
+        Ok(ProductEvent::ProductCancelled { reason })
+    }
+
+    /// An open reservation may still count for the target or not, so the target may be undecided after the window.
+    fn miss_target(&self, at: DateTime<Utc>) -> Result<ProductEvent, Refusal> {
+        let offering = self.offering.ok_or(Refusal::NotExist)?;
+        self.check_standing()?;
+        let target_amount = offering.terms.target_amount.ok_or(Refusal::TargetNotMissed)?;
+        let reached_amount = self.reserved + self.settled;
+        if at < offering.finished_at {
+            return Err(Refusal::TargetUndecided);
+        }
+        if self.settled >= target_amount.won() {
+            return Err(Refusal::TargetNotMissed);
+        }
+        if reached_amount >= target_amount.won() {
+            return Err(Refusal::TargetUndecided);
+        }
+        Ok(ProductEvent::ProductFailed { target_amount, reached_amount })
+    }
+
+    /// Whether it was neither cancelled nor failed.
+    fn check_standing(&self) -> Result<(), Refusal> {
+        match self.ended {
+            None => Ok(()),
+            Some(GiveBackReason::TargetMissed) => Err(Refusal::Failed),
+            Some(GiveBackReason::Cancelled | GiveBackReason::Withdrawn) => Err(Refusal::Cancelled),
+        }
     }
 
     /// Keeps the sum of a user whom the terms limit.
@@ -178,6 +315,18 @@ impl Product {
                 0 => _ = self.taken_by_user.remove_mut(user_id),
                 taken => self.taken_by_user.insert_mut(user_id.clone(), taken),
             }
+        }
+    }
+
+    fn end(&mut self, ended: GiveBackReason) {
+        self.ended = Some(ended);
+        self.forget_given_back();
+    }
+
+    /// Where nothing stands and nothing will, no invest can be given back again.
+    fn forget_given_back(&mut self) {
+        if self.ended.is_some() && self.reserved == 0 && self.settled == 0 {
+            self.given_back = HashTrieSetSync::default();
         }
     }
 
@@ -219,8 +368,26 @@ impl Aggregate for Product {
                 self.reserved -= amount.won();
                 self.change_taken(&user_id, -amount.won());
                 self.open.remove_mut(&invest_id);
+                self.forget_given_back();
+            }
+            ProductEvent::InvestWithdrawn { invest_id, user_id, amount, settled } => {
+                *(if settled { &mut self.settled } else { &mut self.reserved }) -= amount.won();
+                self.change_taken(&user_id, -amount.won());
+                self.open.remove_mut(&invest_id);
+                self.given_back.insert_mut(invest_id);
+                self.refunds_owed.insert_mut(invest_id);
+            }
+            ProductEvent::InvestRefunded { invest_id, user_id, amount, .. } => {
+                if !self.refunds_owed.remove_mut(&invest_id) {
+                    self.settled -= amount.won();
+                    self.change_taken(&user_id, -amount.won());
+                    self.given_back.insert_mut(invest_id);
+                }
+                self.forget_given_back();
             }
             ProductEvent::ProductClosed {} => self.closed = true,
+            ProductEvent::ProductCancelled { .. } => self.end(GiveBackReason::Cancelled),
+            ProductEvent::ProductFailed { .. } => self.end(GiveBackReason::TargetMissed),
         }
     }
 }

@@ -15,9 +15,15 @@ pub enum Refusal {
     /// The window is over.
     #[error("the product has finished")]
     Finished,
-    /// The product was withdrawn by its operator.
+    /// The product was closed by its operator.
     #[error("the product is closed")]
     Closed,
+    /// The product was cancelled by its operator.
+    #[error("the product is cancelled")]
+    Cancelled,
+    /// The product missed its target.
+    #[error("the product has failed")]
+    Failed,
     /// The product's minimum is higher: ask for at least `smallest`.
     #[error("the amount is below the product's minimum: the smallest invest is {smallest} won")]
     BelowMinimum {
@@ -45,7 +51,22 @@ pub enum Refusal {
     /// The invest id is in use: take a fresh one.
     #[error("the invest is already reserved")]
     AlreadyReserved,
-    /// No open reservation has this id: it was never made here, or already has its fate.
+    /// The product's terms give no such right, it is over, or all is given back anyway.
+    #[error("the invest cannot be withdrawn")]
+    NotWithdrawable,
+    /// Nothing is owed for the invest, at least not yet: it stands, or is still open.
+    #[error("the invest is not to be refunded")]
+    NotRefundable,
+    /// Nothing is owed for the invest any more.
+    #[error("the invest is already refunded")]
+    AlreadyRefunded,
+    /// The product has no target, or has reached it for good.
+    #[error("the product's target is not missed")]
+    TargetNotMissed,
+    /// The window is not over, or open reservations will tell: try again.
+    #[error("whether the product's target is missed is not decided")]
+    TargetUndecided,
+    /// No open reservation has this id: it was never made here, or already has its fate. The log tells which.
     #[error("the invest is not open")]
     NotOpen,
     /// The reservation still has time.

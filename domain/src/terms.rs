@@ -1,6 +1,7 @@
 //! The terms of an offering: what a product demands of each invest, beyond its window and its total.
 
-use crate::{Amount, InvalidValueError, Refusal};
+use crate::{Amount, InvalidValueError, Refusal, Window};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 /// Each is optional; a product without any takes every amount. Part of [`crate::ProductEvent::ProductOpened`].
@@ -16,6 +17,12 @@ pub struct Terms {
     /// The most that one user may have reserved and settled in this product.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_amount_per_user: Option<Amount>,
+    /// The product fails, and all is given back, if less than this is taken of it when its window ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_amount: Option<Amount>,
+    /// The first instant at which an invest can no longer be withdrawn; without it no invest ever can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawable_until: Option<DateTime<Utc>>,
 }
 
 impl Terms {
@@ -31,8 +38,13 @@ impl Terms {
         (minimum + unit - 1) / unit * unit
     }
 
-    /// What contradicts a product of `total`: the field's name in the contract, and what is wrong with it. Each is named.
-    pub fn contradictions(&self, total: Amount) -> Vec<(&'static str, InvalidValueError)> {
+    /// Whether an invest can be given back, at its user's wish or because the target is missed.
+    pub fn give_back(&self) -> bool {
+        self.target_amount.is_some() || self.withdrawable_until.is_some()
+    }
+
+    /// What contradicts a product of `total` in `window`: the field's name in the contract, and what is wrong with it. Each is named.
+    pub fn contradictions(&self, total: Amount, window: Window) -> Vec<(&'static str, InvalidValueError)> {
         let smallest = self.smallest_invest();
         let exceeds_total = |amount: Option<Amount>| amount.is_some_and(|amount| amount > total);
         let mut found = Vec::new();
@@ -46,6 +58,13 @@ impl Terms {
         name("minInvestAmount", minimum_exceeds, "must be at most totalInvestingAmount");
         name("investAmountUnit", unit_exceeds, "must be at most totalInvestingAmount");
         name("maxAmountPerUser", exceeds_total(self.max_amount_per_user), "must be at most totalInvestingAmount");
+        name("targetAmount", exceeds_total(self.target_amount), "must be at most totalInvestingAmount");
+        let until = self.withdrawable_until;
+        name(
+            "withdrawableUntil",
+            until.is_some_and(|until| until <= window.started_at() || until > window.finished_at()),
+            "must be later than startedAt and not later than finishedAt",
+        );
         name(
             "investAmountUnit",
             smallest > total.won() && !minimum_exceeds && !unit_exceeds,

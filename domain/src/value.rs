@@ -9,6 +9,7 @@ use uuid::Uuid;
 pub const MAX_AMOUNT: i64 = 1_000_000_000_000;
 const MAX_USER_ID_BYTES: usize = 100;
 const MAX_TITLE_CHARS: usize = 500;
+const MAX_CANCEL_REASON_CHARS: usize = 500;
 const MAX_FAIL_CODE_BYTES: usize = 64;
 const MAX_FAIL_DETAIL_CHARS: usize = 500;
 
@@ -150,6 +151,35 @@ impl TryFrom<String> for Title {
 impl From<Title> for String {
     fn from(title: Title) -> String {
         title.0
+    }
+}
+
+/// Why an operator cancelled a product, for people: 1 to 500 characters, no control characters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CancelReason(String);
+
+impl CancelReason {
+    /// The reason as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for CancelReason {
+    type Error = InvalidValueError;
+    fn try_from(reason: String) -> Result<Self, InvalidValueError> {
+        if (1..=MAX_CANCEL_REASON_CHARS).contains(&reason.chars().count()) && !reason.chars().any(char::is_control) {
+            Ok(Self(reason))
+        } else {
+            Err(InvalidValueError("must be 1 to 500 characters without control characters"))
+        }
+    }
+}
+
+impl From<CancelReason> for String {
+    fn from(reason: CancelReason) -> String {
+        reason.0
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod boundaries;
 mod commands;
+mod give_back;
 mod random;
 mod support;
 mod terms;

@@ -5,7 +5,7 @@ mod model;
 use crate::support::*;
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use domain::{Product, ProductCommand, ProductEvent, Refusal};
+use domain::{Product, ProductCommand, ProductEvent, Refusal, Terms};
 use futures::executor::block_on;
 use model::Model;
 use proptest::prelude::*;
@@ -22,13 +22,21 @@ fn command() -> impl Strategy<Value = ProductCommand> {
         6 => id().prop_map(fail),
         4 => (id(), 7_198..7_203i64).prop_map(|(id, at)| expire(id, second(at))),
         1 => Just(ProductCommand::CloseProduct),
+        6 => (id(), 0..3_603i64).prop_map(|(id, at)| withdraw(id, "kim", None, second(at))),
+        6 => id().prop_map(|id| refund(id, "kim", 1)),
+        1 => Just(cancel()),
+        2 => (3_598..3_603i64).prop_map(|at| ProductCommand::FailProduct { at: second(at) }),
     ]
 }
 
 /// Mostly a product that is there and stays open, with terms or without; sometimes neither.
 fn history() -> impl Strategy<Value = Vec<ProductCommand>> {
     let bounds = (prop_oneof![Just(0), 1..20i64], prop_oneof![Just(0), 1..8i64], prop_oneof![Just(0), 20..60i64]);
-    let with_terms = bounds.prop_map(|(minimum, unit, limit)| vec![open_with(100, terms(minimum, unit, limit))]);
+    let given_back = (prop_oneof![Just(0), 1..3_600i64], prop_oneof![Just(0), 1..100i64]);
+    let with_terms = (bounds, given_back).prop_map(|((minimum, unit, limit), (until, target))| {
+        let Terms { target_amount, withdrawable_until, .. } = returnable(until, target);
+        vec![open_with(100, Terms { target_amount, withdrawable_until, ..terms(minimum, unit, limit) })]
+    });
     let head = prop_oneof![5 => Just(vec![open(100)]), 4 => with_terms, 1 => Just(vec![])];
     (head, prop::collection::vec(command(), 0..80)).prop_map(|(head, rest)| [head, rest].concat())
 }
@@ -44,8 +52,13 @@ fn handle(product: &mut Product, command: ProductCommand) -> Result<ProductEvent
 
 /// A product with this history, and its stream.
 fn lived_through(history: Vec<ProductCommand>) -> (Product, Vec<ProductEvent>) {
-    let mut product = Product::default();
-    let events = history.into_iter().filter_map(|command| handle(&mut product, command).ok()).collect();
+    let (mut product, mut model) = (Product::default(), Model::default());
+    let mut sent = |command| {
+        let command = model.look_up(command)?;
+        model.decide(&command).ok();
+        handle(&mut product, command).ok()
+    };
+    let events = history.into_iter().filter_map(&mut sent).collect();
     (product, events)
 }
 
@@ -79,6 +92,7 @@ proptest! {
     fn the_product_decides_as_a_plain_model_does(history in history()) {
         let (mut product, mut model) = (Product::default(), Model::default());
         for command in history {
+            let Some(command) = model.look_up(command) else { continue };
             let expected = model.decide(&command);
             prop_assert_eq!(handle(&mut product, command.clone()), expected, "{:?}", command);
             assert_agrees(&product, &model);
@@ -108,6 +122,7 @@ proptest! {
 
     #[test]
     fn a_refused_command_changes_nothing(history in history(), then in command()) {
+        // Without a look-up: a command whose facts are wrong is a command, too.
         let (before, _) = lived_through(history);
         let mut product = before.clone();
         let refused = handle(&mut product, then).is_err();

@@ -78,8 +78,12 @@ fn terms_are_looked_at_in_the_window_alone() {
 #[case(terms(100, 0, 99), 1_000, &["maxAmountPerUser"])]
 #[case(terms(70, 50, 99), 1_000, &["maxAmountPerUser"])]
 #[case(terms(MAX_AMOUNT, MAX_AMOUNT - 1, 0), MAX_AMOUNT, &["investAmountUnit"])]
+#[case(returnable(3_600, 1_000), 1_000, &[])]
+#[case(returnable(0, 1_001), 1_000, &["targetAmount"])]
+#[case(returnable(3_601, 0), 1_000, &["withdrawableUntil"])]
+#[case(Terms { withdrawable_until: Some(second(0)), ..Terms::default() }, 1_000, &["withdrawableUntil"])]
 fn every_contradiction_is_named(#[case] terms: Terms, #[case] total: i64, #[case] fields: &[&str]) {
-    let found = terms.contradictions(won(total));
+    let found = terms.contradictions(won(total), window());
     assert_eq!(found.iter().map(|(field, _)| *field).collect::<Vec<_>>(), fields);
 }
 
@@ -91,7 +95,7 @@ fn the_smallest_invest_is_allowed(
     #[values(0, 7, 100, 999, 1_000)] limit: i64,
 ) {
     let terms = terms(minimum, unit, limit);
-    if terms.contradictions(won(1_000)).is_empty() {
+    if terms.contradictions(won(1_000), window()).is_empty() {
         let smallest = Amount::try_from(terms.smallest_invest()).unwrap().won();
         let decided = decide(vec![opened_with(1_000, terms)], invest(1, "kim", smallest));
         assert_eq!(decided, Ok(vec![reserved(1, "kim", smallest)]));
@@ -108,7 +112,12 @@ fn terms_are_written_where_there_are_any_under_a_version_of_their_own() {
     let tail = r#""finishedAt":"2026-03-01T01:00:00Z","terms":{"minInvestAmount":100,"maxAmountPerUser":300}}}"#;
     assert!(json(&with).ends_with(tail), "{}", json(&with));
     assert_eq!(with.version(), "2.0.0");
-    for event in [opened(1_000), with] {
+    let returning = opened_with(1_000, returnable(60, 300));
+    let tail = r#""terms":{"targetAmount":300,"withdrawableUntil":"2026-03-01T00:01:00Z"}}}"#;
+    assert!(json(&returning).ends_with(tail), "{}", json(&returning));
+    // Whoever knows only 2.0.0 would not heed them.
+    assert_eq!(returning.version(), "3.0.0");
+    for event in [opened(1_000), with, returning] {
         assert_eq!(serde_json::from_str::<ProductEvent>(&json(&event)).unwrap(), event);
     }
 }

@@ -52,8 +52,16 @@ pub enum Problem {
     NotStarted,
     /// At or after `finishedAt`: choose another product.
     Finished,
-    /// Withdrawn by its operator: choose another product.
+    /// Closed by its operator: choose another product.
     Closed,
+    /// Cancelled by its operator: choose another product.
+    Cancelled,
+    /// It missed its target: choose another product.
+    Failed,
+    /// No invest with this id, or another user's: check the id.
+    NotExistInvest,
+    /// Its product gives no such right, the right is over, or the invest does not stand any more: look at the invest log.
+    NotWithdrawable,
     /// Send exactly one good `X-USER-ID`.
     MissingUserId,
     /// Put right each of these fields or parameters.
@@ -141,6 +149,10 @@ impl Problem {
             Self::NotStarted => row(StatusCode::OK, "NOT_STARTED", "Product is not started : "),
             Self::Finished => row(StatusCode::OK, "FINISHED", "Product is finished : "),
             Self::Closed => row(StatusCode::OK, "CLOSED", "Product is closed : "),
+            Self::Cancelled => row(StatusCode::OK, "CANCELLED", "Product is cancelled : "),
+            Self::Failed => row(StatusCode::OK, "FAILED", "Product has failed : "),
+            Self::NotExistInvest => row(StatusCode::OK, "NOT_EXIST_INVEST", "Not exist invest : "),
+            Self::NotWithdrawable => row(StatusCode::OK, "NOT_WITHDRAWABLE", "Invest cannot be withdrawn : "),
             Self::MissingUserId => {
                 row(StatusCode::BAD_REQUEST, "MISSING_X_USER_ID", "Missing X-USER-ID header value : ")
             }

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// Changes with every change of [`Product`]'s state or of how events apply to it; snapshots of other versions are ignored.
-const SNAPSHOT_CODE_VERSION: &str = "2";
+const SNAPSHOT_CODE_VERSION: &str = "3";
 /// Events that one read of a stream returns.
 const STREAM_PAGE_EVENTS: i64 = 2_000;
 /// Events that are read of each of several streams at first; a longer stream is read on by itself.

@@ -16,12 +16,13 @@ pub use cursor::{Cursor, ForeignCursorError};
 pub use filter::{Bound, EVENT_TYPES, Filter, Order};
 pub use key::{EVENT_INDEX, INDEX_VERSION, correlation_key, invest_key, rare_type, subject, user_key};
 
-use crate::LogError;
 use crate::ids::{Partition, Position};
 use crate::log::Log;
 use crate::raw_event::RawEvent;
+use crate::{LogError, RecordedEvent};
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
+use domain::InvestId;
 use filter::AccessPath;
 use futures::{Stream, stream};
 use partition_cursor::{PartitionCursor, PositionRange};
@@ -48,6 +49,24 @@ pub struct Search {
     order: Order,
     access_path: AccessPath,
     cursors: Vec<PartitionCursor>,
+}
+
+impl Log {
+    /// Every event about one invest, in order, up to the heads: an index that lags hides none.
+    pub async fn invest_events(&self, invest: InvestId) -> Result<Vec<RecordedEvent>, LogError> {
+        let filter = Filter { invest: Some(invest), ..Filter::default() };
+        let mut search = Search::begin(self, self.reads(), filter, Order::Ascending, None).await?;
+        let mut events = Vec::new();
+        loop {
+            let page = search.page(MAX_PAGE_EVENTS).await?;
+            for event in &page.events {
+                events.push(event.read()?);
+            }
+            if page.next.is_none() {
+                return Ok(events);
+            }
+        }
+    }
 }
 
 /// The order of events over all partitions.

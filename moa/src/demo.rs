@@ -55,6 +55,7 @@ fn terms([minimum, unit, limit]: [i64; 3]) -> anyhow::Result<Terms> {
         min_invest_amount: Some(minimum.try_into()?),
         invest_amount_unit: Some(unit.try_into()?),
         max_amount_per_user: Some(limit.try_into()?),
+        ..Terms::default()
     })
 }
 

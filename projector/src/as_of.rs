@@ -207,7 +207,11 @@ fn is_open_at(beginning: &RecordedEvent, time: DateTime<Utc>) -> bool {
         ProductEvent::InvestReserved { .. }
         | ProductEvent::InvestSettled { .. }
         | ProductEvent::InvestFailed { .. }
-        | ProductEvent::ProductClosed {} => true,
+        | ProductEvent::InvestWithdrawn { .. }
+        | ProductEvent::InvestRefunded { .. }
+        | ProductEvent::ProductClosed {}
+        | ProductEvent::ProductCancelled { .. }
+        | ProductEvent::ProductFailed { .. } => true,
     }
 }
 

@@ -9,11 +9,14 @@
 //! | field | value |
 //! |---|---|
 //! | `@state` | `<position>:<list>:<event hash>:<by>:<check>` |
-//! | `<product id>` | `<current amount>:<users>:<closed, 0 or 1>:<position>:<check>`, for every product of the partition |
+//! | `<product id>` | `<current amount>:<users>:<ended>:<position>:<check>`, for every product of the partition |
+//!
+//! Ended is 0 while the product stands, 1 when it is closed, and 2 when it was cancelled or has failed. A reader that does not know
+//! the 2 takes it for damage, and reads PostgreSQL.
 //!
 //! The position in `@state` is the checkpoint: everything in the hash is the fold of the partition up to it. The event hash is
-//! that of the log's event there, in hexadecimal digits (empty at 0). The list's position is that of the last `ProductOpened`
-//! or `ProductClosed`, or that of the last reload, if later. `by` is the consumer that wrote last, a UUID of one run of it. A
+//! that of the log's event there, in hexadecimal digits (empty at 0). The list's position is that of the last `ProductOpened`,
+//! `ProductClosed`, `ProductCancelled` or `ProductFailed`, or that of the last reload, if later. `by` is the consumer that wrote last, a UUID of one run of it. A
 //! product's position is where its counter was last written. A check is the first 8 bytes of the SHA-256 of
 //! `<key>\n<field>\n<value without it>`, in hexadecimal digits.
 //!

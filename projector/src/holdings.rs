@@ -1,8 +1,10 @@
-//! `holdings`: what each user holds of each product. Only settled invests count: a reservation is not a holding yet.
+//! `holdings`: what each user holds of each product. Only settled invests count: a reservation is not a holding yet, and one that
+//! was given back is none any more.
 
 use crate::change_set::{ChangeSet, column, invariant_violation, products_of};
 use crate::copy_writer::CopyWriter;
 use crate::fold::{self, Fold, ReadModel, Table};
+use crate::give_back::stood_until_refunded;
 use chrono::{DateTime, Utc};
 use connection_pool::Connection;
 use domain::ProductEvent;
@@ -70,9 +72,19 @@ impl Fold for HoldingsState {
                 self.open(event, product)
             }
             ProductEvent::InvestSettled { user_id, amount, .. } => self.settle(event, user_id.as_str(), amount.won()),
+            ProductEvent::InvestWithdrawn { user_id, amount, settled: true, .. } => {
+                self.give_back(event, user_id.as_str(), amount.won())
+            }
+            ProductEvent::InvestRefunded { user_id, amount, code, .. } if stood_until_refunded(code) => {
+                self.give_back(event, user_id.as_str(), amount.won())
+            }
             ProductEvent::InvestReserved { .. }
             | ProductEvent::InvestFailed { .. }
-            | ProductEvent::ProductClosed {} => self.check_product(event),
+            | ProductEvent::InvestWithdrawn { settled: false, .. }
+            | ProductEvent::InvestRefunded { .. }
+            | ProductEvent::ProductClosed {}
+            | ProductEvent::ProductCancelled { .. }
+            | ProductEvent::ProductFailed { .. } => self.check_product(event),
         }
     }
 
@@ -90,7 +102,9 @@ impl Fold for HoldingsState {
 
     async fn update(&self, transaction: &mut Connection, partition: Partition) -> sqlx::Result<()> {
         update_holdings(transaction, &self.holdings.changed()).await?;
-        update_counts(transaction, partition, &self.counts.changed()).await
+        remove_holdings(transaction, &self.holdings.removed()).await?;
+        update_counts(transaction, partition, &self.counts.changed()).await?;
+        remove_counts(transaction, partition, &self.counts.removed()).await
     }
 }
 
@@ -113,6 +127,30 @@ impl HoldingsState {
         };
         holding.amount += amount;
         holding.invest_date = event.recorded_at;
+        Ok(())
+    }
+
+    /// The date stays that of the latest settlement, also when that is what was given back.
+    fn give_back(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
+        let key = (user.into(), event.product_id.get());
+        let held = self.holdings.after.get_mut(&key).filter(|holding| holding.amount >= amount);
+        let held = held.ok_or_else(|| invariant_violation(event, "it gives back more than its user holds"))?;
+        held.amount -= amount;
+        if held.amount == 0 {
+            self.holdings.after.remove(&key);
+            self.uncount(event, user)?;
+        }
+        Ok(())
+    }
+
+    /// The user has one holding less.
+    fn uncount(&mut self, event: &RecordedEvent, user: &str) -> Result<(), ApplyError> {
+        let count = self.counts.after.get_mut(user).filter(|count| **count > 0);
+        let count = count.ok_or_else(|| invariant_violation(event, "it is of a holding that was not counted"))?;
+        *count -= 1;
+        if *count == 0 {
+            self.counts.after.remove(user);
+        }
         Ok(())
     }
 
@@ -155,14 +193,18 @@ async fn read_holdings(
     Ok(ChangeSet::of(rows.into_iter().map(row)))
 }
 
-/// The holding that the event changes: its user and product.
+/// The holding that the event may change: its user and product.
 fn holder_of(event: &RecordedEvent) -> Option<(&str, i64)> {
     match &event.event {
-        ProductEvent::InvestSettled { user_id, .. } => Some((user_id.as_str(), event.product_id.get())),
+        ProductEvent::InvestSettled { user_id, .. }
+        | ProductEvent::InvestWithdrawn { user_id, .. }
+        | ProductEvent::InvestRefunded { user_id, .. } => Some((user_id.as_str(), event.product_id.get())),
         ProductEvent::ProductOpened { .. }
         | ProductEvent::InvestReserved { .. }
         | ProductEvent::InvestFailed { .. }
-        | ProductEvent::ProductClosed {} => None,
+        | ProductEvent::ProductClosed {}
+        | ProductEvent::ProductCancelled { .. }
+        | ProductEvent::ProductFailed { .. } => None,
     }
 }
 
@@ -200,6 +242,22 @@ async fn update_holdings(transaction: &mut Connection, changed: &[(&(String, i64
     Ok(())
 }
 
+async fn remove_holdings(transaction: &mut Connection, gone: &[&(String, i64)]) -> sqlx::Result<()> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "delete from holdings h
+          using unnest($1::text[], $2::bigint[]) as gone (user_id, product_id)
+          where h.user_id = gone.user_id and h.product_id = gone.product_id",
+    )
+    .bind(column(gone, |(user, _)| user.as_str()))
+    .bind(column(gone, |(_, product)| *product))
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
 async fn update_counts(
     transaction: &mut Connection,
     partition: Partition,
@@ -218,5 +276,17 @@ async fn update_counts(
     .bind(column(changed, |(_, holdings)| **holdings))
     .execute(transaction)
     .await?;
+    Ok(())
+}
+
+async fn remove_counts(transaction: &mut Connection, partition: Partition, gone: &[&String]) -> sqlx::Result<()> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    sqlx::query("delete from holdings_count where partition = $1 and user_id = any($2)")
+        .bind(partition)
+        .bind(column(gone, |user| user.as_str()))
+        .execute(transaction)
+        .await?;
     Ok(())
 }

@@ -1,13 +1,15 @@
-//! `invest_log`: every accepted invest and its fate. The sums just after a reservation are written with it and never change.
+//! `invest_log`: every accepted invest and what became of it. The sums just after a reservation are written with it and never
+//! change.
 
 mod tables;
 
 use crate::change_set::{ChangeSet, invariant_violation};
 use crate::copy_writer::CopyWriter;
 use crate::fold::{self, Fold, ReadModel, Table};
+use crate::give_back::stood_until_refunded;
 use chrono::{DateTime, Utc};
 use connection_pool::Connection;
-use domain::{InvestId, ProductEvent};
+use domain::{GiveBackReason, InvestId, ProductEvent};
 use event_log::consume::{ApplyError, Projection};
 use event_log::{Partition, RecordedEvent};
 use uuid::Uuid;
@@ -79,6 +81,8 @@ enum State {
     Reserved,
     Settled,
     Failed { code: String, detail: String },
+    Withdrawn,
+    Refunded(GiveBackReason),
 }
 
 impl Fold for InvestLogState {
@@ -93,14 +97,24 @@ impl Fold for InvestLogState {
                 self.reserve(event, *invest_id, user_id.as_str(), amount.won())
             }
             ProductEvent::InvestSettled { invest_id, user_id, amount } => {
-                self.settle_or_fail(event, *invest_id, user_id.as_str(), amount.won(), State::Settled)
+                self.change(event, *invest_id, user_id.as_str(), amount.won(), &State::Reserved, State::Settled)
             }
             ProductEvent::InvestFailed { invest_id, user_id, amount, code, detail } => {
                 let failed = State::Failed { code: code.clone(), detail: detail.clone() };
-                self.settle_or_fail(event, *invest_id, user_id.as_str(), amount.won(), failed)?;
+                self.change(event, *invest_id, user_id.as_str(), amount.won(), &State::Reserved, failed)?;
                 self.release(event, user_id.as_str(), amount.won())
             }
-            ProductEvent::ProductClosed {} => self.product(event).map(drop),
+            ProductEvent::InvestWithdrawn { invest_id, user_id, amount, settled } => {
+                let stood = if *settled { State::Settled } else { State::Reserved };
+                self.change(event, *invest_id, user_id.as_str(), amount.won(), &stood, State::Withdrawn)?;
+                self.release(event, user_id.as_str(), amount.won())
+            }
+            ProductEvent::InvestRefunded { invest_id, user_id, amount, code } => {
+                self.refund(event, *invest_id, user_id.as_str(), amount.won(), code)
+            }
+            ProductEvent::ProductClosed {}
+            | ProductEvent::ProductCancelled { .. }
+            | ProductEvent::ProductFailed { .. } => self.product(event).map(drop),
         }
     }
 
@@ -108,9 +122,9 @@ impl Fold for InvestLogState {
         self.update_tables(transaction).await
     }
 
-    /// An invest with a fate never changes again.
+    /// A settled invest stays in memory: it can be withdrawn, or its product be cancelled.
     fn emit_finished(&mut self, copy: &mut CopyWriter) {
-        for (id, invest) in self.invests.after.extract_if(|_, invest| invest.state != State::Reserved) {
+        for (id, invest) in self.invests.after.extract_if(|_, invest| invest.state.is_final()) {
             invest.copy(&id, copy);
         }
     }
@@ -131,7 +145,7 @@ impl Fold for InvestLogState {
 impl Invest {
     fn copy(&self, id: &Uuid, copy: &mut CopyWriter) {
         let Self { product_id, user_id, amount, state, accrued_user, accrued_product, requested_at, updated_at } = self;
-        let (name, (code, detail)) = (state.name(), state.failure());
+        let (name, (code, detail)) = (state.name(), state.reason());
         copy.row(
             0,
             &[
@@ -183,26 +197,42 @@ impl InvestLogState {
         }
     }
 
-    /// Gives the reservation its one fate.
-    fn settle_or_fail(
+    /// A withdrawn invest was released when it was withdrawn; a settled one is released now.
+    fn refund(
         &mut self,
         event: &RecordedEvent,
         id: InvestId,
         user: &str,
         amount: i64,
-        fate: State,
+        code: &str,
     ) -> Result<(), ApplyError> {
-        let open = self.invests.after.get_mut(&id.0).filter(|invest| {
-            invest.state == State::Reserved
+        let reason = GiveBackReason::from_code(code);
+        let reason = reason.ok_or_else(|| invariant_violation(event, format!("{code:?} is no reason to give back")))?;
+        let stood = stood_until_refunded(code);
+        let from = if stood { State::Settled } else { State::Withdrawn };
+        self.change(event, id, user, amount, &from, State::Refunded(reason))?;
+        if stood { self.release(event, user, amount) } else { Ok(()) }
+    }
+
+    /// Moves the invest from the one state to the other.
+    fn change(
+        &mut self,
+        event: &RecordedEvent,
+        id: InvestId,
+        user: &str,
+        amount: i64,
+        from: &State,
+        to: State,
+    ) -> Result<(), ApplyError> {
+        let found = self.invests.after.get_mut(&id.0).filter(|invest| {
+            invest.state == *from
                 && (invest.product_id, invest.user_id.as_str(), invest.amount) == (event.product_id.get(), user, amount)
         });
-        let Some(invest) = open else {
-            return Err(invariant_violation(
-                event,
-                format!("invest {id} is not a reservation of that user and amount"),
-            ));
+        let Some(invest) = found else {
+            let reason = format!("invest {id} is not {} of that user and amount", from.name());
+            return Err(invariant_violation(event, reason));
         };
-        invest.state = fate;
+        invest.state = to;
         invest.updated_at = event.recorded_at;
         Ok(())
     }
@@ -230,22 +260,38 @@ impl State {
             Self::Reserved => "RESERVED",
             Self::Settled => "SETTLED",
             Self::Failed { .. } => "FAILED",
+            Self::Withdrawn => "WITHDRAWN",
+            Self::Refunded(_) => "REFUNDED",
         }
     }
 
-    /// The code and the detail of a failure.
-    fn failure(&self) -> (Option<&str>, Option<&str>) {
+    /// Whether no later event can change it.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::Failed { .. } | Self::Refunded(_) => true,
+            Self::Reserved | Self::Settled | Self::Withdrawn => false,
+        }
+    }
+
+    /// The code and the detail of why it failed, or was given back.
+    fn reason(&self) -> (Option<&str>, Option<&str>) {
+        let given_back = |reason: GiveBackReason| (Some(reason.code()), Some(reason.detail()));
         match self {
             Self::Failed { code, detail } => (Some(code), Some(detail)),
+            Self::Withdrawn => given_back(GiveBackReason::Withdrawn),
+            Self::Refunded(reason) => given_back(*reason),
             Self::Reserved | Self::Settled => (None, None),
         }
     }
 
     fn from_stored(name: &str, code: Option<String>, detail: Option<String>) -> sqlx::Result<Self> {
-        match (name, code, detail) {
-            ("RESERVED", None, None) => Ok(Self::Reserved),
-            ("SETTLED", None, None) => Ok(Self::Settled),
-            ("FAILED", Some(code), Some(detail)) => Ok(Self::Failed { code, detail }),
+        let given_back = code.as_deref().and_then(GiveBackReason::from_code);
+        match (name, code, detail, given_back) {
+            ("RESERVED", None, None, _) => Ok(Self::Reserved),
+            ("SETTLED", None, None, _) => Ok(Self::Settled),
+            ("FAILED", Some(code), Some(detail), _) => Ok(Self::Failed { code, detail }),
+            ("WITHDRAWN", .., Some(GiveBackReason::Withdrawn)) => Ok(Self::Withdrawn),
+            ("REFUNDED", .., Some(reason)) => Ok(Self::Refunded(reason)),
             (other, ..) => Err(sqlx::Error::Decode(format!("{other:?} is no state of an invest").into())),
         }
     }

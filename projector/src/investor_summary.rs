@@ -1,9 +1,10 @@
 //! `investor_summary`: the sums of what each user has invested. A reservation counts until its fate; of a failed one the date
-//! stays, and it is counted as failed.
+//! stays, and it is counted as failed. What was given back counts no more, and has not failed.
 
 use crate::change_set::{ChangeSet, column, invariant_violation};
 use crate::copy_writer::CopyWriter;
 use crate::fold::{self, Fold, ReadModel, Table};
+use crate::give_back::stood_until_refunded;
 use chrono::{DateTime, Utc};
 use connection_pool::Connection;
 use domain::ProductEvent;
@@ -77,7 +78,18 @@ impl Fold for InvestorSummaryState {
             }
             ProductEvent::InvestSettled { user_id, amount, .. } => self.settle(event, user_id.as_str(), amount.won()),
             ProductEvent::InvestFailed { user_id, amount, .. } => self.fail(event, user_id.as_str(), amount.won()),
-            ProductEvent::ProductOpened { .. } | ProductEvent::ProductClosed {} => Ok(()),
+            ProductEvent::InvestWithdrawn { user_id, amount, settled, .. } => {
+                let stood = if *settled { Share::settled } else { Share::reserved };
+                self.give_back(event, user_id.as_str(), amount.won(), stood).map(drop)
+            }
+            ProductEvent::InvestRefunded { user_id, amount, code, .. } if stood_until_refunded(code) => {
+                self.give_back(event, user_id.as_str(), amount.won(), Share::settled).map(drop)
+            }
+            ProductEvent::ProductOpened { .. }
+            | ProductEvent::InvestRefunded { .. }
+            | ProductEvent::ProductClosed {}
+            | ProductEvent::ProductCancelled { .. }
+            | ProductEvent::ProductFailed { .. } => Ok(()),
         }
     }
 
@@ -113,34 +125,58 @@ impl InvestorSummaryState {
     }
 
     fn settle(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
-        let (investor, share) = self.end_reservation(event, user, amount)?;
+        let (investor, share) = self.take(event, user, amount, Share::reserved)?;
         share.settled += amount;
         investor.sums.settled += amount;
         Ok(())
     }
 
     fn fail(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
-        let (investor, share) = self.end_reservation(event, user, amount)?;
-        investor.products -= i64::from(*share == Share::default());
-        investor.failed_invests += 1;
+        self.give_back(event, user, amount, Share::reserved)?.failed_invests += 1;
         Ok(())
     }
 
-    /// Takes the amount out of what is reserved; the caller applies the fate.
-    fn end_reservation(
+    /// Takes out for good what stood in that sum. A product in which nothing is left is not counted any more.
+    fn give_back(
         &mut self,
         event: &RecordedEvent,
         user: &str,
         amount: i64,
+        stood: fn(&mut Share) -> &mut i64,
+    ) -> Result<&mut Investor, ApplyError> {
+        let (investor, share) = self.take(event, user, amount, stood)?;
+        investor.products -= i64::from(*share == Share::default());
+        Ok(investor)
+    }
+
+    /// Takes the amount out of that sum.
+    fn take(
+        &mut self,
+        event: &RecordedEvent,
+        user: &str,
+        amount: i64,
+        from: fn(&mut Share) -> &mut i64,
     ) -> Result<(&mut Investor, &mut Share), ApplyError> {
         let key = (user.into(), event.product_id.get());
-        let share = self.shares.after.get_mut(&key).filter(|share| share.reserved >= amount);
-        let (Some(investor), Some(share)) = (self.investors.after.get_mut(user), share) else {
-            return Err(invariant_violation(event, "it is of more than its user has reserved"));
-        };
-        share.reserved -= amount;
-        investor.sums.reserved -= amount;
+        let too_much = || invariant_violation(event, "it is of more than its user has there");
+        let investor = self.investors.after.get_mut(user).ok_or_else(too_much)?;
+        let share = self.shares.after.get_mut(&key).ok_or_else(too_much)?;
+        if *from(share) < amount {
+            return Err(too_much());
+        }
+        *from(share) -= amount;
+        *from(&mut investor.sums) -= amount;
         Ok((investor, share))
+    }
+}
+
+impl Share {
+    fn settled(&mut self) -> &mut i64 {
+        &mut self.settled
+    }
+
+    fn reserved(&mut self) -> &mut i64 {
+        &mut self.reserved
     }
 }
 
@@ -157,8 +193,13 @@ fn user_of(event: &RecordedEvent) -> Option<&str> {
     match &event.event {
         ProductEvent::InvestReserved { user_id, .. }
         | ProductEvent::InvestSettled { user_id, .. }
-        | ProductEvent::InvestFailed { user_id, .. } => Some(user_id.as_str()),
-        ProductEvent::ProductOpened { .. } | ProductEvent::ProductClosed {} => None,
+        | ProductEvent::InvestFailed { user_id, .. }
+        | ProductEvent::InvestWithdrawn { user_id, .. }
+        | ProductEvent::InvestRefunded { user_id, .. } => Some(user_id.as_str()),
+        ProductEvent::ProductOpened { .. }
+        | ProductEvent::ProductClosed {}
+        | ProductEvent::ProductCancelled { .. }
+        | ProductEvent::ProductFailed { .. } => None,
     }
 }
 

@@ -54,6 +54,7 @@ mod counters;
 mod event_index;
 mod fold;
 mod generation;
+mod give_back;
 mod holdings;
 mod invest_log;
 mod investor_summary;

@@ -1,9 +1,10 @@
 //! `product_list`: every product with the amount taken of it. A reservation counts at once, a settlement changes nothing, and
-//! a failure releases the amount.
+//! a failure and what is given back release the amount.
 
 use crate::change_set::{ChangeSet, column, invariant_violation, products_of};
 use crate::copy_writer::CopyWriter;
 use crate::fold::{self, Fold, ReadModel, Table};
+use crate::give_back::stood_until_refunded;
 use chrono::{DateTime, Utc};
 use connection_pool::Connection;
 use domain::{Amount, ProductEvent};
@@ -30,7 +31,8 @@ impl ReadModel for ProductListProjection {
         Table::by_product(
             "product_list",
             "product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed, \
-             min_invest_amount, invest_amount_unit, max_amount_per_user",
+             min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount, withdrawable_until, \
+             cancel_reason, failed",
         ),
         Table::by_product("product_list_user", "product_id, user_id, amount"),
     ];
@@ -63,25 +65,39 @@ struct Product {
     started_at: DateTime<Utc>,
     finished_at: DateTime<Utc>,
     closed: bool,
+    /// The operator's, when it is cancelled.
+    cancel_reason: Option<String>,
+    /// Whether it missed its target.
+    failed: bool,
     #[sqlx(flatten)]
     terms: Terms,
 }
 
-/// Won.
+/// Amounts in won.
 #[derive(Clone, Default, PartialEq, sqlx::FromRow)]
 struct Terms {
     min_invest_amount: Option<i64>,
     invest_amount_unit: Option<i64>,
     max_amount_per_user: Option<i64>,
+    target_amount: Option<i64>,
+    withdrawable_until: Option<DateTime<Utc>>,
 }
 
 impl From<&domain::Terms> for Terms {
     fn from(terms: &domain::Terms) -> Self {
-        let domain::Terms { min_invest_amount, invest_amount_unit, max_amount_per_user } = *terms;
+        let domain::Terms {
+            min_invest_amount,
+            invest_amount_unit,
+            max_amount_per_user,
+            target_amount,
+            withdrawable_until,
+        } = *terms;
         Self {
             min_invest_amount: min_invest_amount.map(Amount::won),
             invest_amount_unit: invest_amount_unit.map(Amount::won),
             max_amount_per_user: max_amount_per_user.map(Amount::won),
+            target_amount: target_amount.map(Amount::won),
+            withdrawable_until,
         }
     }
 }
@@ -104,38 +120,36 @@ impl Fold for ProductListState {
                     started_at: *started_at,
                     finished_at: *finished_at,
                     closed: false,
+                    cancel_reason: None,
+                    failed: false,
                     terms: terms.into(),
                 };
                 self.open(event, product)
             }
             ProductEvent::InvestReserved { user_id, amount, .. } => self.reserve(event, user_id.as_str(), amount.won()),
-            ProductEvent::InvestFailed { user_id, amount, .. } => self.release(event, user_id.as_str(), amount.won()),
-            ProductEvent::InvestSettled { .. } => self.product(event).map(drop),
+            ProductEvent::InvestFailed { user_id, amount, .. }
+            | ProductEvent::InvestWithdrawn { user_id, amount, .. } => {
+                self.release(event, user_id.as_str(), amount.won())
+            }
+            ProductEvent::InvestRefunded { user_id, amount, code, .. } if stood_until_refunded(code) => {
+                self.release(event, user_id.as_str(), amount.won())
+            }
+            ProductEvent::InvestSettled { .. } | ProductEvent::InvestRefunded { .. } => self.product(event).map(drop),
             ProductEvent::ProductClosed {} => self.close(event),
+            ProductEvent::ProductCancelled { reason } => {
+                self.end(event)?.cancel_reason = Some(reason.as_str().into());
+                Ok(())
+            }
+            ProductEvent::ProductFailed { .. } => {
+                self.end(event)?.failed = true;
+                Ok(())
+            }
         }
     }
 
     fn emit_new(&self, _: Partition, copy: &mut CopyWriter) {
         for (id, product) in self.products.added() {
-            let Product { title, total_amount, current_amount, invest_users, started_at, finished_at, closed, terms } =
-                product;
-            let Terms { min_invest_amount, invest_amount_unit, max_amount_per_user } = terms;
-            copy.row(
-                0,
-                &[
-                    id,
-                    title,
-                    total_amount,
-                    current_amount,
-                    invest_users,
-                    started_at,
-                    finished_at,
-                    closed,
-                    min_invest_amount,
-                    invest_amount_unit,
-                    max_amount_per_user,
-                ],
-            );
+            product.copy(id, copy);
         }
         for ((product, user), amount) in self.users.added() {
             copy.row(1, &[product, &&**user, amount]);
@@ -146,6 +160,35 @@ impl Fold for ProductListState {
         update_products(transaction, &self.products.changed()).await?;
         update_users(transaction, &self.users.changed()).await?;
         remove_users(transaction, &self.users.removed()).await
+    }
+}
+
+impl Product {
+    fn copy(&self, id: &i64, copy: &mut CopyWriter) {
+        let Self { title, total_amount, current_amount, invest_users, started_at, finished_at, .. } = self;
+        let Self { closed, cancel_reason, failed, terms, .. } = self;
+        let Terms { min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount, withdrawable_until } =
+            terms;
+        copy.row(
+            0,
+            &[
+                id,
+                title,
+                total_amount,
+                current_amount,
+                invest_users,
+                started_at,
+                finished_at,
+                closed,
+                min_invest_amount,
+                invest_amount_unit,
+                max_amount_per_user,
+                target_amount,
+                withdrawable_until,
+                cancel_reason,
+                failed,
+            ],
+        );
     }
 }
 
@@ -191,6 +234,15 @@ impl ProductListState {
         Ok(())
     }
 
+    /// The product, which is cancelled or fails now; neither happens to it twice.
+    fn end(&mut self, event: &RecordedEvent) -> Result<&mut Product, ApplyError> {
+        let product = self.product(event)?;
+        if product.cancel_reason.is_some() || product.failed {
+            return Err(invariant_violation(event, "it is already cancelled, or has failed"));
+        }
+        Ok(product)
+    }
+
     fn user(&mut self, user: &str) -> Arc<str> {
         if let Some(known) = self.user_ids.get(user) {
             return known.clone();
@@ -212,7 +264,8 @@ async fn read_products(
 ) -> sqlx::Result<ChangeSet<i64, Product>> {
     let rows: Vec<Row> = sqlx::query_as(
         "select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
-                min_invest_amount, invest_amount_unit, max_amount_per_user
+                min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount, withdrawable_until,
+                cancel_reason, failed
            from product_list where product_id = any($1)",
     )
     .bind(products_of(events))
@@ -239,15 +292,18 @@ async fn read_users(
     Ok(ChangeSet::of(rows.into_iter().map(|(product, user, amount)| ((product, user.into()), amount))))
 }
 
-/// The row that the event changes: its product and user.
+/// The row that the event may change: its product and user.
 fn user_of(event: &RecordedEvent) -> Option<(i64, &str)> {
     match &event.event {
-        ProductEvent::InvestReserved { user_id, .. } | ProductEvent::InvestFailed { user_id, .. } => {
-            Some((event.product_id.get(), user_id.as_str()))
-        }
-        ProductEvent::ProductOpened { .. } | ProductEvent::InvestSettled { .. } | ProductEvent::ProductClosed {} => {
-            None
-        }
+        ProductEvent::InvestReserved { user_id, .. }
+        | ProductEvent::InvestFailed { user_id, .. }
+        | ProductEvent::InvestWithdrawn { user_id, .. }
+        | ProductEvent::InvestRefunded { user_id, .. } => Some((event.product_id.get(), user_id.as_str())),
+        ProductEvent::ProductOpened { .. }
+        | ProductEvent::InvestSettled { .. }
+        | ProductEvent::ProductClosed {}
+        | ProductEvent::ProductCancelled { .. }
+        | ProductEvent::ProductFailed { .. } => None,
     }
 }
 
@@ -257,15 +313,18 @@ async fn update_products(transaction: &mut Connection, changed: &[(&i64, &Produc
     }
     sqlx::query(
         "update product_list p
-            set current_amount = now.current_amount, invest_users = now.invest_users, closed = now.closed
-           from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::boolean[])
-                    as now (product_id, current_amount, invest_users, closed)
+            set current_amount = now.current_amount, invest_users = now.invest_users, closed = now.closed,
+                cancel_reason = now.cancel_reason, failed = now.failed
+           from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::boolean[], $5::text[], $6::boolean[])
+                    as now (product_id, current_amount, invest_users, closed, cancel_reason, failed)
           where p.product_id = now.product_id",
     )
     .bind(column(changed, |(id, _)| **id))
     .bind(column(changed, |(_, product)| product.current_amount))
     .bind(column(changed, |(_, product)| product.invest_users))
     .bind(column(changed, |(_, product)| product.closed))
+    .bind(column(changed, |(_, product)| product.cancel_reason.as_deref()))
+    .bind(column(changed, |(_, product)| product.failed))
     .execute(transaction)
     .await?;
     Ok(())

@@ -6,7 +6,10 @@ mod fold;
 mod harm;
 mod histories;
 
-use crate::support::{Happened, Hash, RedisCounters, Running, TestApp, closed, failed, opened, reserved, settled};
+use crate::support::{
+    Happened, Hash, RedisCounters, Running, TestApp, cancelled, closed, failed, opened, reserved, settled,
+    target_missed,
+};
 use event_log::consume::EventSource;
 use event_log::{Log, Partition, Position, RecordedEvent};
 use fold::{Fold, Watch};
@@ -48,6 +51,10 @@ async fn the_fields_are_those_that_readers_know() {
     let fields: Vec<_> = hash.iter().map(|(field, value)| (field.as_str(), value.as_str())).collect();
     assert_eq!(fields, [("1", "300:1:0"), ("3", "0:0:1"), ("@position", "7"), ("@products", "5")]);
     assert_eq!(redis.hash(0)["2"], "0:0:0");
+    app.append(&[cancelled(3, "a reason"), target_missed(2, 9, 0)]).await;
+    redis.until_at(&[2, 8]).await;
+    assert_eq!((redis.hash(0)["2"].as_str(), redis.hash(1)["3"].as_str()), ("0:0:2", "0:0:2"));
+    assert_eq!((redis.hash(0)["@products"].as_str(), redis.hash(1)["@products"].as_str()), ("2", "8"));
     running.stop().await;
 }
 

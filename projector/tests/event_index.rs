@@ -1,6 +1,10 @@
 //! event_index: where in the log the events of a user, an invest and a request are, and those of the rare types.
 
-use crate::support::{Running, Spec, TestApp, closed, failed, opened, reserved, settled};
+use crate::support::{
+    Running, Spec, TestApp, cancelled, closed, failed, opened, refunded, reserved, settled, target_missed,
+    withdrawn_settled,
+};
+use domain::GiveBackReason;
 use projector::EventIndexProjection;
 
 /// The rows, without keys.
@@ -31,16 +35,22 @@ async fn each_event_has_a_row_and_a_rare_one_its_type() {
     Spec::of(EventIndexProjection)
         .given([opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), opened(2, "pears", 10)])
         .given([settled(1, "kim", 1, 300), reserved(2, "lee", 1, 1), failed(2, "lee", 1, 1), closed(1)])
+        .given([withdrawn_settled(1, "kim", 1, 300), refunded(1, "kim", 1, 300, GiveBackReason::Withdrawn)])
+        .given([cancelled(1, "a reason"), target_missed(2, 9, 0)])
         .then(
             PLACES,
             [
                 "0/1 ProductOpened",
+                "0/2 ProductFailed",
                 "1/1 ProductOpened",
                 "1/2 of a user of an invest",
                 "1/3 of a user of an invest",
                 "1/4 of a user of an invest",
                 "1/5 of a user of an invest InvestFailed",
                 "1/6 ProductClosed",
+                "1/7 of a user of an invest InvestWithdrawn",
+                "1/8 of a user of an invest InvestRefunded",
+                "1/9 ProductCancelled",
             ],
         )
         .holds()

@@ -1,6 +1,9 @@
 //! invest_log: every invest that was accepted, and what became of it.
 
-use crate::support::{Spec, closed, failed, opened, reserved, settled};
+use crate::support::{
+    Spec, cancelled, closed, failed, opened, refunded, reserved, settled, target_missed, withdrawn, withdrawn_settled,
+};
+use domain::GiveBackReason;
 use projector::InvestLogProjection;
 
 pub const INVESTS: &str = "
@@ -93,6 +96,57 @@ async fn products_do_not_mix_in_one_partition_or_two() {
                 "lee in 3: accrued 4 in 1",
             ],
         )
+        .holds()
+        .await;
+}
+
+#[tokio::test]
+async fn a_withdrawn_invest_is_free_at_once_and_refunded_later() {
+    spec()
+        .given([opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), reserved(2, "kim", 1, 50)])
+        .given([settled(1, "kim", 1, 300), withdrawn_settled(1, "kim", 1, 300), withdrawn(2, "kim", 1, 50)])
+        .given([
+            reserved(3, "kim", 1, 7),
+            refunded(1, "kim", 1, 300, GiveBackReason::Withdrawn),
+            reserved(4, "lee", 1, 1),
+        ])
+        .then(
+            INVESTS,
+            [
+                "1: kim 300 of 1 REFUNDED WITHDRAWN : the user withdrew the invest, accrued 300 and 300, second 1 to 7",
+                "2: kim 50 of 1 WITHDRAWN WITHDRAWN : the user withdrew the invest, accrued 350 and 350, second 2 to 5",
+                "3: kim 7 of 1 RESERVED, accrued 7 and 7, second 6 to 6",
+                "4: lee 1 of 1 RESERVED, accrued 1 and 8, second 8 to 8",
+            ],
+        )
+        .then(PRODUCTS, ["1 apples: accrued 8"])
+        .then(USERS, ["kim in 1: accrued 7 in 3", "lee in 1: accrued 1 in 1"])
+        .holds()
+        .await;
+}
+
+#[tokio::test]
+async fn what_a_cancelled_or_failed_product_refunds_was_settled_until_then() {
+    spec()
+        .given([opened(1, "apples", 1_000), opened(2, "pears", 500), reserved(1, "kim", 1, 300)])
+        .given([reserved(2, "lee", 1, 50), reserved(3, "kim", 2, 2)])
+        .given([settled(1, "kim", 1, 300), settled(2, "lee", 1, 50), settled(3, "kim", 2, 2)])
+        .given([cancelled(1, "a reason"), target_missed(2, 400, 2)])
+        .given([
+            refunded(1, "kim", 1, 300, GiveBackReason::Cancelled),
+            refunded(3, "kim", 2, 2, GiveBackReason::TargetMissed),
+        ])
+        .then(
+            INVESTS,
+            [
+                "1: kim 300 of 1 REFUNDED CANCELLED : the product was cancelled by its operator, accrued 300 and 300, \
+                 second 2 to 10",
+                "2: lee 50 of 1 SETTLED, accrued 50 and 350, second 3 to 6",
+                "3: kim 2 of 2 REFUNDED TARGET_MISSED : the product missed its target, accrued 2 and 2, second 4 to 11",
+            ],
+        )
+        .then(PRODUCTS, ["1 apples: accrued 50", "2 pears: accrued 0"])
+        .then(USERS, ["kim in 1: accrued 0 in 1", "kim in 2: accrued 0 in 1", "lee in 1: accrued 50 in 1"])
         .holds()
         .await;
 }

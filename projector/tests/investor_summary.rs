@@ -1,6 +1,10 @@
 //! investor_summary: what each user has invested, in sums.
 
-use crate::support::{Running, Spec, TestApp, closed, failed, opened, reserved, settled};
+use crate::support::{
+    Running, Spec, TestApp, cancelled, closed, failed, opened, refunded, reserved, settled, target_missed, withdrawn,
+    withdrawn_settled,
+};
+use domain::GiveBackReason;
 use projector::InvestorSummaryProjection;
 
 pub const INVESTORS: &str = r#"
@@ -76,6 +80,44 @@ async fn a_product_counts_while_anything_in_it_is_reserved_or_settled() {
             PRODUCTS,
             ["kim in 1: 300 settled, 0 reserved", "kim in 3: 0 settled, 0 reserved", "lee in 3: 0 settled, 8 reserved"],
         )
+        .holds()
+        .await;
+}
+
+#[tokio::test]
+async fn a_withdrawn_invest_counts_no_more_and_has_not_failed() {
+    spec()
+        .given([
+            opened(1, "apples", 1_000),
+            opened(3, "plums", 90),
+            reserved(1, "kim", 1, 300),
+            reserved(2, "kim", 1, 7),
+        ])
+        .given([reserved(3, "kim", 3, 5), settled(1, "kim", 1, 300), withdrawn_settled(1, "kim", 1, 300)])
+        .given([withdrawn(3, "kim", 3, 5), refunded(1, "kim", 1, 300, GiveBackReason::Withdrawn)])
+        .then(INVESTORS, ["kim in partition 1: 1 products, 0 settled, 7 reserved, 0 failed, second 2 to 4"])
+        .then(PRODUCTS, ["kim in 1: 0 settled, 7 reserved", "kim in 3: 0 settled, 0 reserved"])
+        .holds()
+        .await;
+}
+
+#[tokio::test]
+async fn what_a_cancelled_or_failed_product_refunds_counts_no_more() {
+    spec()
+        .given([
+            opened(1, "apples", 1_000),
+            opened(3, "plums", 90),
+            reserved(1, "kim", 1, 300),
+            reserved(2, "kim", 1, 7),
+        ])
+        .given([reserved(3, "kim", 3, 5), settled(1, "kim", 1, 300), settled(2, "kim", 1, 7), settled(3, "kim", 3, 5)])
+        .given([cancelled(1, "a reason"), target_missed(3, 80, 5)])
+        .given([
+            refunded(1, "kim", 1, 300, GiveBackReason::Cancelled),
+            refunded(3, "kim", 3, 5, GiveBackReason::TargetMissed),
+        ])
+        .then(INVESTORS, ["kim in partition 1: 1 products, 7 settled, 0 reserved, 0 failed, second 2 to 4"])
+        .then(PRODUCTS, ["kim in 1: 7 settled, 0 reserved", "kim in 3: 0 settled, 0 reserved"])
         .holds()
         .await;
 }

@@ -1,11 +1,16 @@
 //! product_list: every product with what is taken of it.
 
-use crate::support::{Spec, closed, failed, opened, reserved, settled};
+use crate::support::{
+    Spec, cancelled, closed, failed, opened, opened_with, refunded, reserved, second, settled, target_missed,
+    withdrawn, withdrawn_settled,
+};
+use domain::{GiveBackReason, Terms};
 use projector::ProductListProjection;
 
 pub const PRODUCTS: &str = "
-    select format('%s %s: %s of %s by %s%s', product_id, title, current_amount, total_amount, invest_users,
-                  case when closed then ', closed' end)
+    select format('%s %s: %s of %s by %s%s%s%s', product_id, title, current_amount, total_amount, invest_users,
+                  case when closed then ', closed' end, ', cancelled: ' || cancel_reason,
+                  case when failed then ', failed' end)
       from product_list order by product_id";
 pub const USERS: &str = r#"
     select format('%s has %s of %s', user_id, amount, product_id)
@@ -109,6 +114,63 @@ async fn a_closed_product_stays_and_its_open_reservations_still_get_their_fate()
         .given([opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), reserved(2, "lee", 1, 50), closed(1)])
         .given([settled(1, "kim", 1, 300), failed(2, "lee", 1, 50)])
         .then(PRODUCTS, ["1 apples: 300 of 1000 by 1, closed"])
+        .holds()
+        .await;
+}
+
+#[tokio::test]
+async fn an_opened_product_is_listed_with_its_terms() {
+    let won = |won: i64| Some(won.try_into().unwrap());
+    let terms = Terms {
+        min_invest_amount: won(10),
+        invest_amount_unit: won(5),
+        max_amount_per_user: won(500),
+        target_amount: won(600),
+        withdrawable_until: Some(second(60)),
+    };
+    spec()
+        .given([opened_with(1, "apples", 1_000, terms), opened(2, "pears", 10)])
+        .then(
+            "select format('%s/%s/%s/%s/%s', min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount,
+                           withdrawable_until)
+               from product_list order by product_id",
+            ["10/5/500/600/2026-03-01 00:01:00+00", "////"],
+        )
+        .holds()
+        .await;
+}
+
+#[tokio::test]
+async fn a_withdrawal_gives_back_at_once_and_its_refund_nothing_more() {
+    spec()
+        .given([opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), reserved(2, "kim", 1, 50)])
+        .given([reserved(3, "lee", 1, 7), settled(1, "kim", 1, 300), withdrawn_settled(1, "kim", 1, 300)])
+        .given([withdrawn(3, "lee", 1, 7), refunded(1, "kim", 1, 300, GiveBackReason::Withdrawn)])
+        .then(PRODUCTS, ["1 apples: 50 of 1000 by 1"])
+        .then(USERS, ["kim has 50 of 1"])
+        .holds()
+        .await;
+}
+
+#[tokio::test]
+async fn a_cancelled_product_says_why_and_gives_back_with_each_refund() {
+    spec()
+        .given([opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), reserved(2, "lee", 1, 50), closed(1)])
+        .given([settled(1, "kim", 1, 300), settled(2, "lee", 1, 50), cancelled(1, "the orchard burnt down")])
+        .given([refunded(1, "kim", 1, 300, GiveBackReason::Cancelled)])
+        .then(PRODUCTS, ["1 apples: 50 of 1000 by 1, closed, cancelled: the orchard burnt down"])
+        .then(USERS, ["lee has 50 of 1"])
+        .holds()
+        .await;
+}
+
+#[tokio::test]
+async fn a_product_that_missed_its_target_has_failed_and_gives_back() {
+    spec()
+        .given([opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), settled(1, "kim", 1, 300)])
+        .given([target_missed(1, 600, 300), refunded(1, "kim", 1, 300, GiveBackReason::TargetMissed)])
+        .then(PRODUCTS, ["1 apples: 0 of 1000 by 0, failed"])
+        .then(USERS, [])
         .holds()
         .await;
 }

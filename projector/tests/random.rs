@@ -3,10 +3,10 @@
 mod fold;
 
 use crate::event_index;
-use crate::support::{Happened, TestApp, invest, opened, product, second};
+use crate::support::{Happened, TestApp, invest, opened_with, product, second};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use domain::{FailReason, InvestId, Product, ProductCommand, ProductEvent};
+use domain::{Amount, FailReason, InvestId, Product, ProductCommand, ProductEvent, Terms, UserId};
 use event_log::RecordedEvent;
 use event_log::consume::Projection;
 use fold::Fold;
@@ -17,6 +17,7 @@ use proptest::prelude::*;
 const PRODUCTS: usize = 3;
 const USERS: [&str; 5] = ["choi", "jung", "kim", "lee", "park"];
 const TOTAL: i64 = 60;
+const TARGET: i64 = 30;
 
 /// What is tried next: it is up to the domain whether anything comes of it.
 #[derive(Clone, Debug)]
@@ -25,7 +26,11 @@ enum Try {
     Settle { which: usize },
     Fail { which: usize },
     Expire { which: usize },
+    Withdraw { which: usize },
+    Refund { which: usize },
     Close,
+    Cancel,
+    MissTarget,
 }
 
 /// After how many tries what came of them is appended, and to whom it is delivered.
@@ -42,7 +47,11 @@ fn attempt() -> impl Strategy<Value = (usize, Try)> {
         5 => which().prop_map(|which| Try::Settle { which }),
         4 => which().prop_map(|which| Try::Fail { which }),
         1 => which().prop_map(|which| Try::Expire { which }),
+        3 => which().prop_map(|which| Try::Withdraw { which }),
+        4 => which().prop_map(|which| Try::Refund { which }),
         1 => Just(Try::Close),
+        1 => Just(Try::Cancel),
+        1 => Just(Try::MissTarget),
     ];
     (0..PRODUCTS, attempt)
 }
@@ -51,11 +60,21 @@ fn cut() -> impl Strategy<Value = Cut> {
     (prop::collection::vec(attempt(), 1..40), any::<bool>()).prop_map(|(tries, delivered)| Cut { tries, delivered })
 }
 
-/// The products as the domain decides on them, and the next invest's number.
+/// The products as the domain decides on them, the next invest's number, and the invests of each product that were settled or
+/// withdrawn.
 #[derive(Default)]
 struct Decider {
     products: [Product; PRODUCTS],
     invests: u128,
+    kept: [Vec<Kept>; PRODUCTS],
+}
+
+#[derive(Clone)]
+struct Kept {
+    invest_id: InvestId,
+    user_id: UserId,
+    amount: Amount,
+    was_settled: bool,
 }
 
 impl Decider {
@@ -65,6 +84,7 @@ impl Decider {
         let decided = block_on(self.products[at].handle(command, &(), &sink));
         let events: Vec<ProductEvent> = block_on(sink.collect());
         assert_eq!(decided.is_ok(), !events.is_empty());
+        self.kept[at].extend(events.iter().filter_map(kept));
         events.into_iter().map(|event| Happened { product: product_id, event }).collect()
     }
 
@@ -88,8 +108,42 @@ impl Decider {
             Try::Expire { which } => {
                 ProductCommand::ExpireInvest { invest_id: self.open_invest(at, *which), at: second(10) }
             }
+            Try::Withdraw { which } => {
+                let Kept { invest_id, user_id, amount, was_settled } = self.kept_or_open(at, *which);
+                let settled = was_settled.then_some(amount);
+                ProductCommand::WithdrawInvest { invest_id, user_id, settled, at: second(0) }
+            }
+            Try::Refund { which } => {
+                let Kept { invest_id, user_id, amount, .. } = self.kept(at, *which);
+                ProductCommand::RefundInvest { invest_id, user_id, amount }
+            }
             Try::Close => ProductCommand::CloseProduct,
+            Try::Cancel => ProductCommand::CancelProduct { reason: "a reason".to_owned().try_into().unwrap() },
+            Try::MissTarget => ProductCommand::FailProduct { at: second(3_600) },
         }
+    }
+
+    /// An open one for an even number, else one that was settled or withdrawn.
+    fn kept_or_open(&self, at: usize, which: usize) -> Kept {
+        let invest_id = self.open_invest(at, which / 2);
+        match self.products[at].open_invests().find(|(id, _)| **id == invest_id) {
+            Some((_, open)) if which.is_multiple_of(2) => {
+                Kept { invest_id, user_id: open.user_id.clone(), amount: open.amount, was_settled: false }
+            }
+            _ => self.kept(at, which / 2),
+        }
+    }
+
+    /// One that was settled or withdrawn, or one that never was.
+    fn kept(&self, at: usize, which: usize) -> Kept {
+        let never = || Kept {
+            invest_id: invest(u128::MAX),
+            user_id: USERS[0].to_owned().try_into().unwrap(),
+            // More than was ever settled: who asks for a refund must know the invest.
+            amount: (TOTAL + 1).try_into().unwrap(),
+            was_settled: false,
+        };
+        self.kept[at].iter().rev().nth(which).cloned().unwrap_or_else(never)
     }
 
     /// One of the open ones, or one that never was.
@@ -97,6 +151,29 @@ impl Decider {
         let mut open: Vec<_> = self.products[at].open_invests().map(|(id, _)| *id).collect();
         open.sort_unstable();
         open.get(which).copied().unwrap_or(invest(u128::MAX))
+    }
+}
+
+fn kept(event: &ProductEvent) -> Option<Kept> {
+    let kept = |invest_id: &InvestId, user_id: &UserId, amount: &Amount, was_settled| Kept {
+        invest_id: *invest_id,
+        user_id: user_id.clone(),
+        amount: *amount,
+        was_settled,
+    };
+    match event {
+        ProductEvent::InvestSettled { invest_id, user_id, amount } => Some(kept(invest_id, user_id, amount, true)),
+        ProductEvent::InvestWithdrawn { invest_id, user_id, amount, settled: false } => {
+            Some(kept(invest_id, user_id, amount, false))
+        }
+        ProductEvent::InvestWithdrawn { settled: true, .. }
+        | ProductEvent::InvestReserved { .. }
+        | ProductEvent::InvestFailed { .. }
+        | ProductEvent::InvestRefunded { .. }
+        | ProductEvent::ProductOpened { .. }
+        | ProductEvent::ProductClosed {}
+        | ProductEvent::ProductCancelled { .. }
+        | ProductEvent::ProductFailed { .. } => None,
     }
 }
 
@@ -121,7 +198,12 @@ async fn apply(app: &mut TestApp, happened: &[Happened], delivered: bool) -> Vec
 
 async fn rows_are_those_of_a_plain_fold(cuts: Vec<Cut>) {
     let (mut app, mut decider) = (TestApp::fresh().await, Decider::default());
-    let opened = (1..=PRODUCTS as i64).map(|id| opened(id, "a title", TOTAL)).collect::<Vec<_>>();
+    let terms = Terms {
+        target_amount: Some(TARGET.try_into().unwrap()),
+        withdrawable_until: Some(second(100)),
+        ..Terms::default()
+    };
+    let opened = (1..=PRODUCTS as i64).map(|id| opened_with(id, "a title", TOTAL, terms)).collect::<Vec<_>>();
     for (product, opened) in decider.products.iter_mut().zip(&opened) {
         product.apply(opened.event.clone());
     }

@@ -1,6 +1,9 @@
 //! Rebuilds: a standby generation is built, compared with the live one, switched to and rolled back, whatever happens meanwhile.
 
-use crate::support::{Happened, TestApp, failed, listening, opened, reserved, settled};
+use crate::support::{
+    Happened, TestApp, cancelled, failed, listening, opened, refunded, reserved, settled, withdrawn, withdrawn_settled,
+};
+use domain::GiveBackReason;
 use projector::{Job, JobRejected, JobState, Jobs, PROJECTIONS, RebuildOptions};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -81,6 +84,19 @@ impl RunningJobs {
         self.invests += invests;
     }
 
+    /// Of the first invests some are withdrawn, and some of those refunded; then product 1 is cancelled, and refunds one.
+    async fn give_back(&mut self) {
+        let happened = [
+            withdrawn(1, "user1", 2, 2),
+            withdrawn_settled(2, "user2", 3, 3),
+            withdrawn_settled(6, "user6", 1, 2),
+            refunded(2, "user2", 3, 3, GiveBackReason::Withdrawn),
+            cancelled(1, "a reason"),
+            refunded(3, "user3", 1, 4, GiveBackReason::Cancelled),
+        ];
+        self.app.append_at_once(&happened).await;
+    }
+
     /// Waits until every read model has what the log has.
     async fn caught_up(&self) {
         let start = Instant::now();
@@ -132,6 +148,7 @@ impl RunningJobs {
 async fn rebuilt_under_live_writes_every_read_model_is_equal_and_continues() {
     let mut running = RunningJobs::start().await;
     running.history(200).await;
+    running.give_back().await;
     running.work();
     let mut jobs = Vec::new();
     for projection in PROJECTIONS {

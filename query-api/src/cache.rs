@@ -14,7 +14,7 @@ mod postgres_poller;
 use catalog::ProductCatalogCache;
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
-use counters::{Counter, CounterSnapshot, Counters};
+use counters::{Counter, CounterSnapshot, Counters, Standing};
 use edge::Paging;
 use facts::{FactsCache, ProductFacts};
 use postgres_poller::PostgresPoller;
@@ -57,10 +57,11 @@ impl Cache {
         })
     }
 
-    /// One product, open or not, at positions that have reached the required one.
+    /// One product, open or not, at positions that have reached the required one. Of one that was cancelled or has failed Redis does not
+    /// know which, nor why.
     pub(crate) async fn one(&self, required: &RequiredPosition, product_id: i64) -> Option<ViewRows<ProductRow>> {
         let read = self.read(required, &[product_id]).await?;
-        let counter = read.counters.get(&product_id)?;
+        let counter = read.counters.get(&product_id).filter(|counter| counter.standing != Standing::GivenBack)?;
         let (facts, now) = (self.facts.of(product_id).await?, self.now()?);
         let row = counter.is_within(facts.total_amount).then(|| product_row(&facts, counter, now))?;
         Some(ViewRows { rows: vec![row], total_count: 1, positions: read.positions() })
@@ -117,9 +118,11 @@ impl Cache {
     }
 }
 
-/// The rows of a page; `None` when Redis has no counter of a product, an impossible one, or one that says closed.
+/// The rows of a page; `None` when Redis has no counter of a product, an impossible one, or one that does not say open.
 fn rows(page: &[Arc<ProductFacts>], read: &CounterSnapshot, now: DateTime<Utc>) -> Option<Vec<ProductRow>> {
-    let is_open = |counter: &Counter, facts: &ProductFacts| !counter.closed && counter.is_within(facts.total_amount);
+    let is_open = |counter: &Counter, facts: &ProductFacts| {
+        counter.standing == Standing::Open && counter.is_within(facts.total_amount)
+    };
     let open = |facts: &ProductFacts| read.counters.get(&facts.product_id).filter(|counter| is_open(counter, facts));
     page.iter().map(|facts| Some(product_row(facts, open(facts)?, now))).collect()
 }
@@ -133,7 +136,9 @@ fn product_row(facts: &ProductFacts, counter: &Counter, now: DateTime<Utc>) -> P
         invest_users: counter.invest_users,
         started_at: facts.started_at,
         finished_at: facts.finished_at,
-        closed: counter.closed,
+        closed: counter.standing == Standing::Closed,
+        cancel_reason: None,
+        failed: false,
         terms: facts.terms,
         now,
     }

@@ -101,7 +101,9 @@ impl InvestRow {
         let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
         match self.state.as_str() {
             "SETTLED" => ("SUCCESS", None),
-            "FAILED" => ("FAIL", Some(format!("{} : {}", or_empty(&self.fail_code), or_empty(&self.fail_detail)))),
+            "FAILED" | "WITHDRAWN" | "REFUNDED" => {
+                ("FAIL", Some(format!("{} : {}", or_empty(&self.fail_code), or_empty(&self.fail_detail))))
+            }
             _ => ("FAIL", Some("PENDING".to_owned())),
         }
     }

@@ -27,7 +27,7 @@ mod shared_answer;
 mod single_flight;
 mod view_rows;
 
-pub use product_row::Terms;
+pub use product_row::{Terms, TermsItem};
 pub use product_status::{ProductState, product_status};
 
 use axum::Router;

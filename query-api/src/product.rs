@@ -57,7 +57,8 @@ const ONE: &str = concat!(
     positions_of!("'product_list'"),
     " as positions,
            product.product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
-           min_invest_amount, invest_amount_unit, max_amount_per_user, statement_timestamp() as now
+           min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount, withdrawable_until, cancel_reason, failed,
+           statement_timestamp() as now
     from (values (1)) as one
     left join (select * from product_list where product_id = $2) as product on true"
 );

@@ -75,11 +75,12 @@ macro_rules! page {
             "
     with open as materialized (
         select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
-               min_invest_amount, invest_amount_unit, max_amount_per_user, ",
+               min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount, withdrawable_until, cancel_reason,
+               failed, ",
             $now,
             " as now
         from product_list
-        where not closed and finished_at > ",
+        where not closed and cancel_reason is null and not failed and finished_at > ",
             $now,
             " and started_at <= ",
             $now,
@@ -107,7 +108,9 @@ macro_rules! status_is_wanted {
     ($among:literal) => {
         concat!(
             $among,
-            " and case when closed then 'CLOSED'
+            " and case when cancel_reason is not null then 'CANCELLED'
+                       when failed then 'FAILED'
+                       when closed then 'CLOSED'
                        when started_at > statement_timestamp() then 'UPCOMING'
                        when finished_at <= statement_timestamp() then 'FINISHED'
                        when current_amount >= total_amount then 'COMPLETE'
@@ -132,7 +135,8 @@ macro_rules! page_of_status {
     from (values (1)) as one
     left join (
         select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
-               min_invest_amount, invest_amount_unit, max_amount_per_user, statement_timestamp() as now
+               min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount, withdrawable_until, cancel_reason,
+               failed, statement_timestamp() as now
         from product_list where ",
             status_is_wanted!($among),
             "

@@ -18,30 +18,54 @@ pub(crate) struct ProductRow {
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) finished_at: DateTime<Utc>,
     pub(crate) closed: bool,
+    pub(crate) cancel_reason: Option<String>,
+    pub(crate) failed: bool,
     #[sqlx(flatten)]
     pub(crate) terms: Terms,
     pub(crate) now: DateTime<Utc>,
 }
 
-/// What the product demands of each invest, in won.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+/// The terms of a product as the read model has them, amounts in won.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct Terms {
     /// The least amount of one invest.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub min_invest_amount: Option<i64>,
     /// Every amount is a multiple of this.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub invest_amount_unit: Option<i64>,
     /// The most that one user may have of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_amount_per_user: Option<i64>,
+    /// With less taken when its window ends, it fails.
+    pub target_amount: Option<i64>,
+    /// The first instant at which an invest can no longer be withdrawn.
+    pub withdrawable_until: Option<DateTime<Utc>>,
+}
+
+/// The terms as the contract shows them.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TermsItem {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_invest_amount: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invest_amount_unit: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_amount_per_user: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_amount: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withdrawable_until: Option<String>,
 }
 
 impl Terms {
-    /// Whether there are none.
-    pub fn is_none(&self) -> bool {
-        *self == Self::default()
+    /// What is shown of them; `None` where there are none.
+    pub fn item(self, time: ServiceTime) -> Option<TermsItem> {
+        (self != Self::default()).then(|| TermsItem {
+            min_invest_amount: self.min_invest_amount,
+            invest_amount_unit: self.invest_amount_unit,
+            max_amount_per_user: self.max_amount_per_user,
+            target_amount: self.target_amount,
+            withdrawable_until: self.withdrawable_until.map(|until| time.format(until)),
+        })
     }
 }
 
@@ -61,11 +85,14 @@ pub(crate) struct ProductItem<'a> {
 
 /// A product as the contract shows it, by itself.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct WholeProduct<'a> {
     #[serde(flatten)]
     item: ProductItem<'a>,
-    #[serde(skip_serializing_if = "Terms::is_none")]
-    terms: Terms,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terms: Option<TermsItem>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel_reason: Option<&'a str>,
 }
 
 impl ProductRow {
@@ -82,13 +109,16 @@ impl ProductRow {
         }
     }
 
-    /// With its terms, where it has any.
+    /// With its terms, where it has any, and why it was cancelled, where it was.
     pub(crate) fn whole(&self, time: ServiceTime) -> WholeProduct<'_> {
-        WholeProduct { item: self.item(time), terms: self.terms }
+        let (terms, cancel_reason) = (self.terms.item(time), self.cancel_reason.as_deref());
+        WholeProduct { item: self.item(time), terms, cancel_reason }
     }
 
     fn state(&self) -> ProductState {
         ProductState {
+            cancelled: self.cancel_reason.is_some(),
+            failed: self.failed,
             closed: self.closed,
             started_at: self.started_at,
             finished_at: self.finished_at,

@@ -5,6 +5,10 @@ use chrono::{DateTime, Utc};
 /// What a product's status depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct ProductState {
+    /// The operator has cancelled it.
+    pub cancelled: bool,
+    /// It has missed its target.
+    pub failed: bool,
     /// The operator has closed it.
     pub closed: bool,
     /// The first instant at which it takes invests.
@@ -17,9 +21,13 @@ pub struct ProductState {
     pub current_amount: i64,
 }
 
-/// `CLOSED`, `UPCOMING`, `FINISHED`, `COMPLETE` or `ONGOING`: the first of them that holds at `now`.
+/// `CANCELLED`, `FAILED`, `CLOSED`, `UPCOMING`, `FINISHED`, `COMPLETE` or `ONGOING`: the first of them that holds at `now`.
 pub fn product_status(product: ProductState, now: DateTime<Utc>) -> &'static str {
-    if product.closed {
+    if product.cancelled {
+        "CANCELLED"
+    } else if product.failed {
+        "FAILED"
+    } else if product.closed {
         "CLOSED"
     } else if now < product.started_at {
         "UPCOMING"
@@ -32,9 +40,9 @@ pub fn product_status(product: ProductState, now: DateTime<Utc>) -> &'static str
     }
 }
 
-/// Every status, as `?status=` names them. No product is `CANCELLED` or `FAILED` yet.
+/// Every status, as `?status=` names them.
 pub(crate) const STATUSES: [&str; 7] = ["UPCOMING", "ONGOING", "COMPLETE", "FINISHED", "CLOSED", "CANCELLED", "FAILED"];
-/// Those of a product that is not closed and whose window is not over: an index finds them.
+/// Those of a product that takes invests, or will, and whose window is not over: an index finds them.
 const LIVE_STATUSES: [&str; 3] = ["UPCOMING", "ONGOING", "COMPLETE"];
 
 /// The statuses that a list is to show, each once, in the order of [`STATUSES`].
@@ -87,8 +95,11 @@ mod tests {
     ) {
         let at = |second| DateTime::UNIX_EPOCH + TimeDelta::seconds(second);
         let (started_at, finished_at) = (at(0), at(10));
-        let product = ProductState { closed, started_at, finished_at, total_amount: 100, current_amount };
+        let (cancelled, failed, total_amount) = (false, false, 100);
+        let product = ProductState { cancelled, failed, closed, started_at, finished_at, total_amount, current_amount };
         assert_eq!(product_status(product, at(now)), status);
+        assert_eq!(product_status(ProductState { failed: true, ..product }, at(now)), "FAILED");
+        assert_eq!(product_status(ProductState { cancelled: true, ..product }, at(now)), "CANCELLED");
     }
 
     #[rstest]

@@ -56,6 +56,7 @@ pub fn endpoints() -> Vec<Endpoint> {
             .gives_list_of::<ProductItem<'_>>(product())
             .refuses([invalid("page", "must be a whole number from 0 to 1000000000")]),
         read("/api/product/{productId}", "getProduct", "One product, open or not, with its terms")
+            .described("A cancelled product says why in cancelReason.")
             .takes([PRODUCT_ID])
             .gives::<WholeProduct<'_>>(with_terms(product()))
             .refuses([Problem::NotExistProduct, invalid("productId", "must be a whole number from 1")]),
@@ -71,7 +72,10 @@ pub fn endpoints() -> Vec<Endpoint> {
                 "firstInvestDate": "2026-11-23T06:36:03.378044", "lastInvestDate": "2026-11-23T06:36:05.434445",
             })),
         mine("/api/invest/log", "listMyInvests", "What became of each of the user's invests, latest first")
-            .described("An invest that is reserved reads investResult FAIL with failReason PENDING until its fate; state says it plainly.")
+            .described(
+                "An invest that is reserved reads investResult FAIL with failReason PENDING until its fate; state says it plainly. One that \
+                 was given back reads FAIL with the reason, in state WITHDRAWN or REFUNDED.",
+            )
             .takes([PAGE, SIZE, OF_PRODUCT])
             .gives_list_of::<InvestItem<'_>>(invest()),
         mine("/api/invest/log/{investId}", "getMyInvest", "What became of one invest")

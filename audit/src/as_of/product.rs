@@ -5,10 +5,10 @@ use crate::Audit;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use domain::{ProductEvent, ProductId, Terms, UserId};
+use domain::{Amount, GiveBackReason, ProductEvent, ProductId, UserId};
 use edge::{FieldProblem, Params, Problem, ProductIdPath, ServiceTime};
 use event_log::{Log, LogError, RecordedEvent, VersionedProduct};
-use query_api::{ProductState, product_status};
+use query_api::{ProductState, Terms, TermsItem, product_status};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -71,10 +71,15 @@ struct Folded {
     /// What it has no use for.
     opening: Option<Opening>,
     closed: bool,
+    cancel_reason: Option<String>,
+    target_missed: bool,
     /// Won that each user has reserved or settled; never 0.
     users: HashMap<UserId, i64>,
+    /// Invests that are settled now, as the following.
     settled: i64,
     failed: i64,
+    withdrawn: i64,
+    refunded: i64,
     last: Option<RecordedEvent>,
     /// The first event that lies beyond.
     next: Option<RecordedEvent>,
@@ -109,7 +114,7 @@ impl Folded {
         match &event.event {
             ProductEvent::ProductOpened { title, total_investing_amount, started_at, finished_at, terms, .. } => {
                 let (title, total) = (title.as_str().into(), total_investing_amount.won());
-                let (started_at, finished_at, terms) = (*started_at, *finished_at, *terms);
+                let (started_at, finished_at, terms) = (*started_at, *finished_at, shown(terms));
                 self.opening = Some(Opening { title, total, started_at, finished_at, terms });
             }
             ProductEvent::InvestReserved { user_id, amount, .. } => {
@@ -118,16 +123,36 @@ impl Folded {
             ProductEvent::InvestSettled { .. } => self.settled += 1,
             ProductEvent::InvestFailed { user_id, amount, .. } => {
                 self.failed += 1;
-                let left = self.users.entry(user_id.clone()).or_default();
-                *left -= amount.won();
-                if *left == 0 {
-                    self.users.remove(user_id);
-                }
+                self.release(user_id, *amount);
+            }
+            ProductEvent::InvestWithdrawn { user_id, amount, settled, .. } => {
+                self.settled -= i64::from(*settled);
+                self.withdrawn += 1;
+                self.release(user_id, *amount);
+            }
+            ProductEvent::InvestRefunded { code, .. } if code == GiveBackReason::Withdrawn.code() => {
+                self.withdrawn -= 1;
+                self.refunded += 1;
+            }
+            ProductEvent::InvestRefunded { user_id, amount, .. } => {
+                self.settled -= 1;
+                self.refunded += 1;
+                self.release(user_id, *amount);
             }
             ProductEvent::ProductClosed {} => self.closed = true,
+            ProductEvent::ProductCancelled { reason } => self.cancel_reason = Some(reason.as_str().into()),
+            ProductEvent::ProductFailed { .. } => self.target_missed = true,
         }
         self.last = Some(event);
         Ok(())
+    }
+
+    fn release(&mut self, user_id: &UserId, amount: Amount) {
+        let left = self.users.entry(user_id.clone()).or_default();
+        *left -= amount.won();
+        if *left == 0 {
+            self.users.remove(user_id);
+        }
     }
 
     /// What an auditor is shown; a refusal when there was no product then.
@@ -173,10 +198,14 @@ impl Folded {
             open_count: product.open_invests().count(),
             settled_count: self.settled,
             failed_count: self.failed,
+            withdrawn_count: self.withdrawn,
+            refunded_count: self.refunded,
             started_at: time.format(opening.started_at),
             finished_at: time.format(opening.finished_at),
             closed: self.closed,
-            terms: opening.terms,
+            cancel_reason: self.cancel_reason.clone(),
+            target_missed: self.target_missed,
+            terms: opening.terms.item(time),
             state: at.map(|at| self.word(opening, taken, at)),
             at: at.map(|at| time.format(at)),
             sequence: last.sequence,
@@ -190,6 +219,8 @@ impl Folded {
     /// As operators see it in their list.
     fn word(&self, opening: &Opening, taken: i64, at: DateTime<Utc>) -> &'static str {
         let product = ProductState {
+            cancelled: self.cancel_reason.is_some(),
+            failed: self.target_missed,
             closed: self.closed,
             started_at: opening.started_at,
             finished_at: opening.finished_at,
@@ -197,6 +228,19 @@ impl Folded {
             current_amount: taken,
         };
         product_status(product, at)
+    }
+}
+
+/// The terms as the public view has them.
+fn shown(terms: &domain::Terms) -> Terms {
+    let domain::Terms { min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount, withdrawable_until } =
+        *terms;
+    Terms {
+        min_invest_amount: min_invest_amount.map(Amount::won),
+        invest_amount_unit: invest_amount_unit.map(Amount::won),
+        max_amount_per_user: max_amount_per_user.map(Amount::won),
+        target_amount: target_amount.map(Amount::won),
+        withdrawable_until,
     }
 }
 
@@ -224,11 +268,17 @@ struct Item {
     open_count: usize,
     settled_count: i64,
     failed_count: i64,
+    /// Whose refund is owed.
+    withdrawn_count: i64,
+    refunded_count: i64,
     started_at: String,
     finished_at: String,
     closed: bool,
-    #[serde(skip_serializing_if = "Terms::is_none")]
-    terms: Terms,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel_reason: Option<String>,
+    target_missed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terms: Option<TermsItem>,
     /// At `at`; null when a sequence was request for.
     state: Option<&'static str>,
     at: Option<String>,

@@ -3,7 +3,7 @@
 use super::applied::Applied;
 use super::invest_events::requested_at;
 use super::payment_calls::PaymentCall;
-use domain::{InvestId, ProductEvent};
+use domain::{GiveBackReason, InvestId, ProductEvent};
 use edge::ServiceTime;
 use event_log::RecordedEvent;
 use serde::Serialize;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TimelineEntry {
-    /// REQUESTED, RESERVED, PAYMENT_CALL, SETTLED, FAILED, APPLIED, NOT_APPLIED.
+    /// REQUESTED, RESERVED, PAYMENT_CALL, SETTLED, FAILED, WITHDRAWN, REFUNDED, APPLIED, NOT_APPLIED.
     what: &'static str,
     /// Null when it has not happened.
     at: Option<String>,
@@ -24,6 +24,12 @@ pub(super) struct TimelineEntry {
     /// How many causes it has in a row.
     depth: usize,
     details: Value,
+}
+
+impl TimelineEntry {
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
 }
 
 /// What a reservation leads to has this in common.
@@ -68,28 +74,58 @@ pub(super) fn reserved(event: &RecordedEvent, user: &str, time: ServiceTime) -> 
         ProductEvent::ProductOpened { .. }
         | ProductEvent::InvestSettled { .. }
         | ProductEvent::InvestFailed { .. }
-        | ProductEvent::ProductClosed {} => None,
+        | ProductEvent::InvestWithdrawn { .. }
+        | ProductEvent::InvestRefunded { .. }
+        | ProductEvent::ProductClosed {}
+        | ProductEvent::ProductCancelled { .. }
+        | ProductEvent::ProductFailed { .. } => None,
     };
     let mut details = place(event);
     details["expiresAt"] = json!(expires_at);
     recorded("RESERVED", event, user.into(), 1, details, time)
 }
 
-/// The fate.
-pub(super) fn ended(event: &RecordedEvent, time: ServiceTime) -> TimelineEntry {
+/// What became of it. A withdrawal is the user's own request; the others have a cause before them.
+pub(super) fn changed(event: &RecordedEvent, user: &str, time: ServiceTime) -> TimelineEntry {
     let mut details = place(event);
-    let what = match &event.event {
+    let (actor, depth) = match &event.event {
         ProductEvent::InvestFailed { code, detail, .. } => {
             details["code"] = json!(code);
             details["detail"] = json!(detail);
-            "FAILED"
+            ("settlement", 2)
+        }
+        ProductEvent::InvestRefunded { code, .. } => {
+            details["code"] = json!(code);
+            details["detail"] = json!(GiveBackReason::from_code(code).map(GiveBackReason::detail));
+            ("settlement", 2)
+        }
+        ProductEvent::InvestWithdrawn { settled, .. } => {
+            details["wasSettled"] = json!(settled);
+            (user, 1)
         }
         ProductEvent::InvestSettled { .. }
         | ProductEvent::ProductOpened { .. }
         | ProductEvent::InvestReserved { .. }
-        | ProductEvent::ProductClosed {} => "SETTLED",
+        | ProductEvent::ProductClosed {}
+        | ProductEvent::ProductCancelled { .. }
+        | ProductEvent::ProductFailed { .. } => ("settlement", 2),
     };
-    recorded(what, event, "settlement".into(), 2, details, time)
+    recorded(state(event), event, actor.into(), depth, details, time)
+}
+
+/// The state of an invest of which this is the last event.
+pub(super) fn state(event: &RecordedEvent) -> &'static str {
+    match &event.event {
+        ProductEvent::InvestSettled { .. } => "SETTLED",
+        ProductEvent::InvestFailed { .. } => "FAILED",
+        ProductEvent::InvestWithdrawn { .. } => "WITHDRAWN",
+        ProductEvent::InvestRefunded { .. } => "REFUNDED",
+        ProductEvent::InvestReserved { .. }
+        | ProductEvent::ProductOpened { .. }
+        | ProductEvent::ProductClosed {}
+        | ProductEvent::ProductCancelled { .. }
+        | ProductEvent::ProductFailed { .. } => "RESERVED",
+    }
 }
 
 fn recorded(

@@ -4,7 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use connection_pool::Pool;
 use domain::{InvestId, ProductEvent};
-use event_log::{BulkReader, Log, LogError, Partition, Position, RecordedEvent};
+use event_log::{BulkReader, Log, LogError, Position, RecordedEvent};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use uuid::Uuid;
 const MAX_CLOCK_DIFFERENCE: TimeDelta = TimeDelta::seconds(5);
 /// And until so long after.
 const MAX_RESERVATION_DELAY: TimeDelta = TimeDelta::seconds(30);
-/// Positions after a reservation that are looked at first for its fate; each time four times as many.
+/// Positions after a reservation that are looked at first for what became of it; each time four times as many.
 const INITIAL_SCAN_EVENTS: Position = 1_000;
 /// Scans of a whole log that one process runs at a time.
 const MAX_CONCURRENT_SCANS: usize = 1;
@@ -22,15 +22,16 @@ static SCAN_PERMITS: Semaphore = Semaphore::const_new(MAX_CONCURRENT_SCANS);
 /// What the log has of an invest.
 pub(super) struct InvestEvents {
     pub(super) reservation: RecordedEvent,
-    pub(super) fate: Option<RecordedEvent>,
+    /// What became of it, in order.
+    pub(super) changes: Vec<RecordedEvent>,
 }
 
 /// The events of this invest; `None` when it was never reserved.
 pub(super) async fn find(log: &Log, read: &Pool, id: InvestId) -> Result<Option<InvestEvents>, LogError> {
     let mut reader = log.bulk().await?;
     let Some(reservation) = reservation(log, read, &mut reader, id.0).await? else { return Ok(None) };
-    let fate = fate(log, &mut reader, &reservation, id.0).await?;
-    Ok(Some(InvestEvents { reservation, fate }))
+    let changes = changes(log, &mut reader, &reservation, id.0).await?;
+    Ok(Some(InvestEvents { reservation, changes }))
 }
 
 async fn reservation(
@@ -89,7 +90,7 @@ async fn anywhere(
         let mut at = *after;
         while at < *upto {
             let range = (at, (*upto).min(at + BulkReader::MAX_POSITIONS_PER_READ));
-            let found = first(reader, partition, range, id, is_reservation).await?;
+            let found = reader.of_invest(partition, range, id).await?.into_iter().find(is_reservation);
             if found.is_some() {
                 return Ok(found);
             }
@@ -99,42 +100,44 @@ async fn anywhere(
     Ok(None)
 }
 
-/// The event that the reservation led to: in its partition, mostly soon after it.
-async fn fate(
+/// What became of the reservation, in its partition: its fate mostly soon after it, and whether it was given back any time later.
+async fn changes(
     log: &Log,
     reader: &mut BulkReader,
     reservation: &RecordedEvent,
     id: Uuid,
-) -> Result<Option<RecordedEvent>, LogError> {
+) -> Result<Vec<RecordedEvent>, LogError> {
     let head = log.heads().await?.get(reservation.partition as usize).copied().unwrap_or_default();
-    let (mut at, mut step) = (reservation.position, INITIAL_SCAN_EVENTS);
-    while at < head {
+    let (mut at, mut step, mut changes) = (reservation.position, INITIAL_SCAN_EVENTS, Vec::new());
+    while at < head && !changes.last().is_some_and(is_final) {
         let range = (at, head.min(at + step));
-        let found = first(reader, reservation.partition, range, id, |event| {
-            event.product_id == reservation.product_id && is_fate(event)
-        });
-        if let Some(fate) = found.await? {
-            return Ok(Some(fate));
-        }
+        let found = reader.of_invest(reservation.partition, range, id).await?;
+        changes
+            .extend(found.into_iter().filter(|event| event.product_id == reservation.product_id && is_change(event)));
         (at, step) = (range.1, (step * 4).min(BulkReader::MAX_POSITIONS_PER_READ));
     }
-    Ok(None)
-}
-
-async fn first(
-    reader: &mut BulkReader,
-    partition: Partition,
-    range: (Position, Position),
-    id: Uuid,
-    wanted: impl Fn(&RecordedEvent) -> bool,
-) -> Result<Option<RecordedEvent>, LogError> {
-    Ok(reader.of_invest(partition, range, id).await?.into_iter().find(wanted))
+    Ok(changes)
 }
 
 fn is_reservation(event: &RecordedEvent) -> bool {
     matches!(event.event, ProductEvent::InvestReserved { .. })
 }
 
-fn is_fate(event: &RecordedEvent) -> bool {
-    matches!(event.event, ProductEvent::InvestSettled { .. } | ProductEvent::InvestFailed { .. })
+fn is_change(event: &RecordedEvent) -> bool {
+    match &event.event {
+        ProductEvent::InvestSettled { .. }
+        | ProductEvent::InvestFailed { .. }
+        | ProductEvent::InvestWithdrawn { .. }
+        | ProductEvent::InvestRefunded { .. } => true,
+        ProductEvent::ProductOpened { .. }
+        | ProductEvent::InvestReserved { .. }
+        | ProductEvent::ProductClosed {}
+        | ProductEvent::ProductCancelled { .. }
+        | ProductEvent::ProductFailed { .. } => false,
+    }
+}
+
+/// Whether nothing can happen to the invest any more.
+fn is_final(event: &RecordedEvent) -> bool {
+    matches!(event.event, ProductEvent::InvestFailed { .. } | ProductEvent::InvestRefunded { .. })
 }

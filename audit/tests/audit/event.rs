@@ -65,7 +65,7 @@ fn question(random: &mut Random, all: &[RecordedEvent], fields: u64) -> Filter {
                 let invest = subject(&event.event).map(|(_, invest)| invest);
                 filter.invest = if strange { Some(InvestId(Uuid::now_v7())) } else { invest };
             }
-            3 => filter.event_type = Some(EVENT_TYPES[random.below(5) as usize].into()),
+            3 => filter.event_type = Some(EVENT_TYPES[random.below(EVENT_TYPES.len() as u64) as usize].into()),
             4 => filter.correlation = Some(if strange { "none".into() } else { event.metadata.correlation_id.clone() }),
             5 => filter.from = Some(bound(random, event)),
             6 => filter.to = Some(bound(random, event)),

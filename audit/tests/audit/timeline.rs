@@ -4,10 +4,11 @@ mod checkpoint_history;
 
 use crate::as_of::past::{Past, opened, requested_at, reserved};
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{InvestId, ProductEvent};
+use domain::{GiveBackReason, InvestId, ProductEvent};
 use event_log::{Metadata, RecordedEvent};
 use serde_json::{Value, json};
 use testbed::events::{failed_by, settled_by};
+use testbed::values::{user, won};
 use uuid::Uuid;
 
 /// Product 2 is opened; choi's request for 7 comes, and is reserved 15 ms later.
@@ -141,6 +142,47 @@ async fn a_failed_one_says_why() {
 }
 
 #[tokio::test]
+async fn what_is_given_back_is_told_to_its_refund() {
+    let (mut past, reservation, id) = reserve().await;
+    let settled = end(&mut past, &reservation, settled_by("choi", id, 7)).await;
+    let (user_id, amount) = (user("choi"), won(7));
+    past.passes(TimeDelta::days(3));
+    let event = ProductEvent::InvestWithdrawn { invest_id: id, user_id: user_id.clone(), amount, settled: true };
+    let metadata = Metadata { correlation_id: "request-2".into(), ..Metadata::default() };
+    let withdrawal = past.append_with(2, event, metadata).await;
+    let told = story(&past, id).await;
+    assert_eq!(told["data"]["state"], "WITHDRAWN", "{told}");
+    let code = GiveBackReason::Withdrawn.code().into();
+    let event = ProductEvent::InvestRefunded { invest_id: id, user_id, amount, code };
+    let refund = end(&mut past, &withdrawal, event).await;
+    let told = story(&past, id).await;
+    assert_eq!(told["data"]["state"], "REFUNDED", "{told}");
+    let ours = |line: &String| !line.contains("consumer");
+    assert_eq!(
+        outline(&told).into_iter().filter(ours).collect::<Vec<_>>(),
+        [
+            "0 REQUESTED user choi",
+            "1 RESERVED user choi",
+            "2 SETTLED settlement",
+            "1 WITHDRAWN user choi",
+            "2 REFUNDED settlement"
+        ]
+    );
+    let steps = steps(&told);
+    let step = |what: &str| steps.iter().find(|step| step["what"] == what).unwrap();
+    let id_of = |what: &str| step(what)["details"]["eventId"].clone();
+    let ids = [&settled, &withdrawal, &refund].map(|event| json!(event.event_id.to_string()));
+    assert_eq!([id_of("SETTLED"), id_of("WITHDRAWN"), id_of("REFUNDED")], ids);
+    assert_eq!(
+        (&step("WITHDRAWN")["correlationId"], &step("WITHDRAWN")["details"]["wasSettled"]),
+        (&json!("request-2"), &json!(true))
+    );
+    assert_eq!(step("REFUNDED")["causationId"], ids[1]);
+    let why = ["code", "detail"].map(|field| step("REFUNDED")["details"][field].clone());
+    assert_eq!(why, [json!("WITHDRAWN"), json!("the user withdrew the invest")]);
+}
+
+#[tokio::test]
 async fn an_open_one_ends_with_its_reservation() {
     let (past, _, id) = reserve().await;
     let story = story(&past, id).await;
@@ -156,20 +198,25 @@ async fn every_invest_of_a_log_is_found() {
     let mut found = 0;
     for event in &past.events {
         let ProductEvent::InvestReserved { invest_id, user_id, amount, .. } = &event.event else { continue };
-        let fate = past.events.iter().find_map(|other| match &other.event {
+        let changes = past.events.iter().filter_map(|other| match &other.event {
             ProductEvent::InvestSettled { invest_id: id, .. } if id == invest_id => Some(("SETTLED", other)),
             ProductEvent::InvestFailed { invest_id: id, .. } if id == invest_id => Some(("FAILED", other)),
+            ProductEvent::InvestWithdrawn { invest_id: id, .. } if id == invest_id => Some(("WITHDRAWN", other)),
+            ProductEvent::InvestRefunded { invest_id: id, .. } if id == invest_id => Some(("REFUNDED", other)),
             _ => None,
         });
+        let changes: Vec<_> = changes.collect();
         let story = story(&past, *invest_id).await;
         let data = &story["data"];
-        assert_eq!(data["state"], fate.map_or("RESERVED", |(state, _)| state), "{story}");
+        assert_eq!(data["state"], changes.last().map_or("RESERVED", |(state, _)| state), "{story}");
         assert_eq!((&data["userId"], &data["amount"]), (&json!(user_id.as_str()), &json!(amount.won())));
         let steps = data["steps"].as_array().unwrap();
         let of =
             |what: &str| steps.iter().find(|step| step["what"] == what).map(|step| step["details"]["eventId"].clone());
         assert_eq!(of("RESERVED"), Some(json!(event.event_id.to_string())));
-        assert_eq!(fate.and_then(|(state, _)| of(state)), fate.map(|(_, fate)| json!(fate.event_id.to_string())));
+        for (state, change) in changes {
+            assert_eq!(of(state), Some(json!(change.event_id.to_string())), "{story}");
+        }
         found += 1;
     }
     assert!(found > 40, "{found}");

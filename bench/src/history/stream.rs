@@ -201,6 +201,10 @@ mod tests {
                     assert!(was_open(product, *invest_id));
                 }
                 ProductEvent::ProductClosed {} => assert!(product.is_opened()),
+                ProductEvent::InvestWithdrawn { .. }
+                | ProductEvent::InvestRefunded { .. }
+                | ProductEvent::ProductCancelled { .. }
+                | ProductEvent::ProductFailed { .. } => panic!("nothing is given back here: {event:?}"),
             }
             cqrs_es::Aggregate::apply(product, event.event);
         }

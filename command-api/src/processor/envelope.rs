@@ -57,6 +57,15 @@ pub enum UntimedCommand {
     },
     /// See [`ProductCommand::ExpireInvest`].
     Expire(InvestId),
+    /// See [`ProductCommand::WithdrawInvest`].
+    Withdraw {
+        /// Which invest.
+        invest_id: InvestId,
+        /// Whose.
+        user_id: UserId,
+        /// Its amount if the log says that it was settled.
+        settled: Option<Amount>,
+    },
     /// A command that has no time.
     Timeless(ProductCommand),
 }
@@ -75,6 +84,9 @@ impl UntimedCommand {
                 ProductCommand::InvestRequested { invest_id, user_id, amount, at, expires_at: at + reservation }
             }
             Self::Expire(invest_id) => ProductCommand::ExpireInvest { invest_id, at },
+            Self::Withdraw { invest_id, user_id, settled } => {
+                ProductCommand::WithdrawInvest { invest_id, user_id, settled, at }
+            }
             Self::Timeless(command) => command,
         }
     }
@@ -83,7 +95,7 @@ impl UntimedCommand {
     pub(super) fn invest_id(&self) -> Option<InvestId> {
         match self {
             Self::Invest { invest_id, .. } => Some(*invest_id),
-            Self::Expire(_) | Self::Timeless(_) => None,
+            Self::Expire(_) | Self::Withdraw { .. } | Self::Timeless(_) => None,
         }
     }
 

@@ -79,7 +79,9 @@ async fn give_all(processors: &PartitionProcessors, due: impl IntoIterator<Item 
 
 async fn give(processors: &PartitionProcessors, due: OpenInvestTask, now: DateTime<Utc>) -> Option<fate::Fate> {
     let invest_id = due.invest_id;
-    let command = if due.expires_at <= now {
+    let command = if due.withdrawn.is_some() {
+        due.refunded().into()
+    } else if due.expires_at <= now {
         UntimedCommand::Expire(invest_id)
     } else {
         ProductCommand::SettleInvest { invest_id }.into()

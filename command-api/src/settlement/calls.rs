@@ -179,6 +179,7 @@ fn in_words(answer: &Result<ProviderAnswer, ProviderError>) -> (&'static str, Op
         Ok(ProviderAnswer::Refused(reason)) => ("REFUSED", Some(redact(reason)).filter(|reason| !reason.is_empty())),
         Ok(ProviderAnswer::Pending) => ("PENDING", None),
         Ok(ProviderAnswer::Cancelled) => ("CANCELLED", None),
+        Ok(ProviderAnswer::Refunded) => ("REFUNDED", None),
         Ok(ProviderAnswer::NeverHeard) => ("NEVER_HEARD", None),
         Err(ProviderError::NotAsked) => ("NOT_ASKED", None),
         Err(ProviderError::NotReached(why)) => ("NOT_REACHED", Some(redact(why))),

@@ -10,16 +10,18 @@ pub(super) enum Fate {
     Settled,
     Failed,
     Expired,
+    Refunded,
 }
 
 impl Fate {
-    const ALL: [Self; 3] = [Self::Settled, Self::Failed, Self::Expired];
+    const ALL: [Self; 4] = [Self::Settled, Self::Failed, Self::Expired, Self::Refunded];
 
     fn name(self) -> &'static str {
         match self {
             Self::Settled => "settled",
             Self::Failed => "failed",
             Self::Expired => "expired",
+            Self::Refunded => "refunded",
         }
     }
 
@@ -28,8 +30,9 @@ impl Fate {
         match command {
             UntimedCommand::Timeless(ProductCommand::SettleInvest { .. }) => Some(Self::Settled),
             UntimedCommand::Timeless(ProductCommand::FailInvest { .. }) => Some(Self::Failed),
+            UntimedCommand::Timeless(ProductCommand::RefundInvest { .. }) => Some(Self::Refunded),
             UntimedCommand::Expire(_) => Some(Self::Expired),
-            UntimedCommand::Timeless(_) | UntimedCommand::Invest { .. } => None,
+            UntimedCommand::Timeless(_) | UntimedCommand::Invest { .. } | UntimedCommand::Withdraw { .. } => None,
         }
     }
 }
@@ -46,7 +49,7 @@ pub(super) async fn decide(
         Ok(Ok(())) => fate,
         // An invest that is not open has its fate, and its row is about to be deleted. An invest may not be expired yet for a processor
         // whose idea of the database's time is a little behind: a sweep claims it when it is due again.
-        Ok(Err(Refusal::NotOpen | Refusal::NotExpired)) => None,
+        Ok(Err(Refusal::NotOpen | Refusal::NotExpired | Refusal::AlreadyRefunded)) => None,
         Err(CommandError::Overloaded | CommandError::OutcomeUnknown) => None,
         other => {
             tracing::error!(%invest_id, outcome = ?other, "an open invest got no fate");

@@ -17,15 +17,16 @@ pub(super) async fn keep(pool: &Pool, shutdown: &CancellationToken) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
         match work_list::outstanding(pool, MAX_COUNTED_INVESTS).await {
-            Ok((open, oldest)) => show(open, oldest),
+            Ok((open, oldest, owed)) => show(open, oldest, owed),
             // The sweep reports it already.
             Err(error) => tracing::debug!(%error, "open invests were not counted; trying again"),
         }
     }
 }
 
-fn show(open: i64, oldest: Option<Uuid>) {
+fn show(open: i64, oldest: Option<Uuid>, owed: i64) {
     metrics::gauge!("moa_open_invest").set(open as f64);
+    metrics::gauge!("moa_refunds_owed").set(owed as f64);
     metrics::gauge!("moa_open_invest_oldest_seconds").set(oldest.map_or(0.0, age));
 }
 

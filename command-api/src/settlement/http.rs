@@ -87,6 +87,7 @@ impl Http {
             }),
             ProviderCall::Query => client.get(self.url(&["payment", &id])),
             ProviderCall::Cancel => client.post(self.url(&["payment", &id, "cancel"])),
+            ProviderCall::Refund => client.post(self.url(&["payment", &id, "refund"])),
         }
     }
 

@@ -1,9 +1,10 @@
-//! The consumer of `open_invest`, the work list of reservations without a fate: a reservation adds a row, its fate deletes it.
+//! The consumer of `open_invest`, the work list of invests whose money is still to be moved: a reservation adds a row, its fate deletes
+//! it; a withdrawal adds one, the refund deletes it.
 
-use super::{FastPathSender, OpenInvestTask};
+use super::{FastPathSender, OpenInvestTask, Withdrawn};
 use chrono::TimeDelta;
 use connection_pool::Connection;
-use domain::{InvestId, ProductEvent};
+use domain::ProductEvent;
 use event_log::RecordedEvent;
 use event_log::consume::{ApplyError, Projection};
 use std::collections::HashMap;
@@ -54,16 +55,28 @@ impl<'a> Rows<'a> {
                 ProductEvent::InvestReserved { invest_id, .. } => {
                     rows.added.insert(invest_id.0, recorded);
                 }
-                ProductEvent::InvestSettled { invest_id, .. } | ProductEvent::InvestFailed { invest_id, .. } => {
-                    // One that got its fate within the batch never becomes a row.
-                    if rows.added.remove(&invest_id.0).is_none() {
-                        rows.removed.push(invest_id.0);
-                    }
+                ProductEvent::InvestSettled { invest_id, .. }
+                | ProductEvent::InvestFailed { invest_id, .. }
+                | ProductEvent::InvestRefunded { invest_id, .. } => rows.remove(invest_id.0),
+                // The row of the reservation, if there is one, makes way for that of the withdrawal.
+                ProductEvent::InvestWithdrawn { invest_id, .. } => {
+                    rows.remove(invest_id.0);
+                    rows.added.insert(invest_id.0, recorded);
                 }
-                ProductEvent::ProductOpened { .. } | ProductEvent::ProductClosed {} => {}
+                ProductEvent::ProductOpened { .. }
+                | ProductEvent::ProductClosed {}
+                | ProductEvent::ProductCancelled { .. }
+                | ProductEvent::ProductFailed { .. } => {}
             }
         }
         rows
+    }
+
+    /// One that is added and removed within the batch never becomes a row.
+    fn remove(&mut self, invest_id: Uuid) {
+        if self.added.remove(&invest_id).is_none() {
+            self.removed.push(invest_id);
+        }
     }
 }
 
@@ -87,7 +100,9 @@ impl Projection for OpenInvest {
         let visibility_timeout = self.settlement.visibility_timeout;
         let mut added: Vec<_> = rows.added.into_values().collect();
         added.sort_unstable_by_key(|recorded| recorded.position);
-        *self.added() = added.into_iter().filter_map(|recorded| due(recorded, visibility_timeout)).collect();
+        let due = added.into_iter().filter_map(|recorded| due(recorded, visibility_timeout));
+        // A refund is not urgent: the sweep claims it, among the payments that are not new.
+        *self.added() = due.filter(|due| due.withdrawn.is_none()).collect();
         Ok(())
     }
 
@@ -100,21 +115,39 @@ impl Projection for OpenInvest {
     }
 }
 
-/// The task of a reservation; `None` of another event.
+/// The task of a reservation or a withdrawal; `None` of another event. A withdrawal's is due at once.
 pub(super) fn due(recorded: &RecordedEvent, visibility_timeout: TimeDelta) -> Option<OpenInvestTask> {
-    let ProductEvent::InvestReserved { invest_id, user_id, amount, expires_at } = &recorded.event else { return None };
+    let at = recorded.recorded_at;
+    let (invest_id, user_id, amount, expires_at, claimed_until, withdrawn) = match &recorded.event {
+        ProductEvent::InvestReserved { invest_id, user_id, amount, expires_at } => {
+            // Claimed by the settlement that it is sent to.
+            (invest_id, user_id, amount, *expires_at, at + visibility_timeout, None)
+        }
+        ProductEvent::InvestWithdrawn { invest_id, user_id, amount, settled } => {
+            let withdrawn = if *settled { Withdrawn::Settled } else { Withdrawn::Reserved };
+            (invest_id, user_id, amount, at, at, Some(withdrawn))
+        }
+        ProductEvent::InvestSettled { .. }
+        | ProductEvent::InvestFailed { .. }
+        | ProductEvent::InvestRefunded { .. }
+        | ProductEvent::ProductOpened { .. }
+        | ProductEvent::ProductClosed {}
+        | ProductEvent::ProductCancelled { .. }
+        | ProductEvent::ProductFailed { .. } => return None,
+    };
     Some(OpenInvestTask {
-        invest_id: InvestId(invest_id.0),
+        invest_id: *invest_id,
         product_id: recorded.product_id,
         user_id: user_id.clone(),
         amount: *amount,
-        expires_at: *expires_at,
+        expires_at,
         event_id: recorded.event_id,
         correlation_id: recorded.metadata.correlation_id.clone(),
         traceparent: recorded.metadata.traceparent.clone(),
-        claimed_until: recorded.recorded_at + visibility_timeout,
+        claimed_until,
         attempts: 0,
         cancelling: false,
+        withdrawn,
     })
 }
 
@@ -125,25 +158,25 @@ async fn insert<'a>(
 ) -> sqlx::Result<()> {
     let (mut invests, mut products, mut users) = (Vec::new(), Vec::new(), Vec::new());
     let (mut amounts, mut expiries, mut causes) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut correlations, mut traces, mut due) = (Vec::new(), Vec::new(), Vec::new());
-    for recorded in added {
-        let ProductEvent::InvestReserved { invest_id, user_id, amount, expires_at } = &recorded.event else { continue };
-        invests.push(invest_id.0);
-        products.push(recorded.product_id.get());
-        users.push(user_id.as_str());
-        amounts.push(amount.won());
-        expiries.push(*expires_at);
-        causes.push(recorded.event_id);
-        correlations.push(recorded.metadata.correlation_id.as_str());
-        traces.push(recorded.metadata.traceparent.as_deref());
-        // Claimed by the settlement that it is sent to.
-        due.push(recorded.recorded_at + visibility_timeout);
+    let (mut correlations, mut traces, mut due_at, mut withdrawn) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for task in added.filter_map(|recorded| due(recorded, visibility_timeout)) {
+        invests.push(task.invest_id.0);
+        products.push(task.product_id.get());
+        users.push(String::from(task.user_id));
+        amounts.push(task.amount.won());
+        expiries.push(task.expires_at);
+        causes.push(task.event_id);
+        correlations.push(task.correlation_id);
+        traces.push(task.traceparent);
+        due_at.push(task.claimed_until);
+        withdrawn.push(task.withdrawn.map(Withdrawn::name));
     }
     sqlx::query(
         "insert into open_invest
-             (invest_id, product_id, user_id, amount, expires_at, event_id, correlation_id, traceparent, due_at)
+             (invest_id, product_id, user_id, amount, expires_at, event_id, correlation_id, traceparent, due_at,
+              withdrawn)
          select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::timestamptz[], $6::uuid[],
-                              $7::text[], $8::text[], $9::timestamptz[])",
+                              $7::text[], $8::text[], $9::timestamptz[], $10::text[])",
     )
     .bind(invests)
     .bind(products)
@@ -153,7 +186,8 @@ async fn insert<'a>(
     .bind(causes)
     .bind(correlations)
     .bind(traces)
-    .bind(due)
+    .bind(due_at)
+    .bind(withdrawn)
     .execute(transaction)
     .await?;
     Ok(())

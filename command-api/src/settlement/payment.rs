@@ -7,7 +7,7 @@ use super::calls::{CallPermit, Calls};
 use super::protocol::{ProviderAnswer, ProviderCall, ProviderError};
 use super::redact::redact;
 use super::timeouts::Timeouts;
-use super::{OpenInvestTask, fate, work_list};
+use super::{OpenInvestTask, Withdrawn, fate, work_list};
 use crate::processor::{PartitionProcessors, UntimedCommand};
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
@@ -22,6 +22,9 @@ const ALERT_AFTER_ATTEMPTS: i32 = 8;
 /// New payments that continue after their first call, because they are pending or were not answered. Others are retried later, so that
 /// first calls find a free slot.
 const MAX_FOLLOWED_UP_PAYMENTS: usize = 384;
+
+/// Why a payment that Moa never refunded does not stand.
+const REFUNDED_BY_PROVIDER: &str = "the payment was refunded";
 
 /// What all payments in flight share.
 pub(super) struct Payments {
@@ -66,6 +69,11 @@ impl Payments {
     }
 
     async fn next(&self, due: &OpenInvestTask, clock: DatabaseClock, call_permit: Option<CallPermit>) -> Next {
+        match due.withdrawn {
+            Some(Withdrawn::Settled) => return self.refund(due, clock, call_permit).await,
+            Some(Withdrawn::Reserved) => return self.cancel_withdrawn(due, clock, call_permit).await,
+            None => {}
+        }
         // A process that has died may have requested the payment of an expired one.
         if due.is_in_trouble(clock.now()) {
             return self.cancel(due, clock, call_permit).await;
@@ -73,6 +81,7 @@ impl Payments {
         match self.calls.ask(ProviderCall::Pay, due, clock, call_permit).await {
             Ok(ProviderAnswer::Paid) => Next::Fate(ProductCommand::SettleInvest { invest_id: due.invest_id }.into()),
             Ok(ProviderAnswer::Refused(reason)) => declined(due, &reason),
+            Ok(ProviderAnswer::Refunded) => declined(due, REFUNDED_BY_PROVIDER),
             Err(ProviderError::NotAsked | ProviderError::NotReached(_)) => Next::Later { cancelling: false },
             Ok(ProviderAnswer::Pending) => match self.followed_up.try_acquire() {
                 Ok(_permit) => self.pending(due, clock).await,
@@ -100,6 +109,7 @@ impl Payments {
                     return Next::Fate(ProductCommand::SettleInvest { invest_id: due.invest_id }.into());
                 }
                 Ok(ProviderAnswer::Refused(reason)) => return declined(due, &reason),
+                Ok(ProviderAnswer::Refunded) => return declined(due, REFUNDED_BY_PROVIDER),
                 // The provider has lost what it accepted: only a cancel is certain.
                 Ok(ProviderAnswer::NeverHeard | ProviderAnswer::Cancelled) => break,
                 Ok(ProviderAnswer::Pending) | Err(_) => pause = (pause * 2).min(self.timeouts.max_poll),
@@ -114,14 +124,43 @@ impl Payments {
         let expired = due.has_expired(clock.now());
         match answer {
             Ok(ProviderAnswer::Paid) => Next::Fate(ProductCommand::SettleInvest { invest_id: due.invest_id }.into()),
-            Ok(ProviderAnswer::Cancelled | ProviderAnswer::Refused(_)) if expired => {
+            Ok(ProviderAnswer::Cancelled | ProviderAnswer::Refused(_) | ProviderAnswer::Refunded) if expired => {
                 Next::Fate(UntimedCommand::Expire(due.invest_id))
             }
             Ok(ProviderAnswer::Cancelled) => {
                 fail(due, "PAYMENT_TIMEOUT", "the payment was not made in time and was cancelled")
             }
             Ok(ProviderAnswer::Refused(reason)) => declined(due, &reason),
+            Ok(ProviderAnswer::Refunded) => declined(due, REFUNDED_BY_PROVIDER),
             Ok(ProviderAnswer::Pending | ProviderAnswer::NeverHeard) | Err(_) => Next::Later { cancelling: true },
+        }
+    }
+
+    /// The payment of a withdrawn reservation may be under way: it is cancelled, or refunded if that is too late.
+    async fn cancel_withdrawn(
+        &self,
+        due: &OpenInvestTask,
+        clock: DatabaseClock,
+        call_permit: Option<CallPermit>,
+    ) -> Next {
+        match self.calls.ask(ProviderCall::Cancel, due, clock, call_permit).await {
+            Ok(ProviderAnswer::Cancelled | ProviderAnswer::Refused(_) | ProviderAnswer::Refunded) => {
+                Next::Fate(due.refunded().into())
+            }
+            Ok(ProviderAnswer::Paid) => self.refund(due, clock, None).await,
+            Ok(ProviderAnswer::Pending | ProviderAnswer::NeverHeard) | Err(_) => Next::Later { cancelling: true },
+        }
+    }
+
+    /// Asked until the provider says that the money is given back, or that it never came.
+    async fn refund(&self, due: &OpenInvestTask, clock: DatabaseClock, call_permit: Option<CallPermit>) -> Next {
+        match self.calls.ask(ProviderCall::Refund, due, clock, call_permit).await {
+            Ok(ProviderAnswer::Refunded | ProviderAnswer::Cancelled | ProviderAnswer::Refused(_)) => {
+                Next::Fate(due.refunded().into())
+            }
+            Ok(ProviderAnswer::Pending | ProviderAnswer::Paid | ProviderAnswer::NeverHeard) | Err(_) => {
+                Next::Later { cancelling: true }
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use domain::InvestId;
 use reqwest::StatusCode;
 use serde::Deserialize;
 
-/// One of the three calls of the protocol.
+/// One of the four calls of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProviderCall {
     /// `POST /payment`: make it.
@@ -13,6 +13,8 @@ pub(super) enum ProviderCall {
     Query,
     /// `POST /payment/{id}/cancel`: make it never, or say that it is made.
     Cancel,
+    /// `POST /payment/{id}/refund`: give it back, or make it never.
+    Refund,
 }
 
 impl ProviderCall {
@@ -22,6 +24,7 @@ impl ProviderCall {
             Self::Pay => "PAY",
             Self::Query => "LOOK",
             Self::Cancel => "CANCEL",
+            Self::Refund => "REFUND",
         }
     }
 }
@@ -37,6 +40,8 @@ pub(super) enum ProviderAnswer {
     Pending,
     /// It will never come, because Moa cancelled it.
     Cancelled,
+    /// It came, and was given back.
+    Refunded,
     /// There was never such a payment.
     NeverHeard,
 }
@@ -49,6 +54,7 @@ impl ProviderAnswer {
             Self::Refused(_) => "refused",
             Self::Pending => "pending",
             Self::Cancelled => "cancelled",
+            Self::Refunded => "refunded",
             Self::NeverHeard => "never_heard",
         }
     }
@@ -96,6 +102,7 @@ enum State {
     Refused,
     Pending,
     Cancelled,
+    Refunded,
 }
 
 /// The answer that `status` and `body` give to the call `asked` about this invest.
@@ -130,10 +137,11 @@ fn is_of_a_gateway(status: StatusCode) -> bool {
 /// Each state has its status, and answers some calls only.
 fn said(asked: ProviderCall, status: StatusCode, body: Body) -> Option<ProviderAnswer> {
     let (answer, fits) = match body.state {
-        State::Paid => (ProviderAnswer::Paid, true),
+        State::Paid => (ProviderAnswer::Paid, asked != ProviderCall::Refund),
         State::Refused => (ProviderAnswer::Refused(body.reason.unwrap_or_default()), true),
         State::Pending => (ProviderAnswer::Pending, asked != ProviderCall::Cancel),
-        State::Cancelled => (ProviderAnswer::Cancelled, asked == ProviderCall::Cancel),
+        State::Cancelled => (ProviderAnswer::Cancelled, matches!(asked, ProviderCall::Cancel | ProviderCall::Refund)),
+        State::Refunded => (ProviderAnswer::Refunded, true),
     };
     let its_status = if answer == ProviderAnswer::Pending { StatusCode::ACCEPTED } else { StatusCode::OK };
     (fits && status == its_status).then_some(answer)
@@ -176,6 +184,16 @@ mod tests {
     #[case(ProviderCall::Cancel, 200, "REFUSED", Some(ProviderAnswer::Refused(String::new())))]
     #[case(ProviderCall::Cancel, 202, "PENDING", None)]
     #[case(ProviderCall::Cancel, 404, "CANCELLED", None)]
+    #[case(ProviderCall::Cancel, 200, "REFUNDED", Some(ProviderAnswer::Refunded))]
+    #[case(ProviderCall::Pay, 200, "REFUNDED", Some(ProviderAnswer::Refunded))]
+    #[case(ProviderCall::Query, 200, "REFUNDED", Some(ProviderAnswer::Refunded))]
+    #[case(ProviderCall::Refund, 200, "REFUNDED", Some(ProviderAnswer::Refunded))]
+    #[case(ProviderCall::Refund, 200, "REFUSED", Some(ProviderAnswer::Refused(String::new())))]
+    #[case(ProviderCall::Refund, 200, "CANCELLED", Some(ProviderAnswer::Cancelled))]
+    #[case(ProviderCall::Refund, 202, "PENDING", Some(ProviderAnswer::Pending))]
+    #[case(ProviderCall::Refund, 200, "PAID", None)]
+    #[case(ProviderCall::Refund, 202, "REFUNDED", None)]
+    #[case(ProviderCall::Refund, 404, "REFUNDED", None)]
     fn a_state_is_an_answer_with_its_status_to_its_calls(
         #[case] asked: ProviderCall,
         #[case] status: u16,

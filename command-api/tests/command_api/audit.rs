@@ -47,7 +47,12 @@ impl Books {
             }
             ProductEvent::InvestSettled { invest_id, .. } => self.fate(*invest_id, 0),
             ProductEvent::InvestFailed { invest_id, .. } => self.fate(*invest_id, 1),
-            ProductEvent::ProductClosed {} => {}
+            ProductEvent::InvestWithdrawn { amount, .. } => self.taken -= amount.won(),
+            ProductEvent::InvestRefunded { code, amount, .. } if code != "WITHDRAWN" => self.taken -= amount.won(),
+            ProductEvent::InvestRefunded { .. }
+            | ProductEvent::ProductClosed {}
+            | ProductEvent::ProductCancelled { .. }
+            | ProductEvent::ProductFailed { .. } => {}
         }
         assert!((0..=self.total).contains(&self.taken), "oversold: {recorded:?}");
     }

@@ -167,8 +167,12 @@ fn left_by(event: &ProductEvent) -> i64 {
     match event {
         ProductEvent::ProductOpened { total_investing_amount, .. } => total_investing_amount.won(),
         ProductEvent::InvestReserved { amount, .. } => -amount.won(),
-        ProductEvent::InvestFailed { amount, .. } => amount.won(),
-        ProductEvent::InvestSettled { .. } | ProductEvent::ProductClosed {} => 0,
+        ProductEvent::InvestFailed { amount, .. } | ProductEvent::InvestWithdrawn { amount, .. } => amount.won(),
+        ProductEvent::InvestSettled { .. }
+        | ProductEvent::InvestRefunded { .. }
+        | ProductEvent::ProductClosed {}
+        | ProductEvent::ProductCancelled { .. }
+        | ProductEvent::ProductFailed { .. } => 0,
     }
 }
 

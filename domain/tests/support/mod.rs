@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::test::TestFramework;
 use domain::{
-    Amount, FailReason, InvestId, Product, ProductCommand, ProductEvent, ProductId, Refusal, Terms, Title, UserId,
-    Window,
+    Amount, CancelReason, FailReason, InvestId, Product, ProductCommand, ProductEvent, ProductId, Refusal, Terms,
+    Title, UserId, Window,
 };
 use uuid::Uuid;
 
@@ -40,7 +40,14 @@ pub fn opened_with(total: i64, terms: Terms) -> ProductEvent {
 /// The least amount of an invest, what it is a multiple of, and the most of one user; 0 is no such term.
 pub fn terms(minimum: i64, unit: i64, limit: i64) -> Terms {
     let bound = |amount: i64| (amount > 0).then(|| won(amount));
-    Terms { min_invest_amount: bound(minimum), invest_amount_unit: bound(unit), max_amount_per_user: bound(limit) }
+    let (min_invest_amount, invest_amount_unit, max_amount_per_user) = (bound(minimum), bound(unit), bound(limit));
+    Terms { min_invest_amount, invest_amount_unit, max_amount_per_user, ..Terms::default() }
+}
+
+/// Withdrawable in the window's first so many seconds, and failing below the target; 0 is no such term.
+pub fn returnable(withdrawable_seconds: i64, target: i64) -> Terms {
+    let withdrawable_until = (withdrawable_seconds > 0).then(|| second(withdrawable_seconds));
+    Terms { withdrawable_until, target_amount: (target > 0).then(|| won(target)), ..Terms::default() }
 }
 
 /// In the middle of the window.
@@ -83,9 +90,42 @@ pub fn expired(id: u128, by: &str, amount: i64) -> ProductEvent {
     failed_for(id, by, amount, ("EXPIRED", "2026-03-01T02:00:00+00:00"))
 }
 
-fn failed_for(id: u128, by: &str, amount: i64, (code, detail): (&str, &str)) -> ProductEvent {
+pub fn failed_for(id: u128, by: &str, amount: i64, (code, detail): (&str, &str)) -> ProductEvent {
     let (invest_id, user_id, amount) = (invest_id(id), user(by), won(amount));
     ProductEvent::InvestFailed { invest_id, user_id, amount, code: code.into(), detail: detail.into() }
+}
+
+/// With the fact that the log has about it: its amount if it was settled.
+pub fn withdraw(id: u128, by: &str, settled: Option<i64>, at: DateTime<Utc>) -> ProductCommand {
+    ProductCommand::WithdrawInvest { invest_id: invest_id(id), user_id: user(by), settled: settled.map(won), at }
+}
+
+pub fn withdrawn(id: u128, by: &str, amount: i64, settled: bool) -> ProductEvent {
+    ProductEvent::InvestWithdrawn { invest_id: invest_id(id), user_id: user(by), amount: won(amount), settled }
+}
+
+pub fn refund(id: u128, by: &str, amount: i64) -> ProductCommand {
+    ProductCommand::RefundInvest { invest_id: invest_id(id), user_id: user(by), amount: won(amount) }
+}
+
+pub fn refunded(id: u128, by: &str, amount: i64, code: &str) -> ProductEvent {
+    ProductEvent::InvestRefunded { invest_id: invest_id(id), user_id: user(by), amount: won(amount), code: code.into() }
+}
+
+pub fn cancel() -> ProductCommand {
+    ProductCommand::CancelProduct { reason: reason() }
+}
+
+pub fn cancelled() -> ProductEvent {
+    ProductEvent::ProductCancelled { reason: reason() }
+}
+
+pub fn missed(target: i64, reached_amount: i64) -> ProductEvent {
+    ProductEvent::ProductFailed { target_amount: won(target), reached_amount }
+}
+
+fn reason() -> CancelReason {
+    "frost".to_owned().try_into().unwrap()
 }
 
 /// `n` seconds after the window's start.
@@ -124,6 +164,6 @@ fn title() -> Title {
     "apples".to_owned().try_into().unwrap()
 }
 
-fn window() -> Window {
+pub fn window() -> Window {
     Window::new(second(0), second(3_600)).unwrap()
 }

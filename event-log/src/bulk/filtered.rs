@@ -139,7 +139,12 @@ fn invest_of(event: &ProductEvent) -> Option<Uuid> {
     match event {
         ProductEvent::InvestReserved { invest_id, .. }
         | ProductEvent::InvestSettled { invest_id, .. }
-        | ProductEvent::InvestFailed { invest_id, .. } => Some(invest_id.0),
-        ProductEvent::ProductOpened { .. } | ProductEvent::ProductClosed {} => None,
+        | ProductEvent::InvestFailed { invest_id, .. }
+        | ProductEvent::InvestWithdrawn { invest_id, .. }
+        | ProductEvent::InvestRefunded { invest_id, .. } => Some(invest_id.0),
+        ProductEvent::ProductOpened { .. }
+        | ProductEvent::ProductClosed {}
+        | ProductEvent::ProductCancelled { .. }
+        | ProductEvent::ProductFailed { .. } => None,
     }
 }

@@ -8,8 +8,17 @@ use domain::{InvestId, ProductId, UserId};
 use sha2::{Digest, Sha256};
 
 /// Every type of event that this release knows.
-pub const EVENT_TYPES: [&str; 5] =
-    ["ProductOpened", "InvestReserved", "InvestSettled", "InvestFailed", "ProductClosed"];
+pub const EVENT_TYPES: [&str; 9] = [
+    "ProductOpened",
+    "InvestReserved",
+    "InvestSettled",
+    "InvestFailed",
+    "InvestWithdrawn",
+    "InvestRefunded",
+    "ProductClosed",
+    "ProductCancelled",
+    "ProductFailed",
+];
 
 /// In which order events come: by `recorded_at`, then partition, then position; within a partition that is the order of
 /// the positions.

@@ -41,8 +41,13 @@ pub fn subject(event: &ProductEvent) -> Option<(&UserId, InvestId)> {
     match event {
         ProductEvent::InvestReserved { user_id, invest_id, .. }
         | ProductEvent::InvestSettled { user_id, invest_id, .. }
-        | ProductEvent::InvestFailed { user_id, invest_id, .. } => Some((user_id, *invest_id)),
-        ProductEvent::ProductOpened { .. } | ProductEvent::ProductClosed {} => None,
+        | ProductEvent::InvestFailed { user_id, invest_id, .. }
+        | ProductEvent::InvestWithdrawn { user_id, invest_id, .. }
+        | ProductEvent::InvestRefunded { user_id, invest_id, .. } => Some((user_id, *invest_id)),
+        ProductEvent::ProductOpened { .. }
+        | ProductEvent::ProductClosed {}
+        | ProductEvent::ProductCancelled { .. }
+        | ProductEvent::ProductFailed { .. } => None,
     }
 }
 

@@ -5,7 +5,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use edge::{ListData, Params, Problem, ServiceTime};
-use query_api::{ProductState, Terms, product_status};
+use query_api::{ProductState, Terms, TermsItem, product_status};
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
@@ -19,8 +19,10 @@ struct Item {
     started_at: String,
     finished_at: String,
     state: &'static str,
-    #[serde(skip_serializing_if = "Terms::is_none")]
-    terms: Terms,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terms: Option<TermsItem>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel_reason: Option<String>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -33,6 +35,8 @@ struct Row {
     started_at: DateTime<Utc>,
     finished_at: DateTime<Utc>,
     closed: bool,
+    cancel_reason: Option<String>,
+    failed: bool,
     #[sqlx(flatten)]
     terms: Terms,
     now: DateTime<Utc>,
@@ -45,7 +49,8 @@ pub(super) async fn list(
     let Some(paging) = params.paging() else { return Err(params.refuse()) };
     let rows: Vec<Row> = sqlx::query_as(
         "select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
-                min_invest_amount, invest_amount_unit, max_amount_per_user, clock_timestamp() as now
+                min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount, withdrawable_until, cancel_reason,
+                failed, clock_timestamp() as now
            from product_list order by product_id desc limit $1 offset $2",
     )
     .bind(paging.size())
@@ -68,12 +73,15 @@ fn item(row: Row, time: &ServiceTime) -> Item {
         investing_cnt: row.invest_users,
         started_at: time.format(row.started_at),
         finished_at: time.format(row.finished_at),
-        terms: row.terms,
+        terms: row.terms.item(*time),
+        cancel_reason: row.cancel_reason,
     }
 }
 
 fn state(row: &Row) -> &'static str {
     let product = ProductState {
+        cancelled: row.cancel_reason.is_some(),
+        failed: row.failed,
         closed: row.closed,
         started_at: row.started_at,
         finished_at: row.finished_at,

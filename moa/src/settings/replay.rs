@@ -8,7 +8,17 @@ use domain::ProductId;
 use std::num::NonZeroU32;
 
 /// Every event that is in a log of this release.
-const EVENT_TYPES: [&str; 5] = ["ProductOpened", "InvestReserved", "InvestSettled", "InvestFailed", "ProductClosed"];
+const EVENT_TYPES: [&str; 9] = [
+    "ProductOpened",
+    "InvestReserved",
+    "InvestSettled",
+    "InvestFailed",
+    "InvestWithdrawn",
+    "InvestRefunded",
+    "ProductClosed",
+    "ProductCancelled",
+    "ProductFailed",
+];
 
 /// What is sent again, and where.
 #[derive(Clone, Debug, Args)]

@@ -233,7 +233,7 @@ async fn a_database_without_a_log_gets_none() {
 #[case::ours(&["--to", "moa.canary.holdings.0"], "Moa's own queues")]
 #[case::no_name(&["--to", ""], "the name of a queue must not be empty")]
 #[case::no_queue(&[], "--to <QUEUE>")]
-#[case::unknown_type(&["--to", "q", "--type", "InvestLost"], "InvestSettled, InvestFailed, ProductClosed")]
+#[case::unknown_type(&["--to", "q", "--type", "InvestLost"], "InvestSettled, InvestFailed, InvestWithdrawn, InvestRefunded, ProductClosed")]
 #[case::before_the_first(&["--to", "q", "--from", "0"], "must be a position from 1, or a time with its offset")]
 #[case::local_time(&["--to", "q", "--from", "2026-11-22T09:00:00"], "must be a position from 1, or a time")]
 #[case::no_product(&["--to", "q", "--product", "0"], "--product <ID>")]

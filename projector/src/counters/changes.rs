@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 pub(super) struct Changes {
     end: Position,
     products: BTreeSet<i64>,
-    /// The positions at which products were opened or closed, in order.
+    /// The positions at which products were opened, closed, cancelled or failed, in order.
     listed: Vec<Position>,
 }
 
@@ -49,7 +49,7 @@ impl Changes {
         self.products.contains(&product)
     }
 
-    /// The last position up to `position` at which a product was opened or closed.
+    /// The last position up to `position` at which the list changed.
     pub(super) fn listed(&self, position: Position) -> Option<Position> {
         self.listed.iter().rev().copied().find(|listed| *listed <= position)
     }
@@ -57,9 +57,14 @@ impl Changes {
 
 fn changes_the_list(event: &ProductEvent) -> bool {
     match event {
-        ProductEvent::ProductOpened { .. } | ProductEvent::ProductClosed {} => true,
+        ProductEvent::ProductOpened { .. }
+        | ProductEvent::ProductClosed {}
+        | ProductEvent::ProductCancelled { .. }
+        | ProductEvent::ProductFailed { .. } => true,
         ProductEvent::InvestReserved { .. }
         | ProductEvent::InvestSettled { .. }
-        | ProductEvent::InvestFailed { .. } => false,
+        | ProductEvent::InvestFailed { .. }
+        | ProductEvent::InvestWithdrawn { .. }
+        | ProductEvent::InvestRefunded { .. } => false,
     }
 }

@@ -15,18 +15,19 @@ pub(super) struct Product {
     pub(super) id: i64,
     current_amount: i64,
     invest_users: i64,
-    closed: bool,
+    /// 0 while it stands, 1 when it is closed, 2 when it was cancelled or has failed.
+    ended: i32,
 }
 
 impl Product {
     #[cfg(test)]
-    pub(super) fn new(id: i64, current_amount: i64, invest_users: i64, closed: bool) -> Self {
-        Self { id, current_amount, invest_users, closed }
+    pub(super) fn new(id: i64, current_amount: i64, invest_users: i64, ended: i32) -> Self {
+        Self { id, current_amount, invest_users, ended }
     }
 
     /// Its counter, as it is in Redis.
     pub(super) fn counter(&self) -> String {
-        format!("{}:{}:{}", self.current_amount, self.invest_users, u8::from(self.closed))
+        format!("{}:{}:{}", self.current_amount, self.invest_users, self.ended)
     }
 }
 
@@ -35,7 +36,8 @@ macro_rules! select_with_position {
     ($join:literal) => {
         concat!(
             "select coalesce(position, 0), coalesce(encode(hash, 'hex'), ''),
-                    product_id, current_amount, invest_users, closed
+                    product_id, current_amount, invest_users,
+                    case when failed or cancel_reason is not null then 2 when closed then 1 else 0 end
                from (values (1)) as one
                left join checkpoints on consumer = 'product_list' and partition = $1
                left join ",
@@ -77,12 +79,12 @@ pub(super) async fn read_page(
 }
 
 /// A position, its event's hash, and the columns of a product, if there is one.
-type Row = (Position, String, Option<i64>, Option<i64>, Option<i64>, Option<bool>);
+type Row = (Position, String, Option<i64>, Option<i64>, Option<i64>, i32);
 
 fn snapshot(rows: Vec<Row>) -> sqlx::Result<ProductSnapshot> {
     let (position, event_hash) = rows.first().map(|row| (row.0, row.1.clone())).ok_or(sqlx::Error::RowNotFound)?;
-    let product = |(_, _, id, current_amount, invest_users, closed): Row| {
-        Some(Product { id: id?, current_amount: current_amount?, invest_users: invest_users?, closed: closed? })
+    let product = |(_, _, id, current_amount, invest_users, ended): Row| {
+        Some(Product { id: id?, current_amount: current_amount?, invest_users: invest_users?, ended })
     };
     Ok(ProductSnapshot { position, event_hash, products: rows.into_iter().filter_map(product).collect() })
 }

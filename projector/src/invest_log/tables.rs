@@ -20,7 +20,7 @@ impl InvestLogState {
     pub(super) async fn update_tables(&self, transaction: &mut Connection) -> sqlx::Result<()> {
         update_products(transaction, &self.products.changed()).await?;
         update_users(transaction, &self.users.changed()).await?;
-        update_fates(transaction, &self.invests.changed()).await
+        update_states(transaction, &self.invests.changed()).await
     }
 }
 
@@ -58,12 +58,15 @@ async fn read_users(
 /// The row that the event changes: its user and product. A settlement does not change the sums.
 fn user_of(event: &RecordedEvent) -> Option<(&str, i64)> {
     match &event.event {
-        ProductEvent::InvestReserved { user_id, .. } | ProductEvent::InvestFailed { user_id, .. } => {
-            Some((user_id.as_str(), event.product_id.get()))
-        }
-        ProductEvent::ProductOpened { .. } | ProductEvent::InvestSettled { .. } | ProductEvent::ProductClosed {} => {
-            None
-        }
+        ProductEvent::InvestReserved { user_id, .. }
+        | ProductEvent::InvestFailed { user_id, .. }
+        | ProductEvent::InvestWithdrawn { user_id, .. }
+        | ProductEvent::InvestRefunded { user_id, .. } => Some((user_id.as_str(), event.product_id.get())),
+        ProductEvent::ProductOpened { .. }
+        | ProductEvent::InvestSettled { .. }
+        | ProductEvent::ProductClosed {}
+        | ProductEvent::ProductCancelled { .. }
+        | ProductEvent::ProductFailed { .. } => None,
     }
 }
 
@@ -117,8 +120,13 @@ fn invest_of(event: &RecordedEvent) -> Option<Uuid> {
     match &event.event {
         ProductEvent::InvestReserved { invest_id, .. }
         | ProductEvent::InvestSettled { invest_id, .. }
-        | ProductEvent::InvestFailed { invest_id, .. } => Some(invest_id.0),
-        ProductEvent::ProductOpened { .. } | ProductEvent::ProductClosed {} => None,
+        | ProductEvent::InvestFailed { invest_id, .. }
+        | ProductEvent::InvestWithdrawn { invest_id, .. }
+        | ProductEvent::InvestRefunded { invest_id, .. } => Some(invest_id.0),
+        ProductEvent::ProductOpened { .. }
+        | ProductEvent::ProductClosed {}
+        | ProductEvent::ProductCancelled { .. }
+        | ProductEvent::ProductFailed { .. } => None,
     }
 }
 
@@ -157,24 +165,23 @@ async fn update_users(transaction: &mut Connection, changed: &[(&(String, i64), 
     Ok(())
 }
 
-/// Writes the fates of reservations of earlier batches.
-async fn update_fates(transaction: &mut Connection, ended: &[(&Uuid, &Invest)]) -> sqlx::Result<()> {
-    if ended.is_empty() {
+/// Writes what became of invests of earlier batches.
+async fn update_states(transaction: &mut Connection, changed: &[(&Uuid, &Invest)]) -> sqlx::Result<()> {
+    if changed.is_empty() {
         return Ok(());
     }
     sqlx::query(
         "update invest_log i
-            set state = fate.state, fail_code = fate.fail_code, fail_detail = fate.fail_detail,
-                updated_at = fate.updated_at
+            set state = now.state, fail_code = now.fail_code, fail_detail = now.fail_detail, updated_at = now.updated_at
            from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
-                    as fate (invest_id, state, fail_code, fail_detail, updated_at)
-          where i.invest_id = fate.invest_id",
+                    as now (invest_id, state, fail_code, fail_detail, updated_at)
+          where i.invest_id = now.invest_id",
     )
-    .bind(column(ended, |(id, _)| **id))
-    .bind(column(ended, |(_, invest)| invest.state.name()))
-    .bind(column(ended, |(_, invest)| invest.state.failure().0))
-    .bind(column(ended, |(_, invest)| invest.state.failure().1))
-    .bind(column(ended, |(_, invest)| invest.updated_at))
+    .bind(column(changed, |(id, _)| **id))
+    .bind(column(changed, |(_, invest)| invest.state.name()))
+    .bind(column(changed, |(_, invest)| invest.state.reason().0))
+    .bind(column(changed, |(_, invest)| invest.state.reason().1))
+    .bind(column(changed, |(_, invest)| invest.updated_at))
     .execute(transaction)
     .await?;
     Ok(())

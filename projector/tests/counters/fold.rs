@@ -35,33 +35,43 @@ impl<'a> Fold<'a> {
 }
 
 fn changes_the_list(event: &RecordedEvent) -> bool {
-    matches!(event.event.name(), "ProductOpened" | "ProductClosed")
+    matches!(event.event.name(), "ProductOpened" | "ProductClosed" | "ProductCancelled" | "ProductFailed")
 }
 
 fn counters_of(seen: &[&RecordedEvent]) -> BTreeMap<String, String> {
     let opened = seen.iter().filter(|event| event.event.name() == "ProductOpened");
     let counter = |event: &&RecordedEvent| {
         let of_product: Vec<_> = seen.iter().filter(|other| other.product_id == event.product_id).collect();
-        let is_closed = of_product.iter().any(|event| event.event.name() == "ProductClosed");
+        let ended = of_product.iter().map(|event| end_of(event)).max().unwrap_or_default();
         let taken = taken(&of_product);
         let users: BTreeSet<_> = taken.iter().map(|(user, _)| user).collect();
         let amount: i64 = taken.iter().map(|(_, amount)| amount).sum();
-        (event.product_id.to_string(), format!("{amount}:{}:{}", users.len(), u8::from(is_closed)))
+        (event.product_id.to_string(), format!("{amount}:{}:{}", users.len(), ended))
     };
     opened.map(counter).collect()
 }
 
-/// Who has how much, of invests that did not fail.
+fn end_of(event: &RecordedEvent) -> u8 {
+    match event.event.name() {
+        "ProductClosed" => 1,
+        "ProductCancelled" | "ProductFailed" => 2,
+        _ => 0,
+    }
+}
+
+/// Who has how much, of invests that did not fail and were not given back.
 fn taken(events: &[&&RecordedEvent]) -> Vec<(String, i64)> {
-    let failed: BTreeSet<_> = events
+    let gone: BTreeSet<_> = events
         .iter()
         .filter_map(|event| match &event.event {
-            ProductEvent::InvestFailed { invest_id, .. } => Some(invest_id.0),
+            ProductEvent::InvestFailed { invest_id, .. }
+            | ProductEvent::InvestWithdrawn { invest_id, .. }
+            | ProductEvent::InvestRefunded { invest_id, .. } => Some(invest_id.0),
             _ => None,
         })
         .collect();
     let stands = events.iter().filter_map(|event| match &event.event {
-        ProductEvent::InvestReserved { invest_id, user_id, amount, .. } if !failed.contains(&invest_id.0) => {
+        ProductEvent::InvestReserved { invest_id, user_id, amount, .. } if !gone.contains(&invest_id.0) => {
             Some((user_id.to_string(), amount.won()))
         }
         _ => None,

@@ -2,7 +2,7 @@
 //! Shares no code with the projections.
 
 use crate::{holdings, invest_log, investor_summary, product_list};
-use domain::{ProductEvent, ProductId};
+use domain::{InvestId, ProductEvent, ProductId};
 use event_log::{Partition, RecordedEvent};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +16,38 @@ struct Invest {
     reserved: usize,
     settled: Option<usize>,
     failed: Option<(usize, String)>,
+    withdrawn: Option<usize>,
+    refunded: Option<(usize, String)>,
+}
+
+const WITHDRAWN: &str = "WITHDRAWN : the user withdrew the invest";
+
+impl Invest {
+    fn hear(&mut self, invest: InvestId, at: usize, event: &ProductEvent) {
+        match event {
+            ProductEvent::InvestSettled { invest_id, .. } if *invest_id == invest => self.settled = Some(at),
+            ProductEvent::InvestFailed { invest_id, code, detail, .. } if *invest_id == invest => {
+                self.failed = Some((at, format!("{code} : {detail}")));
+            }
+            ProductEvent::InvestWithdrawn { invest_id, .. } if *invest_id == invest => self.withdrawn = Some(at),
+            ProductEvent::InvestRefunded { invest_id, code, .. } if *invest_id == invest => {
+                let reason = match code.as_str() {
+                    "WITHDRAWN" => WITHDRAWN,
+                    "CANCELLED" => "CANCELLED : the product was cancelled by its operator",
+                    "TARGET_MISSED" => "TARGET_MISSED : the product missed its target",
+                    other => panic!("{other} is no reason"),
+                };
+                self.refunded = Some((at, reason.to_owned()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Where in the history it stopped to count.
+    fn left(&self) -> Option<usize> {
+        let failed = self.failed.as_ref().map(|(at, _)| *at);
+        failed.or(self.withdrawn).or(self.refunded.as_ref().map(|(at, _)| *at))
+    }
 }
 
 pub struct Fold<'a> {
@@ -26,26 +58,23 @@ pub struct Fold<'a> {
 
 impl<'a> Fold<'a> {
     pub fn of(events: &'a [RecordedEvent], partition_of: impl Fn(ProductId) -> Partition + 'a) -> Self {
-        let reservations = events.iter().enumerate().filter_map(|(at, event)| {
-            match &event.event {
-            ProductEvent::InvestReserved { invest_id, user_id, amount, .. } => Some(Invest {
-                number: invest_id.0.as_u128(),
-                product: event.product_id.get(),
-                user: user_id.to_string(),
-                amount: amount.won(),
-                reserved: at,
-                settled: events.iter().position(|event| {
-                    matches!(&event.event, ProductEvent::InvestSettled { invest_id: id, .. } if id == invest_id)
-                }),
-                failed: events.iter().enumerate().find_map(|(at, event)| match &event.event {
-                    ProductEvent::InvestFailed { invest_id: id, code, detail, .. } if id == invest_id => {
-                        Some((at, format!("{code} : {detail}")))
-                    }
-                    _ => None,
-                }),
-            }),
+        let reservations = events.iter().enumerate().filter_map(|(at, event)| match &event.event {
+            ProductEvent::InvestReserved { invest_id, user_id, amount, .. } => {
+                let mut invest = Invest {
+                    number: invest_id.0.as_u128(),
+                    product: event.product_id.get(),
+                    user: user_id.to_string(),
+                    amount: amount.won(),
+                    reserved: at,
+                    settled: None,
+                    failed: None,
+                    withdrawn: None,
+                    refunded: None,
+                };
+                events.iter().enumerate().for_each(|(at, event)| invest.hear(*invest_id, at, &event.event));
+                Some(invest)
+            }
             _ => None,
-        }
         });
         let mut invests: Vec<_> = reservations.collect();
         invests.sort_by_key(|invest| invest.number);
@@ -69,8 +98,7 @@ impl<'a> Fold<'a> {
 
     /// Won of those invests that count just after the event at `at`.
     fn taken(&self, at: usize, of: impl Fn(&Invest) -> bool) -> i64 {
-        let counts =
-            |invest: &&Invest| invest.reserved <= at && invest.failed.as_ref().is_none_or(|(failed, _)| *failed > at);
+        let counts = |invest: &&Invest| invest.reserved <= at && invest.left().is_none_or(|left| left > at);
         self.invests.iter().filter(counts).filter(|invest| of(invest)).map(|invest| invest.amount).sum()
     }
 
@@ -93,9 +121,15 @@ impl<'a> Fold<'a> {
         opened.collect()
     }
 
-    fn is_closed(&self, id: i64) -> bool {
-        let closed = |event: &RecordedEvent| event.product_id.get() == id && event.event.name() == "ProductClosed";
-        self.events.iter().any(closed)
+    /// How the product ended, as the rows say it.
+    fn end(&self, id: i64) -> String {
+        let happened = |name: &str| self.events.iter().any(|it| it.product_id.get() == id && it.event.name() == name);
+        let ends = [
+            ("ProductClosed", ", closed"),
+            ("ProductCancelled", ", cancelled: a reason"),
+            ("ProductFailed", ", failed"),
+        ];
+        ends.into_iter().filter(|(name, _)| happened(name)).map(|(_, word)| word).collect()
     }
 
     fn product_list(&self) -> Vec<String> {
@@ -104,8 +138,7 @@ impl<'a> Fold<'a> {
             let pairs = self.pairs().into_iter().filter(|(user, product)| {
                 *product == id && self.taken(usize::MAX, |invest| invest.product == id && invest.user == *user) > 0
             });
-            let closed = if self.is_closed(id) { ", closed" } else { "" };
-            format!("{id} {title}: {taken} of {total} by {}{closed}", pairs.count())
+            format!("{id} {title}: {taken} of {total} by {}{}", pairs.count(), self.end(id))
         };
         self.products().into_iter().map(row).collect()
     }
@@ -125,18 +158,24 @@ impl<'a> Fold<'a> {
         self.invests.iter().filter(of).collect()
     }
 
+    /// What was settled, and was not given back.
+    fn held(&self, user: &str, product: i64) -> Vec<&Invest> {
+        self.settled(user, product).into_iter().filter(|invest| invest.left().is_none()).collect()
+    }
+
     fn holdings(&self) -> Vec<String> {
         let row = |(user, product)| {
             let settled = self.settled(user, product);
             let last = settled.iter().filter_map(|invest| invest.settled).max()?;
-            let amount: i64 = settled.iter().map(|invest| invest.amount).sum();
-            Some(format!("{user} holds {amount} of {product} since second {}", self.second(last)))
+            let held = self.held(user, product);
+            let amount: i64 = held.iter().map(|invest| invest.amount).sum();
+            (amount > 0).then(|| format!("{user} holds {amount} of {product} since second {}", self.second(last)))
         };
         self.pairs().into_iter().filter_map(row).collect()
     }
 
     fn holdings_count(&self) -> Vec<String> {
-        let held = self.pairs().into_iter().filter(|(user, product)| !self.settled(user, *product).is_empty());
+        let held = self.pairs().into_iter().filter(|(user, product)| !self.held(user, *product).is_empty());
         let mut counts: BTreeMap<(&str, Partition), i64> = BTreeMap::new();
         held.for_each(|(user, product)| *counts.entry((user, (self.partition_of)(product))).or_default() += 1);
         let row = |((user, partition), count)| format!("{user} has {count} in partition {partition}");
@@ -146,11 +185,14 @@ impl<'a> Fold<'a> {
     fn invest_log(&self) -> Vec<String> {
         let row = |invest: &Invest| {
             let Invest { number, product, user, amount, reserved, .. } = invest;
-            let (state, last) = match (&invest.settled, &invest.failed) {
-                (None, None) => ("RESERVED".to_owned(), *reserved),
-                (Some(at), None) => ("SETTLED".to_owned(), *at),
-                (None, Some((at, reason))) => (format!("FAILED {reason}"), *at),
-                (Some(_), Some(_)) => panic!("two fates for invest {number}"),
+            let fates = usize::from(invest.settled.is_some()) + usize::from(invest.failed.is_some());
+            assert!(fates < 2, "two fates for invest {number}");
+            let (state, last) = match (&invest.refunded, &invest.withdrawn, &invest.failed, &invest.settled) {
+                (Some((at, reason)), ..) => (format!("REFUNDED {reason}"), *at),
+                (None, Some(at), ..) => (format!("WITHDRAWN {WITHDRAWN}"), *at),
+                (None, None, Some((at, reason)), _) => (format!("FAILED {reason}"), *at),
+                (None, None, None, Some(at)) => ("SETTLED".to_owned(), *at),
+                (None, None, None, None) => ("RESERVED".to_owned(), *reserved),
             };
             let of_user = self.taken(*reserved, |other| other.product == *product && other.user == *user);
             let of_all = self.taken(*reserved, |other| other.product == *product);
@@ -179,11 +221,11 @@ impl<'a> Fold<'a> {
         self.pairs().into_iter().map(row).collect()
     }
 
-    /// Won settled, and won reserved without a fate, of those invests.
+    /// Won settled, and won reserved without a fate, of those invests that count.
     fn sums<'b>(invests: impl Iterator<Item = &'b Invest>) -> (i64, i64) {
-        invests.fold((0, 0), |(settled, reserved), invest| match (&invest.settled, &invest.failed) {
-            (Some(_), _) => (settled + invest.amount, reserved),
-            (None, Some(_)) => (settled, reserved),
+        invests.fold((0, 0), |(settled, reserved), invest| match (&invest.settled, &invest.left()) {
+            (_, Some(_)) => (settled, reserved),
+            (Some(_), None) => (settled + invest.amount, reserved),
             (None, None) => (settled, reserved + invest.amount),
         })
     }
@@ -195,7 +237,7 @@ impl<'a> Fold<'a> {
         let row = |(user, partition)| {
             let of = |invest: &&Invest| invest.user == user && partition_of(invest) == partition;
             let mine = || self.invests.iter().filter(of);
-            let standing = mine().filter(|invest| invest.failed.is_none());
+            let standing = mine().filter(|invest| invest.left().is_none());
             let products: BTreeSet<_> = standing.map(|invest| invest.product).collect();
             let (settled, reserved) = Self::sums(mine());
             let failed = mine().filter(|invest| invest.failed.is_some()).count();

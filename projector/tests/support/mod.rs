@@ -7,7 +7,10 @@ mod running;
 mod spec;
 mod test_app;
 
-pub use happen::{Happened, closed, failed, invest, opened, product, reserved, second, settled};
+pub use happen::{
+    Happened, cancelled, closed, failed, invest, opened, opened_with, product, refunded, reserved, second, settled,
+    target_missed, withdrawn, withdrawn_settled,
+};
 pub use redis::{Hash, RedisCounters, plain};
 pub use running::Running;
 pub use spec::Spec;

@@ -19,14 +19,14 @@ const RELOAD_RETRY_DELAY: Duration = Duration::from_secs(1);
 const NEVER_CHANGED: i64 = -1;
 
 /// Every product that may be open, as of the last change of each partition's list. Valid as long as Redis names the same
-/// positions: they change when a product is opened or closed, and nothing else changes the list.
+/// positions: they change when a product is opened, closed, cancelled or fails, and nothing else changes the list.
 pub(super) struct Catalog {
     lists: Vec<Arc<List>>,
     /// In descending order of ids.
     all: Vec<Arc<ProductFacts>>,
 }
 
-/// One partition's products that are not closed, without those that had finished when it was loaded.
+/// One partition's products that are open, without those that had finished when it was loaded.
 struct List {
     changed_at: i64,
     products: Vec<Arc<ProductFacts>>,

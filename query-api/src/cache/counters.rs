@@ -2,8 +2,9 @@
 //!
 //! Each partition has one hash, under `moa:{<log id>.<partition>}:counters:2:<database>`. Its fields: `@state`, with
 //! `<position>:<list>:<event hash>:<by>:<check>`; and for every product of the partition its id, with
-//! `<current amount>:<users>:<closed, 0 or 1>:<position>:<check>`. The hash is the fold of the partition up to the state's
-//! position. The list's position is where a product was last opened or closed, or a later one. The event hash is that of the
+//! `<current amount>:<users>:<ended>:<position>:<check>`; ended is 0 while the product stands, 1 when it is closed, and 2 when it was
+//! cancelled or has failed. The hash is the fold of the partition up to the state's
+//! position. The list's position is where a product was last opened, or ended, or a later one. The event hash is that of the
 //! log's event there, in hexadecimal digits. `by` is the last writer. A check is the first 8 bytes of the SHA-256 of
 //! `<key>\n<field>\n<value without it>`, in hexadecimal digits.
 
@@ -26,9 +27,18 @@ const STATE: &str = "@state";
 pub(crate) struct Counter {
     pub(crate) current_amount: i64,
     pub(crate) invest_users: i64,
-    pub(crate) closed: bool,
+    pub(crate) standing: Standing,
     /// Its position when it was last written.
     position: i64,
+}
+
+/// Whether a product takes invests, apart from its window and its total.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Open,
+    Closed,
+    /// It was cancelled, or has failed.
+    GivenBack,
 }
 
 impl Counter {
@@ -137,7 +147,7 @@ impl Counters {
         Some(keys.iter().zip(texts).map(|(key, text)| parse_state(key, &text?)).collect())
     }
 
-    /// The state of a partition, and the products that are not closed.
+    /// The state of a partition, and the products that are open.
     pub(super) async fn list(&self, partition: usize) -> Option<(State, Vec<i64>)> {
         let keys = self.keys();
         let key = keys.get(partition)?;
@@ -147,7 +157,7 @@ impl Counters {
         let state = parse_state(key, hash.get(STATE)?)?;
         let mut products = Vec::new();
         for (field, text) in hash.iter().filter(|(field, _)| !field.starts_with('@')) {
-            if !parse(key, field, text, &state)?.closed {
+            if parse(key, field, text, &state)?.standing == Standing::Open {
                 products.push(field.parse().ok()?);
             }
         }
@@ -212,14 +222,15 @@ fn parse_state(key: &str, text: &str) -> Option<State> {
 /// Parses a counter; `None` also when it was written after `state`.
 fn parse(key: &str, field: &str, text: &str, state: &State) -> Option<Counter> {
     let parts: Vec<_> = value_of(key, field, text)?.split(':').collect();
-    let [current_amount, invest_users, closed, position] = parts.as_slice() else { return None };
-    let closed = match *closed {
-        "0" => false,
-        "1" => true,
+    let [current_amount, invest_users, ended, position] = parts.as_slice() else { return None };
+    let standing = match *ended {
+        "0" => Standing::Open,
+        "1" => Standing::Closed,
+        "2" => Standing::GivenBack,
         _ => return None,
     };
     let (current_amount, invest_users) = (current_amount.parse().ok()?, invest_users.parse().ok()?);
-    let counter = Counter { current_amount, invest_users, closed, position: position.parse().ok()? };
+    let counter = Counter { current_amount, invest_users, standing, position: position.parse().ok()? };
     (counter.position <= state.position).then_some(counter)
 }
 
@@ -238,7 +249,7 @@ mod tests {
     #[test]
     fn texts_with_the_right_check_are_read() {
         assert_eq!(parse_state(KEY, "7:3:ab:me:ba711646fc6ec925"), Some(state()));
-        let counter = Counter { current_amount: 300, invest_users: 2, closed: false, position: 6 };
+        let counter = Counter { current_amount: 300, invest_users: 2, standing: Standing::Open, position: 6 };
         assert_eq!(parse(KEY, "4", "300:2:0:6:a0d15d0a2eb1c8cb", &state()), Some(counter));
     }
 
@@ -262,7 +273,7 @@ mod tests {
     #[case::somebody_with_nothing(0, 1, false)]
     #[case::something_of_nobody(5, 0, false)]
     fn a_counter_has_bounds(#[case] current_amount: i64, #[case] invest_users: i64, #[case] expected: bool) {
-        let counter = Counter { current_amount, invest_users, closed: false, position: 1 };
+        let counter = Counter { current_amount, invest_users, standing: Standing::Open, position: 1 };
         assert_eq!(counter.is_within(1_000), expected);
     }
 }

@@ -63,9 +63,11 @@ impl FactsCache {
 }
 
 const ONE: &str = "
-    select product_id, title, total_amount, started_at, finished_at, min_invest_amount, invest_amount_unit, max_amount_per_user
+    select product_id, title, total_amount, started_at, finished_at, min_invest_amount, invest_amount_unit, max_amount_per_user,
+           target_amount, withdrawable_until
       from product_list where product_id = $1";
 
 const SOME: &str = "
-    select product_id, title, total_amount, started_at, finished_at, min_invest_amount, invest_amount_unit, max_amount_per_user
+    select product_id, title, total_amount, started_at, finished_at, min_invest_amount, invest_amount_unit, max_amount_per_user,
+           target_amount, withdrawable_until
       from product_list where product_id = any($1)";

@@ -39,6 +39,22 @@ async fn redis_answers_what_postgres_would(#[case] path: &str) {
     assert_eq!((answer.consistency_token(), answer.header("x-consistency")), (expected.consistency_token(), None));
 }
 
+/// Redis knows that they are none of the list; which of both, and why, PostgreSQL says.
+#[rstest]
+#[case("cancel_reason = 'a reason'", r#""investStatus":"CANCELLED","cancelReason":"a reason"}"#)]
+#[case("failed = true", r#""investStatus":"FAILED"}"#)]
+#[tokio::test]
+async fn of_what_is_given_back_postgres_says_why(#[case] end: &str, #[case] told: &str) {
+    let system = CachedSystem::of_four().await;
+    system.plain.sql(&format!("update product_list set {end} where product_id = 2")).await;
+    system.fill().await;
+    system.mark_postgres().await;
+    assert_eq!(system.until_from(From::Redis, "/api/product").await.each("productId"), [4, 3, 1]);
+    let answer = system.cached.get("/api/product/2").await;
+    assert!(answer.body.contains(told), "{}", answer.body);
+    assert_eq!(answer.from(), From::Postgres);
+}
+
 #[tokio::test]
 async fn nothing_open_is_an_empty_list() {
     let system = CachedSystem::new().await;

@@ -4,7 +4,7 @@ use crate::read_side::ReadSide;
 use rstest::rstest;
 use testbed::http::{refusal, success};
 
-/// Three invests of user4, one in each state, and one of user5.
+/// Three invests of user4, and one of user5.
 async fn seeded() -> ReadSide {
     let api = ReadSide::new().await;
     api.sql("insert into invest_log_product values (2, 'product1', 60), (3, 'product2', 5)").await;
@@ -58,6 +58,24 @@ async fn one_invest_as_in_the_log(#[case] user: &str, #[case] id: u32, #[case] i
     let api = seeded().await;
     let answer = api.get_as(user, &format!("/api/invest/log/00000000-0000-7000-8000-00000000000{id}")).await;
     assert_eq!((answer.status, answer.body), (200, success(item)));
+}
+
+/// In the words of a failed one; the state says what it is.
+#[rstest]
+#[case("WITHDRAWN", "WITHDRAWN", "the user withdrew the invest")]
+#[case("REFUNDED", "WITHDRAWN", "the user withdrew the invest")]
+#[case("REFUNDED", "CANCELLED", "the product was cancelled by its operator")]
+#[tokio::test]
+async fn what_was_given_back_says_why(#[case] state: &str, #[case] code: &str, #[case] detail: &str) {
+    let api = seeded().await;
+    let given_back = format!("update invest_log set state = '{state}', fail_code = '{code}', fail_detail = '{detail}'");
+    api.sql(&format!("{given_back} where state = 'SETTLED'")).await;
+    let told = format!(r#""investResult":"FAIL","failReason":"{code} : {detail}""#);
+    let item = SETTLED.replace(r#""investResult":"SUCCESS","failReason":null"#, &told);
+    let item = item.replace(r#""state":"SETTLED""#, &format!(r#""state":"{state}""#));
+    api.shows("user4", "/api/invest/log?productId=2&page=1&size=1", 2, &[&item]).await;
+    let answer = api.get_as("user4", "/api/invest/log/00000000-0000-7000-8000-000000000001").await;
+    assert_eq!((answer.status, answer.body), (200, success(&item)));
 }
 
 #[tokio::test]

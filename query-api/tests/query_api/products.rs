@@ -42,8 +42,12 @@ async fn only_open_products_are_listed_and_counted() {
     api.product(2, 100, 0, OPEN).await;
     api.product(3, 100, 0, ("1 day", "2 days")).await;
     api.product(4, 100, 0, OPEN).await;
-    api.product(5, 100, 0, OPEN).await;
-    api.sql("update product_list set closed = true where product_id = 4").await;
+    for product_id in 5..=7 {
+        api.product(product_id, 100, 0, OPEN).await;
+    }
+    for (product_id, end) in [(4, "closed = true"), (6, "cancel_reason = 'a reason'"), (7, "failed = true")] {
+        api.sql(&format!("update product_list set {end} where product_id = {product_id}")).await;
+    }
     let answer = api.get("/api/product").await;
     assert_eq!((answer.total_count(), answer.each("productId")), (2, vec![5.into(), 2.into()]));
 }
@@ -113,13 +117,50 @@ async fn one_product_is_shown_with_its_true_status(
 #[tokio::test]
 async fn one_product_is_shown_with_its_terms() {
     let api = seeded().await;
-    api.sql("update product_list set min_invest_amount = 100, max_amount_per_user = 500 where product_id = 2").await;
+    api.sql(
+        "update product_list set min_invest_amount = 100, max_amount_per_user = 500, target_amount = 600,
+                                 withdrawable_until = '2021-10-01T15:00:00.5Z'
+          where product_id = 2",
+    )
+    .await;
     let with_terms = format!(
-        r#"{},"terms":{{"minInvestAmount":100,"maxAmountPerUser":500}}}}"#,
+        r#"{},"terms":{{"minInvestAmount":100,"maxAmountPerUser":500,"targetAmount":600,"withdrawableUntil":"2021-10-02T00:00:00.500000"}}}}"#,
         PRODUCT_2.strip_suffix('}').unwrap()
     );
     assert_eq!(api.get("/api/product/2").await.body, success(&with_terms));
     assert_eq!(api.get("/api/product").await.body, list(2, &[PRODUCT_3, PRODUCT_2]));
+}
+
+#[rstest]
+#[case::open(OPEN, false)]
+#[case::closed(OPEN, true)]
+#[case::over(("-2 days", "-1 day"), false)]
+#[case::to_come(("1 day", "2 days"), false)]
+#[tokio::test]
+async fn a_cancelled_product_says_why_and_a_failed_one_that_it_failed(
+    #[case] window: (&str, &str),
+    #[case] closed: bool,
+) {
+    let api = ReadSide::new().await;
+    api.product(1, 100, 0, window).await;
+    api.product(2, 100, 0, window).await;
+    api.sql(&format!("update product_list set closed = {closed}")).await;
+    api.sql("update product_list set cancel_reason = 'the orchard burnt down' where product_id = 1").await;
+    api.sql("update product_list set failed = true where product_id = 2").await;
+    let answer = api.get("/api/product/1").await;
+    let told = r#""investStatus":"CANCELLED","cancelReason":"the orchard burnt down"}"#;
+    assert!(answer.body.contains(told), "{}", answer.body);
+    let answer = api.get("/api/product/2").await;
+    assert!(answer.body.contains(r#""investStatus":"FAILED"}"#), "{}", answer.body);
+    for (status, shown) in [("CANCELLED", &[1][..]), ("FAILED", &[2]), ("CANCELLED,FAILED", &[2, 1])] {
+        let answer = api.get(&format!("/api/product?status={status}")).await;
+        assert_eq!(
+            (answer.total_count(), answer.each("productId")),
+            (shown.len() as i64, shown.iter().map(|id| (*id).into()).collect())
+        );
+    }
+    let others = api.get("/api/product?status=UPCOMING,ONGOING,COMPLETE,FINISHED,CLOSED").await;
+    assert_eq!(others.total_count(), 0);
 }
 
 #[tokio::test]
@@ -137,13 +178,20 @@ async fn products_are_listed_by_their_status() {
         api.product(product_id, 100, taken, window).await;
     }
     api.sql("update product_list set closed = true where product_id in (6, 7)").await;
+    for product_id in [8, 9] {
+        api.product(product_id, 100, 0, OPEN).await;
+    }
+    api.sql("update product_list set cancel_reason = 'a reason', closed = true where product_id = 8").await;
+    api.sql("update product_list set failed = true where product_id = 9").await;
     for (query, shown) in [
         ("UPCOMING", &[3][..]),
         ("ONGOING", &[4]),
         ("COMPLETE", &[5]),
         ("FINISHED", &[2, 1]),
         ("CLOSED", &[7, 6]),
-        ("CANCELLED,FAILED", &[]),
+        ("CANCELLED", &[8]),
+        ("FAILED", &[9]),
+        ("CANCELLED,FAILED", &[9, 8]),
         ("ONGOING,COMPLETE", &[5, 4]),
         ("UPCOMING,FINISHED", &[3, 2, 1]),
         ("FINISHED,FINISHED", &[2, 1]),

@@ -9,8 +9,9 @@ async fn with_one_of_each() -> ReadSide {
     let id = "00000000-0000-7000-8000-000000000001";
     for sql in [
         format!(
-            "insert into product_list (product_id, title, total_amount, current_amount, invest_users, started_at, finished_at)
-             values (3, 'product2', 100, 30, 1, {at}, '2121-10-16T15:00:00Z')"
+            "insert into product_list (product_id, title, total_amount, current_amount, invest_users, started_at, finished_at,
+                                       withdrawable_until)
+             values (3, 'product2', 100, 30, 1, {at}, '2121-10-16T15:00:00Z', {at})"
         ),
         "insert into holdings_product values (3, 'product2', 100)".into(),
         format!("insert into holdings values ('user4', 3, 30, {at})"),

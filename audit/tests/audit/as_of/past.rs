@@ -3,7 +3,7 @@
 use crate::asked::{ask, service_time};
 use axum::Router;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{InvestId, ProductEvent, Terms};
+use domain::{GiveBackReason, InvestId, ProductEvent, Terms};
 use edge::ServiceTime;
 use event_log::{Metadata, Position, RecordedEvent};
 use serde_json::Value;
@@ -19,6 +19,11 @@ pub const USERS: [&str; 4] = ["choi", "jung", "kim", "lee"];
 pub const PRODUCTS: i64 = 7;
 /// Won.
 const TOTAL: i64 = 100_000;
+/// The product that is cancelled some time.
+const CANCELLED: i64 = 4;
+
+/// Its id, user, product and amount.
+type Invest = (InvestId, &'static str, i64, i64);
 
 pub struct Past {
     test_log: TestLog,
@@ -26,7 +31,10 @@ pub struct Past {
     /// In the order in which they were recorded; of one partition in the order of positions.
     pub events: Vec<RecordedEvent>,
     history: History,
-    open: Vec<(InvestId, &'static str, i64, i64)>,
+    open: Vec<Invest>,
+    settled: Vec<Invest>,
+    /// Withdrawn and not refunded.
+    withdrawn: Vec<Invest>,
     now: DateTime<Utc>,
     random: Random,
 }
@@ -44,8 +52,19 @@ impl Past {
         let test_log = TestLog::with_partitions(partitions).await;
         let history = History::of(&test_log.log).await;
         let (time, events, open) = (service_time(), Vec::new(), Vec::new());
+        let (settled, withdrawn) = (Vec::new(), Vec::new());
         // All of it is past; windows that are meant to be open are so from before it until after now.
-        Self { test_log, time, events, history, open, now: second(-3_600), random: Random::new(seed) }
+        Self {
+            test_log,
+            time,
+            events,
+            history,
+            open,
+            settled,
+            withdrawn,
+            now: second(-3_600),
+            random: Random::new(seed),
+        }
     }
 
     /// So many times something more happens, often at the same time as before.
@@ -53,11 +72,15 @@ impl Past {
         for _ in 0..steps {
             self.now += TimeDelta::milliseconds(self.random.below(3) as i64 * 700);
             let product = self.random.below(PRODUCTS as u64) as i64 + 1;
-            let event = match self.random.below(10) {
+            let event = match self.random.below(12) {
                 _ if self.history.sequence(product) == 0 => opened(product),
                 0..5 => self.reserved(product),
                 5..9 if !self.open.is_empty() => {
                     self.fate().await;
+                    continue;
+                }
+                10..12 => {
+                    self.gives_back().await;
                     continue;
                 }
                 9 if self.random.below(8) == 0 && product > 5 => {
@@ -117,9 +140,57 @@ impl Past {
         let (user_id, amount) = (self::user(user), won(amount));
         let event = match self.random.below(3) {
             0 => failed_by(user, invest_id, amount.won()),
-            _ => ProductEvent::InvestSettled { invest_id, user_id, amount },
+            _ => {
+                self.settled.push((invest_id, user, product, amount.won()));
+                ProductEvent::InvestSettled { invest_id, user_id, amount }
+            }
         };
         self.append(product, event).await;
+    }
+
+    /// Something is withdrawn or refunded, or a product is cancelled, of which a settled invest is refunded from then on.
+    async fn gives_back(&mut self) {
+        match self.random.below(4) {
+            0 if !self.open.is_empty() => {
+                let which = self.random.below(self.open.len() as u64) as usize;
+                let invest = self.open.swap_remove(which);
+                self.withdraws(invest, false).await;
+            }
+            1 if !self.withdrawn.is_empty() => {
+                let invest = self.withdrawn.swap_remove(0);
+                self.refunds(invest, GiveBackReason::Withdrawn).await;
+            }
+            2 if self.history.sequence(CANCELLED) > 0 && !self.is_cancelled() => {
+                let reason = "a reason".to_owned().try_into().unwrap();
+                self.append(CANCELLED, ProductEvent::ProductCancelled { reason }).await;
+            }
+            _ if !self.settled.is_empty() => {
+                let which = self.random.below(self.settled.len() as u64) as usize;
+                let invest = self.settled.swap_remove(which);
+                if invest.2 == CANCELLED && self.is_cancelled() {
+                    self.refunds(invest, GiveBackReason::Cancelled).await;
+                } else {
+                    self.withdraws(invest, true).await;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn withdraws(&mut self, invest: Invest, settled: bool) {
+        let (invest_id, user, product, amount) = invest;
+        let (user_id, amount) = (self::user(user), won(amount));
+        self.append(product, ProductEvent::InvestWithdrawn { invest_id, user_id, amount, settled }).await;
+        self.withdrawn.push(invest);
+    }
+
+    async fn refunds(&mut self, (invest_id, user, product, amount): Invest, reason: GiveBackReason) {
+        let (user_id, amount, code) = (self::user(user), won(amount), reason.code().into());
+        self.append(product, ProductEvent::InvestRefunded { invest_id, user_id, amount, code }).await;
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.events.iter().any(|event| matches!(event.event, ProductEvent::ProductCancelled { .. }))
     }
 
     /// Times to ask for, in order: before the first event, after the last, exactly at events, and just before events.

@@ -1,8 +1,8 @@
 //! One product as it stood, against a fold that knows nothing of the domain's.
 
-use super::past::{PRODUCTS, Past};
+use super::past::{PRODUCTS, Past, opened};
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::ProductEvent;
+use domain::{ProductEvent, Terms};
 use event_log::RecordedEvent;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +34,7 @@ fn check(answer: &Value, past: &Past, events: &[&RecordedEvent], at: Option<Date
         return;
     };
     let mut state = BTreeMap::new();
-    let (mut closed, mut title, mut window) = (false, String::new(), None);
+    let (mut closed, mut cancelled, mut title, mut window) = (false, None, String::new(), None);
     for event in events {
         match &event.event {
             ProductEvent::ProductOpened { title: given, started_at, finished_at, .. } => {
@@ -46,30 +46,60 @@ fn check(answer: &Value, past: &Past, events: &[&RecordedEvent], at: Option<Date
             }
             ProductEvent::InvestSettled { invest_id, .. } => state.get_mut(&invest_id.0).unwrap().2 = "settled",
             ProductEvent::InvestFailed { invest_id, .. } => state.get_mut(&invest_id.0).unwrap().2 = "failed",
+            ProductEvent::InvestWithdrawn { invest_id, .. } => state.get_mut(&invest_id.0).unwrap().2 = "withdrawn",
+            ProductEvent::InvestRefunded { invest_id, .. } => state.get_mut(&invest_id.0).unwrap().2 = "refunded",
             ProductEvent::ProductClosed {} => closed = true,
+            ProductEvent::ProductCancelled { reason } => cancelled = Some(reason.as_str()),
+            ProductEvent::ProductFailed { .. } => panic!("no product has a target"),
         }
     }
     let sum = |of: &str| state.values().filter(|it| it.2 == of).map(|it| it.1).sum::<i64>();
     let count = |of: &str| state.values().filter(|it| it.2 == of).count();
-    let users: BTreeSet<_> = state.values().filter(|it| it.2 != "failed").map(|it| it.0).collect();
+    let users: BTreeSet<_> = state.values().filter(|it| ["open", "settled"].contains(&it.2)).map(|it| it.0).collect();
     let (started_at, finished_at) = window.unwrap();
     let word = |at| match () {
+        () if cancelled.is_some() => "CANCELLED",
         () if closed => "CLOSED",
         () if at < started_at => "UPCOMING",
         () if at >= finished_at => "FINISHED",
         () => "ONGOING",
     };
-    let expected = json!({
+    let mut expected = json!({
         "productId": last.product_id.get(), "title": title, "totalInvestingAmount": 100_000,
         "currentInvestingAmount": sum("open") + sum("settled"), "reservedAmount": sum("open"),
         "settledAmount": sum("settled"), "investingCnt": users.len(), "openCount": count("open"),
         "settledCount": count("settled"), "failedCount": count("failed"),
+        "withdrawnCount": count("withdrawn"), "refundedCount": count("refunded"), "targetMissed": false,
         "startedAt": past.time.format(started_at), "finishedAt": past.time.format(finished_at), "closed": closed,
         "state": at.map(word), "at": at.map(|at| past.time.format(at)), "sequence": last.sequence,
         "partition": last.partition, "position": last.position, "eventId": last.event_id.to_string(),
         "recordedAt": past.time.format(last.recorded_at),
     });
+    if let Some(reason) = cancelled {
+        expected["cancelReason"] = json!(reason);
+    }
     assert_eq!(answer["data"], expected, "{answer}");
+}
+
+#[tokio::test]
+async fn a_failed_product_is_shown_with_its_terms() {
+    let mut past = Past::with_partitions(1, 1).await;
+    let ProductEvent::ProductOpened { product_id, title, total_investing_amount, started_at, finished_at, .. } =
+        opened(1)
+    else {
+        unreachable!()
+    };
+    let (target_amount, withdrawable_until) = (600.try_into().unwrap(), "2026-01-01T00:00:00Z".parse().unwrap());
+    let terms =
+        Terms { target_amount: Some(target_amount), withdrawable_until: Some(withdrawable_until), ..Terms::default() };
+    let opened =
+        ProductEvent::ProductOpened { product_id, title, total_investing_amount, started_at, finished_at, terms };
+    past.append(1, opened).await;
+    past.append(1, ProductEvent::ProductFailed { target_amount, reached_amount: 0 }).await;
+    let answer = past.audit("product/1").await;
+    let shown = ["state", "targetMissed", "terms"].map(|field| answer["data"][field].clone());
+    let terms = json!({"targetAmount": 600, "withdrawableUntil": past.time.format(withdrawable_until)});
+    assert_eq!(shown, [json!("FAILED"), json!(true), terms]);
 }
 
 /// Longer than what is read at once, so that pages meet.

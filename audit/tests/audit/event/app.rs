@@ -79,6 +79,7 @@ impl TestApp {
             let (product, user_id, invest_id) = self.open.swap_remove(which);
             let event = match self.random.below(8) {
                 0 => failed(invest_id, user_id),
+                1 => ProductEvent::InvestWithdrawn { invest_id, user_id, amount: won(1), settled: false },
                 _ => ProductEvent::InvestSettled { invest_id, user_id, amount: won(1) },
             };
             return self.new_event(product, event);

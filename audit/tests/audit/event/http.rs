@@ -159,7 +159,8 @@ async fn a_stream_that_breaks_off_does_not_end_well() {
 #[case("investId=1", "investId must be a uuid, was 1")]
 #[case(
     "type=Opened",
-    "type must be one of ProductOpened, InvestReserved, InvestSettled, InvestFailed, ProductClosed, was Opened"
+    "type must be one of ProductOpened, InvestReserved, InvestSettled, InvestFailed, InvestWithdrawn, InvestRefunded, \
+     ProductClosed, ProductCancelled, ProductFailed, was Opened"
 )]
 #[case("correlationId=", "correlationId must be 1 to 256 characters, was ")]
 #[case("from=0", "from must be a position, a whole number from 1 to 9223372036854775807, was 0")]

@@ -68,6 +68,8 @@ fn said(step: &Value) -> String {
         "PAYMENT_CALL" => called(details),
         "SETTLED" => format!("settled by {actor} ({})", place(details)),
         "FAILED" => format!("failed by {actor}: {} : {} ({})", detail("code"), detail("detail"), place(details)),
+        "WITHDRAWN" => format!("withdrawn by {actor} ({})", place(details)),
+        "REFUNDED" => format!("refunded by {actor}: {} : {} ({})", detail("code"), detail("detail"), place(details)),
         "APPLIED" => format!("applied by {actor}, not before {}", detail("appliedAfter")),
         "NOT_APPLIED" => format!("not applied yet by {actor}"),
         other => format!("{other} by {actor}"),

@@ -68,8 +68,8 @@ fn remaining(stream: &[&Event]) -> Vec<i64> {
         remaining.push(match &event.fact {
             Fact::Opened { total, .. } => *total,
             Fact::Reserved { amount, .. } => before - amount,
-            Fact::Failed { amount, .. } => before + amount,
-            Fact::Settled { .. } | Fact::Closed => before,
+            Fact::Failed { amount, .. } | Fact::Withdrawn { amount, .. } => before + amount,
+            Fact::Settled { .. } | Fact::Refunded { .. } | Fact::Closed => before,
         });
     }
     remaining

@@ -93,6 +93,23 @@ impl Fold {
                 self.shares.entry((user, id)).or_default().taken -= amount;
                 self.end(invest, at, "FAILED", Some((code, detail)));
             }
+            Fact::Withdrawn { invest, user, amount, settled } => {
+                self.with_product(id, |product| product.taken -= amount);
+                self.shares.entry((user.clone(), id)).or_default().taken -= amount;
+                let key = (user, id);
+                if let Some(holding) = self.holdings.get_mut(&key).filter(|_| settled) {
+                    holding.amount -= amount;
+                    if holding.amount == 0 {
+                        self.holdings.remove(&key);
+                    }
+                }
+                let why = ("WITHDRAWN".to_owned(), "the user withdrew the invest".to_owned());
+                self.end(invest, at, "WITHDRAWN", Some(why));
+            }
+            Fact::Refunded { invest } => {
+                let why = self.invests.get(&invest).and_then(|invest| invest.failure.clone());
+                self.end(invest, at, "REFUNDED", why);
+            }
         }
     }
 

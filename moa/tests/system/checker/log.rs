@@ -19,10 +19,40 @@ pub struct Event {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
-    Opened { title: String, total: i64, started_at: DateTime<Utc>, finished_at: DateTime<Utc>, terms: Value },
-    Reserved { invest: Uuid, user: String, amount: i64 },
-    Settled { invest: Uuid, user: String, amount: i64 },
-    Failed { invest: Uuid, user: String, amount: i64, code: String, detail: String },
+    Opened {
+        title: String,
+        total: i64,
+        started_at: DateTime<Utc>,
+        finished_at: DateTime<Utc>,
+        terms: Value,
+    },
+    Reserved {
+        invest: Uuid,
+        user: String,
+        amount: i64,
+    },
+    Settled {
+        invest: Uuid,
+        user: String,
+        amount: i64,
+    },
+    Failed {
+        invest: Uuid,
+        user: String,
+        amount: i64,
+        code: String,
+        detail: String,
+    },
+    Withdrawn {
+        invest: Uuid,
+        user: String,
+        amount: i64,
+        settled: bool,
+    },
+    /// Of a withdrawn invest: the money is back with its user.
+    Refunded {
+        invest: Uuid,
+    },
     Closed,
 }
 
@@ -101,6 +131,11 @@ fn fact(payload: &str) -> Fact {
             code: text("code"),
             detail: text("detail"),
         },
+        "InvestWithdrawn" => {
+            let settled = fields["settled"].as_bool().expect("settled");
+            Fact::Withdrawn { invest: invest(), user: user(), amount: amount(), settled }
+        }
+        "InvestRefunded" => Fact::Refunded { invest: invest() },
         "ProductClosed" => Fact::Closed,
         other => panic!("an event that no outsider was told of: {other}"),
     }

@@ -46,7 +46,7 @@ impl Tables {
         for (user, product) in fold.holdings.keys() {
             *counts.entry((user, product % i64::from(log.partitions))).or_default() += 1;
         }
-        let open = fold.invests.iter().filter(|(_, invest)| invest.state == "RESERVED");
+        let open = fold.invests.iter().filter(|(_, invest)| matches!(invest.state, "RESERVED" | "WITHDRAWN"));
         let tables = [
             ("product_list", product_rows(&fold)),
             ("product_list_user", taken.map(|((user, id), share)| format!("{id} {user} {}", share.taken)).collect()),
@@ -113,6 +113,8 @@ fn index_line(event: &Event) -> String {
         Fact::Opened { .. } => "ProductOpened",
         Fact::Reserved { .. } | Fact::Settled { .. } => "common of an invest",
         Fact::Failed { .. } => "InvestFailed of an invest",
+        Fact::Withdrawn { .. } => "InvestWithdrawn of an invest",
+        Fact::Refunded { .. } => "InvestRefunded of an invest",
         Fact::Closed => "ProductClosed",
     };
     format!("{} {} {what}", event.partition, event.position)

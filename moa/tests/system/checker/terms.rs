@@ -23,8 +23,10 @@ fn broken_terms(product: i64, stream: &[&Event]) -> Vec<Fault> {
                 faults
                     .extend(broken.map(|what| Fault::new("I19", format!("product {product}, sequence {at}: {what}"))));
             }
-            Fact::Failed { user, amount, .. } => *taken.entry(user).or_default() -= amount,
-            Fact::Settled { .. } | Fact::Closed => {}
+            Fact::Failed { user, amount, .. } | Fact::Withdrawn { user, amount, .. } => {
+                *taken.entry(user).or_default() -= amount;
+            }
+            Fact::Settled { .. } | Fact::Refunded { .. } | Fact::Closed => {}
         }
     }
     faults

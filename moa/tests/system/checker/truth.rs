@@ -19,8 +19,8 @@ fn oversold(product: i64, stream: &[&Event]) -> Vec<Fault> {
         match &event.fact {
             Fact::Opened { total: opened, .. } => total = *opened,
             Fact::Reserved { amount, .. } => taken += amount,
-            Fact::Failed { amount, .. } => taken -= amount,
-            Fact::Settled { .. } | Fact::Closed => {}
+            Fact::Failed { amount, .. } | Fact::Withdrawn { amount, .. } => taken -= amount,
+            Fact::Settled { .. } | Fact::Refunded { .. } | Fact::Closed => {}
         }
         if !(0..=total).contains(&taken) {
             let sequence = event.sequence;
@@ -45,12 +45,15 @@ fn fates(log: &Log) -> Vec<Fault> {
             Fact::Reserved { invest, user, amount } => {
                 stories.entry(*invest).or_default().reserved.push((event.product, user, *amount));
             }
-            Fact::Settled { invest, user, amount } | Fact::Failed { invest, user, amount, .. } => {
+            Fact::Settled { invest, user, amount }
+            | Fact::Failed { invest, user, amount, .. }
+            | Fact::Withdrawn { invest, user, amount, settled: false } => {
                 let story = stories.entry(*invest).or_default();
                 story.fate_first |= story.reserved.is_empty();
                 story.fates.push((event.product, user, *amount));
             }
-            Fact::Opened { .. } | Fact::Closed => {}
+            // After its fate: whether it was settled is told by the event, and by the reads.
+            Fact::Withdrawn { .. } | Fact::Refunded { .. } | Fact::Opened { .. } | Fact::Closed => {}
         }
     }
     stories.iter().filter_map(|(invest, story)| fate(*invest, story)).collect()

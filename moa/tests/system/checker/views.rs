@@ -57,6 +57,9 @@ fn whole(fold: &Fold, id: i64, product: &Product) -> Value {
     let mut item = item(fold, id, product);
     if !product.terms.is_null() {
         item["terms"] = product.terms.clone();
+        if let Some(until) = product.terms["withdrawableUntil"].as_str() {
+            item["terms"]["withdrawableUntil"] = local(until.parse().unwrap()).into();
+        }
     }
     item
 }

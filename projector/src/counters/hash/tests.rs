@@ -16,7 +16,7 @@ fn snapshot(position: Position, products: std::ops::Range<i64>) -> ProductSnapsh
     ProductSnapshot {
         position,
         event_hash: format!("{position:064x}"),
-        products: products.map(|id| Product::new(id, position, 1, false)).collect(),
+        products: products.map(|id| Product::new(id, position, 1, 0)).collect(),
     }
 }
 

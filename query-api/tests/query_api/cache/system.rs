@@ -125,7 +125,9 @@ impl CachedSystem {
 
     pub async fn fill_partition(&self, partition: i32) {
         let rows: Vec<(i64, Option<i64>, Option<String>)> = sqlx::query_as(
-            "select coalesce(position, 0), product_id, concat(current_amount, ':', invest_users, ':', closed::int)
+            "select coalesce(position, 0), product_id,
+                    concat(current_amount, ':', invest_users, ':',
+                           case when failed or cancel_reason is not null then 2 else closed::int end)
                from (values (1)) as one
                left join checkpoints on consumer = 'product_list' and partition = $1
                left join product_list on product_id % $2 = $1",
