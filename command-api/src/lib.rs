@@ -10,6 +10,7 @@ mod product;
 mod recorder;
 pub mod reference;
 mod settlement;
+mod withdraw;
 
 pub use command_api::CommandApi;
 pub use idempotency::IdempotencyKey;
@@ -31,7 +32,10 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The public routes of the write side; to be passed to [`edge::with_middleware`].
 pub fn routes(api: CommandApi) -> Router {
-    let invest = Router::new().route("/api/invest", axum::routing::post(invest::invest)).with_state(api);
+    let invest = Router::new()
+        .route("/api/invest", axum::routing::post(invest::invest))
+        .route("/api/invest/{investId}/withdraw", axum::routing::post(withdraw::withdraw))
+        .with_state(api);
     invest.merge(edge::reference::reference(&reference::LISTENER, &reference::endpoints()))
 }
 

@@ -100,7 +100,7 @@ fn parse(body: &JsonObject, time: ServiceTime) -> Result<Offer, Problem> {
 
 /// Terms that an operator may expect and that would be ignored otherwise, like every unknown field.
 fn refuse_unsupported(fields: &mut Fields<'_>) -> bool {
-    let unsupported: Vec<_> = ["targetAmount", "withdrawableUntil"].into_iter().filter(|name| fields.has(name)).collect();
+    let unsupported: Vec<_> = ["targetAmount"].into_iter().filter(|name| fields.has(name)).collect();
     unsupported.iter().for_each(|name| fields.wrong(name, "is not supported yet, leave it out"));
     unsupported.is_empty()
 }

@@ -1,6 +1,6 @@
 //! The reference of the write side: what its OpenAPI document says of each call.
 
-use edge::reference::{CORRELATION_ID, Endpoint, IDEMPOTENCY_KEY, Listener, USER_ID, product_id};
+use edge::reference::{CORRELATION_ID, Endpoint, IDEMPOTENCY_KEY, INVEST_ID, Listener, USER_ID, product_id};
 use edge::{FieldProblem, Problem};
 use serde_json::json;
 
@@ -49,5 +49,26 @@ pub fn endpoints() -> Vec<Endpoint> {
             Problem::RateLimited,
             Problem::OutcomeUnknown { invest_id: None },
         ]);
-    vec![invest]
+    vec![invest, withdraw()]
+}
+
+fn withdraw() -> Endpoint {
+    Endpoint::post("/api/invest/{investId}/withdraw", "withdraw", "Take an invest back")
+        .described(
+            "For products whose terms have withdrawableUntil, before that time. OK is durable and final: the amount is free for others at \
+             once, and the money follows. The invest log shows WITHDRAWN, then REFUNDED. Asked again, the answer is the same.",
+        )
+        .takes([INVEST_ID, USER_ID, CORRELATION_ID])
+        .gives::<String>(json!("OK"))
+        .answers_with([
+            ("X-Consistency-Token", "Send it with the next read, which then shows the withdrawal."),
+            ("X-Correlation-Id", "The name of this request."),
+        ])
+        .refuses([
+            Problem::NotExistInvest,
+            Problem::NotWithdrawable,
+            Problem::MissingUserId,
+            Problem::invalid(FieldProblem::new("investId", "must be a uuid")),
+            Problem::OutcomeUnknown { invest_id: None },
+        ])
 }

@@ -34,10 +34,11 @@ const HEALTH_HTTP_TIMEOUT: Duration = Duration::from_secs(3);
 /// `moa product open|close|list`.
 pub async fn product(command: ProductCommand, admin: &AdminSettings) -> anyhow::Result<()> {
     match command {
-        ProductCommand::Open { title, total, starts, finishes, min_invest, unit, max_per_user } => {
+        ProductCommand::Open { title, total, starts, finishes, min_invest, unit, max_per_user, withdrawable_until } => {
             let body = json!({
                 "title": title, "totalInvestingAmount": total, "startedAt": starts, "finishedAt": finishes,
                 "minInvestAmount": min_invest, "investAmountUnit": unit, "maxAmountPerUser": max_per_user,
+                "withdrawableUntil": withdrawable_until,
             });
             let data = ask(admin, Method::POST, "/admin/product", Some(&body)).await?;
             print_line!("Opened product {}.", text(&data["productId"]));

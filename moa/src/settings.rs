@@ -163,8 +163,11 @@ pub enum ProductCommand {
         /// The most that one user may have of it, in whole won
         #[arg(long, value_name = "WON")]
         max_per_user: Option<i64>,
+        /// Until when an invest can be withdrawn, at most when it takes no more; without it none can
+        #[arg(long, value_name = "TIME")]
+        withdrawable_until: Option<String>,
     },
-    /// Withdraw a product; what is reserved still gets its fate
+    /// Close a product: it takes no more invests; what is reserved still gets its fate
     Close {
         /// Its id
         product_id: i64,

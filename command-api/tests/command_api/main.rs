@@ -31,4 +31,5 @@ mod settlement;
 mod silent;
 mod snapshots;
 mod window;
+mod withdraw;
 mod write_side;

@@ -145,7 +145,10 @@ async fn terms_that_contradict_are_named_and_nothing_is_opened() {
              investAmountUnit must be a whole number without quotes, fraction or exponent, was \"5\"",
         ),
         (json!({"targetAmount": 500}), "targetAmount is not supported yet, leave it out"),
-        (json!({"withdrawableUntil": "2999-10-17T00:00:00"}), "withdrawableUntil is not supported yet, leave it out"),
+        (
+            json!({"withdrawableUntil": "3999-10-17T00:00:00"}),
+            "withdrawableUntil must be later than startedAt and not later than finishedAt",
+        ),
     ] {
         opens(&app, &with_terms(terms)).sent().await.is_invalid(what);
     }

@@ -54,3 +54,35 @@ async fn nobody_gets_round_the_terms_through_two_processes_at_once() {
     Evidence::of(&app, &[product], &users).await.holds();
     assert_eq!(app.api(0).get(&format!("/api/product/{product}")).await.data()["terms"], terms);
 }
+
+/// Half of the invests are withdrawn, some while their payment is under way: what is free is taken again, and everything agrees with the log.
+#[tokio::test]
+async fn what_is_withdrawn_through_either_of_two_processes_is_free_and_refunded() {
+    let app = TestApp::of(2, Start::serve()).await;
+    let until =
+        (chrono::Utc::now() + chrono::TimeDelta::minutes(30)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let product = app.open_product_with("withdrawable", TOTAL, json!({"withdrawableUntil": until})).await;
+    let apis = app.apis();
+    let rounds = (0..USERS).map(|number| {
+        let (user, apis) = (format!("user{number}"), apis.clone());
+        async move {
+            for round in 0..INVESTS_PER_USER {
+                let call = apis[round % 2].invest(ask(user.clone(), product, UNIT)).await;
+                let Outcome::Accepted { invest_id } = call.outcome else { panic!("{call:?}") };
+                if round % 2 == 0 {
+                    let path = format!("/api/invest/{invest_id}/withdraw");
+                    let answer = apis[number % 2].post(&path, &[("X-USER-ID", &user)], "").await;
+                    assert_eq!((answer.status, answer.json()["code"].as_str()), (200, Some("01")), "{}", answer.body);
+                }
+            }
+        }
+    });
+    join_all(rounds).await;
+    let users: Vec<_> = (0..3).map(|number| format!("user{number}")).collect();
+    Evidence::of(&app, &[product], &users).await.holds();
+    let shown = app.api(0).get(&format!("/api/product/{product}")).await.data();
+    assert_eq!(shown["currentInvestingAmount"], USERS as i64 * (INVESTS_PER_USER as i64 / 2) * UNIT);
+    let states = "select count(*) from invest_log where state = 'REFUNDED'";
+    let refunded: i64 = sqlx::query_scalar(states).fetch_one(&app.pool).await.unwrap();
+    assert_eq!(refunded, (USERS * INVESTS_PER_USER / 2) as i64);
+}
