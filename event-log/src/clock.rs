@@ -87,6 +87,8 @@ struct State {
     reference: DatabaseClock,
     /// The deviation of the last reading, when it was not trusted.
     jump: Option<TimeDelta>,
+    /// The latest time that was told. A reading is as exact as the trip of its answer was short, so one may be before another.
+    told: DateTime<Utc>,
 }
 
 impl LogClock {
@@ -99,9 +101,13 @@ impl LogClock {
         self.state().map(|state| state.latest)
     }
 
-    /// The time, going on from that reading.
+    /// The time, going on from that reading. It does not go back with a trusted reading: it stands still until it is that time again, at
+    /// most for twice [`MAX_CLOCK_STEP`].
     pub(crate) fn now(&self) -> Option<DateTime<Utc>> {
-        self.latest().map(|latest| latest.now())
+        let mut state = self.state();
+        let state = state.as_mut()?;
+        state.told = state.told.max(state.latest.now());
+        Some(state.told)
     }
 
     /// Why writes are stopped, when the database's clock deviates too far.
@@ -140,7 +146,7 @@ impl LogClock {
 
 impl State {
     fn first(reading: DatabaseClock) -> Self {
-        Self { latest: reading, reference: reading, jump: None }
+        Self { latest: reading, reference: reading, jump: None, told: reading.said }
     }
 
     fn followed_by(self, reading: DatabaseClock, asked: SteadyInstant) -> Self {
@@ -148,7 +154,7 @@ impl State {
         let earliest = self.reference.at(asked) - delta(MAX_CLOCK_STEP);
         let latest = self.reference.at(SteadyInstant::now()) + delta(MAX_CLOCK_STEP);
         if (earliest..=latest).contains(&reading.said) {
-            return Self { latest: reading, reference: self.slewed_to(reading), jump: None };
+            return Self { latest: reading, reference: self.slewed_to(reading), jump: None, ..self };
         }
         Self { jump: Some(reading.said - self.reference.at(reading.heard)), ..self }
     }
@@ -196,12 +202,46 @@ mod tests {
             let latest = self.state.reference.at(reading.heard) + delta(MAX_CLOCK_STEP);
             let believed = (earliest..=latest).contains(&reading.said);
             self.state = if believed {
-                State { latest: reading, reference: self.state.slewed_to(reading), jump: None }
+                State { latest: reading, reference: self.state.slewed_to(reading), jump: None, ..self.state }
             } else {
                 State { jump: Some(TimeDelta::zero()), ..self.state }
             };
             believed
         }
+    }
+
+    /// A reading of a slow answer is less exact than the one before it. Who was told that a product has finished is not to see another
+    /// accepted after that, so the time does not go back with the reading.
+    #[test]
+    fn the_time_does_not_go_back_with_a_reading() {
+        let clock = LogClock::new(&Readiness::default());
+        let begin = Utc::now();
+        let observe = |off_ms| {
+            let said = begin + TimeDelta::milliseconds(off_ms);
+            clock.observe(said, said, SteadyInstant::now());
+        };
+        observe(300);
+        let before = clock.now().unwrap();
+        observe(0);
+        let after = clock.now().unwrap();
+        assert!(after >= before, "{after} after {before}");
+        // It stands still for no longer than that.
+        assert!(after - before < TimeDelta::milliseconds(300), "{after} long after {before}");
+        observe(1_000);
+        assert!(clock.now().unwrap() >= begin + TimeDelta::milliseconds(1_000));
+    }
+
+    /// An operator has accepted that it goes back.
+    #[test]
+    fn the_time_goes_back_where_that_is_accepted() {
+        let clock = LogClock::new(&Readiness::default());
+        let now = Utc::now();
+        clock.observe(now, now, SteadyInstant::now());
+        clock.now().unwrap();
+        clock.accept();
+        let earlier = now - TimeDelta::hours(1);
+        clock.observe(earlier, earlier, SteadyInstant::now());
+        assert!(clock.now().unwrap() < now - TimeDelta::minutes(59));
     }
 
     #[test]
