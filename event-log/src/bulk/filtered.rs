@@ -4,9 +4,10 @@
 use super::{BulkReader, connection, copy_rows, range};
 use crate::ids::{Partition, Position};
 use crate::raw_event::RawEvent;
+use crate::search::subject;
 use crate::{LogError, RecordedEvent};
 use connection_pool::Connection;
-use domain::{ProductEvent, ProductId};
+use domain::ProductId;
 use futures::TryStreamExt as _;
 use sqlx::Postgres;
 use uuid::Uuid;
@@ -53,7 +54,7 @@ impl BulkReader {
         let select =
             sqlx::query_as(&select).bind(partition).bind(after).bind(upto).bind(quoted(&invest_id.to_string()));
         let mut found = self.all(select).await?;
-        found.retain(|event| invest_of(&event.event) == Some(invest_id));
+        found.retain(|event| subject(&event.event).is_some_and(|(_, invest)| invest.0 == invest_id));
         Ok(found)
     }
 
@@ -132,19 +133,4 @@ fn quoted(text: &str) -> String {
 /// Whether a payload may hold this quoted text as a value. Text that JSON escapes may be it, too.
 fn may_hold(text: &str) -> String {
     format!(r"strpos(payload::text, {text}) > 0 or strpos(payload::text, '\u') > 0")
-}
-
-/// Which invest it is about.
-fn invest_of(event: &ProductEvent) -> Option<Uuid> {
-    match event {
-        ProductEvent::InvestReserved { invest_id, .. }
-        | ProductEvent::InvestSettled { invest_id, .. }
-        | ProductEvent::InvestFailed { invest_id, .. }
-        | ProductEvent::InvestWithdrawn { invest_id, .. }
-        | ProductEvent::InvestRefunded { invest_id, .. } => Some(invest_id.0),
-        ProductEvent::ProductOpened { .. }
-        | ProductEvent::ProductClosed {}
-        | ProductEvent::ProductCancelled { .. }
-        | ProductEvent::ProductFailed { .. } => None,
-    }
 }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use connection_pool::Connection;
 use domain::ProductEvent;
 use event_log::RecordedEvent;
+use event_log::search::subject;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -117,17 +118,7 @@ async fn read_invests(transaction: &mut Connection, events: &[RecordedEvent]) ->
 
 /// The invest that the event is about. Reservations too, to detect one that exists already.
 fn invest_of(event: &RecordedEvent) -> Option<Uuid> {
-    match &event.event {
-        ProductEvent::InvestReserved { invest_id, .. }
-        | ProductEvent::InvestSettled { invest_id, .. }
-        | ProductEvent::InvestFailed { invest_id, .. }
-        | ProductEvent::InvestWithdrawn { invest_id, .. }
-        | ProductEvent::InvestRefunded { invest_id, .. } => Some(invest_id.0),
-        ProductEvent::ProductOpened { .. }
-        | ProductEvent::ProductClosed {}
-        | ProductEvent::ProductCancelled { .. }
-        | ProductEvent::ProductFailed { .. } => None,
-    }
+    subject(&event.event).map(|(_, invest_id)| invest_id.0)
 }
 
 async fn update_products(transaction: &mut Connection, changed: &[(&i64, &Product)]) -> sqlx::Result<()> {
