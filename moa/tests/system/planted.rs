@@ -48,6 +48,24 @@ fn append(evidence: &mut Evidence, like: usize, correlation: &str, fact: Fact) {
     evidence.log.events.push(Event { position, sequence, correlation: correlation.into(), fact, ..last });
 }
 
+/// The invest of `user` is withdrawn.
+fn withdraw(evidence: &mut Evidence, user: &str, amount: i64, settled: bool) {
+    let (at, invest) = invest_of(evidence, user);
+    append(evidence, at, "nobody", Fact::Withdrawn { invest, user: user.into(), amount, settled });
+}
+
+fn refund(evidence: &mut Evidence, user: &str) {
+    let (at, invest) = invest_of(evidence, user);
+    append(evidence, at, "settlement", Fact::Refunded { invest });
+}
+
+/// Where the invest of `user` was reserved, and its id.
+fn invest_of(evidence: &Evidence, user: &str) -> (usize, Uuid) {
+    let at = place(evidence, reserved_by(user));
+    let Fact::Reserved { invest, .. } = evidence.log.events[at].fact else { unreachable!() };
+    (at, invest)
+}
+
 fn refuse(evidence: &mut Evidence, user: &str, amount: i64, remaining: Option<i64>) {
     // As of `bob`, who asked when `ann` had her answer and `cat` had not asked.
     let mut refused = call(evidence, "bob").clone();
@@ -68,7 +86,7 @@ fn set_terms(evidence: &mut Evidence, given: Value) {
 
 type PlantedFault = fn(&mut Evidence);
 
-const PLANTED_FAULTS: [(&str, &str, PlantedFault); 28] = [
+const PLANTED_FAULTS: [(&str, &str, PlantedFault); 34] = [
     ("a reservation past the total", "I1", |it| {
         let Fact::Reserved { amount, .. } = &mut reservation(it, "cat").fact else { unreachable!() };
         *amount += 1;
@@ -86,6 +104,26 @@ const PLANTED_FAULTS: [(&str, &str, PlantedFault); 28] = [
         let at = place(it, settled_by("ann"));
         let fact = it.log.events[at].fact.clone();
         append(it, at, "settlement", fact);
+    }),
+    ("a withdrawal of another amount", "I2", |it| {
+        withdraw(it, "ann", 6, true);
+        refund(it, "ann");
+    }),
+    ("a withdrawal as a reservation of what was settled", "I2", |it| {
+        withdraw(it, "ann", 7, false);
+        refund(it, "ann");
+    }),
+    ("a withdrawal without a refund", "I2", |it| withdraw(it, "ann", 7, true)),
+    ("a second withdrawal", "I2", |it| {
+        withdraw(it, "ann", 7, true);
+        withdraw(it, "ann", 7, true);
+        refund(it, "ann");
+        refund(it, "ann");
+    }),
+    ("a refund of what was not withdrawn", "I2", |it| refund(it, "ann")),
+    ("a withdrawal that gives back what nobody took", "I1", |it| {
+        withdraw(it, "ann", 11, true);
+        refund(it, "ann");
     }),
     ("no fate", "I2", |it| {
         let at = place(it, settled_by("cat"));
@@ -188,4 +226,15 @@ async fn a_read_model_that_was_tampered_with_in_the_database_is_named() {
         let of_table = faults.iter().filter(|fault| fault.invariant == "I10" && fault.what.contains(table)).count();
         assert!(of_table > 0, "{tamper}: {faults:?}");
     }
+}
+
+/// What is sound is not named: a holding that was withdrawn and refunded.
+#[tokio::test]
+async fn a_sound_withdrawal_is_no_fault_of_its_log() {
+    let mut evidence = evidence().await;
+    withdraw(&mut evidence, "ann", 7, true);
+    refund(&mut evidence, "ann");
+    let of_the_log: Vec<_> =
+        evidence.faults().into_iter().filter(|fault| matches!(fault.invariant, "I1" | "I2")).collect();
+    assert!(of_the_log.is_empty(), "{of_the_log:?}");
 }

@@ -115,6 +115,35 @@ async fn the_writes_answer_as_their_document_says() {
     assert_eq!(&text.json(), example(call, 415, "415"));
 }
 
+#[tokio::test]
+async fn a_withdrawal_answers_as_its_document_says() {
+    let app = TestApp::of(1, Start::serve_with_demo()).await;
+    let until =
+        (chrono::Utc::now() + chrono::TimeDelta::minutes(30)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let withdrawable = app.open_product_with("withdrawable", 100, json!({"withdrawableUntil": until})).await;
+    let writes = app.api(0);
+    let document = writes.get_write("/openapi.json").await.json();
+    let call = &document["paths"]["/api/invest/{investId}/withdraw"]["post"];
+    let mut accepted = Vec::new();
+    for product in [withdrawable, 3] {
+        accepted.push(invest(&writes, &[], product, 1).await.header("x-invest-id").unwrap().to_owned());
+    }
+    let unknown = "01991f5e-7c3a-7b60-9a52-3f0f6ed1a001".to_owned();
+    for (status, code, id) in [
+        (200, "01", &accepted[0]),
+        (200, "01", &accepted[0]),
+        (200, "NOT_WITHDRAWABLE", &accepted[1]),
+        (200, "NOT_EXIST_INVEST", &unknown),
+        (400, "00", &"7".to_owned()),
+    ] {
+        let answer = writes.post(&format!("/api/invest/{id}/withdraw"), &[("X-USER-ID", "user4")], "").await;
+        assert_eq!(answer.status, status, "{code}: {}", answer.body);
+        assert_eq!(words(&answer.json()), words(example(call, status, code)), "{code}");
+    }
+    let nobody = writes.post(&format!("/api/invest/{unknown}/withdraw"), &[], "").await;
+    assert_eq!(&nobody.json(), example(call, 400, "MISSING_X_USER_ID"));
+}
+
 async fn invest(api: &ApiClient, headers: &[(&str, &str)], product: i64, amount: i64) -> Answer {
     let headers = [headers, &[("X-USER-ID", "user4"), ("Content-Type", "application/json")]].concat();
     api.post("/api/invest", &headers, &json!({"productId": product, "investAmount": amount}).to_string()).await

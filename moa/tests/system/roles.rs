@@ -7,7 +7,7 @@ use testbed::{TempFolder, free_port};
 use uuid::Uuid;
 
 use crate::deployment::Deployment;
-use crate::harness::{AUDITOR, Ended, MoaProcess, OPERATOR, Start, TEST_TIMEOUT, read_models, within};
+use crate::harness::{AUDITOR, Ended, MoaProcess, OPERATOR, Outcome, Start, TEST_TIMEOUT, ask, read_models, within};
 
 /// A sealer with its own login.
 async fn sealer(system: &Deployment, folder: &TempFolder) -> MoaProcess {
@@ -53,6 +53,7 @@ async fn everything_works_when_each_service_may_do_its_own_alone() {
     let dropped = operator(&system, &["projection", "drop", "product_list"]).await;
     assert!(dropped.status.success(), "{}", dropped.err);
     system.load().await.stop().await;
+    is_withdrawn_and_refunded(&system).await;
     system.holds().await;
     for model in read_models() {
         assert_eq!(owners(&system, model).await, ["moa_projector"], "{model}");
@@ -67,6 +68,26 @@ async fn everything_works_when_each_service_may_do_its_own_alone() {
     let open: Vec<String> = sqlx::query_scalar("select moa_open_rights()").fetch_all(&system.pool).await.unwrap();
     assert!(open.is_empty(), "what logins.sql and its owner's migration left open: {open:?}");
     drop(sealer);
+}
+
+/// The writer's login looks the invest up through the index of events, which is the projector's.
+async fn is_withdrawn_and_refunded(system: &Deployment) {
+    let (now, hour) = (chrono::Utc::now(), chrono::TimeDelta::hours(1));
+    let time = |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let body = serde_json::json!({"title": "withdrawable", "totalInvestingAmount": 10, "startedAt": time(now - hour),
+                                  "finishedAt": time(now + hour), "withdrawableUntil": time(now + hour)});
+    let opened = system.api(0).operate(Method::POST, "/admin/product", Some(&body)).await;
+    let product = opened.data()["productId"].as_i64().unwrap();
+    let call = system.api(1).invest(ask("ann", product, 10)).await;
+    let Outcome::Accepted { invest_id } = call.outcome else { panic!("{call:?}") };
+    let path = format!("/api/invest/{invest_id}/withdraw");
+    let answer = system.api(0).post(&path, &[("X-USER-ID", "ann")], "").await;
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (200, Some("01")), "{}", answer.body);
+    let refunded = async || {
+        let state = "select exists (select from invest_log where invest_id = $1 and state = 'REFUNDED')";
+        sqlx::query_scalar::<_, bool>(state).bind(invest_id).fetch_one(&system.pool).await.unwrap().then_some(())
+    };
+    within(TEST_TIMEOUT, "the refund", refunded).await;
 }
 
 async fn is_told_by_command(system: &Deployment) {

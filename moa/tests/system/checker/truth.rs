@@ -30,12 +30,17 @@ fn oversold(product: i64, stream: &[&Event]) -> Vec<Fault> {
     faults
 }
 
-/// One invest as the log tells it: what was reserved, and how often; which fates it got.
+/// One invest as the log tells it: what was reserved, and how often; which fates it got; what was given back.
 #[derive(Default)]
 struct History<'a> {
     reserved: Vec<(i64, &'a str, i64)>,
     fates: Vec<(i64, &'a str, i64)>,
     fate_first: bool,
+    settled: bool,
+    /// Whether each says that it was settled.
+    withdrawn: Vec<bool>,
+    refunds: usize,
+    refund_first: bool,
 }
 
 fn fates(log: &Log) -> Vec<Fault> {
@@ -45,15 +50,28 @@ fn fates(log: &Log) -> Vec<Fault> {
             Fact::Reserved { invest, user, amount } => {
                 stories.entry(*invest).or_default().reserved.push((event.product, user, *amount));
             }
-            Fact::Settled { invest, user, amount }
-            | Fact::Failed { invest, user, amount, .. }
-            | Fact::Withdrawn { invest, user, amount, settled: false } => {
+            Fact::Settled { invest, user, amount } | Fact::Failed { invest, user, amount, .. } => {
                 let story = stories.entry(*invest).or_default();
                 story.fate_first |= story.reserved.is_empty();
+                story.settled |= matches!(event.fact, Fact::Settled { .. });
                 story.fates.push((event.product, user, *amount));
             }
-            // After its fate: whether it was settled is told by the event, and by the reads.
-            Fact::Withdrawn { .. } | Fact::Refunded { .. } | Fact::Opened { .. } | Fact::Closed => {}
+            Fact::Withdrawn { invest, user, amount, settled } => {
+                let story = stories.entry(*invest).or_default();
+                story.fate_first |= story.reserved.is_empty();
+                story.withdrawn.push(*settled && story.settled || !*settled && story.fates.is_empty());
+                // Of a holding it follows the fate, of a reservation it is the fate.
+                let is_same = story.fates.first().is_none_or(|fate| *fate == (event.product, user, *amount));
+                if !*settled || !is_same {
+                    story.fates.push((event.product, user, *amount));
+                }
+            }
+            Fact::Refunded { invest } => {
+                let story = stories.entry(*invest).or_default();
+                story.refund_first |= story.withdrawn.is_empty();
+                story.refunds += 1;
+            }
+            Fact::Opened { .. } | Fact::Closed => {}
         }
     }
     stories.iter().filter_map(|(invest, story)| fate(*invest, story)).collect()
@@ -62,6 +80,10 @@ fn fates(log: &Log) -> Vec<Fault> {
 fn fate(invest: Uuid, story: &History) -> Option<Fault> {
     let what = match (&story.reserved[..], &story.fates[..]) {
         _ if story.fate_first => "has a fate before it was reserved",
+        _ if story.withdrawn.len() > 1 => "is withdrawn more than once",
+        _ if story.withdrawn.contains(&false) => "is withdrawn as what it was not",
+        _ if story.refund_first => "is refunded and was not withdrawn",
+        _ if story.refunds != story.withdrawn.len() => "is not refunded once for its withdrawal",
         ([reserved], [fate]) if reserved == fate => return None,
         ([_], [_]) => "has the fate of another user, product or amount",
         ([_], []) => "has no fate",
