@@ -227,19 +227,17 @@ impl Product {
         at: DateTime<Utc>,
     ) -> Result<ProductEvent, Refusal> {
         let offering = self.offering.ok_or(Refusal::NotExist)?;
-        if self.given_back.contains(&invest_id) {
-            return Err(Refusal::NotOpen);
-        }
+        let (amount, settled) = match (self.open.get(&invest_id), settled) {
+            (Some(open), _) if open.user_id == user_id => (open.amount, false),
+            (None, Some(amount)) if amount.won() <= self.settled && !self.given_back.contains(&invest_id) => {
+                (amount, true)
+            }
+            _ => return Err(Refusal::NotOpen),
+        };
         if self.ended.is_some() || offering.terms.withdrawable_until.is_none_or(|until| at >= until) {
             return Err(Refusal::NotWithdrawable);
         }
-        match (self.open.get(&invest_id), settled) {
-            (Some(open), _) if open.user_id == user_id => {
-                Ok(ProductEvent::InvestWithdrawn { invest_id, user_id, amount: open.amount, settled: false })
-            }
-            (None, Some(amount)) => Ok(ProductEvent::InvestWithdrawn { invest_id, user_id, amount, settled: true }),
-            _ => Err(Refusal::NotOpen),
-        }
+        Ok(ProductEvent::InvestWithdrawn { invest_id, user_id, amount, settled })
     }
 
     fn refund(&self, invest_id: InvestId, user_id: UserId, amount: Amount) -> Result<ProductEvent, Refusal> {

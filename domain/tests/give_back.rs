@@ -38,6 +38,16 @@ fn early() -> DateTime<Utc> {
 #[case::another_users(vec![reserved(1, "lee", 300)], None, Err(Refusal::NotOpen))]
 #[case::in_a_closed_product(vec![reserved(1, "kim", 300), ProductEvent::ProductClosed {}], None, Ok(false))]
 #[case::in_a_cancelled_product(vec![reserved(1, "kim", 300), cancelled()], None, Err(Refusal::NotWithdrawable))]
+#[case::withdrawn_since_in_a_cancelled_product(
+    vec![reserved(1, "kim", 300), reserved(2, "lee", 1), withdrawn(1, "kim", 300, false), cancelled()],
+    None,
+    Err(Refusal::NotOpen),
+)]
+#[case::withdrawn_since_in_a_cancelled_product_of_which_all_is_given_back(
+    vec![reserved(1, "kim", 300), settled(1, "kim", 300), withdrawn(1, "kim", 300, true), cancelled()],
+    Some(300),
+    Err(Refusal::NotOpen),
+)]
 #[case::in_a_failed_product(vec![reserved(1, "kim", 300), missed(500, 300)], None, Err(Refusal::NotWithdrawable))]
 fn an_invest_is_withdrawn_once(
     #[case] before: Vec<ProductEvent>,

@@ -158,19 +158,15 @@ impl Model {
         settled: Option<i64>,
         at: chrono::DateTime<chrono::Utc>,
     ) -> Result<ProductEvent, Refusal> {
-        if self.ended.is_none()
-            && (self.standing(id, State::Withdrawn).is_some() || self.standing(id, State::Refunded).is_some())
-        {
-            return Err(Refusal::NotOpen);
-        }
-        if self.ended.is_some() || self.terms.withdrawable_until.is_none_or(|until| at >= until) {
-            return Err(Refusal::NotWithdrawable);
-        }
         let (from, amount) = match self.standing(id, State::Open) {
             Some(invest) if invest.user == user => (State::Open, invest.amount),
             Some(_) => return Err(Refusal::NotOpen),
             None => (State::Settled, settled.ok_or(Refusal::NotOpen)?),
         };
+        self.standing(id, from).ok_or(Refusal::NotOpen)?;
+        if self.ended.is_some() || self.terms.withdrawable_until.is_none_or(|until| at >= until) {
+            return Err(Refusal::NotWithdrawable);
+        }
         self.standing(id, from).unwrap().state = State::Withdrawn;
         Ok(withdrawn(id, user, amount, from == State::Settled))
     }
