@@ -1,7 +1,7 @@
 -- A withdrawn invest stays on settlement's work list, or comes back to it, until its money is given back.
 alter table open_invest
-    -- What it was when it was withdrawn: RESERVED or SETTLED; null while it is a reservation without a fate.
-    add column withdrawn text check (withdrawn in ('RESERVED', 'SETTLED'));
+    -- What it was before: RESERVED or SETTLED; null while it is a reservation without a fate.
+    add column given_back text check (given_back in ('RESERVED', 'SETTLED'));
 
 -- Whoever decides a withdrawal looks its invest up in the log, through the index of events. An index that lies can hide an event, never
 -- invent one: each is matched by its own content.

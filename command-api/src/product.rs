@@ -1,4 +1,4 @@
-//! Operators open and close products. The admin listener serves these routes, behind its tokens.
+//! Operators open, close and cancel products. The admin listener serves these routes, behind its tokens.
 
 use crate::command_api::{CommandApi, metadata};
 use crate::idempotency::IdempotencyKey;
@@ -7,18 +7,19 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
-use domain::{Amount, ProductCommand, Terms, Title, Window, personal_data};
+use domain::{Amount, CancelReason, ProductCommand, Terms, Title, Window, personal_data};
 use edge::{Correlation, Fields, JsonObject, Problem, ProductIdPath, ServiceTime};
 use serde_json::{Value, json};
 
 /// The owner of an operator's idempotency keys. No user has this id.
 const OPERATOR: &str = "@operator";
 
-/// `POST /admin/product` and `POST /admin/product/{productId}/close`. The caller checks the tokens.
+/// `POST /admin/product`, and `close` and `cancel` of `/admin/product/{productId}`. The caller checks the tokens.
 pub fn routes(api: CommandApi) -> Router {
     Router::new()
         .route("/admin/product", post(open))
         .route("/admin/product/{productId}/close", post(close))
+        .route("/admin/product/{productId}/cancel", post(cancel))
         .with_state(api)
 }
 
@@ -73,36 +74,50 @@ async fn close(
     Ok(api.decide(envelope, |_| "OK").await)
 }
 
-fn parse(body: &JsonObject, time: ServiceTime) -> Result<Offer, Problem> {
+async fn cancel(
+    State(api): State<CommandApi>,
+    correlation: Correlation,
+    ProductIdPath(product_id): ProductIdPath,
+    body: JsonObject,
+) -> Result<Response, Problem> {
     let mut fields = body.fields();
-    let title = fields.text("title", Title::try_from);
-    let title = title.filter(|title| match personal_data(title.as_str()) {
+    let reason = fields.text("reason", CancelReason::try_from);
+    let reason = without_personal_data(&mut fields, "reason", reason, CancelReason::as_str);
+    let command = ProductCommand::CancelProduct { reason: reason.ok_or_else(|| fields.refuse())? };
+    let envelope = CommandEnvelope::new(product_id, command, metadata(&correlation));
+    Ok(api.decide(envelope, |_| "OK").await)
+}
+
+/// The text, unless it seems to hold personal data: events are never rewritten.
+fn without_personal_data<T>(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    value: Option<T>,
+    text: impl Fn(&T) -> &str,
+) -> Option<T> {
+    value.filter(|value| match personal_data(text(value)) {
         Some(seen) => {
-            fields.wrong("title", format!("must hold no personal data: it seems to hold {seen}"));
+            fields.wrong(name, format!("must hold no personal data: it seems to hold {seen}"));
             false
         }
         None => true,
-    });
+    })
+}
+
+fn parse(body: &JsonObject, time: ServiceTime) -> Result<Offer, Problem> {
+    let mut fields = body.fields();
+    let title = fields.text("title", Title::try_from);
+    let title = without_personal_data(&mut fields, "title", title, Title::as_str);
     let total = fields.int("totalInvestingAmount", Amount::try_from);
     let started_at = fields.text("startedAt", |text| time.parse(&text));
     let finished_at = fields.text("finishedAt", |text| time.parse(&text));
     let window = started_at.zip(finished_at).map(|(started_at, finished_at)| Window::new(started_at, finished_at));
     let window = window.and_then(|window| window.map_err(|wrong| fields.wrong("finishedAt", wrong)).ok());
     let terms = parse_terms(&mut fields, time, total, window);
-    let is_supported = refuse_unsupported(&mut fields);
     match (title, total, window, terms) {
-        (Some(title), Some(total), Some(window), Some(terms)) if is_supported => {
-            Ok(Offer { title, total, window, terms })
-        }
+        (Some(title), Some(total), Some(window), Some(terms)) => Ok(Offer { title, total, window, terms }),
         _ => Err(fields.refuse()),
     }
-}
-
-/// Terms that an operator may expect and that would be ignored otherwise, like every unknown field.
-fn refuse_unsupported(fields: &mut Fields<'_>) -> bool {
-    let unsupported: Vec<_> = ["targetAmount"].into_iter().filter(|name| fields.has(name)).collect();
-    unsupported.iter().for_each(|name| fields.wrong(name, "is not supported yet, leave it out"));
-    unsupported.is_empty()
 }
 
 /// The optional terms. What contradicts the total is named, where there is one.
@@ -115,12 +130,13 @@ fn parse_terms(
     let min_invest_amount = fields.optional_int("minInvestAmount", Amount::try_from);
     let invest_amount_unit = fields.optional_int("investAmountUnit", Amount::try_from);
     let max_amount_per_user = fields.optional_int("maxAmountPerUser", Amount::try_from);
+    let target_amount = fields.optional_int("targetAmount", Amount::try_from);
     let withdrawable_until = match fields.has("withdrawableUntil") {
         true => Some(fields.text("withdrawableUntil", |text| time.parse(&text))?),
         false => None,
     };
     let terms = Terms {
-        target_amount: None,
+        target_amount: target_amount?,
         withdrawable_until,
         min_invest_amount: min_invest_amount?,
         invest_amount_unit: invest_amount_unit?,

@@ -16,12 +16,14 @@ mod fate;
 mod first_calls;
 mod gauges;
 mod http;
+mod mass_refund;
 mod open_invest;
 mod payment;
 mod payments;
 mod protocol;
 mod provider;
 mod redact;
+mod target;
 mod timeouts;
 mod work_list;
 
@@ -63,20 +65,20 @@ pub(crate) struct OpenInvestTask {
     attempts: i32,
     /// Whether its payment was requested without an answer, so that it is only to be cancelled.
     cancelling: bool,
-    /// What was withdrawn, when it was: then its money is to be given back.
-    withdrawn: Option<Withdrawn>,
+    /// What it was when it was withdrawn or its product ended, if so: then its money is to be given back.
+    given_back: Option<GivenBack>,
 }
 
-/// What a withdrawn invest was, which tells how its money is given back.
+/// What an invest was that is given back, which tells how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Withdrawn {
+pub(crate) enum GivenBack {
     /// A reservation: its payment is cancelled, and refunded if it was made.
     Reserved,
     /// A holding: its payment is refunded.
     Settled,
 }
 
-impl Withdrawn {
+impl GivenBack {
     /// Its stored name.
     fn name(self) -> &'static str {
         match self {
@@ -86,7 +88,7 @@ impl Withdrawn {
     }
 
     fn from_stored(name: &str) -> Option<Self> {
-        [Self::Reserved, Self::Settled].into_iter().find(|withdrawn| withdrawn.name() == name)
+        [Self::Reserved, Self::Settled].into_iter().find(|given_back| given_back.name() == name)
     }
 }
 
@@ -148,7 +150,12 @@ pub async fn settle(
             Provider::Http(http) => payments::settle(processors.clone(), &pool, http, fast_path, &shutdown).await,
         }
     };
-    tokio::join!(settling, gauges::keep(&pool, &shutdown));
+    tokio::join!(
+        settling,
+        target::check(&processors, &pool, &shutdown),
+        mass_refund::advance(processors.log(), &pool, &shutdown),
+        gauges::keep(&pool, &shutdown)
+    );
 }
 
 #[cfg(test)]
@@ -169,7 +176,7 @@ mod tests {
             claimed_until,
             attempts: 0,
             cancelling: false,
-            withdrawn: None,
+            given_back: None,
         }
     }
 }

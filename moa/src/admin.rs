@@ -2,6 +2,7 @@
 
 mod guard;
 mod job;
+mod mass_refund;
 mod parked;
 mod product;
 mod projection;
@@ -52,13 +53,16 @@ pub(crate) fn routes(admin: Admin) -> Router {
         .route("/admin/parked/drop", post(parked::drop_all))
         .route("/admin/parked/{id}", get(parked::show))
         .route("/admin/parked/{id}/drop", post(parked::drop_one))
-        .with_state(admin.write);
+        .with_state(admin.write.clone());
+    let refunds =
+        Router::new().route("/admin/mass-refund", get(mass_refund::list)).with_state((admin.write, managed.time));
     let restore = Router::new().route("/admin/restore", post(restore::accept)).with_state(managed.log.clone());
     let routes = command_api::product_routes(admin.api)
         .merge(restore)
         .merge(products)
         .merge(projections(managed))
         .merge(parked)
+        .merge(refunds)
         .merge(audit::routes(admin.audit));
     guard::guard(routes, admin.tokens)
 }

@@ -12,7 +12,8 @@ use uuid::Uuid;
 type Offer = (&'static str, i64, i64, i64);
 
 const PRODUCTS: [Offer; 3] = [("product0", 500, -40, -10), ("product1", 1_000, -2, 20), ("product2", 100, -1, 20)];
-/// Still to come, so that the list of open products is the seed's; with a minimum, a unit and a limit per user.
+/// Still to come, so that the list of open products is the seed's; with a minimum, a unit and a limit per user. It fails below half of its
+/// total, and its invests can be withdrawn until its last day.
 const WITH_TERMS: (Offer, [i64; 3]) = (("product3", 10_000, 1, 20), [100, 50, 1_000]);
 /// Product, user, amount, in order.
 const INVESTS: [(usize, &str, i64); 8] = [
@@ -36,7 +37,7 @@ pub(crate) async fn open_on_empty(processors: &PartitionProcessors) -> anyhow::R
     for offer in PRODUCTS {
         opened.push(open(processors, now, offer, Terms::default()).await?);
     }
-    open(processors, now, WITH_TERMS.0, terms(WITH_TERMS.1)?).await?;
+    open(processors, now, WITH_TERMS.0, terms(now, WITH_TERMS)?).await?;
     for (product, user, amount) in INVESTS {
         let product_id = *opened.get(product).context("the demo invests in a product it did not open")?;
         let invest_id = InvestId(Uuid::now_v7());
@@ -50,12 +51,14 @@ fn day(now: DateTime<Utc>, days: i64) -> DateTime<Utc> {
     (now + TimeDelta::days(days)).trunc_subsecs(0)
 }
 
-fn terms([minimum, unit, limit]: [i64; 3]) -> anyhow::Result<Terms> {
+fn terms(now: DateTime<Utc>, (offer, [minimum, unit, limit]): (Offer, [i64; 3])) -> anyhow::Result<Terms> {
+    let (_, total, _, finishes) = offer;
     Ok(Terms {
         min_invest_amount: Some(minimum.try_into()?),
         invest_amount_unit: Some(unit.try_into()?),
         max_amount_per_user: Some(limit.try_into()?),
-        ..Terms::default()
+        target_amount: Some((total / 2).try_into()?),
+        withdrawable_until: Some(day(now, finishes - 1)),
     })
 }
 

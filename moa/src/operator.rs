@@ -11,6 +11,7 @@ use crate::token::{self, Secret};
 use anyhow::Context;
 use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
 use console::Term;
+use indicatif::FormattedDuration;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use std::fmt;
@@ -26,19 +27,32 @@ const COLUMN_PADDING_CHARS: u16 = 3;
 /// Characters of a broken text's lines at least: an id in it stays whole, to be copied.
 const MIN_TEXT_WIDTH: u16 = "01991f5e-7c3a-7b60-9a52-3f0f6ed1a001".len() as u16;
 
+/// Characters of the bar that shows how far a product is given back.
+const MASS_REFUND_BAR_CHARS: i64 = 30;
+
 /// How long an answer is waited for: longer than the admin listener takes at most.
 const ADMIN_HTTP_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the answer of a health check is waited for.
 const HEALTH_HTTP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// `moa product open|close|list`.
+/// `moa product open|close|cancel|list`.
 pub async fn product(command: ProductCommand, admin: &AdminSettings) -> anyhow::Result<()> {
     match command {
-        ProductCommand::Open { title, total, starts, finishes, min_invest, unit, max_per_user, withdrawable_until } => {
+        ProductCommand::Open {
+            title,
+            total,
+            starts,
+            finishes,
+            min_invest,
+            unit,
+            max_per_user,
+            target,
+            withdrawable_until,
+        } => {
             let body = json!({
                 "title": title, "totalInvestingAmount": total, "startedAt": starts, "finishedAt": finishes,
                 "minInvestAmount": min_invest, "investAmountUnit": unit, "maxAmountPerUser": max_per_user,
-                "withdrawableUntil": withdrawable_until,
+                "targetAmount": target, "withdrawableUntil": withdrawable_until,
             });
             let data = ask(admin, Method::POST, "/admin/product", Some(&body)).await?;
             print_line!("Opened product {}.", text(&data["productId"]));
@@ -46,6 +60,13 @@ pub async fn product(command: ProductCommand, admin: &AdminSettings) -> anyhow::
         ProductCommand::Close { product_id } => {
             ask(admin, Method::POST, &format!("/admin/product/{product_id}/close"), None).await?;
             print_line!("Closed product {product_id}.");
+        }
+        ProductCommand::Cancel { product_id, reason } => {
+            let path = format!("/admin/product/{product_id}/cancel");
+            ask(admin, Method::POST, &path, Some(&json!({ "reason": reason }))).await?;
+            print_line!(
+                "Cancelled product {product_id}: every invest is given back; `moa status` shows how far that is."
+            );
         }
         ProductCommand::List { page, size, json } => {
             let data = ask(admin, Method::GET, &format!("/admin/product?page={page}&size={size}"), None).await?;
@@ -58,11 +79,13 @@ pub async fn product(command: ProductCommand, admin: &AdminSettings) -> anyhow::
 /// `moa status`.
 pub async fn status(json: bool, admin: &AdminSettings) -> anyhow::Result<()> {
     let data = ask(admin, Method::GET, "/admin/projection", None).await?;
+    let refunds = ask(admin, Method::GET, "/admin/mass-refund", None).await?;
     if json {
-        print_json(&data)?
-    } else {
-        print_projections(&data)
+        let all = json!({ "totalCount": data["totalCount"], "list": data["list"], "massRefunds": refunds["list"] });
+        return print_json(&all);
     }
+    print_projections(&data);
+    rows(&refunds["list"]).iter().for_each(print_mass_refund);
     Ok(())
 }
 
@@ -207,6 +230,20 @@ fn print_projections(data: &Value) {
             );
         }
     }
+}
+
+fn print_mass_refund(refund: &Value) {
+    let done = refund["readPercent"].as_i64().unwrap_or_default().clamp(0, 100);
+    let bar: String =
+        (0..MASS_REFUND_BAR_CHARS).map(|at| if at * 100 < done * MASS_REFUND_BAR_CHARS { '=' } else { ' ' }).collect();
+    let left = refund["secondsLeft"].as_u64().map(Duration::from_secs);
+    let left = left.map(|left| format!(", {} left", FormattedDuration(left))).unwrap_or_default();
+    print_line!(
+        "Product {} is given back: [{bar}] {done} %{left}; refunds that wait: {}, open reservations: {}",
+        text(&refund["productId"]),
+        text(&refund["queuedRefunds"]),
+        text(&refund["openReservations"])
+    );
 }
 
 /// The columns of each item of `list` below their heads.

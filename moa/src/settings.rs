@@ -40,7 +40,7 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Bring the database's schema and the roles' rights up to date and stop
     Migrate(MigrateSettings),
-    /// Open, close or list products, through a running Moa
+    /// Open, close, cancel or list products, through a running Moa
     Product {
         /// What to do with products.
         #[command(subcommand)]
@@ -49,7 +49,7 @@ pub enum Command {
         #[command(flatten)]
         admin: AdminSettings,
     },
-    /// How far each projection is, from a running Moa
+    /// How far each projection is, and each product that is given back, from a running Moa
     Status {
         /// As JSON instead of a table.
         #[arg(long)]
@@ -163,6 +163,9 @@ pub enum ProductCommand {
         /// The most that one user may have of it, in whole won
         #[arg(long, value_name = "WON")]
         max_per_user: Option<i64>,
+        /// What must be taken when the window ends, in whole won; else every invest is given back
+        #[arg(long, value_name = "WON")]
+        target: Option<i64>,
         /// Until when an invest can be withdrawn, at most when it takes no more; without it none can
         #[arg(long, value_name = "TIME")]
         withdrawable_until: Option<String>,
@@ -171,6 +174,14 @@ pub enum ProductCommand {
     Close {
         /// Its id
         product_id: i64,
+    },
+    /// Cancel a product for good: it takes no more invests, and every invest is given back
+    Cancel {
+        /// Its id
+        product_id: i64,
+        /// Why, for its investors: 1 to 500 characters without personal data
+        #[arg(long)]
+        reason: String,
     },
     /// All products, newest first
     List {

@@ -109,7 +109,10 @@ fn product() -> Value {
 }
 
 fn with_terms(mut product: Value) -> Value {
-    product["terms"] = json!({"minInvestAmount": 100, "investAmountUnit": 50, "maxAmountPerUser": 1_000});
+    product["terms"] = json!({
+        "minInvestAmount": 100, "investAmountUnit": 50, "maxAmountPerUser": 1_000, "targetAmount": 500,
+        "withdrawableUntil": "2026-12-10T23:59:00",
+    });
     product
 }
 

@@ -66,6 +66,8 @@ pub enum UntimedCommand {
         /// Its amount if the log says that it was settled.
         settled: Option<Amount>,
     },
+    /// See [`ProductCommand::FailProduct`].
+    FailProduct,
     /// A command that has no time.
     Timeless(ProductCommand),
 }
@@ -87,6 +89,7 @@ impl UntimedCommand {
             Self::Withdraw { invest_id, user_id, settled } => {
                 ProductCommand::WithdrawInvest { invest_id, user_id, settled, at }
             }
+            Self::FailProduct => ProductCommand::FailProduct { at },
             Self::Timeless(command) => command,
         }
     }
@@ -95,7 +98,7 @@ impl UntimedCommand {
     pub(super) fn invest_id(&self) -> Option<InvestId> {
         match self {
             Self::Invest { invest_id, .. } => Some(*invest_id),
-            Self::Expire(_) | Self::Withdraw { .. } | Self::Timeless(_) => None,
+            Self::Expire(_) | Self::Withdraw { .. } | Self::FailProduct | Self::Timeless(_) => None,
         }
     }
 

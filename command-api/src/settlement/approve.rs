@@ -19,13 +19,14 @@ const CLOCK_POLL_INTERVAL: Duration = Duration::from_millis(20);
 pub(super) async fn settle(processors: &PartitionProcessors, pool: &Pool, shutdown: &CancellationToken) {
     let log = processors.log();
     let reserved = log.partitions().filter_map(|partition| log.subscribe(partition));
-    let settling = join_all(reserved.map(|reserved| settle_reserved(processors, reserved, shutdown)));
+    let settling = join_all(reserved.map(|reserved| settle_reserved(processors, pool, reserved, shutdown)));
     tokio::join!(settling, sweep(processors, pool, shutdown));
 }
 
 /// Settles what this process reserves in one partition.
 async fn settle_reserved(
     processors: &PartitionProcessors,
+    pool: &Pool,
     mut reserved: LocalSubscription,
     shutdown: &CancellationToken,
 ) {
@@ -39,7 +40,7 @@ async fn settle_reserved(
     while let Some((batches, clock)) = shutdown.run_until_cancelled(next(&mut reserved)).await {
         let events = batches.iter().flat_map(|batch| batch.iter());
         let due = events.filter_map(|event| open_invest::due(event, Provider::Approve.visibility_timeout()));
-        give_all(processors, due, clock.now()).await;
+        give_all(processors, pool, due, clock.now()).await;
     }
 }
 
@@ -63,7 +64,7 @@ async fn sweep(processors: &PartitionProcessors, pool: &Pool, shutdown: &Cancell
             // There is more.
             sweep.reset_immediately();
         }
-        give_all(processors, due, now).await;
+        give_all(processors, pool, due, now).await;
     }
 }
 
@@ -73,18 +74,28 @@ async fn claim_due(log: &Log, pool: &Pool, fault: &mut RepeatedFault) -> Option<
     Some((due, clock.now()))
 }
 
-async fn give_all(processors: &PartitionProcessors, due: impl IntoIterator<Item = OpenInvestTask>, now: DateTime<Utc>) {
-    fate::count(&join_all(due.into_iter().map(|due| give(processors, due, now))).await);
+async fn give_all(
+    processors: &PartitionProcessors,
+    pool: &Pool,
+    due: impl IntoIterator<Item = OpenInvestTask>,
+    now: DateTime<Utc>,
+) {
+    fate::count(&join_all(due.into_iter().map(|due| give(processors, pool, due, now))).await);
 }
 
-async fn give(processors: &PartitionProcessors, due: OpenInvestTask, now: DateTime<Utc>) -> Option<fate::Fate> {
+async fn give(
+    processors: &PartitionProcessors,
+    pool: &Pool,
+    due: OpenInvestTask,
+    now: DateTime<Utc>,
+) -> Option<fate::Fate> {
     let invest_id = due.invest_id;
-    let command = if due.withdrawn.is_some() {
+    let command = if due.given_back.is_some() {
         due.refunded().into()
     } else if due.expires_at <= now {
         UntimedCommand::Expire(invest_id)
     } else {
         ProductCommand::SettleInvest { invest_id }.into()
     };
-    fate::decide(processors, due, command).await
+    fate::decide(processors, pool, due, command).await
 }

@@ -1,7 +1,8 @@
 //! Gives an invest its fate, through the partition processor.
 
-use super::OpenInvestTask;
+use super::{OpenInvestTask, work_list};
 use crate::processor::{CommandError, PartitionProcessors, UntimedCommand};
+use connection_pool::Pool;
 use domain::{ProductCommand, Refusal};
 
 /// What became of an invest.
@@ -32,7 +33,10 @@ impl Fate {
             UntimedCommand::Timeless(ProductCommand::FailInvest { .. }) => Some(Self::Failed),
             UntimedCommand::Timeless(ProductCommand::RefundInvest { .. }) => Some(Self::Refunded),
             UntimedCommand::Expire(_) => Some(Self::Expired),
-            UntimedCommand::Timeless(_) | UntimedCommand::Invest { .. } | UntimedCommand::Withdraw { .. } => None,
+            UntimedCommand::Timeless(_)
+            | UntimedCommand::Invest { .. }
+            | UntimedCommand::Withdraw { .. }
+            | UntimedCommand::FailProduct => None,
         }
     }
 }
@@ -40,6 +44,7 @@ impl Fate {
 /// Submits `command`; `None` when that gave the invest no fate, or another command did.
 pub(super) async fn decide(
     processors: &PartitionProcessors,
+    pool: &Pool,
     task: OpenInvestTask,
     command: UntimedCommand,
 ) -> Option<Fate> {
@@ -49,7 +54,13 @@ pub(super) async fn decide(
         Ok(Ok(())) => fate,
         // An invest that is not open has its fate, and its row is about to be deleted. An invest may not be expired yet for a processor
         // whose idea of the database's time is a little behind: a sweep claims it when it is due again.
-        Ok(Err(Refusal::NotOpen | Refusal::NotExpired | Refusal::AlreadyRefunded)) => None,
+        Ok(Err(Refusal::NotOpen | Refusal::NotExpired)) => None,
+        Ok(Err(Refusal::AlreadyRefunded)) => {
+            if let Err(error) = work_list::forget_refunded(pool, invest_id).await {
+                tracing::warn!(%invest_id, %error, "the row of a refunded invest was not deleted; it is retried");
+            }
+            None
+        }
         Err(CommandError::Overloaded | CommandError::OutcomeUnknown) => None,
         other => {
             tracing::error!(%invest_id, outcome = ?other, "an open invest got no fate");

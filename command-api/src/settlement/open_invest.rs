@@ -1,7 +1,7 @@
 //! The consumer of `open_invest`, the work list of invests whose money is still to be moved: a reservation adds a row, its fate deletes
-//! it; a withdrawal adds one, the refund deletes it.
+//! it; a withdrawal adds one, the refund deletes it. It also keeps which products have a target to be checked, and which are given back.
 
-use super::{FastPathSender, OpenInvestTask, Withdrawn};
+use super::{FastPathSender, GivenBack, OpenInvestTask, mass_refund, target};
 use chrono::TimeDelta;
 use connection_pool::Connection;
 use domain::ProductEvent;
@@ -45,6 +45,8 @@ impl OpenInvest {
 struct Rows<'a> {
     added: HashMap<Uuid, &'a RecordedEvent>,
     removed: Vec<Uuid>,
+    /// What began or ended a product.
+    of_products: Vec<&'a RecordedEvent>,
 }
 
 impl<'a> Rows<'a> {
@@ -63,10 +65,10 @@ impl<'a> Rows<'a> {
                     rows.remove(invest_id.0);
                     rows.added.insert(invest_id.0, recorded);
                 }
+                ProductEvent::ProductClosed {} => {}
                 ProductEvent::ProductOpened { .. }
-                | ProductEvent::ProductClosed {}
                 | ProductEvent::ProductCancelled { .. }
-                | ProductEvent::ProductFailed { .. } => {}
+                | ProductEvent::ProductFailed { .. } => rows.of_products.push(recorded),
             }
         }
         rows
@@ -85,6 +87,10 @@ impl Projection for OpenInvest {
 
     async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
         let rows = Rows::fold(events);
+        for recorded in &rows.of_products {
+            target::apply(transaction, recorded).await?;
+            mass_refund::apply(transaction, recorded).await?;
+        }
         if !rows.removed.is_empty() {
             sqlx::query("delete from open_invest where invest_id = any($1)")
                 .bind(&rows.removed)
@@ -92,7 +98,8 @@ impl Projection for OpenInvest {
                 .await?;
         }
         if !rows.added.is_empty() {
-            insert(transaction, rows.added.values().copied(), self.settlement.visibility_timeout).await?;
+            let added = rows.added.values().copied();
+            insert(transaction, added.filter_map(|recorded| due(recorded, self.settlement.visibility_timeout))).await?;
         }
         if self.settlement.sender.is_none() {
             return Ok(());
@@ -102,7 +109,7 @@ impl Projection for OpenInvest {
         added.sort_unstable_by_key(|recorded| recorded.position);
         let due = added.into_iter().filter_map(|recorded| due(recorded, visibility_timeout));
         // A refund is not urgent: the sweep claims it, among the payments that are not new.
-        *self.added() = due.filter(|due| due.withdrawn.is_none()).collect();
+        *self.added() = due.filter(|due| due.given_back.is_none()).collect();
         Ok(())
     }
 
@@ -118,14 +125,14 @@ impl Projection for OpenInvest {
 /// The task of a reservation or a withdrawal; `None` of another event. A withdrawal's is due at once.
 pub(super) fn due(recorded: &RecordedEvent, visibility_timeout: TimeDelta) -> Option<OpenInvestTask> {
     let at = recorded.recorded_at;
-    let (invest_id, user_id, amount, expires_at, claimed_until, withdrawn) = match &recorded.event {
+    let (invest_id, user_id, amount, expires_at, claimed_until, given_back) = match &recorded.event {
         ProductEvent::InvestReserved { invest_id, user_id, amount, expires_at } => {
             // Claimed by the settlement that it is sent to.
             (invest_id, user_id, amount, *expires_at, at + visibility_timeout, None)
         }
         ProductEvent::InvestWithdrawn { invest_id, user_id, amount, settled } => {
-            let withdrawn = if *settled { Withdrawn::Settled } else { Withdrawn::Reserved };
-            (invest_id, user_id, amount, at, at, Some(withdrawn))
+            let given_back = if *settled { GivenBack::Settled } else { GivenBack::Reserved };
+            (invest_id, user_id, amount, at, at, Some(given_back))
         }
         ProductEvent::InvestSettled { .. }
         | ProductEvent::InvestFailed { .. }
@@ -147,19 +154,19 @@ pub(super) fn due(recorded: &RecordedEvent, visibility_timeout: TimeDelta) -> Op
         claimed_until,
         attempts: 0,
         cancelling: false,
-        withdrawn,
+        given_back,
     })
 }
 
-async fn insert<'a>(
+/// Adds the tasks' rows. One that has a row keeps it.
+pub(super) async fn insert(
     transaction: &mut Connection,
-    added: impl Iterator<Item = &'a RecordedEvent>,
-    visibility_timeout: TimeDelta,
+    tasks: impl Iterator<Item = OpenInvestTask>,
 ) -> sqlx::Result<()> {
     let (mut invests, mut products, mut users) = (Vec::new(), Vec::new(), Vec::new());
     let (mut amounts, mut expiries, mut causes) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut correlations, mut traces, mut due_at, mut withdrawn) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for task in added.filter_map(|recorded| due(recorded, visibility_timeout)) {
+    let (mut correlations, mut traces, mut due_at, mut given_back) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for task in tasks {
         invests.push(task.invest_id.0);
         products.push(task.product_id.get());
         users.push(String::from(task.user_id));
@@ -169,14 +176,15 @@ async fn insert<'a>(
         correlations.push(task.correlation_id);
         traces.push(task.traceparent);
         due_at.push(task.claimed_until);
-        withdrawn.push(task.withdrawn.map(Withdrawn::name));
+        given_back.push(task.given_back.map(GivenBack::name));
     }
     sqlx::query(
         "insert into open_invest
              (invest_id, product_id, user_id, amount, expires_at, event_id, correlation_id, traceparent, due_at,
-              withdrawn)
+              given_back)
          select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::timestamptz[], $6::uuid[],
-                              $7::text[], $8::text[], $9::timestamptz[], $10::text[])",
+                              $7::text[], $8::text[], $9::timestamptz[], $10::text[])
+             on conflict (invest_id) do nothing",
     )
     .bind(invests)
     .bind(products)
@@ -187,7 +195,7 @@ async fn insert<'a>(
     .bind(correlations)
     .bind(traces)
     .bind(due_at)
-    .bind(withdrawn)
+    .bind(given_back)
     .execute(transaction)
     .await?;
     Ok(())

@@ -7,7 +7,7 @@ use super::calls::{CallPermit, Calls};
 use super::protocol::{ProviderAnswer, ProviderCall, ProviderError};
 use super::redact::redact;
 use super::timeouts::Timeouts;
-use super::{OpenInvestTask, Withdrawn, fate, work_list};
+use super::{GivenBack, OpenInvestTask, fate, work_list};
 use crate::processor::{PartitionProcessors, UntimedCommand};
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
@@ -63,15 +63,15 @@ impl Payments {
             return;
         }
         match self.next(&due, clock, call_permit).await {
-            Next::Fate(command) => fate::count(&[fate::decide(&self.processors, due, command).await]),
+            Next::Fate(command) => fate::count(&[fate::decide(&self.processors, &self.pool, due, command).await]),
             Next::Later { cancelling } => self.release(&due, cancelling).await,
         }
     }
 
     async fn next(&self, due: &OpenInvestTask, clock: DatabaseClock, call_permit: Option<CallPermit>) -> Next {
-        match due.withdrawn {
-            Some(Withdrawn::Settled) => return self.refund(due, clock, call_permit).await,
-            Some(Withdrawn::Reserved) => return self.cancel_withdrawn(due, clock, call_permit).await,
+        match due.given_back {
+            Some(GivenBack::Settled) => return self.refund(due, clock, call_permit).await,
+            Some(GivenBack::Reserved) => return self.cancel_withdrawn(due, clock, call_permit).await,
             None => {}
         }
         // A process that has died may have requested the payment of an expired one.

@@ -1,6 +1,6 @@
 //! Claims work from `open_invest`, so that several instances never work on the same invest at once, and releases it.
 
-use super::{OpenInvestTask, Withdrawn};
+use super::{GivenBack, OpenInvestTask};
 use chrono::{DateTime, TimeDelta, Utc};
 use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductId, UserId};
@@ -22,7 +22,7 @@ struct Row {
     due_at: DateTime<Utc>,
     attempts: i32,
     cancelling: bool,
-    withdrawn: Option<String>,
+    given_back: Option<String>,
 }
 
 /// A value for each of the two kinds of open invests, which must not hinder each other.
@@ -30,8 +30,8 @@ struct Row {
 pub(super) struct Wanted<T> {
     /// The payment is still to be requested.
     pub new: T,
-    /// To be cancelled or refunded: the payment was requested without an answer, the reservation's time is over, or the invest was
-    /// withdrawn.
+    /// To be cancelled or refunded: the payment was requested without an answer, the reservation's time is over, or the invest is given
+    /// back.
     pub retries: T,
 }
 
@@ -85,7 +85,7 @@ async fn claim(
                                         where due_at <= $1 and (cancelling or expires_at <= $1)
                                         order by due_at limit $4 for update skip locked))
       returning invest_id, product_id, user_id, amount, expires_at, event_id, correlation_id, traceparent,
-                due_at, attempts, cancelling, withdrawn",
+                due_at, attempts, cancelling, given_back",
     )
     .bind(now)
     .bind(visibility_timeout.as_seconds_f64())
@@ -120,13 +120,22 @@ pub(super) async fn release(
     Ok(())
 }
 
+/// Deletes the row of an invest that is refunded already. The consumer deletes it too, unless it was added after that.
+pub(super) async fn forget_refunded(pool: &Pool, invest_id: InvestId) -> sqlx::Result<()> {
+    sqlx::query("delete from open_invest where invest_id = $1 and given_back is not null")
+        .bind(invest_id.0)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
 /// How many invests are open, counted up to `most`, and the oldest one: ids begin with their time. And how many refunds are owed, counted
 /// likewise.
 pub(super) async fn outstanding(pool: &Pool, most: i64) -> sqlx::Result<(i64, Option<Uuid>, i64)> {
     sqlx::query_as(
-        "select (select count(*) from (select from open_invest where withdrawn is null limit $1) counted),
-                (select invest_id from open_invest where withdrawn is null order by invest_id limit 1),
-                (select count(*) from (select from open_invest where withdrawn is not null limit $1) counted)",
+        "select (select count(*) from (select from open_invest where given_back is null limit $1) counted),
+                (select invest_id from open_invest where given_back is null order by invest_id limit 1),
+                (select count(*) from (select from open_invest where given_back is not null limit $1) counted)",
     )
     .bind(most)
     .fetch_one(pool)
@@ -146,6 +155,6 @@ fn due(row: Row) -> Option<OpenInvestTask> {
         claimed_until: row.due_at,
         attempts: row.attempts,
         cancelling: row.cancelling,
-        withdrawn: row.withdrawn.as_deref().and_then(Withdrawn::from_stored),
+        given_back: row.given_back.as_deref().and_then(GivenBack::from_stored),
     })
 }

@@ -7,6 +7,7 @@ mod bodies;
 mod call;
 mod clock;
 mod cold_products;
+mod ended;
 mod fates;
 mod figures;
 mod idempotency;

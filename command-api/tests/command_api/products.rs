@@ -144,7 +144,7 @@ async fn terms_that_contradict_are_named_and_nothing_is_opened() {
             "minInvestAmount must be a whole number from 1 to 1000000000000, was 0; \
              investAmountUnit must be a whole number without quotes, fraction or exponent, was \"5\"",
         ),
-        (json!({"targetAmount": 500}), "targetAmount is not supported yet, leave it out"),
+        (json!({"targetAmount": 1_001}), "targetAmount must be at most totalInvestingAmount"),
         (
             json!({"withdrawableUntil": "3999-10-17T00:00:00"}),
             "withdrawableUntil must be later than startedAt and not later than finishedAt",

@@ -3,33 +3,44 @@
 use crate::app::{TestApp, hours_from_now};
 use crate::fates::{reserves_by, with_scaled_down_timeouts};
 use crate::write_side::WriteSide;
+use chrono::{DateTime, SecondsFormat, Utc};
 use command_api::Provider;
 use domain::{InvestId, ProductEvent, ProductId};
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::http::Answer;
 use testbed::payments::{Call, Payments, State, Trouble};
 use uuid::Uuid;
 
 /// A product of 100 won whose invests can be withdrawn for an hour; with `None` never.
-async fn opens(app: &TestApp, withdrawable_until: Option<chrono::DateTime<chrono::Utc>>) -> ProductId {
-    let body = json!({"title": "apples", "totalInvestingAmount": 100, "startedAt": hours_from_now(-1).to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-                      "finishedAt": hours_from_now(2).to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-                      "withdrawableUntil": withdrawable_until.map(|until| until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))});
+async fn opens(app: &TestApp, withdrawable_until: Option<DateTime<Utc>>) -> ProductId {
+    let until = withdrawable_until.map(written);
+    opens_with(app, hours_from_now(2), json!({"totalInvestingAmount": 100, "withdrawableUntil": until})).await
+}
+
+/// A product that has started, with these fields.
+pub async fn opens_with(app: &TestApp, finished_at: DateTime<Utc>, fields: Value) -> ProductId {
+    let mut body =
+        json!({"title": "apples", "startedAt": written(hours_from_now(-1)), "finishedAt": written(finished_at)});
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     let answer = app.admin("/admin/product").body(body.to_string()).sent().await;
     ProductId::try_from(answer.json()["data"]["productId"].as_i64().expect(&answer.body)).unwrap()
 }
 
-async fn withdraws(app: &TestApp, invest: InvestId, user: &str) -> Answer {
+pub fn written(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+pub async fn withdraws(app: &TestApp, invest: InvestId, user: &str) -> Answer {
     app.calls("POST", &format!("/api/invest/{invest}/withdraw")).header("X-USER-ID", user).sent().await
 }
 
-fn code(answer: &Answer) -> (u16, String) {
+pub fn code(answer: &Answer) -> (u16, String) {
     let body = answer.json();
     (answer.status, body["code"].as_str().unwrap().to_owned())
 }
 
 /// Until the last event of the product is a refund.
-async fn until_refunded(test: &WriteSide, product: ProductId, count: usize) {
+pub async fn until_refunded(test: &WriteSide, product: ProductId, count: usize) {
     let refunds = format!(
         "(select from (select count(*) from events where event_type = 'InvestRefunded' and aggregate_id = '{product}') \
           refunds (number) where number = {count}) refunded"

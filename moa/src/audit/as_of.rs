@@ -89,6 +89,8 @@ fn print_product(data: &Value) -> anyhow::Result<()> {
         ("title", "title"),
         ("state", "state"),
         ("closed", "closed"),
+        ("cancelled", "cancelReason"),
+        ("target missed", "targetMissed"),
         ("total", "totalInvestingAmount"),
         ("taken", "currentInvestingAmount"),
         ("  reserved", "reservedAmount"),
@@ -97,11 +99,13 @@ fn print_product(data: &Value) -> anyhow::Result<()> {
         ("open invests", "openCount"),
         ("settled invests", "settledCount"),
         ("failed invests", "failedCount"),
+        ("withdrawn, owed", "withdrawnCount"),
+        ("refunded invests", "refundedCount"),
         ("starts", "startedAt"),
         ("finishes", "finishedAt"),
     ];
     for (name, field) in lines {
-        print_line!("{name:<16}{}", text(&data[field]));
+        print_line!("{name:<18}{}", text(&data[field]));
     }
     let at = data["at"].as_str().map(|at| format!(" at {at}")).unwrap_or_default();
     print_line!(

@@ -223,6 +223,45 @@ async fn the_operators_commands_do_what_the_calls_do() {
     assert!(app.invest(ask("ann", 1, 1)).await.is_refused("CLOSED"));
     let again = app.operator(&["product", "close", "1"]).await;
     assert_eq!((again.status.code(), again.err.as_str()), (Some(1), "moa: CLOSED: Product is closed\n"));
+
+    let cancelled = app.operator(&["product", "cancel", "1", "--reason", "frost"]).await;
+    let said = "Cancelled product 1: every invest is given back; `moa status` shows how far that is.\n";
+    assert_eq!((cancelled.status.code(), cancelled.out.as_str()), (Some(0), said), "{}", cancelled.err);
+    let again = app.operator(&["product", "cancel", "1", "--reason", "frost"]).await;
+    assert_eq!((again.status.code(), again.err.as_str()), (Some(1), "moa: CANCELLED: Product is cancelled\n"));
+    app.settled().await;
+    let stood = app.operator(&["audit", "product", "1"]).await;
+    assert!(
+        stood.out.contains("refunded invests  1\n") && stood.out.contains("cancelled         frost\n"),
+        "{}",
+        stood.out
+    );
+}
+
+/// The bar of a product that is given back, half way after ten seconds.
+#[tokio::test]
+async fn what_is_given_back_is_shown_with_the_time_that_is_left() {
+    let app = TestApp::open().await;
+    let product = app.open_product("half way", 100).await;
+    sqlx::query(
+        "insert into mass_refunds (product_id, last_sequence, read_sequence, began_at, due_at, event_id, correlation_id)
+         values ($1, 200, 100, clock_timestamp() - interval '1 hour', clock_timestamp() + interval '1 hour',
+                 gen_random_uuid(), 'a test')",
+    )
+    .bind(product)
+    .execute(&app.pool)
+    .await
+    .unwrap();
+    let status = app.operator(&["status"]).await;
+    let bar = format!("Product {product} is given back: [===============               ] 50 %, 01:00:0");
+    assert!(status.out.contains(&bar), "{}", status.out);
+    let status = app.operator(&["status", "--json"]).await;
+    let status: Value = serde_json::from_str(&status.out).unwrap();
+    assert_eq!(status["massRefunds"][0]["readPercent"], 50);
+    assert_eq!(
+        (&status["massRefunds"][0]["queuedRefunds"], &status["massRefunds"][0]["openReservations"]),
+        (&json!(0), &json!(0))
+    );
 }
 
 #[tokio::test]

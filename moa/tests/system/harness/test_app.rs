@@ -145,6 +145,9 @@ impl TestApp {
 
 const IS_QUIET: &str = "
     select not exists (select from open_invest)
+       and not exists (select from mass_refunds)
+       and not exists (select from target_checks join product_list using (product_id)
+                        where finished_at <= clock_timestamp())
        and not exists (
            select from log_identity
             cross join generate_series(0, partitions - 1) as p
