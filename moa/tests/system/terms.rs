@@ -1,11 +1,13 @@
 //! A product with terms, through two processes: every answer is the terms', and nothing in the log breaks them.
 
+use chrono::Utc;
 use futures::future::join_all;
+use reqwest::Method;
 use serde_json::json;
 use std::collections::BTreeMap;
 
 use crate::checker::Evidence;
-use crate::harness::{Outcome, Start, TestApp, ask};
+use crate::harness::{Call, Outcome, Start, TEST_TIMEOUT, TestApp, ask, seconds_from, within};
 
 const USERS: usize = 20;
 const INVESTS_PER_USER: usize = 12;
@@ -59,8 +61,7 @@ async fn nobody_gets_round_the_terms_through_two_processes_at_once() {
 #[tokio::test]
 async fn what_is_withdrawn_through_either_of_two_processes_is_free_and_refunded() {
     let app = TestApp::of(2, Start::serve()).await;
-    let until =
-        (chrono::Utc::now() + chrono::TimeDelta::minutes(30)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let until = seconds_from(Utc::now(), 1_800);
     let product = app.open_product_with("withdrawable", TOTAL, json!({"withdrawableUntil": until})).await;
     let apis = app.apis();
     let rounds = (0..USERS).map(|number| {
@@ -85,4 +86,41 @@ async fn what_is_withdrawn_through_either_of_two_processes_is_free_and_refunded(
     let states = "select count(*) from invest_log where state = 'REFUNDED'";
     let refunded: i64 = sqlx::query_scalar(states).fetch_one(&app.pool).await.unwrap();
     assert_eq!(refunded, (USERS * INVESTS_PER_USER / 2) as i64);
+}
+
+/// One product is cancelled while many press the button, another misses its target: nothing is taken after that, nobody keeps a holding,
+/// and the outside checker agrees.
+#[tokio::test]
+async fn what_ends_through_either_of_two_processes_is_given_back() {
+    let app = TestApp::of(2, Start::serve()).await;
+    let finishes =
+        (chrono::Utc::now() + chrono::TimeDelta::seconds(15)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let missed = json!({"targetAmount": TOTAL, "finishedAt": finishes});
+    let products = [app.open_product("cancelled", TOTAL).await, app.open_product_with("missed", TOTAL, missed).await];
+    let apis = app.apis();
+    let asked = (0..USERS * INVESTS_PER_USER).map(|number| {
+        let (user, api) = (format!("user{}", number % USERS), apis[number % apis.len()].clone());
+        let product = products[number % products.len()];
+        async move { api.invest(ask(user, product, UNIT)).await }
+    });
+    let cancel = async {
+        let path = format!("/admin/product/{}/cancel", products[0]);
+        let answer = app.api(1).operate(Method::POST, &path, Some(&json!({"reason": "frost"}))).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (200, Some("01")), "{}", answer.body);
+    };
+    let (calls, ()) = tokio::join!(join_all(asked), cancel);
+    assert!(calls.iter().any(Call::is_accepted));
+    let late = app.api(0).invest(ask("late", products[0], UNIT)).await;
+    assert!(late.is_refused("CANCELLED"), "{late:?}");
+    within(TEST_TIMEOUT, "the target is missed", async || {
+        let status = app.api(0).get(&format!("/api/product/{}", products[1])).await.data()["investStatus"].clone();
+        (status == "FAILED").then_some(())
+    })
+    .await;
+    let users: Vec<_> = (0..3).map(|number| format!("user{number}")).collect();
+    Evidence::of(&app, &products, &users).await.holds();
+    let holdings: i64 = sqlx::query_scalar("select count(*) from holdings").fetch_one(&app.pool).await.unwrap();
+    assert_eq!(holdings, 0);
+    let cancelled = app.api(0).get(&format!("/api/product/{}", products[0])).await.data();
+    assert_eq!((&cancelled["investStatus"], &cancelled["cancelReason"]), (&json!("CANCELLED"), &json!("frost")));
 }

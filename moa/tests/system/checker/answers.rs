@@ -69,7 +69,9 @@ fn remaining(stream: &[&Event]) -> Vec<i64> {
             Fact::Opened { total, .. } => *total,
             Fact::Reserved { amount, .. } => before - amount,
             Fact::Failed { amount, .. } | Fact::Withdrawn { amount, .. } => before + amount,
+            Fact::Refunded { amount, .. } if event.fact.gives_back_a_holding() => before + amount,
             Fact::Settled { .. } | Fact::Refunded { .. } | Fact::Closed => before,
+            Fact::Cancelled { .. } | Fact::Missed { .. } => before,
         });
     }
     remaining

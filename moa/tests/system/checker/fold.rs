@@ -16,6 +16,9 @@ pub struct Product {
     /// As the log has them; null without any.
     pub terms: Value,
     pub closed: bool,
+    pub cancel_reason: Option<String>,
+    /// It missed its target.
+    pub failed: bool,
     pub taken: i64,
 }
 
@@ -77,10 +80,14 @@ impl Fold {
         let (id, at) = (event.product, event.recorded_at);
         match event.fact.clone() {
             Fact::Opened { title, total, started_at, finished_at, terms } => {
-                let (closed, taken) = (false, 0);
-                self.products.insert(id, Product { title, total, started_at, finished_at, terms, closed, taken });
+                let (closed, cancel_reason, failed, taken) = (false, None, false, 0);
+                let product =
+                    Product { title, total, started_at, finished_at, terms, closed, cancel_reason, failed, taken };
+                self.products.insert(id, product);
             }
             Fact::Closed => self.with_product(id, |product| product.closed = true),
+            Fact::Cancelled { reason } => self.with_product(id, |product| product.cancel_reason = Some(reason)),
+            Fact::Missed { .. } => self.with_product(id, |product| product.failed = true),
             Fact::Reserved { invest, user, amount } => self.reserve(event, invest, user, amount),
             Fact::Settled { invest, user, amount } => {
                 let holding = self.holdings.entry((user, id)).or_insert(Holding { amount: 0, since: at });
@@ -94,21 +101,34 @@ impl Fold {
                 self.end(invest, at, "FAILED", Some((code, detail)));
             }
             Fact::Withdrawn { invest, user, amount, settled } => {
-                self.with_product(id, |product| product.taken -= amount);
-                self.shares.entry((user.clone(), id)).or_default().taken -= amount;
-                let key = (user, id);
-                if let Some(holding) = self.holdings.get_mut(&key).filter(|_| settled) {
-                    holding.amount -= amount;
-                    if holding.amount == 0 {
-                        self.holdings.remove(&key);
-                    }
-                }
+                self.give_back(id, user, amount, settled);
                 let why = ("WITHDRAWN".to_owned(), "the user withdrew the invest".to_owned());
                 self.end(invest, at, "WITHDRAWN", Some(why));
             }
-            Fact::Refunded { invest } => {
+            Fact::Refunded { invest, user, amount, code } if code != "WITHDRAWN" => {
+                self.give_back(id, user, amount, true);
+                let detail = match code.as_str() {
+                    "CANCELLED" => "the product was cancelled by its operator",
+                    _ => "the product missed its target",
+                };
+                self.end(invest, at, "REFUNDED", Some((code, detail.to_owned())));
+            }
+            Fact::Refunded { invest, .. } => {
                 let why = self.invests.get(&invest).and_then(|invest| invest.failure.clone());
                 self.end(invest, at, "REFUNDED", why);
+            }
+        }
+    }
+
+    /// An amount is free again, of a holding if it was one.
+    fn give_back(&mut self, id: i64, user: String, amount: i64, settled: bool) {
+        self.with_product(id, |product| product.taken -= amount);
+        self.shares.entry((user.clone(), id)).or_default().taken -= amount;
+        let key = (user, id);
+        if let Some(holding) = self.holdings.get_mut(&key).filter(|_| settled) {
+            holding.amount -= amount;
+            if holding.amount == 0 {
+                self.holdings.remove(&key);
             }
         }
     }

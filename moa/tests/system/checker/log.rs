@@ -49,11 +49,29 @@ pub enum Fact {
         amount: i64,
         settled: bool,
     },
-    /// Of a withdrawn invest: the money is back with its user.
+    /// Of a withdrawn invest, or a holding of a product that ended: the money is back with its user.
     Refunded {
         invest: Uuid,
+        user: String,
+        amount: i64,
+        code: String,
     },
     Closed,
+    Cancelled {
+        reason: String,
+    },
+    /// It missed its target.
+    Missed {
+        target: i64,
+        reached: i64,
+    },
+}
+
+impl Fact {
+    /// Whether it is the refund of a holding because its product ended, not of a withdrawal.
+    pub fn gives_back_a_holding(&self) -> bool {
+        matches!(self, Self::Refunded { code, .. } if code != "WITHDRAWN")
+    }
 }
 
 /// All events, in reading order.
@@ -135,8 +153,13 @@ fn fact(payload: &str) -> Fact {
             let settled = fields["settled"].as_bool().expect("settled");
             Fact::Withdrawn { invest: invest(), user: user(), amount: amount(), settled }
         }
-        "InvestRefunded" => Fact::Refunded { invest: invest() },
+        "InvestRefunded" => Fact::Refunded { invest: invest(), user: user(), amount: amount(), code: text("code") },
         "ProductClosed" => Fact::Closed,
+        "ProductCancelled" => Fact::Cancelled { reason: text("reason") },
+        "ProductFailed" => {
+            let won = |name: &str| fields[name].as_i64().unwrap();
+            Fact::Missed { target: won("targetAmount"), reached: won("reachedAmount") }
+        }
         other => panic!("an event that no outsider was told of: {other}"),
     }
 }

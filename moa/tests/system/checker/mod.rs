@@ -4,6 +4,7 @@
 mod answers;
 mod chain;
 pub mod counters;
+mod ends;
 mod fold;
 mod log;
 mod stream;
@@ -86,6 +87,7 @@ impl Evidence {
         let mut faults = stream::faults(&self.log);
         faults.extend(truth::faults(&self.log));
         faults.extend(terms::faults(&self.log));
+        faults.extend(ends::faults(&self.log));
         faults.extend(answers::faults(&self.log, &self.calls));
         faults.extend(tables::faults(&self.log, &self.tables));
         faults.extend(views::faults(&self.log, &self.sightings));

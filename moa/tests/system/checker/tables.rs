@@ -89,13 +89,13 @@ const PLAIN: [(&str, &str); 8] = [
     ("open_invest", "select format('%s %s %s %s', invest_id, product_id, user_id, amount) from open_invest"),
 ];
 
-type ProductRow = (i64, String, i64, i64, i64, DateTime<Utc>, DateTime<Utc>, bool);
+type ProductRow = (i64, String, i64, i64, i64, DateTime<Utc>, DateTime<Utc>, String);
 type InvestRow = (Uuid, i64, String, i64, String, Option<String>, i64, i64, DateTime<Utc>, DateTime<Utc>);
 
 type SummaryRow = (String, i32, i64, i64, i64, i64, Option<DateTime<Utc>>, Option<DateTime<Utc>>);
 
-fn product_line((id, title, total, taken, users, from, to, closed): ProductRow) -> String {
-    format!("{id} {title}: {taken} of {total} by {users}, {from:?} to {to:?}, closed {closed}")
+fn product_line((id, title, total, taken, users, from, to, ended): ProductRow) -> String {
+    format!("{id} {title}: {taken} of {total} by {users}, {from:?} to {to:?}, {ended}")
 }
 
 fn invest_line((invest, product, user, amount, state, failure, of_user, of_all, from, to): InvestRow) -> String {
@@ -116,6 +116,8 @@ fn index_line(event: &Event) -> String {
         Fact::Withdrawn { .. } => "InvestWithdrawn of an invest",
         Fact::Refunded { .. } => "InvestRefunded of an invest",
         Fact::Closed => "ProductClosed",
+        Fact::Cancelled { .. } => "ProductCancelled",
+        Fact::Missed { .. } => "ProductFailed",
     };
     format!("{} {} {what}", event.partition, event.position)
 }
@@ -126,7 +128,8 @@ fn summary_line(user: &str, partition: i64, summary: &Summary) -> String {
 
 async fn product_list(pool: &PgPool) -> BTreeSet<String> {
     let rows: Vec<ProductRow> = sqlx::query_as(
-        "select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed
+        "select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at,
+                format('closed %s, failed %s, cancelled %s', closed, failed, cancel_reason)
            from product_list",
     )
     .fetch_all(pool)
@@ -172,7 +175,10 @@ async fn investor_summary(pool: &PgPool) -> BTreeSet<String> {
 fn product_rows(fold: &Fold) -> BTreeSet<String> {
     let row = |(id, it): (&i64, &super::fold::Product)| {
         let users = fold.users_in(*id) as i64;
-        product_line((*id, it.title.clone(), it.total, it.taken, users, it.started_at, it.finished_at, it.closed))
+        let letter = |is_so: bool| if is_so { 't' } else { 'f' };
+        let why = it.cancel_reason.as_deref().unwrap_or_default();
+        let ended = format!("closed {}, failed {}, cancelled {why}", letter(it.closed), letter(it.failed));
+        product_line((*id, it.title.clone(), it.total, it.taken, users, it.started_at, it.finished_at, ended))
     };
     fold.products.iter().map(row).collect()
 }

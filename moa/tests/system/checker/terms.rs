@@ -26,7 +26,11 @@ fn broken_terms(product: i64, stream: &[&Event]) -> Vec<Fault> {
             Fact::Failed { user, amount, .. } | Fact::Withdrawn { user, amount, .. } => {
                 *taken.entry(user).or_default() -= amount;
             }
+            Fact::Refunded { user, amount, .. } if event.fact.gives_back_a_holding() => {
+                *taken.entry(user).or_default() -= amount;
+            }
             Fact::Settled { .. } | Fact::Refunded { .. } | Fact::Closed => {}
+            Fact::Cancelled { .. } | Fact::Missed { .. } => {}
         }
     }
     faults

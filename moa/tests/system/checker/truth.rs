@@ -20,7 +20,9 @@ fn oversold(product: i64, stream: &[&Event]) -> Vec<Fault> {
             Fact::Opened { total: opened, .. } => total = *opened,
             Fact::Reserved { amount, .. } => taken += amount,
             Fact::Failed { amount, .. } | Fact::Withdrawn { amount, .. } => taken -= amount,
+            Fact::Refunded { amount, .. } if event.fact.gives_back_a_holding() => taken -= amount,
             Fact::Settled { .. } | Fact::Refunded { .. } | Fact::Closed => {}
+            Fact::Cancelled { .. } | Fact::Missed { .. } => {}
         }
         if !(0..=total).contains(&taken) {
             let sequence = event.sequence;
@@ -41,10 +43,14 @@ struct History<'a> {
     withdrawn: Vec<bool>,
     refunds: usize,
     refund_first: bool,
+    /// A refund of another user, product or amount.
+    refunds_another: bool,
 }
 
 fn fates(log: &Log) -> Vec<Fault> {
     let mut stories: BTreeMap<Uuid, History> = BTreeMap::new();
+    // The code of refunds in each product that has ended.
+    let mut ended: BTreeMap<i64, &str> = BTreeMap::new();
     for event in &log.events {
         match &event.fact {
             Fact::Reserved { invest, user, amount } => {
@@ -66,24 +72,38 @@ fn fates(log: &Log) -> Vec<Fault> {
                     story.fates.push((event.product, user, *amount));
                 }
             }
-            Fact::Refunded { invest } => {
+            Fact::Refunded { invest, user, amount, code } => {
                 let story = stories.entry(*invest).or_default();
-                story.refund_first |= story.withdrawn.is_empty();
+                let is_owed = match code.as_str() {
+                    "WITHDRAWN" => !story.withdrawn.is_empty(),
+                    code => story.settled && story.withdrawn.is_empty() && ended.get(&event.product) == Some(&code),
+                };
+                story.refund_first |= !is_owed;
+                story.refunds_another |= story.reserved.first() != Some(&(event.product, user, *amount));
                 story.refunds += 1;
             }
+            Fact::Cancelled { .. } => _ = ended.insert(event.product, "CANCELLED"),
+            Fact::Missed { .. } => _ = ended.insert(event.product, "TARGET_MISSED"),
             Fact::Opened { .. } | Fact::Closed => {}
         }
     }
-    stories.iter().filter_map(|(invest, story)| fate(*invest, story)).collect()
+    let fault = |(invest, story): (&Uuid, &History)| {
+        let of_ended = story.reserved.first().is_some_and(|(product, ..)| ended.contains_key(product));
+        fate(*invest, story, of_ended)
+    };
+    stories.iter().filter_map(fault).collect()
 }
 
-fn fate(invest: Uuid, story: &History) -> Option<Fault> {
+/// What is wrong with an invest, in a product that has ended or not.
+fn fate(invest: Uuid, story: &History, of_ended: bool) -> Option<Fault> {
+    let owed = story.withdrawn.len() + usize::from(of_ended && story.settled && story.withdrawn.is_empty());
     let what = match (&story.reserved[..], &story.fates[..]) {
         _ if story.fate_first => "has a fate before it was reserved",
         _ if story.withdrawn.len() > 1 => "is withdrawn more than once",
         _ if story.withdrawn.contains(&false) => "is withdrawn as what it was not",
-        _ if story.refund_first => "is refunded and was not withdrawn",
-        _ if story.refunds != story.withdrawn.len() => "is not refunded once for its withdrawal",
+        _ if story.refund_first => "is refunded and nothing was owed",
+        _ if story.refunds != owed => "is not refunded once for its withdrawal, or the end of its product",
+        _ if story.refunds_another => "is refunded to another user, or another amount",
         ([reserved], [fate]) if reserved == fate => return None,
         ([_], [_]) => "has the fate of another user, product or amount",
         ([_], []) => "has no fate",

@@ -49,7 +49,11 @@ fn expected(fold: &Fold, view: &View) -> Value {
 /// Windows of the tests begin and end far from now.
 fn is_open(product: &Product) -> bool {
     let now = Utc::now();
-    !product.closed && product.started_at <= now && now < product.finished_at
+    !product.closed
+        && product.cancel_reason.is_none()
+        && !product.failed
+        && product.started_at <= now
+        && now < product.finished_at
 }
 
 /// A product by itself has its terms, where it has any.
@@ -60,6 +64,9 @@ fn whole(fold: &Fold, id: i64, product: &Product) -> Value {
         if let Some(until) = product.terms["withdrawableUntil"].as_str() {
             item["terms"]["withdrawableUntil"] = local(until.parse().unwrap()).into();
         }
+    }
+    if let Some(reason) = &product.cancel_reason {
+        item["cancelReason"] = reason.clone().into();
     }
     item
 }
@@ -77,10 +84,12 @@ fn item(fold: &Fold, id: i64, product: &Product) -> Value {
     })
 }
 
-/// Closed, else by its window, else by what is taken.
+/// Cancelled, failed or closed, else by its window, else by what is taken.
 fn status(product: &Product) -> &'static str {
     let now = Utc::now();
     match product {
+        Product { cancel_reason: Some(_), .. } => "CANCELLED",
+        Product { failed: true, .. } => "FAILED",
         Product { closed: true, .. } => "CLOSED",
         _ if product.started_at > now => "UPCOMING",
         _ if product.finished_at <= now => "FINISHED",
