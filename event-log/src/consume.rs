@@ -226,6 +226,11 @@ impl<P: Projection> Consumer<P> {
         metrics::gauge!("moa_consumer_position", &labels).set(position as f64);
     }
 
+    fn show_failing(&self, is_failing: bool) {
+        let labels = [("consumer", self.name().to_owned()), ("partition", self.partition.to_string())];
+        metrics::gauge!("moa_consumer_failing", &labels).set(f64::from(u8::from(is_failing)));
+    }
+
     /// The events after the checkpoint. It reads the checkpoint's own event again: with another hash, this would not be the log
     /// that the rows were built from.
     async fn read_next(
@@ -287,6 +292,7 @@ impl<P: Projection> Consumer<P> {
     /// ones left, events are read from the log alone.
     pub async fn run_with(self, mut source: impl EventSource, shutdown: CancellationToken) {
         let (mut delivered, mut fault) = (Vec::new(), self.fault());
+        self.show_failing(false);
         let (mut distrusts_source, mut max_events) = (false, MAX_EVENTS_PER_STEP);
         let mut pace = Pace::of(self.linger);
         while !shutdown.is_cancelled() {
@@ -297,6 +303,9 @@ impl<P: Projection> Consumer<P> {
             delivered.clear();
             let waiting = match step {
                 Ok(Step::Moved(at) | Step::Idle(at)) => {
+                    if fault.is_failing() {
+                        self.show_failing(false);
+                    }
                     fault.recovered();
                     source.next_batch(at, pace.next_step_at(began, at), &mut delivered).left_future()
                 }
@@ -328,6 +337,7 @@ impl<P: Projection> Consumer<P> {
         fault.failed(error);
         if begins {
             metrics::counter!("moa_consumer_faults_total", "consumer" => self.name().to_owned()).increment(1);
+            self.show_failing(true);
         }
         let stuck_at = match error {
             StepError::Log(LogError::Broken { position, .. })

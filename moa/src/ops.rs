@@ -3,6 +3,7 @@
 //! `docs/operating.md` has a table of what ready means for each service. The components of a process fail and clear clauses by
 //! themselves; the database and the broker are probed here, on request.
 
+mod catalog;
 mod probe;
 mod renamed;
 
@@ -57,6 +58,7 @@ impl Ops {
             .set_buckets_for_metric(Suffix("_seconds".into()), &SECONDS_BUCKETS)
             .and_then(|builder| builder.set_buckets_for_metric(Suffix("_size".into()), &COUNT_BUCKETS));
         let metrics = builder.and_then(PrometheusBuilder::install_recorder).context("metrics cannot be gathered")?;
+        catalog::describe();
         Ok(Self { metrics, readiness: Readiness::default(), watched: Arc::default(), probed_at: Arc::default() })
     }
 

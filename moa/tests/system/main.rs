@@ -6,6 +6,7 @@ mod checker;
 mod harness;
 
 mod admin;
+mod alarms;
 mod attacked;
 mod copied;
 mod demo;
