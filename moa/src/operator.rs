@@ -5,7 +5,7 @@ mod projection;
 
 pub use projection::projection;
 
-use crate::output::print_line;
+use crate::output::{print_line, print_note};
 use crate::settings::{AdminSettings, ParkedCommand, ProductCommand, RestoreSettings};
 use crate::token::{self, Secret};
 use anyhow::Context;
@@ -27,6 +27,8 @@ const COLUMN_PADDING_CHARS: u16 = 3;
 /// Characters of a broken text's lines at least: an id in it stays whole, to be copied.
 const MIN_TEXT_WIDTH: u16 = "01991f5e-7c3a-7b60-9a52-3f0f6ed1a001".len() as u16;
 
+/// A consumer that is further behind needs a look.
+const MAX_LAG_SECONDS: f64 = 60.0;
 /// Characters of the bar that shows how far a product is given back.
 const MASS_REFUND_BAR_CHARS: i64 = 30;
 
@@ -77,16 +79,51 @@ pub async fn product(command: ProductCommand, admin: &AdminSettings) -> anyhow::
 }
 
 /// `moa status`.
-pub async fn status(json: bool, admin: &AdminSettings) -> anyhow::Result<()> {
+///
+/// With `check` an error when an operator is needed; what for is printed, a line each.
+pub async fn status(json: bool, check: bool, admin: &AdminSettings) -> anyhow::Result<()> {
     let data = ask(admin, Method::GET, "/admin/projection", None).await?;
     let refunds = ask(admin, Method::GET, "/admin/mass-refund", None).await?;
     if json {
         let all = json!({ "totalCount": data["totalCount"], "list": data["list"], "massRefunds": refunds["list"] });
-        return print_json(&all);
+        print_json(&all)?;
+    } else {
+        print_projections(&data);
+        rows(&refunds["list"]).iter().for_each(print_mass_refund);
     }
-    print_projections(&data);
-    rows(&refunds["list"]).iter().for_each(print_mass_refund);
+    if check {
+        let parked = ask(admin, Method::GET, "/admin/parked?size=1", None).await?;
+        let mut needs = needs(&data, parked["totalCount"].as_i64().unwrap_or_default());
+        needs
+            .extend(unready(&admin.admin_url).await?.map(|said| format!("{said}: see MoaNotReady in docs/runbook.md")));
+        needs.iter().for_each(|need| print_note!("{need}"));
+        anyhow::ensure!(needs.is_empty(), "an operator is needed");
+    }
     Ok(())
+}
+
+/// What an operator is needed for, with what to do; what a pause or a rebuild explains is none of it.
+fn needs(projections: &Value, parked: i64) -> Vec<String> {
+    let need = |row: &Value| {
+        let (name, state, lag) =
+            (text(&row["name"]), text(&row["state"]), row["lagSeconds"].as_f64().unwrap_or_default());
+        match state.as_str() {
+            "STUCK" => Some(format!("{name} is stuck: see MoaConsumerFailing in docs/runbook.md")),
+            "AWAY" => Some(format!("{name}: Redis does not answer: start it; until then reads come from PostgreSQL")),
+            "OTHER_VERSION" => {
+                Some(format!("{name} was built by another version of the code: moa projection rebuild {name}"))
+            }
+            "RUNNING" if lag > MAX_LAG_SECONDS => {
+                Some(format!("{name} is {lag:.0} s behind: see MoaConsumerBehind in docs/runbook.md"))
+            }
+            _ => None,
+        }
+    };
+    let mut needs: Vec<_> = rows(&projections["list"]).iter().filter_map(need).collect();
+    if parked > 0 {
+        needs.push(format!("{parked} deliveries are parked: moa parked list, then moa parked drop"));
+    }
+    needs
 }
 
 /// `moa restore --accept-loss|--accept-clock`.
@@ -126,13 +163,21 @@ pub async fn healthcheck(address: SocketAddr) -> anyhow::Result<()> {
     if here.ip().is_unspecified() {
         here.set_ip(if here.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() });
     }
-    let client = reqwest::Client::builder().no_proxy().timeout(HEALTH_HTTP_TIMEOUT).build()?;
-    let asked = client.get(format!("http://{here}/readyz"));
-    let response = asked.send().await.with_context(|| format!("nothing answers at {here}"))?;
-    let (status, said) = (response.status(), response.text().await.unwrap_or_default());
-    anyhow::ensure!(status.is_success(), "{said}");
-    print_line!("{said}");
+    match unready(&format!("http://{here}")).await? {
+        Some(said) => anyhow::bail!("{said}"),
+        None => print_line!("ok"),
+    }
     Ok(())
+}
+
+/// What `/readyz` at this address says, unless it is ready.
+async fn unready(at: &str) -> anyhow::Result<Option<String>> {
+    let client = reqwest::Client::builder().no_proxy().timeout(HEALTH_HTTP_TIMEOUT).build()?;
+    let asked = client.get(format!("{}/readyz", at.trim_end_matches('/')));
+    let nothing = || format!("nothing answers at {}", at.trim_start_matches("http://"));
+    let response = asked.send().await.with_context(nothing)?;
+    let (status, said) = (response.status(), response.text().await.unwrap_or_default());
+    Ok((!status.is_success()).then_some(said))
 }
 
 /// What the admin listener answered instead of data.
@@ -296,6 +341,21 @@ pub(crate) fn text(value: &Value) -> String {
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[test]
+    fn what_needs_an_operator_is_said_with_what_to_do() {
+        let row = |name: &str, state: &str, lag: f64| json!({"name": name, "state": state, "lagSeconds": lag});
+        let list = |rows: &[Value]| json!({ "list": rows });
+        let quiet =
+            [row("holdings", "RUNNING", 60.0), row("invest_log", "PAUSED", 900.0), row("holdings", "BUILDING", 900.0)];
+        assert_eq!(needs(&list(&quiet), 0), [""; 0]);
+        let states = [row("holdings", "STUCK", 0.0), row("counters", "AWAY", 0.0), row("relay", "RUNNING", 61.0)];
+        let needs = needs(&list(&states), 2);
+        let begins =
+            ["holdings is stuck: see", "counters: Redis", "relay is 61 s behind: see", "2 deliveries are parked: moa"];
+        assert!(needs.iter().zip(begins).all(|(need, begin)| need.starts_with(begin)), "{needs:#?}");
+        assert_eq!(needs.len(), begins.len());
+    }
 
     const ID: &str = "01a20688-aca6-71c1-9950-dac7abfabb63";
 

@@ -54,6 +54,9 @@ pub enum Command {
         /// As JSON instead of a table.
         #[arg(long)]
         json: bool,
+        /// End with 1 when an operator is needed, and say for what
+        #[arg(long)]
+        check: bool,
         /// Which Moa.
         #[command(flatten)]
         admin: AdminSettings,

@@ -215,6 +215,8 @@ async fn the_operators_commands_do_what_the_calls_do() {
     let status = app.operator(&["status", "--json"]).await;
     let status: Value = serde_json::from_str(&status.out).unwrap();
     assert_eq!(status["totalCount"], consumers().len());
+    let checked = app.operator(&["status", "--check"]).await;
+    assert!(checked.status.success(), "{}", checked.err);
     let table = app.operator(&["status"]).await;
     assert!(consumers().iter().all(|name| table.out.contains(name)));
 

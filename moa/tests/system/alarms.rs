@@ -108,6 +108,9 @@ async fn each_fault_rings_its_alarm_and_quiet_rings_none() {
     sqlx::query("alter table holdings rename to holdings_away").execute(&app.pool).await.unwrap();
     assert!(app.invest(ask("ann", product, 1)).await.is_accepted());
     prometheus.rings(&["MoaConsumerFailing", "MoaNotReady"]).await;
+    let checked = app.operator(&["status", "--check"]).await;
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(checked.err.contains("not ready: projection: see MoaNotReady"), "{}", checked.err);
     sqlx::query("alter table holdings_away rename to holdings").execute(&app.pool).await.unwrap();
     prometheus.rings(&[]).await;
 
