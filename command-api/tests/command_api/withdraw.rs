@@ -134,14 +134,14 @@ async fn a_troubled_provider_gives_back_what_it_took() {
 /// withdrawal comes before the payment mostly, or when the provider has just been paid, or when the invest is settled.
 #[tokio::test]
 async fn withdrawals_and_settlements_race() {
-    const ROUNDS: usize = 40;
+    let rounds = std::env::var("MOA_RACE_ROUNDS").map_or(40, |rounds| rounds.parse().unwrap());
     let (test, payments) = (WriteSide::with_partitions(2).await, Payments::open().await);
     let apps = [test.app().await, test.app().await];
     let product = opens(&apps[0], Some(hours_from_now(1))).await;
     for app in &apps {
         app.settles_with(&Provider::http(&payments.url()).unwrap());
     }
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let invest = reserves_by(&apps[round % 2], product, "user1", 100).await;
         match round % 3 {
             0 => {}
@@ -151,13 +151,13 @@ async fn withdrawals_and_settlements_race() {
         let both = tokio::join!(withdraws(&apps[0], invest, "user1"), withdraws(&apps[1], invest, "user1"));
         assert_eq!((code(&both.0), code(&both.1)), ((200, "01".into()), (200, "01".into())));
     }
-    until_refunded(&test, product, ROUNDS).await;
+    until_refunded(&test, product, rounds).await;
     assert_eq!(payments.contradictions(&test.pool).await, [""; 0]);
     assert_eq!(apps[0].log.load_product(product).await.unwrap().product.remaining(), 100);
     let events = test.events_of(product).await;
     let of_holdings =
         events.iter().filter(|it| matches!(it.event, ProductEvent::InvestWithdrawn { settled: true, .. }));
-    assert!(of_holdings.count() >= ROUNDS / 3, "each that was seen settled was withdrawn as a holding");
+    assert!(of_holdings.count() >= rounds / 3, "each that was seen settled was withdrawn as a holding");
 }
 
 fn is_paid(payments: &Payments, invest: InvestId) -> bool {
