@@ -21,6 +21,7 @@ mod middleware;
 mod params;
 mod path;
 mod problem;
+mod problem_details;
 pub mod reference;
 mod serve;
 mod service_time;

@@ -15,6 +15,7 @@ use tracing::Instrument;
 use crate::cors::cors;
 use crate::envelope::refusal;
 use crate::problem::{INTERNAL_ERROR, InternalFault};
+use crate::problem_details::{self, Refused};
 use crate::{AllowedOrigin, Correlation, Problem, Submission, header as ours};
 
 /// How long a handler may take. Handlers bound themselves more tightly; this is for those that fail to.
@@ -45,11 +46,14 @@ async fn handle(mut request: Request, next: Next, limit: fn(&str) -> Duration) -
     let _in_flight = InFlight::one_more(&route);
     let correlation = Correlation::of(request.headers());
     request.extensions_mut().insert(correlation.clone());
+    let wants_details = problem_details::are_wanted(request.headers());
     let (method, path) = (request.method().clone(), logged(request.uri().path()));
     let span = tracing::info_span!("request", correlation_id = correlation.id(), %method, path);
     let response = answer(method, request, next, limit(&route)).instrument(span).await;
+    let response = with_correlation(response, &correlation);
+    let response = if wants_details { problem_details::with_details(response, &correlation) } else { response };
     count(route, &response, began);
-    with_correlation(response, &correlation)
+    response
 }
 
 /// The route as it is written in the program, so that there are few: never what a client made up.
@@ -104,7 +108,9 @@ fn out_of_time(method: &Method, submission: &Submission) -> Problem {
 
 pub(crate) fn with_correlation(mut response: Response, correlation: &Correlation) -> Response {
     if response.extensions_mut().remove::<InternalFault>().is_some() {
-        let sent = refusal(response.status(), "500", format!("{INTERNAL_ERROR}{}", correlation.id()));
+        let message = format!("{INTERNAL_ERROR}{}", correlation.id());
+        let sent = refusal(response.status(), "500", message.clone());
+        response.extensions_mut().insert(Refused { code: "500", message });
         response.headers_mut().remove(header::CONTENT_LENGTH);
         *response.body_mut() = sent.into_body();
     }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::error::Error;
 
 use crate::body::{BODY_TIMEOUT, MAX_BODY_BYTES};
+use crate::problem_details::Refused;
 use crate::{Envelope, FieldProblem, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_URI_BYTES, header as ours};
 
 /// The most headers that a request may have: hyper's own limit.
@@ -214,8 +215,11 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = self.body().answer(self.row().0);
+        let body = self.body();
+        let mut response = body.answer(self.row().0);
         response.headers_mut().extend(self.headers());
+        let message = body.message.unwrap_or_default();
+        response.extensions_mut().insert(Refused { code: body.code, message });
         if let Self::Internal(source) = self {
             tracing::error!(error = chain(&*source), "request failed");
             response.extensions_mut().insert(InternalFault);

@@ -198,3 +198,18 @@ async fn a_hole_in_a_stream_is_our_fault() {
     let answer = test.app().await.invest(product, 1).correlation_id("c-1").sent().await;
     answer.is_refused(500, "500", "Internal error : c-1");
 }
+
+/// The same refusal with a status of a failure, and the same headers, for who asks for problem details.
+#[tokio::test]
+async fn who_asks_for_problem_details_is_told_in_them() {
+    let (_test, app) = WriteSide::with_app(4).await;
+    let sold_out = a_product_that_took(&app, 90).await;
+    let of = ("accept", "application/problem+json");
+    let answer = app.invest(sold_out, 20).header(of.0, of.1).sent().await;
+    assert_eq!((answer.status, answer.header("content-type")), (409, Some("application/problem+json")));
+    assert_eq!((&answer.json()["code"], &answer.json()["detail"]), (&"SOLD_OUT".into(), &"Product is sold out".into()));
+    answer.says("x-remaining-amount", "10");
+    let unknown = app.invest(product(999), 20).header(of.0, of.1).sent().await;
+    assert_eq!((unknown.status, &unknown.json()["code"]), (404, &"NOT_EXIST_PRODUCT".into()));
+    app.invest(sold_out, 10).header(of.0, of.1).sent().await.is_ok();
+}

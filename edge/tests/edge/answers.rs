@@ -180,6 +180,28 @@ async fn our_fault_shows_a_correlation_id_and_nothing_else(#[case] path: &str) {
 }
 
 #[rstest]
+#[case("/nowhere", 404, "Not Found", "Not found", "404")]
+#[case("/panic", 500, "Internal Server Error", "Internal error : c-1", "500")]
+#[tokio::test]
+async fn who_asks_for_problem_details_gets_them(
+    #[case] path: &str,
+    #[case] status: u16,
+    #[case] title: &str,
+    #[case] detail: &str,
+    #[case] code: &str,
+) {
+    let asked = [("x-correlation-id", "c-1"), ("accept", "application/problem+json")];
+    let (answered, headers, body) = call("GET", path, &asked).await;
+    assert_eq!((answered.as_u16(), &headers["content-type"]), (status, &"application/problem+json".parse().unwrap()));
+    let details: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let expected = serde_json::json!({"type": "about:blank", "title": title, "status": status, "detail": detail,
+                                      "code": code, "correlationId": "c-1"});
+    assert_eq!(details, expected);
+    let (answered, headers, _) = call("GET", "/ok", &asked).await;
+    assert_eq!((answered.as_u16(), &headers["content-type"]), (200, &"application/json".parse().unwrap()));
+}
+
+#[rstest]
 #[case("GET", "OVERLOADED")]
 #[case("POST", "OUTCOME_UNKNOWN")]
 #[tokio::test(start_paused = true)]
