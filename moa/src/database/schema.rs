@@ -9,6 +9,10 @@ use tokio::time::timeout;
 
 /// How long all migrations together may take.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// How long a migration waits for a table that somebody reads, as a backup does for its whole time: behind it every reader waits too.
+const MIGRATION_LOCK_TIMEOUT_MS: u64 = 500;
+/// The wait before it is tried again, in which readers proceed.
+const MIGRATION_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// What is not there, and this login may not make: make it as the owner.
 #[derive(Debug, thiserror::Error)]
@@ -41,11 +45,42 @@ pub(super) async fn bring_up_to_date(pool: &Pool, partitions: Option<i32>) -> an
         Log::check_partitions(pool, partitions).await?;
     }
     // sqlx makes its own calls here. Given up, the server ends what it is at and rolls it back.
-    let migrated = timeout(MIGRATION_TIMEOUT, MIGRATIONS.run(pool.inner())).await;
+    let migrated = timeout(MIGRATION_TIMEOUT, run_migrations(pool)).await;
     let migrated =
         migrated.context("the schema was not brought up to date within an hour, or the database fell silent")?;
     migrated.context("the schema could not be brought up to date")
 }
+
+/// Runs them on the pool's one connection, again and again while somebody holds what they lock. What was done stays done: each
+/// migration is a transaction.
+async fn run_migrations(pool: &Pool) -> anyhow::Result<()> {
+    let mut logged = false;
+    sqlx::query(&format!("set lock_timeout = {MIGRATION_LOCK_TIMEOUT_MS}")).execute(pool).await?;
+    let ended = loop {
+        match MIGRATIONS.run(pool.inner()).await.map_err(anyhow::Error::from) {
+            Err(error) if error.chain().any(is_locked) => {
+                if !std::mem::replace(&mut logged, true) {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "waiting to change the schema: pg_stat_activity shows the long transactions that hold its tables"
+                    );
+                }
+                tokio::time::sleep(MIGRATION_RETRY_DELAY).await;
+            }
+            ended => break ended,
+        }
+    };
+    sqlx::query("reset lock_timeout").execute(pool).await?;
+    ended
+}
+
+fn is_locked(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let refused = cause.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
+    refused.and_then(|refused| refused.code()).is_some_and(|code| code == LOCK_NOT_AVAILABLE)
+}
+
+/// An SQLSTATE.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// A title is written in any language. An encoding that has no place for a character would refuse its event.
 async fn refuse_other_encodings(pool: &Pool) -> anyhow::Result<()> {
@@ -111,4 +146,40 @@ async fn may(pool: &Pool, question: &str) -> sqlx::Result<bool> {
 
 async fn login(pool: &Pool) -> sqlx::Result<String> {
     sqlx::query_scalar("select current_user::text").fetch_one(pool).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::postgres::PgPoolOptions;
+    use std::time::Instant;
+
+    /// 1. A schema lacks its last migration. 2. Somebody reads a table that it changes, and stays. 3. Others read it, all the time.
+    /// 4. The first reader ends. 5. The migration is done.
+    #[tokio::test]
+    async fn a_migration_that_waits_for_a_table_holds_up_no_reader_for_long() {
+        let database = testbed::Database::fresh().await;
+        let pool = database.pool().await;
+        let undo = "alter table open_invest drop column given_back; delete from _sqlx_migrations where version = 18";
+        sqlx::raw_sql(undo).execute(&pool).await.expect("an older schema");
+        let mut reading = pool.begin().await.expect("a transaction");
+        sqlx::query("select from open_invest").fetch_all(&mut *reading).await.expect("a read");
+
+        let one = PgPoolOptions::new().max_connections(1).connect(database.url()).await.map(Pool::from);
+        let one = one.expect("a connection");
+        let migrating = tokio::spawn(async move { bring_up_to_date(&one, None).await });
+        let (began, mut slowest) = (Instant::now(), Duration::ZERO);
+        while began.elapsed() < Duration::from_secs(3) {
+            let asked = Instant::now();
+            sqlx::query("select from open_invest").fetch_all(&pool).await.expect("a read");
+            slowest = slowest.max(asked.elapsed());
+        }
+        assert!(!migrating.is_finished(), "its table is held");
+        reading.rollback().await.expect("its end");
+
+        migrating.await.expect("no panic").expect("it is migrated");
+        sqlx::query("select given_back from open_invest").fetch_all(&pool).await.expect("the last migration");
+        assert!(slowest > Duration::from_millis(200), "it did wait in line: {slowest:?}");
+        assert!(slowest < Duration::from_millis(1_500), "{slowest:?}");
+    }
 }
