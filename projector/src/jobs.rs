@@ -206,6 +206,10 @@ impl Jobs {
             None if standbys.iter().any(|standby| standby.state == GenerationState::Different) => {
                 Err(JobRejected::NotAvailable("it differs from the live one: accept the differences, or drop it"))
             }
+            // After a rollback, the one to switch to is the one to roll back to.
+            None if standbys.iter().any(|standby| standby.state == GenerationState::Previous) => {
+                Err(JobRejected::NotAvailable("its standby was live before: roll back to it, or drop it and rebuild"))
+            }
             None => Err(JobRejected::NotAvailable("no standby of it is ready: rebuild it first")),
         }
     }

@@ -248,6 +248,8 @@ async fn a_standby_that_differs_is_not_switched_to_until_that_is_accepted() {
     assert!(matches!(refused, Err(JobRejected::NotAvailable(_))), "{refused:?}");
     assert_eq!(running.jobs.switch("holdings", true).await.unwrap(), 3);
     assert_eq!(running.generations("holdings").await, ["1 PREVIOUS", "3 LIVE"]);
+    let again = running.jobs.switch("holdings", true).await.unwrap_err().to_string();
+    assert!(again.contains("roll back to it"), "{again}");
     running.stop().await;
 }
 
