@@ -1,6 +1,6 @@
 //! Consistency tokens: the positions of the log that an answer shows.
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::fmt;
@@ -41,8 +41,24 @@ impl ConsistencyToken {
     /// What all `X-Consistency-Token` headers together ask of the log `log_id` with `partitions` partitions; `None`
     /// when there are none. One that is malformed or of another log is refused with [`Problem::Invalid`].
     pub fn asked(headers: &HeaderMap, log_id: Uuid, partitions: usize) -> Result<Option<Self>, Problem> {
+        Self::named((&header::CONSISTENCY_TOKEN, "X-Consistency-Token"), headers, log_id, partitions)
+    }
+
+    /// The same of `Last-Event-ID`: the events of a stream have tokens as their ids.
+    pub fn last_event(headers: &HeaderMap, log_id: Uuid, partitions: usize) -> Result<Option<Self>, Problem> {
+        Self::named((&header::LAST_EVENT_ID, "Last-Event-ID"), headers, log_id, partitions)
+    }
+
+    fn named(
+        (header, name): (&HeaderName, &'static str),
+        headers: &HeaderMap,
+        log_id: Uuid,
+        partitions: usize,
+    ) -> Result<Option<Self>, Problem> {
+        let refuse = |wrong: &str| Problem::invalid(FieldProblem::new(name, wrong));
+        let malformed = || refuse("is malformed: send one as it was given, or leave it out");
         let mut asked: Option<Self> = None;
-        for value in headers.get_all(header::CONSISTENCY_TOKEN) {
+        for value in headers.get_all(header) {
             let tokens = value.to_str().map_err(|_| malformed())?;
             // On its way a proxy may have joined several headers into one.
             for text in tokens.split(',') {
@@ -62,7 +78,9 @@ impl ConsistencyToken {
         self.positions.iter().enumerate().all(|(partition, &position)| at(partition) >= position)
     }
 
-    fn merged(mut self, other: &Self) -> Self {
+    /// What this token and another, of the same log, ask for together.
+    #[must_use]
+    pub fn merged(mut self, other: &Self) -> Self {
         for (mine, &theirs) in self.positions.iter_mut().zip(&other.positions) {
             *mine = theirs.max(*mine);
         }
@@ -92,14 +110,6 @@ impl fmt::Display for ConsistencyToken {
         }
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }
-}
-
-fn malformed() -> Problem {
-    refuse("is malformed: send one as it was given, or leave it out")
-}
-
-fn refuse(wrong: &str) -> Problem {
-    Problem::invalid(FieldProblem::new("X-Consistency-Token", wrong))
 }
 
 fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
@@ -171,6 +181,17 @@ mod tests {
     fn garbage_is_refused_by_name(#[case] text: String) {
         let Err(Problem::Invalid(problems)) = asked(&[&text], 1) else { panic!("{text} was taken") };
         assert!(problems[0].to_string().starts_with("X-Consistency-Token is "));
+    }
+
+    #[test]
+    fn the_id_of_a_streams_last_event_is_a_token_too() {
+        let token = ConsistencyToken::new(LOG, vec![5]);
+        let headers = HeaderMap::from_iter([(header::LAST_EVENT_ID, token.header_value())]);
+        assert_eq!(ConsistencyToken::last_event(&headers, LOG, 1).unwrap(), Some(token));
+        assert_eq!(ConsistencyToken::asked(&headers, LOG, 1).unwrap(), None);
+        let headers = HeaderMap::from_iter([(header::LAST_EVENT_ID, HeaderValue::from_static("7"))]);
+        let Err(Problem::Invalid(problems)) = ConsistencyToken::last_event(&headers, LOG, 1) else { panic!("taken") };
+        assert!(problems[0].to_string().starts_with("Last-Event-ID is malformed"));
     }
 
     #[rstest]

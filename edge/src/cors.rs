@@ -79,6 +79,7 @@ pub(crate) fn cors(origins: &[AllowedOrigin]) -> Option<CorsLayer> {
             ours::USER_ID,
             ours::IDEMPOTENCY_KEY,
             ours::CONSISTENCY_TOKEN,
+            ours::LAST_EVENT_ID,
             ours::CORRELATION_ID,
             ours::TRACEPARENT,
         ])

@@ -20,6 +20,8 @@ pub const REMAINING_AMOUNT: HeaderName = HeaderName::from_static("x-remaining-am
 pub const REMAINING_LIMIT: HeaderName = HeaderName::from_static("x-remaining-limit");
 /// The state of the log that an answer shows, or that a read must have reached.
 pub const CONSISTENCY_TOKEN: HeaderName = HeaderName::from_static("x-consistency-token");
+/// The token of the last event that a stream's reader has seen; a browser sends it when it connects again.
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The IANA name of the service's time zone, which times without an offset are local to.
 pub const TIME_ZONE: HeaderName = HeaderName::from_static("x-time-zone");
 /// `reached` or `timeout`: what became of the wait for a consistency token.

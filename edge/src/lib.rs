@@ -20,6 +20,7 @@ mod idempotency_key;
 mod middleware;
 mod params;
 mod path;
+mod places;
 mod problem;
 mod problem_details;
 pub mod reference;
@@ -41,6 +42,7 @@ pub use idempotency_key::IdempotencyKey;
 pub use middleware::{REQUEST_TIMEOUT, with_middleware, with_middleware_and_timeouts};
 pub use params::{MAX_PAGE_NUMBER, MAX_ROWS_PER_PAGE, Paging, Params};
 pub use path::{InvestIdPath, ProductIdPath};
+pub use places::{Place, Places};
 pub use problem::Problem;
 pub use serve::{
     AllowedHost, ConnectionPolicy, ConnectionSettings, HEAD_TIMEOUT, IDLE_TIMEOUT, InvalidHostError, LISTEN_BACKLOG,

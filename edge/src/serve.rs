@@ -6,7 +6,6 @@ mod connection;
 mod deadline;
 mod hosts;
 mod listen;
-mod peers;
 mod policy;
 mod refusal;
 mod socket;
@@ -33,9 +32,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use connection::Service;
-use peers::Peers;
 
-use crate::Problem;
+use crate::{Places, Problem};
 
 /// How long accepting rests after an error that is not the connection's own, such as too many open files.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -56,11 +54,11 @@ pub async fn serve(
     let hosts = Arc::new(policy.host_rule(listener.local_addr()?));
     let service = Service { router, policy: policy.clone(), hosts };
     let places = Arc::new(Semaphore::new(policy.max_connections()));
-    let (peers, connections) = (Peers::default(), TaskTracker::new());
+    let (peers, connections) = (Places::default(), TaskTracker::new());
     let too_many = refusal::serialized(Problem::RateLimited).await;
     let (mut accepting, mut refusing) = (RateLimitedLog::default(), RateLimitedLog::default());
     while let Some((stream, peer, place)) = next(&listener, &places, &shutdown, &mut accepting).await {
-        let Some(peer_place) = peers.admit(peer.ip(), policy.max_connections_per_peer()) else {
+        let Some(peer_place) = peers.admit(Peer(peer).network(), policy.max_connections_per_peer()) else {
             refuse(&stream, &too_many, peer, &mut refusing);
             continue;
         };

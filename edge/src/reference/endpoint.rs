@@ -18,6 +18,8 @@ pub struct Endpoint {
     parameters: Vec<Parameter>,
     body: Option<Value>,
     data: Value,
+    /// The example of a stream of server-sent events, where a success is one.
+    events: Option<String>,
     /// The schemas that `data` refers to, by name.
     components: Map<String, Value>,
     examples: Map<String, Value>,
@@ -61,6 +63,7 @@ impl Endpoint {
             parameters: Vec::new(),
             body: None,
             data: Value::Null,
+            events: None,
             components: Map::new(),
             examples: Map::new(),
             answer_headers: Vec::new(),
@@ -118,6 +121,14 @@ impl Endpoint {
         let success = json!({"result": true, "code": "01", "message": null, "data": example, "status": 200});
         self.examples.insert("01".into(), success);
         self
+    }
+
+    /// A success is a stream of server-sent events named `event`, each with a `T` as its data, with an example.
+    pub fn gives_events_of<T: ToSchema>(self, event: &str, example: &Value) -> Self {
+        let mut endpoint = self.refers_to::<T>();
+        endpoint.data = to_value(&T::schema());
+        endpoint.events = Some(format!("id: AQGS06AAAHAAgAAAAAAAAAEEAQMCBw\nevent: {event}\ndata: {example}\n\n"));
+        endpoint
     }
 
     /// Its answers have these headers, each with what it says.
@@ -185,6 +196,16 @@ impl Endpoint {
             .filter(|_| status == StatusCode::OK.as_u16())
             .map(|(name, says)| ((*name).to_owned(), json!({"description": says, "schema": {"type": "string"}})))
             .collect();
+        if let Some(events) = self.events.as_ref().filter(|_| status == StatusCode::OK.as_u16()) {
+            let described = json!({
+                "type": "string",
+                "description": "Server-sent events. The data of each, as JSON, is described by contentSchema.",
+                "contentMediaType": "text/event-stream",
+                "contentSchema": self.data,
+            });
+            let content = json!({"text/event-stream": {"schema": described, "example": events}});
+            return json!({"description": "A stream that goes on", "headers": headers, "content": content});
+        }
         json!({
             "description": format!("{reason}: `code` is one of {}", codes.join(", ")),
             "headers": headers,

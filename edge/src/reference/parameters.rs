@@ -41,6 +41,16 @@ pub const CONSISTENCY_TOKEN: Parameter = Parameter {
     schema: text,
 };
 
+/// See [`crate::ConsistencyToken`].
+pub const LAST_EVENT_ID: Parameter = Parameter {
+    location: "header",
+    name: "Last-Event-ID",
+    is_required: false,
+    description: "The id of the last event that was seen, or a consistency token: the stream begins with what may have changed since. \
+                  Browsers send it by themselves.",
+    schema: text,
+};
+
 /// See [`crate::Correlation`].
 pub const CORRELATION_ID: Parameter = Parameter {
     location: "header",

@@ -8,7 +8,7 @@ use hyper::service::{Service as HyperService, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -19,7 +19,7 @@ use super::answer::Answer;
 use super::hosts::HostRule;
 use super::policy::{ConnectionPolicy, MAX_HEAD_BYTES, MAX_URI_BYTES, SharedBytes};
 use super::refusal;
-use super::socket::{ClientSocket, HeadRefusal};
+use super::socket::{ClientSocket, HeadRefusal, WRITE_TIMEOUT};
 use super::stage::{Progress, Stage};
 use crate::Problem;
 
@@ -30,6 +30,22 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// is the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
+
+/// The bits of an IPv6 address that name a network: whoever has one address has all of its network.
+const IPV6_NETWORK_BITS: u32 = 64;
+
+impl Peer {
+    /// Whom the limits of one address count: the IPv4 address, or the network of 64 bits of an IPv6 one.
+    pub fn network(&self) -> IpAddr {
+        match self.0.ip().to_canonical() {
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(address) => {
+                let host_bits = u128::BITS - IPV6_NETWORK_BITS;
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> host_bits << host_bits))
+            }
+        }
+    }
+}
 
 /// What all connections of a listener are served with.
 #[derive(Clone)]
@@ -43,6 +59,7 @@ pub(super) struct Service {
 pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Service, shutdown: CancellationToken) {
     // Without it small answers wait for the peer's delayed acknowledgements; a socket that refuses is closing anyway.
     stream.set_nodelay(true).ok();
+    drop_when_nothing_is_taken(&stream);
     let (progress, ends) = (Progress::default(), Ends { peer, local: stream.local_addr().ok() });
     let socket = ClientSocket::new(stream, progress.clone(), service.policy.clone());
     let mut connection = http().serve_connection(TokioIo::new(socket), requests(service, ends, progress.clone()));
@@ -66,6 +83,15 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Service,
         None if progress.closes() => refusal::linger(&mut stream).await,
         None => {}
     }
+}
+
+/// Has the kernel end a connection whose peer takes nothing of what the kernel has for it: ours sees only what the kernel does not
+/// take from us, and a reader of a stream that has gone without a word would hold its place for a quarter of an hour.
+fn drop_when_nothing_is_taken(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT)).ok();
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
 }
 
 /// Both ends of a connection; one that is gone already has none of its own.
@@ -136,4 +162,24 @@ fn admit(
     }
     hosts.check(request.version(), request.uri(), request.headers(), local)?;
     policy.take_for_body(request.body())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("10.0.0.1:1", "10.0.0.1:2", true)]
+    #[case("10.0.0.1:1", "10.0.0.2:1", false)]
+    #[case("10.0.0.1:1", "[::ffff:10.0.0.1]:1", true)]
+    #[case("[2001:db8::1]:1", "[2001:db8::ffff:1]:1", true)]
+    #[case("[2001:db8::1]:1", "[2001:db8:0:1::1]:1", false)]
+    fn one_peer_is_one_ipv4_address_or_one_ipv6_network(
+        #[case] one: SocketAddr,
+        #[case] two: SocketAddr,
+        #[case] same: bool,
+    ) {
+        assert_eq!(Peer(one).network() == Peer(two).network(), same);
+    }
 }

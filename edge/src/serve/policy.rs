@@ -83,7 +83,8 @@ impl ConnectionPolicy {
         Self { settings: Arc::new(ConnectionSettings { max_connections, ..(*self.settings).clone() }), ..self.clone() }
     }
 
-    pub(super) fn max_connections(&self) -> usize {
+    /// Connections that a listener serves at once.
+    pub fn max_connections(&self) -> usize {
         self.settings.max_connections
     }
 

@@ -20,7 +20,7 @@ use super::stage::{Progress, Stage};
 /// How long the head of a request may take to arrive, from its first byte.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take to take [`MIN_TAKEN_BYTES`] of an answer, or the rest of it.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a client must take of an answer in [`WRITE_TIMEOUT`], in bytes. A client that takes a byte now and then would else
 /// hold the answer's memory for hours.
 const MIN_TAKEN_BYTES: usize = 4 * 1024;
