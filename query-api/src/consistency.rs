@@ -126,12 +126,20 @@ impl ReadModel {
         timeout(CONSISTENCY_TIMEOUT, reached).await.unwrap_or(Ok(())).map_err(database::problem)
     }
 
+    /// Its positions now; reads that wait for them learn of it.
+    pub(crate) async fn poll(&self) -> sqlx::Result<Vec<i64>> {
+        let positions = self.positions().await?;
+        self.polled.send_if_modified(|polled| std::mem::replace(polled, positions.clone()) != positions);
+        Ok(positions)
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     async fn poll_until(&self, token: &ConsistencyToken) -> sqlx::Result<()> {
         loop {
-            let positions = self.positions().await?;
-            let reached = token.is_reached_by(&positions);
-            self.polled.send_if_modified(|polled| std::mem::replace(polled, positions.clone()) != positions);
-            if reached {
+            if token.is_reached_by(&self.poll().await?) {
                 return Ok(());
             }
             sleep(POLL_INTERVAL).await;

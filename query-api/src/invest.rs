@@ -48,8 +48,8 @@ const ONE: &str = concat!(
 /// An invest as the read model has it.
 #[derive(sqlx::FromRow)]
 pub(crate) struct InvestRow {
-    invest_id: Uuid,
-    product_id: i64,
+    pub(crate) invest_id: Uuid,
+    pub(crate) product_id: i64,
     title: String,
     amount: i64,
     state: String,

@@ -23,12 +23,15 @@ mod product_list;
 mod product_row;
 mod product_status;
 pub mod reference;
+mod restart;
 mod shared_answer;
 mod single_flight;
+mod stream;
 mod view_rows;
 
 pub use product_row::{Terms, TermsItem};
 pub use product_status::{ProductState, product_status};
+pub use stream::{MAX_STREAMS, MAX_STREAMS_PER_PEER, MAX_STREAMS_PER_USER, StreamLimits};
 
 use axum::Router;
 use axum::extract::State;
@@ -42,7 +45,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::SizeAbove;
+use tower_http::compression::Predicate as _;
+use tower_http::compression::predicate::{And, NotForContentType, SizeAbove};
 use tower_http::set_header::SetResponseHeaderLayer;
 use uuid::Uuid;
 
@@ -51,6 +55,7 @@ use consistency::ReadModel;
 use product_list::ProductPage;
 use shared_answer::Shared;
 use single_flight::SingleFlight;
+use stream::{InvestStream, ProductStream, Streams};
 
 /// What the views need.
 #[derive(Clone, Debug)]
@@ -69,6 +74,10 @@ pub struct Settings {
     pub allowed_origins: Vec<AllowedOrigin>,
     /// `/livez` and `/readyz`, made by [`edge::health`] of the process.
     pub health: Router,
+    /// How many may listen to streams at once.
+    pub streams: StreamLimits,
+    /// Ends the streams, which would go on for ever.
+    pub shutdown: CancellationToken,
 }
 
 /// The state of every view.
@@ -76,13 +85,15 @@ struct QueryApi {
     /// As PostgreSQL's `generate_series` takes it.
     partitions: i32,
     time: ServiceTime,
-    product_list: ReadModel,
+    product_list: Arc<ReadModel>,
     holdings: ReadModel,
-    invest_log: ReadModel,
+    invest_log: Arc<ReadModel>,
     investor_summary: ReadModel,
     cache: Option<Arc<Cache>>,
     product_pages: SingleFlight<ProductPage, Shared>,
     products: SingleFlight<(i64, Times), Shared>,
+    product_stream: ProductStream,
+    invest_stream: InvestStream,
 }
 
 /// A smaller body goes out as it is.
@@ -91,14 +102,16 @@ const MIN_COMPRESSED_BYTES: u16 = 1_024;
 type Api = State<Arc<QueryApi>>;
 
 /// Every public read, with `/livez` and `/readyz` and with edge's middleware: envelope, correlation, CORS, time limit. Must be
-/// called within a runtime when there is a Redis.
+/// called within a runtime: tasks feed the streams and watch Redis.
 pub fn router(settings: Settings) -> Router {
     let routes = Router::new()
         .route("/api/product", get(product_list::list))
+        .route("/api/product/stream", get(stream::listen_to_products))
         .route("/api/product/{productId}", get(product::one))
         .route("/api/product/my/invest", get(holdings::list))
         .route("/api/product/my/summary", get(investor_summary::one))
         .route("/api/invest/log", get(invest_log::list))
+        .route("/api/invest/log/stream", get(stream::listen_to_invests))
         .route("/api/invest/log/{investId}", get(invest::one));
     let api = Arc::new(QueryApi::new(&settings));
     let reference = edge::reference::reference(&reference::LISTENER, &reference::endpoints());
@@ -108,20 +121,17 @@ pub fn router(settings: Settings) -> Router {
     edge::with_middleware(routes.layer(compression()), &settings.allowed_origins)
 }
 
-/// For callers that accept gzip; a page of products is a fifth of its size.
-fn compression() -> CompressionLayer<SizeAbove> {
+/// For callers that accept gzip; a page of products is a fifth of its size. A stream's events must not wait until there is enough to
+/// compress.
+fn compression() -> CompressionLayer<And<SizeAbove, NotForContentType>> {
     let layer = CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest);
-    layer.compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES))
+    layer.compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES).and(NotForContentType::SSE))
 }
 
-/// Serves the reads on `listener` until `shutdown`; then requests in flight may finish, for a bounded time.
-pub async fn run(
-    settings: Settings,
-    listener: TcpListener,
-    policy: ConnectionPolicy,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
-    edge::serve(listener, router(settings), policy, shutdown).await
+/// Serves the reads on `listener` until the settings' `shutdown`; then streams end, and requests in flight may finish, for a bounded time.
+pub async fn run(settings: Settings, listener: TcpListener, policy: ConnectionPolicy) -> io::Result<()> {
+    let (streams, shutdown) = (settings.streams.within(policy.max_connections()), settings.shutdown.clone());
+    edge::serve(listener, router(Settings { streams, ..settings }), policy, shutdown).await
 }
 
 impl QueryApi {
@@ -130,12 +140,16 @@ impl QueryApi {
             Cache::new(client.clone(), settings.pool.clone(), settings.log_id, settings.partitions)
         };
         let model = |consumer| ReadModel::new(consumer, settings.pool.clone(), settings.log_id, settings.partitions);
+        let (product_list, invest_log) = (Arc::new(model("product_list")), Arc::new(model("invest_log")));
+        let streams = Streams::new(settings.log_id, settings.partitions, settings.streams, settings.shutdown.clone());
         Self {
             partitions: i32::try_from(settings.partitions).unwrap_or(i32::MAX),
             time: settings.time,
-            product_list: model("product_list"),
+            product_stream: ProductStream::start(streams.clone(), product_list.clone(), settings.time),
+            invest_stream: InvestStream::start(streams, invest_log.clone(), settings.time),
+            product_list,
             holdings: model("holdings"),
-            invest_log: model("invest_log"),
+            invest_log,
             investor_summary: model("investor_summary"),
             cache: settings.redis.as_ref().map(cache),
             product_pages: SingleFlight::new(),

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::product_status::{ProductState, product_status};
 
 /// A product of the read model, and the time at which its status is shown.
-#[derive(sqlx::FromRow)]
+#[derive(Clone, sqlx::FromRow)]
 pub(crate) struct ProductRow {
     pub(crate) product_id: i64,
     pub(crate) title: String,
@@ -113,6 +113,27 @@ impl ProductRow {
     pub(crate) fn whole(&self, time: ServiceTime) -> WholeProduct<'_> {
         let (terms, cancel_reason) = (self.terms.item(time), self.cancel_reason.as_deref());
         WholeProduct { item: self.item(time), terms, cancel_reason }
+    }
+
+    /// Whether it is among the products that take invests now.
+    pub(crate) fn takes_invests(&self) -> bool {
+        !self.has_ended() && (self.started_at..self.finished_at).contains(&self.now)
+    }
+
+    /// When its window begins or ends next, unless that changes nothing any more.
+    pub(crate) fn next_turn(&self) -> Option<DateTime<Utc>> {
+        let turns = [self.started_at, self.finished_at].into_iter();
+        turns.filter(|at| !self.has_ended() && *at > self.now).min()
+    }
+
+    /// When its window began or ended last.
+    pub(crate) fn last_turn(&self) -> Option<DateTime<Utc>> {
+        [self.started_at, self.finished_at].into_iter().filter(|at| *at <= self.now).max()
+    }
+
+    /// Whether it was ended before its window.
+    fn has_ended(&self) -> bool {
+        self.closed || self.failed || self.cancel_reason.is_some()
     }
 
     fn state(&self) -> ProductState {

@@ -1,8 +1,8 @@
 //! The reference of the read side: what its OpenAPI document says of each call.
 
 use edge::reference::{
-    CONSISTENCY_TOKEN, CORRELATION_ID, Endpoint, INVEST_ID, Listener, PAGE, PRODUCT_ID, Parameter, SIZE, TIMES,
-    USER_ID, product_id,
+    CONSISTENCY_TOKEN, CORRELATION_ID, Endpoint, INVEST_ID, LAST_EVENT_ID, Listener, PAGE, PRODUCT_ID, Parameter, SIZE,
+    TIMES, USER_ID, product_id,
 };
 use edge::{FieldProblem, Problem};
 use serde_json::{Value, json};
@@ -60,6 +60,12 @@ pub fn endpoints() -> Vec<Endpoint> {
             .takes([PRODUCT_ID])
             .gives::<WholeProduct<'_>>(with_terms(product()))
             .refuses([Problem::NotExistProduct, invalid("productId", "must be a whole number from 1")]),
+        streamed("/api/product/stream", "streamProducts", "The products that take invests now, then each product that changes")
+            .described(
+                "Server-sent events named product, with what getProduct shows. At most five a second for one product; the last state wins. \
+                 The id is a consistency token.",
+            )
+            .gives_events_of::<WholeProduct<'_>>("product", &product()),
         mine("/api/product/my/invest", "listMyHoldings", "The user's settled holdings, latest first")
             .takes([PAGE, SIZE])
             .gives_list_of::<HoldingItem<'_>>(json!({
@@ -83,11 +89,21 @@ pub fn endpoints() -> Vec<Endpoint> {
             .takes([INVEST_ID])
             .gives::<InvestItem<'_>>(invest())
             .refuses([Problem::NotFound]),
+        streamed("/api/invest/log/stream", "streamMyInvests", "The user's latest invests, then what becomes of each")
+            .described("Server-sent events named invest, with what getMyInvest shows, of the latest twenty invests.")
+            .takes([USER_ID])
+            .refuses([Problem::MissingUserId])
+            .gives_events_of::<InvestItem<'_>>("invest", &invest()),
     ]
 }
 
 fn read(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint {
     Endpoint::get(path, id, summary).takes([TIMES, CONSISTENCY_TOKEN, CORRELATION_ID]).answers_with(ANSWER_HEADERS)
+}
+
+fn streamed(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint {
+    let refusals = [Problem::RateLimited, invalid("Last-Event-ID", "must be the id of an event that Moa sent")];
+    read(path, id, summary).takes([LAST_EVENT_ID]).refuses(refusals)
 }
 
 fn mine(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint {

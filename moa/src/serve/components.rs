@@ -20,6 +20,7 @@ use edge::{AllowedOrigin, ServiceTime};
 use event_log::consume::{Consumer, Projection as _};
 use event_log::{Log, Partition, restart_on_panic};
 use projector::{COUNTERS, Jobs, Lingers};
+use query_api::StreamLimits;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -221,17 +222,19 @@ impl SharedResources {
         ops: &Ops,
         listening: &ListenerLimits,
     ) {
-        let views = query_api::Settings {
+        let (policy, allowed_origins) = (listening.public.clone(), allowed_origins(public, &listener));
+        let views = |shutdown| query_api::Settings {
             pool: read.clone(),
             redis: self.redis.clone(),
             log_id: self.log.identity().log_id,
             partitions: self.log.partitions().count(),
             time: public.time_zone,
-            allowed_origins: allowed_origins(public, &listener),
+            allowed_origins,
             health: ops.health(),
+            streams: StreamLimits::default(),
+            shutdown,
         };
-        let policy = listening.public.clone();
-        stages.spawn_listener(|shutdown| query_api::run(views, listener, policy, shutdown));
+        stages.spawn_listener(|shutdown| query_api::run(views(shutdown), listener, policy));
     }
 
     /// The admin listener, which says how the process is, too.

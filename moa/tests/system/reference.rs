@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-use crate::harness::{Answer, ApiClient, Start, TestApp};
+use crate::harness::{Answer, ApiClient, Start, StreamListener, TestApp};
+use testbed::SseReader;
 
 /// Names and types, and null as any type: what a generated client relies on.
 fn shape(value: &Value) -> Value {
@@ -44,9 +45,13 @@ async fn the_reads_answer_as_their_document_says() {
     let invest =
         api.get_as("user4", "/api/invest/log").await.data()["list"][0]["investId"].as_str().unwrap().to_owned();
     let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 6);
+    assert_eq!(paths.len(), 8);
     for (path, calls) in paths {
         let call = &calls["get"];
+        if path.ends_with("/stream") {
+            streams_as_documented(&app.processes[0].read, path, call).await;
+            continue;
+        }
         let real = path.replace("{productId}", "4").replace("{investId}", &invest);
         let answer = api.get_as("user4", &real).await;
         let expected = shape(&example(call, 200, "01")["data"]);
@@ -65,6 +70,25 @@ async fn the_reads_answer_as_their_document_says() {
     assert_eq!(&nobody, example(&paths["/api/invest/log"]["get"], 400, "MISSING_X_USER_ID"));
     let no_page = api.get("/api/product?page=x").await.json();
     assert_eq!(words(&no_page), words(example(&paths["/api/product"]["get"], 400, "00")));
+}
+
+/// The example's event has the name and the shape of a real one.
+async fn streams_as_documented(url: &str, path: &str, call: &Value) {
+    let mut documented = SseReader::default();
+    let response = &call["responses"]["200"];
+    documented.push(response["content"]["text/event-stream"]["example"].as_str().unwrap().as_bytes());
+    let documented = documented.event().unwrap();
+    let mut listener = StreamListener::open(url, path, &[("X-USER-ID", "user4")]).await;
+    let event = listener.until(|data| data.get("terms").is_none()).await;
+    let without_terms = |mut data: Value| {
+        data.as_object_mut().unwrap().retain(|name, _| !["terms", "failReason"].contains(&name.as_str()));
+        shape(&data)
+    };
+    assert_eq!(event.name, documented.name);
+    assert_eq!(without_terms(event.data), without_terms(documented.data), "{path}");
+    let answered = |name: &String| name == "X-Consistency" || listener.header(name).is_some();
+    assert!(headers(response).iter().all(answered), "{path}");
+    let _ = example(call, 429, "RATE_LIMITED");
 }
 
 fn headers(response: &Value) -> BTreeSet<String> {

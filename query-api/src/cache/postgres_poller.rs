@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::counters::{Counters, State};
+use crate::restart::restart_on_panic;
 
 /// How often PostgreSQL is polled, and so by how much Redis may be behind.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -84,17 +84,10 @@ impl PostgresPoller {
         self.last.borrow().clone()
     }
 
-    /// Polls for ever. A panic is a bug, but no reason to trust the last poll for ever.
+    /// Polls for ever, also after a panic: the last poll must not be trusted for ever.
     pub(super) async fn poll_for_ever(self, pool: Pool, counters: Arc<Counters>, partitions: usize) {
-        loop {
-            let polling = self.clone().poll(pool.clone(), counters.clone(), partitions);
-            let polling = AbortOnDropHandle::new(tokio::spawn(polling));
-            if let Err(error) = polling.await {
-                metrics::counter!("moa_task_restarts_total", "task" => "the poll of PostgreSQL").increment(1);
-                tracing::error!(%error, "the poll of PostgreSQL panicked; it is started again");
-            }
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
+        let start = || self.clone().poll(pool.clone(), counters.clone(), partitions);
+        restart_on_panic("the poll of PostgreSQL", start).await;
     }
 
     async fn poll(self, pool: Pool, counters: Arc<Counters>, partitions: usize) {

@@ -6,9 +6,10 @@ use axum::http::{HeaderMap, Request};
 use connection_pool::Pool;
 use edge::ConsistencyToken;
 use http_body_util::BodyExt as _;
-use query_api::Settings;
+use query_api::{Settings, StreamLimits};
 use sqlx::postgres::PgPoolOptions;
 use testbed::http::{Answer, success};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
@@ -25,7 +26,18 @@ pub struct ReadSide {
 pub fn settings(pool: Pool) -> Settings {
     let time = "Asia/Seoul".parse().unwrap();
     let (allowed_origins, health) = (vec![], edge::health(async || vec![]));
-    Settings { pool, redis: None, log_id: LOG, partitions: PARTITIONS, time, allowed_origins, health }
+    let (streams, shutdown) = (StreamLimits::default(), CancellationToken::new());
+    Settings {
+        pool,
+        redis: None,
+        log_id: LOG,
+        partitions: PARTITIONS,
+        time,
+        allowed_origins,
+        health,
+        streams,
+        shutdown,
+    }
 }
 
 /// A token of our log at these positions.

@@ -2,6 +2,7 @@
 
 use crate::read_side::{ReadSide, settings};
 use connection_pool::Pool;
+use query_api::Settings;
 use rstest::rstest;
 use sqlx::postgres::PgPoolOptions;
 use std::time::Duration;
@@ -15,6 +16,7 @@ const INVEST: &str = "/api/invest/log/00000000-0000-7000-8000-000000000001";
 #[case("/api/product/my/invest")]
 #[case("/api/product/my/summary")]
 #[case("/api/invest/log")]
+#[case("/api/invest/log/stream")]
 #[case(INVEST)]
 #[tokio::test]
 async fn a_user_must_be_named(#[case] path: &str) {
@@ -38,7 +40,7 @@ const PRODUCT_ID: &str = "productId must be a whole number from 1";
 #[case("/api/product?size=0", format!("{SIZE}, was 0"))]
 #[case("/api/product?size=1001&page=1.5", format!("page {PLAIN}, was 1.5; {SIZE}, was 1001"))]
 #[case("/api/product?page=0&page=0", "page is repeated".into())]
-#[case("/api/product/stream", format!("{PRODUCT_ID}, was stream"))]
+#[case("/api/product/streams", format!("{PRODUCT_ID}, was streams"))]
 #[case("/api/product/0", format!("{PRODUCT_ID}, was 0"))]
 #[case("/api/product/1e3", format!("{PRODUCT_ID}, was 1e3"))]
 #[case("/api/product/my/invest?size=x", format!("size {PLAIN}, was x"))]
@@ -72,6 +74,8 @@ async fn an_unknown_path_is_not_found(#[case] path: &str) {
 #[rstest]
 #[case("/api/product")]
 #[case("/api/product/1")]
+#[case("/api/product/stream")]
+#[case("/api/invest/log/stream")]
 #[case("/api/product/my/invest")]
 #[case("/api/product/my/summary")]
 #[case("/api/invest/log")]
@@ -114,7 +118,8 @@ async fn run_serves_until_shutdown() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
     let policy = edge::ConnectionPolicy::default();
-    let running = tokio::spawn(query_api::run(settings(api.pool.clone()), listener, policy, shutdown.clone()));
+    let settings = Settings { shutdown: shutdown.clone(), ..settings(api.pool.clone()) };
+    let running = tokio::spawn(query_api::run(settings, listener, policy));
     let answer = reqwest::get(format!("http://{address}/readyz")).await.unwrap();
     assert_eq!(answer.text().await.unwrap(), "ok");
     shutdown.cancel();

@@ -13,6 +13,7 @@ use testbed::http::call;
 pub use testbed::values::user;
 use testbed::values::{product, won};
 use testbed::{Random, TestLog};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub const USERS: [&str; 4] = ["choi", "jung", "kim", "lee"];
@@ -219,6 +220,8 @@ impl Past {
             time: self.time,
             allowed_origins: vec![],
             health: Router::new(),
+            streams: query_api::StreamLimits::default(),
+            shutdown: CancellationToken::new(),
         };
         call(&query_api::router(settings), "GET", path, &[("X-USER-ID", user)]).await.json()
     }

@@ -5,6 +5,7 @@ mod follower;
 mod journal;
 mod load;
 mod process;
+mod stream;
 mod test_app;
 
 pub use client::{Answer, ApiClient, Sighting, View, client};
@@ -12,6 +13,7 @@ pub use follower::Follower;
 pub use journal::{Ask, Call, Journal, Outcome, ask};
 pub use load::Load;
 pub use process::{AUDITOR, Ended, MoaProcess, OPERATOR, Start, signal};
+pub use stream::StreamListener;
 pub use test_app::{TestApp, seconds_from};
 
 use std::time::{Duration, Instant};
