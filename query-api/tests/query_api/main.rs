@@ -10,5 +10,6 @@ mod mine;
 mod products;
 mod read_side;
 mod refusals;
+mod streams;
 mod summary;
 mod times;
