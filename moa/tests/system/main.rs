@@ -34,6 +34,7 @@ mod services;
 mod set_back;
 mod settings;
 mod silent;
+mod streams;
 mod terminated;
 mod terms;
 mod timelines;

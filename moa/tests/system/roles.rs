@@ -7,7 +7,9 @@ use testbed::{TempFolder, free_port};
 use uuid::Uuid;
 
 use crate::deployment::Deployment;
-use crate::harness::{AUDITOR, Ended, MoaProcess, OPERATOR, Outcome, Start, TEST_TIMEOUT, ask, read_models, within};
+use crate::harness::{
+    AUDITOR, Ended, MoaProcess, OPERATOR, Outcome, Start, StreamListener, TEST_TIMEOUT, ask, read_models, within,
+};
 
 /// A sealer with its own login.
 async fn sealer(system: &Deployment, folder: &TempFolder) -> MoaProcess {
@@ -53,6 +55,7 @@ async fn everything_works_when_each_service_may_do_its_own_alone() {
     let dropped = operator(&system, &["projection", "drop", "product_list"]).await;
     assert!(dropped.status.success(), "{}", dropped.err);
     system.load().await.stop().await;
+    is_streamed(&system).await;
     is_withdrawn_and_refunded(&system).await;
     system.holds().await;
     for model in read_models() {
@@ -88,6 +91,19 @@ async fn is_withdrawn_and_refunded(system: &Deployment) {
         sqlx::query_scalar::<_, bool>(state).bind(invest_id).fetch_one(&system.pool).await.unwrap().then_some(())
     };
     within(TEST_TIMEOUT, "the refund", refunded).await;
+}
+
+/// The reader's login sees which rows are new.
+async fn is_streamed(system: &Deployment) {
+    let body = serde_json::json!({"title": "streamed", "totalInvestingAmount": 10,
+                                  "startedAt": "2020-01-01T00:00:00Z", "finishedAt": "2090-01-01T00:00:00Z"});
+    let product = system.api(0).operate(Method::POST, "/admin/product", Some(&body)).await.data()["productId"].clone();
+    let read = system.read(1);
+    let mut products = StreamListener::open(&read, "/api/product/stream", &[]).await;
+    let mut invests = StreamListener::open(&read, "/api/invest/log/stream", &[("X-USER-ID", "zoe")]).await;
+    assert!(system.api(0).invest(ask("zoe", product.as_i64().unwrap(), 10)).await.is_accepted());
+    products.until(|data| data["productId"] == product && data["investStatus"] == "COMPLETE").await;
+    invests.until(|data| data["productId"] == product && data["state"] == "SETTLED").await;
 }
 
 async fn is_told_by_command(system: &Deployment) {

@@ -154,6 +154,11 @@ impl Deployment {
         self.address(Service::Admin, number)
     }
 
+    /// A read listener's address.
+    pub fn read(&self, number: usize) -> String {
+        self.address(Service::QueryApi, number)
+    }
+
     fn address(&self, service: Service, number: usize) -> String {
         self.addresses[&(service, number)].clone()
     }

@@ -11,7 +11,7 @@ use super::TEST_TIMEOUT;
 /// A stream that is read.
 pub struct StreamListener {
     answer: Response,
-    reader: SseReader,
+    pub reader: SseReader,
 }
 
 impl StreamListener {
@@ -48,5 +48,10 @@ impl StreamListener {
                 return event;
             }
         }
+    }
+
+    /// Reads to its end.
+    pub async fn ended(&mut self) {
+        while self.next_within(TEST_TIMEOUT).await.is_some() {}
     }
 }
