@@ -2,14 +2,19 @@
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
-use axum::http::{Method, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
+
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
+use tower::{Layer as _, ServiceExt as _, service_fn};
+use tower_http::cors::CorsLayer;
 use tracing::Instrument;
 
 use crate::cors::cors;
@@ -33,15 +38,17 @@ pub fn with_middleware(routes: Router, origins: &[AllowedOrigin]) -> Router {
 pub fn with_middleware_and_timeouts(routes: Router, origins: &[AllowedOrigin], limit: fn(&str) -> Duration) -> Router {
     let router =
         routes.fallback(async || Problem::NotFound).method_not_allowed_fallback(async || Problem::MethodNotAllowed);
-    let router = match cors(origins) {
-        Some(cors) => router.layer(cors),
-        None => router,
-    };
+    let cors = cors(origins).map(Arc::new);
     // One layer of ours, not one per concern: axum boxes a future for each.
-    router.layer(from_fn(move |request, next| handle(request, next, limit)))
+    router.layer(from_fn(move |request, next| handle(request, next, limit, cors.clone())))
 }
 
-async fn handle(mut request: Request, next: Next, limit: fn(&str) -> Duration) -> Response {
+async fn handle(
+    mut request: Request,
+    next: Next,
+    limit: fn(&str) -> Duration,
+    cors: Option<Arc<CorsLayer>>,
+) -> Response {
     let (began, route) = (Instant::now(), route(&request));
     let _in_flight = InFlight::one_more(&route);
     let correlation = Correlation::of(request.headers());
@@ -49,7 +56,7 @@ async fn handle(mut request: Request, next: Next, limit: fn(&str) -> Duration) -
     let wants_details = problem_details::are_wanted(request.headers());
     let (method, path) = (request.method().clone(), logged(request.uri().path()));
     let span = tracing::info_span!("request", correlation_id = correlation.id(), %method, path);
-    let response = answer(method, request, next, limit(&route)).instrument(span).await;
+    let response = answer(method, request, next, limit(&route), cors).instrument(span).await;
     let response = with_correlation(response, &correlation);
     let response = if wants_details { problem_details::with_details(response, &correlation) } else { response };
     count(route, &response, began);
@@ -84,10 +91,16 @@ fn count(route: String, response: &Response, began: Instant) {
     metrics::counter!("moa_http_requests_total", "route" => route, "status" => status).increment(1);
 }
 
-async fn answer(method: Method, mut request: Request, next: Next, limit: Duration) -> Response {
+async fn answer(
+    method: Method,
+    mut request: Request,
+    next: Next,
+    limit: Duration,
+    cors: Option<Arc<CorsLayer>>,
+) -> Response {
     let submission = Submission::default();
     request.extensions_mut().insert(submission.clone());
-    let mut response = pin!(next.run(request));
+    let mut response = pin!(run(request, next, cors));
     let caught = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| response.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Ok),
         Err(panic) => std::task::Poll::Ready(Err(panic)),
@@ -98,6 +111,21 @@ async fn answer(method: Method, mut request: Request, next: Next, limit: Duratio
         Ok(Err(_)) => Problem::internal("a handler panicked").into_response(),
         Err(_) => out_of_time(&method, &submission).into_response(),
     }
+}
+
+/// With CORS where a page asks. Whoever is no page sends no `Origin`, and is not made to pay for a layer with a dozen lists in it.
+async fn run(request: Request, next: Next, cors: Option<Arc<CorsLayer>>) -> Response {
+    let Some(cors) = cors else { return next.run(request).await };
+    if request.headers().contains_key(header::ORIGIN) {
+        let routes = service_fn(move |request| {
+            let next = next.clone();
+            async move { Ok::<_, Infallible>(next.run(request).await) }
+        });
+        return cors.layer(routes).oneshot(request).await.unwrap_or_else(|never| match never {});
+    }
+    let mut response = next.run(request).await;
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
+    response
 }
 
 fn out_of_time(method: &Method, submission: &Submission) -> Problem {
