@@ -3,7 +3,7 @@
 //! The end of a product adds a row to `mass_refunds`, the cursor of this work: how far the product's stream is read. A step cancels open
 //! reservations and adds what the stream says was settled to `open_invest`, where settlement gives it back like a withdrawn holding. The
 //! step and its cursor are one transaction, so each invest is added once, and any process may take the next step. A reservation that is
-//! settled after the end, because its payment was faster than its cancellation, follows in the stream and is added then.
+//! settled after the end, because its payment was faster than its cancellation, is added by the consumer of `open_invest` in that step.
 
 use super::{GivenBack, OpenInvestTask, open_invest};
 use chrono::{DateTime, Utc};
@@ -29,6 +29,7 @@ const MAX_STEP_CANCELS: i64 = 1_000;
 #[derive(FromRow)]
 struct MassRefund {
     product_id: i64,
+    last_sequence: i64,
     read_sequence: i64,
     event_id: Uuid,
     correlation_id: String,
@@ -53,6 +54,27 @@ pub(super) async fn apply(transaction: &mut Connection, recorded: &RecordedEvent
     .execute(transaction)
     .await?;
     Ok(())
+}
+
+/// The tasks to give back what is settled of products that ended before.
+pub(super) async fn settled_late(
+    transaction: &mut Connection,
+    settled: &[&RecordedEvent],
+) -> sqlx::Result<Vec<OpenInvestTask>> {
+    let products: Vec<_> = settled.iter().map(|recorded| recorded.product_id.get()).collect();
+    let refunds: Vec<MassRefund> = sqlx::query_as(
+        "select product_id, last_sequence, read_sequence, event_id, correlation_id, traceparent from mass_refunds
+          where product_id = any($1)",
+    )
+    .bind(products)
+    .fetch_all(transaction)
+    .await?;
+    let task = |recorded: &&RecordedEvent| {
+        let of_it = |refund: &&MassRefund| refund.product_id == recorded.product_id.get();
+        let refund = refunds.iter().find(of_it).filter(|refund| recorded.sequence > refund.last_sequence)?;
+        self::task(recorded, refund, recorded.recorded_at)
+    };
+    Ok(settled.iter().filter_map(task).collect())
 }
 
 /// Takes the steps that are due, until `shutdown`.
@@ -80,14 +102,15 @@ async fn step(log: &Log, pool: &Pool, now: DateTime<Utc>) -> Result<bool, LogErr
     let mut transaction = connection.begin().await?;
     let Some(refund) = claim(&mut transaction, now).await? else { return Ok(false) };
     let Ok(product_id) = ProductId::try_from(refund.product_id) else { return Ok(false) };
-    // Before the stream is read: whatever is settled of them later is in the stream then.
+    // In this order: what is settled meanwhile is open no more, and then it is queued.
     let open = cancel_open(&mut transaction, &refund).await?;
     let queued = queued(&mut transaction, &refund).await?;
-    let limit = MAX_STEP_EVENTS.min(MAX_QUEUED_REFUNDS - queued);
+    let left = refund.last_sequence - refund.read_sequence;
+    let limit = left.min(MAX_STEP_EVENTS).min(MAX_QUEUED_REFUNDS - queued);
     let events = if limit > 0 { log.read_stream(product_id, refund.read_sequence, limit).await? } else { Vec::new() };
-    let tasks = events.iter().filter_map(|recorded| settled(recorded, &refund, now));
+    let tasks = events.iter().filter_map(|recorded| task(recorded, &refund, now));
     open_invest::insert(&mut transaction, tasks).await?;
-    let is_done = limit > 0 && events.is_empty() && open + queued == 0;
+    let is_done = left <= 0 && open + queued == 0;
     match is_done {
         true => delete(&mut transaction, &refund).await?,
         false => move_on(&mut transaction, &refund, events.last(), now).await?,
@@ -101,7 +124,7 @@ async fn step(log: &Log, pool: &Pool, now: DateTime<Utc>) -> Result<bool, LogErr
 
 async fn claim(transaction: &mut Connection, now: DateTime<Utc>) -> sqlx::Result<Option<MassRefund>> {
     sqlx::query_as(
-        "select product_id, read_sequence, event_id, correlation_id, traceparent from mass_refunds
+        "select product_id, last_sequence, read_sequence, event_id, correlation_id, traceparent from mass_refunds
           where due_at <= $1 order by due_at limit 1 for update skip locked",
     )
     .bind(now)
@@ -142,7 +165,7 @@ async fn queued(transaction: &mut Connection, refund: &MassRefund) -> sqlx::Resu
 
 /// The task to give back what this event settled. An invest that was withdrawn since is refunded already, or about to be: then the
 /// aggregate refuses a second refund, and the row goes.
-fn settled(recorded: &RecordedEvent, refund: &MassRefund, now: DateTime<Utc>) -> Option<OpenInvestTask> {
+fn task(recorded: &RecordedEvent, refund: &MassRefund, now: DateTime<Utc>) -> Option<OpenInvestTask> {
     let ProductEvent::InvestSettled { invest_id, user_id, amount } = &recorded.event else { return None };
     Some(OpenInvestTask {
         invest_id: *invest_id,

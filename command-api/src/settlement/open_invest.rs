@@ -45,6 +45,7 @@ impl OpenInvest {
 struct Rows<'a> {
     added: HashMap<Uuid, &'a RecordedEvent>,
     removed: Vec<Uuid>,
+    settled: Vec<&'a RecordedEvent>,
     /// What began or ended a product.
     of_products: Vec<&'a RecordedEvent>,
 }
@@ -57,9 +58,13 @@ impl<'a> Rows<'a> {
                 ProductEvent::InvestReserved { invest_id, .. } => {
                     rows.added.insert(invest_id.0, recorded);
                 }
-                ProductEvent::InvestSettled { invest_id, .. }
-                | ProductEvent::InvestFailed { invest_id, .. }
-                | ProductEvent::InvestRefunded { invest_id, .. } => rows.remove(invest_id.0),
+                ProductEvent::InvestSettled { invest_id, .. } => {
+                    rows.remove(invest_id.0);
+                    rows.settled.push(recorded);
+                }
+                ProductEvent::InvestFailed { invest_id, .. } | ProductEvent::InvestRefunded { invest_id, .. } => {
+                    rows.remove(invest_id.0)
+                }
                 // The row of the reservation, if there is one, makes way for that of the withdrawal.
                 ProductEvent::InvestWithdrawn { invest_id, .. } => {
                     rows.remove(invest_id.0);
@@ -91,11 +96,9 @@ impl Projection for OpenInvest {
             target::apply(transaction, recorded).await?;
             mass_refund::apply(transaction, recorded).await?;
         }
-        if !rows.removed.is_empty() {
-            sqlx::query("delete from open_invest where invest_id = any($1)")
-                .bind(&rows.removed)
-                .execute(&mut *transaction)
-                .await?;
+        if delete(transaction, &rows).await? {
+            let late = mass_refund::settled_late(transaction, &rows.settled).await?;
+            insert(transaction, late.into_iter()).await?;
         }
         if !rows.added.is_empty() {
             let added = rows.added.values().copied();
@@ -120,6 +123,19 @@ impl Projection for OpenInvest {
             settlement.try_send(due).ok();
         }
     }
+}
+
+/// Deletes what has its fate. Returns whether products are being given back, of which some may be settled.
+async fn delete(transaction: &mut Connection, rows: &Rows<'_>) -> sqlx::Result<bool> {
+    if rows.removed.is_empty() && rows.settled.is_empty() {
+        return Ok(false);
+    }
+    sqlx::query_scalar(
+        "with gone as (delete from open_invest where invest_id = any($1)) select exists (select from mass_refunds)",
+    )
+    .bind(&rows.removed)
+    .fetch_one(transaction)
+    .await
 }
 
 /// The task of a reservation or a withdrawal; `None` of another event. A withdrawal's is due at once.

@@ -10,7 +10,7 @@ use domain::{ProductEvent, ProductId};
 use rstest::rstest;
 use serde_json::{Value, json};
 use testbed::http::Answer;
-use testbed::payments::{Payments, State};
+use testbed::payments::{Call, Payments, State, Trouble};
 use testbed::until;
 
 async fn cancels(app: &TestApp, product: ProductId, body: &Value) -> Answer {
@@ -73,6 +73,29 @@ async fn a_cancelled_product_gives_back_what_is_settled_reserved_or_withdrawn() 
     let words = ("CANCELLED".to_owned(), "the product was cancelled by its operator".to_owned());
     assert_eq!(failed, Some((open, words.0, words.1)));
     assert_eq!(app.log.load_product(product).await.unwrap().product.remaining(), 100);
+}
+
+/// Paid, and never said: the reservation is open when its product ends, and its cancellation comes too late.
+#[tokio::test]
+async fn what_is_settled_after_the_end_is_refunded_too() {
+    let (test, payments) = (WriteSide::with_partitions(2).await, Payments::open().await);
+    let app = test.app().await;
+    let product = opens_with(&app, hours_from_now(2), json!({"totalInvestingAmount": 100})).await;
+    payments.troubles(Call::Pay, Trouble::DoneAndDropped);
+    payments.troubles(Call::Cancel, Trouble::Fails);
+    app.settles_with(&with_scaled_down_timeouts(&payments));
+    for user in ["user1", "user2", "user3"] {
+        reserves_by(&app, product, user, 10).await;
+    }
+    let are_paid = || payments.ledger().values().filter(|payment| payment.debits > 0).count() == 3;
+    until("all are paid", async || are_paid()).await;
+    is_cancelled(&app, product).await;
+    test.until_there_is("mass_refunds where read_sequence = last_sequence").await;
+    payments.recovers();
+    until_all_is_given_back(&test).await;
+    assert_eq!(names(&test, product, "InvestSettled").await, 3);
+    assert_eq!(names(&test, product, "InvestRefunded").await, 3);
+    assert_eq!(payments.contradictions(&test.pool).await, [""; 0]);
 }
 
 /// Of more invests than one step adds, while the provider is away, by one process after the other: each is given back once.
