@@ -43,7 +43,7 @@ pub(super) async fn apply(transaction: &mut Connection, recorded: &RecordedEvent
     };
     sqlx::query(
         "insert into mass_refunds (product_id, last_sequence, began_at, due_at, event_id, correlation_id, traceparent)
-         values ($1, $2, $3, $3, $4, $5, $6)",
+         values ($1, $2, $3, $3, $4, $5, $6) on conflict (product_id) do nothing",
     )
     .bind(recorded.product_id.get())
     .bind(recorded.sequence)

@@ -30,7 +30,8 @@ pub(super) async fn apply(transaction: &mut Connection, recorded: &RecordedEvent
     match &recorded.event {
         ProductEvent::ProductOpened { finished_at, terms: Terms { target_amount: Some(_), .. }, .. } => {
             sqlx::query(
-                "insert into target_checks (product_id, due_at, event_id, correlation_id) values ($1, $2, $3, $4)",
+                "insert into target_checks (product_id, due_at, event_id, correlation_id) values ($1, $2, $3, $4)
+                 on conflict (product_id) do nothing",
             )
             .bind(recorded.product_id.get())
             .bind(finished_at)
