@@ -1,4 +1,4 @@
-//! Gives back every invest of a product that was cancelled or missed its target, in batches, as often interrupted as may be.
+//! Gives back every invest of a product that was cancelled or missed its target, in batches. It may be interrupted at any point.
 //!
 //! The end of a product adds a row to `mass_refunds`, the cursor of this work: how far the product's stream is read. A step cancels open
 //! reservations and adds what the stream says was settled to `open_invest`, where settlement gives it back like a withdrawn holding. The

@@ -45,6 +45,7 @@ impl OpenInvest {
 struct Rows<'a> {
     added: HashMap<Uuid, &'a RecordedEvent>,
     removed: Vec<Uuid>,
+    /// Their products may have ended before.
     settled: Vec<&'a RecordedEvent>,
     /// What began or ended a product.
     of_products: Vec<&'a RecordedEvent>,
