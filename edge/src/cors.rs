@@ -87,6 +87,8 @@ pub(crate) fn cors(origins: &[AllowedOrigin]) -> Option<CorsLayer> {
             header::DATE,
             header::ETAG,
             header::RETRY_AFTER,
+            ours::RATE_LIMIT,
+            ours::RATE_LIMIT_POLICY,
             ours::TIME_ZONE,
             ours::INVEST_ID,
             ours::REMAINING_AMOUNT,

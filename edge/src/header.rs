@@ -2,8 +2,12 @@
 
 use axum::http::HeaderName;
 
-/// Whose request it is; a user id, not yet authenticated.
+/// Whose request it is; not yet authenticated.
 pub const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
+/// What a limit allows.
+pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// What is left of it.
+pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// The user's own name for a request.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// `true` on an answer that was given before.

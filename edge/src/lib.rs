@@ -8,6 +8,8 @@
 //! Words are in `docs/glossary.md`.
 
 mod body;
+mod caller_policy;
+mod client_address;
 mod consistency;
 mod correlation;
 mod cors;
@@ -23,6 +25,7 @@ mod path;
 mod places;
 mod problem;
 mod problem_details;
+mod rate_limit;
 pub mod reference;
 mod serve;
 mod service_time;
@@ -31,6 +34,8 @@ mod times;
 mod user_id;
 
 pub use body::{JsonObject, MAX_BODY_BYTES};
+pub use caller_policy::CallerPolicy;
+pub use client_address::{ClientAddress, InvalidNetworkError, ProxyNetwork};
 pub use consistency::ConsistencyToken;
 pub use correlation::Correlation;
 pub use cors::{AllowedOrigin, InvalidOriginError};
@@ -44,6 +49,7 @@ pub use params::{MAX_PAGE_NUMBER, MAX_ROWS_PER_PAGE, Paging, Params};
 pub use path::{InvestIdPath, ProductIdPath};
 pub use places::{Place, Places};
 pub use problem::Problem;
+pub use rate_limit::{Exhausted, InvalidRateError, OverRate, Rate, RateLimits, Rates, TokenBuckets};
 pub use serve::{
     AllowedHost, ConnectionPolicy, ConnectionSettings, HEAD_TIMEOUT, IDLE_TIMEOUT, InvalidHostError, LISTEN_BACKLOG,
     MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_HEAD_BYTES, MAX_SHARED_BYTES, MAX_URI_BYTES, Peer, SHUTDOWN_TIMEOUT,

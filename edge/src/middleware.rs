@@ -21,7 +21,7 @@ use crate::cors::cors;
 use crate::envelope::refusal;
 use crate::problem::{INTERNAL_ERROR, InternalFault};
 use crate::problem_details::{self, Refused};
-use crate::{AllowedOrigin, Correlation, Problem, Submission, header as ours};
+use crate::{CallerPolicy, Correlation, Problem, Submission, header as ours};
 
 /// How long a handler may take. Handlers bound themselves more tightly; this is for those that fail to.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,26 +29,35 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_LOGGED_PATH_CHARS: usize = 128;
 
 /// The routes with 404 and 405 in the envelope, a correlation id on every answer and log line, a time limit, panics
-/// answered, requests counted and timed, and CORS for `origins`. To be called last: it sees only the routes added before.
-pub fn with_middleware(routes: Router, origins: &[AllowedOrigin]) -> Router {
-    with_middleware_and_timeouts(routes, origins, |_| REQUEST_TIMEOUT)
+/// answered, requests counted and timed, and callers treated as `callers` says. To be called last: it sees only the routes added before.
+pub fn with_middleware(routes: Router, callers: impl Into<Arc<CallerPolicy>>) -> Router {
+    with_middleware_and_timeouts(routes, callers, |_| REQUEST_TIMEOUT)
 }
 
 /// The same, where some routes may take longer: `limit` says how long, by the route as it is written in the program.
-pub fn with_middleware_and_timeouts(routes: Router, origins: &[AllowedOrigin], limit: fn(&str) -> Duration) -> Router {
+pub fn with_middleware_and_timeouts(
+    routes: Router,
+    callers: impl Into<Arc<CallerPolicy>>,
+    limit: fn(&str) -> Duration,
+) -> Router {
+    let callers = callers.into();
     let router =
         routes.fallback(async || Problem::NotFound).method_not_allowed_fallback(async || Problem::MethodNotAllowed);
-    let cors = cors(origins).map(Arc::new);
+    let cors = cors(&callers.origins).map(Arc::new);
+    let around = Around { callers, cors, limit };
     // One layer of ours, not one per concern: axum boxes a future for each.
-    router.layer(from_fn(move |request, next| handle(request, next, limit, cors.clone())))
+    router.layer(from_fn(move |request, next| handle(request, next, around.clone())))
 }
 
-async fn handle(
-    mut request: Request,
-    next: Next,
-    limit: fn(&str) -> Duration,
+/// What is around the routes of one listener.
+#[derive(Clone)]
+struct Around {
+    callers: Arc<CallerPolicy>,
     cors: Option<Arc<CorsLayer>>,
-) -> Response {
+    limit: fn(&str) -> Duration,
+}
+
+async fn handle(mut request: Request, next: Next, around: Around) -> Response {
     let (began, route) = (Instant::now(), route(&request));
     let _in_flight = InFlight::one_more(&route);
     let correlation = Correlation::of(request.headers());
@@ -56,7 +65,8 @@ async fn handle(
     let wants_details = problem_details::are_wanted(request.headers());
     let (method, path) = (request.method().clone(), logged(request.uri().path()));
     let span = tracing::info_span!("request", correlation_id = correlation.id(), %method, path);
-    let response = answer(method, request, next, limit(&route), cors).instrument(span).await;
+    let limit = (around.limit)(&route);
+    let response = answer(method, request, next, limit, around).instrument(span).await;
     let response = with_correlation(response, &correlation);
     let response = if wants_details { problem_details::with_details(response, &correlation) } else { response };
     count(route, &response, began);
@@ -91,16 +101,10 @@ fn count(route: String, response: &Response, began: Instant) {
     metrics::counter!("moa_http_requests_total", "route" => route, "status" => status).increment(1);
 }
 
-async fn answer(
-    method: Method,
-    mut request: Request,
-    next: Next,
-    limit: Duration,
-    cors: Option<Arc<CorsLayer>>,
-) -> Response {
+async fn answer(method: Method, mut request: Request, next: Next, limit: Duration, around: Around) -> Response {
     let submission = Submission::default();
     request.extensions_mut().insert(submission.clone());
-    let mut response = pin!(run(request, next, cors));
+    let mut response = pin!(run(request, next, around));
     let caught = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| response.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Ok),
         Err(panic) => std::task::Poll::Ready(Err(panic)),
@@ -114,18 +118,26 @@ async fn answer(
 }
 
 /// With CORS where a page asks. Whoever is no page sends no `Origin`, and is not made to pay for a layer with a dozen lists in it.
-async fn run(request: Request, next: Next, cors: Option<Arc<CorsLayer>>) -> Response {
-    let Some(cors) = cors else { return next.run(request).await };
+async fn run(request: Request, next: Next, Around { callers, cors, .. }: Around) -> Response {
+    let Some(cors) = cors else { return admitted(request, next, &callers).await };
     if request.headers().contains_key(header::ORIGIN) {
         let routes = service_fn(move |request| {
-            let next = next.clone();
-            async move { Ok::<_, Infallible>(next.run(request).await) }
+            let (next, callers) = (next.clone(), callers.clone());
+            async move { Ok::<_, Infallible>(admitted(request, next, &callers).await) }
         });
         return cors.layer(routes).oneshot(request).await.unwrap_or_else(|never| match never {});
     }
-    let mut response = next.run(request).await;
+    let mut response = admitted(request, next, &callers).await;
     response.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
     response
+}
+
+/// What the routes answer, to whom they may.
+async fn admitted(mut request: Request, next: Next, callers: &Arc<CallerPolicy>) -> Response {
+    match callers.admit(&mut request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
 }
 
 fn out_of_time(method: &Method, submission: &Submission) -> Problem {

@@ -8,7 +8,7 @@ use std::error::Error;
 
 use crate::body::{BODY_TIMEOUT, MAX_BODY_BYTES};
 use crate::problem_details::Refused;
-use crate::{Envelope, FieldProblem, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_URI_BYTES, header as ours};
+use crate::{Envelope, FieldProblem, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_URI_BYTES, OverRate, header as ours};
 
 /// The most headers that a request may have: hyper's own limit.
 const MAX_HEADERS: usize = 100;
@@ -91,8 +91,10 @@ pub enum Problem {
     IdempotencyKeyReused,
     /// Definitely not accepted: try again after the time in `Retry-After`.
     Overloaded,
-    /// Definitely not accepted, too many from this caller: try again after the time in `Retry-After`.
+    /// Definitely not accepted, too many at once of this caller's: try again after the time in `Retry-After`.
     RateLimited,
+    /// Definitely not accepted, too many in a time: try again after the time in `Retry-After`.
+    OverRate(OverRate),
     /// It may have happened: look before trying again.
     OutcomeUnknown {
         /// What to ask the invest log for, when it was an invest.
@@ -177,6 +179,7 @@ impl Problem {
             }
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED", OVERLOADED.into()),
             Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", RATE_LIMITED.into()),
+            Self::OverRate(over) => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", over_rate(*over).into()),
             Self::OutcomeUnknown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "OUTCOME_UNKNOWN", OUTCOME_UNKNOWN.into()),
             Self::Unauthorized => row(StatusCode::UNAUTHORIZED, "401", "Missing or wrong bearer token : "),
             Self::Forbidden => row(StatusCode::FORBIDDEN, "403", "The token's role may not do this : "),
@@ -200,6 +203,7 @@ impl Problem {
             Self::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
+            Self::OverRate(over) => headers.extend(over.headers()),
             Self::TooLarge | Self::TooSlow => {
                 // The rest of the body is not read, so nothing after it can be.
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -226,6 +230,15 @@ impl IntoResponse for Problem {
         }
         response
     }
+}
+
+fn over_rate(OverRate { whose, rate, .. }: OverRate) -> String {
+    let whose = match whose {
+        "user" => "one user",
+        "address" => "one address",
+        _ => "all together",
+    };
+    format!("{RATE_LIMITED}at most {} in {} s from {whose}", rate.burst(), rate.window().as_secs_f64().ceil())
 }
 
 fn invalid(problems: &[FieldProblem]) -> String {

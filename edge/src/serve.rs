@@ -33,7 +33,7 @@ use tokio_util::task::TaskTracker;
 
 use connection::Service;
 
-use crate::{Places, Problem};
+use crate::{Places, Problem, client_address};
 
 /// How long accepting rests after an error that is not the connection's own, such as too many open files.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -58,7 +58,8 @@ pub async fn serve(
     let too_many = refusal::serialized(Problem::RateLimited).await;
     let (mut accepting, mut refusing) = (RateLimitedLog::default(), RateLimitedLog::default());
     while let Some((stream, peer, place)) = next(&listener, &places, &shutdown, &mut accepting).await {
-        let Some(peer_place) = peers.admit(Peer(peer).network(), policy.max_connections_per_peer()) else {
+        let Some(peer_place) = peers.admit(client_address::network(peer.ip()), policy.max_connections_per_peer())
+        else {
             refuse(&stream, &too_many, peer, &mut refusing);
             continue;
         };
@@ -128,15 +129,15 @@ fn refuse(stream: &TcpStream, answer: &[u8], peer: SocketAddr, log: &mut RateLim
 }
 
 /// A warning that occurs again and again, and is logged once a minute.
-#[derive(Default)]
-struct RateLimitedLog {
+#[derive(Debug, Default)]
+pub(crate) struct RateLimitedLog {
     times: u64,
     logged_at: Option<Instant>,
 }
 
 impl RateLimitedLog {
     /// How often it occurred since it was logged last, when it is time to log it again.
-    fn occurred(&mut self) -> Option<u64> {
+    pub(crate) fn occurred(&mut self) -> Option<u64> {
         self.times += 1;
         let now = Instant::now();
         if self.logged_at.is_some_and(|logged_at| now - logged_at < LOG_INTERVAL) {

@@ -4,10 +4,12 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use domain::UserId;
+use std::sync::Arc;
 
-use crate::{Problem, header};
+use crate::{CallerPolicy, Problem, header};
 
-/// The user named by exactly one well-formed `X-USER-ID`; anything else is refused with [`Problem::MissingUserId`].
+/// The user named by exactly one well-formed `X-USER-ID`; anything else is refused with [`Problem::MissingUserId`]. Each takes one of the
+/// user's calls, or is refused with [`Problem::OverRate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserIdHeader(pub UserId);
 
@@ -15,7 +17,11 @@ impl<S: Send + Sync> FromRequestParts<S> for UserIdHeader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        user_id(&parts.headers).map(Self).ok_or(Problem::MissingUserId)
+        let policy =
+            parts.extensions.get::<Arc<CallerPolicy>>().ok_or_else(|| Problem::internal("no caller policy"))?;
+        let user = user_id(&parts.headers).ok_or(Problem::MissingUserId)?;
+        policy.limits.admit_user(&user)?;
+        Ok(Self(user))
     }
 }
 

@@ -38,7 +38,7 @@ use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::routing::get;
 use connection_pool::Pool;
-use edge::{AllowedOrigin, ConnectionPolicy, ServiceTime, Times, header};
+use edge::{CallerPolicy, ConnectionPolicy, ServiceTime, Times, header};
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -70,8 +70,8 @@ pub struct Settings {
     pub partitions: usize,
     /// The time zone of the answers.
     pub time: ServiceTime,
-    /// The origins that may call from a browser; none means no CORS headers.
-    pub allowed_origins: Vec<AllowedOrigin>,
+    /// Who may call, and how often.
+    pub callers: Arc<CallerPolicy>,
     /// `/livez` and `/readyz`, made by [`edge::health`] of the process.
     pub health: Router,
     /// How many may listen to streams at once.
@@ -118,7 +118,7 @@ pub fn router(settings: Settings) -> Router {
     let zone = HeaderValue::from_static(settings.time.zone_name());
     let zone = SetResponseHeaderLayer::overriding(header::TIME_ZONE, zone);
     let routes = routes.with_state(api).layer(zone).merge(settings.health).merge(reference);
-    edge::with_middleware(routes.layer(compression()), &settings.allowed_origins)
+    edge::with_middleware(routes.layer(compression()), settings.callers)
 }
 
 /// For callers that accept gzip; a page of products is a fifth of its size. A stream's events must not wait until there is enough to

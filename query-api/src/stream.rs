@@ -24,7 +24,7 @@ use axum::body::Bytes;
 use axum::extract::{Extension, FromRequestParts};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use edge::{ConsistencyToken, Peer, Problem, ServiceTime, Times};
+use edge::{ClientAddress, ConsistencyToken, Problem, ServiceTime, Times};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,15 +138,15 @@ fn serialized(event: &str, data: &impl Serialize) -> sqlx::Result<Bytes> {
     Ok(format!("event: {event}\ndata: {data}\n\n").into())
 }
 
-/// The other end of the connection, if the request came over one.
-pub(crate) struct OfPeer(Option<Peer>);
+/// Where the request came from, if over a connection.
+pub(crate) struct OfAddress(Option<ClientAddress>);
 
-impl<S: Send + Sync> FromRequestParts<S> for OfPeer {
+impl<S: Send + Sync> FromRequestParts<S> for OfAddress {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let peer = Extension::<Peer>::from_request_parts(parts, state).await;
-        Ok(Self(peer.ok().map(|Extension(peer)| peer)))
+        let address = Extension::<ClientAddress>::from_request_parts(parts, state).await;
+        Ok(Self(address.ok().map(|Extension(address)| address)))
     }
 }
 

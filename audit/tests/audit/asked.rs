@@ -22,7 +22,7 @@ pub fn routes(test: &TestLog, reader: Option<Reader>, seals: Option<ExternalSeal
         Some(reader) => routes.layer(Extension(reader)),
         None => routes,
     };
-    edge::with_middleware_and_timeouts(routes, &[], |_| audit::ANSWER_TIMEOUT)
+    edge::with_middleware_and_timeouts(routes, edge::CallerPolicy::default(), |_| audit::ANSWER_TIMEOUT)
 }
 
 /// What an auditor is answered to the path and query after `/admin/audit/`.

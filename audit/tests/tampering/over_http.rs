@@ -21,7 +21,7 @@ fn admin(app: &SealedApp) -> Router {
     let (log, pool) = (app.log.clone(), || app.pool.clone());
     let time = "Asia/Seoul".parse().unwrap();
     let audit = Audit { log, read: pool(), bulk: pool(), write: pool(), time, seals: None };
-    edge::with_middleware(routes(audit).layer(Extension(Reader::Auditor)), &[])
+    edge::with_middleware(routes(audit).layer(Extension(Reader::Auditor)), edge::CallerPolicy::default())
 }
 
 async fn asked(admin: &Router, query: &str, accept: &str) -> axum::response::Response {

@@ -224,7 +224,7 @@ async fn listen(
 ) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let routes = edge::with_middleware_and_timeouts(routes, &[], time_limit);
+    let routes = edge::with_middleware_and_timeouts(routes, edge::CallerPolicy::default(), time_limit);
     tasks.spawn(edge::serve(listener, routes, edge::ConnectionPolicy::default(), stop.clone()));
     address
 }

@@ -3,9 +3,10 @@
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use utoipa::ToSchema;
 
-use crate::Problem;
+use crate::{OverRate, Problem, Rate};
 
 /// A call: how it is made, and every answer that it may get.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ impl Endpoint {
             components: Map::new(),
             examples: Map::new(),
             answer_headers: Vec::new(),
-            problems: vec![Problem::HeadTooLarge, Problem::Overloaded],
+            problems: vec![Problem::HeadTooLarge, Problem::Overloaded, over_rate()],
         }
     }
 
@@ -222,6 +223,12 @@ impl Parameter {
         let Self { location, name, is_required, description, schema } = *self;
         json!({"in": location, "name": name, "required": is_required, "description": description, "schema": schema()})
     }
+}
+
+/// What a listener whose calls are limited refuses with.
+fn over_rate() -> Problem {
+    const WRITES: Rate = Rate::per_second(NonZeroU32::new(10).unwrap(), NonZeroU32::new(20).unwrap());
+    Problem::OverRate(OverRate { whose: "user", rate: WRITES, wait: WRITES.interval() })
 }
 
 /// The shape of every answer.

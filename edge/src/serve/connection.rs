@@ -8,7 +8,7 @@ use hyper::service::{Service as HyperService, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -30,22 +30,6 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// is the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
-
-/// The bits of an IPv6 address that name a network: whoever has one address has all of its network.
-const IPV6_NETWORK_BITS: u32 = 64;
-
-impl Peer {
-    /// Whom the limits of one address count: the IPv4 address, or the network of 64 bits of an IPv6 one.
-    pub fn network(&self) -> IpAddr {
-        match self.0.ip().to_canonical() {
-            IpAddr::V4(address) => IpAddr::V4(address),
-            IpAddr::V6(address) => {
-                let host_bits = u128::BITS - IPV6_NETWORK_BITS;
-                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> host_bits << host_bits))
-            }
-        }
-    }
-}
 
 /// What all connections of a listener are served with.
 #[derive(Clone)]
@@ -162,24 +146,4 @@ fn admit(
     }
     hosts.check(request.version(), request.uri(), request.headers(), local)?;
     policy.take_for_body(request.body())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rstest::rstest;
-
-    #[rstest]
-    #[case("10.0.0.1:1", "10.0.0.1:2", true)]
-    #[case("10.0.0.1:1", "10.0.0.2:1", false)]
-    #[case("10.0.0.1:1", "[::ffff:10.0.0.1]:1", true)]
-    #[case("[2001:db8::1]:1", "[2001:db8::ffff:1]:1", true)]
-    #[case("[2001:db8::1]:1", "[2001:db8:0:1::1]:1", false)]
-    fn one_peer_is_one_ipv4_address_or_one_ipv6_network(
-        #[case] one: SocketAddr,
-        #[case] two: SocketAddr,
-        #[case] same: bool,
-    ) {
-        assert_eq!(Peer(one).network() == Peer(two).network(), same);
-    }
 }

@@ -6,14 +6,17 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use domain::InvestId;
-use edge::{AllowedOrigin, Correlation, FieldProblem, InvestIdPath, Problem, ProductIdPath, Submission, UserIdHeader};
+use edge::{
+    AllowedOrigin, CallerPolicy, Correlation, FieldProblem, InvestIdPath, Problem, ProductIdPath, Submission,
+    UserIdHeader,
+};
 use rstest::rstest;
 use tower::ServiceExt;
 use uuid::Uuid;
 
 const ANY: usize = usize::MAX;
 
-async fn whole(response: Response) -> (StatusCode, HeaderMap, String) {
+pub async fn whole(response: Response) -> (StatusCode, HeaderMap, String) {
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, ANY).await.unwrap();
     (parts.status, parts.headers, String::from_utf8(body.to_vec()).unwrap())
@@ -38,7 +41,7 @@ async fn forever() -> Response {
 }
 
 async fn send(request: Request<Body>) -> (StatusCode, HeaderMap, String) {
-    whole(edge::with_middleware(routes(), &[]).oneshot(request).await.unwrap()).await
+    whole(edge::with_middleware(routes(), CallerPolicy::default()).oneshot(request).await.unwrap()).await
 }
 
 async fn call(method: &str, path: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap, String) {
@@ -218,7 +221,7 @@ async fn an_invest_that_was_handed_over_is_named_when_its_handler_is_given_up() 
         submission.begin(invest_id);
         forever().await
     };
-    let router = edge::with_middleware(Router::new().route("/invest", post(handler)), &[]);
+    let router = edge::with_middleware(Router::new().route("/invest", post(handler)), CallerPolicy::default());
     let request = Request::post("/invest").body(Body::empty()).unwrap();
     let (status, headers, body) = whole(router.oneshot(request).await.unwrap()).await;
     assert!(status == 503 && body.contains("OUTCOME_UNKNOWN"), "{status} {body}");
@@ -275,7 +278,7 @@ async fn a_user_is_missing_unless_named() {
 
 #[tokio::test]
 async fn health_names_what_is_not_ready() {
-    let unready = edge::with_middleware(edge::health(async || vec!["database", "broker"]), &[]);
+    let unready = edge::with_middleware(edge::health(async || vec!["database", "broker"]), CallerPolicy::default());
     let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
     let (status, _, body) = whole(unready.clone().oneshot(get("/readyz")).await.unwrap()).await;
     assert_eq!((status.as_u16(), body.as_str()), (503, "not ready: database, broker"));
@@ -287,7 +290,7 @@ async fn health_names_what_is_not_ready() {
 #[tokio::test]
 async fn only_allowed_origins_get_cors_headers() {
     let origin: AllowedOrigin = "https://moa.example".parse().unwrap();
-    let router = edge::with_middleware(routes(), &[origin]);
+    let router = edge::with_middleware(routes(), CallerPolicy::for_origins(vec![origin]));
     let from = |origin: &str| Request::get("/ok").header("origin", origin).body(Body::empty()).unwrap();
     let (_, headers, _) = whole(router.clone().oneshot(from("https://moa.example")).await.unwrap()).await;
     assert_eq!(headers["access-control-allow-origin"], "https://moa.example");
@@ -305,7 +308,7 @@ async fn a_preflight_is_answered() {
         .header("origin", "https://moa.example")
         .header("access-control-request-method", "POST")
         .body(Body::empty());
-    let router = edge::with_middleware(routes(), &[origin]);
+    let router = edge::with_middleware(routes(), CallerPolicy::for_origins(vec![origin]));
     let (status, headers, _) = whole(router.oneshot(preflight.unwrap()).await.unwrap()).await;
     assert_eq!(status, 200);
     assert!(headers["access-control-allow-methods"].to_str().unwrap().contains("POST"));

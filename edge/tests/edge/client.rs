@@ -52,7 +52,12 @@ pub async fn served_with(settings: ConnectionSettings) -> Served {
     let listener = edge::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
     let policy = ConnectionPolicy::new(settings);
-    let ended = tokio::spawn(edge::serve(listener, edge::with_middleware(router, &[]), policy, shutdown.clone()));
+    let ended = tokio::spawn(edge::serve(
+        listener,
+        edge::with_middleware(router, edge::CallerPolicy::default()),
+        policy,
+        shutdown.clone(),
+    ));
     Served { address, shutdown, ended, asked, answer }
 }
 

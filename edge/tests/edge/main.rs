@@ -7,4 +7,5 @@ mod answers;
 mod bodies;
 mod bounded;
 mod client;
+mod limits;
 mod serving;

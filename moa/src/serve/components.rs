@@ -16,7 +16,7 @@ use broker::{Address, Broker};
 use command_api::processor::PartitionProcessors;
 use command_api::{CommandApi, OpenInvest, Provider};
 use connection_pool::Pool;
-use edge::{AllowedOrigin, ServiceTime};
+use edge::{AllowedOrigin, CallerPolicy, ServiceTime};
 use event_log::consume::{Consumer, Projection as _};
 use event_log::{Log, Partition, restart_on_panic};
 use projector::{COUNTERS, Jobs, Lingers};
@@ -207,7 +207,8 @@ impl SharedResources {
     ) {
         let api = CommandApi::new(processors, public.time_zone);
         let origins = allowed_origins(public, &listener);
-        let routes = edge::with_middleware(command_api::routes(api).merge(ops.health()), &origins);
+        let routes =
+            edge::with_middleware(command_api::routes(api).merge(ops.health()), CallerPolicy::for_origins(origins));
         let policy = listening.public.clone();
         stages.spawn_listener(|shutdown| edge::serve(listener, routes, policy, shutdown));
     }
@@ -222,14 +223,15 @@ impl SharedResources {
         ops: &Ops,
         listening: &ListenerLimits,
     ) {
-        let (policy, allowed_origins) = (listening.public.clone(), allowed_origins(public, &listener));
+        let (policy, origins) = (listening.public.clone(), allowed_origins(public, &listener));
+        let callers = Arc::new(CallerPolicy::for_origins(origins));
         let views = |shutdown| query_api::Settings {
             pool: read.clone(),
             redis: self.redis.clone(),
             log_id: self.log.identity().log_id,
             partitions: self.log.partitions().count(),
             time: public.time_zone,
-            allowed_origins,
+            callers,
             health: ops.health(),
             streams: StreamLimits::default(),
             shutdown,
@@ -262,8 +264,11 @@ impl SharedResources {
         });
         let admin =
             Admin { tokens, api: CommandApi::new(processors, time), log, jobs, read, write, redis, time, audit };
-        let routes =
-            edge::with_middleware_and_timeouts(admin::routes(admin).merge(ops.routes()), &[], admin::timeout_of);
+        let routes = edge::with_middleware_and_timeouts(
+            admin::routes(admin).merge(ops.routes()),
+            CallerPolicy::default(),
+            admin::timeout_of,
+        );
         let policy = listening.admin.clone();
         stages.spawn_listener(|shutdown| edge::serve(listener, routes, policy, shutdown));
     }

@@ -147,7 +147,8 @@ impl SingleService {
     fn open_ops(&self, settings: &OpsSettings, listening: &ListenerLimits) -> anyhow::Result<std::net::SocketAddr> {
         let listener = bind(settings.ops_listen, "--ops-listen")?;
         let address = listener.local_addr()?;
-        let (routes, policy) = (edge::with_middleware(self.ops.routes(), &[]), listening.ops.clone());
+        let (routes, policy) =
+            (edge::with_middleware(self.ops.routes(), edge::CallerPolicy::default()), listening.ops.clone());
         self.stages.spawn_listener(|shutdown| edge::serve(listener, routes, policy, shutdown));
         Ok(address)
     }

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::body::{Listener, respond};
 use super::feeder::{Audience, Feed, Published};
 use super::topic::{Item, Key, Topic, Zone};
-use super::{Asked, FIRST_STATE_TIMEOUT, OfPeer, RowVersions, Streams, serialized};
+use super::{Asked, FIRST_STATE_TIMEOUT, OfAddress, RowVersions, Streams, serialized};
 use crate::Api;
 use crate::consistency::ReadModel;
 use crate::invest::InvestRow;
@@ -51,14 +51,14 @@ impl InvestStream {
 
 pub(crate) async fn listen(
     State(api): Api,
-    OfPeer(peer): OfPeer,
+    OfAddress(address): OfAddress,
     UserIdHeader(user): UserIdHeader,
     times: Times,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let InvestStream { streams, users, audience, time, .. } = &api.invest_stream;
     let asked = Asked::of(&headers, streams)?;
-    let permit = streams.admission.admit(peer, Some(user.as_str()))?;
+    let permit = streams.admission.admit(address, Some(user.as_str()))?;
     let topic = users.join(user.as_str(), streams);
     let listening = audience.join();
     let reached = asked.reached(audience, streams).await?;

@@ -1,6 +1,6 @@
 //! How many may listen: in all, of one user, and of one address.
 
-use edge::{Peer, Place, Places, Problem};
+use edge::{ClientAddress, Place, Places, Problem};
 use std::net::IpAddr;
 
 /// Streams that a process serves at once, of both kinds together: three fifths of its connections, so that reads have the rest.
@@ -58,10 +58,10 @@ impl Admission {
 
     /// A place for one more listener. Too many of one user or address are refused with [`Problem::RateLimited`], too many in all
     /// with [`Problem::Overloaded`].
-    pub(super) fn admit(&self, peer: Option<Peer>, user: Option<&str>) -> Result<Permit, Problem> {
+    pub(super) fn admit(&self, address: Option<ClientAddress>, user: Option<&str>) -> Result<Permit, Problem> {
         let StreamLimits { all, per_peer, per_user } = self.limits;
         let of_user = user.map(|user| self.users.admit(user.to_owned(), per_user).ok_or_else(|| refused("user")));
-        let of_peer = peer.map(|peer| self.peers.admit(peer.network(), per_peer).ok_or_else(|| refused("peer")));
+        let of_peer = address.map(|address| self.peers.admit(address.0, per_peer).ok_or_else(|| refused("peer")));
         let (_user, _peer) = (of_user.transpose()?, of_peer.transpose()?);
         let _all = self.all.admit((), all).ok_or_else(|| refused("all"))?;
         Ok(Permit { _all, _peer, _user })

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::body::{Listener, respond};
 use super::feeder::{Audience, Feed, Published};
 use super::topic::{Item, Key, MAX_ITEMS_PER_TOPIC, Topic, Zone};
-use super::{Asked, OfPeer, RowVersions, Streams, serialized};
+use super::{Asked, OfAddress, RowVersions, Streams, serialized};
 use crate::Api;
 use crate::consistency::ReadModel;
 use crate::product_row::ProductRow;
@@ -49,15 +49,19 @@ impl ProductStream {
 /// A user is counted where the request names one.
 pub(crate) async fn listen(
     State(api): Api,
-    OfPeer(peer): OfPeer,
+    OfAddress(address): OfAddress,
     user: Result<UserIdHeader, Problem>,
     times: Times,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let ProductStream { streams, topic, audience, time, .. } = &api.product_stream;
     let asked = Asked::of(&headers, streams)?;
-    let user = user.ok().map(|UserIdHeader(user)| user);
-    let permit = streams.admission.admit(peer, user.as_ref().map(|user| user.as_str()))?;
+    let user = match user {
+        Ok(UserIdHeader(user)) => Some(user),
+        Err(over @ Problem::OverRate(_)) => return Err(over),
+        Err(_) => None,
+    };
+    let permit = streams.admission.admit(address, user.as_ref().map(|user| user.as_str()))?;
     let listening = audience.join();
     let reached = asked.reached(audience, streams).await?;
     let listener = Listener {

@@ -25,19 +25,9 @@ pub struct ReadSide {
 /// Everything from PostgreSQL.
 pub fn settings(pool: Pool) -> Settings {
     let time = "Asia/Seoul".parse().unwrap();
-    let (allowed_origins, health) = (vec![], edge::health(async || vec![]));
+    let (callers, health) = (std::sync::Arc::default(), edge::health(async || vec![]));
     let (streams, shutdown) = (StreamLimits::default(), CancellationToken::new());
-    Settings {
-        pool,
-        redis: None,
-        log_id: LOG,
-        partitions: PARTITIONS,
-        time,
-        allowed_origins,
-        health,
-        streams,
-        shutdown,
-    }
+    Settings { pool, redis: None, log_id: LOG, partitions: PARTITIONS, time, callers, health, streams, shutdown }
 }
 
 /// A token of our log at these positions.

@@ -218,7 +218,7 @@ impl Past {
             log_id: self.log.identity().log_id,
             partitions: self.log.partitions().count(),
             time: self.time,
-            allowed_origins: vec![],
+            callers: std::sync::Arc::default(),
             health: Router::new(),
             streams: query_api::StreamLimits::default(),
             shutdown: CancellationToken::new(),
