@@ -4,13 +4,15 @@ use axum::extract::Request;
 use std::sync::Arc;
 
 use crate::client_address::{ClientAddress, ProxyNetwork};
-use crate::{AllowedOrigin, Peer, Problem, RateLimits, Rates};
+use crate::{AllowedOrigin, Peer, Problem, RateLimits, Rates, UserAuth};
 
-/// Which pages may call, and how often each caller may.
+/// Which pages may call, who the callers are, and how often each may call.
 #[derive(Debug)]
 pub struct CallerPolicy {
     /// The origins that browsers may call from; none means no CORS headers.
     pub origins: Vec<AllowedOrigin>,
+    /// How it is known whose a request is.
+    pub users: UserAuth,
     /// How often each may call.
     pub limits: RateLimits,
     /// Whose `X-Forwarded-For` is believed.
@@ -18,10 +20,10 @@ pub struct CallerPolicy {
 }
 
 impl Default for CallerPolicy {
-    /// No origins, no limits, no proxies.
+    /// No origins, no limits, no proxies, and `X-USER-ID` is believed.
     fn default() -> Self {
         let limits = RateLimits::new(Rates::default());
-        Self { origins: Vec::new(), limits, proxies: Vec::new() }
+        Self { origins: Vec::new(), users: UserAuth::default(), limits, proxies: Vec::new() }
     }
 }
 

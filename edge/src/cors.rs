@@ -74,6 +74,7 @@ pub(crate) fn cors(origins: &[AllowedOrigin]) -> Option<CorsLayer> {
         .allow_origin(AllowOrigin::predicate(is_allowed))
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([
+            header::AUTHORIZATION,
             header::CONTENT_TYPE,
             header::IF_NONE_MATCH,
             ours::USER_ID,
@@ -87,6 +88,7 @@ pub(crate) fn cors(origins: &[AllowedOrigin]) -> Option<CorsLayer> {
             header::DATE,
             header::ETAG,
             header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
             ours::RATE_LIMIT,
             ours::RATE_LIMIT_POLICY,
             ours::TIME_ZONE,

@@ -2,8 +2,12 @@
 
 use axum::http::HeaderName;
 
-/// Whose request it is; not yet authenticated.
+/// Whose request it is; believed as the settings say.
 pub const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
+/// A gateway's secret, which shows that it is the gateway.
+pub const GATEWAY_SECRET: HeaderName = HeaderName::from_static("x-gateway-secret");
+/// A gateway's signature of the request, made with the secret.
+pub const GATEWAY_SIGNATURE: HeaderName = HeaderName::from_static("x-gateway-signature");
 /// What a limit allows.
 pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 /// What is left of it.

@@ -31,7 +31,7 @@ mod serve;
 mod service_time;
 mod submission;
 mod times;
-mod user_id;
+mod user_auth;
 
 pub use body::{JsonObject, MAX_BODY_BYTES};
 pub use caller_policy::CallerPolicy;
@@ -58,4 +58,7 @@ pub use serve::{
 pub use service_time::{InvalidTimeError, ServiceTime, within_bounds};
 pub use submission::Submission;
 pub use times::Times;
-pub use user_id::UserIdHeader;
+pub use user_auth::{
+    AuthFault, GatewaySecrets, InvalidKeysError, InvalidSecretError, JwtRules, JwtVerifier, MAX_KEYS, MAX_KEYS_BYTES,
+    SIGNATURE_LIFETIME_SECONDS, UserAuth, UserIdHeader, signed_text,
+};

@@ -8,7 +8,7 @@ use std::error::Error;
 
 use crate::body::{BODY_TIMEOUT, MAX_BODY_BYTES};
 use crate::problem_details::Refused;
-use crate::{Envelope, FieldProblem, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_URI_BYTES, OverRate, header as ours};
+use crate::{AuthFault, Envelope, FieldProblem, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_URI_BYTES, OverRate, header as ours};
 
 /// The most headers that a request may have: hyper's own limit.
 const MAX_HEADERS: usize = 100;
@@ -95,6 +95,8 @@ pub enum Problem {
     RateLimited,
     /// Definitely not accepted, too many in a time: try again after the time in `Retry-After`.
     OverRate(OverRate),
+    /// It is nobody's: prove whose it is.
+    Unauthenticated(AuthFault),
     /// It may have happened: look before trying again.
     OutcomeUnknown {
         /// What to ask the invest log for, when it was an invest.
@@ -180,6 +182,7 @@ impl Problem {
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED", OVERLOADED.into()),
             Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", RATE_LIMITED.into()),
             Self::OverRate(over) => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", over_rate(*over).into()),
+            Self::Unauthenticated(fault) => row(StatusCode::UNAUTHORIZED, "401", fault.message()),
             Self::OutcomeUnknown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "OUTCOME_UNKNOWN", OUTCOME_UNKNOWN.into()),
             Self::Unauthorized => row(StatusCode::UNAUTHORIZED, "401", "Missing or wrong bearer token : "),
             Self::Forbidden => row(StatusCode::FORBIDDEN, "403", "The token's role may not do this : "),
@@ -202,6 +205,9 @@ impl Problem {
             }
             Self::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::Unauthenticated(fault) => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(fault.challenge()));
             }
             Self::OverRate(over) => headers.extend(over.headers()),
             Self::TooLarge | Self::TooSlow => {

@@ -10,7 +10,7 @@ pub const USER_ID: Parameter = Parameter {
     location: "header",
     name: "X-USER-ID",
     is_required: true,
-    description: "Whose request it is: a pseudonym. It is believed as it comes, so something in front of Moa must authenticate it.",
+    description: "Whose request it is: a pseudonym. Where users have bearer tokens it may be left out; docs/users.md says how users are known.",
     schema: user_id,
 };
 

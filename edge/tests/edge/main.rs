@@ -9,3 +9,4 @@ mod bounded;
 mod client;
 mod limits;
 mod serving;
+mod users;
