@@ -1,24 +1,27 @@
 //! The state of the write side's routes, and how a command's outcome becomes a response of the contract.
 
 use crate::processor::{CommandEnvelope, CommandError, CommandOutcome, PartitionProcessors};
+use crate::refusal_budget::{KEYED, RefusalBudget};
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use domain::{InvestId, Refusal};
 use edge::{ConsistencyToken, Correlation, Problem, ServiceTime, header};
 use event_log::Metadata;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// What the write side's handlers share; clones are cheap.
 #[derive(Clone)]
 pub struct CommandApi {
     processors: PartitionProcessors,
     time: ServiceTime,
+    keyed_refusals: Arc<RefusalBudget>,
 }
 
 impl CommandApi {
     /// Handlers that submit to `processors` and read local times in `time`'s zone.
     pub fn new(processors: PartitionProcessors, time: ServiceTime) -> Self {
-        Self { processors, time }
+        Self { processors, time, keyed_refusals: Arc::new(RefusalBudget::new(KEYED)) }
     }
 
     pub(crate) fn processors(&self) -> &PartitionProcessors {
@@ -35,8 +38,18 @@ impl CommandApi {
         envelope: CommandEnvelope,
         data: impl FnOnce(&CommandOutcome) -> T,
     ) -> Response {
-        let invest_id = envelope.invest_id();
+        let (invest_id, owner) = (envelope.invest_id(), envelope.key.as_ref().map(|key| key.owner.clone()));
+        if let Some(Err(over)) = owner.as_deref().map(|owner| self.keyed_refusals.peek(owner)) {
+            metrics::counter!("moa_http_requests_limited_total", "limit" => "keyed refusals").increment(1);
+            return Problem::OverRate(over).into_response();
+        }
         let outcome = self.processors.submit(envelope).await;
+        if let (Some(owner), Ok(outcome)) = (owner, &outcome)
+            && outcome.is_new_final_refusal()
+        {
+            // Those that were under way at the same time may be a few more.
+            self.keyed_refusals.take(&owner).ok();
+        }
         self.answer(outcome, invest_id, data)
     }
 

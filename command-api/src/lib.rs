@@ -9,6 +9,7 @@ pub mod processor;
 mod product;
 mod recorder;
 pub mod reference;
+mod refusal_budget;
 mod settlement;
 mod withdraw;
 

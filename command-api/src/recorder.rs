@@ -1,7 +1,7 @@
 //! The recorder writes refusals, and calls to the payment provider, to tables beside the log, best effort.
 //!
 //! Nothing waits for it. A sink puts records into a bounded queue; a writer of each kind writes a bounded number of rows a second.
-//! Records that find the queue full, or cannot be written, are dropped and counted: in a metric at once, and in a row of
+//! Records that find the queue full, are more than may be kept, or cannot be written, are dropped and counted: in a metric at once, and in a row of
 //! `recorder_drops` as soon as one can be written. The queues of a killed process are lost without a count.
 
 mod drop_counts;
@@ -14,6 +14,7 @@ pub(crate) use payment_call::PaymentCall;
 pub(crate) use refused_invest::RefusedInvest;
 pub use retention::{RETENTION_DAYS, purge_records};
 
+use crate::refusal_budget::{RECORDED, RefusalBudget};
 use connection_pool::Pool;
 use drop_counts::{DropCounts, Reason};
 use std::sync::Arc;
@@ -46,8 +47,9 @@ pub fn recorder() -> (Recorder, RecorderTask) {
 /// The same with queues of this capacity, at least one: for tests of full queues.
 #[doc(hidden)]
 pub fn recorder_with_capacity(capacity: usize) -> (Recorder, RecorderTask) {
-    let (refusals, refusals_written) = queue(capacity);
-    let (payment_calls, calls_written) = queue(capacity);
+    let budget = Arc::new(RefusalBudget::new(RECORDED));
+    let (refusals, refusals_written) = queue(capacity, Some(budget));
+    let (payment_calls, calls_written) = queue(capacity, None);
     let recorder_task = RecorderTask { refusals: refusals_written, payment_calls: calls_written };
     (Recorder { refusals, payment_calls }, recorder_task)
 }
@@ -59,10 +61,10 @@ pub async fn run_recorder(recorder_task: RecorderTask, pool: Pool, shutdown: Can
     tokio::join!(refusals.write(&pool, &shutdown), payment_calls.write(&pool, &shutdown));
 }
 
-fn queue<T: Record>(capacity: usize) -> (RecordSink<T>, RecordWriter<T>) {
+fn queue<T: Record>(capacity: usize, budget: Option<Arc<RefusalBudget>>) -> (RecordSink<T>, RecordWriter<T>) {
     let (sender, receiver) = mpsc::channel(capacity.max(1));
     let drop_counts = Arc::new(DropCounts::default());
-    (RecordSink { sender, drop_counts: drop_counts.clone() }, RecordWriter::new(receiver, drop_counts))
+    (RecordSink { sender, budget, drop_counts: drop_counts.clone() }, RecordWriter::new(receiver, drop_counts))
 }
 
 /// A row of a table beside the log.
@@ -72,6 +74,9 @@ pub(crate) trait Record: Sized + Send {
     /// The counter of dropped records.
     const DROPPED_METRIC: &'static str;
 
+    /// Who caused it.
+    fn user(&self) -> &str;
+
     /// Inserts all; a row that exists stays as it is.
     fn write(records: &[Self], pool: &Pool) -> impl Future<Output = sqlx::Result<()>> + Send;
 }
@@ -80,13 +85,16 @@ pub(crate) trait Record: Sized + Send {
 #[derive(Debug)]
 pub(crate) struct RecordSink<T> {
     sender: mpsc::Sender<T>,
+    /// For records that anybody can cause.
+    budget: Option<Arc<RefusalBudget>>,
     drop_counts: Arc<DropCounts>,
 }
 
 impl<T: Record> RecordSink<T> {
-    /// Never waits: with a full queue the record is dropped and counted.
+    /// Never waits: with a full queue, or a budget that is used up, the record is dropped and counted.
     pub(crate) fn record(&self, record: T) {
-        if self.sender.try_send(record).is_err() {
+        let may_be_kept = self.budget.as_ref().is_none_or(|budget| budget.take(record.user()).is_ok());
+        if !may_be_kept || self.sender.try_send(record).is_err() {
             self.drop_counts.add::<T>(Reason::Full, 1);
         }
     }
@@ -94,7 +102,7 @@ impl<T: Record> RecordSink<T> {
 
 impl<T> Clone for RecordSink<T> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), drop_counts: self.drop_counts.clone() }
+        Self { sender: self.sender.clone(), budget: self.budget.clone(), drop_counts: self.drop_counts.clone() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What goes into a processor's queue, and what comes back.
 
-use crate::idempotency::IdempotencyKey;
+use crate::idempotency::{IdempotencyKey, is_final};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Amount, InvestId, ProductCommand, ProductId, Refusal, UserId};
 use event_log::{Metadata, Partition, Position};
@@ -120,6 +120,13 @@ pub struct CommandOutcome {
     pub position: (Partition, Position),
     /// Whether this was decided for an earlier request with the same key.
     pub replayed: bool,
+}
+
+impl CommandOutcome {
+    /// A refusal that is stored with the request's key, and was not before.
+    pub(crate) fn is_new_final_refusal(&self) -> bool {
+        !self.replayed && self.decision.is_err() && is_final(self.decision)
+    }
 }
 
 /// Why there is no decision.

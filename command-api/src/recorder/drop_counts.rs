@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// Why a record was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// The queue was full: more came than may be written.
+    /// The queue was full, or the budget used up: more came than may be written.
     Full,
     /// The database refused it or did not answer.
     Database,

@@ -26,6 +26,11 @@ impl Record for PaymentCall {
     const KIND: &'static str = "PAYMENT_CALL";
     const DROPPED_METRIC: &'static str = "moa_payment_calls_dropped_total";
 
+    /// Each invest has its few, so nobody can cause more than invests.
+    fn user(&self) -> &str {
+        ""
+    }
+
     async fn write(records: &[Self], pool: &Pool) -> sqlx::Result<()> {
         sqlx::query(
             "insert into payment_calls (invest_id, asked_at, call, answer, detail, took_ms, attempt)

@@ -59,6 +59,10 @@ impl Record for RefusedInvest {
     const KIND: &'static str = "REFUSAL";
     const DROPPED_METRIC: &'static str = "moa_refusals_dropped_total";
 
+    fn user(&self) -> &str {
+        self.user_id.as_str()
+    }
+
     async fn write(records: &[Self], pool: &Pool) -> sqlx::Result<()> {
         sqlx::query(
             "insert into refusals (refused_at, invest_id, user_id, product_id, amount, code, remaining,
