@@ -1,7 +1,7 @@
 //! The reference of the write side: what its OpenAPI document says of each call.
 
 use edge::reference::{CORRELATION_ID, Endpoint, IDEMPOTENCY_KEY, INVEST_ID, Listener, USER_ID, product_id};
-use edge::{FieldProblem, Problem};
+use edge::{AuthFault, FieldProblem, Problem};
 use serde_json::json;
 
 /// The write side.
@@ -44,9 +44,9 @@ pub fn endpoints() -> Vec<Endpoint> {
             Problem::LimitExceeded { remaining: 0 },
             Problem::SoldOut { remaining: 7 },
             Problem::MissingUserId,
+            Problem::Unauthenticated(AuthFault::NoToken),
             Problem::invalid(FieldProblem::new("investAmount", "must be a whole number from 1 to 1000000000000")),
             Problem::IdempotencyKeyReused,
-            Problem::RateLimited,
             Problem::OutcomeUnknown { invest_id: None },
         ]);
     vec![invest, withdraw()]
@@ -68,6 +68,7 @@ fn withdraw() -> Endpoint {
             Problem::NotExistInvest,
             Problem::NotWithdrawable,
             Problem::MissingUserId,
+            Problem::Unauthenticated(AuthFault::NoToken),
             Problem::invalid(FieldProblem::new("investId", "must be a uuid")),
             Problem::OutcomeUnknown { invest_id: None },
         ])

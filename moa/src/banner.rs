@@ -10,9 +10,9 @@ use tokio::net::TcpListener;
 
 /// Where the three listeners are.
 pub(crate) struct Addresses {
-    query: SocketAddr,
-    command: SocketAddr,
-    admin: SocketAddr,
+    pub(crate) query: SocketAddr,
+    pub(crate) command: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 impl Addresses {
@@ -20,13 +20,20 @@ impl Addresses {
         Ok(Self { query: query.local_addr()?, command: command.local_addr()?, admin: admin.local_addr()? })
     }
 
-    fn are_public(&self) -> bool {
-        !self.query.ip().is_loopback() || !self.command.ip().is_loopback()
+    /// Where users call.
+    pub(crate) fn public(&self) -> [SocketAddr; 2] {
+        [self.query, self.command]
     }
 }
 
 /// Prints what was opened and how to try it. A token is printed only when Moa made it.
-pub(crate) fn print_all_in_one(settings: &ServeSettings, database: &Database, at: &Addresses, made: Option<&Secret>) {
+pub(crate) fn print_all_in_one(
+    settings: &ServeSettings,
+    database: &Database,
+    at: &Addresses,
+    users: &str,
+    made: Option<&Secret>,
+) {
     let mut lines = vec![
         "Moa is open.\n".to_owned(),
         format!("  read     http://{}", at.query),
@@ -39,9 +46,9 @@ pub(crate) fn print_all_in_one(settings: &ServeSettings, database: &Database, at
         Some(token) => format!("  token    {}  (operator; made by Moa)", token.reveal()),
         None => "  token    as set (operator)".to_owned(),
     });
-    if at.are_public() {
-        lines.push("\n  X-USER-ID is not authenticated: whoever reaches these ports can invest as anybody.".to_owned());
-        tracing::warn!("listening beyond loopback while X-USER-ID is not authenticated");
+    lines.push(format!("  users    {users}"));
+    if settings.public.allowed_origins.is_empty() && at.public().iter().all(|address| address.ip().is_loopback()) {
+        lines.push("  pages    any of this machine may call (CORS); MOA_ALLOWED_ORIGINS names others".to_owned());
     }
     if !settings.no_demo {
         lines.extend(examples(at));
@@ -54,10 +61,6 @@ pub(crate) fn service(name: &str, listeners: &[(&str, SocketAddr)], database: &D
     let mut lines = vec![format!("Moa's {name} is open.\n")];
     lines.extend(listeners.iter().map(|(who, address)| format!("  {who:8} http://{address}")));
     lines.push(format!("  {:8} {}", "data", database.describe()));
-    let is_public = |who: &str| matches!(who, "read" | "write");
-    if listeners.iter().any(|(who, address)| is_public(who) && !address.ip().is_loopback()) {
-        tracing::warn!("listening beyond loopback while X-USER-ID is not authenticated");
-    }
     print_lines(lines);
 }
 

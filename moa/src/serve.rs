@@ -3,8 +3,10 @@
 //! A shutdown follows the flow: listeners, settlement, partition processors, consumers and relay, database. So accepted requests
 //! are finished, within the time of each stage; what is left then is in the log, and the next start continues with it.
 
+mod callers;
 mod components;
 mod event_source;
+mod jwt_keys;
 mod limits;
 mod seal_keys;
 mod single_service;
@@ -21,6 +23,7 @@ use crate::settings::{AdminListenSettings, DatabaseSettings, MigrateSettings, Se
 use crate::token::{self, Secret};
 use crate::{banner, demo};
 use anyhow::Context;
+use callers::Callers;
 use components::{Operators, OptionalServers, SharedResources};
 use futures::FutureExt as _;
 use limits::{ListenerLimits, bind};
@@ -38,6 +41,8 @@ pub async fn run(settings: ServeSettings) -> anyhow::Result<()> {
     // Ports first: a busy one is found before anything is started.
     let listeners = Listeners::bind(&settings)?;
     let (operator, auditor) = tokens(&settings.admin)?;
+    let addresses = banner::Addresses::of(&listeners.query, &listeners.command, &listeners.admin)?;
+    let callers = Callers::open(&settings.public, &addresses.public())?;
     let provider = components::provider(&settings.command)?;
     let optional_servers = OptionalServers::read(settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref())?;
     let keys = seal_keys::keys(&settings.seal, &settings.database)?;
@@ -46,8 +51,16 @@ pub async fn run(settings: ServeSettings) -> anyhow::Result<()> {
     // Before anything is started: a signal must never leave a PostgreSQL behind.
     let mut stop = StopSignal::listen()?;
     let Some(database) = open(&settings.database, &mut stop).await? else { return Ok(()) };
-    let all_in_one =
-        AllInOne { settings: &settings, listeners, listening, database: &database, provider, optional_servers, ops };
+    let all_in_one = AllInOne {
+        settings: &settings,
+        listeners,
+        listening,
+        callers,
+        database: &database,
+        provider,
+        optional_servers,
+        ops,
+    };
     // Whatever happens, the database is closed after it.
     let served = AssertUnwindSafe(all_in_one.serve((operator, auditor), keys, &mut stop)).catch_unwind().await;
     let served = served.unwrap_or_else(|_| Err(anyhow::anyhow!("a bug ended it: the log says where")));
@@ -119,6 +132,7 @@ struct AllInOne<'a> {
     settings: &'a ServeSettings,
     listeners: Listeners,
     listening: ListenerLimits,
+    callers: Callers,
     database: &'a Database,
     provider: command_api::Provider,
     optional_servers: OptionalServers,
@@ -132,7 +146,7 @@ impl AllInOne<'_> {
         keys: seal_keys::Keys,
         stop: &mut StopSignal,
     ) -> anyhow::Result<()> {
-        let Self { settings, listeners, listening, database, provider, optional_servers, ops } = self;
+        let Self { settings, listeners, listening, mut callers, database, provider, optional_servers, ops } = self;
         // All settings are checked before the first table is created.
         let sealing = seal_keys::sealing(keys, &settings.seal.outside, &settings.database)?;
         let (operator, made) = match operator {
@@ -163,13 +177,29 @@ impl AllInOne<'_> {
             demo::open_on_empty(&processors).await.context("the demo could not be opened")?;
         }
         let addresses = banner::Addresses::of(&listeners.query, &listeners.command, &listeners.admin)?;
-        let tokens = Tokens::new(&operator, auditor.as_ref());
-        let public = &settings.public;
-        resources.serve_commands(&stages, listeners.command, processors.clone(), public, &ops, &listening);
-        resources.serve_queries(&stages, listeners.query, &read, public, &ops, &listening);
-        let operators = Operators { tokens, processors, read, time: public.time_zone, seals: outside };
+        let tokens = Tokens::new(
+            &operator,
+            auditor.as_ref(),
+            callers::max_guesses(addresses.admin, settings.admin.limit_token_guesses),
+        );
+        callers.start(&stages, &ops);
+        let time = settings.public.time_zone;
+        let callers_of = (
+            callers.of_writes(addresses.command, &settings.command.limits),
+            callers.of_reads(addresses.query, &settings.query.limits),
+        );
+        resources.serve_commands(
+            &stages,
+            listeners.command,
+            processors.clone(),
+            (time, callers_of.0),
+            &ops,
+            &listening,
+        );
+        resources.serve_queries(&stages, listeners.query, &read, (time, callers_of.1), &ops, &listening);
+        let operators = Operators { tokens, processors, read, time, seals: outside };
         resources.serve_admin(&stages, listeners.admin, operators, &ops, &listening);
-        banner::print_all_in_one(settings, database, &addresses, made.then_some(&operator));
+        banner::print_all_in_one(settings, database, &addresses, callers.describe(), made.then_some(&operator));
         stop.then_finish(stages).await
     }
 }

@@ -1,12 +1,14 @@
 //! Every setting, as a flag and as an environment variable; one that is empty is not set. docs/settings.md has the same table.
 
 mod audit;
+mod callers;
 mod groups;
 mod raw;
 mod replay;
 mod serve;
 
 pub use audit::*;
+pub use callers::*;
 pub use groups::*;
 pub use raw::read;
 pub use replay::*;

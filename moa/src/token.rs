@@ -54,13 +54,18 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What was set, directly or by a file; `None` when neither was.
+pub(crate) fn text(text: Option<&Secret>, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
+    match (text, file) {
+        (Some(text), _) => Ok(Some(text.clone())),
+        (None, Some(file)) => read(file).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
 /// The token that was set, directly or by a file; `None` when neither was.
 pub(crate) fn configured(name: &str, token: Option<&Secret>, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
-    let token = match (token, file) {
-        (Some(token), _) => token.clone(),
-        (None, Some(file)) => read(file)?,
-        (None, None) => return Ok(None),
-    };
+    let Some(token) = text(token, file)? else { return Ok(None) };
     let visible = token.0.bytes().all(|byte| byte.is_ascii_graphic());
     if !visible || !(MIN_TOKEN_CHARS..=MAX_TOKEN_CHARS).contains(&token.0.len()) {
         bail!("{name} must be {MIN_TOKEN_CHARS} to {MAX_TOKEN_CHARS} visible ASCII characters");

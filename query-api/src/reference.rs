@@ -4,7 +4,7 @@ use edge::reference::{
     CONSISTENCY_TOKEN, CORRELATION_ID, Endpoint, INVEST_ID, LAST_EVENT_ID, Listener, PAGE, PRODUCT_ID, Parameter, SIZE,
     TIMES, USER_ID, product_id,
 };
-use edge::{FieldProblem, Problem};
+use edge::{AuthFault, FieldProblem, Problem};
 use serde_json::{Value, json};
 
 use crate::holdings::HoldingItem;
@@ -92,7 +92,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         streamed("/api/invest/log/stream", "streamMyInvests", "The user's latest invests, then what becomes of each")
             .described("Server-sent events named invest, with what getMyInvest shows, of the latest twenty invests.")
             .takes([USER_ID])
-            .refuses([Problem::MissingUserId])
+            .refuses([Problem::MissingUserId, Problem::Unauthenticated(AuthFault::NoToken)])
             .gives_events_of::<InvestItem<'_>>("invest", &invest()),
     ]
 }
@@ -107,9 +107,11 @@ fn streamed(path: &'static str, id: &'static str, summary: &'static str) -> Endp
 }
 
 fn mine(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint {
-    read(path, id, summary)
-        .takes([USER_ID])
-        .refuses([Problem::MissingUserId, invalid("X-Consistency-Token", "must be a token that Moa gave")])
+    read(path, id, summary).takes([USER_ID]).refuses([
+        Problem::MissingUserId,
+        Problem::Unauthenticated(AuthFault::NoToken),
+        invalid("X-Consistency-Token", "must be a token that Moa gave"),
+    ])
 }
 
 fn invalid(name: &'static str, wrong: &'static str) -> Problem {

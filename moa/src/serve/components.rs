@@ -6,7 +6,7 @@ use super::stages::Stages;
 use crate::admin::{self, Admin, Tokens};
 use crate::database::Database;
 use crate::ops::Ops;
-use crate::settings::{CommandSettings, PaymentProvider, PublicSettings};
+use crate::settings::{CommandSettings, PaymentProvider};
 use crate::token::Secret;
 use anyhow::Context;
 use audit::Audit;
@@ -16,7 +16,7 @@ use broker::{Address, Broker};
 use command_api::processor::PartitionProcessors;
 use command_api::{CommandApi, OpenInvest, Provider};
 use connection_pool::Pool;
-use edge::{AllowedOrigin, CallerPolicy, ServiceTime};
+use edge::{CallerPolicy, ServiceTime};
 use event_log::consume::{Consumer, Projection as _};
 use event_log::{Log, Partition, restart_on_panic};
 use projector::{COUNTERS, Jobs, Lingers};
@@ -201,14 +201,12 @@ impl SharedResources {
         stages: &Stages,
         listener: TcpListener,
         processors: PartitionProcessors,
-        public: &PublicSettings,
+        (time, callers): (ServiceTime, Arc<CallerPolicy>),
         ops: &Ops,
         listening: &ListenerLimits,
     ) {
-        let api = CommandApi::new(processors, public.time_zone);
-        let origins = allowed_origins(public, &listener);
-        let routes =
-            edge::with_middleware(command_api::routes(api).merge(ops.health()), CallerPolicy::for_origins(origins));
+        let api = CommandApi::new(processors, time);
+        let routes = edge::with_middleware(command_api::routes(api).merge(ops.health()), callers);
         let policy = listening.public.clone();
         stages.spawn_listener(|shutdown| edge::serve(listener, routes, policy, shutdown));
     }
@@ -219,18 +217,17 @@ impl SharedResources {
         stages: &Stages,
         listener: TcpListener,
         read: &Pool,
-        public: &PublicSettings,
+        (time, callers): (ServiceTime, Arc<CallerPolicy>),
         ops: &Ops,
         listening: &ListenerLimits,
     ) {
-        let (policy, origins) = (listening.public.clone(), allowed_origins(public, &listener));
-        let callers = Arc::new(CallerPolicy::for_origins(origins));
+        let policy = listening.public.clone();
         let views = |shutdown| query_api::Settings {
             pool: read.clone(),
             redis: self.redis.clone(),
             log_id: self.log.identity().log_id,
             partitions: self.log.partitions().count(),
-            time: public.time_zone,
+            time,
             callers,
             health: ops.health(),
             streams: StreamLimits::default(),
@@ -285,13 +282,4 @@ impl SharedResources {
 fn cache(url: &Secret) -> anyhow::Result<redis::Client> {
     // Why it cannot be read would repeat it, and with it a password.
     redis::Client::open(url.reveal()).ok().context("REDIS_URL cannot be read: it must be redis://host:port")
-}
-
-/// The settings' origins; without any, on loopback, those of this machine, for whoever builds a page against it.
-fn allowed_origins(public: &PublicSettings, listener: &TcpListener) -> Vec<AllowedOrigin> {
-    let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    if public.allowed_origins.is_empty() && is_loopback {
-        return vec![AllowedOrigin::loopback()];
-    }
-    public.allowed_origins.clone()
 }

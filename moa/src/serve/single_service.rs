@@ -1,6 +1,7 @@
 //! One service in a process of its own. Its ops port opens first, so that operators can see what it waits for; its own port opens
 //! when it can serve.
 
+use super::callers::{Callers, max_guesses};
 use super::components::{Operators, OptionalServers, SharedResources, provider};
 use super::limits::{ListenerLimits, bind};
 use super::seal_keys;
@@ -45,6 +46,8 @@ impl SingleService {
         let outside = seal_keys::outside(&settings.outside)?;
         let optional_servers = OptionalServers::read(settings.broker.amqp_url.as_ref(), None)?;
         let listener = bind(command.command_listen, "--command-listen")?;
+        let address = listener.local_addr()?;
+        let mut callers = Callers::open(&settings.public, &[address])?;
         let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::WRITE_SIDE).await? else {
             return Ok(());
@@ -54,8 +57,9 @@ impl SingleService {
         resources.watch_writes(&self.ops);
         resources.poll_heads(&self.stages);
         let processors = resources.start_write_side(&self.stages, command, provider).await?;
-        let address = listener.local_addr()?;
-        resources.serve_commands(&self.stages, listener, processors, &settings.public, &self.ops, &listening);
+        callers.start(&self.stages, &self.ops);
+        let of_writes = (settings.public.time_zone, callers.of_writes(address, &command.limits));
+        resources.serve_commands(&self.stages, listener, processors, of_writes, &self.ops, &listening);
         banner::service("command-api", &[("write", address), ("ops", ops)], &database);
         self.stop.then_finish(self.stages).await
     }
@@ -64,6 +68,8 @@ impl SingleService {
         let optional_servers = OptionalServers::read(None, settings.cache.redis_url.as_ref())?;
         let listening = ListenerLimits::open(&settings.listeners, 1)?;
         let listener = bind(settings.query.query_listen, "--query-listen")?;
+        let address = listener.local_addr()?;
+        let mut callers = Callers::open(&settings.public, &[address])?;
         let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
         let read = database.read_pool().await?;
@@ -71,8 +77,9 @@ impl SingleService {
         self.ops.needs_database(&read);
         let resources = SharedResources::open(&database, log, optional_servers);
         resources.watch(&self.ops);
-        let address = listener.local_addr()?;
-        resources.serve_queries(&self.stages, listener, &read, &settings.public, &self.ops, &listening);
+        callers.start(&self.stages, &self.ops);
+        let of_reads = (settings.public.time_zone, callers.of_reads(address, &settings.query.limits));
+        resources.serve_queries(&self.stages, listener, &read, of_reads, &self.ops, &listening);
         banner::service("query-api", &[("read", address), ("ops", ops)], &database);
         self.stop.then_finish(self.stages).await
     }
@@ -123,7 +130,9 @@ impl SingleService {
         resources.watch_writes(&self.ops);
         resources.poll_heads(&self.stages);
         let processors = resources.start_processors(&self.stages).await?;
-        let (address, tokens) = (listener.local_addr()?, Tokens::new(&operator, auditor.as_ref()));
+        let address = listener.local_addr()?;
+        let max_guesses = max_guesses(address, settings.admin.limit_token_guesses);
+        let tokens = Tokens::new(&operator, auditor.as_ref(), max_guesses);
         let operators = Operators { tokens, processors, read, time: settings.time_zone, seals };
         resources.serve_admin(&self.stages, listener, operators, &self.ops, &listening);
         banner::service("admin", &[("admin", address)], &database);

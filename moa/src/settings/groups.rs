@@ -1,6 +1,6 @@
 //! The groups of settings that `moa serve` and its services are made of: each stands once, wherever it is asked for.
 
-use super::DEFAULT_OPS_LISTEN;
+use super::{DEFAULT_OPS_LISTEN, Limit, ReadLimitSettings, UserAuthSettings, WriteLimitSettings};
 use crate::token::Secret;
 use clap::{Args, ValueEnum};
 use edge::{AllowedHost, AllowedOrigin, ServiceTime};
@@ -86,6 +86,9 @@ pub struct QuerySettings {
     /// Where the read side listens
     #[arg(long, env = "MOA_QUERY_LISTEN", default_value = "127.0.0.1:8080")]
     pub query_listen: SocketAddr,
+    /// How often it may be called.
+    #[command(flatten)]
+    pub limits: ReadLimitSettings,
 }
 
 /// The write side.
@@ -103,6 +106,9 @@ pub struct CommandSettings {
     /// The payment provider, e.g. http://payments:9000; docs/payment-provider.md has its protocol
     #[arg(long, env = "MOA_PAYMENT_URL", hide_env_values = true, required_if_eq("payment_provider", "http"))]
     pub payment_url: Option<Secret>,
+    /// How often it may be called.
+    #[command(flatten)]
+    pub limits: WriteLimitSettings,
 }
 
 /// Who is asked for payments.
@@ -123,6 +129,9 @@ pub struct PublicSettings {
     /// Origins that browsers may call from, separated by commas; without any, on loopback, those of this machine
     #[arg(long, env = "MOA_ALLOWED_ORIGINS", value_delimiter = ',')]
     pub allowed_origins: Vec<AllowedOrigin>,
+    /// Who the users are.
+    #[command(flatten)]
+    pub users: UserAuthSettings,
 }
 
 /// How long events gather under load before they are applied together.
@@ -189,6 +198,9 @@ pub struct AdminListenSettings {
     /// A file that holds the auditor's token
     #[arg(long, env = "MOA_AUDITOR_TOKEN_FILE", conflicts_with = "auditor_token")]
     pub auditor_token_file: Option<PathBuf>,
+    /// Wrong tokens of one address, such as 1/m:10, at most 10 at once; or off. Past it even the right one is refused from there
+    #[arg(long, env = "MOA_LIMIT_TOKEN_GUESSES")]
+    pub limit_token_guesses: Option<Limit>,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

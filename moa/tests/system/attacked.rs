@@ -165,7 +165,7 @@ async fn operators_are_reached_by_their_own_names_alone() {
     let everywhere = ["--admin-listen", "0.0.0.0:0", "--query-listen", "0.0.0.0:0", "--command-listen", "127.0.0.1:0"];
     let start = Start::bare(&["--no-demo", "--allowed-hosts", "admin-1,moa.example"]).with(&everywhere);
     let start = start.on(database.url()).env("MOA_OPERATOR_TOKEN", crate::harness::OPERATOR);
-    let moa = start.open().await;
+    let moa = start.env("MOA_USER_AUTH", "header").open().await;
     let [admin, read, write] = [&moa.admin, &moa.read, &moa.write].map(|url| url.replace("0.0.0.0", "127.0.0.1"));
     let status = async |url: &str, host: &str| {
         let answer = client().get(format!("{url}/readyz")).header("host", host).send().await.unwrap();

@@ -39,3 +39,4 @@ mod terminated;
 mod terms;
 mod timelines;
 mod trusted;
+mod users;
