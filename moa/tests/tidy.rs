@@ -127,7 +127,7 @@ fn files(extension: &str) -> Vec<PathBuf> {
 }
 
 fn below(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let skipped = ["target", "migrations"];
+    let skipped = ["target", "migrations", "node_modules"];
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let is_ours = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -12,6 +12,7 @@ mod copied;
 mod demo;
 mod deployment;
 mod events;
+mod examples;
 mod expired;
 mod exported;
 mod faults;

@@ -100,29 +100,3 @@ async fn the_example_prints_what_happens_in_order_and_once() {
     app.processes[0].signal("TERM");
     clean_up(&app).await;
 }
-
-/// Steps: the example's first answer is lost, and it asks again. Whichever of the two was carried out, there is one invest, and the
-/// example says what became of it. Asked for too much, it says why not.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_example_that_invests_loses_an_answer_and_no_money() {
-    let app = TestApp::open().await;
-    let product = app.open_product("scarce", 10).await.to_string();
-    let invest = async |args: &[&str]| {
-        let mut command = Command::new("python3");
-        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/invest.py")).args(args);
-        command.env("MOA_READ_URL", &app.processes[0].read).env("MOA_WRITE_URL", &app.processes[0].write);
-        let ended =
-            timeout(TEST_TIMEOUT, command.kill_on_drop(true).output()).await.expect("it ends by itself").unwrap();
-        (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap())
-    };
-    let (out, err) = invest(&["ann", &product, "7", "--lose-answer"]).await;
-    assert!(err.starts_with("no answer (hung up)"), "{err}");
-    assert!(out.starts_with("accepted ") && out.ends_with("\nSETTLED 7 of scarce\n"), "{out}");
-    let reserved = "select count(*) from events where event_type = 'InvestReserved'";
-    let reserved: i64 = sqlx::query_scalar(reserved).fetch_one(&app.pool).await.unwrap();
-    assert_eq!(reserved, 1);
-    let (out, err) = invest(&["ann", &product, "4"]).await;
-    assert_eq!((out.as_str(), err.as_str()), ("", "refused: SOLD_OUT: Product is sold out : \n"));
-    let (_, err) = invest(&["ann", &product]).await;
-    assert!(err.starts_with("invest.py: say who, in what and how much"), "{err}");
-}
