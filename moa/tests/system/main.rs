@@ -41,3 +41,4 @@ mod terms;
 mod timelines;
 mod trusted;
 mod users;
+mod web_page;

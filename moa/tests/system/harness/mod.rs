@@ -1,5 +1,6 @@
 //! An app to test: real `moa` processes on one database, clients with a journal, and a reader of the log.
 
+mod browser;
 mod client;
 mod follower;
 mod journal;
@@ -8,6 +9,7 @@ mod process;
 mod stream;
 mod test_app;
 
+pub use browser::Browser;
 pub use client::{Answer, ApiClient, Sighting, View, client};
 pub use follower::Follower;
 pub use journal::{Ask, Call, Journal, Outcome, ask};
