@@ -161,6 +161,9 @@ impl AllInOne<'_> {
         let log = database.log(settings.log.partitions, Connections::WRITE_SIDE).await?;
         seal_keys::compare(&log, outside.as_ref()).await?;
         let stages = Stages::of(&ops);
+        if let Some(private) = database.private() {
+            stages.spawn_consumer("the private PostgreSQL", |shutdown| private.supervisor().run(shutdown));
+        }
         let resources = SharedResources::open(database, log, optional_servers);
         let read = database.read_pool().await?;
         resources.watch_writes(&ops);

@@ -1,5 +1,6 @@
 //! One cluster and its server: created, started or taken over, stopped.
 
+use std::fs::OpenOptions;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +21,9 @@ pub(super) const CLUSTER_FOLDER: &str = "postgres";
 
 /// What the server says, in the data folder.
 const LOG: &str = "postgres.log";
+
+/// The longest that log gets before it is put aside.
+const MAX_LOG_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How the name of a cluster that is being made begins.
 const UNFINISHED_PREFIX: &str = "postgres.unfinished-";
@@ -64,12 +68,12 @@ const MAX_TAKEOVER_ATTEMPTS: u32 = 2400;
 const CANNOT_CONNECT_NOW: &str = "57P03";
 
 /// A cluster, with everything that is needed to run it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Cluster {
     root: PathBuf,
     pub(super) folder: PathBuf,
     pub(super) socket: PathBuf,
-    log: PathBuf,
+    pub(super) log: PathBuf,
     pub(super) account: Account,
     pub(super) binaries: Binaries,
 }
@@ -174,6 +178,34 @@ impl Cluster {
             }
         }
         "off"
+    }
+
+    /// Starts the server of a cluster that was brought up before, where its clients look for it.
+    pub(super) async fn start_again(&self) -> anyhow::Result<()> {
+        make_private(&self.socket, self.account)?;
+        self.write_settings().await.context("cannot write postgresql.conf")?;
+        self.start().await
+    }
+
+    /// Whether nothing of the server is there: it ended, was killed, or crashed.
+    pub(super) async fn is_gone(&self) -> bool {
+        let Some(left) = PidFile::of(&self.folder) else { return true };
+        match left.is_gone() {
+            Some(is_gone) => is_gone,
+            None => matches!(self.ask(&left.socket).await, Answer::No),
+        }
+    }
+
+    /// Keeps what the server said last: the file goes on from its beginning, as the server appends to it.
+    pub(super) fn shorten_log(&self) {
+        if std::fs::metadata(&self.log).is_ok_and(|log| log.len() > MAX_LOG_BYTES) {
+            let before = self.log.with_added_extension("1");
+            let kept = std::fs::copy(&self.log, before)
+                .and_then(|_| OpenOptions::new().write(true).open(&self.log)?.set_len(0));
+            if let Err(error) = kept {
+                tracing::warn!(%error, log = %self.log.display(), "the log of the private PostgreSQL cannot be shortened");
+            }
+        }
     }
 
     /// Whether a server that an earlier Moa left is there and answers.

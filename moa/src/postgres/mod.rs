@@ -7,10 +7,10 @@
 //! |---|---|
 //! | `moa.lock` | held while a Moa uses the folder; its pid |
 //! | `postgres/` | the cluster |
-//! | `postgres.log` | what the server says |
+//! | `postgres.log` | what the server says; what it said before the last 16 MB is in `postgres.log.1` |
 //! | `socket/` | the server's socket; under `/tmp` where the path would be too long for one |
 //!
-//! A Moa that is killed leaves its server running; the next start on the folder takes it over.
+//! A server that dies while Moa runs is started again. A Moa that is killed leaves its server running; the next start on the folder takes it over.
 
 mod account;
 mod binaries;
@@ -19,6 +19,7 @@ mod data_folder;
 mod fetch;
 mod pid_file;
 mod settings;
+mod supervisor;
 mod watchdog;
 
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ pub(crate) use account::own_uid;
 pub use binaries::Search;
 use cluster::Cluster;
 use data_folder::Folder;
+pub use supervisor::Supervisor;
 use watchdog::Watchdog;
 
 /// The database in the cluster that holds everything of Moa's.
@@ -103,6 +105,12 @@ impl Embedded {
     #[must_use]
     pub fn psql_command(&self) -> String {
         self.cluster.psql_command(DATABASE)
+    }
+
+    /// Who looks after the server while Moa runs; to be stopped before the server is.
+    #[must_use]
+    pub fn supervisor(&self) -> Supervisor {
+        Supervisor::of(&self.cluster)
     }
 
     /// Stops the server, within a minute and a half; open connections are broken off. An ephemeral one is removed.

@@ -30,6 +30,12 @@ impl PidFile {
         Some(PidFile { pid, socket })
     }
 
+    /// Whether no server has this pid; `None` where the system does not tell.
+    pub(super) fn is_gone(&self) -> Option<bool> {
+        let is_told = Path::new("/proc/self").exists();
+        is_told.then(|| !Path::new(&format!("/proc/{}", self.pid)).exists() || self.misleads())
+    }
+
     /// Whether PostgreSQL would take the pid for a running server's although it is none.
     fn misleads(&self) -> bool {
         // No such file: the process is gone, which PostgreSQL sees by itself, or this is no Linux.

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use moa::postgres::Embedded;
+use sqlx::Connection as _;
+use tokio_util::sync::CancellationToken;
 
 use crate::scratch::{
     Scratch, alive, assert_row_is_there, connect, hold_if_child, holder, kill, postmaster_of, signal, wait_for_hold,
@@ -52,6 +54,40 @@ async fn a_server_killed_under_a_busy_session_is_started_again() {
     assert_row_is_there(&server).await;
     assert!(busy.await.unwrap().is_err());
     server.stop().await.unwrap();
+}
+
+/// 1. The server is killed. 2. The supervisor starts it again, where its clients look for it. 3. Its data cannot be read any more, and it
+/// is killed again. 4. The supervisor gives up, and says so by ending.
+#[tokio::test]
+async fn a_server_that_dies_is_started_again_until_it_does_not_stay_up() {
+    let scratch = Scratch::new();
+    let server = Embedded::start(&scratch.durable()).await.unwrap();
+    write_a_row(&server).await;
+    let supervised = tokio::spawn(server.supervisor().run(CancellationToken::new()));
+    let killed = scratch.postmaster().unwrap();
+    signal("-KILL", killed);
+    wait_until_then("another server", || scratch.postmaster().is_some_and(|pid| pid != killed && alive(pid))).await;
+    while sqlx::PgConnection::connect_with(&server.connect_options()).await.is_err() {
+        assert!(!supervised.is_finished(), "it gave up");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_row_is_there(&server).await;
+    assert!(!supervised.is_finished());
+    std::fs::remove_file(scratch.data().join("postgres/global/pg_control")).unwrap();
+    signal("-KILL", scratch.postmaster().unwrap());
+    tokio::time::timeout(GIVING_UP_TIMEOUT, supervised).await.expect("it gives up").unwrap();
+}
+
+/// A minute of backoff, and starts that fail at once.
+const GIVING_UP_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// As `wait_until`, while tasks go on.
+async fn wait_until_then(what: &str, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < GIVING_UP_TIMEOUT, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]
