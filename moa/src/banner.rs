@@ -2,6 +2,7 @@
 
 use crate::database::Database;
 use crate::output::print_banner;
+use crate::serve::Callers;
 use crate::settings::ServeSettings;
 use crate::token::Secret;
 use std::io;
@@ -31,7 +32,7 @@ pub(crate) fn print_all_in_one(
     settings: &ServeSettings,
     database: &Database,
     at: &Addresses,
-    users: &str,
+    callers: &Callers,
     made: Option<&Secret>,
 ) {
     let mut lines = vec![
@@ -46,11 +47,12 @@ pub(crate) fn print_all_in_one(
         Some(token) => format!("  token    {}  (operator; made by Moa)", token.reveal()),
         None => "  token    as set (operator)".to_owned(),
     });
-    lines.push(format!("  users    {users}"));
+    lines.push(format!("  users    {}", callers.describe()));
     if settings.public.allowed_origins.is_empty() && at.public().iter().all(|address| address.ip().is_loopback()) {
         lines.push("  pages    any of this machine may call (CORS); MOA_ALLOWED_ORIGINS names others".to_owned());
     }
-    if !settings.no_demo {
+    // Elsewhere they would be refused.
+    if !settings.no_demo && callers.believe_anybody() {
         lines.extend(examples(at));
     }
     print_lines(lines);

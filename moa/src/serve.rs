@@ -13,6 +13,7 @@ mod single_service;
 mod stages;
 mod stop;
 
+pub(crate) use callers::Callers;
 pub use single_service::run as run_single_service;
 
 use crate::admin::Tokens;
@@ -23,7 +24,6 @@ use crate::settings::{AdminListenSettings, DatabaseSettings, MigrateSettings, Se
 use crate::token::{self, Secret};
 use crate::{banner, demo};
 use anyhow::Context;
-use callers::Callers;
 use components::{Operators, OptionalServers, SharedResources};
 use futures::FutureExt as _;
 use limits::{ListenerLimits, bind};
@@ -202,7 +202,7 @@ impl AllInOne<'_> {
         resources.serve_queries(&stages, listeners.query, &read, (time, callers_of.1), &ops, &listening);
         let operators = Operators { tokens, processors, read, time, seals: outside };
         resources.serve_admin(&stages, listeners.admin, operators, &ops, &listening);
-        banner::print_all_in_one(settings, database, &addresses, callers.describe(), made.then_some(&operator));
+        banner::print_all_in_one(settings, database, &addresses, &callers, made.then_some(&operator));
         stop.then_finish(stages).await
     }
 }

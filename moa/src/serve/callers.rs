@@ -36,7 +36,7 @@ const fn number(number: u32) -> NonZeroU32 {
 }
 
 /// What the settings say of callers, read and checked.
-pub(super) struct Callers {
+pub(crate) struct Callers {
     users: UserAuth,
     keys: Option<KeySource>,
     is_public: bool,
@@ -69,7 +69,7 @@ impl Callers {
     }
 
     /// Who the users are, for people.
-    pub(super) fn describe(&self) -> &'static str {
+    pub(crate) fn describe(&self) -> &'static str {
         match (&self.users, self.is_public) {
             (UserAuth::Header, false) => "X-USER-ID is believed",
             (UserAuth::Header, true) => {
@@ -80,9 +80,14 @@ impl Callers {
         }
     }
 
+    /// Whether a request needs nothing but `X-USER-ID`.
+    pub(crate) fn believe_anybody(&self) -> bool {
+        matches!(self.users, UserAuth::Header)
+    }
+
     /// Keeps the identity provider's keys fresh, where there is one.
     pub(super) fn start(&mut self, stages: &Stages, ops: &Ops) {
-        if matches!(self.users, UserAuth::Header) && self.is_public {
+        if self.believe_anybody() && self.is_public {
             tracing::warn!(
                 "listening beyond loopback while X-USER-ID is believed: nobody but a gateway may reach these ports"
             );
