@@ -66,6 +66,11 @@ impl Params {
         Ok(Self { pairs, problems: Vec::new() })
     }
 
+    /// Whether a parameter of this name is given, right or wrong.
+    pub fn has(&self, name: &str) -> bool {
+        self.pairs.iter().any(|(param, _)| param == name)
+    }
+
     /// `page` from 0 to [`MAX_PAGE_NUMBER`] (0 when absent) and `size` from 1 to [`MAX_ROWS_PER_PAGE`] (20 when absent).
     pub fn paging(&mut self) -> Option<Paging> {
         let page = self.int("page", |n| within(n, 0, MAX_PAGE_NUMBER));
@@ -180,6 +185,16 @@ mod tests {
     #[case("switch=true&switch=true", None)]
     fn a_flag_is_true_or_false_or_absent(#[case] query: &str, #[case] read: Option<bool>) {
         assert_eq!(params(query).flag("switch", true), read);
+    }
+
+    #[rstest]
+    #[case("", false)]
+    #[case("cursor=", true)]
+    #[case("cursor", true)]
+    #[case("cursor=a&cursor=b", true)]
+    #[case("page=cursor", false)]
+    fn a_parameter_is_given_also_when_it_is_empty_or_wrong(#[case] query: &str, #[case] is_given: bool) {
+        assert_eq!(params(query).has("cursor"), is_given);
     }
 
     #[test]

@@ -8,8 +8,8 @@ mod parameters;
 
 pub use endpoint::{Endpoint, Parameter};
 pub use parameters::{
-    CONSISTENCY_TOKEN, CORRELATION_ID, IDEMPOTENCY_KEY, INVEST_ID, LAST_EVENT_ID, PAGE, PRODUCT_ID, SIZE, TIMES,
-    USER_ID, product_id,
+    CONSISTENCY_TOKEN, CORRELATION_ID, CURSOR, IDEMPOTENCY_KEY, INVEST_ID, LAST_EVENT_ID, MAX_CURSOR_CHARS, PAGE,
+    PRODUCT_ID, SIZE, TIMES, USER_ID, product_id,
 };
 
 use axum::Router;

@@ -10,6 +10,7 @@ use sqlx::FromRow;
 use sqlx::postgres::PgRow;
 
 use crate::consistency::Select;
+use crate::cursor::Slice;
 use crate::holdings::{self, HoldingRow};
 use crate::invest::InvestRow;
 use crate::invest_log;
@@ -42,13 +43,14 @@ pub struct Views<'c> {
 impl Views<'_> {
     /// As `GET /api/product/my/invest`.
     pub async fn holdings(&mut self, user_id: &str, paging: &Paging) -> sqlx::Result<View> {
-        let found: ViewRows<HoldingRow> = self.query(holdings::select(self.partitions, user_id, paging)).await?;
+        let found: ViewRows<HoldingRow> =
+            self.query(holdings::select(self.partitions, user_id, &Slice::Page(*paging))).await?;
         view(&found, |row| row.item(user_id, self.time))
     }
 
     /// As `GET /api/invest/log`; of all products, or of one.
     pub async fn invest_log(&mut self, user_id: &str, product_id: Option<i64>, paging: &Paging) -> sqlx::Result<View> {
-        let select = invest_log::select(self.partitions, user_id, product_id, paging);
+        let select = invest_log::select(self.partitions, user_id, product_id, &Slice::Page(*paging));
         let found: ViewRows<InvestRow> = self.query(select).await?;
         view(&found, |row| row.item(self.time))
     }

@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
+use crate::cursor::ListFingerprint;
 use crate::database;
 use crate::view_rows::{ConsistencyHeaders, ViewRows};
 
@@ -73,6 +74,11 @@ impl ReadModel {
         crate::count_read(self.consumer, "postgres");
         let consistency = self.consistency_headers(&required, &found.positions);
         Ok((found, consistency))
+    }
+
+    /// What cursors of a user's list in this read model belong to.
+    pub(crate) fn list_of(&self, user_id: &str, product_id: Option<i64>) -> ListFingerprint {
+        ListFingerprint::new(self.log_id, self.consumer, user_id, product_id)
     }
 
     /// The position that the tokens in `headers` require.

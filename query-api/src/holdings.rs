@@ -1,52 +1,89 @@
-//! `GET /api/product/my/invest`: what a user holds (settled invests), latest first.
+//! `GET /api/product/my/invest`: what a user holds (settled invests), latest first; with a cursor by product, newest first.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use edge::{ListData, Paging, Problem, ServiceTime, Times, UserIdHeader};
+use edge::{Params, Problem, ServiceTime, Times, UserIdHeader};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::Api;
 use crate::consistency::Select;
+use crate::cursor::{RowKey, Slice};
 use crate::view_rows::ViewRows;
 
 pub(crate) async fn list(
     State(api): Api,
     UserIdHeader(user_id): UserIdHeader,
-    paging: Paging,
     times: Times,
+    mut params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let user_id = user_id.as_str();
-    let select = || select(api.partitions, user_id, &paging);
-    let (found, consistency): (ViewRows<HoldingRow>, _) = api.holdings.query(&headers, select).await?;
-    let list = found.rows.iter().map(|row| row.item(user_id, times.of(api.time))).collect();
-    Ok(consistency.add_to(edge::ok(ListData { total_count: found.total_count, list })))
+    let Some(paging) = params.paging() else { return Err(params.refuse()) };
+    let (user_id, model) = (user_id.as_str(), &api.holdings);
+    let list = model.list_of(user_id, None);
+    let Some(slice) = Slice::read(&mut params, paging, list) else { return Err(params.refuse()) };
+    let select = || select(api.partitions, user_id, &slice);
+    let (found, consistency): (ViewRows<HoldingRow>, _) = model.query(&headers, select).await?;
+    let item = |row| HoldingRow::item(row, user_id, times.of(api.time));
+    Ok(consistency.add_to(slice.respond(&found, list, |row| HeldProduct(row.product_id), item)))
 }
 
-pub(crate) fn select<'q>(partitions: i32, user_id: &'q str, paging: &Paging) -> Select<'q> {
-    sqlx::query(PAGE).bind(partitions).bind(user_id).bind(paging.offset()).bind(paging.size())
+/// A holding's place among the user's, where they are read with a cursor. Its date would be none: a holding that is settled again moves to
+/// the front, so a reader who is past that would never see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeldProduct(i64);
+
+impl RowKey for HeldProduct {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.0.to_be_bytes().to_vec()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self(i64::from_be_bytes(bytes.try_into().ok()?)))
+    }
 }
 
-const PAGE: &str = concat!(
-    "
+pub(crate) fn select<'q>(partitions: i32, user_id: &'q str, slice: &Slice<HeldProduct>) -> Select<'q> {
+    let of = |sql| sqlx::query(sql).bind(partitions).bind(user_id);
+    match slice {
+        Slice::Page(paging) => of(PAGE).bind(paging.offset()).bind(paging.size()),
+        // One row more than asked for tells whether there are more.
+        Slice::After(after, size) => of(AFTER).bind(after.map(|held| held.0)).bind(size + 1),
+    }
+}
+
+macro_rules! slice {
+    ($after:literal, order by $order:literal, $offset:literal) => {
+        concat!(
+            "
     select page.product_id is not null as present,
            (select coalesce(sum(holdings), 0)::bigint from holdings_count where user_id = $2) as total_count,
            ",
-    positions_of!("'holdings'"),
-    " as positions,
+            positions_of!("'holdings'"),
+            " as positions,
            page.product_id, page.amount, page.invest_date, product.title, product.total_amount
     from (values (1)) as one
     left join (select product_id, amount, invest_date
                from holdings
-               where user_id = $2
-               order by invest_date desc, product_id desc
-               offset $3 limit $4) as page on true
+               where user_id = $2",
+            $after,
+            "
+               order by ",
+            $order,
+            $offset,
+            " limit $4) as page on true
     left join holdings_product as product using (product_id)
-    order by page.invest_date desc, page.product_id desc"
-);
+    order by ",
+            $order
+        )
+    };
+}
+
+const PAGE: &str = slice!("", order by "invest_date desc, product_id desc", " offset $3");
+/// Through the primary key.
+const AFTER: &str = slice!(" and product_id < coalesce($3, 9223372036854775807)", order by "product_id desc", "");
 
 #[derive(sqlx::FromRow)]
 pub(crate) struct HoldingRow {

@@ -57,7 +57,7 @@ pub(crate) struct InvestRow {
     fail_detail: Option<String>,
     accrued_user: i64,
     accrued_product: i64,
-    requested_at: DateTime<Utc>,
+    pub(crate) requested_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
 }
 

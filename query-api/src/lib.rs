@@ -13,11 +13,15 @@ mod positions;
 pub mod as_of;
 mod cache;
 mod consistency;
+mod cursor;
 mod database;
 mod holdings;
 mod invest;
 mod invest_log;
 mod investor_summary;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod plans;
 mod product;
 mod product_list;
 mod product_row;

@@ -1,8 +1,8 @@
 //! The reference of the read side: what its OpenAPI document says of each call.
 
 use edge::reference::{
-    CONSISTENCY_TOKEN, CORRELATION_ID, Endpoint, INVEST_ID, LAST_EVENT_ID, Listener, PAGE, PRODUCT_ID, Parameter, SIZE,
-    TIMES, USER_ID, product_id,
+    CONSISTENCY_TOKEN, CORRELATION_ID, CURSOR, Endpoint, INVEST_ID, LAST_EVENT_ID, Listener, PAGE, PRODUCT_ID,
+    Parameter, SIZE, TIMES, USER_ID, product_id,
 };
 use edge::{AuthFault, FieldProblem, Problem};
 use serde_json::{Value, json};
@@ -67,11 +67,13 @@ pub fn endpoints() -> Vec<Endpoint> {
             )
             .gives_events_of::<WholeProduct<'_>>("product", &product()),
         mine("/api/product/my/invest", "listMyHoldings", "The user's settled holdings, latest first")
-            .takes([PAGE, SIZE])
+            .described("With a cursor by product instead, newest first: a holding's date changes whenever it is settled again.")
+            .takes([PAGE, SIZE, CURSOR])
             .gives_list_of::<HoldingItem<'_>>(json!({
                 "productId": 3, "userId": "user4", "title": "product2", "totalInvestingAmount": 100,
                 "myInvestingAmount": 30, "investDate": "2026-11-22T23:59:01.677448",
-            })),
+            }))
+            .continues(),
         mine("/api/product/my/summary", "getMySummary", "The sums of what the user has invested")
             .gives::<SummaryItem<'_>>(json!({
                 "userId": "user4", "productCount": 2, "settledAmount": 40, "reservedAmount": 0, "failedCount": 0,
@@ -82,8 +84,9 @@ pub fn endpoints() -> Vec<Endpoint> {
                 "An invest that is reserved reads investResult FAIL with failReason PENDING until its fate; state says it plainly. One that \
                  was given back reads FAIL with the reason, in state WITHDRAWN or REFUNDED.",
             )
-            .takes([PAGE, SIZE, OF_PRODUCT])
-            .gives_list_of::<InvestItem<'_>>(invest()),
+            .takes([PAGE, SIZE, CURSOR, OF_PRODUCT])
+            .gives_list_of::<InvestItem<'_>>(invest())
+            .continues(),
         mine("/api/invest/log/{investId}", "getMyInvest", "What became of one invest")
             .described("Another user's invest and an unknown one get the same 404.")
             .takes([INVEST_ID])

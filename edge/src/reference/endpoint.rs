@@ -110,6 +110,15 @@ impl Endpoint {
         self.refers_to::<T>().gives_data(list, json!({"totalCount": 1, "list": [example]}))
     }
 
+    /// Where it is asked with a cursor, its list says where the next page begins.
+    pub fn continues(mut self) -> Self {
+        self.data["properties"]["nextCursor"] = json!({
+            "type": ["string", "null"],
+            "description": "To be sent as cursor for what follows; null at the end. Only where the request had a cursor.",
+        });
+        self
+    }
+
     fn refers_to<T: ToSchema>(mut self) -> Self {
         let mut schemas = Vec::new();
         T::schemas(&mut schemas);

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::Parameter;
 use crate::{MAX_PAGE_NUMBER, MAX_ROWS_PER_PAGE};
 
+/// No cursor of a list is longer.
+pub const MAX_CURSOR_CHARS: usize = 64;
+
 /// See [`crate::UserIdHeader`].
 pub const USER_ID: Parameter = Parameter {
     location: "header",
@@ -30,6 +33,16 @@ pub const SIZE: Parameter = Parameter {
     is_required: false,
     description: "How many rows a page has.",
     schema: || json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ROWS_PER_PAGE, "default": 20}),
+};
+
+/// Where a list continues; empty from its beginning.
+pub const CURSOR: Parameter = Parameter {
+    location: "query",
+    name: "cursor",
+    is_required: false,
+    description: "Instead of page: empty for the beginning of the list, then each answer's nextCursor, until that is null. Opaque; good for the \
+                  same call, user and filter, at any size and for any time.",
+    schema: || json!({"type": "string", "maxLength": MAX_CURSOR_CHARS, "pattern": "^[A-Za-z0-9_-]*$"}),
 };
 
 /// See [`crate::ConsistencyToken`].

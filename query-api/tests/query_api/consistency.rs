@@ -28,6 +28,8 @@ async fn ask(api: &ReadSide, path: &str, tokens: &str) -> (Option<String>, Optio
 #[case("/api/product/my/summary", "investor_summary")]
 #[case("/api/invest/log", "invest_log")]
 #[case("/api/invest/log?productId=1", "invest_log")]
+#[case("/api/invest/log?cursor=", "invest_log")]
+#[case("/api/product/my/invest?cursor=", "holdings")]
 #[case(INVEST, "invest_log")]
 #[tokio::test]
 async fn every_get_says_the_state_of_its_read_model(#[case] path: &str, #[case] consumer: &str) {

@@ -5,6 +5,7 @@
 mod cache;
 mod caching;
 mod consistency;
+mod cursors;
 mod invests;
 mod mine;
 mod products;

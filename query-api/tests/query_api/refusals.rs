@@ -31,6 +31,8 @@ async fn a_user_must_be_named(#[case] path: &str) {
 const PLAIN: &str = "must be a whole number without quotes, fraction or exponent";
 const PAGE_RANGE: &str = "page must be a whole number from 0 to 1000000000";
 const SIZE: &str = "size must be a whole number from 1 to 1000";
+const CURSOR: &str =
+    "cursor must be the nextCursor of an answer to the same call, user and filter; leave it empty to begin";
 const PRODUCT_ID: &str = "productId must be a whole number from 1";
 
 #[rstest]
@@ -47,6 +49,13 @@ const PRODUCT_ID: &str = "productId must be a whole number from 1";
 #[case("/api/invest/log?productId=0", format!("{PRODUCT_ID}, was 0"))]
 #[case("/api/invest/log?productId=&size=-1", format!("{SIZE}, was -1; productId {PLAIN}, was "))]
 #[case("/api/invest/log?productId=1&productId=2", "productId is repeated".into())]
+#[case("/api/invest/log?cursor=x", format!("{CURSOR}, was x"))]
+#[case("/api/invest/log?cursor=%20", format!("{CURSOR}, was  "))]
+#[case("/api/product/my/invest?cursor=AAAA", format!("{CURSOR}, was AAAA"))]
+#[case("/api/invest/log?cursor=&cursor=", "cursor is repeated".into())]
+#[case("/api/invest/log?cursor=&page=0", "cursor and page exclude each other: leave one of them out".into())]
+#[case("/api/product/my/invest?cursor=x&page=1", "cursor and page exclude each other: leave one of them out".into())]
+#[case("/api/product/my/invest?cursor=&size=0", format!("{SIZE}, was 0"))]
 #[case("/api/invest/log/1", "investId must be a uuid, was 1".into())]
 #[tokio::test]
 async fn what_is_malformed_is_named(#[case] path: &str, #[case] told: String) {
