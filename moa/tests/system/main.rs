@@ -9,6 +9,7 @@ mod admin;
 mod alarms;
 mod attacked;
 mod copied;
+mod cursors;
 mod demo;
 mod deployment;
 mod events;
