@@ -93,6 +93,11 @@ impl Pool {
         self.inner.size()
     }
 
+    /// How many there may be.
+    pub fn max_connections(&self) -> u32 {
+        self.inner.options().get_max_connections()
+    }
+
     /// How many of them nobody uses.
     pub fn num_idle(&self) -> usize {
         self.inner.num_idle()

@@ -6,13 +6,16 @@ use edge::{ConsistencyToken, Problem};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{FromRow, Postgres};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
+use crate::Settings;
 use crate::cursor::ListFingerprint;
 use crate::database;
+use crate::user_reads::UserReads;
 use crate::view_rows::{ConsistencyHeaders, ViewRows};
 
 /// How long a read waits for its read model.
@@ -51,18 +54,23 @@ pub(crate) struct ReadModel {
     /// Its holder polls for all waiting reads. When that read ends, the next one takes over.
     poll_leader: Mutex<()>,
     waiting_permits: Semaphore,
+    user_reads: Arc<UserReads>,
 }
 
 impl ReadModel {
-    pub(crate) fn new(consumer: &'static str, pool: Pool, log_id: Uuid, partitions: usize) -> Self {
+    pub(crate) fn new(consumer: &'static str, settings: &Settings, user_reads: Arc<UserReads>) -> Self {
+        let Settings { log_id, partitions, .. } = *settings;
         let (polled, _) = watch::channel(vec![0; partitions]);
         let (poll_leader, waiting_permits) = (Mutex::new(()), Semaphore::new(MAX_WAITING_READS));
-        Self { consumer, pool, log_id, partitions, polled, poll_leader, waiting_permits }
+        let pool = settings.pool.clone();
+        Self { consumer, pool, log_id, partitions, polled, poll_leader, waiting_permits, user_reads }
     }
 
-    /// The rows of `select` from PostgreSQL, after waiting up to 2 s for the positions of every token in `headers`.
+    /// The rows of `select`, of the user's own, from PostgreSQL, after waiting up to 2 s for the positions of every token in `headers`. Each
+    /// statement waits for its turn.
     pub(crate) async fn query<'q, T>(
         &self,
+        user_id: &str,
         headers: &HeaderMap,
         select: impl Fn() -> Select<'q>,
     ) -> Result<(ViewRows<T>, ConsistencyHeaders), Problem>
@@ -70,7 +78,7 @@ impl ReadModel {
         T: for<'r> FromRow<'r, PgRow>,
     {
         let required = self.required(headers)?;
-        let found = self.query_at_least(&required, select).await?;
+        let found = self.at_least(&required, Some(user_id), select).await?;
         crate::count_read(self.consumer, "postgres");
         let consistency = self.consistency_headers(&required, &found.positions);
         Ok((found, consistency))
@@ -86,7 +94,7 @@ impl ReadModel {
         ConsistencyToken::asked(headers, self.log_id, self.partitions).map(RequiredPosition)
     }
 
-    /// The rows of `select`, after waiting up to 2 s for the required position.
+    /// The rows of `select`, of nobody's own, after waiting up to 2 s for the required position.
     pub(crate) async fn query_at_least<'q, T>(
         &self,
         required: &RequiredPosition,
@@ -95,12 +103,24 @@ impl ReadModel {
     where
         T: for<'r> FromRow<'r, PgRow>,
     {
+        self.at_least(required, None, select).await
+    }
+
+    async fn at_least<'q, T>(
+        &self,
+        required: &RequiredPosition,
+        user_id: Option<&str>,
+        select: impl Fn() -> Select<'q>,
+    ) -> Result<ViewRows<T>, Problem>
+    where
+        T: for<'r> FromRow<'r, PgRow>,
+    {
         // The position is mostly reached already: waiting first would only add a statement.
-        let found = self.read(select()).await?;
+        let found = self.read(user_id, select()).await?;
         match &required.0 {
             Some(token) if !token.is_reached_by(&found.positions) => {
                 self.wait(token).await?;
-                self.read(select()).await
+                self.read(user_id, select()).await
             }
             _ => Ok(found),
         }
@@ -112,7 +132,16 @@ impl ReadModel {
         ConsistencyHeaders { token, reached: required.is_reached_by(positions) }
     }
 
-    async fn read<T: for<'r> FromRow<'r, PgRow>>(&self, select: Select<'_>) -> Result<ViewRows<T>, Problem> {
+    /// A user's own are read when it is their turn.
+    async fn read<T: for<'r> FromRow<'r, PgRow>>(
+        &self,
+        user_id: Option<&str>,
+        select: Select<'_>,
+    ) -> Result<ViewRows<T>, Problem> {
+        let _turn = match user_id {
+            Some(user_id) => Some(self.user_reads.turn(user_id).await?),
+            None => None,
+        };
         let rows = select.fetch_all(&self.pool).await;
         rows.and_then(|rows| ViewRows::of(&rows)).map_err(database::problem)
     }

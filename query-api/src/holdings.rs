@@ -25,7 +25,7 @@ pub(crate) async fn list(
     let list = model.list_of(user_id, None);
     let Some(slice) = Slice::read(&mut params, paging, list) else { return Err(params.refuse()) };
     let select = || select(api.partitions, user_id, &slice);
-    let (found, consistency): (ViewRows<HoldingRow>, _) = model.query(&headers, select).await?;
+    let (found, consistency): (ViewRows<HoldingRow>, _) = model.query(user_id, &headers, select).await?;
     let item = |row| HoldingRow::item(row, user_id, times.of(api.time));
     Ok(consistency.add_to(slice.respond(&found, list, |row| HeldProduct(row.product_id), item)))
 }

@@ -21,7 +21,8 @@ pub(crate) async fn one(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let select = || sqlx::query(ONE).bind(api.partitions).bind(user_id.as_str()).bind(invest_id.0);
-    let (found, consistency): (ViewRows<InvestRow>, _) = api.invest_log.query(&headers, select).await?;
+    let (found, consistency): (ViewRows<InvestRow>, _) =
+        api.invest_log.query(user_id.as_str(), &headers, select).await?;
     let answer = match found.rows.first() {
         Some(row) => edge::ok(row.item(times.of(api.time))),
         None => Problem::NotFound.into_response(),

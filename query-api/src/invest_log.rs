@@ -26,7 +26,7 @@ pub(crate) async fn list(
     let list = api.invest_log.list_of(user_id, product_id);
     let Some(slice) = Slice::read(&mut params, paging, list) else { return Err(params.refuse()) };
     let select = || select(api.partitions, user_id, product_id, &slice);
-    let (found, consistency): (ViewRows<InvestRow>, _) = api.invest_log.query(&headers, select).await?;
+    let (found, consistency): (ViewRows<InvestRow>, _) = api.invest_log.query(user_id, &headers, select).await?;
     Ok(consistency.add_to(slice.respond(&found, list, InvestKey::of, |row| row.item(times.of(api.time)))))
 }
 

@@ -31,6 +31,7 @@ mod restart;
 mod shared_answer;
 mod single_flight;
 mod stream;
+mod user_reads;
 mod view_rows;
 
 pub use product_row::{Terms, TermsItem};
@@ -60,6 +61,7 @@ use product_list::ProductPage;
 use shared_answer::Shared;
 use single_flight::SingleFlight;
 use stream::{InvestStream, ProductStream, Streams};
+use user_reads::UserReads;
 
 /// What the views need.
 #[derive(Clone, Debug)]
@@ -143,7 +145,8 @@ impl QueryApi {
         let cache = |client: &redis::Client| {
             Cache::new(client.clone(), settings.pool.clone(), settings.log_id, settings.partitions)
         };
-        let model = |consumer| ReadModel::new(consumer, settings.pool.clone(), settings.log_id, settings.partitions);
+        let user_reads = Arc::new(UserReads::within(settings.pool.max_connections()));
+        let model = |consumer| ReadModel::new(consumer, settings, user_reads.clone());
         let (product_list, invest_log) = (Arc::new(model("product_list")), Arc::new(model("invest_log")));
         let streams = Streams::new(settings.log_id, settings.partitions, settings.streams, settings.shutdown.clone());
         Self {

@@ -113,6 +113,7 @@ fn mine(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint
     read(path, id, summary).takes([USER_ID]).refuses([
         Problem::MissingUserId,
         Problem::Unauthenticated(AuthFault::NoToken),
+        Problem::RateLimited,
         invalid("X-Consistency-Token", "must be a token that Moa gave"),
     ])
 }
