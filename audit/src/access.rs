@@ -5,7 +5,7 @@ mod list;
 mod purge;
 
 use connection_pool::{Connection, Pool};
-pub(crate) use list::routes;
+pub(crate) use list::{DEFAULT_ROWS_PER_PAGE, Page as AccessPage, routes};
 pub use purge::purge_old_records;
 
 use crate::Audit;

@@ -5,6 +5,9 @@ mod models;
 mod product;
 
 use crate::Audit;
+pub(crate) use models::{Listed, Summary};
+pub(crate) use product::Item as ProductAsOf;
+
 use axum::Router;
 use axum::routing::get;
 use chrono::{DateTime, Utc};

@@ -5,7 +5,7 @@ mod item;
 mod request;
 mod stream;
 
-pub(crate) use request::filter;
+pub(crate) use request::{DEFAULT_EVENTS_PER_PAGE, filter};
 
 use crate::Audit;
 use axum::Router;
@@ -16,19 +16,22 @@ use axum::routing::get;
 use edge::{Params, Problem};
 use event_log::search::Search;
 use item::Item;
-use request::{DEFAULT_EVENTS_PER_PAGE, EventsRequest, Format};
+use request::{EventsRequest, Format};
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 pub(crate) fn routes() -> Router<Arc<Audit>> {
     Router::new().route("/admin/audit/event", get(events))
 }
 
-#[derive(Serialize)]
+/// Some events, and where the next begin.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Page {
+#[schema(as = EventPage)]
+pub(crate) struct Page {
     list: Vec<Item>,
-    /// `None`: there is nothing more.
+    /// To be sent as `cursor` for those after; null when there is nothing more.
     next_cursor: Option<String>,
 }
 

@@ -9,6 +9,6 @@ mod stop_writes;
 pub mod verify_live;
 
 pub use prove::{ProveError, prove};
-pub(crate) use routes::routes;
+pub(crate) use routes::{Seals, routes};
 pub use stop_writes::{CompareError, stop_writes_behind_seals};
 pub use verify_live::ExternalSeals;

@@ -14,15 +14,16 @@ use domain::{ProductId, UserId};
 use edge::{Params, Problem, ServiceTime};
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// How many days the recorder keeps refusals.
 pub const RETENTION_DAYS: i32 = 30;
 /// The most refusals of one page.
-const MAX_ROWS_PER_PAGE: i64 = 1_000;
-const DEFAULT_ROWS_PER_PAGE: i64 = 100;
+pub(crate) const MAX_ROWS_PER_PAGE: i64 = 1_000;
+pub(crate) const DEFAULT_ROWS_PER_PAGE: i64 = 100;
 /// The codes a refusal can have, as they are answered.
-const CODES: [&str; 8] = [
+pub(crate) const CODES: [&str; 8] = [
     "SOLD_OUT",
     "NOT_STARTED",
     "FINISHED",
@@ -59,17 +60,24 @@ struct ListRequest {
     limit: i64,
 }
 
-#[derive(Serialize)]
+/// Some refusals, and where the next begin.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Page {
+#[schema(as = RefusalPage)]
+pub(crate) struct Page {
     list: Vec<Item>,
+    /// To be sent as `cursor` for those after; null when there is nothing more.
     next_cursor: Option<String>,
+    /// How many were not written down.
     dropped: Vec<Dropped>,
+    /// For how many days they are kept.
     kept_days: i32,
 }
 
-#[derive(Serialize)]
+/// A refused invest.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Refusal)]
 struct Item {
     refused_at: String,
     #[serde(flatten)]
@@ -77,7 +85,8 @@ struct Item {
 }
 
 /// Of the request time, whatever else was request for: nobody knows whose they were.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DroppedRefusals)]
 struct Dropped {
     reason: String,
     count: i64,
@@ -85,8 +94,9 @@ struct Dropped {
     to: String,
 }
 
-#[derive(sqlx::FromRow, Serialize)]
+#[derive(sqlx::FromRow, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = RefusalRow)]
 struct Row {
     #[serde(skip)]
     refused_at: DateTime<Utc>,
@@ -95,9 +105,12 @@ struct Row {
     product_id: i64,
     amount: i64,
     code: String,
+    /// Won that were left, where the code says that too little was.
     remaining: Option<i64>,
     partition: i32,
+    /// It was decided after this position of the partition, and before the next one.
     head: i64,
+    /// From 0, among what was decided together; null when the answer to the commit was lost.
     place: Option<i32>,
     correlation_id: String,
 }

@@ -24,6 +24,7 @@ use invest_events::InvestEvents;
 use payment_calls::PaymentCall;
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 pub(crate) fn routes() -> Router<Arc<Audit>> {
     Router::new().route("/admin/audit/invest/{id}", get(one))
@@ -34,9 +35,9 @@ const NO_CALLS: &str = "no payment call is written down: the provider that appro
                         were dropped, or were purged";
 
 /// One invest from its request to the consumers that applied its events.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Timeline {
+pub(crate) struct Timeline {
     invest_id: String,
     product_id: i64,
     user_id: String,

@@ -7,6 +7,7 @@ use lapin::message::Delivery;
 use lapin::types::AMQPValue;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// How many parked deliveries are kept: the newest.
 pub const MAX_PARKED_DELIVERIES: i64 = 1_000;
@@ -18,12 +19,13 @@ const MAX_TEXT_CHARS: usize = 1_000;
 const MAX_HEADERS: usize = 64;
 
 /// A parked delivery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ParkedDelivery {
     /// Its id, increasing with time.
     pub id: i64,
     /// When it was parked.
+    #[schema(value_type = String, format = DateTime)]
     pub parked_at: DateTime<Utc>,
     /// The queue that delivered it.
     pub queue: String,

@@ -9,7 +9,8 @@ use axum::response::Response;
 use axum::routing::post;
 use domain::{Amount, CancelReason, ProductCommand, Terms, Title, Window, personal_data};
 use edge::{Correlation, Fields, JsonObject, Problem, ProductIdPath, ServiceTime};
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The owner of an operator's idempotency keys. No user has this id.
 const OPERATOR: &str = "@operator";
@@ -61,8 +62,16 @@ impl Offer {
     }
 }
 
-fn opened(outcome: &CommandOutcome) -> Value {
-    json!({ "productId": outcome.product_id })
+/// A product that was opened.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct OpenedProduct {
+    /// The id that it has been given.
+    product_id: i64,
+}
+
+fn opened(outcome: &CommandOutcome) -> OpenedProduct {
+    OpenedProduct { product_id: outcome.product_id.get() }
 }
 
 async fn close(

@@ -1,8 +1,13 @@
 //! The reference of the write side: what its OpenAPI document says of each call.
 
-use edge::reference::{CORRELATION_ID, Endpoint, IDEMPOTENCY_KEY, INVEST_ID, Listener, USER_ID, product_id};
+use edge::reference::{
+    CORRELATION_ID, Endpoint, IDEMPOTENCY_KEY, INVEST_ID, Listener, PRODUCT_ID, USER_ID, amount, health, product_id,
+    time,
+};
 use edge::{AuthFault, FieldProblem, Problem};
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::product::OpenedProduct;
 
 /// The write side.
 pub const LISTENER: Listener = Listener {
@@ -14,10 +19,8 @@ pub const LISTENER: Listener = Listener {
 
 /// Every public write.
 pub fn endpoints() -> Vec<Endpoint> {
-    let amount = json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": domain::MAX_AMOUNT,
-                        "description": "Whole won."});
     let body = json!({"type": "object", "required": ["productId", "investAmount"],
-                      "properties": {"productId": product_id(), "investAmount": amount}});
+                      "properties": {"productId": product_id(), "investAmount": amount()}});
     let invest = Endpoint::post("/api/invest", "invest", "Reserve an amount of a product")
         .described(
             "Refusals are HTTP 200 with result false. 429 and 503 OVERLOADED were definitely not accepted: try again after Retry-After. The \
@@ -36,6 +39,8 @@ pub fn endpoints() -> Vec<Endpoint> {
         ])
         .refuses([
             Problem::NotExistProduct,
+            Problem::Cancelled,
+            Problem::Failed,
             Problem::Closed,
             Problem::NotStarted,
             Problem::Finished,
@@ -49,7 +54,7 @@ pub fn endpoints() -> Vec<Endpoint> {
             Problem::IdempotencyKeyReused,
             Problem::OutcomeUnknown { invest_id: None },
         ]);
-    vec![invest, withdraw()]
+    [invest, withdraw()].into_iter().chain(health()).collect()
 }
 
 fn withdraw() -> Endpoint {
@@ -72,4 +77,91 @@ fn withdraw() -> Endpoint {
             Problem::invalid(FieldProblem::new("investId", "must be a uuid")),
             Problem::OutcomeUnknown { invest_id: None },
         ])
+}
+
+/// What operators do to products, for the listener that serves [`crate::product_routes`].
+pub fn product_endpoints() -> Vec<Endpoint> {
+    vec![open(), close(), cancel()]
+}
+
+fn open() -> Endpoint {
+    let example = json!({"title": "product1", "totalInvestingAmount": 1_000,
+                         "startedAt": "2026-11-20T23:59:00", "finishedAt": "2026-12-12T23:59:00"});
+    product_write("/admin/product", "openProduct", "Open a product")
+        .described(
+            "It takes invests from startedAt until finishedAt. The terms are optional, and bind for its whole life.",
+        )
+        .takes([IDEMPOTENCY_KEY])
+        .body(offer(), example)
+        .gives::<OpenedProduct>(json!({"productId": 5}))
+        .answers_with([("Idempotency-Replayed", "true when the answer was given before.")])
+        .refuses([
+            Problem::invalid(FieldProblem::new("finishedAt", "must be later than startedAt")),
+            Problem::IdempotencyKeyReused,
+        ])
+}
+
+fn close() -> Endpoint {
+    product_write("/admin/product/{productId}/close", "closeProduct", "Take no more invests")
+        .described("Reservations that are open still get their fate.")
+        .takes([PRODUCT_ID])
+        .gives::<String>(json!("OK"))
+        .refuses([
+            Problem::NotExistProduct,
+            Problem::Cancelled,
+            Problem::Failed,
+            Problem::Closed,
+            Problem::invalid(FieldProblem::new("productId", "must be a whole number from 1")),
+        ])
+}
+
+fn cancel() -> Endpoint {
+    let body = json!({"type": "object", "required": ["reason"],
+                      "properties": {"reason": text("What investors are shown.")}});
+    product_write("/admin/product/{productId}/cancel", "cancelProduct", "Give everything back")
+        .described("Every invest is refunded, in the background; GET /admin/mass-refund shows how far that is.")
+        .takes([PRODUCT_ID])
+        .body(body, json!({"reason": "the orchard froze"}))
+        .gives::<String>(json!("OK"))
+        .refuses([
+            Problem::NotExistProduct,
+            Problem::Cancelled,
+            Problem::Failed,
+            Problem::invalid(FieldProblem::new("reason", "is missing")),
+        ])
+}
+
+fn product_write(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint {
+    Endpoint::post(path, id, summary)
+        .answers_with([("X-Consistency-Token", "Send it with the next public read, which then shows the change.")])
+        .refuses([Problem::OutcomeUnknown { invest_id: None }])
+}
+
+/// What is offered: the window, the total and the optional terms.
+fn offer() -> Value {
+    let or_null = |mut schema: Value| {
+        schema["type"] = json!([schema["type"], "null"]);
+        schema
+    };
+    json!({
+        "type": "object",
+        "required": ["title", "totalInvestingAmount", "startedAt", "finishedAt"],
+        "properties": {
+            "title": text("Without personal data."),
+            "totalInvestingAmount": amount(),
+            "startedAt": time(),
+            "finishedAt": time(),
+            "minInvestAmount": or_null(amount()),
+            "investAmountUnit": or_null(amount()),
+            "maxAmountPerUser": or_null(amount()),
+            "targetAmount": or_null(amount()),
+            "withdrawableUntil": or_null(time()),
+        },
+    })
+}
+
+/// The schema of a title or a reason.
+fn text(description: &str) -> Value {
+    let pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$";
+    json!({"type": "string", "minLength": 1, "maxLength": 500, "pattern": pattern, "description": description})
 }

@@ -130,6 +130,11 @@ impl Problem {
         self.row().1
     }
 
+    /// The status of the answer.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.row().0
+    }
+
     /// The body of the answer.
     pub(crate) fn body(&self) -> Envelope<()> {
         let (status, code, message) = self.row();

@@ -3,13 +3,15 @@
 //! What the document says of answers comes from the code that gives them: schemas from the types, refusals from [`crate::Problem`].
 
 mod endpoint;
+mod health;
 mod page;
 mod parameters;
 
 pub use endpoint::{Endpoint, Parameter};
+pub use health::health;
 pub use parameters::{
     CONSISTENCY_TOKEN, CORRELATION_ID, CURSOR, IDEMPOTENCY_KEY, INVEST_ID, LAST_EVENT_ID, MAX_CURSOR_CHARS, PAGE,
-    PRODUCT_ID, SIZE, TIMES, USER_ID, product_id,
+    PRODUCT_ID, SIZE, TIMES, USER_ID, amount, product_id, time,
 };
 
 use axum::Router;

@@ -4,10 +4,11 @@ use crate::hex::{hex, unhex};
 use crate::time;
 use event_log::{Partition, Position, RawEvent, RawEventRef};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// The columns of a stored event, in the table's order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Columns {
     /// Always `product`.
@@ -25,8 +26,10 @@ pub struct Columns {
     /// The stored text.
     pub metadata: String,
     /// The partition.
+    #[schema(value_type = i32)]
     pub partition: Partition,
     /// Its place there.
+    #[schema(value_type = i64)]
     pub position: Position,
     /// A uuid.
     pub event_id: String,

@@ -12,6 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use event_log::{Hash, Identity, Partition, Position, RawEvent, RawEventRef};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// The format's name.
@@ -20,7 +21,7 @@ const FORMAT: &str = "moa-proof-1";
 const MAX_PATH_HASHES: usize = MAX_EVENTS_PER_SEAL.ilog2() as usize;
 
 /// A proof.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Proof {
     format: String,
@@ -34,7 +35,7 @@ pub struct Proof {
 }
 
 /// An event and its Merkle path to the root of a seal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProvedEvent {
     row: Columns,
@@ -47,12 +48,15 @@ pub struct ProvedEvent {
 }
 
 /// A seal without its hash prefixes: only their digest is signed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SealWithoutPrefixes {
     seal: i64,
+    #[schema(value_type = i32)]
     partition: Partition,
+    #[schema(value_type = i64)]
     first: Position,
+    #[schema(value_type = i64)]
     last: Position,
     head: String,
     root: String,

@@ -4,10 +4,11 @@ use crate::seal_chain::ValidSeals;
 use event_log::{Partition, Position};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Whether the log is what it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Verdict {
     /// Nothing is wrong with what was checked.
@@ -19,8 +20,9 @@ pub enum Verdict {
 }
 
 /// What is wrong with a position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[schema(as = PositionProblem)]
 pub enum Problem {
     /// It is not there, and a later one is.
     Missing,
@@ -57,10 +59,11 @@ impl fmt::Display for Problem {
 }
 
 /// The first position of a partition that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BadPosition {
     /// Which.
+    #[schema(value_type = i64)]
     pub position: Position,
     /// What is wrong with it.
     pub problem: Problem,
@@ -71,26 +74,31 @@ pub struct BadPosition {
 }
 
 /// Positions from `first` to `last`, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PositionRange {
     /// Its first position.
+    #[schema(value_type = i64)]
     pub first: Position,
     /// Its last.
+    #[schema(value_type = i64)]
     pub last: Position,
 }
 
 /// What was found in one partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PartitionReport {
     /// Which.
+    #[schema(value_type = i32)]
     pub partition: Partition,
     /// How many rows it has.
     pub events: i64,
     /// Its last position.
+    #[schema(value_type = i64)]
     pub head: Position,
     /// How far it is sealed.
+    #[schema(value_type = i64)]
     pub sealed_upto: Position,
     /// What is not sealed yet: whoever rehashes it is not found.
     pub unsealed: Option<PositionRange>,
@@ -99,7 +107,7 @@ pub struct PartitionReport {
 }
 
 /// The first seal that is not valid. Seals from it on were not used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BadSeal {
     /// The number it should have.
@@ -109,7 +117,7 @@ pub struct BadSeal {
 }
 
 /// What a verification found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// Which log.

@@ -11,6 +11,7 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use event_log::{Hash, Partition, Position};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// How many events one seal covers at most: the length of a segment.
@@ -125,15 +126,20 @@ impl Seal {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+/// A seal as a line of JSON, whose fields are in `docs/proof-format.md`.
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Line {
+#[schema(as = Seal)]
+pub struct Line {
     format: i64,
     log: String,
     partitions: i32,
     seal: i64,
+    #[schema(value_type = i32)]
     partition: Partition,
+    #[schema(value_type = i64)]
     first: Position,
+    #[schema(value_type = i64)]
     last: Position,
     head: String,
     root: String,

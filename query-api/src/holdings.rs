@@ -94,9 +94,10 @@ pub(crate) struct HoldingRow {
     total_amount: i64,
 }
 
+/// What a user holds of a product, as the contract shows it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct HoldingItem<'a> {
+pub struct HoldingItem<'a> {
     product_id: i64,
     user_id: &'a str,
     title: &'a str,

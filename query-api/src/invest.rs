@@ -65,7 +65,7 @@ pub(crate) struct InvestRow {
 /// An invest as the contract shows it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct InvestItem<'a> {
+pub struct InvestItem<'a> {
     invest_id: Uuid,
     product_id: i64,
     title: &'a str,

@@ -57,9 +57,10 @@ pub(crate) struct SummaryRow {
     last_invest_date: Option<DateTime<Utc>>,
 }
 
+/// The sums of what a user has invested, as the contract shows them.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct SummaryItem<'a> {
+pub struct SummaryItem<'a> {
     user_id: &'a str,
     product_count: i64,
     settled_amount: i64,

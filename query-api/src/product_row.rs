@@ -72,7 +72,7 @@ impl Terms {
 /// A product as the contract shows it, in a list.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ProductItem<'a> {
+pub struct ProductItem<'a> {
     product_id: i64,
     title: &'a str,
     total_investing_amount: i64,

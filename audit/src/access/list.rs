@@ -9,9 +9,10 @@ use chrono::{DateTime, Utc};
 use edge::{MAX_ROWS_PER_PAGE, Params, Problem, ServiceTime};
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// How many are given when nothing is said; [`MAX_ROWS_PER_PAGE`] at most.
-const DEFAULT_ROWS_PER_PAGE: i64 = 20;
+pub(crate) const DEFAULT_ROWS_PER_PAGE: i64 = 20;
 
 pub(crate) fn routes() -> Router<Arc<Audit>> {
     Router::new().route("/admin/audit/access", get(list))
@@ -35,23 +36,31 @@ struct Cursor {
     id: i64,
 }
 
-#[derive(Debug, Serialize)]
+/// Some records, and where the next begin.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Page {
+#[schema(as = AccessPage)]
+pub(crate) struct Page {
     list: Vec<Item>,
     /// To be sent as `cursor` for those before; null at the end.
     next_cursor: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+/// Who read what.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AccessRecord)]
 struct Item {
     at: String,
+    /// OPERATOR, AUDITOR, or DIRECT: the database itself.
     reader: String,
+    /// The database's.
     login: String,
     method: String,
+    /// With its query; how, of a direct reading.
     path: String,
     correlation_id: Option<String>,
+    /// The address that the request came from.
     peer: Option<String>,
 }
 

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
 /// Read models that one process folds at a time: each needs memory, and connections of its own.
 const MAX_CONCURRENT_FOLDS: usize = 2;
@@ -27,23 +28,30 @@ static FOLD_PERMITS: Semaphore = Semaphore::const_new(MAX_CONCURRENT_FOLDS);
 /// How long a fold waits for its permit before it is refused as overloaded.
 const FOLD_QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A page as it stood.
-#[derive(Serialize)]
+/// A page of these as it stood.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Listed {
+pub(crate) struct Listed<T> {
     at: String,
     /// Of each partition, the last position that is in it.
+    #[schema(value_type = Vec<i64>)]
     positions: Vec<Position>,
     total_count: i64,
-    list: Vec<Box<RawValue>>,
+    list: Vec<T>,
 }
 
-#[derive(Serialize)]
-struct Summary {
+/// The sums of what a user had invested.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Summary<T> {
     at: String,
+    /// Of each partition, the last position that is in it.
+    #[schema(value_type = Vec<i64>)]
     positions: Vec<Position>,
-    summary: Option<Box<RawValue>>,
+    summary: Option<T>,
 }
+
+/// An item, as the view of a public call has written it.
+type Written = Box<RawValue>;
 
 pub(super) async fn products(State(audit): State<Arc<Audit>>, mut params: Params) -> Result<Response, Problem> {
     let (at, paging) = (required_at(&mut params, audit.time), params.paging());
@@ -78,7 +86,7 @@ pub(super) async fn summary(State(audit): State<Arc<Audit>>, mut params: Params)
     let mut fold = Fold::of(&audit, InvestorSummaryProjection::NAME, at, &Streams::OfUser(user.clone())).await?;
     let shown = fold.views(&audit).summary(user.as_str()).await;
     let View { items, positions, .. } = shown.map_err(|error| problem(error.into()))?;
-    Ok(edge::ok(Summary { at: audit.time.format(at), positions, summary: items.into_iter().next() }))
+    Ok(edge::ok(Summary::<Written> { at: audit.time.format(at), positions, summary: items.into_iter().next() }))
 }
 
 /// `userId` and `at`, which must both be there.
@@ -93,7 +101,7 @@ fn user_and_time(audit: &Audit, params: &mut Params) -> Option<(UserId, DateTime
 
 fn listed(audit: &Audit, at: DateTime<Utc>, view: sqlx::Result<View>) -> Result<Response, Problem> {
     let View { total_count, items, positions } = view.map_err(|error| problem(error.into()))?;
-    Ok(edge::ok(Listed { at: audit.time.format(at), positions, total_count, list: items }))
+    Ok(edge::ok(Listed::<Written> { at: audit.time.format(at), positions, total_count, list: items }))
 }
 
 /// A read model as it stood, ready to be shown.

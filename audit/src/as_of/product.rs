@@ -12,6 +12,7 @@ use query_api::{ProductState, Terms, TermsItem, product_status};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// Events that one read of a stream takes.
 const EVENTS_PER_READ: i64 = 5_000;
@@ -253,9 +254,11 @@ impl FoldBound {
     }
 }
 
-#[derive(Serialize)]
+/// A product as it stood.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Item {
+#[schema(as = ProductAsOf)]
+pub(crate) struct Item {
     product_id: i64,
     title: String,
     total_investing_amount: i64,
@@ -276,10 +279,11 @@ struct Item {
     closed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     cancel_reason: Option<String>,
+    /// It has failed: too little was taken when its window ended.
     target_missed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     terms: Option<TermsItem>,
-    /// At `at`; null when a sequence was request for.
+    /// At `at`; null when a sequence was asked for.
     state: Option<&'static str>,
     at: Option<String>,
     /// Of the last event that is in it, as what follows.

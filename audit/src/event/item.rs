@@ -4,6 +4,7 @@ use edge::ServiceTime;
 use event_log::{Partition, Position, RawEvent};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// The names of an item's fields, in order.
@@ -21,11 +22,15 @@ pub(super) const COLUMN_NAMES: [&str; 11] = [
     "hash",
 ];
 
-#[derive(Serialize)]
+/// An event as it is stored.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Item {
+#[schema(as = AuditedEvent)]
+pub(crate) struct Item {
     event_id: Uuid,
+    #[schema(value_type = i32)]
     partition: Partition,
+    #[schema(value_type = i64)]
     position: Position,
     /// `None` for one that is no product's: the log has none, unless somebody put it in.
     product_id: Option<i64>,
@@ -33,7 +38,9 @@ pub(super) struct Item {
     #[serde(rename = "type")]
     event_type: String,
     version: String,
+    #[schema(value_type = Object)]
     payload: Box<RawValue>,
+    #[schema(value_type = Object)]
     metadata: Box<RawValue>,
     recorded_at: String,
     hash: String,

@@ -9,7 +9,7 @@ use event_log::search::{Bound, Cursor, EVENT_TYPES, Filter, MAX_PAGE_EVENTS, Ord
 use uuid::Uuid;
 
 /// Events of a page when nothing is said.
-pub(super) const DEFAULT_EVENTS_PER_PAGE: usize = 100;
+pub(crate) const DEFAULT_EVENTS_PER_PAGE: usize = 100;
 /// Characters of a correlation id.
 const MAX_CORRELATION_ID_CHARS: usize = 256;
 

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use utoipa::ToSchema;
 
 /// One verification keeps a small machine busy.
 const MAX_CONCURRENT_VERIFICATIONS: usize = 1;
@@ -59,10 +60,13 @@ fn prove_problem(why: ProveError) -> Problem {
 }
 
 /// Some seals, and what to ask for the next after.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Seals {
+#[schema(as = SealPage)]
+pub(crate) struct Seals {
+    #[schema(value_type = Vec<proof::seal::Line>)]
     list: Vec<Box<RawValue>>,
+    /// To be sent as `after` for the next; null at the end.
     next_after: Option<i64>,
 }
 

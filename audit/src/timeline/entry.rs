@@ -8,9 +8,10 @@ use edge::ServiceTime;
 use event_log::RecordedEvent;
 use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 /// One step.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TimelineEntry {
     /// REQUESTED, RESERVED, PAYMENT_CALL, SETTLED, FAILED, WITHDRAWN, REFUNDED, APPLIED, NOT_APPLIED.
@@ -23,6 +24,8 @@ pub(super) struct TimelineEntry {
     causation_id: Option<String>,
     /// How many causes it has in a row.
     depth: usize,
+    /// By `what`.
+    #[schema(value_type = Object)]
     details: Value,
 }
 

@@ -8,6 +8,9 @@ use utoipa::ToSchema;
 
 use crate::{OverRate, Problem, Rate};
 
+const EVENT_STREAM: &str = "text/event-stream";
+const PLAIN_TEXT: &str = "text/plain";
+
 /// A call: how it is made, and every answer that it may get.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -16,14 +19,18 @@ pub struct Endpoint {
     id: &'static str,
     summary: &'static str,
     description: &'static str,
+    needs_token: bool,
     parameters: Vec<Parameter>,
     body: Option<Value>,
+    /// The status of a success.
+    success: StatusCode,
+    /// What the envelope of a success holds.
     data: Value,
-    /// The example of a stream of server-sent events, where a success is one.
-    events: Option<String>,
     /// The schemas that `data` refers to, by name.
     components: Map<String, Value>,
     examples: Map<String, Value>,
+    /// Answers that are no envelope: their status, media type and content.
+    others: Vec<(StatusCode, &'static str, Value)>,
     answer_headers: Vec<(&'static str, &'static str)>,
     problems: Vec<Problem>,
 }
@@ -61,15 +68,22 @@ impl Endpoint {
             id,
             summary,
             description: "",
+            needs_token: true,
             parameters: Vec::new(),
             body: None,
+            success: StatusCode::OK,
             data: Value::Null,
-            events: None,
             components: Map::new(),
             examples: Map::new(),
+            others: Vec::new(),
             answer_headers: Vec::new(),
-            problems: vec![Problem::HeadTooLarge, Problem::Overloaded, over_rate()],
+            problems: of_every_listener(),
         }
+    }
+
+    /// It needs no token, also where the listener has one.
+    pub fn without_token(self) -> Self {
+        Self { needs_token: false, ..self }
     }
 
     /// What a caller must know besides the summary.
@@ -95,6 +109,11 @@ impl Endpoint {
     /// The `data` of a success, as `T` is serialized, with an example.
     pub fn gives<T: ToSchema>(self, example: Value) -> Self {
         self.refers_to::<T>().gives_data(to_value(&T::schema()), example)
+    }
+
+    /// The same, as 202: the work begins and goes on after the answer.
+    pub fn begins<T: ToSchema>(self, example: Value) -> Self {
+        Self { success: StatusCode::ACCEPTED, ..self }.gives::<T>(example)
     }
 
     /// The `data` of a success is a page of these.
@@ -127,18 +146,42 @@ impl Endpoint {
     }
 
     fn gives_data(mut self, schema: Value, example: Value) -> Self {
+        let status = self.success.as_u16();
         self.data = schema;
-        let success = json!({"result": true, "code": "01", "message": null, "data": example, "status": 200});
+        let success = json!({"result": true, "code": "01", "message": null, "data": example, "status": status});
         self.examples.insert("01".into(), success);
         self
     }
 
     /// A success is a stream of server-sent events named `event`, each with a `T` as its data, with an example.
     pub fn gives_events_of<T: ToSchema>(self, event: &str, example: &Value) -> Self {
-        let mut endpoint = self.refers_to::<T>();
-        endpoint.data = to_value(&T::schema());
-        endpoint.events = Some(format!("id: AQGS06AAAHAAgAAAAAAAAAEEAQMCBw\nevent: {event}\ndata: {example}\n\n"));
-        endpoint
+        let data = json!({
+            "type": "string", "contentMediaType": "application/json", "contentSchema": to_value(&T::schema()),
+        });
+        // OpenAPI 3.1 has no word for a sequence; tools take the schema as that of each event, as the itemSchema of 3.2.
+        let schema = json!({
+            "type": "object",
+            "description": "Server-sent events without an end, each with these fields.",
+            "required": ["id", "event", "data"],
+            "properties": {"id": {"type": "string"}, "event": {"type": "string", "const": event}, "data": data},
+        });
+        let example = format!("id: AQGS06AAAHAAgAAAAAAAAAEEAQMCBw\nevent: {event}\ndata: {example}\n\n");
+        self.refers_to::<T>().answers(StatusCode::OK, EVENT_STREAM, schema, &example)
+    }
+
+    /// A success is, by `Accept`, a text of this media type, with an example.
+    pub fn gives_text(self, media_type: &'static str, description: &str, example: &str) -> Self {
+        self.answers(StatusCode::OK, media_type, json!({"type": "string", "description": description}), example)
+    }
+
+    /// It may be refused with this status and a plain text, which is no envelope.
+    pub fn refuses_in_plain_text(self, status: StatusCode, example: &str) -> Self {
+        self.answers(status, PLAIN_TEXT, json!({"type": "string"}), example)
+    }
+
+    fn answers(mut self, status: StatusCode, media_type: &'static str, schema: Value, example: &str) -> Self {
+        self.others.push((status, media_type, json!({"schema": schema, "example": example})));
+        self
     }
 
     /// Its answers have these headers, each with what it says.
@@ -153,6 +196,11 @@ impl Endpoint {
         self
     }
 
+    /// Whether it changes nothing.
+    pub fn is_read(&self) -> bool {
+        self.method == "get"
+    }
+
     pub(super) fn path(&self) -> &'static str {
         self.path
     }
@@ -165,7 +213,7 @@ impl Endpoint {
         self.method
     }
 
-    pub(super) fn operation(&self, needs_token: bool) -> Value {
+    pub(super) fn operation(&self, has_token: bool) -> Value {
         let mut operation = json!({
             "operationId": self.id,
             "summary": self.summary,
@@ -176,54 +224,64 @@ impl Endpoint {
         if let Some(body) = &self.body {
             operation["requestBody"] = json!({"required": true, "content": {"application/json": body}});
         }
-        if needs_token {
+        if has_token && self.needs_token {
             operation["security"] = json!([{"token": []}]);
         }
         operation
     }
 
-    /// By status; each code is an example of its status.
+    /// By status.
     fn responses(&self) -> Value {
-        let mut by_status: BTreeMap<u16, Map<String, Value>> = BTreeMap::new();
-        by_status.insert(StatusCode::OK.as_u16(), self.examples.clone());
-        for problem in &self.problems {
-            let body = problem.body();
-            by_status.entry(body.status).or_default().insert(body.code.into(), to_value(&body));
+        let mut envelopes = self.envelopes();
+        for (status, _, _) in &self.others {
+            envelopes.entry(*status).or_default();
         }
-        let responses =
-            by_status.into_iter().map(|(status, examples)| (status.to_string(), self.response(status, examples)));
+        let responses = envelopes
+            .into_iter()
+            .map(|(status, examples)| (status.as_u16().to_string(), self.response(status, examples)));
         Value::Object(responses.collect())
     }
 
-    fn response(&self, status: u16, examples: Map<String, Value>) -> Value {
-        let described = |(name, value)| (name, json!({"value": value}));
-        let codes: Vec<_> = examples.keys().cloned().collect();
-        let data = if status == StatusCode::OK.as_u16() { self.data.clone() } else { json!({"type": "null"}) };
-        let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default();
-        let headers: Map<_, _> = self
-            .answer_headers
-            .iter()
-            .filter(|_| status == StatusCode::OK.as_u16())
-            .map(|(name, says)| ((*name).to_owned(), json!({"description": says, "schema": {"type": "string"}})))
-            .collect();
-        if let Some(events) = self.events.as_ref().filter(|_| status == StatusCode::OK.as_u16()) {
-            let described = json!({
-                "type": "string",
-                "description": "Server-sent events. The data of each, as JSON, is described by contentSchema.",
-                "contentMediaType": "text/event-stream",
-                "contentSchema": self.data,
-            });
-            let content = json!({"text/event-stream": {"schema": described, "example": events}});
-            return json!({"description": "A stream that goes on", "headers": headers, "content": content});
+    /// The answers in the envelope, by status; each code is an example of its status.
+    fn envelopes(&self) -> BTreeMap<StatusCode, Map<String, Value>> {
+        let mut by_status: BTreeMap<StatusCode, Map<String, Value>> = BTreeMap::new();
+        if !self.examples.is_empty() {
+            by_status.insert(self.success, self.examples.clone());
         }
-        json!({
-            "description": format!("{reason}: `code` is one of {}", codes.join(", ")),
-            "headers": headers,
-            "content": {"application/json": {
-                "schema": envelope(&data, &codes, status),
-                "examples": examples.into_iter().map(described).collect::<Map<_, _>>(),
-            }},
-        })
+        for problem in &self.problems {
+            by_status.entry(problem.status()).or_default().insert(problem.code().into(), to_value(&problem.body()));
+        }
+        by_status
+    }
+
+    fn response(&self, status: StatusCode, examples: Map<String, Value>) -> Value {
+        let codes: Vec<_> = examples.keys().cloned().collect();
+        let mut contents: Map<_, _> = self
+            .others
+            .iter()
+            .filter(|(of, _, _)| *of == status)
+            .map(|(_, media_type, content)| ((*media_type).to_owned(), content.clone()))
+            .collect();
+        if !codes.is_empty() {
+            contents.insert("application/json".into(), self.envelope(status, &codes, examples));
+        }
+        let reason = status.canonical_reason().unwrap_or_default();
+        let named = if codes.is_empty() { String::new() } else { format!(": `code` is one of {}", codes.join(", ")) };
+        json!({"description": format!("{reason}{named}"), "headers": self.headers(status), "content": contents})
+    }
+
+    fn envelope(&self, status: StatusCode, codes: &[String], examples: Map<String, Value>) -> Value {
+        let nothing = json!({"type": "null"});
+        let data = if status == self.success { &self.data } else { &nothing };
+        let described = |(name, value)| (name, json!({"value": value}));
+        let examples: Map<_, _> = examples.into_iter().map(described).collect();
+        json!({"schema": envelope(data, codes, status.as_u16()), "examples": examples})
+    }
+
+    fn headers(&self, status: StatusCode) -> Map<String, Value> {
+        let described = |says: &str| json!({"description": says, "schema": {"type": "string"}});
+        let answered = self.answer_headers.iter().filter(|_| status == self.success);
+        answered.map(|(name, says)| ((*name).to_owned(), described(says))).collect()
     }
 }
 
@@ -238,6 +296,19 @@ impl Parameter {
 fn over_rate() -> Problem {
     const WRITES: Rate = Rate::per_second(NonZeroU32::new(10).unwrap(), NonZeroU32::new(20).unwrap());
     Problem::OverRate(OverRate { whose: "user", rate: WRITES, wait: WRITES.interval() })
+}
+
+/// What any call of any listener may get before or instead of its own answer.
+fn of_every_listener() -> Vec<Problem> {
+    vec![
+        Problem::HeadTooSlow,
+        Problem::UriTooLong,
+        Problem::WrongHost,
+        over_rate(),
+        Problem::HeadTooLarge,
+        Problem::internal("as any call may"),
+        Problem::Overloaded,
+    ]
 }
 
 /// The shape of every answer.

@@ -121,3 +121,21 @@ fn text() -> Value {
 pub fn product_id() -> Value {
     json!({"type": "integer", "format": "int64", "minimum": 1})
 }
+
+/// The schema of an amount in won.
+pub fn amount() -> Value {
+    json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": domain::MAX_AMOUNT, "description": "Whole won."})
+}
+
+/// The schema of a time that comes in: see [`crate::ServiceTime::parse`].
+pub fn time() -> Value {
+    json!({
+        "type": "string",
+        "pattern": concat!(
+            r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?",
+            r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?$",
+        ),
+        "description": "Local to the service's zone, or with an offset.",
+        "example": "2026-11-22T18:00:00",
+    })
+}
