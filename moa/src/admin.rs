@@ -1,4 +1,5 @@
-//! The admin listener: products, projections, parked deliveries, the audit. Everything is behind a bearer token.
+//! The admin listener: products, projections, parked deliveries, the audit. Every call is behind a bearer token; the reference of them,
+//! which holds no secret, is not.
 
 mod guard;
 mod job;
@@ -6,6 +7,7 @@ mod mass_refund;
 mod parked;
 mod product;
 mod projection;
+mod reference;
 mod restore;
 
 pub(crate) use guard::Tokens;
@@ -64,7 +66,7 @@ pub(crate) fn routes(admin: Admin) -> Router {
         .merge(parked)
         .merge(refunds)
         .merge(audit::routes(admin.audit));
-    guard::guard(routes, admin.tokens)
+    guard::guard(routes, admin.tokens).merge(edge::reference::reference(&reference::LISTENER, &reference::endpoints()))
 }
 
 /// How long a route may take.

@@ -5,6 +5,7 @@
 
 mod catalog;
 mod probe;
+pub(crate) mod reference;
 mod renamed;
 
 use anyhow::Context;

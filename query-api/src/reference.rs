@@ -2,7 +2,7 @@
 
 use edge::reference::{
     CONSISTENCY_TOKEN, CORRELATION_ID, CURSOR, Endpoint, INVEST_ID, LAST_EVENT_ID, Listener, PAGE, PRODUCT_ID,
-    Parameter, SIZE, TIMES, USER_ID, product_id,
+    Parameter, SIZE, TIMES, USER_ID, health, product_id,
 };
 use edge::{AuthFault, FieldProblem, Problem};
 use serde_json::{Value, json};
@@ -49,6 +49,10 @@ const OF_PRODUCT: Parameter = Parameter {
 
 /// Every public read.
 pub fn endpoints() -> Vec<Endpoint> {
+    reads().into_iter().chain(health()).collect()
+}
+
+fn reads() -> Vec<Endpoint> {
     vec![
         read("/api/product", "listProducts", "The products that take invests now, newest first")
             .described("COMPLETE: all is taken. currentInvestingAmount counts reserved and settled, investingCnt the users with either.")
@@ -105,7 +109,7 @@ fn read(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint
 }
 
 fn streamed(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint {
-    let refusals = [Problem::RateLimited, invalid("Last-Event-ID", "must be the id of an event that Moa sent")];
+    let refusals = [invalid("Last-Event-ID", "must be the id of an event that Moa sent")];
     read(path, id, summary).takes([LAST_EVENT_ID]).refuses(refusals)
 }
 

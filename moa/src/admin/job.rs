@@ -9,25 +9,33 @@ use edge::{ListData, Params, Problem, ServiceTime};
 use event_log::LogError;
 use projector::{Job, JobRejected, RebuildOptions};
 use serde::Serialize;
-use serde_json::json;
+use utoipa::ToSchema;
 
 /// A job, as operators see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct JobView {
+#[schema(as = Job)]
+pub(super) struct JobView {
     job_id: i64,
+    /// REBUILD or DIFF.
     kind: &'static str,
     projection: String,
     generation: i32,
     code_version: i32,
+    /// RUNNING, DONE or FAILED.
     state: &'static str,
+    /// WAITING, FOLDING, INDEXING, CATCHING_UP, COMPARING or SWITCHING.
     stage: &'static str,
+    /// Events that are applied, of `total`.
     done: i64,
     total: i64,
     max_rate: Option<i32>,
     switches: bool,
     accept_differences: bool,
+    /// Why it failed, or what it last stumbled over.
     problem: Option<String>,
+    /// What was compared, and what differed.
+    #[schema(value_type = Option<Object>)]
     outcome: Option<serde_json::Value>,
     asked_at: String,
     moved_at: String,
@@ -56,6 +64,27 @@ impl JobView {
             ended_at: job.ended_at.map(|at| time.format(at)),
         }
     }
+}
+
+/// A job that has begun.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = BegunJob)]
+pub(super) struct Begun {
+    job_id: i64,
+}
+
+/// The generation that is live now.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LiveGeneration)]
+pub(super) struct Live {
+    generation: i32,
+}
+
+/// How many there were.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Dropped<T> {
+    pub(super) dropped: T,
 }
 
 /// `GET /admin/job`: the latest of each read model.
@@ -105,7 +134,7 @@ pub(super) async fn switch(
 ) -> Result<Response, Problem> {
     let Some(accepts) = params.flag("acceptDifferences", false) else { return Err(params.refuse()) };
     let generation = finished(async move { jobs.switch(&name, accepts).await }).await?;
-    Ok(edge::ok(json!({"generation": generation})))
+    Ok(edge::ok(Live { generation }))
 }
 
 /// `POST /admin/projection/{name}/rollback`.
@@ -114,7 +143,7 @@ pub(super) async fn rollback(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let generation = finished(async move { jobs.rollback(&name).await }).await?;
-    Ok(edge::ok(json!({"generation": generation})))
+    Ok(edge::ok(Live { generation }))
 }
 
 /// `POST /admin/projection/{name}/pause`.
@@ -141,11 +170,11 @@ pub(super) async fn drop(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let dropped = finished(async move { jobs.drop(&name).await }).await?;
-    Ok(edge::ok(json!({"dropped": dropped})))
+    Ok(edge::ok(Dropped { dropped }))
 }
 
 fn asked(job_id: i64) -> Result<Response, Problem> {
-    Ok(edge::accepted(json!({"jobId": job_id})))
+    Ok(edge::accepted(Begun { job_id }))
 }
 
 fn max_rate(params: &mut Params) -> Option<Option<i32>> {

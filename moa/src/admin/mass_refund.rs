@@ -6,13 +6,16 @@ use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use edge::{ListData, Problem, ServiceTime};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Rows that are counted at most, of a product: more is no news, and counting has a cost.
 const MAX_COUNTED_ROWS: i64 = 10_000;
 
-#[derive(Debug, Serialize)]
+/// A product that is given back.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Item {
+#[schema(as = MassRefund)]
+pub(super) struct Item {
     product_id: i64,
     began_at: String,
     /// How much of the product's stream is read.

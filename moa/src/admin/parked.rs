@@ -1,11 +1,11 @@
 //! Parked deliveries (dead letters): their contents do not match the log. Operators list, inspect and drop them.
 
+use super::job::Dropped;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use broker::parked;
 use connection_pool::{Pool, is_unreachable};
 use edge::{ListData, Paging, Problem};
-use serde_json::json;
 
 /// `GET /admin/parked?page&size`: the newest first.
 pub(super) async fn list(State(pool): State<Pool>, paging: Paging) -> Result<Response, Problem> {
@@ -22,13 +22,13 @@ pub(super) async fn show(State(pool): State<Pool>, Path(id): Path<String>) -> Re
 /// `POST /admin/parked/{id}/drop`: forgets one.
 pub(super) async fn drop_one(State(pool): State<Pool>, Path(id): Path<String>) -> Result<Response, Problem> {
     let dropped = parked::drop_one(&pool, id_of(&id)?).await.map_err(unavailable)?;
-    if dropped { Ok(edge::ok(json!({"dropped": 1}))) } else { Err(Problem::NotFound) }
+    if dropped { Ok(edge::ok(Dropped { dropped: 1_u64 })) } else { Err(Problem::NotFound) }
 }
 
 /// `POST /admin/parked/drop`: forgets all.
 pub(super) async fn drop_all(State(pool): State<Pool>) -> Result<Response, Problem> {
     let dropped = parked::drop_all(&pool).await.map_err(unavailable)?;
-    Ok(edge::ok(json!({"dropped": dropped})))
+    Ok(edge::ok(Dropped { dropped }))
 }
 
 fn id_of(text: &str) -> Result<i64, Problem> {

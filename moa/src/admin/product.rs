@@ -7,10 +7,13 @@ use connection_pool::Pool;
 use edge::{ListData, Params, Problem, ServiceTime};
 use query_api::{ProductState, Terms, TermsItem, product_status};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-#[derive(Debug, Serialize)]
+/// A product as operators see it.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Item {
+#[schema(as = OperatedProduct)]
+pub(super) struct Item {
     product_id: i64,
     title: String,
     total_investing_amount: i64,

@@ -12,26 +12,36 @@ use event_log::consume::{Checkpoint, Projection as _};
 use event_log::{Log, LogError, Partition, Position};
 use projector::{COUNTERS, Generation, GenerationState, JobRejected, PROJECTIONS};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-#[derive(Debug, Serialize)]
+/// How far a consumer of the log is.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Status {
+#[schema(as = ConsumerStatus)]
+pub(super) struct Status {
     name: String,
     /// Null for a consumer without generations: it cannot be rebuilt.
     generation: Option<i32>,
     version: i32,
     state: String,
+    /// In each partition, the last position that is applied.
+    #[schema(value_type = Vec<i64>)]
     positions: Vec<Position>,
+    /// The last position of each partition.
+    #[schema(value_type = Vec<i64>)]
     head: Vec<Position>,
+    #[schema(value_type = i64)]
     lag_events: Position,
     lag_seconds: f64,
     stuck: Vec<Stuck>,
 }
 
 /// An event that could not be applied; its partition is stuck there.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Stuck {
+    #[schema(value_type = i32)]
     partition: Partition,
+    #[schema(value_type = i64)]
     position: Position,
     reason: String,
 }

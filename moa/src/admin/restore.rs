@@ -4,8 +4,18 @@ use axum::extract::State;
 use axum::response::Response;
 use connection_pool::is_unreachable;
 use edge::{JsonObject, Problem};
-use event_log::{Acceptance, Log, LogError};
-use serde_json::json;
+use event_log::{Acceptance, Log, LogError, Position};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// From where writes continue.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AcceptedHeads)]
+pub(super) struct Accepted {
+    /// The last position of each partition.
+    #[schema(value_type = Vec<i64>)]
+    heads: Vec<Position>,
+}
 
 /// `POST /admin/restore {"accept": "LOSS"|"CLOCK"}`: every process hears of it within moments.
 pub(super) async fn accept(State(log): State<Log>, body: JsonObject) -> Result<Response, Problem> {
@@ -13,7 +23,7 @@ pub(super) async fn accept(State(log): State<Log>, body: JsonObject) -> Result<R
     let Some(what) = fields.text("accept", parse) else { return Err(fields.refuse()) };
     let heads = log.accept(what).await.map_err(unavailable)?;
     tracing::warn!(?what, ?heads, "the operator agreed");
-    Ok(edge::ok(json!({"heads": heads})))
+    Ok(edge::ok(Accepted { heads }))
 }
 
 fn parse(text: String) -> Result<Acceptance, &'static str> {
