@@ -5,15 +5,15 @@ mod models;
 mod product;
 
 use crate::Audit;
+use crate::problem::problem;
 pub(crate) use models::{Listed, Summary};
 pub(crate) use product::Item as ProductAsOf;
 
 use axum::Router;
 use axum::routing::get;
 use chrono::{DateTime, Utc};
-use connection_pool::is_transient;
 use edge::{FieldProblem, Params, Problem, ServiceTime};
-use event_log::{Log, LogError};
+use event_log::Log;
 use std::sync::Arc;
 
 pub(crate) fn routes() -> Router<Arc<Audit>> {
@@ -47,17 +47,4 @@ async fn reject_future(log: &Log, at: DateTime<Utc>, time: ServiceTime) -> Resul
     }
     let words = format!("must not be in the future; it is {} now", time.format(now));
     Err(Problem::invalid(FieldProblem::new("at", words)))
-}
-
-/// What to tell an auditor whose question the log could not answer. Where it is broken, that is the answer.
-pub(crate) fn problem(error: LogError) -> Problem {
-    match error {
-        LogError::Unavailable(error) if is_transient(&error) => {
-            tracing::warn!(%error, "the database did not answer the audit");
-            Problem::Overloaded
-        }
-        LogError::Unavailable(error) => Problem::internal(error),
-        LogError::Broken { .. } | LogError::Mismatch(_) => Problem::Conflict(error.to_string()),
-        LogError::OutcomeUnknown { .. } | LogError::WritesStopped(_) => Problem::internal(error),
-    }
 }

@@ -8,6 +8,7 @@ mod stream;
 pub(crate) use request::{DEFAULT_EVENTS_PER_PAGE, filter};
 
 use crate::Audit;
+use crate::problem::problem;
 use axum::Router;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -39,10 +40,10 @@ async fn events(State(audit): State<Arc<Audit>>, headers: HeaderMap, params: Par
     let format = Format::accepted(&headers);
     let EventsRequest { filter, order, cursor, limit } = EventsRequest::read(params, &audit, format)?;
     let search = Search::begin(&audit.log, &audit.read, filter, order, cursor.as_ref()).await;
-    let mut search = search.map_err(Problem::internal)?;
+    let mut search = search.map_err(problem)?;
     match format {
         Format::Json => {
-            let page = search.page(limit.unwrap_or(DEFAULT_EVENTS_PER_PAGE)).await.map_err(Problem::internal)?;
+            let page = search.page(limit.unwrap_or(DEFAULT_EVENTS_PER_PAGE)).await.map_err(problem)?;
             let list = page.events.into_iter().map(|event| Item::of(event, &audit.time)).collect();
             Ok(edge::ok(Page { list, next_cursor: page.next.map(|next| next.to_string()) }))
         }

@@ -5,6 +5,7 @@ mod write;
 
 pub use write::{export, filtered};
 
+use crate::problem::problem;
 use crate::{Audit, accept, event};
 use axum::Router;
 use axum::body::Body;
@@ -33,7 +34,7 @@ async fn respond(State(audit): State<Arc<Audit>>, headers: HeaderMap, mut params
     let (Some(format), Some(filter)) = (format, filter) else { return Err(params.refuse()) };
     let format = format.unwrap_or_else(|| accepted_format(&headers));
     let permit = EXPORT_PERMITS.try_acquire().map_err(|_| busy())?;
-    let (heads, at) = audit.log.heads_now().await.map_err(Problem::internal)?;
+    let (heads, at) = audit.log.heads_now().await.map_err(problem)?;
     let identity = *audit.log.identity();
     if filter == Filter::default() {
         let header = Header::of(identity, heads, None, at);
@@ -41,7 +42,7 @@ async fn respond(State(audit): State<Arc<Audit>>, headers: HeaderMap, mut params
     }
     let header = Header::of(identity, heads, Some(filter_json(&filter)), at);
     let search = Search::begin(&audit.log, &audit.read, filter, Order::Ascending, None).await;
-    Ok(answer(format, filtered(search.map_err(Problem::internal)?, header, format), permit))
+    Ok(answer(format, filtered(search.map_err(problem)?, header, format), permit))
 }
 
 /// A filter as a header has it: what is set, by the names of the parameters.

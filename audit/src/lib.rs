@@ -17,6 +17,7 @@ pub mod access;
 mod as_of;
 mod event;
 pub mod export;
+mod problem;
 pub mod proof;
 pub mod reference;
 mod refusal;

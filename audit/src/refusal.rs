@@ -3,12 +3,13 @@
 mod cursor;
 
 use crate::Audit;
+use crate::problem::problem;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use chrono::{DateTime, Utc};
-use connection_pool::{Pool, is_unreachable};
+use connection_pool::Pool;
 use cursor::{Cursor, Order};
 use domain::{ProductId, UserId};
 use edge::{Params, Problem, ServiceTime};
@@ -219,8 +220,5 @@ fn query_problem(error: sqlx::Error) -> Problem {
     if canceled {
         return Problem::Conflict("it takes too long to look for that: give from and to, nearer to each other".into());
     }
-    match error {
-        error if is_unreachable(&error) => Problem::Overloaded,
-        error => Problem::internal(error),
-    }
+    problem(error)
 }

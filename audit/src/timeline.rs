@@ -10,7 +10,7 @@ mod payment_calls;
 pub use checkpoint_history::record_checkpoint_history;
 
 use crate::Audit;
-use crate::as_of::problem;
+use crate::problem::problem;
 use applied::Applied;
 use axum::Router;
 use axum::extract::State;
@@ -54,7 +54,7 @@ pub(crate) struct Timeline {
 
 async fn one(State(audit): State<Arc<Audit>>, InvestIdPath(id): InvestIdPath) -> Result<Response, Problem> {
     let found = invest_events::find(&audit.log, &audit.read, id).await.map_err(problem)?.ok_or(Problem::NotFound)?;
-    let calls = payment_calls::of(&audit.read, id).await.map_err(unavailable)?;
+    let calls = payment_calls::of(&audit.read, id).await.map_err(problem)?;
     let applied = applied_in_order(&audit, &found.reservation).await?;
     let mut changes = Vec::new();
     for event in &found.changes {
@@ -65,13 +65,9 @@ async fn one(State(audit): State<Arc<Audit>>, InvestIdPath(id): InvestIdPath) ->
 }
 
 async fn applied_in_order(audit: &Audit, event: &RecordedEvent) -> Result<Vec<Applied>, Problem> {
-    let mut applied = applied::of(&audit.read, event).await.map_err(unavailable)?;
+    let mut applied = applied::of(&audit.read, event).await.map_err(problem)?;
     applied.sort_by_key(Applied::time);
     Ok(applied)
-}
-
-fn unavailable(error: sqlx::Error) -> Problem {
-    problem(error.into())
 }
 
 /// Puts it together; `None` when what was found is no reservation.

@@ -2,8 +2,9 @@
 
 use sqlx::Error;
 
-/// SQLSTATE classes that are transient: insufficient resources, operator intervention (a statement's time-out is one).
-const TRANSIENT_CLASSES: [&str; 2] = ["53", "57"];
+/// How the SQLSTATEs begin that are transient: insufficient resources, operator intervention (a statement's time-out is one), and a
+/// lock that could not be had in time.
+const TRANSIENT_STATES: [&str; 3] = ["53", "57", "55P03"];
 
 /// Whether no connection could be had, or the one that was had broke.
 pub fn is_unreachable(error: &Error) -> bool {
@@ -15,7 +16,7 @@ pub fn is_transient(error: &Error) -> bool {
     match error {
         Error::PoolClosed => true,
         Error::Database(refused) => {
-            refused.code().is_some_and(|code| TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class)))
+            refused.code().is_some_and(|code| TRANSIENT_STATES.iter().any(|state| code.starts_with(state)))
         }
         _ => is_unreachable(error),
     }

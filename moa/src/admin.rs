@@ -1,6 +1,7 @@
 //! The admin listener: products, projections, parked deliveries, the audit. Every call is behind a bearer token; the reference of them,
 //! which holds no secret, is not.
 
+mod database;
 mod guard;
 mod job;
 mod mass_refund;

@@ -1,5 +1,6 @@
 //! `GET /admin/audit/access`: who read the audit, the latest first.
 
+use crate::problem::problem;
 use crate::{Audit, time_cursor};
 use axum::Router;
 use axum::extract::State;
@@ -92,7 +93,7 @@ async fn list(State(audit): State<Arc<Audit>>, params: Params) -> Result<Respons
     .bind(request.limit)
     .fetch_all(&audit.read)
     .await
-    .map_err(Problem::internal)?;
+    .map_err(problem)?;
     let more = rows.len() as i64 > request.limit;
     rows.truncate(usize::try_from(request.limit).unwrap_or(usize::MAX));
     let next_cursor = rows.last().filter(|_| more).map(|row| cursor(Cursor { at: row.at, id: row.id }));

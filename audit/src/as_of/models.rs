@@ -1,7 +1,8 @@
 //! `GET /admin/audit/holdings|invest-log|summary|product`: what the public calls would have shown at a time.
 
-use super::{problem, reject_future, required_at};
+use super::{reject_future, required_at};
 use crate::Audit;
+use crate::problem::problem;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
@@ -85,7 +86,7 @@ pub(super) async fn summary(State(audit): State<Arc<Audit>>, mut params: Params)
     let Some((user, at)) = user_and_time(&audit, &mut params) else { return Err(params.refuse()) };
     let mut fold = Fold::of(&audit, InvestorSummaryProjection::NAME, at, &Streams::OfUser(user.clone())).await?;
     let shown = fold.views(&audit).summary(user.as_str()).await;
-    let View { items, positions, .. } = shown.map_err(|error| problem(error.into()))?;
+    let View { items, positions, .. } = shown.map_err(problem)?;
     Ok(edge::ok(Summary::<Written> { at: audit.time.format(at), positions, summary: items.into_iter().next() }))
 }
 
@@ -100,7 +101,7 @@ fn user_and_time(audit: &Audit, params: &mut Params) -> Option<(UserId, DateTime
 }
 
 fn listed(audit: &Audit, at: DateTime<Utc>, view: sqlx::Result<View>) -> Result<Response, Problem> {
-    let View { total_count, items, positions } = view.map_err(|error| problem(error.into()))?;
+    let View { total_count, items, positions } = view.map_err(problem)?;
     Ok(edge::ok(Listed::<Written> { at: audit.time.format(at), positions, total_count, list: items }))
 }
 
@@ -133,7 +134,7 @@ impl Fold {
 fn fold_problem(error: AsOfError) -> Problem {
     match error {
         AsOfError::Log(error) => problem(error),
-        AsOfError::Database(error) => problem(error.into()),
+        AsOfError::Database(error) => problem(error),
         AsOfError::Event { .. } => Problem::Conflict(error.to_string()),
         AsOfError::Fold(_) => Problem::internal(error),
     }

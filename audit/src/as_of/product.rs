@@ -1,7 +1,8 @@
 //! `GET /admin/audit/product/{id}?at=|sequence=`: one product as its stream had it then.
 
-use super::{at, problem, reject_future};
+use super::{at, reject_future};
 use crate::Audit;
+use crate::problem::problem;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};

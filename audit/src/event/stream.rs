@@ -3,10 +3,12 @@
 
 use super::item::{COLUMN_NAMES, Item};
 use super::request::Format;
+use crate::problem::problem;
 use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use edge::{Problem, ServiceTime};
+use event_log::LogError;
 use event_log::search::{MAX_PAGE_EVENTS, Page, Search};
 use futures::{Stream, StreamExt as _, stream};
 use std::io;
@@ -19,7 +21,7 @@ pub(super) async fn answer(
     time: ServiceTime,
 ) -> Result<Response, Problem> {
     let mut stream = EventStream { search: Some(search), left: limit.unwrap_or(usize::MAX), format, time };
-    let first = stream.next().await.map_err(Problem::internal)?;
+    let first = stream.next().await.map_err(broken_off)?;
     let head = match format {
         Format::Csv => format!("{}\r\n", COLUMN_NAMES.join(",")),
         Format::Json | Format::NdJson => String::new(),
@@ -31,6 +33,14 @@ pub(super) async fn answer(
     };
     let body = Body::from_stream(begin.chain(stream.stream()));
     Ok(([(header::CONTENT_TYPE, media_type)], body).into_response())
+}
+
+/// Of the first page.
+fn broken_off(error: io::Error) -> Problem {
+    match error.downcast::<LogError>() {
+        Ok(error) => problem(error),
+        Err(error) => Problem::internal(error),
+    }
 }
 
 /// The events that are not written yet.

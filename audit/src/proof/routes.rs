@@ -4,6 +4,7 @@ use super::prove::{self, ProveError};
 use super::seal_store::{self, SEALS_PER_PAGE};
 use super::verify_live::{self, VerifyError};
 use crate::Audit;
+use crate::problem::problem;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
@@ -37,9 +38,9 @@ async fn verify(State(audit): State<Arc<Audit>>) -> Result<Response, Problem> {
 fn verify_problem(why: VerifyError) -> Problem {
     match why {
         VerifyError::File(..) => Problem::Conflict(why.to_string()),
-        VerifyError::Database(_) | VerifyError::Log(_) | VerifyError::NoLog | VerifyError::Cancelled(_) => {
-            Problem::internal(why)
-        }
+        VerifyError::Database(error) => problem(error),
+        VerifyError::Log(error) => problem(error),
+        VerifyError::NoLog | VerifyError::Cancelled(_) => Problem::internal(why),
     }
 }
 
@@ -55,7 +56,8 @@ fn prove_problem(why: ProveError) -> Problem {
             Problem::Conflict("None of its events is sealed yet, try again in some seconds".into())
         }
         ProveError::Broken => Problem::Conflict("The log is not what was sealed, verify it".into()),
-        ProveError::Database(_) | ProveError::Log(_) => Problem::internal(why),
+        ProveError::Database(error) => problem(error),
+        ProveError::Log(error) => problem(error),
     }
 }
 
@@ -78,7 +80,7 @@ async fn seals(State(audit): State<Arc<Audit>>, mut params: Params) -> Result<Re
     });
     let (Some(after), Some(limit)) = (after, limit) else { return Err(params.refuse()) };
     let (after, limit) = (after.unwrap_or(0), limit.unwrap_or(SEALS_PER_PAGE));
-    let page = seal_store::seals_from(&audit.read, after.saturating_add(1), limit).await.map_err(Problem::internal)?;
+    let page = seal_store::seals_from(&audit.read, after.saturating_add(1), limit).await.map_err(problem)?;
     let page = page.into_iter().collect::<Result<Vec<Seal>, _>>().map_err(Problem::internal)?;
     let full = i64::try_from(page.len()) == Ok(limit);
     let next_after = page.last().filter(|_| full).map(|seal| seal.statement.seal);

@@ -1,5 +1,6 @@
 //! `GET /admin/mass-refund`: the products that ended and are given back, and how far each is.
 
+use super::database;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
@@ -49,7 +50,7 @@ pub(super) async fn list(State((pool, time)): State<(Pool, ServiceTime)>) -> Res
     .bind(MAX_COUNTED_ROWS)
     .fetch_all(&pool)
     .await
-    .map_err(Problem::internal)?;
+    .map_err(database::problem)?;
     let list: Vec<_> = rows.into_iter().map(|row| item(&row, time)).collect();
     Ok(edge::ok(ListData { total_count: list.len() as i64, list }))
 }

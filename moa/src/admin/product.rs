@@ -1,5 +1,6 @@
 //! `GET /admin/product`: all products, open or not, newest first.
 
+use super::database;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
@@ -60,9 +61,9 @@ pub(super) async fn list(
     .bind(paging.offset())
     .fetch_all(&pool)
     .await
-    .map_err(Problem::internal)?;
+    .map_err(database::problem)?;
     let total_count: i64 =
-        sqlx::query_scalar("select count(*) from product_list").fetch_one(&pool).await.map_err(Problem::internal)?;
+        sqlx::query_scalar("select count(*) from product_list").fetch_one(&pool).await.map_err(database::problem)?;
     Ok(edge::ok(ListData { total_count, list: rows.into_iter().map(|row| item(row, &time)).collect() }))
 }
 

@@ -1,6 +1,7 @@
 //! The admin listener and the operator's commands.
 
 use chrono::Utc;
+use futures::future::join_all;
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -59,6 +60,41 @@ async fn an_operator_may_all_an_auditor_only_read_and_nobody_else_anything() {
     app.settled().await;
     let list = api.operate(Method::GET, "/admin/product", None).await.data();
     assert_eq!(list["totalCount"], 2, "nobody else has opened anything: {list}");
+}
+
+/// What an operator or auditor reads, and the table whose lock holds it up until the database cancels it.
+const HELD_UP: [(&str, &str); 7] = [
+    ("product_list", "/admin/product"),
+    ("mass_refunds", "/admin/mass-refund"),
+    ("parked_deliveries", "/admin/parked"),
+    ("seals", "/admin/audit/seal"),
+    ("event_index", "/admin/audit/event?userId=user4"),
+    ("event_index", "/admin/audit/prove/01991f5e-7c3a-7b60-9a52-3f0f6ed1a001"),
+    ("refusals", "/admin/audit/refusal?userId=user4"),
+];
+
+/// Steps: an invest; somebody locks the tables; every read is asked for at once; each is cancelled; the lock goes, and each is answered. The search of
+/// refusals says more: that it can be narrowed.
+#[tokio::test]
+async fn a_read_that_the_database_cancels_may_be_tried_again() {
+    let app = TestApp::open().await;
+    let product = app.open_product("held up", 100).await;
+    assert!(app.invest(ask("user4", product, 1)).await.is_accepted());
+    app.settled().await;
+    let mut holder = app.pool.begin().await.unwrap();
+    let tables = HELD_UP.map(|(table, _)| table).join(", ");
+    sqlx::query(&format!("lock table {tables} in access exclusive mode")).execute(&mut *holder).await.unwrap();
+    let api = app.api(0);
+    let answers = join_all(HELD_UP.map(|(_, path)| api.operate(Method::GET, path, None))).await;
+    for ((_, path), answer) in HELD_UP.iter().zip(answers) {
+        let expected = if path.contains("refusal") { (409, "409") } else { (503, "OVERLOADED") };
+        assert_eq!((answer.status, answer.code().as_str()), expected, "{path}: {}", answer.body);
+    }
+    holder.rollback().await.unwrap();
+    for (_, path) in HELD_UP {
+        let status = api.operate(Method::GET, path, None).await.status;
+        assert_eq!(status, if path.contains("prove") { 404 } else { 200 }, "{path}");
+    }
 }
 
 #[tokio::test]
