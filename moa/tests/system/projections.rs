@@ -1,5 +1,6 @@
 //! Read models rebuilt, compared, switched and dropped by operators, through the calls and through the commands.
 
+mod at_once;
 mod refused;
 
 use reqwest::Method;

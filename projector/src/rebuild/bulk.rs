@@ -2,12 +2,17 @@
 
 use super::{JobError, Rebuild};
 use crate::copy_writer::{CopyChunk, CopyWriter};
-use crate::fold::{self, CONCURRENT_FOLDS, FoldError, ReadModel};
+use crate::fold::{self, FoldError, ReadModel};
 use event_log::consume::ApplyError;
 use event_log::{Hash, LogError, Partition, Position, RecordedEvent};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use std::sync::atomic::Ordering;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+
+/// Partitions that one process folds at a time, of all its jobs together. Each fold keeps a connection of the log's pool, of which a process
+/// that only follows the log has four, and others need one.
+const MAX_CONCURRENT_FOLDS: usize = 3;
+static FOLD_PERMITS: Semaphore = Semaphore::const_new(MAX_CONCURRENT_FOLDS);
 
 impl<M: ReadModel> Rebuild<M> {
     /// Folds every partition that is not complete yet, up to its target.
@@ -20,10 +25,12 @@ impl<M: ReadModel> Rebuild<M> {
         self.progress.done.store(complete.iter().map(|(_, position)| position).sum(), Ordering::Relaxed);
         let left = (0..).zip(targets).filter(|(partition, _)| complete.iter().all(|(done, _)| done != partition));
         let folding: Vec<_> = left.map(|(partition, target)| self.fold_partition(partition, *target).boxed()).collect();
-        stream::iter(folding).buffer_unordered(CONCURRENT_FOLDS).try_collect().await
+        stream::iter(folding).buffer_unordered(self.throttle.concurrent_folds()).try_collect().await
     }
 
     async fn fold_partition(&self, partition: Partition, target: Position) -> Result<(), JobError> {
+        // It is never closed.
+        let _permit = FOLD_PERMITS.acquire().await.ok();
         self.clear(partition).await?;
         let (chunks, ready) = CopyWriter::channel();
         let progress = self.progress.clone();

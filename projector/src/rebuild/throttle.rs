@@ -1,5 +1,6 @@
 //! The rate limit of a rebuild, in events a second.
 
+use crate::fold::CONCURRENT_FOLDS;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::time::{Duration, Instant};
 
@@ -23,6 +24,11 @@ impl Throttle {
     /// How many events to take at once.
     pub(crate) fn chunk(&self) -> i64 {
         self.rate.map_or(MAX_CHUNK_EVENTS, |rate| (rate / MIN_CHUNKS_PER_SECOND).clamp(1, MAX_CHUNK_EVENTS))
+    }
+
+    /// How many partitions to fold at once: more than one is no faster where the rate is limited, and keeps others from it.
+    pub(crate) fn concurrent_folds(&self) -> usize {
+        if self.rate.is_some() { 1 } else { CONCURRENT_FOLDS }
     }
 
     /// Counts `events`, and waits until so many are allowed.
