@@ -17,6 +17,7 @@ mod examples;
 mod expired;
 mod exported;
 mod faults;
+mod fuzzed;
 mod killed;
 mod logs;
 mod outlets;
