@@ -23,14 +23,14 @@ fn shape(value: &Value) -> Value {
 }
 
 /// The example of `code` in the answers of one call.
-fn example<'a>(call: &'a Value, status: u16, code: &str) -> &'a Value {
+pub fn example<'a>(call: &'a Value, status: u16, code: &str) -> &'a Value {
     let found = &call["responses"][status.to_string()]["content"]["application/json"]["examples"][code]["value"];
     assert!(found.is_object(), "no example of {code} with status {status} in {call}");
     found
 }
 
 /// All but the values of the moment: the words up to the colon of the message, and the rest of the body.
-fn words(body: &Value) -> Value {
+pub fn words(body: &Value) -> Value {
     let mut body = body.clone();
     let message =
         body["message"].as_str().and_then(|message| message.split_once(" : ")).map(|(words, _)| words.to_owned());

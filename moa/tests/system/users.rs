@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 
 use crate::harness::{ApiClient, Journal, MoaProcess, OPERATOR, Start, TEST_TIMEOUT, client, within};
+use crate::reference::{example, words};
 
 const SECRET: &str = "a-secret-of-the-gateway";
 const ISSUER: &str = "https://idp.example";
@@ -193,6 +194,31 @@ async fn calls_are_limited_as_the_settings_say() {
     let metrics = reqwest::get(format!("{}/metrics", moa.ops)).await.unwrap().text().await.unwrap();
     for counted in ["limit=\"user\"} 2", "limit=\"address\"} 2", "limit=\"token guesses\"} 1"] {
         assert!(metrics.contains(&format!("moa_http_requests_limited_total{{{counted}")), "{counted}");
+    }
+}
+
+/// A key of RFC 8037, appendix A.2.
+const A_KEY: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+#[tokio::test]
+async fn who_is_nobody_or_calls_too_often_is_answered_as_the_document_says() {
+    let (folder, database) = (testbed::TempFolder::new("users"), testbed::Database::fresh().await);
+    std::fs::write(folder.join("keys.json"), A_KEY).unwrap();
+    let start =
+        Start::serve().on(database.url()).env("MOA_USER_AUTH", "jwt").env("MOA_JWT_KEYS", &folder.file("keys.json"));
+    let start = start.env("MOA_JWT_ISSUER", ISSUER).env("MOA_JWT_AUDIENCE", "moa");
+    let moa = start.env("MOA_LIMIT_READS", "1/h:2").env("MOA_LIMIT_WRITES", "1/h:2").open().await;
+    for (url, path) in [(&moa.write, "/api/invest"), (&moa.read, "/api/product/my/summary")] {
+        let answer = async |path: &str| {
+            let post = path == "/api/invest";
+            let request =
+                if post { client().post(format!("{url}{path}")) } else { client().get(format!("{url}{path}")) };
+            request.send().await.unwrap().json::<Value>().await.unwrap()
+        };
+        let document = answer("/openapi.json").await;
+        let call = &document["paths"][path][if path == "/api/invest" { "post" } else { "get" }];
+        assert_eq!(words(&answer(path).await), words(example(call, 401, "401")), "{path}");
+        assert_eq!(words(&answer(path).await), words(example(call, 429, "RATE_LIMITED")), "{path}");
     }
 }
 
