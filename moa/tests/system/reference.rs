@@ -82,6 +82,8 @@ async fn the_reads_answer_as_their_document_says() {
     }
     let unknown = api.get("/api/product/999").await.json();
     assert_eq!(&unknown, example(&paths["/api/product/{productId}"]["get"], 200, "NOT_EXIST_PRODUCT"));
+    let no_invest = api.get_as("user4", "/api/invest/log/01991f5e-7c3a-7b60-9a52-3f0f6ed1a001").await.json();
+    assert_eq!(&no_invest, example(&paths["/api/invest/log/{investId}"]["get"], 404, "404"));
     let nobody = api.get("/api/invest/log").await.json();
     assert_eq!(&nobody, example(&paths["/api/invest/log"]["get"], 400, "MISSING_X_USER_ID"));
     let no_page = api.get("/api/product?page=x").await.json();
@@ -128,6 +130,10 @@ async fn the_writes_answer_as_their_document_says() {
     let closed = app.open_product("closed", 1_000).await;
     let closing = app.api(0).operate(reqwest::Method::POST, &format!("/admin/product/{closed}/close"), None).await;
     assert_eq!(closing.status, 200);
+    let cancelled = app.open_product("cancelled", 1_000).await;
+    let (cancel, reason) = (format!("/admin/product/{cancelled}/cancel"), json!({"reason": "the orchard froze"}));
+    assert_eq!(app.api(0).operate(reqwest::Method::POST, &cancel, Some(&reason)).await.status, 200);
+    let failed = admin::failed_product(&app).await;
     let writes = app.api(0);
     let document = writes.get_write("/openapi.json").await.json();
     let call = &document["paths"]["/api/invest"]["post"];
@@ -135,6 +141,8 @@ async fn the_writes_answer_as_their_document_says() {
         (200, "01", 3, 1),
         (200, "NOT_EXIST_PRODUCT", 999, 1),
         (200, "CLOSED", closed, 1),
+        (200, "CANCELLED", cancelled, 1),
+        (200, "FAILED", failed, 1),
         (200, "NOT_STARTED", 4, 1),
         (200, "FINISHED", 1, 1),
         (200, "BELOW_MINIMUM", with_terms, 99),
@@ -153,6 +161,9 @@ async fn the_writes_answer_as_their_document_says() {
     assert_eq!(&nobody.json(), example(call, 400, "MISSING_X_USER_ID"));
     let text = writes.post("/api/invest", &[("X-USER-ID", "user4"), ("Content-Type", "text/plain")], "{}").await;
     assert_eq!(&text.json(), example(call, 415, "415"));
+    let headers = [("X-USER-ID", "user4"), ("Content-Type", "application/json")];
+    let large = writes.post("/api/invest", &headers, &" ".repeat(20_000)).await;
+    assert_eq!(&large.json(), example(call, 413, "413"));
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ async fn products(app: &TestApp, payments: &Payments, compared: &mut Compared) {
 }
 
 /// One that missed its target.
-async fn failed_product(app: &TestApp) -> i64 {
+pub(super) async fn failed_product(app: &TestApp) -> i64 {
     let now = chrono::Utc::now();
     let offer = json!({"title": "failed", "totalInvestingAmount": 100, "targetAmount": 50,
                        "startedAt": seconds_from(now, -60), "finishedAt": seconds_from(now, -1)});
