@@ -64,10 +64,15 @@ pub async fn all_is_written(recording: RecorderTask, pool: &Pool) {
     soon(run_recorder(recording, pool.clone(), over)).await;
 }
 
+/// Each another user: of one not so many are recorded.
 pub async fn refuses(app: &TestApp, product: ProductId, times: usize) {
-    for outcome in
-        soon(join_all((0..times).map(|_| app.processors.submit(invest_command(product, "late", 1_000_001))))).await
-    {
+    let users: Vec<_> = (0..times).map(|number| format!("late{number}")).collect();
+    refuses_of(app, product, users.iter().map(String::as_str)).await;
+}
+
+pub async fn refuses_of(app: &TestApp, product: ProductId, users: impl IntoIterator<Item = &str>) {
+    let commands = users.into_iter().map(|user| invest_command(product, user, 1_000_001));
+    for outcome in soon(join_all(commands.map(|command| app.processors.submit(command)))).await {
         assert!(matches!(outcome.unwrap().decision, Err(Refusal::SoldOut { .. })));
     }
 }

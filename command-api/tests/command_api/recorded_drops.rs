@@ -1,7 +1,7 @@
 //! Notes are written a bounded number at a time, and never waited for: what finds no room, or no database, is dropped and
 //! counted; what is old is forgotten.
 
-use crate::recorded::{all_is_written, refuses};
+use crate::recorded::{all_is_written, refuses, refuses_of};
 use crate::write_side::{WriteSide, soon, until};
 use command_api::{purge_records, run_recorder};
 use connection_pool::Pool;
@@ -104,6 +104,21 @@ async fn so_many_are_written_in_a_second_and_at_the_end_all_at_once() {
     soon(writing).await.unwrap();
     assert_eq!(test.count("refusals").await, 2_500);
     assert_eq!(test.dropped().await, [""; 0]);
+}
+
+/// Nobody fills the table by being refused, and nobody else's refusals are left out for it.
+#[tokio::test]
+async fn of_one_user_a_thousand_are_written_and_the_rest_is_counted() {
+    let test = WriteSide::with_one_partition().await;
+    let (app, recording) = test.moa_that_notes().await;
+    let product = app.opens(100).await;
+    refuses_of(&app, product, vec!["eager"; 1_200]).await;
+    refuses(&app, product, 3).await;
+    all_is_written(recording, &test.pool).await;
+    let written = test.count("refusals where user_id = 'eager'").await;
+    assert!((1_000..1_003).contains(&written), "{written}: one more comes free in a minute");
+    assert_eq!(test.count("refusals where user_id <> 'eager'").await, 3);
+    assert_eq!(test.dropped().await, [format!("REFUSAL FULL {}", 1_200 - written)]);
 }
 
 /// More than go in one delete.
