@@ -13,8 +13,9 @@ use tokio::time::timeout_at;
 
 /// Statements of one user that run at the same time.
 const MAX_READS_PER_USER: usize = 2;
-/// How long a read waits for its turn; as long as for a connection.
-const TURN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a read waits for its turn: longer than a statement takes whose connection fell silent and which is tried on another, so that
+/// nobody is refused for that.
+const TURN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The turns of all users.
 pub(crate) struct UserReads {

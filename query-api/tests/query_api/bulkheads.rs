@@ -123,7 +123,7 @@ async fn who_waits_for_a_token_takes_no_turn() {
     .await;
 }
 
-/// In order, for two seconds; then 429, which says when to come again.
+/// In order, for a bounded time; then 429, which says when to come again.
 #[tokio::test]
 async fn who_waits_in_vain_is_told_to_come_again() {
     let mut held = Held::new().await;
