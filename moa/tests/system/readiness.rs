@@ -273,14 +273,17 @@ async fn a_sealer_that_does_not_seal_is_known() {
 /// it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_side_without_a_free_connection_is_not_ready() {
-    const CONCURRENT_PARTITIONS: usize = 40;
+    const READERS: usize = 40;
     let app = TestApp::open().await;
     let mut holder = app.pool.acquire().await.unwrap();
-    sqlx::raw_sql("begin; lock table holdings in access exclusive mode").execute(&mut *holder).await.unwrap();
+    sqlx::raw_sql("begin; lock table holdings, product_list in access exclusive mode")
+        .execute(&mut *holder)
+        .await
+        .unwrap();
     let query_api = alone("query-api", &app.url()).open().await;
     let stop = tokio_util::sync::CancellationToken::new();
     let readers: Vec<_> =
-        (0..CONCURRENT_PARTITIONS).map(|_| tokio::spawn(read_on(query_api.read.clone(), stop.clone()))).collect();
+        (0..READERS).map(|id| tokio::spawn(read_on(query_api.read.clone(), id, stop.clone()))).collect();
     says(&query_api.ops, "database").await;
     stop.cancel();
     sqlx::raw_sql("rollback").execute(&mut *holder).await.unwrap();
@@ -290,9 +293,12 @@ async fn a_read_side_without_a_free_connection_is_not_ready() {
     is_ready(&query_api.ops).await;
 }
 
-async fn read_on(read: String, stop: tokio_util::sync::CancellationToken) {
+/// Users' own reads, single products and pages of them: each of these leaves connections for the others, all together none.
+async fn read_on(read: String, id: usize, stop: tokio_util::sync::CancellationToken) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     while !stop.is_cancelled() {
-        client.get(format!("{read}/api/product/my/invest")).header("X-USER-ID", "ann").send().await.ok();
+        let path = [format!("{id}"), format!("?page={id}"), "my/invest".to_owned()][id % 3].clone();
+        let path = format!("{read}/api/product/{path}").replace("/?", "?");
+        client.get(path).header("X-USER-ID", format!("user{id}")).send().await.ok();
     }
 }
