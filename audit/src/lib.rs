@@ -8,7 +8,7 @@
 //! - [`proof`]: the sealer, verification of the live log, making inclusion proofs; the pure part is the crate `proof`.
 //! - [`export`]: the log as a file that can be verified without Moa.
 //! - [`access`]: the record of who read the audit.
-//! - [`reference`]: what the OpenAPI document says of them.
+//! - [`mod@reference`]: what the OpenAPI document says of them.
 //!
 //! Words are in `docs/glossary.md`.
 
