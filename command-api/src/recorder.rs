@@ -1,8 +1,8 @@
 //! The recorder writes refusals, and calls to the payment provider, to tables beside the log, best effort.
 //!
 //! Nothing waits for it. A sink puts records into a bounded queue; a writer of each kind writes a bounded number of rows a second.
-//! Records that find the queue full, are more than may be kept, or cannot be written, are dropped and counted: in a metric at once, and in a row of
-//! `recorder_drops` as soon as one can be written. The queues of a killed process are lost without a count.
+//! Records that find the queue full, are more than may be kept, or cannot be written, are dropped and counted: in a metric at once, and
+//! in a row of `recorder_drops` as soon as one can be written. The queues of a killed process are lost without a count.
 
 mod drop_counts;
 mod payment_call;
