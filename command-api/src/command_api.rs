@@ -1,27 +1,24 @@
 //! The state of the write side's routes, and how a command's outcome becomes a response of the contract.
 
 use crate::processor::{CommandEnvelope, CommandError, CommandOutcome, PartitionProcessors};
-use crate::refusal_budget::{KEYED, RefusalBudget};
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use domain::{InvestId, Refusal};
 use edge::{ConsistencyToken, Correlation, Problem, ServiceTime, header};
 use event_log::Metadata;
 use serde::Serialize;
-use std::sync::Arc;
 
 /// What the write side's handlers share; clones are cheap.
 #[derive(Clone)]
 pub struct CommandApi {
     processors: PartitionProcessors,
     time: ServiceTime,
-    keyed_refusals: Arc<RefusalBudget>,
 }
 
 impl CommandApi {
     /// Handlers that submit to `processors` and read local times in `time`'s zone.
     pub fn new(processors: PartitionProcessors, time: ServiceTime) -> Self {
-        Self { processors, time, keyed_refusals: Arc::new(RefusalBudget::new(KEYED)) }
+        Self { processors, time }
     }
 
     pub(crate) fn processors(&self) -> &PartitionProcessors {
@@ -38,18 +35,8 @@ impl CommandApi {
         envelope: CommandEnvelope,
         data: impl FnOnce(&CommandOutcome) -> T,
     ) -> Response {
-        let (invest_id, owner) = (envelope.invest_id(), envelope.key.as_ref().map(|key| key.owner.clone()));
-        if let Some(Err(over)) = owner.as_deref().map(|owner| self.keyed_refusals.peek(owner)) {
-            metrics::counter!("moa_http_requests_limited_total", "limit" => "keyed refusals").increment(1);
-            return Problem::OverRate(over).into_response();
-        }
+        let invest_id = envelope.invest_id();
         let outcome = self.processors.submit(envelope).await;
-        if let (Some(owner), Ok(outcome)) = (owner, &outcome)
-            && outcome.is_new_final_refusal()
-        {
-            // Those that were under way at the same time may be a few more.
-            self.keyed_refusals.take(&owner).ok();
-        }
         self.answer(outcome, invest_id, data)
     }
 
@@ -131,6 +118,7 @@ pub(crate) fn problem(refusal: Refusal) -> Problem {
 fn without_outcome(error: CommandError, invest_id: Option<InvestId>) -> Problem {
     match error {
         CommandError::Overloaded => Problem::Overloaded,
+        CommandError::TooManyRefusals(over) => Problem::OverRate(over),
         CommandError::KeyReused => Problem::IdempotencyKeyReused,
         CommandError::OutcomeUnknown => Problem::OutcomeUnknown { invest_id },
         CommandError::Broken => Problem::internal(error),
@@ -144,6 +132,7 @@ fn metric_label(outcome: &Result<CommandOutcome, CommandError>) -> &'static str 
         Ok(CommandOutcome { decision: Err(Refusal::SoldOut { .. }), .. }) => "sold_out",
         Ok(CommandOutcome { decision: Err(_), .. }) => "refused",
         Err(CommandError::Overloaded) => "overloaded",
+        Err(CommandError::TooManyRefusals(_)) => "limited",
         Err(CommandError::KeyReused) => "key_reused",
         Err(CommandError::OutcomeUnknown) => "outcome_unknown",
         Err(CommandError::Broken) => "broken",

@@ -16,6 +16,7 @@ mod task;
 pub use envelope::{CommandEnvelope, CommandError, CommandOutcome, UntimedCommand};
 
 use crate::recorder::Recorder;
+use crate::refusal_budget::{KEYED, RefusalBudget};
 use admission::{AdmissionControl, AdmissionLimit};
 use event_log::{Log, LogError, Partition, Writer};
 use std::sync::Arc;
@@ -74,13 +75,15 @@ impl PartitionProcessors {
         recorder: Option<Recorder>,
     ) -> Result<Self, LogError> {
         let (mut queues, panicked) = (Vec::new(), CancellationToken::new());
+        let keyed_refusals = Arc::new(RefusalBudget::new(KEYED));
         for partition in log.partitions() {
             let (sender, receiver) = mpsc::channel(COMMAND_QUEUE_CAPACITY);
             let writer = Writer::open(log.clone(), partition).await?;
             let refusals = recorder.as_ref().map(|recorder| recorder.refusals.clone());
             let admission = AdmissionControl::new();
             let queue = CommandQueue { sender, invests: admission.limit() };
-            let running = task::run(log.clone(), writer, reservation, refusals, receiver, admission);
+            let running =
+                task::run(log.clone(), writer, reservation, (refusals, keyed_refusals.clone()), receiver, admission);
             let panicked = panicked.clone();
             tasks.spawn(async move {
                 // A panic leaves the guard armed.

@@ -27,22 +27,14 @@ impl RefusalBudget {
         Self { per_user: buckets(per_user), in_all: buckets(in_all) }
     }
 
-    /// Whether one more of `user` may be kept.
-    ///
-    /// # Errors
-    /// It may not be.
-    pub(crate) fn peek(&self, user: &str) -> Result<(), OverRate> {
-        let over = |whose, buckets: &TokenBuckets, Exhausted { wait }| OverRate { whose, rate: buckets.rate(), wait };
-        self.per_user.peek(&user).map_err(|exhausted| over("user", &self.per_user, exhausted))?;
-        self.in_all.peek(&()).map_err(|exhausted| over("all", &self.in_all, exhausted))
-    }
-
     /// One more of `user` is kept.
     ///
     /// # Errors
     /// It may not be.
-    pub(crate) fn take(&self, user: &str) -> Result<(), Exhausted> {
-        self.per_user.take(&user).and_then(|()| self.in_all.take(&()))
+    pub(crate) fn take(&self, user: &str) -> Result<(), OverRate> {
+        let over = |whose, buckets: &TokenBuckets, Exhausted { wait }| OverRate { whose, rate: buckets.rate(), wait };
+        self.per_user.take(&user).map_err(|exhausted| over("user", &self.per_user, exhausted))?;
+        self.in_all.take(&()).map_err(|exhausted| over("all", &self.in_all, exhausted))
     }
 }
 
@@ -61,11 +53,9 @@ mod tests {
     fn neither_one_user_nor_all_can_have_more_kept_than_is_allowed() {
         let budget = RefusalBudget::new(RATES);
         let taken = |user: &str| (0..5).filter(|_| budget.take(user).is_ok()).count();
-        assert!(budget.peek("ann").is_ok());
         assert_eq!(taken("ann"), 2);
-        assert!(budget.peek("ann").is_err_and(|over| over.whose == "user"));
-        assert!(budget.peek("bob").is_ok());
+        assert!(budget.take("ann").is_err_and(|over| over.whose == "user"));
         assert_eq!(taken("bob"), 1);
-        assert!(budget.peek("eve").is_err_and(|over| over.whose == "all"));
+        assert!(budget.take("eve").is_err_and(|over| over.whose == "all"));
     }
 }

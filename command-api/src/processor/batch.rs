@@ -4,11 +4,13 @@ use super::PendingCommand;
 use super::aggregate_cache::AggregateCache;
 use super::envelope::{CommandEnvelope, CommandError, CommandOutcome};
 use crate::idempotency::Replays;
+use crate::refusal_budget::RefusalBudget;
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::{Aggregate, event_sink::EventSink};
 use domain::{Product, ProductCommand, ProductEvent, ProductId, Refusal};
 use event_log::{Batch, NewEvent, Partition, Position, VersionedProduct};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// A batch that is decided and not yet committed.
 pub(super) struct DecidedBatch {
@@ -25,6 +27,7 @@ pub(super) struct DecisionContext {
     pub(super) head: Position,
     pub(super) at: DateTime<Utc>,
     pub(super) reservation: TimeDelta,
+    pub(super) keyed_refusals: Arc<RefusalBudget>,
 }
 
 /// A batch that is being decided.
@@ -46,7 +49,7 @@ impl DecidedBatch {
         for PendingCommand { envelope, .. } in commands {
             outcomes.push(match decisions.keys.replay(envelope.key.as_ref()) {
                 Some(replayed) => replayed,
-                None => Ok(decisions.decide_one(envelope).await),
+                None => decisions.decide_one(envelope).await,
             });
         }
         let batch = Batch { events: decisions.events, keys: decisions.keys.into_records() };
@@ -55,7 +58,7 @@ impl DecidedBatch {
 }
 
 impl Decisions<'_> {
-    async fn decide_one(&mut self, envelope: &CommandEnvelope) -> CommandOutcome {
+    async fn decide_one(&mut self, envelope: &CommandEnvelope) -> Result<CommandOutcome, CommandError> {
         let (context, product_id) = (self.context, envelope.product_id);
         let loaded = self.products.entry(product_id).or_insert_with(|| self.cache.copy(product_id));
         let command = envelope.command.at(context.at, context.reservation);
@@ -70,9 +73,21 @@ impl Decisions<'_> {
         let position = (context.partition, context.head + self.events.len() as Position);
         let invest_id = envelope.invest_id();
         let outcome = CommandOutcome { decision, product_id, invest_id, position, replayed: false };
-        let record = envelope.key.as_ref().and_then(|key| key.record(&outcome));
-        record.into_iter().for_each(|record| self.keys.insert(record));
-        outcome
+        if let Some(record) = envelope.key.as_ref().and_then(|key| key.record(&outcome)) {
+            if outcome.decision.is_err() {
+                self.may_store_refusal(&record.user_id)?;
+            }
+            self.keys.insert(record);
+        }
+        Ok(outcome)
+    }
+
+    /// Whether one more refusal may be stored with a key of this owner's. What was stored before is replayed in any case.
+    fn may_store_refusal(&self, owner: &str) -> Result<(), CommandError> {
+        self.context.keyed_refusals.take(owner).map_err(|over| {
+            metrics::counter!("moa_http_requests_limited_total", "limit" => "keyed refusals").increment(1);
+            CommandError::TooManyRefusals(over)
+        })
     }
 }
 

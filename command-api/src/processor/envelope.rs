@@ -1,8 +1,9 @@
 //! What goes into a processor's queue, and what comes back.
 
-use crate::idempotency::{IdempotencyKey, is_final};
+use crate::idempotency::IdempotencyKey;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{Amount, InvestId, ProductCommand, ProductId, Refusal, UserId};
+use edge::OverRate;
 use event_log::{Metadata, Partition, Position};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -122,19 +123,15 @@ pub struct CommandOutcome {
     pub replayed: bool,
 }
 
-impl CommandOutcome {
-    /// A refusal that is stored with the request's key, and was not before.
-    pub(crate) fn is_new_final_refusal(&self) -> bool {
-        !self.replayed && self.decision.is_err() && is_final(self.decision)
-    }
-}
-
 /// Why there is no decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// Definitely not carried out; try again later.
     #[error("overloaded: not carried out")]
     Overloaded,
+    /// Refused, and not stored with its key, as too many of its owner's are: definitely not carried out; try again later.
+    #[error("not carried out: too many refusals are stored with keys")]
+    TooManyRefusals(OverRate),
     /// The key stands for another request; take a fresh one.
     #[error("the idempotency key stands for another request")]
     KeyReused,

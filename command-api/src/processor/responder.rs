@@ -90,9 +90,13 @@ pub(super) fn mark_indeterminate(commands: &[PendingCommand], outcomes: &mut [Ou
     lost.for_each(|(_, outcome)| *outcome = Err(CommandError::OutcomeUnknown));
 }
 
-/// Whether the command has a key and was refused in a way that is not stored with it.
+/// Whether the command has a key and was refused in a way that is not stored with it, or may not be stored any more.
 fn is_unkept(envelope: &CommandEnvelope, outcome: &Outcome) -> bool {
-    envelope.key.is_some() && outcome.as_ref().is_ok_and(|outcome| !is_final(outcome.decision))
+    let is_unkept = match outcome {
+        Ok(outcome) => !is_final(outcome.decision),
+        Err(error) => matches!(error, CommandError::TooManyRefusals(_)),
+    };
+    envelope.key.is_some() && is_unkept
 }
 
 /// Rejects commands that have waited too long. Called before a decision, never after one that may have been written.

@@ -9,12 +9,14 @@ use super::faults::{ProcessorFaults, RETRY_INTERVAL};
 use super::responder::{Responder, mark_indeterminate, reject, reject_timed_out, reject_undecided};
 use super::{CommandError, CommandOutcome, PendingCommand};
 use crate::recorder::{RecordSink, RefusedInvest};
+use crate::refusal_budget::RefusalBudget;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{ProductId, Refusal};
 use event_log::{Appended, Log, LogError, RecordedEvent, VersionedProduct, Writer};
 use loads::{Loads, MAX_COMMANDS_AWAITING_LOAD, PendingLoad, resume_panic};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
@@ -36,6 +38,8 @@ struct PartitionProcessor {
     reservation: TimeDelta,
     /// Where refusals are recorded.
     refusals: Option<RecordSink<RefusedInvest>>,
+    /// How many refusals may be stored with keys, by all processors of the process.
+    keyed_refusals: Arc<RefusalBudget>,
     cache: AggregateCache,
     loads: Loads,
     pending_loads: HashMap<ProductId, PendingLoad>,
@@ -50,11 +54,11 @@ pub(super) async fn run(
     log: Log,
     writer: Writer,
     reservation: Duration,
-    refusals: Option<RecordSink<RefusedInvest>>,
+    (refusals, keyed_refusals): (Option<RecordSink<RefusedInvest>>, Arc<RefusalBudget>),
     mut queue: mpsc::Receiver<PendingCommand>,
     mut admission: AdmissionControl,
 ) {
-    let mut processor = PartitionProcessor::new(log, writer, reservation, refusals);
+    let mut processor = PartitionProcessor::new(log, writer, reservation, (refusals, keyed_refusals));
     let mut arrived = Vec::with_capacity(MAX_BATCH_COMMANDS);
     let (mut is_open, mut retry_at) = (true, Instant::now());
     let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
@@ -92,13 +96,19 @@ pub(super) async fn run(
 }
 
 impl PartitionProcessor {
-    fn new(log: Log, writer: Writer, reservation: Duration, refusals: Option<RecordSink<RefusedInvest>>) -> Self {
+    fn new(
+        log: Log,
+        writer: Writer,
+        reservation: Duration,
+        (refusals, keyed_refusals): (Option<RecordSink<RefusedInvest>>, Arc<RefusalBudget>),
+    ) -> Self {
         let faults = ProcessorFaults::new(&log, writer.partition());
         Self {
             log,
             writer,
             reservation: TimeDelta::from_std(reservation).unwrap_or(TimeDelta::MAX),
             refusals,
+            keyed_refusals,
             cache: AggregateCache::default(),
             loads: JoinSet::new(),
             pending_loads: HashMap::new(),
@@ -245,6 +255,7 @@ impl PartitionProcessor {
             head: self.writer.position(),
             at: self.writer.now(),
             reservation: self.reservation,
+            keyed_refusals: self.keyed_refusals.clone(),
         }
     }
 

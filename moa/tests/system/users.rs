@@ -228,11 +228,13 @@ async fn refusals_that_are_stored_with_keys_have_a_budget() {
     let database = testbed::Database::fresh().await;
     let moa = Start::serve_with_demo().on(database.url()).open().await;
     let api = ApiClient::of(0, &moa, client(), Journal::default());
-    let body = json!({"productId": 1, "investAmount": 1}).to_string();
-    let invest = async |user: &str, key: String| {
+    let invest_in = async |product: i64, user: &str, key: String| {
+        let body = json!({"productId": product, "investAmount": 1}).to_string();
         let headers = [("X-USER-ID", user), ("Idempotency-Key", &*key), ("Content-Type", "application/json")];
         api.post("/api/invest", &headers, &body).await.json()["code"].as_str().unwrap().to_owned()
     };
+    let invest = async |user: &str, key: String| invest_in(1, user, key).await;
+    assert_eq!(invest_in(3, "ann", "accepted".into()).await, "01");
     for number in 0..100 {
         assert_eq!(invest("ann", format!("k{number}")).await, "FINISHED");
     }
@@ -243,10 +245,13 @@ async fn refusals_that_are_stored_with_keys_have_a_budget() {
     }
     assert_eq!(codes.last().unwrap(), "RATE_LIMITED", "{codes:?}");
     assert_eq!(invest("bob", "k1".into()).await, "FINISHED");
+    assert_eq!(invest("ann", "k0".into()).await, "FINISHED", "what is stored is given again");
+    assert_eq!(invest_in(3, "ann", "accepted".into()).await, "01");
+    assert_eq!(invest_in(3, "ann", "another".into()).await, "01", "an accepted invest is no refusal");
     let pool = database.pool().await;
     let kept: i64 = sqlx::query_scalar("select count(*) from idempotency_keys where user_id = 'ann'")
         .fetch_one(&pool)
         .await
         .unwrap();
-    assert!((100..103).contains(&kept), "{kept}");
+    assert!((102..105).contains(&kept), "{kept}: two of them were accepted");
 }
