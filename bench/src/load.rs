@@ -2,12 +2,14 @@
 //! are due at a fixed rate and latency is measured from the moment a request was due, so that a slow answer hides no other.
 
 mod closed;
+mod listeners;
 mod open;
 mod outcome;
 mod requests;
 mod users;
 
 pub(crate) use closed::closed_loop;
+pub(crate) use listeners::Listeners;
 pub(crate) use open::open_loop;
 pub(crate) use outcome::Answers;
 pub(crate) use requests::{Requests, get, invest, invest_request};

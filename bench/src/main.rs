@@ -18,6 +18,7 @@ mod search;
 mod seen;
 mod side_by_side;
 mod spread;
+mod streams;
 mod summary;
 mod sustained;
 mod verify;
@@ -50,6 +51,8 @@ enum What {
     Sustained(Plan),
     /// Three views beside a handler that answers the same bytes, quiet and during a rush
     Reads(Plan),
+    /// One hot product while thousands follow the stream of products, and while nobody does
+    Streams(Plan),
     /// How fast the log is read in bulk and read models are rebuilt, beside a bare binary COPY of the same rows
     Rebuild {
         #[command(flatten)]
@@ -173,6 +176,7 @@ async fn run(what: What) -> anyhow::Result<()> {
         What::Spread(plan) => measure("spread", &plan, &[Measurement::Spread]).await,
         What::Sustained(plan) => measure("sustained", &plan, &[Measurement::Sustained]).await,
         What::Reads(plan) => measure("reads", &plan, &[Measurement::Reads]).await,
+        What::Streams(plan) => measure("streams", &plan, &[Measurement::Streams]).await,
         What::Rebuild { plan, model, database_url: Some(url) } => {
             rebuild::run(plan.rounds(), model.as_deref(), &url).await.map(drop)
         }

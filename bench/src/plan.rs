@@ -90,7 +90,12 @@ impl Plan {
 
     /// As fast as answers come.
     pub(crate) fn closed(&self, connections: u16) -> Load {
-        Load { pace: Pace::Closed, connections, time: self.time(), users: self.users(), keys: false }
+        Load { pace: Pace::Closed, connections, time: self.time(), users: self.users(), keys: false, listeners: 0 }
+    }
+
+    /// Those who follow a stream.
+    pub(crate) fn listeners(&self) -> u16 {
+        if self.quick { 50 } else { 5_000 }
     }
 
     pub(crate) fn users(&self) -> Users {

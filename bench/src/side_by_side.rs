@@ -3,7 +3,7 @@
 use crate::contest::{Arena, Servers};
 use crate::plan::Plan;
 use crate::report::{self, Section};
-use crate::{reads, rebuild, rush, spread, sustained};
+use crate::{reads, rebuild, rush, spread, streams, sustained};
 use std::path::PathBuf;
 
 /// Something to measure.
@@ -13,13 +13,14 @@ pub(crate) enum Measurement {
     Spread,
     Sustained,
     Reads,
+    Streams,
     /// Of one read model, or of all.
     Rebuild(Option<String>),
 }
 
 impl Measurement {
-    pub(crate) fn all() -> [Self; 5] {
-        [Self::Rush, Self::Sustained, Self::Reads, Self::Spread, Self::Rebuild(None)]
+    pub(crate) fn all() -> [Self; 6] {
+        [Self::Rush, Self::Sustained, Self::Reads, Self::Streams, Self::Spread, Self::Rebuild(None)]
     }
 }
 
@@ -47,6 +48,7 @@ async fn measure_one(servers: Servers, plan: &Plan, measurement: &Measurement) -
         Measurement::Spread => spread::run(&arena, plan).await?,
         Measurement::Sustained => sustained::run(&arena, plan).await?,
         Measurement::Reads => reads::run(&arena, plan).await?,
+        Measurement::Streams => streams::run(&arena, plan).await?,
         Measurement::Rush | Measurement::Rebuild(_) => rush::run(&arena, plan).await?,
     };
     Ok((arena.close().await?, section))

@@ -4,7 +4,7 @@ use super::arena::{Arena, Contestant, Running};
 use super::quiet::wait_until_settled;
 use super::sums::Sums;
 use super::{CpuTimes, Lags, age, lag};
-use crate::load::{Answers, Users, closed_loop, invest, open_loop};
+use crate::load::{Answers, Listeners, Users, closed_loop, invest, open_loop};
 use anyhow::Context;
 use sqlx::PgPool;
 use std::collections::BTreeMap;
@@ -29,6 +29,8 @@ pub(crate) struct Load {
     pub(crate) users: Users,
     /// An `Idempotency-Key` with each request.
     pub(crate) keys: bool,
+    /// Who follow the stream of products meanwhile, of all of Moa.
+    pub(crate) listeners: u16,
 }
 
 /// What one round came to.
@@ -53,6 +55,8 @@ pub(crate) struct Figures {
     pub(crate) amount_age: Option<Duration>,
     /// Of all of Moa in an open loop.
     pub(crate) lags: Option<Lags>,
+    /// Events that all listeners together were sent, a second.
+    pub(crate) sent_rate: f64,
     /// How many sums were compared with what was accepted; all were right.
     pub(crate) sums: usize,
 }
@@ -96,7 +100,7 @@ async fn measure_running(arena: &Arena, running: &Running, load: Load) -> anyhow
     let sums_before = Sums::of(servers, running).await?;
     let disk_before = Disk::of(pool).await?;
     let cpu_before = CpuTimes::read(running.process.pid, servers.postmaster)?;
-    let (mut answers, age, lags) = put_under(running, load).await?;
+    let Watched { mut answers, amount_age, lags, sent_rate } = put_under(running, load).await?;
     let settled_after = match running.contestant.is_all_of_moa() {
         true => wait_until_settled(pool, running.counters.as_ref()).await?,
         false => Duration::ZERO,
@@ -119,15 +123,29 @@ async fn measure_running(arena: &Arena, running: &Running, load: Load) -> anyhow
         grown_bytes: disk.database_bytes - disk_before.database_bytes,
         load_took: answers.took,
         settled_after,
-        amount_age: age,
+        amount_age,
         lags,
+        sent_rate,
         sums: sums.places(),
         refused: answers.refused,
     })
 }
 
+/// What was answered under a load, and what was seen beside it.
+struct Watched {
+    answers: Answers,
+    amount_age: Option<Duration>,
+    lags: Option<Lags>,
+    sent_rate: f64,
+}
+
 /// The load, and beside it what is watched of all of Moa.
-async fn put_under(running: &Running, load: Load) -> anyhow::Result<(Answers, Option<Duration>, Option<Lags>)> {
+async fn put_under(running: &Running, load: Load) -> anyhow::Result<Watched> {
+    let listeners = match load.listeners {
+        0 => None,
+        count => Some(Listeners::start(running.read.context("it has no streams")?, count).await?),
+    };
+    let sent_before = listeners.as_ref().map_or(0, Listeners::events);
     let requests = invest(running.write, running.products.clone(), load.users, load.keys);
     let end = CancellationToken::new();
     let _ended = end.clone().drop_guard();
@@ -142,7 +160,9 @@ async fn put_under(running: &Running, load: Load) -> anyhow::Result<(Answers, Op
         Pace::Open(rate) => open_loop(&requests, load.connections, rate, load.time).await?,
     };
     end.cancel();
-    let age = match age {
+    let sent = listeners.as_ref().map_or(0, Listeners::events) - sent_before;
+    listeners.map_or(Ok(()), Listeners::stop)?;
+    let amount_age = match age {
         Some(age) => Some(age.await??.at(0.99)),
         None => None,
     };
@@ -150,7 +170,7 @@ async fn put_under(running: &Running, load: Load) -> anyhow::Result<(Answers, Op
         Some(lags) => Some(lags.await??),
         None => None,
     };
-    Ok((answers, age, lags))
+    Ok(Watched { sent_rate: sent as f64 / answers.took.as_secs_f64(), answers, amount_age, lags })
 }
 
 /// What PostgreSQL has written.
