@@ -14,9 +14,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// From one publication to the next at least, so that nobody gets more than five states of a product in a second: the fifth of the
 /// interval that is to spare is for what a network delays.
 const MIN_PUBLICATION_INTERVAL: Duration = Duration::from_millis(250);
-/// Publications are further apart the more listen, so that so many sends to one listener each are made in a second. A send costs some
-/// 10 µs, so all together a twentieth of a core.
-const MAX_SENDS_PER_SECOND: u32 = 5_000;
+/// Publications are further apart the more listen, so that so many sends to one listener each are made in a second for each core. During
+/// a rush a send costs some 30 µs, most of it in the kernel, so all together a fortieth of the machine.
+const MAX_SENDS_PER_SECOND_AND_CORE: u32 = 750;
 /// A read is followed by a rest of so many times as long: it takes a twentieth of one connection's time.
 const REST_PER_READ: u32 = 19;
 /// The rest after a read that failed.
@@ -32,6 +32,11 @@ pub(super) trait Feed: Send {
     /// Whether something has changed without an event.
     fn is_due(&self) -> bool {
         false
+    }
+
+    /// To how many of those who listen a publication of so many items is sent.
+    fn sends(&self, _items: usize, listeners: u32) -> u32 {
+        listeners
     }
 
     /// Reads what has changed and publishes it.
@@ -104,7 +109,8 @@ impl Audience {
             if Instant::now() >= next_read && self.has_changed(model, feed).await? {
                 let began = Instant::now();
                 let published = feed.publish().await?;
-                next_read = Instant::now() + self.rest_after(began.elapsed(), published.items);
+                let sends = feed.sends(published.items, *self.listeners.borrow());
+                next_read = Instant::now() + self.rest_after(began.elapsed(), published.items, sends);
                 self.published.send_replace(Some(published.positions.into()));
                 *is_failing = false;
             }
@@ -120,14 +126,18 @@ impl Audience {
         Ok(!is_published || feed.is_due())
     }
 
-    fn rest_after(&self, read: Duration, items: usize) -> Duration {
+    fn rest_after(&self, read: Duration, items: usize, sends: u32) -> Duration {
         if items == 0 {
             return read * REST_PER_READ;
         }
         metrics::counter!("moa_stream_publications_total", "stream" => self.name).increment(1);
-        let sends = Duration::from_secs(1) * *self.listeners.borrow() / MAX_SENDS_PER_SECOND;
-        MIN_PUBLICATION_INTERVAL.max(sends).max(read * REST_PER_READ)
+        let sending = Duration::from_secs(1) * sends / (MAX_SENDS_PER_SECOND_AND_CORE * cores());
+        MIN_PUBLICATION_INTERVAL.max(sending).max(read * REST_PER_READ)
     }
+}
+
+fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1))
 }
 
 impl Drop for Listening {
@@ -145,12 +155,12 @@ mod tests {
         let audience = Audience::new("test");
         let (short, long) = (Duration::from_millis(1), Duration::from_millis(100));
         let one = audience.join();
-        assert_eq!(audience.rest_after(short, 1), MIN_PUBLICATION_INTERVAL);
-        assert_eq!(audience.rest_after(short, 0), short * REST_PER_READ);
-        assert_eq!(audience.rest_after(long, 1), long * REST_PER_READ);
-        let many: Vec<_> = (0..5_000).map(|_| audience.join()).collect();
-        assert!(audience.rest_after(short, 1) >= Duration::from_secs(1));
-        drop((one, many));
+        assert_eq!(audience.rest_after(short, 1, 1), MIN_PUBLICATION_INTERVAL);
+        assert_eq!(audience.rest_after(short, 0, 1), short * REST_PER_READ);
+        assert_eq!(audience.rest_after(long, 1, 1), long * REST_PER_READ);
+        let sends = 3 * MAX_SENDS_PER_SECOND_AND_CORE * cores();
+        assert_eq!(audience.rest_after(short, 1, sends), Duration::from_secs(3));
+        drop(one);
         assert_eq!(*audience.listeners.borrow(), 0);
     }
 }

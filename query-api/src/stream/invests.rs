@@ -207,6 +207,11 @@ impl Feed for InvestFeed {
         Ok(())
     }
 
+    /// Each is sent to its user alone, mostly in one window.
+    fn sends(&self, items: usize, listeners: u32) -> u32 {
+        u32::try_from(items).unwrap_or(listeners)
+    }
+
     async fn publish(&mut self) -> sqlx::Result<Published> {
         let versions = self.versions.clone().unwrap_or_else(RowVersions::none);
         let listening = self.users.topics(true);
