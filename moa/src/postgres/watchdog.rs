@@ -1,10 +1,11 @@
 //! The watchdog removes an ephemeral server, even when Moa is killed.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use tokio::process::{Child, ChildStdin};
 
 use super::cluster::Cluster;
@@ -48,7 +49,12 @@ impl Watchdog {
         drop(self.input);
         let ended = tokio::time::timeout(CLEAN_UP_TIMEOUT, self.process.wait()).await;
         ended.context("the ephemeral PostgreSQL does not stop")??;
-        ensure!(!root.exists(), "{} is left over: remove it", root.display());
-        Ok(())
+        // PostgreSQL's account may not remove a folder from one that is not everybody's to write, as `TMPDIR` may be.
+        match std::fs::remove_dir(root) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("{} is left over: remove it", root.display()))
+            }
+            _ => Ok(()),
+        }
     }
 }
