@@ -130,10 +130,10 @@ pub fn router(settings: Settings) -> Router {
     edge::with_middleware(routes.layer(compression()), settings.callers)
 }
 
-/// For callers that accept gzip; a page of products is a fifth of its size. A stream's events must not wait until there is enough to
+/// For callers that accept brotli or gzip; a page of products is a fifth of its size. A stream's events must not wait until there is enough to
 /// compress.
 fn compression() -> CompressionLayer<And<SizeAbove, NotForContentType>> {
-    let layer = CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest);
+    let layer = CompressionLayer::new().br(true).gzip(true).quality(CompressionLevel::Fastest);
     layer.compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES).and(NotForContentType::SSE))
 }
 

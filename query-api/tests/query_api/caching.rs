@@ -2,6 +2,7 @@
 
 use crate::read_side::ReadSide;
 use flate2::read::GzDecoder;
+use rstest::rstest;
 use std::io::Read as _;
 
 const OPEN: (&str, &str) = ("-1 day", "1 day");
@@ -62,24 +63,42 @@ async fn what_is_one_users_is_kept_by_nobody() {
     assert_eq!((unknown.header("cache-control"), unknown.header("etag")), (Some("private, no-store"), None));
 }
 
+fn ungzip(body: &[u8]) -> String {
+    let mut read = String::new();
+    GzDecoder::new(body).read_to_string(&mut read).unwrap();
+    read
+}
+
+fn unbrotli(body: &[u8]) -> String {
+    let mut read = String::new();
+    brotli::Decompressor::new(body, 4096).read_to_string(&mut read).unwrap();
+    read
+}
+
+#[rstest]
+#[case("gzip", "gzip", ungzip)]
+#[case("gzip, deflate, br, zstd", "br", unbrotli)]
+#[case("br;q=0.5, gzip", "gzip", ungzip)]
 #[tokio::test]
-async fn a_long_answer_goes_out_compressed_to_who_accepts_that() {
+async fn a_long_answer_goes_out_compressed_to_who_accepts_that(
+    #[case] accepted: &str,
+    #[case] encoding: &str,
+    #[case] read: fn(&[u8]) -> String,
+) {
     let api = ReadSide::new().await;
     for product_id in 1..=20 {
         api.product(product_id, 100, 30, OPEN).await;
     }
     let plain = api.get("/api/product").await;
     assert_eq!(plain.header("content-encoding"), None);
-    let (headers, body) = api.bytes("/api/product", &[("Accept-Encoding", "br, gzip")]).await;
+    let (headers, body) = api.bytes("/api/product", &[("Accept-Encoding", accepted)]).await;
     assert_eq!(
         (&headers["content-encoding"], &headers["vary"]),
-        (&"gzip".parse().unwrap(), &"accept-encoding".parse().unwrap())
+        (&encoding.parse().unwrap(), &"accept-encoding".parse().unwrap())
     );
     assert!(body.len() * 4 < plain.body.len(), "{} of {}", body.len(), plain.body.len());
-    let mut read = String::new();
-    GzDecoder::new(&*body).read_to_string(&mut read).unwrap();
-    assert_eq!(read, plain.body);
-    let (headers, _) = api.bytes("/api/product/1", &[("Accept-Encoding", "gzip")]).await;
+    assert_eq!(read(&body), plain.body);
+    let (headers, _) = api.bytes("/api/product/1", &[("Accept-Encoding", accepted)]).await;
     assert!(!headers.contains_key("content-encoding"), "it is short");
 }
 
