@@ -3,11 +3,11 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Correlation;
 
-const MEDIA_TYPE: &str = "application/problem+json";
+pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 
 /// What a refusal says, beside its response.
 #[derive(Clone, Debug)]
@@ -31,14 +31,7 @@ pub(crate) fn are_wanted(headers: &HeaderMap) -> bool {
 pub(crate) fn with_details(mut response: Response, correlation: &Correlation) -> Response {
     let Some(Refused { code, message }) = response.extensions_mut().remove::<Refused>() else { return response };
     let status = status(response.status(), code);
-    let details = json!({
-        "type": "about:blank",
-        "title": status.canonical_reason().unwrap_or_default(),
-        "status": status.as_u16(),
-        "detail": message.trim_end_matches(" : "),
-        "code": code,
-        "correlationId": correlation.id(),
-    });
+    let details = body(status, code, &message, correlation.id());
     *response.status_mut() = status;
     *response.body_mut() = Body::from(details.to_string());
     let headers = response.headers_mut();
@@ -48,8 +41,19 @@ pub(crate) fn with_details(mut response: Response, correlation: &Correlation) ->
     response
 }
 
+pub(crate) fn body(status: StatusCode, code: &str, message: &str, correlation: &str) -> Value {
+    json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or_default(),
+        "status": status.as_u16(),
+        "detail": message.trim_end_matches(" : "),
+        "code": code,
+        "correlationId": correlation,
+    })
+}
+
 /// The envelope says in HTTP 200 that a product's rules refuse. Problem details have a status of a failure.
-fn status(in_envelope: StatusCode, code: &str) -> StatusCode {
+pub(crate) fn status(in_envelope: StatusCode, code: &str) -> StatusCode {
     match in_envelope {
         StatusCode::OK if code.starts_with("NOT_EXIST_") => StatusCode::NOT_FOUND,
         StatusCode::OK => StatusCode::CONFLICT,

@@ -63,6 +63,8 @@ pub fn document(listener: &Listener, endpoints: &[Endpoint]) -> Value {
         let path = paths.entry(endpoint.path()).or_insert_with(|| json!({}));
         path[endpoint.method()] = endpoint.operation(listener.bearer.is_some());
     }
+    let mut schemas: Map<_, _> = endpoints.iter().flat_map(Endpoint::components).collect();
+    schemas.insert(endpoint::PROBLEM_DETAILS.into(), endpoint::problem_details_schema());
     let mut document = json!({
         "openapi": OPENAPI_VERSION,
         "info": {
@@ -72,7 +74,7 @@ pub fn document(listener: &Listener, endpoints: &[Endpoint]) -> Value {
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
-        "components": {"schemas": endpoints.iter().flat_map(Endpoint::components).collect::<Map<_, _>>()},
+        "components": {"schemas": schemas},
     });
     if let Some(name) = listener.bearer {
         let scheme = json!({"type": "http", "scheme": "bearer", "description": name});

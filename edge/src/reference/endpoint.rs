@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use utoipa::ToSchema;
 
-use crate::{OverRate, Problem, Rate};
+use crate::{OverRate, Problem, Rate, problem_details};
 
+/// The name of [`problem_details_schema`] among a document's schemas.
+pub(super) const PROBLEM_DETAILS: &str = "ProblemDetails";
 const EVENT_STREAM: &str = "text/event-stream";
 const PLAIN_TEXT: &str = "text/plain";
 
@@ -233,8 +235,8 @@ impl Endpoint {
     /// By status.
     fn responses(&self) -> Value {
         let mut envelopes = self.envelopes();
-        for (status, _, _) in &self.others {
-            envelopes.entry(*status).or_default();
+        for status in self.others.iter().map(|(status, _, _)| *status).chain(self.problems.iter().map(details_status)) {
+            envelopes.entry(status).or_default();
         }
         let responses = envelopes
             .into_iter()
@@ -265,6 +267,12 @@ impl Endpoint {
         if !codes.is_empty() {
             contents.insert("application/json".into(), self.envelope(status, &codes, examples));
         }
+        let detailed: Map<_, _> =
+            self.problems.iter().filter(|problem| details_status(problem) == status).map(details).collect();
+        if !detailed.is_empty() {
+            let schema = json!({"$ref": format!("#/components/schemas/{PROBLEM_DETAILS}")});
+            contents.insert(problem_details::MEDIA_TYPE.into(), json!({"schema": schema, "examples": detailed}));
+        }
         let reason = status.canonical_reason().unwrap_or_default();
         let named = if codes.is_empty() { String::new() } else { format!(": `code` is one of {}", codes.join(", ")) };
         json!({"description": format!("{reason}{named}"), "headers": self.headers(status), "content": contents})
@@ -292,6 +300,18 @@ impl Parameter {
     }
 }
 
+/// A problem's status in problem details, which differs from the envelope's for a refusal by a product's rules.
+fn details_status(problem: &Problem) -> StatusCode {
+    problem_details::status(problem.status(), problem.code())
+}
+
+/// An example of the problem in problem details, by its code.
+fn details(problem: &Problem) -> (String, Value) {
+    let status = details_status(problem);
+    let message = problem.body().message.unwrap_or_default();
+    (problem.code().into(), json!({"value": problem_details::body(status, problem.code(), &message, "7b0c")}))
+}
+
 /// What a listener whose calls are limited refuses with.
 fn over_rate() -> Problem {
     const WRITES: Rate = Rate::per_second(NonZeroU32::new(10).unwrap(), NonZeroU32::new(20).unwrap());
@@ -309,6 +329,23 @@ fn of_every_listener() -> Vec<Problem> {
         Problem::internal("as any call may"),
         Problem::Overloaded,
     ]
+}
+
+/// The shape of every refusal for callers that ask for problem details.
+pub(super) fn problem_details_schema() -> Value {
+    json!({
+        "type": "object",
+        "description": "RFC 9457, for callers whose Accept names application/problem+json.",
+        "required": ["type", "title", "status", "detail", "code", "correlationId"],
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string", "description": "The status in words."},
+            "status": {"type": "integer"},
+            "detail": {"type": "string", "description": "For people."},
+            "code": {"type": "string", "description": "For programs; as in the envelope."},
+            "correlationId": {"type": "string", "description": "To be given to an operator."},
+        },
+    })
 }
 
 /// The shape of every answer.

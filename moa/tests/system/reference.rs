@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 use crate::harness::{Answer, ApiClient, Start, StreamListener, TestApp, client};
 use testbed::SseReader;
 
+const DETAILS: &str = "application/problem+json";
+
 /// Names and types, and null as any type: what a generated client relies on.
 fn shape(value: &Value) -> Value {
     match value {
@@ -164,6 +166,15 @@ async fn the_writes_answer_as_their_document_says() {
     let headers = [("X-USER-ID", "user4"), ("Content-Type", "application/json")];
     let large = writes.post("/api/invest", &headers, &" ".repeat(20_000)).await;
     assert_eq!(&large.json(), example(call, 413, "413"));
+    for (status, code, product, amount) in
+        [(409, "SOLD_OUT", 3, 1_000), (404, "NOT_EXIST_PRODUCT", 999, 1), (400, "00", 3, 0)]
+    {
+        let answer = invest(&writes, &[("Accept", DETAILS)], product, amount).await;
+        let example = &call["responses"][status.to_string()]["content"][DETAILS]["examples"][code]["value"];
+        assert_eq!((answer.status, answer.header("content-type")), (status, Some(DETAILS)), "{code}: {}", answer.body);
+        assert_eq!(shape(&answer.json()), shape(example), "{code}");
+        assert_eq!((&answer.json()["code"], &answer.json()["status"]), (&example["code"], &example["status"]));
+    }
 }
 
 #[tokio::test]
