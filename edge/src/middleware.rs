@@ -42,7 +42,7 @@ pub fn with_middleware_and_timeouts(
 ) -> Router {
     let callers = callers.into();
     let router =
-        routes.fallback(async || Problem::NotFound).method_not_allowed_fallback(async || Problem::MethodNotAllowed);
+        routes.fallback(async || Problem::UnknownPath).method_not_allowed_fallback(async || Problem::MethodNotAllowed);
     let cors = cors(&callers.origins).map(Arc::new);
     let around = Around { callers, cors, limit };
     // One layer of ours, not one per concern: axum boxes a future for each.

@@ -69,6 +69,8 @@ pub enum Problem {
     Invalid(Vec<FieldProblem>),
     /// Nothing here, or nothing that this caller may know of.
     NotFound,
+    /// No call has this path: see the reference.
+    UnknownPath,
     /// Use one of the methods in `Allow`, which the router adds.
     MethodNotAllowed,
     /// Send `application/json`.
@@ -168,6 +170,7 @@ impl Problem {
             }
             Self::Invalid(problems) => (StatusCode::BAD_REQUEST, "00", invalid(problems).into()),
             Self::NotFound => row(StatusCode::NOT_FOUND, "404", "Not found : "),
+            Self::UnknownPath => row(StatusCode::NOT_FOUND, "404", "Not found : /docs lists the calls"),
             Self::MethodNotAllowed => {
                 row(StatusCode::METHOD_NOT_ALLOWED, "405", "Method not allowed, see the Allow header : ")
             }

@@ -127,7 +127,7 @@ async fn a_user_must_be_named(#[case] user_ids: &[&[u8]]) {
 #[tokio::test]
 async fn an_unknown_path_is_not_found(#[case] method: &str, #[case] path: &str) {
     let test = WriteSide::with_partitions(4).await;
-    test.app().await.calls(method, path).sent().await.is_refused(404, "404", "Not found : ");
+    test.app().await.calls(method, path).sent().await.is_refused(404, "404", "Not found : /docs lists the calls");
 }
 
 #[rstest]

@@ -163,7 +163,10 @@ async fn success_is_the_seeds_envelope() {
 async fn an_unknown_path_and_method_get_the_envelope() {
     let (status, _, body) = call("GET", "/nowhere", &[]).await;
     assert_eq!(status, 404);
-    assert_eq!(body, r#"{"result":false,"code":"404","message":"Not found : ","data":null,"status":404}"#);
+    assert_eq!(
+        body,
+        r#"{"result":false,"code":"404","message":"Not found : /docs lists the calls","data":null,"status":404}"#
+    );
     let (status, headers, body) = call("DELETE", "/post", &[]).await;
     assert_eq!((status.as_u16(), &headers["allow"]), (405, &"POST".parse().unwrap()));
     let message = "Method not allowed, see the Allow header : ";
@@ -183,7 +186,7 @@ async fn our_fault_shows_a_correlation_id_and_nothing_else(#[case] path: &str) {
 }
 
 #[rstest]
-#[case("/nowhere", 404, "Not Found", "Not found", "404")]
+#[case("/nowhere", 404, "Not Found", "Not found : /docs lists the calls", "404")]
 #[case("/panic", 500, "Internal Server Error", "Internal error : c-1", "500")]
 #[tokio::test]
 async fn who_asks_for_problem_details_gets_them(

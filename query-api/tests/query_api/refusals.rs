@@ -77,7 +77,7 @@ async fn what_is_malformed_is_named(#[case] path: &str, #[case] told: String) {
 async fn an_unknown_path_is_not_found(#[case] path: &str) {
     let api = ReadSide::without_database();
     let answer = api.get(path).await;
-    assert_eq!((answer.status, answer.body), (404, refusal(404, "404", "Not found : ")));
+    assert_eq!((answer.status, answer.body), (404, refusal(404, "404", "Not found : /docs lists the calls")));
 }
 
 #[rstest]
