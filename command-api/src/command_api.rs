@@ -85,6 +85,7 @@ pub(crate) fn metadata(correlation: &Correlation) -> Metadata {
         correlation_id: correlation.id().to_owned(),
         causation_id: None,
         traceparent: correlation.traceparent().map(str::to_owned),
+        ..Metadata::default()
     }
 }
 

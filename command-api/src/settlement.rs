@@ -104,6 +104,7 @@ impl OpenInvestTask {
             correlation_id: self.correlation_id,
             causation_id: Some(self.event_id.to_string()),
             traceparent: self.traceparent,
+            ..Metadata::default()
         };
         CommandEnvelope::new(self.product_id, command, metadata)
     }

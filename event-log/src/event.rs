@@ -26,6 +26,12 @@ pub struct Metadata {
     /// W3C Trace Context of the request, as it came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// The name of the token whose bearer had it done; none where nobody showed one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// The role of that token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor_role: Option<String>,
 }
 
 /// An event of the log, in today's shape.

@@ -6,6 +6,7 @@
 //! - [`consume`] is the catch-up subscription of every consumer: apply-once, and its loop.
 //! - [`BulkReader`] reads large parts of the log fast; [`RawReader`] reads them exactly as they are stored.
 //! - [`search`] finds events by any filter.
+//! - [`acts`] is the record of what operators do, beside the log.
 //! - [`Lease`] gives exclusive work to one process at a time; its epoch is a fencing token.
 //! - [`Readiness`] tells whether a process can do its work; [`RepeatedFault`] logs a fault that repeats once, not at every try;
 //!   [`Backoff`] waits between the tries; [`restart_on_panic`] restarts a task that panicked.
@@ -14,6 +15,7 @@
 //!
 //! Words are in `docs/glossary.md`.
 
+pub mod acts;
 mod backoff;
 mod bulk;
 mod chain;

@@ -103,9 +103,10 @@ impl TestLog {
         until(&format!("there is no {row}"), async || self.count(row).await == 0).await;
     }
 
-    /// Does to the log and its seals what their triggers refuse to everybody.
+    /// Does to the log, the record of acts and their seals what their triggers refuse to everybody.
     pub async fn tamper(&self, sql: &str) {
-        let switch = |to: &str| format!("alter table events {to} trigger all; alter table seals {to} trigger all");
+        let tables = ["events", "seals", "acts", "act_seals"];
+        let switch = |to: &str| tables.map(|table| format!("alter table {table} {to} trigger all")).join("; ");
         self.execute(&format!("{};\n{sql};\n{}", switch("disable"), switch("enable"))).await;
     }
 }

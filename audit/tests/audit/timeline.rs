@@ -18,8 +18,12 @@ async fn reserve() -> (Past, RecordedEvent, InvestId) {
     past.passes(TimeDelta::seconds(1));
     let id = InvestId(requested_at(past.now()));
     past.passes(TimeDelta::milliseconds(15));
-    let metadata =
-        Metadata { correlation_id: "request-1".into(), causation_id: None, traceparent: Some("00-trace".into()) };
+    let metadata = Metadata {
+        correlation_id: "request-1".into(),
+        causation_id: None,
+        traceparent: Some("00-trace".into()),
+        ..Metadata::default()
+    };
     let reservation = past.append_with(2, reserved(id, "choi", 7), metadata).await;
     (past, reservation, id)
 }

@@ -114,6 +114,8 @@ fn next(history: &mut History, id: i64, event: ProductEvent) -> NewEvent {
         correlation_id: format!("request \"{id}\" \\ {sequence}"),
         causation_id: (sequence % 2 == 0).then(|| Uuid::now_v7().to_string()),
         traceparent: (sequence % 3 == 0).then(|| format!("00-{id:032x}-{sequence:016x}-01")),
+        actor: (sequence % 5 == 1).then(|| "ann".into()),
+        actor_role: (sequence % 5 == 1).then(|| "OPERATOR".into()),
     };
     history.next(product(id), event, metadata)
 }

@@ -201,6 +201,7 @@ pub fn nth_event(partition: Partition, position: Position) -> NewEvent {
         correlation_id: format!("request-{partition}-{position}"),
         causation_id: None,
         traceparent: (position % 3 == 0).then(|| format!("00-0af7651916cd43dd8448eb211c80319c-{position:016x}-01")),
+        ..Metadata::default()
     };
     NewEvent { product_id: product(id), sequence: position, event, metadata }
 }

@@ -99,7 +99,7 @@ async fn decide(processors: &PartitionProcessors, pool: &Pool, check: Check) {
     let metadata = Metadata {
         correlation_id: check.correlation_id,
         causation_id: Some(check.event_id.to_string()),
-        traceparent: None,
+        ..Metadata::default()
     };
     let envelope = CommandEnvelope::new(product_id, UntimedCommand::FailProduct, metadata);
     match processors.submit(envelope).await.map(|outcome| outcome.decision) {

@@ -74,7 +74,13 @@ pub(super) fn metadata(text: &str) -> Option<Metadata> {
     let (correlation_id, rest) = text.strip_prefix(r#"{"correlationId":""#)?.split_once('"')?;
     let (causation_id, rest) = field(rest, r#","causationId":""#)?;
     let (traceparent, rest) = field(rest, r#","traceparent":""#)?;
-    (rest == "}").then(|| Metadata { correlation_id: correlation_id.into(), causation_id, traceparent })
+    // What an operator caused is rare, and is read the long way.
+    (rest == "}").then(|| Metadata {
+        correlation_id: correlation_id.into(),
+        causation_id,
+        traceparent,
+        ..Metadata::default()
+    })
 }
 
 /// The field that begins with `name`, if it is there, and what follows.

@@ -32,6 +32,8 @@ fn all_kinds() -> Vec<NewEvent> {
         correlation_id: "\u{1f4e8} \"\\ \u{1}".into(),
         causation_id: Some(String::new()),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        actor: Some("ann".into()),
+        actor_role: Some("OPERATOR".into()),
     };
     titled
         .chain([

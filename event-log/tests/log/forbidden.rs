@@ -39,6 +39,14 @@ const OWNERS: &[&str] = &[
     "delete from seals",
     "truncate seals",
     "alter table seals disable trigger seals_are_append_only",
+    "update acts set actor = 'somebody'",
+    "delete from acts",
+    "truncate acts cascade",
+    "alter table acts disable trigger acts_are_append_only",
+    "insert into acts (number) values (1)",
+    "update act_seals set hash = ''",
+    "delete from act_seals",
+    "truncate act_seals",
     "update audit_access set path = 'else'",
     "delete from audit_access",
     "truncate audit_access",
@@ -100,11 +108,13 @@ async fn nobody_but_the_owner_may_touch_what_was(
 const EVENT: &str =
     "insert into events values ('product', '1', 1, 't', '1', '{}', '{}', 0, 1, gen_random_uuid(), now(),
                                                sha256(''))";
+const ACT: &str = "select moa_record_act('ann', 'OPERATOR', 'PAUSE', 'holdings', '{}', null, null, null)";
+const ACT_SEAL: &str = "insert into act_seals values (1, gen_random_uuid(), 1, '', now(), '', '', '')";
 const SEAL: &str = "insert into seals values (1, gen_random_uuid(), 4, 0, 1, 1, '', '', '', now(), '', '', '')";
 
 #[rstest]
 #[case::writer(WRITER, &[
-    SEAL, "select from seals", "select from audit_access",
+    SEAL, ACT_SEAL, "select from acts", "select from seals", "select from audit_access",
     "insert into audit_access (reader, method, path) values ('AUDITOR', 'GET', '/')",
     "insert into idempotency_keys (user_id, key, fingerprint, answer, recorded_at) values ('u', 'k', 'f', '{}', now())",
     "update idempotency_keys set answer = '{}'", "update refusals set code = 'CLOSED'",
@@ -114,21 +124,21 @@ const SEAL: &str = "insert into seals values (1, gen_random_uuid(), 4, 0, 1, 1, 
     "insert into checkpoints (consumer, partition) values ('relay', 0)", "insert into checkpoints (consumer, partition) values ('product_list', 0)", "select pg_export_snapshot()", "select moa_event_hash(0, 1)",
 ])]
 #[case::relay(RELAY, &[
-    EVENT, SEAL, "delete from checkpoints", "select from idempotency_keys", "select from refusals", "select from holdings",
+    EVENT, SEAL, ACT_SEAL, "select from acts", "delete from checkpoints", "select from idempotency_keys", "select from refusals", "select from holdings",
     "select from open_invest", "delete from leases", "select nextval('product_id')", "select from audit_access",
     "create table public.mine ()", "create schema mine", "create temporary table mine ()",
     "select pg_advisory_xact_lock(5074785, 0)", "select pg_export_snapshot()", "insert into checkpoints (consumer, partition) values ('open_invest', 0)", "insert into checkpoints (consumer, partition) values ('product_list', 0)", "insert into leases values ('sealer', gen_random_uuid(), 1, now())", "insert into leases values ('job:1', gen_random_uuid(), 1, now())", 
     "set local row_security = off; update checkpoints set position = 1",
 ])]
 #[case::projector(PROJECTOR, &[
-    EVENT, SEAL, "select nextval('product_id')", "select from idempotency_keys", "select from open_invest",
+    EVENT, SEAL, ACT, ACT_SEAL, "select nextval('product_id')", "select from idempotency_keys", "select from open_invest",
     "delete from open_invest", "select from refusals", "select from payment_calls", "select from seals",
     "select from audit_access", "insert into product_snapshots values (1, 1, '', '', '{}')", "delete from jobs",
     "delete from leases", "create temporary table mine ()",
     "select pg_advisory_xact_lock(5074785, 0)", "insert into checkpoints (consumer, partition) values ('open_invest', 0)", "insert into checkpoints (consumer, partition) values ('relay', 0)", "insert into leases values ('sealer', gen_random_uuid(), 1, now())", "insert into leases values ('relay.0', gen_random_uuid(), 1, now())",
 ])]
 #[case::reader(READER, &[
-    EVENT, SEAL, "select from events", "select from event_index", "select from idempotency_keys", "select from refusals",
+    EVENT, SEAL, ACT, ACT_SEAL, "select from acts", "select from events", "select from event_index", "select from idempotency_keys", "select from refusals",
     "select from payment_calls", "select from open_invest", "select from seals", "select from audit_access",
     "select from jobs", "select from parked_deliveries", "select from product_snapshots", "update checkpoints set position = 1",
     "insert into checkpoints values ('c', 0)", "update generations set state = 'LIVE'", "update holdings set amount = 1",
@@ -137,7 +147,7 @@ const SEAL: &str = "insert into seals values (1, gen_random_uuid(), 4, 0, 1, 1, 
     "select pg_advisory_xact_lock(5074785, 0)", "select pg_export_snapshot()",
 ])]
 #[case::auditor(AUDITOR, &[
-    EVENT, SEAL, "select from idempotency_keys", "select from parked_deliveries", "update checkpoints set position = 1",
+    EVENT, SEAL, ACT, ACT_SEAL, "select from idempotency_keys", "select from parked_deliveries", "update checkpoints set position = 1",
     "delete from refusals", "update refusals set code = 'CLOSED'", "delete from payment_calls", "delete from checkpoint_trail",
     "delete from recorder_drops", "update holdings set amount = 1", "delete from invest_log", "truncate event_index",
     "insert into audit_access (reader, method, path, at) values ('AUDITOR', 'GET', '/', now())",
@@ -146,7 +156,7 @@ const SEAL: &str = "insert into seals values (1, gen_random_uuid(), 4, 0, 1, 1, 
     "select pg_advisory_xact_lock(5074785, 0)", "select pg_export_snapshot()", "select moa_event_hash(0, 1)",
 ])]
 #[case::sealer(SEALER, &[
-    EVENT, "update checkpoints set position = 1", "select from checkpoints", "delete from leases", "select from refusals",
+    EVENT, ACT, "update checkpoints set position = 1", "select from checkpoints", "delete from leases", "select from refusals",
     "select from idempotency_keys", "select from holdings", "select from audit_access", "select nextval('product_id')",
     "create table public.mine ()", "create schema mine", "create temporary table mine ()",
     "select pg_advisory_xact_lock(5074785, 0)", "select pg_export_snapshot()", "insert into leases values ('relay.0', gen_random_uuid(), 1, now())", "insert into leases values ('job:1', gen_random_uuid(), 1, now())",
@@ -163,6 +173,11 @@ async fn each_role_is_refused_what_is_not_its_business(#[case] role: &str, #[cas
 #[rstest]
 #[case(WRITER, EVENT)]
 #[case(SEALER, SEAL)]
+#[case(WRITER, ACT)]
+#[case(RELAY, ACT)]
+#[case(SEALER, ACT_SEAL)]
+#[case(SEALER, "select from acts, act_seals")]
+#[case(AUDITOR, "select from acts, act_seals")]
 #[case(WRITER, "select nextval('product_id')")]
 #[case(WRITER, "insert into idempotency_keys (user_id, key, fingerprint, answer) values ('u', 'k', 'f', '{}')")]
 #[case(AUDITOR, "insert into audit_access (reader, method, path) values ('AUDITOR', 'GET', '/')")]

@@ -151,6 +151,8 @@ async fn the_largest_numbers_and_all_metadata_survive() {
         correlation_id: "\u{1f4e8} \"\\".into(),
         causation_id: Some(String::new()),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        actor: Some("ann".into()),
+        actor_role: Some("OPERATOR".into()),
     };
     let written = commit(&mut writer, vec![event.clone()]).await;
     let read = test.events().await;

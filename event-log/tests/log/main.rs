@@ -1,6 +1,7 @@
 //! What the log promises, proven on a real PostgreSQL: a fresh database for each test.
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod acts;
 mod append_lock;
 mod bulk;
 mod by_hand;
