@@ -14,6 +14,7 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
+pub use edge::{Actor, Role};
 use edge::{Correlation, Peer, Problem};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,27 +27,12 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(4);
 /// The method and the reader of a record that somebody read the database itself.
 const DIRECT: &str = "DIRECT";
 
-/// As whom somebody reads the audit. The guard of the listener says so, as an extension of the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reader {
-    /// With the operator's token.
-    Operator,
-    /// With the auditor's.
-    Auditor,
-}
-
-impl Reader {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Operator => "OPERATOR",
-            Self::Auditor => "AUDITOR",
-        }
-    }
-}
-
 /// The record of one reading; the time and the database's login come from the database.
 struct AccessRecord<'a> {
+    /// The role of the token.
     reader: &'a str,
+    /// Its name.
+    actor: Option<&'a str>,
     method: &'a str,
     path: String,
     correlation_id: Option<String>,
@@ -62,7 +48,7 @@ pub(crate) fn with_record(routes: Router, audit: Arc<Audit>) -> Router {
 async fn record(State(audit): State<Arc<Audit>>, request: Request, next: Next) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     // Nobody comes here but through the guard, which says who it is.
-    let reader = parts.extensions.get::<Reader>().copied().ok_or(Problem::Unauthorized)?;
+    let reader = parts.extensions.get::<Actor>().ok_or(Problem::Unauthorized)?;
     let writing = async { insert(&mut audit.write.acquire().await?, &access_record(reader, &parts)).await };
     match timeout(WRITE_TIMEOUT, writing).await {
         Ok(Ok(())) => Ok(next.run(Request::from_parts(parts, body)).await),
@@ -76,10 +62,11 @@ fn not_recorded(why: &str) -> Problem {
     Problem::Overloaded
 }
 
-fn access_record(reader: Reader, parts: &Parts) -> AccessRecord<'_> {
+fn access_record<'a>(reader: &'a Actor, parts: &'a Parts) -> AccessRecord<'a> {
     let path = parts.uri.path_and_query().map_or_else(|| parts.uri.path(), |path| path.as_str());
     AccessRecord {
-        reader: reader.name(),
+        reader: reader.role().as_str(),
+        actor: Some(reader.name()),
         method: parts.method.as_str(),
         path: path.chars().take(MAX_PATH_CHARS).collect(),
         correlation_id: parts.extensions.get::<Correlation>().map(|correlation| correlation.id().to_owned()),
@@ -91,7 +78,8 @@ fn access_record(reader: Reader, parts: &Parts) -> AccessRecord<'_> {
 /// when it cannot be: then show nothing. The pool may be one whose transactions only read unless they say otherwise.
 pub async fn record_direct(pool: &Pool, how: &str) -> sqlx::Result<()> {
     let path = how.chars().take(MAX_PATH_CHARS).collect();
-    let access_record = AccessRecord { reader: DIRECT, method: DIRECT, path, correlation_id: None, peer: None };
+    let access_record =
+        AccessRecord { reader: DIRECT, actor: None, method: DIRECT, path, correlation_id: None, peer: None };
     let mut transaction = pool.begin_with("begin read write").await?;
     insert(&mut transaction, &access_record).await?;
     transaction.commit().await
@@ -101,14 +89,15 @@ pub async fn record_direct(pool: &Pool, how: &str) -> sqlx::Result<()> {
 async fn insert(connection: &mut Connection, access_record: &AccessRecord<'_>) -> sqlx::Result<()> {
     sqlx::query(
         "with durable as (select set_config('synchronous_commit', 'on', true) as it)
-         insert into audit_access (reader, method, path, correlation_id, peer)
-         select $1, $2, $3, $4, $5 from durable where it = 'on'",
+         insert into audit_access (reader, method, path, correlation_id, peer, actor)
+         select $1, $2, $3, $4, $5, $6 from durable where it = 'on'",
     )
     .bind(access_record.reader)
     .bind(access_record.method)
     .bind(&access_record.path)
     .bind(access_record.correlation_id.as_deref())
     .bind(access_record.peer.as_deref())
+    .bind(access_record.actor)
     .execute(connection)
     .await?;
     Ok(())

@@ -3,7 +3,7 @@
 use crate::history::connect;
 use anyhow::Context;
 use audit::Audit;
-use audit::access::Reader;
+use audit::access::{Actor, Role};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response};
@@ -88,7 +88,7 @@ fn text(at: DateTime<Utc>) -> String {
 fn routes(log: Log, pool: Pool) -> anyhow::Result<Router> {
     let audit =
         Audit { log, read: pool.clone(), bulk: pool.clone(), write: pool, time: "Asia/Seoul".parse()?, seals: None };
-    Ok(audit::routes(audit).layer(axum::Extension(Reader::Auditor)))
+    Ok(audit::routes(audit).layer(axum::Extension(Actor::new("auditor", Role::Auditor)?)))
 }
 
 async fn ask<S>(routes: S, path: &str) -> anyhow::Result<()>

@@ -7,6 +7,7 @@
 //!
 //! Words are in `docs/glossary.md`.
 
+mod actor;
 mod body;
 mod caller_policy;
 mod client_address;
@@ -33,6 +34,7 @@ mod submission;
 mod times;
 mod user_auth;
 
+pub use actor::{Actor, InvalidActorError, Role};
 pub use body::{JsonObject, MAX_BODY_BYTES};
 pub use caller_policy::CallerPolicy;
 pub use client_address::{ClientAddress, InvalidNetworkError, ProxyNetwork};

@@ -127,6 +127,11 @@ impl Problem {
         Self::Internal(source.into())
     }
 
+    /// Whether it is certain that nothing was done.
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Internal(_) | Self::OutcomeUnknown { .. })
+    }
+
     /// The contract's code.
     pub fn code(&self) -> &'static str {
         self.row().1

@@ -20,4 +20,4 @@ pub mod replay;
 mod secret_file;
 pub mod serve;
 pub mod settings;
-mod token;
+pub mod token;

@@ -49,6 +49,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Parked { command, admin } => moa::operator::parked(command, &admin).await,
         Command::Restore { agreed, admin } => moa::operator::restore(agreed, &admin).await,
         Command::Replay(settings) => moa::replay::run(settings).await,
+        Command::Token { command } => moa::token::run(&command),
         Command::Audit { command, auditor } => moa::audit::run(command, &auditor).await,
         Command::Healthcheck { address } => moa::operator::healthcheck(address).await,
     }

@@ -1,6 +1,6 @@
-//! Files with secrets, and the permissions that they must have.
+//! Files with secrets, and files that say who may do what, and the permissions that they must have.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -10,6 +10,9 @@ const OWN_FILE_FORBIDDEN_MODE: u32 = 0o077;
 /// What they may not with a file of another account's: that we may read it, its group or all others must. A container's secrets
 /// are mounted so.
 const FOREIGN_FILE_FORBIDDEN_MODE: u32 = 0o027;
+
+/// The permission of a file's group and of all others to write to it.
+const OTHERS_WRITE_MODE: u32 = 0o022;
 
 /// Refuses a file of this account's that others may read or change, as `chmod 600` mends it. One of another account's, as
 /// secrets are that are mounted into a container, is warned about: this account cannot mend it, and in a container nobody else
@@ -30,6 +33,18 @@ pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Refuses what is no file, which could not be read again, and a file that others than its owner may write to.
+pub(crate) fn check_unwritable(path: &Path) -> anyhow::Result<()> {
+    let there = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let (path, mode) = (path.display(), there.mode() & 0o777);
+    ensure!(there.is_file(), "{path} must be a file, which can be read again when it changes");
+    ensure!(
+        mode & OTHERS_WRITE_MODE == 0,
+        "others than its owner may write to {path}, mode {mode:04o}, and let themselves in: run `chmod go-w {path}`"
+    );
+    Ok(())
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ mod seal_keys;
 mod single_service;
 mod stages;
 mod stop;
+mod tokens_file;
 
 pub(crate) use callers::Callers;
 pub use single_service::run as run_single_service;
@@ -21,7 +22,7 @@ use crate::database::{Connections, Database};
 use crate::ops::Ops;
 use crate::output::print_banner;
 use crate::settings::{AdminListenSettings, DatabaseSettings, MigrateSettings, ServeSettings};
-use crate::token::{self, Secret};
+use crate::token::{self, NamedTokens, Secret};
 use crate::{banner, demo};
 use anyhow::Context;
 use components::{Operators, OptionalServers, SharedResources};
@@ -31,6 +32,7 @@ use stages::Stages;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 pub(crate) use stop::StopSignal;
+use tokens_file::TokensFile;
 use tokio::net::TcpListener;
 
 /// The read side and the write side.
@@ -40,7 +42,7 @@ const PUBLIC_LISTENERS: usize = 2;
 pub async fn run(settings: ServeSettings) -> anyhow::Result<()> {
     // Ports first: a busy one is found before anything is started.
     let listeners = Listeners::bind(&settings)?;
-    let (operator, auditor) = tokens(&settings.admin)?;
+    let tokens = SetTokens::read(&settings.admin)?;
     let addresses = banner::Addresses::of(&listeners.query, &listeners.command, &listeners.admin)?;
     let callers = Callers::open(&settings.public, &addresses.public())?;
     let provider = components::provider(&settings.command)?;
@@ -62,7 +64,7 @@ pub async fn run(settings: ServeSettings) -> anyhow::Result<()> {
         ops,
     };
     // Whatever happens, the database is closed after it.
-    let served = AssertUnwindSafe(all_in_one.serve((operator, auditor), keys, &mut stop)).catch_unwind().await;
+    let served = AssertUnwindSafe(all_in_one.serve(tokens, keys, &mut stop)).catch_unwind().await;
     let served = served.unwrap_or_else(|_| Err(anyhow::anyhow!("a bug ended it: the log says where")));
     let closed = database.close().await;
     served.and(closed)
@@ -114,7 +116,38 @@ impl Listeners {
     }
 }
 
-/// The tokens that were set; `None` for an operator's that is still to be made.
+/// The tokens that were set.
+struct SetTokens {
+    operator: Option<Secret>,
+    auditor: Option<Secret>,
+    file: Option<TokensFile>,
+}
+
+impl SetTokens {
+    /// Reads them all. Without an operator's, one may still be made, unless there is a file.
+    fn read(settings: &AdminListenSettings) -> anyhow::Result<Self> {
+        let (operator, auditor) = tokens(settings)?;
+        let file = settings.tokens_file.as_deref().map(TokensFile::open).transpose()?;
+        let has_operator = operator.is_some() || file.as_ref().is_none_or(|file| file.tokens().get().has_operator());
+        anyhow::ensure!(
+            has_operator,
+            "MOA_TOKENS_FILE has no operator: add the line that `moa token new NAME --role operator` prints"
+        );
+        Ok(Self { operator, auditor, file })
+    }
+
+    /// The guard's, of whom each address may guess so often; the file is read again until the shutdown.
+    fn guard(self, stages: &Stages, max_guesses: Option<edge::Rate>) -> anyhow::Result<Tokens> {
+        let settings = NamedTokens::of_settings(self.operator.as_ref(), self.auditor.as_ref())?;
+        let shared = self.file.as_ref().map(TokensFile::tokens);
+        if let Some(file) = self.file {
+            stages.spawn_consumer("the refresh of tokens", |shutdown| file.keep_fresh(shutdown));
+        }
+        Ok(Tokens::new(settings, shared, max_guesses))
+    }
+}
+
+/// The tokens that were set by themselves; `None` for an operator's that is still to be made.
 fn tokens(settings: &AdminListenSettings) -> anyhow::Result<(Option<Secret>, Option<Secret>)> {
     let (operator, operator_file) = (settings.operator_token.as_ref(), settings.operator_token_file.as_deref());
     let (auditor, auditor_file) = (settings.auditor_token.as_ref(), settings.auditor_token_file.as_deref());
@@ -140,19 +173,15 @@ struct AllInOne<'a> {
 }
 
 impl AllInOne<'_> {
-    async fn serve(
-        self,
-        (operator, auditor): (Option<Secret>, Option<Secret>),
-        keys: seal_keys::Keys,
-        stop: &mut StopSignal,
-    ) -> anyhow::Result<()> {
+    async fn serve(self, mut tokens: SetTokens, keys: seal_keys::Keys, stop: &mut StopSignal) -> anyhow::Result<()> {
         let Self { settings, listeners, listening, mut callers, database, provider, optional_servers, ops } = self;
         // All settings are checked before the first table is created.
         let sealing = seal_keys::sealing(keys, &settings.seal.outside, &settings.database)?;
-        let (operator, made) = match operator {
-            Some(operator) => (operator, false),
-            None => (create_token(settings, database)?, true),
+        let made = match (&tokens.operator, &tokens.file) {
+            (None, None) => Some(create_token(settings, database)?),
+            _ => None,
         };
+        tokens.operator = tokens.operator.or_else(|| made.clone());
         let outside = match &sealing {
             Some(sealing) => Some(seal_keys::external_seals_of(sealing)),
             None => seal_keys::outside(&settings.seal.outside)?,
@@ -180,11 +209,8 @@ impl AllInOne<'_> {
             demo::open_on_empty(&processors).await.context("the demo could not be opened")?;
         }
         let addresses = banner::Addresses::of(&listeners.query, &listeners.command, &listeners.admin)?;
-        let tokens = Tokens::new(
-            &operator,
-            auditor.as_ref(),
-            callers::max_guesses(addresses.admin, settings.admin.limit_token_guesses),
-        );
+        let max_guesses = callers::max_guesses(addresses.admin, settings.admin.limit_token_guesses);
+        let tokens = tokens.guard(&stages, max_guesses)?;
         callers.start(&stages, &ops);
         let time = settings.public.time_zone;
         let callers_of = (
@@ -202,7 +228,7 @@ impl AllInOne<'_> {
         resources.serve_queries(&stages, listeners.query, &read, (time, callers_of.1), &ops, &listening);
         let operators = Operators { tokens, processors, read, time, seals: outside };
         resources.serve_admin(&stages, listeners.admin, operators, &ops, &listening);
-        banner::print_all_in_one(settings, database, &addresses, &callers, made.then_some(&operator));
+        banner::print_all_in_one(settings, database, &addresses, &callers, made.as_ref());
         stop.then_finish(stages).await
     }
 }

@@ -101,6 +101,12 @@ pub enum Command {
         #[command(flatten)]
         auditor: AuditorSettings,
     },
+    /// Tokens of operators and auditors
+    Token {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
     /// Ask a running service whether it is ready; for containers
     Healthcheck {
         /// Its ops port, or the admin listener
@@ -117,7 +123,7 @@ impl Command {
             Self::Serve(_) | Self::Migrate(_) | Self::Replay(_) => true,
             Self::Audit { command, .. } => is_verify(command),
             Self::Product { .. } | Self::Status { .. } | Self::Projection { .. } | Self::Parked { .. } => false,
-            Self::Restore { .. } | Self::Healthcheck { .. } => false,
+            Self::Restore { .. } | Self::Token { .. } | Self::Healthcheck { .. } => false,
         }
     }
 }
@@ -140,6 +146,22 @@ pub struct AdminSettings {
     /// The data folder of the running Moa
     #[arg(long, global = true, env = "MOA_DATA_DIR", default_value_os_t = crate::postgres::default_data_dir())]
     pub data_dir: PathBuf,
+}
+
+/// Commands on tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token, and print it once with its line for the file of tokens
+    New {
+        /// Whose it is: 1 to 64 of A-Z a-z 0-9 . _ -; it is kept for ever with all that its bearer does
+        name: String,
+        /// What it may do: operator or auditor
+        #[arg(long)]
+        role: edge::Role,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Commands on products.

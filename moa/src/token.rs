@@ -1,5 +1,13 @@
 //! Secrets: bearer tokens and database URLs. Never printed, compared in constant time.
 
+mod command;
+mod named;
+mod shared;
+
+pub use command::run;
+pub(crate) use named::NamedTokens;
+pub(crate) use shared::SharedTokens;
+
 use crate::secret_file;
 use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};

@@ -55,6 +55,8 @@ struct Item {
     at: String,
     /// OPERATOR, AUDITOR, or DIRECT: the database itself.
     reader: String,
+    /// The name of the token; null where there was none.
+    actor: Option<String>,
     /// The database's.
     login: String,
     method: String,
@@ -70,6 +72,7 @@ struct Row {
     id: i64,
     at: DateTime<Utc>,
     reader: String,
+    actor: Option<String>,
     login: String,
     method: String,
     path: String,
@@ -80,7 +83,7 @@ struct Row {
 async fn list(State(audit): State<Arc<Audit>>, params: Params) -> Result<Response, Problem> {
     let request = ListRequest::of(params, &audit.time)?;
     let mut rows: Vec<Row> = sqlx::query_as(
-        "select id, at, reader, login, method, path, correlation_id, peer
+        "select id, at, reader, actor, login, method, path, correlation_id, peer
            from audit_access
           where ($1::timestamptz is null or at >= $1) and ($2::timestamptz is null or at < $2)
             and ($3::timestamptz is null or (at, id) < ($3, $4::bigint))
@@ -130,6 +133,7 @@ fn item(row: Row, zone: &ServiceTime) -> Item {
     Item {
         at: zone.format(row.at),
         reader: row.reader,
+        actor: row.actor,
         login: row.login,
         method: row.method,
         path: row.path,

@@ -75,7 +75,7 @@ pub(super) fn refusals() -> Value {
 pub(super) fn access() -> Value {
     json!({
         "list": [{
-            "at": "2026-11-22T18:00:00.115211", "reader": "AUDITOR", "login": "moa", "method": "GET",
+            "at": "2026-11-22T18:00:00.115211", "reader": "AUDITOR", "actor": "bob", "login": "moa", "method": "GET",
             "path": "/admin/audit/event?userId=user4", "correlationId": "7b0c", "peer": "127.0.0.1",
         }],
         "nextCursor": null,

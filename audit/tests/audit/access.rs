@@ -1,8 +1,9 @@
 //! Who read the audit: written down first, shown afterwards, or not at all.
 
 use crate::asked::routes;
-use audit::access::{Reader, record_direct};
+use audit::access::record_direct;
 use connection_pool::Pool;
+use edge::Role;
 use rstest::rstest;
 use serde_json::Value;
 use testbed::TestLog;
@@ -14,16 +15,16 @@ async fn opened() -> TestLog {
     TestLog::with_partitions(4).await
 }
 
-async fn ask(test: &TestLog, reader: Reader, path: &str) -> Answer {
+async fn ask(test: &TestLog, reader: Role, path: &str) -> Answer {
     answer(test, Some(reader), path).await
 }
 
-async fn answer(test: &TestLog, reader: Option<Reader>, path: &str) -> Answer {
+async fn answer(test: &TestLog, reader: Option<Role>, path: &str) -> Answer {
     call(&routes(test, reader, None), "GET", path, &[("x-correlation-id", "asked-by-hand")]).await
 }
 
 async fn page(test: &TestLog, query: &str) -> Value {
-    let answer = ask(test, Reader::Operator, &format!("{ACCESS}?{query}")).await;
+    let answer = ask(test, Role::Operator, &format!("{ACCESS}?{query}")).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     answer.json()["data"].clone()
 }
@@ -48,10 +49,10 @@ fn paths(page: &Value) -> Vec<&str> {
 
 /// The list's first row is the request that asked for it: it was written down before it was answered.
 #[rstest]
-#[case(Reader::Operator, "OPERATOR")]
-#[case(Reader::Auditor, "AUDITOR")]
+#[case(Role::Operator, "OPERATOR")]
+#[case(Role::Auditor, "AUDITOR")]
 #[tokio::test]
-async fn a_reading_is_written_down_before_it_is_answered(#[case] reader: Reader, #[case] name: &str) {
+async fn a_reading_is_written_down_before_it_is_answered(#[case] reader: Role, #[case] name: &str) {
     let test = opened().await;
     let path = "/admin/audit/access?limit=1&to=2100-01-01T00:00:00Z&why=because";
     let answer = ask(&test, reader, path).await;
@@ -82,16 +83,16 @@ async fn a_reading_is_written_down_before_it_is_answered(#[case] reader: Reader,
 #[tokio::test]
 async fn what_cannot_be_written_down_is_not_shown(#[case] path: &str) {
     let test = opened().await;
-    ask(&test, Reader::Auditor, path).await;
+    ask(&test, Role::Auditor, path).await;
     let written: String = sqlx::query_scalar("select path from audit_access").fetch_one(&test.pool).await.unwrap();
     assert_eq!(written, path);
     test.execute("alter table audit_access add check (reader <> 'AUDITOR') not valid").await;
-    let refused = ask(&test, Reader::Auditor, path).await;
+    let refused = ask(&test, Role::Auditor, path).await;
     assert_eq!(refused.status, 503, "{}", refused.body);
     let body: Value = refused.json();
     assert_eq!((&body["code"], &body["data"]), (&"OVERLOADED".into(), &Value::Null));
     assert_eq!(recorded(&test).await, 1);
-    ask(&test, Reader::Operator, path).await;
+    ask(&test, Role::Operator, path).await;
     assert_eq!(recorded(&test).await, 2, "it is the auditor's that cannot be written down");
 }
 
@@ -141,7 +142,7 @@ async fn readings_of_one_moment_are_each_given_once() {
 #[tokio::test]
 async fn what_cannot_be_read_is_named(#[case] query: &str, #[case] sentence: &str) {
     let test = opened().await;
-    let answer = ask(&test, Reader::Auditor, &format!("{ACCESS}?{query}")).await;
+    let answer = ask(&test, Role::Auditor, &format!("{ACCESS}?{query}")).await;
     assert_eq!(answer.status, 400);
     assert!(answer.body.contains(sentence), "{}", answer.body);
 }
@@ -149,7 +150,7 @@ async fn what_cannot_be_read_is_named(#[case] query: &str, #[case] sentence: &st
 #[tokio::test]
 async fn of_a_long_query_the_beginning_is_kept() {
     let test = opened().await;
-    ask(&test, Reader::Auditor, &format!("{ACCESS}?limit=1&x={}", "y".repeat(5_000))).await;
+    ask(&test, Role::Auditor, &format!("{ACCESS}?limit=1&x={}", "y".repeat(5_000))).await;
     let kept: String = sqlx::query_scalar("select path from audit_access").fetch_one(&test.pool).await.unwrap();
     assert_eq!((kept.len(), &kept[..28]), (2_000, "/admin/audit/access?limit=1&"));
 }

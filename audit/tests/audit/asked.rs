@@ -1,10 +1,9 @@
 //! What the audit answers about a log.
 
 use audit::Audit;
-use audit::access::Reader;
 use audit::proof::verify_live::ExternalSeals;
 use axum::{Extension, Router};
-use edge::ServiceTime;
+use edge::{Actor, Role, ServiceTime};
 use testbed::TestLog;
 use testbed::http::{Answer, call};
 
@@ -14,12 +13,12 @@ pub fn service_time() -> ServiceTime {
 }
 
 /// The audit's routes as they are served, for somebody whom the guard let in; `None` came past it.
-pub fn routes(test: &TestLog, reader: Option<Reader>, seals: Option<ExternalSeals>) -> Router {
+pub fn routes(test: &TestLog, reader: Option<Role>, seals: Option<ExternalSeals>) -> Router {
     let pool = test.pool.clone();
     let (log, read, bulk, write) = (test.log.clone(), pool.clone(), pool.clone(), pool);
     let routes = audit::routes(Audit { log, read, bulk, write, time: service_time(), seals });
     let routes = match reader {
-        Some(reader) => routes.layer(Extension(reader)),
+        Some(role) => routes.layer(Extension(Actor::new(&role.to_string(), role).unwrap())),
         None => routes,
     };
     edge::with_middleware_and_timeouts(routes, edge::CallerPolicy::default(), |_| audit::ANSWER_TIMEOUT)
@@ -27,5 +26,5 @@ pub fn routes(test: &TestLog, reader: Option<Reader>, seals: Option<ExternalSeal
 
 /// What an auditor is answered to the path and query after `/admin/audit/`.
 pub async fn ask(test: &TestLog, path: &str) -> Answer {
-    call(&routes(test, Some(Reader::Auditor), None), "GET", &format!("/admin/audit/{path}"), &[]).await
+    call(&routes(test, Some(Role::Auditor), None), "GET", &format!("/admin/audit/{path}"), &[]).await
 }

@@ -1,12 +1,12 @@
 //! The export as it is asked for.
 
-use audit::access::Reader;
 use audit::export;
 use audit::{Audit, routes};
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::{Extension, Router};
 use chrono::Utc;
+use edge::Role;
 use event_log::Log;
 use futures::TryStreamExt as _;
 use proof::export::{Format, Header};
@@ -21,7 +21,10 @@ fn admin(app: &SealedApp) -> Router {
     let (log, pool) = (app.log.clone(), || app.pool.clone());
     let time = "Asia/Seoul".parse().unwrap();
     let audit = Audit { log, read: pool(), bulk: pool(), write: pool(), time, seals: None };
-    edge::with_middleware(routes(audit).layer(Extension(Reader::Auditor)), edge::CallerPolicy::default())
+    edge::with_middleware(
+        routes(audit).layer(Extension(edge::Actor::new("auditor", Role::Auditor).unwrap())),
+        edge::CallerPolicy::default(),
+    )
 }
 
 async fn asked(admin: &Router, query: &str, accept: &str) -> axum::response::Response {

@@ -1,48 +1,51 @@
 //! Authorisation of the admin listener: an operator may do everything, an auditor only read.
 
-use crate::token::Secret;
-use audit::access::Reader;
+use crate::token::{NamedTokens, Secret, SharedTokens};
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use edge::{ClientAddress, Exhausted, OverRate, Problem, Rate, TokenBuckets};
+use edge::{Actor, ClientAddress, Exhausted, OverRate, Problem, Rate, Role, TokenBuckets};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The tokens of the two roles, as digests.
+/// The tokens that let somebody in, as hashes.
 #[derive(Clone)]
 pub(crate) struct Tokens {
-    operator: [u8; 32],
-    auditor: Option<[u8; 32]>,
+    settings: Arc<NamedTokens>,
+    /// Those of the file, where there is one.
+    file: Option<SharedTokens>,
     /// Wrong tokens of each address.
     guesses: Option<Arc<TokenBuckets>>,
 }
 
 impl Tokens {
-    pub(crate) fn new(operator: &Secret, auditor: Option<&Secret>, max_guesses: Option<Rate>) -> Self {
-        let digest = |secret: &Secret| Secret::digest(secret.reveal());
-        let guesses = max_guesses.map(TokenBuckets::new).map(Arc::new);
-        Self { operator: digest(operator), auditor: auditor.map(digest), guesses }
+    pub(crate) fn new(settings: NamedTokens, file: Option<SharedTokens>, max_guesses: Option<Rate>) -> Self {
+        Self { settings: settings.into(), file, guesses: max_guesses.map(TokenBuckets::new).map(Arc::new) }
     }
 
-    fn admit(&self, request: &Request) -> Result<Reader, Problem> {
+    /// Who shows the token with this hash. The file's are compared whether or not it is one of the settings'.
+    fn bearer(&self, hash: &[u8; 32]) -> Option<Actor> {
+        let of_file = self.file.as_ref().and_then(|file| file.get().bearer(hash).cloned());
+        self.settings.bearer(hash).cloned().or(of_file)
+    }
+
+    fn admit(&self, request: &Request) -> Result<Actor, Problem> {
         let token = bearer(request.headers()).ok_or(Problem::Unauthorized)?;
         let address = request.extensions().get().map(|ClientAddress(address)| *address);
         // Before the token is looked at: whoever guesses must not learn which guess is right.
         self.may_guess(address)?;
-        let token = Secret::digest(token);
-        if token == self.operator {
-            return Ok(Reader::Operator);
-        }
-        if Some(token) != self.auditor {
+        let Some(actor) = self.bearer(&Secret::digest(token)) else {
             self.guessed(address);
             return Err(Problem::Unauthorized);
+        };
+        match actor.role() {
+            Role::Auditor if !request.method().is_safe() => Err(forbidden(&actor, request.uri())),
+            Role::Operator | Role::Auditor => Ok(actor),
         }
-        if request.method().is_safe() { Ok(Reader::Auditor) } else { Err(Problem::Forbidden) }
     }
 
     fn may_guess(&self, address: Option<IpAddr>) -> Result<(), Problem> {
@@ -68,11 +71,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Operator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        match parts.extensions.get() {
-            Some(Reader::Operator) => Ok(Self),
-            Some(Reader::Auditor) | None => Err(Problem::Forbidden),
+        match parts.extensions.get::<Actor>() {
+            Some(actor) if actor.role() == Role::Operator => Ok(Self),
+            Some(actor) => Err(forbidden(actor, &parts.uri)),
+            None => Err(Problem::Unauthorized),
         }
     }
+}
+
+fn forbidden(actor: &Actor, uri: &Uri) -> Problem {
+    tracing::info!(
+        actor = actor.name(),
+        role = actor.role().as_str(),
+        path = uri.path(),
+        "an act was refused by its role"
+    );
+    Problem::Forbidden
 }
 
 /// `routes`, for those who show a token.
@@ -81,8 +95,8 @@ pub(super) fn guard(routes: Router, tokens: Tokens) -> Router {
 }
 
 async fn admit(State(tokens): State<Tokens>, mut request: Request, next: Next) -> Result<Response, Problem> {
-    let reader = tokens.admit(&request)?;
-    request.extensions_mut().insert(reader);
+    let actor = tokens.admit(&request)?;
+    request.extensions_mut().insert(actor);
     Ok(next.run(request).await)
 }
 

@@ -41,8 +41,8 @@ pub(super) async fn run(settings: AccessSettings, client: &Client<'_>) -> anyhow
 }
 
 fn print(data: &Value) {
-    let heads = ["AT", "AS", "LOGIN", "FROM", "METHOD", "WHAT", "CORRELATION ID"];
-    let columns = ["at", "reader", "login", "peer", "method", "path", "correlationId"];
+    let heads = ["AT", "AS", "NAME", "LOGIN", "FROM", "METHOD", "WHAT", "CORRELATION ID"];
+    let columns = ["at", "reader", "actor", "login", "peer", "method", "path", "correlationId"];
     print_line!("{}", table(&heads, &columns, &data["list"]));
     if let Some(cursor) = data["nextCursor"].as_str() {
         print_line!("There is more: --cursor {cursor}");

@@ -1,14 +1,13 @@
 //! One service in a process of its own. Its ops port opens first, so that operators can see what it waits for; its own port opens
 //! when it can serve.
 
+use super::SetTokens;
 use super::callers::{Callers, max_guesses};
 use super::components::{Operators, OptionalServers, SharedResources, provider};
 use super::limits::{ListenerLimits, bind};
 use super::seal_keys;
 use super::stages::Stages;
 use super::stop::StopSignal;
-use super::tokens;
-use crate::admin::Tokens;
 use crate::banner;
 use crate::database::{Connections, Database};
 use crate::ops::Ops;
@@ -16,7 +15,6 @@ use crate::settings::{
     AdminServiceSettings, CommandApiSettings, OpsSettings, ProjectorSettings, QueryApiSettings, RelaySettings,
     SealerSettings, ServerSettings, Service,
 };
-use anyhow::Context;
 use event_log::Log;
 
 /// Runs one service until SIGTERM or Ctrl-C; a second one ends it at once.
@@ -114,9 +112,12 @@ impl SingleService {
 
     async fn admin(mut self, settings: AdminServiceSettings) -> anyhow::Result<()> {
         let listening = ListenerLimits::open(&settings.listeners, 0)?;
-        let (operator, auditor) = tokens(&settings.admin)?;
+        let tokens = SetTokens::read(&settings.admin)?;
         // Several instances must know the same one, so none is made here.
-        let operator = operator.context("set MOA_OPERATOR_TOKEN or MOA_OPERATOR_TOKEN_FILE: 16 characters or more")?;
+        anyhow::ensure!(
+            tokens.operator.is_some() || tokens.file.is_some(),
+            "set MOA_OPERATOR_TOKEN or MOA_OPERATOR_TOKEN_FILE, 16 characters or more, or MOA_TOKENS_FILE"
+        );
         let seals = seal_keys::outside(&settings.outside)?;
         let optional_servers = OptionalServers::read(None, settings.cache.redis_url.as_ref())?;
         let listener = bind(settings.admin.admin_listen, "--admin-listen")?;
@@ -132,7 +133,7 @@ impl SingleService {
         let processors = resources.start_processors(&self.stages).await?;
         let address = listener.local_addr()?;
         let max_guesses = max_guesses(address, settings.admin.limit_token_guesses);
-        let tokens = Tokens::new(&operator, auditor.as_ref(), max_guesses);
+        let tokens = tokens.guard(&self.stages, max_guesses)?;
         let operators = Operators { tokens, processors, read, time: settings.time_zone, seals };
         resources.serve_admin(&self.stages, listener, operators, &self.ops, &listening);
         banner::service("admin", &[("admin", address)], &database);

@@ -186,7 +186,7 @@ pub struct AdminListenSettings {
     /// Where operators and auditors are served; never to be exposed with the other two
     #[arg(long, env = "MOA_ADMIN_LISTEN", default_value = "127.0.0.1:8082")]
     pub admin_listen: SocketAddr,
-    /// The operator's bearer token; without one, Moa makes and prints one
+    /// The operator's bearer token; without one, and without a file of tokens, Moa makes and prints one
     #[arg(long, env = "MOA_OPERATOR_TOKEN", hide_env_values = true)]
     pub operator_token: Option<Secret>,
     /// A file that holds the operator's token
@@ -198,6 +198,9 @@ pub struct AdminListenSettings {
     /// A file that holds the auditor's token
     #[arg(long, env = "MOA_AUDITOR_TOKEN_FILE", conflicts_with = "auditor_token")]
     pub auditor_token_file: Option<PathBuf>,
+    /// A file of named tokens, one on each line: name, role and hash, as `moa token new` prints it; read again when it changes
+    #[arg(long, env = "MOA_TOKENS_FILE")]
+    pub tokens_file: Option<PathBuf>,
     /// Wrong tokens of one address, such as 1/m:10, at most 10 at once; or off. Past it even the right one is refused from there
     #[arg(long, env = "MOA_LIMIT_TOKEN_GUESSES")]
     pub limit_token_guesses: Option<Limit>,

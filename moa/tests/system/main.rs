@@ -41,6 +41,7 @@ mod streams;
 mod terminated;
 mod terms;
 mod timelines;
+mod tokens;
 mod trusted;
 mod users;
 mod web_page;

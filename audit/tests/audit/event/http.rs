@@ -2,10 +2,10 @@
 
 use super::app::{TestApp, scanned};
 use crate::asked::{routes, service_time};
-use audit::access::Reader;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, header};
 use axum::response::Response;
+use edge::Role;
 use event_log::search::{Filter, Order};
 use http_body_util::BodyExt as _;
 use rstest::rstest;
@@ -14,7 +14,7 @@ use tower::ServiceExt as _;
 
 impl TestApp {
     async fn answer(&self, query: &str, accept: &str) -> Response {
-        let routes = routes(self, Some(Reader::Auditor), None);
+        let routes = routes(self, Some(Role::Auditor), None);
         let request = Request::builder().uri(format!("/admin/audit/event?{query}")).header(header::ACCEPT, accept);
         routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
     }

@@ -2,9 +2,9 @@
 
 use super::app::*;
 use crate::asked::routes;
-use audit::access::Reader;
 use audit::proof::sealer::Sealing;
 use audit::proof::verify_live::ExternalSeals;
+use edge::Role;
 use proof::seal::Seal;
 use proof::{key, report::Report};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use testbed::http::call;
 
 async fn ask(app: &TestApp, path: &str) -> (u16, Value) {
     let seals = Some(ExternalSeals { file: Some(app.file("seals")), keys: public() });
-    let routes = routes(app, Some(Reader::Auditor), seals);
+    let routes = routes(app, Some(Role::Auditor), seals);
     let answer = call(&routes, "GET", &format!("/admin/audit/{path}"), &[]).await;
     (answer.status, answer.json())
 }
