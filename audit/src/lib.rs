@@ -8,12 +8,14 @@
 //! - [`proof`]: the sealer, verification of the live log, making inclusion proofs; the pure part is the crate `proof`.
 //! - [`export`]: the log as a file that can be verified without Moa.
 //! - [`access`]: the record of who read the audit.
+//! - `acts`: what operators did.
 //! - [`mod@reference`]: what the OpenAPI document says of them.
 //!
 //! Words are in `docs/glossary.md`.
 
 mod accept;
 pub mod access;
+mod acts;
 mod as_of;
 mod event;
 pub mod export;
@@ -64,6 +66,7 @@ pub fn routes(audit: Audit) -> Router {
         .merge(proof::routes())
         .merge(export::routes())
         .merge(access::routes())
+        .merge(acts::routes())
         .with_state(audit.clone());
     access::with_record(routes, audit)
 }

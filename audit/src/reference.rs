@@ -4,11 +4,13 @@ mod examples;
 
 use edge::reference::{Endpoint, INVEST_ID, PAGE, PRODUCT_ID, Parameter, SIZE, product_id, time};
 use edge::{FieldProblem, Problem};
+use event_log::acts::ACTS;
 use event_log::search::{EVENT_TYPES, MAX_PAGE_EVENTS};
 use query_api::{HoldingItem, InvestItem, ProductItem, SummaryItem};
 use serde_json::{Value, json};
 
 use crate::access::{self, AccessPage};
+use crate::acts::{self, Page as ActPage};
 use crate::as_of::{Listed, ProductAsOf, Summary};
 use crate::event::{DEFAULT_EVENTS_PER_PAGE, Page as EventPage};
 use crate::proof::{Seals, seal_store::SEALS_PER_PAGE};
@@ -147,7 +149,21 @@ fn stories() -> Vec<Endpoint> {
         .takes([FROM, TO, CURSOR, limit(ACCESS_LIMIT, "Records of a page.")])
         .gives::<AccessPage>(examples::access())
         .refuses([invalid("limit", "must be a whole number from 1 to 1000")]);
-    vec![invest, refusals, access]
+    let acts =
+        Endpoint::get("/admin/audit/act", "listActs", "What operators did, and what came of it, the latest first")
+            .described("Each act is recorded before it takes effect, and chained by hashes.")
+            .takes([
+                query(
+                    "actor",
+                    "Only by the token of this name.",
+                    || json!({"type": "string", "minLength": 1, "maxLength": 64}),
+                ),
+                query("act", "Only of this kind.", || json!({"type": "string", "enum": ACTS})),
+            ])
+            .takes([FROM, TO, CURSOR, limit(ACT_LIMIT, "Acts of a page.")])
+            .gives::<ActPage>(examples::acts())
+            .refuses([invalid("limit", "must be a whole number from 1 to 1000")]);
+    vec![invest, refusals, access, acts]
 }
 
 fn proofs() -> Vec<Endpoint> {
@@ -211,6 +227,11 @@ const ACCESS_LIMIT: fn() -> Value = || {
     json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": most, "default": default})
 };
 const SEAL_LIMIT: fn() -> Value = || json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": SEALS_PER_PAGE, "default": SEALS_PER_PAGE});
+
+const ACT_LIMIT: fn() -> Value = || {
+    let (most, default) = (edge::MAX_ROWS_PER_PAGE, acts::DEFAULT_ROWS_PER_PAGE);
+    json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": most, "default": default})
+};
 
 fn user_id() -> Value {
     (edge::reference::USER_ID.schema)()

@@ -4,9 +4,11 @@ use crate::processor::{CommandEnvelope, CommandError, CommandOutcome, PartitionP
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use domain::{InvestId, Refusal};
-use edge::{ConsistencyToken, Correlation, Problem, ServiceTime, header};
+use edge::{Actor, ConsistencyToken, Correlation, Problem, ServiceTime, header};
 use event_log::Metadata;
+use event_log::acts::ActOutcome;
 use serde::Serialize;
+use serde_json::json;
 
 /// What the write side's handlers share; clones are cheap.
 #[derive(Clone)]
@@ -87,6 +89,25 @@ pub(crate) fn metadata(correlation: &Correlation) -> Metadata {
         traceparent: correlation.traceparent().map(str::to_owned),
         ..Metadata::default()
     }
+}
+
+/// The same of what an operator has done.
+pub(crate) fn metadata_of(correlation: &Correlation, actor: &Actor) -> Metadata {
+    let (name, role) = (actor.name().to_owned(), actor.role().as_str().to_owned());
+    Metadata { actor: Some(name), actor_role: Some(role), ..metadata(correlation) }
+}
+
+/// What is recorded of an operator's command.
+pub(crate) fn act_outcome(outcome: &Result<CommandOutcome, CommandError>) -> ActOutcome {
+    let problem = match outcome {
+        Ok(CommandOutcome { decision: Ok(()), product_id, replayed, .. }) => {
+            return ActOutcome::Done(json!({"productId": product_id.get(), "replayed": replayed}));
+        }
+        Ok(CommandOutcome { decision: Err(refusal), .. }) => problem(*refusal),
+        Err(error) => without_outcome(*error, None),
+    };
+    let code = problem.code().to_owned();
+    if problem.is_refusal() { ActOutcome::Refused(code) } else { ActOutcome::Failed(code) }
 }
 
 /// The one place where a refusal gets its row of the contract's table.

@@ -1,35 +1,83 @@
 //! Operators open, close and cancel products. The admin listener serves these routes, behind its tokens.
 
-use crate::command_api::{CommandApi, metadata};
+use crate::command_api::{CommandApi, act_outcome, metadata_of};
 use crate::idempotency::IdempotencyKey;
 use crate::processor::{CommandEnvelope, CommandOutcome};
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
-use domain::{Amount, CancelReason, ProductCommand, Terms, Title, Window, personal_data};
-use edge::{Correlation, Fields, JsonObject, Problem, ProductIdPath, ServiceTime};
+use domain::{Amount, CancelReason, ProductCommand, ProductId, Terms, Title, Window, personal_data};
+use edge::{Actor, Correlation, Fields, JsonObject, Problem, ProductIdPath, ServiceTime};
+use event_log::acts::{ActBy, ActError, Acts, NewAct};
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 /// The owner of an operator's idempotency keys. No user has this id.
 const OPERATOR: &str = "@operator";
 
-/// `POST /admin/product`, and `close` and `cancel` of `/admin/product/{productId}`. The caller checks the tokens.
-pub fn routes(api: CommandApi) -> Router {
+/// `POST /admin/product`, and `close` and `cancel` of `/admin/product/{productId}`. The caller checks the tokens, and says as an
+/// [`Actor`] who it is. What is done is recorded in `acts`.
+pub fn routes(api: CommandApi, acts: Acts) -> Router {
     Router::new()
         .route("/admin/product", post(open))
         .route("/admin/product/{productId}/close", post(close))
         .route("/admin/product/{productId}/cancel", post(cancel))
-        .with_state(api)
+        .with_state(Operations { api, acts })
+}
+
+/// The state of these routes.
+#[derive(Clone)]
+struct Operations {
+    api: CommandApi,
+    acts: Acts,
+}
+
+impl Operations {
+    /// Has a command decided and recorded, and responds with its outcome.
+    async fn perform<T: Serialize>(
+        self,
+        act: NewAct,
+        envelope: CommandEnvelope,
+        data: impl FnOnce(&CommandOutcome) -> T,
+    ) -> Result<Response, Problem> {
+        let processors = self.api.processors().clone();
+        let deciding = async move { processors.submit(envelope).await };
+        let outcome = self.acts.perform(act, deciding, act_outcome).await.map_err(not_recorded)?;
+        Ok(self.api.answer(outcome, None, data))
+    }
+}
+
+/// The act of `actor` on a product.
+fn act(
+    actor: &Actor,
+    correlation: &Correlation,
+    act: &'static str,
+    product_id: ProductId,
+    parameters: serde_json::Value,
+) -> NewAct {
+    let by = ActBy::Operator(actor.name().to_owned());
+    let (subject, correlation_id) = (format!("product {product_id}"), Some(correlation.id().to_owned()));
+    NewAct { by, act, subject, parameters, correlation_id }
+}
+
+fn not_recorded(error: ActError) -> Problem {
+    if let ActError::Broken(_) = error {
+        return Problem::internal(error);
+    }
+    tracing::error!(%error, "an operator's act is not begun");
+    Problem::Overloaded
 }
 
 async fn open(
-    State(api): State<CommandApi>,
+    State(operations): State<Operations>,
+    actor: Actor,
     correlation: Correlation,
     key: Option<edge::IdempotencyKey>,
     body: JsonObject,
 ) -> Result<Response, Problem> {
+    let api = &operations.api;
     let offer = parse(&body, api.time())?;
     let key = key.map(|key| IdempotencyKey {
         owner: OPERATOR.to_owned(),
@@ -37,10 +85,12 @@ async fn open(
         fingerprint: offer.fingerprint(),
     });
     let product_id = api.processors().log().next_product_id().await.map_err(unavailable)?;
+    let act = act(&actor, &correlation, "OPEN_PRODUCT", product_id, offer.parameters());
     let Offer { title, total, window, terms } = offer;
     let command = ProductCommand::OpenProduct { product_id, title, total, window, terms };
-    let envelope = CommandEnvelope::new(product_id, command, metadata(&correlation)).with_idempotency_key(key);
-    Ok(api.decide(envelope, opened).await)
+    let metadata = metadata_of(&correlation, &actor);
+    let envelope = CommandEnvelope::new(product_id, command, metadata).with_idempotency_key(key);
+    operations.perform(act, envelope, opened).await
 }
 
 /// What an operator offers.
@@ -52,6 +102,15 @@ struct Offer {
 }
 
 impl Offer {
+    /// As it is recorded with the act.
+    fn parameters(&self) -> serde_json::Value {
+        let Self { title, total, window, terms } = self;
+        json!({
+            "title": title.as_str(), "totalInvestingAmount": total.won(), "startedAt": window.started_at(),
+            "finishedAt": window.finished_at(), "terms": terms,
+        })
+    }
+
     /// What the request's idempotency key stands for.
     fn fingerprint(&self) -> String {
         let Self { title, total, window, terms } = self;
@@ -75,16 +134,20 @@ fn opened(outcome: &CommandOutcome) -> OpenedProduct {
 }
 
 async fn close(
-    State(api): State<CommandApi>,
+    State(operations): State<Operations>,
+    actor: Actor,
     correlation: Correlation,
     ProductIdPath(product_id): ProductIdPath,
 ) -> Result<Response, Problem> {
-    let envelope = CommandEnvelope::new(product_id, ProductCommand::CloseProduct, metadata(&correlation));
-    Ok(api.decide(envelope, |_| "OK").await)
+    let act = act(&actor, &correlation, "CLOSE_PRODUCT", product_id, json!({}));
+    let metadata = metadata_of(&correlation, &actor);
+    let envelope = CommandEnvelope::new(product_id, ProductCommand::CloseProduct, metadata);
+    operations.perform(act, envelope, |_| "OK").await
 }
 
 async fn cancel(
-    State(api): State<CommandApi>,
+    State(operations): State<Operations>,
+    actor: Actor,
     correlation: Correlation,
     ProductIdPath(product_id): ProductIdPath,
     body: JsonObject,
@@ -92,9 +155,11 @@ async fn cancel(
     let mut fields = body.fields();
     let reason = fields.text("reason", CancelReason::try_from);
     let reason = without_personal_data(&mut fields, "reason", reason, CancelReason::as_str);
-    let command = ProductCommand::CancelProduct { reason: reason.ok_or_else(|| fields.refuse())? };
-    let envelope = CommandEnvelope::new(product_id, command, metadata(&correlation));
-    Ok(api.decide(envelope, |_| "OK").await)
+    let reason = reason.ok_or_else(|| fields.refuse())?;
+    let act = act(&actor, &correlation, "CANCEL_PRODUCT", product_id, json!({"reason": reason.as_str()}));
+    let command = ProductCommand::CancelProduct { reason };
+    let envelope = CommandEnvelope::new(product_id, command, metadata_of(&correlation, &actor));
+    operations.perform(act, envelope, |_| "OK").await
 }
 
 /// The text, unless it seems to hold personal data: events are never rewritten.

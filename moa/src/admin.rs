@@ -1,6 +1,7 @@
 //! The admin listener: products, projections, parked deliveries, the audit. Every call is behind a bearer token; the reference of them,
 //! which holds no secret, is not.
 
+mod acting;
 mod database;
 mod guard;
 mod job;
@@ -14,12 +15,13 @@ mod restore;
 pub(crate) use guard::Tokens;
 
 use audit::Audit;
-use axum::Router;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use command_api::CommandApi;
 use connection_pool::Pool;
 use edge::ServiceTime;
 use event_log::Log;
+use event_log::acts::Acts;
 use projector::Jobs;
 use std::time::Duration;
 
@@ -49,6 +51,7 @@ struct ProjectionsState {
 
 /// The admin routes; to be passed to [`edge::with_middleware`].
 pub(crate) fn routes(admin: Admin) -> Router {
+    let acts = Acts::new(admin.write.clone());
     let managed = ProjectionsState { log: admin.log, jobs: admin.jobs, redis: admin.redis, time: admin.time };
     let products = Router::new().route("/admin/product", get(product::list)).with_state((admin.read, admin.time));
     let parked = Router::new()
@@ -60,13 +63,14 @@ pub(crate) fn routes(admin: Admin) -> Router {
     let refunds =
         Router::new().route("/admin/mass-refund", get(mass_refund::list)).with_state((admin.write, managed.time));
     let restore = Router::new().route("/admin/restore", post(restore::accept)).with_state(managed.log.clone());
-    let routes = command_api::product_routes(admin.api)
+    let routes = command_api::product_routes(admin.api, acts.clone())
         .merge(restore)
         .merge(products)
         .merge(projections(managed))
         .merge(parked)
         .merge(refunds)
-        .merge(audit::routes(admin.audit));
+        .merge(audit::routes(admin.audit))
+        .layer(Extension(acts));
     guard::guard(routes, admin.tokens).merge(edge::reference::reference(&reference::LISTENER, &reference::endpoints()))
 }
 

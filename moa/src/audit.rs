@@ -2,6 +2,7 @@
 //! database itself, or from an export, without Moa.
 
 mod access;
+mod acts;
 mod as_of;
 mod client;
 mod events;
@@ -12,6 +13,7 @@ mod refusals;
 
 use crate::settings::{AuditCommand, AuditorSettings};
 pub use access::AccessSettings;
+pub use acts::ActsSettings;
 pub use as_of::{InvestLogSettings, ProductSettings, ProductsSettings, UserSettings};
 use client::Client;
 pub use events::EventsSettings;
@@ -38,6 +40,7 @@ pub async fn run(command: AuditCommand, auditor: &AuditorSettings) -> anyhow::Re
         AuditCommand::Check(settings) => proof::check(settings),
         AuditCommand::Seals(settings) => proof::seals(settings, &client).await,
         AuditCommand::Key(settings) => proof::key(settings),
+        AuditCommand::Acts(settings) => acts::run(settings, &client).await,
         AuditCommand::Access(settings) => access::run(settings, &client).await,
     }
 }

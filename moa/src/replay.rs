@@ -1,4 +1,5 @@
-//! `moa replay`: sends history again to one queue of a consumer outside Moa. It only reads the database.
+//! `moa replay`: sends history again to one queue of a consumer outside Moa. It only reads the log, and records that it did: by its
+//! login, as nobody shows a token.
 
 use crate::database::{Connections, Database};
 use crate::output::{print_line, print_note};
@@ -7,6 +8,8 @@ use crate::settings::ReplaySettings;
 use anyhow::Context;
 use broker::replay::{IncompleteReplay, Progress, Replay, Selection};
 use broker::{Address, Broker};
+use domain::ProductId;
+use event_log::acts::{ActBy, ActOutcome, Acts, NewAct};
 use event_log::{Log, Partition};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use serde_json::json;
@@ -22,25 +25,48 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the bar moves.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 
+/// What the login needs.
+const RECORD_RIGHTS: &str = "nothing was sent; the login must be a member of moa_relay or own the database";
+
 /// Sends what is chosen, until it is sent or a signal comes; then it prints where to continue.
 pub async fn run(settings: ReplaySettings) -> anyhow::Result<()> {
     let mut stop = StopSignal::listen()?;
     let address = Address::parse(settings.amqp_url.reveal())?;
-    let log = existing(&Database::named(&settings.database_url)?).await?;
+    let database = Database::named(&settings.database_url)?;
+    let log = existing(&database).await?;
     let broker = Broker::at(&address, log.identity().log_id);
     let replay = replay(&settings, partitions(&settings, &log)?);
-    let (progress, shutdown) = (watch::Sender::default(), CancellationToken::new());
-    let stopping = shutdown.clone();
+    let (progress, shutdown) = (watch::Sender::<Progress>::default(), CancellationToken::new());
+    let (stopping, shown) = (shutdown.clone(), progress.subscribe());
     let _listening = AbortOnDropHandle::new(tokio::spawn(async move {
         stop.received().await;
         stopping.cancel();
     }));
+    let acts = Acts::new(database.project_pool());
+    let sending = async move { replay.run(&log, &broker, &progress, &shutdown).await };
     let ended = tokio::select! {
-        ended = replay.run(&log, &broker, &progress, &shutdown) => ended,
-        never = show(progress.subscribe()) => match never {},
+        ended = acts.perform(act(&settings), sending, outcome) => ended.context(RECORD_RIGHTS)?,
+        never = show(shown) => match never {},
     };
     print(&settings, ended.map_err(|incomplete| failure(&settings, incomplete))?);
     Ok(())
+}
+
+fn act(settings: &ReplaySettings) -> NewAct {
+    let parameters = json!({
+        "from": settings.from.to_string(), "partition": settings.partition, "productId": settings.product.map(ProductId::get),
+        "type": settings.event_type, "maxRate": settings.max_rate,
+    });
+    let subject = format!("queue {}", settings.to);
+    NewAct { by: ActBy::Direct, act: "REPLAY", subject, parameters, correlation_id: None }
+}
+
+fn outcome(ended: &Result<Progress, IncompleteReplay>) -> ActOutcome {
+    match ended {
+        Ok(progress) => ActOutcome::Done(json!({"read": progress.read, "sent": progress.sent})),
+        Err(incomplete) if incomplete.progress.sent == 0 => ActOutcome::Refused("NOTHING_SENT".into()),
+        Err(_) => ActOutcome::Failed("INCOMPLETE".into()),
+    }
 }
 
 /// The log that is there; none is made.

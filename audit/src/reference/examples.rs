@@ -82,6 +82,17 @@ pub(super) fn access() -> Value {
     })
 }
 
+pub(super) fn acts() -> Value {
+    json!({
+        "list": [{
+            "number": 3, "at": "2026-11-22T18:00:00.115211", "actor": "ann", "role": "OPERATOR", "act": "SWITCH",
+            "subject": "holdings", "parameters": {"acceptDifferences": false}, "correlationId": "7b0c", "login": "moa",
+            "outcome": "DONE", "result": {"generation": 2}, "endedAt": "2026-11-22T18:00:00.184071",
+        }],
+        "nextCursor": null,
+    })
+}
+
 pub(super) fn report() -> Value {
     json!({
         "log": LOG_ID, "verdict": "WHOLE", "events": 12, "seals": 1,

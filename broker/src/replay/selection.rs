@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use event_log::{Log, LogError, Partition, Position, RawEvent};
+use std::fmt;
 
 /// Where a replay starts in each partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +11,15 @@ pub enum Start {
     Position(Position),
     /// At the first event that was recorded at this time or later.
     Time(DateTime<Utc>),
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Position(position) => write!(f, "{position}"),
+            Self::Time(time) => write!(f, "{}", time.to_rfc3339()),
+        }
+    }
 }
 
 /// Which events a replay sends.

@@ -1,12 +1,14 @@
 //! An instance of the write side: processors, both listeners, and settlement when asked for.
 
 use crate::call::Call;
+use axum::Extension;
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::processor::{CommandEnvelope, CommandError, CommandOutcome, PartitionProcessors, UntimedCommand};
 use command_api::{CommandApi, FastPathReceiver, FastPathSender, IdempotencyKey, OpenInvest, Provider, Recorder};
 use connection_pool::Pool;
 use domain::{InvestId, ProductCommand, ProductId, Refusal, Terms, Title, Window};
-use edge::ServiceTime;
+use edge::{Actor, Role, ServiceTime};
+use event_log::acts::Acts;
 use event_log::consume::Consumer;
 use event_log::{Log, Metadata};
 use reqwest::header::HeaderMap;
@@ -84,8 +86,10 @@ impl TestApp {
         let time: ServiceTime = settings.zone.parse().unwrap();
         let door = CommandApi::new(processors.clone(), time);
         let public = listen(&tasks, &stop, command_api::routes(door.clone()), settings.time_limit).await;
-        let admin = listen(&tasks, &stop, command_api::product_routes(door), settings.time_limit).await;
         let project = pool(&options, PROJECT_CONNECTIONS);
+        let guarded = command_api::product_routes(door, Acts::new(project.clone()))
+            .layer(Extension(Actor::new("ann", Role::Operator).unwrap()));
+        let admin = listen(&tasks, &stop, guarded, settings.time_limit).await;
         let stops = stop.clone().drop_guard();
         Self {
             processors,

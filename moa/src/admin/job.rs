@@ -2,13 +2,16 @@
 //! a projector runs.
 
 use super::ProjectionsState;
+use super::acting::Acting;
 use super::guard::Operator;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::response::Response;
 use edge::{ListData, Params, Problem, ServiceTime};
 use event_log::LogError;
 use projector::{Job, JobRejected, RebuildOptions};
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 /// A job, as operators see it.
@@ -104,7 +107,8 @@ pub(super) async fn show(State(managed): State<ProjectionsState>, Path(id): Path
 /// `POST /admin/projection/{name}/rebuild?switch&acceptDifferences&maxRate`.
 pub(super) async fn rebuild(
     State(ProjectionsState { jobs, .. }): State<ProjectionsState>,
-    Path(name): Path<String>,
+    acting: Acting,
+    ModelPath(name): ModelPath,
     mut params: Params,
 ) -> Result<Response, Problem> {
     let (switches, accepts) = (params.flag("switch", true), params.flag("acceptDifferences", false));
@@ -112,81 +116,103 @@ pub(super) async fn rebuild(
         return Err(params.refuse());
     };
     let wanted = RebuildOptions { switches, accept_differences, max_rate };
-    asked(finished(async move { jobs.rebuild(&name, wanted).await }).await?)
+    let how = json!({"switch": switches, "acceptDifferences": accept_differences, "maxRate": max_rate});
+    let begun = acting.perform("REBUILD", name, how, begun(async move { jobs.rebuild(name, wanted).await }));
+    Ok(edge::accepted(begun.await?))
 }
 
 /// `GET /admin/projection/{name}/diff?maxRate`: a dry run. It makes work, so it is the operator's alone.
 pub(super) async fn diff(
     _: Operator,
     State(ProjectionsState { jobs, .. }): State<ProjectionsState>,
-    Path(name): Path<String>,
+    acting: Acting,
+    ModelPath(name): ModelPath,
     mut params: Params,
 ) -> Result<Response, Problem> {
     let Some(max_rate) = max_rate(&mut params) else { return Err(params.refuse()) };
-    asked(finished(async move { jobs.diff(&name, max_rate).await }).await?)
+    let how = json!({"maxRate": max_rate});
+    let begun = acting.perform("DIFF", name, how, begun(async move { jobs.diff(name, max_rate).await }));
+    Ok(edge::accepted(begun.await?))
 }
 
 /// `POST /admin/projection/{name}/switch?acceptDifferences`.
 pub(super) async fn switch(
     State(ProjectionsState { jobs, .. }): State<ProjectionsState>,
-    Path(name): Path<String>,
+    acting: Acting,
+    ModelPath(name): ModelPath,
     mut params: Params,
 ) -> Result<Response, Problem> {
     let Some(accepts) = params.flag("acceptDifferences", false) else { return Err(params.refuse()) };
-    let generation = finished(async move { jobs.switch(&name, accepts).await }).await?;
-    Ok(edge::ok(Live { generation }))
+    let switching = async move { live(jobs.switch(name, accepts).await) };
+    Ok(edge::ok(acting.perform("SWITCH", name, json!({"acceptDifferences": accepts}), switching).await?))
 }
 
 /// `POST /admin/projection/{name}/rollback`.
 pub(super) async fn rollback(
     State(ProjectionsState { jobs, .. }): State<ProjectionsState>,
-    Path(name): Path<String>,
+    acting: Acting,
+    ModelPath(name): ModelPath,
 ) -> Result<Response, Problem> {
-    let generation = finished(async move { jobs.rollback(&name).await }).await?;
-    Ok(edge::ok(Live { generation }))
+    let switching = async move { live(jobs.rollback(name).await) };
+    Ok(edge::ok(acting.perform("ROLLBACK", name, json!({}), switching).await?))
 }
 
 /// `POST /admin/projection/{name}/pause`.
 pub(super) async fn pause(
     State(ProjectionsState { jobs, .. }): State<ProjectionsState>,
-    Path(name): Path<String>,
+    acting: Acting,
+    ModelPath(name): ModelPath,
 ) -> Result<Response, Problem> {
-    finished(async move { jobs.pause(&name).await }).await?;
+    let pausing = async move { jobs.pause(name).await.map_err(problem) };
+    acting.perform("PAUSE", name, json!({}), pausing).await?;
     Ok(edge::ok("OK"))
 }
 
 /// `POST /admin/projection/{name}/resume`.
 pub(super) async fn resume(
     State(ProjectionsState { jobs, .. }): State<ProjectionsState>,
-    Path(name): Path<String>,
+    acting: Acting,
+    ModelPath(name): ModelPath,
 ) -> Result<Response, Problem> {
-    finished(async move { jobs.resume(&name).await }).await?;
+    let resuming = async move { jobs.resume(name).await.map_err(problem) };
+    acting.perform("RESUME", name, json!({}), resuming).await?;
     Ok(edge::ok("OK"))
 }
 
 /// `POST /admin/projection/{name}/drop`: cancels its job, and drops the standby generations.
 pub(super) async fn drop(
     State(ProjectionsState { jobs, .. }): State<ProjectionsState>,
-    Path(name): Path<String>,
+    acting: Acting,
+    ModelPath(name): ModelPath,
 ) -> Result<Response, Problem> {
-    let dropped = finished(async move { jobs.drop(&name).await }).await?;
-    Ok(edge::ok(Dropped { dropped }))
+    let dropping = async move { Ok(Dropped { dropped: jobs.drop(name).await.map_err(problem)? }) };
+    Ok(edge::ok(acting.perform("DROP_STANDBYS", name, json!({}), dropping).await?))
 }
 
-fn asked(job_id: i64) -> Result<Response, Problem> {
-    Ok(edge::accepted(Begun { job_id }))
+async fn begun(requested: impl Future<Output = Result<i64, JobRejected>>) -> Result<Begun, Problem> {
+    Ok(Begun { job_id: requested.await.map_err(problem)? })
+}
+
+fn live(switched: Result<i32, JobRejected>) -> Result<Live, Problem> {
+    Ok(Live { generation: switched.map_err(problem)? })
+}
+
+/// The read model that the path names; there is no other: 404.
+pub(super) struct ModelPath(&'static str);
+
+impl<S: Send + Sync> FromRequestParts<S> for ModelPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(name) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| Problem::NotFound)?;
+        let known = projector::PROJECTIONS.iter().find(|known| known.name == name);
+        known.map(|known| Self(known.name)).ok_or(Problem::NotFound)
+    }
 }
 
 fn max_rate(params: &mut Params) -> Option<Option<i32>> {
     let positive = |rate: i64| i32::try_from(rate).ok().filter(|rate| *rate > 0);
     params.int("maxRate", |rate| positive(rate).ok_or("must be a whole number from 1 to 2147483647"))
-}
-
-/// What `work` gives, done to its end even when the caller goes away.
-async fn finished<T: Send + 'static>(
-    work: impl Future<Output = Result<T, JobRejected>> + Send + 'static,
-) -> Result<T, Problem> {
-    tokio::spawn(work).await.map_err(Problem::internal)?.map_err(problem)
 }
 
 pub(super) fn problem(refused: JobRejected) -> Problem {

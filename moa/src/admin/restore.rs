@@ -1,11 +1,13 @@
 //! `POST /admin/restore`: an operator accepts that the database lost events or that its clock jumped, and writes continue.
 
+use super::acting::Acting;
 use axum::extract::State;
 use axum::response::Response;
 use connection_pool::is_unreachable;
 use edge::{JsonObject, Problem};
 use event_log::{Acceptance, Log, LogError, Position};
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 /// From where writes continue.
@@ -18,12 +20,18 @@ pub(super) struct Accepted {
 }
 
 /// `POST /admin/restore {"accept": "LOSS"|"CLOCK"}`: every process hears of it within moments.
-pub(super) async fn accept(State(log): State<Log>, body: JsonObject) -> Result<Response, Problem> {
+pub(super) async fn accept(State(log): State<Log>, acting: Acting, body: JsonObject) -> Result<Response, Problem> {
     let mut fields = body.fields();
     let Some(what) = fields.text("accept", parse) else { return Err(fields.refuse()) };
-    let heads = log.accept(what).await.map_err(unavailable)?;
-    tracing::warn!(?what, ?heads, "the operator agreed");
-    Ok(edge::ok(Accepted { heads }))
+    let accepting = async move { Ok(Accepted { heads: log.accept(what).await.map_err(unavailable)? }) };
+    Ok(edge::ok(acting.perform(act(what), "the log", json!({}), accepting).await?))
+}
+
+fn act(what: Acceptance) -> &'static str {
+    match what {
+        Acceptance::Loss => "ACCEPT_LOSS",
+        Acceptance::Clock => "ACCEPT_CLOCK",
+    }
 }
 
 fn parse(text: String) -> Result<Acceptance, &'static str> {

@@ -164,11 +164,12 @@ fn print(data: &Value) {
     }
 }
 
-/// An event, with what happened in one cell.
+/// An event, with what happened, and which operator did it, in one cell.
 fn row(event: &Value) -> Value {
     let mut row = event.clone();
     let inner = event["payload"].as_object().and_then(|payload| payload.values().next()).and_then(Value::as_object);
-    let what = inner.into_iter().flatten().map(|(name, value)| format!("{name} {}", text(value)));
+    let fields = inner.into_iter().flatten().map(|(name, value)| format!("{name} {}", text(value)));
+    let what = fields.chain(event["metadata"]["actor"].as_str().map(|actor| format!("by {actor}")));
     row["what"] = what.collect::<Vec<_>>().join(", ").into();
     row["correlationId"] = event["metadata"]["correlationId"].clone();
     row

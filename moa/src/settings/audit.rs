@@ -1,8 +1,9 @@
 //! The settings of `moa audit`.
 
 use crate::audit::{
-    AccessSettings, CheckSettings, EventsSettings, ExportSettings, InvestLogSettings, InvestSettings, KeySettings,
-    ProductSettings, ProductsSettings, ProveSettings, RefusalsSettings, SealsSettings, UserSettings, VerifySettings,
+    AccessSettings, ActsSettings, CheckSettings, EventsSettings, ExportSettings, InvestLogSettings, InvestSettings,
+    KeySettings, ProductSettings, ProductsSettings, ProveSettings, RefusalsSettings, SealsSettings, UserSettings,
+    VerifySettings,
 };
 use crate::token::Secret;
 use clap::{Args, Subcommand};
@@ -29,7 +30,7 @@ pub enum AuditCommand {
     Invest(InvestSettings),
     /// Requests that were refused
     Refusals(RefusalsSettings),
-    /// Check that the log is complete and unchanged: the live one, or an export
+    /// Check that the log, and the record of operators' acts, is complete and unchanged: the live one, or an export
     Verify(VerifySettings),
     /// A proof that one invest is in the sealed log, for a reader who does not have the log
     Prove(ProveSettings),
@@ -39,6 +40,8 @@ pub enum AuditCommand {
     Seals(SealsSettings),
     /// Make a key to seal with
     Key(KeySettings),
+    /// What operators did: who, when, and what came of it
+    Acts(ActsSettings),
     /// Who read the audit
     Access(AccessSettings),
 }

@@ -5,6 +5,7 @@
 mod checker;
 mod harness;
 
+mod acts;
 mod admin;
 mod alarms;
 mod attacked;

@@ -219,6 +219,24 @@ async fn what_the_log_or_the_broker_does_not_have_is_refused() {
     failed_with(&gone, &format!("the broker has no queue {}: declare it first", outside.name));
 }
 
+/// It shows no token: it is known by the database's login. What cannot be recorded is not sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_is_recorded_before_it_sends() {
+    let (app, outside) = (TestApp::open().await, OutsideQueue::queue().await);
+    let product = app.open_product("replayed", 100).await;
+    let sent = outside.replay(&app, &["--product", &product.to_string(), "--json"]).end().await;
+    assert!(sent.status.success(), "{}", sent.err);
+    let acts = "select concat_ws(' ', act, role, subject, outcome, parameters::jsonb ->> 'sent') from acts
+                 where role = 'DIRECT' order by number";
+    let acts: Vec<String> = sqlx::query_scalar(acts).fetch_all(&app.pool).await.unwrap();
+    let queue = &outside.name;
+    assert_eq!(acts, [format!("REPLAY DIRECT queue {queue}"), format!("REPLAY DIRECT queue {queue} DONE 1")]);
+    assert_eq!(outside.events().await.len(), 1);
+    sqlx::query("alter table acts add check (act <> 'REPLAY') not valid").execute(&app.pool).await.unwrap();
+    failed_with(&outside.replay(&app, &[]).end().await, "nothing was sent; the login must be a member of moa_relay");
+    assert_eq!(outside.events().await, [Value::Null; 0]);
+}
+
 #[tokio::test]
 async fn a_database_without_a_log_gets_none() {
     let database = testbed::Database::fresh().await;

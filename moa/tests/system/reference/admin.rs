@@ -126,6 +126,7 @@ async fn the_admin_calls_answer_as_their_document_says() {
     products(&app, &payments, &mut compared).await;
     projections(&mut compared).await;
     parked(&app, &mut compared).await;
+    acts(&mut compared).await;
     bodies(&mut compared).await;
     guards(&mut compared).await;
     assert!(compared.differences.is_empty(), "{:#?}", compared.differences);
@@ -327,6 +328,16 @@ async fn audit(app: &TestApp, compared: &mut Compared) {
     within(TEST_TIMEOUT, "the invest is sealed", sealed).await;
     compared
         .all(&[(proof, &path, None, 200, "01"), ("GET /admin/audit/seal", "/admin/audit/seal", None, 200, "01")])
+        .await;
+}
+
+/// The record of what was done so far.
+async fn acts(compared: &mut Compared) {
+    compared
+        .all(&[
+            ("GET /admin/audit/act", "/admin/audit/act?act=SWITCH", None, 200, "01"),
+            ("GET /admin/audit/act", "/admin/audit/act?limit=0", None, 400, "00"),
+        ])
         .await;
 }
 
