@@ -12,9 +12,10 @@ mod stock;
 use anyhow::Context;
 use clap::ValueEnum;
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use std::io::Read as _;
 use std::path::PathBuf;
+use std::str::FromStr as _;
 use tokio::net::TcpListener;
 
 /// Connections to PostgreSQL of a baseline that uses several.
@@ -87,6 +88,9 @@ pub(crate) async fn serve(settings: ServeBaseline) -> anyhow::Result<()> {
 impl ServeBaseline {
     async fn pool(&self, connections: u32) -> anyhow::Result<PgPool> {
         let url = self.database_url.as_deref().context("it needs --database-url")?;
-        PgPoolOptions::new().max_connections(connections).connect(url).await.context("cannot reach the database")
+        // As Moa reads a URL of this machine that says nothing of TLS.
+        let options = PgConnectOptions::from_str(url)?.ssl_mode(PgSslMode::Disable);
+        let pool = PgPoolOptions::new().max_connections(connections).connect_with(options).await;
+        pool.context("cannot reach the database")
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 use connection_pool::Pool;
 use event_log::{Appended, Batch, Log, NewEvent, Partition, RecordedEvent, Writer};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use std::str::FromStr as _;
 use std::time::{Duration, Instant};
 use stream::Stream;
@@ -53,7 +53,8 @@ pub(crate) async fn run(shape: Shape, database_url: &str) -> anyhow::Result<()> 
 /// A pool that does not wait for the disk: what a crash takes from a history is made again.
 pub(crate) async fn connect(database_url: &str, connections: u32) -> anyhow::Result<Pool> {
     let options = PgConnectOptions::from_str(database_url).ok().context("the database URL cannot be read")?;
-    let options = options.options([("synchronous_commit", "off")]);
+    // As Moa reads a URL of this machine that says nothing of TLS.
+    let options = options.ssl_mode(PgSslMode::Disable).options([("synchronous_commit", "off")]);
     let pool = PgPoolOptions::new().max_connections(connections).connect_with(options).await;
     let pool = pool.context("cannot reach the database")?;
     // What makes a history, or folds one, takes minutes.

@@ -3,7 +3,8 @@
 //!     cargo run --example invest USER PRODUCT_ID AMOUNT [--lose-answer]
 //!
 //! `--lose-answer` hangs up on the first answer unread, to show that the request sent again is not a second invest. It knows no crate of
-//! Moa's: copied elsewhere it needs anyhow, reqwest with `json`, serde, serde_json, tokio and uuid with `v4`.
+//! Moa's: copied elsewhere it needs anyhow, reqwest with `json` and `rustls-no-provider`, rustls with `ring`, serde, serde_json, tokio and
+//! uuid with `v4`.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use reqwest::header::HeaderMap;
@@ -166,6 +167,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // reqwest is built here without a provider of cryptography of its own, and wants one before it makes a client.
+    rustls::crypto::ring::default_provider().install_default().ok();
     let Err(error) = tell_the_story().await else { return ExitCode::SUCCESS };
     eprintln!("{error:#}");
     ExitCode::FAILURE

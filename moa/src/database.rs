@@ -1,12 +1,12 @@
 //! The database, given or private: its schema, and a pool for each kind of work.
 
 mod schema;
+mod ssl;
 pub(crate) mod url;
 
 use crate::postgres::{Embedded, Options};
 use crate::settings::DatabaseSettings;
 use crate::token::Secret;
-use anyhow::Context;
 use connection_pool::Pool;
 use event_log::{Log, ServerWatch};
 use schema::SchemaNotOwned;
@@ -163,8 +163,7 @@ impl Database {
     async fn pool_to_migrate(&self) -> anyhow::Result<Pool> {
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
         let pool = pool.connect_with(self.bounded("moa migrate", &[])).await.map(Pool::from);
-        let unreachable = || format!("cannot reach {}: is it running, and DATABASE_URL right?", self.describe());
-        let pool = pool.with_context(unreachable)?;
+        let pool = pool.map_err(|error| self.unreachable(error, ": is it running, and DATABASE_URL right?"))?;
         self.refuse_without_durability(&pool).await?;
         Ok(pool)
     }
@@ -201,7 +200,7 @@ impl Database {
             .connect_with(self.bounded("moa log", &[STATEMENT_LIMITS.as_slice(), &PLANNER_SETTINGS].concat()))
             .await;
         let pool = pool.map(|pool| Pool::from(pool).with_answer_timeout(STATEMENT_TIMEOUT + ANSWER_MARGIN));
-        pool.with_context(|| format!("cannot reach {}", self.describe()))
+        pool.map_err(|error| self.unreachable(error, ""))
     }
 
     /// The pool of consumers and settlement.
@@ -237,7 +236,13 @@ impl Database {
     async fn pool(&self, name: &str, connections: u32, bounds: &[(&str, &str)]) -> anyhow::Result<Pool> {
         let pool = pool_of(connections).connect_with(self.bounded(name, bounds)).await;
         let pool = pool.map(|pool| Pool::from(pool).with_answer_timeout(STATEMENT_TIMEOUT + ANSWER_MARGIN));
-        pool.with_context(|| format!("cannot reach {}", self.describe()))
+        pool.map_err(|error| self.unreachable(error, ""))
+    }
+
+    /// Why no connection was made, and what to do: with TLS that is known, else `advice`.
+    fn unreachable(&self, error: sqlx::Error, advice: &str) -> anyhow::Error {
+        let advice = tls::explain(&error).map_or_else(|| advice.to_owned(), |why| format!(": {why}"));
+        anyhow::Error::from(error).context(format!("cannot reach {}{advice}", self.describe()))
     }
 
     fn bounded(&self, name: &str, bounds: &[(&str, &str)]) -> PgConnectOptions {

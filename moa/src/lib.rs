@@ -21,3 +21,4 @@ mod secret_file;
 pub mod serve;
 pub mod settings;
 pub mod token;
+pub mod trust;

@@ -11,6 +11,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // Before anything could speak TLS.
+    tls::install_provider();
     let (cli, exposed) = moa::settings::read();
     logging::start(&cli.log);
     exposed.iter().for_each(|sentence| tracing::warn!("{sentence}"));
@@ -32,6 +34,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
+    moa::trust::set(&cli.tls)?;
     let everything = || Command::Serve(Box::new(Serve { service: None, all: cli.serve }));
     let command = cli.command.unwrap_or_else(everything);
     if command.uses_database() {

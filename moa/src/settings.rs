@@ -6,6 +6,7 @@ mod groups;
 mod raw;
 mod replay;
 mod serve;
+mod tls;
 
 pub use audit::*;
 pub use callers::*;
@@ -13,6 +14,7 @@ pub use groups::*;
 pub use raw::read;
 pub use replay::*;
 pub use serve::*;
+pub use tls::*;
 
 use crate::token::Secret;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -30,6 +32,9 @@ pub struct Cli {
     /// What is logged, as tracing directives: `info`, `warn,command_api=debug`.
     #[arg(long, env = "MOA_LOG", default_value = "info", global = true)]
     pub log: String,
+    /// Whom connections with TLS believe.
+    #[command(flatten)]
+    pub tls: TlsSettings,
     /// The settings of `serve`.
     #[command(flatten)]
     pub serve: ServeSettings,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const OUR_CRATES: [&str; 12] = [
+const OUR_CRATES: [&str; 13] = [
     "domain",
     "connection-pool",
     "event-log",
@@ -16,10 +16,12 @@ const OUR_CRATES: [&str; 12] = [
     "audit",
     "moa",
     "testbed",
+    "tls",
 ];
 /// The crates of ours that each crate may depend on, tests aside.
-const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 10] = [
+const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 11] = [
     ("domain", &[]),
+    ("tls", &[]),
     ("connection-pool", &[]),
     ("event-log", &["domain", "connection-pool"]),
     ("edge", &["domain"]),

@@ -1,7 +1,7 @@
 //! The test kit, one file a subject: a fresh PostgreSQL [`Database`] for every test, with the migrations applied; a [`TestLog`]
 //! in it, whose append lock can be held, whose clock can be set, and whose events and hash [`chain`] can be made by hand;
 //! [`payments`], a payment provider that can be given every kind of failure; a [`Proxy`] and a Redis to break; [`http`]
-//! answers; random numbers by seed; ports, folders, and waiting. All of it panics where a test cannot go on, and says why.
+//! answers; [`certificates`]; random numbers by seed; ports, folders, and waiting. All of it panics where a test cannot go on, and says why.
 //!
 //! ```no_run
 //! # async fn a_test() {
@@ -17,11 +17,13 @@
 //! Words are in `docs/glossary.md`.
 
 mod append_lock;
+pub mod certificates;
 pub mod chain;
 pub mod events;
 pub mod http;
 pub mod payments;
 mod ports;
+mod postgres_server;
 mod proxy;
 mod random;
 mod redis_server;
@@ -42,6 +44,7 @@ use uuid::Uuid;
 
 pub use append_lock::AppendLockHolder;
 pub use ports::free_port;
+pub use postgres_server::PostgresServer;
 pub use proxy::{Fault, FaultKind, Proxy};
 pub use random::Random;
 pub use redis_server::RedisServer;

@@ -33,9 +33,11 @@ impl fmt::Display for Unusable {
 
 impl Server {
     pub(crate) fn from_env() -> Result<Server, Unusable> {
+        // HTTP clients, which most tests of services have, want one even where they speak no TLS.
+        tls::install_provider();
         let url = std::env::var("DATABASE_URL").unwrap_or_else(|_| DEFAULT_URL.to_owned());
         match PgConnectOptions::from_str(&url) {
-            Ok(_) => Ok(Server { url }),
+            Ok(_) => Ok(Server { url: without_tls(&url) }),
             Err(error) => Err(Unusable(format!("DATABASE_URL is no PostgreSQL URL ({error}), correct or unset it"))),
         }
     }
@@ -84,6 +86,12 @@ pub(crate) async fn drop_database(admin: &mut PgConnection, name: &str) -> Resul
     assert!(name.starts_with(PREFIX), "{name} is no test database");
     let statement = format!(r#"drop database if exists "{name}" with (force)"#);
     sqlx::query(&statement).execute(admin).await.map(|_| ())
+}
+
+/// The URL as Moa reads one of this machine: sqlx would ask for TLS where the URL says nothing of it, which costs every test.
+fn without_tls(url: &str) -> String {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    if url.contains("sslmode=") { url.to_owned() } else { format!("{url}{separator}sslmode=disable") }
 }
 
 /// What stands before and after the path of a URL.

@@ -1,6 +1,8 @@
 //! The URL of a database.
 
+use super::ssl::SslParameters;
 use crate::token::Secret;
+use crate::trust;
 use anyhow::Context;
 use reqwest::Url;
 use sqlx::postgres::PgConnectOptions;
@@ -35,16 +37,18 @@ const MAX_SHOWN_CHARS: usize = 40;
 /// with its value.
 ///
 /// # Errors
-/// It cannot be read. The reason would repeat it, and with it a password.
+/// It cannot be read: the reason would repeat it, and with it a password. Or what it says of TLS cannot be done.
 pub(crate) fn read(name: &str, url: &Secret) -> anyhow::Result<PgConnectOptions> {
     // sqlx takes any scheme, and would go to a server of another kind.
     let ours = ["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme));
     let cannot = || format!("{name} cannot be read: it must be postgres://user@host:port/name");
     let parsed = Url::parse(url.reveal()).ok().filter(|_| ours).with_context(cannot)?;
-    let known = without_unknown(parsed, |parameter| {
+    let mut known = without_unknown(parsed, |parameter| {
         tracing::warn!("{name} has a parameter that is not known and has no effect: {parameter:?}");
     });
-    PgConnectOptions::from_str(known.as_str()).ok().with_context(cannot)
+    let ssl = SslParameters::take(&mut known);
+    let options = PgConnectOptions::from_str(known.as_str()).ok().with_context(cannot)?;
+    ssl.apply(options, trust::of_process()).with_context(|| format!("{name} cannot be read"))
 }
 
 fn without_unknown(mut url: Url, tell: impl Fn(String)) -> Url {

@@ -59,7 +59,7 @@ async fn ask(pool: &Pool) -> Result<Answer, String> {
     let acquired = timeout(ACQUIRE_TIMEOUT, pool.acquire()).await;
     let mut pooled = match acquired {
         Ok(Ok(pooled)) => pooled,
-        Ok(Err(error)) => return Err(error.to_string()),
+        Ok(Err(error)) => return Err(reason(&error)),
         Err(_) => return Err("the database cannot be reached, or no connection of the pool is free".into()),
     };
     if let Ok(Ok(answer)) = timeout(ANSWER_TIMEOUT, state(&mut pooled)).await {
@@ -74,7 +74,12 @@ async fn ask(pool: &Pool) -> Result<Answer, String> {
         Ok(answer)
     };
     let answered = timeout(ANSWER_TIMEOUT, fresh).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-    answered.map_err(|error| error.to_string())
+    answered.map_err(|error| reason(&error))
+}
+
+/// What to mend, where that is known.
+fn reason(error: &sqlx::Error) -> String {
+    tls::explain(error).unwrap_or_else(|| error.to_string())
 }
 
 async fn state(database: impl PgExecutor<'_>) -> sqlx::Result<Answer> {

@@ -74,7 +74,7 @@ fn shows(arg: &Arg, matches: &ArgMatches) -> bool {
 /// Whether the URL has more in it than a place and a user.
 fn has_secret(url: &str) -> bool {
     let Ok(url) = Url::parse(url) else { return true };
-    let of_http = url.scheme() == "http" && (url.query().is_some() || !url.username().is_empty());
+    let of_http = ["http", "https"].contains(&url.scheme()) && (url.query().is_some() || !url.username().is_empty());
     url.password().is_some() || of_http || url.query_pairs().any(|(name, _)| name == "password")
 }
 

@@ -13,6 +13,7 @@ mod copied;
 mod cursors;
 mod demo;
 mod deployment;
+mod encrypted;
 mod events;
 mod examples;
 mod expired;

@@ -165,7 +165,7 @@ async fn variables_of_postgresql_have_no_effect_and_are_told() {
 #[tokio::test]
 async fn a_parameter_that_is_not_known_is_told_without_its_value() {
     let database = testbed::Database::fresh().await;
-    let url = format!("{}?colour={CANARY}&application_name=mine", database.url());
+    let url = format!("{}&colour={CANARY}&application_name=mine", database.url());
     let moa = Start::serve().on(&url).env("MOA_LOG", "trace").open().await;
     let logged = moa.logged();
     assert!(
@@ -263,7 +263,7 @@ async fn a_search_path_of_the_database_or_the_url_has_no_effect() {
     pool.execute("create schema app").await.unwrap();
     let name: String = sqlx::query_scalar("select current_database()::text").fetch_one(&pool).await.unwrap();
     pool.execute(format!("alter database {name} set search_path = app").as_str()).await.unwrap();
-    let url = format!("{}?options=-c%20search_path%3Dapp", database.url());
+    let url = format!("{}&options=-c%20search_path%3Dapp", database.url());
     let moa = Start::serve_with_demo().on(&url).open().await;
     let astray: Vec<_> = tables(&pool).await.into_iter().filter(|table| !table.starts_with("public.")).collect();
     assert_eq!(astray, [""; 0]);

@@ -101,6 +101,9 @@ async fn connect(url: &Secret, bounds: &[(&str, &str)]) -> anyhow::Result<Pool> 
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_with(options)
         .await;
-    let pool = pool.context("cannot reach the database")?;
+    let pool = pool.map_err(|error| {
+        let why = tls::explain(&error).map(|why| format!(": {why}")).unwrap_or_default();
+        anyhow::Error::from(error).context(format!("cannot reach the database{why}"))
+    })?;
     Ok(Pool::from(pool).with_answer_timeout(ANSWER_TIMEOUT))
 }

@@ -46,6 +46,8 @@ pub struct MoaProcess {
 impl Start {
     /// Nothing but these arguments; no setting comes from the environment of the tests.
     pub fn bare(args: &[&str]) -> Self {
+        // The tests' HTTP clients want one even where they speak no TLS.
+        tls::install_provider();
         Self { args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: Vec::new(), before: None }
     }
 

@@ -1,0 +1,3 @@
+//! TLS to servers that show certificates which are right, expired, of another name, of another CA, or none.
+
+mod postgres;
