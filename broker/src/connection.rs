@@ -2,10 +2,15 @@
 
 use crate::deliveries::ValidatedMessages;
 use crate::supervised_connection::SupervisedConnection;
-use lapin::Channel;
+use crate::tls_runtime::TlsRuntime;
+use async_rs::Runtime;
+use async_rs::traits::Reactor;
 use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties};
+use rustls::pki_types::ServerName;
 use std::fmt;
 use std::sync::Arc;
+use tls::Trust;
 use uuid::Uuid;
 
 /// The heartbeat that is requested, in seconds, unless the address names another; the server's default is 60.
@@ -28,18 +33,47 @@ struct Shared {
     validated: Arc<ValidatedMessages>,
 }
 
-/// A broker's address with its login, well-formed.
+/// A broker's address with its login, well-formed, and whose certificates are believed there.
 #[derive(Clone)]
-pub struct Address(AMQPUri);
+pub struct Address {
+    uri: AMQPUri,
+    /// Where it is reached over TLS.
+    tls: Option<(ServerName<'static>, Trust)>,
+}
 
 impl Address {
-    /// Parses `url`; does not connect.
+    /// Parses `url`; does not connect. Its scheme says whether TLS is spoken: `amqps`, or `amqp` without. Then the server must
+    /// have a certificate for the host's name that `trust` believes.
     ///
     /// # Errors
     /// The address can never work.
-    pub fn parse(url: &str) -> Result<Self, AddressError> {
-        parse(url).map(Self)
+    pub fn parse(url: &str, trust: &Trust) -> Result<Self, AddressError> {
+        let uri = parse(url)?;
+        let tls = match uri.scheme {
+            AMQPScheme::AMQP => None,
+            AMQPScheme::AMQPS => Some((server_name(&uri.authority.host)?, trust.clone())),
+        };
+        Ok(Self { uri, tls })
     }
+
+    /// Connects, without a time-out.
+    pub(crate) async fn connect(&self, options: ConnectionProperties) -> lapin::Result<Connection> {
+        let Some((server, trust)) = &self.tls else { return Connection::connect_uri(self.uri.clone(), options).await };
+        let runtime = Runtime::new(TlsRuntime::new(server.clone(), trust));
+        Connection::connector(self.uri.clone(), runtime, connect_encrypted, options).await
+    }
+}
+
+async fn connect_encrypted(
+    uri: AMQPUri,
+    runtime: Runtime<TlsRuntime>,
+) -> lapin::Result<AsyncTcpStream<<TlsRuntime as Reactor>::TcpStream>> {
+    let addresses = runtime.to_socket_addrs((uri.authority.host, uri.authority.port));
+    Ok(AsyncTcpStream::connect(&runtime, addresses).await?)
+}
+
+fn server_name(host: &str) -> Result<ServerName<'static>, AddressError> {
+    ServerName::try_from(host.to_owned()).map_err(|_| AddressError("its host is no name that a certificate can have"))
 }
 
 impl fmt::Debug for Address {
@@ -51,18 +85,20 @@ impl fmt::Debug for Address {
 
 /// An address that can never work. The message does not contain the address, which has a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the broker's address cannot be used: {0}; it should read like amqp://user:password@host:5672/%2f")]
+#[error(
+    "the broker's address cannot be used: {0}; it should read like amqp://user:password@host:5672/%2f, or amqps:// for TLS"
+)]
 pub struct AddressError(&'static str);
 
 impl Broker {
-    /// A handle on the broker at `url`, for the log `log_id`; does not connect yet. A server that is away is no error:
+    /// A handle on the broker at `url`, which the system's CAs vouch for, for the log `log_id`; does not connect yet. A server that is away is no error:
     /// connections to it are retried.
     pub fn new(url: &str, log_id: Uuid) -> Result<Self, AddressError> {
-        Ok(Self::at(&Address::parse(url)?, log_id))
+        Ok(Self::at(&Address::parse(url, &Trust::default())?, log_id))
     }
 
     /// The same for an address that was parsed before.
-    pub fn at(Address(address): &Address, log_id: Uuid) -> Self {
+    pub fn at(address: &Address, log_id: Uuid) -> Self {
         let connection =
             |use_| SupervisedConnection::new(address.clone(), format!("moa {use_} (process {})", std::process::id()));
         let (publishing, consuming) = (connection("publishing"), connection("consuming"));
@@ -112,9 +148,6 @@ impl fmt::Debug for Broker {
 fn parse(url: &str) -> Result<AMQPUri, AddressError> {
     // The parser's own message may contain the address.
     let mut address: AMQPUri = url.parse().map_err(|_| AddressError("it is no AMQP address"))?;
-    if address.scheme == AMQPScheme::AMQPS {
-        return Err(AddressError("this build has no TLS, so it must begin with amqp://"));
-    }
     // The parser would silently read it as localhost.
     if url.contains("@[") || url.contains("//[") {
         return Err(AddressError("an IPv6 address needs a host name"));
@@ -145,7 +178,7 @@ mod tests {
             "secret-canary",
             "amqp:secret-canary",
             "http://user:secret-canary@host",
-            "amqps://user:secret-canary@host:5671/%2f",
+            "amqps://user:secret-canary@-host-:5671/%2f",
             "amqp://user:secret-canary@host:port/%2f",
             "amqp://user:secret-canary@[::1]:5672/%2f",
             &format!("amqp://user:secret-canary@host/{}", "v".repeat(256)),
@@ -169,6 +202,14 @@ mod tests {
         {
             assert_eq!(parse(url).expect("a good address").vhost, vhost, "{url}");
         }
+    }
+
+    #[test]
+    fn the_scheme_says_whether_tls_is_spoken_and_on_which_port() {
+        let address = |url| Address::parse(url, &Trust::default()).expect("a good address");
+        let (plain, encrypted) = (address("amqp://host"), address("amqps://host"));
+        assert_eq!((plain.uri.authority.port, plain.tls.is_some()), (5672, false));
+        assert_eq!((encrypted.uri.authority.port, encrypted.tls.is_some()), (5671, true));
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod relay;
 pub mod replay;
 mod supervise;
 mod supervised_connection;
+mod tls_runtime;
 /// Names of exchange and queues, and how they are declared.
 pub mod topology;
 

@@ -1,9 +1,9 @@
 //! A connection to RabbitMQ that a supervisor opens when it is first needed, and opens again whenever it is lost. lapin's
 //! own recovery gives up after some minutes, so it stays off.
 
+use crate::connection::Address;
 use crate::supervise::spawn_supervised;
 use event_log::Backoff;
-use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ type Current = watch::Sender<Option<Arc<Connection>>>;
 
 /// One connection.
 pub(crate) struct SupervisedConnection {
-    address: AMQPUri,
+    address: Address,
     /// How operators see it on the server.
     name: String,
     current: Current,
@@ -34,7 +34,7 @@ pub(crate) struct SupervisedConnection {
 }
 
 impl SupervisedConnection {
-    pub(crate) fn new(address: AMQPUri, name: String) -> Self {
+    pub(crate) fn new(address: Address, name: String) -> Self {
         Self { address, name, current: watch::Sender::new(None), supervisor: OnceLock::new() }
     }
 
@@ -92,7 +92,7 @@ fn timed_out() -> lapin::Error {
 }
 
 /// Keeps an open connection in `current`, or none. Logs once when it is lost and once when it is back.
-async fn supervise(address: AMQPUri, name: String, current: Current) {
+async fn supervise(address: Address, name: String, current: Current) {
     let (mut backoff, mut is_lost) = (backoff(), false);
     loop {
         match connect(&address, &name).await {
@@ -107,7 +107,8 @@ async fn supervise(address: AMQPUri, name: String, current: Current) {
             }
             Err(error) if !is_lost => {
                 is_lost = true;
-                tracing::warn!(connection = name, %error, "RabbitMQ cannot be reached; retrying");
+                let error = tls::explain(&error).unwrap_or_else(|| error.to_string());
+                tracing::warn!(connection = name, error, "RabbitMQ cannot be reached; retrying");
             }
             Err(_) => {}
         }
@@ -115,10 +116,9 @@ async fn supervise(address: AMQPUri, name: String, current: Current) {
     }
 }
 
-async fn connect(address: &AMQPUri, name: &str) -> lapin::Result<Connection> {
+async fn connect(address: &Address, name: &str) -> lapin::Result<Connection> {
     let options = ConnectionProperties::default().with_connection_name(name.into());
-    let connecting = Connection::connect_uri(address.clone(), options);
-    tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(timed_out()))
+    tokio::time::timeout(CONNECT_TIMEOUT, address.connect(options)).await.unwrap_or_else(|_| Err(timed_out()))
 }
 
 /// Publishes `connection` to its users until it is lost; returns how long it lasted.

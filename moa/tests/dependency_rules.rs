@@ -26,9 +26,9 @@ const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 11] = [
     ("event-log", &["domain", "connection-pool"]),
     ("edge", &["domain"]),
     ("command-api", &["domain", "connection-pool", "event-log", "edge"]),
-    ("projector", &["domain", "connection-pool", "event-log"]),
-    ("query-api", &["connection-pool", "edge"]),
-    ("broker", &["connection-pool", "event-log"]),
+    ("projector", &["domain", "connection-pool", "event-log", "tls"]),
+    ("query-api", &["connection-pool", "edge", "tls"]),
+    ("broker", &["connection-pool", "event-log", "tls"]),
     ("proof", &["event-log"]),
     ("audit", &["domain", "connection-pool", "event-log", "edge", "projector", "proof", "query-api"]),
 ];

@@ -5,6 +5,7 @@ use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 
 /// Names of a certificate that are shown at most.
 const MAX_SHOWN_NAMES: usize = 5;
@@ -21,10 +22,13 @@ pub fn explain(error: &(dyn Error + 'static)) -> Option<String> {
     None
 }
 
-/// An I/O error does not name what it wraps as its source.
+/// An I/O error does not name what it wraps as its source, and neither does a shared one, as redis has it.
 fn inside<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
     if let Some(found) = error.downcast_ref::<TlsError>() {
         return Some(found);
+    }
+    if let Some(shared) = error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+        return inside(shared.as_ref());
     }
     let wrapped: &(dyn Error + 'static) = error.downcast_ref::<io::Error>()?.get_ref()?;
     inside(wrapped)

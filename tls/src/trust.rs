@@ -75,10 +75,10 @@ impl Trust {
 
     fn roots(&self) -> &Roots {
         self.0.roots.get_or_init(|| {
-            let certificates = [system_certificates(), self.0.added.clone()].concat();
+            let mut certificates = [system_certificates(), self.0.added.clone()].concat();
             let mut store = RootCertStore::empty();
             // A system's bundle may have some of a form that nobody uses any more.
-            store.add_parsable_certificates(certificates.iter().cloned());
+            certificates.retain(|certificate| store.add(certificate.clone()).is_ok());
             Roots { pem: pem::encode(&certificates), config: client_config(store, self.identity()) }
         })
     }

@@ -8,6 +8,7 @@ use crate::database::Database;
 use crate::ops::Ops;
 use crate::settings::{CommandSettings, PaymentProvider};
 use crate::token::Secret;
+use crate::trust;
 use anyhow::Context;
 use audit::Audit;
 use audit::proof::ExternalSeals;
@@ -64,7 +65,7 @@ pub(super) struct OptionalServers {
 
 impl OptionalServers {
     pub(super) fn read(amqp: Option<&Secret>, redis: Option<&Secret>) -> anyhow::Result<Self> {
-        let broker = amqp.map(|url| Address::parse(url.reveal())).transpose()?;
+        let broker = amqp.map(|url| Address::parse(url.reveal(), trust::of_process())).transpose()?;
         Ok(Self { broker, redis: redis.map(cache).transpose()? })
     }
 }
@@ -281,5 +282,23 @@ impl SharedResources {
 
 fn cache(url: &Secret) -> anyhow::Result<redis::Client> {
     // Why it cannot be read would repeat it, and with it a password.
-    redis::Client::open(url.reveal()).ok().context("REDIS_URL cannot be read: it must be redis://host:port")
+    let cannot = || "REDIS_URL cannot be read: it must be redis://host:port, or rediss:// for TLS";
+    let address = redis::IntoConnectionInfo::into_connection_info(url.reveal()).ok().with_context(cannot)?;
+    match address.addr() {
+        redis::ConnectionAddr::TcpTls { insecure: true, .. } => {
+            anyhow::bail!("REDIS_URL must not end with #insecure: put the CA's certificate into MOA_TLS_CA_FILE")
+        }
+        redis::ConnectionAddr::TcpTls { .. } => Ok(redis::Client::build_with_tls(address, certificates())?),
+        _ => Ok(redis::Client::open(address)?),
+    }
+}
+
+/// The CAs that are believed, and what is shown, as the client of Redis takes them.
+fn certificates() -> redis::TlsCertificates {
+    let trust = trust::of_process();
+    let shown = trust.identity().map(|identity| {
+        let (certificate, key) = identity.pem();
+        redis::ClientTlsConfig { client_cert: certificate.to_owned(), client_key: key.to_owned() }
+    });
+    redis::TlsCertificates { client_tls: shown, root_cert: Some(trust.roots_pem().into()) }
 }

@@ -67,7 +67,7 @@ pub struct LogSettings {
 /// Which broker.
 #[derive(Clone, Debug, Args)]
 pub struct BrokerSettings {
-    /// The RabbitMQ that carries the events, e.g. amqp://user:password@host; without it they are read from the log
+    /// The RabbitMQ that carries the events, e.g. amqp://user:password@host, amqps:// for TLS; without it they are read from the log
     #[arg(long, env = "AMQP_URL", hide_env_values = true)]
     pub amqp_url: Option<Secret>,
 }
@@ -75,7 +75,7 @@ pub struct BrokerSettings {
 /// Which cache.
 #[derive(Clone, Debug, Args)]
 pub struct CacheSettings {
-    /// The Redis that keeps the products' counters, e.g. redis://host; without it they are read from PostgreSQL
+    /// The Redis that keeps the products' counters, e.g. redis://host, rediss:// for TLS; without it they are read from PostgreSQL
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<Secret>,
 }

@@ -85,7 +85,7 @@ const BAD: [(&str, &str, &str, &[&str]); 10] = [
     ("DATABASE_URL", "postgres://me:canary9d41@host:port/moa", "DATABASE_URL cannot be read", &SERVICES),
     (
         "AMQP_URL",
-        "amqps://me:canary9d41@host",
+        "amqps://me:canary9d41@-host-",
         "broker's address cannot be used",
         &["everything", "command-api", "projector", "relay"],
     ),

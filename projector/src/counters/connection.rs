@@ -61,7 +61,8 @@ impl Connection {
     pub(super) fn report_lost(&self, partition: Partition, error: &RedisError) {
         let mut affected = self.affected();
         if affected.is_empty() {
-            tracing::warn!(%error, "Redis cannot be written; reads come from PostgreSQL until it can");
+            let error = tls::explain(error).unwrap_or_else(|| error.to_string());
+            tracing::warn!(error, "Redis cannot be written; reads come from PostgreSQL until it can");
         }
         affected.insert(partition);
     }

@@ -179,7 +179,7 @@ impl Counters {
                 self.circuit_breaker.close();
                 return Some(answer);
             }
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => tls::explain(&error).unwrap_or_else(|| error.to_string()),
             Err(_) => format!("it did not answer within {REDIS_TIMEOUT:?}"),
         };
         // When it is locked, another request is opening a new one already.

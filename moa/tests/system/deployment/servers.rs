@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use testbed::certificates::{Authority, Issued};
 use testbed::{TempFolder, free_port};
 
 use crate::harness::{TEST_TIMEOUT, within};
@@ -23,16 +24,32 @@ pub struct RabbitMq {
     port: u16,
     mapper_port: u16,
     dist_port: u16,
+    encrypted_port: u16,
 }
 
 impl RabbitMq {
     pub async fn start() -> Self {
-        let home = TempFolder::new("rabbitmq");
-        for (name, text) in [("env.conf", ""), ("rabbitmq.conf", ""), ("plugins", "[].\n")] {
+        Self::start_in(TempFolder::new("rabbitmq"), free_port(), "").await
+    }
+
+    /// One that speaks TLS too, and there wants a certificate of its clients that `clients` issued.
+    pub async fn start_encrypted(certificate: &Issued, clients: &Authority) -> Self {
+        let (home, port) = (TempFolder::new("rabbitmq"), free_port());
+        let (ca, files) = (clients.write(&home), certificate.write(&home));
+        let settings = format!(
+            "listeners.ssl.default = 127.0.0.1:{port}\nssl_options.cacertfile = {ca}\nssl_options.certfile = {}\n\
+             ssl_options.keyfile = {}\nssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n",
+            files.certificate, files.key
+        );
+        Self::start_in(home, port, &settings).await
+    }
+
+    async fn start_in(home: TempFolder, encrypted_port: u16, settings: &str) -> Self {
+        for (name, text) in [("env.conf", ""), ("rabbitmq.conf", settings), ("plugins", "[].\n")] {
             fs::write(home.join(name), text).unwrap();
         }
         let (port, mapper_port, dist_port) = (free_port(), free_port(), free_port());
-        let mut rabbit = Self { node: None, programs: programs(), home, port, mapper_port, dist_port };
+        let mut rabbit = Self { node: None, programs: programs(), home, port, mapper_port, dist_port, encrypted_port };
         rabbit.start_again().await;
         rabbit
     }
@@ -43,6 +60,11 @@ impl RabbitMq {
 
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    /// Its address over TLS, by this name of the machine's; only where it speaks TLS.
+    pub fn encrypted_url(&self, host: &str) -> String {
+        format!("amqps://guest:guest@{host}:{}/%2f", self.encrypted_port)
     }
 
     /// Stops it as an operator does, and waits until all its processes are gone: the script ends before the node does.
