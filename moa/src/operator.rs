@@ -6,8 +6,9 @@ mod projection;
 pub use projection::projection;
 
 use crate::output::{print_line, print_note};
-use crate::settings::{AdminSettings, ParkedCommand, ProductCommand, RestoreSettings};
+use crate::settings::{AdminSettings, HealthAddress, ParkedCommand, ProductCommand, RestoreSettings};
 use crate::token::{self, Secret};
+use crate::trust;
 use anyhow::Context;
 use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
 use console::Term;
@@ -15,7 +16,6 @@ use indicatif::FormattedDuration;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// A rule above, below, and under the heads.
@@ -158,12 +158,8 @@ pub async fn parked(command: ParkedCommand, admin: &AdminSettings) -> anyhow::Re
 }
 
 /// `moa healthcheck`: an error unless the process at `address` is ready.
-pub async fn healthcheck(address: SocketAddr) -> anyhow::Result<()> {
-    let mut here = address;
-    if here.ip().is_unspecified() {
-        here.set_ip(if here.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() });
-    }
-    match unready(&format!("http://{here}")).await? {
+pub async fn healthcheck(address: HealthAddress) -> anyhow::Result<()> {
+    match unready(address.url()).await? {
         Some(said) => anyhow::bail!("{said}"),
         None => print_line!("ok"),
     }
@@ -172,10 +168,10 @@ pub async fn healthcheck(address: SocketAddr) -> anyhow::Result<()> {
 
 /// What `/readyz` at this address says, unless it is ready.
 async fn unready(at: &str) -> anyhow::Result<Option<String>> {
-    let client = reqwest::Client::builder().no_proxy().timeout(HEALTH_HTTP_TIMEOUT).build()?;
+    let client = trust::http_client().timeout(HEALTH_HTTP_TIMEOUT).build()?;
     let asked = client.get(format!("{}/readyz", at.trim_end_matches('/')));
     let nothing = || format!("nothing answers at {}", at.trim_start_matches("http://"));
-    let response = asked.send().await.with_context(nothing)?;
+    let response = asked.send().await.map_err(trust::explained).with_context(nothing)?;
     let (status, said) = (response.status(), response.text().await.unwrap_or_default());
     Ok((!status.is_success()).then_some(said))
 }
@@ -202,8 +198,7 @@ impl fmt::Display for Refusal {
 async fn ask(admin: &AdminSettings, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
     let token = token(admin)?;
     let url = format!("{}{path}", admin.admin_url.trim_end_matches('/'));
-    // A proxy that the environment names would be sent the token.
-    let client = reqwest::Client::builder().no_proxy().timeout(ADMIN_HTTP_TIMEOUT).build()?;
+    let client = trust::http_client().timeout(ADMIN_HTTP_TIMEOUT).build()?;
     let request = client.request(method, &url).bearer_auth(token.reveal());
     data(send(body.into_iter().fold(request, RequestBuilder::json), admin).await?)
 }
@@ -219,7 +214,7 @@ pub(crate) fn data(answer: Value) -> anyhow::Result<Value> {
 
 async fn send(request: RequestBuilder, admin: &AdminSettings) -> anyhow::Result<Value> {
     let unreachable = || format!("cannot reach Moa at {}: is it running, and --admin-url right?", admin.admin_url);
-    let response = request.send().await.with_context(unreachable)?;
+    let response = request.send().await.map_err(trust::explained).with_context(unreachable)?;
     response.json().await.with_context(|| format!("what answers at {} is not Moa", admin.admin_url))
 }
 

@@ -3,6 +3,7 @@
 mod audit;
 mod callers;
 mod groups;
+mod health;
 mod raw;
 mod replay;
 mod serve;
@@ -11,6 +12,7 @@ mod tls;
 pub use audit::*;
 pub use callers::*;
 pub use groups::*;
+pub use health::*;
 pub use raw::read;
 pub use replay::*;
 pub use serve::*;
@@ -19,7 +21,6 @@ pub use tls::*;
 use crate::token::Secret;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Invests in products that open at a fixed hour.
@@ -114,9 +115,9 @@ pub enum Command {
     },
     /// Ask a running service whether it is ready; for containers
     Healthcheck {
-        /// Its ops port, or the admin listener
+        /// Its ops port, or the admin listener; https://NAME:PORT where that speaks TLS
         #[arg(env = "MOA_OPS_LISTEN", default_value = DEFAULT_OPS_LISTEN)]
-        address: SocketAddr,
+        address: HealthAddress,
     },
 }
 

@@ -25,6 +25,19 @@ pub(crate) fn of_process() -> &'static Trust {
     TRUST.get_or_init(Trust::default)
 }
 
+/// A client of HTTP servers, over TLS too. It uses no proxy of the environment, which would be sent the tokens.
+pub(crate) fn http_client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().no_proxy().tls_backend_preconfigured(of_process().client_config())
+}
+
+/// The error, with what TLS has to say of it.
+pub(crate) fn explained(error: reqwest::Error) -> anyhow::Error {
+    match tls::explain(&error) {
+        Some(why) => anyhow::Error::from(error).context(why),
+        None => error.into(),
+    }
+}
+
 fn shown(settings: &TlsSettings) -> anyhow::Result<Option<Identity>> {
     match (&settings.tls_client_cert_file, &settings.tls_client_key_file) {
         (Some(certificate), Some(key)) => identity(certificate, key).context("MOA_TLS_CLIENT_CERT_FILE").map(Some),

@@ -25,7 +25,7 @@ const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 11] = [
     ("connection-pool", &[]),
     ("event-log", &["domain", "connection-pool"]),
     ("edge", &["domain"]),
-    ("command-api", &["domain", "connection-pool", "event-log", "edge"]),
+    ("command-api", &["domain", "connection-pool", "event-log", "edge", "tls"]),
     ("projector", &["domain", "connection-pool", "event-log", "tls"]),
     ("query-api", &["connection-pool", "edge", "tls"]),
     ("broker", &["connection-pool", "event-log", "tls"]),

@@ -33,6 +33,7 @@ mod sse;
 mod temp_folder;
 mod template;
 mod test_log;
+mod tls_front;
 pub mod values;
 mod wait;
 
@@ -52,6 +53,7 @@ use server::Server;
 pub use sse::{SseEvent, SseReader};
 pub use temp_folder::TempFolder;
 pub use test_log::{TestLog, poll_heads};
+pub use tls_front::TlsFront;
 pub use wait::{TEST_TIMEOUT, soon, until};
 
 /// Where the server is looked for when `DATABASE_URL` is not set.

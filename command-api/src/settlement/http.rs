@@ -10,6 +10,7 @@ use serde::Serialize;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
+use tls::Trust;
 use uuid::Uuid;
 
 /// Bytes of an answer at most; a longer one counts as none.
@@ -44,15 +45,15 @@ struct Payment<'a> {
 }
 
 impl Http {
-    pub(super) fn at(url: &str) -> Result<Self, InvalidPaymentUrlError> {
-        Self::that(url, Timeouts::DEFAULT)
+    pub(super) fn at(url: &str, trust: &Trust) -> Result<Self, InvalidPaymentUrlError> {
+        Self::that(url, trust, Timeouts::DEFAULT)
     }
 
     pub(super) fn with_scaled_down_timeouts(url: &str, times: u32) -> Result<Self, InvalidPaymentUrlError> {
-        Self::that(url, Timeouts::DEFAULT.scaled_down(times))
+        Self::that(url, &Trust::default(), Timeouts::DEFAULT.scaled_down(times))
     }
 
-    fn that(url: &str, timeouts: Timeouts) -> Result<Self, InvalidPaymentUrlError> {
+    fn that(url: &str, trust: &Trust, timeouts: Timeouts) -> Result<Self, InvalidPaymentUrlError> {
         let base = parse(url).map_err(|why| InvalidPaymentUrlError(why.to_owned()))?;
         let client = Client::builder()
             .connect_timeout(timeouts.connect)
@@ -60,6 +61,7 @@ impl Http {
             .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
             .redirect(Policy::none())
             .no_proxy()
+            .tls_backend_preconfigured(trust.client_config())
             .build()
             .map_err(|error| InvalidPaymentUrlError(format!("cannot be used: {}", root_cause(error))))?;
         Ok(Self(Arc::new(HttpClient { client, base, timeouts })))
@@ -103,11 +105,8 @@ impl Http {
 
 fn parse(url: &str) -> Result<Url, &'static str> {
     let url = Url::parse(url).map_err(|_| "cannot be read: give one such as http://payments:9000")?;
-    if url.scheme() == "https" {
-        return Err("is https, and there is no TLS in here: give an http one, of a proxy beside Moa that adds it");
-    }
-    if url.scheme() != "http" || !url.has_host() {
-        return Err("must begin with http:// and name a host");
+    if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
+        return Err("must begin with http:// or https:// and name a host");
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must have no user and password: let a proxy beside Moa add them");
@@ -153,9 +152,12 @@ fn why(error: reqwest::Error) -> String {
     if error.is_timeout() { "it did not answer in time".to_owned() } else { root_cause(error) }
 }
 
-/// The innermost cause, without the URL.
+/// What TLS has to say of it, else the innermost cause; without the URL.
 fn root_cause(error: reqwest::Error) -> String {
     let error = error.without_url();
+    if let Some(why) = tls::explain(&error) {
+        return why;
+    }
     let mut cause: &dyn Error = &error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -173,22 +175,19 @@ mod tests {
     #[case("http://payments:9000/", "http://payments:9000/payment/7/cancel")]
     #[case("http://127.0.0.1/pay/v1", "http://127.0.0.1/pay/v1/payment/7/cancel")]
     #[case("http://[::1]:9000/pay/", "http://[::1]:9000/pay/payment/7/cancel")]
+    #[case("https://payments/v1", "https://payments/v1/payment/7/cancel")]
     fn calls_go_below_the_providers_url(#[case] base: &str, #[case] url: &str) {
-        assert_eq!(Http::at(base).unwrap().url(&["payment", "7", "cancel"]).as_str(), url);
+        assert_eq!(Http::at(base, &Trust::default()).unwrap().url(&["payment", "7", "cancel"]).as_str(), url);
     }
 
     #[rstest]
     #[case("", "cannot be read: give one such as http://payments:9000")]
-    #[case("payments:9000", "must begin with http:// and name a host")]
-    #[case("ftp://hunter2/", "must begin with http:// and name a host")]
-    #[case(
-        "https://payments",
-        "is https, and there is no TLS in here: give an http one, of a proxy beside Moa that adds it"
-    )]
+    #[case("payments:9000", "must begin with http:// or https:// and name a host")]
+    #[case("ftp://hunter2/", "must begin with http:// or https:// and name a host")]
     #[case("http://moa:hunter2@payments", "must have no user and password: let a proxy beside Moa add them")]
     #[case("http://payments?key=hunter2", "must end with its path: leave away what begins with ? or #")]
     fn a_url_that_will_not_do_is_refused_with_a_sentence(#[case] url: &str, #[case] why: &str) {
-        let refused = Http::at(url).unwrap_err().to_string();
+        let refused = Http::at(url, &Trust::default()).unwrap_err().to_string();
         assert_eq!(refused, format!("the payment provider's URL {why}"));
     }
 }

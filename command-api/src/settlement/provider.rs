@@ -2,6 +2,7 @@
 
 use super::{Http, InvalidPaymentUrlError};
 use chrono::TimeDelta;
+use tls::Trust;
 
 /// With `approve`, how long a claim of an open invest lasts: after it a sweep of any process claims the invest again. A processor mostly
 /// needs milliseconds, and the aggregate refuses a second fate, so a shorter time would only cause needless work.
@@ -18,8 +19,9 @@ pub enum Provider {
 
 impl Provider {
     /// The provider below this URL, such as `http://payments:9000/v1`. It need not be there yet: settlement waits for it.
-    pub fn http(url: &str) -> Result<Self, InvalidPaymentUrlError> {
-        Http::at(url).map(Self::Http)
+    /// Over `https` it is met if `trust` believes its certificate.
+    pub fn http(url: &str, trust: &Trust) -> Result<Self, InvalidPaymentUrlError> {
+        Http::at(url, trust).map(Self::Http)
     }
 
     /// The same with every time-out so many times shorter, for tests.

@@ -169,7 +169,7 @@ async fn a_target_is_undecided_while_a_payment_is(#[case] refused: Option<&str>,
     let (test, payments) = (WriteSide::with_partitions(1).await, Payments::open().await);
     payments.closes().await;
     let app = test.app().await;
-    app.settles_with(&Provider::http(&payments.url()).unwrap());
+    app.settles_with(&Provider::http(&payments.url(), &tls::Trust::default()).unwrap());
     let end = soon();
     let product = opens_with(&app, end, json!({"totalInvestingAmount": 100, "targetAmount": 60})).await;
     reserves_by(&app, product, "user1", 60).await;

@@ -15,7 +15,7 @@ use testbed::payments::{Call, Payments, Trouble};
 const FIRST_CALL_TIMEOUT: Duration = Duration::from_secs(8);
 
 fn of(payments: &Payments) -> Provider {
-    Provider::http(&payments.url()).unwrap()
+    Provider::http(&payments.url(), &tls::Trust::default()).unwrap()
 }
 
 /// An instance and a product for many invests.

@@ -78,7 +78,7 @@ async fn a_slow_provider_gets_a_bounded_number_of_calls_at_once() {
     let app = test.app().await;
     let product = app.opens(1_000).await;
     // In no haste: a call that is given up here would still be under way there.
-    app.settles_with(&command_api::Provider::http(&payments.url()).unwrap());
+    app.settles_with(&command_api::Provider::http(&payments.url(), &tls::Trust::default()).unwrap());
     reserves_many(&app, product, 300).await;
     test.until_all_have_their_fate_and_agree_with(&payments).await;
     let most = payments.most_at_once();

@@ -11,7 +11,7 @@ use uuid::Uuid;
 const CANCELLED: &str = "PAYMENT_TIMEOUT : the payment was not made in time and was cancelled";
 
 fn of(payments: &Payments) -> Provider {
-    Provider::http(&payments.url()).unwrap()
+    Provider::http(&payments.url(), &tls::Trust::default()).unwrap()
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ async fn settles(test: &WriteSide, provider: &Provider) -> (TestApp, ProductId) 
 
 /// One whose calls are never given up because this machine is busy.
 fn in_no_haste(payments: &Payments) -> Provider {
-    Provider::http(&payments.url()).unwrap()
+    Provider::http(&payments.url(), &tls::Trust::default()).unwrap()
 }
 
 /// The calls of an invest so far, in order; `why` stands for any reason of ours that there is no answer.

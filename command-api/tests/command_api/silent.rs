@@ -66,7 +66,7 @@ async fn an_invest_is_answered_in_time_while_nothing_is_heard_of_the_database() 
 async fn settlement_and_its_work_list_go_on_after_the_way_fell_silent() {
     let (test, proxy, app, cold) = behind_a_proxy().await;
     let payments = Payments::open().await;
-    app.settles_with(&command_api::Provider::http(&payments.url()).unwrap());
+    app.settles_with(&command_api::Provider::http(&payments.url(), &tls::Trust::default()).unwrap());
     accepts_again(&app, cold).await;
     test.until_there_is_no("open_invest").await;
     proxy.silence();

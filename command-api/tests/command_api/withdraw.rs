@@ -87,7 +87,7 @@ async fn a_holding_is_withdrawn_and_refunded_once() {
     let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     let app = test.app().await;
     let product = opens(&app, Some(hours_from_now(1))).await;
-    app.settles_with(&Provider::http(&payments.url()).unwrap());
+    app.settles_with(&Provider::http(&payments.url(), &tls::Trust::default()).unwrap());
     let invest = reserves_by(&app, product, "user1", 60).await;
     test.until_all_have_their_fate_and_agree_with(&payments).await;
     assert_eq!(code(&withdraws(&app, invest, "user1").await), (200, "01".into()));
@@ -139,7 +139,7 @@ async fn withdrawals_and_settlements_race() {
     let apps = [test.app().await, test.app().await];
     let product = opens(&apps[0], Some(hours_from_now(1))).await;
     for app in &apps {
-        app.settles_with(&Provider::http(&payments.url()).unwrap());
+        app.settles_with(&Provider::http(&payments.url(), &tls::Trust::default()).unwrap());
     }
     for round in 0..rounds {
         let invest = reserves_by(&apps[round % 2], product, "user1", 100).await;

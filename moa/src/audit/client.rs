@@ -3,6 +3,7 @@
 use crate::operator;
 use crate::settings::AuditorSettings;
 use crate::token::{self, Secret};
+use crate::trust;
 use anyhow::Context;
 use reqwest::header::ACCEPT;
 use reqwest::{RequestBuilder, Response};
@@ -46,12 +47,8 @@ impl<'a> Client<'a> {
 
     fn request(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<RequestBuilder> {
         let url = format!("{}{path}", self.auditor.admin_url.trim_end_matches('/'));
-        // A proxy that the environment names would be sent the token.
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .connect_timeout(AUDIT_HTTP_TIMEOUT)
-            .read_timeout(AUDIT_HTTP_TIMEOUT)
-            .build()?;
+        let client =
+            trust::http_client().connect_timeout(AUDIT_HTTP_TIMEOUT).read_timeout(AUDIT_HTTP_TIMEOUT).build()?;
         Ok(client.get(url).query(query).bearer_auth(self.token()?.reveal()))
     }
 
@@ -60,6 +57,7 @@ impl<'a> Client<'a> {
         request
             .send()
             .await
+            .map_err(trust::explained)
             .with_context(|| format!("cannot reach Moa at {url}: is it running, and --admin-url right?"))
     }
 

@@ -36,7 +36,7 @@ const _: () = assert!(audit::REFUSAL_RETENTION_DAYS == command_api::RETENTION_DA
 pub(super) fn provider(settings: &CommandSettings) -> anyhow::Result<Provider> {
     match (settings.payment_provider, &settings.payment_url) {
         (PaymentProvider::Approve, _) => Ok(Provider::Approve),
-        (PaymentProvider::Http, Some(url)) => Ok(Provider::http(url.reveal())?),
+        (PaymentProvider::Http, Some(url)) => Ok(Provider::http(url.reveal(), trust::of_process())?),
         (PaymentProvider::Http, None) => anyhow::bail!("set MOA_PAYMENT_URL to the payment provider"),
     }
 }

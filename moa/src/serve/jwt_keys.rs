@@ -1,5 +1,6 @@
 //! The identity provider's keys: read at the start, and again while Moa runs, as providers replace them.
 
+use crate::trust;
 use anyhow::{Context, ensure};
 use edge::{JwtVerifier, MAX_KEYS_BYTES};
 use event_log::{Clause, RepeatedFault};
@@ -44,7 +45,7 @@ impl KeySource {
             source.verifier.replace_keys(&read(Path::new(place))?).with_context(|| format!("MOA_JWT_KEYS {place}"))?;
             return Ok(source);
         };
-        let client = Client::builder().timeout(FETCH_TIMEOUT).redirect(Policy::none()).no_proxy().build()?;
+        let client = trust::http_client().timeout(FETCH_TIMEOUT).redirect(Policy::none()).build()?;
         Ok(Self { place: Place::Url(client, url), verifier })
     }
 
@@ -94,10 +95,7 @@ impl KeySource {
 /// `None` for what is no URL.
 fn url(place: &str) -> anyhow::Result<Option<Url>> {
     let Some((scheme, _)) = place.split_once("://") else { return Ok(None) };
-    ensure!(
-        scheme == "http",
-        "MOA_JWT_KEYS must be a file or an http:// URL: TLS is not built in, so have a sidecar or a timer fetch the keys into a file"
-    );
+    ensure!(["http", "https"].contains(&scheme), "MOA_JWT_KEYS must be a file, or an https:// or http:// URL");
     let url = Url::parse(place).map_err(|error| anyhow::anyhow!("MOA_JWT_KEYS cannot be read as a URL: {error}"))?;
     Ok(Some(url))
 }
@@ -112,7 +110,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 async fn fetch(client: &Client, url: Url) -> anyhow::Result<Vec<u8>> {
-    let mut response = client.get(url).send().await?.error_for_status()?;
+    let mut response = client.get(url).send().await.map_err(trust::explained)?.error_for_status()?;
     let mut set = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         set.extend_from_slice(&chunk);

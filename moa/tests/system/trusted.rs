@@ -95,7 +95,7 @@ const BAD: [(&str, &str, &str, &[&str]); 10] = [
         "REDIS_URL cannot be read",
         &["everything", "query-api", "projector", "admin"],
     ),
-    ("MOA_PAYMENT_URL", "https://canary9d41@host", "https", &["everything", "command-api"]),
+    ("MOA_PAYMENT_URL", "https://canary9d41@host", "must have no user and password", &["everything", "command-api"]),
     ("MOA_OPERATOR_TOKEN", "canary9d41", "MOA_OPERATOR_TOKEN must be", &["everything", "admin"]),
     ("MOA_AUDITOR_TOKEN", "canary9d41", "MOA_AUDITOR_TOKEN must be", &["everything", "admin"]),
     ("MOA_AUDITOR_TOKEN_FILE", "/nowhere", "cannot read the token in /nowhere", &["everything", "admin"]),

@@ -35,7 +35,7 @@ fn nowhere(settings: &[(&str, &str)]) -> Start {
 #[case::no_issuer(&[("MOA_USER_AUTH", "jwt"), ("MOA_JWT_KEYS", "k"), ("MOA_JWT_AUDIENCE", "moa")], "--jwt-issuer")]
 #[case::no_file(&[("MOA_USER_AUTH", "jwt"), ("MOA_JWT_KEYS", "/nowhere/keys.json"), ("MOA_JWT_ISSUER", "i"), ("MOA_JWT_AUDIENCE", "moa")], "cannot read MOA_JWT_KEYS /nowhere/keys.json")]
 #[case::no_keys_in_it(&[("MOA_USER_AUTH", "jwt"), ("MOA_JWT_KEYS", "Cargo.toml"), ("MOA_JWT_ISSUER", "i"), ("MOA_JWT_AUDIENCE", "moa")], "no JWK set")]
-#[case::tls(&[("MOA_USER_AUTH", "jwt"), ("MOA_JWT_KEYS", "https://idp.example/jwks"), ("MOA_JWT_ISSUER", "i"), ("MOA_JWT_AUDIENCE", "moa")], "TLS is not built in")]
+#[case::other_scheme(&[("MOA_USER_AUTH", "jwt"), ("MOA_JWT_KEYS", "ftp://idp.example/jwks"), ("MOA_JWT_ISSUER", "i"), ("MOA_JWT_AUDIENCE", "moa")], "MOA_JWT_KEYS must be a file, or an https:// or http:// URL")]
 #[case::rate(&[("MOA_LIMIT_WRITES_PER_USER", "10")], "must be a rate such as 10/s")]
 #[case::proxy(&[("MOA_TRUSTED_PROXIES", "proxy.example")], "must be an address or a network")]
 #[tokio::test]

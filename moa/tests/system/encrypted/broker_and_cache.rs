@@ -4,11 +4,11 @@ use rstest::rstest;
 use testbed::certificates::{Authority, Shown};
 use testbed::{RedisServer, TempFolder};
 
+use super::{STRANGER, says};
 use crate::deployment::RabbitMq;
-use crate::harness::{MoaProcess, Start, TEST_TIMEOUT, TestApp, within};
+use crate::harness::{Start, TEST_TIMEOUT, TestApp, within};
 
 const CONNECTED: &str = "connected to RabbitMQ";
-const STRANGER: &str = "no CA that is trusted issued it";
 const NO_CERTIFICATE: &str = "it may want a client's certificate";
 const DISBELIEVED: &str = "it does not believe our client's certificate";
 
@@ -16,12 +16,6 @@ const DISBELIEVED: &str = "it does not believe our client's certificate";
 fn showing(start: Start, authority: &Authority, folder: &TempFolder) -> Start {
     let files = authority.issue("moa").write(folder);
     start.env("MOA_TLS_CLIENT_CERT_FILE", &files.certificate).env("MOA_TLS_CLIENT_KEY_FILE", &files.key)
-}
-
-async fn says(moa: &MoaProcess, expected: &str) {
-    let said = async || moa.logged().contains(expected).then_some(());
-    let said = tokio::time::timeout(TEST_TIMEOUT, within(2 * TEST_TIMEOUT, expected, said)).await;
-    assert!(said.is_ok(), "it does not say {expected}: {}", moa.logged());
 }
 
 /// Steps: a broker wants its clients' certificates. Moas come, in turn, with everything right, by another name, without its CA,
