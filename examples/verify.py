@@ -26,6 +26,7 @@ except ImportError:
 COLUMNS = ("aggregate_type", "aggregate_id", "sequence", "event_type", "event_version", "payload", "metadata",
            "partition", "position", "event_id", "recorded_at", "hash")
 NUMBERS = {"sequence": 64, "partition": 32, "position": 64}  # and their bits
+LOSS = ("log", "partitions", "seal", "partition", "kept", "head", "lost_first", "lost_last", "lost_head", "at", "previous")
 SEAL = ("log", "partitions", "seal", "partition", "first", "last", "head", "root", "marks", "at", "previous")
 MAX_EVENTS_PER_SEAL, MARK, LONGEST_LINE = 8192, 4, 16 << 20
 SPKI = bytes.fromhex("302a300506032b6570032100")  # of every Ed25519 public key, before its 32 bytes (RFC 8410)
@@ -190,36 +191,78 @@ class Seal:
             raise Unreadable("its signature is not of what it says") from error
 
 
+class LossSeal(Seal):
+    """That events which were sealed are lost, and up to where the partition stays sealed."""
+
+    def __init__(self, line):
+        must(set(line) == {"format", *LOSS, "key", "signature"} and line["format"] == 2, "not the fields of a loss seal")
+        for name, bits in (("partitions", 32), ("seal", 64), ("partition", 32), ("kept", 64), ("lost_first", 64),
+                           ("lost_last", 64)):
+            setattr(self, name, integer(line[name], bits))
+        uuid_bytes(line["log"])
+        microseconds(line["at"])
+        self.log, self.at, self.last = line["log"], line["at"], self.kept
+        self.head, self.lost_head = unhex(line["head"], 32), unhex(line["lost_head"], 32)
+        self.previous, self.key = unhex(line["previous"], 32), unhex(line["key"], 8)
+        self.signature = unbase64(line["signature"])
+        self.text = ("moa-loss-1\n" + "".join(f"{name} {line[name]}\n" for name in LOSS)).encode()
+
+
 class Sealed:
     """The accepted seals, and the first that is not."""
 
     def __init__(self, lines, keys, log=None, partitions=None):
         self.seals, self.bad, self.of_others = [], None, False
         self.log, self.partitions = log, partitions
-        ends, digest = {}, bytes(32)
+        digest, self.standing, self.losses = bytes(32), {}, []
         for number, line in enumerate(lines, 1):
             try:
-                seal = Seal(object_of(line))
+                line = object_of(line)
+                seal = LossSeal(line) if line.get("format") == 2 else Seal(line)
                 if self.log is None:
                     self.log, self.partitions = seal.log, seal.partitions
-                self.follows(seal, number, ends.get(seal.partition, 0), digest)
+                self.follows(seal, number, digest)
                 seal.check_signature(keys)
             except Unreadable as why:
                 self.bad, self.of_others = {"seal": number, "detail": str(why)}, isinstance(why, OfOthers)
                 break
             self.seals.append(seal)
-            ends[seal.partition], digest = seal.last, sha256(seal.text).digest()
+            digest = sha256(seal.text).digest()
+            self.stands(seal)
 
-    def follows(self, seal, number, end, digest):
+    def of(self, partition):
+        """The seals that cover the partition's events, without what was lost later."""
+        return self.standing.setdefault(partition, [])
+
+    def stands(self, seal):
+        standing = self.of(seal.partition)
+        if not isinstance(seal, LossSeal):
+            standing.append(seal)
+            return
+        while standing and standing[-1].last > seal.kept:
+            standing.pop()
+        self.losses.append({"seal": seal.seal, "at": seal.at, "partition": seal.partition, "first": seal.lost_first,
+                            "last": seal.lost_last, "head": seal.lost_head.hex()})
+
+    def follows(self, seal, number, digest):
         must(seal.seal == number, f"it has the number {seal.seal}")
         if number == 1 and UUID(seal.log) != UUID(self.log):
             raise OfOthers("it is of another log")
         must((seal.log, seal.partitions) == (self.log, self.partitions), "it is of another log")
         must(0 <= seal.partition < seal.partitions <= 64, "there is no such partition")
-        must(seal.first == end + 1, f"it begins at position {seal.first}, the one before ends at {end}")
-        must(0 <= seal.last - seal.first < MAX_EVENTS_PER_SEAL,
-             f"it covers no segment of 1 to {MAX_EVENTS_PER_SEAL} events")
-        must(len(seal.marks) == (seal.last - seal.first + 1) * MARK, "it has not one mark for each event")
+        standing = self.of(seal.partition)
+        if isinstance(seal, LossSeal):
+            ends = [(0, genesis(self.log, self.partitions, seal.partition))]
+            ends += [(before.last, before.head) for before in standing]
+            must((seal.lost_last, seal.lost_head) == ends[-1], "what it says is lost is not what was sealed last")
+            must(seal.kept < seal.lost_first <= seal.lost_last, "it says that nothing is lost")
+            must((seal.kept, seal.head) in ends, "what it keeps is not where a seal ended")
+        else:
+            end = standing[-1].last if standing else 0
+            must(seal.first == end + 1, f"it begins at position {seal.first}, the one before ends at {end}")
+            must(0 <= seal.last - seal.first < MAX_EVENTS_PER_SEAL,
+                 f"it covers no segment of 1 to {MAX_EVENTS_PER_SEAL} events")
+            must(len(seal.marks) == (seal.last - seal.first + 1) * MARK, "it has not one mark for each event")
         must(seal.previous == digest, "it does not name the seal before it")
 
 
@@ -234,7 +277,7 @@ class Partition:
 
     def __init__(self, sealed, partition):
         self.sealed, self.partition = sealed, partition
-        self.seals = [seal for seal in sealed.seals if seal.partition == partition]
+        self.seals = sealed.of(partition)
         self.at, self.tree = 0, Tree()  # the seal that covers the next position, and the tree of its segment so far
         self.position, self.hash = 0, genesis(sealed.log, sealed.partitions, partition)
         self.recorded_at, self.sequences = None, {}
@@ -442,8 +485,9 @@ def verify(path, seals, keys):
     if whole and header:
         is_complete(check, events, partitions, heads)
     verdict = "WHOLE" if whole else "UNVERIFIABLE" if of_others else "BROKEN"
-    return {"log": sealed.log, "verdict": verdict, "events": events,
-            "seals": len(sealed.seals), "partitions": partitions, "badSeal": sealed.bad}
+    report = {"log": sealed.log, "verdict": verdict, "events": events,
+              "seals": len(sealed.seals), "partitions": partitions, "badSeal": sealed.bad}
+    return {**report, "losses": sealed.losses} if sealed.losses else report
 
 
 def is_complete(check, events, partitions, heads):
@@ -531,6 +575,8 @@ def sentence(report):
         lines.append("it cannot be verified with this key and these seals: give the keys of all seals, and this log's seals")
     if not report["seals"]:
         lines.append("without seals only the chain was checked, which somebody who may write to the database can recompute")
+    for lost in report.get("losses", []):
+        lines.append("seal {seal} says that {first} to {last} of partition {partition} were lost, at {at}".format(**lost))
     if report["badSeal"]:
         lines.append("seal {seal} is not accepted: {detail}".format(**report["badSeal"]))
     for found in report["partitions"]:

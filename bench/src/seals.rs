@@ -70,6 +70,7 @@ async fn fill(log: &Log, pool: &Pool, key: &SigningKey, seals: i64) -> anyhow::R
             hash_prefixes_digest: Sha256::digest(&hash_prefixes).into(),
             at: DateTime::<Utc>::UNIX_EPOCH,
             previous: chain.digest(),
+            loss: None,
         };
         let seal = statement.seal(hash_prefixes, key);
         chain.append(&seal).map_err(anyhow::Error::msg)?;

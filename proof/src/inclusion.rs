@@ -178,6 +178,7 @@ impl Proof {
             hash_prefixes_digest: unhex(&seal.marks_digest)?,
             at: time::parse(&seal.at)?,
             previous: unhex(&seal.previous)?,
+            loss: None,
         })
     }
 }

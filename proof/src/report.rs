@@ -1,6 +1,9 @@
 //! What a verification found.
 
+use crate::hex::hex;
+use crate::seal::{Loss, Statement};
 use crate::seal_chain::ValidSeals;
+use crate::time;
 use event_log::{Partition, Position};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -116,6 +119,34 @@ pub struct BadSeal {
     pub detail: String,
 }
 
+/// Events that were sealed and then lost, with the database's last commits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LostRange {
+    /// The number of the seal that says so.
+    pub seal: i64,
+    /// When it was made.
+    pub at: String,
+    /// The partition.
+    #[schema(value_type = i32)]
+    pub partition: Partition,
+    /// The first lost position.
+    #[schema(value_type = i64)]
+    pub first: Position,
+    /// The last one that was sealed.
+    #[schema(value_type = i64)]
+    pub last: Position,
+    /// The chain's hash there.
+    pub head: String,
+}
+
+impl LostRange {
+    fn of(statement: &Statement, loss: &Loss) -> Self {
+        let (seal, at, partition) = (statement.seal, time::format(statement.at), statement.partition);
+        Self { seal, at, partition, first: loss.first, last: loss.last, head: hex(&loss.head) }
+    }
+}
+
 /// What a verification found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -131,6 +162,9 @@ pub struct Report {
     pub seals: i64,
     /// Each partition.
     pub partitions: Vec<PartitionReport>,
+    /// Events that were sealed and then lost, as an operator accepted; left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<LostRange>,
     /// The first seal that is not valid.
     pub bad_seal: Option<BadSeal>,
 }
@@ -150,6 +184,7 @@ impl Report {
             events: partitions.iter().map(|found| found.events).sum(),
             seals: i64::try_from(sealed.seals().len()).unwrap_or(i64::MAX),
             partitions,
+            losses: sealed.losses().map(|(statement, loss)| LostRange::of(statement, loss)).collect(),
             bad_seal: sealed.bad().cloned(),
         }
     }

@@ -1,4 +1,5 @@
-//! A seal: a signed statement about a segment of one partition, positions `first` to `last`: which events were there.
+//! A seal: a signed statement about a segment of one partition, positions `first` to `last`: which events were there. A loss seal says
+//! that events which were sealed before are lost, and where sealing continues.
 //! `docs/proof-format.md` has every byte of it.
 
 use crate::hex::{hex, unhex};
@@ -20,6 +21,8 @@ pub const MAX_EVENTS_PER_SEAL: Position = 8_192;
 pub const HASH_PREFIX_BYTES: usize = 4;
 /// The format of a line in a file of seals.
 const FORMAT: i64 = 1;
+/// That of a loss seal's line.
+const LOSS_FORMAT: i64 = 2;
 
 /// What a seal says, and what is signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +35,13 @@ pub struct Statement {
     pub seal: i64,
     /// The partition that it covers a segment of.
     pub partition: Partition,
-    /// The segment's first position.
+    /// The segment's first position; of a loss seal, the one that is sealed next.
     pub first: Position,
-    /// Its last.
+    /// Its last; of a loss seal, the one before `first`: the last that stays sealed, 0 where none does.
     pub last: Position,
-    /// The chain's hash at `last`.
+    /// The chain's hash at `last`; the partition's genesis at 0.
     pub head: Hash,
-    /// The Merkle root over the segment.
+    /// The Merkle root over the segment; zeros in a loss seal.
     pub root: Hash,
     /// SHA-256 of the hash prefixes.
     pub hash_prefixes_digest: Hash,
@@ -46,11 +49,45 @@ pub struct Statement {
     pub at: DateTime<Utc>,
     /// The digest of the seal before; zeros for the first.
     pub previous: Hash,
+    /// What is lost, in a loss seal.
+    pub loss: Option<Loss>,
+}
+
+/// Events that were sealed, and that the log does not have any more: an operator accepted that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The first lost position. Those from the statement's `first` to the one before are still there, and are sealed again.
+    pub first: Position,
+    /// The last lost position that was sealed.
+    pub last: Position,
+    /// The chain's hash there, as it was sealed.
+    pub head: Hash,
 }
 
 impl Statement {
     /// The signed text.
     pub fn text(&self) -> String {
+        self.loss.map_or_else(|| self.segment_text(), |loss| self.loss_text(loss))
+    }
+
+    fn loss_text(&self, loss: Loss) -> String {
+        format!(
+            "moa-loss-1\nlog {}\npartitions {}\nseal {}\npartition {}\nkept {}\nhead {}\nlost_first {}\nlost_last {}\nlost_head {}\nat {}\nprevious {}\n",
+            self.log,
+            self.partitions,
+            self.seal,
+            self.partition,
+            self.last,
+            hex(&self.head),
+            loss.first,
+            loss.last,
+            hex(&loss.head),
+            time::format(self.at),
+            hex(&self.previous),
+        )
+    }
+
+    fn segment_text(&self) -> String {
         format!(
             "moa-seal-1\nlog {}\npartitions {}\nseal {}\npartition {}\nfirst {}\nlast {}\nhead {}\nroot {}\nmarks {}\nat {}\nprevious {}\n",
             self.log,
@@ -104,7 +141,7 @@ impl Seal {
         at.and_then(|at| self.hash_prefixes.get(at * HASH_PREFIX_BYTES..)?.get(..HASH_PREFIX_BYTES)).unwrap_or_default()
     }
 
-    /// How many events it covers.
+    /// How many events it covers; a loss seal none.
     pub fn events(&self) -> Position {
         self.statement.last - self.statement.first + 1
     }
@@ -122,15 +159,41 @@ impl Seal {
 
     /// The seal of a line in a file of seals.
     pub fn read(line: &str) -> Result<Self, SealParseError> {
-        serde_json::from_str::<Line>(line).map_err(|error| SealParseError(error.to_string()))?.seal()
+        match serde_json::from_str::<SegmentLine>(line) {
+            Ok(line) => line.seal(),
+            Err(error) => match serde_json::from_str::<LossLine>(line) {
+                Ok(line) => line.seal(),
+                Err(_) => Err(SealParseError(error.to_string())),
+            },
+        }
     }
 }
 
 /// A seal as a line of JSON, whose fields are in `docs/proof-format.md`.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = Seal)]
+pub enum Line {
+    /// Of a segment.
+    Segment(SegmentLine),
+    /// Of a loss.
+    Loss(LossLine),
+}
+
+impl From<&Seal> for Line {
+    fn from(seal: &Seal) -> Self {
+        match seal.statement.loss {
+            None => Self::Segment(SegmentLine::from(seal)),
+            Some(loss) => Self::Loss(LossLine::of(seal, loss)),
+        }
+    }
+}
+
+/// The seal of a segment as a line of JSON.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = Seal)]
-pub struct Line {
+#[schema(as = SegmentSeal)]
+pub struct SegmentLine {
     format: i64,
     log: String,
     partitions: i32,
@@ -150,7 +213,7 @@ pub struct Line {
     signature: String,
 }
 
-impl From<&Seal> for Line {
+impl From<&Seal> for SegmentLine {
     fn from(seal: &Seal) -> Self {
         let statement = &seal.statement;
         Self {
@@ -172,29 +235,111 @@ impl From<&Seal> for Line {
     }
 }
 
-impl Line {
+impl SegmentLine {
     fn seal(self) -> Result<Seal, SealParseError> {
-        let wrong = |what: &str| SealParseError(format!("its {what} is malformed"));
-        if self.format != FORMAT {
-            return Err(SealParseError(format!("its format is {}, not {FORMAT}", self.format)));
-        }
-        let hash_prefixes = BASE64_STANDARD.decode(&self.marks).map_err(|_| wrong("marks"))?;
+        is_format(self.format, FORMAT)?;
+        let hash_prefixes = BASE64_STANDARD.decode(&self.marks).map_err(|_| malformed("marks"))?;
         let statement = Statement {
-            log: Uuid::try_parse(&self.log).map_err(|_| wrong("log"))?,
+            log: Uuid::try_parse(&self.log).map_err(|_| malformed("log"))?,
             partitions: self.partitions,
             seal: self.seal,
             partition: self.partition,
             first: self.first,
             last: self.last,
-            head: unhex(&self.head).ok_or_else(|| wrong("head"))?,
-            root: unhex(&self.root).ok_or_else(|| wrong("root"))?,
+            head: unhex(&self.head).ok_or_else(|| malformed("head"))?,
+            root: unhex(&self.root).ok_or_else(|| malformed("root"))?,
             hash_prefixes_digest: Sha256::digest(&hash_prefixes).into(),
-            at: time::parse(&self.at).ok_or_else(|| wrong("at"))?,
-            previous: unhex(&self.previous).ok_or_else(|| wrong("previous"))?,
+            at: time::parse(&self.at).ok_or_else(|| malformed("at"))?,
+            previous: unhex(&self.previous).ok_or_else(|| malformed("previous"))?,
+            loss: None,
         };
-        let signature = signature(&self.signature).ok_or_else(|| wrong("signature"))?;
-        Ok(Seal { statement, hash_prefixes, key: KeyId(unhex(&self.key).ok_or_else(|| wrong("key"))?), signature })
+        signed(statement, hash_prefixes, &self.key, &self.signature)
     }
+}
+
+/// A loss seal as a line of JSON.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = LossSeal)]
+pub struct LossLine {
+    format: i64,
+    log: String,
+    partitions: i32,
+    seal: i64,
+    #[schema(value_type = i32)]
+    partition: Partition,
+    #[schema(value_type = i64)]
+    kept: Position,
+    head: String,
+    #[schema(value_type = i64)]
+    lost_first: Position,
+    #[schema(value_type = i64)]
+    lost_last: Position,
+    lost_head: String,
+    at: String,
+    previous: String,
+    key: String,
+    signature: String,
+}
+
+impl LossLine {
+    fn of(seal: &Seal, loss: Loss) -> Self {
+        let statement = &seal.statement;
+        Self {
+            format: LOSS_FORMAT,
+            log: statement.log.to_string(),
+            partitions: statement.partitions,
+            seal: statement.seal,
+            partition: statement.partition,
+            kept: statement.last,
+            head: hex(&statement.head),
+            lost_first: loss.first,
+            lost_last: loss.last,
+            lost_head: hex(&loss.head),
+            at: time::format(statement.at),
+            previous: hex(&statement.previous),
+            key: seal.key.to_string(),
+            signature: BASE64_STANDARD.encode(seal.signature.to_bytes()),
+        }
+    }
+
+    fn seal(self) -> Result<Seal, SealParseError> {
+        is_format(self.format, LOSS_FORMAT)?;
+        let loss = Loss {
+            first: self.lost_first,
+            last: self.lost_last,
+            head: unhex(&self.lost_head).ok_or_else(|| malformed("lost_head"))?,
+        };
+        let statement = Statement {
+            log: Uuid::try_parse(&self.log).map_err(|_| malformed("log"))?,
+            partitions: self.partitions,
+            seal: self.seal,
+            partition: self.partition,
+            first: self.kept.checked_add(1).ok_or_else(|| malformed("kept"))?,
+            last: self.kept,
+            head: unhex(&self.head).ok_or_else(|| malformed("head"))?,
+            root: Hash::default(),
+            hash_prefixes_digest: Sha256::digest([]).into(),
+            at: time::parse(&self.at).ok_or_else(|| malformed("at"))?,
+            previous: unhex(&self.previous).ok_or_else(|| malformed("previous"))?,
+            loss: Some(loss),
+        };
+        signed(statement, Vec::new(), &self.key, &self.signature)
+    }
+}
+
+fn malformed(what: &str) -> SealParseError {
+    SealParseError(format!("its {what} is malformed"))
+}
+
+fn is_format(found: i64, wanted: i64) -> Result<(), SealParseError> {
+    if found == wanted { Ok(()) } else { Err(SealParseError(format!("its format is {found}, not {wanted}"))) }
+}
+
+fn signed(statement: Statement, hash_prefixes: Vec<u8>, key: &str, text: &str) -> Result<Seal, SealParseError> {
+    let signature = signature(text).ok_or_else(|| malformed("signature"))?;
+    let key = KeyId(unhex(key).ok_or_else(|| malformed("key"))?);
+    Ok(Seal { statement, hash_prefixes, key, signature })
 }
 
 /// A signature from its base64.
@@ -221,6 +366,17 @@ mod tests {
             hash_prefixes_digest,
             at: "2026-03-01T03:10:00Z".parse().unwrap(),
             previous: [0; 32],
+            loss: None,
+        }
+    }
+
+    fn loss() -> Statement {
+        Statement {
+            root: [0; 32],
+            hash_prefixes_digest: Sha256::digest([]).into(),
+            loss: Some(Loss { first: 12, last: 20, head: [0xcd; 32] }),
+            last: 10,
+            ..statement()
         }
     }
 
@@ -240,6 +396,26 @@ mod tests {
             at 2026-03-01T03:10:00.000000Z\n\
             previous 0000000000000000000000000000000000000000000000000000000000000000\n";
         assert_eq!(statement().text(), expected);
+    }
+
+    #[test]
+    fn the_signed_text_of_a_loss_stays_the_same() {
+        let expected = "moa-loss-1\n\
+            log 01991f5e-7c3a-7b60-9a52-3f0f6ed1a001\n\
+            partitions 4\n\
+            seal 7\n\
+            partition 3\n\
+            kept 10\n\
+            head abababababababababababababababababababababababababababababababab\n\
+            lost_first 12\n\
+            lost_last 20\n\
+            lost_head cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd\n\
+            at 2026-03-01T03:10:00.000000Z\n\
+            previous 0000000000000000000000000000000000000000000000000000000000000000\n";
+        assert_eq!(loss().text(), expected);
+        let seal = loss().seal(Vec::new(), &SigningKey::from_bytes(&[7; 32]));
+        assert!(seal.line().starts_with(r#"{"format":2,"log":"01991f5e-"#), "{}", seal.line());
+        assert_eq!((Seal::read(&seal.line()), seal.events()), (Ok(seal.clone()), 0));
     }
 
     /// A signature of RFC 8032 is deterministic, so the line is the same for ever.
@@ -265,7 +441,11 @@ mod tests {
     #[test]
     fn no_byte_of_a_line_can_be_changed() {
         let key = SigningKey::from_bytes(&[7; 32]);
-        let seal = statement().seal(b"abcdefgh".to_vec(), &key);
+        no_byte_can_be_changed(&statement().seal(b"abcdefgh".to_vec(), &key), &key);
+        no_byte_can_be_changed(&loss().seal(Vec::new(), &key), &key);
+    }
+
+    fn no_byte_can_be_changed(seal: &Seal, key: &SigningKey) {
         let line = seal.line();
         for at in 0..line.len() {
             let mut changed = line.clone().into_bytes();

@@ -3,7 +3,7 @@
 
 use crate::key::KeyId;
 use crate::report::BadSeal;
-use crate::seal::{HASH_PREFIX_BYTES, MAX_EVENTS_PER_SEAL, Seal, SealParseError};
+use crate::seal::{HASH_PREFIX_BYTES, Loss, MAX_EVENTS_PER_SEAL, Seal, SealParseError, Statement};
 use ed25519_dalek::VerifyingKey;
 use event_log::{Hash, Identity, Partition, Position};
 use serde::{Deserialize, Serialize};
@@ -107,34 +107,56 @@ impl SealChain {
 
     fn is_next(&self, seal: &Seal) -> Result<(), SealChainError> {
         let statement = &seal.statement;
-        if statement.seal != self.seals + 1 {
-            return Err(SealChainError::Wrong(format!("it has the number {}", statement.seal)));
-        }
-        if (statement.log, statement.partitions) != (self.identity.log_id, self.identity.partitions) {
-            return Err(SealChainError::OfAnotherLog(statement.log, statement.partitions));
-        }
-        let end = self
-            .sealed_to(statement.partition)
-            .ok_or_else(|| SealChainError::Wrong(format!("there is no partition {}", statement.partition)))?;
-        if statement.first != end.position + 1 {
-            return Err(SealChainError::Wrong(format!(
-                "it begins at position {}, the one before ends at {}",
-                statement.first, end.position
-            )));
-        }
-        if statement.last < statement.first || statement.last - statement.first >= MAX_EVENTS_PER_SEAL {
-            return Err(SealChainError::Wrong(format!("it covers no segment of 1 to {MAX_EVENTS_PER_SEAL} events")));
-        }
-        if usize::try_from(seal.events()).ok().map(|events| events * HASH_PREFIX_BYTES)
-            != Some(seal.hash_prefixes.len())
-        {
-            return Err(SealChainError::wrong("it does not have one hash prefix for each event"));
+        let end = self.check_place(statement)?;
+        match &statement.loss {
+            None => is_segment_after(end, seal)?,
+            Some(loss) => is_loss_at(end, statement, loss)?,
         }
         if statement.previous != self.digest {
             return Err(SealChainError::wrong("it does not follow from the one before"));
         }
         Ok(())
     }
+
+    /// Checks its number and its log; gives how far its partition is sealed.
+    fn check_place(&self, statement: &Statement) -> Result<SealedTo, SealChainError> {
+        if statement.seal != self.seals + 1 {
+            return Err(SealChainError::Wrong(format!("it has the number {}", statement.seal)));
+        }
+        if (statement.log, statement.partitions) != (self.identity.log_id, self.identity.partitions) {
+            return Err(SealChainError::OfAnotherLog(statement.log, statement.partitions));
+        }
+        self.sealed_to(statement.partition)
+            .ok_or_else(|| SealChainError::Wrong(format!("there is no partition {}", statement.partition)))
+    }
+}
+
+fn is_segment_after(end: SealedTo, seal: &Seal) -> Result<(), SealChainError> {
+    let statement = &seal.statement;
+    if statement.first != end.position + 1 {
+        return Err(SealChainError::Wrong(format!(
+            "it begins at position {}, the one before ends at {}",
+            statement.first, end.position
+        )));
+    }
+    if statement.last < statement.first || statement.last - statement.first >= MAX_EVENTS_PER_SEAL {
+        return Err(SealChainError::Wrong(format!("it covers no segment of 1 to {MAX_EVENTS_PER_SEAL} events")));
+    }
+    if usize::try_from(seal.events()).ok().map(|events| events * HASH_PREFIX_BYTES) != Some(seal.hash_prefixes.len()) {
+        return Err(SealChainError::wrong("it does not have one hash prefix for each event"));
+    }
+    Ok(())
+}
+
+/// Whether it says of what is sealed up to `end` that its tail is lost.
+fn is_loss_at(end: SealedTo, statement: &Statement, loss: &Loss) -> Result<(), SealChainError> {
+    if (loss.last, loss.head) != (end.position, end.head) {
+        return Err(SealChainError::wrong("what it says is lost is not what was sealed last"));
+    }
+    if statement.last < 0 || loss.first <= statement.last || loss.last < loss.first {
+        return Err(SealChainError::wrong("it says that nothing is lost"));
+    }
+    Ok(())
 }
 
 /// The seals of one log that are valid, up to the first that is not.
@@ -172,6 +194,7 @@ impl ValidSeals {
         let mut sealed = Self::none(identity);
         for seal in seals {
             let seal = seal.map_err(|error| SealChainError::wrong(error.to_string()));
+            let seal = seal.and_then(|seal| sealed.check_kept(&seal).map(|()| seal));
             match seal.and_then(|seal| chain.append(&seal).map(|()| seal)) {
                 Ok(seal) => sealed.seals.push(Arc::new(seal)),
                 Err(why) => {
@@ -199,9 +222,39 @@ impl ValidSeals {
         &self.seals
     }
 
-    /// Those of one partition, in order.
+    /// Those of one partition that cover its events, in order: without what was lost later.
     pub fn of(&self, partition: Partition) -> Vec<Arc<Seal>> {
-        self.seals.iter().filter(|seal| seal.statement.partition == partition).cloned().collect()
+        let mut standing: Vec<Arc<Seal>> = Vec::new();
+        for seal in self.seals.iter().filter(|seal| seal.statement.partition == partition) {
+            match seal.statement.loss {
+                None => standing.push(seal.clone()),
+                Some(_) => {
+                    standing.truncate(standing.partition_point(|before| before.statement.last <= seal.statement.last))
+                }
+            }
+        }
+        standing
+    }
+
+    /// What was lost, in order.
+    pub fn losses(&self) -> impl Iterator<Item = (&Statement, &Loss)> {
+        self.seals.iter().filter_map(|seal| Some((&seal.statement, seal.statement.loss.as_ref()?)))
+    }
+
+    /// Checks that a loss seal keeps what a seal ends with: then those that stand cover every event.
+    fn check_kept(&self, seal: &Seal) -> Result<(), SealChainError> {
+        let statement = &seal.statement;
+        if statement.loss.is_none() || !(0..self.identity.partitions).contains(&statement.partition) {
+            return Ok(());
+        }
+        let ends = self.of(statement.partition);
+        let is_kept =
+            |before: &Arc<Seal>| (before.statement.last, before.statement.head) == (statement.last, statement.head);
+        let is_genesis = (statement.last, statement.head) == (0, self.identity.genesis(statement.partition));
+        if is_genesis || ends.iter().any(is_kept) {
+            return Ok(());
+        }
+        Err(SealChainError::wrong("what it keeps is not where a seal ended"))
     }
 
     /// The first that is not valid.

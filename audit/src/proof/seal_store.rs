@@ -1,10 +1,12 @@
 //! The table `seals`. What is read there is not trusted before it is checked: see [`proof::seal_chain`].
 
+use chrono::{DateTime, Utc};
 use connection_pool::{Connection, Pool};
 use ed25519_dalek::Signature;
-use event_log::{Partition, Position};
+use event_log::{Hash, Partition, Position};
 use proof::key::KeyId;
-use proof::seal::{Seal, SealParseError, Statement};
+use proof::seal::{Loss, Seal, SealParseError, Statement};
+use proof::seal_chain::SealedTo;
 use sha2::{Digest, Sha256};
 use sqlx::PgExecutor;
 use uuid::Uuid;
@@ -20,7 +22,8 @@ pub async fn seals_from(
 ) -> sqlx::Result<Vec<Result<Seal, SealParseError>>> {
     let rows: Vec<Row> = sqlx::query_as(
         r#"select seal, log, partitions, partition, first, last, head, root, marks,
-                  to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at, previous, key, signature
+                  to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at, previous, key, signature,
+                  lost_first, lost_last
              from seals where seal >= $1 order by seal limit $2"#,
     )
     .bind(from)
@@ -56,21 +59,71 @@ pub async fn covering(
     partition: Partition,
     position: Position,
 ) -> sqlx::Result<Option<i64>> {
-    let covering: Option<(i64, Position)> =
-        sqlx::query_as("select seal, first from seals where partition = $1 and last >= $2 order by last limit 1")
-            .bind(partition)
-            .bind(position)
-            .fetch_optional(executor)
-            .await?;
-    Ok(covering.filter(|(_, first)| *first <= position).map(|(seal, _)| seal))
+    sqlx::query_scalar(
+        "select seal from seals
+          where partition = $1 and last >= $2 and first <= $2 and lost_first is null
+            and not exists (select from seals loss where loss.partition = $1 and loss.lost_first is not null
+                                                     and loss.seal > seals.seal and loss.last < seals.last)
+          order by last limit 1",
+    )
+    .bind(partition)
+    .bind(position)
+    .fetch_optional(executor)
+    .await
+}
+
+/// When the last seal was made; `None` without seals.
+pub async fn last_sealed_at(executor: impl PgExecutor<'_>) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar("select at from seals order by seal desc limit 1").fetch_optional(executor).await
+}
+
+/// The database's time.
+pub async fn now(connection: &mut Connection) -> sqlx::Result<DateTime<Utc>> {
+    sqlx::query_scalar("select clock_timestamp()").fetch_one(connection).await
+}
+
+/// Up to `limit` ends of segments of `partition` up to `position`, the last first; those that do not stand are among them.
+pub async fn ends_until(
+    connection: &mut Connection,
+    partition: Partition,
+    position: Position,
+    limit: i64,
+) -> sqlx::Result<Vec<SealedTo>> {
+    let ends: Vec<(Position, Vec<u8>)> = sqlx::query_as(
+        "select last, head from seals where partition = $1 and last <= $2 and lost_first is null order by last desc limit $3",
+    )
+    .bind(partition)
+    .bind(position)
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    let end = |(position, head): (Position, Vec<u8>)| Some(SealedTo { position, head: head.try_into().ok()? });
+    Ok(ends.into_iter().filter_map(end).collect())
+}
+
+/// The hash prefixes of the newest segment of `partition` that begins at `first`; none when there is no such segment.
+pub async fn hash_prefixes_from(
+    connection: &mut Connection,
+    partition: Partition,
+    first: Position,
+) -> sqlx::Result<Vec<u8>> {
+    let found: Option<Vec<u8>> = sqlx::query_scalar(
+        "select marks from seals where partition = $1 and first = $2 and lost_first is null order by seal desc limit 1",
+    )
+    .bind(partition)
+    .bind(first)
+    .fetch_optional(connection)
+    .await?;
+    Ok(found.unwrap_or_default())
 }
 
 /// Adds a seal, in the caller's transaction.
 pub async fn insert(connection: &mut Connection, seal: &Seal) -> sqlx::Result<()> {
     let statement = &seal.statement;
     sqlx::query(
-        "insert into seals (seal, log, partitions, partition, first, last, head, root, marks, at, previous, key, signature)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        "insert into seals (seal, log, partitions, partition, first, last, head, root, marks, at, previous, key, signature,
+                            lost_first, lost_last)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(statement.seal)
     .bind(statement.log)
@@ -79,12 +132,14 @@ pub async fn insert(connection: &mut Connection, seal: &Seal) -> sqlx::Result<()
     .bind(statement.first)
     .bind(statement.last)
     .bind(statement.head.as_slice())
-    .bind(statement.root.as_slice())
+    .bind(statement.loss.map_or(statement.root, |loss| loss.head).as_slice())
     .bind(&seal.hash_prefixes)
     .bind(statement.at)
     .bind(statement.previous.as_slice())
     .bind(seal.key.0.as_slice())
     .bind(seal.signature.to_bytes().as_slice())
+    .bind(statement.loss.map(|loss| loss.first))
+    .bind(statement.loss.map(|loss| loss.last))
     .execute(connection)
     .await?;
     Ok(())
@@ -105,10 +160,14 @@ struct Row {
     previous: Vec<u8>,
     key: Vec<u8>,
     signature: Vec<u8>,
+    lost_first: Option<Position>,
+    lost_last: Option<Position>,
 }
 
 impl Row {
     fn seal(self) -> Result<Seal, SealParseError> {
+        let root: Hash = bytes("root", &self.root)?;
+        let loss = self.lost_first.zip(self.lost_last).map(|(first, last)| Loss { first, last, head: root });
         let statement = Statement {
             log: self.log,
             partitions: self.partitions,
@@ -117,7 +176,7 @@ impl Row {
             first: self.first,
             last: self.last,
             head: bytes("head", &self.head)?,
-            root: bytes("root", &self.root)?,
+            root: if loss.is_some() { Hash::default() } else { root },
             hash_prefixes_digest: Sha256::digest(&self.marks).into(),
             at: self
                 .at
@@ -125,6 +184,7 @@ impl Row {
                 .and_then(proof::time::parse)
                 .ok_or_else(|| SealParseError("its at is malformed".into()))?,
             previous: bytes("previous", &self.previous)?,
+            loss,
         };
         let signature = Signature::from_bytes(&bytes("signature", &self.signature)?);
         Ok(Seal { statement, hash_prefixes: self.marks, key: KeyId(bytes("key", &self.key)?), signature })

@@ -1,10 +1,13 @@
 //! The sealer signs the new events of the log every two seconds, and never signs what contradicts an earlier seal.
 //!
+//! Where an operator accepted that events are lost, it seals that, and goes on.
+//!
 //! Every seal goes into the database, in a transaction that holds the lease, and from there into this instance's file.
 //! Nothing else writes to the file, so each instance's file is complete, whichever instance sealed. A seal that the file has
 //! and the database lacks means that the database was set back.
 
 mod begin;
+mod loss;
 mod resume_marker;
 mod segment;
 
@@ -40,7 +43,7 @@ enum State {
     Standby = 0,
     /// It seals.
     Active = 1,
-    /// It found a contradiction, and seals nothing until an operator restarts it.
+    /// It found a contradiction, and seals nothing until an operator restarts it or accepts a loss.
     Conflict = 2,
 }
 
@@ -60,7 +63,7 @@ pub enum SealError {
     /// The database or the file is unavailable: it is tried again.
     #[error("{0}")]
     Unavailable(String),
-    /// The log or the seals contradict an earlier seal. Nothing is sealed until an operator restarts the sealer.
+    /// The log or the seals contradict an earlier seal. Nothing is sealed until an operator restarts the sealer or accepts a loss.
     #[error("{0}")]
     Conflict(String),
 }
@@ -81,6 +84,7 @@ impl From<LogError> for SealError {
 pub async fn run(log: Log, pool: Pool, sealing: Sealing, shutdown: CancellationToken) {
     let fault = RepeatedFault::new("nothing can be sealed", "");
     let mut fault = fault.failing(log.readiness().clause(READINESS_CLAUSE), UNREADY_AFTER);
+    let mut accepted = None;
     loop {
         let ended = match Sealer::begin(&log, &pool, &sealing).await {
             Ok(mut sealer) => sealer.run(&shutdown, &mut fault).await,
@@ -90,13 +94,18 @@ pub async fn run(log: Log, pool: Pool, sealing: Sealing, shutdown: CancellationT
             Ok(()) => return,
             Err(SealError::Conflict(why)) => {
                 report_state(State::Conflict);
-                // Kept until the process ends: only a start clears it.
                 let refusing = log.readiness().clause(READINESS_CLAUSE);
                 refusing.fail(&why);
                 tracing::error!(
-                    "the sealer refuses to seal: {why}; run moa audit verify, find out, then start it again"
+                    "the sealer refuses to seal: {why}; run moa audit verify, find out, then start it again, or run \
+                     moa restore --accept-loss if the database was set back"
                 );
-                return shutdown.cancelled().await;
+                accepted = loss::accepted_after(&log, accepted, &shutdown).await;
+                if accepted.is_none() {
+                    return;
+                }
+                refusing.clear();
+                continue;
             }
             Err(SealError::Unavailable(why)) => {
                 report_state(State::Standby);
@@ -286,6 +295,7 @@ impl Sealer {
             hash_prefixes_digest: new.hash_prefixes_digest(),
             at,
             previous: self.chain.digest(),
+            loss: None,
         };
         seal_store::insert(&mut transaction, &statement.seal(new.hash_prefixes, &self.key)).await?;
         transaction.commit().await?;

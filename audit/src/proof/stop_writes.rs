@@ -55,7 +55,8 @@ pub async fn stop_writes_behind_seals(log: &Log, outside: &ExternalSeals) -> Res
     Ok(())
 }
 
-async fn is_in_log(log: &Log, partition: Partition, end: SealedTo) -> Result<bool, LogError> {
+/// Whether the log has the event that `end` was sealed with.
+pub(super) async fn is_in_log(log: &Log, partition: Partition, end: SealedTo) -> Result<bool, LogError> {
     let found = log.raw_after(partition, end.position - 1, 1).await?;
     let found: Option<(Position, Hash)> = found.first().map(|event| (event.position, event.hash));
     Ok(found == Some((end.position, end.head)))

@@ -2,7 +2,8 @@
 
 use proof::export::Format;
 use proof::report::Verdict;
-use proof::seal::Statement;
+use proof::seal::{Loss, Statement};
+use sha2::{Digest as _, Sha256};
 use std::path::Path;
 
 use crate::app::{PARTITIONS, SealedApp};
@@ -84,6 +85,53 @@ async fn a_seal_that_is_missing_changed_or_out_of_its_place_is_named() {
         lines[at] = String::from_utf8(line).unwrap();
         let name = format!("seed {}: byte {byte} of seal {} was {}", random.seed, at + 1, char::from(before));
         assert_eq!(sealed.with(&lines, &name).0, [Found::Seal(at as i64 + 1)].into(), "{name}: {}", lines[at]);
+    }
+}
+
+/// What an operator accepted as lost is said, and the positions are not sealed until they are sealed again.
+#[tokio::test]
+async fn a_loss_that_was_sealed_is_reported_and_a_wrong_one_is_not_believed() {
+    let sealed = SealedLog::log().await;
+    let believed = sealed.app.believed.seals();
+    let of_first: Vec<_> = believed.iter().filter(|seal| seal.statement.partition == 0).collect();
+    let (kept, end) = (&of_first[0].statement, &of_first[of_first.len() - 1].statement);
+    let loss = Statement {
+        seal: believed.len() as i64 + 1,
+        first: kept.last + 1,
+        last: kept.last,
+        head: kept.head,
+        root: [0; 32],
+        hash_prefixes_digest: Sha256::digest([]).into(),
+        previous: believed[believed.len() - 1].statement.digest(),
+        loss: Some(Loss { first: kept.last + 2, last: end.last, head: end.head }),
+        ..end.clone()
+    };
+    let with = |statement: Statement| {
+        let line = statement.seal(Vec::new(), &sealed.app.secret).line() + "\n";
+        [sealed.lines.clone(), vec![line]].concat()
+    };
+    let (found, report) = sealed.with(&with(loss.clone()), "a loss");
+    assert_eq!(found, Findings::new());
+    assert_eq!(report["partitions"][0]["sealedUpto"], kept.last);
+    let lost = &report["losses"][0];
+    assert_eq!(
+        (&lost["first"], &lost["last"], &lost["partition"]),
+        (&(kept.last + 2).into(), &end.last.into(), &0.into())
+    );
+    let changes: [fn(&mut Statement, &mut Loss); 6] = [
+        |_, loss| loss.last -= 1,
+        |_, loss| loss.head = [7; 32],
+        |statement, loss| loss.first = statement.last,
+        |statement, _| (statement.first, statement.last) = (statement.first - 1, statement.last - 1),
+        |statement, _| statement.head = [7; 32],
+        |statement, _| statement.previous = [7; 32],
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let (mut wrong, mut lost) = (loss.clone(), loss.loss.unwrap());
+        change(&mut wrong, &mut lost);
+        wrong.loss = Some(lost);
+        let found = sealed.with(&with(wrong), &format!("loss {number}")).0;
+        assert_eq!(found, [Found::Seal(loss.seal)].into(), "loss {number}");
     }
 }
 

@@ -222,6 +222,13 @@ async fn a_start_behind_the_seals_outside_takes_no_writes() {
     takes_nothing(&third_api, product).await;
     operator(&moa, &["restore", "--accept-loss"]).await;
     assert!(answered(&third_api, "bob", product, TOTAL).await.is_accepted());
+    within(TEST_TIMEOUT, "the loss is sealed", async || {
+        (server.number("select count(*) from seals where lost_first is not null").await == 1).then_some(())
+    })
+    .await;
+    is_ready(&moa).await;
+    let verified = operator(&moa, &["audit", "verify"]).await;
+    assert!(verified.contains("Lost, as seal ") && verified.contains("The log is whole"), "{verified}");
     moa.stopped(TEST_TIMEOUT).await;
     let again = sealing.open().await;
     let late = answered(&api(&again, &journal), "late", product, 1).await;

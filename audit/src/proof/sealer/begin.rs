@@ -61,7 +61,10 @@ impl Sealer {
             // One more where the database ends: the file must end there as well.
             (there, lines) = read_lines(lines, page.len() + usize::from(!more)).await?;
             read = there.len();
-            self.compare_page(page, there).await?;
+            let lost = self.compare_page(page, there).await?;
+            if !lost.is_empty() {
+                return self.accept_loss_if_agreed(lost, lines).await;
+            }
             if !more {
                 return Ok(());
             }
@@ -74,12 +77,28 @@ impl Sealer {
         }
     }
 
-    /// Checks some seals, and compares them with the next lines of the file.
+    /// The file has `lost` and what `lines` has, and the database ends before: it was set back.
+    async fn accept_loss_if_agreed(
+        &mut self,
+        lost: Vec<Result<Seal, SealParseError>>,
+        lines: Option<Lines>,
+    ) -> Result<(), SealError> {
+        if self.is_loss_accepted().await? {
+            return self.accept_loss(lost, lines).await;
+        }
+        let last = self.chain.seals();
+        Err(SealError::Conflict(format!(
+            "the file has seal {}, and the database ends at seal {last}: the database was set back",
+            last + 1
+        )))
+    }
+
+    /// Checks some seals, and compares them with the next lines of the file. The lines that the database has no seals for.
     async fn compare_page(
         &mut self,
         page: Vec<Result<Seal, SealParseError>>,
         lines: Vec<Result<Seal, SealParseError>>,
-    ) -> Result<(), SealError> {
+    ) -> Result<Vec<Result<Seal, SealParseError>>, SealError> {
         let (mut missing, mut lines) = (Vec::new(), lines.into_iter());
         for (number, seal) in (self.chain.seals() + 1..).zip(page) {
             let seal = seal.map_err(|error| invalid_seal(number, error))?;
@@ -94,14 +113,8 @@ impl Sealer {
                 None => missing.push(seal),
             }
         }
-        if lines.next().is_some() {
-            let last = self.chain.seals();
-            return Err(SealError::Conflict(format!(
-                "the file has seal {}, and the database ends at seal {last}: the database was set back",
-                last + 1
-            )));
-        }
-        self.write(missing).await
+        self.write(missing).await?;
+        Ok(lines.collect())
     }
 }
 
@@ -130,7 +143,7 @@ async fn resume_point(
 }
 
 /// Up to `most` of the lines, off the threads that others wait for.
-async fn read_lines(
+pub(super) async fn read_lines(
     lines: Option<Lines>,
     most: usize,
 ) -> Result<(Vec<Result<Seal, SealParseError>>, Option<Lines>), SealError> {

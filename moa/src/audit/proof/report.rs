@@ -2,7 +2,7 @@
 
 use crate::operator::{print_json, table};
 use crate::output::print_line;
-use proof::report::{PartitionReport, Report, Verdict};
+use proof::report::{LostRange, PartitionReport, Report, Verdict};
 use serde_json::{Value, json};
 
 /// Prints it; an error, in a sentence, when the log is broken or cannot be verified.
@@ -14,6 +14,7 @@ pub(super) fn print(report: &Report, as_json: bool) -> anyhow::Result<()> {
         let heads = ["PARTITION", "EVENTS", "HEAD", "SEALED TO", "NOT SEALED YET", "FIRST BAD", "PROBLEM"];
         let columns = ["partition", "events", "head", "sealed", "unsealed", "bad", "problem"];
         print_line!("{}", table(&heads, &columns, &rows));
+        report.losses.iter().for_each(|lost| print_line!("{}", loss(lost)));
     }
     match report.verdict {
         Verdict::Whole => {
@@ -37,6 +38,11 @@ fn row(found: &PartitionReport) -> Value {
         "bad": found.bad.as_ref().map(|bad| bad.position),
         "problem": found.bad.as_ref().map(|bad| bad.problem.to_string()),
     })
+}
+
+fn loss(lost: &LostRange) -> String {
+    let LostRange { seal, at, partition, first, last, .. } = lost;
+    format!("Lost, as seal {seal} of {at} says: {first} to {last} of partition {partition}. An operator accepted that.")
 }
 
 fn whole(report: &Report) -> String {
