@@ -7,10 +7,14 @@
 //! - [`chain_check`] compares a partition's rows with its hash chain and its seals; [`report`] is what it finds.
 //! - [`inclusion`] proves that an invest's events are in the sealed log, with paths of a [`merkle`] tree.
 //! - [`export`] writes the log as a file, and verifies such a file.
+//! - [`act`] checks the record of operators' acts against [`act_seal`]s; [`act_seal_chain`] says which of those are valid.
 //! - [`key`] reads and makes keys; [`seals_file`] is the file of seals outside the database.
 //!
 //! Words are in `docs/glossary.md`.
 
+pub mod act;
+pub mod act_seal;
+pub mod act_seal_chain;
 pub mod chain_check;
 pub mod columns;
 pub mod export;

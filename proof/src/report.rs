@@ -1,5 +1,6 @@
 //! What a verification found.
 
+use crate::act_seal_chain::ValidActSeals;
 use crate::hex::hex;
 use crate::seal::{Loss, Statement};
 use crate::seal_chain::ValidSeals;
@@ -147,6 +148,38 @@ impl LostRange {
     }
 }
 
+/// The first row of the record of acts that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BadAct {
+    /// The number that it should have.
+    pub act: i64,
+    /// What is wrong with it.
+    pub problem: Problem,
+    /// The same in words.
+    pub detail: String,
+}
+
+/// What was found in the record of operators' acts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActsReport {
+    /// How many rows it has: acts and their outcomes.
+    pub acts: i64,
+    /// How many seals of acts it was compared with.
+    pub seals: i64,
+    /// The last row that is sealed.
+    pub sealed_upto: i64,
+    /// What is not sealed yet: whoever rehashes it is not found.
+    pub unsealed: Option<PositionRange>,
+    /// What was sealed and lost with the database's last commits, as an operator accepted.
+    pub lost: Vec<PositionRange>,
+    /// The first row that is wrong; after it, rows were only counted.
+    pub bad: Option<BadAct>,
+    /// The first seal of acts that is not valid. Seals from it on were not used.
+    pub bad_seal: Option<BadSeal>,
+}
+
 /// What a verification found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -167,6 +200,9 @@ pub struct Report {
     pub losses: Vec<LostRange>,
     /// The first seal that is not valid.
     pub bad_seal: Option<BadSeal>,
+    /// The record of acts, where it was checked too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts: Option<ActsReport>,
 }
 
 impl Report {
@@ -186,6 +222,23 @@ impl Report {
             partitions,
             losses: sealed.losses().map(|(statement, loss)| LostRange::of(statement, loss)).collect(),
             bad_seal: sealed.bad().cloned(),
+            acts: None,
         }
+    }
+
+    /// The same with what was found in the record of acts, whose seals are `sealed`.
+    #[must_use]
+    pub fn with_acts(self, acts: ActsReport, sealed: &ValidActSeals) -> Self {
+        let verdict = match &acts {
+            ActsReport { bad: None, bad_seal: None, .. } => Verdict::Whole,
+            ActsReport { bad: None, .. } if sealed.is_key_unknown() => Verdict::Unverifiable,
+            _ => Verdict::Broken,
+        };
+        let verdict = match (self.verdict, verdict) {
+            (Verdict::Broken, _) | (_, Verdict::Broken) => Verdict::Broken,
+            (Verdict::Unverifiable, _) | (_, Verdict::Unverifiable) => Verdict::Unverifiable,
+            (Verdict::Whole, Verdict::Whole) => Verdict::Whole,
+        };
+        Self { verdict, acts: Some(acts), ..self }
     }
 }

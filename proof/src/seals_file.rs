@@ -1,5 +1,6 @@
-//! The file of seals outside the database: one line per seal, append-only.
+//! The files of seals outside the database, of events and of acts: one line per seal, append-only.
 
+use crate::act_seal::ActSeal;
 use crate::seal::{Seal, SealParseError};
 use crate::seal_chain::read_lines;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -56,15 +57,24 @@ impl SealsFile {
     /// Adds `seals`, a line each, and waits until they are on the disk. After an error nothing of the line that failed
     /// counts: the next call takes it away.
     pub fn append(&mut self, seals: &[Seal]) -> io::Result<()> {
-        if seals.is_empty() {
+        self.append_lines(seals.iter().map(Seal::line).collect())
+    }
+
+    /// The same of seals of acts.
+    pub fn append_acts(&mut self, seals: &[ActSeal]) -> io::Result<()> {
+        self.append_lines(seals.iter().map(ActSeal::line).collect())
+    }
+
+    fn append_lines(&mut self, lines: Vec<String>) -> io::Result<()> {
+        if lines.is_empty() {
             return Ok(());
         }
         self.check_not_replaced()?;
         if self.file.metadata()?.len() != self.length {
             self.file.set_len(self.length)?;
         }
-        for seal in seals {
-            let line = format!("{}\n", seal.line());
+        for line in lines {
+            let line = format!("{line}\n");
             self.file.write_all(line.as_bytes())?;
             self.last = self.length;
             self.length += line.len() as u64;
@@ -128,9 +138,25 @@ impl Lines {
 /// The seals in the file at `path`, which may be copied while somebody adds to it: a last line without its end is not there
 /// yet. A line that is no text is no seal either.
 pub fn read(path: &Path) -> io::Result<Vec<Result<Seal, SealParseError>>> {
+    Ok(read_lines(&whole_lines(path)?).collect())
+}
+
+/// The same of a file of seals of acts.
+pub fn read_acts(path: &Path) -> io::Result<Vec<Result<ActSeal, SealParseError>>> {
+    Ok(whole_lines(path)?.lines().filter(|line| !line.trim().is_empty()).map(ActSeal::read).collect())
+}
+
+/// The file of seals of acts beside the file of seals at `seals`.
+pub fn acts_path(seals: &Path) -> PathBuf {
+    let mut name = seals.as_os_str().to_owned();
+    name.push(".acts");
+    name.into()
+}
+
+fn whole_lines(path: &Path) -> io::Result<String> {
     let bytes = fs::read(path)?;
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    Ok(read_lines(&String::from_utf8_lossy(&bytes[..whole])).collect())
+    Ok(String::from_utf8_lossy(&bytes[..whole]).into_owned())
 }
 
 /// Where the last whole line ends; 0 when there is none.
