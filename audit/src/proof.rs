@@ -1,14 +1,19 @@
 //! The proof of history where it needs the database: the sealer, the seals' table, verification of the live log, making
 //! inclusion proofs. What is checked without Moa is the crate `proof`.
 
+pub mod act_seal_store;
+pub mod act_sealer;
 mod prove;
+
 mod routes;
 pub mod seal_store;
 pub mod sealer;
 mod stop_writes;
+mod verify_acts;
 pub mod verify_live;
 
 pub use prove::{ProveError, prove};
-pub(crate) use routes::{Seals, routes};
+pub(crate) use routes::{ActSeals, Seals, routes};
 pub use stop_writes::{CompareError, stop_writes_behind_seals};
+pub use verify_acts::verify_acts;
 pub use verify_live::ExternalSeals;

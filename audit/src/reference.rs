@@ -13,7 +13,8 @@ use crate::access::{self, AccessPage};
 use crate::acts::{self, Page as ActPage};
 use crate::as_of::{Listed, ProductAsOf, Summary};
 use crate::event::{DEFAULT_EVENTS_PER_PAGE, Page as EventPage};
-use crate::proof::{Seals, seal_store::SEALS_PER_PAGE};
+use crate::proof::act_seal_store::ACT_SEALS_PER_PAGE;
+use crate::proof::{ActSeals, Seals, seal_store::SEALS_PER_PAGE};
 use crate::refusal::{self, Page as RefusalPage};
 use crate::timeline::Timeline;
 
@@ -151,7 +152,7 @@ fn stories() -> Vec<Endpoint> {
         .refuses([invalid("limit", "must be a whole number from 1 to 1000")]);
     let acts =
         Endpoint::get("/admin/audit/act", "listActs", "What operators did, and what came of it, the latest first")
-            .described("Each act is recorded before it takes effect, and chained by hashes.")
+            .described("Each act is recorded before it takes effect, chained by hashes, and sealed.")
             .takes([
                 query(
                     "actor",
@@ -191,7 +192,17 @@ fn proofs() -> Vec<Endpoint> {
         .takes([after, limit(SEAL_LIMIT, "Seals of a page.")])
         .gives::<Seals>(json!({"list": [examples::seal()], "nextAfter": null}))
         .refuses([invalid("after", "must be a whole number from 0")]);
-    vec![verify, prove, seals]
+    let after = Parameter { description: "Those after the seal of acts of this number.", ..after };
+    let act_seals = Endpoint::get(
+        "/admin/audit/act/seal",
+        "listActSeals",
+        "The seals of operators' acts, as the database has them",
+    )
+    .described("An auditor compares them with the file outside the database.")
+    .takes([after, limit(ACT_SEAL_LIMIT, "Seals of a page.")])
+    .gives::<ActSeals>(json!({"list": [examples::act_seal()], "nextAfter": null}))
+    .refuses([invalid("after", "must be a whole number from 0")]);
+    vec![verify, prove, seals, act_seals]
 }
 
 /// A read model as it stood.
@@ -228,6 +239,7 @@ const ACCESS_LIMIT: fn() -> Value = || {
 };
 const SEAL_LIMIT: fn() -> Value = || json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": SEALS_PER_PAGE, "default": SEALS_PER_PAGE});
 
+const ACT_SEAL_LIMIT: fn() -> Value = || json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": ACT_SEALS_PER_PAGE, "default": ACT_SEALS_PER_PAGE});
 const ACT_LIMIT: fn() -> Value = || {
     let (most, default) = (edge::MAX_ROWS_PER_PAGE, acts::DEFAULT_ROWS_PER_PAGE);
     json!({"type": "integer", "format": "int64", "minimum": 1, "maximum": most, "default": default})

@@ -48,6 +48,7 @@ enum State {
 }
 
 /// The key to seal with, and the file to append to.
+#[derive(Clone)]
 pub struct Sealing {
     /// The key to seal with.
     pub key: SigningKey,

@@ -1,9 +1,10 @@
 //! Verification of a log in its database.
 
-use super::seal_store;
+use super::{seal_store, verify_acts};
 use connection_pool::Pool;
 use event_log::{Identity, Log, LogError, Partition, Position, RawReader, RawRows};
 use futures::future::try_join_all;
+use proof::act_seal_chain::ValidActSeals;
 use proof::chain_check::Checker;
 use proof::key::VerifyingKey;
 use proof::report::{BadPosition, BadSeal, PartitionReport, Problem, Report};
@@ -50,14 +51,24 @@ pub enum VerifyError {
     Cancelled(#[from] tokio::task::JoinError),
 }
 
-/// Verifies the log in `pool`'s database against the seals that it has itself and those outside it.
+/// Verifies the log and its record of acts in `pool`'s database against the seals that it has itself and those outside it.
 pub async fn verify_live(pool: &Pool, outside: Option<&ExternalSeals>) -> Result<Report, VerifyError> {
     let identity = Log::identity_of(pool).await?.ok_or(VerifyError::NoLog)?;
     let sealed = match outside {
         Some(outside) => known_seals(pool, identity, outside).await?,
         None => ValidSeals::none(identity),
     };
-    verify(pool, &sealed).await
+    let act_seals = verify_acts::known_seals(pool, identity.log_id, outside).await?;
+    verify_all(pool, &sealed, &act_seals).await
+}
+
+/// Verifies the log and its record of acts in `pool`'s database against these seals alone.
+pub async fn verify_all(pool: &Pool, sealed: &ValidSeals, act_seals: &ValidActSeals) -> Result<Report, VerifyError> {
+    let report = verify(pool, sealed).await?;
+    Ok(match verify_acts::verify_acts(pool, sealed.identity().log_id, act_seals).await? {
+        Some(acts) => report.with_acts(acts, act_seals),
+        None => report,
+    })
 }
 
 /// Verifies the log in `pool`'s database against `sealed` alone.

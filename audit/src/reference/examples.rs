@@ -93,6 +93,13 @@ pub(super) fn acts() -> Value {
     })
 }
 
+pub(super) fn act_seal() -> Value {
+    json!({
+        "format": "moa-act-seal-1", "log": LOG_ID, "seal": 1, "act": 1, "hash": HASH, "at": "2026-11-22T14:59:02.000000Z",
+        "previous": "0".repeat(64), "key": "9f86d081884c7d65", "signature": SIGNATURE,
+    })
+}
+
 pub(super) fn report() -> Value {
     json!({
         "log": LOG_ID, "verdict": "WHOLE", "events": 12, "seals": 1,
@@ -100,6 +107,10 @@ pub(super) fn report() -> Value {
             "partition": 3, "events": 12, "head": 12, "sealedUpto": 10, "unsealed": {"first": 11, "last": 12}, "bad": null,
         }],
         "badSeal": null,
+        "acts": {
+            "acts": 8, "seals": 6, "sealedUpto": 6, "unsealed": {"first": 7, "last": 8}, "lost": [], "bad": null,
+            "badSeal": null,
+        },
     })
 }
 

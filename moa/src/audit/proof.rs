@@ -20,6 +20,9 @@ use std::path::PathBuf;
 /// The settings of `moa audit seals`.
 #[derive(Clone, Debug, Args)]
 pub struct SealsSettings {
+    /// Those of operators' acts instead
+    #[arg(long)]
+    acts: bool,
     /// Write them to this new file instead of standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -27,10 +30,11 @@ pub struct SealsSettings {
 
 /// Every seal that the database has, a line each, as in the file outside it.
 pub(super) async fn seals(settings: SealsSettings, client: &Client<'_>) -> anyhow::Result<()> {
+    let path = if settings.acts { "/admin/audit/act/seal" } else { "/admin/audit/seal" };
     let mut out = output(settings.out.as_ref())?;
     let (mut after, mut seals) = (0, 0_u64);
     loop {
-        let page = client.get("/admin/audit/seal", &[("after", after.to_string())]).await?;
+        let page = client.get(path, &[("after", after.to_string())]).await?;
         for seal in crate::operator::rows(&page["list"]) {
             writeln!(out, "{seal}")?;
             seals += 1;

@@ -12,6 +12,7 @@ use crate::trust;
 use anyhow::Context;
 use audit::Audit;
 use audit::proof::ExternalSeals;
+use audit::proof::act_sealer;
 use audit::proof::sealer::{self, Sealing};
 use broker::{Address, Broker};
 use command_api::processor::PartitionProcessors;
@@ -190,8 +191,10 @@ impl SharedResources {
         stages.spawn_consumer("the relay", |shutdown| broker::relay(log, broker, consumers(), shutdown));
     }
 
-    /// The sealer.
+    /// The sealers, of events and of operators' acts.
     pub(super) fn start_sealer(&self, stages: &Stages, sealing: Sealing) {
+        let (log, pool, of_acts) = (self.log.clone(), self.project.clone(), sealing.clone());
+        stages.spawn_consumer("the sealer of acts", |shutdown| act_sealer::run(log, pool, of_acts, shutdown));
         let (log, pool) = (self.log.clone(), self.project.clone());
         stages.spawn_consumer("the sealer", |shutdown| sealer::run(log, pool, sealing, shutdown));
     }

@@ -1,10 +1,12 @@
-//! Who did it: the record of operators' acts.
+//! Who did it: the record of operators' acts, and its seals.
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::fs;
 use testbed::TempFolder;
 
 use crate::harness::{Answer, Ended, OPERATOR, Start, TEST_TIMEOUT, TestApp, within};
+use crate::sealed::KeyFolder;
 use crate::tokens::{token, write};
 
 async fn post(app: &TestApp, token: &str, path: &str, body: Value) -> Answer {
@@ -47,15 +49,16 @@ const ACTS: [(&str, &str, u16); 11] = [
 ];
 
 /// Steps: two operators and an auditor have tokens in a file; the operators do in turn all that there is; the auditor may do none of it,
-/// and sees who did what; the events say so too.
+/// and sees who did what; the events say so too; all is sealed and verified; then somebody changes the record, and every verification names
+/// the act.
 #[tokio::test]
-async fn each_act_has_its_actor() {
-    let names = TempFolder::new("tokens");
+async fn each_act_has_its_actor_is_sealed_and_found_when_it_is_changed() {
+    let (folder, names) = (KeyFolder::with_a_key().await, TempFolder::new("tokens"));
     let [ann, bob, eve] = [("ann", "operator"), ("bob", "operator"), ("eve", "auditor")];
     let [ann, bob, eve] = [token(ann.0, ann.1).await, token(bob.0, bob.1).await, token(eve.0, eve.1).await];
     let file = names.file("tokens");
     write(&file, &["# name role hash", &ann.line, &bob.line, &eve.line]);
-    let app = TestApp::of(1, Start::serve().env("MOA_TOKENS_FILE", &file)).await;
+    let app = TestApp::of(1, folder.sealing(Start::serve()).env("MOA_TOKENS_FILE", &file)).await;
     let open =
         async |title| post(&app, &ann.token, "/admin/product", product(title)).await.data()["productId"].to_string();
     let (closed, cancelled) = (open("closed").await, open("cancelled").await);
@@ -111,6 +114,7 @@ async fn each_act_has_its_actor() {
     assert!(events.out.contains("reason it froze, by bob"), "{}", events.out);
     let access = audit(&app, &eve.token, &["access", "--json", "--limit", "1"]).await;
     assert!(access.out.contains(r#""actor": "eve""#), "{}", access.out);
+    is_sealed_then_changed(&app, &eve.token, &folder).await;
 }
 
 /// Every call of the listener's own reference that is no GET, whatever comes of it.
@@ -141,4 +145,32 @@ async fn ready(app: &TestApp, begun: &Answer) {
     let path = format!("/admin/job/{}", begun.data()["jobId"]);
     let is_done = async || (app.api(0).operate(Method::GET, &path, None).await.data()["state"] == "DONE").then_some(());
     within(TEST_TIMEOUT, "the rebuild", is_done).await;
+}
+
+async fn is_sealed_then_changed(app: &TestApp, auditor: &str, folder: &KeyFolder) {
+    let sealed = async || {
+        let verified = audit(app, auditor, &["verify", "--json"]).await;
+        let report: Value = serde_json::from_str(&verified.out).unwrap_or_else(|_| panic!("{}", verified.err));
+        assert_eq!(report["verdict"], "WHOLE", "{report}");
+        (report["acts"]["unsealed"].is_null()).then(|| report["acts"].clone())
+    };
+    let found = within(TEST_TIMEOUT, "all acts are sealed", sealed).await;
+    assert_eq!((&found["acts"], &found["sealedUpto"]), (&json!(26), &json!(26)));
+    let (url, seals, public) = (app.url(), folder.file("seals"), folder.file("key.pub"));
+    let past = ["audit", "verify", "--database-url", &url, "--seals", &seals, "--public-key", &public];
+    let whole = Start::bare(&past).end().await;
+    let said = "The record of operators' acts is whole: 26 rows, compared with 26 seals. All of it is sealed.";
+    assert!(whole.status.success() && whole.out.contains(said), "{}{}", whole.out, whole.err);
+    let listed = audit(app, auditor, &["seals", "--acts"]).await;
+    assert_eq!(listed.out.lines().count(), 26);
+    assert_eq!(fs::read_to_string(format!("{seals}.acts")).unwrap().lines().count(), 26);
+
+    let tampered = "alter table acts disable trigger all;
+                    update acts set actor = 'bob' where number = 5;
+                    alter table acts enable trigger all";
+    sqlx::raw_sql(tampered).execute(&app.pool).await.unwrap();
+    for ended in [audit(app, auditor, &["verify"]).await, Start::bare(&past).end().await] {
+        assert_eq!(ended.status.code(), Some(1), "{}", ended.out);
+        assert!(ended.err.contains("the log is BROKEN: act 5 (CHANGED)"), "{}", ended.err);
+    }
 }

@@ -17,7 +17,7 @@ impl KeyFolder {
         Self(folder)
     }
 
-    fn file(&self, name: &str) -> String {
+    pub fn file(&self, name: &str) -> String {
         self.0.file(name)
     }
 

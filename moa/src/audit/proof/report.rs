@@ -2,7 +2,7 @@
 
 use crate::operator::{print_json, table};
 use crate::output::print_line;
-use proof::report::{LostRange, PartitionReport, Report, Verdict};
+use proof::report::{ActsReport, LostRange, PartitionReport, PositionRange, Report, Verdict};
 use serde_json::{Value, json};
 
 /// Prints it; an error, in a sentence, when the log is broken or cannot be verified.
@@ -20,6 +20,7 @@ pub(super) fn print(report: &Report, as_json: bool) -> anyhow::Result<()> {
         Verdict::Whole => {
             if !as_json {
                 print_line!("{}", whole(report));
+                report.acts.iter().for_each(|acts| print_line!("{}", whole_acts(acts)));
             }
             Ok(())
         }
@@ -62,6 +63,30 @@ fn whole(report: &Report) -> String {
     format!("The log is whole: {} events, compared with {} seals. {rest}", report.events, report.seals)
 }
 
+fn whole_acts(found: &ActsReport) -> String {
+    let lost = found.lost.iter().map(|range| {
+        format!(
+            " Acts {} to {} were sealed and lost when the database was set back, as accepted.",
+            range.first, range.last
+        )
+    });
+    let lost: String = lost.collect();
+    let acts = format!("The record of operators' acts is whole: {} rows", found.acts);
+    match (found.seals, found.unsealed) {
+        (0, _) => format!("{acts}, of which only the chain of hashes was checked."),
+        (seals, None) => format!("{acts}, compared with {seals} seals. All of it is sealed.{lost}"),
+        (seals, Some(PositionRange { first, last })) => {
+            format!("{acts}, compared with {seals} seals. {first} to {last} are not sealed yet.{lost}")
+        }
+    }
+}
+
+fn broken_acts(found: &ActsReport) -> Vec<String> {
+    let bad = found.bad.iter().map(|bad| format!("act {} ({}): {}", bad.act, bad.problem, bad.detail));
+    let seal = found.bad_seal.iter().map(|bad| format!("seal of acts {}: {}", bad.seal, bad.detail));
+    bad.chain(seal).collect()
+}
+
 fn broken(report: &Report) -> String {
     let partition = |found: &PartitionReport| {
         let bad = found.bad.as_ref()?;
@@ -69,11 +94,14 @@ fn broken(report: &Report) -> String {
     };
     let mut findings: Vec<String> = report.partitions.iter().filter_map(partition).collect();
     findings.extend(report.bad_seal.iter().map(|bad| format!("seal {}: {}", bad.seal, bad.detail)));
+    findings.extend(report.acts.iter().flat_map(broken_acts));
     format!("the log is BROKEN: {}", findings.join("; "))
 }
 
 fn unverifiable(report: &Report) -> String {
-    let bad = report.bad_seal.as_ref().map(|bad| format!("seal {}: {}", bad.seal, bad.detail)).unwrap_or_default();
+    let mut bad: Vec<_> = report.bad_seal.iter().map(|bad| format!("seal {}: {}", bad.seal, bad.detail)).collect();
+    bad.extend(report.acts.iter().flat_map(broken_acts));
+    let bad = bad.join("; ");
     format!(
         "the log cannot be verified with this key and these seals, which does not say that it is broken: {bad}. Give the public \
          keys of all seals, those of earlier ones too, separated by commas, and the seals of this log. If nobody knows that \

@@ -9,6 +9,8 @@ use audit::proof::verify_live;
 use clap::Args;
 use connection_pool::Pool;
 use event_log::Log;
+use proof::act_seal::ActSeal;
+use proof::act_seal_chain::ValidActSeals;
 use proof::key::VerifyingKey;
 use proof::report::Report;
 use proof::seal::{Seal, SealParseError};
@@ -28,6 +30,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(610);
 /// A verification changes nothing, and each of its statements takes less than a second or so.
 const READ_ONLY: [(&str, &str); 2] = [("default_transaction_read_only", "on"), ("statement_timeout", "10min")];
 
+/// What the lines of a file of seals are.
+type Lines<T> = Vec<Result<T, SealParseError>>;
+
 /// The settings of `moa audit verify`.
 #[derive(Clone, Debug, Args)]
 pub struct VerifySettings {
@@ -40,6 +45,9 @@ pub struct VerifySettings {
     /// The file of seals to hold the log against: your own copy
     #[arg(long, value_name = "FILE", requires = "public_key")]
     seals: Option<PathBuf>,
+    /// The file of seals of acts: your own copy [default: the one beside --seals, with .acts at its end, if there is one]
+    #[arg(long, value_name = "FILE", requires = "seals", conflicts_with = "export")]
+    act_seals: Option<PathBuf>,
     /// The public key that the seals are made with, a file in PEM; several separated by commas
     #[arg(long, value_name = "PEM", value_delimiter = ',', requires = "seals")]
     public_key: Vec<PathBuf>,
@@ -53,7 +61,10 @@ pub(in super::super) async fn verify(settings: VerifySettings, client: &Client<'
     let keys = public_keys(&settings.public_key)?;
     let seals = settings.seals.as_deref().map(read).transpose()?;
     let found = match (&settings.database_url, &settings.export, seals) {
-        (Some(url), _, seals) => database(url, seals.unwrap_or_default(), &keys).await?,
+        (Some(url), _, seals) => {
+            let act_seals = act_seals(&settings)?;
+            database(url, (seals.unwrap_or_default(), act_seals), &keys).await?
+        }
         (None, Some(export), seals) => proof::export::verify(export, seals.unwrap_or_default(), &keys)?,
         (None, None, Some(_)) => anyhow::bail!("say what to verify with these seals: --database-url or --export"),
         (None, None, None) => {
@@ -67,17 +78,25 @@ pub(in super::super) async fn verify(settings: VerifySettings, client: &Client<'
 /// Trusts nothing but the rows: seals and keys are the auditor's own.
 async fn database(
     url: &Secret,
-    seals: Vec<Result<Seal, SealParseError>>,
+    (seals, act_seals): (Lines<Seal>, Lines<ActSeal>),
     keys: &[VerifyingKey],
 ) -> anyhow::Result<Report> {
     record_access(url).await;
     let pool = connect(url, &READ_ONLY).await?;
     let identity = Log::identity_of(&pool).await?.context("this database has no log")?;
     let sealed = ValidSeals::read(seals, keys, Some(identity)).unwrap_or_else(|| ValidSeals::none(identity));
-    Ok(verify_live::verify(&pool, &sealed).await?)
+    let act_seals = ValidActSeals::read(identity.log_id, act_seals, keys);
+    Ok(verify_live::verify_all(&pool, &sealed, &act_seals).await?)
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<Result<Seal, SealParseError>>> {
+/// The seals of acts in the file that is named, or in the one beside the file of seals.
+fn act_seals(settings: &VerifySettings) -> anyhow::Result<Lines<ActSeal>> {
+    let beside = settings.seals.as_deref().map(seals_file::acts_path).filter(|path| path.exists());
+    let Some(path) = settings.act_seals.clone().or(beside) else { return Ok(Vec::new()) };
+    seals_file::read_acts(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn read(path: &Path) -> anyhow::Result<Lines<Seal>> {
     seals_file::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 

@@ -333,10 +333,18 @@ async fn audit(app: &TestApp, compared: &mut Compared) {
 
 /// The record of what was done so far.
 async fn acts(compared: &mut Compared) {
+    const SEALS: &str = "/admin/audit/act/seal";
+    let sealed = async || {
+        let seals = compared.api.operate(Method::GET, SEALS, None).await.data();
+        (!seals["list"].as_array()?.is_empty()).then_some(())
+    };
+    within(TEST_TIMEOUT, "an act is sealed", sealed).await;
     compared
         .all(&[
             ("GET /admin/audit/act", "/admin/audit/act?act=SWITCH", None, 200, "01"),
             ("GET /admin/audit/act", "/admin/audit/act?limit=0", None, 400, "00"),
+            ("GET /admin/audit/act/seal", SEALS, None, 200, "01"),
+            ("GET /admin/audit/act/seal", "/admin/audit/act/seal?after=-1", None, 400, "00"),
         ])
         .await;
 }
