@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::future::Future;
 use std::time::Duration;
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 /// How long recording may take before the caller is told to try later.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(4);
@@ -150,7 +151,7 @@ impl Acts {
             acts.end(&act, number, &outcome(&done)).await;
             Ok(done)
         };
-        tokio::spawn(doing).await?
+        tokio::spawn(doing.in_current_span()).await?
     }
 
     async fn end(&self, act: &NewAct, number: i64, outcome: &ActOutcome) {
