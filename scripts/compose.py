@@ -39,6 +39,7 @@ LISTENERS = {"command-api": "MOA_COMMAND_LISTEN", "query-api": "MOA_QUERY_LISTEN
 # of the sealer, whose seals must not be on this machine.
 NOT_IN_COMPOSE = {"MOA_DATA_DIR", "MOA_ADMIN_URL", "MOA_OPERATOR_TOKEN_FILE", "MOA_AUDITOR_TOKEN_FILE", "MOA_TOKENS_FILE",
                   "MOA_GATEWAY_SECRETS_FILE", "MOA_TLS_CA_FILE", "MOA_TLS_CLIENT_CERT_FILE", "MOA_TLS_CLIENT_KEY_FILE",
+                  "MOA_TLS_CERT_FILE", "MOA_TLS_KEY_FILE",
                   "MOA_SEAL_KEY_FILE", "MOA_SEALS_FILE", "MOA_SEAL_PUBLIC_KEY_FILES"}
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?P<mode>:?[-?])(?P<rest>[^}]*)\}")
 TOKEN = "a-token-for-a-run-by-hand"

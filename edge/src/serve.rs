@@ -4,6 +4,7 @@
 mod answer;
 mod connection;
 mod deadline;
+mod handshake;
 mod hosts;
 mod listen;
 mod policy;
@@ -12,6 +13,7 @@ mod socket;
 mod stage;
 
 pub use connection::{Peer, SHUTDOWN_TIMEOUT};
+pub use handshake::HANDSHAKE_TIMEOUT;
 pub use hosts::{AllowedHost, InvalidHostError};
 pub use listen::{LISTEN_BACKLOG, listen};
 pub use policy::{
@@ -55,12 +57,16 @@ pub async fn serve(
     let service = Service { router, policy: policy.clone(), hosts };
     let places = Arc::new(Semaphore::new(policy.max_connections()));
     let (peers, connections) = (Places::default(), TaskTracker::new());
-    let too_many = refusal::serialized(Problem::RateLimited).await;
+    // A client that expects TLS could not read it.
+    let too_many = match policy.acceptor() {
+        Some(_) => None,
+        None => Some(refusal::serialized(Problem::RateLimited).await),
+    };
     let (mut accepting, mut refusing) = (RateLimitedLog::default(), RateLimitedLog::default());
     while let Some((stream, peer, place)) = next(&listener, &places, &shutdown, &mut accepting).await {
         let Some(peer_place) = peers.admit(client_address::network(peer.ip()), policy.max_connections_per_peer())
         else {
-            refuse(&stream, &too_many, peer, &mut refusing);
+            refuse(&stream, too_many.as_deref(), peer, &mut refusing);
             continue;
         };
         let (service, shutdown) = (service.clone(), shutdown.child_token());
@@ -115,7 +121,7 @@ fn is_of_connection(error: &io::Error) -> bool {
 }
 
 /// Tells a peer that has its connections already, as far as its kernel takes it at once: it gets no memory of ours.
-fn refuse(stream: &TcpStream, answer: &[u8], peer: SocketAddr, log: &mut RateLimitedLog) {
+fn refuse(stream: &TcpStream, answer: Option<&[u8]>, peer: SocketAddr, log: &mut RateLimitedLog) {
     metrics::counter!("moa_http_connections_cut_total", "why" => "too many of one peer").increment(1);
     if let Some(times) = log.occurred() {
         tracing::warn!(
@@ -125,7 +131,7 @@ fn refuse(stream: &TcpStream, answer: &[u8], peer: SocketAddr, log: &mut RateLim
         );
     }
     // Best effort: it is closed in any case.
-    stream.try_write(answer).ok();
+    answer.map(|answer| stream.try_write(answer).ok());
 }
 
 /// A warning that occurs again and again, and is logged once a minute.

@@ -35,11 +35,12 @@ pub(crate) fn print_all_in_one(
     callers: &Callers,
     made: Option<&Secret>,
 ) {
+    let scheme = settings.listeners.scheme();
     let mut lines = vec![
         "Moa is open.\n".to_owned(),
-        format!("  read     http://{}", at.query),
-        format!("  write    http://{}", at.command),
-        format!("  admin    http://{}", at.admin),
+        format!("  read     {scheme}://{}", at.query),
+        format!("  write    {scheme}://{}", at.command),
+        format!("  admin    {scheme}://{}", at.admin),
         format!("  data     {}", database.describe()),
     ];
     lines.extend(database.private().map(|private| format!("           look inside: {}", private.psql_command())));
@@ -53,15 +54,15 @@ pub(crate) fn print_all_in_one(
     }
     // Elsewhere they would be refused.
     if !settings.no_demo && callers.believe_anybody() {
-        lines.extend(examples(at));
+        lines.extend(examples(scheme, at));
     }
     print_lines(lines);
 }
 
 /// Prints that a service alone is open, and where.
-pub(crate) fn service(name: &str, listeners: &[(&str, SocketAddr)], database: &Database) {
+pub(crate) fn service(name: &str, listeners: &[(&str, String)], database: &Database) {
     let mut lines = vec![format!("Moa's {name} is open.\n")];
-    lines.extend(listeners.iter().map(|(who, address)| format!("  {who:8} http://{address}")));
+    lines.extend(listeners.iter().map(|(who, url)| format!("  {who:8} {url}")));
     lines.push(format!("  {:8} {}", "data", database.describe()));
     print_lines(lines);
 }
@@ -71,18 +72,18 @@ fn print_lines(mut lines: Vec<String>) {
     print_banner(lines.join("\n"));
 }
 
-fn examples(at: &Addresses) -> [String; 5] {
+fn examples(scheme: &str, at: &Addresses) -> [String; 5] {
     let (query, command) = (at.query.port(), at.command.port());
     [
         "\nTry it:\n".to_owned(),
-        format!("  curl -X GET \"http://localhost:{query}/api/product?page=0&size=10\""),
+        format!("  curl -X GET \"{scheme}://localhost:{query}/api/product?page=0&size=10\""),
         format!(
-            "  curl -X POST \"http://localhost:{command}/api/invest\" -H \"X-USER-ID: user4\" \
+            "  curl -X POST \"{scheme}://localhost:{command}/api/invest\" -H \"X-USER-ID: user4\" \
              -H \"Content-Type: application/json\" -d '{{\"investAmount\": 10, \"productId\": 3}}'"
         ),
         format!(
-            "  curl -X GET \"http://localhost:{query}/api/product/my/invest?page=0&size=10\" -H \"X-USER-ID: user4\""
+            "  curl -X GET \"{scheme}://localhost:{query}/api/product/my/invest?page=0&size=10\" -H \"X-USER-ID: user4\""
         ),
-        format!("  or in a browser: http://localhost:{query}/docs and http://localhost:{command}/docs"),
+        format!("  or in a browser: {scheme}://localhost:{query}/docs and {scheme}://localhost:{command}/docs"),
     ]
 }

@@ -24,7 +24,7 @@ const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 11] = [
     ("tls", &[]),
     ("connection-pool", &[]),
     ("event-log", &["domain", "connection-pool"]),
-    ("edge", &["domain"]),
+    ("edge", &["domain", "tls"]),
     ("command-api", &["domain", "connection-pool", "event-log", "edge", "tls"]),
     ("projector", &["domain", "connection-pool", "event-log", "tls"]),
     ("query-api", &["connection-pool", "edge", "tls"]),

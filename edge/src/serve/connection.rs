@@ -16,10 +16,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
+use super::handshake::shake_hands;
 use super::hosts::HostRule;
 use super::policy::{ConnectionPolicy, MAX_HEAD_BYTES, MAX_URI_BYTES, SharedBytes};
 use super::refusal;
-use super::socket::{ClientSocket, HeadRefusal, WRITE_TIMEOUT};
+use super::socket::{ClientSocket, HeadRefusal, Socket, WRITE_TIMEOUT};
 use super::stage::{Progress, Stage};
 use crate::Problem;
 
@@ -39,12 +40,24 @@ pub(super) struct Service {
     pub(super) hosts: Arc<HostRule>,
 }
 
-/// Serves `stream` until its client goes, breaks a limit, or `shutdown` and its request is done.
+/// Serves `stream` until its client goes, breaks a limit, or `shutdown` and its request is done; over TLS where the policy says so.
 pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Service, shutdown: CancellationToken) {
     // Without it small answers wait for the peer's delayed acknowledgements; a socket that refuses is closing anyway.
     stream.set_nodelay(true).ok();
     drop_when_nothing_is_taken(&stream);
-    let (progress, ends) = (Progress::default(), Ends { peer, local: stream.local_addr().ok() });
+    let ends = Ends { peer, local: stream.local_addr().ok() };
+    match service.policy.acceptor().cloned() {
+        None => serve_over(stream, ends, service, shutdown).await,
+        Some(acceptor) => {
+            if let Some(stream) = shake_hands(&acceptor, stream, &shutdown).await {
+                serve_over(stream, ends, service, shutdown).await;
+            }
+        }
+    }
+}
+
+async fn serve_over(stream: impl Socket + Send + 'static, ends: Ends, service: Service, shutdown: CancellationToken) {
+    let progress = Progress::default();
     let socket = ClientSocket::new(stream, progress.clone(), service.policy.clone());
     let mut connection = http().serve_connection(TokioIo::new(socket), requests(service, ends, progress.clone()));
     let ended = tokio::select! {
@@ -113,7 +126,7 @@ fn requests(
     })
 }
 
-async fn refuse(stream: &mut TcpStream, refused: HeadRefusal, unread: &[u8]) {
+async fn refuse(stream: &mut impl Socket, refused: HeadRefusal, unread: &[u8]) {
     metrics::counter!("moa_http_connections_cut_total", "why" => why(refused)).increment(1);
     refusal::send_problem(stream, refusal::problem(refused, unread)).await;
 }

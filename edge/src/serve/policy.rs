@@ -4,7 +4,9 @@ use hyper::body::{Body, Incoming};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tls::ServerIdentity;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 
 use super::hosts::{AllowedHost, HostRule};
 use crate::{MAX_BODY_BYTES, Problem};
@@ -58,6 +60,7 @@ pub struct ConnectionPolicy {
     settings: Arc<ConnectionSettings>,
     shared_bytes: Arc<Semaphore>,
     own_names_only: bool,
+    acceptor: Option<TlsAcceptor>,
 }
 
 impl Default for ConnectionPolicy {
@@ -70,12 +73,22 @@ impl ConnectionPolicy {
     /// A policy with a budget of its own.
     pub fn new(settings: ConnectionSettings) -> Self {
         let shared_bytes = Arc::new(Semaphore::new(settings.max_shared_bytes));
-        Self { settings: Arc::new(settings), shared_bytes, own_names_only: false }
+        Self { settings: Arc::new(settings), shared_bytes, own_names_only: false, acceptor: None }
     }
 
     /// The same for a listener that answers only to its own names, wherever it is bound. Any listener bound to loopback does.
     pub fn for_operators(&self) -> Self {
         Self { own_names_only: true, ..self.clone() }
+    }
+
+    /// The same for a listener that speaks TLS, and shows this.
+    pub fn with_tls(&self, identity: &Arc<ServerIdentity>) -> Self {
+        Self { acceptor: Some(Arc::new(identity.server_config()).into()), ..self.clone() }
+    }
+
+    /// How a handshake is made, where TLS is spoken.
+    pub(super) fn acceptor(&self) -> Option<&TlsAcceptor> {
+        self.acceptor.as_ref()
     }
 
     /// The same for a listener that serves at most `max_connections` at once.

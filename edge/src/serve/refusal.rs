@@ -7,11 +7,10 @@ use hyper::StatusCode;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::policy::MAX_HEAD_BYTES;
-use super::socket::HeadRefusal;
+use super::socket::{HeadRefusal, Socket};
 use crate::middleware::with_correlation;
 use crate::{Correlation, FieldProblem, Problem};
 
@@ -40,14 +39,14 @@ pub(super) fn problem(refusal: HeadRefusal, unread: &[u8]) -> Problem {
 }
 
 /// Sends the answer and lets the client read it.
-pub(super) async fn send_problem(stream: &mut TcpStream, problem: Problem) {
+pub(super) async fn send_problem(stream: &mut impl Socket, problem: Problem) {
     let sent = timeout(LINGER_TIMEOUT, write(stream, problem)).await;
     if matches!(sent, Ok(Ok(()))) {
         linger(stream).await;
     }
 }
 
-async fn write(stream: &mut TcpStream, problem: Problem) -> io::Result<()> {
+async fn write(stream: &mut impl Socket, problem: Problem) -> io::Result<()> {
     stream.write_all(&serialized(problem).await).await?;
     stream.shutdown().await
 }
@@ -70,7 +69,7 @@ pub(super) async fn serialized(problem: Problem) -> Vec<u8> {
 
 /// Reads on for a while. A connection that is closed with bytes unread is reset, and a client that is reset may never see
 /// what was sent to it.
-pub(super) async fn linger(stream: &mut TcpStream) {
+pub(super) async fn linger(stream: &mut impl Socket) {
     let rest = async { copy(&mut stream.take(MAX_LINGER_BYTES), &mut sink()).await };
     // Whatever becomes of it, the connection is closed next.
     timeout(LINGER_TIMEOUT, rest).await.ok();

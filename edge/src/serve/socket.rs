@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::deadline::Deadline;
 use super::policy::{ConnectionPolicy, MAX_HEAD_BYTES, OWN_BYTES, SharedBytes};
@@ -47,6 +48,12 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
 impl Socket for TcpStream {
     fn has_unread(&self) -> bool {
         socket2::SockRef::from(self).peek(&mut [MaybeUninit::uninit()]).is_ok()
+    }
+}
+
+impl Socket for TlsStream<TcpStream> {
+    fn has_unread(&self) -> bool {
+        self.get_ref().0.has_unread()
     }
 }
 
@@ -159,13 +166,16 @@ impl<S: Socket> ClientSocket<S> {
                 written
             }
             Poll::Ready(Err(_)) => written,
-            Poll::Pending => {
-                self.write_deadline.set(WRITE_TIMEOUT);
-                ready!(self.write_deadline.poll_passed(cx));
-                metrics::counter!("moa_http_connections_cut_total", "why" => "answer not taken").increment(1);
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
+            Poll::Pending => self.poll_not_taken(cx).map(Err),
         }
+    }
+
+    /// The client takes nothing: how long is that all right?
+    fn poll_not_taken(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.write_deadline.set(WRITE_TIMEOUT);
+        ready!(self.write_deadline.poll_passed(cx));
+        metrics::counter!("moa_http_connections_cut_total", "why" => "answer not taken").increment(1);
+        Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
     /// All that was written is with the kernel.
@@ -224,7 +234,11 @@ impl<S: Socket> AsyncWrite for ClientSocket<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
+        match Pin::new(&mut this.socket).poll_flush(cx) {
+            Poll::Ready(flushed) => flushed?,
+            // TLS has some of it still.
+            Poll::Pending => return this.poll_not_taken(cx).map(Err),
+        }
         this.has_written();
         Poll::Ready(Ok(()))
     }

@@ -34,6 +34,10 @@ pub async fn served() -> Served {
 }
 
 pub async fn served_with(settings: ConnectionSettings) -> Served {
+    served_by(ConnectionPolicy::new(settings)).await
+}
+
+pub async fn served_by(policy: ConnectionPolicy) -> Served {
     let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let held = {
         let (asked, answer) = (asked.clone(), answer.clone());
@@ -51,7 +55,6 @@ pub async fn served_with(settings: ConnectionSettings) -> Served {
         .route("/body", post(async |_: JsonObject| edge::ok("read")));
     let listener = edge::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let policy = ConnectionPolicy::new(settings);
     let ended = tokio::spawn(edge::serve(
         listener,
         edge::with_middleware(router, edge::CallerPolicy::default()),

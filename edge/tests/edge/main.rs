@@ -7,6 +7,7 @@ mod answers;
 mod bodies;
 mod bounded;
 mod client;
+mod encrypted;
 mod limits;
 mod serving;
 mod users;

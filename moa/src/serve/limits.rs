@@ -1,9 +1,12 @@
 //! The limits of a process's listeners: connections, by the number of files that the process may open and by the settings.
 
 use crate::settings::ListenerSettings;
+use crate::trust;
 use anyhow::Context;
 use edge::{ConnectionPolicy, ConnectionSettings, MAX_CONNECTIONS};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use tls::ServerIdentity;
 use tokio::net::TcpListener;
 
 /// Open files that are not for clients: connections to the servers, log, data, pipes.
@@ -28,7 +31,7 @@ impl ListenerLimits {
     /// operators' one. Says so where that is too little.
     ///
     /// # Errors
-    /// The limit cannot be read.
+    /// The limit cannot be read, or the certificate.
     pub(super) fn open(settings: &ListenerSettings, public_listeners: usize) -> anyhow::Result<Self> {
         let files = rlimit::increase_nofile_limit(u64::MAX).context("the limit of open files cannot be read")?;
         let places = ConnectionLimits::of(usize::try_from(files).unwrap_or(usize::MAX), public_listeners);
@@ -41,8 +44,21 @@ impl ListenerLimits {
             ..ConnectionSettings::default()
         });
         let ops = public.with_max_connections(places.operators);
-        Ok(Self { admin: ops.for_operators(), ops, public })
+        let (public, admin) = match identity(settings)? {
+            Some(identity) => (public.with_tls(&identity), ops.for_operators().with_tls(&identity)),
+            None => (public, ops.for_operators()),
+        };
+        Ok(Self { admin, ops, public })
     }
+}
+
+/// What the listeners show, where they speak TLS. The ops port does not: it is for probes that call it by address.
+fn identity(settings: &ListenerSettings) -> anyhow::Result<Option<Arc<ServerIdentity>>> {
+    let (Some(certificate), Some(key)) = (settings.tls_cert_file.clone(), settings.tls_key_file.clone()) else {
+        return Ok(None);
+    };
+    let read = move || trust::identity(&certificate, &key);
+    ServerIdentity::open(read).context("MOA_TLS_CERT_FILE").map(Some)
 }
 
 /// How many connections each listener takes.

@@ -58,7 +58,11 @@ impl SingleService {
         callers.start(&self.stages, &self.ops);
         let of_writes = (settings.public.time_zone, callers.of_writes(address, &command.limits));
         resources.serve_commands(&self.stages, listener, processors, of_writes, &self.ops, &listening);
-        banner::service("command-api", &[("write", address), ("ops", ops)], &database);
+        banner::service(
+            "command-api",
+            &[("write", format!("{}://{address}", settings.listeners.scheme())), ("ops", format!("http://{ops}"))],
+            &database,
+        );
         self.stop.then_finish(self.stages).await
     }
 
@@ -78,7 +82,11 @@ impl SingleService {
         callers.start(&self.stages, &self.ops);
         let of_reads = (settings.public.time_zone, callers.of_reads(address, &settings.query.limits));
         resources.serve_queries(&self.stages, listener, &read, of_reads, &self.ops, &listening);
-        banner::service("query-api", &[("read", address), ("ops", ops)], &database);
+        banner::service(
+            "query-api",
+            &[("read", format!("{}://{address}", settings.listeners.scheme())), ("ops", format!("http://{ops}"))],
+            &database,
+        );
         self.stop.then_finish(self.stages).await
     }
 
@@ -92,7 +100,7 @@ impl SingleService {
         resources.watch_writes(&self.ops);
         resources.poll_heads(&self.stages);
         resources.start_projector(&self.stages, settings.linger.lingers());
-        banner::service("projector", &[("ops", ops)], &database);
+        banner::service("projector", &[("ops", format!("http://{ops}"))], &database);
         self.stop.then_finish(self.stages).await
     }
 
@@ -106,7 +114,7 @@ impl SingleService {
         resources.needs_broker(&self.ops);
         resources.poll_heads(&self.stages);
         resources.start_relay(&self.stages);
-        banner::service("relay", &[("ops", ops)], &database);
+        banner::service("relay", &[("ops", format!("http://{ops}"))], &database);
         self.stop.then_finish(self.stages).await
     }
 
@@ -136,7 +144,7 @@ impl SingleService {
         let tokens = tokens.guard(&self.stages, max_guesses)?;
         let operators = Operators { tokens, processors, read, time: settings.time_zone, seals };
         resources.serve_admin(&self.stages, listener, operators, &self.ops, &listening);
-        banner::service("admin", &[("admin", address)], &database);
+        banner::service("admin", &[("admin", format!("{}://{address}", settings.listeners.scheme()))], &database);
         self.stop.then_finish(self.stages).await
     }
 
@@ -149,7 +157,7 @@ impl SingleService {
         let resources = SharedResources::open(&database, log, optional_servers);
         resources.watch_writes(&self.ops);
         resources.start_sealer(&self.stages, sealing);
-        banner::service("sealer", &[("ops", ops)], &database);
+        banner::service("sealer", &[("ops", format!("http://{ops}"))], &database);
         self.stop.then_finish(self.stages).await
     }
 

@@ -170,6 +170,19 @@ pub struct ListenerSettings {
     /// commas
     #[arg(long, env = "MOA_ALLOWED_HOSTS", value_delimiter = ',')]
     pub allowed_hosts: Vec<AllowedHost>,
+    /// The certificate, with its chain in PEM, that makes the read, write and admin listeners speak TLS; read again when it changes
+    #[arg(long, env = "MOA_TLS_CERT_FILE", requires = "tls_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its private key, in PEM without a passphrase
+    #[arg(long, env = "MOA_TLS_KEY_FILE", requires = "tls_cert_file")]
+    pub tls_key_file: Option<PathBuf>,
+}
+
+impl ListenerSettings {
+    /// How the read, write and admin listeners are called.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls_cert_file.is_some() { "https" } else { "http" }
+    }
 }
 
 /// Where a service alone says how it is.

@@ -2,6 +2,7 @@
 
 mod broker_and_cache;
 mod http_clients;
+mod listeners;
 mod postgres;
 
 use crate::harness::{MoaProcess, TEST_TIMEOUT, within};
