@@ -28,7 +28,7 @@ const LOGINS: [(&str, &str); 3] = [
 pub struct PostgresServer {
     port: u16,
     process: Child,
-    _folder: TempFolder,
+    folder: TempFolder,
 }
 
 impl PostgresServer {
@@ -53,9 +53,18 @@ impl PostgresServer {
         write(&data.join("pg_hba.conf"), &LOGINS.map(|(_, line)| line).join("\n"), account);
         create_logins(&data, account);
         let process = run(&data, port, certificate.is_some(), account);
-        let mut server = Self { port, process, _folder: folder };
+        let mut server = Self { port, process, folder };
         server.wait();
         server
+    }
+
+    /// Shows this certificate from now on, to new connections.
+    pub fn shows(&self, certificate: &Issued) {
+        let (data, account) = (self.folder.join("data"), account());
+        write(&data.join("server.pem"), &certificate.certificate, account);
+        write(&data.join("server.key"), &certificate.key, account);
+        let told = Command::new("kill").args(["-HUP", &self.process.id().to_string()]).status();
+        assert!(told.is_ok_and(|told| told.success()), "the server is gone");
     }
 
     /// The address of its database as this login, with these parameters.

@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// Names of a certificate that are shown at most.
 const MAX_SHOWN_NAMES: usize = 5;
 
+const UNKNOWN_ISSUER: &str = "no CA that is trusted issued it: name its CA's certificate in MOA_TLS_CA_FILE (of PostgreSQL, in the URL's \
+     sslrootcert), or install the system's ca-certificates if it is a public CA";
+
 /// One sentence on what is wrong, and what to do, when TLS is the cause of this error, or the cause of its cause; else `None`.
 pub fn explain(error: &(dyn Error + 'static)) -> Option<String> {
     let mut cause = Some(error);
@@ -64,11 +67,7 @@ fn of_server(fault: &CertificateError) -> String {
         CertificateError::NotValidForName => {
             "it is for another name: call the server by a name of its certificate".into()
         }
-        CertificateError::UnknownIssuer => {
-            "no CA that is trusted issued it: name its CA's certificate in MOA_TLS_CA_FILE \
-             (of PostgreSQL, in the URL's sslrootcert)"
-                .into()
-        }
+        CertificateError::UnknownIssuer => UNKNOWN_ISSUER.into(),
         CertificateError::Revoked => "it was revoked: renew it".into(),
         CertificateError::BadEncoding => "it is damaged, or not X.509".into(),
         other => format!("{other}; where it is self-signed, let a CA issue one"),

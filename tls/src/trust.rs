@@ -98,11 +98,10 @@ fn client_config(roots: RootCertStore, identity: Option<&Identity>) -> ClientCon
 /// Where OpenSSL would look: the distribution's bundle, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
 fn system_certificates() -> Vec<CertificateDer<'static>> {
     let found = rustls_native_certs::load_native_certs();
-    found.errors.iter().for_each(|error| tracing::warn!(%error, "some of the system's CA certificates cannot be read"));
-    if found.certs.is_empty() {
-        tracing::warn!(
-            "this system has no CA certificates: install its package ca-certificates, or name your CA's in MOA_TLS_CA_FILE"
-        );
-    }
+    // Whoever speaks no TLS needs none of them, and a certificate that is not believed says what to do.
+    found
+        .errors
+        .iter()
+        .for_each(|error| tracing::debug!(%error, "some of the system's CA certificates cannot be read"));
     found.certs
 }

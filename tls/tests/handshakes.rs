@@ -53,7 +53,7 @@ fn identity(issued: &Issued, folder: &TempFolder) -> Identity {
 #[case::of_another_ca(
     Shown::OtherAuthority,
     "the server's certificate is not believed: no CA that is trusted issued it: name its CA's certificate in MOA_TLS_CA_FILE (of \
-     PostgreSQL, in the URL's sslrootcert)"
+     PostgreSQL, in the URL's sslrootcert), or install the system's ca-certificates if it is a public CA"
 )]
 fn a_server_is_believed_for_its_certificate(#[case] shown: Shown, #[case] expected: &str) {
     let (folder, authority) = (TempFolder::new("tls"), Authority::new("a"));

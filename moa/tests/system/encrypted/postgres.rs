@@ -2,9 +2,9 @@
 
 use rstest::rstest;
 use testbed::certificates::{Authority, Shown};
-use testbed::{PostgresServer, TempFolder};
+use testbed::{PostgresServer, TempFolder, free_port};
 
-use crate::harness::Start;
+use crate::harness::{Start, TEST_TIMEOUT, within};
 
 /// What a command ends with that reaches the database.
 const REACHED: &str = "The schema is up to date";
@@ -86,6 +86,40 @@ async fn a_client_shows_the_certificate_that_its_url_names() {
     ends(showing(&authority, "certified"), REACHED).await;
     ends(showing(&authority, "somebody"), "certificate authentication failed for user").await;
     ends(showing(&stranger, "certified"), "it does not believe our client's certificate").await;
+}
+
+/// `SSL_CERT_FILE` is where OpenSSL, and so the system, would have its CAs.
+#[tokio::test]
+async fn the_systems_cas_are_believed_where_the_url_names_none() {
+    let (folder, authority) = (TempFolder::new("encrypted"), Authority::new("a"));
+    let server = PostgresServer::start(Some(&authority.issue("localhost")), &authority);
+    for parameters in ["sslmode=verify-full", "sslrootcert=system"] {
+        let start = Start::bare(&["migrate"]).on(&server.url("encrypted", "localhost", parameters));
+        ends(start.env("SSL_CERT_FILE", &authority.write(&folder)), REACHED).await;
+    }
+}
+
+/// Steps: a service starts while the server's certificate has expired, and waits; the certificate is renewed; it opens.
+#[tokio::test]
+async fn a_service_goes_on_once_an_expired_certificate_is_renewed() {
+    let (folder, authority) = (TempFolder::new("encrypted"), Authority::new("a"));
+    let server = PostgresServer::start(Some(&authority.issue("localhost")), &authority);
+    let url =
+        server.url("encrypted", "localhost", &format!("sslmode=verify-full&sslrootcert={}", authority.write(&folder)));
+    ends(Start::bare(&["migrate"]).with(&["--partitions", "1"]).on(&url), REACHED).await;
+    server.shows(&authority.issue_expired("localhost"));
+    let ops = format!("127.0.0.1:{}", free_port());
+    let waits = async || {
+        let answer = reqwest::get(format!("http://{ops}/readyz")).await.ok()?.text().await.ok()?;
+        answer.contains("database").then_some(())
+    };
+    let start = Start::bare(&["serve", "query-api", "--query-listen", "127.0.0.1:0", "--ops-listen", &ops]).on(&url);
+    let renewing = async {
+        within(TEST_TIMEOUT, "waiting for the database", waits).await;
+        server.shows(&authority.issue("localhost"));
+    };
+    let (moa, ()) = tokio::join!(start.open(), renewing);
+    assert!(moa.logged().contains("it expired at 2021-01-01T00:00:00Z: renew it"), "{}", moa.logged());
 }
 
 async fn ends(start: Start, expected: &str) {
