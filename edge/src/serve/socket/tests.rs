@@ -10,10 +10,11 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 const PIPE_BYTES: usize = MIN_TAKEN_BYTES;
 
-/// One end of a pipe, of which is said whether something unread is there.
+/// One end of a pipe, of which is said whether something unread is there, and whether it keeps what it was given, as TLS may.
 struct Fake {
     pipe: DuplexStream,
     has_unread: bool,
+    keeps: bool,
 }
 
 impl Socket for Fake {
@@ -34,6 +35,9 @@ impl AsyncWrite for Fake {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.keeps {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.pipe).poll_flush(cx)
     }
 
@@ -46,7 +50,7 @@ fn connected(has_unread: bool) -> (ClientSocket<Fake>, Progress, DuplexStream) {
     let (ours, theirs) = duplex(PIPE_BYTES);
     let policy = ConnectionPolicy::new(ConnectionSettings { idle_timeout: IDLE_TIMEOUT, ..Default::default() });
     let progress = Progress::default();
-    (ClientSocket::new(Fake { pipe: ours, has_unread }, progress.clone(), policy), progress, theirs)
+    (ClientSocket::new(Fake { pipe: ours, has_unread, keeps: false }, progress.clone(), policy), progress, theirs)
 }
 
 async fn write(socket: &mut ClientSocket<Fake>) -> io::Result<usize> {
@@ -124,6 +128,17 @@ async fn a_handler_may_take_its_time() {
     let (mut socket, progress, _client) = connected(false);
     progress.enter(Stage::Serving);
     assert!(timeout(IDLE_TIMEOUT * 2, socket.read(&mut [0; 9])).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_tls_cannot_pass_on_for_too_long_cuts_its_client() {
+    let (mut socket, progress, _client) = connected(false);
+    socket.socket.keeps = true;
+    progress.enter(Stage::Answered);
+    write(&mut socket).await.unwrap();
+    let began = Instant::now();
+    assert_eq!(socket.flush().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert!(began.elapsed() >= WRITE_TIMEOUT && began.elapsed() < WRITE_TIMEOUT + POLL_INTERVAL);
 }
 
 #[tokio::test(start_paused = true)]
