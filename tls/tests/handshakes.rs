@@ -7,6 +7,7 @@ use rustls::{ClientConnection, ServerConfig, ServerConnection, Stream};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use testbed::TempFolder;
@@ -114,4 +115,20 @@ fn the_cas_are_written_as_they_were_read() {
     let text = trusting(&authority, None, &folder).roots_pem().to_owned();
     let plain = |pem: &str| pem.lines().collect::<String>();
     assert!(plain(&text).ends_with(&plain(&authority.pem())), "{text}");
+}
+
+/// A CA and a certificate as `docs/deploying.md` has them made.
+#[test]
+fn the_documents_own_ca_is_believed() {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/deploying.md");
+    let text = std::fs::read_to_string(document).unwrap();
+    let (_, after) = text.split_once("**A CA of your own**").unwrap();
+    let commands = after.split("```").nth(1).unwrap().strip_prefix("sh\n").unwrap();
+    let folder = TempFolder::new("tls");
+    let made = Command::new("sh").args(["-e", "-c", commands]).current_dir(&folder).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let server = Issued { certificate: read("db.pem"), key: read("db.key") }.server_config(None);
+    let trust = Trust::open(Some(&folder.join("ca.pem")), None).unwrap();
+    assert_eq!(greeting(&trust, server, "db.internal").unwrap(), "hello");
 }
