@@ -7,7 +7,6 @@ use command_api::{RecorderTask, recorder, recorder_with_capacity, run_recorder};
 use connection_pool::Pool;
 use domain::{ProductEvent, ProductId, Refusal};
 use futures::future::join_all;
-use std::time::Duration;
 use testbed::{Fault, FaultKind, Proxy};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -157,15 +156,20 @@ async fn each_has_its_place_among_what_was_decided_together() {
     let test = WriteSide::with_one_partition().await;
     let app = test.moa_that_records().await;
     let sold_out = app.opens(1).await;
-    // No decision is earlier than the last event, so those that are made at once would have its time together.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    for _ in 0..3 {
-        refuses(&app, sold_out, 20).await;
-    }
-    test.refused(60).await;
+    // No decision is earlier than the last event, so those that are made at once have its time together.
+    let later = "refused_at > (select max(recorded_at) from events)";
+    let mut refused = 0;
+    until("several are decided together after the last event", async || {
+        // Of different users: what is recorded of one has a budget.
+        let users: Vec<_> = (0..20).map(|number| format!("late{}", refused + number)).collect();
+        refuses_of(&app, sold_out, users.iter().map(String::as_str)).await;
+        refused += 20;
+        test.refused(refused).await;
+        test.count(&format!("refusals where place > 0 and {later}")).await > 0
+    })
+    .await;
     let confused = "having count(distinct place) <> count(*) or max(place) <> count(*) - 1";
-    assert_eq!(test.count(&format!("(select from refusals group by refused_at {confused}) x")).await, 0);
-    assert!(test.count("refusals where place > 0").await > 0);
+    assert_eq!(test.count(&format!("(select from refusals where {later} group by refused_at {confused}) x")).await, 0);
 }
 
 fn left_by(event: &ProductEvent) -> i64 {
