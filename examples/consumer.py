@@ -30,9 +30,13 @@ seen = {}
 for delivery, properties, body in channel.consume(queue):
     for event in json.loads(body):
         partition, position = event["partition"], int(event["position"])
-        if position > seen.get(partition, 0) and left:  # else it is a repeat
+        place = (int(event.get("incarnation", 1)), position)  # positions begin again where the log lost events
+        last = seen.get(partition, (1, 0))
+        if place > last and left:  # else it is a repeat, or was lost
+            if place[0] > last[0] and last[1] > int(event["forkedat"]):
+                print(partition, f"the log lost its events after {event['forkedat']}: forget them", flush=True)
             print(partition, position, event["time"], event["type"], json.dumps(event["data"]), flush=True)
-            seen[partition], left = position, left - 1
+            seen[partition], left = place, left - 1
     channel.basic_ack(delivery.delivery_tag)
     if not left:
         break

@@ -2,7 +2,7 @@
 //! the hash chain as `docs/log-format.md` describes it.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use event_log::{Hash, Metadata, Partition, Position, RawEvent};
+use event_log::{Forks, Hash, Metadata, Partition, Position, RawEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -48,6 +48,12 @@ struct CloudEvent<'a> {
     traceparent: Option<Cow<'a, str>>,
     metadata: Cow<'a, str>,
     hash: Cow<'a, str>,
+    /// Only of an event after the log lost others: the incarnation that it is of, and the last position of its partition that this has in
+    /// common with the ones before. For outsiders; Moa itself compares with the log.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    incarnation: Option<Cow<'a, str>>,
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    forkedat: Option<Cow<'a, str>>,
     /// Only where the stored text is not the text of `data`: spaces around it, or no JSON to this parser.
     #[serde(skip_serializing_if = "Option::is_none")]
     datatext: Option<Cow<'a, str>>,
@@ -62,24 +68,33 @@ pub fn source(log_id: Uuid) -> String {
     format!("/moa/{}", log_id.hyphenated())
 }
 
-/// Encodes the first of `events`, as many as fit into one message, and returns how many: at least one, unless there are
-/// none.
-pub fn encode(log_id: Uuid, events: &[RawEvent]) -> serde_json::Result<(Vec<u8>, usize)> {
-    batch(log_id, events, None)
+/// Encodes the first of `events` of the log `log_id`, as many as fit into one message, and returns how many: at least one, unless there
+/// are none. `forks` says which incarnation each is of.
+pub fn encode(log_id: Uuid, forks: &Forks, events: &[RawEvent]) -> serde_json::Result<(Vec<u8>, usize)> {
+    batch(log_id, forks, events, None)
 }
 
 /// The same as [`encode`], with each event marked as replayed.
-pub(crate) fn encode_replayed(log_id: Uuid, events: &[RawEvent]) -> serde_json::Result<(Vec<u8>, usize)> {
-    batch(log_id, events, Some(true))
+pub(crate) fn encode_replayed(
+    log_id: Uuid,
+    forks: &Forks,
+    events: &[RawEvent],
+) -> serde_json::Result<(Vec<u8>, usize)> {
+    batch(log_id, forks, events, Some(true))
 }
 
-fn batch(log_id: Uuid, events: &[RawEvent], replayed: Option<bool>) -> serde_json::Result<(Vec<u8>, usize)> {
+fn batch(
+    log_id: Uuid,
+    forks: &Forks,
+    events: &[RawEvent],
+    replayed: Option<bool>,
+) -> serde_json::Result<(Vec<u8>, usize)> {
     let (source, mut body, mut written) = (source(log_id), vec![b'['], 0);
     for event in events.iter().take(MAX_EVENTS_PER_MESSAGE) {
         if written > 0 {
             body.push(b',');
         }
-        serde_json::to_writer(&mut body, &CloudEvent { replayed, ..to_cloud_event(&source, event) })?;
+        serde_json::to_writer(&mut body, &CloudEvent { replayed, ..to_cloud_event(&source, forks, event) })?;
         written += 1;
         if body.len() >= TARGET_MESSAGE_BYTES {
             break;
@@ -106,8 +121,8 @@ pub(crate) fn metadata(event: &RawEvent) -> Option<Metadata> {
     serde_json::from_str(&event.metadata).ok()
 }
 
-fn to_cloud_event<'a>(source: &'a str, event: &'a RawEvent) -> CloudEvent<'a> {
-    let metadata = metadata(event);
+fn to_cloud_event<'a>(source: &'a str, forks: &Forks, event: &'a RawEvent) -> CloudEvent<'a> {
+    let (metadata, fork) = (metadata(event), forks.of(event.partition, event.position));
     let (data, datatext) = data(&event.payload);
     CloudEvent {
         specversion: SPEC_VERSION.into(),
@@ -126,6 +141,8 @@ fn to_cloud_event<'a>(source: &'a str, event: &'a RawEvent) -> CloudEvent<'a> {
         traceparent: metadata.and_then(|known| known.traceparent).map(Cow::from),
         metadata: event.metadata.as_str().into(),
         hash: hex::encode(event.hash).into(),
+        incarnation: fork.map(|fork| fork.incarnation.to_string().into()),
+        forkedat: fork.map(|fork| fork.head(event.partition).to_string().into()),
         datatext,
         replayed: None,
         data,

@@ -1,7 +1,7 @@
 //! A batch of events as an AMQP message. Its properties and headers are for programs that route or count without parsing it.
 
 use crate::cloud_events::{self, CONTENT_TYPE};
-use event_log::{Partition, Position, RawEvent};
+use event_log::{Forks, RawEvent};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use uuid::Uuid;
@@ -19,16 +19,17 @@ pub(crate) struct Message {
 
 impl Message {
     /// The first of `events`, as many as one message holds; `None` when there are none.
-    pub(crate) fn of(log_id: Uuid, events: &[RawEvent]) -> serde_json::Result<Option<Self>> {
-        Ok(Self::new(cloud_events::encode(log_id, events)?, log_id, events))
+    pub(crate) fn of(log_id: Uuid, forks: &Forks, events: &[RawEvent]) -> serde_json::Result<Option<Self>> {
+        Ok(Self::new(cloud_events::encode(log_id, forks, events)?, log_id, forks, events))
     }
 
     /// The same, with the message and each event marked as replayed.
-    pub(crate) fn replayed(log_id: Uuid, events: &[RawEvent]) -> serde_json::Result<Option<Self>> {
-        Ok(Self::new(cloud_events::encode_replayed(log_id, events)?, log_id, events).map(Self::mark_replayed))
+    pub(crate) fn replayed(log_id: Uuid, forks: &Forks, events: &[RawEvent]) -> serde_json::Result<Option<Self>> {
+        let encoded = cloud_events::encode_replayed(log_id, forks, events)?;
+        Ok(Self::new(encoded, log_id, forks, events).map(Self::mark_replayed))
     }
 
-    fn new((body, written): (Vec<u8>, usize), log_id: Uuid, events: &[RawEvent]) -> Option<Self> {
+    fn new((body, written): (Vec<u8>, usize), log_id: Uuid, forks: &Forks, events: &[RawEvent]) -> Option<Self> {
         let events = &events[..written];
         let (first, last) = (events.first()?, events.last()?);
         let properties = BasicProperties::default()
@@ -36,7 +37,7 @@ impl Message {
             .with_delivery_mode(PERSISTENT)
             .with_app_id("moa".into())
             .with_type("product.events".into())
-            .with_message_id(message_id(first.partition, first.position, last.position))
+            .with_message_id(message_id(forks, first, last))
             .with_timestamp(u64::try_from(last.recorded_at.timestamp()).unwrap_or(0))
             .with_headers(headers(log_id, events, first, last));
         Some(Self { body, properties, events: written })
@@ -50,9 +51,13 @@ impl Message {
     }
 }
 
-/// The same for the same range of positions, so that consumers can recognise a repeat.
-fn message_id(partition: Partition, first: Position, last: Position) -> ShortString {
-    format!("{partition}-{first}-{last}").into()
+/// The same for the same range of positions of the same incarnation, so that consumers can recognise a repeat.
+fn message_id(forks: &Forks, first: &RawEvent, last: &RawEvent) -> ShortString {
+    let range = format!("{}-{}-{}", first.partition, first.position, last.position);
+    match forks.of(last.partition, last.position) {
+        Some(fork) => format!("{range}-{}", fork.incarnation).into(),
+        None => range.into(),
+    }
 }
 
 fn headers(log_id: Uuid, events: &[RawEvent], first: &RawEvent, last: &RawEvent) -> FieldTable {

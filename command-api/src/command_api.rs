@@ -4,7 +4,7 @@ use crate::processor::{CommandEnvelope, CommandError, CommandOutcome, PartitionP
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use domain::{InvestId, Refusal};
-use edge::{Actor, ConsistencyToken, Correlation, Problem, ServiceTime, header};
+use edge::{Actor, ConsistencyToken, Correlation, LogIncarnation, Problem, ServiceTime, header};
 use event_log::Metadata;
 use event_log::acts::ActOutcome;
 use serde::Serialize;
@@ -77,7 +77,8 @@ impl CommandApi {
         let (partition, position) = outcome.position;
         let log = self.processors.log();
         let positions = log.partitions().map(|p| if p == partition { position } else { 0 }).collect();
-        ConsistencyToken::new(log.identity().log_id, positions)
+        let incarnation = *log.incarnation().borrow();
+        ConsistencyToken::new(LogIncarnation { log_id: log.identity().log_id, incarnation }, positions)
     }
 }
 

@@ -8,23 +8,42 @@ use uuid::Uuid;
 
 use crate::{FieldProblem, Problem, header};
 
+/// The version of tokens of a log's first incarnation, and of later ones, which name theirs.
 const VERSION: u8 = 1;
+const VERSION_WITH_INCARNATION: u8 = 2;
+const FIRST_INCARNATION: i64 = 1;
 const UUID_BYTES: usize = 16;
 /// An `i64` that is not negative has 63 bits, seven in a byte.
 const MAX_VARINT_BYTES: u32 = 9;
 
+/// A log, and which of its histories: where a log lost events and an operator accepted that, another incarnation of it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogIncarnation {
+    /// The log.
+    pub log_id: Uuid,
+    /// 1 for a log that lost nothing; more for each later one.
+    pub incarnation: i64,
+}
+
+impl LogIncarnation {
+    /// A log that lost nothing.
+    pub const fn first(log_id: Uuid) -> Self {
+        Self { log_id, incarnation: FIRST_INCARNATION }
+    }
+}
+
 /// A log and a position in each of its partitions; 0 says nothing of a partition. Opaque to clients: base64url without
-/// padding of version, log id, partition count, and the positions as canonical LEB128.
+/// padding of version, log id, incarnation unless it is the first, partition count, and the positions; numbers as canonical LEB128.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsistencyToken {
-    log_id: Uuid,
+    log: LogIncarnation,
     positions: Vec<i64>,
 }
 
 impl ConsistencyToken {
     /// `positions` by partition, at most 255 of them, none negative.
-    pub fn new(log_id: Uuid, positions: Vec<i64>) -> Self {
-        Self { log_id, positions }
+    pub fn new(log: LogIncarnation, positions: Vec<i64>) -> Self {
+        Self { log, positions }
     }
 
     /// The position in each partition.
@@ -38,21 +57,22 @@ impl ConsistencyToken {
         HeaderValue::try_from(self.to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
-    /// What all `X-Consistency-Token` headers together ask of the log `log_id` with `partitions` partitions; `None`
-    /// when there are none. One that is malformed or of another log is refused with [`Problem::Invalid`].
-    pub fn asked(headers: &HeaderMap, log_id: Uuid, partitions: usize) -> Result<Option<Self>, Problem> {
-        Self::named((&header::CONSISTENCY_TOKEN, "X-Consistency-Token"), headers, log_id, partitions)
+    /// What all `X-Consistency-Token` headers together ask of `log` with `partitions` partitions; `None`
+    /// when there are none. One that is malformed or of another log is refused with [`Problem::Invalid`], one of another incarnation with
+    /// [`Problem::TokenOutdated`].
+    pub fn asked(headers: &HeaderMap, log: LogIncarnation, partitions: usize) -> Result<Option<Self>, Problem> {
+        Self::named((&header::CONSISTENCY_TOKEN, "X-Consistency-Token"), headers, log, partitions)
     }
 
     /// The same of `Last-Event-ID`: the events of a stream have tokens as their ids.
-    pub fn last_event(headers: &HeaderMap, log_id: Uuid, partitions: usize) -> Result<Option<Self>, Problem> {
-        Self::named((&header::LAST_EVENT_ID, "Last-Event-ID"), headers, log_id, partitions)
+    pub fn last_event(headers: &HeaderMap, log: LogIncarnation, partitions: usize) -> Result<Option<Self>, Problem> {
+        Self::named((&header::LAST_EVENT_ID, "Last-Event-ID"), headers, log, partitions)
     }
 
     fn named(
         (header, name): (&HeaderName, &'static str),
         headers: &HeaderMap,
-        log_id: Uuid,
+        log: LogIncarnation,
         partitions: usize,
     ) -> Result<Option<Self>, Problem> {
         let refuse = |wrong: &str| Problem::invalid(FieldProblem::new(name, wrong));
@@ -63,8 +83,11 @@ impl ConsistencyToken {
             // On its way a proxy may have joined several headers into one.
             for text in tokens.split(',') {
                 let token = Self::decode(text.trim()).ok_or_else(malformed)?;
-                if token.log_id != log_id || token.positions.len() != partitions {
+                if token.log.log_id != log.log_id || token.positions.len() != partitions {
                     return Err(refuse("is of another log: leave it out"));
+                }
+                if token.log.incarnation != log.incarnation {
+                    return Err(Problem::TokenOutdated);
                 }
                 asked = Some(asked.map_or(token.clone(), |before| before.merged(&token)));
             }
@@ -89,21 +112,34 @@ impl ConsistencyToken {
 
     fn decode(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (&[VERSION], rest) = bytes.split_first_chunk::<1>()? else { return None };
-        let (log_id, rest) = rest.split_first_chunk::<UUID_BYTES>()?;
+        let (&version, rest) = bytes.split_first()?;
+        let (log_id, mut rest) = rest.split_first_chunk::<UUID_BYTES>()?;
+        let incarnation = match version {
+            VERSION => FIRST_INCARNATION,
+            VERSION_WITH_INCARNATION => {
+                take_varint(&mut rest).filter(|incarnation| *incarnation > FIRST_INCARNATION)?
+            }
+            _ => return None,
+        };
         let (&count, mut rest) = rest.split_first()?;
         let mut positions = Vec::with_capacity(count.into());
         for _ in 0..count {
             positions.push(take_varint(&mut rest)?);
         }
-        rest.is_empty().then(|| Self::new(Uuid::from_bytes(*log_id), positions))
+        let log = LogIncarnation { log_id: Uuid::from_bytes(*log_id), incarnation };
+        rest.is_empty().then(|| Self::new(log, positions))
     }
 }
 
 impl fmt::Display for ConsistencyToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = vec![VERSION];
-        bytes.extend(self.log_id.as_bytes());
+        let LogIncarnation { log_id, incarnation } = self.log;
+        let is_first = incarnation == FIRST_INCARNATION;
+        let mut bytes = vec![if is_first { VERSION } else { VERSION_WITH_INCARNATION }];
+        bytes.extend(log_id.as_bytes());
+        if !is_first {
+            put_varint(&mut bytes, u64::try_from(incarnation).map_err(|_| fmt::Error)?);
+        }
         bytes.push(u8::try_from(self.positions.len()).map_err(|_| fmt::Error)?);
         for &position in &self.positions {
             put_varint(&mut bytes, u64::try_from(position).map_err(|_| fmt::Error)?);
@@ -140,7 +176,9 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    const LOG: Uuid = Uuid::from_u128(7);
+    const LOG_ID: Uuid = Uuid::from_u128(7);
+    const LOG: LogIncarnation = LogIncarnation::first(LOG_ID);
+    const LATER: LogIncarnation = LogIncarnation { log_id: LOG_ID, incarnation: 1_764_400_000_123 };
 
     fn asked(values: &[&str], partitions: usize) -> Result<Option<ConsistencyToken>, Problem> {
         let mut headers = HeaderMap::new();
@@ -151,7 +189,7 @@ mod tests {
     }
 
     fn raw(bytes: &[u8]) -> String {
-        URL_SAFE_NO_PAD.encode([&[VERSION], LOG.as_bytes().as_slice(), bytes].concat())
+        URL_SAFE_NO_PAD.encode([&[VERSION], LOG_ID.as_bytes().as_slice(), bytes].concat())
     }
 
     #[rstest]
@@ -175,12 +213,27 @@ mod tests {
     #[case::overlong_varint(raw(&[1, 0x80, 0]))]
     #[case::past_i64(raw(&[1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]))]
     #[case::other_partitions(raw(&[2, 5, 5]))]
-    #[case::other_log(ConsistencyToken::new(Uuid::from_u128(8), vec![5]).to_string())]
-    #[case::other_version(URL_SAFE_NO_PAD.encode([&[2], LOG.as_bytes().as_slice(), &[1, 5]].concat()))]
+    #[case::other_log(ConsistencyToken::new(LogIncarnation { log_id: Uuid::from_u128(8), ..LOG }, vec![5]).to_string())]
+    #[case::other_version(URL_SAFE_NO_PAD.encode([&[3], LOG_ID.as_bytes().as_slice(), &[1, 5]].concat()))]
+    #[case::first_incarnation_named(URL_SAFE_NO_PAD.encode([&[2], LOG_ID.as_bytes().as_slice(), &[1, 1, 5]].concat()))]
     #[case::one_bad_of_two(format!("{},x", raw(&[1, 5])))]
     fn garbage_is_refused_by_name(#[case] text: String) {
         let Err(Problem::Invalid(problems)) = asked(&[&text], 1) else { panic!("{text} was taken") };
         assert!(problems[0].to_string().starts_with("X-Consistency-Token is "));
+    }
+
+    #[test]
+    fn a_token_is_good_in_its_own_incarnation_only() {
+        let headers =
+            |token: &ConsistencyToken| HeaderMap::from_iter([(header::CONSISTENCY_TOKEN, token.header_value())]);
+        for (own, other) in
+            [(LOG, LATER), (LATER, LOG), (LATER, LogIncarnation { incarnation: LATER.incarnation + 1, ..LATER })]
+        {
+            let token = ConsistencyToken::new(own, vec![5]);
+            assert_eq!(ConsistencyToken::asked(&headers(&token), own, 1).unwrap(), Some(token.clone()));
+            let refused = ConsistencyToken::asked(&headers(&token), other, 1);
+            assert!(matches!(refused, Err(Problem::TokenOutdated)), "{refused:?}");
+        }
     }
 
     #[test]

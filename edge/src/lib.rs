@@ -38,7 +38,7 @@ pub use actor::{Actor, InvalidActorError, Role};
 pub use body::{JsonObject, MAX_BODY_BYTES};
 pub use caller_policy::CallerPolicy;
 pub use client_address::{ClientAddress, InvalidNetworkError, ProxyNetwork};
-pub use consistency::ConsistencyToken;
+pub use consistency::{ConsistencyToken, LogIncarnation};
 pub use correlation::Correlation;
 pub use cors::{AllowedOrigin, InvalidOriginError};
 pub use envelope::{Envelope, ListData, accepted, ok, ok_body, ok_with};

@@ -15,6 +15,7 @@ const MAX_HEADERS: usize = 100;
 /// When a caller that met overload, a limit or a lost answer may try again, in seconds.
 const RETRY_AFTER_SECONDS: u16 = 1;
 
+const TOKEN_OUTDATED: &str = "The log lost events since this token was given, read again without it : ";
 const KEY_REUSED: &str = "Idempotency-Key was used for another request, take a new key : ";
 const OVERLOADED: &str = "Overloaded and not accepted, try again later : ";
 const RATE_LIMITED: &str = "Too many requests and not accepted, try again later : ";
@@ -67,6 +68,8 @@ pub enum Problem {
     MissingUserId,
     /// Put right each of these fields or parameters.
     Invalid(Vec<FieldProblem>),
+    /// The log lost events since the token was given: read again without it.
+    TokenOutdated,
     /// Nothing here, or nothing that this caller may know of.
     NotFound,
     /// No call has this path: see the reference.
@@ -174,6 +177,7 @@ impl Problem {
                 row(StatusCode::BAD_REQUEST, "MISSING_X_USER_ID", "Missing X-USER-ID header value : ")
             }
             Self::Invalid(problems) => (StatusCode::BAD_REQUEST, "00", invalid(problems).into()),
+            Self::TokenOutdated => row(StatusCode::BAD_REQUEST, "TOKEN_OUTDATED", TOKEN_OUTDATED),
             Self::NotFound => row(StatusCode::NOT_FOUND, "404", "Not found : "),
             Self::UnknownPath => row(StatusCode::NOT_FOUND, "404", "Not found : /docs lists the calls"),
             Self::MethodNotAllowed => {

@@ -3,6 +3,7 @@
 use crate::clock::{DatabaseClock, LogClock, SteadyInstant};
 use crate::feed::PartitionFeed;
 use crate::ids::{Hash, Identity, Partition, Position};
+use crate::incarnation::{KnownForks, forks};
 use crate::write_stop::{Acceptances, WriteStops};
 use crate::{Acceptance, LogError, Readiness, RecordedEvent, RepeatedFault, WriteStop};
 use chrono::{DateTime, Utc};
@@ -36,6 +37,7 @@ struct Shared {
     readiness: Readiness,
     clock: LogClock,
     stops: WriteStops,
+    forks: KnownForks,
 }
 
 impl Log {
@@ -53,7 +55,8 @@ impl Log {
         if let Ok(known) = acceptances(&reads).await {
             stops.observe(known);
         }
-        Ok(Self { shared: Arc::new(Shared { pool, reads, identity, feeds, readiness, clock, stops }) })
+        let forks = KnownForks::new(forks(&reads).await?);
+        Ok(Self { shared: Arc::new(Shared { pool, reads, identity, feeds, readiness, clock, stops, forks }) })
     }
 
     /// The number of partitions of the log in `pool`'s database; `None` when there is no log yet.
@@ -165,6 +168,10 @@ impl Log {
         .bind(self.shared.identity.partitions)
         .fetch_one(&self.pool().clone().with_answer_timeout(HEAD_POLL_TIMEOUT))
         .await?;
+        // First, so that nothing is answered with the incarnation before once writes continue.
+        if loss > self.loss_accepted() {
+            self.read_forks().await?;
+        }
         self.apply_acceptances(Acceptances { loss, clock }, &heads);
         self.clock().observe(received, said, asked);
         for ((partition, feed), (head, known)) in (0..).zip(&self.shared.feeds).zip(heads.into_iter().zip(known)) {
@@ -238,6 +245,10 @@ impl Log {
 
     pub(crate) fn clock(&self) -> &LogClock {
         &self.shared.clock
+    }
+
+    pub(crate) fn known_forks(&self) -> &KnownForks {
+        &self.shared.forks
     }
 
     pub(crate) fn loss_accepted(&self) -> i64 {

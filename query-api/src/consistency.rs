@@ -10,13 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::{sleep, timeout};
-use uuid::Uuid;
 
-use crate::Settings;
 use crate::cursor::ListFingerprint;
 use crate::database;
 use crate::user_reads::UserReads;
 use crate::view_rows::{ConsistencyHeaders, ViewRows};
+use crate::{Settings, WatchedLog};
 
 /// How long a read waits for its read model.
 const CONSISTENCY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -48,7 +47,7 @@ impl RequiredPosition {
 pub(crate) struct ReadModel {
     consumer: &'static str,
     pool: Pool,
-    log_id: Uuid,
+    log: WatchedLog,
     partitions: usize,
     polled: watch::Sender<Vec<i64>>,
     /// Its holder polls for all waiting reads. When that read ends, the next one takes over.
@@ -59,11 +58,11 @@ pub(crate) struct ReadModel {
 
 impl ReadModel {
     pub(crate) fn new(consumer: &'static str, settings: &Settings, user_reads: Arc<UserReads>) -> Self {
-        let Settings { log_id, partitions, .. } = *settings;
+        let (log, partitions) = (settings.log(), settings.partitions);
         let (polled, _) = watch::channel(vec![0; partitions]);
         let (poll_leader, waiting_permits) = (Mutex::new(()), Semaphore::new(MAX_WAITING_READS));
         let pool = settings.pool.clone();
-        Self { consumer, pool, log_id, partitions, polled, poll_leader, waiting_permits, user_reads }
+        Self { consumer, pool, log, partitions, polled, poll_leader, waiting_permits, user_reads }
     }
 
     /// The rows of `select`, of the user's own, from PostgreSQL, after waiting up to 2 s for the positions of every token in `headers`. Each
@@ -86,12 +85,12 @@ impl ReadModel {
 
     /// What cursors of a user's list in this read model belong to.
     pub(crate) fn list_of(&self, user_id: &str, product_id: Option<i64>) -> ListFingerprint {
-        ListFingerprint::new(self.log_id, self.consumer, user_id, product_id)
+        ListFingerprint::new(self.log.log_id, self.consumer, user_id, product_id)
     }
 
     /// The position that the tokens in `headers` require.
     pub(crate) fn required(&self, headers: &HeaderMap) -> Result<RequiredPosition, Problem> {
-        ConsistencyToken::asked(headers, self.log_id, self.partitions).map(RequiredPosition)
+        ConsistencyToken::asked(headers, self.log.now(), self.partitions).map(RequiredPosition)
     }
 
     /// The rows of `select`, of nobody's own, after waiting up to 2 s for the required position.
@@ -128,7 +127,7 @@ impl ReadModel {
 
     /// The headers that say at which positions an answer is, and whether the required one is reached.
     pub(crate) fn consistency_headers(&self, required: &RequiredPosition, positions: &[i64]) -> ConsistencyHeaders {
-        let token = ConsistencyToken::new(self.log_id, positions.to_vec());
+        let token = ConsistencyToken::new(self.log.now(), positions.to_vec());
         ConsistencyHeaders { token, reached: required.is_reached_by(positions) }
     }
 

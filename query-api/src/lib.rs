@@ -46,10 +46,11 @@ use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::routing::get;
 use connection_pool::Pool;
-use edge::{CallerPolicy, ConnectionPolicy, ServiceTime, Times, header};
+use edge::{CallerPolicy, ConnectionPolicy, LogIncarnation, ServiceTime, Times, header};
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
@@ -75,6 +76,8 @@ pub struct Settings {
     pub redis: Option<redis::Client>,
     /// The log from which the read models are derived.
     pub log_id: Uuid,
+    /// Its incarnation, as far as this process knows.
+    pub incarnation: watch::Receiver<i64>,
     /// The number of its partitions, 1 to 64.
     pub partitions: usize,
     /// The time zone of the answers.
@@ -87,6 +90,25 @@ pub struct Settings {
     pub streams: StreamLimits,
     /// Ends the streams, which would go on for ever.
     pub shutdown: CancellationToken,
+}
+
+impl Settings {
+    fn log(&self) -> WatchedLog {
+        WatchedLog { log_id: self.log_id, incarnation: self.incarnation.clone() }
+    }
+}
+
+/// The log that tokens are of, whose incarnation may change.
+#[derive(Clone, Debug)]
+pub(crate) struct WatchedLog {
+    log_id: Uuid,
+    incarnation: watch::Receiver<i64>,
+}
+
+impl WatchedLog {
+    fn now(&self) -> LogIncarnation {
+        LogIncarnation { log_id: self.log_id, incarnation: *self.incarnation.borrow() }
+    }
 }
 
 /// The state of every view.
@@ -151,7 +173,7 @@ impl QueryApi {
         let user_reads = Arc::new(UserReads::within(settings.pool.max_connections()));
         let model = |consumer| ReadModel::new(consumer, settings, user_reads.clone());
         let (product_list, invest_log) = (Arc::new(model("product_list")), Arc::new(model("invest_log")));
-        let streams = Streams::new(settings.log_id, settings.partitions, settings.streams, settings.shutdown.clone());
+        let streams = Streams::new(settings.log(), settings.partitions, settings.streams, settings.shutdown.clone());
         Self {
             partitions: i32::try_from(settings.partitions).unwrap_or(i32::MAX),
             time: settings.time,

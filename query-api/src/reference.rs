@@ -105,7 +105,10 @@ fn reads() -> Vec<Endpoint> {
 }
 
 fn read(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint {
-    Endpoint::get(path, id, summary).takes([TIMES, CONSISTENCY_TOKEN, CORRELATION_ID]).answers_with(ANSWER_HEADERS)
+    Endpoint::get(path, id, summary)
+        .takes([TIMES, CONSISTENCY_TOKEN, CORRELATION_ID])
+        .refuses([Problem::TokenOutdated])
+        .answers_with(ANSWER_HEADERS)
 }
 
 fn streamed(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint {

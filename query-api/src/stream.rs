@@ -30,8 +30,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
+use crate::WatchedLog;
 use crate::view_rows::ConsistencyHeaders;
 use feeder::Audience;
 use limits::Admission;
@@ -43,15 +43,15 @@ const FIRST_STATE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What both streams share.
 #[derive(Clone)]
 pub(crate) struct Streams {
-    log_id: Uuid,
+    log: WatchedLog,
     partitions: usize,
     admission: Admission,
     shutdown: CancellationToken,
 }
 
 impl Streams {
-    pub(crate) fn new(log_id: Uuid, partitions: usize, limits: StreamLimits, shutdown: CancellationToken) -> Self {
-        Self { log_id, partitions, admission: Admission::new(limits), shutdown }
+    pub(crate) fn new(log: WatchedLog, partitions: usize, limits: StreamLimits, shutdown: CancellationToken) -> Self {
+        Self { log, partitions, admission: Admission::new(limits), shutdown }
     }
 
     /// As PostgreSQL's `generate_series` takes it.
@@ -66,7 +66,7 @@ impl Streams {
     }
 
     fn token(&self, positions: &[i64]) -> ConsistencyToken {
-        ConsistencyToken::new(self.log_id, positions.to_vec())
+        ConsistencyToken::new(self.log.now(), positions.to_vec())
     }
 }
 
@@ -81,9 +81,9 @@ struct Asked {
 impl Asked {
     /// The tokens in `headers`; a last event is required too, or the listener would see its own past.
     fn of(headers: &HeaderMap, streams: &Streams) -> Result<Self, Problem> {
-        let Streams { log_id, partitions, .. } = *streams;
-        let last_event = ConsistencyToken::last_event(headers, log_id, partitions)?;
-        let required = ConsistencyToken::asked(headers, log_id, partitions)?;
+        let (log, partitions) = (streams.log.now(), streams.partitions);
+        let last_event = ConsistencyToken::last_event(headers, log, partitions)?;
+        let required = ConsistencyToken::asked(headers, log, partitions)?;
         let required = match (required, &last_event) {
             (Some(required), Some(last_event)) => Some(required.merged(last_event)),
             (required, last_event) => required.or_else(|| last_event.clone()),

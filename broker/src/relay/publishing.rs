@@ -139,8 +139,10 @@ impl Publishing<'_> {
     }
 
     async fn publish_messages(&self, channel: &Channel, events: &[RawEvent]) -> Result<(), PublishError> {
+        // After the events were read: so it has every fork before them.
+        let forks = self.log.read_forks().await?;
         let (mut rest, mut window) = (events, Vec::new());
-        while let Some(message) = Message::of(self.broker.log_id(), rest)? {
+        while let Some(message) = Message::of(self.broker.log_id(), &forks, rest)? {
             rest = &rest[message.events..];
             window.push(self.send(channel, message).await?);
             if window.len() == MAX_UNCONFIRMED_MESSAGES {

@@ -140,10 +140,11 @@ impl<'a> ReplayRun<'a> {
         let mut page = self.log.raw_after(range.partition, range.after, EVENTS_PER_READ.min(range.events())).await?;
         let last = page.last().map(|event| event.position);
         let last = last.ok_or_else(|| missing(range.partition, range.after + 1))?;
+        let forks = self.log.read_forks().await?;
         page.retain(|event| self.replay.selection.matches(event));
         let mut rest = page.as_slice();
         while let Some(message) =
-            Message::replayed(self.broker.log_id(), &rest[..rest.len().min(self.rate_limiter.max_burst())])?
+            Message::replayed(self.broker.log_id(), &forks, &rest[..rest.len().min(self.rate_limiter.max_burst())])?
         {
             let (sent, others) = rest.split_at(message.events);
             self.shutdown.run_until_cancelled(self.rate_limiter.wait(sent.len())).await.ok_or(ReplayError::Stopped)?;

@@ -2,7 +2,7 @@
 
 use broker::cloud_events::{MAX_EVENTS_PER_MESSAGE, TARGET_MESSAGE_BYTES, decode, encode};
 use chrono::{DateTime, Utc};
-use event_log::RawEvent;
+use event_log::{Fork, Forks, RawEvent};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -27,14 +27,14 @@ fn event(position: i64, payload: &str) -> RawEvent {
 }
 
 fn there_and_back(events: &[RawEvent]) -> Vec<RawEvent> {
-    let (body, written) = encode(LOG_ID, events).unwrap();
+    let (body, written) = encode(LOG_ID, &Forks::default(), events).unwrap();
     assert_eq!(written, events.len());
     decode(LOG_ID, &body).unwrap()
 }
 
 #[test]
 fn an_event_reads_as_the_document_says() {
-    let (body, _) = encode(LOG_ID, &[event(5, r#"{"InvestSettled":{"amount":10}}"#)]).unwrap();
+    let (body, _) = encode(LOG_ID, &Forks::default(), &[event(5, r#"{"InvestSettled":{"amount":10}}"#)]).unwrap();
     let batch: Value = serde_json::from_slice(&body).unwrap();
     let expected = json!([{
         "specversion": "1.0",
@@ -119,23 +119,23 @@ proptest! {
 #[test]
 fn a_batch_is_bounded_in_events_and_bytes_and_takes_one_at_least() {
     let small: Vec<_> = (1..=1_000).map(|position| event(position, "{}")).collect();
-    let (_, written) = encode(LOG_ID, &small).unwrap();
+    let (_, written) = encode(LOG_ID, &Forks::default(), &small).unwrap();
     assert_eq!(written, MAX_EVENTS_PER_MESSAGE);
 
     let kibibyte = format!(r#"{{"x":"{}"}}"#, "x".repeat(10_240));
     let large: Vec<_> = (1..=100).map(|position| event(position, &kibibyte)).collect();
-    let (body, written) = encode(LOG_ID, &large).unwrap();
+    let (body, written) = encode(LOG_ID, &Forks::default(), &large).unwrap();
     assert!(body.len() >= TARGET_MESSAGE_BYTES && body.len() < TARGET_MESSAGE_BYTES + 12_000, "{}", body.len());
     assert_eq!(decode(LOG_ID, &body).unwrap(), large[..written]);
 
     let huge = [event(1, &format!(r#"{{"x":"{}"}}"#, "x".repeat(2 * TARGET_MESSAGE_BYTES)))];
     assert_eq!(there_and_back(&huge), huge);
-    assert_eq!(encode(LOG_ID, &[]).unwrap().1, 0);
+    assert_eq!(encode(LOG_ID, &Forks::default(), &[]).unwrap().1, 0);
 }
 
 #[test]
 fn what_is_no_batch_of_this_log_is_refused_with_a_reason() {
-    let (body, _) = encode(LOG_ID, &[event(5, "{}")]).unwrap();
+    let (body, _) = encode(LOG_ID, &Forks::default(), &[event(5, "{}")]).unwrap();
     let good = String::from_utf8(body).unwrap();
     let changed = |from: &str, to: &str| {
         assert!(good.contains(from), "{from}");
@@ -162,9 +162,20 @@ fn what_is_no_batch_of_this_log_is_refused_with_a_reason() {
     }
 }
 
+/// A partner that has positions after `forkedat` of an earlier incarnation has what does not stand any more.
+#[test]
+fn an_event_after_a_loss_says_of_which_incarnation_it_is_and_where_that_began() {
+    let forks = Forks::new(vec![Fork { incarnation: 1_764_400_000_123, heads: vec![0, 0, 0, 4] }]);
+    let (body, _) = encode(LOG_ID, &forks, &[event(4, "{}"), event(5, "{}")]).unwrap();
+    let batch: Value = serde_json::from_slice(&body).unwrap();
+    let said = |at: usize| (batch[at]["incarnation"].as_str(), batch[at]["forkedat"].as_str());
+    assert_eq!((said(0), said(1)), ((None, None), (Some("1764400000123"), Some("4"))));
+    assert_eq!(decode(LOG_ID, &body).unwrap(), [event(4, "{}"), event(5, "{}")]);
+}
+
 #[test]
 fn attributes_that_are_not_known_are_passed_over() {
-    let (body, _) = encode(LOG_ID, &[event(5, "{}")]).unwrap();
+    let (body, _) = encode(LOG_ID, &Forks::default(), &[event(5, "{}")]).unwrap();
     let replayed = String::from_utf8(body).unwrap().replacen('{', r#"{"replayed":true,"#, 1);
     assert_eq!(decode(LOG_ID, replayed.as_bytes()).unwrap(), [event(5, "{}")]);
 }

@@ -5,7 +5,7 @@ use crate::test_broker::*;
 use broker::parked::{self, MAX_PARKED_DELIVERIES, MAX_STORED_BODY_BYTES};
 use broker::{Deliveries, cloud_events};
 use event_log::consume::EventSource as _;
-use event_log::{Log, RawEvent};
+use event_log::{Forks, Log, RawEvent};
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable};
@@ -19,7 +19,7 @@ fn honest() -> BasicProperties {
 }
 
 fn batch(log_id: Uuid, events: &[RawEvent]) -> Vec<u8> {
-    cloud_events::encode(log_id, events).unwrap().0
+    cloud_events::encode(log_id, &Forks::default(), events).unwrap().0
 }
 
 /// Made by somebody who knows the format: other content, with the hash that is right for it.

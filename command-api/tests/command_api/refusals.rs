@@ -3,7 +3,7 @@
 use crate::app::{TestApp, product, window_of_hours};
 use crate::write_side::WriteSide;
 use domain::ProductId;
-use edge::ConsistencyToken;
+use edge::{ConsistencyToken, LogIncarnation};
 use rstest::rstest;
 use uuid::Uuid;
 
@@ -34,7 +34,7 @@ async fn an_accepted_invest_is_the_seeds_answer_and_names_what_it_made() {
 
     let mut positions = vec![0; 4];
     positions[reserved.partition as usize] = reserved.position;
-    let token = ConsistencyToken::new(test.log.identity().log_id, positions);
+    let token = ConsistencyToken::new(LogIncarnation::first(test.log.identity().log_id), positions);
     answer.says("x-consistency-token", &token.to_string());
 }
 

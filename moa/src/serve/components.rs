@@ -104,6 +104,15 @@ impl SharedResources {
         self.broker.iter().for_each(|broker| ops.needs_broker(broker));
     }
 
+    /// Keeps the process's known incarnation of the log fresh, where its login may not read the log.
+    pub(super) fn poll_incarnation(&self, stages: &Stages) {
+        let log = self.log.clone();
+        stages.spawn_consumer(
+            "the poll of the incarnation",
+            |shutdown| async move { log.poll_incarnation(shutdown).await },
+        );
+    }
+
     /// Keeps the process's known heads fresh.
     pub(super) fn poll_heads(&self, stages: &Stages) {
         let log = self.log.clone();
@@ -230,6 +239,7 @@ impl SharedResources {
             pool: read.clone(),
             redis: self.redis.clone(),
             log_id: self.log.identity().log_id,
+            incarnation: self.log.incarnation(),
             partitions: self.log.partitions().count(),
             time,
             callers,

@@ -79,6 +79,7 @@ impl SingleService {
         self.ops.needs_database(&read);
         let resources = SharedResources::open(&database, log, optional_servers);
         resources.watch(&self.ops);
+        resources.poll_incarnation(&self.stages);
         callers.start(&self.stages, &self.ops);
         let of_reads = (settings.public.time_zone, callers.of_reads(address, &settings.query.limits));
         resources.serve_queries(&self.stages, listener, &read, of_reads, &self.ops, &listening);

@@ -39,6 +39,10 @@ async fn answered(api: &ApiClient, user: &str, product: i64, amount: i64) -> Cal
     within(TEST_TIMEOUT, "an answer", asked).await
 }
 
+async fn code(answer: reqwest::Response) -> String {
+    answer.json::<serde_json::Value>().await.unwrap()["code"].as_str().unwrap().to_owned()
+}
+
 /// What `/readyz` says, once it names a clause of the log.
 async fn says_that_it_lost_events(moa: &MoaProcess) {
     let ready = async || {
@@ -190,7 +194,8 @@ async fn a_promoted_standby_that_has_not_everything_is_not_written_on() {
 }
 
 /// Steps: the seals are outside the data folder; it is copied, goes on, is sealed, and is put back; an instance that starts
-/// on it, and knows nothing, takes no writes until an operator agrees; neither does one that is started after that.
+/// on it, and knows nothing, takes no writes until an operator agrees; neither does one that is started after that. What was lost is
+/// sealed, and a token from before is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_behind_the_seals_outside_takes_no_writes() {
     let (servers, journal) = (Servers::new(), Journal::default());
@@ -210,6 +215,7 @@ async fn a_start_behind_the_seals_outside_takes_no_writes() {
     let moa = sealing.open().await;
     let second_api = api(&moa, &journal);
     assert!(answered(&second_api, "ann", product, 1).await.is_accepted());
+    let lost_token = second_api.get("/api/product").await.header("x-consistency-token").unwrap().to_owned();
     // A stop seals what is left.
     moa.stopped(TEST_TIMEOUT).await;
     server.stop().await;
@@ -227,6 +233,14 @@ async fn a_start_behind_the_seals_outside_takes_no_writes() {
     })
     .await;
     is_ready(&moa).await;
+    let with = async |token: &str| {
+        let asked = client().get(format!("{}/api/product", moa.read)).header("X-Consistency-Token", token);
+        asked.send().await.unwrap()
+    };
+    let outdated = with(&lost_token).await;
+    assert_eq!((outdated.status().as_u16(), code(outdated).await), (400, "TOKEN_OUTDATED".to_owned()));
+    let token = third_api.get("/api/product").await.header("x-consistency-token").unwrap().to_owned();
+    assert_eq!(with(&token).await.headers()["x-consistency"], "reached");
     let verified = operator(&moa, &["audit", "verify"]).await;
     assert!(verified.contains("Lost, as seal ") && verified.contains("The log is whole"), "{verified}");
     moa.stopped(TEST_TIMEOUT).await;

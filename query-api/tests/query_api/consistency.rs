@@ -1,7 +1,7 @@
 //! Consistency tokens: what an answer says of its state, and waiting for a state.
 
 use crate::read_side::{LOG, PARTITIONS, ReadSide, token};
-use edge::ConsistencyToken;
+use edge::{ConsistencyToken, LogIncarnation};
 use futures::future::join_all;
 use rstest::rstest;
 use std::time::{Duration, Instant};
@@ -112,10 +112,10 @@ async fn what_is_not_reached_in_time_is_said_so() {
 #[case::empty("".into(), "malformed: send one as it was given, or leave it out")]
 #[case::trailing(format!("{}AA", token([1; PARTITIONS])), "malformed: send one as it was given, or leave it out")]
 #[case::other_log(
-    ConsistencyToken::new(Uuid::from_u128(9), vec![1; PARTITIONS]).to_string(),
+    ConsistencyToken::new(LogIncarnation::first(Uuid::from_u128(9)), vec![1; PARTITIONS]).to_string(),
     "of another log: leave it out"
 )]
-#[case::other_partitions(ConsistencyToken::new(LOG, vec![1]).to_string(), "of another log: leave it out")]
+#[case::other_partitions(ConsistencyToken::new(LogIncarnation::first(LOG), vec![1]).to_string(), "of another log: leave it out")]
 #[tokio::test]
 async fn a_token_that_is_not_ours_is_refused(#[case] sent: String, #[case] told: &str) {
     let api = ReadSide::without_database();

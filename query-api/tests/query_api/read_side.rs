@@ -4,11 +4,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use connection_pool::Pool;
-use edge::ConsistencyToken;
+use edge::{ConsistencyToken, LogIncarnation};
 use http_body_util::BodyExt as _;
 use query_api::{Settings, StreamLimits};
 use sqlx::postgres::PgPoolOptions;
 use testbed::http::{Answer, success};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use uuid::Uuid;
@@ -27,12 +28,24 @@ pub fn settings(pool: Pool) -> Settings {
     let time = "Asia/Seoul".parse().unwrap();
     let (callers, health) = (std::sync::Arc::default(), edge::health(async || vec![]));
     let (streams, shutdown) = (StreamLimits::default(), CancellationToken::new());
-    Settings { pool, redis: None, log_id: LOG, partitions: PARTITIONS, time, callers, health, streams, shutdown }
+    let (_, incarnation) = watch::channel(1);
+    Settings {
+        pool,
+        redis: None,
+        log_id: LOG,
+        incarnation,
+        partitions: PARTITIONS,
+        time,
+        callers,
+        health,
+        streams,
+        shutdown,
+    }
 }
 
 /// A token of our log at these positions.
 pub fn token(positions: [i64; PARTITIONS]) -> String {
-    ConsistencyToken::new(LOG, positions.to_vec()).to_string()
+    ConsistencyToken::new(LogIncarnation::first(LOG), positions.to_vec()).to_string()
 }
 
 /// A success with a list.

@@ -216,6 +216,7 @@ impl Past {
             pool: self.pool.clone(),
             redis: None,
             log_id: self.log.identity().log_id,
+            incarnation: self.log.incarnation(),
             partitions: self.log.partitions().count(),
             time: self.time,
             callers: std::sync::Arc::default(),

@@ -2,7 +2,7 @@
 
 use super::system::{CachedSystem, OPEN, checked, partition_of, state_of};
 use crate::read_side::PARTITIONS;
-use edge::ConsistencyToken;
+use edge::{ConsistencyToken, LogIncarnation};
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -70,10 +70,12 @@ async fn read(system: &CachedSystem, is_over: &AtomicBool) {
     let (start, mut last, mut answers, mut from_redis) = (Instant::now(), vec![0; PARTITIONS], 0, 0);
     while start.elapsed() < Duration::from_secs(5) {
         let path = if answers % 2 == 0 { "/api/product" } else { "/api/product/3" };
-        let token = ConsistencyToken::new(system.log_id, last.clone()).to_string();
+        let token = ConsistencyToken::new(LogIncarnation::first(system.log_id), last.clone()).to_string();
         let answer = system.cached.call("GET", path, &[("X-Consistency-Token", &token)]).await;
         assert_eq!((answer.status, answer.header("x-consistency")), (200, Some("reached")), "{}", answer.body);
-        let shown = ConsistencyToken::asked(&answer.headers, system.log_id, PARTITIONS).unwrap().unwrap();
+        let shown = ConsistencyToken::asked(&answer.headers, LogIncarnation::first(system.log_id), PARTITIONS)
+            .unwrap()
+            .unwrap();
         assert!(shown.positions().iter().zip(&last).all(|(now, before)| now >= before), "{last:?} before {shown:?}");
         let body: Value = serde_json::from_str(&answer.body).unwrap();
         let items = body["data"]["list"].as_array().cloned().unwrap_or_else(|| vec![body["data"].clone()]);

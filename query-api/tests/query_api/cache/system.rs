@@ -1,7 +1,7 @@
 //! Read models, and counters in Redis, to read from.
 
 use crate::read_side::{PARTITIONS, ReadSide, settings};
-use edge::ConsistencyToken;
+use edge::{ConsistencyToken, LogIncarnation};
 use query_api::Settings;
 use redis::{Client, Commands};
 use sha2::{Digest, Sha256};
@@ -77,7 +77,7 @@ impl CachedSystem {
     }
 
     pub fn token(&self, positions: [i64; PARTITIONS]) -> String {
-        ConsistencyToken::new(self.log_id, positions.to_vec()).to_string()
+        ConsistencyToken::new(LogIncarnation::first(self.log_id), positions.to_vec()).to_string()
     }
 
     /// Writes a field with its check: a counter, or a part of the state, of the log's event then.

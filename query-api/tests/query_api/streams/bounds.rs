@@ -13,8 +13,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 #[rstest]
 #[case("7", "is malformed: send one as it was given, or leave it out")]
 #[case("", "is malformed: send one as it was given, or leave it out")]
-#[case(&ConsistencyToken::new(Uuid::nil(), vec![1; PARTITIONS]).to_string(), "is of another log: leave it out")]
-#[case(&ConsistencyToken::new(LOG, vec![1]).to_string(), "is of another log: leave it out")]
+#[case(&ConsistencyToken::new(edge::LogIncarnation::first(Uuid::nil()), vec![1; PARTITIONS]).to_string(), "is of another log: leave it out")]
+#[case(&ConsistencyToken::new(edge::LogIncarnation::first(LOG), vec![1]).to_string(), "is of another log: leave it out")]
 #[tokio::test]
 async fn an_id_that_is_none_is_refused(#[case] id: &str, #[case] wrong: &str) {
     let api = ReadSide::without_database();
