@@ -13,6 +13,7 @@ pub use audit::*;
 pub use callers::*;
 pub use groups::*;
 pub use health::*;
+pub(crate) use raw::given;
 pub use raw::read;
 pub use replay::*;
 pub use serve::*;

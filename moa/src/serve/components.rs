@@ -6,7 +6,7 @@ use super::stages::Stages;
 use crate::admin::{self, Admin, Tokens};
 use crate::database::Database;
 use crate::ops::Ops;
-use crate::settings::{CommandSettings, PaymentProvider};
+use crate::settings::{self, CommandSettings, PaymentProvider};
 use crate::token::Secret;
 use crate::trust;
 use anyhow::Context;
@@ -20,7 +20,7 @@ use command_api::{CommandApi, OpenInvest, Provider};
 use connection_pool::Pool;
 use edge::{CallerPolicy, ServiceTime};
 use event_log::consume::{Consumer, Projection as _};
-use event_log::{Log, Partition, restart_on_panic};
+use event_log::{Identity, Log, Partition, restart_on_panic};
 use projector::{COUNTERS, Jobs, Lingers};
 use query_api::StreamLimits;
 use std::sync::Arc;
@@ -83,7 +83,11 @@ pub(super) struct SharedResources {
 impl SharedResources {
     /// Connections are made when they are needed: a broker or cache that is away is waited for.
     pub(super) fn open(database: &Database, log: Log, OptionalServers { broker, redis }: OptionalServers) -> Self {
-        let broker = broker.map(|address| Broker::at(&address, log.identity().log_id));
+        let Identity { log_id, partitions } = *log.identity();
+        let (version, incarnation, settings) =
+            (env!("CARGO_PKG_VERSION"), *log.incarnation().borrow(), settings::given());
+        tracing::info!(version, %log_id, incarnation, partitions, database = database.describe(), settings, "Moa starts");
+        let broker = broker.map(|address| Broker::at(&address, log_id));
         Self { project: database.project_pool(), rebuild: database.rebuild_pool(), log, broker, redis }
     }
 

@@ -9,6 +9,7 @@ use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, v
 use reqwest::Url;
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
+use std::sync::OnceLock;
 
 /// The settings, and a sentence for each secret that the list of processes shows. What cannot be read ends the process with
 /// a sentence, as does `--help`.
@@ -17,7 +18,48 @@ pub fn read() -> (Cli, BTreeSet<String>) {
     let arguments = without_empty_flags(std::env::args_os(), &flags(&command));
     let matches = command.try_get_matches_from_mut(arguments).unwrap_or_else(|error| error.exit());
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
-    (cli, exposed(&Cli::command(), &matches))
+    let command = Cli::command();
+    GIVEN.get_or_init(|| given_to(&command, &matches).join(" "));
+    (cli, exposed(&command, &matches))
+}
+
+/// The command and what was set by arguments and environment when [`read`] was called, each as `flag=value`, secrets left out: for the log.
+pub(crate) fn given() -> &'static str {
+    GIVEN.get().map_or("", String::as_str)
+}
+
+static GIVEN: OnceLock<String> = OnceLock::new();
+
+fn given_to(command: &Command, matches: &ArgMatches) -> Vec<String> {
+    let settings = command.get_arguments().filter(|arg| is_setting(arg) && is_given(arg, matches));
+    let mut given: Vec<_> = settings.map(|arg| shown(arg, matches)).collect();
+    if let Some((name, below)) = matches.subcommand() {
+        given.insert(0, name.to_owned());
+        given.extend(command.find_subcommand(name).map(|command| given_to(command, below)).unwrap_or_default());
+    }
+    given
+}
+
+fn is_given(arg: &Arg, matches: &ArgMatches) -> bool {
+    matches!(matches.value_source(arg.get_id().as_str()), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+}
+
+/// Of a secret only that it is set; of one that is a URL, where it leads.
+fn shown(arg: &Arg, matches: &ArgMatches) -> String {
+    let (id, flag) = (arg.get_id().as_str(), arg.get_long().unwrap_or_default());
+    let raw = matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy());
+    let hides = |value: &str| is_secret(arg) || value.contains("://") && has_secret(value);
+    let value = raw.map(|value| if hides(&value) { place(id, &value) } else { value.into_owned() });
+    format!("{flag}={}", value.collect::<Vec<_>>().join(","))
+}
+
+fn place(id: &str, secret: &str) -> String {
+    let url = Url::parse(secret).ok().filter(|_| id.ends_with("_url") || secret.contains("://"));
+    let place = url.and_then(|url| {
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        Some(format!("{}://{}{port}", url.scheme(), url.host_str()?))
+    });
+    place.unwrap_or_else(|| "(set)".into())
 }
 
 /// Compose files and charts set what they have no value for to the empty string.
@@ -107,6 +149,31 @@ mod tests {
         for arg in secrets {
             assert!(arg.is_hide_env_values_set(), "{} is shown by --help", arg.get_id());
         }
+    }
+
+    #[test]
+    fn what_was_set_is_shown_without_secrets() {
+        let secrets = [
+            "--database-url",
+            "postgres://me:canary@host:5433/moa?password=canary",
+            "--operator-token",
+            "a-canary-of-sixteen",
+        ];
+        let arguments =
+            [&["moa", "serve", "--time-zone", "Asia/Seoul", "--amqp-url", "amqp://me:canary@[::1]/x"], &secrets[..]]
+                .concat();
+        let mut command = Cli::command().mut_args(|arg| arg.env(Resettable::Reset));
+        let matches = command.try_get_matches_from_mut(arguments).expect("good arguments");
+        let given = given_to(&Cli::command(), &matches).join(" ");
+        for expected in [
+            "time-zone=Asia/Seoul",
+            "database-url=postgres://host:5433",
+            "amqp-url=amqp://[::1]",
+            "operator-token=(set)",
+        ] {
+            assert!(given.contains(expected), "{expected}: {given}");
+        }
+        assert!(!given.contains("canary"), "{given}");
     }
 
     fn reported(arguments: &[&str]) -> Vec<String> {

@@ -58,7 +58,11 @@ async fn an_export_is_verified_without_moa_by_two_programs() {
     std::fs::remove_file(&link).unwrap();
     let to_stdout = app.operator(&["audit", "export"]).await;
     assert!(to_stdout.out.ends_with("{\"end\":true,\"events\":3}\n"), "{}{}", to_stdout.out, to_stdout.err);
-    assert_eq!(names(&folder), ["key", "key.pub", "log.ndjson", "proof.json", "seals"], "nothing half is left");
+    assert_eq!(
+        names(&folder),
+        ["key", "key.pub", "log.ndjson", "proof.json", "seals", "seals.acts"],
+        "nothing half is left"
+    );
 
     let with = ["--seals", &seals, "--public-key", &public];
     let first = [&["audit", "verify", "--export", &export][..], &with].concat();
