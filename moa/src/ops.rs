@@ -15,6 +15,7 @@ use axum::routing::get;
 use connection_pool::Pool;
 use event_log::{Clause, Log, Readiness};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
 use probe::DatabaseProbe;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,6 +61,8 @@ impl Ops {
             .and_then(|builder| builder.set_buckets_for_metric(Suffix("_size".into()), &COUNT_BUCKETS));
         let metrics = builder.and_then(PrometheusBuilder::install_recorder).context("metrics cannot be gathered")?;
         catalog::describe();
+        Collector::default().describe();
+        metrics::gauge!("moa_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         Ok(Self { metrics, readiness: Readiness::default(), watched: Arc::default(), probed_at: Arc::default() })
     }
 
@@ -153,6 +156,7 @@ impl Ops {
     }
 
     fn render(&self) -> String {
+        Collector::default().collect();
         for (name, pool) in &self.watched().pools {
             metrics::gauge!("moa_pool_connections", "pool" => *name).set(f64::from(pool.size()));
             metrics::gauge!("moa_pool_idle_connections", "pool" => *name).set(pool.num_idle() as f64);

@@ -65,7 +65,10 @@ pub(super) struct Listening(Audience);
 
 impl Audience {
     pub(super) fn new(name: &'static str) -> Self {
-        Self { name, listeners: watch::Sender::new(0), published: watch::Sender::new(None) }
+        let audience = Self { name, listeners: watch::Sender::new(0), published: watch::Sender::new(None) };
+        // So that the gauge is there before anybody listens.
+        audience.count(|_| ());
+        audience
     }
 
     /// One more listens: from now on the stream is fed.
