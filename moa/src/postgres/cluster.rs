@@ -133,6 +133,8 @@ impl Cluster {
         self.write_settings().await.context("cannot write postgresql.conf")?;
         if !self.take_over().await? {
             self.start().await?;
+            // One that was restored from a backup replays the WAL first.
+            ensure!(self.take_over().await?, "PostgreSQL ended: look into {}", self.log.display());
         }
         in_time(self.ensure_database()).await.context("cannot make the database in the private PostgreSQL")
     }
@@ -298,7 +300,7 @@ impl Cluster {
         Ok(())
     }
 
-    async fn session(&self, database: &str) -> anyhow::Result<PgConnection> {
+    pub(super) async fn session(&self, database: &str) -> anyhow::Result<PgConnection> {
         let options = self.connect_options(database).disable_statement_logging();
         let session = tokio::time::timeout(ANSWER_TIMEOUT, options.connect()).await;
         Ok(session.context("the server does not answer")??)
