@@ -10,10 +10,12 @@ pub mod seal_store;
 pub mod sealer;
 mod stop_writes;
 mod verify_acts;
+mod verify_backup;
 pub mod verify_live;
 
 pub use prove::{ProveError, prove};
 pub(crate) use routes::{ActSeals, Seals, routes};
 pub use stop_writes::{CompareError, stop_writes_behind_seals};
 pub use verify_acts::verify_acts;
+pub use verify_backup::verify_backup;
 pub use verify_live::ExternalSeals;

@@ -8,7 +8,7 @@ mod client;
 mod events;
 mod export;
 mod invest;
-mod proof;
+pub(crate) mod proof;
 mod refusals;
 
 use crate::settings::{AuditCommand, AuditorSettings};

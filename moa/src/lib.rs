@@ -7,6 +7,7 @@
 
 mod admin;
 pub mod audit;
+pub mod backup;
 mod banner;
 mod database;
 mod demo;

@@ -54,6 +54,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Replay(settings) => moa::replay::run(settings).await,
         Command::Token { command } => moa::token::run(&command),
         Command::Audit { command, auditor } => moa::audit::run(command, &auditor).await,
+        Command::Backup { command } => moa::backup::run(command).await,
         Command::Healthcheck { address } => moa::operator::healthcheck(address).await,
     }
 }

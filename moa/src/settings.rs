@@ -1,6 +1,7 @@
 //! Every setting, as a flag and as an environment variable; one that is empty is not set. docs/settings.md has the same table.
 
 mod audit;
+mod backup;
 mod callers;
 mod groups;
 mod health;
@@ -10,6 +11,7 @@ mod serve;
 mod tls;
 
 pub use audit::*;
+pub use backup::*;
 pub use callers::*;
 pub use groups::*;
 pub use health::*;
@@ -108,6 +110,12 @@ pub enum Command {
         #[command(flatten)]
         auditor: AuditorSettings,
     },
+    /// Backups of the database, checked before they are needed: docs/backup.md
+    Backup {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: BackupCommand,
+    },
     /// Tokens of operators and auditors
     Token {
         /// What to do with them.
@@ -127,7 +135,7 @@ impl Command {
     pub fn uses_database(&self) -> bool {
         let is_verify = |command: &AuditCommand| matches!(command, AuditCommand::Verify(_));
         match self {
-            Self::Serve(_) | Self::Migrate(_) | Self::Replay(_) => true,
+            Self::Serve(_) | Self::Migrate(_) | Self::Replay(_) | Self::Backup { .. } => true,
             Self::Audit { command, .. } => is_verify(command),
             Self::Product { .. } | Self::Status { .. } | Self::Projection { .. } | Self::Parked { .. } => false,
             Self::Restore { .. } | Self::Token { .. } | Self::Healthcheck { .. } => false,

@@ -8,6 +8,7 @@
 //! - [`inclusion`] proves that an invest's events are in the sealed log, with paths of a [`merkle`] tree.
 //! - [`export`] writes the log as a file, and verifies such a file.
 //! - [`act`] checks the record of operators' acts against [`act_seal`]s; [`act_seal_chain`] says which of those are valid.
+//! - [`backup`] says whether a backup is a whole beginning of what was sealed.
 //! - [`key`] reads and makes keys; [`seals_file`] is the file of seals outside the database.
 //!
 //! Words are in `docs/glossary.md`.
@@ -15,6 +16,7 @@
 pub mod act;
 pub mod act_seal;
 pub mod act_seal_chain;
+pub mod backup;
 pub mod chain_check;
 pub mod columns;
 pub mod export;

@@ -43,7 +43,7 @@ fn verify_problem(why: VerifyError) -> Problem {
         VerifyError::File(..) => Problem::Conflict(why.to_string()),
         VerifyError::Database(error) => problem(error),
         VerifyError::Log(error) => problem(error),
-        VerifyError::NoLog | VerifyError::Cancelled(_) => Problem::internal(why),
+        VerifyError::NoLog | VerifyError::NoActs | VerifyError::Cancelled(_) => Problem::internal(why),
     }
 }
 

@@ -43,6 +43,9 @@ pub enum VerifyError {
     /// There is no log.
     #[error("the database has no log")]
     NoLog,
+    /// There is no record of acts.
+    #[error("the database has no record of acts: it was taken away, or made by a release that had none")]
+    NoActs,
     /// The file of seals cannot be read.
     #[error("the file of seals {0} cannot be read: {1}")]
     File(PathBuf, std::io::Error),

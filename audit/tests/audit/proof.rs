@@ -4,6 +4,7 @@
 
 mod acts;
 mod app;
+mod backup;
 mod broken_chain;
 mod calls;
 mod proofs;

@@ -7,6 +7,7 @@ use crate::LogError;
 use crate::ids::{Hash, Partition, Position};
 use crate::log::Log;
 use crate::raw_event::RawEventRef;
+use chrono::{DateTime, Utc};
 use connection_pool::pg_copy::{CopyFormatError, HEADER, TRAILER, next_row};
 use connection_pool::{Connection, Pool};
 use futures::TryStreamExt as _;
@@ -113,6 +114,17 @@ impl Log {
                             from generate_series(0, $1 - 1) p order by p)",
         );
         Ok(heads.bind(partitions).fetch_one(pool).await?)
+    }
+
+    /// When the last event of each of `partitions` in `pool`'s database was recorded, for tools that only read; `None` where there is no
+    /// event, or no time that a log can have.
+    pub async fn head_times_of(pool: &Pool, partitions: i32) -> Result<Vec<Option<DateTime<Utc>>>, LogError> {
+        let times = sqlx::query_scalar(
+            "select (select case when e.recorded_at between '0001-01-01Z' and '9999-12-31Z' then e.recorded_at end
+                       from events e where e.partition = p order by e.position desc limit 1)
+               from generate_series(0, $1 - 1) p order by p",
+        );
+        Ok(times.bind(partitions).fetch_all(pool).await?)
     }
 
     /// The hashes of the positions `first` to `last` of `partition`, in order; those that are there. Meant for some

@@ -1,8 +1,8 @@
 //! `moa audit verify|prove|check|seals|key`.
 
 mod invest;
-mod report;
-mod verify;
+pub(crate) mod report;
+pub(crate) mod verify;
 
 pub use invest::{CheckSettings, ProveSettings};
 pub(super) use invest::{check, prove};
@@ -75,6 +75,6 @@ pub(super) fn key(settings: KeySettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn public_keys(paths: &[PathBuf]) -> anyhow::Result<Vec<VerifyingKey>> {
+pub(crate) fn public_keys(paths: &[PathBuf]) -> anyhow::Result<Vec<VerifyingKey>> {
     paths.iter().map(|path| key::public_key(path).map_err(anyhow::Error::from)).collect()
 }

@@ -16,6 +16,7 @@ mod account;
 mod binaries;
 mod cluster;
 mod data_folder;
+mod dump;
 mod fetch;
 mod pid_file;
 mod settings;

@@ -32,7 +32,7 @@ async fn sealer(app: &TestApp) -> Result<ActSealer, SealError> {
 }
 
 /// Six rows, all sealed.
-async fn sealed() -> TestApp {
+pub async fn sealed() -> TestApp {
     let app = TestApp::sealed().await;
     performed(&app, 3).await;
     assert_eq!(sealer(&app).await.unwrap().seal_once().await.unwrap(), 6);

@@ -108,6 +108,9 @@ pub fn bad(report: &Report, partition: Partition) -> Option<&BadPosition> {
     report.partitions.iter().find(|found| found.partition == partition)?.bad.as_ref()
 }
 
+/// Another amount at position 9 of partition 0, without another hash.
+pub const AMOUNT: &str = "update events set payload = regexp_replace(payload::text, '\"amount\":[0-9]+', '\"amount\":777')::json where partition = 0 and position = 9";
+
 /// Everything from `first` on hashed again, by the log's own rule as `docs/log-format.md` has it, by somebody without the key.
 pub fn rehashed(partition: Partition, first: Position) -> String {
     format!(

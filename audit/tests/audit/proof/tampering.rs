@@ -13,8 +13,6 @@ fn moved(after: i64, by: i64) -> String {
     )
 }
 
-const AMOUNT: &str = "update events set payload = regexp_replace(payload::text, '\"amount\":[0-9]+', '\"amount\":777')::json where partition = 0 and position = 9";
-
 #[rstest]
 #[case::amount(AMOUNT.into(), 9, Problem::Changed)]
 #[case::blank("update events set payload = replace(payload::text, ':', ': ')::json where partition = 0 and position = 1".into(), 1, Problem::Changed)]

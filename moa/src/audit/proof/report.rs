@@ -16,14 +16,18 @@ pub(super) fn print(report: &Report, as_json: bool) -> anyhow::Result<()> {
         print_line!("{}", table(&heads, &columns, &rows));
         report.losses.iter().for_each(|lost| print_line!("{}", loss(lost)));
     }
+    check(report)?;
+    if !as_json {
+        print_line!("{}", whole(report));
+        report.acts.iter().for_each(|acts| print_line!("{}", whole_acts(acts)));
+    }
+    Ok(())
+}
+
+/// An error, in a sentence, when what was verified is broken or cannot be verified.
+pub(crate) fn check(report: &Report) -> anyhow::Result<()> {
     match report.verdict {
-        Verdict::Whole => {
-            if !as_json {
-                print_line!("{}", whole(report));
-                report.acts.iter().for_each(|acts| print_line!("{}", whole_acts(acts)));
-            }
-            Ok(())
-        }
+        Verdict::Whole => Ok(()),
         Verdict::Broken => anyhow::bail!("{}", broken(report)),
         Verdict::Unverifiable => anyhow::bail!("{}", unverifiable(report)),
     }

@@ -16,7 +16,7 @@ use proof::report::Report;
 use proof::seal::{Seal, SealParseError};
 use proof::seal_chain::ValidSeals;
 use proof::seals_file;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(610);
 const READ_ONLY: [(&str, &str); 2] = [("default_transaction_read_only", "on"), ("statement_timeout", "10min")];
 
 /// What the lines of a file of seals are.
-type Lines<T> = Vec<Result<T, SealParseError>>;
+pub(crate) type Lines<T> = Vec<Result<T, SealParseError>>;
 
 /// The settings of `moa audit verify`.
 #[derive(Clone, Debug, Args)]
@@ -62,7 +62,7 @@ pub(in super::super) async fn verify(settings: VerifySettings, client: &Client<'
     let seals = settings.seals.as_deref().map(read).transpose()?;
     let found = match (&settings.database_url, &settings.export, seals) {
         (Some(url), _, seals) => {
-            let act_seals = act_seals(&settings)?;
+            let act_seals = act_seals(settings.seals.as_deref(), settings.act_seals.as_deref())?;
             database(url, (seals.unwrap_or_default(), act_seals), &keys).await?
         }
         (None, Some(export), seals) => proof::export::verify(export, seals.unwrap_or_default(), &keys)?,
@@ -82,7 +82,7 @@ async fn database(
     keys: &[VerifyingKey],
 ) -> anyhow::Result<Report> {
     record_access(url).await;
-    let pool = connect(url, &READ_ONLY).await?;
+    let pool = read_only(url).await?;
     let identity = Log::identity_of(&pool).await?.context("this database has no log")?;
     let sealed = ValidSeals::read(seals, keys, Some(identity)).unwrap_or_else(|| ValidSeals::none(identity));
     let act_seals = ValidActSeals::read(identity.log_id, act_seals, keys);
@@ -90,13 +90,13 @@ async fn database(
 }
 
 /// The seals of acts in the file that is named, or in the one beside the file of seals.
-fn act_seals(settings: &VerifySettings) -> anyhow::Result<Lines<ActSeal>> {
-    let beside = settings.seals.as_deref().map(seals_file::acts_path).filter(|path| path.exists());
-    let Some(path) = settings.act_seals.clone().or(beside) else { return Ok(Vec::new()) };
+pub(crate) fn act_seals(seals: Option<&Path>, named: Option<&Path>) -> anyhow::Result<Lines<ActSeal>> {
+    let beside = seals.map(seals_file::acts_path).filter(|path| path.exists());
+    let Some(path) = named.map(Path::to_owned).or(beside) else { return Ok(Vec::new()) };
     seals_file::read_acts(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-fn read(path: &Path) -> anyhow::Result<Lines<Seal>> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<Lines<Seal>> {
     seals_file::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
@@ -112,8 +112,22 @@ async fn record_access(url: &Secret) {
     }
 }
 
+/// A pool that changes nothing in the database at `url`.
+pub(crate) async fn read_only(url: &Secret) -> anyhow::Result<Pool> {
+    connect(url, &READ_ONLY).await
+}
+
 async fn connect(url: &Secret, bounds: &[(&str, &str)]) -> anyhow::Result<Pool> {
-    let options = database::url::read("--database-url", url)?.application_name("moa audit verify");
+    connect_with(database::url::read("--database-url", url)?, bounds).await
+}
+
+/// The same of a database that is known otherwise.
+pub(crate) async fn read_only_with(options: PgConnectOptions) -> anyhow::Result<Pool> {
+    connect_with(options, &READ_ONLY).await
+}
+
+async fn connect_with(options: PgConnectOptions, bounds: &[(&str, &str)]) -> anyhow::Result<Pool> {
+    let options = options.application_name("moa audit verify");
     let options = options.options(database::SEARCH_PATH).options(bounds.iter().copied());
     let pool = PgPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
