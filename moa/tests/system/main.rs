@@ -9,6 +9,7 @@ mod acts;
 mod admin;
 mod alarms;
 mod attacked;
+mod backup;
 mod copied;
 mod cursors;
 mod demo;

@@ -19,11 +19,11 @@ async fn moa_on(servers: &Servers, server: &Server) -> MoaProcess {
     Start::serve().on(&servers.url(server)).with(&["--partitions", "1"]).open().await
 }
 
-fn api(moa: &MoaProcess, journal: &Journal) -> ApiClient {
+pub fn api(moa: &MoaProcess, journal: &Journal) -> ApiClient {
     ApiClient::of(0, moa, client(), journal.clone())
 }
 
-async fn open_product(api: &ApiClient, total: i64) -> i64 {
+pub async fn open_product(api: &ApiClient, total: i64) -> i64 {
     let body = json!({"title": "set back", "totalInvestingAmount": total,
                       "startedAt": "2020-01-01T00:00:00", "finishedAt": "2100-01-01T00:00:00"});
     let opened = api.operate(Method::POST, "/admin/product", Some(&body)).await;
@@ -31,7 +31,7 @@ async fn open_product(api: &ApiClient, total: i64) -> i64 {
 }
 
 /// Asks until there is another answer than that nothing was carried out: a server may just be starting.
-async fn answered(api: &ApiClient, user: &str, product: i64, amount: i64) -> Call {
+pub async fn answered(api: &ApiClient, user: &str, product: i64, amount: i64) -> Call {
     let asked = async || {
         let call = api.invest(ask(user, product, amount)).await;
         (!call.is_refused("OVERLOADED") && !call.is_unknown()).then_some(call)
@@ -44,7 +44,7 @@ async fn code(answer: reqwest::Response) -> String {
 }
 
 /// What `/readyz` says, once it names a clause of the log.
-async fn says_that_it_lost_events(moa: &MoaProcess) {
+pub async fn says_that_it_lost_events(moa: &MoaProcess) {
     let ready = async || {
         let answer = client().get(format!("{}/readyz", moa.ops)).send().await.ok()?;
         let (status, body) = (answer.status().as_u16(), answer.text().await.ok()?);
@@ -71,7 +71,7 @@ async fn taken(server: &Server) -> i64 {
 }
 
 /// Nothing is taken, whatever is asked for, and nobody is told that it is sold out.
-async fn takes_nothing(api: &ApiClient, product: i64) {
+pub async fn takes_nothing(api: &ApiClient, product: i64) {
     for amount in [1, TOTAL - 2, TOTAL] {
         let call = api.invest(ask("late", product, amount)).await;
         assert!(call.is_refused("OVERLOADED"), "{call:?}");

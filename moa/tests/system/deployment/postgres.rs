@@ -4,7 +4,7 @@ use moa::postgres::{DATABASE, Embedded, Options};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -34,6 +34,13 @@ impl Servers {
     /// The path of a file beside the servers.
     pub fn file(&self, name: &str) -> String {
         self.folder.join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Gives the folder to the account that the server `name` runs as, so that its commands may write beside it. Returns its user and group.
+    pub fn give_to_account_of(&self, name: &str) -> (u32, u32) {
+        let cluster = fs::metadata(self.folder.join(name).join("postgres")).unwrap();
+        chown(&self.folder, Some(cluster.uid()), Some(cluster.gid())).unwrap();
+        (cluster.uid(), cluster.gid())
     }
 
     /// Starts the server `name`, made when it is not there, and puts it behind the address.
