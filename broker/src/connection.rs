@@ -90,6 +90,29 @@ impl fmt::Debug for Address {
 )]
 pub struct AddressError(&'static str);
 
+/// A server that refuses a certificate may break the connection off before it has said so.
+const BROKEN_OFF: &str = "the server broke the TLS connection off: it may want a client's certificate, or it does not believe our client's \
+     certificate (MOA_TLS_CLIENT_CERT_FILE)";
+
+impl Address {
+    /// Why it cannot be reached, for whoever can mend it.
+    pub(crate) fn explain(&self, error: &lapin::Error) -> String {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        if let Some(why) = tls::explain(error) {
+            return why;
+        }
+        match error.kind() {
+            lapin::ErrorKind::IOError(cause)
+                if self.tls.is_some()
+                    && matches!(cause.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) =>
+            {
+                BROKEN_OFF.into()
+            }
+            _ => error.to_string(),
+        }
+    }
+}
+
 impl Broker {
     /// A handle on the broker at `url`, which the system's CAs vouch for, for the log `log_id`; does not connect yet. A server that is away is no error:
     /// connections to it are retried.

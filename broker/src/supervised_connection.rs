@@ -107,7 +107,7 @@ async fn supervise(address: Address, name: String, current: Current) {
             }
             Err(error) if !is_lost => {
                 is_lost = true;
-                let error = tls::explain(&error).unwrap_or_else(|| error.to_string());
+                let error = address.explain(&error);
                 tracing::warn!(connection = name, error, "RabbitMQ cannot be reached; retrying");
             }
             Err(_) => {}
