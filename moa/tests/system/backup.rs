@@ -174,7 +174,7 @@ async fn a_dump_can_do_no_harm(servers: &Servers, operator: &Operator<'_>) {
     let harm = servers.file("backup/harm");
     let harmful = format!(
         "create function harm() returns boolean language plpgsql as
-             $$ begin copy (select 1) to program 'touch {harm}'; return true; end $$;
+             $$ begin copy (select 1) to program 'cat > {harm}'; return true; end $$;
          create table harmful (x int check (public.harm()));
          insert into harmful values (1)"
     );
