@@ -72,11 +72,6 @@ pub async fn covering(
     .await
 }
 
-/// When the last seal was made; `None` without seals.
-pub async fn last_sealed_at(executor: impl PgExecutor<'_>) -> sqlx::Result<Option<DateTime<Utc>>> {
-    sqlx::query_scalar("select at from seals order by seal desc limit 1").fetch_optional(executor).await
-}
-
 /// The database's time.
 pub async fn now(connection: &mut Connection) -> sqlx::Result<DateTime<Utc>> {
     sqlx::query_scalar("select clock_timestamp()").fetch_one(connection).await

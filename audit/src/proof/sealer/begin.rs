@@ -63,7 +63,7 @@ impl Sealer {
             read = there.len();
             let lost = self.compare_page(page, there).await?;
             if !lost.is_empty() {
-                return self.accept_loss_if_agreed(lost, lines).await;
+                return self.accept_loss(lost, lines).await;
             }
             if !more {
                 return Ok(());
@@ -75,22 +75,6 @@ impl Sealer {
             };
             self.write_marker(begins).await;
         }
-    }
-
-    /// The file has `lost` and what `lines` has, and the database ends before: it was set back.
-    async fn accept_loss_if_agreed(
-        &mut self,
-        lost: Vec<Result<Seal, SealParseError>>,
-        lines: Option<Lines>,
-    ) -> Result<(), SealError> {
-        if self.is_loss_accepted().await? {
-            return self.accept_loss(lost, lines).await;
-        }
-        let last = self.chain.seals();
-        Err(SealError::Conflict(format!(
-            "the file has seal {}, and the database ends at seal {last}: the database was set back",
-            last + 1
-        )))
     }
 
     /// Checks some seals, and compares them with the next lines of the file. The lines that the database has no seals for.

@@ -16,20 +16,29 @@ use sqlx::Executor as _;
 use tokio_util::sync::CancellationToken;
 
 impl Sealer {
-    /// Whether an operator accepted a loss after the last seal that the database has.
-    pub(super) async fn is_loss_accepted(&self) -> Result<bool, SealError> {
-        let sealed = seal_store::last_sealed_at(&self.pool).await?;
-        let accepted = self.log.loss_accepted_at().await?;
-        Ok(accepted.is_some_and(|accepted| sealed.is_none_or(|sealed| accepted > sealed)))
+    /// Takes the seals that the database lost from the file, `page` and then `lines`, and says what is lost: all in one transaction, so
+    /// that a start in between finds the database as it was. A conflict unless an operator accepted a loss after the last of these seals
+    /// was made: an acceptance from before is of another loss.
+    pub(super) async fn accept_loss(
+        &mut self,
+        page: Vec<Result<Seal, SealParseError>>,
+        lines: Option<Lines>,
+    ) -> Result<(), SealError> {
+        let sealed = self.seal_loss(page, lines).await;
+        if sealed.is_err() {
+            // So that whoever tries next need not wait; if it fails, the lease expires.
+            self.release_lease().await.ok();
+        }
+        sealed
     }
 
-    /// Takes the seals that the database lost from the file, `page` and then `lines`, and says what is lost: all in one transaction, so
-    /// that a start in between finds the database as it was.
-    pub(super) async fn accept_loss(
+    async fn seal_loss(
         &mut self,
         mut page: Vec<Result<Seal, SealParseError>>,
         mut lines: Option<Lines>,
     ) -> Result<(), SealError> {
+        let set_back = self.set_back();
+        let accepted = self.log.loss_accepted_at().await?.ok_or_else(|| SealError::Conflict(set_back.clone()))?;
         if !self.holds_lease().await? {
             return Err(SealError::Unavailable("another instance seals the loss".into()));
         }
@@ -41,7 +50,9 @@ impl Sealer {
         }
         let mut chain = self.chain.clone();
         while !page.is_empty() {
-            take_back(&mut transaction, &mut chain, page).await?;
+            take_back(&mut transaction, &mut chain, page, accepted)
+                .await?
+                .ok_or_else(|| SealError::Conflict(set_back.clone()))?;
             (page, lines) = read_lines(lines, SEALS_PER_PAGE as usize).await?;
         }
         let mut losses = Vec::new();
@@ -56,6 +67,11 @@ impl Sealer {
         losses.iter().for_each(tell);
         self.chain = chain;
         self.write(losses).await
+    }
+
+    fn set_back(&self) -> String {
+        let last = self.chain.seals();
+        format!("the file has seal {}, and the database ends at seal {last}: the database was set back", last + 1)
     }
 }
 
@@ -81,20 +97,24 @@ fn tell(seal: &Seal) {
     tracing::warn!(seal, partition, first = loss.first, last = loss.last, "sealed that these events are lost");
 }
 
-/// Puts seals of the file into the database again.
+/// Puts seals of the file into the database again; `None` when one was made after the loss was accepted.
 async fn take_back(
     transaction: &mut Connection,
     chain: &mut SealChain,
     page: Vec<Result<Seal, SealParseError>>,
-) -> Result<(), SealError> {
+    accepted: DateTime<Utc>,
+) -> Result<Option<()>, SealError> {
     for seal in page {
         let number = chain.seals() + 1;
         let invalid = |why: String| SealError::Conflict(format!("seal {number} in the file is not valid: {why}"));
         let seal = seal.map_err(|error| invalid(error.to_string()))?;
         chain.append(&seal).map_err(|why| invalid(why.to_string()))?;
+        if seal.statement.at >= accepted {
+            return Ok(None);
+        }
         seal_store::insert(transaction, &seal).await?;
     }
-    Ok(())
+    Ok(Some(()))
 }
 
 /// What a loss seal says of `partition`; `None` when the log still has what was sealed last.

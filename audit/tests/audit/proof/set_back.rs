@@ -106,6 +106,21 @@ async fn a_second_loss_needs_a_second_word() {
     assert_eq!(report.verdict, Verdict::Whole);
 }
 
+/// Steps: a loss of nothing that was sealed is accepted; more is sealed; the database is set back to the moment after the acceptance.
+#[tokio::test]
+async fn an_acceptance_from_before_the_lost_seals_is_of_another_loss() {
+    let app = TestApp::sealed().await;
+    app.log.accept(Acceptance::Loss).await.unwrap();
+    app.invests(21..=21).await;
+    app.seal("seals").await;
+    app.tamper("delete from seals where seal > 2; delete from events where position > 42").await;
+    assert!(refused(app.sealer("seals").await.err()).contains("set back"));
+    assert_eq!(app.count("seals").await, 2);
+    app.log.accept(Acceptance::Loss).await.unwrap();
+    app.seal("seals").await;
+    assert_eq!(losses(&app.verified("seals").await), [(5, 0, 43, 44), (6, 1, 43, 44)]);
+}
+
 /// Steps: the database is set back under a sealer, which refuses; an operator accepts; the same sealer goes on.
 #[tokio::test]
 async fn a_sealer_that_refuses_goes_on_once_the_loss_is_accepted() {
