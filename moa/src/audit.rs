@@ -8,6 +8,7 @@ mod client;
 mod events;
 mod export;
 mod invest;
+mod page_settings;
 pub(crate) mod proof;
 mod refusals;
 

@@ -3,7 +3,7 @@
 
 use crate::hex::{hex, unhex};
 use crate::key::KeyId;
-use crate::seal::{SealParseError, signature};
+use crate::seal::{SealParseError, malformed, signature};
 use crate::time;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -125,20 +125,19 @@ impl From<&ActSeal> for ActSealLine {
 
 impl ActSealLine {
     fn seal(self) -> Result<ActSeal, SealParseError> {
-        let wrong = |what: &str| SealParseError(format!("its {what} is malformed"));
         if self.format != FORMAT {
             return Err(SealParseError(format!("its format is not {FORMAT}")));
         }
         let statement = ActStatement {
-            log: Uuid::try_parse(&self.log).map_err(|_| wrong("log"))?,
+            log: Uuid::try_parse(&self.log).map_err(|_| malformed("log"))?,
             seal: self.seal,
             act: self.act,
-            hash: unhex(&self.hash).ok_or_else(|| wrong("hash"))?,
-            at: time::parse(&self.at).ok_or_else(|| wrong("at"))?,
-            previous: unhex(&self.previous).ok_or_else(|| wrong("previous"))?,
+            hash: unhex(&self.hash).ok_or_else(|| malformed("hash"))?,
+            at: time::parse(&self.at).ok_or_else(|| malformed("at"))?,
+            previous: unhex(&self.previous).ok_or_else(|| malformed("previous"))?,
         };
-        let signature = signature(&self.signature).ok_or_else(|| wrong("signature"))?;
-        Ok(ActSeal { statement, key: KeyId(unhex(&self.key).ok_or_else(|| wrong("key"))?), signature })
+        let signature = signature(&self.signature).ok_or_else(|| malformed("signature"))?;
+        Ok(ActSeal { statement, key: KeyId(unhex(&self.key).ok_or_else(|| malformed("key"))?), signature })
     }
 }
 

@@ -1,6 +1,7 @@
 //! `moa audit access`.
 
 use super::client::Client;
+use super::page_settings::PageSettings;
 use crate::operator::{print_json, table};
 use crate::output::print_line;
 use clap::Args;
@@ -11,29 +12,14 @@ const PATH: &str = "/admin/audit/access";
 /// Which readings of the audit.
 #[derive(Clone, Debug, Args)]
 pub struct AccessSettings {
-    /// From this time on, e.g. 2026-01-01T10:00:00
-    #[arg(long, value_name = "TIME_CHARS")]
-    from: Option<String>,
-    /// Before this time
-    #[arg(long, value_name = "TIME_CHARS")]
-    to: Option<String>,
-    /// How many, 1 to 1000
-    #[arg(long, default_value_t = 20)]
-    limit: i64,
-    /// Where an answer before ended
-    #[arg(long)]
-    cursor: Option<String>,
-    /// As JSON instead of a table
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    page: PageSettings,
 }
 
 pub(super) async fn run(settings: AccessSettings, client: &Client<'_>) -> anyhow::Result<()> {
-    let limit = settings.limit.to_string();
-    let given = [("from", settings.from), ("to", settings.to), ("cursor", settings.cursor), ("limit", Some(limit))];
-    let query: Vec<_> = given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let query = settings.page.query([]);
     let data = client.get(PATH, &query).await?;
-    if settings.json {
+    if settings.page.json {
         return print_json(&data);
     }
     print(&data);

@@ -13,7 +13,7 @@ pub struct ProductSettings {
     #[arg(value_name = "ID")]
     product_id: i64,
     /// As it stood at this time, e.g. 2026-01-01T10:00:00; without this and --sequence, now
-    #[arg(long, value_name = "TIME_CHARS", conflicts_with = "sequence")]
+    #[arg(long, value_name = "TIME", conflicts_with = "sequence")]
     at: Option<String>,
     /// As it stood after this many of its events
     #[arg(long)]
@@ -56,7 +56,7 @@ pub struct InvestLogSettings {
 #[derive(Clone, Debug, Args)]
 struct ReadModel {
     /// As it stood at this time, e.g. 2026-01-01T10:00:00
-    #[arg(long, value_name = "TIME_CHARS")]
+    #[arg(long, value_name = "TIME")]
     at: String,
     /// Which page of a list, from 0
     #[arg(long, default_value_t = 0)]

@@ -32,10 +32,10 @@ pub struct EventFilter {
     #[arg(long, value_name = "ID")]
     pub correlation: Option<String>,
     /// From this time on, e.g. 2026-01-01T10:00:00, or from this position on in each partition
-    #[arg(long, value_name = "TIME_CHARS|POSITION")]
+    #[arg(long, value_name = "TIME|POSITION")]
     pub from: Option<String>,
     /// Up to, not at, this time; or up to and with this position in each partition
-    #[arg(long, value_name = "TIME_CHARS|POSITION")]
+    #[arg(long, value_name = "TIME|POSITION")]
     pub to: Option<String>,
     /// Of this partition
     #[arg(long)]
