@@ -1,11 +1,13 @@
 //! Consistency tokens: what an answer says of its state, and waiting for a state.
 
-use crate::read_side::{LOG, PARTITIONS, ReadSide, token};
+use crate::read_side::{LOG, PARTITIONS, ReadSide, settings, token};
 use edge::{ConsistencyToken, LogIncarnation};
 use futures::future::join_all;
+use query_api::Settings;
 use rstest::rstest;
 use std::time::{Duration, Instant};
 use testbed::http::refusal;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 const INVEST: &str = "/api/invest/log/00000000-0000-7000-8000-000000000001";
@@ -125,4 +127,36 @@ async fn a_token_that_is_not_ours_is_refused(#[case] sent: String, #[case] told:
         let told = refusal(400, "00", &format!("Invalid value : X-Consistency-Token is {told}"));
         assert_eq!((answer.status, answer.body), (400, told));
     }
+}
+
+/// The log lost events meanwhile: a token, or a stream's last event, from before is refused at once, and answers have new ones.
+#[tokio::test]
+async fn a_token_of_another_incarnation_is_refused_and_answers_have_one_of_this() {
+    let api = ReadSide::new().await;
+    let (incarnations, incarnation) = watch::channel(1);
+    let api = api.with_settings(Settings { incarnation, ..settings(api.pool.clone()) });
+    let before = api.get("/api/product").await.header("x-consistency-token").unwrap().to_owned();
+    incarnations.send_replace(1_764_400_000_123);
+    let message = "The log lost events since this token was given, read again without it : ";
+    let outdated = (400, refusal(400, "TOKEN_OUTDATED", message));
+    let of_user = [("X-USER-ID", "user4"), ("X-Consistency-Token", before.as_str())];
+    for path in [
+        "/api/product",
+        "/api/product/7",
+        "/api/product/my/invest",
+        "/api/product/my/summary",
+        "/api/invest/log",
+        INVEST,
+    ] {
+        let answer = api.call("GET", path, &of_user).await;
+        assert_eq!((answer.status, answer.body), outdated, "{path}");
+    }
+    for path in ["/api/product/stream", "/api/invest/log/stream"] {
+        let asked = [("X-USER-ID", "user4"), ("Last-Event-ID", before.as_str())];
+        let answer = api.call("GET", path, &asked).await;
+        assert_eq!((answer.status, answer.body), outdated, "{path}");
+    }
+    let now = api.get("/api/product").await.header("x-consistency-token").unwrap().to_owned();
+    let answer = api.call("GET", "/api/product", &[("X-Consistency-Token", &now)]).await;
+    assert_eq!((answer.status, answer.header("x-consistency")), (200, Some("reached")));
 }

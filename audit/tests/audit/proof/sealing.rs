@@ -6,6 +6,7 @@ use proof::report::{PositionRange, Verdict};
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::time::Duration;
+use testbed::until;
 use tokio_util::sync::CancellationToken;
 
 async fn in_database(app: &TestApp) -> i64 {
@@ -112,13 +113,7 @@ async fn a_running_sealer_seals_the_rest_when_it_is_stopped() {
     let stop = CancellationToken::new();
     let running = sealer::run(app.log.clone(), app.pool.clone(), app.sealing("seals"), stop.clone());
     let running = tokio::spawn(running);
-    tokio::time::timeout(Duration::from_secs(20), async {
-        while in_database(&app).await < 2 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-    .unwrap();
+    until("both partitions are sealed", async || in_database(&app).await >= 2).await;
     app.invests(21..=21).await;
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(20), running).await.unwrap().unwrap();
