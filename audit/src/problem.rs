@@ -1,6 +1,7 @@
 //! What an auditor is told whose question could not be answered.
 
 use connection_pool::is_transient;
+use connection_pool::outage::POSTGRESQL;
 use edge::Problem;
 use event_log::LogError;
 
@@ -8,7 +9,9 @@ use event_log::LogError;
 pub(crate) fn problem(error: impl Into<LogError>) -> Problem {
     match error.into() {
         LogError::Unavailable(error) if is_transient(&error) => {
-            tracing::warn!(%error, "the database did not answer the audit");
+            if !POSTGRESQL.explains_failures() {
+                tracing::warn!(%error, "the database did not answer the audit");
+            }
             Problem::Overloaded
         }
         LogError::Unavailable(error) => Problem::internal(error),

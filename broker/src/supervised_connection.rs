@@ -3,6 +3,7 @@
 
 use crate::connection::Address;
 use crate::supervise::spawn_supervised;
+use connection_pool::outage::RABBITMQ;
 use event_log::Backoff;
 use lapin::{Channel, Connection, ConnectionProperties};
 use std::sync::{Arc, OnceLock};
@@ -91,26 +92,24 @@ fn timed_out() -> lapin::Error {
     std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time").into()
 }
 
-/// Keeps an open connection in `current`, or none. Logs once when it is lost and once when it is back.
+/// Keeps an open connection in `current`, or none. The first is logged, and the outage of the server; a connection that is lost alone is
+/// counted.
 async fn supervise(address: Address, name: String, current: Current) {
-    let (mut backoff, mut is_lost) = (backoff(), false);
+    let (mut backoff, mut was_connected) = (backoff(), false);
     loop {
         match connect(&address, &name).await {
             Ok(connection) => {
-                tracing::info!(connection = name, "connected to RabbitMQ");
+                RABBITMQ.answered();
+                if !std::mem::replace(&mut was_connected, true) {
+                    tracing::info!(connection = name, "connected to RabbitMQ");
+                }
                 if run_until_lost(&current, connection).await >= STABLE_DURATION {
                     backoff.reset();
                 }
-                is_lost = true;
                 metrics::counter!("moa_broker_connections_lost_total").increment(1);
-                tracing::warn!(connection = name, "the connection to RabbitMQ is lost; reconnecting");
+                RABBITMQ.failed(&"the connection is lost");
             }
-            Err(error) if !is_lost => {
-                is_lost = true;
-                let error = address.explain(&error);
-                tracing::warn!(connection = name, error, "RabbitMQ cannot be reached; retrying");
-            }
-            Err(_) => {}
+            Err(error) => RABBITMQ.failed(&address.explain(&error)),
         }
         backoff.wait().await;
     }

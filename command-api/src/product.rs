@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
+use connection_pool::outage::POSTGRESQL;
 use domain::{Amount, CancelReason, ProductCommand, ProductId, Terms, Title, Window, personal_data};
 use edge::{Actor, Correlation, Fields, JsonObject, Problem, ProductIdPath, ServiceTime};
 use event_log::acts::{ActBy, ActError, Acts, NewAct};
@@ -66,7 +67,9 @@ fn not_recorded(error: ActError) -> Problem {
     if let ActError::Broken(_) = error {
         return Problem::internal(error);
     }
-    tracing::error!(%error, "an operator's act is not begun");
+    if !POSTGRESQL.explains_failures() {
+        tracing::error!(%error, "an operator's act is not begun");
+    }
     Problem::Overloaded
 }
 
@@ -223,6 +226,8 @@ fn parse_terms(
 }
 
 fn unavailable(error: event_log::LogError) -> Problem {
-    tracing::warn!(%error, "no product id could be generated");
+    if !POSTGRESQL.explains_failures() {
+        tracing::warn!(%error, "no product id could be generated");
+    }
     Problem::Overloaded
 }

@@ -7,6 +7,7 @@ use crate::command_api::{CommandApi, metadata};
 use crate::processor::{CommandEnvelope, CommandOutcome, UntimedCommand};
 use axum::extract::State;
 use axum::response::Response;
+use connection_pool::outage::POSTGRESQL;
 use domain::{Amount, GiveBackReason, InvestId, ProductEvent, ProductId, Refusal, UserId};
 use edge::{Correlation, InvestIdPath, Problem, Submission, UserIdHeader};
 use event_log::{Partition, Position, RecordedEvent};
@@ -78,13 +79,17 @@ async fn look_up(api: &CommandApi, invest_id: InvestId) -> Result<Option<Found>,
     match looked_up {
         Ok(Ok(events)) => Ok(events.iter().rev().find_map(found)),
         Ok(Err(error)) => {
-            tracing::warn!(%error, "an invest could not be looked up for its withdrawal");
+            if !POSTGRESQL.explains_failures() {
+                tracing::warn!(%error, "an invest could not be looked up for its withdrawal");
+            }
             Err(Problem::Overloaded)
         }
         Err(_) => {
-            tracing::warn!(
-                "an invest could not be looked up in time for its withdrawal: is the event index far behind?"
-            );
+            if !POSTGRESQL.explains_failures() {
+                tracing::warn!(
+                    "an invest could not be looked up in time for its withdrawal: is the event index far behind?"
+                );
+            }
             Err(Problem::Overloaded)
         }
     }

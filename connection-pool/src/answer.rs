@@ -1,5 +1,6 @@
 //! The time-out of each call to the database.
 
+use crate::outage::POSTGRESQL;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
@@ -61,8 +62,11 @@ impl Line {
     fn heard<T>(&mut self, answer: Option<Result<T>>) -> Option<Result<T>> {
         self.waiting_since = None;
         match &answer {
-            Some(Err(error)) => self.lost |= is_lost(error),
-            Some(Ok(_)) => {}
+            Some(Err(error)) if is_lost(error) => {
+                self.lost = true;
+                POSTGRESQL.failed(error);
+            }
+            Some(_) => POSTGRESQL.answered(),
             None => self.unfinished = false,
         }
         answer
@@ -114,7 +118,9 @@ impl<T> Stream for Answers<'_, T> {
         if timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
+        let error = no_answer();
         this.line.lost = true;
-        Poll::Ready(Some(Err(no_answer())))
+        POSTGRESQL.failed(&error);
+        Poll::Ready(Some(Err(error)))
     }
 }

@@ -5,6 +5,8 @@
 //! lost, and with enough of them the pool. Here each call has a time-out, after which its connection is closed, together with the idle
 //! ones of the pool, which probably took the same route.
 //!
+//! [`outage`] says whether a server is away, once for a whole process.
+//!
 //! [`pg_copy`] is PostgreSQL's binary COPY format.
 //!
 //! Nothing outside this crate calls sqlx's own pool or connections; `docs/decisions/0023` says why, and what it costs.
@@ -14,6 +16,7 @@
 mod answer;
 mod connection;
 mod copy;
+pub mod outage;
 pub mod pg_copy;
 mod pool;
 mod transaction;

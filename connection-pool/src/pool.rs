@@ -1,6 +1,7 @@
 //! The pool.
 
 use crate::answer::is_lost;
+use crate::outage::POSTGRESQL;
 use crate::{Connection, Transaction};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
@@ -62,7 +63,8 @@ impl Pool {
     }
 
     async fn take(&self) -> Result<Connection> {
-        Ok(Connection::new(self.inner.acquire().await?, self.clone()))
+        let acquired = self.inner.acquire().await.inspect_err(report);
+        Ok(Connection::new(acquired?, self.clone()))
     }
 
     /// A transaction. When it meets a connection that is lost, it is begun on a fresh one.
@@ -126,7 +128,7 @@ impl Pool {
             closed += 1;
         }
         if closed > 0 {
-            tracing::info!(closed, "a connection to the database was lost; the idle ones beside it were closed");
+            tracing::debug!(closed, "a connection to the database was lost; the idle ones beside it were closed");
         }
     }
 
@@ -157,6 +159,17 @@ impl Pool {
 
     async fn one_once(&self, question: Question<'_>) -> Result<Option<PgRow>> {
         self.acquire().await?.fetch_optional(question).await
+    }
+}
+
+/// A pool whose connections are all in use says the same as one whose server is away, which sqlx tries again until the time is up:
+/// only where a connection broke before is it a sign.
+fn report(error: &Error) {
+    match error {
+        Error::PoolTimedOut if !POSTGRESQL.explains_failures() => {}
+        Error::PoolTimedOut => POSTGRESQL.failed(error),
+        other if is_lost(other) => POSTGRESQL.failed(other),
+        _ => {}
     }
 }
 

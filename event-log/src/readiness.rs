@@ -20,8 +20,8 @@ pub struct Readiness {
 #[derive(Debug, Default)]
 struct State {
     next_id: u64,
-    /// Why a clause is failed, by its name and its id.
-    failed: BTreeMap<(&'static str, u64), String>,
+    /// The clauses that are failed, by name and id.
+    failed: BTreeMap<(&'static str, u64), Failure>,
 }
 
 impl Readiness {
@@ -47,6 +47,11 @@ impl Readiness {
     }
 }
 
+#[derive(Debug)]
+struct Failure {
+    is_logged: bool,
+}
+
 impl State {
     fn show(&self, name: &'static str) {
         let failed = self.failed.range((name, 0)..=(name, u64::MAX)).next().is_some();
@@ -63,22 +68,33 @@ pub struct Clause {
 }
 
 impl Clause {
-    /// Fails the clause. The reason is for operators: it is logged, and must hold no secret. Failing it again changes
-    /// nothing but the reason.
+    /// Fails the clause. The reason is for operators: it is logged when the clause begins to fail, and must hold no secret.
     pub fn fail(&self, reason: impl fmt::Display) {
-        let reason = reason.to_string();
-        let mut state = self.readiness.state();
-        let before = state.failed.insert((self.name, self.id), reason.clone());
-        state.show(self.name);
-        drop(state);
-        if before.is_none() {
-            tracing::warn!(clause = self.name, reason, "this process is not ready");
+        if !self.failed(true) {
+            tracing::warn!(clause = self.name, %reason, "this process is not ready");
         }
     }
 
-    /// Clears the clause.
+    /// The same, where the log says already why: the outage of a server has its own lines.
+    pub fn fail_quietly(&self, reason: impl fmt::Display) {
+        if !self.failed(false) {
+            tracing::debug!(clause = self.name, %reason, "this process is not ready");
+        }
+    }
+
+    /// Whether the failure was logged before.
+    fn failed(&self, logs: bool) -> bool {
+        let mut state = self.readiness.state();
+        let failure = state.failed.entry((self.name, self.id)).or_insert(Failure { is_logged: false });
+        let was_logged = failure.is_logged;
+        failure.is_logged |= logs;
+        state.show(self.name);
+        was_logged
+    }
+
+    /// Clears the clause; that is logged if its failure was.
     pub fn clear(&self) {
-        if self.take().is_some() {
+        if self.take().is_some_and(|failure| failure.is_logged) {
             tracing::info!(clause = self.name, "this clause of readiness holds again");
         }
     }
@@ -89,11 +105,11 @@ impl Clause {
         self.readiness.state().failed.contains_key(&(self.name, self.id))
     }
 
-    fn take(&self) -> Option<String> {
+    fn take(&self) -> Option<Failure> {
         let mut state = self.readiness.state();
-        let reason = state.failed.remove(&(self.name, self.id));
+        let failure = state.failed.remove(&(self.name, self.id));
         state.show(self.name);
-        reason
+        failure
     }
 }
 

@@ -1,7 +1,8 @@
-//! Logs a fault that repeats at every try once when it begins, each minute with a count while it lasts, and once when it is over. A
-//! lasting fault can also fail a clause of readiness.
+//! Logs a fault that repeats at every try once when it begins, each minute with a count while it lasts, and once when it is over, unless
+//! it is a consequence of a server's outage, which has its own lines. A lasting fault can also fail a clause of readiness.
 
 use crate::readiness::Clause;
+use connection_pool::outage::{Outage, POSTGRESQL};
 use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -19,6 +20,8 @@ pub struct RepeatedFault {
     /// Which of several loops of a kind: a consumer, a partition. May be empty.
     who: String,
     clause: Option<(Clause, Duration)>,
+    /// The servers without which it fails.
+    needs: Vec<&'static Outage>,
     lasting: Option<Lasting>,
 }
 
@@ -26,17 +29,22 @@ pub struct RepeatedFault {
 #[derive(Debug)]
 struct Lasting {
     since: Instant,
-    logged_at: Instant,
-    /// The error as it was logged last.
-    logged: String,
+    /// When it was logged last, and the error of then; `None` while an outage explains it.
+    logged: Option<(Instant, String)>,
     times: u64,
 }
 
 impl RepeatedFault {
-    /// For a loop that fails with `what`, a sentence such as `"a batch cannot be written"`; `who` tells it from others of its kind,
-    /// and may be empty.
+    /// For a loop that needs PostgreSQL and fails with `what`, a sentence such as `"a batch cannot be written"`; `who` tells it from
+    /// others of its kind, and may be empty.
     pub fn new(what: &'static str, who: impl fmt::Display) -> Self {
-        Self { what, who: who.to_string(), clause: None, lasting: None }
+        Self { what, who: who.to_string(), clause: None, needs: vec![&POSTGRESQL], lasting: None }
+    }
+
+    /// Needs these servers instead: while one of them is away, its failures are not logged.
+    #[must_use]
+    pub fn needing(self, needs: Vec<&'static Outage>) -> Self {
+        Self { needs, ..self }
     }
 
     /// Also fails `clause` when the fault has lasted for `bound`, at the first try after that; clears it when it is over.
@@ -48,18 +56,19 @@ impl RepeatedFault {
     /// A try failed.
     pub fn failed(&mut self, error: &dyn fmt::Display) {
         let (now, error) = (Instant::now(), error.to_string());
-        let is_new = self.lasting.is_none();
-        let lasting = self.lasting.get_or_insert_with(|| Lasting::since(now, &error));
+        let is_explained = self.needs.iter().any(|outage| outage.explains_failures());
+        let lasting = self.lasting.get_or_insert(Lasting { since: now, logged: None, times: 0 });
         lasting.times += 1;
-        if is_new || lasting.is_due(now, &error) {
+        if !is_explained && lasting.is_due(now, &error) {
             let (times, seconds) = (lasting.times, (now - lasting.since).as_secs());
             tracing::warn!(who = self.who, error, times, seconds, "{}; it is tried again", self.what);
-            lasting.logged(now, &error);
+            lasting.logged = Some((now, error.clone()));
         }
         if let Some((clause, bound)) = &self.clause
             && now - lasting.since >= *bound
         {
-            clause.fail(format_args!("{}: {error}", sentence(self.what, &self.who)));
+            let reason = format!("{}: {error}", sentence(self.what, &self.who));
+            if is_explained { clause.fail_quietly(reason) } else { clause.fail(reason) }
         }
     }
 
@@ -67,7 +76,9 @@ impl RepeatedFault {
     pub fn recovered(&mut self) {
         let Some(lasting) = self.lasting.take() else { return };
         let (times, seconds) = (lasting.times, lasting.since.elapsed().as_secs());
-        tracing::info!(who = self.who, times, seconds, "it works again: {} before", self.what);
+        if lasting.logged.is_some() {
+            tracing::info!(who = self.who, times, seconds, "it works again: {} before", self.what);
+        }
         if let Some((clause, _)) = &self.clause {
             clause.clear();
         }
@@ -85,18 +96,10 @@ fn sentence(what: &str, who: &str) -> String {
 }
 
 impl Lasting {
-    fn since(now: Instant, error: &str) -> Self {
-        Self { since: now, logged_at: now, logged: error.to_owned(), times: 0 }
-    }
-
     fn is_due(&self, now: Instant, error: &str) -> bool {
-        let pause = if error == self.logged { REPEAT_INTERVAL } else { CHANGE_INTERVAL };
-        now - self.logged_at >= pause
-    }
-
-    fn logged(&mut self, now: Instant, error: &str) {
-        self.logged_at = now;
-        self.logged = error.to_owned();
+        let Some((logged_at, logged)) = &self.logged else { return true };
+        let pause = if error == logged { REPEAT_INTERVAL } else { CHANGE_INTERVAL };
+        now - *logged_at >= pause
     }
 }
 

@@ -149,7 +149,8 @@ impl Ops {
         if let Some((broker, clause)) = &self.watched().broker {
             match broker.is_connected() {
                 true => clause.clear(),
-                false => clause.fail("RabbitMQ is not connected"),
+                // The outage has its own lines in the log.
+                false => clause.fail_quietly("RabbitMQ is not connected"),
             }
         }
         *probed_at = Some(Instant::now());

@@ -1,6 +1,7 @@
 //! The problem that a caller gets when the database does not answer.
 
 use connection_pool::is_transient;
+use connection_pool::outage::POSTGRESQL;
 use edge::Problem;
 use sqlx::Error;
 use std::sync::{Mutex, PoisonError};
@@ -14,8 +15,8 @@ pub(crate) fn problem(error: Error) -> Problem {
     if !is_transient(&error) {
         return Problem::internal(error);
     }
-    // A pool without a free connection is our own load, not the database's fault.
-    if !matches!(error, Error::PoolTimedOut | Error::PoolClosed) {
+    // A pool without a free connection is our own load, not the database's fault. An outage has its own lines.
+    if !matches!(error, Error::PoolTimedOut | Error::PoolClosed) && !POSTGRESQL.explains_failures() {
         log(&error);
     }
     Problem::Overloaded

@@ -5,6 +5,7 @@ use super::progress::{Progress, Wakeup, wait};
 use crate::message::Message;
 use crate::supervised_connection::{REPLY_TIMEOUT, backoff, within_timeout};
 use crate::{Broker, topology};
+use connection_pool::outage::{POSTGRESQL, RABBITMQ};
 use event_log::{Backoff, Lease, LocalSubscription, Log, LogError, Partition, RawEvent, RepeatedFault};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
@@ -50,6 +51,17 @@ enum PublishError {
     ConfirmTimeout,
 }
 
+impl PublishError {
+    /// It may be noticed here before the connection's own supervisor polls its state.
+    fn report_outage(&self) {
+        if let Self::Broker(error) = self
+            && !error.is_amqp_soft_error()
+        {
+            RABBITMQ.failed(error);
+        }
+    }
+}
+
 pub(super) struct Publishing<'a> {
     pub(super) log: &'a Log,
     pub(super) broker: &'a Broker,
@@ -64,11 +76,15 @@ impl Publishing<'_> {
         let Some(mut head) = self.log.subscribe(self.partition) else { return End::Stopped };
         let clause = self.log.readiness().clause("relay");
         let fault = RepeatedFault::new("the relay cannot publish", format!("partition {}", self.partition));
+        let fault = fault.needing(vec![&POSTGRESQL, &RABBITMQ]);
         let (mut backoff, mut fault) = (backoff(), fault.failing(clause, UNREADY_TIMEOUT));
         loop {
             match self.publish_rounds(&mut head, &mut backoff, &mut fault, shutdown).await {
                 Ok(end) => return end,
-                Err(error) => fault.failed(&error),
+                Err(error) => {
+                    error.report_outage();
+                    fault.failed(&error);
+                }
             }
             if shutdown.run_until_cancelled(backoff.wait()).await.is_none() {
                 return End::Stopped;

@@ -1,5 +1,6 @@
 //! The aggregate cache of a partition processor: products as committed, bounded, with snapshots that keep their loads short.
 
+use connection_pool::outage::POSTGRESQL;
 use domain::ProductId;
 use event_log::{Hash, Log, RecordedEvent, VersionedProduct};
 use std::collections::HashMap;
@@ -75,7 +76,9 @@ impl AggregateCache {
             cached.product.snapshot_sequence = sequence;
             let (log, product) = (log.clone(), cached.product.clone());
             tokio::spawn(async move {
-                if let Err(error) = log.save_snapshot(id, &product, &hash).await {
+                if let Err(error) = log.save_snapshot(id, &product, &hash).await
+                    && !POSTGRESQL.explains_failures()
+                {
                     tracing::warn!(product = id.get(), %error, "a snapshot was not saved");
                 }
             });

@@ -11,6 +11,7 @@ use super::{CommandError, CommandOutcome, PendingCommand};
 use crate::recorder::{RecordSink, RefusedInvest};
 use crate::refusal_budget::RefusalBudget;
 use chrono::{DateTime, TimeDelta, Utc};
+use connection_pool::outage::POSTGRESQL;
 use domain::{ProductId, Refusal};
 use event_log::{Appended, Log, LogError, RecordedEvent, VersionedProduct, Writer};
 use loads::{Loads, MAX_COMMANDS_AWAITING_LOAD, PendingLoad, resume_panic};
@@ -171,7 +172,9 @@ impl PartitionProcessor {
             }
         }
         // When this fails nothing is lost: the connection is closed, and the lock released with it.
-        if let Err(error) = self.writer.release_append_lock().await {
+        if let Err(error) = self.writer.release_append_lock().await
+            && !POSTGRESQL.explains_failures()
+        {
             tracing::warn!(%error, "the append lock could not be released");
         }
     }

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// Different payments without an answer, and no answer in between, that open it.
 const FAILURE_THRESHOLD: usize = 5;
 
+/// The time between two lines in the log while it is open.
+const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
+
 /// What a call is for: each purpose has probes of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -70,6 +73,8 @@ struct Open {
     first_call_pause: Duration,
     retry_from: Instant,
     retry_pause: Duration,
+    since: Instant,
+    logged_at: Instant,
 }
 
 /// A permit for one call. Dropped without a result, because the call was cancelled, it does not count.
@@ -142,7 +147,9 @@ impl State {
         self.epoch += 1;
         self.unanswered.clear();
         let retry_from = now + retry_pause;
-        self.open = Some(Open { probing: false, probed_at: now, first_call_pause, retry_from, retry_pause });
+        let (since, logged_at) = (now, now);
+        self.open =
+            Some(Open { probing: false, probed_at: now, first_call_pause, retry_from, retry_pause, since, logged_at });
         show(true);
     }
 
@@ -163,10 +170,11 @@ impl Permit {
         }
         state.unanswered.clear();
         state.answered_at = Some(now);
-        if state.open.take().is_some() {
+        if let Some(open) = state.open.take() {
             state.epoch += 1;
             show(false);
-            tracing::info!("the payment provider answers again");
+            let seconds = now.saturating_duration_since(open.since).as_secs();
+            tracing::info!(seconds, "the payment provider answers again");
         }
     }
 
@@ -185,6 +193,7 @@ impl Permit {
                 open.retry_pause = open.retry_pause.saturating_mul(2).min(circuit.longest_pause);
                 open.retry_from = now + open.retry_pause;
             }
+            open.log_again(now, &failure.why);
             return;
         }
         if state.unanswered.len() < FAILURE_THRESHOLD {
@@ -213,6 +222,15 @@ impl Drop for Permit {
 }
 
 impl Open {
+    /// That it lasts, at most once each [`REPEAT_INTERVAL`].
+    fn log_again(&mut self, now: Instant, why: &str) {
+        if now.saturating_duration_since(self.logged_at) >= REPEAT_INTERVAL {
+            self.logged_at = now;
+            let seconds = now.saturating_duration_since(self.since).as_secs();
+            tracing::warn!(why, seconds, "the payment provider still gives no answer");
+        }
+    }
+
     fn first_call_from(&self) -> Instant {
         self.probed_at + self.first_call_pause
     }

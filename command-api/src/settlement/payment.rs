@@ -11,6 +11,7 @@ use super::{GivenBack, OpenInvestTask, fate, work_list};
 use crate::processor::{PartitionProcessors, UntimedCommand};
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
+use connection_pool::outage::POSTGRESQL;
 use domain::{FailReason, ProductCommand};
 use event_log::{DatabaseClock, Log};
 use tokio::sync::Semaphore;
@@ -168,8 +169,9 @@ impl Payments {
     /// once more, which is the same payment to the provider.
     async fn release(&self, due: &OpenInvestTask, cancelling: bool) {
         let after = self.timeouts.retry_delay(due.attempts, due.invest_id);
-        if let Err(error) =
-            work_list::release(self.processors.log(), &self.pool, due.invest_id, after, cancelling).await
+        let released = work_list::release(self.processors.log(), &self.pool, due.invest_id, after, cancelling).await;
+        if let Err(error) = released
+            && !POSTGRESQL.explains_failures()
         {
             tracing::warn!(invest_id = %due.invest_id, %error, "the claim of an open invest was not released; it is due when the claim ends");
         }

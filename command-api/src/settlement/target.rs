@@ -2,6 +2,7 @@
 //! reached for good or it ends. From the end of the window on, the aggregate is asked; it alone decides.
 
 use crate::processor::{CommandEnvelope, CommandError, PartitionProcessors, UntimedCommand};
+use connection_pool::outage::POSTGRESQL;
 use connection_pool::{Connection, Pool};
 use domain::{ProductEvent, ProductId, Refusal, Terms};
 use event_log::{Metadata, RecordedEvent, RepeatedFault};
@@ -109,7 +110,9 @@ async fn decide(processors: &PartitionProcessors, pool: &Pool, check: Check) {
         }
         Ok(Err(Refusal::TargetUndecided)) | Err(CommandError::Overloaded | CommandError::OutcomeUnknown) => {}
         Ok(Err(Refusal::TargetNotMissed | Refusal::Cancelled | Refusal::Failed)) => {
-            if let Err(error) = delete(pool, product_id).await {
+            if let Err(error) = delete(pool, product_id).await
+                && !POSTGRESQL.explains_failures()
+            {
                 tracing::warn!(product = product_id.get(), %error, "the check of a target was not deleted; it is retried");
             }
         }

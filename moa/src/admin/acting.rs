@@ -2,6 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use connection_pool::outage::POSTGRESQL;
 use edge::{Actor, Correlation, Problem};
 use event_log::acts::{ActBy, ActError, ActOutcome, Acts, NewAct};
 use serde::Serialize;
@@ -53,7 +54,9 @@ fn not_recorded(error: ActError) -> Problem {
     match error {
         ActError::Broken(_) => Problem::internal(error),
         ActError::Database(_) | ActError::TimedOut => {
-            tracing::error!(%error, "an operator's act is not begun");
+            if !POSTGRESQL.explains_failures() {
+                tracing::error!(%error, "an operator's act is not begun");
+            }
             Problem::Overloaded
         }
     }

@@ -7,6 +7,7 @@ use super::guard::Operator;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::response::Response;
+use connection_pool::outage::POSTGRESQL;
 use edge::{ListData, Params, Problem, ServiceTime};
 use event_log::LogError;
 use projector::{Job, JobRejected, RebuildOptions};
@@ -225,7 +226,9 @@ pub(super) fn problem(refused: JobRejected) -> Problem {
         | JobRejected::Stuck(_) => Problem::Conflict(refused.to_string()),
         JobRejected::TablesLocked => Problem::Overloaded,
         JobRejected::Log(LogError::Unavailable(error)) => {
-            tracing::warn!(%error, "the database did not answer about the projections");
+            if !POSTGRESQL.explains_failures() {
+                tracing::warn!(%error, "the database did not answer about the projections");
+            }
             Problem::Overloaded
         }
         JobRejected::Log(error) => Problem::internal(error),

@@ -1,6 +1,7 @@
 //! Probes whether the database answers, and whether it accepts writes.
 
 use connection_pool::Pool;
+use connection_pool::outage::POSTGRESQL;
 use event_log::Clause;
 use sqlx::{Connection as _, PgConnection, PgExecutor};
 use std::time::Duration;
@@ -39,6 +40,7 @@ impl DatabaseProbe {
                 self.answers.clear();
                 self.takes_writes.iter().for_each(|clause| check_writable(clause, answer));
             }
+            Err(reason) if POSTGRESQL.explains_failures() => self.answers.fail_quietly(reason),
             Err(reason) => self.answers.fail(reason),
         }
     }

@@ -51,7 +51,7 @@ impl KeySource {
 
     /// Reads them again and again until `shutdown`, sooner when a token names one that is not known. `clause` is failed until there are any.
     pub(super) async fn keep_fresh(self, clause: Clause, shutdown: CancellationToken) {
-        let mut fault = RepeatedFault::new(FAULT, "");
+        let mut fault = RepeatedFault::new(FAULT, "").needing(Vec::new());
         let mut has_keys = matches!(self.place, Place::File(_));
         if !has_keys {
             clause.fail("users' keys were not read yet");

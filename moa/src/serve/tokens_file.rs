@@ -42,7 +42,7 @@ impl TokensFile {
 
     /// Reads it again and again until `shutdown`.
     pub(super) async fn keep_fresh(mut self, shutdown: CancellationToken) {
-        let mut fault = RepeatedFault::new(FAULT, "");
+        let mut fault = RepeatedFault::new(FAULT, "").needing(Vec::new());
         show_valid(true);
         while shutdown.run_until_cancelled(tokio::time::sleep(REFRESH_INTERVAL)).await.is_some() {
             let refreshed = self.refresh().await;

@@ -23,6 +23,7 @@ mod faults;
 mod fuzzed;
 mod killed;
 mod logs;
+mod outages;
 mod outlets;
 mod outsider;
 mod planted;

@@ -1,6 +1,7 @@
 //! The one connection to Redis that all partitions share. It is opened when it is needed, and again after any failure: the
 //! redis crate's own manager keeps a connection whose replies time out, and never retries after a refused log-in.
 
+use connection_pool::outage::REDIS;
 use event_log::Partition;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
@@ -39,8 +40,9 @@ impl Connection {
     ) -> RedisResult<T> {
         let Open { mut connection, made } = self.get().await?;
         let answer = question(&mut connection).await;
-        if answer.is_err() {
-            self.open.lock().await.take_if(|open| open.made == made);
+        match &answer {
+            Ok(_) => REDIS.answered(),
+            Err(_) => drop(self.open.lock().await.take_if(|open| open.made == made)),
         }
         answer
     }
@@ -57,12 +59,14 @@ impl Connection {
         Ok(open.insert(Open { connection, made: Instant::now() }).clone())
     }
 
-    /// Logs that Redis is lost, when `partition` is the first to notice.
+    /// Logs that Redis is away, which the process does once, or that it refuses, when `partition` is the first to notice.
     pub(super) fn report_lost(&self, partition: Partition, error: &RedisError) {
+        if error.is_io_error() {
+            return REDIS.failed(&tls::explain(error).unwrap_or_else(|| error.to_string()));
+        }
         let mut affected = self.affected();
         if affected.is_empty() {
-            let error = tls::explain(error).unwrap_or_else(|| error.to_string());
-            tracing::warn!(error, "Redis cannot be written; reads come from PostgreSQL until it can");
+            tracing::warn!(%error, "Redis refuses to be written; reads come from PostgreSQL until it can");
         }
         affected.insert(partition);
     }

@@ -32,17 +32,14 @@ impl CircuitBreaker {
     pub(super) fn close(&self) {
         if self.open_until().take().is_some() {
             gauge!("moa_redis_circuit_open").set(0.0);
-            tracing::info!("Redis answers again");
         }
     }
 
-    /// Redis did not reply, or refused.
-    pub(super) fn open(&self, why: &str) {
+    /// Redis did not reply, or refused. Returns whether the circuit was closed before.
+    pub(super) fn open(&self) -> bool {
         counter!("moa_redis_failures_total").increment(1);
-        if self.open_until().replace(Instant::now() + OPEN_DURATION).is_none() {
-            gauge!("moa_redis_circuit_open").set(1.0);
-            tracing::warn!(why, "Redis does not answer; reads come from PostgreSQL until it does");
-        }
+        gauge!("moa_redis_circuit_open").set(1.0);
+        self.open_until().replace(Instant::now() + OPEN_DURATION).is_none()
     }
 
     fn open_until(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -58,7 +55,7 @@ mod tests {
     async fn after_a_failure_one_a_second_gets_through() {
         let circuit_breaker = CircuitBreaker::default();
         assert!(circuit_breaker.allows_request() && circuit_breaker.allows_request());
-        circuit_breaker.open("a test");
+        circuit_breaker.open();
         assert!(!circuit_breaker.allows_request());
         tokio::time::advance(OPEN_DURATION).await;
         assert!(circuit_breaker.allows_request() && !circuit_breaker.allows_request());

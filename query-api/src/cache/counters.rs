@@ -8,10 +8,12 @@
 //! log's event there, in hexadecimal digits. `by` is the last writer. A check is the first 8 bytes of the SHA-256 of
 //! `<key>\n<field>\n<value without it>`, in hexadecimal digits.
 
+use connection_pool::outage::REDIS;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisResult};
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError, RedisResult};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -177,17 +179,28 @@ impl Counters {
         let failed = match answer.await {
             Ok(Ok(answer)) => {
                 self.circuit_breaker.close();
+                REDIS.answered();
                 return Some(answer);
             }
-            Ok(Err(error)) => tls::explain(&error).unwrap_or_else(|| error.to_string()),
-            Err(_) => format!("it did not answer within {REDIS_TIMEOUT:?}"),
+            Ok(Err(error)) => error,
+            Err(_) => io::Error::new(io::ErrorKind::TimedOut, "it did not answer in time").into(),
         };
         // When it is locked, another request is opening a new one already.
         if let Ok(mut open) = self.open.try_lock() {
             open.take();
         }
-        self.circuit_breaker.open(&failed);
+        self.report(&failed);
         None
+    }
+
+    /// Redis is away, which the process logs once, or refuses what was asked.
+    fn report(&self, failed: &RedisError) {
+        let is_new = self.circuit_breaker.open();
+        if failed.is_io_error() {
+            REDIS.failed(&tls::explain(failed).unwrap_or_else(|| failed.to_string()));
+        } else if is_new {
+            tracing::warn!(error = %failed, "Redis refuses to be read; reads come from PostgreSQL until it can");
+        }
     }
 
     async fn connection(&self) -> RedisResult<MultiplexedConnection> {

@@ -8,6 +8,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use connection_pool::Pool;
+use connection_pool::outage::POSTGRESQL;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -93,17 +94,20 @@ impl PostgresPoller {
     async fn poll(self, pool: Pool, counters: Arc<Counters>, partitions: usize) {
         let mut due = interval(POLL_INTERVAL);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut is_failing = false;
+        let mut is_logged = false;
         loop {
             due.tick().await;
             let polled = timeout(POLL_TIMEOUT, poll_once(&pool, &counters, partitions)).await;
-            let polled = polled.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-            if let (Err(error), false) = (&polled, is_failing) {
-                tracing::warn!(%error, "PostgreSQL cannot be polled; Redis is trusted as of the last poll");
-            }
-            is_failing = polled.is_err();
-            if let Ok(seen) = polled {
-                self.accept(seen);
+            match polled.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+                Ok(seen) => {
+                    is_logged = false;
+                    self.accept(seen);
+                }
+                Err(error) if !is_logged && !POSTGRESQL.explains_failures() => {
+                    is_logged = true;
+                    tracing::warn!(%error, "PostgreSQL cannot be polled; Redis is trusted as of the last poll");
+                }
+                Err(_) => {}
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The loop that feeds a stream: while somebody listens it polls how far the read model is, and reads and publishes what has
 //! changed, at a pace that costs little however many listen.
 
+use connection_pool::outage::POSTGRESQL;
 use sqlx::Result;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,7 +94,7 @@ impl Audience {
         let mut is_failing = false;
         while listeners.wait_for(|listeners| *listeners > 0).await.is_ok() {
             let Err(error) = self.feed_listeners(&model, &mut feed, &mut is_failing).await else { continue };
-            if !std::mem::replace(&mut is_failing, true) {
+            if !POSTGRESQL.explains_failures() && !std::mem::replace(&mut is_failing, true) {
                 tracing::warn!(%error, stream = self.name, "a stream is not fed; it is tried again");
             }
             metrics::counter!("moa_stream_faults_total", "stream" => self.name).increment(1);
