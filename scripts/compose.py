@@ -37,7 +37,7 @@ INSTANCES = [f"{service}-{number}" for service in SERVICES for number in (1, 2)]
 LISTENERS = {"command-api": "MOA_COMMAND_LISTEN", "query-api": "MOA_QUERY_LISTEN", "admin": "MOA_ADMIN_LISTEN"}
 # Settings without a place in compose.yaml: of the private PostgreSQL, of the operator's commands, of mounted secrets and
 # of the sealer, whose seals must not be on this machine.
-NOT_IN_COMPOSE = {"MOA_DATA_DIR", "MOA_ADMIN_URL", "MOA_OPERATOR_TOKEN_FILE", "MOA_AUDITOR_TOKEN_FILE", "MOA_TOKENS_FILE",
+NOT_IN_COMPOSE = {"MOA_DATA_DIR", "MOA_NEWER_SCHEMA", "MOA_ADMIN_URL", "MOA_OPERATOR_TOKEN_FILE", "MOA_AUDITOR_TOKEN_FILE", "MOA_TOKENS_FILE",
                   "MOA_GATEWAY_SECRETS_FILE", "MOA_TLS_CA_FILE", "MOA_TLS_CLIENT_CERT_FILE", "MOA_TLS_CLIENT_KEY_FILE",
                   "MOA_TLS_CERT_FILE", "MOA_TLS_KEY_FILE",
                   "MOA_SEAL_KEY_FILE", "MOA_SEALS_FILE", "MOA_SEAL_PUBLIC_KEY_FILES"}

@@ -65,6 +65,6 @@ pub use write_stop::{Acceptance, WriteStop};
 pub use writer::{Appended, Batch, NewEvent, Writer};
 
 /// The schema's migrations, in order; an applied file is never edited. A database that a later release has migrated further is
-/// accepted: during a rolling update both releases run, and migrations only add.
+/// no fault here: whoever starts a process decides whether it works with that schema. Migrations only add.
 pub static MIGRATIONS: sqlx::migrate::Migrator =
     sqlx::migrate::Migrator { ignore_missing: true, ..sqlx::migrate!("../migrations") };

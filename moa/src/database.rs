@@ -5,14 +5,17 @@ mod ssl;
 pub(crate) mod url;
 
 use crate::postgres::{Embedded, Options};
-use crate::settings::DatabaseSettings;
+use crate::settings::{DatabaseSettings, LogSettings};
 use crate::token::Secret;
 use connection_pool::Pool;
 use event_log::{Log, ServerWatch};
+pub(crate) use schema::OnMigrated;
 use schema::SchemaNotOwned;
 use sqlx::ConnectOptions as _;
+use sqlx::migrate::Migration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Partitions of a new log by default.
@@ -99,12 +102,12 @@ impl Database {
 
     /// Waits until the server answers, for ever, brings the schema up to date, or waits until its owner did, and opens the
     /// log; an error when the server answers that it will not have us.
-    pub(crate) async fn wait_for_log(&self, partitions: Option<i32>, connections: Connections) -> anyhow::Result<Log> {
+    pub(crate) async fn wait_for_log(&self, settings: LogSettings, connections: Connections) -> anyhow::Result<Log> {
         // First the server is waited for, then the schema's owner, for one thing after another: each is logged once.
         let (mut logged, mut logged_owner) = (false, String::new());
         loop {
-            let opened = match self.migrate(partitions).await {
-                Ok(()) => self.log(partitions, connections).await,
+            let opened = match self.migrate(settings).await {
+                Ok(()) => self.log(settings.partitions, connections).await,
                 Err(error) => Err(error),
             };
             let is_new = match &opened {
@@ -138,23 +141,41 @@ impl Database {
     }
 
     /// Brings the schema up to date; an error when it is not, and that is not for this login to do.
-    pub(crate) async fn migrate(&self, partitions: Option<i32>) -> anyhow::Result<()> {
+    pub(crate) async fn migrate(&self, settings: LogSettings) -> anyhow::Result<()> {
         let pool = self.pool_to_migrate().await?;
-        schema::bring_up_to_date(&pool, partitions).await?;
+        let migrated = AtomicUsize::new(0);
+        let on_migrated: OnMigrated<'_> = &|migration, took| {
+            migrated.fetch_add(1, Ordering::Relaxed);
+            let (version, name, ms) = (migration.version, &*migration.description, took.as_millis());
+            tracing::debug!(version, name, ms, "a migration was run");
+        };
+        schema::bring_up_to_date(&pool, settings, on_migrated).await?;
+        let migrations = migrated.into_inner();
+        if migrations > 0 {
+            tracing::info!(migrations, "the schema was brought up to date");
+        }
         schema::report_open_rights(&pool).await?;
         pool.close().await;
         Ok(())
     }
 
-    /// The same, as its owner does it: every role gets its rights, and the log is created where its partitions are named.
-    pub(crate) async fn migrate_all(&self, partitions: Option<i32>) -> anyhow::Result<()> {
+    /// The migrations that are to be run.
+    pub(crate) async fn pending_migrations(&self, settings: LogSettings) -> anyhow::Result<Vec<&'static Migration>> {
         let pool = self.pool_to_migrate().await?;
-        schema::bring_up_to_date(&pool, partitions).await?;
+        let pending = schema::pending(&pool, settings).await?;
+        pool.close().await;
+        Ok(pending)
+    }
+
+    /// The same, as its owner does it: every role gets its rights, and the log is created where its partitions are named.
+    pub(crate) async fn migrate_all(&self, settings: LogSettings, on_migrated: OnMigrated<'_>) -> anyhow::Result<()> {
+        let pool = self.pool_to_migrate().await?;
+        schema::bring_up_to_date(&pool, settings, on_migrated).await?;
         schema::grant_roles(&pool).await?;
         schema::report_open_rights(&pool).await?;
         pool.close().await;
-        if partitions.is_some() {
-            self.log(partitions, Connections::FEW).await?;
+        if settings.partitions.is_some() {
+            self.log(settings.partitions, Connections::FEW).await?;
         }
         Ok(())
     }

@@ -18,10 +18,10 @@ pub(crate) use callers::Callers;
 pub use single_service::run as run_single_service;
 
 use crate::admin::Tokens;
-use crate::database::{Connections, Database};
+use crate::database::{Connections, Database, OnMigrated};
 use crate::ops::Ops;
 use crate::output::print_banner;
-use crate::settings::{AdminListenSettings, DatabaseSettings, MigrateSettings, ServeSettings};
+use crate::settings::{AdminListenSettings, DatabaseSettings, LogSettings, MigrateSettings, ServeSettings};
 use crate::token::{self, NamedTokens, Secret};
 use crate::{banner, demo};
 use anyhow::Context;
@@ -84,20 +84,46 @@ async fn open(settings: &DatabaseSettings, stop: &mut StopSignal) -> anyhow::Res
     Ok(None)
 }
 
-/// Brings the schema up to date, gives the roles their rights, creates the log where its partitions are named, and stops.
+/// Brings the schema up to date, gives the roles their rights, creates the log where its partitions are named, and stops; each migration
+/// is listed as it is done. With `--dry-run` it lists what would be run, and changes nothing.
 pub async fn migrate(settings: MigrateSettings) -> anyhow::Result<()> {
     // A signal must not leave a PostgreSQL behind here either.
     let mut stop = StopSignal::listen()?;
     let Some(database) = open(&settings.database, &mut stop).await? else { return Ok(()) };
+    let migrating = async {
+        match settings.dry_run {
+            true => list_migrations(&database, settings.log).await,
+            false => run_migrations(&database, settings.log).await,
+        }
+    };
     let migrated = tokio::select! {
-        migrated = database.migrate_all(settings.log.partitions) => migrated,
+        migrated = migrating => migrated,
         () = stop.received() => Err(anyhow::anyhow!("stopped: the next `moa migrate` does what is left")),
     };
-    if migrated.is_ok() {
-        print_banner(format!("The schema is up to date: {}.\n", database.describe()));
-    }
     let closed = database.close().await;
     migrated.and(closed)
+}
+
+async fn list_migrations(database: &Database, log: LogSettings) -> anyhow::Result<()> {
+    let pending = database.pending_migrations(log).await?;
+    for migration in &pending {
+        print_banner(format!("  {:04} {}\n", migration.version, migration.description));
+    }
+    print_banner(match pending.len() {
+        0 => format!("The schema is up to date: {}.\n", database.describe()),
+        1 => format!("1 migration is to be run: {}.\n", database.describe()),
+        count => format!("{count} migrations are to be run: {}.\n", database.describe()),
+    });
+    Ok(())
+}
+
+async fn run_migrations(database: &Database, log: LogSettings) -> anyhow::Result<()> {
+    let on_migrated: OnMigrated<'_> = &|migration, took| {
+        print_banner(format!("  {:04} {} ({} ms)\n", migration.version, migration.description, took.as_millis()));
+    };
+    database.migrate_all(log, on_migrated).await?;
+    print_banner(format!("The schema is up to date: {}.\n", database.describe()));
+    Ok(())
 }
 
 struct Listeners {
@@ -186,7 +212,7 @@ impl AllInOne<'_> {
             Some(sealing) => Some(seal_keys::external_seals_of(sealing)),
             None => seal_keys::outside(&settings.seal.outside)?,
         };
-        database.migrate(settings.log.partitions).await?;
+        database.migrate(settings.log).await?;
         let log = database.log(settings.log.partitions, Connections::WRITE_SIDE).await?;
         seal_keys::compare(&log, outside.as_ref()).await?;
         let stages = Stages::of(&ops);

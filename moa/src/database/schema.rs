@@ -3,9 +3,12 @@
 use anyhow::Context;
 use connection_pool::Pool;
 use event_log::{Log, MIGRATIONS};
-use std::collections::HashMap;
-use std::time::Duration;
+use sqlx::migrate::{Migration, Migrator};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
+
+use crate::settings::LogSettings;
 
 /// How long all migrations together may take.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(3_600);
@@ -31,47 +34,102 @@ pub(super) enum SchemaNotOwned {
     },
 }
 
+/// The schema is one of a later release, which this one does not know.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the schema is one of a later release: it has migration {newest}, and this release knows those up to {known}. Start the later \
+     release; or, to work with that schema on purpose (docs/upgrading.md), set MOA_NEWER_SCHEMA={newest}"
+)]
+struct NewerSchema {
+    newest: i64,
+    known: i64,
+}
+
+/// What a run of migrations tells of each, with how long it took.
+pub(crate) type OnMigrated<'a> = &'a (dyn Fn(&Migration, Duration) + Send + Sync);
+
 /// Brings the schema up to date where it is not; [`SchemaNotOwned`] when it is not, and that is not for us to do. What a start would be
-/// refused for, a log with another number of `partitions` among it, comes before the first change.
-pub(super) async fn bring_up_to_date(pool: &Pool, partitions: Option<i32>) -> anyhow::Result<()> {
+/// refused for, a log with another number of partitions or a later schema among it, comes before the first change.
+pub(super) async fn bring_up_to_date(
+    pool: &Pool,
+    settings: LogSettings,
+    on_migrated: OnMigrated<'_>,
+) -> anyhow::Result<()> {
     refuse_other_encodings(pool).await?;
-    if is_up_to_date(pool).await? {
+    let pending = pending(pool, settings).await?;
+    if pending.is_empty() {
         return Ok(());
     }
     if !may(pool, MAY_MIGRATE).await? {
         return Err(SchemaNotOwned::Schema { login: login(pool).await? }.into());
     }
-    if let Some(partitions) = partitions {
+    if let Some(partitions) = settings.partitions {
         Log::check_partitions(pool, partitions).await?;
     }
     // sqlx makes its own calls here. Given up, the server ends what it is at and rolls it back.
-    let migrated = timeout(MIGRATION_TIMEOUT, run_migrations(pool)).await;
+    let migrated = timeout(MIGRATION_TIMEOUT, run_migrations(pool, &pending, on_migrated)).await;
     let migrated =
         migrated.context("the schema was not brought up to date within an hour, or the database fell silent")?;
     migrated.context("the schema could not be brought up to date")
 }
 
-/// Runs them on the pool's one connection, again and again while somebody holds what they lock. What was done stays done: each
-/// migration is a transaction.
-async fn run_migrations(pool: &Pool) -> anyhow::Result<()> {
-    let mut logged = false;
+/// The migrations of this release that were not applied as it knows them: all, where this login may not look. An error where the schema
+/// is one of a later release that `settings` do not allow.
+pub(super) async fn pending(pool: &Pool, settings: LogSettings) -> anyhow::Result<Vec<&'static Migration>> {
+    let known = MIGRATIONS.iter().filter(|known| !known.migration_type.is_down_migration());
+    if !may(pool, MAY_LOOK).await? {
+        return Ok(known.collect());
+    }
+    let applied: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("select version, checksum from _sqlx_migrations where success").fetch_all(pool).await?;
+    let applied: BTreeMap<_, _> = applied.into_iter().collect();
+    let newest_known = known.clone().map(|known| known.version).max().unwrap_or_default();
+    if let Some((&newest, _)) = applied.last_key_value()
+        && newest > newest_known.max(settings.newer_schema.unwrap_or_default())
+    {
+        return Err(NewerSchema { newest, known: newest_known }.into());
+    }
+    let is_applied =
+        |known: &Migration| applied.get(&known.version).is_some_and(|checksum| *checksum == *known.checksum);
+    Ok(known.filter(|known| !is_applied(known)).collect())
+}
+
+/// Runs them on the pool's one connection, one after another. What was done stays done: each migration is a transaction.
+async fn run_migrations(
+    pool: &Pool,
+    pending: &[&'static Migration],
+    on_migrated: OnMigrated<'_>,
+) -> anyhow::Result<()> {
     sqlx::query(&format!("set lock_timeout = {MIGRATION_LOCK_TIMEOUT_MS}")).execute(pool).await?;
-    let ended = loop {
-        match MIGRATIONS.run(pool.inner()).await.map_err(anyhow::Error::from) {
+    for migration in pending {
+        let began = Instant::now();
+        run_up_to(pool, migration.version).await?;
+        on_migrated(migration, began.elapsed());
+    }
+    sqlx::query("reset lock_timeout").execute(pool).await?;
+    Ok(())
+}
+
+/// Again and again while somebody holds what it locks.
+async fn run_up_to(pool: &Pool, version: i64) -> anyhow::Result<()> {
+    let migrations = MIGRATIONS.iter().filter(|known| known.version <= version).cloned().collect::<Vec<_>>().into();
+    let migrator = Migrator { migrations, ignore_missing: true, locking: MIGRATIONS.locking, no_tx: MIGRATIONS.no_tx };
+    let mut logged = false;
+    loop {
+        match migrator.run(pool.inner()).await.map_err(anyhow::Error::from) {
             Err(error) if error.chain().any(is_locked) => {
                 if !std::mem::replace(&mut logged, true) {
                     tracing::warn!(
+                        version,
                         error = format!("{error:#}"),
                         "waiting to change the schema: pg_stat_activity shows the long transactions that hold its tables"
                     );
                 }
                 tokio::time::sleep(MIGRATION_RETRY_DELAY).await;
             }
-            ended => break ended,
+            ended => return ended,
         }
-    };
-    sqlx::query("reset lock_timeout").execute(pool).await?;
-    ended
+    }
 }
 
 fn is_locked(cause: &(dyn std::error::Error + 'static)) -> bool {
@@ -119,18 +177,6 @@ pub(super) async fn may_create_log(pool: &Pool) -> anyhow::Result<()> {
     if may(pool, MAY_CREATE).await? { Ok(()) } else { Err(SchemaNotOwned::Log { login: login(pool).await? }.into()) }
 }
 
-/// Whether every migration that this release knows was applied as it knows it. One of a later release may be there too.
-async fn is_up_to_date(pool: &Pool) -> sqlx::Result<bool> {
-    if !may(pool, MAY_LOOK).await? {
-        return Ok(false);
-    }
-    let applied: Vec<(i64, Vec<u8>)> =
-        sqlx::query_as("select version, checksum from _sqlx_migrations where success").fetch_all(pool).await?;
-    let applied: HashMap<_, _> = applied.into_iter().collect();
-    let mut known = MIGRATIONS.iter().filter(|known| !known.migration_type.is_down_migration());
-    Ok(known.all(|known| applied.get(&known.version).is_some_and(|checksum| *checksum == *known.checksum)))
-}
-
 const MAY_LOOK: &str = "select has_table_privilege(to_regclass('_sqlx_migrations'), 'select')";
 const MAY_MIGRATE: &str = "
     select case when to_regclass('_sqlx_migrations') is null then has_schema_privilege(current_schema(), 'create')
@@ -152,7 +198,8 @@ async fn login(pool: &Pool) -> sqlx::Result<String> {
 mod tests {
     use super::*;
     use sqlx::postgres::PgPoolOptions;
-    use std::time::Instant;
+
+    const ANY: LogSettings = LogSettings { partitions: None, newer_schema: None };
 
     /// 1. A schema lacks its last migration. 2. Somebody reads a table that it changes, and stays. 3. Others read it, all the time.
     /// 4. The first reader ends. 5. The migration is done.
@@ -167,7 +214,7 @@ mod tests {
 
         let one = PgPoolOptions::new().max_connections(1).connect(database.url()).await.map(Pool::from);
         let one = one.expect("a connection");
-        let migrating = tokio::spawn(async move { bring_up_to_date(&one, None).await });
+        let migrating = tokio::spawn(async move { bring_up_to_date(&one, ANY, &|_, _| ()).await });
         let (began, mut slowest) = (Instant::now(), Duration::ZERO);
         while began.elapsed() < Duration::from_secs(3) {
             let asked = Instant::now();

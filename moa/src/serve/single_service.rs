@@ -180,7 +180,7 @@ impl SingleService {
     ) -> anyhow::Result<Option<(Database, Log)>> {
         let database = Database::named(&settings.database_url)?;
         let log = tokio::select! {
-            log = database.wait_for_log(settings.log.partitions, connections) => log?,
+            log = database.wait_for_log(settings.log, connections) => log?,
             () = self.stop.received() => return Ok(None),
         };
         Ok(Some((database, log)))

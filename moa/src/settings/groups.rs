@@ -56,12 +56,15 @@ pub struct ServerSettings {
     pub log: LogSettings,
 }
 
-/// Which log.
-#[derive(Clone, Debug, Args)]
+/// Which log, in which schema.
+#[derive(Clone, Copy, Debug, Args)]
 pub struct LogSettings {
     /// Partitions of a new log, 1 to 64; an existing log keeps its own [default: 4]
     #[arg(long, env = "MOA_PARTITIONS", value_parser = clap::value_parser!(i32).range(1..=64))]
     pub partitions: Option<i32>,
+    /// Work with the schema of a later release, up to this migration: to go back, or while a later release is deployed
+    #[arg(long, env = "MOA_NEWER_SCHEMA", value_name = "MIGRATION")]
+    pub newer_schema: Option<i64>,
 }
 
 /// Which broker.

@@ -48,6 +48,9 @@ pub struct MigrateSettings {
     /// Which log; where its partitions are named, a new one is created.
     #[command(flatten)]
     pub log: LogSettings,
+    /// List the migrations that are to be run, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// The settings of everything in one process.

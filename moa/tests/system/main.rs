@@ -23,6 +23,7 @@ mod faults;
 mod fuzzed;
 mod killed;
 mod logs;
+mod migrations;
 mod outages;
 mod outlets;
 mod outsider;

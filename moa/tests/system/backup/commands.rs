@@ -12,16 +12,17 @@ use crate::harness::{Ended, OPERATOR};
 
 /// Each block of commands, by what only it has.
 pub const SETTINGS: &str = "export BACKUP=";
-pub const DUMP: &str = "pg_dump ";
+pub const DUMP: &str = "$BACKUP/moa.dump.part";
 pub const VERIFY_DUMP: &str = "moa backup verify --dump";
-pub const RESTORE_DUMP: &str = "pg_restore ";
+pub const RESTORE_DUMP: &str = "RESTORED_URL=";
 pub const ARCHIVE: &str = "archive_command";
 pub const BASE_BACKUP: &str = "pg_basebackup ";
 pub const RECOVER: &str = "recovery.signal";
+pub const MOVE: &str = "NEW_BIN";
 pub const ACCEPT_LOSS: &str = "moa restore --accept-loss";
 pub const VERIFY_LOG: &str = "moa audit verify";
-pub const ALL: [&str; 9] =
-    [SETTINGS, DUMP, VERIFY_DUMP, RESTORE_DUMP, ARCHIVE, BASE_BACKUP, RECOVER, ACCEPT_LOSS, VERIFY_LOG];
+pub const ALL: [&str; 10] =
+    [SETTINGS, DUMP, VERIFY_DUMP, RESTORE_DUMP, ARCHIVE, BASE_BACKUP, RECOVER, MOVE, ACCEPT_LOSS, VERIFY_LOG];
 
 /// A restore of some thousand events takes seconds, on a busy machine many.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
@@ -91,10 +92,12 @@ impl<'a> Operator<'a> {
         let places = [
             ("/var/lib/moa-new/socket", self.file("new/socket")),
             ("/var/lib/moa/socket", self.file("place")),
+            ("/var/lib/moa/postgres", self.file("first/postgres")),
             ("/srv/backup", self.file("backup")),
             ("/srv/seals/seals.ndjson", self.file("seals")),
             ("/srv/seals/seal-key.pem.pub", self.file("key.pub")),
             ("/srv/moa-restored", self.file("restored")),
+            ("/srv/moa-18", self.file("moved")),
             ("/usr/lib/postgresql/15/bin", self.programs.clone()),
         ];
         places.iter().fold(script.to_owned(), |script, (from, to)| script.replace(from, to))
