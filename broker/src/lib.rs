@@ -5,6 +5,7 @@
 //!   log itself is the outbox.
 //! - [`Deliveries`] brings a consumer its queue's messages, verified against the log, and sends it to the log for what is
 //!   missing (gap fill).
+//! - [`stop_writes_behind_published`] compares the log with what was published of it, before a start takes writes.
 //! - [`replay`] sends history again, to one queue of a consumer outside Moa.
 //! - [`parked`] stores deliveries that do not match the log: the dead letters.
 //!
@@ -17,6 +18,7 @@ mod deliveries;
 mod message;
 /// Dead letters: deliveries that do not match the log.
 pub mod parked;
+mod published_mark;
 mod relay;
 /// Sending history again, to one consumer outside Moa.
 pub mod replay;
@@ -28,4 +30,5 @@ pub mod topology;
 
 pub use connection::{Address, AddressError, Broker};
 pub use deliveries::Deliveries;
+pub use published_mark::stop_writes_behind_published;
 pub use relay::{RELAY, relay};

@@ -15,6 +15,8 @@ const MAX_QUEUE_MESSAGES: i32 = 1_000;
 const MAX_QUEUE_BYTES: i32 = 64 * 1024 * 1024;
 /// How often a message is delivered before the server drops it. RabbitMQ 3.10 has no default, 4.x has this one.
 const MAX_DELIVERY_ATTEMPTS: i32 = 20;
+/// How often a mark is read, once at each start, before the server drops it; the next event brings another.
+const MAX_MARK_READS: i32 = 1_000_000;
 /// Replicas of a queue, where the cluster has that many nodes.
 const MAX_REPLICAS: i32 = 3;
 
@@ -26,6 +28,11 @@ pub fn exchange(log_id: Uuid) -> String {
 /// The queue of one of our consumers at one partition.
 pub fn queue(log_id: Uuid, consumer: &str, partition: Partition) -> String {
     format!("moa.{}.{consumer}.{partition}", log_id.hyphenated())
+}
+
+/// The queue that keeps one message: how far the relay has published this partition.
+pub fn marks_queue(log_id: Uuid, partition: Partition) -> String {
+    format!("moa.{}.published.{partition}", log_id.hyphenated())
 }
 
 pub(crate) fn routing_key(partition: Partition) -> ShortString {
@@ -57,19 +64,33 @@ pub(crate) async fn declare_queue(
     Ok(declared.consumer_count())
 }
 
-/// A replicated queue with a single active consumer, which keeps the order; bounded by dropping, never by refusing the relay.
+/// Declares the queue of a partition's mark; changes nothing where it is there.
+pub(crate) async fn declare_marks_queue(channel: &Channel, log_id: Uuid, partition: Partition) -> lapin::Result<()> {
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let arguments = bounded(1, MAX_MARK_READS);
+    within_timeout(channel.queue_declare(marks_queue(log_id, partition).into(), options, arguments)).await?;
+    Ok(())
+}
+
+/// A consumer's queue has a single active consumer, which keeps the order.
 fn arguments() -> FieldTable {
+    let mut arguments = bounded(MAX_QUEUE_MESSAGES, MAX_DELIVERY_ATTEMPTS);
+    arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+    arguments.insert("x-max-length-bytes".into(), AMQPValue::LongInt(MAX_QUEUE_BYTES));
+    arguments
+}
+
+/// A replicated queue, bounded by dropping, never by refusing the relay.
+fn bounded(max_messages: i32, max_deliveries: i32) -> FieldTable {
     let mut arguments = FieldTable::default();
     let mut set = |name: &str, value: AMQPValue| {
         arguments.insert(name.into(), value);
     };
     let text = |value: &str| AMQPValue::LongString(value.into());
     set("x-queue-type", text("quorum"));
-    set("x-single-active-consumer", AMQPValue::Boolean(true));
-    set("x-max-length", AMQPValue::LongInt(MAX_QUEUE_MESSAGES));
-    set("x-max-length-bytes", AMQPValue::LongInt(MAX_QUEUE_BYTES));
+    set("x-max-length", AMQPValue::LongInt(max_messages));
     set("x-overflow", text("drop-head"));
-    set("x-delivery-limit", AMQPValue::LongInt(MAX_DELIVERY_ATTEMPTS));
+    set("x-delivery-limit", AMQPValue::LongInt(max_deliveries));
     set("x-queue-leader-locator", text("balanced"));
     set("x-quorum-initial-group-size", AMQPValue::LongInt(MAX_REPLICAS));
     arguments

@@ -33,6 +33,17 @@ pub enum WriteStop {
         /// The last sealed position.
         sealed: Position,
     },
+    /// What was published to RabbitMQ goes further than the log in the database.
+    #[error(
+        "the database lost events of partition {partition}: they were published up to position {published}, and that event is \
+         not what was published; find out what is lost, then run moa restore --accept-loss"
+    )]
+    BehindPublished {
+        /// Where.
+        partition: Partition,
+        /// The last position that was published.
+        published: Position,
+    },
     /// The database's clock deviates from the monotonic one.
     #[error(
         "the database's clock jumped by {seconds} s: no writes are taken until it is back; if it is right now, run \

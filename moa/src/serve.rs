@@ -220,6 +220,7 @@ impl AllInOne<'_> {
             stages.spawn_consumer("the private PostgreSQL", |shutdown| private.supervisor().run(shutdown));
         }
         let resources = SharedResources::open(database, log, optional_servers);
+        resources.compare_with_published().await?;
         let read = database.read_pool().await?;
         resources.watch_writes(&ops);
         ops.watch_pool("read", &read);

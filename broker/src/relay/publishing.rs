@@ -3,10 +3,11 @@
 use super::RELAY;
 use super::progress::{Progress, Wakeup, wait};
 use crate::message::Message;
+use crate::published_mark::Marker;
 use crate::supervised_connection::{REPLY_TIMEOUT, backoff, within_timeout};
 use crate::{Broker, topology};
 use connection_pool::outage::{POSTGRESQL, RABBITMQ};
-use event_log::{Backoff, Lease, LocalSubscription, Log, LogError, Partition, RawEvent, RepeatedFault};
+use event_log::{Backoff, Lease, LocalSubscription, Log, LogError, Partition, Position, RawEvent, RepeatedFault};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{Channel, Confirmation, PublisherConfirm};
@@ -102,7 +103,11 @@ impl Publishing<'_> {
     ) -> Result<End, PublishError> {
         let Some(channel) = shutdown.run_until_cancelled(self.open_channel()).await else { return Ok(End::Stopped) };
         let channel = channel?;
+        let marker = Marker::open(&channel, self.broker, self.partition).await?;
         let checkpoint = self.lease.position(RELAY, self.partition).await?;
+        if marker.is_missing() {
+            self.mark_checkpoint((&channel, &marker), checkpoint).await?;
+        }
         let mut progress = Progress { checkpoint, confirmed: None };
         while !shutdown.is_cancelled() {
             let not_before = Instant::now() + MIN_ROUND_INTERVAL;
@@ -114,17 +119,18 @@ impl Publishing<'_> {
             }
             fault.recovered();
             let is_due = wait(head, &progress, not_before, shutdown).await == Wakeup::CheckpointDue;
-            if is_due && !self.save_checkpoint(&mut progress).await? {
+            if is_due && !self.save_checkpoint((&channel, &marker), &mut progress).await? {
                 return Ok(End::LeaseLost);
             }
         }
-        Ok(if self.save_checkpoint(&mut progress).await? { End::Stopped } else { End::LeaseLost })
+        Ok(if self.save_checkpoint((&channel, &marker), &mut progress).await? { End::Stopped } else { End::LeaseLost })
     }
 
     /// A channel with publisher confirms, after the exchange and the consumers' queues are declared.
     async fn open_channel(&self) -> lapin::Result<Channel> {
         let channel = self.broker.channel_to_publish().await?;
         topology::declare_exchange(&channel, self.broker.log_id()).await?;
+        topology::declare_marks_queue(&channel, self.broker.log_id(), self.partition).await?;
         for consumer in self.consumers {
             self.declare_queue(consumer).await?;
         }
@@ -174,12 +180,34 @@ impl Publishing<'_> {
         channel.basic_publish(exchange.into(), key, options, &message.body, message.properties).await
     }
 
+    /// RabbitMQ keeps how far this partition is published.
+    async fn mark(&self, (channel, marker): (&Channel, &Marker), last: &RawEvent) -> Result<(), PublishError> {
+        let incarnation = *self.log.incarnation().borrow();
+        let marked = marker.publish(channel, self.broker, incarnation, last).await?;
+        let confirmed = tokio::time::timeout(REPLY_TIMEOUT, await_confirms(marked.into_iter().collect())).await;
+        confirmed.unwrap_or(Err(PublishError::ConfirmTimeout))
+    }
+
+    /// The same of what was published before there was a mark, or before its queue was deleted.
+    async fn mark_checkpoint(&self, to: (&Channel, &Marker), checkpoint: Position) -> Result<(), PublishError> {
+        let found = self.log.raw_after(self.partition, checkpoint - 1, 1).await?;
+        match found.first().filter(|last| last.position == checkpoint) {
+            Some(last) => self.mark(to, last).await,
+            None => Ok(()),
+        }
+    }
+
     /// Moves the checkpoint over what was confirmed; returns whether the lease is still held.
-    async fn save_checkpoint(&self, progress: &mut Progress) -> Result<bool, PublishError> {
+    async fn save_checkpoint(
+        &self,
+        (channel, marker): (&Channel, &Marker),
+        progress: &mut Progress,
+    ) -> Result<bool, PublishError> {
         let Some((last, _)) = &progress.confirmed else { return Ok(true) };
         if !self.lease.advance(RELAY, progress.checkpoint, last).await? {
             return Ok(false);
         }
+        self.mark((channel, marker), last).await?;
         *progress = Progress { checkpoint: last.position, confirmed: None };
         Ok(true)
     }

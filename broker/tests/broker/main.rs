@@ -4,6 +4,7 @@
 mod batches;
 mod connection;
 mod delivering;
+mod marks;
 mod notes;
 mod parking;
 mod relaying;

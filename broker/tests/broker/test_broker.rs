@@ -129,7 +129,8 @@ impl Drop for TestBroker {
     /// On a thread and a runtime of its own, because the test's runtime may be the one that drops it.
     fn drop(&mut self) {
         let (exchange, partitions) = (self.exchange(), self.log.partitions());
-        let queues: Vec<_> = partitions.map(|partition| self.queue(partition)).collect();
+        let of_partition = |partition| [self.queue(partition), topology::marks_queue(self.log_id(), partition)];
+        let queues: Vec<_> = partitions.flat_map(of_partition).collect();
         let cleaned = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(delete(&exchange, queues));

@@ -123,6 +123,14 @@ impl SharedResources {
         stages.spawn_consumer("the poll of the heads", |shutdown| async move { log.poll_heads(shutdown).await });
     }
 
+    /// Stops writes where the log is behind what was published of it. Call it before anything is decided.
+    pub(super) async fn compare_with_published(&self) -> anyhow::Result<()> {
+        match &self.broker {
+            Some(broker) => Ok(broker::stop_writes_behind_published(&self.log, broker).await?),
+            None => Ok(()),
+        }
+    }
+
     fn words(&self) -> SourceFactory {
         SourceFactory { log: self.log.clone(), pool: self.project.clone(), broker: self.broker.clone() }
     }

@@ -52,6 +52,7 @@ impl SingleService {
         };
         seal_keys::compare(&log, outside.as_ref()).await?;
         let resources = SharedResources::open(&database, log, optional_servers);
+        resources.compare_with_published().await?;
         resources.watch_writes(&self.ops);
         resources.poll_heads(&self.stages);
         let processors = resources.start_write_side(&self.stages, command, provider).await?;

@@ -43,7 +43,7 @@ async fn migrations_are_listed_before_and_while_they_are_run() {
 
     let run = migrate(&[]).await;
     assert_eq!(listed(&run), migrations());
-    assert!(run.out.ends_with(&format!("database {}.\n", database.url().rsplit('/').next().unwrap())), "{}", run.out);
+    assert!(run.out.contains("The schema is up to date: "), "{}", run.out);
     let dry = migrate(&["--dry-run"]).await;
     assert_eq!(listed(&dry), [""; 0]);
     assert!(dry.out.starts_with("The schema is up to date: "), "{}", dry.out);
