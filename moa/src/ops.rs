@@ -161,6 +161,7 @@ impl Ops {
         for (name, pool) in &self.watched().pools {
             metrics::gauge!("moa_pool_connections", "pool" => *name).set(f64::from(pool.size()));
             metrics::gauge!("moa_pool_idle_connections", "pool" => *name).set(pool.num_idle() as f64);
+            metrics::gauge!("moa_pool_max_connections", "pool" => *name).set(f64::from(pool.max_connections()));
         }
         renamed::with_old_names(self.metrics.render())
     }

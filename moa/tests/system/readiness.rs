@@ -134,7 +134,7 @@ async fn a_standby_is_not_ready_for_writes_until_it_is_promoted() {
     server.stop().await.unwrap();
 }
 
-const DISK_FULL: &str = "
+pub const DISK_FULL: &str = "
     create function disk_is_full() returns trigger language plpgsql as $$
     begin
         raise exception 'could not extend file: No space left on device' using errcode = 'disk_full';
@@ -180,27 +180,29 @@ async fn a_product_that_cannot_be_read_is_not_ready_until_it_can() {
         (app.open_product("damaged", LARGE_TOTAL_WON).await, app.open_product("whole", LARGE_TOTAL_WON).await);
     app.settled().await;
     app.processes.remove(0).killed().await;
-    let payload = async |new: &str| -> String {
-        let mut connection = app.pool.acquire().await.unwrap();
-        sqlx::query("set session_replication_role = replica").execute(&mut *connection).await.unwrap();
-        let old = sqlx::query_scalar(
-            "with before as (select payload::text as old from events where aggregate_id = $1),
-                  changed as (update events set payload = $2::json where aggregate_id = $1)
-             select old from before",
-        );
-        let old = old.bind(damaged.to_string()).bind(new).fetch_one(&mut *connection).await.unwrap();
-        sqlx::query("reset session_replication_role").execute(&mut *connection).await.unwrap();
-        old
-    };
-    let before = payload("{}").await;
+    let before = set_payload(&app, damaged, "{}").await;
     app.processes.push(app.start().open().await);
     let ops = app.processes[0].ops.clone();
     assert!(app.invest(ask("ann", damaged, 1)).await.is_unknown());
     says(&ops, "products").await;
     assert!(app.invest(ask("ann", whole, 1)).await.is_accepted());
-    payload(&before).await;
+    set_payload(&app, damaged, &before).await;
     is_ready(&ops).await;
     assert!(app.invest(ask("ann", damaged, 1)).await.is_accepted());
+}
+
+/// Gives the product's first event this payload, as whoever may do everything in the database can; returns the one before.
+pub async fn set_payload(app: &TestApp, product: i64, new: &str) -> String {
+    let mut connection = app.pool.acquire().await.unwrap();
+    sqlx::query("set session_replication_role = replica").execute(&mut *connection).await.unwrap();
+    let old = sqlx::query_scalar(
+        "with before as (select payload::text as old from events where aggregate_id = $1 and sequence = 1),
+              changed as (update events set payload = $2::json where aggregate_id = $1 and sequence = 1)
+         select old from before",
+    );
+    let old = old.bind(product.to_string()).bind(new).fetch_one(&mut *connection).await.unwrap();
+    sqlx::query("reset session_replication_role").execute(&mut *connection).await.unwrap();
+    old
 }
 
 /// Steps: the tables that consumers and settlement work with are taken away; the process says so; they come back, and it is
@@ -294,7 +296,7 @@ async fn a_read_side_without_a_free_connection_is_not_ready() {
 }
 
 /// Users' own reads, single products and pages of them: each of these leaves connections for the others, all together none.
-async fn read_on(read: String, id: usize, stop: tokio_util::sync::CancellationToken) {
+pub async fn read_on(read: String, id: usize, stop: tokio_util::sync::CancellationToken) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     while !stop.is_cancelled() {
         let path = [format!("{id}"), format!("?page={id}"), "my/invest".to_owned()][id % 3].clone();

@@ -297,7 +297,7 @@ async fn a_forged_delivery_is_listed_shown_and_dropped() {
 }
 
 /// As anybody who may write to the queue; it is there when this returns.
-async fn forge(app: &TestApp, body: &[u8]) {
+pub async fn forge(app: &TestApp, body: &[u8]) {
     let log_id = log_id(app).await;
     let queue = format!("moa.{log_id}.holdings.0");
     let connection = lapin::Connection::connect(&servers().0, lapin::ConnectionProperties::default()).await.unwrap();
