@@ -33,7 +33,7 @@ async fn faults_of_rabbitmq_and_redis_ring_theirs() {
     for _ in 0..=FEW_EVENTS {
         assert!(app.invest(ask("ann", product, 1)).await.is_accepted());
     }
-    prometheus.rings(&["MoaRelayBehind"]).await;
+    prometheus.rings(&["MoaNothingPublished", "MoaRelayBehind"]).await;
     proxy.mend();
     prometheus.is_quiet().await;
 
