@@ -7,10 +7,15 @@ use lapin::message::Delivery;
 use lapin::types::AMQPValue;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 /// How many parked deliveries are kept: the newest.
 pub const MAX_PARKED_DELIVERIES: i64 = 1_000;
+/// How often they are counted.
+const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 /// How much of a body is stored, from its beginning.
 pub const MAX_STORED_BODY_BYTES: usize = 64 * 1024;
 /// How much of any other text is stored, such as a header's value.
@@ -147,5 +152,18 @@ fn text_of(value: &AMQPValue) -> String {
         AMQPValue::LongInt(value) => value.to_string(),
         AMQPValue::LongLongInt(value) => value.to_string(),
         other => format!("{other:?}"),
+    }
+}
+
+/// Keeps the gauge `moa_parked_deliveries` until `shutdown`.
+pub async fn keep_count(pool: Pool, shutdown: CancellationToken) {
+    let mut tick = tokio::time::interval(COUNT_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
+        let counted = sqlx::query_scalar::<_, i64>("select count(*) from parked_deliveries");
+        match counted.fetch_one(&pool).await {
+            Ok(parked) => metrics::gauge!("moa_parked_deliveries").set(parked as f64),
+            Err(error) => tracing::debug!(%error, "the parked deliveries were not counted; trying again"),
+        }
     }
 }

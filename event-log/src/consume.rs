@@ -295,6 +295,7 @@ impl<P: Projection> Consumer<P> {
         self.show_failing(false);
         let (mut distrusts_source, mut max_events) = (false, MAX_EVENTS_PER_STEP);
         let mut pace = Pace::of(self.linger);
+        let follower = self.schema.is_none().then(|| self.log.lags().follow(P::NAME, self.partition));
         while !shutdown.is_cancelled() {
             let began = Instant::now();
             let step = self.step_at_most(if distrusts_source { &[] } else { &delivered }, max_events).await;
@@ -307,6 +308,7 @@ impl<P: Projection> Consumer<P> {
                         self.show_failing(false);
                     }
                     fault.recovered();
+                    follower.iter().for_each(|follower| follower.is_at(at));
                     source.next_batch(at, pace.next_step_at(began, at), &mut delivered).left_future()
                 }
                 Ok(Step::NotOwned) => tokio::time::sleep(RETRY_DELAY).right_future(),

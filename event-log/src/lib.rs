@@ -28,6 +28,7 @@ mod feed;
 mod idempotency;
 mod ids;
 mod incarnation;
+mod lag;
 mod lease;
 mod log;
 mod position_at;

@@ -4,6 +4,7 @@ use crate::clock::{DatabaseClock, LogClock, SteadyInstant};
 use crate::feed::PartitionFeed;
 use crate::ids::{Hash, Identity, Partition, Position};
 use crate::incarnation::{KnownForks, forks};
+use crate::lag::Lags;
 use crate::write_stop::{Acceptances, WriteStops};
 use crate::{Acceptance, LogError, Readiness, RecordedEvent, RepeatedFault, WriteStop};
 use chrono::{DateTime, Utc};
@@ -11,6 +12,7 @@ use connection_pool::Pool;
 use domain::ProductId;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -38,6 +40,7 @@ struct Shared {
     clock: LogClock,
     stops: WriteStops,
     forks: KnownForks,
+    lags: Lags,
 }
 
 impl Log {
@@ -55,8 +58,8 @@ impl Log {
         if let Ok(known) = acceptances(&reads).await {
             stops.observe(known);
         }
-        let forks = KnownForks::new(forks(&reads).await?);
-        Ok(Self { shared: Arc::new(Shared { pool, reads, identity, feeds, readiness, clock, stops, forks }) })
+        let (forks, lags) = (KnownForks::new(forks(&reads).await?), Lags::new(identity.partitions));
+        Ok(Self { shared: Arc::new(Shared { pool, reads, identity, feeds, readiness, clock, stops, forks, lags }) })
     }
 
     /// The number of partitions of the log in `pool`'s database; `None` when there is no log yet.
@@ -110,6 +113,11 @@ impl Log {
     /// For statements that only read.
     pub(crate) fn reads(&self) -> &Pool {
         &self.shared.reads
+    }
+
+    /// The lags of this process's consumers, whose gauges [`Self::poll_heads`] sets.
+    pub(crate) fn lags(&self) -> &Lags {
+        &self.shared.lags
     }
 
     pub(crate) fn genesis(&self, partition: Partition) -> Hash {
@@ -174,6 +182,7 @@ impl Log {
         }
         self.apply_acceptances(Acceptances { loss, clock }, &heads);
         self.clock().observe(received, said, asked);
+        self.lags().observe(&heads, Instant::now());
         for ((partition, feed), (head, known)) in (0..).zip(&self.shared.feeds).zip(heads.into_iter().zip(known)) {
             metrics::gauge!("moa_log_head", "partition" => partition.to_string()).set(head as f64);
             // An acceptance may just have set the head back: then nothing is lost.

@@ -88,12 +88,16 @@ pub(super) async fn run(
             else => Vec::new(),
         };
         let (commands, began) = (pending.len(), Instant::now());
-        let longest_wait = pending.iter().map(|command| command.envelope.waited(began)).max();
+        let longest_wait = pending.iter().map(|command| command.envelope.waited(began)).inspect(record_wait).max();
         processor.process(pending).await;
         if let Some(longest_wait) = longest_wait {
             admission.batch_ended(commands, longest_wait, Instant::now());
         }
     }
+}
+
+fn record_wait(waited: &Duration) {
+    metrics::histogram!("moa_processor_queue_seconds").record(*waited);
 }
 
 impl PartitionProcessor {

@@ -199,6 +199,12 @@ impl SharedResources {
         let (log, pool) = (self.log.clone(), self.project.clone());
         stages
             .spawn_consumer("the checkpoint history", |shutdown| audit::record_checkpoint_history(log, pool, shutdown));
+        if self.broker.is_some() {
+            let pool = self.project.clone();
+            stages.spawn_consumer("the count of parked deliveries", |shutdown| {
+                broker::parked::keep_count(pool, shutdown)
+            });
+        }
         let Some(redis) = &self.redis else { return };
         let (log, pool, redis) = (self.log.clone(), self.project.clone(), redis.clone());
         let sources = move |who, at| words.of(who, at);

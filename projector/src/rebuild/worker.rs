@@ -31,6 +31,9 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 /// another resumes it when that one ends.
 pub async fn run_jobs(log: Log, pool: Pool, shutdown: CancellationToken) {
     let mut running: JoinSet<i64> = JoinSet::new();
+    for projection in PROJECTIONS {
+        metrics::gauge!("moa_job_running", "projection" => projection.name).set(0.0);
+    }
     let (mut taken, mut fault) = (BTreeSet::new(), RepeatedFault::new("jobs cannot be looked for", ""));
     while !shutdown.is_cancelled() {
         while let Some(ended) = running.try_join_next() {
@@ -104,7 +107,11 @@ impl Worker {
             self.work().await;
             self.stop.cancel();
         };
+        let running = metrics::gauge!("moa_job_running", "projection" => job.projection.clone());
+        running.set(1.0);
+        self.show_progress();
         tokio::join!(stop.run_until_cancelled(working), self.keep_lease());
+        running.set(0.0);
         self.lease.release().await.ok();
         self.job.id
     }
@@ -122,7 +129,13 @@ impl Worker {
         }
     }
 
+    fn show_progress(&self) {
+        let share = self.progress.done() as f64 / self.progress.total().max(1) as f64;
+        metrics::gauge!("moa_job_progress_ratio", "projection" => self.job.projection.clone()).set(share);
+    }
+
     async fn store_progress(&self) -> Result<bool, LogError> {
+        self.show_progress();
         if !self.lease.renew(LEASE_DURATION).await? {
             return Ok(false);
         }

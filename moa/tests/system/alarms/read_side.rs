@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::prometheus::{FEW_EVENTS, Prometheus};
-use crate::harness::{TestApp, ask};
+use crate::harness::{TEST_TIMEOUT, TestApp, ask, within};
 use crate::readiness::read_on;
 
 /// More than a pool has connections.
@@ -16,6 +16,11 @@ async fn is_done(app: &TestApp, args: &[&str]) {
 
 async fn sql(app: &TestApp, sql: &str) {
     sqlx::raw_sql(sql).execute(&app.pool).await.unwrap();
+}
+
+async fn finds(prometheus: &Prometheus, query: &str) {
+    let found = async || prometheus.answers(query).await.filter(|found| *found).map(drop);
+    within(TEST_TIMEOUT, query, found).await;
 }
 
 /// Steps: a read model's table is away; a read model is paused while many invests come; somebody locks what
@@ -41,8 +46,15 @@ async fn faults_of_the_read_side_ring_theirs() {
         assert!(app.invest(ask("ann", product, 1)).await.is_accepted());
     }
     prometheus.rings(&["MoaConsumerBehind"]).await;
+    let lags =
+        format!("moa_consumer_lag_events{{consumer=\"holdings\"}} > {FEW_EVENTS} and moa_consumer_lag_seconds > 1");
+    finds(&prometheus, &lags).await;
     is_done(&app, &["projection", "resume", "holdings"]).await;
     prometheus.is_quiet().await;
+    finds(&prometheus, "max(moa_consumer_lag_events) == 0 and max(moa_consumer_lag_seconds) == 0").await;
+    is_done(&app, &["projection", "rebuild", "holdings"]).await;
+    finds(&prometheus, "moa_job_progress_ratio{projection=\"holdings\"} == 1").await;
+    finds(&prometheus, "moa_processor_queue_seconds_count > 0").await;
 
     let mut holder = app.pool.acquire().await.unwrap();
     let lock = "begin; lock table holdings, product_list in access exclusive mode";
