@@ -28,6 +28,7 @@ mod problem;
 mod problem_details;
 mod rate_limit;
 pub mod reference;
+mod request_span;
 mod serve;
 mod service_time;
 mod submission;

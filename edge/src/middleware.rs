@@ -21,10 +21,13 @@ use crate::cors::cors;
 use crate::envelope::refusal;
 use crate::problem::{INTERNAL_ERROR, InternalFault};
 use crate::problem_details::{self, Refused};
+use crate::request_span::RequestSpan;
 use crate::{CallerPolicy, Correlation, Problem, Submission, header as ours};
 
 /// How long a handler may take. Handlers bound themselves more tightly; this is for those that fail to.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// What the route of a request is called that has none.
+pub(crate) const UNKNOWN_ROUTE: &str = "none";
 /// As much of a path as a log line repeats, in bytes.
 const MAX_LOGGED_PATH_CHARS: usize = 128;
 
@@ -61,21 +64,29 @@ async fn handle(mut request: Request, next: Next, around: Around) -> Response {
     let (began, route) = (Instant::now(), route(&request));
     let _in_flight = InFlight::one_more(&route);
     let correlation = Correlation::of(request.headers());
+    let (method, path) = (request.method().clone(), logged(request.uri().path()));
+    let mut trace = RequestSpan::begin(&request, &correlation, &route, &path);
+    let correlation = match &trace {
+        Some(span) => span.within(correlation),
+        None => correlation,
+    };
     request.extensions_mut().insert(correlation.clone());
     let wants_details = problem_details::are_wanted(request.headers());
-    let (method, path) = (request.method().clone(), logged(request.uri().path()));
     let span = tracing::info_span!("request", correlation_id = correlation.id(), %method, path);
     let limit = (around.limit)(&route);
     let response = answer(method, request, next, limit, around).instrument(span).await;
     let response = with_correlation(response, &correlation);
     let response = if wants_details { problem_details::with_details(response, &correlation) } else { response };
+    if let Some(span) = &mut trace {
+        span.answer(response.status());
+    }
     count(route, &response, began);
     response
 }
 
 /// The route as it is written in the program, so that there are few: never what a client made up.
 fn route(request: &Request) -> String {
-    request.extensions().get::<MatchedPath>().map_or_else(|| "none".into(), |path| path.as_str().into())
+    request.extensions().get::<MatchedPath>().map_or_else(|| UNKNOWN_ROUTE.into(), |path| path.as_str().into())
 }
 
 /// A request that has come and is not answered; also one whose client goes away.

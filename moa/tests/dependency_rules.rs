@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const OUR_CRATES: [&str; 13] = [
+const OUR_CRATES: [&str; 14] = [
     "domain",
     "connection-pool",
     "event-log",
@@ -17,14 +17,16 @@ const OUR_CRATES: [&str; 13] = [
     "moa",
     "testbed",
     "tls",
+    "traces",
 ];
 /// The crates of ours that each crate may depend on, tests aside.
-const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 11] = [
+const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 12] = [
     ("domain", &[]),
     ("tls", &[]),
+    ("traces", &[]),
     ("connection-pool", &[]),
     ("event-log", &["domain", "connection-pool"]),
-    ("edge", &["domain", "tls"]),
+    ("edge", &["domain", "tls", "traces"]),
     ("command-api", &["domain", "connection-pool", "event-log", "edge", "tls"]),
     ("projector", &["domain", "connection-pool", "event-log", "tls"]),
     ("query-api", &["connection-pool", "edge", "tls"]),

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top-level folders: a code span that begins with one of them is a path.
-const FOLDERS: [&str; 17] = [
+const FOLDERS: [&str; 18] = [
     "audit",
     "bench",
     "broker",
@@ -24,6 +24,7 @@ const FOLDERS: [&str; 17] = [
     "query-api",
     "scripts",
     "testbed",
+    "traces",
 ];
 /// Where code spans of four words and more, joined by underscores, are names of tests.
 const NAMES_TESTS: [&str; 2] = ["ARCHITECTURE.md", "docs/guarantees.md"];
