@@ -15,6 +15,7 @@ pub mod environment;
 pub mod logging;
 pub mod operator;
 mod ops;
+pub mod otlp;
 mod output;
 pub mod postgres;
 pub mod replay;

@@ -2,7 +2,7 @@
 
 use futures::FutureExt as _;
 use moa::logging;
-use moa::settings::{Cli, Command, Serve};
+use moa::settings::{Cli, Command, Serve, TraceSettings};
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
@@ -41,10 +41,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         moa::environment::leave_out_postgres_variables()?;
     }
     match command {
-        Command::Serve(serve) => match serve.service {
-            Some(service) => moa::serve::run_single_service(service).await,
-            None => moa::serve::run(serve.all).await,
-        },
+        Command::Serve(serve) => serve_with_traces(*serve, &cli.traces).await,
         Command::Migrate(settings) => moa::serve::migrate(settings).await,
         Command::Product { command, admin } => moa::operator::product(command, &admin).await,
         Command::Status { json, check, admin } => moa::operator::status(json, check, &admin).await,
@@ -57,4 +54,17 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Backup { command } => moa::backup::run(command).await,
         Command::Healthcheck { address } => moa::operator::healthcheck(address).await,
     }
+}
+
+async fn serve_with_traces(serve: Serve, traces: &TraceSettings) -> anyhow::Result<()> {
+    let exporter = moa::otlp::start(traces, &serve.name_in_traces())?;
+    let served = match serve.service {
+        Some(service) => moa::serve::run_single_service(service).await,
+        None => moa::serve::run(serve.all).await,
+    };
+    // The last spans are those of the shutdown.
+    if let Some(exporter) = exporter {
+        exporter.stop().await;
+    }
+    served
 }

@@ -9,6 +9,7 @@ mod raw;
 mod replay;
 mod serve;
 mod tls;
+mod traces;
 
 pub use audit::*;
 pub use backup::*;
@@ -20,6 +21,7 @@ pub use raw::read;
 pub use replay::*;
 pub use serve::*;
 pub use tls::*;
+pub use traces::*;
 
 use crate::token::Secret;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -39,6 +41,9 @@ pub struct Cli {
     /// Whom connections with TLS believe.
     #[command(flatten)]
     pub tls: TlsSettings,
+    /// Where spans of traces are sent.
+    #[command(flatten)]
+    pub traces: TraceSettings,
     /// The settings of `serve`.
     #[command(flatten)]
     pub serve: ServeSettings,

@@ -60,7 +60,9 @@ fn domain_and_proof_depend_on_no_server() {
 #[test]
 fn a_servers_client_library_has_its_own_crates_only() {
     let crates = ALLOWED_DEPENDENCIES.map(|(name, _)| name);
-    for (library, its_crates) in [("lapin", &["broker"][..]), ("redis", &["projector", "query-api"])] {
+    for (library, its_crates) in
+        [("lapin", &["broker"][..]), ("redis", &["projector", "query-api"]), ("opentelemetry-proto", &[])]
+    {
         let knows = |name: &&str| dependencies(name).iter().any(|name| name == library);
         let knowing: Vec<_> = crates.iter().filter(|name| knows(name)).copied().collect();
         assert_eq!(knowing, its_crates, "{library}");

@@ -22,6 +22,13 @@ pub struct Serve {
     pub all: ServeSettings,
 }
 
+impl Serve {
+    /// What its process is called in traces, unless that is set.
+    pub fn name_in_traces(&self) -> String {
+        self.service.as_ref().map_or_else(|| "moa".to_owned(), |service| format!("moa-{}", service.name()))
+    }
+}
+
 /// A service that runs alone, as often as wanted.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Service {
@@ -37,6 +44,20 @@ pub enum Service {
     Admin(AdminServiceSettings),
     /// Signs what is new in the log, and keeps the seals in a file outside the database
     Sealer(SealerSettings),
+}
+
+impl Service {
+    /// As it is named on the command line.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::CommandApi(_) => "command-api",
+            Self::QueryApi(_) => "query-api",
+            Self::Projector(_) => "projector",
+            Self::Relay(_) => "relay",
+            Self::Admin(_) => "admin",
+            Self::Sealer(_) => "sealer",
+        }
+    }
 }
 
 /// The settings of `moa migrate`.

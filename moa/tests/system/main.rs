@@ -47,6 +47,8 @@ mod terminated;
 mod terms;
 mod timelines;
 mod tokens;
+#[cfg(feature = "otlp")]
+mod traced;
 mod trusted;
 mod users;
 mod web_page;

@@ -102,7 +102,10 @@ impl Start {
 
     pub fn command(&self) -> Command {
         let mut command = self.program();
-        let ours = |name: &str| name.starts_with("MOA_") || ["DATABASE_URL", "AMQP_URL", "REDIS_URL"].contains(&name);
+        let ours = |name: &str| {
+            let is_prefixed = ["MOA_", "OTEL_"].iter().any(|prefix| name.starts_with(prefix));
+            is_prefixed || ["DATABASE_URL", "AMQP_URL", "REDIS_URL"].contains(&name)
+        };
         std::env::vars().map(|(name, _)| name).filter(|name| ours(name)).for_each(|name| {
             command.env_remove(name);
         });
