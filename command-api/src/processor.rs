@@ -12,6 +12,7 @@ mod envelope;
 mod faults;
 mod responder;
 mod task;
+mod trace;
 
 pub use envelope::{CommandEnvelope, CommandError, CommandOutcome, UntimedCommand};
 

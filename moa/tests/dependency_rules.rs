@@ -27,7 +27,7 @@ const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 12] = [
     ("connection-pool", &[]),
     ("event-log", &["domain", "connection-pool"]),
     ("edge", &["domain", "tls", "traces"]),
-    ("command-api", &["domain", "connection-pool", "event-log", "edge", "tls"]),
+    ("command-api", &["domain", "connection-pool", "event-log", "edge", "tls", "traces"]),
     ("projector", &["domain", "connection-pool", "event-log", "tls"]),
     ("query-api", &["connection-pool", "edge", "tls"]),
     ("broker", &["connection-pool", "event-log", "tls"]),

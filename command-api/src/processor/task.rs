@@ -7,13 +7,13 @@ use super::aggregate_cache::AggregateCache;
 use super::batch::{DecidedBatch, DecisionContext};
 use super::faults::{ProcessorFaults, RETRY_INTERVAL};
 use super::responder::{Responder, mark_indeterminate, reject, reject_timed_out, reject_undecided};
-use super::{CommandError, CommandOutcome, PendingCommand};
+use super::{CommandError, CommandOutcome, PendingCommand, trace};
 use crate::recorder::{RecordSink, RefusedInvest};
 use crate::refusal_budget::RefusalBudget;
 use chrono::{DateTime, TimeDelta, Utc};
 use connection_pool::outage::POSTGRESQL;
 use domain::{ProductId, Refusal};
-use event_log::{Appended, Log, LogError, RecordedEvent, VersionedProduct, Writer};
+use event_log::{Appended, Batch, Log, LogError, RecordedEvent, VersionedProduct, Writer};
 use loads::{Loads, MAX_COMMANDS_AWAITING_LOAD, PendingLoad, resume_panic};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -169,6 +169,7 @@ impl PartitionProcessor {
 
     /// Decides and commits until every command has its response.
     async fn process(&mut self, mut pending: Vec<PendingCommand>) {
+        trace::waited(&pending, self.writer.partition(), Instant::now());
         while !pending.is_empty() {
             if let Err(error) = self.commit_batch(&mut pending).await {
                 self.faults.cannot_append(&error);
@@ -218,11 +219,7 @@ impl PartitionProcessor {
         }
         let context = self.decision_context();
         let decided = DecidedBatch::decide(pending, &self.cache, &context).await;
-        metrics::histogram!("moa_processor_batch_size").record(pending.len() as f64);
-        let began = Instant::now();
-        let appended = self.writer.append(decided.batch, context.at).await;
-        metrics::histogram!("moa_processor_append_seconds").record(began.elapsed());
-        match appended {
+        match self.append(pending, decided.batch, context.at).await {
             Ok(Appended::Committed(events)) => {
                 self.cache.commit(decided.products);
                 self.cache.save_snapshots(&self.log, &events);
@@ -250,6 +247,22 @@ impl PartitionProcessor {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    async fn append(
+        &mut self,
+        pending: &[PendingCommand],
+        batch: Batch,
+        at: DateTime<Utc>,
+    ) -> Result<Appended, LogError> {
+        metrics::histogram!("moa_processor_batch_size").record(pending.len() as f64);
+        let (span, began, events) = (trace::append(pending), Instant::now(), batch.events.len());
+        let appended = self.writer.append(batch, at).await;
+        metrics::histogram!("moa_processor_append_seconds").record(began.elapsed());
+        if let Some(span) = span {
+            trace::appended(span, self.writer.partition(), events, appended.is_err());
+        }
+        appended
     }
 
     fn responder(&self, decided_at: DateTime<Utc>) -> Responder<'_> {

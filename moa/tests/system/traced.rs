@@ -60,6 +60,11 @@ async fn a_trace_begins_at_moa_where_there_is_none_and_one_that_is_not_sampled_i
     assert!(root.parent_span_id.is_empty(), "{root:?}");
     let begun = format!("00-{}-{}-01", hex(&root.trace_id), hex(&root.span_id));
     assert_eq!(stored, [not_sampled.clone(), not_sampled, begun.clone(), begun].map(Some));
+    // Of the reservation, and of its fate.
+    for name in ["queue", "append events"] {
+        let parts = collector.has(name, 2).await;
+        assert!(parts.iter().all(|part| part.parent_span_id == root.span_id), "{parts:?}");
+    }
     // Probes are no news.
     assert_eq!(app.api(0).get("/readyz").await.status, 200);
     invest_in(&app, product, None).await;
