@@ -174,6 +174,10 @@ impl EventSource for Deliveries {
             tokio::time::sleep_until(not_before).await;
         }
     }
+
+    fn queue(&self) -> Option<&str> {
+        Some(&self.queue)
+    }
 }
 
 /// Waits until the log has events after `position` that are not delivered: at once while the queue is not consumed from;

@@ -4,6 +4,7 @@
 
 mod progress;
 mod publishing;
+mod trace;
 
 use crate::Broker;
 use event_log::{Lease, Log, Partition, RepeatedFault, restart_on_panic};

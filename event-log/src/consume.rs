@@ -7,10 +7,12 @@ mod checkpoint;
 mod local;
 mod pace;
 mod source;
+mod trace;
 
 pub use checkpoint::Checkpoint;
 pub use local::LocalSubscription;
 pub use source::EventSource;
+pub use trace::{MAX_TRACED_AGE, ProcessSpan};
 
 use crate::ids::{Partition, Position};
 use crate::log::Log;
@@ -102,12 +104,14 @@ pub struct Consumer<P> {
     partition: Partition,
     schema: Option<String>,
     linger: Duration,
+    /// The queue that its source delivers from.
+    queue: Option<String>,
 }
 
 impl<P: Projection> Consumer<P> {
     /// A consumer whose rows and checkpoint are in `pool`'s database.
     pub fn new(log: Log, pool: impl Into<Pool>, projection: Arc<P>, partition: Partition) -> Self {
-        Self { log, pool: pool.into(), projection, partition, schema: None, linger: MIN_STEP_INTERVAL }
+        Self { log, pool: pool.into(), projection, partition, schema: None, linger: MIN_STEP_INTERVAL, queue: None }
     }
 
     /// The same, but under load events gather for `linger` before they are applied together. A large step costs less for each event,
@@ -157,21 +161,23 @@ impl<P: Projection> Consumer<P> {
     ) -> Result<Step, StepError> {
         let mut transaction = self.pool.begin().await?;
         let taken = self.apply_next(&mut transaction, delivered, upto, max_events).await;
-        match &taken {
-            Ok(Step::Moved(_)) => {
-                transaction.commit().await?;
-                self.projection.applied();
-            }
+        let Ok((Step::Moved(at), span)) = taken else {
             // Awaited: a dropped transaction would hold the checkpoint's lock into the next step.
-            Ok(Step::Idle(_) | Step::NotOwned) | Err(_) => transaction.rollback().await?,
+            transaction.rollback().await?;
+            return taken.map(|(step, _)| step);
+        };
+        transaction.commit().await?;
+        self.projection.applied();
+        if let Some(span) = span {
+            span.end(P::NAME);
         }
-        taken
+        Ok(Step::Moved(at))
     }
 
     /// Applies everything up to and including `upto` in the caller's transaction, which the caller commits or rolls back.
     pub async fn catch_up_in(&self, transaction: &mut Connection, upto: Position) -> Result<Step, StepError> {
         loop {
-            match self.apply_next(transaction, &[], upto, MAX_EVENTS_PER_STEP).await? {
+            match self.apply_next(transaction, &[], upto, MAX_EVENTS_PER_STEP).await?.0 {
                 Step::Moved(at) if at < upto => {}
                 done => {
                     sqlx::query("set local search_path to default").execute(transaction).await?;
@@ -181,32 +187,35 @@ impl<P: Projection> Consumer<P> {
         }
     }
 
+    /// Also returns the step's span, which is over when the transaction is.
     async fn apply_next(
         &self,
         transaction: &mut Connection,
         delivered: &[RecordedEvent],
         upto: Position,
         max_events: usize,
-    ) -> Result<Step, StepError> {
-        let Some(at) = checkpoint::lock(transaction, self.holder()).await? else { return Ok(Step::NotOwned) };
+    ) -> Result<(Step, Option<ProcessSpan>), StepError> {
+        let Some(at) = checkpoint::lock(transaction, self.holder()).await? else { return Ok((Step::NotOwned, None)) };
         if let Some(schema) = &self.schema {
             // A schema's name is a projection's name and a number: nothing to escape.
             let search_path = format!("set local search_path to \"{schema}\", public");
             sqlx::query(&search_path).execute(&mut *transaction).await?;
         }
         let read;
-        let following = match following(at.position, delivered) {
+        let (following, queue) = match following(at.position, delivered) {
             [] => {
                 read = self.read_next(transaction, &at, upto, max_events).await?;
-                &read
+                (&read[..], None)
             }
-            events => &events[..events.len().min(max_events)],
+            events => (&events[..events.len().min(max_events)], self.queue.as_deref()),
         };
-        let Some(last) = following.last() else { return Ok(Step::Idle(at.position)) };
+        let Some(last) = following.last() else { return Ok((Step::Idle(at.position), None)) };
+        // What a standby generation applies is not a part of what the request led to.
+        let span = self.schema.is_none().then(|| ProcessSpan::begin(following, queue)).flatten();
         self.projection.apply(transaction, following).await?;
         checkpoint::advance(transaction, self.name(), self.partition, &at, last).await?;
         self.count(last.position, following.len());
-        Ok(Step::Moved(last.position))
+        Ok((Step::Moved(last.position), span))
     }
 
     fn holder(&self) -> Holder<'_> {
@@ -290,7 +299,8 @@ impl<P: Projection> Consumer<P> {
     ///
     /// After a fault the database may have been restored, and events delivered before it may be lost: until `source` has no older
     /// ones left, events are read from the log alone.
-    pub async fn run_with(self, mut source: impl EventSource, shutdown: CancellationToken) {
+    pub async fn run_with(mut self, mut source: impl EventSource, shutdown: CancellationToken) {
+        self.queue = source.queue().map(str::to_owned);
         let (mut delivered, mut fault) = (Vec::new(), self.fault());
         self.show_failing(false);
         let (mut distrusts_source, mut max_events) = (false, MAX_EVENTS_PER_STEP);

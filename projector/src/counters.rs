@@ -35,7 +35,7 @@ mod sync;
 use crate::restart::spawn_for_each_partition;
 use connection::Connection;
 use connection_pool::Pool;
-use event_log::consume::EventSource;
+use event_log::consume::{EventSource, ProcessSpan};
 use event_log::{Backoff, Log, Partition, Position, RecordedEvent};
 use format::State;
 use std::error::Error;
@@ -119,11 +119,13 @@ async fn run_partition(mut sync: CounterSync, mut source: impl EventSource, shut
         (Backoff::new(MIN_LAG_DELAY, MAX_LAG_DELAY), Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY));
     while !shutdown.is_cancelled() {
         let not_before = Instant::now() + MIN_STEP_INTERVAL;
+        let span = ProcessSpan::begin(&delivered, source.queue());
         // A step may be dropped at any time: it reads, and then runs one script.
         let Some(step) = shutdown.run_until_cancelled(sync.step(&delivered)).await else { return };
         let waiting = async {
             let heard = match step {
                 Ok(Step::At(position)) => {
+                    span.into_iter().for_each(|span| span.end(COUNTERS));
                     sync.clear_failure();
                     behind.reset();
                     retry.reset();

@@ -2,6 +2,7 @@
 
 use super::RELAY;
 use super::progress::{Progress, Wakeup, wait};
+use super::trace;
 use crate::message::Message;
 use crate::published_mark::Marker;
 use crate::supervised_connection::{REPLY_TIMEOUT, backoff, within_timeout};
@@ -154,8 +155,12 @@ impl Publishing<'_> {
 
     /// Publishes `events`; `Ok` means that the broker confirmed all of them.
     async fn publish(&self, channel: &Channel, events: &[RawEvent]) -> Result<(), PublishError> {
+        let span = trace::send(events);
         let published = tokio::time::timeout(REPLY_TIMEOUT, self.publish_messages(channel, events)).await;
         published.unwrap_or(Err(PublishError::ConfirmTimeout))?;
+        if let Some(span) = span {
+            trace::sent(span, self.broker.log_id(), self.partition, events.len());
+        }
         metrics::counter!("moa_relay_published_events_total").increment(events.len() as u64);
         Ok(())
     }

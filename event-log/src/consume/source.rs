@@ -20,6 +20,11 @@ pub trait EventSource: Send {
         delivered: &mut Vec<RecordedEvent>,
     ) -> impl Future<Output = ()> + Send;
 
+    /// The queue of RabbitMQ that the events are delivered from; `None` where they come from this process.
+    fn queue(&self) -> Option<&str> {
+        None
+    }
+
     /// After a fault the database may have lost its last events: forgets those that it has and did not deliver, as far as it can.
     fn distrust(&mut self) {}
 }

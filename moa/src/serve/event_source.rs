@@ -43,6 +43,13 @@ impl EventSource for ConsumerSource {
         }
     }
 
+    fn queue(&self) -> Option<&str> {
+        match self {
+            Self::Local(listener) => listener.queue(),
+            Self::Delivered(deliveries) => deliveries.queue(),
+        }
+    }
+
     fn distrust(&mut self) {
         match self {
             Self::Local(listener) => listener.distrust(),

@@ -2,19 +2,36 @@
 
 mod collector;
 
+use futures::future::join_all;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 use testbed::free_port;
+use uuid::Uuid;
 
-use crate::harness::{Answer, Start, TEST_TIMEOUT, TestApp, ask, within};
+use crate::harness::{Answer, Start, TEST_TIMEOUT, TestApp, ask, consumers, read_models, within};
+use crate::services::servers;
 use collector::{Collector, attribute};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 const LARGE_TOTAL_WON: i64 = 1_000_000;
+/// Far above what an accept takes, far below what a silent collector would cost.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(3);
+/// More spans than wait in Moa's queue.
+const MANY_INVESTS: usize = 900;
+const CLIENTS: usize = 30;
 
 /// Everything in one process, whose spans go to this collector.
 fn start(collector_url: &str) -> Start {
     Start::serve().env("OTEL_EXPORTER_OTLP_ENDPOINT", collector_url)
+}
+
+/// The same where only callers decide what is sampled.
+fn start_with_callers_traces(collector: &Collector) -> Start {
+    start(&collector.url()).env("OTEL_TRACES_SAMPLER", "parentbased_always_off")
 }
 
 async fn invest_in(app: &TestApp, product: i64, traceparent: Option<&str>) -> Answer {
@@ -42,6 +59,77 @@ async fn metric(app: &TestApp, series: &str) -> f64 {
 
 fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_a(span: &Span, kind: SpanKind, attributes: &[(&str, &str)]) {
+    assert_eq!(span.kind(), kind, "{span:?}");
+    for (name, value) in attributes {
+        assert_eq!(attribute(&span.attributes, name), *value, "{name}: {span:?}");
+    }
+}
+
+/// Steps: RabbitMQ delivers to every consumer of the product's partition; an invest with a caller's trace is accepted and
+/// settled; every span that comes to the collector is of that trace and a part of the request's span, which is a part of the caller's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invest_is_one_trace_through_log_rabbitmq_and_every_projection() {
+    let (collector, (amqp, redis)) = (Collector::open().await, servers());
+    let start = start_with_callers_traces(&collector).env("AMQP_URL", &amqp).env("REDIS_URL", &redis);
+    let start = start.env("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=a%20tenant");
+    let app = TestApp::of(1, start).await;
+    let product = app.open_product("traced", LARGE_TOTAL_WON).await;
+    for consumer in [consumers(), vec!["counters"]].concat() {
+        let series = format!("moa_deliveries_total{{consumer=\"{consumer}\"}}");
+        within(TEST_TIMEOUT, &series, async || (metric(&app, &series).await > 0.0).then_some(())).await;
+    }
+
+    invest_in(&app, product, Some(&format!("00-{TRACE}-{CALLER}-01"))).await;
+    app.settled().await;
+    for name in read_models().chain(["counters", "open_invest"]) {
+        collector.has(&format!("process {name}"), 1).await;
+    }
+    let [request] = collector.has("POST /api/invest", 1).await.try_into().unwrap();
+    for name in ["queue", "append events"] {
+        collector.has(name, 2).await;
+    }
+    collector.has("publish product.events", 1).await;
+
+    is_a(&request, SpanKind::Server, &[("http.request.method", "POST"), ("http.route", "/api/invest")]);
+    is_a(&request, SpanKind::Server, &[("http.response.status_code", "200"), ("url.path", "/api/invest")]);
+    assert_eq!(hex(&request.parent_span_id), CALLER);
+    let log_id: Uuid = sqlx::query_scalar("select log_id from log_identity").fetch_one(&app.pool).await.unwrap();
+    for received in collector.received() {
+        let span = received.span;
+        assert_eq!(hex(&span.trace_id), TRACE, "{span:?}");
+        assert!(span.span_id == request.span_id || span.parent_span_id == request.span_id, "{span:?}");
+        assert!(span.start_time_unix_nano <= span.end_time_unix_nano && span.start_time_unix_nano > 0, "{span:?}");
+        assert_ne!(span.status.clone().unwrap_or_default().code(), StatusCode::Error, "{span:?}");
+        assert_eq!(attribute(&received.resource, "service.name"), "moa");
+        assert_eq!(received.tenant.as_deref(), Some("a tenant"));
+    }
+    let ids: BTreeSet<_> = collector.received().into_iter().map(|received| received.span.span_id).collect();
+    assert_eq!(ids.len(), collector.received().len(), "each span has an id of its own");
+
+    for append in collector.named("append events") {
+        is_a(&append, SpanKind::Client, &[("db.system.name", "postgresql"), ("db.operation.batch.size", "1")]);
+    }
+    for publish in collector.named("publish product.events") {
+        let exchange = format!("product.events.{log_id}");
+        is_a(&publish, SpanKind::Producer, &[("messaging.system", "rabbitmq"), ("messaging.operation.type", "send")]);
+        is_a(&publish, SpanKind::Producer, &[("messaging.destination.name", &exchange)]);
+    }
+    let mut delivered = 0;
+    for consumer in consumers() {
+        for process in collector.named(&format!("process {consumer}")) {
+            is_a(&process, SpanKind::Consumer, &[("messaging.operation.type", "process")]);
+            is_a(&process, SpanKind::Consumer, &[("messaging.consumer.group.name", consumer)]);
+            let queue = format!("moa.{log_id}.{consumer}.");
+            delivered += usize::from(attribute(&process.attributes, "messaging.destination.name").starts_with(&queue));
+        }
+    }
+    assert!(delivered > 0, "what RabbitMQ delivered is told from what was read from the log");
+
+    let kept = format!("00-{TRACE}-{}-01", hex(&request.span_id));
+    assert_eq!(stored_traceparents(&app).await, [Some(kept.clone()), Some(kept)]);
 }
 
 /// And what is told of a trace that is not sampled is kept as it came.
@@ -104,6 +192,32 @@ async fn a_collector_that_is_away_costs_spans_and_two_lines() {
     let [lost, back] = lines[..] else { panic!("{lines:#?}") };
     assert!(lost.contains(r#""level":"WARN""#) && lost.contains("takes no spans"), "{lost}");
     assert!(back.contains(r#""level":"INFO""#) && back.contains("takes spans again"), "{back}");
+}
+
+/// More spans than Moa keeps, at a collector that takes connections and says nothing: no accept waits for it, nor does the stop.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_collector_delays_no_accept() {
+    let collector = Collector::silent().await;
+    let mut app = TestApp::of(1, start(&collector.url())).await;
+    let product = app.open_product("traced", LARGE_TOTAL_WON).await;
+    let investing = join_all((0..CLIENTS).map(|client| {
+        let app = &app;
+        async move {
+            for _ in 0..MANY_INVESTS / CLIENTS {
+                let call = app.invest(ask(format!("user{client}"), product, 1)).await;
+                assert!(call.is_accepted(), "{call:?}");
+                let took = call.answered - call.sent;
+                assert!(took < ACCEPT_TIMEOUT, "{took:?}");
+            }
+        }
+    }));
+    investing.await;
+    app.settled().await;
+    assert!(metric(&app, "moa_trace_spans_dropped_total{reason=\"full\"}").await > 0.0);
+    let stopping = Instant::now();
+    let ended = app.processes.remove(0).stopped(TEST_TIMEOUT).await;
+    assert!(ended.status.success(), "{}", ended.err);
+    assert!(stopping.elapsed() < Duration::from_secs(15), "{:?}", stopping.elapsed());
 }
 
 #[tokio::test]

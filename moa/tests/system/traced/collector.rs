@@ -28,6 +28,8 @@ pub struct Collector {
 pub struct Received {
     pub span: Span,
     pub resource: Vec<KeyValue>,
+    /// The request's header of this name.
+    pub tenant: Option<String>,
 }
 
 impl Collector {
@@ -40,6 +42,12 @@ impl Collector {
         let received: Arc<Mutex<Vec<Received>>> = Arc::default();
         let routes = Router::new().route("/v1/traces", post(receive)).with_state(received.clone());
         Self::serving(port, routes, received).await
+    }
+
+    /// One that takes requests and never answers.
+    pub async fn silent() -> Self {
+        let silent = async || std::future::pending::<()>().await;
+        Self::serving(0, Router::new().route("/v1/traces", post(silent)), Arc::default()).await
     }
 
     async fn serving(port: u16, routes: Router, received: Arc<Mutex<Vec<Received>>>) -> Self {
@@ -79,10 +87,11 @@ async fn receive(
         return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
     let request = ExportTraceServiceRequest::decode(body).map_err(|_| StatusCode::BAD_REQUEST)?;
+    let tenant = headers.get("x-tenant").map(|tenant| tenant.to_str().unwrap().to_owned());
     for of_process in request.resource_spans {
         let resource = of_process.resource.unwrap_or_default().attributes;
         let spans = of_process.scope_spans.into_iter().flat_map(|scope| scope.spans);
-        let all = spans.map(|span| Received { span, resource: resource.clone() });
+        let all = spans.map(|span| Received { span, resource: resource.clone(), tenant: tenant.clone() });
         received.lock().unwrap().extend(all);
     }
     Ok(ExportTraceServiceResponse::default().encode_to_vec())
