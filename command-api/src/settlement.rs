@@ -10,6 +10,7 @@
 //! only the provider's own word is the invest's fate.
 
 mod approve;
+mod call_span;
 mod calls;
 mod circuit_breaker;
 mod fate;

@@ -1,6 +1,7 @@
 //! The client of a payment provider over HTTP: one call, to the end of its answer or its time-out.
 
 use super::OpenInvestTask;
+use super::call_span::CallSpan;
 use super::protocol::{self, ProviderAnswer, ProviderCall, ProviderError};
 use super::timeouts::Timeouts;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -73,9 +74,18 @@ impl Http {
 
     /// Makes one call about an invest. Never [`ProviderError::NotAsked`].
     pub(super) async fn ask(&self, asked: ProviderCall, due: &OpenInvestTask) -> Result<ProviderAnswer, ProviderError> {
-        let mut response = self.request(asked, due).headers(origin(due)).send().await.map_err(no_answer)?;
-        let body = body(&mut response).await?;
-        protocol::read(asked, due.invest_id, response.status(), &body)
+        let span = CallSpan::begin(asked, due.traceparent.as_deref());
+        let traceparent = span.as_ref().map(CallSpan::traceparent).or_else(|| due.traceparent.clone());
+        let sent = self.request(asked, due).headers(origin(due, traceparent)).send().await;
+        let status = sent.as_ref().ok().map(Response::status);
+        let answer = match sent {
+            Ok(response) => read(asked, due, response).await,
+            Err(error) => Err(no_answer(error)),
+        };
+        if let Some(span) = span {
+            span.end(&self.0.base, status, &answer);
+        }
+        answer
     }
 
     fn request(&self, asked: ProviderCall, due: &OpenInvestTask) -> RequestBuilder {
@@ -118,11 +128,20 @@ fn parse(url: &str) -> Result<Url, &'static str> {
 }
 
 /// The invest's origin, for the provider's own logs and traces. What does not fit into a header is left out.
-fn origin(due: &OpenInvestTask) -> HeaderMap {
+fn origin(due: &OpenInvestTask, traceparent: Option<String>) -> HeaderMap {
     let named = |name, value: &str| Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?));
     let correlation = named("x-correlation-id", &due.correlation_id).filter(|_| !due.correlation_id.is_empty());
-    let trace = due.traceparent.as_deref().and_then(|trace| named("traceparent", trace));
+    let trace = traceparent.and_then(|trace| named("traceparent", &trace));
     correlation.into_iter().chain(trace).collect()
+}
+
+async fn read(
+    asked: ProviderCall,
+    due: &OpenInvestTask,
+    mut response: Response,
+) -> Result<ProviderAnswer, ProviderError> {
+    let body = body(&mut response).await?;
+    protocol::read(asked, due.invest_id, response.status(), &body)
 }
 
 async fn body(response: &mut Response) -> Result<Vec<u8>, ProviderError> {

@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use testbed::free_port;
+use testbed::payments::Payments;
 use uuid::Uuid;
 
 use crate::harness::{Answer, Start, TEST_TIMEOUT, TestApp, ask, consumers, read_models, within};
@@ -68,13 +69,14 @@ fn is_a(span: &Span, kind: SpanKind, attributes: &[(&str, &str)]) {
     }
 }
 
-/// Steps: RabbitMQ delivers to every consumer of the product's partition; an invest with a caller's trace is accepted and
+/// Steps: RabbitMQ delivers to every consumer of the product's partition; an invest with a caller's trace is accepted, paid over HTTP and
 /// settled; every span that comes to the collector is of that trace and a part of the request's span, which is a part of the caller's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_invest_is_one_trace_through_log_rabbitmq_and_every_projection() {
-    let (collector, (amqp, redis)) = (Collector::open().await, servers());
+async fn an_invest_is_one_trace_through_log_rabbitmq_every_projection_and_the_provider() {
+    let (collector, payments, (amqp, redis)) = (Collector::open().await, Payments::open().await, servers());
     let start = start_with_callers_traces(&collector).env("AMQP_URL", &amqp).env("REDIS_URL", &redis);
     let start = start.env("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=a%20tenant");
+    let start = start.env("MOA_PAYMENT_PROVIDER", "http").env("MOA_PAYMENT_URL", &payments.url());
     let app = TestApp::of(1, start).await;
     let product = app.open_product("traced", LARGE_TOTAL_WON).await;
     for consumer in [consumers(), vec!["counters"]].concat() {
@@ -82,12 +84,14 @@ async fn an_invest_is_one_trace_through_log_rabbitmq_and_every_projection() {
         within(TEST_TIMEOUT, &series, async || (metric(&app, &series).await > 0.0).then_some(())).await;
     }
 
-    invest_in(&app, product, Some(&format!("00-{TRACE}-{CALLER}-01"))).await;
+    let answer = invest_in(&app, product, Some(&format!("00-{TRACE}-{CALLER}-01"))).await;
+    let invest: Uuid = answer.header("x-invest-id").unwrap().parse().unwrap();
     app.settled().await;
     for name in read_models().chain(["counters", "open_invest"]) {
         collector.has(&format!("process {name}"), 1).await;
     }
     let [request] = collector.has("POST /api/invest", 1).await.try_into().unwrap();
+    let [payment] = collector.has("POST /payment", 1).await.try_into().unwrap();
     for name in ["queue", "append events"] {
         collector.has(name, 2).await;
     }
@@ -128,6 +132,10 @@ async fn an_invest_is_one_trace_through_log_rabbitmq_and_every_projection() {
     }
     assert!(delivered > 0, "what RabbitMQ delivered is told from what was read from the log");
 
+    // The provider's own spans would be parts of the call.
+    is_a(&payment, SpanKind::Client, &[("http.request.method", "POST"), ("http.response.status_code", "200")]);
+    let sent = payments.ledger()[&invest].traceparent.clone().unwrap();
+    assert_eq!(sent, format!("00-{TRACE}-{}-01", hex(&payment.span_id)));
     let kept = format!("00-{TRACE}-{}-01", hex(&request.span_id));
     assert_eq!(stored_traceparents(&app).await, [Some(kept.clone()), Some(kept)]);
 }
