@@ -93,6 +93,23 @@ fn every_setting_is_described() {
     }
 }
 
+/// And each service is there.
+#[test]
+fn every_setting_in_the_manifests_and_units_exists() {
+    let known = read(&root().join("docs/settings.md"));
+    let ops = root().join("ops");
+    let units = files(&ops.join("systemd"), "service");
+    let manifests: String = files(&ops.join("kubernetes"), "yaml").iter().map(|file| read(file)).collect();
+    let all = units.iter().map(|file| read(file)).collect::<String>() + &manifests;
+    let words = all.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+    let settings: BTreeSet<_> = words.filter(|word| word.starts_with("MOA_")).collect();
+    let unknown: Vec<_> = settings.iter().filter(|name| !known.contains(&format!("`{name}`"))).collect();
+    assert!(unknown.is_empty() && settings.len() > 8, "no settings of Moa: {unknown:?}");
+    for service in ["command-api", "query-api", "projector", "relay", "admin", "sealer"] {
+        assert!(manifests.contains(&format!("args: [serve, {service}]")), "{service}");
+    }
+}
+
 #[test]
 fn every_decision_record_has_a_status_and_is_listed() {
     let folder = root().join("docs/decisions");
