@@ -101,13 +101,15 @@ impl Sender {
 
     /// Waits until there are spans, and for more. Dropping the future loses none.
     async fn gather(&mut self, batch: &mut Vec<Span>) {
-        self.spans.recv_many(batch, MAX_SPANS_PER_REQUEST).await;
+        let mut received = self.spans.recv_many(batch, MAX_SPANS_PER_REQUEST).await;
+        if received == 0 {
+            // Nobody records any more.
+            return std::future::pending().await;
+        }
         let until = Instant::now() + EXPORT_INTERVAL;
-        while batch.len() < MAX_SPANS_PER_REQUEST {
+        while received > 0 && batch.len() < MAX_SPANS_PER_REQUEST {
             let room = MAX_SPANS_PER_REQUEST - batch.len();
-            if timeout_at(until, self.spans.recv_many(batch, room)).await.is_err() {
-                return;
-            }
+            received = timeout_at(until, self.spans.recv_many(batch, room)).await.unwrap_or(0);
         }
     }
 
