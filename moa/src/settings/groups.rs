@@ -12,7 +12,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Args)]
 pub struct DatabaseSettings {
     /// The PostgreSQL to use, e.g. postgres://user@host/moa; without it Moa starts a private one
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<Secret>,
     /// Where the private PostgreSQL keeps its data
     #[arg(long, env = "MOA_DATA_DIR", default_value_os_t = crate::postgres::default_data_dir())]
@@ -27,7 +27,7 @@ pub struct DatabaseSettings {
 pub struct SealSettings {
     /// The key to seal with: an Ed25519 key in PKCS#8 PEM, as `moa audit key` makes it; with a private PostgreSQL Moa makes
     /// one in its data folder
-    #[arg(long, env = "MOA_SEAL_KEY_FILE")]
+    #[arg(long, value_name = "FILE", env = "MOA_SEAL_KEY_FILE")]
     pub seal_key_file: Option<PathBuf>,
     /// What is kept outside the database.
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub struct SealSettings {
 #[derive(Clone, Debug, Args)]
 pub struct ExternalSealsSettings {
     /// The file outside the database that seals are added to; verifications read it, and a start before it takes writes
-    #[arg(long, env = "MOA_SEALS_FILE")]
+    #[arg(long, value_name = "FILE", env = "MOA_SEALS_FILE")]
     pub seals_file: Option<PathBuf>,
     /// Public keys that seals were made with, files in PEM separated by commas
     #[arg(long, env = "MOA_SEAL_PUBLIC_KEY_FILES", value_delimiter = ',')]
@@ -49,7 +49,7 @@ pub struct ExternalSealsSettings {
 #[derive(Clone, Debug, Args)]
 pub struct ServerSettings {
     /// The PostgreSQL to use, e.g. postgres://user@host/moa; it is waited for
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Secret,
     /// Which log.
     #[command(flatten)]
@@ -71,7 +71,7 @@ pub struct LogSettings {
 #[derive(Clone, Debug, Args)]
 pub struct BrokerSettings {
     /// The RabbitMQ that carries the events, e.g. amqp://user:password@host, amqps:// for TLS; without it they are read from the log
-    #[arg(long, env = "AMQP_URL", hide_env_values = true)]
+    #[arg(long, value_name = "URL", env = "AMQP_URL", hide_env_values = true)]
     pub amqp_url: Option<Secret>,
 }
 
@@ -79,7 +79,7 @@ pub struct BrokerSettings {
 #[derive(Clone, Debug, Args)]
 pub struct CacheSettings {
     /// The Redis that keeps the products' counters, e.g. redis://host, rediss:// for TLS; without it they are read from PostgreSQL
-    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<Secret>,
 }
 
@@ -107,7 +107,13 @@ pub struct CommandSettings {
     #[arg(long, env = "MOA_PAYMENT_PROVIDER", default_value = "approve")]
     pub payment_provider: PaymentProvider,
     /// The payment provider, e.g. http://payments:9000; docs/payment-provider.md has its protocol
-    #[arg(long, env = "MOA_PAYMENT_URL", hide_env_values = true, required_if_eq("payment_provider", "http"))]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MOA_PAYMENT_URL",
+        hide_env_values = true,
+        required_if_eq("payment_provider", "http")
+    )]
     pub payment_url: Option<Secret>,
     /// How often it may be called.
     #[command(flatten)]
@@ -174,10 +180,10 @@ pub struct ListenerSettings {
     #[arg(long, env = "MOA_ALLOWED_HOSTS", value_delimiter = ',')]
     pub allowed_hosts: Vec<AllowedHost>,
     /// The certificate, with its chain in PEM, that makes the read, write and admin listeners speak TLS; read again when it changes
-    #[arg(long, env = "MOA_TLS_CERT_FILE", requires = "tls_key_file")]
+    #[arg(long, value_name = "FILE", env = "MOA_TLS_CERT_FILE", requires = "tls_key_file")]
     pub tls_cert_file: Option<PathBuf>,
     /// Its private key, in PEM without a passphrase
-    #[arg(long, env = "MOA_TLS_KEY_FILE", requires = "tls_cert_file")]
+    #[arg(long, value_name = "FILE", env = "MOA_TLS_KEY_FILE", requires = "tls_cert_file")]
     pub tls_key_file: Option<PathBuf>,
 }
 
@@ -206,16 +212,16 @@ pub struct AdminListenSettings {
     #[arg(long, env = "MOA_OPERATOR_TOKEN", hide_env_values = true)]
     pub operator_token: Option<Secret>,
     /// A file that holds the operator's token
-    #[arg(long, env = "MOA_OPERATOR_TOKEN_FILE", conflicts_with = "operator_token")]
+    #[arg(long, value_name = "FILE", env = "MOA_OPERATOR_TOKEN_FILE", conflicts_with = "operator_token")]
     pub operator_token_file: Option<PathBuf>,
     /// The auditor's bearer token; without one, there is no auditor
     #[arg(long, env = "MOA_AUDITOR_TOKEN", hide_env_values = true)]
     pub auditor_token: Option<Secret>,
     /// A file that holds the auditor's token
-    #[arg(long, env = "MOA_AUDITOR_TOKEN_FILE", conflicts_with = "auditor_token")]
+    #[arg(long, value_name = "FILE", env = "MOA_AUDITOR_TOKEN_FILE", conflicts_with = "auditor_token")]
     pub auditor_token_file: Option<PathBuf>,
     /// A file of named tokens, one on each line: name, role and hash, as `moa token new` prints it; read again when it changes
-    #[arg(long, env = "MOA_TOKENS_FILE")]
+    #[arg(long, value_name = "FILE", env = "MOA_TOKENS_FILE")]
     pub tokens_file: Option<PathBuf>,
     /// Wrong tokens of one address, such as 1/m:10, at most 10 at once; or off. Past it even the right one is refused from there
     #[arg(long, env = "MOA_LIMIT_TOKEN_GUESSES")]

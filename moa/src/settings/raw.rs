@@ -5,7 +5,7 @@ use super::Cli;
 use crate::token::Secret;
 use clap::builder::{Resettable, ValueParser};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, value_parser};
+use clap::{Arg, ArgMatches, Command, FromArgMatches as _, value_parser};
 use reqwest::Url;
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
@@ -14,11 +14,11 @@ use std::sync::OnceLock;
 /// The settings, and a sentence for each secret that the list of processes shows. What cannot be read ends the process with
 /// a sentence, as does `--help`.
 pub fn read() -> (Cli, BTreeSet<String>) {
-    let mut command = without_empty_variables(Cli::command());
+    let mut command = without_empty_variables(super::command());
     let arguments = without_empty_flags(std::env::args_os(), &flags(&command));
     let matches = command.try_get_matches_from_mut(arguments).unwrap_or_else(|error| error.exit());
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
-    let command = Cli::command();
+    let command = super::command();
     GIVEN.get_or_init(|| given_to(&command, &matches).join(" "));
     (cli, exposed(&command, &matches))
 }
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn help_shows_no_secret_of_the_environment() {
         let secrets: Vec<_> =
-            all(&Cli::command()).into_iter().filter(|arg| is_secret(arg) && is_setting(arg)).collect();
+            all(&super::super::command()).into_iter().filter(|arg| is_secret(arg) && is_setting(arg)).collect();
         assert!(secrets.len() > 10, "{}", secrets.len());
         for arg in secrets {
             assert!(arg.is_hide_env_values_set(), "{} is shown by --help", arg.get_id());
@@ -162,9 +162,9 @@ mod tests {
         let arguments =
             [&["moa", "serve", "--time-zone", "Asia/Seoul", "--amqp-url", "amqp://me:canary@[::1]/x"], &secrets[..]]
                 .concat();
-        let mut command = Cli::command().mut_args(|arg| arg.env(Resettable::Reset));
+        let mut command = super::super::command().mut_args(|arg| arg.env(Resettable::Reset));
         let matches = command.try_get_matches_from_mut(arguments).expect("good arguments");
-        let given = given_to(&Cli::command(), &matches).join(" ");
+        let given = given_to(&super::super::command(), &matches).join(" ");
         for expected in [
             "time-zone=Asia/Seoul",
             "database-url=postgres://host:5433",
@@ -178,9 +178,9 @@ mod tests {
 
     fn reported(arguments: &[&str]) -> Vec<String> {
         let arguments = [&["moa"], arguments].concat();
-        let mut command = Cli::command().mut_args(|arg| arg.env(Resettable::Reset));
+        let mut command = super::super::command().mut_args(|arg| arg.env(Resettable::Reset));
         let matches = command.try_get_matches_from_mut(arguments).expect("good arguments");
-        exposed(&Cli::command(), &matches).into_iter().collect()
+        exposed(&super::super::command(), &matches).into_iter().collect()
     }
 
     fn of(flag: &str, instead: &str) -> Vec<String> {
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn an_empty_flag_of_a_setting_is_left_out() {
-        let flags = flags(&Cli::command());
+        let flags = flags(&super::super::command());
         let raw = ["moa", "serve", "--redis-url", "", "--amqp-url=", "--no-demo", "--database-url", "x", "--title", ""];
         let kept = without_empty_flags(raw.iter().map(OsString::from), &flags);
         assert_eq!(kept, ["moa", "serve", "--no-demo", "--database-url", "x", "--title", ""]);

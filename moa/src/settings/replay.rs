@@ -33,10 +33,10 @@ pub struct ReplaySettings {
     #[arg(long)]
     pub json: bool,
     /// The PostgreSQL that has the log, e.g. postgres://user@host/moa
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Secret,
     /// The RabbitMQ that has the queue, e.g. amqp://user:password@host
-    #[arg(long, env = "AMQP_URL", hide_env_values = true)]
+    #[arg(long, value_name = "URL", env = "AMQP_URL", hide_env_values = true)]
     pub amqp_url: Secret,
 }
 

@@ -43,6 +43,9 @@ pub enum Service {
     /// For operators and auditors
     Admin(AdminServiceSettings),
     /// Signs what is new in the log, and keeps the seals in a file outside the database
+    #[command(
+        override_usage = "moa serve sealer [OPTIONS] --database-url <URL> --seal-key-file <FILE>\n       --seals-file <FILE>"
+    )]
     Sealer(SealerSettings),
 }
 
@@ -194,7 +197,7 @@ pub struct RelaySettings {
     #[command(flatten)]
     pub server: ServerSettings,
     /// The RabbitMQ to publish to, e.g. amqp://user:password@host
-    #[arg(long, env = "AMQP_URL", hide_env_values = true)]
+    #[arg(long, value_name = "URL", env = "AMQP_URL", hide_env_values = true)]
     pub amqp_url: Secret,
     /// Where it says how it is.
     #[command(flatten)]
@@ -234,10 +237,10 @@ pub struct SealerSettings {
     #[command(flatten)]
     pub server: ServerSettings,
     /// The key to seal with: an Ed25519 key in PKCS#8 PEM, as `moa audit key` makes it
-    #[arg(long, env = "MOA_SEAL_KEY_FILE")]
+    #[arg(long, value_name = "FILE", env = "MOA_SEAL_KEY_FILE")]
     pub seal_key_file: PathBuf,
     /// The file outside the database that seals are added to; each sealer has its own
-    #[arg(long, env = "MOA_SEALS_FILE")]
+    #[arg(long, value_name = "FILE", env = "MOA_SEALS_FILE")]
     pub seals_file: PathBuf,
     /// Public keys that earlier seals were made with, files in PEM separated by commas
     #[arg(long, env = "MOA_SEAL_PUBLIC_KEY_FILES", value_delimiter = ',')]

@@ -144,7 +144,7 @@ async fn secrets_show_neither_in_the_banner_nor_in_the_logs_nor_in_help() {
     api.operate(reqwest::Method::GET, "/admin/projection", None).await;
     api.invest(ask("ann", 1, 1)).await;
     let ended = moa.stopped(crate::harness::TEST_TIMEOUT).await;
-    let help = start.with(&["--help"]).end().await;
+    let help = Start::bare(&["serve", "--help"]).on(&with_password).env("MOA_OPERATOR_TOKEN", OPERATOR).end().await;
     assert!(help.status.success() && help.out.contains("--database-url"));
     for said in [ended.out, ended.err, help.out, help.err] {
         for secret in [CANARY, OPERATOR, crate::harness::AUDITOR, with_password.as_str()] {
