@@ -22,5 +22,6 @@ pub mod replay;
 mod secret_file;
 pub mod serve;
 pub mod settings;
+pub mod shell;
 pub mod token;
 pub mod trust;

@@ -52,6 +52,11 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Token { command } => moa::token::run(&command),
         Command::Audit { command, auditor } => moa::audit::run(command, &auditor).await,
         Command::Backup { command } => moa::backup::run(command).await,
+        Command::Completions { shell } => {
+            moa::shell::completions(shell);
+            Ok(())
+        }
+        Command::Man { folder } => moa::shell::man(&folder),
         Command::Healthcheck { address } => moa::operator::healthcheck(address).await,
     }
 }

@@ -132,6 +132,16 @@ pub enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+    /// Print completions for a shell
+    Completions {
+        /// Which one.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual's pages into a folder
+    Man {
+        /// The folder; it is made if it is not there.
+        folder: PathBuf,
+    },
     /// Whether the service on this machine is ready
     Healthcheck {
         /// Its ops port, or the admin listener; https://NAME:PORT where that speaks TLS
@@ -149,6 +159,7 @@ impl Command {
             Self::Audit { command, .. } => is_verify(command),
             Self::Product { .. } | Self::Status { .. } | Self::Projection { .. } | Self::Parked { .. } => false,
             Self::Restore { .. } | Self::Token { .. } | Self::Healthcheck { .. } => false,
+            Self::Completions { .. } | Self::Man { .. } => false,
         }
     }
 }

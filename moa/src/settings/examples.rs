@@ -103,6 +103,8 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         "backup verify",
         &["moa backup verify --dump moa.dump \\\n      --seals seals.ndjson --public-key seal-key.pem.pub"],
     ),
+    ("completions", &["moa completions bash > ~/.local/share/bash-completion/completions/moa"]),
+    ("man", &["moa man ~/.local/share/man/man1"]),
     ("token new", &["moa token new ann --role operator"]),
 ];
 
@@ -115,7 +117,7 @@ pub(super) fn of(path: &str) -> &'static [&'static str] {
 #[cfg(test)]
 pub(super) fn words(line: &str) -> Vec<String> {
     let line = line.replace("\\\n", " ");
-    let line = line.split(" #").next().unwrap_or_default();
+    let line = line.split(['#', '>']).next().unwrap_or_default();
     let quoted = line.split('"').enumerate();
     let words = quoted.flat_map(|(at, part)| match at % 2 {
         0 => part.split_whitespace().map(str::to_owned).collect(),

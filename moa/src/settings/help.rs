@@ -16,12 +16,18 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Run a service", &["serve", "migrate", "healthcheck"]),
     ("Operate a running Moa", &["product", "status", "projection", "parked", "restore", "replay"]),
     ("Prove and keep", &["audit", "backup"]),
-    ("Set up", &["token"]),
+    ("Set up", &["token", "completions", "man"]),
 ];
 
-const WHERE_SETTINGS_ARE: &str = "\
-Every setting is a flag and an environment variable: `moa serve --help`, and
-docs/settings.md. Without a command, `moa` is `moa serve`, with the same flags.";
+const REST: &str = "\
+Options:
+  -h, --help     Print help; `moa serve --help` has all settings
+  -V, --version  Print version
+
+{after-help}
+
+Every setting is a flag and an environment variable: docs/settings.md. Without
+a command, `moa` is `moa serve`, and takes the same flags.";
 
 /// The whole command line. What runs without a command takes the flags of `serve`, whose own page describes them.
 pub fn command() -> Command {
@@ -43,7 +49,7 @@ fn page(command: &Command) -> String {
             writeln!(page, "  {name:<NAME_COLUMNS$}{about}").ok();
         }
     }
-    format!("{page}\nOptions:\n{{options}}{{after-help}}\n\n{WHERE_SETTINGS_ARE}")
+    format!("{page}\n{REST}")
 }
 
 /// Each command with its examples; one that has only commands below it, with the first of each of theirs.
@@ -91,7 +97,7 @@ mod tests {
 
     #[test]
     fn the_first_page_is_short_and_has_every_command_once() {
-        let page = built().try_get_matches_from(["moa", "--help"]).expect_err("a page").to_string();
+        let page = command().try_get_matches_from(["moa", "--help"]).expect_err("a page").to_string();
         assert!(page.lines().count() <= MAX_LINES, "{} lines\n{page}", page.lines().count());
         for command in built().get_subcommands().map(Command::get_name).filter(|name| *name != "help") {
             let listed = GROUPS.iter().flat_map(|(_, names)| *names).filter(|name| **name == command).count();
