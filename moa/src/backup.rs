@@ -5,7 +5,7 @@ mod report;
 use crate::audit::proof::{public_keys, verify};
 use crate::postgres::{Embedded, Options, default_data_dir};
 use crate::serve::StopSignal;
-use crate::settings::BackupCommand;
+use crate::settings::{BackupCommand, ListOutput};
 use crate::token::Secret;
 use anyhow::Context;
 use audit::proof::verify_backup;
@@ -32,9 +32,8 @@ pub struct BackupVerifySettings {
     /// The public key that the seals are made with, a file in PEM; several separated by commas
     #[arg(long, required = true, value_name = "PEM", value_delimiter = ',')]
     public_key: Vec<PathBuf>,
-    /// As JSON instead of a table
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: ListOutput,
 }
 
 /// Runs one of them.
@@ -45,7 +44,7 @@ pub async fn run(command: BackupCommand) -> anyhow::Result<()> {
         (None, Some(url)) => of_database(&verify::read_only(url).await?, &settings).await?,
         (None, None) => anyhow::bail!("say what to verify: --dump or --database-url"),
     };
-    report::print(&found, settings.json)
+    report::print(&found, settings.output)
 }
 
 async fn of_database(pool: &Pool, settings: &BackupVerifySettings) -> anyhow::Result<BackupReport> {

@@ -23,5 +23,6 @@ mod secret_file;
 pub mod serve;
 pub mod settings;
 pub mod shell;
+mod table;
 pub mod token;
 pub mod trust;

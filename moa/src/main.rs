@@ -44,7 +44,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(serve) => serve_with_traces(*serve, &cli.traces).await,
         Command::Migrate(settings) => moa::serve::migrate(settings).await,
         Command::Product { command, admin } => moa::operator::product(command, &admin).await,
-        Command::Status { json, check, admin } => moa::operator::status(json, check, &admin).await,
+        Command::Status { output, check, admin } => moa::operator::status(output, check, &admin).await,
         Command::Projection { command, admin } => moa::operator::projection(command, &admin).await,
         Command::Parked { command, admin } => moa::operator::parked(command, &admin).await,
         Command::Restore { agreed, admin } => moa::operator::restore(agreed, &admin).await,

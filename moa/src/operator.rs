@@ -6,26 +6,16 @@ mod projection;
 pub use projection::projection;
 
 use crate::output::{print_line, print_note};
-use crate::settings::{AdminSettings, HealthAddress, ParkedCommand, ProductCommand, RestoreSettings};
+use crate::settings::{AdminSettings, HealthAddress, ListOutput, ParkedCommand, ProductCommand, RestoreSettings};
+use crate::table::{self, column, wide};
 use crate::token::{self, Secret};
 use crate::trust;
 use anyhow::Context;
-use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
-use console::Term;
 use indicatif::FormattedDuration;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use std::fmt;
 use std::time::Duration;
-
-/// A rule above, below, and under the heads.
-const TABLE_RULES: TableStyle =
-    TableStyle::new().top_border(rule('─')).header_separator(rule('═')).bottom_border(rule('─'));
-
-/// Blanks around a cell's content, and before the next one.
-const COLUMN_PADDING_CHARS: u16 = 3;
-/// Characters of a broken text's lines at least: an id in it stays whole, to be copied.
-const MIN_TEXT_WIDTH: u16 = "01991f5e-7c3a-7b60-9a52-3f0f6ed1a001".len() as u16;
 
 /// A consumer that is further behind needs a look.
 const MAX_LAG_SECONDS: f64 = 60.0;
@@ -70,9 +60,9 @@ pub async fn product(command: ProductCommand, admin: &AdminSettings) -> anyhow::
                 "Cancelled product {product_id}: every invest is given back; `moa status` shows how far that is."
             );
         }
-        ProductCommand::List { page, size, json } => {
+        ProductCommand::List { page, size, output } => {
             let data = ask(admin, Method::GET, &format!("/admin/product?page={page}&size={size}"), None).await?;
-            if json { print_json(&data)? } else { print_products(&data) }
+            print_products(&data, output)?;
         }
     }
     Ok(())
@@ -81,14 +71,14 @@ pub async fn product(command: ProductCommand, admin: &AdminSettings) -> anyhow::
 /// `moa status`.
 ///
 /// With `check` an error when an operator is needed; what for is printed, a line each.
-pub async fn status(json: bool, check: bool, admin: &AdminSettings) -> anyhow::Result<()> {
+pub async fn status(output: ListOutput, check: bool, admin: &AdminSettings) -> anyhow::Result<()> {
     let data = ask(admin, Method::GET, "/admin/projection", None).await?;
     let refunds = ask(admin, Method::GET, "/admin/mass-refund", None).await?;
-    if json {
+    if output.json {
         let all = json!({ "totalCount": data["totalCount"], "list": data["list"], "massRefunds": refunds["list"] });
         print_json(&all)?;
     } else {
-        print_projections(&data);
+        print_projections(&data, output);
         rows(&refunds["list"]).iter().for_each(print_mass_refund);
     }
     if check {
@@ -141,9 +131,9 @@ pub async fn restore(agreed: RestoreSettings, admin: &AdminSettings) -> anyhow::
 /// `moa parked list|show|drop`.
 pub async fn parked(command: ParkedCommand, admin: &AdminSettings) -> anyhow::Result<()> {
     match command {
-        ParkedCommand::List { limit, json } => {
+        ParkedCommand::List { limit, output } => {
             let data = ask(admin, Method::GET, &format!("/admin/parked?size={limit}"), None).await?;
-            if json { print_json(&data)? } else { print_parked(&data) }
+            print_parked(&data, output)?;
         }
         ParkedCommand::Show { id } => {
             print_json(&ask(admin, Method::GET, &format!("/admin/parked/{id}"), None).await?)?;
@@ -233,32 +223,43 @@ pub(crate) fn print_json(data: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print_products(data: &Value) {
+fn print_products(data: &Value, output: ListOutput) -> anyhow::Result<()> {
     let columns = [
-        "productId",
-        "title",
-        "state",
-        "currentInvestingAmount",
-        "totalInvestingAmount",
-        "investingCnt",
-        "startedAt",
-        "finishedAt",
+        column("ID", "productId"),
+        column("TITLE", "title"),
+        column("STATE", "state"),
+        column("TAKEN", "currentInvestingAmount"),
+        column("TOTAL", "totalInvestingAmount"),
+        wide("USERS", "investingCnt"),
+        column("STARTS", "startedAt"),
+        wide("FINISHES", "finishedAt"),
     ];
-    let heads = ["ID", "TITLE", "STATE", "TAKEN", "TOTAL", "USERS", "STARTS", "FINISHES"];
-    print_line!("{}", table(&heads, &columns, &data["list"]));
-    print_line!("{} products", text(&data["totalCount"]));
+    table::print_list(&columns, data, output, |data| print_line!("{} products", text(&data["totalCount"])))
 }
 
-fn print_parked(data: &Value) {
-    let heads = ["ID", "PARKED AT", "QUEUE", "BYTES", "REASON"];
-    print_line!("{}", table(&heads, &["id", "parkedAt", "queue", "bytes", "reason"], &data["list"]));
-    print_line!("{} parked", text(&data["totalCount"]));
+fn print_parked(data: &Value, output: ListOutput) -> anyhow::Result<()> {
+    let columns = [
+        column("ID", "id"),
+        column("PARKED AT", "parkedAt"),
+        wide("QUEUE", "queue"),
+        wide("BYTES", "bytes"),
+        column("REASON", "reason"),
+    ];
+    table::print_list(&columns, data, output, |data| print_line!("{} parked", text(&data["totalCount"])))
 }
 
-fn print_projections(data: &Value) {
-    let heads = ["PROJECTION", "GENERATION", "VERSION", "STATE", "LAG (EVENTS)", "LAG (SECONDS)", "POSITIONS", "HEAD"];
-    let columns = ["name", "generation", "version", "state", "lagEvents", "lagSeconds", "positions", "head"];
-    print_line!("{}", table(&heads, &columns, &data["list"]));
+fn print_projections(data: &Value, output: ListOutput) {
+    let columns = [
+        column("PROJECTION", "name"),
+        column("GENERATION", "generation"),
+        wide("VERSION", "version"),
+        column("STATE", "state"),
+        column("LAG (EVENTS)", "lagEvents"),
+        column("LAG (SECONDS)", "lagSeconds"),
+        wide("POSITIONS", "positions"),
+        wide("HEAD", "head"),
+    ];
+    table::print(&columns, &data["list"], output);
     for projection in rows(&data["list"]) {
         for stuck in rows(&projection["stuck"]) {
             print_line!(
@@ -286,39 +287,6 @@ fn print_mass_refund(refund: &Value) {
     );
 }
 
-/// The columns of each item of `list` below their heads.
-pub(crate) fn table(heads: &[&str], columns: &[&str], list: &Value) -> Table {
-    let mut table = Table::new();
-    table.load_style(TABLE_RULES).set_header(heads.iter().copied());
-    for row in rows(list) {
-        table.add_row(columns.iter().map(|column| text(&row[*column])));
-    }
-    if let Some((_, width)) = Term::stdout().size_checked() {
-        fit(&mut table, width);
-    }
-    table
-}
-
-/// Breaks the text of the widest column where that makes the table fit.
-fn fit(table: &mut Table, width: u16) {
-    let widths = table.column_max_content_widths();
-    let Some((widest, content)) = widths.iter().copied().enumerate().max_by_key(|(_, width)| *width) else { return };
-    let padded: u16 =
-        widths.iter().map(|width| width.saturating_add(COLUMN_PADDING_CHARS)).fold(0, u16::saturating_add);
-    // The last has nothing after it.
-    let room = width.saturating_add(1);
-    if padded > room && room.saturating_sub(padded - content) >= MIN_TEXT_WIDTH {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-        for (_, column) in table.column_iter_mut().enumerate().filter(|(at, _)| *at != widest) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-    }
-}
-
-const fn rule(character: char) -> LineStyle {
-    LineStyle::none().fill(character).junction(character)
-}
-
 pub(crate) fn rows(list: &Value) -> &[Value] {
     list.as_array().map(Vec::as_slice).unwrap_or_default()
 }
@@ -335,7 +303,6 @@ pub(crate) fn text(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rstest::rstest;
 
     #[test]
     fn what_needs_an_operator_is_said_with_what_to_do() {
@@ -350,28 +317,5 @@ mod tests {
             ["holdings is stuck: see", "counters: Redis", "relay is 61 s behind: see", "2 deliveries are parked: moa"];
         assert!(needs.iter().zip(begins).all(|(need, begin)| need.starts_with(begin)), "{needs:#?}");
         assert_eq!(needs.len(), begins.len());
-    }
-
-    const ID: &str = "01a20688-aca6-71c1-9950-dac7abfabb63";
-
-    fn lines(width: u16) -> Vec<String> {
-        let what = "amount 600, expiresAt 2026-11-23T04:02:30.118257Z, userId ann, and so on and on";
-        let mut table = table(&["WHAT", "ID"], &["what", "id"], &json!([{"what": what, "id": ID}]));
-        fit(&mut table, width);
-        table.lines().collect()
-    }
-
-    #[rstest]
-    #[case::there_is_room(200, 5)]
-    #[case::it_just_fits(120, 5)]
-    #[case::broken_once(119, 6)]
-    #[case::broken_often(77, 7)]
-    #[case::too_narrow_to_be_broken(76, 5)]
-    fn the_widest_column_gives_way(#[case] width: u16, #[case] expected: usize) {
-        let lines = lines(width);
-        assert_eq!(lines.len(), expected, "{lines:#?}");
-        assert!(lines.iter().any(|line| line.contains(ID)), "{lines:#?}");
-        let widest = lines.iter().map(|line| line.chars().count()).max().unwrap_or_default();
-        assert!(widest <= usize::from(width) || width == 76, "{lines:#?}");
     }
 }

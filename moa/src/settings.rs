@@ -72,9 +72,9 @@ pub enum Command {
     },
     /// How far each projection is, and each product that is given back
     Status {
-        /// As JSON instead of a table.
-        #[arg(long)]
-        json: bool,
+        /// How it is shown.
+        #[command(flatten)]
+        output: ListOutput,
         /// End with 1 when an operator is needed, and say for what
         #[arg(long)]
         check: bool,

@@ -2,8 +2,8 @@
 
 use super::client::Client;
 use super::page_settings::PageSettings;
-use crate::operator::{print_json, rows, table, text};
-use crate::output::print_line;
+use crate::operator::{print_json, rows, text};
+use crate::table::{self, column};
 use clap::Args;
 use event_log::acts::ACTS;
 use serde_json::Value;
@@ -28,21 +28,21 @@ pub struct ActsSettings {
 pub(super) async fn run(settings: ActsSettings, client: &Client<'_>) -> anyhow::Result<()> {
     let query = settings.page.query([("actor", settings.actor), ("act", settings.act)]);
     let data = client.get(PATH, &query).await?;
-    if settings.page.json {
+    if settings.page.output.json {
         return print_json(&data);
     }
-    print(&data);
-    Ok(())
-}
-
-fn print(data: &Value) {
-    let heads = ["NUMBER", "AT", "ACTOR", "ACT", "SUBJECT", "OUTCOME"];
-    let columns = ["number", "at", "actor", "act", "subject", "outcome"];
+    let columns = [
+        column("NUMBER", "number"),
+        column("AT", "at"),
+        column("ACTOR", "actor"),
+        column("ACT", "act"),
+        column("SUBJECT", "subject"),
+        column("OUTCOME", "outcome"),
+    ];
     let list = rows(&data["list"]).iter().map(row).collect();
-    print_line!("{}", table(&heads, &columns, &list));
-    if let Some(cursor) = data["nextCursor"].as_str() {
-        print_line!("There is more: --cursor {cursor}");
-    }
+    table::print(&columns, &list, settings.page.output);
+    table::print_cursor(&data);
+    Ok(())
 }
 
 /// An act with its time in seconds, and with the product's id where it made one.
@@ -50,25 +50,4 @@ fn row(act: &Value) -> Value {
     let mut row = act.clone();
     row["at"] = text(&act["at"]).chars().take(TIME_CHARS).collect::<String>().into();
     row
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_row_has_eighty_characters() {
-        let act = json!({
-            "number": 1234, "at": "2026-11-22T18:00:00.115211", "actor": "annabel", "act": "CANCEL_PRODUCT",
-            "subject": "product 123", "outcome": "REFUSED",
-        });
-        let (heads, columns) = (
-            ["NUMBER", "AT", "ACTOR", "ACT", "SUBJECT", "OUTCOME"],
-            ["number", "at", "actor", "act", "subject", "outcome"],
-        );
-        let table = table(&heads, &columns, &json!([row(&act)]));
-        let widest = table.lines().map(|line| line.trim_end().chars().count()).max().unwrap();
-        assert!(widest <= 82, "{widest}\n{table}");
-    }
 }

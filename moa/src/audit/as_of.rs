@@ -1,8 +1,10 @@
 //! `moa audit product|products|holdings|invest-log|summary`: state at a time in the past.
 
 use super::client::Client;
-use crate::operator::{print_json, rows, table, text};
+use crate::operator::{print_json, rows, text};
 use crate::output::print_line;
+use crate::settings::ListOutput;
+use crate::table::{self, Column, column, wide};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -64,9 +66,8 @@ struct ReadModel {
     /// Rows of a page, 1 to 1000
     #[arg(long, default_value_t = 20)]
     size: i64,
-    /// Print the answer as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: ListOutput,
 }
 
 impl ReadModel {
@@ -120,91 +121,80 @@ fn print_product(data: &Value) -> anyhow::Result<()> {
 
 pub(super) async fn products(settings: ProductsSettings, client: &Client<'_>) -> anyhow::Result<()> {
     let columns = [
-        ("ID", "productId"),
-        ("TITLE", "title"),
-        ("STATUS", "investStatus"),
-        ("TAKEN", "currentInvestingAmount"),
-        ("TOTAL", "totalInvestingAmount"),
-        ("USERS", "investingCnt"),
-        ("STARTS", "startedAt"),
-        ("FINISHES", "finishedAt"),
+        column("ID", "productId"),
+        column("TITLE", "title"),
+        column("STATUS", "investStatus"),
+        column("TAKEN", "currentInvestingAmount"),
+        column("TOTAL", "totalInvestingAmount"),
+        wide("USERS", "investingCnt"),
+        column("STARTS", "startedAt"),
+        wide("FINISHES", "finishedAt"),
     ];
     let listed = settings.listed;
-    list(client, "/admin/audit/product", &listed.query(), (&columns, "open products"), listed.json).await
+    list(client, "/admin/audit/product", &listed.query(), (&columns, "open products"), listed.output).await
 }
 
 pub(super) async fn holdings(settings: UserSettings, client: &Client<'_>) -> anyhow::Result<()> {
     let columns = [
-        ("PRODUCT", "productId"),
-        ("TITLE", "title"),
-        ("HELD", "myInvestingAmount"),
-        ("TOTAL", "totalInvestingAmount"),
-        ("SINCE", "investDate"),
+        column("PRODUCT", "productId"),
+        column("TITLE", "title"),
+        column("HELD", "myInvestingAmount"),
+        column("TOTAL", "totalInvestingAmount"),
+        column("SINCE", "investDate"),
     ];
     let mut query = settings.listed.query();
     query.push(("userId", settings.user));
-    list(client, "/admin/audit/holdings", &query, (&columns, "holdings"), settings.listed.json).await
+    list(client, "/admin/audit/holdings", &query, (&columns, "holdings"), settings.listed.output).await
 }
 
 pub(super) async fn invest_log(settings: InvestLogSettings, client: &Client<'_>) -> anyhow::Result<()> {
     let columns = [
-        ("REQUESTED", "requestedAt"),
-        ("INVEST", "investId"),
-        ("PRODUCT", "productId"),
-        ("AMOUNT", "investAmount"),
-        ("STATE", "state"),
-        ("UPDATED", "updatedAt"),
-        ("REASON", "failReason"),
+        wide("REQUESTED", "requestedAt"),
+        column("INVEST", "investId"),
+        column("PRODUCT", "productId"),
+        column("AMOUNT", "investAmount"),
+        column("STATE", "state"),
+        wide("UPDATED", "updatedAt"),
+        wide("REASON", "failReason"),
     ];
     let mut query = settings.listed.query();
     query.push(("userId", settings.user));
     query.extend(settings.product.map(|id| ("productId", id.to_string())));
-    list(client, "/admin/audit/invest-log", &query, (&columns, "invests"), settings.listed.json).await
+    list(client, "/admin/audit/invest-log", &query, (&columns, "invests"), settings.listed.output).await
 }
 
 pub(super) async fn summary(settings: UserSettings, client: &Client<'_>) -> anyhow::Result<()> {
     let columns = [
-        ("USER", "userId"),
-        ("PRODUCTS", "productCount"),
-        ("SETTLED", "settledAmount"),
-        ("RESERVED", "reservedAmount"),
-        ("FAILED INVESTS", "failedCount"),
-        ("FIRST INVEST", "firstInvestDate"),
-        ("LAST INVEST", "lastInvestDate"),
+        column("USER", "userId"),
+        column("PRODUCTS", "productCount"),
+        column("SETTLED", "settledAmount"),
+        column("RESERVED", "reservedAmount"),
+        column("FAILED INVESTS", "failedCount"),
+        wide("FIRST INVEST", "firstInvestDate"),
+        wide("LAST INVEST", "lastInvestDate"),
     ];
     let query = [("at", settings.listed.at), ("userId", settings.user)];
     let data = client.get("/admin/audit/summary", &query).await?;
-    if settings.listed.json {
+    if settings.listed.output.json {
         return print_json(&data);
     }
-    print_table(&columns, &json!([data["summary"]]));
+    table::print(&columns, &json!([data["summary"]]), settings.listed.output);
     print_line!("{}", positions_line(&data));
     Ok(())
 }
-
-/// The heads of a table's columns with the fields that are in them.
-type Columns<'a> = &'a [(&'a str, &'a str)];
 
 async fn list(
     client: &Client<'_>,
     path: &str,
     query: &[(&str, String)],
-    (columns, what): (Columns<'_>, &str),
-    json: bool,
+    (columns, what): (&[Column], &str),
+    output: ListOutput,
 ) -> anyhow::Result<()> {
     let data = client.get(path, query).await?;
-    if json {
-        return print_json(&data);
-    }
-    print_table(columns, &data["list"]);
-    let (shown, all) = (rows(&data["list"]).len(), text(&data["totalCount"]));
-    print_line!("{shown} of {all} {what}. {}", positions_line(&data));
-    Ok(())
-}
-
-fn print_table(columns: Columns<'_>, list: &Value) {
-    let (heads, fields): (Vec<_>, Vec<_>) = columns.iter().copied().unzip();
-    print_line!("{}", table(&heads, &fields, list));
+    table::print_list(columns, &data, output, |data| {
+        let (shown, all) = (rows(&data["list"]).len(), text(&data["totalCount"]));
+        print_line!("{shown} of {all} {what}. {}", positions_line(data));
+    })
 }
 
 fn positions_line(data: &Value) -> String {

@@ -1,13 +1,27 @@
 //! `moa audit events`.
 
 use super::client::Client;
-use crate::operator::{print_json, table, text};
-use crate::output::{StandardOutput, print_line};
+use crate::operator::text;
+use crate::output::StandardOutput;
+use crate::settings::ListOutput;
+use crate::table::{self, Column, column, fitted, wide};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::io::Write as _;
 
 const PATH: &str = "/admin/audit/event";
+/// An invest's id in what happened stays whole on a terminal: its product stands there, too.
+const COLUMNS: [Column; 9] = [
+    column("RECORDED AT", "recordedAt"),
+    wide("PARTITION", "partition"),
+    wide("POSITION", "position"),
+    wide("PRODUCT", "productId"),
+    wide("SEQUENCE", "sequence"),
+    column("TYPE", "type"),
+    wide("WHAT", "what"),
+    fitted("WHAT", "ofProduct"),
+    wide("CORRELATION", "correlationId"),
+];
 /// Events of a table when nothing is said.
 const DEFAULT_EVENTS_PER_PAGE: usize = 100;
 /// The most events that one answer has.
@@ -76,9 +90,8 @@ pub struct EventsSettings {
     /// A table to read, or a line for each event with all of it
     #[arg(long, default_value = "table", conflicts_with = "json")]
     format: Format,
-    /// Print what the table is made of as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: ListOutput,
 }
 
 /// Which come first.
@@ -135,13 +148,11 @@ async fn list(settings: &EventsSettings, client: &Client<'_>) -> anyhow::Result<
             break;
         }
     }
-    let data = json!({"list": events, "nextCursor": cursor});
-    if settings.json {
-        print_json(&data)?
-    } else {
-        print(&data)
-    }
-    Ok(())
+    let list: Vec<_> = match settings.output.json {
+        true => events,
+        false => events.iter().map(row).collect(),
+    };
+    table::print_list(&COLUMNS, &json!({"list": list, "nextCursor": cursor}), settings.output, table::print_cursor)
 }
 
 fn query(settings: &EventsSettings) -> Vec<(&'static str, String)> {
@@ -154,23 +165,16 @@ fn query(settings: &EventsSettings) -> Vec<(&'static str, String)> {
     query
 }
 
-fn print(data: &Value) {
-    let heads = ["RECORDED AT", "PARTITION", "POSITION", "PRODUCT", "SEQUENCE", "TYPE", "WHAT", "CORRELATION"];
-    let columns = ["recordedAt", "partition", "position", "productId", "sequence", "type", "what", "correlationId"];
-    let rows = data["list"].as_array().into_iter().flatten().map(row).collect();
-    print_line!("{}", table(&heads, &columns, &rows));
-    if let Some(cursor) = data["nextCursor"].as_str() {
-        print_line!("There are more: --cursor {cursor}");
-    }
-}
-
 /// An event, with what happened, and which operator did it, in one cell.
 fn row(event: &Value) -> Value {
     let mut row = event.clone();
     let inner = event["payload"].as_object().and_then(|payload| payload.values().next()).and_then(Value::as_object);
     let fields = inner.into_iter().flatten().map(|(name, value)| format!("{name} {}", text(value)));
     let what = fields.chain(event["metadata"]["actor"].as_str().map(|actor| format!("by {actor}")));
-    row["what"] = what.collect::<Vec<_>>().join(", ").into();
+    let what: Vec<_> = what.collect();
+    let of_product = std::iter::once(format!("product {}", text(&event["productId"])));
+    row["ofProduct"] = of_product.chain(what.iter().cloned()).collect::<Vec<_>>().join(", ").into();
+    row["what"] = what.join(", ").into();
     row["correlationId"] = event["metadata"]["correlationId"].clone();
     row
 }

@@ -1,5 +1,6 @@
 //! Which page of a list by time, the latest first: flags that several commands share.
 
+use crate::settings::ListOutput;
 use clap::Args;
 
 /// A page.
@@ -17,9 +18,8 @@ pub struct PageSettings {
     /// Where an answer before ended
     #[arg(long)]
     cursor: Option<String>,
-    /// As JSON instead of a table
-    #[arg(long)]
-    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) output: ListOutput,
 }
 
 impl PageSettings {

@@ -1,8 +1,10 @@
 //! `moa audit refusals`.
 
 use super::client::Client;
-use crate::operator::{print_json, rows, table, text};
+use crate::operator::{rows, text};
 use crate::output::print_line;
+use crate::settings::ListOutput;
+use crate::table::{self, column, wide};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
@@ -34,9 +36,8 @@ pub struct RefusalsSettings {
     /// Where the page before ended
     #[arg(long)]
     cursor: Option<String>,
-    /// Print the answer as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: ListOutput,
 }
 
 /// Which come first.
@@ -50,12 +51,19 @@ pub enum Order {
 
 pub(super) async fn run(settings: RefusalsSettings, client: &Client<'_>) -> anyhow::Result<()> {
     let data = client.get("/admin/audit/refusal", &query(&settings)).await?;
-    if settings.json {
-        print_json(&data)?
-    } else {
-        print(&data)
-    }
-    Ok(())
+    let columns = [
+        column("REFUSED AT", "refusedAt"),
+        column("USER", "userId"),
+        column("PRODUCT", "productId"),
+        column("AMOUNT", "amount"),
+        column("CODE", "code"),
+        wide("REMAINED", "remaining"),
+        wide("PARTITION", "partition"),
+        wide("AFTER POSITION", "head"),
+        wide("PLACE", "place"),
+        wide("INVEST", "investId"),
+    ];
+    table::print_list(&columns, &data, settings.output, print_rest)
 }
 
 fn query(settings: &RefusalsSettings) -> Vec<(&'static str, String)> {
@@ -76,22 +84,7 @@ fn query(settings: &RefusalsSettings) -> Vec<(&'static str, String)> {
     given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-fn print(data: &Value) {
-    let heads = [
-        "REFUSED AT",
-        "USER",
-        "PRODUCT",
-        "AMOUNT",
-        "CODE",
-        "REMAINED",
-        "PARTITION",
-        "AFTER POSITION",
-        "PLACE",
-        "INVEST",
-    ];
-    let columns =
-        ["refusedAt", "userId", "productId", "amount", "code", "remaining", "partition", "head", "place", "investId"];
-    print_line!("{}", table(&heads, &columns, &data["list"]));
+fn print_rest(data: &Value) {
     for dropped in rows(&data["dropped"]) {
         print_line!(
             "{} more were not written down ({}) between {} and {}",
@@ -102,7 +95,5 @@ fn print(data: &Value) {
         );
     }
     print_line!("Refusals are kept for {} days.", text(&data["keptDays"]));
-    if let Some(cursor) = data["nextCursor"].as_str() {
-        print_line!("There are more: --cursor {cursor}");
-    }
+    table::print_cursor(data);
 }

@@ -1,22 +1,31 @@
 //! Prints what was found in a backup.
 
 use crate::audit::proof::report::check;
-use crate::operator::{print_json, table};
+use crate::operator::print_json;
 use crate::output::print_line;
+use crate::settings::ListOutput;
+use crate::table::{self, column, wide};
 use proof::backup::{BackupReport, LaterEvents};
 use proof::report::{PartitionReport, PositionRange};
 use serde_json::{Value, json};
 
 /// Prints it; an error, in a sentence, when the backup is broken or cannot be verified.
-pub(super) fn print(found: &BackupReport, as_json: bool) -> anyhow::Result<()> {
-    if as_json {
+pub(super) fn print(found: &BackupReport, output: ListOutput) -> anyhow::Result<()> {
+    if output.json {
         print_json(&serde_json::to_value(found)?)?;
         return check(&found.report);
     }
     let rows: Value = found.report.partitions.iter().map(|partition| row(partition, found)).collect();
-    let heads = ["PARTITION", "EVENTS", "UP TO", "RECORDED AT", "WOULD BE LOST", "FIRST BAD", "PROBLEM"];
-    let columns = ["partition", "events", "head", "endsAt", "later", "bad", "problem"];
-    print_line!("{}", table(&heads, &columns, &rows));
+    let columns = [
+        column("PARTITION", "partition"),
+        wide("EVENTS", "events"),
+        column("UP TO", "head"),
+        column("RECORDED AT", "endsAt"),
+        column("WOULD BE LOST", "later"),
+        wide("FIRST BAD", "bad"),
+        column("PROBLEM", "problem"),
+    ];
+    table::print(&columns, &rows, output);
     check(&found.report)?;
     print_line!("{}", whole(found));
     unproven(found).into_iter().for_each(|sentence| print_line!("{sentence}"));

@@ -2,7 +2,7 @@
 
 use super::{Refusal, ask, job_view, print_json, print_projections, rows, text};
 use crate::output::print_line;
-use crate::settings::{AdminSettings, JobSettings, ProjectionCommand};
+use crate::settings::{AdminSettings, JobSettings, ListOutput, ProjectionCommand};
 use anyhow::{anyhow, bail};
 use reqwest::Method;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use serde_json::Value;
 /// `moa projection list|rebuild|switch|rollback|pause|resume|diff|drop`.
 pub async fn projection(command: ProjectionCommand, admin: &AdminSettings) -> anyhow::Result<()> {
     match command {
-        ProjectionCommand::List { json } => list(json, admin).await,
+        ProjectionCommand::List { output } => list(output, admin).await,
         ProjectionCommand::Rebuild { name, no_switch, accept_differences, detach, job } => {
             let what = format!("rebuild?switch={}&acceptDifferences={accept_differences}", !no_switch);
             let id = request_job(admin, Method::POST, &name, &format!("{what}{}", rate(&job, '&'))).await?;
@@ -47,12 +47,12 @@ pub async fn projection(command: ProjectionCommand, admin: &AdminSettings) -> an
     }
 }
 
-async fn list(json: bool, admin: &AdminSettings) -> anyhow::Result<()> {
+async fn list(output: ListOutput, admin: &AdminSettings) -> anyhow::Result<()> {
     let data = ask(admin, Method::GET, "/admin/projection", None).await?;
-    if json {
+    if output.json {
         return print_json(&data);
     }
-    print_projections(&data);
+    print_projections(&data, output);
     let jobs = ask(admin, Method::GET, "/admin/job", None).await?;
     for job in rows(&jobs["list"]).iter().filter(|job| job["state"] == "RUNNING") {
         let [id, kind, name, generation, stage, done, total] =

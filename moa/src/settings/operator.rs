@@ -2,6 +2,17 @@
 
 use clap::{Args, Subcommand};
 
+/// How a list is shown: as a table that fits the terminal, unless something else is asked for.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ListOutput {
+    /// As JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// All columns, each row on one line; so it is in a pipe anyway
+    #[arg(long, conflicts_with = "json")]
+    pub wide: bool,
+}
+
 /// Commands on tokens.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
@@ -75,9 +86,9 @@ pub enum ProductCommand {
         /// How many on a page, 1 to 1000
         #[arg(long, default_value_t = 20)]
         size: i64,
-        /// As JSON instead of a table
-        #[arg(long)]
-        json: bool,
+        /// How it is shown.
+        #[command(flatten)]
+        output: ListOutput,
     },
 }
 
@@ -98,9 +109,9 @@ pub struct RestoreSettings {
 pub enum ProjectionCommand {
     /// The lag of each, and its standby generations
     List {
-        /// As JSON instead of a table
-        #[arg(long)]
-        json: bool,
+        /// How it is shown.
+        #[command(flatten)]
+        output: ListOutput,
     },
     /// Rebuild one from the log as a standby, compare it with the live one, and switch
     Rebuild {
@@ -183,9 +194,9 @@ pub enum ParkedCommand {
         /// How many, 1 to 1000
         #[arg(long, default_value_t = 20)]
         limit: i64,
-        /// As JSON instead of a table
-        #[arg(long)]
-        json: bool,
+        /// How it is shown.
+        #[command(flatten)]
+        output: ListOutput,
     },
     /// One of them, with its headers and the beginning of its body
     Show {

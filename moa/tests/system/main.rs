@@ -43,6 +43,7 @@ mod set_back;
 mod settings;
 mod silent;
 mod streams;
+mod terminal;
 mod terminated;
 mod terms;
 mod timelines;

@@ -2,8 +2,10 @@
 
 use super::super::client::Client;
 use super::{output, public_keys};
-use crate::operator::{print_json, table};
+use crate::operator::print_json;
 use crate::output::print_line;
+use crate::settings::ListOutput;
+use crate::table::{self, column, wide};
 use anyhow::Context;
 use clap::Args;
 use proof::inclusion::{self, VerifiedProof};
@@ -42,9 +44,8 @@ pub struct CheckSettings {
     /// The public key that the seals are made with, a file in PEM; several separated by commas
     #[arg(long, required = true, value_name = "PEM", value_delimiter = ',')]
     public_key: Vec<PathBuf>,
-    /// As JSON instead of a table
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: ListOutput,
 }
 
 /// Checks a proof with the public key alone.
@@ -53,18 +54,26 @@ pub(in super::super) fn check(settings: CheckSettings) -> anyhow::Result<()> {
     let path = &settings.proof;
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let shown = inclusion::check(&text, &keys).with_context(|| format!("{} proves nothing", path.display()))?;
-    if settings.json {
+    if settings.output.json {
         return print_json(&serde_json::to_value(&shown)?);
     }
-    print(&shown);
+    print(&shown, settings.output);
     Ok(())
 }
 
-fn print(shown: &VerifiedProof) {
+fn print(shown: &VerifiedProof, output: ListOutput) {
     let rows: Value = shown.events.iter().map(row).collect();
-    let heads = ["EVENT", "PRODUCT", "WON", "USER", "RECORDED AT", "PLACE", "SEAL", "SEALED AT"];
-    let columns = ["event", "product", "amount", "user", "recordedAt", "place", "seal", "sealedAt"];
-    print_line!("{}", table(&heads, &columns, &rows));
+    let columns = [
+        column("EVENT", "event"),
+        column("PRODUCT", "product"),
+        column("WON", "amount"),
+        column("USER", "user"),
+        column("RECORDED AT", "recordedAt"),
+        wide("PLACE", "place"),
+        wide("SEAL", "seal"),
+        wide("SEALED AT", "sealedAt"),
+    ];
+    table::print(&columns, &rows, output);
     print_line!("Proved: these events of invest {} were in the log {} when it was sealed.", shown.invest, shown.log);
     print_line!("Not proved: that the invest has no other events.");
     if shown.unsealed > 0 {

@@ -1,23 +1,32 @@
 //! Prints the report of a verification.
 
-use crate::operator::{print_json, table};
+use crate::operator::print_json;
 use crate::output::print_line;
+use crate::settings::ListOutput;
+use crate::table::{self, column, wide};
 use proof::report::{ActsReport, LostRange, PartitionReport, PositionRange, Report, Verdict};
 use serde_json::{Value, json};
 
 /// Prints it; an error, in a sentence, when the log is broken or cannot be verified.
-pub(super) fn print(report: &Report, as_json: bool) -> anyhow::Result<()> {
-    if as_json {
+pub(super) fn print(report: &Report, output: ListOutput) -> anyhow::Result<()> {
+    if output.json {
         print_json(&serde_json::to_value(report)?)?;
     } else {
         let rows: Value = report.partitions.iter().map(row).collect();
-        let heads = ["PARTITION", "EVENTS", "HEAD", "SEALED TO", "NOT SEALED YET", "FIRST BAD", "PROBLEM"];
-        let columns = ["partition", "events", "head", "sealed", "unsealed", "bad", "problem"];
-        print_line!("{}", table(&heads, &columns, &rows));
+        let columns = [
+            column("PARTITION", "partition"),
+            column("EVENTS", "events"),
+            wide("HEAD", "head"),
+            column("SEALED TO", "sealed"),
+            column("NOT SEALED YET", "unsealed"),
+            wide("FIRST BAD", "bad"),
+            column("PROBLEM", "problem"),
+        ];
+        table::print(&columns, &rows, output);
         report.losses.iter().for_each(|lost| print_line!("{}", loss(lost)));
     }
     check(report)?;
-    if !as_json {
+    if !output.json {
         print_line!("{}", whole(report));
         report.acts.iter().for_each(|acts| print_line!("{}", whole_acts(acts)));
     }

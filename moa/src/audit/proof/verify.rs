@@ -3,6 +3,7 @@
 use super::super::client::Client;
 use super::{public_keys, report};
 use crate::database;
+use crate::settings::ListOutput;
 use crate::token::Secret;
 use anyhow::Context;
 use audit::proof::verify_live;
@@ -51,9 +52,8 @@ pub struct VerifySettings {
     /// The public key that the seals are made with, a file in PEM; several separated by commas
     #[arg(long, value_name = "PEM", value_delimiter = ',', requires = "seals")]
     public_key: Vec<PathBuf>,
-    /// As JSON instead of a table
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: ListOutput,
 }
 
 /// Verifies, and prints what was found; an error when the log is broken.
@@ -72,7 +72,7 @@ pub(in super::super) async fn verify(settings: VerifySettings, client: &Client<'
             serde_json::from_value(data).context("what answers is another release of Moa")?
         }
     };
-    report::print(&found, settings.json)
+    report::print(&found, settings.output)
 }
 
 /// Trusts nothing but the rows: seals and keys are the auditor's own.

@@ -23,6 +23,8 @@ pub struct Start {
     env: Vec<(String, String)>,
     /// What a shell does before it becomes the program.
     before: Option<String>,
+    /// Of the terminal that its standard output is, if it is one.
+    columns: Option<u16>,
 }
 
 /// A process that has ended, and all it said.
@@ -48,7 +50,7 @@ impl Start {
     pub fn bare(args: &[&str]) -> Self {
         // The tests' HTTP clients want one even where they speak no TLS.
         tls::install_provider();
-        Self { args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: Vec::new(), before: None }
+        Self { args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: Vec::new(), before: None, columns: None }
     }
 
     /// Everything in one process, on ports of its own, without the demo.
@@ -92,8 +94,19 @@ impl Start {
         Self { before: Some(format!("ulimit -n {files}")), ..self }
     }
 
+    /// Its standard output is a terminal of so many columns.
+    pub fn on_terminal(self, columns: u16) -> Self {
+        Self { columns: Some(columns), ..self }
+    }
+
     fn program(&self) -> Command {
         let moa = env!("CARGO_BIN_EXE_moa");
+        if let Some(columns) = self.columns {
+            let mut python = Command::new("python3");
+            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/system/harness/terminal.py");
+            python.args([script, &columns.to_string(), moa]);
+            return python;
+        }
         let Some(before) = &self.before else { return Command::new(moa) };
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", &format!("{before}; exec \"$0\" \"$@\""), moa]);
