@@ -18,7 +18,7 @@ COPY --from=build /moa /usr/local/bin/moa
 USER 65532:65532
 # Read 8080, write 8081, admin 8082, ops 8090: each as its setting says, by default on loopback alone.
 EXPOSE 8080 8081 8082 8090
-# Asks the ops port of a service alone; for others say which: `moa healthcheck 127.0.0.1:8082`.
+# Asks the ops port of a service alone, else the admin listener, by the settings of the container.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 CMD ["/usr/local/bin/moa", "healthcheck"]
 # Finishes what was accepted; a second one ends it at once.
 STOPSIGNAL SIGTERM

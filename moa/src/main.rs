@@ -57,7 +57,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Man { folder } => moa::shell::man(&folder),
-        Command::Healthcheck { address } => moa::operator::healthcheck(address).await,
+        Command::Healthcheck(settings) => moa::operator::healthcheck(&settings).await,
     }
 }
 

@@ -1,12 +1,14 @@
 //! The operator's commands: they ask a running Moa through its admin listener, and print what it says.
 
+mod health;
 mod job_view;
 mod projection;
 
+pub use health::healthcheck;
 pub use projection::projection;
 
 use crate::output::{print_line, print_note};
-use crate::settings::{AdminSettings, HealthAddress, ListOutput, ParkedCommand, ProductCommand, RestoreSettings};
+use crate::settings::{AdminSettings, ListOutput, ParkedCommand, ProductCommand, RestoreSettings};
 use crate::table::{self, column, wide};
 use crate::token::{self, Secret};
 use crate::trust;
@@ -24,8 +26,6 @@ const MASS_REFUND_BAR_CHARS: i64 = 30;
 
 /// How long an answer is waited for: longer than the admin listener takes at most.
 const ADMIN_HTTP_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long the answer of a health check is waited for.
-const HEALTH_HTTP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// `moa product open|close|cancel|list`.
 pub async fn product(command: ProductCommand, admin: &AdminSettings) -> anyhow::Result<()> {
@@ -84,8 +84,9 @@ pub async fn status(output: ListOutput, check: bool, admin: &AdminSettings) -> a
     if check {
         let parked = ask(admin, Method::GET, "/admin/parked?size=1", None).await?;
         let mut needs = needs(&data, parked["totalCount"].as_i64().unwrap_or_default());
-        needs
-            .extend(unready(&admin.admin_url).await?.map(|said| format!("{said}: see MoaNotReady in docs/runbook.md")));
+        needs.extend(
+            health::unready(&admin.admin_url).await?.map(|said| format!("{said}: see MoaNotReady in docs/runbook.md")),
+        );
         needs.iter().for_each(|need| print_note!("{need}"));
         anyhow::ensure!(needs.is_empty(), "an operator is needed");
     }
@@ -145,25 +146,6 @@ pub async fn parked(command: ParkedCommand, admin: &AdminSettings) -> anyhow::Re
         }
     }
     Ok(())
-}
-
-/// `moa healthcheck`: an error unless the process at `address` is ready.
-pub async fn healthcheck(address: HealthAddress) -> anyhow::Result<()> {
-    match unready(address.url()).await? {
-        Some(said) => anyhow::bail!("{said}"),
-        None => print_line!("ok"),
-    }
-    Ok(())
-}
-
-/// What `/readyz` at this address says, unless it is ready.
-async fn unready(at: &str) -> anyhow::Result<Option<String>> {
-    let client = trust::http_client().timeout(HEALTH_HTTP_TIMEOUT).build()?;
-    let asked = client.get(format!("{}/readyz", at.trim_end_matches('/')));
-    let nothing = || format!("nothing answers at {}", at.trim_start_matches("http://"));
-    let response = asked.send().await.map_err(trust::explained).with_context(nothing)?;
-    let (status, said) = (response.status(), response.text().await.unwrap_or_default());
-    Ok((!status.is_success()).then_some(said))
 }
 
 /// What the admin listener answered instead of data.

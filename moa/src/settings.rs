@@ -143,11 +143,7 @@ pub enum Command {
         folder: PathBuf,
     },
     /// Whether the service on this machine is ready
-    Healthcheck {
-        /// Its ops port, or the admin listener; https://NAME:PORT where that speaks TLS
-        #[arg(env = "MOA_OPS_LISTEN", default_value = DEFAULT_OPS_LISTEN)]
-        address: HealthAddress,
-    },
+    Healthcheck(HealthcheckSettings),
 }
 
 impl Command {
@@ -158,7 +154,7 @@ impl Command {
             Self::Serve(_) | Self::Migrate(_) | Self::Replay(_) | Self::Backup { .. } => true,
             Self::Audit { command, .. } => is_verify(command),
             Self::Product { .. } | Self::Status { .. } | Self::Projection { .. } | Self::Parked { .. } => false,
-            Self::Restore { .. } | Self::Token { .. } | Self::Healthcheck { .. } => false,
+            Self::Restore { .. } | Self::Token { .. } | Self::Healthcheck(_) => false,
             Self::Completions { .. } | Self::Man { .. } => false,
         }
     }
@@ -166,6 +162,8 @@ impl Command {
 
 /// The default address of a service's ops port.
 const DEFAULT_OPS_LISTEN: &str = "127.0.0.1:8090";
+/// The default address of the admin listener.
+const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:8082";
 
 /// The connection of the operator's commands to a running Moa.
 #[derive(Clone, Debug, Args)]

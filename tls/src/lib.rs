@@ -8,6 +8,7 @@
 mod explain;
 mod identity;
 mod pem;
+mod pinned;
 mod provider;
 mod server;
 mod trust;
@@ -15,6 +16,7 @@ mod trust;
 pub use explain::explain;
 pub use identity::{Identity, IdentityError};
 pub use pem::PemError;
+pub use pinned::pinned_client_config;
 pub use provider::install_provider;
 pub use server::{IDENTITY_REFRESH_INTERVAL, ServerIdentity};
 pub use trust::Trust;

@@ -1,6 +1,6 @@
 //! The groups of settings that `moa serve` and its services are made of: each stands once, wherever it is asked for.
 
-use super::{DEFAULT_OPS_LISTEN, Limit, ReadLimitSettings, UserAuthSettings, WriteLimitSettings};
+use super::{DEFAULT_ADMIN_LISTEN, DEFAULT_OPS_LISTEN, Limit, ReadLimitSettings, UserAuthSettings, WriteLimitSettings};
 use crate::token::Secret;
 use clap::{Args, ValueEnum};
 use edge::{AllowedHost, AllowedOrigin, ServiceTime};
@@ -206,7 +206,7 @@ pub struct OpsSettings {
 #[derive(Clone, Debug, Args)]
 pub struct AdminListenSettings {
     /// Where operators and auditors are served; never to be exposed with the other two
-    #[arg(long, env = "MOA_ADMIN_LISTEN", default_value = "127.0.0.1:8082")]
+    #[arg(long, env = "MOA_ADMIN_LISTEN", default_value = DEFAULT_ADMIN_LISTEN)]
     pub admin_listen: SocketAddr,
     /// The operator's bearer token; without one, and without a file of tokens, Moa makes and prints one
     #[arg(long, env = "MOA_OPERATOR_TOKEN", hide_env_values = true)]

@@ -1,8 +1,28 @@
 //! Where a health check asks.
 
+use super::{DEFAULT_ADMIN_LISTEN, DEFAULT_OPS_LISTEN};
+use clap::Args;
 use reqwest::Url;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
+
+/// The settings of `moa healthcheck`: beside a service, those of the service.
+#[derive(Clone, Debug, Args)]
+pub struct HealthcheckSettings {
+    /// Where to ask: an ops port or an admin listener; https://NAME:PORT where that speaks TLS [default: the service of this machine, at
+    /// its ops port, else at its admin listener]
+    pub address: Option<HealthAddress>,
+    /// The ops port of a service alone
+    #[arg(long, value_name = "ADDRESS", env = "MOA_OPS_LISTEN", default_value = DEFAULT_OPS_LISTEN)]
+    pub ops_listen: HealthAddress,
+    /// The admin listener
+    #[arg(long, value_name = "ADDRESS", env = "MOA_ADMIN_LISTEN", default_value = DEFAULT_ADMIN_LISTEN)]
+    pub admin_listen: SocketAddr,
+    /// The certificate that the admin listener shows, where it speaks TLS: it is known by it
+    #[arg(long, value_name = "FILE", env = "MOA_TLS_CERT_FILE")]
+    pub tls_cert_file: Option<PathBuf>,
+}
 
 /// The URL of a listener of this machine's that says how the process is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +34,12 @@ pub struct HealthAddress(String);
 pub struct InvalidHealthAddressError;
 
 impl HealthAddress {
+    /// Of a listener at this address, over TLS if it speaks that.
+    pub(crate) fn of(address: SocketAddr, speaks_tls: bool) -> Self {
+        let scheme = if speaks_tls { "https" } else { "http" };
+        Self(format!("{scheme}://{}", here(address)))
+    }
+
     /// Without a path.
     pub(crate) fn url(&self) -> &str {
         &self.0
@@ -25,7 +51,7 @@ impl FromStr for HealthAddress {
 
     fn from_str(text: &str) -> Result<Self, InvalidHealthAddressError> {
         if let Ok(address) = text.parse() {
-            return Ok(Self(format!("http://{}", here(address))));
+            return Ok(Self::of(address, false));
         }
         let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && url.path() == "/");
         url.map(|_| Self(text.trim_end_matches('/').to_owned())).ok_or(InvalidHealthAddressError)

@@ -31,7 +31,7 @@ a command, `moa` is `moa serve`, and takes the same flags.";
 
 /// The whole command line. What runs without a command takes the flags of `serve`, whose own page describes them.
 pub fn command() -> Command {
-    let of_serve = ServeSettings::augment_args(Command::new("serve"));
+    let of_serve = ServeSettings::augment_args(Command::default());
     let of_serve: HashSet<_> = of_serve.get_arguments().map(|arg| arg.get_id().clone()).collect();
     let command = Cli::command().mut_args(|arg| if of_serve.contains(arg.get_id()) { arg.hide(true) } else { arg });
     let page = page(&command);

@@ -81,6 +81,38 @@ async fn healthcheck(address: &str) -> Ended {
     Start::bare(&["healthcheck", address]).end().await
 }
 
+/// A health check with the settings of the process and nothing else, as a container's is.
+#[tokio::test]
+async fn a_health_check_finds_the_process_by_the_settings_that_it_has() {
+    let (folder, authority) = (testbed::TempFolder::new("health"), testbed::certificates::Authority::new("a"));
+    let (ours, others) = (authority.issue("moa.example").write(&folder), authority.issue("moa.example").write(&folder));
+    let database = testbed::Database::fresh().await;
+    let [ops, admin] = [(); 2].map(|()| format!("127.0.0.1:{}", testbed::free_port()));
+    let beside = |start: &Start| {
+        let settings = Start::bare(&["healthcheck"]).env("MOA_OPS_LISTEN", &ops).env("MOA_ADMIN_LISTEN", &admin);
+        start.variable("MOA_TLS_CERT_FILE").map_or(settings.clone(), |file| settings.env("MOA_TLS_CERT_FILE", file))
+    };
+    let plain =
+        Start::bare(&["serve", "--no-demo", "--query-listen", "127.0.0.1:0", "--command-listen", "127.0.0.1:0"]);
+    let plain = plain.on(database.url()).env("MOA_ADMIN_LISTEN", &admin);
+    let encrypted = plain.clone().env("MOA_TLS_CERT_FILE", &ours.certificate).env("MOA_TLS_KEY_FILE", &ours.key);
+    let alone = Start::bare(&["serve", "projector"]).on(database.url()).env("MOA_OPS_LISTEN", &ops);
+    for start in [&plain, &encrypted, &alone] {
+        let nobody = beside(start).end().await;
+        assert_eq!((nobody.status.code(), nobody.out.as_str()), (Some(1), ""));
+        let expected = format!("moa: nothing answers at {ops}, MOA_OPS_LISTEN, nor at ");
+        assert!(nobody.err.starts_with(&expected) && nobody.err.lines().count() == 1, "{}", nobody.err);
+        let moa = start.open().await;
+        let is_ready = async || (beside(start).end().await.out == "ok\n").then_some(());
+        within(TEST_TIMEOUT, "a ready process", is_ready).await;
+        if start.variable("MOA_TLS_CERT_FILE").is_some() {
+            let stranger = beside(start).env("MOA_TLS_CERT_FILE", &others.certificate).end().await;
+            assert_eq!(stranger.status.code(), Some(1), "{}", stranger.out);
+        }
+        moa.killed().await;
+    }
+}
+
 /// Carries connections to the tests' PostgreSQL, once it listens.
 async fn carry(listener: TcpListener) {
     let url = std::env::var("DATABASE_URL").unwrap_or_else(|_| testbed::DEFAULT_URL.to_owned());

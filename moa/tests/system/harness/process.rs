@@ -79,6 +79,11 @@ impl Start {
         self
     }
 
+    /// What it is to be set to.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.env.iter().find(|(there, _)| there == name).map(|(_, value)| value.as_str())
+    }
+
     pub fn without(mut self, name: &str) -> Self {
         self.env.retain(|(there, _)| there != name);
         self
