@@ -4,6 +4,7 @@ mod schema;
 mod ssl;
 pub(crate) mod url;
 
+use crate::complaint;
 use crate::postgres::{Embedded, Options};
 use crate::settings::{DatabaseSettings, LogSettings};
 use crate::token::Secret;
@@ -118,7 +119,7 @@ impl Database {
                 _ => return opened,
             };
             if let (Err(error), true) = (&opened, is_new) {
-                tracing::warn!("waiting for {}: {error:#}", self.describe());
+                tracing::warn!("waiting for {}: {}", self.describe(), complaint::causes(error));
             }
             tokio::time::sleep(RETRY_DELAY).await;
         }
@@ -184,7 +185,7 @@ impl Database {
     async fn pool_to_migrate(&self) -> anyhow::Result<Pool> {
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
         let pool = pool.connect_with(self.bounded("moa migrate", &[])).await.map(Pool::from);
-        let pool = pool.map_err(|error| self.unreachable(error, ": is it running, and DATABASE_URL right?"))?;
+        let pool = pool.map_err(|error| self.unreachable(error))?;
         self.refuse_without_durability(&pool).await?;
         Ok(pool)
     }
@@ -221,7 +222,7 @@ impl Database {
             .connect_with(self.bounded("moa log", &[STATEMENT_LIMITS.as_slice(), &PLANNER_SETTINGS].concat()))
             .await;
         let pool = pool.map(|pool| Pool::from(pool).with_answer_timeout(STATEMENT_TIMEOUT + ANSWER_MARGIN));
-        pool.map_err(|error| self.unreachable(error, ""))
+        pool.map_err(|error| self.unreachable(error))
     }
 
     /// The pool of consumers and settlement.
@@ -257,12 +258,14 @@ impl Database {
     async fn pool(&self, name: &str, connections: u32, bounds: &[(&str, &str)]) -> anyhow::Result<Pool> {
         let pool = pool_of(connections).connect_with(self.bounded(name, bounds)).await;
         let pool = pool.map(|pool| Pool::from(pool).with_answer_timeout(STATEMENT_TIMEOUT + ANSWER_MARGIN));
-        pool.map_err(|error| self.unreachable(error, ""))
+        pool.map_err(|error| self.unreachable(error))
     }
 
-    /// Why no connection was made, and what to do: with TLS that is known, else `advice`.
-    fn unreachable(&self, error: sqlx::Error, advice: &str) -> anyhow::Error {
-        let advice = tls::explain(&error).map_or_else(|| advice.to_owned(), |why| format!(": {why}"));
+    /// Why no connection was made, and what to do.
+    fn unreachable(&self, error: sqlx::Error) -> anyhow::Error {
+        let why = tls::explain(&error).map(|why| format!(": {why}"));
+        let guess = || format!(" ({}): is it running, and DATABASE_URL right?", complaint::text(&error));
+        let advice = why.unwrap_or_else(guess);
         anyhow::Error::from(error).context(format!("cannot reach {}{advice}", self.describe()))
     }
 

@@ -9,6 +9,8 @@ mod admin;
 pub mod audit;
 pub mod backup;
 mod banner;
+pub mod complaint;
+pub mod config;
 mod database;
 mod demo;
 pub mod environment;

@@ -2,7 +2,7 @@
 
 use futures::FutureExt as _;
 use moa::logging;
-use moa::settings::{Cli, Command, Serve, TraceSettings};
+use moa::settings::{Cli, Command, ConfigCommand, Serve, TraceSettings};
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
@@ -25,7 +25,7 @@ async fn main() -> ExitCode {
     let code = match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            logging::note(&format!("moa: {error:#}"));
+            logging::note(&format!("moa: {}", moa::complaint::of(&error)));
             ExitCode::FAILURE
         }
     };
@@ -34,6 +34,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Some(Command::Config { command: ConfigCommand::Check(serve) }) = &cli.command {
+        return moa::config::check(serve, &cli.tls);
+    }
     moa::trust::set(&cli.tls)?;
     let everything = || Command::Serve(Box::new(Serve { service: None, all: cli.serve }));
     let command = cli.command.unwrap_or_else(everything);
@@ -52,6 +55,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Token { command } => moa::token::run(&command),
         Command::Audit { command, auditor } => moa::audit::run(command, &auditor).await,
         Command::Backup { command } => moa::backup::run(command).await,
+        // Done above, before a setting is used.
+        Command::Config { .. } => Ok(()),
         Command::Completions { shell } => {
             moa::shell::completions(shell);
             Ok(())

@@ -3,9 +3,11 @@
 mod health;
 mod job_view;
 mod projection;
+mod refusal;
 
 pub use health::healthcheck;
 pub use projection::projection;
+pub(crate) use refusal::{Refusal, data};
 
 use crate::output::{print_line, print_note};
 use crate::settings::{AdminSettings, ListOutput, ParkedCommand, ProductCommand, RestoreSettings};
@@ -16,7 +18,6 @@ use anyhow::Context;
 use indicatif::FormattedDuration;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use std::fmt;
 use std::time::Duration;
 
 /// A consumer that is further behind needs a look.
@@ -148,24 +149,6 @@ pub async fn parked(command: ParkedCommand, admin: &AdminSettings) -> anyhow::Re
     Ok(())
 }
 
-/// What the admin listener answered instead of data.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    code: String,
-    message: String,
-}
-
-impl std::error::Error for Refusal {}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.message.as_str() {
-            "" => f.write_str(&self.code),
-            message => write!(f, "{}: {message}", self.code),
-        }
-    }
-}
-
 /// The `data` of a successful answer; of any other, a [`Refusal`].
 async fn ask(admin: &AdminSettings, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
     let token = token(admin)?;
@@ -175,19 +158,23 @@ async fn ask(admin: &AdminSettings, method: Method, path: &str, body: Option<&Va
     data(send(body.into_iter().fold(request, RequestBuilder::json), admin).await?)
 }
 
-/// The `data` of an answer that says yes; of any other, a [`Refusal`].
-pub(crate) fn data(answer: Value) -> anyhow::Result<Value> {
-    if answer["result"] == true {
-        return Ok(answer["data"].clone());
-    }
-    let message = answer["message"].as_str().unwrap_or_default().trim_end_matches(" : ").to_owned();
-    Err(Refusal { code: text(&answer["code"]), message }.into())
+async fn send(request: RequestBuilder, admin: &AdminSettings) -> anyhow::Result<Value> {
+    let response = request.send().await.map_err(|error| unreachable(&admin.admin_url, error))?;
+    response.json().await.with_context(|| not_moa(&admin.admin_url))
 }
 
-async fn send(request: RequestBuilder, admin: &AdminSettings) -> anyhow::Result<Value> {
-    let unreachable = || format!("cannot reach Moa at {}: is it running, and --admin-url right?", admin.admin_url);
-    let response = request.send().await.map_err(trust::explained).with_context(unreachable)?;
-    response.json().await.with_context(|| format!("what answers at {} is not Moa", admin.admin_url))
+/// No answer came from the admin listener at `url`.
+pub(crate) fn unreachable(url: &str, error: reqwest::Error) -> anyhow::Error {
+    if error.is_builder() {
+        return anyhow::anyhow!("--admin-url must be a URL such as http://127.0.0.1:8082, not {url}");
+    }
+    let why = trust::explained(error);
+    anyhow::anyhow!("cannot reach Moa at {url} ({why}): is it running, and --admin-url right?")
+}
+
+/// What answers at `url` speaks HTTP, and nothing of Moa's.
+pub(crate) fn not_moa(url: &str) -> String {
+    format!("what answers at {url} is not Moa's admin listener: set --admin-url to that one")
 }
 
 fn token(admin: &AdminSettings) -> anyhow::Result<Secret> {

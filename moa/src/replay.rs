@@ -32,7 +32,7 @@ const RECORD_RIGHTS: &str = "nothing was sent; the login must be a member of moa
 /// Sends what is chosen, until it is sent or a signal comes; then it prints where to continue.
 pub async fn run(settings: ReplaySettings) -> anyhow::Result<()> {
     let mut stop = StopSignal::listen()?;
-    let address = Address::parse(settings.amqp_url.reveal(), trust::of_process())?;
+    let address = Address::parse(settings.amqp_url.reveal(), trust::of_process()).context("AMQP_URL")?;
     let database = Database::named(&settings.database_url)?;
     let log = existing(&database).await?;
     let broker = Broker::at(&address, log.identity().log_id);

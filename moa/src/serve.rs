@@ -4,6 +4,7 @@
 //! are finished, within the time of each stage; what is left then is in the log, and the next start continues with it.
 
 mod callers;
+mod checked;
 mod components;
 mod event_source;
 mod jwt_keys;
@@ -15,6 +16,7 @@ mod stop;
 mod tokens_file;
 
 pub(crate) use callers::Callers;
+pub(crate) use checked::check;
 pub use single_service::run as run_single_service;
 
 use crate::admin::Tokens;
@@ -25,6 +27,7 @@ use crate::settings::{AdminListenSettings, DatabaseSettings, LogSettings, Migrat
 use crate::token::{self, NamedTokens, Secret};
 use crate::{banner, demo};
 use anyhow::Context;
+use checked::AllInOneParts;
 use components::{Operators, OptionalServers, SharedResources};
 use futures::FutureExt as _;
 use limits::{ListenerLimits, bind};
@@ -35,20 +38,13 @@ pub(crate) use stop::StopSignal;
 use tokens_file::TokensFile;
 use tokio::net::TcpListener;
 
-/// The read side and the write side.
-const PUBLIC_LISTENERS: usize = 2;
-
 /// Runs everything until SIGTERM or Ctrl-C; a second one ends it at once.
 pub async fn run(settings: ServeSettings) -> anyhow::Result<()> {
     // Ports first: a busy one is found before anything is started.
     let listeners = Listeners::bind(&settings)?;
-    let tokens = SetTokens::read(&settings.admin)?;
     let addresses = banner::Addresses::of(&listeners.query, &listeners.command, &listeners.admin)?;
-    let callers = Callers::open(&settings.public, &addresses.public())?;
-    let provider = components::provider(&settings.command)?;
-    let optional_servers = OptionalServers::read(settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref())?;
-    let keys = seal_keys::keys(&settings.seal, &settings.database)?;
-    let listening = ListenerLimits::open(&settings.listeners, PUBLIC_LISTENERS)?;
+    let AllInOneParts { tokens, callers, provider, optional_servers, keys, listening } =
+        checked::all_in_one(&settings, &addresses.public())?;
     let ops = Ops::new()?;
     // Before anything is started: a signal must never leave a PostgreSQL behind.
     let mut stop = StopSignal::listen()?;
@@ -153,7 +149,7 @@ impl SetTokens {
     /// Reads them all. Without an operator's, one may still be made, unless there is a file.
     fn read(settings: &AdminListenSettings) -> anyhow::Result<Self> {
         let (operator, auditor) = tokens(settings)?;
-        let file = settings.tokens_file.as_deref().map(TokensFile::open).transpose()?;
+        let file = settings.tokens_file.as_deref().map(TokensFile::open).transpose().context("MOA_TOKENS_FILE")?;
         let has_operator = operator.is_some() || file.as_ref().is_none_or(|file| file.tokens().get().has_operator());
         anyhow::ensure!(
             has_operator,

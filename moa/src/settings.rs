@@ -21,8 +21,8 @@ pub use groups::*;
 pub use health::*;
 pub use help::command;
 pub use operator::*;
-pub(crate) use raw::given;
 pub use raw::read;
+pub(crate) use raw::{as_given, given, sources};
 pub use replay::*;
 pub use serve::*;
 pub use tls::*;
@@ -126,6 +126,12 @@ pub enum Command {
         #[command(subcommand)]
         command: BackupCommand,
     },
+    /// Check the settings of a service, and connect to nothing
+    Config {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Make tokens of operators and auditors
     Token {
         /// What to do with them.
@@ -146,6 +152,13 @@ pub enum Command {
     Healthcheck(HealthcheckSettings),
 }
 
+/// Commands on the settings.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Read the settings as `moa serve` would, with the same flags and environment: print what was given, and the first error
+    Check(Box<Serve>),
+}
+
 impl Command {
     /// Whether it opens a database itself.
     pub fn uses_database(&self) -> bool {
@@ -155,7 +168,7 @@ impl Command {
             Self::Audit { command, .. } => is_verify(command),
             Self::Product { .. } | Self::Status { .. } | Self::Projection { .. } | Self::Parked { .. } => false,
             Self::Restore { .. } | Self::Token { .. } | Self::Healthcheck(_) => false,
-            Self::Completions { .. } | Self::Man { .. } => false,
+            Self::Completions { .. } | Self::Man { .. } | Self::Config { .. } => false,
         }
     }
 }

@@ -63,17 +63,17 @@ impl fmt::Debug for Secret {
 }
 
 /// What was set, directly or by a file; `None` when neither was.
-pub(crate) fn text(text: Option<&Secret>, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
+pub(crate) fn text(name: &str, text: Option<&Secret>, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
     match (text, file) {
         (Some(text), _) => Ok(Some(text.clone())),
-        (None, Some(file)) => read(file).map(Some),
+        (None, Some(file)) => read(file).with_context(|| format!("{name}_FILE")).map(Some),
         (None, None) => Ok(None),
     }
 }
 
 /// The token that was set, directly or by a file; `None` when neither was.
 pub(crate) fn configured(name: &str, token: Option<&Secret>, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
-    let Some(token) = text(token, file)? else { return Ok(None) };
+    let Some(token) = text(name, token, file)? else { return Ok(None) };
     let visible = token.0.bytes().all(|byte| byte.is_ascii_graphic());
     if !visible || !(MIN_TOKEN_CHARS..=MAX_TOKEN_CHARS).contains(&token.0.len()) {
         bail!("{name} must be {MIN_TOKEN_CHARS} to {MAX_TOKEN_CHARS} visible ASCII characters");
@@ -106,7 +106,7 @@ pub(crate) fn find(folder: &Path) -> anyhow::Result<Option<Secret>> {
 }
 
 fn read(path: &Path) -> anyhow::Result<Secret> {
-    let cannot = || format!("cannot read the token in {}", path.display());
+    let cannot = || format!("cannot read the secret in {}", path.display());
     let file = File::open(path).with_context(cannot)?;
     secret_file::check(path)?;
     let mut text = String::new();

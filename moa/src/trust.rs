@@ -30,11 +30,23 @@ pub(crate) fn http_client() -> reqwest::ClientBuilder {
     reqwest::Client::builder().no_proxy().tls_backend_preconfigured(of_process().client_config())
 }
 
-/// The error, with what TLS has to say of it.
-pub(crate) fn explained(error: reqwest::Error) -> anyhow::Error {
-    match tls::explain(&error) {
-        Some(why) => anyhow::Error::from(error).context(why),
-        None => error.into(),
+/// Why no answer came, in one sentence: the library names what it was about to do, again and again.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub(crate) struct NoAnswerError {
+    why: String,
+    /// Whether nobody listens there.
+    pub(crate) is_refused: bool,
+}
+
+/// The last of an error's causes, or what TLS has to say of it.
+pub(crate) fn explained(error: reqwest::Error) -> NoAnswerError {
+    let why = tls::explain(&error);
+    let error = anyhow::Error::from(error);
+    let refused = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::ConnectionRefused;
+    NoAnswerError {
+        why: why.unwrap_or_else(|| error.root_cause().to_string()),
+        is_refused: error.chain().any(|cause| cause.downcast_ref().is_some_and(refused)),
     }
 }
 

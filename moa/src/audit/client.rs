@@ -53,16 +53,11 @@ impl<'a> Client<'a> {
     }
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let url = &self.auditor.admin_url;
-        request
-            .send()
-            .await
-            .map_err(trust::explained)
-            .with_context(|| format!("cannot reach Moa at {url}: is it running, and --admin-url right?"))
+        request.send().await.map_err(|error| operator::unreachable(&self.auditor.admin_url, error))
     }
 
     fn not_moa(&self) -> String {
-        format!("what answers at {} is not Moa", self.auditor.admin_url)
+        operator::not_moa(&self.auditor.admin_url)
     }
 
     fn token(&self) -> anyhow::Result<Secret> {

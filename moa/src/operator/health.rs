@@ -2,7 +2,7 @@
 
 use crate::output::print_line;
 use crate::settings::{HealthAddress, HealthcheckSettings};
-use crate::trust;
+use crate::trust::{self, NoAnswerError};
 use anyhow::Context;
 use reqwest::Client;
 use std::time::Duration;
@@ -66,6 +66,5 @@ fn shown(url: &str) -> &str {
 }
 
 fn nobody_listens(error: &anyhow::Error) -> bool {
-    let refused = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::ConnectionRefused;
-    error.chain().any(|cause| cause.downcast_ref().is_some_and(refused))
+    error.downcast_ref::<NoAnswerError>().is_some_and(|error| error.is_refused)
 }

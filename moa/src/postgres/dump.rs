@@ -28,7 +28,11 @@ impl Embedded {
     /// There is no `pg_restore`, or it says why it does not restore all of it.
     pub async fn restore_dump(&self, dump: &Path) -> anyhow::Result<PgConnectOptions> {
         let dump = std::path::absolute(dump).context("the current folder is gone, change to another")?;
-        anyhow::ensure!(dump.exists(), "there is no {}", dump.display());
+        anyhow::ensure!(
+            dump.exists(),
+            "there is no dump {}: name a file or folder of pg_dump with --dump",
+            dump.display()
+        );
         self.make_database().await.context("cannot make a database for the dump")?;
         self.restore(&dump).await.with_context(|| {
             format!(

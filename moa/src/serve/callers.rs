@@ -168,7 +168,7 @@ fn users(mode: UserAuthMode, settings: &UserAuthSettings) -> anyhow::Result<(Use
 
 fn gateway(settings: &UserAuthSettings) -> anyhow::Result<GatewaySecrets> {
     let (text, file) = (settings.gateway_secrets.as_ref(), settings.gateway_secrets_file.as_deref());
-    let text = token::text(text, file)?
+    let text = token::text("MOA_GATEWAY_SECRETS", text, file)?
         .context("set MOA_GATEWAY_SECRETS or MOA_GATEWAY_SECRETS_FILE to the gateway's secret")?;
     let secrets = text.reveal().split([',', '\n']).map(str::trim).filter(|secret| !secret.is_empty());
     GatewaySecrets::new(secrets).map_err(|error| anyhow::anyhow!("MOA_GATEWAY_SECRETS {error}"))

@@ -37,7 +37,9 @@ const _: () = assert!(audit::REFUSAL_RETENTION_DAYS == command_api::RETENTION_DA
 pub(super) fn provider(settings: &CommandSettings) -> anyhow::Result<Provider> {
     match (settings.payment_provider, &settings.payment_url) {
         (PaymentProvider::Approve, _) => Ok(Provider::Approve),
-        (PaymentProvider::Http, Some(url)) => Ok(Provider::http(url.reveal(), trust::of_process())?),
+        (PaymentProvider::Http, Some(url)) => {
+            Provider::http(url.reveal(), trust::of_process()).context("MOA_PAYMENT_URL")
+        }
         (PaymentProvider::Http, None) => anyhow::bail!("set MOA_PAYMENT_URL to the payment provider"),
     }
 }
@@ -66,7 +68,8 @@ pub(super) struct OptionalServers {
 
 impl OptionalServers {
     pub(super) fn read(amqp: Option<&Secret>, redis: Option<&Secret>) -> anyhow::Result<Self> {
-        let broker = amqp.map(|url| Address::parse(url.reveal(), trust::of_process())).transpose()?;
+        let broker =
+            amqp.map(|url| Address::parse(url.reveal(), trust::of_process())).transpose().context("AMQP_URL")?;
         Ok(Self { broker, redis: redis.map(cache).transpose()? })
     }
 }

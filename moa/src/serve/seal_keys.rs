@@ -3,6 +3,7 @@
 use crate::database::Database;
 use crate::secret_file;
 use crate::settings::{DatabaseSettings, ExternalSealsSettings, SealSettings, SealerSettings};
+use anyhow::Context as _;
 use audit::proof::sealer::Sealing;
 use audit::proof::{ExternalSeals, stop_writes_behind_seals};
 use event_log::Log;
@@ -22,7 +23,7 @@ pub(super) struct Keys {
 
 /// Reads the keys that are named, and sees that a file for the seals is named or made.
 pub(super) fn keys(settings: &SealSettings, database: &DatabaseSettings) -> anyhow::Result<Keys> {
-    let named = settings.seal_key_file.as_deref().map(signing_key).transpose()?;
+    let named = settings.seal_key_file.as_deref().map(signing_key).transpose().context("MOA_SEAL_KEY_FILE")?;
     let has_file = settings.outside.seals_file.is_some() || kept(database, SEALS_FILE).is_some();
     anyhow::ensure!(
         named.is_none() || has_file,
@@ -70,7 +71,7 @@ fn kept(database: &DatabaseSettings, name: &str) -> Option<PathBuf> {
 
 /// The same for a sealer alone.
 pub(super) fn sealing_of_service(settings: &SealerSettings) -> anyhow::Result<Sealing> {
-    let key = signing_key(&settings.seal_key_file)?;
+    let key = signing_key(&settings.seal_key_file).context("MOA_SEAL_KEY_FILE")?;
     let earlier = read_all(&settings.seal_public_key_files)?;
     Ok(Sealing { key, earlier, file: Some(settings.seals_file.clone()) })
 }
@@ -110,5 +111,5 @@ fn public_keys(settings: &ExternalSealsSettings) -> anyhow::Result<Vec<Verifying
 
 fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<VerifyingKey>> {
     let read = |path: &PathBuf| key::public_key(Path::new(path)).map_err(anyhow::Error::from);
-    paths.iter().map(read).collect()
+    paths.iter().map(read).collect::<anyhow::Result<_>>().context("MOA_SEAL_PUBLIC_KEY_FILES")
 }

@@ -1,9 +1,9 @@
 //! One service in a process of its own. Its ops port opens first, so that operators can see what it waits for; its own port opens
 //! when it can serve.
 
-use super::SetTokens;
-use super::callers::{Callers, max_guesses};
-use super::components::{Operators, OptionalServers, SharedResources, provider};
+use super::callers::max_guesses;
+use super::checked::{self, AdminParts, CommandApiParts};
+use super::components::{Operators, SharedResources};
 use super::limits::{ListenerLimits, bind};
 use super::seal_keys;
 use super::stages::Stages;
@@ -39,13 +39,11 @@ struct SingleService {
 
 impl SingleService {
     async fn command_api(mut self, settings: CommandApiSettings) -> anyhow::Result<()> {
-        let listening = ListenerLimits::open(&settings.listeners, 1)?;
-        let (provider, command) = (provider(&settings.command)?, &settings.command);
-        let outside = seal_keys::outside(&settings.outside)?;
-        let optional_servers = OptionalServers::read(settings.broker.amqp_url.as_ref(), None)?;
+        let command = &settings.command;
         let listener = bind(command.command_listen, "--command-listen")?;
         let address = listener.local_addr()?;
-        let mut callers = Callers::open(&settings.public, &[address])?;
+        let CommandApiParts { listening, provider, outside, optional_servers, mut callers } =
+            checked::command_api(&settings, address)?;
         let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::WRITE_SIDE).await? else {
             return Ok(());
@@ -68,11 +66,9 @@ impl SingleService {
     }
 
     async fn query_api(mut self, settings: QueryApiSettings) -> anyhow::Result<()> {
-        let optional_servers = OptionalServers::read(None, settings.cache.redis_url.as_ref())?;
-        let listening = ListenerLimits::open(&settings.listeners, 1)?;
         let listener = bind(settings.query.query_listen, "--query-listen")?;
         let address = listener.local_addr()?;
-        let mut callers = Callers::open(&settings.public, &[address])?;
+        let (optional_servers, listening, mut callers) = checked::query_api(&settings, address)?;
         let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
         let read = database.read_pool().await?;
@@ -93,9 +89,7 @@ impl SingleService {
     }
 
     async fn projector(mut self, settings: ProjectorSettings) -> anyhow::Result<()> {
-        let optional_servers =
-            OptionalServers::read(settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref())?;
-        let listening = ListenerLimits::open(&settings.listeners, 0)?;
+        let (optional_servers, listening) = checked::projector(&settings)?;
         let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
         let resources = SharedResources::open(&database, log, optional_servers);
@@ -107,8 +101,7 @@ impl SingleService {
     }
 
     async fn relay(mut self, settings: RelaySettings) -> anyhow::Result<()> {
-        let optional_servers = OptionalServers::read(Some(&settings.amqp_url), None)?;
-        let listening = ListenerLimits::open(&settings.listeners, 0)?;
+        let (optional_servers, listening) = checked::relay(&settings)?;
         let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
         let resources = SharedResources::open(&database, log, optional_servers);
@@ -121,15 +114,7 @@ impl SingleService {
     }
 
     async fn admin(mut self, settings: AdminServiceSettings) -> anyhow::Result<()> {
-        let listening = ListenerLimits::open(&settings.listeners, 0)?;
-        let tokens = SetTokens::read(&settings.admin)?;
-        // Several instances must know the same one, so none is made here.
-        anyhow::ensure!(
-            tokens.operator.is_some() || tokens.file.is_some(),
-            "set MOA_OPERATOR_TOKEN or MOA_OPERATOR_TOKEN_FILE, 16 characters or more, or MOA_TOKENS_FILE"
-        );
-        let seals = seal_keys::outside(&settings.outside)?;
-        let optional_servers = OptionalServers::read(None, settings.cache.redis_url.as_ref())?;
+        let AdminParts { listening, tokens, seals, optional_servers } = checked::admin(&settings)?;
         let listener = bind(settings.admin.admin_listen, "--admin-listen")?;
         let Some((database, log)) = self.database(&settings.server, Connections::WRITE_SIDE).await? else {
             return Ok(());
@@ -151,9 +136,7 @@ impl SingleService {
     }
 
     async fn sealer(mut self, settings: SealerSettings) -> anyhow::Result<()> {
-        let listening = ListenerLimits::open(&settings.listeners, 0)?;
-        let (sealing, optional_servers) =
-            (seal_keys::sealing_of_service(&settings)?, OptionalServers::read(None, None)?);
+        let (listening, sealing, optional_servers) = checked::sealer(&settings)?;
         let ops = self.open_ops(&settings.ops, &listening)?;
         let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
         let resources = SharedResources::open(&database, log, optional_servers);

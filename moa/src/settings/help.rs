@@ -13,7 +13,7 @@ const NAME_COLUMNS: usize = 13;
 
 /// The commands by what they are for.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Run a service", &["serve", "migrate", "healthcheck"]),
+    ("Run a service", &["serve", "migrate", "config", "healthcheck"]),
     ("Operate a running Moa", &["product", "status", "projection", "parked", "restore", "replay"]),
     ("Prove and keep", &["audit", "backup"]),
     ("Set up", &["token", "completions", "man"]),
@@ -35,7 +35,7 @@ pub fn command() -> Command {
     let of_serve: HashSet<_> = of_serve.get_arguments().map(|arg| arg.get_id().clone()).collect();
     let command = Cli::command().mut_args(|arg| if of_serve.contains(arg.get_id()) { arg.hide(true) } else { arg });
     let page = page(&command);
-    with_examples(command, "").help_template(page).max_term_width(MAX_PAGE_COLUMNS)
+    with_examples(command, "", &[]).help_template(page).max_term_width(MAX_PAGE_COLUMNS)
 }
 
 /// The page of `moa --help`.
@@ -52,18 +52,22 @@ fn page(command: &Command) -> String {
     format!("{page}\n{REST}")
 }
 
-/// Each command with its examples; one that has only commands below it, with the first of each of theirs.
-fn with_examples(command: Command, path: &str) -> Command {
-    let lines: Vec<_> = match examples::of(path) {
-        [] => children(path).collect(),
-        own => own.to_vec(),
-    };
+/// Each command with its examples; one that has only commands below it, with the first of each of theirs; one that takes what the command
+/// above it does, with those of that.
+fn with_examples(command: Command, path: &str, above: &[&'static str]) -> Command {
+    let mut lines = examples::of(path).to_vec();
+    if lines.is_empty() {
+        lines.extend(children(path));
+    }
+    if lines.is_empty() {
+        lines.extend(above);
+    }
     let list: String = lines.iter().map(|line| format!("\n  {line}")).collect();
     let command = command.mut_subcommands(|below| {
         let path = format!("{path} {}", below.get_name());
-        with_examples(below, path.trim_start())
+        with_examples(below, path.trim_start(), &lines)
     });
-    if list.is_empty() { command } else { command.after_help(format!("Examples:{list}")) }
+    command.after_help(format!("Examples:{list}"))
 }
 
 fn children(path: &str) -> impl Iterator<Item = &'static str> {

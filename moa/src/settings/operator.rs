@@ -192,7 +192,7 @@ pub enum ParkedCommand {
     /// The newest, with why they were parked
     List {
         /// How many, 1 to 1000
-        #[arg(long, default_value_t = 20)]
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=1000))]
         limit: i64,
         /// How it is shown.
         #[command(flatten)]

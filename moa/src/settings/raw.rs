@@ -1,6 +1,10 @@
 //! The environment and arguments as they were given: an empty value counts as none, and a secret among the arguments is
 //! reported.
 
+mod names;
+
+pub(crate) use names::as_given;
+
 use super::Cli;
 use crate::token::Secret;
 use clap::builder::{Resettable, ValueParser};
@@ -16,10 +20,13 @@ use std::sync::OnceLock;
 pub fn read() -> (Cli, BTreeSet<String>) {
     let mut command = without_empty_variables(super::command());
     let arguments = without_empty_flags(std::env::args_os(), &flags(&command));
-    let matches = command.try_get_matches_from_mut(arguments).unwrap_or_else(|error| error.exit());
+    let matches = command.try_get_matches_from_mut(&arguments);
+    let matches = matches.unwrap_or_else(|error| names::of_environment(error, &command, &arguments).exit());
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
     let command = super::command();
+    names::keep(&command, &matches);
     GIVEN.get_or_init(|| given_to(&command, &matches).join(" "));
+    SOURCES.get_or_init(|| sources_of(&command, &matches));
     (cli, exposed(&command, &matches))
 }
 
@@ -28,7 +35,34 @@ pub(crate) fn given() -> &'static str {
     GIVEN.get().map_or("", String::as_str)
 }
 
+/// Each setting that was given, by the name that it was given by, with its value and where that came from; of a secret only that it is
+/// set. Empty before [`read`] was called.
+pub(crate) fn sources() -> &'static [String] {
+    SOURCES.get().map_or(&[], Vec::as_slice)
+}
+
 static GIVEN: OnceLock<String> = OnceLock::new();
+static SOURCES: OnceLock<Vec<String>> = OnceLock::new();
+
+fn sources_of(command: &Command, matches: &ArgMatches) -> Vec<String> {
+    let settings = command.get_arguments().filter(|arg| is_setting(arg) && is_given(arg, matches));
+    let mut sources: Vec<_> = settings.map(|arg| source(arg, matches)).collect();
+    if let Some((name, below)) = matches.subcommand() {
+        let below = command.find_subcommand(name).map(|command| sources_of(command, below)).unwrap_or_default();
+        // A global one is known above and below.
+        sources.extend(below.into_iter().filter(|source| !sources.contains(source)).collect::<Vec<_>>());
+    }
+    sources
+}
+
+fn source(arg: &Arg, matches: &ArgMatches) -> String {
+    let (flag, shown) = (arg.get_long().unwrap_or_default(), shown(arg, matches));
+    let value = shown.strip_prefix(flag).unwrap_or(&shown);
+    match matches.value_source(arg.get_id().as_str()) {
+        Some(ValueSource::CommandLine) => format!("--{flag}{value}  (argument)"),
+        _ => format!("{}{value}  (environment)", arg.get_env().unwrap_or_default().display()),
+    }
+}
 
 fn given_to(command: &Command, matches: &ArgMatches) -> Vec<String> {
     let settings = command.get_arguments().filter(|arg| is_setting(arg) && is_given(arg, matches));

@@ -93,7 +93,7 @@ async fn each_act_has_its_actor_is_sealed_and_found_when_it_is_changed() {
     assert_eq!(acts(&app, &eve.token, &[]).await, expected);
     assert_eq!(acts(&app, &ann.token, &["--actor", "bob", "--act", "SWITCH"]).await, [expected[7]]);
     let table = audit(&app, &eve.token, &["acts", "--limit", "3"]).await;
-    assert!(table.out.contains("ACCEPT_CLOCK") && table.out.contains("There is more: --cursor "), "{}", table.out);
+    assert!(table.out.contains("ACCEPT_CLOCK") && table.out.contains("There are more: --cursor "), "{}", table.out);
     let logged = app.processes[0].logged();
     let acted: Vec<_> = logged.lines().filter(|line| line.contains("an operator acted")).collect();
     assert_eq!(acted.len(), expected.len(), "{logged}");

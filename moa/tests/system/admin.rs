@@ -307,7 +307,13 @@ async fn an_operators_command_that_fails_says_why_in_one_sentence() {
     let app = TestApp::open().await;
     let wrong = Start::bare(&["status", "--admin-url", &app.processes[0].admin]);
     let wrong = wrong.env("MOA_OPERATOR_TOKEN", "wrong-canary-0000").end().await;
-    assert_eq!((wrong.status.code(), wrong.err.as_str()), (Some(1), "moa: 401: Missing or wrong bearer token\n"));
+    assert_eq!(
+        (wrong.status.code(), wrong.err.as_str()),
+        (
+            Some(1),
+            "moa: the token is none of that Moa's: set MOA_OPERATOR_TOKEN, or MOA_AUDITOR_TOKEN for the audit, to one that is\n"
+        )
+    );
     let nobody = Start::bare(&["status", "--admin-url", "http://127.0.0.1:1"]).env("MOA_OPERATOR_TOKEN", OPERATOR);
     let nobody = nobody.end().await;
     assert_eq!(nobody.status.code(), Some(1));
@@ -316,7 +322,7 @@ async fn an_operators_command_that_fails_says_why_in_one_sentence() {
     assert!(not_moa.err.contains("no token: set MOA_OPERATOR_TOKEN"), "{}", not_moa.err);
     let bad = app.operator(&["product", "open", "--title", "", "--total", "0", "--starts", "x", "--finishes", "y"]);
     let bad = bad.await;
-    for field in ["title", "totalInvestingAmount", "startedAt", "finishedAt"] {
+    for field in ["--title", "--total", "--starts", "--finishes"] {
         assert!(bad.err.contains(field), "{}", bad.err);
     }
     assert_eq!(bad.err.lines().count(), 1, "{}", bad.err);

@@ -10,6 +10,8 @@ mod admin;
 mod alarms;
 mod attacked;
 mod backup;
+mod complaints;
+mod config;
 mod copied;
 mod cursors;
 mod demo;

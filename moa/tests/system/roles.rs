@@ -112,7 +112,7 @@ async fn is_told_by_command(system: &Deployment) {
     let of = |field: &str| told["list"][0][field].clone();
     assert_eq!((of("reader"), of("path")), ("OPERATOR".into(), "/admin/audit/access?limit=1".into()), "{told}");
     let table = operator(system, &["audit", "access", "--limit", "1"]).await;
-    for seen in ["OPERATOR", "/admin/audit/access?limit=1", "There is more: --cursor "] {
+    for seen in ["OPERATOR", "/admin/audit/access?limit=1", "There are more: --cursor "] {
         assert!(table.out.contains(seen), "{}", table.out);
     }
 }

@@ -316,7 +316,7 @@ async fn a_forged_delivery_is_listed_shown_and_dropped() {
     assert!(shown.out.contains("not even JSON"), "{}", shown.out);
     assert_eq!(parked(moa, &["drop", &id]).await.out, "Dropped 1.\n");
     let gone = parked(moa, &["drop", &id]).await;
-    assert!(!gone.status.success() && gone.err.contains("404"), "{}", gone.err);
+    assert!(!gone.status.success() && gone.err.contains("there is none with this id"), "{}", gone.err);
     assert_eq!(parked(moa, &["drop", "--all"]).await.out, "Dropped 0.\n");
 
     assert!(app.invest(crate::harness::ask("ann", product, 10)).await.is_accepted());

@@ -177,5 +177,5 @@ async fn a_file_may_hold_a_token_but_not_beside_another() {
     is_refused(&both, "cannot be used with");
     std::fs::remove_file(&file).unwrap();
     let gone = Start::bare(&["status"]).with(&admin).with(&["--operator-token-file", path]).end().await;
-    is_refused(&gone, "cannot read the token in");
+    is_refused(&gone, "cannot read the secret in");
 }

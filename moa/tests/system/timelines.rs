@@ -160,7 +160,9 @@ async fn each_fate_has_its_story() {
 async fn an_unknown_invest_has_none() {
     let app = TestApp::open().await;
     app.open_product("nobody invests", 1).await;
-    for (id, said) in [(Uuid::now_v7().to_string(), "404: Not found"), ("x".into(), "an invest id is a uuid")] {
+    for (id, said) in
+        [(Uuid::now_v7().to_string(), "there is none with this id"), ("x".into(), "an invest id is a UUID")]
+    {
         let ended = app.operator(&["audit", "invest", &id]).await;
         assert!(!ended.status.success() && ended.err.contains(said), "{}", ended.err);
     }

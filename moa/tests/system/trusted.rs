@@ -86,7 +86,7 @@ const BAD: [(&str, &str, &str, &[&str]); 10] = [
     (
         "AMQP_URL",
         "amqps://me:canary9d41@-host-",
-        "broker's address cannot be used",
+        "AMQP_URL: the broker's address cannot be used",
         &["everything", "command-api", "projector", "relay"],
     ),
     (
@@ -98,7 +98,7 @@ const BAD: [(&str, &str, &str, &[&str]); 10] = [
     ("MOA_PAYMENT_URL", "https://canary9d41@host", "must have no user and password", &["everything", "command-api"]),
     ("MOA_OPERATOR_TOKEN", "canary9d41", "MOA_OPERATOR_TOKEN must be", &["everything", "admin"]),
     ("MOA_AUDITOR_TOKEN", "canary9d41", "MOA_AUDITOR_TOKEN must be", &["everything", "admin"]),
-    ("MOA_AUDITOR_TOKEN_FILE", "/nowhere", "cannot read the token in /nowhere", &["everything", "admin"]),
+    ("MOA_AUDITOR_TOKEN_FILE", "/nowhere", "cannot read the secret in /nowhere", &["everything", "admin"]),
     ("MOA_SEAL_KEY_FILE", "/nowhere", "/nowhere", &["everything", "sealer"]),
     ("MOA_SEAL_PUBLIC_KEY_FILES", "/nowhere", "/nowhere", &["everything", "command-api", "admin", "sealer"]),
     ("MOA_PARTITIONS", "65", "65 is not in 1..=64", &SERVICES),

@@ -2,6 +2,7 @@
 
 use super::super::client::Client;
 use super::{public_keys, report};
+use crate::complaint;
 use crate::database;
 use crate::settings::ListOutput;
 use crate::token::Secret;
@@ -108,7 +109,10 @@ async fn record_access(url: &Secret) {
         Err(error) => Err(error),
     };
     if let Err(error) = written {
-        tracing::warn!("it could not be written down in this database that it is verified: {error:#}");
+        tracing::warn!(
+            "it could not be written down in this database that it is verified: {}",
+            complaint::causes(&error)
+        );
     }
 }
 
@@ -135,8 +139,8 @@ async fn connect_with(options: PgConnectOptions, bounds: &[(&str, &str)]) -> any
         .connect_with(options)
         .await;
     let pool = pool.map_err(|error| {
-        let why = tls::explain(&error).map(|why| format!(": {why}")).unwrap_or_default();
-        anyhow::Error::from(error).context(format!("cannot reach the database{why}"))
+        let why = tls::explain(&error).unwrap_or_else(|| complaint::text(&error));
+        anyhow::Error::from(error).context(format!("cannot reach the database that --database-url names: {why}"))
     })?;
     Ok(Pool::from(pool).with_answer_timeout(ANSWER_TIMEOUT))
 }
