@@ -56,6 +56,16 @@ impl Address {
         Ok(Self { uri, tls })
     }
 
+    /// The host and the port.
+    pub(crate) fn place(&self) -> (&str, u16) {
+        (&self.uri.authority.host, self.uri.authority.port)
+    }
+
+    /// The name that its certificate must have, and whose certificates are believed; `None` without TLS.
+    pub(crate) fn tls(&self) -> Option<&(ServerName<'static>, Trust)> {
+        self.tls.as_ref()
+    }
+
     /// Connects, without a time-out.
     pub(crate) async fn connect(&self, options: ConnectionProperties) -> lapin::Result<Connection> {
         let Some((server, trust)) = &self.tls else { return Connection::connect_uri(self.uri.clone(), options).await };

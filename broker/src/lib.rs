@@ -15,6 +15,8 @@
 pub mod cloud_events;
 mod connection;
 mod deliveries;
+/// What a broker is, and how its queues are declared.
+pub mod inspect;
 mod message;
 /// Dead letters: deliveries that do not match the log.
 pub mod parked;

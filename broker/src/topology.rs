@@ -73,7 +73,7 @@ pub(crate) async fn declare_marks_queue(channel: &Channel, log_id: Uuid, partiti
 }
 
 /// A consumer's queue has a single active consumer, which keeps the order.
-fn arguments() -> FieldTable {
+pub(crate) fn arguments() -> FieldTable {
     let mut arguments = bounded(MAX_QUEUE_MESSAGES, MAX_DELIVERY_ATTEMPTS);
     arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
     arguments.insert("x-max-length-bytes".into(), AMQPValue::LongInt(MAX_QUEUE_BYTES));

@@ -6,7 +6,7 @@ pub(crate) mod url;
 
 use crate::complaint;
 use crate::postgres::{Embedded, Options};
-use crate::settings::{DatabaseSettings, LogSettings};
+use crate::settings::{DatabaseSettings, LogSettings, ServiceName};
 use crate::token::Secret;
 use connection_pool::Pool;
 use event_log::{Log, ServerWatch};
@@ -99,6 +99,20 @@ impl Database {
     /// The one at `url`.
     pub(crate) fn named(url: &Secret) -> anyhow::Result<Self> {
         Ok(Self { options: url::read("DATABASE_URL", url)?, private: None, server: Arc::default() })
+    }
+
+    /// The one that `settings` name, else the private one that a Moa runs now; none is started.
+    pub(crate) fn existing(settings: &DatabaseSettings) -> anyhow::Result<Self> {
+        if let Some(url) = &settings.database_url {
+            return Self::named(url);
+        }
+        let options = crate::postgres::options_of_running(&settings.data_dir)?;
+        Ok(Self { options, private: None, server: Arc::default() })
+    }
+
+    /// A connection that changes nothing.
+    pub(crate) async fn doctor_pool(&self) -> anyhow::Result<Pool> {
+        self.pool("moa doctor", 1, &[("default_transaction_read_only", "on"), ("statement_timeout", "5s")]).await
     }
 
     /// Waits until the server answers, for ever, brings the schema up to date, or waits until its owner did, and opens the
@@ -282,6 +296,22 @@ impl Database {
             None => Ok(()),
         }
     }
+}
+
+/// How many connections the pools of a service open at most, of everything in one process without one; a rebuild's among them.
+pub(crate) fn max_connections(service: Option<ServiceName>, partitions: Option<i32>) -> i32 {
+    let partitions = partitions.unwrap_or(DEFAULT_PARTITIONS).unsigned_abs();
+    let of_log = |log: Connections| log.optional_servers + log.per_partition * partitions;
+    let (few, write_side) = (of_log(Connections::FEW), of_log(Connections::WRITE_SIDE));
+    let sum = match service {
+        Some(ServiceName::CommandApi) => write_side + PROJECT_CONNECTIONS,
+        Some(ServiceName::QueryApi) => few + READ_CONNECTIONS,
+        Some(ServiceName::Projector) => few + PROJECT_CONNECTIONS + REBUILD_CONNECTIONS,
+        Some(ServiceName::Relay | ServiceName::Sealer) => few + PROJECT_CONNECTIONS,
+        Some(ServiceName::Admin) => write_side + PROJECT_CONNECTIONS + READ_CONNECTIONS + REBUILD_CONNECTIONS,
+        None => write_side + PROJECT_CONNECTIONS + READ_CONNECTIONS + REBUILD_CONNECTIONS,
+    };
+    sum.try_into().unwrap_or(i32::MAX)
 }
 
 fn pool_of(connections: u32) -> PgPoolOptions {

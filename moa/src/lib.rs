@@ -13,6 +13,7 @@ pub mod complaint;
 pub mod config;
 mod database;
 mod demo;
+pub mod doctor;
 pub mod environment;
 pub mod logging;
 pub mod operator;

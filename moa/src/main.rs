@@ -45,6 +45,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     }
     match command {
         Command::Serve(serve) => serve_with_traces(*serve, &cli.traces).await,
+        Command::Doctor(settings) => moa::doctor::run(settings).await,
         Command::Migrate(settings) => moa::serve::migrate(settings).await,
         Command::Product { command, admin } => moa::operator::product(command, &admin).await,
         Command::Status { output, check, admin } => moa::operator::status(output, check, &admin).await,

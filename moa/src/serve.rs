@@ -17,6 +17,7 @@ mod tokens_file;
 
 pub(crate) use callers::Callers;
 pub(crate) use checked::check;
+pub(crate) use components::{consumers, redis_client};
 pub use single_service::run as run_single_service;
 
 use crate::admin::Tokens;

@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod callers;
+mod doctor;
 mod examples;
 mod groups;
 mod health;
@@ -17,6 +18,7 @@ mod traces;
 pub use audit::*;
 pub use backup::*;
 pub use callers::*;
+pub use doctor::*;
 pub use groups::*;
 pub use health::*;
 pub use help::command;
@@ -132,6 +134,8 @@ pub enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Check the servers and files that a service depends on
+    Doctor(DoctorSettings),
     /// Make tokens of operators and auditors
     Token {
         /// What to do with them.
@@ -164,7 +168,7 @@ impl Command {
     pub fn uses_database(&self) -> bool {
         let is_verify = |command: &AuditCommand| matches!(command, AuditCommand::Verify(_));
         match self {
-            Self::Serve(_) | Self::Migrate(_) | Self::Replay(_) | Self::Backup { .. } => true,
+            Self::Serve(_) | Self::Migrate(_) | Self::Replay(_) | Self::Backup { .. } | Self::Doctor(_) => true,
             Self::Audit { command, .. } => is_verify(command),
             Self::Product { .. } | Self::Status { .. } | Self::Projection { .. } | Self::Parked { .. } => false,
             Self::Restore { .. } | Self::Token { .. } | Self::Healthcheck(_) => false,

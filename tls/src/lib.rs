@@ -5,6 +5,7 @@
 //!
 //! Words are in `docs/glossary.md`.
 
+mod expiry;
 mod explain;
 mod identity;
 mod pem;
@@ -13,6 +14,7 @@ mod provider;
 mod server;
 mod trust;
 
+pub use expiry::expires_at;
 pub use explain::explain;
 pub use identity::{Identity, IdentityError};
 pub use pem::PemError;

@@ -108,8 +108,7 @@ impl Cluster {
     }
 
     pub(super) fn connect_options(&self, database: &str) -> PgConnectOptions {
-        let options = PgConnectOptions::new_without_pgpass().socket(&self.socket).port(settings::PORT);
-        options.username(ROLE).database(database).ssl_mode(PgSslMode::Disable)
+        options_through(&self.socket, database)
     }
 
     pub(super) fn psql_command(&self, database: &str) -> String {
@@ -329,6 +328,16 @@ async fn in_time<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Re
 fn made_meanwhile(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|refused| refused.code());
     matches!(code.as_deref(), Some("42P04" | "23505"))
+}
+
+/// How to connect to the server of a data folder, whether it runs or not.
+pub(super) fn options_of(root: &Path, database: &str) -> anyhow::Result<PgConnectOptions> {
+    Ok(options_through(&socket_folder(root)?, database))
+}
+
+fn options_through(socket: &Path, database: &str) -> PgConnectOptions {
+    let options = PgConnectOptions::new_without_pgpass().socket(socket).port(settings::PORT);
+    options.username(ROLE).database(database).ssl_mode(PgSslMode::Disable)
 }
 
 /// Where the socket goes: in the data folder, or where the path is short, named after the data folder's inode.

@@ -23,7 +23,7 @@ mod settings;
 mod supervisor;
 mod watchdog;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use sqlx::postgres::PgConnectOptions;
@@ -124,6 +124,20 @@ impl Embedded {
             None => self.cluster.stop().await.context("PostgreSQL did not stop, the next start takes it over"),
         }
     }
+}
+
+/// How to connect to the server of this data folder, while a Moa runs it.
+///
+/// # Errors
+/// The folder has no server yet, or cannot be looked into.
+pub(crate) fn options_of_running(data_dir: &Path) -> anyhow::Result<PgConnectOptions> {
+    let root = data_folder::root_of(&Options { data_dir: data_dir.to_owned(), ephemeral: false })?;
+    anyhow::ensure!(
+        cluster::recorded_version(&root)?.is_some(),
+        "there is no private PostgreSQL in {} yet: start `moa serve`, or name a database in DATABASE_URL",
+        root.display()
+    );
+    cluster::options_of(&root, DATABASE)
 }
 
 /// The data folder when none is named: `/var/lib/moa` as root, else `moa` in `XDG_DATA_HOME` or `~/.local/share`, else

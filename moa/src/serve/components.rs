@@ -45,7 +45,7 @@ pub(super) fn provider(settings: &CommandSettings) -> anyhow::Result<Provider> {
 }
 
 /// Every consumer, for whoever declares their queues.
-fn consumers() -> Vec<&'static str> {
+pub(crate) fn consumers() -> Vec<&'static str> {
     let projections = projector::PROJECTIONS.iter().map(|projection| projection.name);
     projections.chain([OpenInvest::NAME, COUNTERS]).collect()
 }
@@ -70,7 +70,7 @@ impl OptionalServers {
     pub(super) fn read(amqp: Option<&Secret>, redis: Option<&Secret>) -> anyhow::Result<Self> {
         let broker =
             amqp.map(|url| Address::parse(url.reveal(), trust::of_process())).transpose().context("AMQP_URL")?;
-        Ok(Self { broker, redis: redis.map(cache).transpose()? })
+        Ok(Self { broker, redis: redis.map(redis_client).transpose()? })
     }
 }
 
@@ -314,7 +314,8 @@ impl SharedResources {
     }
 }
 
-fn cache(url: &Secret) -> anyhow::Result<redis::Client> {
+/// A client of the Redis at this URL, which connects when it is first used.
+pub(crate) fn redis_client(url: &Secret) -> anyhow::Result<redis::Client> {
     // Why it cannot be read would repeat it, and with it a password.
     let cannot = || "REDIS_URL cannot be read: it must be redis://host:port, or rediss:// for TLS";
     let address = redis::IntoConnectionInfo::into_connection_info(url.reveal()).ok().with_context(cannot)?;

@@ -43,6 +43,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         "config check",
         &["moa config check --no-demo", "moa config check query-api --database-url postgres://query_api@db/moa"],
     ),
+    ("doctor", &["moa doctor", "moa doctor projector --database-url postgres://projector@db/moa"]),
     (
         "healthcheck",
         &["moa healthcheck", "moa healthcheck 127.0.0.1:8082", "moa healthcheck https://moa.internal:8082"],

@@ -13,7 +13,7 @@ const NAME_COLUMNS: usize = 13;
 
 /// The commands by what they are for.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Run a service", &["serve", "migrate", "config", "healthcheck"]),
+    ("Run a service", &["serve", "migrate", "config", "doctor", "healthcheck"]),
     ("Operate a running Moa", &["product", "status", "projection", "parked", "restore", "replay"]),
     ("Prove and keep", &["audit", "backup"]),
     ("Set up", &["token", "completions", "man"]),

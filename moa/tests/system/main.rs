@@ -16,6 +16,7 @@ mod copied;
 mod cursors;
 mod demo;
 mod deployment;
+mod doctor;
 mod encrypted;
 mod events;
 mod examples;
