@@ -22,9 +22,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
 const REST: &str = "\
 Options:
   -h, --help     Print help; `moa serve --help` has all settings
-  -V, --version  Print version
-
-{after-help}
+  -V, --version  Print version{after-help}
 
 Every setting is a flag and an environment variable: docs/settings.md. Without
 a command, `moa` is `moa serve`, and takes the same flags.";

@@ -47,6 +47,8 @@ fn complains(ended: &Ended, expected: &str) {
 #[case::no_secret(&["serve", "--user-auth", "header+secret", "--gateway-secrets-file", "/nowhere"],
     "--gateway-secrets-file: cannot read the secret in /nowhere")]
 #[case::no_ca(&["status", "--tls-ca-file", "/nowhere"], "--tls-ca-file: cannot read /nowhere")]
+#[case::database_of_an_auditor(&["audit", "verify", "--database-url", NOWHERE],
+    "cannot reach the database that --database-url names: nothing answered in time")]
 #[case::database(&["migrate", "--database-url", NOWHERE],
     "cannot reach PostgreSQL at 127.0.0.1:1, database moa (nothing answered in time): is it running, and --database-url right?")]
 #[tokio::test]

@@ -82,8 +82,9 @@ async fn database(
     (seals, act_seals): (Lines<Seal>, Lines<ActSeal>),
     keys: &[VerifyingKey],
 ) -> anyhow::Result<Report> {
-    record_access(url).await;
+    // First, so that a database that is away is waited for once.
     let pool = read_only(url).await?;
+    record_access(url).await;
     let identity = Log::identity_of(&pool).await?.context("this database has no log")?;
     let sealed = ValidSeals::read(seals, keys, Some(identity)).unwrap_or_else(|| ValidSeals::none(identity));
     let act_seals = ValidActSeals::read(identity.log_id, act_seals, keys);
