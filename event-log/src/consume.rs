@@ -214,7 +214,7 @@ impl<P: Projection> Consumer<P> {
         let span = self.schema.is_none().then(|| ProcessSpan::begin(following, queue)).flatten();
         self.projection.apply(transaction, following).await?;
         checkpoint::advance(transaction, self.name(), self.partition, &at, last).await?;
-        self.count(last.position, following.len());
+        self.count(following.len());
         Ok((Step::Moved(last.position), span))
     }
 
@@ -227,17 +227,28 @@ impl<P: Projection> Consumer<P> {
         }
     }
 
-    fn count(&self, position: Position, applied: usize) {
+    fn count(&self, applied: usize) {
         let who = self.name().to_owned();
-        let labels = [("consumer", who.clone()), ("partition", self.partition.to_string())];
         metrics::counter!("moa_consumer_events_total", "consumer" => who.clone()).increment(applied as u64);
         metrics::histogram!("moa_consumer_step_size", "consumer" => who).record(applied as f64);
-        metrics::gauge!("moa_consumer_position", &labels).set(position as f64);
+    }
+
+    /// Of live rows alone: a standby is read by nobody, and its gauges would outlive it.
+    fn labels(&self) -> Option<[(&'static str, String); 2]> {
+        let labels = || [("consumer", self.name().to_owned()), ("partition", self.partition.to_string())];
+        self.schema.is_none().then(labels)
+    }
+
+    fn show_position(&self, position: Position) {
+        if let Some(labels) = self.labels() {
+            metrics::gauge!("moa_consumer_position", &labels).set(position as f64);
+        }
     }
 
     fn show_failing(&self, is_failing: bool) {
-        let labels = [("consumer", self.name().to_owned()), ("partition", self.partition.to_string())];
-        metrics::gauge!("moa_consumer_failing", &labels).set(f64::from(u8::from(is_failing)));
+        if let Some(labels) = self.labels() {
+            metrics::gauge!("moa_consumer_failing", &labels).set(f64::from(u8::from(is_failing)));
+        }
     }
 
     /// The events after the checkpoint. It reads the checkpoint's own event again: with another hash, this would not be the log
@@ -318,6 +329,7 @@ impl<P: Projection> Consumer<P> {
                         self.show_failing(false);
                     }
                     fault.recovered();
+                    self.show_position(at);
                     follower.iter().for_each(|follower| follower.is_at(at));
                     source.next_batch(at, pace.next_step_at(began, at), &mut delivered).left_future()
                 }

@@ -23,7 +23,8 @@ async fn finds(prometheus: &Prometheus, query: &str) {
     within(TEST_TIMEOUT, query, found).await;
 }
 
-/// Steps: a read model's table is away; a read model is paused while many invests come; somebody locks what
+/// Steps: a read model's table is away; rows of one are, and it is rebuilt, so that the generation which is stuck is a standby; a read
+/// model is paused while many invests come; somebody locks what
 /// everybody reads; records of refusals cannot be written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn faults_of_the_read_side_ring_theirs() {
@@ -39,6 +40,12 @@ async fn faults_of_the_read_side_ring_theirs() {
     assert_eq!(checked.status.code(), Some(1));
     assert!(checked.err.contains("not ready: projection: see MoaNotReady"), "{}", checked.err);
     sql(&app, "alter table holdings_away rename to holdings").await;
+    prometheus.is_quiet().await;
+
+    sql(&app, "delete from product_list").await;
+    assert!(app.invest(ask("ann", product, 1)).await.is_accepted());
+    prometheus.rings(&["MoaConsumerFailing", "MoaNotReady"]).await;
+    is_done(&app, &["projection", "rebuild", "product_list", "--accept-differences"]).await;
     prometheus.is_quiet().await;
 
     is_done(&app, &["projection", "pause", "holdings"]).await;
