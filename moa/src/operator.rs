@@ -73,6 +73,30 @@ pub async fn product(command: ProductCommand, admin: &AdminSettings) -> anyhow::
 ///
 /// With `check` an error when an operator is needed; what for is printed, a line each.
 pub async fn status(output: ListOutput, check: bool, admin: &AdminSettings) -> anyhow::Result<()> {
+    if !check {
+        return print_status(output, admin).await.map(drop);
+    }
+    // First: why Moa is not ready is also why it cannot answer what follows.
+    let unready = health::unready(&admin.admin_url).await?;
+    let mut all: Vec<_> =
+        unready.into_iter().map(|said| format!("{said}: see MoaNotReady in docs/runbook.md")).collect();
+    match checked(output, admin).await {
+        Ok(needs) => all.extend(needs),
+        Err(error) => all.push(format!("the rest cannot be read now: {error:#}")),
+    }
+    all.iter().for_each(|need| print_note!("{need}"));
+    anyhow::ensure!(all.is_empty(), "an operator is needed");
+    Ok(())
+}
+
+async fn checked(output: ListOutput, admin: &AdminSettings) -> anyhow::Result<Vec<String>> {
+    let projections = print_status(output, admin).await?;
+    let parked = ask(admin, Method::GET, "/admin/parked?size=1", None).await?;
+    Ok(needs(&projections, parked["totalCount"].as_i64().unwrap_or_default()))
+}
+
+/// Prints how far everything is; returns the projections.
+async fn print_status(output: ListOutput, admin: &AdminSettings) -> anyhow::Result<Value> {
     let data = ask(admin, Method::GET, "/admin/projection", None).await?;
     let refunds = ask(admin, Method::GET, "/admin/mass-refund", None).await?;
     if output.json {
@@ -82,16 +106,7 @@ pub async fn status(output: ListOutput, check: bool, admin: &AdminSettings) -> a
         print_projections(&data, output);
         rows(&refunds["list"]).iter().for_each(print_mass_refund);
     }
-    if check {
-        let parked = ask(admin, Method::GET, "/admin/parked?size=1", None).await?;
-        let mut needs = needs(&data, parked["totalCount"].as_i64().unwrap_or_default());
-        needs.extend(
-            health::unready(&admin.admin_url).await?.map(|said| format!("{said}: see MoaNotReady in docs/runbook.md")),
-        );
-        needs.iter().for_each(|need| print_note!("{need}"));
-        anyhow::ensure!(needs.is_empty(), "an operator is needed");
-    }
-    Ok(())
+    Ok(data)
 }
 
 /// What an operator is needed for, with what to do; what a pause or a rebuild explains is none of it.
@@ -106,7 +121,8 @@ fn needs(projections: &Value, parked: i64) -> Vec<String> {
                 Some(format!("{name} was built by another version of the code: moa projection rebuild {name}"))
             }
             "RUNNING" if lag > MAX_LAG_SECONDS => {
-                Some(format!("{name} is {lag:.0} s behind: see MoaConsumerBehind in docs/runbook.md"))
+                let alarm = if name == "relay" { "MoaNothingPublished" } else { "MoaConsumerBehind" };
+                Some(format!("{name} is {lag:.0} s behind: see {alarm} in docs/runbook.md"))
             }
             _ => None,
         }
@@ -282,8 +298,12 @@ mod tests {
         assert_eq!(needs(&list(&quiet), 0), [""; 0]);
         let states = [row("holdings", "STUCK", 0.0), row("counters", "AWAY", 0.0), row("relay", "RUNNING", 61.0)];
         let needs = needs(&list(&states), 2);
-        let begins =
-            ["holdings is stuck: see", "counters: Redis", "relay is 61 s behind: see", "2 deliveries are parked: moa"];
+        let begins = [
+            "holdings is stuck: see",
+            "counters: Redis",
+            "relay is 61 s behind: see MoaNothingPublished",
+            "2 deliveries are parked: moa",
+        ];
         assert!(needs.iter().zip(begins).all(|(need, begin)| need.starts_with(begin)), "{needs:#?}");
         assert_eq!(needs.len(), begins.len());
     }

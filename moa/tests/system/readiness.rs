@@ -218,6 +218,10 @@ async fn consumers_and_settlement_that_stand_still_are_known() {
         .unwrap();
     assert!(app.invest(ask("ann", product, 1)).await.is_accepted());
     says(&app.processes[0].ops, "projection, settlement").await;
+    let checked = app.operator(&["status", "--check"]).await;
+    assert_eq!(checked.status.code(), Some(1));
+    let first = "not ready: projection, settlement: see MoaNotReady in docs/runbook.md\nthe rest cannot be read now: ";
+    assert!(checked.err.starts_with(first), "{}", checked.err);
     sqlx::raw_sql("alter table away rename to holdings; alter table away_too rename to open_invest")
         .execute(&app.pool)
         .await
