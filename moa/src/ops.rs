@@ -67,6 +67,8 @@ impl Ops {
     }
 
     /// A clause of this process, for a part of it.
+        // Until there is a probe.
+        metrics::gauge!("moa_ready", "clause" => "database").set(0.0);
     pub(crate) fn clause(&self, name: &'static str) -> Clause {
         self.readiness.clause(name)
     }

@@ -143,6 +143,8 @@ async fn a_service_waits_for_its_database_and_says_so() {
     let answers = async || reqwest::get(format!("http://{ops}/livez")).await.is_ok().then_some(());
     within(TEST_TIMEOUT, "the ops port", answers).await;
     assert_eq!(get(&format!("http://{ops}/readyz")).await, (503, "not ready: database".into()));
+    let (_, metrics) = get(&format!("http://{ops}/metrics")).await;
+    assert!(metrics.contains("moa_ready{clause=\"database\"} 0"), "{metrics}");
     let unhealthy = healthcheck(&ops).await;
     assert!(!unhealthy.status.success() && unhealthy.err.contains("not ready: database"), "{}", unhealthy.err);
 
