@@ -8,6 +8,7 @@ mod probe;
 pub(crate) mod reference;
 mod renamed;
 
+use crate::trust;
 use anyhow::Context;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
@@ -20,6 +21,7 @@ use probe::DatabaseProbe;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tls::{Identity, ServerIdentity};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +52,8 @@ struct Watched {
     database: Option<Arc<DatabaseProbe>>,
     broker: Option<(broker::Broker, Clause)>,
     log: Option<Log>,
+    /// What the listeners show, where they speak TLS.
+    certificate: Option<Arc<ServerIdentity>>,
 }
 
 impl Ops {
@@ -63,12 +67,12 @@ impl Ops {
         catalog::describe();
         Collector::default().describe();
         metrics::gauge!("moa_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        // Until there is a probe.
+        metrics::gauge!("moa_ready", "clause" => "database").set(0.0);
         Ok(Self { metrics, readiness: Readiness::default(), watched: Arc::default(), probed_at: Arc::default() })
     }
 
     /// A clause of this process, for a part of it.
-        // Until there is a probe.
-        metrics::gauge!("moa_ready", "clause" => "database").set(0.0);
     pub(crate) fn clause(&self, name: &'static str) -> Clause {
         self.readiness.clause(name)
     }
@@ -83,6 +87,11 @@ impl Ops {
     /// Counts this pool's connections.
     pub(crate) fn watch_pool(&self, name: &'static str, pool: &Pool) {
         self.watched().pools.push((name, pool.clone()));
+    }
+
+    /// Shows when this certificate expires.
+    pub(crate) fn watch_certificate(&self, identity: &Arc<ServerIdentity>) {
+        self.watched().certificate = Some(identity.clone());
     }
 
     /// The process is not ready while a clause of this log fails.
@@ -160,6 +169,13 @@ impl Ops {
 
     fn render(&self) -> String {
         Collector::default().collect();
+        let listener = self.watched().certificate.as_ref().and_then(|identity| identity.not_after());
+        let client = trust::of_process().identity().and_then(Identity::not_after);
+        for (certificate, not_after) in [("listener", listener), ("client", client)] {
+            let Some(not_after) = not_after else { continue };
+            metrics::gauge!("moa_certificate_expiry_timestamp_seconds", "certificate" => certificate)
+                .set(not_after as f64);
+        }
         for (name, pool) in &self.watched().pools {
             metrics::gauge!("moa_pool_connections", "pool" => *name).set(f64::from(pool.size()));
             metrics::gauge!("moa_pool_idle_connections", "pool" => *name).set(pool.num_idle() as f64);

@@ -47,6 +47,7 @@ pub async fn run(settings: ServeSettings) -> anyhow::Result<()> {
     let AllInOneParts { tokens, callers, provider, optional_servers, keys, listening } =
         checked::all_in_one(&settings, &addresses.public())?;
     let ops = Ops::new()?;
+    listening.show_certificate(&ops);
     // Before anything is started: a signal must never leave a PostgreSQL behind.
     let mut stop = StopSignal::listen()?;
     let Some(database) = open(&settings.database, &mut stop).await? else { return Ok(()) };

@@ -10,6 +10,7 @@ use rustls::{RootCertStore, ServerConfig};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// A CA that nobody trusts unless told to.
 pub struct Authority {
@@ -71,6 +72,14 @@ impl Authority {
     /// A certificate for this host name or address, valid for years.
     pub fn issue(&self, name: &str) -> Issued {
         self.sign(params(&[name], name))
+    }
+
+    /// One that is valid for so many days more.
+    pub fn issue_for_days(&self, name: &str, days: u64) -> Issued {
+        let mut params = params(&[name], name);
+        params.not_after = SystemTime::now().into();
+        params.not_after += Duration::from_secs(days * 86_400);
+        self.sign(params)
     }
 
     /// One that expired.

@@ -62,6 +62,11 @@ impl Identity {
         &self.certified
     }
 
+    /// When the certificate expires, in seconds since 1970; `None` if it does not say.
+    pub fn not_after(&self) -> Option<i64> {
+        pem::not_after(self.certified.cert.first()?)
+    }
+
     /// The certificate's file and the key's, for a client that parses them itself.
     pub fn pem(&self) -> (&[u8], &[u8]) {
         (&self.certificate_pem, &self.key_pem)

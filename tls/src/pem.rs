@@ -67,6 +67,12 @@ pub(crate) fn key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, Pe
     PrivateKeyDer::from_pem_slice(text).map_err(|_| PemError::NoKey { path: path.to_owned() })
 }
 
+/// When a certificate expires, in seconds since 1970; `None` for one that cannot be read.
+pub(crate) fn not_after(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(parsed.validity().not_after.timestamp())
+}
+
 /// Certificates as a file has them.
 pub(crate) fn encode(certificates: &[CertificateDer<'_>]) -> String {
     certificates.iter().map(|certificate| encode_one(certificate)).collect()

@@ -1,6 +1,7 @@
 //! What a listener shows, read again when its files change: certificates are renewed while Moa runs.
 
 use crate::identity::Identity;
+use crate::pem;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -9,7 +10,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often the files are read again at most: when somebody connects after that.
+/// How often the files are read again at most: when somebody connects, or asks when the certificate expires, after that.
 pub const IDENTITY_REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 /// What is spoken over TLS.
 const PROTOCOL: &[u8] = b"http/1.1";
@@ -46,6 +47,11 @@ impl ServerIdentity {
         let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(self.clone());
         config.alpn_protocols = vec![PROTOCOL.to_owned()];
         config
+    }
+
+    /// When the certificate that is shown now expires, in seconds since 1970; `None` if it does not say.
+    pub fn not_after(&self) -> Option<i64> {
+        pem::not_after(self.current().cert.first()?)
     }
 
     fn current(&self) -> Arc<CertifiedKey> {

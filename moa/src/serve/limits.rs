@@ -1,5 +1,6 @@
 //! The limits of a process's listeners: connections, by the number of files that the process may open and by the settings.
 
+use crate::ops::Ops;
 use crate::settings::ListenerSettings;
 use crate::trust;
 use anyhow::Context;
@@ -24,6 +25,8 @@ pub(super) struct ListenerLimits {
     pub(super) ops: ConnectionPolicy,
     /// For the admin listener.
     pub(super) admin: ConnectionPolicy,
+    /// What they show, where they speak TLS.
+    identity: Option<Arc<ServerIdentity>>,
 }
 
 impl ListenerLimits {
@@ -43,12 +46,17 @@ impl ListenerLimits {
             allowed_hosts: settings.allowed_hosts.clone(),
             ..ConnectionSettings::default()
         });
-        let ops = public.with_max_connections(places.operators);
-        let (public, admin) = match identity(settings)? {
-            Some(identity) => (public.with_tls(&identity), ops.for_operators().with_tls(&identity)),
+        let (ops, identity) = (public.with_max_connections(places.operators), identity(settings)?);
+        let (public, admin) = match &identity {
+            Some(identity) => (public.with_tls(identity), ops.for_operators().with_tls(identity)),
             None => (public, ops.for_operators()),
         };
-        Ok(Self { admin, ops, public })
+        Ok(Self { admin, ops, public, identity })
+    }
+
+    /// Shows among the metrics when the certificate expires.
+    pub(super) fn show_certificate(&self, ops: &Ops) {
+        self.identity.iter().for_each(|identity| ops.watch_certificate(identity));
     }
 }
 

@@ -115,6 +115,7 @@ impl SingleService {
 
     async fn admin(mut self, settings: AdminServiceSettings) -> anyhow::Result<()> {
         let AdminParts { listening, tokens, seals, optional_servers } = checked::admin(&settings)?;
+        listening.show_certificate(&self.ops);
         let listener = bind(settings.admin.admin_listen, "--admin-listen")?;
         let Some((database, log)) = self.database(&settings.server, Connections::WRITE_SIDE).await? else {
             return Ok(());
@@ -148,6 +149,7 @@ impl SingleService {
 
     /// Opens the ops port: from now on it can be seen what the service waits for.
     fn open_ops(&self, settings: &OpsSettings, listening: &ListenerLimits) -> anyhow::Result<std::net::SocketAddr> {
+        listening.show_certificate(&self.ops);
         let listener = bind(settings.ops_listen, "--ops-listen")?;
         let address = listener.local_addr()?;
         let (routes, policy) =

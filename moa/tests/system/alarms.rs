@@ -16,8 +16,9 @@ use crate::harness::{Start, TestApp, ask, consumers, within};
 use prometheus::{ALARM_TIMEOUT, Prometheus};
 
 const DASHBOARD: &str = include_str!("../../../ops/dashboard.json");
-/// What two processes without RabbitMQ, Redis and a sealer's key have no series of, and what only shows a fault.
-const MAY_BE_EMPTY: [&str; 6] = [
+/// What two processes without RabbitMQ, Redis, a certificate and a sealer's key have no series of, and what only shows a fault.
+const MAY_BE_EMPTY: [&str; 7] = [
+    "moa_certificate_expiry",
     "moa_ready == 0",
     "moa_relay_lag",
     "moa_redis_circuit",

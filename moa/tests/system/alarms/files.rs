@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::process::{Command, Stdio};
 use testbed::TempFolder;
+use testbed::certificates::Authority;
 
 use super::prometheus::Prometheus;
 use crate::harness::{Start, TestApp};
@@ -57,5 +58,26 @@ async fn faults_of_files_ring_theirs() {
     prometheus.rings(&["MoaLogLinesDropped"]).await;
     let _reader = pipe.reader();
     app.open_product("three", 100).await;
+    prometheus.is_quiet().await;
+}
+
+/// Steps: the listener's certificate is good, expires in a week, has expired, and is renewed, while the process runs; it is asked at its ops
+/// port, which shows none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_rings_before_it_expires_and_after_it_until_it_is_renewed() {
+    let (folder, authority, database) =
+        (TempFolder::new("alarms"), Authority::new("a"), testbed::Database::fresh().await);
+    let files = authority.issue("127.0.0.1").write(&folder);
+    let listen = ["serve", "query-api", "--query-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"];
+    let start = Start::bare(&listen).on(database.url());
+    let start = start.env("MOA_TLS_CERT_FILE", &files.certificate).env("MOA_TLS_KEY_FILE", &files.key);
+    let moas = [start.open().await];
+    let prometheus = Prometheus::of(&moas).await;
+    prometheus.is_quiet().await;
+    authority.issue_for_days("127.0.0.1", 7).overwrite(&files);
+    prometheus.rings(&["MoaCertificateExpires"]).await;
+    authority.issue_expired("127.0.0.1").overwrite(&files);
+    prometheus.rings(&["MoaCertificateExpired"]).await;
+    authority.issue_for_days("127.0.0.1", 90).overwrite(&files);
     prometheus.is_quiet().await;
 }
