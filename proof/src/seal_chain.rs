@@ -14,7 +14,9 @@ use uuid::Uuid;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealChainError {
     /// Its key was not given. That says nothing about the log.
-    #[error("it was made with the key {0}, which is not known")]
+    #[error(
+        "it was made with the key {0}, which is not known: name the file of its public key too, in MOA_SEAL_PUBLIC_KEY_FILES or --public-key"
+    )]
     UnknownKey(KeyId),
     /// It is of another log, of so many partitions.
     #[error("it is of another log, {0} of {1} partitions")]

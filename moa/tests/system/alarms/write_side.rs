@@ -57,7 +57,7 @@ async fn faults_of_appends_ring_theirs() {
 }
 
 /// Steps: seals are kept outside; the database is put back to a copy from before the last of them, and a process started on it; an operator
-/// accepts the loss.
+/// accepts the loss. Then nothing can be sealed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_was_set_back_rings_until_the_loss_is_accepted() {
     let (servers, keys, journal) = (Servers::new(), KeyFolder::with_a_key().await, Journal::default());
@@ -84,7 +84,14 @@ async fn a_database_that_was_set_back_rings_until_the_loss_is_accepted() {
     let accepted = accept.env("MOA_OPERATOR_TOKEN", crate::harness::OPERATOR).end().await;
     assert!(accepted.status.success(), "{}", accepted.err);
     prometheus.is_quiet().await;
-    assert!(answered(&api(&moas[0], &journal), "bob", product, 1).await.is_accepted());
+    let accepting = api(&moas[0], &journal);
+    assert!(answered(&accepting, "bob", product, 1).await.is_accepted());
+
+    server.sql("alter table seals rename to seals_away").await;
+    assert!(answered(&accepting, "eve", product, 1).await.is_accepted());
+    prometheus.rings(&["MoaNotReady", "MoaSealerBehind"]).await;
+    server.sql("alter table seals_away rename to seals").await;
+    prometheus.is_quiet().await;
     drop(moas);
     server.stop().await;
 }
