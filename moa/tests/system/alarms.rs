@@ -27,6 +27,9 @@ const MAY_BE_EMPTY: [&str; 7] = [
     "moa_writes_stopped",
 ];
 
+/// Of a new log.
+const PARTITIONS: usize = 4;
+
 /// Of the dashboard, with the window that Grafana puts in.
 fn dashboard_queries() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
@@ -35,7 +38,8 @@ fn dashboard_queries() -> Vec<String> {
     targets.map(|target| target["expr"].as_str().unwrap().replace("$__rate_interval", "30s")).collect()
 }
 
-/// Steps: two processes work, and nothing rings; every query of the dashboard finds something; one of them is killed.
+/// Steps: two processes work, and nothing rings; every query of the dashboard finds something; one of them is killed, and
+/// started again: it knows how far its consumers are, though nothing happens.
 #[tokio::test]
 async fn quiet_rings_nothing_and_a_process_that_is_gone_is_missed() {
     let payments = Payments::open().await;
@@ -64,4 +68,9 @@ async fn quiet_rings_nothing_and_a_process_that_is_gone_is_missed() {
     app.add_process().await;
     prometheus.scrapes(&app.processes).await;
     prometheus.is_quiet().await;
+    within(ALARM_TIMEOUT, "positions of a process that has applied nothing yet", async || {
+        let found = prometheus.get("/api/v1/query?query=moa_consumer_position").await?;
+        (found["result"].as_array()?.len() == consumers().len() * PARTITIONS * app.processes.len()).then_some(())
+    })
+    .await;
 }
