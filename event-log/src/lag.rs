@@ -140,22 +140,22 @@ impl Heads {
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    const SAMPLE_GAP: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
     async fn the_lag_is_the_age_of_the_first_event_that_is_not_applied() {
         let (began, mut heads) = (Instant::now(), Heads::default());
         for second in 0..10_u32 {
-            heads.observe(100 * i64::from(second), began + second * SECOND);
+            heads.observe(100 * i64::from(second), began + second * SAMPLE_GAP);
         }
-        let now = began + 10 * SECOND;
+        let now = began + 10 * SAMPLE_GAP;
         for (position, expected) in [
             (900, (0, Duration::ZERO)),
             (950, (0, Duration::ZERO)),
-            (899, (1, SECOND)),
-            (500, (400, 4 * SECOND)),
-            (499, (401, 5 * SECOND)),
-            (0, (900, 9 * SECOND)),
+            (899, (1, SAMPLE_GAP)),
+            (500, (400, 4 * SAMPLE_GAP)),
+            (499, (401, 5 * SAMPLE_GAP)),
+            (0, (900, 9 * SAMPLE_GAP)),
         ] {
             assert_eq!(heads.lag(position, now), expected, "{position}");
         }
@@ -184,8 +184,8 @@ mod tests {
     async fn an_accepted_loss_begins_again() {
         let (now, mut heads) = (Instant::now(), Heads::default());
         heads.observe(100, now);
-        heads.observe(40, now + SECOND);
-        assert_eq!(heads.lag(40, now + 2 * SECOND), (0, Duration::ZERO));
-        assert_eq!(heads.lag(39, now + 2 * SECOND), (1, SECOND));
+        heads.observe(40, now + SAMPLE_GAP);
+        assert_eq!(heads.lag(40, now + 2 * SAMPLE_GAP), (0, Duration::ZERO));
+        assert_eq!(heads.lag(39, now + 2 * SAMPLE_GAP), (1, SAMPLE_GAP));
     }
 }

@@ -141,7 +141,7 @@ impl Sender {
         let sending = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/x-protobuf").body(body);
         // The URL may hold a secret.
         let answer = sending.send().await.map_err(reqwest::Error::without_url).map_err(trust::explained);
-        let answer = answer.map_err(SendError::Unanswered)?;
+        let answer = answer.map_err(|error| SendError::Unanswered(error.into()))?;
         match answer.status() {
             status if status.is_success() => Ok(rejected_spans(answer).await),
             StatusCode::TOO_MANY_REQUESTS
