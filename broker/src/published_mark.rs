@@ -41,24 +41,29 @@ pub(crate) struct Marker {
     /// What the queue had when this relay came to it. In a database that was set back, the relay publishes again what was published
     /// before, and must not take away the only trace of what followed.
     found: Option<PublishedMark>,
+    has_queue: bool,
 }
 
 impl Marker {
-    /// The marker of `partition`, whose queue was declared.
+    /// The marker of `partition`, whose queue is declared. One that has other arguments holds no event up: nothing is marked then.
     pub(crate) async fn open(channel: &Channel, broker: &Broker, partition: Partition) -> lapin::Result<Self> {
-        match read(channel, broker, partition).await {
-            Ok(found) => Ok(Self { found }),
-            Err(ReadError::Broker(error)) => Err(error),
+        if !is_declared(broker, partition).await? {
+            return Ok(Self { found: None, has_queue: false });
+        }
+        let found = match read(channel, broker, partition).await {
+            Ok(found) => found,
+            Err(ReadError::Broker(error)) => return Err(error),
             Err(ReadError::Json(error)) => {
                 tracing::warn!(partition, %error, "what is in the queue of published marks is no mark, and is replaced");
-                Ok(Self { found: None })
+                None
             }
-        }
+        };
+        Ok(Self { found, has_queue: true })
     }
 
     /// Whether the queue had none.
     pub(crate) fn is_missing(&self) -> bool {
-        self.found.is_none()
+        self.has_queue && self.found.is_none()
     }
 
     /// Puts the mark of `last` in the place of the one before, unless that is further in this incarnation or a later one. The channel
@@ -71,7 +76,7 @@ impl Marker {
         last: &RawEvent,
     ) -> lapin::Result<Option<PublisherConfirm>> {
         let is_behind = |found: &PublishedMark| (found.incarnation, found.position) >= (incarnation, last.position);
-        if self.found.as_ref().is_some_and(is_behind) {
+        if !self.has_queue || self.found.as_ref().is_some_and(is_behind) {
             return Ok(None);
         }
         let mark = PublishedMark { incarnation, position: last.position, hash: hex::encode(last.hash) };
@@ -82,6 +87,18 @@ impl Marker {
             BasicProperties::default().with_delivery_mode(PERSISTENT).with_content_type("application/json".into());
         let published = channel.basic_publish(ShortString::default(), queue.into(), options, &body, properties);
         within_timeout(published).await.map(Some)
+    }
+}
+
+async fn is_declared(broker: &Broker, partition: Partition) -> lapin::Result<bool> {
+    // A refusal closes the channel, so the declaration has one of its own.
+    let channel = broker.channel_to_publish().await?;
+    match topology::declare_marks_queue(&channel, broker.log_id(), partition).await {
+        Err(error) if topology::is_precondition_failed(&error) => {
+            tracing::warn!(partition, %error, "the queue of published marks has other arguments: delete it, and it is declared again");
+            Ok(false)
+        }
+        declared => declared.map(|()| true),
     }
 }
 

@@ -131,7 +131,6 @@ impl Publishing<'_> {
     async fn open_channel(&self) -> lapin::Result<Channel> {
         let channel = self.broker.channel_to_publish().await?;
         topology::declare_exchange(&channel, self.broker.log_id()).await?;
-        topology::declare_marks_queue(&channel, self.broker.log_id(), self.partition).await?;
         for consumer in self.consumers {
             self.declare_queue(consumer).await?;
         }

@@ -63,6 +63,7 @@ async fn a_broker_that_is_away_says_nothing_of_the_log() {
 
 /// 1. Somebody deletes the queue of marks under a relay; it is declared again, and the next events are marked.
 /// 2. It has something else than a mark; that is replaced.
+/// 3. It has other arguments: nothing is marked, and events are published.
 #[tokio::test]
 async fn a_queue_of_marks_that_was_deleted_or_filled_by_others_holds_nothing_up() {
     let test = TestBroker::with_one_partition().await;
@@ -89,4 +90,11 @@ async fn a_queue_of_marks_that_was_deleted_or_filled_by_others_holds_nothing_up(
     is_relayed(&test, 3).await;
     test.tamper("delete from events where position = 3").await;
     assert_eq!(found_at_start(&test).await, Some(WriteStop::BehindPublished { partition: 0, published: 3 }));
+
+    test.amqp.queue_delete(marks.as_str().into(), lapin::options::QueueDeleteOptions::default()).await.unwrap();
+    let durable = lapin::options::QueueDeclareOptions { durable: true, ..Default::default() };
+    test.amqp.queue_declare(marks.as_str().into(), durable, Default::default()).await.unwrap();
+    test.tamper("update checkpoints set position = 1 where consumer = 'relay'").await;
+    is_relayed(&test, 2).await;
+    assert_eq!(in_queue(&marks).await, Some((0, 0)));
 }
