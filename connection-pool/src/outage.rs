@@ -29,8 +29,8 @@ pub struct Outage {
 
 #[derive(Debug)]
 struct State {
-    /// The first failure since the last answer.
-    failing_since: Option<Instant>,
+    /// The first failure since the last answer: when, and why. Those that follow are often a time-out that names no cause.
+    first_failure: Option<(Instant, String)>,
     last_failure: Option<Instant>,
     /// When it was last logged that the server is away.
     logged_at: Option<Instant>,
@@ -38,16 +38,17 @@ struct State {
 
 impl Outage {
     const fn of(server: &'static str) -> Self {
-        let state = State { failing_since: None, last_failure: None, logged_at: None };
+        let state = State { first_failure: None, last_failure: None, logged_at: None };
         Self { server, state: Mutex::new(state) }
     }
 
     /// The server could not be reached, or a connection to it broke. `error` is for operators, and must hold no secret.
     pub fn failed(&self, error: &dyn fmt::Display) {
-        let (now, mut state) = (Instant::now(), self.state());
-        let since = *state.failing_since.get_or_insert(now);
+        let (now, mut guard) = (Instant::now(), self.state());
+        let state = &mut *guard;
+        let (since, error) = &*state.first_failure.get_or_insert_with(|| (now, error.to_string()));
         state.last_failure = Some(now);
-        let lasted = now - since;
+        let lasted = now - *since;
         let is_due = match state.logged_at {
             None => lasted >= CONFIRM_DURATION,
             Some(at) => now - at >= REPEAT_INTERVAL,
@@ -57,9 +58,9 @@ impl Outage {
             let (server, seconds) = (self.server, lasted.as_secs());
             match is_new {
                 true => {
-                    tracing::warn!(%error, "{server} is away: what needs it waits, or is refused, until it is back")
+                    tracing::warn!(error, "{server} is away: what needs it waits, or is refused, until it is back")
                 }
-                false => tracing::warn!(%error, seconds, "{server} is still away"),
+                false => tracing::warn!(error, seconds, "{server} is still away"),
             }
         }
     }
@@ -67,8 +68,8 @@ impl Outage {
     /// The server answered.
     pub fn answered(&self) {
         let mut state = self.state();
-        let since = state.failing_since.take();
-        if let (Some(since), Some(_)) = (since, state.logged_at.take()) {
+        let failed = state.first_failure.take();
+        if let (Some((since, _)), Some(_)) = (failed, state.logged_at.take()) {
             tracing::info!(seconds = since.elapsed().as_secs(), "{} is back", self.server);
         }
     }

@@ -19,13 +19,12 @@ static QUEUE: OnceLock<LogQueue> = OnceLock::new();
 /// Starts logging by `directives`; bad ones stop the program with a sentence. From here on panics are logged like all else.
 pub fn start(directives: &str) {
     // At every start PostgreSQL notices that the schema is there. lapin logs every try to reach a server that is away;
-    // ours says once that it is, and once that it is back. sqlx logs each connection that was not taken on; whoever asked
-    // for it says why, and not each time.
-    let filter =
-        EnvFilter::try_new(format!("sqlx::postgres::notice=warn,sqlx_core::pool::inner=off,lapin=off,{directives}"))
-            .unwrap_or_else(|error| {
-                refuse(&format!("the log setting cannot be read ({error}): say e.g. info, or warn,command_api=debug"))
-            });
+    // ours says once that it is, and once that it is back. sqlx logs each connection that was not taken on, or broke in the
+    // pool; whoever asked for it says why, and not each time.
+    let filter = EnvFilter::try_new(format!("sqlx::postgres::notice=warn,sqlx_core::pool=off,lapin=off,{directives}"))
+        .unwrap_or_else(|error| {
+            refuse(&format!("the log setting cannot be read ({error}): say e.g. info, or warn,command_api=debug"))
+        });
     let queue = LogQueue::start(io::stderr(), log_dropped)
         .unwrap_or_else(|error| refuse(&format!("no thread can be started ({error}): raise the limit on processes")));
     let queue = QUEUE.get_or_init(|| queue);
