@@ -327,18 +327,3 @@ async fn an_operators_command_that_fails_says_why_in_one_sentence() {
     }
     assert_eq!(bad.err.lines().count(), 1, "{}", bad.err);
 }
-
-/// `moa migrate` makes the schema of an empty database, and a second time changes nothing.
-#[tokio::test]
-async fn migrate_brings_the_schema_up_to_date_and_stops() {
-    let database = testbed::Database::fresh().await;
-    let pool = database.pool().await;
-    sqlx::raw_sql("drop schema public cascade; create schema public").execute(&pool).await.unwrap();
-    for _ in 0..2 {
-        let migrated = Start::bare(&["migrate"]).on(database.url()).end().await;
-        assert!(migrated.status.success(), "{}", migrated.err);
-        assert!(migrated.out.starts_with("The schema is up to date: PostgreSQL at "), "{}", migrated.out);
-    }
-    let events: i64 = sqlx::query_scalar("select count(*) from events").fetch_one(&pool).await.unwrap();
-    assert_eq!(events, 0);
-}

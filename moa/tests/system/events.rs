@@ -44,7 +44,7 @@ async fn an_auditor_asks_for_events_in_every_form() {
 
     let wrong = app.operator(&["audit", "events", "--user", "a b", "--partition", "9"]).await;
     assert_eq!(wrong.status.code(), Some(1));
-    let sentence = "moa: 00: Invalid value : userId must be 1 to 100 of A-Z a-z 0-9 . _ -, was a b; \
-                    partition must be a whole number from 0 to 3, was 9\n";
+    let sentence = "moa: --user must be 1 to 100 of A-Z a-z 0-9 . _ -, was a b; \
+                    --partition must be a whole number from 0 to 3, was 9\n";
     assert_eq!(wrong.err, sentence);
 }
