@@ -8,6 +8,7 @@ mod by_hand;
 mod clock;
 mod consume;
 mod delivery;
+mod distribution;
 mod forbidden;
 mod format;
 mod holes;
