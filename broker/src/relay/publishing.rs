@@ -104,6 +104,7 @@ impl Publishing<'_> {
     ) -> Result<End, PublishError> {
         let Some(channel) = shutdown.run_until_cancelled(self.open_channel()).await else { return Ok(End::Stopped) };
         let channel = channel?;
+        RABBITMQ.answered();
         let marker = Marker::open(&channel, self.broker, self.partition).await?;
         let checkpoint = self.lease.position(RELAY, self.partition).await?;
         if marker.is_missing() {
@@ -157,6 +158,7 @@ impl Publishing<'_> {
         let span = trace::send(events);
         let published = tokio::time::timeout(REPLY_TIMEOUT, self.publish_messages(channel, events)).await;
         published.unwrap_or(Err(PublishError::ConfirmTimeout))?;
+        RABBITMQ.answered();
         if let Some(span) = span {
             trace::sent(span, self.broker.log_id(), self.partition, events.len());
         }
