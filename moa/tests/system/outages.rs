@@ -43,7 +43,8 @@ impl Outages {
 
     async fn logs(&self, end: &str) {
         let ends = async || self.lines().last().is_some_and(|line| line.ends_with(end)).then_some(());
-        within(TEST_TIMEOUT, end, ends).await;
+        let logged = tokio::time::timeout(TEST_TIMEOUT, within(2 * TEST_TIMEOUT, end, ends)).await;
+        assert!(logged.is_ok(), "{end} is not the last line: {}", self.app.processes[0].logged());
     }
 
     /// Everything that people and probes do meanwhile.
