@@ -3,19 +3,21 @@
 
 use crate::supervised_connection::within_timeout;
 use crate::{Broker, topology};
-use event_log::{Incarnation, Log, LogError, Partition, Position, RawEvent, WriteStop};
+use event_log::{Hash, Incarnation, Log, LogError, Partition, Position, RawEvent, WriteStop};
+use hex::FromHex as _;
 use lapin::options::{BasicGetOptions, BasicNackOptions, BasicPublishOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, ErrorKind, PublisherConfirm};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// How long a start waits for RabbitMQ: while that is away, invests are taken all the same.
 const COMPARE_TIMEOUT: Duration = Duration::from_secs(2);
-/// An AMQP delivery mode: the message is on disk when it is confirmed.
-const PERSISTENT: u8 = 2;
+/// AMQP's mode for a message that is on disk when it is confirmed.
+const PERSISTENT_DELIVERY_MODE: u8 = 2;
 
 /// The last event of a partition that was published.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +26,16 @@ struct PublishedMark {
     incarnation: Incarnation,
     position: Position,
     /// The event's hash, in hexadecimal digits.
-    hash: String,
+    #[serde(serialize_with = "write_hash", deserialize_with = "read_hash")]
+    hash: Hash,
+}
+
+fn write_hash<S: Serializer>(hash: &Hash, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&hex::encode(hash))
+}
+
+fn read_hash<'de, D: Deserializer<'de>>(from: D) -> Result<Hash, D::Error> {
+    Hash::from_hex(String::deserialize(from)?).map_err(D::Error::custom)
 }
 
 /// Why a mark could not be read.
@@ -79,12 +90,13 @@ impl Marker {
         if !self.has_queue || self.found.as_ref().is_some_and(is_behind) {
             return Ok(None);
         }
-        let mark = PublishedMark { incarnation, position: last.position, hash: hex::encode(last.hash) };
+        let mark = PublishedMark { incarnation, position: last.position, hash: last.hash };
         let body = serde_json::to_vec(&mark).unwrap_or_default();
         let queue = topology::marks_queue(broker.log_id(), last.partition);
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let properties =
-            BasicProperties::default().with_delivery_mode(PERSISTENT).with_content_type("application/json".into());
+        let properties = BasicProperties::default()
+            .with_delivery_mode(PERSISTENT_DELIVERY_MODE)
+            .with_content_type("application/json".into());
         let published = channel.basic_publish(ShortString::default(), queue.into(), options, &body, properties);
         within_timeout(published).await.map(Some)
     }
@@ -121,16 +133,11 @@ pub async fn stop_writes_behind_published(log: &Log, broker: &Broker) -> Result<
     let incarnation = log.read_forks().await?.incarnation();
     for (partition, mark) in marks {
         // An older one is of a history that an operator gave up.
-        if mark.incarnation >= incarnation && !is_in_log(log, partition, &mark).await? {
+        if mark.incarnation >= incarnation && !log.has_event(partition, mark.position, &mark.hash).await? {
             log.stop_writes(partition, WriteStop::BehindPublished { partition, published: mark.position });
         }
     }
     Ok(())
-}
-
-async fn is_in_log(log: &Log, partition: Partition, mark: &PublishedMark) -> Result<bool, LogError> {
-    let found = log.raw_after(partition, mark.position - 1, 1).await?;
-    Ok(found.first().is_some_and(|event| event.position == mark.position && hex::encode(event.hash) == mark.hash))
 }
 
 async fn read_all(log: &Log, broker: &Broker) -> Result<Vec<(Partition, PublishedMark)>, ReadError> {

@@ -1,7 +1,7 @@
 //! Reads the log by position in a partition, or by sequence in a product's stream. Always in ranges: the log is immutable, so no read
 //! needs a long transaction.
 
-use crate::ids::{Partition, Position};
+use crate::ids::{Hash, Partition, Position};
 use crate::log::Log;
 use crate::raw_event::RawEvent;
 use crate::{LogError, RecordedEvent};
@@ -28,6 +28,12 @@ impl Log {
         limit: i64,
     ) -> Result<Vec<RecordedEvent>, LogError> {
         stream_page(self.reads(), product, after, limit).await
+    }
+
+    /// Whether the event with this hash is at this position. If not, the log was set back or changed since somebody saw it there.
+    pub async fn has_event(&self, partition: Partition, position: Position, hash: &Hash) -> Result<bool, LogError> {
+        let found = self.raw_after(partition, position.saturating_sub(1), 1).await?;
+        Ok(found.first().is_some_and(|event| event.position == position && event.hash == *hash))
     }
 
     /// Up to `limit` events of `partition` that follow `after`, in order, as they are stored.

@@ -4,7 +4,7 @@
 use super::sealer::ResumeMarker;
 use super::verify_live::ExternalSeals;
 use chrono::{DateTime, Utc};
-use event_log::{Hash, Log, LogError, Partition, Position, WriteStop};
+use event_log::{Log, LogError, WriteStop};
 use proof::seal_chain::{SealChain, SealChainError, SealedTo};
 use proof::seals_file::Lines;
 use std::io;
@@ -48,18 +48,11 @@ pub async fn stop_writes_behind_seals(log: &Log, outside: &ExternalSeals) -> Res
         return Ok(());
     }
     for (partition, end) in (0..).zip(sealed.ends) {
-        if end.position > 0 && !is_in_log(log, partition, end).await? {
+        if end.position > 0 && !log.has_event(partition, end.position, &end.head).await? {
             log.stop_writes(partition, WriteStop::BehindSeals { partition, sealed: end.position });
         }
     }
     Ok(())
-}
-
-/// Whether the log has the event that `end` was sealed with.
-pub(super) async fn is_in_log(log: &Log, partition: Partition, end: SealedTo) -> Result<bool, LogError> {
-    let found = log.raw_after(partition, end.position - 1, 1).await?;
-    let found: Option<(Position, Hash)> = found.first().map(|event| (event.position, event.hash));
-    Ok(found == Some((end.position, end.head)))
 }
 
 /// The seals of the file, from the sealer's resume marker on where there is one; up to the first that is not valid.

@@ -63,7 +63,8 @@ async fn a_broker_that_is_away_says_nothing_of_the_log() {
 
 /// 1. Somebody deletes the queue of marks under a relay; it is declared again, and the next events are marked.
 /// 2. It has something else than a mark; that is replaced.
-/// 3. It has other arguments: nothing is marked, and events are published.
+/// 3. It has a mark that cannot be: a start takes no writes, and does not break.
+/// 4. It has other arguments: nothing is marked, and events are published.
 #[tokio::test]
 async fn a_queue_of_marks_that_was_deleted_or_filled_by_others_holds_nothing_up() {
     let test = TestBroker::with_one_partition().await;
@@ -90,6 +91,12 @@ async fn a_queue_of_marks_that_was_deleted_or_filled_by_others_holds_nothing_up(
     is_relayed(&test, 3).await;
     test.tamper("delete from events where position = 3").await;
     assert_eq!(found_at_start(&test).await, Some(WriteStop::BehindPublished { partition: 0, published: 3 }));
+
+    let forged = format!(r#"{{"incarnation":1,"position":{},"hash":"{}"}}"#, i64::MIN, "00".repeat(32));
+    let published =
+        test.amqp.basic_publish("".into(), marks.as_str().into(), publish, forged.as_bytes(), Default::default());
+    published.await.unwrap().await.unwrap();
+    assert_eq!(found_at_start(&test).await, Some(WriteStop::BehindPublished { partition: 0, published: i64::MIN }));
 
     test.amqp.queue_delete(marks.as_str().into(), lapin::options::QueueDeleteOptions::default()).await.unwrap();
     let durable = lapin::options::QueueDeclareOptions { durable: true, ..Default::default() };

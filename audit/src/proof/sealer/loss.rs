@@ -2,7 +2,6 @@
 //! says of each partition what is lost. Then sealing goes on.
 
 use super::super::seal_store::{self, SEALS_PER_PAGE};
-use super::super::stop_writes::is_in_log;
 use super::begin::read_lines;
 use super::{SealError, Sealer};
 use chrono::{DateTime, Utc};
@@ -125,7 +124,7 @@ async fn loss_of(
     partition: Partition,
 ) -> Result<Option<Statement>, SealError> {
     let Some(end) = chain.sealed_to(partition).filter(|end| end.position > 0) else { return Ok(None) };
-    if is_in_log(log, partition, end).await? {
+    if log.has_event(partition, end.position, &end.head).await? {
         return Ok(None);
     }
     let identity = log.identity();
@@ -160,7 +159,7 @@ async fn last_kept(
     loop {
         let ends = seal_store::ends_until(transaction, partition, until, SEALS_PER_PAGE).await?;
         for end in &ends {
-            if is_in_log(log, partition, *end).await? {
+            if log.has_event(partition, end.position, &end.head).await? {
                 return Ok(*end);
             }
         }
