@@ -187,9 +187,10 @@ fn proofs() -> Vec<Endpoint> {
         "Those after the seal of this number.",
         || json!({"type": "integer", "format": "int64", "minimum": 0, "default": 0}),
     );
+    let newest = query("newest", "The newest instead, in order.", || json!({"type": "boolean", "default": false}));
     let seals = Endpoint::get("/admin/audit/seal", "listSeals", "The seals of the log, as the database has them")
         .described("An auditor compares them with the file outside the database.")
-        .takes([after, limit(SEAL_LIMIT, "Seals of a page.")])
+        .takes([after, newest, limit(SEAL_LIMIT, "Seals of a page.")])
         .gives::<Seals>(json!({"list": [examples::seal()], "nextAfter": null}))
         .refuses([invalid("after", "must be a whole number from 0")]);
     let after = Parameter { description: "Those after the seal of acts of this number.", ..after };

@@ -143,6 +143,24 @@ impl Log {
         Ok(heads)
     }
 
+    /// How many reservations were appended after `from` and up to `to`, positions of every partition, in order. It reads that much of
+    /// the log, so it is for spans of some seconds.
+    pub async fn reservations_between(&self, from: &[Position], to: &[Position]) -> Result<i64, LogError> {
+        // Lateral, so that each span is a scan of the key: as a join it may be a hash of the whole table.
+        let count = sqlx::query_scalar(
+            "select coalesce(sum(counted.reservations), 0)::bigint
+               from unnest($1::bigint[], $2::bigint[]) with ordinality as span (after, upto, number),
+                    lateral (select count(*) as reservations from events e
+                              where e.partition = (span.number - 1)::int and e.position > span.after
+                                and e.position <= span.upto and e.event_type = 'InvestReserved') counted",
+        )
+        .bind(from)
+        .bind(to)
+        .fetch_one(self.reads())
+        .await?;
+        Ok(count)
+    }
+
     /// An id for a product to be opened. Never given twice; a number may be skipped.
     pub async fn next_product_id(&self) -> Result<ProductId, LogError> {
         let id: i64 = sqlx::query_scalar("select nextval('product_id')").fetch_one(self.pool()).await?;

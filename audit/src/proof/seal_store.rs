@@ -33,6 +33,11 @@ pub async fn seals_from(
     Ok(rows.into_iter().map(Row::seal).collect())
 }
 
+/// The number of the newest seal; 0 without any.
+pub async fn last(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar("select coalesce(max(seal), 0) from seals").fetch_one(executor).await
+}
+
 /// Every seal, page by page.
 pub async fn all_seals(pool: &Pool) -> sqlx::Result<Vec<Result<Seal, SealParseError>>> {
     let mut seals = Vec::new();

@@ -45,3 +45,20 @@ async fn the_database_refuses_to_rewrite_history() {
     }
     assert_eq!(test.events().await, before);
 }
+
+#[tokio::test]
+async fn reservations_are_counted_between_positions_of_each_partition() {
+    let test = TestLog::with_partitions(2).await;
+    let stream = |id: i64, last: i64| {
+        let opening = new_event(product(id), 1, opened(id));
+        let reserving = (2..=last).map(move |sequence| new_event(product(id), sequence, nth_event(sequence)));
+        [opening].into_iter().chain(reserving).collect()
+    };
+    commit(&mut test.writer_of(0).await, stream(2, 4)).await;
+    commit(&mut test.writer_of(1).await, stream(1, 6)).await;
+    for (from, to, expected) in
+        [([0, 0], [4, 6], 8), ([4, 6], [4, 6], 0), ([1, 4], [3, 6], 4), ([0, 0], [1, 1], 0), ([4, 6], [0, 0], 0)]
+    {
+        assert_eq!(test.log.reservations_between(&from, &to).await.unwrap(), expected, "{from:?} to {to:?}");
+    }
+}

@@ -1,10 +1,11 @@
-//! `GET /admin/product`: all products, open or not, newest first.
+//! `GET /admin/product`: all products, open or not, newest first; or one.
 
 use super::database;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
+use domain::ProductId;
 use edge::{ListData, Params, Problem, ServiceTime};
 use query_api::{ProductState, Terms, TermsItem, product_status};
 use serde::Serialize;
@@ -50,20 +51,24 @@ pub(super) async fn list(
     State((pool, time)): State<(Pool, ServiceTime)>,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let Some(paging) = params.paging() else { return Err(params.refuse()) };
+    let (paging, product) = (params.paging(), params.product_id());
+    let (Some(paging), Some(product)) = (paging, product) else { return Err(params.refuse()) };
+    let product = product.map(ProductId::get);
     let rows: Vec<Row> = sqlx::query_as(
         "select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
                 min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount, withdrawable_until, cancel_reason,
                 failed, clock_timestamp() as now
-           from product_list order by product_id desc limit $1 offset $2",
+           from product_list where $3::bigint is null or product_id = $3 order by product_id desc limit $1 offset $2",
     )
     .bind(paging.size())
     .bind(paging.offset())
+    .bind(product)
     .fetch_all(&pool)
     .await
     .map_err(database::problem)?;
+    let counted = "select count(*) from product_list where $1::bigint is null or product_id = $1";
     let total_count: i64 =
-        sqlx::query_scalar("select count(*) from product_list").fetch_one(&pool).await.map_err(database::problem)?;
+        sqlx::query_scalar(counted).bind(product).fetch_one(&pool).await.map_err(database::problem)?;
     Ok(edge::ok(ListData { total_count, list: rows.into_iter().map(|row| item(row, &time)).collect() }))
 }
 

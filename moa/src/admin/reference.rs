@@ -3,7 +3,7 @@
 use super::job::{Begun, Dropped, JobView, Live};
 use super::{mass_refund, product, projection, restore};
 use broker::parked::ParkedDelivery;
-use edge::reference::{CORRELATION_ID, Endpoint, Listener, PAGE, Parameter, SIZE};
+use edge::reference::{CORRELATION_ID, Endpoint, Listener, PAGE, PRODUCT_ID, Parameter, SIZE};
 use edge::{FieldProblem, Problem};
 use projector::PROJECTIONS;
 use serde_json::{Value, json};
@@ -68,8 +68,9 @@ fn guarded_as_it_is(endpoint: Endpoint) -> Endpoint {
 }
 
 fn products() -> Endpoint {
+    let only = Parameter { location: "query", is_required: false, description: "Only this product.", ..PRODUCT_ID };
     Endpoint::get("/admin/product", "listAllProducts", "All products, open or not, newest first")
-        .takes([PAGE, SIZE])
+        .takes([PAGE, SIZE, only])
         .gives_list_of::<product::Item>(json!({
             "productId": 2, "title": "product1", "totalInvestingAmount": 1_000, "currentInvestingAmount": 210, "investingCnt": 3,
             "startedAt": "2026-11-20T23:59:00", "finishedAt": "2026-12-12T23:59:00", "state": "ONGOING",

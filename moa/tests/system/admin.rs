@@ -58,6 +58,10 @@ async fn an_operator_may_all_an_auditor_only_read_and_nobody_else_anything() {
         assert_eq!((answer.status, answer.code().as_str()), (200, "01"), "{method} {path}");
     }
     app.settled().await;
+    let one = api.operate(Method::GET, "/admin/product?productId=2", None).await.data();
+    assert_eq!((&one["totalCount"], &one["list"][0]["title"]), (&json!(1), &json!("operated")));
+    assert_eq!(api.operate(Method::GET, "/admin/product?productId=9", None).await.data()["totalCount"], 0);
+    assert_eq!(api.operate(Method::GET, "/admin/product?productId=x", None).await.status, 400);
     let list = api.operate(Method::GET, "/admin/product", None).await.data();
     assert_eq!(list["totalCount"], 2, "nobody else has opened anything: {list}");
 }
