@@ -1,6 +1,6 @@
 //! Pages that say why there is no other.
 
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::html;
 
@@ -97,4 +97,9 @@ fn plain(status: StatusCode, title: &'static str, why: &str) -> Response {
 
 pub(crate) async fn no_such_page(visitor: Visitor) -> Failure {
     Failure::Unknown(Box::new(visitor))
+}
+
+/// Whether htmx asks, for a part of a page.
+pub(crate) fn is_partial(headers: &HeaderMap) -> bool {
+    headers.contains_key("hx-request")
 }

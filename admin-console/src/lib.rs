@@ -4,18 +4,25 @@
 //! visitor's token may, and is recorded as that call is. It has no statement, no right and no rule of its own. Pages are made on the
 //! server; a script of ours draws the chart, htmx replaces parts of a page, and all of both is in the binary.
 
+mod acts;
 mod assets;
 mod backend;
 mod error;
+mod events;
 mod format;
+mod invest;
 mod layout;
 mod live;
 mod login;
 mod overview;
+mod parked;
 mod process;
+mod product;
+mod products;
 mod projections;
 mod protect;
 mod samples;
+mod seals;
 mod session;
 mod submission;
 
@@ -47,6 +54,8 @@ pub struct Settings {
     pub admin: Router,
     /// What only the process knows.
     pub process: Arc<dyn Process>,
+    /// The types of events that one may search for.
+    pub event_types: &'static [&'static str],
     /// Whether the listener speaks TLS: then the cookie is never sent without it.
     pub is_encrypted: bool,
     /// Ends what would go on for ever.
@@ -59,6 +68,7 @@ struct Console {
     process: Arc<dyn Process>,
     sessions: Sessions,
     samples: Samples,
+    event_types: &'static [&'static str],
     is_encrypted: bool,
     live_pages: Arc<Semaphore>,
     shutdown: CancellationToken,
@@ -69,12 +79,13 @@ type Shared = axum::extract::State<Arc<Console>>;
 /// `/console` and all below it. To be merged with the admin listener's routes, and passed to
 /// `edge::with_middleware` with them. Must be called within a runtime: a task measures while somebody is logged in.
 pub fn routes(settings: Settings) -> Router {
-    let Settings { admin, process, is_encrypted, shutdown } = settings;
+    let Settings { admin, process, event_types, is_encrypted, shutdown } = settings;
     let console = Arc::new(Console {
         backend: Backend::new(admin),
         process,
         sessions: Sessions::default(),
         samples: Samples::default(),
+        event_types,
         is_encrypted,
         live_pages: Arc::new(Semaphore::new(MAX_LIVE_PAGES)),
         shutdown,
@@ -84,10 +95,25 @@ pub fn routes(settings: Settings) -> Router {
         .route("/console", get(overview::page))
         .route("/console/login", get(login::page).post(login::log_in))
         .route("/console/logout", post(login::log_out))
+        .route("/console/products", get(products::page).post(products::open))
+        .route("/console/products/{id}", get(product::page))
+        .route("/console/products/{id}/past", get(product::past))
+        .route("/console/products/{id}/{act}", get(product::confirm).post(product::act))
+        .route("/console/invests/{id}", get(invest::page))
+        .route("/console/events", get(events::page))
         .route("/console/projections", get(projections::list))
         .route("/console/projections/{name}", get(projections::page))
         .route("/console/projections/{name}/{act}", post(projections::act))
+        .route("/console/parked", get(parked::list))
+        .route("/console/parked/drop", post(parked::drop_all))
+        .route("/console/parked/{id}", get(parked::page))
+        .route("/console/parked/{id}/drop", post(parked::drop_one))
+        .route("/console/seals", get(seals::page))
+        .route("/console/seals/verification", get(seals::verify))
+        .route("/console/acts", get(acts::page))
         .route("/console/live/overview", get(live::overview))
+        .route("/console/live/products", get(live::products))
+        .route("/console/live/products/{id}", get(live::product))
         .route("/console/live/projections", get(live::projections))
         .route("/console/live/projections/{name}", get(live::projection))
         .route("/console/{*rest}", get(error::no_such_page))

@@ -1,7 +1,7 @@
 //! Pages that are kept up to date: once a second the parts of a page are made again, and those that changed are sent as server-sent
 //! events of the part's name. No part holds what one can press: it would lose the focus.
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream::unfold;
@@ -15,8 +15,9 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::backend::Refused;
 use crate::error::Failure;
+use crate::products::Page;
 use crate::session::Visitor;
-use crate::{Console, Shared, overview, projections};
+use crate::{Console, Shared, overview, product, products, projections};
 
 /// How often the parts are made.
 const UPDATE_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,6 +32,8 @@ pub(crate) type Parts = Vec<(String, Markup)>;
 /// Which page.
 enum View {
     Overview,
+    Products(Page),
+    Product(String),
     Projections,
     Projection(String),
 }
@@ -39,6 +42,8 @@ impl View {
     async fn parts(&self, console: &Console, visitor: &Visitor) -> Result<Parts, Refused> {
         match self {
             Self::Overview => overview::parts(console, visitor).await,
+            Self::Products(page) => products::parts(console, visitor, *page).await,
+            Self::Product(id) => product::parts(console, visitor, id).await,
             Self::Projections => projections::parts(console, visitor).await,
             Self::Projection(name) => projections::parts_of(console, visitor, name).await,
         }
@@ -47,6 +52,22 @@ impl View {
 
 pub(crate) async fn overview(State(console): Shared, visitor: Visitor) -> Result<Response, Failure> {
     follow(console, visitor, View::Overview)
+}
+
+pub(crate) async fn products(
+    State(console): Shared,
+    visitor: Visitor,
+    Query(page): Query<Page>,
+) -> Result<Response, Failure> {
+    follow(console, visitor, View::Products(page))
+}
+
+pub(crate) async fn product(
+    State(console): Shared,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    follow(console, visitor, View::Product(id))
 }
 
 pub(crate) async fn projections(State(console): Shared, visitor: Visitor) -> Result<Response, Failure> {
