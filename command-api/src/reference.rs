@@ -15,6 +15,7 @@ pub const LISTENER: Listener = Listener {
     description: "Invests. An answer is final: OK is durable, and every other answer means that nothing happened, except 503 \
                   OUTCOME_UNKNOWN and a broken connection: then ask the invest log for X-Invest-Id, or send an Idempotency-Key and repeat.",
     bearer: None,
+    console: None,
 };
 
 /// Every public write.

@@ -37,6 +37,8 @@ pub struct Listener {
     pub description: &'static str,
     /// The name of the bearer token that every call needs, if there is one.
     pub bearer: Option<&'static str>,
+    /// Where its pages for people are, if there are any.
+    pub console: Option<&'static str>,
 }
 
 /// `/openapi.json`, `/docs` and, for those who look for them there, `/api-docs/openapi.json` and `/api-docs`; and `/`, which greets
@@ -47,9 +49,9 @@ pub fn reference(listener: &Listener, endpoints: &[Endpoint]) -> Router {
         let document = document.to_string();
         async move { ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], document) }
     };
-    let (title, description) = (listener.title, listener.description);
+    let (title, greeter) = (listener.title, listener.clone());
     Router::new()
-        .route("/", get(async move |headers: HeaderMap| greeting(title, description, &headers)))
+        .route("/", get(async move |headers: HeaderMap| greeting(&greeter, &headers)))
         .route(DOCUMENT_PATH, get(serve.clone()))
         .route("/api-docs/openapi.json", get(serve))
         .route("/api-docs", get(async || axum::response::Redirect::permanent(PAGE_PATH)))
@@ -83,17 +85,21 @@ pub fn document(listener: &Listener, endpoints: &[Endpoint]) -> Value {
     document
 }
 
-fn greeting(title: &str, description: &str, headers: &HeaderMap) -> Response {
+fn greeting(&Listener { title, description, console, .. }: &Listener, headers: &HeaderMap) -> Response {
     let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if !accepted.contains("text/html") {
-        let links = json!({"reference": PAGE_PATH, "openapi": DOCUMENT_PATH, "health": "/readyz"});
+        let mut links = json!({"reference": PAGE_PATH, "openapi": DOCUMENT_PATH, "health": "/readyz"});
+        if let Some(console) = console {
+            links["console"] = json!(console);
+        }
         return ok(json!({"name": title, "description": description, "links": links}));
     }
+    let console = console.map(|path| format!("<li><a href=\"{path}\">Console</a></li>")).unwrap_or_default();
     let page = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
          <meta name=\"viewport\" content=\"width=device-width\"></head>\
          <body style=\"font-family:system-ui;max-width:40rem;margin:3rem auto;padding:0 1rem\">\
-         <h1>{title}</h1><p>{description}</p><ul>\
+         <h1>{title}</h1><p>{description}</p><ul>{console}\
          <li><a href=\"{PAGE_PATH}\">Try the calls</a></li>\
          <li><a href=\"{DOCUMENT_PATH}\">OpenAPI document</a></li>\
          <li><a href=\"/readyz\">Is it ready?</a></li></ul></body></html>"

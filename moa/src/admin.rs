@@ -2,6 +2,7 @@
 //! which holds no secret, is not.
 
 mod acting;
+mod console;
 mod database;
 mod guard;
 mod job;
@@ -12,6 +13,7 @@ mod projection;
 mod reference;
 mod restore;
 
+pub(crate) use console::with_console;
 pub(crate) use guard::Tokens;
 
 use audit::Audit;
@@ -76,7 +78,8 @@ pub(crate) fn routes(admin: Admin) -> Router {
 
 /// How long a route may take.
 pub(crate) fn timeout_of(route: &str) -> Duration {
-    if route.starts_with("/admin/audit") { audit::ANSWER_TIMEOUT } else { edge::REQUEST_TIMEOUT }
+    let asks_the_audit = route.starts_with("/admin/audit") || admin_console::asks_the_audit(route);
+    if asks_the_audit { audit::ANSWER_TIMEOUT } else { edge::REQUEST_TIMEOUT }
 }
 
 fn projections(managed: ProjectionsState) -> Router {

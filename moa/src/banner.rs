@@ -41,6 +41,7 @@ pub(crate) fn print_all_in_one(
         format!("  read     {scheme}://{}", at.query),
         format!("  write    {scheme}://{}", at.command),
         format!("  admin    {scheme}://{}", at.admin),
+        format!("  console  {scheme}://{}{}", at.admin, admin_console::PATH),
         format!("  data     {}", database.describe()),
     ];
     lines.extend(database.private().map(|private| format!("           look inside: {}", private.psql_command())));

@@ -110,7 +110,7 @@ async fn print_status(output: ListOutput, admin: &AdminSettings) -> anyhow::Resu
 }
 
 /// What an operator is needed for, with what to do; what a pause or a rebuild explains is none of it.
-fn needs(projections: &Value, parked: i64) -> Vec<String> {
+pub(crate) fn needs(projections: &Value, parked: i64) -> Vec<String> {
     let need = |row: &Value| {
         let (name, state, lag) =
             (text(&row["name"]), text(&row["state"]), row["lagSeconds"].as_f64().unwrap_or_default());

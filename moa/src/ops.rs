@@ -136,7 +136,8 @@ impl Ops {
         self.health().route("/metrics", get(metrics))
     }
 
-    async fn unready(&self) -> Vec<&'static str> {
+    /// The clauses of this process that fail now, by their names.
+    pub(crate) async fn unready(&self) -> Vec<&'static str> {
         self.probe().await;
         let watched = self.watched();
         let mut names: BTreeSet<_> = self.readiness.failed().into_iter().collect();

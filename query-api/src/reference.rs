@@ -19,6 +19,7 @@ pub const LISTENER: Listener = Listener {
     description: "Products, holdings and the invest log. Every answer carries X-Consistency-Token, the state that it shows. Times are \
                   local to the zone in X-Time-Zone, without an offset, unless ?times=offset asks for one.",
     bearer: None,
+    console: None,
 };
 
 const ANSWER_HEADERS: [(&str, &str); 4] = [

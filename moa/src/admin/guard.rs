@@ -36,16 +36,21 @@ impl Tokens {
     fn admit(&self, request: &Request) -> Result<Actor, Problem> {
         let token = bearer(request.headers()).ok_or(Problem::Unauthorized)?;
         let address = request.extensions().get().map(|ClientAddress(address)| *address);
-        // Before the token is looked at: whoever guesses must not learn which guess is right.
-        self.may_guess(address)?;
-        let Some(actor) = self.bearer(&Secret::digest(token)) else {
-            self.guessed(address);
-            return Err(Problem::Unauthorized);
-        };
+        let actor = self.actor(token, address)?;
         match actor.role() {
             Role::Auditor if !request.method().is_safe() => Err(forbidden(&actor, request.uri())),
             Role::Operator | Role::Auditor => Ok(actor),
         }
+    }
+
+    /// Who shows this token, from this address.
+    pub(super) fn actor(&self, token: &str, address: Option<IpAddr>) -> Result<Actor, Problem> {
+        // Before the token is looked at: whoever guesses must not learn which guess is right.
+        self.may_guess(address)?;
+        self.bearer(&Secret::digest(token)).ok_or_else(|| {
+            self.guessed(address);
+            Problem::Unauthorized
+        })
     }
 
     fn may_guess(&self, address: Option<IpAddr>) -> Result<(), Problem> {

@@ -14,6 +14,7 @@ pub(super) const LISTENER: Listener = Listener {
     description: "For operators and auditors; never expose it. Products, read models and their rebuilds, parked deliveries, and the audit of \
                   the log. Times are local to the service's zone, without an offset.",
     bearer: Some("The operator's token, which may do everything, or the auditor's, which may only read."),
+    console: Some(admin_console::PATH),
 };
 
 const NAME: Parameter = Parameter {

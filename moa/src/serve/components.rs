@@ -296,13 +296,13 @@ impl SharedResources {
         });
         let admin =
             Admin { tokens, api: CommandApi::new(processors, time), log, jobs, read, write, redis, time, audit };
-        let routes = edge::with_middleware_and_timeouts(
-            admin::routes(admin).merge(ops.routes()),
-            CallerPolicy::default(),
-            admin::timeout_of,
-        );
         let policy = listening.admin.clone();
-        stages.spawn_listener(|shutdown| edge::serve(listener, routes, policy, shutdown));
+        stages.spawn_listener(|shutdown| {
+            let routes =
+                admin::with_console(admin, ops, listening.is_encrypted(), shutdown.clone()).merge(ops.routes());
+            let routes = edge::with_middleware_and_timeouts(routes, CallerPolicy::default(), admin::timeout_of);
+            edge::serve(listener, routes, policy, shutdown)
+        });
     }
 
     /// PartitionProcessors for the admin listener alone.

@@ -54,6 +54,11 @@ impl ListenerLimits {
         Ok(Self { admin, ops, public, identity })
     }
 
+    /// Whether the public listeners and the admin listener speak TLS.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.identity.is_some()
+    }
+
     /// Shows among the metrics when the certificate expires.
     pub(super) fn show_certificate(&self, ops: &Ops) {
         self.identity.iter().for_each(|identity| ops.watch_certificate(identity));

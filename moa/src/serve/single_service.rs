@@ -132,7 +132,9 @@ impl SingleService {
         let tokens = tokens.guard(&self.stages, max_guesses)?;
         let operators = Operators { tokens, processors, read, time: settings.time_zone, seals };
         resources.serve_admin(&self.stages, listener, operators, &self.ops, &listening);
-        banner::service("admin", &[("admin", format!("{}://{address}", settings.listeners.scheme()))], &database);
+        let admin = format!("{}://{address}", settings.listeners.scheme());
+        let console = format!("{admin}{}", admin_console::PATH);
+        banner::service("admin", &[("admin", admin), ("console", console)], &database);
         self.stop.then_finish(self.stages).await
     }
 

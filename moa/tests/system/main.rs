@@ -12,6 +12,7 @@ mod attacked;
 mod backup;
 mod complaints;
 mod config;
+mod console;
 mod copied;
 mod cursors;
 mod demo;

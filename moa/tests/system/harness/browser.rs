@@ -82,6 +82,11 @@ impl Browser {
         self.post("/execute/sync", json!({"script": format!("return {expression}"), "args": []})).await
     }
 
+    /// Runs a script, and waits for what it promises.
+    pub async fn run(&self, script: &str) -> Value {
+        self.post("/execute/sync", json!({"script": script, "args": []})).await
+    }
+
     /// Waits until the expression is `wanted`.
     pub async fn shows(&self, expression: &str, wanted: impl Into<Value>) {
         let (wanted, start) = (wanted.into(), Instant::now());
