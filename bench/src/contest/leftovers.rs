@@ -9,6 +9,9 @@ use lapin::{Channel, Connection, ConnectionProperties};
 use projector::{COUNTERS, counters_key};
 use sqlx::PgPool;
 
+/// The part of their names that the queues with the marks of what was published share.
+const PUBLISHED: &str = "published";
+
 pub(super) async fn remove(
     servers: &Servers,
     contestant: Contestant,
@@ -35,7 +38,8 @@ pub(super) async fn remove(
 async fn remove_of_moa(servers: &Servers, pool: &PgPool) -> anyhow::Result<()> {
     let log = open_log(pool).await?;
     let (log_id, database) = (log.identity().log_id, log.database_id().await?);
-    let consumers = consumers().into_iter().chain([COUNTERS]);
+    // The marks too: the next round's copy of the log is behind this one's, and would take no writes.
+    let consumers = consumers().into_iter().chain([COUNTERS, PUBLISHED]);
     let queue = |consumer| log.partitions().map(move |partition| format!("moa.{log_id}.{consumer}.{partition}"));
     delete_queues(servers, consumers.flat_map(queue), Some(format!("product.events.{log_id}"))).await?;
     delete_keys(servers, log.partitions().map(|partition| counters_key(log_id, partition, &database)).collect()).await

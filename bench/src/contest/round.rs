@@ -5,7 +5,7 @@ use super::quiet::wait_until_settled;
 use super::sums::Sums;
 use super::{CpuTimes, Lags, age, lag};
 use crate::load::{Answers, Listeners, Users, closed_loop, invest, open_loop};
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use sqlx::PgPool;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -109,6 +109,8 @@ async fn measure_running(arena: &Arena, running: &Running, load: Load) -> anyhow
     let disk = Disk::of(pool).await?;
     let accepted = answers.accepted.count() as u64;
     let sums = Sums::of(servers, running).await?;
+    // Nothing adds up to nothing: that is no figure.
+    ensure!(accepted > 0, "nothing was accepted, all was answered otherwise: {:?}", answers.refused);
     sums.check_grown(&sums_before, accepted, answers.unknown)?;
     let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| answers.accepted.at(share));
     Ok(Figures {
