@@ -156,7 +156,7 @@ def build_problems():
     text = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
     channel = tomllib.loads((REPOSITORY / "rust-toolchain.toml").read_text(encoding="utf-8"))["toolchain"]["channel"]
     for needed in (f"FROM rust:{channel}-", "USER 65532:65532", "STOPSIGNAL SIGTERM", "HEALTHCHECK", 'ENTRYPOINT ["',
-                   "cargo build --locked --release -p moa"):
+                   "cargo build --locked --profile dist -p moa"):
         if needed not in text:
             yield f"the Dockerfile lacks {needed}"
     members = tomllib.loads((REPOSITORY / "Cargo.toml").read_text(encoding="utf-8"))["workspace"]["members"]
