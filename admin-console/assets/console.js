@@ -7,6 +7,8 @@ const chart = document.getElementById("chart");
 function draw(place) {
   const series = JSON.parse(place.dataset.samples);
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const clock = new Intl.DateTimeFormat("en-GB", { timeZone: place.dataset.zone, timeStyle: "medium" });
+  const times = (_, splits) => splits.map((seconds) => clock.format(seconds * 1000));
   const axis = () => ({ stroke: color("--quiet"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line") } });
   const height = () => Math.max(160, Math.min(320, window.innerHeight / 4));
   const options = () => ({
@@ -19,7 +21,7 @@ function draw(place) {
       { label: "accepted a second", stroke: color("--accent"), width: 2, fill: color("--accent-soft") },
       { label: "events a second", stroke: color("--second"), width: 2, dash: [6, 4] },
     ],
-    axes: [axis(), axis()],
+    axes: [{ ...axis(), values: times, space: 80 }, axis()],
     scales: { x: { range: (_, __, last) => [last - MAX_SAMPLES, last] }, y: { range: (_, least, most) => [0, Math.max(10, most * 1.1)] } },
   });
   let plot = new uPlot(options(), series, place);

@@ -82,7 +82,7 @@ fn title_of(status: StatusCode) -> &'static str {
         400 => "That cannot be asked for",
         401 => "Log in again",
         403 => "Only an operator may do that",
-        404 => "There is no such thing",
+        404 => "Not found",
         409 => "That cannot be done now",
         503 => "Moa cannot answer now",
         _ => "Something went wrong",

@@ -56,6 +56,8 @@ pub struct Settings {
     pub process: Arc<dyn Process>,
     /// The types of events that one may search for.
     pub event_types: &'static [&'static str],
+    /// The name of the zone that times are local to.
+    pub time_zone: &'static str,
     /// Whether the listener speaks TLS: then the cookie is never sent without it.
     pub is_encrypted: bool,
     /// Ends what would go on for ever.
@@ -69,6 +71,7 @@ struct Console {
     sessions: Sessions,
     samples: Samples,
     event_types: &'static [&'static str],
+    time_zone: &'static str,
     is_encrypted: bool,
     live_pages: Arc<Semaphore>,
     shutdown: CancellationToken,
@@ -79,13 +82,14 @@ type Shared = axum::extract::State<Arc<Console>>;
 /// `/console` and all below it. To be merged with the admin listener's routes, and passed to
 /// `edge::with_middleware` with them. Must be called within a runtime: a task measures while somebody is logged in.
 pub fn routes(settings: Settings) -> Router {
-    let Settings { admin, process, event_types, is_encrypted, shutdown } = settings;
+    let Settings { admin, process, event_types, time_zone, is_encrypted, shutdown } = settings;
     let console = Arc::new(Console {
         backend: Backend::new(admin),
         process,
         sessions: Sessions::default(),
         samples: Samples::default(),
         event_types,
+        time_zone,
         is_encrypted,
         live_pages: Arc::new(Semaphore::new(MAX_LIVE_PAGES)),
         shutdown,

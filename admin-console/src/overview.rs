@@ -34,8 +34,8 @@ pub(crate) async fn page(State(console): Shared, visitor: Visitor) -> Result<Mar
         section aria-labelledby="rate" {
             h2 #rate { "The last five minutes" }
             figure {
-                div #chart data-samples=(console.samples.series()) aria-hidden="true" {}
-                figcaption { "Invests accepted and events appended a second, by all processes; measured while somebody is logged in." }
+                div #chart data-samples=(console.samples.series()) data-zone=(console.time_zone) aria-hidden="true" {}
+                figcaption { "Invests accepted and events appended a second, by all processes; measured while somebody is logged in. Times are those of " (console.time_zone) ", as on all pages." }
             }
             span hidden sse-swap="sample" {}
         }

@@ -87,7 +87,7 @@ pub(crate) async fn parts(console: &Console, visitor: &Visitor, page: Page) -> R
 
 /// How many there are, so that a page that was loaded before the newest says so.
 fn news(data: &Value) -> Markup {
-    html! { p .quiet { "All there are: " (grouped(number(&data["totalCount"]))) ", the newest first." } }
+    html! { p .quiet { (grouped(number(&data["totalCount"]))) " in all, the newest first." } }
 }
 
 fn row(product: &Value) -> Markup {

@@ -34,11 +34,12 @@ pub(crate) fn with_console(admin: Admin, ops: &Ops, is_encrypted: bool, shutdown
         log: admin.log.clone(),
         pool: admin.write.clone(),
     };
-    let admin = routes(admin);
+    let (time_zone, admin) = (admin.time.zone_name(), routes(admin));
     let console = admin_console::Settings {
         admin: admin.clone(),
         process: Arc::new(process),
         event_types: &EVENT_TYPES,
+        time_zone,
         is_encrypted,
         shutdown,
     };
