@@ -63,18 +63,22 @@ const TCP_KEEPALIVE: [(&str, &str); 4] = [
     ("tcp_user_timeout", "120s"),
 ];
 
-/// How many connections to the log a process may open.
+/// How many connections to the log a process may open, and what for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Connections {
     optional_servers: u32,
     per_partition: u32,
+    /// Whether it writes the log, or decides by it: then a standby will not do.
+    writes: bool,
 }
 
 impl Connections {
     /// Partition processors keep one for each partition.
-    pub(crate) const WRITE_SIDE: Self = Self { optional_servers: 8, per_partition: 1 };
+    pub(crate) const WRITE_SIDE: Self = Self { optional_servers: 8, per_partition: 1, writes: true };
     /// Who only follows, or publishes.
-    pub(crate) const FEW: Self = Self { optional_servers: 4, per_partition: 0 };
+    pub(crate) const FEW: Self = Self { optional_servers: 4, per_partition: 0, writes: true };
+    /// Who only shows read models, which a standby of the server has too.
+    pub(crate) const READS: Self = Self { writes: false, ..Self::FEW };
 }
 
 /// The database in use.
@@ -220,17 +224,22 @@ impl Database {
             schema::may_create_log(&looking).await?;
         }
         let partitions = partitions.or(found).unwrap_or(DEFAULT_PARTITIONS);
-        let connections = connections.optional_servers + connections.per_partition * partitions.unsigned_abs();
-        Ok(Log::open(self.log_pool(connections).await?, partitions).await?)
+        Ok(Log::open(self.log_pool(connections, partitions).await?, partitions).await?)
     }
 
     /// The pool of those who write the log, or decide by it: its connections lead to the server that was known before, and
     /// their commits wait for the disk.
-    async fn log_pool(&self, connections: u32) -> anyhow::Result<Pool> {
-        let server = self.server.clone();
+    async fn log_pool(&self, of: Connections, partitions: i32) -> anyhow::Result<Pool> {
+        let connections = of.optional_servers + of.per_partition * partitions.unsigned_abs();
+        let server = of.writes.then(|| self.server.clone());
         let pool = pool_of(connections).after_connect(move |connection, _| {
             let server = server.clone();
-            Box::pin(async move { server.check_writer(connection).await })
+            Box::pin(async move {
+                match server {
+                    Some(server) => server.check_writer(connection).await,
+                    None => Ok(()),
+                }
+            })
         });
         let pool = pool
             .connect_with(self.bounded("moa log", &[STATEMENT_LIMITS.as_slice(), &PLANNER_SETTINGS].concat()))

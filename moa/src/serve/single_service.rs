@@ -70,7 +70,7 @@ impl SingleService {
         let address = listener.local_addr()?;
         let (optional_servers, listening, mut callers) = checked::query_api(&settings, address)?;
         let ops = self.open_ops(&settings.ops, &listening)?;
-        let Some((database, log)) = self.database(&settings.server, Connections::FEW).await? else { return Ok(()) };
+        let Some((database, log)) = self.database(&settings.server, Connections::READS).await? else { return Ok(()) };
         let read = database.read_pool().await?;
         self.ops.watch_pool("read", &read);
         self.ops.needs_database(&read);

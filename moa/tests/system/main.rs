@@ -38,6 +38,7 @@ mod readiness;
 mod rebuilds;
 mod reference;
 mod replayed;
+mod replicas;
 mod roles;
 mod rush;
 mod sealed;

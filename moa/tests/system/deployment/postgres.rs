@@ -69,6 +69,13 @@ impl Servers {
         format!("postgres://{}@localhost/{DATABASE}?host={}", options.get_username(), place.display())
     }
 
+    /// Where this one is reached, in place or aside.
+    pub fn url_of(&self, server: &Server) -> String {
+        let options = server.embedded.connect_options();
+        let socket = options.get_socket().expect("it listens on a socket").display();
+        format!("postgres://{}@localhost/{DATABASE}?host={socket}", options.get_username())
+    }
+
     /// Copies a stopped server's data, whatever was there before.
     pub fn copy(&self, from: &str, to: &str) {
         let [from, to] = [from, to].map(|name| self.folder.join(name));
