@@ -3,7 +3,6 @@
 use crate::connection::Address;
 use crate::supervised_connection::within_timeout;
 use crate::topology::{self, is_precondition_failed};
-use event_log::Partition;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
@@ -39,7 +38,7 @@ pub struct Inspection {
     pub different: Vec<(String, String)>,
 }
 
-/// Inspects the server at `address`, and the queues of these consumers of a log with so many partitions.
+/// Inspects the server at `address`, and the queues of these consumers of a log with so many partitions, and of their marks.
 ///
 /// # Errors
 /// Why it cannot be reached or asked, in a sentence.
@@ -52,8 +51,13 @@ pub async fn inspect(
     let connection = connect(address).await.map_err(|error| address.explain(&error))?;
     let version = timeout(CONNECT_TIMEOUT, version(address)).await.ok().and_then(Result::ok).flatten();
     let mut found = Inspection { version, ..Inspection::default() };
-    for (consumer, partition) in consumers.iter().flat_map(|consumer| (0..partitions).map(move |at| (consumer, at))) {
-        inspect_queue(&connection, log_id, consumer, partition, &mut found).await.map_err(|error| error.to_string())?;
+    let of_consumer =
+        |consumer: &str| (0..partitions).map(|at| topology::queue(log_id, consumer, at)).collect::<Vec<_>>();
+    let of_consumers =
+        consumers.iter().flat_map(|consumer| of_consumer(consumer)).map(|name| (name, topology::arguments()));
+    let of_marks = (0..partitions).map(|at| (topology::marks_queue(log_id, at), topology::marks_arguments()));
+    for (name, arguments) in of_consumers.chain(of_marks) {
+        inspect_queue(&connection, name, arguments, &mut found).await.map_err(|error| error.to_string())?;
     }
     connection.close(200, "inspected".into()).await.ok();
     Ok(found)
@@ -68,12 +72,10 @@ async fn connect(address: &Address) -> lapin::Result<Connection> {
 /// A passive declaration tells whether the queue is there; only another with arguments compares them, and makes none that is there.
 async fn inspect_queue(
     connection: &Connection,
-    log_id: Uuid,
-    consumer: &str,
-    partition: Partition,
+    name: String,
+    arguments: FieldTable,
     found: &mut Inspection,
 ) -> lapin::Result<()> {
-    let name = topology::queue(log_id, consumer, partition);
     // The server closes a channel with what it refuses.
     let channel = within_timeout(connection.create_channel()).await?;
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -82,7 +84,7 @@ async fn inspect_queue(
         return Ok(());
     }
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    match within_timeout(channel.queue_declare(name.as_str().into(), options, topology::arguments())).await {
+    match within_timeout(channel.queue_declare(name.as_str().into(), options, arguments)).await {
         Ok(_) => {
             found.declared += 1;
             within_timeout(channel.close(200, "inspected".into())).await?;

@@ -67,9 +67,13 @@ pub(crate) async fn declare_queue(
 /// Declares the queue of a partition's mark; changes nothing where it is there.
 pub(crate) async fn declare_marks_queue(channel: &Channel, log_id: Uuid, partition: Partition) -> lapin::Result<()> {
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    let arguments = bounded(1, MAX_MARK_READS);
-    within_timeout(channel.queue_declare(marks_queue(log_id, partition).into(), options, arguments)).await?;
+    within_timeout(channel.queue_declare(marks_queue(log_id, partition).into(), options, marks_arguments())).await?;
     Ok(())
+}
+
+/// One message, the last.
+pub(crate) fn marks_arguments() -> FieldTable {
+    bounded(1, MAX_MARK_READS)
 }
 
 /// A consumer's queue has a single active consumer, which keeps the order.

@@ -68,7 +68,7 @@ fn queues(found: &Inspection) -> Finding {
         (Some((name, why)), _) => Finding::wrong(
             CHECK,
             format!("{} have other arguments than this release declares; {name}: {why}", different.len()),
-            "delete them: the projector declares them again, and what was in them is read from the log",
+            "delete them: the projector and the relay declare them again, and what was in them is read from the log",
         ),
         (None, 0) => Finding::ok(CHECK, format!("{declared} are declared as this release does")),
         (None, missing) => Finding::ok(CHECK, format!("{missing} are still to be declared, by whoever consumes them")),

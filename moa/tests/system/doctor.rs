@@ -203,8 +203,11 @@ async fn a_server_that_may_lose_commits_or_is_too_small_is_found() {
     server.stop().await;
 }
 
+#[rstest]
+#[case::a_consumers("holdings")]
+#[case::with_marks("published")]
 #[tokio::test]
-async fn a_queue_with_other_arguments_is_wrong() {
+async fn a_queue_with_other_arguments_is_wrong(#[case] part: &str) {
     let (amqp, _) = servers();
     let (app, url) = quiet_log().await;
     let log_id: Uuid = sqlx::query_scalar("select log_id from log_identity").fetch_one(&app.pool).await.unwrap();
@@ -214,12 +217,12 @@ async fn a_queue_with_other_arguments_is_wrong() {
     let before = Findings::of(start.clone()).await;
     before.nothing_wrong();
     assert!(before.verdict("queues").1.contains("are still to be declared"), "{}", before.verdict("queues").1);
-    let name = format!("moa.{log_id}.holdings.2");
+    let name = format!("moa.{log_id}.{part}.2");
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(name.as_str().into(), options, FieldTable::default()).await.unwrap();
     let found = Findings::of(start).await;
     let left = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let others = format!("moa.{log_id}.holdings.1");
+    let others = format!("moa.{log_id}.{part}.1");
     channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
     found.only_wrong("queues", &format!("1 have other arguments than this release declares; {name}: "));
     let made = channel.queue_declare(others.as_str().into(), left, FieldTable::default()).await;
