@@ -187,7 +187,8 @@ fn proofs() -> Vec<Endpoint> {
         "Those after the seal of this number.",
         || json!({"type": "integer", "format": "int64", "minimum": 0, "default": 0}),
     );
-    let newest = query("newest", "The newest instead, in order.", || json!({"type": "boolean", "default": false}));
+    let newest =
+        query("newest", "The newest of them, still in order.", || json!({"type": "boolean", "default": false}));
     let seals = Endpoint::get("/admin/audit/seal", "listSeals", "The seals of the log, as the database has them")
         .described("An auditor compares them with the file outside the database.")
         .takes([after, newest, limit(SEAL_LIMIT, "Seals of a page.")])

@@ -77,16 +77,11 @@ pub(crate) struct Seals {
 
 async fn seals(State(audit): State<Arc<Audit>>, mut params: Params) -> Result<Response, Problem> {
     let Some(newest) = params.flag("newest", false) else { return Err(params.refuse()) };
-    if newest && params.has("after") {
-        params.wrong("newest", "and after exclude each other: give one of them");
-        return Err(params.refuse());
+    let (mut after, limit) = page_of(params, SEALS_PER_PAGE)?;
+    if newest {
+        after = seal_store::last(&audit.read).await.map_err(problem)?.saturating_sub(limit).max(after);
     }
-    let (after, limit) = page_of(params, SEALS_PER_PAGE)?;
-    let first = match newest {
-        true => seal_store::last(&audit.read).await.map_err(problem)?.saturating_sub(limit).max(0),
-        false => after,
-    };
-    let page = seal_store::seals_from(&audit.read, first.saturating_add(1), limit).await.map_err(problem)?;
+    let page = seal_store::seals_from(&audit.read, after.saturating_add(1), limit).await.map_err(problem)?;
     let page = page.into_iter().collect::<Result<Vec<Seal>, _>>().map_err(Problem::internal)?;
     let next_after = next(limit, page.len(), page.last().map(|seal| seal.statement.seal));
     Ok(edge::ok(Seals { list: raw(page.iter().map(Seal::line))?, next_after }))
