@@ -1,6 +1,7 @@
 //! Pages that say why there is no other.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::html;
 
@@ -12,8 +13,8 @@ const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
 
 /// Why a page cannot be shown.
 pub(crate) enum Failure {
-    /// The visitor has to log in first, and wanted this.
-    NotLoggedIn { wanted: String },
+    /// The visitor has to log in first, and wanted this, a page or a part of one.
+    NotLoggedIn { wanted: String, is_part: bool },
     /// The form did not come from a page of this session.
     Forged,
     /// A form that cannot be read, in words.
@@ -37,16 +38,12 @@ impl Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         match self {
-            Self::NotLoggedIn { wanted } => {
-                let to = with_query("/console/login", [("next", wanted.as_str())]);
-                let mut response = Redirect::to(&to).into_response();
-                // htmx would put the page where one logs in into a part of another.
-                if wanted.starts_with("/console/live/") || wanted.contains("/past") || wanted.ends_with("/verification")
-                {
-                    *response.status_mut() = StatusCode::UNAUTHORIZED;
-                    response.headers_mut().insert(HX_REDIRECT, HeaderValue::from_static("/console/login"));
-                }
-                response
+            // A part of a page would be replaced by the page where one logs in.
+            Self::NotLoggedIn { is_part: true, .. } => {
+                (StatusCode::UNAUTHORIZED, [(HX_REDIRECT, "/console/login")]).into_response()
+            }
+            Self::NotLoggedIn { wanted, .. } => {
+                Redirect::to(&with_query("/console/login", [("next", wanted.as_str())])).into_response()
             }
             Self::Forged => plain(
                 StatusCode::FORBIDDEN,
@@ -100,6 +97,7 @@ pub(crate) async fn no_such_page(visitor: Visitor) -> Failure {
 }
 
 /// Whether htmx asks, for a part of a page.
-pub(crate) fn is_partial(headers: &HeaderMap) -> bool {
-    headers.contains_key("hx-request")
+pub(crate) fn is_part(headers: &HeaderMap) -> bool {
+    let is_stream = headers.get(ACCEPT).is_some_and(|accept| accept == "text/event-stream");
+    is_stream || headers.contains_key("hx-request")
 }

@@ -1,8 +1,8 @@
 //! Logging in, with the token that the admin listener takes, and logging out.
 
 use axum::extract::{Query, Request, State};
-use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use edge::{ClientAddress, Problem};
 use maud::{Markup, html};
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::error::Failure;
 use crate::protect::is_same_origin;
-use crate::session::{COOKIE_NAME, key_in};
+use crate::session::{cookie_name, key_in};
 use crate::submission::{Submission, fields};
 use crate::{Console, PATH, Shared, layout};
 
@@ -29,7 +29,7 @@ pub(crate) async fn log_in(State(console): Shared, request: Request) -> Result<R
         return Err(Failure::Forged);
     }
     let address = request.extensions().get().map(|ClientAddress(address)| *address);
-    let before = key_in(&request);
+    let (before, cookie_name) = (key_in(&request), cookie_name(request.headers()));
     let fields = fields(request).await?;
     let field = |name: &str| fields.get(name).map_or("", |value| value.trim());
     let (token, next) = (field("token"), inside(field("next")));
@@ -39,7 +39,7 @@ pub(crate) async fn log_in(State(console): Shared, request: Request) -> Result<R
             before.iter().for_each(|key| console.sessions.end(key));
             let id = console.sessions.begin(token);
             tracing::info!(actor = actor.name(), role = actor.role().as_str(), "logged in to the console");
-            Ok(([(SET_COOKIE, cookie(&console, &id))], Redirect::to(next)).into_response())
+            Ok(([(SET_COOKIE, cookie(&console, &cookie_name, &id))], Redirect::to(next)).into_response())
         }
         Err(problem) => {
             let (status, why) = said(&problem);
@@ -48,16 +48,20 @@ pub(crate) async fn log_in(State(console): Shared, request: Request) -> Result<R
     }
 }
 
-pub(crate) async fn log_out(State(console): Shared, submission: Submission) -> Response {
+pub(crate) async fn log_out(State(console): Shared, headers: HeaderMap, submission: Submission) -> Response {
     console.sessions.end(&submission.visitor.key);
-    ([(SET_COOKIE, format!("{}; Max-Age=0", cookie(&console, "")))], Redirect::to("/console/login")).into_response()
+    (
+        [(SET_COOKIE, format!("{}; Max-Age=0", cookie(&console, &cookie_name(&headers), "")))],
+        Redirect::to("/console/login"),
+    )
+        .into_response()
 }
 
 /// No script reads it, no form of another site sends it, and nothing but the console is sent it. Links from elsewhere, as from an
 /// alarm, lead where they say.
-fn cookie(console: &Console, value: &str) -> String {
+fn cookie(console: &Console, name: &str, value: &str) -> String {
     let secure = if console.is_encrypted { "; Secure" } else { "" };
-    format!("{COOKIE_NAME}={value}; Path={PATH}; HttpOnly; SameSite=Lax{secure}")
+    format!("{name}={value}; Path={PATH}; HttpOnly; SameSite=Lax{secure}")
 }
 
 /// Where to go after logging in: a page of the console, whatever was asked for.

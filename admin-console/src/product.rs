@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::backend::{Refused, escaped};
-use crate::error::{Failure, is_partial};
+use crate::error::{Failure, is_part};
 use crate::format::{bar, details, grouped, number, rows, state, text, time};
 use crate::layout::{self, Section, csrf, page_with_notice};
 use crate::live::Parts;
@@ -105,7 +105,7 @@ pub(crate) async fn past(
     let asked = format!("/admin/audit/product/{}", escaped(&id));
     let latest = match sequence {
         // The slider needs to know how long the history is; within a page it knows.
-        Some(_) if is_partial(&headers) => None,
+        Some(_) if is_part(&headers) => None,
         _ => Some(console.backend.get(&visitor, &asked).await.map_err(Failure::of(&visitor))?),
     };
     let state = match sequence {
@@ -121,7 +121,7 @@ pub(crate) async fn past(
         (slider(&id, number(&state["sequence"]), number(&latest["sequence"])))
         div #state role="status" { (as_it_stood(&state)) }
     };
-    if is_partial(&headers) {
+    if is_part(&headers) {
         return Ok(with_slider);
     }
     page_of(&console, &visitor, &id, with_slider).await.map_err(Failure::of(&visitor))

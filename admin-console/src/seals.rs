@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Shared;
-use crate::error::{Failure, is_partial};
+use crate::error::{Failure, is_part};
 use crate::format::{details, grouped, number, rows, state, text, time};
 use crate::layout::{Section, page_with_notice, table};
 use crate::session::Visitor;
@@ -87,7 +87,7 @@ pub(crate) async fn verify(State(console): Shared, visitor: Visitor, headers: He
         Ok(found) => report(&found),
         Err(refused) => html! { p .failed role="alert" { (refused.message) } },
     };
-    if is_partial(&headers) { Ok(report) } else { show(&console, &visitor, None, report).await }
+    if is_part(&headers) { Ok(report) } else { show(&console, &visitor, None, report).await }
 }
 
 fn report(found: &Value) -> Markup {

@@ -1,7 +1,7 @@
 //! Who is logged in. A session is in this process's memory alone, under the hash of the cookie's value: a restart logs everybody out.
 
 use axum::extract::{FromRequestParts, Request};
-use axum::http::header::{COOKIE, HeaderMap};
+use axum::http::header::{COOKIE, HOST, HeaderMap};
 use axum::http::request::Parts;
 use edge::{Actor, ClientAddress, Correlation, Peer, Role};
 use sha2::{Digest as _, Sha256};
@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::Console;
-use crate::error::Failure;
+use crate::error::{Failure, is_part};
 
-/// The name of the cookie.
-pub(crate) const COOKIE_NAME: &str = "moa-console";
+/// What the name of the cookie begins with.
+const COOKIE_NAME: &str = "moa-console";
 /// Sessions at once; the one that was used least lately makes room for another.
 const MAX_SESSIONS: usize = 1_000;
 /// A session that is not used for so long ends. A page that is kept up to date uses it.
@@ -146,7 +146,8 @@ impl FromRequestParts<Arc<Console>> for Visitor {
     async fn from_request_parts(parts: &mut Parts, console: &Arc<Console>) -> Result<Self, Failure> {
         let origin = Origin::of(parts);
         let wanted = parts.uri.path_and_query().map_or("", |wanted| wanted.as_str());
-        Self::of(console, &parts.headers, origin).ok_or_else(|| Failure::NotLoggedIn { wanted: wanted.to_owned() })
+        Self::of(console, &parts.headers, origin)
+            .ok_or_else(|| Failure::NotLoggedIn { wanted: wanted.to_owned(), is_part: is_part(&parts.headers) })
     }
 }
 
@@ -183,10 +184,21 @@ impl Origin {
     }
 }
 
+/// The name of the cookie of whoever asks by this `Host`. Browsers send cookies to all ports of a host: two consoles on one machine would log
+/// each other out.
+pub(crate) fn cookie_name(headers: &HeaderMap) -> String {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    match host.rsplit_once(':').filter(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())) {
+        Some((_, port)) => format!("{COOKIE_NAME}-{port}"),
+        None => COOKIE_NAME.into(),
+    }
+}
+
 /// The value of the console's cookie. Where there are several, as another path or an attacker may set one, none counts.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let named = cookie_name(headers);
     let all = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|all| all.split(';'));
-    let mut ours = all.filter_map(|one| one.trim().split_once('=')).filter(|(name, _)| *name == COOKIE_NAME);
+    let mut ours = all.filter_map(|one| one.trim().split_once('=')).filter(|(name, _)| *name == named);
     let (_, value) = ours.next()?;
     ours.next().is_none().then_some(value)
 }
@@ -227,6 +239,17 @@ mod tests {
             headers.append(COOKIE, HeaderValue::from_static(value));
         }
         assert_eq!(cookie(&headers), expected);
+    }
+
+    #[rstest]
+    #[case("localhost:8082", "moa-console-8082")]
+    #[case("[::1]:18082", "moa-console-18082")]
+    #[case("admin.example", "moa-console")]
+    #[case("[::1]", "moa-console")]
+    #[case("admin.example:", "moa-console")]
+    fn two_consoles_on_one_host_have_a_cookie_each(#[case] host: &'static str, #[case] name: &str) {
+        let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))]);
+        assert_eq!(cookie_name(&headers), name);
     }
 
     #[tokio::test(start_paused = true)]

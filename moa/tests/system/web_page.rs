@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::harness::{AUDITOR, Browser, OPERATOR, Start, TEST_TIMEOUT, TestApp, ask, within};
+use crate::harness::{AUDITOR, Browser, OPERATOR, Start, TestApp, ask};
 
 const PAGE: &str = include_str!("../../../examples/web/index.html");
 /// Each wave is shown before the next one comes, so the bar must move as often.
@@ -165,16 +165,6 @@ async fn the_page_says_in_words_why_not() {
     }
 }
 
-/// Comes again while it is told "overloaded".
-async fn invests(app: &TestApp, user: String, product: i64) {
-    let invest = async || {
-        let call = app.invest(ask(&user, product, 1)).await;
-        assert!(call.is_accepted() || call.is_refused("OVERLOADED"), "{call:?}");
-        call.is_accepted().then_some(())
-    };
-    within(TEST_TIMEOUT, "an invest", invest).await;
-}
-
 /// 1. A hundred users at once, then the next hundred: the bar shows each hundred. 2. Moa is killed: the page says so. 3. Somebody
 ///    invests, once it is back: the page has come back by itself, and shows all of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -186,7 +176,7 @@ async fn the_bar_moves_in_a_rush_and_is_right_after_a_restart() {
     let bar = of("rush", ".querySelector('progress').value");
     for wave in 0..WAVES {
         let users = (0..USERS_PER_WAVE).map(|number| format!("user{wave}-{number}"));
-        join_all(users.map(|user| invests(&screen.app, user, product))).await;
+        join_all(users.map(|user| screen.app.accepts_one(user, product))).await;
         screen.browser.shows(&bar, 7 + (wave + 1) * USERS_PER_WAVE).await;
     }
     screen.browser.screenshot("rush.png").await;

@@ -4,7 +4,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::{OPERATOR, TestApp, browser};
-use crate::harness::{Browser, Start, TEST_TIMEOUT, ask, within};
+use crate::harness::{Browser, Start, ask};
 use crate::sealed::KeyFolder;
 
 const WAVES: i64 = 3;
@@ -23,16 +23,6 @@ async fn follows(browser: &Browser, link: &str, title: &str) {
     browser.shows("document.querySelector('h1').textContent", title).await;
 }
 
-/// Comes again while it is told "overloaded".
-async fn invests(app: &TestApp, user: String, product: i64) {
-    let invest = async || {
-        let call = app.invest(ask(&user, product, 1)).await;
-        assert!(call.is_accepted() || call.is_refused("OVERLOADED"), "{call:?}");
-        call.is_accepted().then_some(())
-    };
-    within(TEST_TIMEOUT, "an invest", invest).await;
-}
-
 /// 1. A rush moves the bar of an open page, and its rate. 2. A read model is paused and resumed. 3. It is rebuilt beside, and switched to.
 /// 4. An event is found, leads to its invest's story and to the product as it stood. 5. The log is verified. 6. A product is cancelled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,7 +37,7 @@ async fn an_operators_shift() {
     let bar = format!("document.querySelector(\"[sse-swap='taken-{product}'] progress\").value");
     for wave in 0..WAVES {
         let users = (0..USERS_PER_WAVE).map(|number| format!("user{wave}-{number}"));
-        join_all(users.map(|user| invests(&app, user, product))).await;
+        join_all(users.map(|user| app.accepts_one(user, product))).await;
         browser.shows(&bar, (wave + 1) * USERS_PER_WAVE).await;
     }
     browser.screenshot("console-products.png").await;

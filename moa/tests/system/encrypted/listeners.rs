@@ -1,6 +1,7 @@
 //! Listeners that speak TLS, and a whole Moa where everything does.
 
 use chrono::Utc;
+use reqwest::redirect::Policy;
 use reqwest::{Client, Method};
 use rstest::rstest;
 use serde_json::json;
@@ -24,7 +25,8 @@ fn showing(start: Start, authority: &Authority, folder: &TempFolder) -> Start {
 /// A client that believes this CA.
 fn client(ca: &str) -> Client {
     let config = Trust::open(Some(Path::new(ca)), None).unwrap().client_config();
-    Client::builder().no_proxy().timeout(TEST_TIMEOUT).tls_backend_preconfigured(config).build().unwrap()
+    let client = Client::builder().no_proxy().timeout(TEST_TIMEOUT).redirect(Policy::none());
+    client.tls_backend_preconfigured(config).build().unwrap()
 }
 
 fn api(moa: &MoaProcess, ca: &str) -> ApiClient {
@@ -61,6 +63,11 @@ async fn an_invest_succeeds_where_every_connection_is_encrypted() {
         (log["list"][0]["investResult"] == "SUCCESS").then_some(())
     };
     within(TEST_TIMEOUT, "SUCCESS", succeeded).await;
+    // A cookie of the console is never sent without TLS.
+    let login = client(&ca).post(format!("{}/console/login", moa.admin)).body(format!("token={OPERATOR}"));
+    let answer = login.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.ends_with("; HttpOnly; SameSite=Lax; Secure"), "{cookie}");
     says(&moa, "connected to RabbitMQ").await;
     let plain = redis.client().get_multiplexed_async_connection().await.unwrap();
     let keys = async || redis::cmd("KEYS").arg("moa:*").query_async::<Vec<String>>(&mut plain.clone()).await.unwrap();

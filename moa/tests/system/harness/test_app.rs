@@ -11,7 +11,7 @@ use testbed::Proxy;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::client::{ApiClient, client};
-use super::journal::{Ask, Call, Journal};
+use super::journal::{Ask, Call, Journal, ask};
 use super::process::{Ended, MoaProcess, OPERATOR, Start};
 use super::{TEST_TIMEOUT, consumers, within};
 
@@ -91,6 +91,16 @@ impl TestApp {
     /// Asks the first process.
     pub async fn invest(&self, ask: Ask) -> Call {
         self.api(0).invest(ask).await
+    }
+
+    /// Has 1 won of `product` accepted for `user`, who comes again while told "overloaded".
+    pub async fn accepts_one(&self, user: String, product: i64) {
+        let invest = async || {
+            let call = self.invest(ask(&user, product, 1)).await;
+            assert!(call.is_accepted() || call.is_refused("OVERLOADED"), "{call:?}");
+            call.is_accepted().then_some(())
+        };
+        within(TEST_TIMEOUT, "an invest", invest).await;
     }
 
     /// An operator's command against the first process, about to be started.
