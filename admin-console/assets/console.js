@@ -21,7 +21,7 @@ function draw(place) {
       { label: "accepted a second", stroke: color("--accent"), width: 2, fill: color("--accent-soft") },
       { label: "events a second", stroke: color("--second"), width: 2, dash: [6, 4] },
     ],
-    axes: [{ ...axis(), values: times, space: 80 }, axis()],
+    axes: [{ ...axis(), values: times, space: 80 }, { ...axis(), size: 72 }],
     scales: { x: { range: (_, __, last) => [last - MAX_SAMPLES, last] }, y: { range: (_, least, most) => [0, Math.max(10, most * 1.1)] } },
   });
   let plot = new uPlot(options(), series, place);

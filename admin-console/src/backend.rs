@@ -63,7 +63,9 @@ impl Backend {
         if status.is_success() && answer["result"] == true {
             return Ok(answer["data"].clone());
         }
-        let message = answer["message"].as_str().unwrap_or("The call has failed.").to_owned();
+        let message = answer["message"].as_str().unwrap_or("The call has failed.");
+        // What is wrong with it follows the colon, where there is more to say.
+        let message = message.strip_suffix(" : ").unwrap_or(message).to_owned();
         // A refusal by a rule is a success of HTTP.
         let status = if status.is_success() { StatusCode::CONFLICT } else { status };
         Err(Refused { status, message })

@@ -26,6 +26,9 @@ pub(crate) const TROUBLE: &str = "trouble";
 /// What ends a page's updates: its visitor is not logged in any more.
 const GONE: &str = "gone";
 
+/// A part with nothing in it.
+const EMPTY: &str = "<!-- -->";
+
 /// The parts of a page by their names.
 pub(crate) type Parts = Vec<(String, Markup)>;
 
@@ -139,6 +142,10 @@ impl Follower {
                 self.show(TROUBLE.into(), html! {});
             }
             Err(Refused { message, .. }) => {
+                if matches!(self.view, View::Overview) {
+                    let needs = overview::needs_in_trouble(&self.console, &message).await;
+                    self.show(overview::NEEDS.into(), needs);
+                }
                 let why = html! { p .failed role="alert" { "This page is not up to date: " (message) } };
                 self.show(TROUBLE.into(), why);
             }
@@ -147,7 +154,8 @@ impl Follower {
 
     /// Sends a part, unless the page shows it.
     fn show(&mut self, name: String, part: Markup) {
-        let part = part.into_string();
+        // An event without data is none.
+        let part = Some(part.into_string()).filter(|part| !part.is_empty()).unwrap_or_else(|| EMPTY.into());
         if self.sent.get(&name) != Some(&part) {
             self.ready.push_back(Event::default().event(&name).data(&part));
             self.sent.insert(name, part);

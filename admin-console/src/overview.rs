@@ -17,6 +17,9 @@ use crate::{Console, Shared};
 const CALLS: [&str; 5] =
     ["/admin/projection", "/admin/parked?size=1", "/admin/job", "/admin/product?size=8", "/admin/mass-refund"];
 
+/// The part that says what an operator is needed for.
+pub(crate) const NEEDS: &str = "needs";
+
 pub(crate) async fn page(State(console): Shared, visitor: Visitor) -> Result<Markup, Failure> {
     let parts = parts(&console, &visitor).await.map_err(Failure::of(&visitor))?;
     let part = |name: &str| parts.iter().find(|(known, _)| known == name).map(|(_, part)| part.clone());
@@ -59,7 +62,7 @@ pub(crate) async fn parts(console: &Console, visitor: &Visitor) -> Result<Parts,
     let [projections, parked, jobs, products, refunds] = answers.as_slice() else { return Ok(Vec::new()) };
     let parked = number(&parked["totalCount"]);
     let mut parts = vec![
-        ("needs".to_owned(), needs(console, projections, parked).await),
+        (NEEDS.to_owned(), needs(console, projections, parked).await),
         ("tiles".into(), tiles(console, projections, parked, jobs)),
         ("products".into(), filling(products)),
         ("refunds".into(), given_back(refunds)),
@@ -70,15 +73,27 @@ pub(crate) async fn parts(console: &Console, visitor: &Visitor) -> Result<Parts,
 }
 
 async fn needs(console: &Console, projections: &Value, parked: i64) -> Markup {
-    let unready = console.process.unready().await;
-    let unready =
-        unready.into_iter().map(|why| format!("this process is not ready: {why}; see MoaNotReady in docs/runbook.md"));
-    let all: Vec<_> = unready.chain(console.process.needs(projections, parked)).collect();
+    let needs = console.process.needs(projections, parked);
+    listed(&unready(console).await.into_iter().chain(needs).collect::<Vec<_>>())
+}
+
+/// The same, where the calls that say more were answered with `message`.
+pub(crate) async fn needs_in_trouble(console: &Console, message: &str) -> Markup {
+    let rest = format!("the rest cannot be read now: {message}");
+    listed(&unready(console).await.into_iter().chain([rest]).collect::<Vec<_>>())
+}
+
+async fn unready(console: &Console) -> Vec<String> {
+    let unready = console.process.unready().await.into_iter();
+    unready.map(|why| format!("this process is not ready: {why}; see MoaNotReady in docs/runbook.md")).collect()
+}
+
+fn listed(all: &[String]) -> Markup {
     html! {
         @if all.is_empty() {
             p .done { "Nothing needs an operator." }
         } @else {
-            ul .failed { @for need in &all { li { (need) } } }
+            ul .failed { @for need in all { li { (need) } } }
         }
     }
 }

@@ -136,3 +136,23 @@ async fn from_a_phone_to_a_wall() {
         }
     }
 }
+
+/// Steps: the database falls silent; the open page says so, and no longer that nobody is needed; the database is back, and so is the page, by
+/// itself. Moa is killed: the page says that, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_page_says_when_it_is_not_up_to_date() {
+    let (mut app, proxy) = TestApp::behind_a_proxy().await;
+    let browser = browser(&app, OPERATOR).await;
+    let needs = "document.querySelector('[sse-swap=needs]').innerText.trim()";
+    let trouble = "document.querySelector('[sse-swap=trouble]').innerText.startsWith('This page is not up to date')";
+    browser.shows(needs, "Nothing needs an operator.").await;
+    proxy.freeze();
+    browser.shows(trouble, true).await;
+    browser.shows(&format!("{needs}.includes('this process is not ready: database')"), true).await;
+    proxy.mend();
+    browser.shows(trouble, false).await;
+    browser.shows(needs, "Nothing needs an operator.").await;
+    browser.shows("document.getElementById('stale').hidden", true).await;
+    app.processes.remove(0).killed().await;
+    browser.shows("document.getElementById('stale').hidden", false).await;
+}
