@@ -9,6 +9,10 @@ function draw(place) {
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const clock = new Intl.DateTimeFormat("en-GB", { timeZone: place.dataset.zone, timeStyle: "medium" });
   const times = (_, splits) => splits.map((seconds) => clock.format(seconds * 1000));
+  const lastMinutes = (last) => {
+    const end = last || Date.now() / 1000;
+    return [end - MAX_SAMPLES, end];
+  };
   const axis = () => ({ stroke: color("--quiet"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line") } });
   const height = () => Math.max(160, Math.min(320, window.innerHeight / 4));
   const options = () => ({
@@ -22,7 +26,7 @@ function draw(place) {
       { label: "events a second", stroke: color("--second"), width: 2, dash: [6, 4] },
     ],
     axes: [{ ...axis(), values: times, space: 80 }, { ...axis(), size: 72 }],
-    scales: { x: { range: (_, __, last) => [last - MAX_SAMPLES, last] }, y: { range: (_, least, most) => [0, Math.max(10, most * 1.1)] } },
+    scales: { x: { range: (_, __, last) => lastMinutes(last) }, y: { range: (_, least, most) => [0, Math.max(10, most * 1.1)] } },
   });
   let plot = new uPlot(options(), series, place);
   const again = () => {
