@@ -13,7 +13,7 @@ pub trait Process: Send + Sync {
     /// Nobody does, or the address has shown too many wrong ones.
     fn actor(&self, token: &str, address: Option<IpAddr>) -> Result<Actor, Problem>;
 
-    /// Why this process is not ready, in words; empty when it is.
+    /// The names of the readiness clauses of this process that fail; none when it is ready.
     fn unready(&self) -> BoxFuture<'_, Vec<String>>;
 
     /// What an operator is needed for, with what to do, by the answer of `GET /admin/projection` and the number of parked deliveries.

@@ -16,6 +16,8 @@ use crate::session::Visitor;
 use crate::submission::Submission;
 use crate::{Console, Shared, products};
 
+/// The longest reason that the call takes, in characters.
+const MAX_REASON_CHARS: usize = 500;
 /// What can be done with a product that cannot be undone: name, title, what happens then, and the field that it needs.
 const ACTS: [(&str, &str, &str, Option<&str>); 2] = [
     ("close", "Close", "It takes no more invests, for ever. Those that it has stay.", None),
@@ -181,7 +183,7 @@ pub(crate) async fn confirm(
             (csrf(&visitor))
             @if let Some(field) = field {
                 label for=(field) { "Reason, for the investors; without personal data" }
-                input id=(field) name=(field) required maxlength="200";
+                input id=(field) name=(field) required maxlength=(MAX_REASON_CHARS);
             }
             p .acts { button .danger type="submit" { (name) } a .button href=(back) { "Back" } }
         }

@@ -49,35 +49,35 @@ const ACTS: [Act; 8] = [
     changes(
         "rebuild",
         "Rebuild and switch",
-        "A second generation is built from the log beside this one, compared, and goes live if both are equal.",
+        "A standby is built from the log, compared with the live generation, and goes live if both are equal.",
         "rebuild",
         "is being rebuilt",
     ),
     changes(
         "build",
-        "Rebuild beside",
-        "The same, and it waits to be switched to.",
+        "Rebuild a standby",
+        "The same, and the standby waits to be switched to.",
         "rebuild?switch=false",
-        "is being rebuilt beside the live one",
+        "is being rebuilt as a standby",
     ),
     Act {
         is_read: true,
         ..changes(
             "compare",
             "Compare with the log",
-            "Built beside it, compared and dropped: nothing changes.",
+            "A standby is built, compared and dropped: nothing changes.",
             "diff",
             "is being compared",
         )
     },
-    changes("switch", "Switch", "The generation that stands ready goes live.", "switch", "has switched"),
+    changes("switch", "Switch", "The standby goes live.", "switch", "has switched"),
     changes("rollback", "Roll back", "The generation before goes live again.", "rollback", "is rolled back"),
     changes(
         "drop",
-        "Drop what stands beside",
-        "Its job is cancelled, and the generations that are not live are dropped.",
+        "Drop the standbys",
+        "The running job is cancelled, and every generation that is not live is dropped.",
         "drop",
-        "has nothing beside the live generation any more",
+        "has no standby any more",
     ),
 ];
 
