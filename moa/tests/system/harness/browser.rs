@@ -58,10 +58,16 @@ impl Browser {
 
     /// A command of the driver's, and the value that it gives.
     async fn command(&self, method: Method, path: &str, body: Value) -> Value {
+        let value = self.answer(method.clone(), path, &body).await;
+        assert!(value["error"].is_null(), "{method} {path} {body}: {value}");
+        value
+    }
+
+    /// What the driver answers, be it an error.
+    async fn answer(&self, method: Method, path: &str, body: &Value) -> Value {
         let request = self.client.request(method.clone(), format!("{}{path}", self.driver));
-        let request = if method == Method::POST { request.json(&body) } else { request };
+        let request = if method == Method::POST { request.json(body) } else { request };
         let answer: Value = request.send().await.unwrap().json().await.unwrap();
-        assert!(answer["value"]["error"].is_null(), "{method} {path} {body}: {answer}");
         answer["value"].clone()
     }
 
@@ -87,11 +93,13 @@ impl Browser {
         self.post("/execute/sync", json!({"script": script, "args": []})).await
     }
 
-    /// Waits until the expression is `wanted`.
+    /// Waits until the expression is `wanted`. While a page loads, an element may not be there yet, and the expression then throws.
     pub async fn shows(&self, expression: &str, wanted: impl Into<Value>) {
         let (wanted, start) = (wanted.into(), Instant::now());
+        let path = format!("{}/execute/sync", self.session);
+        let body = json!({"script": format!("return {expression}"), "args": []});
         loop {
-            let shown = self.value(expression).await;
+            let shown = self.answer(Method::POST, &path, &body).await;
             if shown == wanted {
                 return;
             }
