@@ -11,9 +11,8 @@ use testbed::{Database, RedisServer, TempFolder};
 use uuid::Uuid;
 
 use crate::deployment::postgres::Servers;
-use crate::harness::{Ended, Start, TEST_TIMEOUT, TestApp, ask};
+use crate::harness::{Ended, Start, TEST_TIMEOUT, TestApp, ask, servers};
 use crate::killed::DataFolder;
-use crate::services::servers;
 
 /// What was found, by check.
 struct Findings(Ended, Vec<Value>);

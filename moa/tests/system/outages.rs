@@ -3,8 +3,7 @@
 use serde_json::Value;
 use testbed::Proxy;
 
-use crate::harness::{Start, TEST_TIMEOUT, TestApp, ask, within};
-use crate::services::servers;
+use crate::harness::{Start, TEST_TIMEOUT, TestApp, ask, servers, within};
 
 /// A Moa with everything, and each of its servers behind a proxy.
 struct Outages {

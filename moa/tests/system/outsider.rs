@@ -7,8 +7,8 @@ use std::process::Stdio;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::harness::{TEST_TIMEOUT, TestApp, ask};
-use crate::services::{clean_up, log_id, servers, with_all_servers};
+use crate::harness::{TEST_TIMEOUT, TestApp, ask, servers};
+use crate::services::{log_id, with_all_servers};
 
 /// Events it is to print.
 const COUNT: usize = 12;
@@ -98,5 +98,4 @@ async fn the_example_prints_what_happens_in_order_and_once() {
     assert_eq!(lines.len(), COUNT, "{out}");
     are_the_logs(&app.pool, &lines).await;
     app.processes[0].signal("TERM");
-    clean_up(&app).await;
 }

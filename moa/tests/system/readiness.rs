@@ -4,8 +4,7 @@ use moa::postgres::{Embedded, Options};
 use sqlx::postgres::PgPoolOptions;
 use std::time::Duration;
 
-use crate::harness::{MoaProcess, Start, TEST_TIMEOUT, TestApp, ask, within};
-use crate::services::servers;
+use crate::harness::{MoaProcess, Start, TEST_TIMEOUT, TestApp, ask, servers, within};
 
 const LARGE_TOTAL_WON: i64 = 1_000_000;
 
@@ -245,7 +244,6 @@ async fn a_relay_that_cannot_publish_is_known() {
     sqlx::raw_sql("alter table away rename to checkpoints").execute(&app.pool).await.unwrap();
     is_ready(&relay.ops).await;
     relay.stopped(TEST_TIMEOUT).await;
-    crate::services::clean_up(&app).await;
 }
 
 /// Steps: a sealer's file cannot be written to; it is not ready; it can, and is. Then what was sealed is not what is there;

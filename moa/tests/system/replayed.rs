@@ -9,8 +9,8 @@ use sqlx::ConnectOptions as _;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-use crate::harness::{Ended, Start, TEST_TIMEOUT, TestApp, ask, signal, within};
-use crate::services::{log_id, servers};
+use crate::harness::{Ended, Start, TEST_TIMEOUT, TestApp, ask, servers, signal, within};
+use crate::services::log_id;
 
 const CANARY: &str = "canary9d41";
 /// The queue goes by itself when nobody has used it for so long, in milliseconds.

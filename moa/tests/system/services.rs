@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
 use crate::checker::{Evidence, Log, counters};
-use crate::harness::{Ended, Load, MoaProcess, OPERATOR, Start, TEST_TIMEOUT, TestApp, consumers, within};
+use crate::harness::{Ended, Leftovers, Load, MoaProcess, OPERATOR, Start, TEST_TIMEOUT, TestApp, servers, within};
 
 const CANARY: &str = "canary9d41";
 
@@ -15,11 +15,6 @@ fn alone(service: &str) -> Start {
     let start = Start::bare(&["serve", service]).env("MOA_OPS_LISTEN", "127.0.0.1:0");
     let listen = ["MOA_QUERY_LISTEN", "MOA_COMMAND_LISTEN", "MOA_ADMIN_LISTEN"];
     listen.iter().fold(start, |start, name| start.env(name, "127.0.0.1:0"))
-}
-
-pub fn servers() -> (String, String) {
-    let amqp = std::env::var("AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".into());
-    (amqp, std::env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".into()))
 }
 
 fn is_refused(ended: &Ended, expected: &str) {
@@ -185,9 +180,8 @@ async fn a_relay_that_stands_by_is_ready() {
     let second = relay.open().await;
     let ready = async || (get(&format!("{}/readyz", second.ops)).await.0 == 200).then_some(());
     within(TEST_TIMEOUT, "the second relay", ready).await;
-    [first, second].iter().for_each(|relay| relay.signal("TERM"));
-    let log_id = sqlx::query_scalar("select log_id from log_identity").fetch_one(&pool).await.unwrap();
-    remove(log_id, &counters::Keys::of(&pool).await).await;
+    drop([first, second]);
+    drop(Leftovers::of(database.url()));
 }
 
 /// Steps: invests, until Redis is the fold of the log; then a counter, a product and a whole partition of it are changed by
@@ -223,7 +217,6 @@ async fn planted_faults_in_redis_are_found() {
     assert_eq!(counters::faults(&log, &client, &keys).await.len(), 1, "a product that is not");
     redis::cmd("DEL").arg(&key).exec_async(&mut redis).await.unwrap();
     assert_eq!(counters::positions(&client, &keys, 4).await, None, "a partition is gone");
-    clean_up(&app).await;
 }
 
 /// Of `moa serve` with a RabbitMQ and a Redis.
@@ -247,28 +240,6 @@ pub async fn log_id(app: &TestApp) -> Uuid {
     sqlx::query_scalar("select log_id from log_identity").fetch_one(&app.pool).await.unwrap()
 }
 
-/// Removes what is the log's on the shared servers.
-pub async fn clean_up(app: &TestApp) {
-    remove(log_id(app).await, &counters::Keys::of(&app.pool).await).await;
-}
-
-async fn remove(log_id: Uuid, keys: &counters::Keys) {
-    let (amqp, redis) = servers();
-    let connection = lapin::Connection::connect(&amqp, lapin::ConnectionProperties::default()).await.unwrap();
-    let channel = connection.create_channel().await.unwrap();
-    for consumer in consumers().into_iter().chain(["counters"]) {
-        for partition in 0..4 {
-            let queue = format!("moa.{log_id}.{consumer}.{partition}");
-            channel.queue_delete(queue.into(), Default::default()).await.unwrap();
-        }
-    }
-    channel.exchange_delete(format!("product.events.{log_id}").into(), Default::default()).await.unwrap();
-    let mut redis = redis::Client::open(redis).unwrap().get_multiplexed_async_connection().await.unwrap();
-    for partition in 0..4 {
-        redis::cmd("DEL").arg(keys.key(partition)).exec_async(&mut redis).await.unwrap();
-    }
-}
-
 /// Steps: two processes that do everything, RabbitMQ and Redis between them; load at both; quiet; the checker; both count
 /// deliveries, so the events did travel.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -287,8 +258,6 @@ async fn everything_in_one_process_works_through_rabbitmq_and_redis_too() {
         delivered += metrics.lines().filter(|line| line.starts_with("moa_deliveries_total")).count();
     }
     assert!(delivered >= 5, "each consumer was delivered something");
-    app.processes.iter().for_each(|moa| moa.signal("TERM"));
-    clean_up(&app).await;
 }
 
 async fn parked(moa: &MoaProcess, args: &[&str]) -> Ended {
@@ -327,7 +296,6 @@ async fn a_forged_delivery_is_listed_shown_and_dropped() {
     let api = app.api(0);
     assert_eq!(api.admin_with(Method::POST, "/admin/parked/drop", Some("wrong"), |it| it).await.status, 401);
     app.processes[0].signal("TERM");
-    clean_up(&app).await;
 }
 
 /// As anybody who may write to the queue; it is there when this returns.

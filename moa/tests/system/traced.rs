@@ -12,8 +12,7 @@ use testbed::free_port;
 use testbed::payments::Payments;
 use uuid::Uuid;
 
-use crate::harness::{Answer, Start, TEST_TIMEOUT, TestApp, ask, consumers, read_models, within};
-use crate::services::servers;
+use crate::harness::{Answer, Start, TEST_TIMEOUT, TestApp, ask, consumers, read_models, servers, within};
 use collector::{Collector, attribute};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use testbed::TempFolder;
 use uuid::Uuid;
 
-use crate::harness::{Ended, OPERATOR, Start, TestApp, ask};
+use crate::harness::{Ended, OPERATOR, Start, TestApp, ask, servers};
 
 /// In what is secret, or is not to be believed; must show nowhere.
 const CANARY: &str = "canary9d41";
@@ -59,7 +59,7 @@ fn service(name: &str, database_url: &str, folder: &TempFolder) -> Start {
         "command-api" => start.with(&["--command-listen", "127.0.0.1:0"]),
         "query-api" => start.with(&["--query-listen", "127.0.0.1:0"]),
         "admin" => start.with(&["--admin-listen", "127.0.0.1:0"]).env("MOA_OPERATOR_TOKEN", OPERATOR),
-        "relay" => start.env("AMQP_URL", &crate::services::servers().0),
+        "relay" => start.env("AMQP_URL", &servers().0),
         "sealer" => start.env("MOA_SEAL_KEY_FILE", &key(folder)).env("MOA_SEALS_FILE", &seals(folder)),
         _ => start,
     };

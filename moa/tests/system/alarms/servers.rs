@@ -4,8 +4,8 @@ use testbed::{Proxy, RedisServer};
 
 use super::prometheus::{FEW_EVENTS, Prometheus};
 use crate::checker::counters;
-use crate::harness::{Start, TEST_TIMEOUT, TestApp, ask, within};
-use crate::services::{clean_up, forge, servers};
+use crate::harness::{Start, TEST_TIMEOUT, TestApp, ask, servers, within};
+use crate::services::forge;
 
 /// The machine's RabbitMQ, seen through a proxy.
 async fn before_rabbitmq() -> (Proxy, String) {
@@ -57,5 +57,4 @@ async fn faults_of_rabbitmq_and_redis_ring_theirs() {
     prometheus.rings(&["MoaRedisForeign"]).await;
     prometheus.is_quiet().await;
     app.processes[0].signal("TERM");
-    clean_up(&app).await;
 }

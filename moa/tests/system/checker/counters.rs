@@ -12,7 +12,7 @@ type Hash = BTreeMap<String, String>;
 
 /// Where a log's counters are: which log it is, and in which database.
 pub struct Keys {
-    log_id: Uuid,
+    pub log_id: Uuid,
     database: String,
 }
 

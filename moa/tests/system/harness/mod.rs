@@ -6,6 +6,7 @@ mod follower;
 mod journal;
 mod load;
 mod process;
+mod shared_servers;
 mod stream;
 mod test_app;
 
@@ -15,6 +16,7 @@ pub use follower::Follower;
 pub use journal::{Ask, Call, Journal, Outcome, ask};
 pub use load::Load;
 pub use process::{AUDITOR, Ended, MoaProcess, OPERATOR, Start, signal};
+pub use shared_servers::{Leftovers, servers};
 pub use stream::StreamListener;
 pub use test_app::{TestApp, seconds_from};
 

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::client::{ApiClient, client};
 use super::journal::{Ask, Call, Journal, ask};
 use super::process::{Ended, MoaProcess, OPERATOR, Start};
+use super::shared_servers::Leftovers;
 use super::{TEST_TIMEOUT, consumers, within};
 
 /// Real processes over one database; all killed, then the database dropped, when the value goes.
@@ -22,6 +23,7 @@ pub struct TestApp {
     pub journal: Journal,
     client: reqwest::Client,
     start: Start,
+    _leftovers: Leftovers,
     database: testbed::Database,
     _slot: SemaphorePermit<'static>,
 }
@@ -50,7 +52,8 @@ impl TestApp {
         let database = testbed::Database::fresh().await;
         let (pool, start) = (database.pool().await.inner().clone(), start.on(database.url()));
         let processes = join_all((0..count).map(|_| start.open())).await;
-        Self { processes, pool, journal: Journal::default(), client: client(), start, database, _slot: room }
+        let (journal, leftovers) = (Journal::default(), Leftovers::of(database.url()));
+        Self { processes, pool, journal, client: client(), start, _leftovers: leftovers, database, _slot: room }
     }
 
     /// Two processes: the first reaches the database through a proxy whose connections can fall silent, the second directly.

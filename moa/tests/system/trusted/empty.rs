@@ -5,7 +5,7 @@ use futures::future::join_all;
 use rstest::rstest;
 
 use super::{SERVICES, is_refused, service};
-use crate::harness::Start;
+use crate::harness::{Leftovers, Start};
 
 /// The variables of a command and of those above it, from clap's own list.
 fn variables(command: &Command) -> Vec<String> {
@@ -45,6 +45,7 @@ async fn an_empty_variable_is_complained_of_by_no_command() {
 #[tokio::test]
 async fn a_service_opens_with_every_other_setting_empty() {
     let (database, folder) = (testbed::Database::fresh().await, super::open_folder());
+    let _leftovers = Leftovers::of(database.url());
     let cli = moa::settings::Cli::command();
     let serve = cli.find_subcommand("serve").unwrap();
     for name in SERVICES {
