@@ -14,12 +14,12 @@ pub use local::LocalSubscription;
 pub use source::EventSource;
 pub use trace::{MAX_TRACED_AGE, ProcessSpan};
 
+use crate::deferral::Deferral;
 use crate::ids::{Partition, Position};
 use crate::log::Log;
 use crate::{LogError, RecordedEvent, RepeatedFault};
 use checkpoint::Holder;
 use connection_pool::{Connection, Pool};
-use futures::FutureExt as _;
 use pace::{MIN_STEP_INTERVAL, Pace};
 use source::MAX_EVENTS_PER_STEP;
 use std::sync::Arc;
@@ -104,6 +104,8 @@ pub struct Consumer<P> {
     partition: Partition,
     schema: Option<String>,
     linger: Duration,
+    /// How long a step may be put off while accepting goes first.
+    max_deferral: Duration,
     /// The queue that its source delivers from.
     queue: Option<String>,
 }
@@ -111,13 +113,21 @@ pub struct Consumer<P> {
 impl<P: Projection> Consumer<P> {
     /// A consumer whose rows and checkpoint are in `pool`'s database.
     pub fn new(log: Log, pool: impl Into<Pool>, projection: Arc<P>, partition: Partition) -> Self {
-        Self { log, pool: pool.into(), projection, partition, schema: None, linger: MIN_STEP_INTERVAL, queue: None }
+        let (linger, max_deferral) = (MIN_STEP_INTERVAL, Duration::ZERO);
+        Self { log, pool: pool.into(), projection, partition, schema: None, linger, max_deferral, queue: None }
     }
 
     /// The same, but under load events gather for `linger` before they are applied together. A large step costs less for each event,
     /// and an invest that is reserved and settled within it is written once. So under load the rows are `linger` and a step old.
     pub fn lingering(self, linger: Duration) -> Self {
         Self { linger: linger.max(MIN_STEP_INTERVAL), ..self }
+    }
+
+    /// The same, but while accepting goes first ([`Log::accepting_goes_first`]) it puts its steps off, unless somebody waits for its
+    /// rows ([`Log::is_waited_for`]). In a rush the rows are then up to `limit`, and what the steps take, old: they cost what they cost
+    /// after it. Zero puts nothing off.
+    pub fn deferred_up_to(self, limit: Duration) -> Self {
+        Self { max_deferral: limit, ..self }
     }
 
     /// The same for a standby generation, whose tables are in `schema`. The checkpoint has the same name, and must exist: without
@@ -316,6 +326,7 @@ impl<P: Projection> Consumer<P> {
         self.show_failing(false);
         let (mut distrusts_source, mut max_events) = (false, MAX_EVENTS_PER_STEP);
         let mut pace = Pace::of(self.linger);
+        let mut deferral = Deferral::new(P::NAME, self.partition, self.max_deferral);
         let follower = self.schema.is_none().then(|| self.log.lags().follow(P::NAME, self.partition));
         while !shutdown.is_cancelled() {
             let began = Instant::now();
@@ -323,7 +334,7 @@ impl<P: Projection> Consumer<P> {
             max_events = if step.is_ok() { MAX_EVENTS_PER_STEP } else { CAUTIOUS_STEP_EVENTS };
             distrusts_source &= delivered.is_empty() || delivered.len() >= MAX_EVENTS_PER_STEP;
             delivered.clear();
-            let waiting = match step {
+            let reached = match step {
                 Ok(Step::Moved(at) | Step::Idle(at)) => {
                     if fault.is_failing() {
                         self.show_failing(false);
@@ -331,14 +342,24 @@ impl<P: Projection> Consumer<P> {
                     fault.recovered();
                     self.show_position(at);
                     follower.iter().for_each(|follower| follower.is_at(at));
-                    source.next_batch(at, pace.next_step_at(began, at), &mut delivered).left_future()
+                    Some(at)
                 }
-                Ok(Step::NotOwned) => tokio::time::sleep(RETRY_DELAY).right_future(),
+                Ok(Step::NotOwned) => None,
                 Err(error) => {
                     distrusts_source = true;
                     source.distrust();
                     self.report(&error, &mut fault).await;
-                    tokio::time::sleep(RETRY_DELAY).right_future()
+                    None
+                }
+            };
+            let waiting = async {
+                match reached {
+                    Some(at) => {
+                        let not_before = pace.next_step_at(began, at);
+                        deferral.before_step(&self.log, at).await;
+                        source.next_batch(at, not_before, &mut delivered).await;
+                    }
+                    None => tokio::time::sleep(RETRY_DELAY).await,
                 }
             };
             shutdown.run_until_cancelled(waiting).await;

@@ -21,6 +21,7 @@ mod bulk;
 mod chain;
 mod clock;
 pub mod consume;
+mod deferral;
 mod delivery;
 mod error;
 mod event;

@@ -1,6 +1,7 @@
 //! The handle on one log: its identity, its heads, its clock, and the signals of new events.
 
 use crate::clock::{DatabaseClock, LogClock, SteadyInstant};
+use crate::deferral::Deferrals;
 use crate::feed::PartitionFeed;
 use crate::ids::{Hash, Identity, Partition, Position};
 use crate::incarnation::{KnownForks, forks};
@@ -41,6 +42,7 @@ struct Shared {
     stops: WriteStops,
     forks: KnownForks,
     lags: Lags,
+    deferrals: Deferrals,
 }
 
 impl Log {
@@ -59,7 +61,9 @@ impl Log {
             stops.observe(known);
         }
         let (forks, lags) = (KnownForks::new(forks(&reads).await?), Lags::new(identity.partitions));
-        Ok(Self { shared: Arc::new(Shared { pool, reads, identity, feeds, readiness, clock, stops, forks, lags }) })
+        let deferrals = Deferrals::default();
+        let shared = Shared { pool, reads, identity, feeds, readiness, clock, stops, forks, lags, deferrals };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The number of partitions of the log in `pool`'s database; `None` when there is no log yet.
@@ -118,6 +122,11 @@ impl Log {
     /// The lags of this process's consumers, whose gauges [`Self::poll_heads`] sets.
     pub(crate) fn lags(&self) -> &Lags {
         &self.shared.lags
+    }
+
+    /// Whether this process's consumers may take their steps.
+    pub(crate) fn deferrals(&self) -> &Deferrals {
+        &self.shared.deferrals
     }
 
     pub(crate) fn genesis(&self, partition: Partition) -> Hash {

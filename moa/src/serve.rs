@@ -224,7 +224,7 @@ impl AllInOne<'_> {
         ops.watch_pool("read", &read);
         resources.poll_heads(&stages);
         let processors = resources.start_write_side(&stages, &settings.command, provider).await?;
-        resources.start_projector(&stages, settings.linger.lingers());
+        resources.start_projector(&stages, (settings.linger.lingers(), settings.deferral.deferrals()));
         resources.start_relay(&stages);
         match sealing {
             Some(sealing) => resources.start_sealer(&stages, sealing),

@@ -78,7 +78,7 @@ pub use job::{Job, JobKind, JobStage, JobState};
 pub use jobs::{Generation, JobRejected, Jobs, RebuildOptions};
 pub use product_list::ProductListProjection;
 pub use rebuild::run_jobs;
-pub use supervise::{Lingers, run};
+pub use supervise::{Deferrals, Lingers, run};
 
 use event_log::consume::Projection;
 

@@ -22,9 +22,29 @@ pub struct Lingers {
     pub search: Duration,
 }
 
+/// How long read models are put off while many invests are accepted at once by this process, unless clients ask for them with
+/// tokens. Zero puts nothing off. The products' amounts never are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deferrals {
+    /// What users see of their own invests.
+    pub views: Duration,
+    /// `event_index`, which only audits search.
+    pub search: Duration,
+}
+
 impl Default for Lingers {
     fn default() -> Self {
         Self { amounts: Duration::from_millis(100), views: Duration::from_millis(500), search: Duration::from_secs(1) }
+    }
+}
+
+impl Deferrals {
+    fn of(&self, projection: &str) -> Duration {
+        match projection {
+            ProductListProjection::NAME => Duration::ZERO,
+            EventIndexProjection::NAME => self.search,
+            _ => self.views,
+        }
     }
 }
 
@@ -48,7 +68,7 @@ impl Lingers {
 pub async fn run<S: EventSource + 'static>(
     log: Log,
     pool: Pool,
-    lingers: Lingers,
+    (lingers, deferrals): (Lingers, Deferrals),
     source: impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static,
     shutdown: CancellationToken,
 ) {
@@ -56,7 +76,10 @@ pub async fn run<S: EventSource + 'static>(
     for projection in PROJECTIONS {
         with_model!(
             projection.name,
-            Model => run_consumers(&mut consumers, Model::default(), &log, &pool, lingers.of(Model::NAME), &source, &shutdown),
+            Model => {
+                let waits = (lingers.of(Model::NAME), deferrals.of(Model::NAME));
+                run_consumers(&mut consumers, Model::default(), &log, &pool, waits, &source, &shutdown)
+            },
             _ => {},
         );
     }
@@ -69,14 +92,15 @@ fn run_consumers<P: Projection, S: EventSource + 'static>(
     projection: P,
     log: &Log,
     pool: &Pool,
-    linger: Duration,
+    (linger, max_deferral): (Duration, Duration),
     source: &(impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static),
     shutdown: &CancellationToken,
 ) {
     let (own_log, pool, source, stop) = (log.clone(), pool.clone(), source.clone(), shutdown.clone());
     let projection = Arc::new(projection);
     spawn_for_each_partition(consumers, P::NAME, log, shutdown, move |partition| {
-        let consumer = Consumer::new(own_log.clone(), pool.clone(), projection.clone(), partition).lingering(linger);
+        let consumer = Consumer::new(own_log.clone(), pool.clone(), projection.clone(), partition);
+        let consumer = consumer.lingering(linger).deferred_up_to(max_deferral);
         let (source, stop) = (source(P::NAME, partition), stop.clone());
         async move {
             if let Some(source) = source {
@@ -140,7 +164,7 @@ mod tests {
             PanicsOnce::default(),
             &log,
             &pool,
-            Duration::ZERO,
+            (Duration::ZERO, Duration::ZERO),
             &listen(log.clone()),
             &shutdown,
         );

@@ -32,7 +32,7 @@ impl RunningJobs {
         let running = tokio::spawn(projector::run(
             log.clone(),
             pool.clone(),
-            projector::Lingers::default(),
+            Default::default(),
             listening(&log),
             shutdown.clone(),
         ));

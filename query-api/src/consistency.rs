@@ -15,7 +15,7 @@ use crate::cursor::ListFingerprint;
 use crate::database;
 use crate::user_reads::UserReads;
 use crate::view_rows::{ConsistencyHeaders, ViewRows};
-use crate::{Settings, WatchedLog};
+use crate::{Settings, WaitedFor, WatchedLog};
 
 /// How long a read waits for its read model.
 const CONSISTENCY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -54,6 +54,7 @@ pub(crate) struct ReadModel {
     poll_leader: Mutex<()>,
     waiting_permits: Semaphore,
     user_reads: Arc<UserReads>,
+    waited_for: WaitedFor,
 }
 
 impl ReadModel {
@@ -61,8 +62,8 @@ impl ReadModel {
         let (log, partitions) = (settings.log(), settings.partitions);
         let (polled, _) = watch::channel(vec![0; partitions]);
         let (poll_leader, waiting_permits) = (Mutex::new(()), Semaphore::new(MAX_WAITING_READS));
-        let pool = settings.pool.clone();
-        Self { consumer, pool, log, partitions, polled, poll_leader, waiting_permits, user_reads }
+        let (pool, waited_for) = (settings.pool.clone(), settings.waited_for.clone());
+        Self { consumer, pool, log, partitions, polled, poll_leader, waiting_permits, user_reads, waited_for }
     }
 
     /// The rows of `select`, of the user's own, from PostgreSQL, after waiting up to 2 s for the positions of every token in `headers`. Each
@@ -90,7 +91,11 @@ impl ReadModel {
 
     /// The position that the tokens in `headers` require.
     pub(crate) fn required(&self, headers: &HeaderMap) -> Result<RequiredPosition, Problem> {
-        ConsistencyToken::asked(headers, self.log.now(), self.partitions).map(RequiredPosition)
+        let asked = ConsistencyToken::asked(headers, self.log.now(), self.partitions)?;
+        if asked.is_some() {
+            (self.waited_for.0)(self.consumer);
+        }
+        Ok(RequiredPosition(asked))
     }
 
     /// The rows of `select`, of nobody's own, after waiting up to 2 s for the required position.
@@ -160,8 +165,9 @@ impl ReadModel {
         timeout(CONSISTENCY_TIMEOUT, reached).await.unwrap_or(Ok(())).map_err(database::problem)
     }
 
-    /// Its positions now; reads that wait for them learn of it.
+    /// Its positions now, for somebody who follows them; reads that wait for them learn of it.
     pub(crate) async fn poll(&self) -> sqlx::Result<Vec<i64>> {
+        (self.waited_for.0)(self.consumer);
         let positions = self.positions().await?;
         self.polled.send_if_modified(|polled| std::mem::replace(polled, positions.clone()) != positions);
         Ok(positions)

@@ -47,6 +47,7 @@ use axum::http::HeaderValue;
 use axum::routing::get;
 use connection_pool::Pool;
 use edge::{CallerPolicy, ConnectionPolicy, LogIncarnation, ServiceTime, Times, header};
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -88,8 +89,34 @@ pub struct Settings {
     pub health: Router,
     /// How many may listen to streams at once.
     pub streams: StreamLimits,
+    /// Who keeps the read models in this process, if anybody does.
+    pub waited_for: WaitedFor,
     /// Ends the streams, which would go on for ever.
     pub shutdown: CancellationToken,
+}
+
+/// Learns whose rows are asked for at a position, by a token or by a stream, so that they are not put off.
+#[derive(Clone)]
+pub struct WaitedFor(Arc<dyn Fn(&'static str) + Send + Sync>);
+
+impl WaitedFor {
+    /// `learns` is called with the name of a read model, often, and must return at once.
+    pub fn new(learns: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(learns))
+    }
+}
+
+impl Default for WaitedFor {
+    /// Nobody learns of it: the read models are kept by another process.
+    fn default() -> Self {
+        Self::new(|_| {})
+    }
+}
+
+impl fmt::Debug for WaitedFor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("WaitedFor")
+    }
 }
 
 impl Settings {

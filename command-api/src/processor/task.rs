@@ -26,6 +26,8 @@ use uuid::Uuid;
 
 /// Commands that are decided and committed together at most.
 const MAX_BATCH_COMMANDS: usize = 1_000;
+/// So many invests that are decided together make a rush: many people press the button at once, and accepting goes first.
+const RUSH_BATCH_INVESTS: usize = 50;
 /// How often commands that wait for a load are checked for their time-out.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the outcome of a lost answer is looked for, before the callers get OUTCOME_UNKNOWN.
@@ -88,6 +90,9 @@ pub(super) async fn run(
             else => Vec::new(),
         };
         let (commands, began) = (pending.len(), Instant::now());
+        if pending.iter().filter(|command| command.envelope.invest_id().is_some()).count() >= RUSH_BATCH_INVESTS {
+            processor.log.accepting_goes_first();
+        }
         let longest_wait = pending.iter().map(|command| command.envelope.waited(began)).inspect(record_wait).max();
         processor.process(pending).await;
         if let Some(longest_wait) = longest_wait {

@@ -21,7 +21,7 @@ use connection_pool::Pool;
 use edge::{CallerPolicy, ServiceTime};
 use event_log::consume::{Consumer, Projection as _};
 use event_log::{Identity, Log, Partition, restart_on_panic};
-use projector::{COUNTERS, Jobs, Lingers};
+use projector::{COUNTERS, Deferrals, Jobs, Lingers};
 use query_api::StreamLimits;
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,11 +191,11 @@ impl SharedResources {
     }
 
     /// The read models, and the counters where there is a cache.
-    pub(super) fn start_projector(&self, stages: &Stages, lingers: Lingers) {
+    pub(super) fn start_projector(&self, stages: &Stages, waits: (Lingers, Deferrals)) {
         let (log, pool, words) = (self.log.clone(), self.project.clone(), self.words());
         let sources = words.clone();
         stages.spawn_consumer("the projector", |shutdown| {
-            projector::run(log, pool, lingers, move |who, at| sources.of(who, at), shutdown)
+            projector::run(log, pool, waits, move |who, at| sources.of(who, at), shutdown)
         });
         let (log, pool) = (self.log.clone(), self.rebuild.clone());
         stages.spawn_consumer("the jobs", |shutdown| projector::run_jobs(log, pool, shutdown));
@@ -256,6 +256,8 @@ impl SharedResources {
         listening: &ListenerLimits,
     ) {
         let policy = listening.public.clone();
+        let log = self.log.clone();
+        let waited_for = query_api::WaitedFor::new(move |consumer| log.is_waited_for(consumer));
         let views = |shutdown| query_api::Settings {
             pool: read.clone(),
             redis: self.redis.clone(),
@@ -266,6 +268,7 @@ impl SharedResources {
             callers,
             health: ops.health(),
             streams: StreamLimits::default(),
+            waited_for,
             shutdown,
         };
         stages.spawn_listener(|shutdown| query_api::run(views(shutdown), listener, policy));

@@ -16,6 +16,7 @@ use crate::settings::{
     SealerSettings, ServerSettings, Service,
 };
 use event_log::Log;
+use projector::Deferrals;
 
 /// Runs one service until SIGTERM or Ctrl-C; a second one ends it at once.
 pub async fn run(service: Service) -> anyhow::Result<()> {
@@ -95,7 +96,7 @@ impl SingleService {
         let resources = SharedResources::open(&database, log, optional_servers);
         resources.watch_writes(&self.ops);
         resources.poll_heads(&self.stages);
-        resources.start_projector(&self.stages, settings.linger.lingers());
+        resources.start_projector(&self.stages, (settings.linger.lingers(), Deferrals::default()));
         banner::service("projector", &[("ops", format!("http://{ops}"))], &database);
         self.stop.then_finish(self.stages).await
     }

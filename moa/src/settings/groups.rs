@@ -164,6 +164,24 @@ impl LingerSettings {
     }
 }
 
+/// How long read models are put off while many invests are accepted at once, where processors and consumers share a process.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct DeferralSettings {
+    /// How many milliseconds what users see of their own invests is put off while many invests are accepted at once, 0 to
+    /// 60000; who reads with a consistency token ends it for a minute
+    #[arg(long, env = "MOA_DEFER_VIEWS_MS", default_value = "10000", value_parser = deferral)]
+    pub defer_views_ms: Duration,
+    /// The same for the index that audits search
+    #[arg(long, env = "MOA_DEFER_SEARCH_MS", default_value = "30000", value_parser = deferral)]
+    pub defer_search_ms: Duration,
+}
+
+impl DeferralSettings {
+    pub(crate) fn deferrals(&self) -> projector::Deferrals {
+        projector::Deferrals { views: self.defer_views_ms, search: self.defer_search_ms }
+    }
+}
+
 /// How the listeners of a process treat their connections.
 #[derive(Clone, Debug, Args)]
 pub struct ListenerSettings {
@@ -234,6 +252,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 fn linger(text: &str) -> Result<Duration, String> {
     whole_number(text, 10_000).map(Duration::from_millis)
+}
+
+fn deferral(text: &str) -> Result<Duration, String> {
+    const MAX_DEFERRAL_MS: u64 = 60_000;
+    let number = text.parse().ok().filter(|number| *number <= MAX_DEFERRAL_MS);
+    number.map(Duration::from_millis).ok_or_else(|| format!("must be a whole number from 0 to {MAX_DEFERRAL_MS}"))
 }
 
 fn idle_seconds(text: &str) -> Result<Duration, String> {

@@ -1,9 +1,9 @@
 //! The settings of `moa serve`: of everything in one process, and of each service alone, from the same groups.
 
 use super::groups::{
-    AdminListenSettings, BrokerSettings, CacheSettings, CommandSettings, DatabaseSettings, ExternalSealsSettings,
-    LingerSettings, ListenerSettings, LogSettings, OpsSettings, PublicSettings, QuerySettings, SealSettings,
-    ServerSettings,
+    AdminListenSettings, BrokerSettings, CacheSettings, CommandSettings, DatabaseSettings, DeferralSettings,
+    ExternalSealsSettings, LingerSettings, ListenerSettings, LogSettings, OpsSettings, PublicSettings, QuerySettings,
+    SealSettings, ServerSettings,
 };
 use crate::token::Secret;
 use clap::{Args, Subcommand};
@@ -104,6 +104,9 @@ pub struct ServeSettings {
     /// How events gather under load.
     #[command(flatten)]
     pub linger: LingerSettings,
+    /// How accepting goes first.
+    #[command(flatten)]
+    pub deferral: DeferralSettings,
     /// Both public sides.
     #[command(flatten)]
     pub public: PublicSettings,

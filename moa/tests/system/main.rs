@@ -15,6 +15,7 @@ mod config;
 mod console;
 mod copied;
 mod cursors;
+mod deferred;
 mod demo;
 mod deployment;
 mod doctor;

@@ -37,7 +37,7 @@ impl Running {
         self.tasks.spawn(projector::run(
             log.clone(),
             pool.clone(),
-            projector::Lingers::default(),
+            Default::default(),
             listening(log),
             self.shutdown.clone(),
         ));
