@@ -11,6 +11,7 @@ mod batch;
 mod envelope;
 mod faults;
 mod responder;
+mod rush;
 mod task;
 mod trace;
 

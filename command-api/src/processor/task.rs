@@ -7,6 +7,7 @@ use super::aggregate_cache::AggregateCache;
 use super::batch::{DecidedBatch, DecisionContext};
 use super::faults::{ProcessorFaults, RETRY_INTERVAL};
 use super::responder::{Responder, mark_indeterminate, reject, reject_timed_out, reject_undecided};
+use super::rush::RushDetector;
 use super::{CommandError, CommandOutcome, PendingCommand, trace};
 use crate::recorder::{RecordSink, RefusedInvest};
 use crate::refusal_budget::RefusalBudget;
@@ -26,8 +27,6 @@ use uuid::Uuid;
 
 /// Commands that are decided and committed together at most.
 const MAX_BATCH_COMMANDS: usize = 1_000;
-/// So many invests that are decided together make a rush: many people press the button at once, and accepting goes first.
-const RUSH_BATCH_INVESTS: usize = 50;
 /// How often commands that wait for a load are checked for their time-out.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the outcome of a lost answer is looked for, before the callers get OUTCOME_UNKNOWN.
@@ -63,12 +62,13 @@ pub(super) async fn run(
 ) {
     let mut processor = PartitionProcessor::new(log, writer, reservation, (refusals, keyed_refusals));
     let mut arrived = Vec::with_capacity(MAX_BATCH_COMMANDS);
-    let (mut is_open, mut retry_at) = (true, Instant::now());
+    let (mut is_open, mut retry_at, mut rush) = (true, Instant::now(), RushDetector::default());
     let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
     expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while is_open || !processor.loads.is_empty() {
         if queue.is_empty() {
             admission.queue_is_empty();
+            rush.queue_is_empty();
         }
         let pending = tokio::select! {
             received = queue.recv_many(&mut arrived, MAX_BATCH_COMMANDS), if is_open => {
@@ -90,7 +90,7 @@ pub(super) async fn run(
             else => Vec::new(),
         };
         let (commands, began) = (pending.len(), Instant::now());
-        if pending.iter().filter(|command| command.envelope.invest_id().is_some()).count() >= RUSH_BATCH_INVESTS {
+        if rush.is_rush(pending.iter().filter(|command| command.envelope.invest_id().is_some()).count()) {
             processor.log.accepting_goes_first();
         }
         let longest_wait = pending.iter().map(|command| command.envelope.waited(began)).inspect(record_wait).max();
