@@ -42,7 +42,7 @@ NOT_IN_COMPOSE = {"MOA_DATA_DIR", "MOA_NEWER_SCHEMA", "MOA_ADMIN_URL", "MOA_OPER
                   "MOA_TLS_CERT_FILE", "MOA_TLS_KEY_FILE",
                   "MOA_SEAL_KEY_FILE", "MOA_SEALS_FILE", "MOA_SEAL_PUBLIC_KEY_FILES",
                   "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_SERVICE_NAME",
-                  # Of everything in one process alone.
+                  # `moa serve` with everything in one process has these, and compose.yaml does not run it.
                   "MOA_DEFER_VIEWS_MS", "MOA_DEFER_SEARCH_MS"}
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?P<mode>:?[-?])(?P<rest>[^}]*)\}")
 TOKEN = "a-token-for-a-run-by-hand"

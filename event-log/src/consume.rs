@@ -104,7 +104,7 @@ pub struct Consumer<P> {
     partition: Partition,
     schema: Option<String>,
     linger: Duration,
-    /// How long a step may be put off while accepting goes first.
+    /// How long a step may be put off in a rush.
     max_deferral: Duration,
     /// The queue that its source delivers from.
     queue: Option<String>,
@@ -123,9 +123,8 @@ impl<P: Projection> Consumer<P> {
         Self { linger: linger.max(MIN_STEP_INTERVAL), ..self }
     }
 
-    /// The same, but while accepting goes first ([`Log::accepting_goes_first`]) it puts its steps off, unless somebody waits for its
-    /// rows ([`Log::is_waited_for`]). In a rush the rows are then up to `limit`, and what the steps take, old: they cost what they cost
-    /// after it. Zero puts nothing off.
+    /// The same, but in a rush ([`Log::note_rush`]) it puts its steps off, unless its rows have readers ([`Log::note_reader`]). The rows are
+    /// then up to `limit` and the time of the steps old. Zero puts nothing off.
     pub fn deferred_up_to(self, limit: Duration) -> Self {
         Self { max_deferral: limit, ..self }
     }

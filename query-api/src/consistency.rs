@@ -15,7 +15,7 @@ use crate::cursor::ListFingerprint;
 use crate::database;
 use crate::user_reads::UserReads;
 use crate::view_rows::{ConsistencyHeaders, ViewRows};
-use crate::{Settings, WaitedFor, WatchedLog};
+use crate::{ReaderNotice, Settings, WatchedLog};
 
 /// How long a read waits for its read model.
 const CONSISTENCY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -54,7 +54,7 @@ pub(crate) struct ReadModel {
     poll_leader: Mutex<()>,
     waiting_permits: Semaphore,
     user_reads: Arc<UserReads>,
-    waited_for: WaitedFor,
+    readers: ReaderNotice,
 }
 
 impl ReadModel {
@@ -62,8 +62,8 @@ impl ReadModel {
         let (log, partitions) = (settings.log(), settings.partitions);
         let (polled, _) = watch::channel(vec![0; partitions]);
         let (poll_leader, waiting_permits) = (Mutex::new(()), Semaphore::new(MAX_WAITING_READS));
-        let (pool, waited_for) = (settings.pool.clone(), settings.waited_for.clone());
-        Self { consumer, pool, log, partitions, polled, poll_leader, waiting_permits, user_reads, waited_for }
+        let (pool, readers) = (settings.pool.clone(), settings.readers.clone());
+        Self { consumer, pool, log, partitions, polled, poll_leader, waiting_permits, user_reads, readers }
     }
 
     /// The rows of `select`, of the user's own, from PostgreSQL, after waiting up to 2 s for the positions of every token in `headers`. Each
@@ -93,7 +93,7 @@ impl ReadModel {
     pub(crate) fn required(&self, headers: &HeaderMap) -> Result<RequiredPosition, Problem> {
         let asked = ConsistencyToken::asked(headers, self.log.now(), self.partitions)?;
         if asked.is_some() {
-            (self.waited_for.0)(self.consumer);
+            (self.readers.0)(self.consumer);
         }
         Ok(RequiredPosition(asked))
     }
@@ -167,7 +167,7 @@ impl ReadModel {
 
     /// Its positions now, for somebody who follows them; reads that wait for them learn of it.
     pub(crate) async fn poll(&self) -> sqlx::Result<Vec<i64>> {
-        (self.waited_for.0)(self.consumer);
+        (self.readers.0)(self.consumer);
         let positions = self.positions().await?;
         self.polled.send_if_modified(|polled| std::mem::replace(polled, positions.clone()) != positions);
         Ok(positions)

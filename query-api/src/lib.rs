@@ -89,33 +89,33 @@ pub struct Settings {
     pub health: Router,
     /// How many may listen to streams at once.
     pub streams: StreamLimits,
-    /// Who keeps the read models in this process, if anybody does.
-    pub waited_for: WaitedFor,
+    /// Tells the consumers of this process, if it has any, who reads.
+    pub readers: ReaderNotice,
     /// Ends the streams, which would go on for ever.
     pub shutdown: CancellationToken,
 }
 
-/// Learns whose rows are asked for at a position, by a token or by a stream, so that they are not put off.
+/// Told which read model is read at a position, with a token or by a stream, so that its consumer is not put off.
 #[derive(Clone)]
-pub struct WaitedFor(Arc<dyn Fn(&'static str) + Send + Sync>);
+pub struct ReaderNotice(Arc<dyn Fn(&'static str) + Send + Sync>);
 
-impl WaitedFor {
-    /// `learns` is called with the name of a read model, often, and must return at once.
-    pub fn new(learns: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(learns))
+impl ReaderNotice {
+    /// `told` is called with the name of a read model, often, and must return at once.
+    pub fn new(told: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(told))
     }
 }
 
-impl Default for WaitedFor {
-    /// Nobody learns of it: the read models are kept by another process.
+impl Default for ReaderNotice {
+    /// Nobody is told: another process keeps the read models.
     fn default() -> Self {
         Self::new(|_| {})
     }
 }
 
-impl fmt::Debug for WaitedFor {
+impl fmt::Debug for ReaderNotice {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("WaitedFor")
+        formatter.write_str("ReaderNotice")
     }
 }
 

@@ -91,7 +91,7 @@ pub(super) async fn run(
         };
         let (commands, began) = (pending.len(), Instant::now());
         if rush.is_rush(pending.iter().filter(|command| command.envelope.invest_id().is_some()).count()) {
-            processor.log.accepting_goes_first();
+            processor.log.note_rush();
         }
         let longest_wait = pending.iter().map(|command| command.envelope.waited(began)).inspect(record_wait).max();
         processor.process(pending).await;

@@ -257,7 +257,7 @@ impl SharedResources {
     ) {
         let policy = listening.public.clone();
         let log = self.log.clone();
-        let waited_for = query_api::WaitedFor::new(move |consumer| log.is_waited_for(consumer));
+        let readers = query_api::ReaderNotice::new(move |consumer| log.note_reader(consumer));
         let views = |shutdown| query_api::Settings {
             pool: read.clone(),
             redis: self.redis.clone(),
@@ -268,7 +268,7 @@ impl SharedResources {
             callers,
             health: ops.health(),
             streams: StreamLimits::default(),
-            waited_for,
+            readers,
             shutdown,
         };
         stages.spawn_listener(|shutdown| query_api::run(views(shutdown), listener, policy));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::checker::Evidence;
-use crate::harness::{Load, Start, TEST_TIMEOUT, TestApp, ask, read_models, within};
+use crate::harness::{Load, Start, StreamListener, TEST_TIMEOUT, TestApp, ask, read_models, within};
 
 /// Enough that batches are those of a rush.
 const CLIENTS: usize = 300;
@@ -22,42 +22,47 @@ async fn behind(app: &TestApp) -> BTreeMap<String, i64> {
     rows.into_iter().collect()
 }
 
-/// 1. In a rush everything but the amounts falls behind. 2. A read with a token is answered with what it asks for, and so are those after it; the
-///    others stay behind. 3. The rush is over, and all follow.
+/// 1. In a rush everything but the amounts falls behind. 2. A read with a token is answered with what it asks for, and its view follows; the others
+///    stay behind. 3. Somebody listens to a stream, and its view follows too. 4. The rush is over, and all follow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_rush_views_wait_for_its_end_or_for_who_shows_a_token() {
+async fn in_a_rush_views_wait_for_its_end_or_for_who_reads_with_a_token() {
     let start = Start::serve().env("MOA_DEFER_VIEWS_MS", DEFERRAL_MS).env("MOA_DEFER_SEARCH_MS", DEFERRAL_MS);
     let app = TestApp::of(1, start).await;
     let product = app.open_product("hot", LARGE_TOTAL_WON).await;
     app.settled().await;
     let load = Load::start(&app.apis(), CLIENTS, &[product]);
-    let all_wait = async || {
-        let behind = behind(&app).await;
-        VIEWS.iter().all(|view| behind[*view] > behind["product_list"] + MANY_EVENTS).then_some(())
+    let follow_alone = async |read: &[&str]| {
+        let only_they_follow = async || {
+            let behind = behind(&app).await;
+            let slowest = read.iter().map(|view| behind[*view]).max().unwrap();
+            let mut others = VIEWS.iter().filter(|view| !read.contains(view));
+            others.all(|view| behind[*view] > slowest + MANY_EVENTS).then_some(())
+        };
+        within(TEST_TIMEOUT, &format!("{read:?} that follow, and no other"), only_they_follow).await;
     };
-    within(TEST_TIMEOUT, "views that wait", all_wait).await;
+    follow_alone(&["product_list"]).await;
 
     let token = app.invest(ask("ann", product, 1)).await.token.expect("it is accepted");
     let headers = [("X-USER-ID", "ann"), ("X-Consistency-Token", token.as_str())];
     let api = app.api(0);
     let is_reached = async || {
-        let answer = api.read_with("/api/invest/log", &headers).await;
-        (answer.header("x-consistency") == Some("reached")).then(|| answer.data())
+        let answer = api.read_with("/api/product/my/invest", &headers).await;
+        (answer.header("x-consistency") == Some("reached")).then_some(())
     };
-    let mine = within(TEST_TIMEOUT, "what the token asks for", is_reached).await;
-    assert_eq!(mine["list"][0]["productId"], product, "{mine}");
-    let only_the_asked_follows = async || {
-        let behind = behind(&app).await;
-        let others = VIEWS.iter().filter(|view| **view != "invest_log");
-        others.map(|view| behind[*view]).all(|others| others > behind["invest_log"] + MANY_EVENTS).then_some(())
-    };
-    within(TEST_TIMEOUT, "a view that follows alone", only_the_asked_follows).await;
+    within(TEST_TIMEOUT, "what the token asks for", is_reached).await;
+    follow_alone(&["product_list", "holdings"]).await;
+
+    let listens = StreamListener::open(&app.processes[0].read, "/api/invest/log/stream", &headers[..1]).await;
+    follow_alone(&["product_list", "holdings", "invest_log"]).await;
+    drop(listens);
 
     load.stop().await;
     app.settled().await;
     assert!(read_models().all(|model| VIEWS.contains(&model) || model == "product_list"), "a view is not looked at");
     let metrics = reqwest::get(format!("{}/metrics", app.processes[0].ops)).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("moa_consumer_deferrals_total{consumer=\"holdings\"}"), "{metrics}");
+    for view in VIEWS {
+        assert!(metrics.contains(&format!("moa_consumer_deferrals_total{{consumer=\"{view}\"}}")), "{metrics}");
+    }
     assert!(!metrics.contains("moa_consumer_deferrals_total{consumer=\"product_list\"}"), "{metrics}");
     Evidence::of(&app, &[product], &["ann".into(), "api0-client0".into()]).await.holds();
 }

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, Request};
 use connection_pool::Pool;
 use edge::{ConsistencyToken, LogIncarnation};
 use http_body_util::BodyExt as _;
-use query_api::{Settings, StreamLimits, WaitedFor};
+use query_api::{ReaderNotice, Settings, StreamLimits};
 use sqlx::postgres::PgPoolOptions;
 use testbed::http::{Answer, success};
 use tokio::sync::watch;
@@ -39,7 +39,7 @@ pub fn settings(pool: Pool) -> Settings {
         callers,
         health,
         streams,
-        waited_for: WaitedFor::default(),
+        readers: ReaderNotice::default(),
         shutdown,
     }
 }

@@ -222,7 +222,7 @@ impl Past {
             callers: std::sync::Arc::default(),
             health: Router::new(),
             streams: query_api::StreamLimits::default(),
-            waited_for: query_api::WaitedFor::default(),
+            readers: query_api::ReaderNotice::default(),
             shutdown: CancellationToken::new(),
         };
         call(&query_api::router(settings), "GET", path, &[("X-USER-ID", user)]).await.json()
