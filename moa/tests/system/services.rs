@@ -169,8 +169,9 @@ async fn a_relay_is_not_ready_without_its_broker() {
 #[tokio::test]
 async fn a_relay_that_stands_by_is_ready() {
     let database = testbed::Database::fresh().await;
+    let _leftovers = Leftovers::of(database.url());
     let relay = alone("relay").on(database.url()).env("AMQP_URL", &servers().0);
-    let first = relay.open().await;
+    let _first = relay.open().await;
     let pool = database.pool().await.inner().clone();
     let all_taken = async || {
         let taken: i64 = sqlx::query_scalar("select count(*) from leases").fetch_one(&pool).await.unwrap();
@@ -180,8 +181,6 @@ async fn a_relay_that_stands_by_is_ready() {
     let second = relay.open().await;
     let ready = async || (get(&format!("{}/readyz", second.ops)).await.0 == 200).then_some(());
     within(TEST_TIMEOUT, "the second relay", ready).await;
-    drop([first, second]);
-    drop(Leftovers::of(database.url()));
 }
 
 /// Steps: invests, until Redis is the fold of the log; then a counter, a product and a whole partition of it are changed by

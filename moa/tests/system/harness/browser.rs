@@ -100,6 +100,8 @@ impl Browser {
         let body = json!({"script": format!("return {expression}"), "args": []});
         loop {
             let shown = self.answer(Method::POST, &path, &body).await;
+            let error = &shown["error"];
+            assert!(error.is_null() || error == "javascript error", "{expression}: {shown}");
             if shown == wanted {
                 return;
             }
