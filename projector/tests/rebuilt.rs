@@ -1,5 +1,7 @@
 //! Rebuilds: a standby generation is built, compared with the live one, switched to and rolled back, whatever happens meanwhile.
 
+mod earlier_version;
+
 use crate::support::{
     Happened, TestApp, cancelled, failed, listening, opened, refunded, reserved, settled, withdrawn, withdrawn_settled,
 };
@@ -25,7 +27,10 @@ struct RunningJobs {
 impl RunningJobs {
     /// Every read model is kept up to date; no job runs yet.
     async fn start() -> Self {
-        let app = TestApp::fresh().await;
+        Self::of(TestApp::fresh().await)
+    }
+
+    fn of(app: TestApp) -> Self {
         let (log, pool) = (app.log.clone(), app.pool.clone());
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();

@@ -122,7 +122,7 @@ async fn the_live_read_models_are_of_no_account() {
     past.execute(
         "insert into holdings values ('choi', 1, 77, now());
               insert into invest_log_user values ('choi', 1, 77, 77);
-              insert into investor_summary values ('choi', 0, 7, 7, 7, 7, now(), now());
+              insert into investor_summary values ('choi', 1, 1, 7, 7, 7, now(), now());
               insert into checkpoints (consumer, partition, position) values ('holdings', 0, 1);",
     )
     .await;

@@ -281,7 +281,6 @@ async fn a_read_model_that_was_tampered_with_in_the_database_is_named() {
         ("holdings", "delete from holdings"),
         ("invest_log", "update invest_log set accrued_user = accrued_user - 1"),
         ("investor_summary", "update investor_summary set failed_invests = 1"),
-        ("investor_summary_product", "delete from investor_summary_product"),
         ("event_index", "update event_index set user_key = null where position = 2"),
     ] {
         sqlx::query(tamper).execute(&app.pool).await.unwrap();

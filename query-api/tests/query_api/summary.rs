@@ -4,12 +4,14 @@ use crate::read_side::ReadSide;
 use rstest::rstest;
 use testbed::http::success;
 
-/// user4 in two partitions, the earlier invest in the later one; user5 in one, where all of it failed.
+/// user4 in four products, of which nothing is left in one, and the earliest invest is in the last; user5 in one, where all of it failed.
 async fn seeded() -> ReadSide {
     let api = ReadSide::new().await;
     let summaries = "insert into investor_summary values
-        ('user4', 1, 2, 40, 7, 1, '2021-09-26T18:55:51.294487Z', '2021-09-27T01:00:00Z'),
-        ('user4', 3, 1, 0, 30, 2, '2021-09-26T18:11:01.981852Z', '2021-09-26T18:11:02Z'),
+        ('user4', 1, 1, 40, 0, 1, '2021-09-26T18:55:51.294487Z', '2021-09-27T01:00:00Z'),
+        ('user4', 2, 1, 0, 7, 0, '2021-09-26T19:55:51.294487Z', '2021-09-26T19:55:51.294487Z'),
+        ('user4', 3, 1, 0, 30, 0, '2021-09-26T18:11:01.981852Z', '2021-09-26T18:11:02Z'),
+        ('user4', 4, 0, 0, 0, 2, '2021-09-26T18:12:00Z', '2021-09-26T18:12:00Z'),
         ('user5', 3, 0, 0, 0, 1, '2021-09-26T19:00:00Z', '2021-09-26T19:00:00Z')";
     api.sql(summaries).await;
     api

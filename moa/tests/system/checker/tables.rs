@@ -56,8 +56,7 @@ impl Tables {
             ("invest_log", invest_rows(&fold)),
             ("invest_log_product", products.map(|(id, it)| format!("{id} {} {}", it.title, it.taken)).collect()),
             ("invest_log_user", share_rows(&fold)),
-            ("investor_summary", summary_rows(&fold, i64::from(log.partitions))),
-            ("investor_summary_product", sum_rows(&fold)),
+            ("investor_summary", summary_rows(&fold)),
             ("event_index", log.events.iter().map(index_line).collect()),
             (
                 "open_invest",
@@ -69,17 +68,12 @@ impl Tables {
 }
 
 /// Tables without a time: PostgreSQL itself makes the lines.
-const PLAIN: [(&str, &str); 8] = [
+const PLAIN: [(&str, &str); 7] = [
     ("product_list_user", "select format('%s %s %s', product_id, user_id, amount) from product_list_user"),
     ("holdings_product", "select format('%s %s %s', product_id, title, total_amount) from holdings_product"),
     ("holdings_count", "select format('%s %s %s', user_id, partition, holdings) from holdings_count"),
     ("invest_log_product", "select format('%s %s %s', product_id, title, accrued) from invest_log_product"),
     ("invest_log_user", "select format('%s %s %s %s', user_id, product_id, accrued, invests) from invest_log_user"),
-    (
-        "investor_summary_product",
-        "select format('%s %s %s %s', user_id, product_id, settled_amount, reserved_amount)
-           from investor_summary_product",
-    ),
     (
         "event_index",
         "select format('%s %s %s%s', partition, position, coalesce(rare_type, 'common'),
@@ -92,7 +86,7 @@ const PLAIN: [(&str, &str); 8] = [
 type ProductRow = (i64, String, i64, i64, i64, DateTime<Utc>, DateTime<Utc>, String);
 type InvestRow = (Uuid, i64, String, i64, String, Option<String>, i64, i64, DateTime<Utc>, DateTime<Utc>);
 
-type SummaryRow = (String, i32, i64, i64, i64, i64, Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+type SummaryRow = (String, i64, i64, i64, i64, i64, Option<DateTime<Utc>>, Option<DateTime<Utc>>);
 
 fn product_line((id, title, total, taken, users, from, to, ended): ProductRow) -> String {
     format!("{id} {title}: {taken} of {total} by {users}, {from:?} to {to:?}, {ended}")
@@ -122,8 +116,8 @@ fn index_line(event: &Event) -> String {
     format!("{} {} {what}", event.partition, event.position)
 }
 
-fn summary_line(user: &str, partition: i64, summary: &Summary) -> String {
-    format!("{user} in {partition}: {summary:?}")
+fn summary_line(user: &str, product: i64, summary: &Summary) -> String {
+    format!("{user} in {product}: {summary:?}")
 }
 
 async fn product_list(pool: &PgPool) -> BTreeSet<String> {
@@ -158,16 +152,16 @@ async fn invest_log(pool: &PgPool) -> BTreeSet<String> {
 
 async fn investor_summary(pool: &PgPool) -> BTreeSet<String> {
     let rows: Vec<SummaryRow> = sqlx::query_as(
-        "select user_id, partition, products, settled_amount, reserved_amount, failed_invests, first_invest_date,
+        "select user_id, product_id, products, settled_amount, reserved_amount, failed_invests, first_invest_date,
                 last_invest_date
            from investor_summary",
     )
     .fetch_all(pool)
     .await
     .unwrap();
-    let row = |(user, at, products, settled, reserved, failed, first, last): SummaryRow| {
+    let row = |(user, product, products, settled, reserved, failed, first, last): SummaryRow| {
         let (products, failed) = (products as usize, failed as usize);
-        summary_line(&user, at.into(), &Summary { products, settled, reserved, failed, first, last })
+        summary_line(&user, product, &Summary { products, settled, reserved, failed, first, last })
     };
     rows.into_iter().map(row).collect()
 }
@@ -193,26 +187,12 @@ fn share_rows(fold: &Fold) -> BTreeSet<String> {
     rows.map(|((user, product), it)| format!("{user} {product} {} {}", it.taken, it.invests)).collect()
 }
 
-fn summary_rows(fold: &Fold, partitions: i64) -> BTreeSet<String> {
-    let by_partition = by_user_and(fold, |product| product % partitions);
-    by_partition.into_iter().map(|((user, at), invests)| summary_line(user, at, &Summary::of(invests))).collect()
-}
-
-fn sum_rows(fold: &Fold) -> BTreeSet<String> {
-    let row = |((user, product), invests): ((&str, i64), Vec<&Invest>)| {
-        let sums = Summary::of(invests);
-        format!("{user} {product} {} {}", sums.settled, sums.reserved)
-    };
-    by_user_and(fold, |product| product).into_iter().map(row).collect()
-}
-
-/// The invests of each user, by what their products have in common.
-fn by_user_and(fold: &Fold, of: impl Fn(i64) -> i64) -> BTreeMap<(&str, i64), Vec<&Invest>> {
-    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+fn summary_rows(fold: &Fold) -> BTreeSet<String> {
+    let mut of_pairs: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for invest in fold.invests.values() {
-        groups.entry((invest.user.as_str(), of(invest.product))).or_default().push(invest);
+        of_pairs.entry((invest.user.as_str(), invest.product)).or_default().push(invest);
     }
-    groups
+    of_pairs.into_iter().map(|((user, product), invests)| summary_line(user, product, &Summary::of(invests))).collect()
 }
 
 fn invest_rows(fold: &Fold) -> BTreeSet<String> {
