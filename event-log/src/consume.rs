@@ -21,7 +21,7 @@ use crate::{LogError, RecordedEvent, RepeatedFault};
 use checkpoint::Holder;
 use connection_pool::{Connection, Pool};
 use pace::{MIN_STEP_INTERVAL, Pace};
-use source::MAX_EVENTS_PER_STEP;
+pub(crate) use source::MAX_EVENTS_PER_STEP;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;

@@ -16,6 +16,7 @@
 //! Words are in `docs/glossary.md`.
 
 pub mod acts;
+mod backlog;
 mod backoff;
 mod bulk;
 mod chain;

@@ -1,5 +1,6 @@
 //! The handle on one log: its identity, its heads, its clock, and the signals of new events.
 
+use crate::backlog::BacklogReads;
 use crate::clock::{DatabaseClock, LogClock, SteadyInstant};
 use crate::deferral::Deferrals;
 use crate::feed::PartitionFeed;
@@ -43,6 +44,7 @@ struct Shared {
     forks: KnownForks,
     lags: Lags,
     deferrals: Deferrals,
+    backlog_reads: BacklogReads,
 }
 
 impl Log {
@@ -61,8 +63,9 @@ impl Log {
             stops.observe(known);
         }
         let (forks, lags) = (KnownForks::new(forks(&reads).await?), Lags::new(identity.partitions));
-        let deferrals = Deferrals::default();
-        let shared = Shared { pool, reads, identity, feeds, readiness, clock, stops, forks, lags, deferrals };
+        let (deferrals, backlog_reads) = (Deferrals::default(), BacklogReads::new(identity.partitions));
+        let shared =
+            Shared { pool, reads, identity, feeds, readiness, clock, stops, forks, lags, deferrals, backlog_reads };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -127,6 +130,11 @@ impl Log {
     /// Whether this process's consumers may take their steps.
     pub(crate) fn deferrals(&self) -> &Deferrals {
         &self.shared.deferrals
+    }
+
+    /// What consumers that are far behind have read.
+    pub(crate) fn backlog_reads(&self) -> &BacklogReads {
+        &self.shared.backlog_reads
     }
 
     pub(crate) fn genesis(&self, partition: Partition) -> Hash {
@@ -210,11 +218,13 @@ impl Log {
         self.apply_acceptances(Acceptances { loss, clock }, &heads);
         self.clock().observe(received, said, asked);
         self.lags().observe(&heads, Instant::now());
+        self.backlog_reads().forget_old(Instant::now());
         for ((partition, feed), (head, known)) in (0..).zip(&self.shared.feeds).zip(heads.into_iter().zip(known)) {
             metrics::gauge!("moa_log_head", "partition" => partition.to_string()).set(head as f64);
             // An acceptance may just have set the head back: then nothing is lost.
             if head < known && feed.head() >= known {
                 feed.forget();
+                self.backlog_reads().forget(partition);
                 self.stop_writes(partition, WriteStop::LostTail { partition, seen: known });
             }
             feed.advance_head(head);
@@ -233,8 +243,9 @@ impl Log {
                 ?heads,
                 "an operator accepted that the events after these heads are lost: writes continue there"
             );
-            for (feed, head) in self.shared.feeds.iter().zip(heads) {
+            for ((partition, feed), head) in (0..).zip(&self.shared.feeds).zip(heads) {
                 feed.reset_head(*head);
+                self.backlog_reads().forget(partition);
             }
             self.shared.stops.lift(now.loss);
         }

@@ -17,6 +17,8 @@ pub struct LocalSubscription {
     numbers: watch::Receiver<u64>,
     /// Batches up to this number are not used.
     known: u64,
+    /// Whether a backlog is read for all consumers together; not after a fault, until it is gone.
+    shares_backlog: bool,
 }
 
 impl Log {
@@ -26,7 +28,7 @@ impl Log {
         let feed = self.feed(partition)?;
         let (head, numbers) = (feed.heads(), feed.numbers());
         let known = *numbers.borrow();
-        Some(LocalSubscription { log: self.clone(), partition, head, numbers, known })
+        Some(LocalSubscription { log: self.clone(), partition, head, numbers, known, shares_backlog: true })
     }
 }
 
@@ -51,6 +53,18 @@ impl LocalSubscription {
         batches
     }
 
+    /// Where the log is a step or more ahead of `position`, appends the events that follow to `delivered`: they are read once for all
+    /// consumers of this process.
+    pub async fn take_backlog(&mut self, position: Position, delivered: &mut Vec<RecordedEvent>) {
+        let is_far_behind = *self.head.borrow() - position >= MAX_EVENTS_PER_STEP as Position;
+        self.shares_backlog |= !is_far_behind;
+        if is_far_behind && self.shares_backlog {
+            let backlog = self.log.backlog_after(self.partition, position).await;
+            let events = backlog.iter().flat_map(|events| events.iter());
+            delivered.extend(events.filter(|event| event.position > position).cloned());
+        }
+    }
+
     fn feed(&self) -> Option<&PartitionFeed> {
         self.log.feed(self.partition)
     }
@@ -68,9 +82,14 @@ impl EventSource for LocalSubscription {
         for batch in feed.following(position, self.known, MAX_EVENTS_PER_STEP) {
             delivered.extend(batch.iter().filter(|event| event.position > position).cloned());
         }
+        if delivered.is_empty() {
+            self.take_backlog(position, delivered).await;
+        }
     }
 
     fn distrust(&mut self) {
         self.known = *self.numbers.borrow();
+        self.shares_backlog = false;
+        self.log.backlog_reads().forget(self.partition);
     }
 }

@@ -3,6 +3,7 @@
 
 mod acts;
 mod append_lock;
+mod backlog;
 mod bulk;
 mod by_hand;
 mod clock;
