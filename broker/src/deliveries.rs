@@ -21,7 +21,7 @@ pub(crate) use validated::ValidatedMessages;
 
 /// Messages that are on their way to a consumer, or with it, and not yet acknowledged.
 const MAX_UNACKNOWLEDGED_MESSAGES: u16 = 16;
-/// Once a step has so many events, no further message is taken into it.
+/// A step takes no message that would make it longer, unless it is the only one.
 const MAX_EVENTS_PER_STEP: usize = 4_000;
 /// How long the log may be ahead of the deliveries before the consumer reads from the log.
 const GAP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -141,8 +141,8 @@ impl Deliveries {
 
     /// Takes the messages that are received until `not_before`, or until the server sends no more before some are acknowledged.
     async fn gather(&mut self, not_before: Instant) {
-        let is_full = |this: &Self| this.received.len() >= usize::from(MAX_UNACKNOWLEDGED_MESSAGES);
-        while !is_full(self) {
+        let held = |this: &Self| this.received.len() + this.invalid.len() + this.unacknowledged.len();
+        while held(self) < usize::from(MAX_UNACKNOWLEDGED_MESSAGES) {
             tokio::select! {
                 biased;
                 Some(delivery) = self.subscription.incoming.recv() => self.received.push_back(delivery),
@@ -161,13 +161,16 @@ impl EventSource for Deliveries {
             let wakeup = self.wait(&mut position).await;
             self.gather(not_before).await;
             if let Wakeup::Gap = wakeup {
-                return;
+                return self.head.take_backlog(position, delivered).await;
             }
             if self.validate_received(position, delivered).await.is_err() {
                 // The consumer meets the same fault, and reports it.
                 return tokio::time::sleep(RETRY_DELAY).await;
             }
             self.park_invalid().await;
+        }
+        if delivered.is_empty() {
+            self.head.take_backlog(position, delivered).await;
         }
         if delivered.is_empty() {
             // Without this wait, a consumer that cannot read the log would ask again and again.
@@ -177,6 +180,10 @@ impl EventSource for Deliveries {
 
     fn queue(&self) -> Option<&str> {
         Some(&self.queue)
+    }
+
+    fn distrust(&mut self) {
+        self.head.distrust();
     }
 }
 

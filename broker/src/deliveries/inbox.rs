@@ -40,7 +40,7 @@ impl Deliveries {
     }
 
     /// Validates the received messages in order, and puts the events that continue from `position` into `delivered`. A
-    /// message leaves `received` once it is decided what happens to it.
+    /// message leaves `received` once it is decided what happens to it; one that a step would take a part of stays for the next.
     pub(super) async fn validate_received(
         &mut self,
         position: Position,
@@ -53,6 +53,10 @@ impl Deliveries {
                 Err(Invalid::Message(reason)) => Err(reason),
                 Err(Invalid::Unknown(error)) => return Err(error),
             };
+            let events = validated.as_ref().map_or(0, |events| events.len());
+            if !delivered.is_empty() && delivered.len() + events > MAX_EVENTS_PER_STEP {
+                return Ok(());
+            }
             let Some(delivery) = self.received.pop_front() else { return Ok(()) };
             metrics::counter!("moa_deliveries_total", "consumer" => self.consumer).increment(1);
             match validated {

@@ -70,6 +70,22 @@ async fn a_consumer_that_is_far_behind_is_not_held_up() {
     noting.stop().await;
 }
 
+/// 1. A queue has several steps of events, of messages that do not fill a step exactly. 2. A consumer whose steps are far apart under
+/// load does not wait between them: the server sends no more before some are acknowledged.
+#[tokio::test]
+async fn a_consumer_does_not_linger_over_a_full_queue() {
+    let test = TestBroker::with_one_partition().await;
+    Noting::start(&test, 0).await.stop().await;
+    let relaying = Relaying::start(&test.log, &test.broker);
+    test.append(0, 30_000, 150).await;
+    test.until_relayed(0, 30_000).await;
+    let linger = Duration::from_secs(5);
+    let noting = Noting::start_lingering(&test, (&test.log, &test.broker), 0, linger).await;
+    test.noted_within(linger * 4, 0, 30_000).await;
+    noting.stop().await;
+    relaying.stop().await;
+}
+
 /// Steps: 10 events are delivered; then 10 more of which the relay, its checkpoint moved ahead, leaves out the first 5.
 #[tokio::test]
 async fn a_gap_is_filled_from_the_log() {

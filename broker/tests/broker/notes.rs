@@ -46,9 +46,19 @@ impl Noting {
     }
 
     pub async fn start_with(test: &TestBroker, log: &Log, broker: &Broker, partition: Partition) -> Self {
+        Self::start_lingering(test, (log, broker), partition, Duration::ZERO).await
+    }
+
+    /// Under load its steps are so far apart.
+    pub async fn start_lingering(
+        test: &TestBroker,
+        (log, broker): (&Log, &Broker),
+        partition: Partition,
+        linger: Duration,
+    ) -> Self {
         test.execute("create table if not exists notes (nr bigserial, partition integer, position bigint)").await;
         let (notes, shutdown) = (Arc::new(Notes::default()), CancellationToken::new());
-        let consumer = Consumer::new(log.clone(), test.pool.clone(), notes.clone(), partition);
+        let consumer = Consumer::new(log.clone(), test.pool.clone(), notes.clone(), partition).lingering(linger);
         let deliveries = Deliveries::new(log, broker, test.pool.clone(), NOTES, partition).unwrap();
         let task = tokio::spawn(consumer.run_with(deliveries, shutdown.clone()));
         Self { notes, shutdown, task }
