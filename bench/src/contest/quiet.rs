@@ -14,6 +14,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// A load of a minute may leave minutes of work.
 const QUIET_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
+/// The relay's checkpoint: what is published to RabbitMQ.
+const RELAY: &str = "relay";
+
 /// Nothing is reserved without a fate, and all checkpoints are at the heads.
 const IS_SETTLED: &str = "
     select not exists (select from open_invest)
@@ -75,12 +78,15 @@ pub(super) async fn wait_until_settled(pool: &PgPool, counters: Option<&Counters
     }
 }
 
-/// The same, and sealed.
+/// The same, and sealed, and published where there is a RabbitMQ: of the database that a round begins with nothing is yet.
 pub(super) async fn wait_until_quiet(pool: &PgPool, counters: Option<&Counters>) -> anyhow::Result<()> {
     wait_until_settled(pool, counters).await?;
     let began = Instant::now();
     while !sqlx::query_scalar(IS_SEALED).fetch_one(pool).await? {
         pause(began, "sealed").await?;
+    }
+    while counters.is_some() && !sqlx::query_scalar(IS_SETTLED).bind([RELAY]).fetch_one(pool).await? {
+        pause(began, "published").await?;
     }
     Ok(())
 }
