@@ -117,9 +117,9 @@ pub(crate) fn needs(projections: &Value, parked: i64) -> Vec<String> {
         match state.as_str() {
             "STUCK" => Some(format!("{name} is stuck: see MoaConsumerFailing in docs/runbook.md")),
             "AWAY" => Some(format!("{name}: Redis does not answer: start it; until then reads come from PostgreSQL")),
-            "OTHER_VERSION" => {
-                Some(format!("{name} was built by another version of the code: moa projection rebuild {name}"))
-            }
+            "OTHER_VERSION" => Some(format!(
+                "{name} was built by another version of the code: moa projection rebuild {name} --accept-differences"
+            )),
             "RUNNING" if lag > MAX_LAG_SECONDS => {
                 let alarm = if name == "relay" { "MoaNothingPublished" } else { "MoaConsumerBehind" };
                 Some(format!("{name} is {lag:.0} s behind: see {alarm} in docs/runbook.md"))

@@ -222,8 +222,9 @@ async fn the_state_of_every_projection_is_told() {
     let told = app.api(0).operate(Method::GET, "/admin/projection", None).await.data();
     let heads: Vec<i64> = (0..4).map(|partition| if partition == product % 4 { 3 } else { 0 }).collect();
     let row = |name: &str| {
-        let generation = if name == "open_invest" { json!(null) } else { json!(1) };
-        json!({"name": name, "generation": generation, "version": 1, "state": "RUNNING", "positions": heads, "head": heads, "lagEvents": 0,
+        let model = projector::PROJECTIONS.iter().find(|model| model.name == name);
+        let (generation, version) = (model.map(|_| 1), model.map_or(1, |model| model.version));
+        json!({"name": name, "generation": generation, "version": version, "state": "RUNNING", "positions": heads, "head": heads, "lagEvents": 0,
                "lagSeconds": 0.0, "stuck": []})
     };
     let mut list = told["list"].as_array().unwrap().clone();

@@ -19,6 +19,11 @@ async fn run(app: &TestApp, statements: &'static str) {
 async fn back_to_version_1(app: &TestApp) {
     run(app, "delete from generations where projection = 'investor_summary'; drop table investor_summary").await;
     run(app, VERSION_1).await;
+    // As migration 0007 did.
+    for table in ["investor_summary", "investor_summary_product"] {
+        let by_bytes = format!(r#"alter table {table} alter column user_id type text collate "C""#);
+        sqlx::query(&by_bytes).execute(&app.pool).await.unwrap();
+    }
 }
 
 /// 1. The release before has applied what there was of partition 1; partition 0 had no event. 2. The migration is run, and both partitions
