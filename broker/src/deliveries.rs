@@ -21,8 +21,6 @@ pub(crate) use validated::ValidatedMessages;
 
 /// Messages that are on their way to a consumer, or with it, and not yet acknowledged.
 const MAX_UNACKNOWLEDGED_MESSAGES: u16 = 16;
-/// A step takes no message that would make it longer, unless it is the only one.
-const MAX_EVENTS_PER_STEP: usize = 4_000;
 /// How long the log may be ahead of the deliveries before the consumer reads from the log.
 const GAP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Where the log is so many events ahead, the consumer waits only [`TAKEOVER_GRACE`].

@@ -11,7 +11,7 @@ mod trace;
 
 pub use checkpoint::Checkpoint;
 pub use local::LocalSubscription;
-pub use source::EventSource;
+pub use source::{EventSource, MAX_EVENTS_PER_STEP};
 pub use trace::{MAX_TRACED_AGE, ProcessSpan};
 
 use crate::deferral::Deferral;
@@ -21,7 +21,6 @@ use crate::{LogError, RecordedEvent, RepeatedFault};
 use checkpoint::Holder;
 use connection_pool::{Connection, Pool};
 use pace::{MIN_STEP_INTERVAL, Pace};
-pub(crate) use source::MAX_EVENTS_PER_STEP;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;

@@ -1,8 +1,9 @@
 //! What happens to each message: its events are delivered, it is skipped, or it is parked. Only then is it acknowledged.
 
+use super::Deliveries;
 use super::validated::ValidEvents;
-use super::{Deliveries, MAX_EVENTS_PER_STEP};
 use crate::{cloud_events, parked};
+use event_log::consume::MAX_EVENTS_PER_STEP;
 use event_log::{LogError, Position, RecordedEvent};
 use futures::FutureExt as _;
 use lapin::Acker;

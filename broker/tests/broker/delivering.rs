@@ -77,11 +77,11 @@ async fn a_consumer_does_not_linger_over_a_full_queue() {
     let test = TestBroker::with_one_partition().await;
     Noting::start(&test, 0).await.stop().await;
     let relaying = Relaying::start(&test.log, &test.broker);
-    test.append(0, 30_000, 150).await;
-    test.until_relayed(0, 30_000).await;
-    let linger = Duration::from_secs(5);
+    test.append(0, 60_000, 150).await;
+    test.until_relayed(0, 60_000).await;
+    let linger = Duration::from_secs(6);
     let noting = Noting::start_lingering(&test, (&test.log, &test.broker), 0, linger).await;
-    test.noted_within(linger * 4, 0, 30_000).await;
+    test.noted_within(linger * 4, 0, 60_000).await;
     noting.stop().await;
     relaying.stop().await;
 }

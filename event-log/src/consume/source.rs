@@ -5,7 +5,7 @@ use crate::ids::Position;
 use tokio::time::Instant;
 
 /// Events that are enough for one step. A source that returns fewer has nothing older left.
-pub(crate) const MAX_EVENTS_PER_STEP: usize = 4_000;
+pub const MAX_EVENTS_PER_STEP: usize = 4_000;
 
 /// What wakes a consumer, and may hand it the events.
 pub trait EventSource: Send {

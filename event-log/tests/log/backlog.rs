@@ -2,8 +2,8 @@
 
 use crate::support::*;
 use connection_pool::Connection;
-use event_log::RecordedEvent;
-use event_log::consume::{ApplyError, Consumer, Projection};
+use event_log::consume::{ApplyError, Consumer, EventSource as _, MAX_EVENTS_PER_STEP, Projection};
+use event_log::{LocalSubscription, Position, RecordedEvent};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,35 @@ impl<const N: usize> Projection for Applied<N> {
         noted.bind(Self::NAME).bind(positions).execute(transaction).await?;
         Ok(())
     }
+}
+
+async fn positions_of_backlog(of: &mut LocalSubscription, after: Position) -> Vec<Position> {
+    let mut events = Vec::new();
+    of.take_backlog(after, &mut events).await;
+    events.iter().map(|event| event.position).collect()
+}
+
+/// 1. One consumer reads a step of its backlog. 2. The database loses those events, so that whoever reads them again finds others. 3. Another
+/// consumer still gets what the first has read, until a fault makes it distrust that: then it gets nothing, and reads the log itself.
+#[tokio::test]
+async fn what_one_consumer_has_read_the_others_are_given_until_a_fault() {
+    let test = TestLog::with_events(BACKLOG).await;
+    let process = test.another_process().await;
+    let (mut first, mut second) = (process.subscribe(0).unwrap(), process.subscribe(0).unwrap());
+    let mut third = process.subscribe(0).unwrap();
+    let polled = poll_heads(&process);
+    soon(first.head_past(BACKLOG - 1)).await;
+    // It forgets what is old, and a test may be slow.
+    drop(polled);
+    let step = MAX_EVENTS_PER_STEP as Position;
+    assert_eq!(positions_of_backlog(&mut first, 0).await, (1..=step).collect::<Vec<_>>());
+    test.tamper(&format!("delete from events where position <= {step}")).await;
+
+    assert_eq!(positions_of_backlog(&mut second, step - 3).await, [step - 2, step - 1, step]);
+    second.distrust();
+    assert!(positions_of_backlog(&mut second, 0).await.is_empty());
+    assert_eq!(positions_of_backlog(&mut third, 0).await.first(), Some(&(step + 1)), "nothing is kept after a fault");
+    assert!(positions_of_backlog(&mut third, BACKLOG - 10).await.is_empty(), "it is no step behind");
 }
 
 /// What each consumer has applied: how often, up to where, and whether that is every position.

@@ -11,6 +11,9 @@ const TO_VERSION_2: &str = include_str!("../../../migrations/0024_one_row_of_sum
 const SUMMARY: &str = "select format('%s: %s products, %s settled', user_id, sum(products), sum(settled_amount))
                          from investor_summary group by user_id";
 
+const CHECKPOINTS: &str = "select format('%s %s of version %s', partition, position, code_version)
+                             from checkpoints where consumer = 'investor_summary' order by partition";
+
 async fn run(app: &TestApp, statements: &'static str) {
     sqlx::raw_sql(statements).execute(&app.pool).await.unwrap();
 }
@@ -48,6 +51,7 @@ async fn rows_of_an_earlier_version_stay_until_they_are_rebuilt() {
     running.app.until("select format('%s %s', consumer, position) from checkpoints where consumer = 'holdings' order by partition",
                       &["holdings 2", "holdings 4"]).await;
     running.app.until(SUMMARY, &["kim: 1 products, 4 settled"]).await;
+    running.app.until(CHECKPOINTS, &["0 0 of version 1", "1 3 of version 1"]).await;
 
     running.work();
     let accepting = RebuildOptions { accept_differences: true, ..OPTIONS };
