@@ -77,8 +77,20 @@ impl ReadModel {
     where
         T: for<'r> FromRow<'r, PgRow>,
     {
+        self.query_with(headers, || self.read(Some(user_id), select())).await
+    }
+
+    /// As [`ReadModel::query`], of rows that `read` reads now.
+    pub(crate) async fn query_with<T, F>(
+        &self,
+        headers: &HeaderMap,
+        read: impl Fn() -> F,
+    ) -> Result<(ViewRows<T>, ConsistencyHeaders), Problem>
+    where
+        F: Future<Output = Result<ViewRows<T>, Problem>>,
+    {
         let required = self.required(headers)?;
-        let found = self.at_least(&required, Some(user_id), select).await?;
+        let found = self.at_least(&required, read).await?;
         crate::count_read(self.consumer, "postgres");
         let consistency = self.consistency_headers(&required, &found.positions);
         Ok((found, consistency))
@@ -107,24 +119,19 @@ impl ReadModel {
     where
         T: for<'r> FromRow<'r, PgRow>,
     {
-        self.at_least(required, None, select).await
+        self.at_least(required, || self.read(None, select())).await
     }
 
-    async fn at_least<'q, T>(
-        &self,
-        required: &RequiredPosition,
-        user_id: Option<&str>,
-        select: impl Fn() -> Select<'q>,
-    ) -> Result<ViewRows<T>, Problem>
+    async fn at_least<T, F>(&self, required: &RequiredPosition, read: impl Fn() -> F) -> Result<ViewRows<T>, Problem>
     where
-        T: for<'r> FromRow<'r, PgRow>,
+        F: Future<Output = Result<ViewRows<T>, Problem>>,
     {
         // The position is mostly reached already: waiting first would only add a statement.
-        let found = self.read(user_id, select()).await?;
+        let found = read().await?;
         match &required.0 {
             Some(token) if !token.is_reached_by(&found.positions) => {
                 self.wait(token).await?;
-                self.read(user_id, select()).await
+                read().await
             }
             _ => Ok(found),
         }

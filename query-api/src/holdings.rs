@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::Api;
 use crate::consistency::Select;
 use crate::cursor::{RowKey, Slice};
-use crate::view_rows::ViewRows;
+use crate::page_batcher::select_pages;
 
 pub(crate) async fn list(
     State(api): Api,
@@ -24,8 +24,10 @@ pub(crate) async fn list(
     let (user_id, model) = (user_id.as_str(), &api.holdings);
     let list = model.list_of(user_id, None);
     let Some(slice) = Slice::read(&mut params, paging, list) else { return Err(params.refuse()) };
-    let select = || select(api.partitions, user_id, &slice);
-    let (found, consistency): (ViewRows<HoldingRow>, _) = model.query(user_id, &headers, select).await?;
+    let (found, consistency) = match &slice {
+        Slice::Page(paging) => model.query_with(&headers, || api.holding_pages.read(user_id, *paging)).await?,
+        Slice::After(..) => model.query(user_id, &headers, || select(api.partitions, user_id, &slice)).await?,
+    };
     let item = |row| HoldingRow::item(row, user_id, times.of(api.time));
     Ok(consistency.add_to(slice.respond(&found, list, |row| HeldProduct(row.product_id), item)))
 }
@@ -46,44 +48,53 @@ impl RowKey for HeldProduct {
 }
 
 pub(crate) fn select<'q>(partitions: i32, user_id: &'q str, slice: &Slice<HeldProduct>) -> Select<'q> {
-    let of = |sql| sqlx::query(sql).bind(partitions).bind(user_id);
     match slice {
-        Slice::Page(paging) => of(PAGE).bind(paging.offset()).bind(paging.size()),
+        Slice::Page(paging) => select_pages(PAGES, partitions, &[(user_id, *paging)]),
         // One row more than asked for tells whether there are more.
-        Slice::After(after, size) => of(AFTER).bind(after.map(|held| held.0)).bind(size + 1),
+        Slice::After(after, size) => {
+            sqlx::query(AFTER).bind(partitions).bind(user_id).bind(after.map(|held| held.0)).bind(size + 1)
+        }
     }
 }
 
-macro_rules! slice {
-    ($after:literal, order by $order:literal, $offset:literal) => {
-        concat!(
-            "
+/// Pages of several users, as [`select_pages`] takes them.
+pub(crate) const PAGES: &str = concat!(
+    "
+    select asked.n as asked, page.product_id is not null as present, counted.total_count,
+           ",
+    positions_of!("'holdings'"),
+    " as positions,
+           page.product_id, page.amount, page.invest_date, product.title, product.total_amount
+    from unnest($2::text[], $3::bigint[], $4::bigint[]) with ordinality as asked (user_id, skipped, size, n)
+    cross join lateral (select coalesce(sum(holdings), 0)::bigint as total_count
+                        from holdings_count
+                        where user_id = asked.user_id) as counted
+    left join lateral (select product_id, amount, invest_date
+                       from holdings
+                       where user_id = asked.user_id
+                       order by invest_date desc, product_id desc
+                       offset asked.skipped limit asked.size) as page on true
+    left join holdings_product as product using (product_id)
+    order by asked.n, page.invest_date desc, page.product_id desc"
+);
+
+/// Through the primary key.
+const AFTER: &str = concat!(
+    "
     select page.product_id is not null as present,
            (select coalesce(sum(holdings), 0)::bigint from holdings_count where user_id = $2) as total_count,
            ",
-            positions_of!("'holdings'"),
-            " as positions,
+    positions_of!("'holdings'"),
+    " as positions,
            page.product_id, page.amount, page.invest_date, product.title, product.total_amount
     from (values (1)) as one
     left join (select product_id, amount, invest_date
                from holdings
-               where user_id = $2",
-            $after,
-            "
-               order by ",
-            $order,
-            $offset,
-            " limit $4) as page on true
+               where user_id = $2 and product_id < coalesce($3, 9223372036854775807)
+               order by product_id desc limit $4) as page on true
     left join holdings_product as product using (product_id)
-    order by ",
-            $order
-        )
-    };
-}
-
-const PAGE: &str = slice!("", order by "invest_date desc, product_id desc", " offset $3");
-/// Through the primary key.
-const AFTER: &str = slice!(" and product_id < coalesce($3, 9223372036854775807)", order by "product_id desc", "");
+    order by product_id desc"
+);
 
 #[derive(sqlx::FromRow)]
 pub(crate) struct HoldingRow {

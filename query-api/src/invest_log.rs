@@ -11,7 +11,7 @@ use crate::Api;
 use crate::consistency::Select;
 use crate::cursor::{RowKey, Slice};
 use crate::invest::InvestRow;
-use crate::view_rows::ViewRows;
+use crate::page_batcher::select_pages;
 
 pub(crate) async fn list(
     State(api): Api,
@@ -25,8 +25,11 @@ pub(crate) async fn list(
     let (user_id, product_id) = (user_id.as_str(), product_id.map(|id| id.get()));
     let list = api.invest_log.list_of(user_id, product_id);
     let Some(slice) = Slice::read(&mut params, paging, list) else { return Err(params.refuse()) };
-    let select = || select(api.partitions, user_id, product_id, &slice);
-    let (found, consistency): (ViewRows<InvestRow>, _) = api.invest_log.query(user_id, &headers, select).await?;
+    let model = &api.invest_log;
+    let (found, consistency) = match (&slice, product_id) {
+        (Slice::Page(paging), None) => model.query_with(&headers, || api.invest_pages.read(user_id, *paging)).await?,
+        _ => model.query(user_id, &headers, || select(api.partitions, user_id, product_id, &slice)).await?,
+    };
     Ok(consistency.add_to(slice.respond(&found, list, InvestKey::of, |row| row.item(times.of(api.time)))))
 }
 
@@ -62,24 +65,45 @@ pub(crate) fn select<'q>(
     product_id: Option<i64>,
     slice: &Slice<InvestKey>,
 ) -> Select<'q> {
-    let (all, of_product) = match slice {
-        Slice::Page(_) => (PAGE, PAGE_OF_PRODUCT),
-        Slice::After(..) => (AFTER, AFTER_OF_PRODUCT),
-    };
-    let select = sqlx::query(if product_id.is_some() { of_product } else { all }).bind(partitions).bind(user_id);
-    let select = match slice {
-        Slice::Page(paging) => select.bind(paging.offset()).bind(paging.size()),
-        // One row more than asked for tells whether there are more.
-        Slice::After(after, size) => {
-            let (requested_at, invest_id) = after.map(|key| (key.requested_at, key.invest_id)).unzip();
-            select.bind(requested_at).bind(size + 1).bind(invest_id)
+    let of = |sql| sqlx::query(sql).bind(partitions).bind(user_id);
+    match (slice, product_id) {
+        (Slice::Page(paging), None) => select_pages(PAGES, partitions, &[(user_id, *paging)]),
+        (Slice::Page(paging), Some(product_id)) => {
+            of(PAGE_OF_PRODUCT).bind(paging.offset()).bind(paging.size()).bind(product_id)
         }
-    };
-    match product_id {
-        Some(product_id) => select.bind(product_id),
-        None => select,
+        // One row more than asked for tells whether there are more.
+        (Slice::After(after, size), product_id) => {
+            let (requested_at, invest_id) = after.map(|key| (key.requested_at, key.invest_id)).unzip();
+            let of = |sql| of(sql).bind(requested_at).bind(size + 1).bind(invest_id);
+            match product_id {
+                None => of(AFTER),
+                Some(product_id) => of(AFTER_OF_PRODUCT).bind(product_id),
+            }
+        }
     }
 }
+
+/// Pages of several users, as [`select_pages`] takes them.
+pub(crate) const PAGES: &str = concat!(
+    "
+    select asked.n as asked, page.invest_id is not null as present, counted.total_count,
+           ",
+    positions_of!("'invest_log'"),
+    " as positions,
+           page.*, product.title
+    from unnest($2::text[], $3::bigint[], $4::bigint[]) with ordinality as asked (user_id, skipped, size, n)
+    cross join lateral (select coalesce(sum(invests), 0)::bigint as total_count
+                        from invest_log_user
+                        where user_id = asked.user_id) as counted
+    left join lateral (select invest_id, product_id, amount, state, fail_code, fail_detail, accrued_user, accrued_product,
+                              requested_at, updated_at
+                       from invest_log
+                       where user_id = asked.user_id
+                       order by requested_at desc, invest_id desc
+                       offset asked.skipped limit asked.size) as page on true
+    left join invest_log_product as product on product.product_id = page.product_id
+    order by asked.n, page.requested_at desc, page.invest_id desc"
+);
 
 macro_rules! slice {
     (where $of_product:literal, $after:literal, $offset:literal) => {
@@ -120,7 +144,6 @@ macro_rules! after {
     };
 }
 
-const PAGE: &str = slice!(where "", "", " offset $3");
 const PAGE_OF_PRODUCT: &str = slice!(where " and product_id = $5", "", " offset $3");
 const AFTER: &str = after!(where "");
 const AFTER_OF_PRODUCT: &str = after!(where " and product_id = $6");

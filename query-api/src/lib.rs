@@ -19,6 +19,7 @@ mod holdings;
 mod invest;
 mod invest_log;
 mod investor_summary;
+mod page_batcher;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod plans;
@@ -62,6 +63,9 @@ use uuid::Uuid;
 
 use cache::Cache;
 use consistency::ReadModel;
+use holdings::HoldingRow;
+use invest::InvestRow;
+use page_batcher::PageBatcher;
 use product_list::ProductPage;
 use shared_answer::Shared;
 use single_flight::SingleFlight;
@@ -145,7 +149,9 @@ struct QueryApi {
     time: ServiceTime,
     product_list: Arc<ReadModel>,
     holdings: ReadModel,
+    holding_pages: Arc<PageBatcher<HoldingRow>>,
     invest_log: Arc<ReadModel>,
+    invest_pages: Arc<PageBatcher<InvestRow>>,
     investor_summary: ReadModel,
     cache: Option<Arc<Cache>>,
     product_pages: SingleFlight<ProductPage, Shared>,
@@ -201,14 +207,18 @@ impl QueryApi {
         let model = |consumer| ReadModel::new(consumer, settings, user_reads.clone());
         let (product_list, invest_log) = (Arc::new(model("product_list")), Arc::new(model("invest_log")));
         let streams = Streams::new(settings.log(), settings.partitions, settings.streams, settings.shutdown.clone());
+        let partitions = i32::try_from(settings.partitions).unwrap_or(i32::MAX);
+        let (pool, reads) = (&settings.pool, &user_reads);
         Self {
-            partitions: i32::try_from(settings.partitions).unwrap_or(i32::MAX),
+            partitions,
             time: settings.time,
             product_stream: ProductStream::start(streams.clone(), product_list.clone(), settings.time),
             invest_stream: InvestStream::start(streams, invest_log.clone(), settings.time),
             product_list,
             holdings: model("holdings"),
+            holding_pages: PageBatcher::new(holdings::PAGES, pool.clone(), partitions, reads.clone()),
             invest_log,
+            invest_pages: PageBatcher::new(invest_log::PAGES, pool.clone(), partitions, reads.clone()),
             investor_summary: model("investor_summary"),
             cache: settings.redis.as_ref().map(cache),
             product_pages: SingleFlight::new(),

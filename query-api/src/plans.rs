@@ -1,4 +1,4 @@
-//! The plans of pages by cursor: each reads its own rows and one more, through an index, however far back it is.
+//! The plans of pages: each reads its own rows through an index, by cursor however far back it is.
 
 use sqlx::Execute as _;
 use sqlx::Row as _;
@@ -8,6 +8,7 @@ use crate::consistency::Select;
 use crate::cursor::Slice;
 use crate::holdings::{self, HeldProduct};
 use crate::invest_log::{self, InvestKey};
+use crate::page_batcher::select_pages;
 
 const SIZE: i64 = 20;
 
@@ -69,5 +70,21 @@ async fn a_page_far_back_reads_as_many_rows_as_the_first_one() {
             let held = plan(&pool, holdings::select(4, "ann", &slice), "int, text, bigint, bigint", &bound).await;
             reads(&held, "holdings_pkey", rows, "product_id < COALESCE($3");
         }
+    }
+}
+
+#[tokio::test]
+async fn pages_of_users_are_read_through_indexes() {
+    let database = testbed::Database::fresh().await;
+    let pool = database.pool().await;
+    sqlx::raw_sql(HISTORY).execute(&mut pool.acquire().await.unwrap()).await.unwrap();
+    let types = "int, text[], bigint[], bigint[]";
+    for (skipped, read) in [(0, SIZE), (80, 100)] {
+        let page = select_pages(invest_log::PAGES, 4, &[]);
+        let all = plan(&pool, page, types, &format!("4, '{{ann}}', '{{{skipped}}}', '{{{SIZE}}}'")).await;
+        reads(&all, "invest_log_latest_first", read, "user_id = asked.user_id");
+        let page = select_pages(holdings::PAGES, 4, &[]);
+        let all = plan(&pool, page, types, &format!("4, '{{ann}}', '{{{skipped}}}', '{{{SIZE}}}'")).await;
+        reads(&all, "holdings_latest_first", read, "user_id = asked.user_id");
     }
 }

@@ -9,13 +9,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 /// Statements of one user that run at the same time.
 const MAX_READS_PER_USER: usize = 2;
 /// How long a read waits for its turn: longer than a statement takes whose connection fell silent and which is tried on another, so that
 /// nobody is refused for that.
-const TURN_TIMEOUT: Duration = Duration::from_secs(4);
+pub(crate) const TURN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The turns of all users.
 pub(crate) struct UserReads {
@@ -25,8 +25,13 @@ pub(crate) struct UserReads {
 
 /// A read's turn, until it is dropped.
 pub(crate) struct Turn<'a> {
-    _of_user: OwnedSemaphorePermit,
+    _of_user: UserTurn,
     _of_all: SemaphorePermit<'a>,
+}
+
+/// A user's turn, until it is dropped.
+pub(crate) struct UserTurn {
+    _permit: OwnedSemaphorePermit,
     _present: Present,
 }
 
@@ -50,13 +55,25 @@ impl UserReads {
     /// A turn to run one statement for the user. A user who has too many waits and is refused with [`Problem::RateLimited`]; where all
     /// together have too many it is [`Problem::Overloaded`].
     pub(crate) async fn turn(&self, user_id: &str) -> Result<Turn<'_>, Problem> {
-        let (present, end) = (Present::new(&self.users, user_id), tokio::time::Instant::now() + TURN_TIMEOUT);
-        let of_user = timeout_at(end, present.turns.clone().acquire_owned()).await;
-        let Ok(Ok(_of_user)) = of_user else { return Err(refused("user", Problem::RateLimited)) };
-        let Ok(Ok(_of_all)) = timeout_at(end, self.of_all.acquire()).await else {
-            return Err(refused("all", Problem::Overloaded));
-        };
-        Ok(Turn { _of_user, _of_all, _present: present })
+        let end = Instant::now() + TURN_TIMEOUT;
+        Ok(Turn { _of_user: self.turn_of_user(user_id, end).await?, _of_all: self.turn_of_all(end).await? })
+    }
+
+    /// A turn among the user's own reads, where a statement is shared by several users.
+    pub(crate) async fn turn_of_user(&self, user_id: &str, end: Instant) -> Result<UserTurn, Problem> {
+        let present = Present::new(&self.users, user_id);
+        match timeout_at(end, present.turns.clone().acquire_owned()).await {
+            Ok(Ok(_permit)) => Ok(UserTurn { _permit, _present: present }),
+            _ => Err(refused("user", Problem::RateLimited)),
+        }
+    }
+
+    /// A turn to run one statement that several users share.
+    pub(crate) async fn turn_of_all(&self, end: Instant) -> Result<SemaphorePermit<'_>, Problem> {
+        match timeout_at(end, self.of_all.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(refused("all", Problem::Overloaded)),
+        }
     }
 }
 

@@ -297,11 +297,12 @@ async fn a_read_side_without_a_free_connection_is_not_ready() {
     is_ready(&query_api.ops).await;
 }
 
-/// Users' own reads, single products and pages of them: each of these leaves connections for the others, all together none.
+/// Large reads of users' own, which are not read together, single products and pages of them: each of these leaves connections for the others, all
+/// together none.
 pub async fn read_on(read: String, id: usize, stop: tokio_util::sync::CancellationToken) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     while !stop.is_cancelled() {
-        let path = [format!("{id}"), format!("?page={id}"), "my/invest".to_owned()][id % 3].clone();
+        let path = [format!("{id}"), format!("?page={id}"), "my/invest?size=1000".to_owned()][id % 3].clone();
         let path = format!("{read}/api/product/{path}").replace("/?", "?");
         client.get(path).header("X-USER-ID", format!("user{id}")).send().await.ok();
     }
