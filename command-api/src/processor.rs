@@ -21,6 +21,7 @@ use crate::recorder::Recorder;
 use crate::refusal_budget::{KEYED, RefusalBudget};
 use admission::{AdmissionControl, AdmissionLimit};
 use event_log::{Log, LogError, Partition, Writer};
+use rush::{RushDetector, WaitingInvest};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -36,6 +37,7 @@ pub struct PartitionProcessors {
     log: Log,
     recorder: Option<Recorder>,
     queues: Arc<[CommandQueue]>,
+    rush: Arc<RushDetector>,
     panicked: CancellationToken,
 }
 
@@ -51,6 +53,8 @@ struct PendingCommand {
     /// Whether an earlier append of it may still arrive: then it can no longer be said that nothing happened.
     maybe_committed: bool,
     reply: oneshot::Sender<Result<CommandOutcome, CommandError>>,
+    /// Where it is a new invest.
+    _waiting: Option<WaitingInvest>,
 }
 
 impl PartitionProcessors {
@@ -77,15 +81,15 @@ impl PartitionProcessors {
         recorder: Option<Recorder>,
     ) -> Result<Self, LogError> {
         let (mut queues, panicked) = (Vec::new(), CancellationToken::new());
-        let keyed_refusals = Arc::new(RefusalBudget::new(KEYED));
+        let (keyed_refusals, rush) = (Arc::new(RefusalBudget::new(KEYED)), Arc::<RushDetector>::default());
         for partition in log.partitions() {
             let (sender, receiver) = mpsc::channel(COMMAND_QUEUE_CAPACITY);
             let writer = Writer::open(log.clone(), partition).await?;
             let refusals = recorder.as_ref().map(|recorder| recorder.refusals.clone());
             let admission = AdmissionControl::new();
             let queue = CommandQueue { sender, invests: admission.limit() };
-            let running =
-                task::run(log.clone(), writer, reservation, (refusals, keyed_refusals.clone()), receiver, admission);
+            let refusals = (refusals, keyed_refusals.clone());
+            let running = task::run(log.clone(), writer, reservation, refusals, receiver, (admission, rush.clone()));
             let panicked = panicked.clone();
             tasks.spawn(async move {
                 // A panic leaves the guard armed.
@@ -95,7 +99,7 @@ impl PartitionProcessors {
             });
             queues.push(queue);
         }
-        Ok(Self { log, recorder, queues: queues.into(), panicked })
+        Ok(Self { log, recorder, queues: queues.into(), rush, panicked })
     }
 
     /// The log that the processors append to.
@@ -123,7 +127,8 @@ impl PartitionProcessors {
         if envelope.invest_id().is_some() && !queue.invests.admits(waiting) {
             return Err(CommandError::Overloaded);
         }
-        let command = PendingCommand { envelope, maybe_committed: false, reply };
+        let _waiting = envelope.invest_id().map(|_| self.rush.wait());
+        let command = PendingCommand { envelope, maybe_committed: false, reply, _waiting };
         queue.sender.try_send(command).map_err(|_| CommandError::Overloaded)?;
         // A processor that ends without a response was stopped half way: the outcome is not known here.
         outcome.await.unwrap_or(Err(CommandError::OutcomeUnknown))

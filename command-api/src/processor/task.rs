@@ -58,17 +58,16 @@ pub(super) async fn run(
     reservation: Duration,
     (refusals, keyed_refusals): (Option<RecordSink<RefusedInvest>>, Arc<RefusalBudget>),
     mut queue: mpsc::Receiver<PendingCommand>,
-    mut admission: AdmissionControl,
+    (mut admission, rush): (AdmissionControl, Arc<RushDetector>),
 ) {
     let mut processor = PartitionProcessor::new(log, writer, reservation, (refusals, keyed_refusals));
     let mut arrived = Vec::with_capacity(MAX_BATCH_COMMANDS);
-    let (mut is_open, mut retry_at, mut rush) = (true, Instant::now(), RushDetector::default());
+    let (mut is_open, mut retry_at) = (true, Instant::now());
     let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
     expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while is_open || !processor.loads.is_empty() {
         if queue.is_empty() {
             admission.queue_is_empty();
-            rush.queue_is_empty();
         }
         let pending = tokio::select! {
             received = queue.recv_many(&mut arrived, MAX_BATCH_COMMANDS), if is_open => {
