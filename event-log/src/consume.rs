@@ -11,6 +11,7 @@ mod trace;
 
 pub use checkpoint::Checkpoint;
 pub use local::LocalSubscription;
+pub use pace::Pace;
 pub use source::{EventSource, MAX_EVENTS_PER_STEP};
 pub use trace::{MAX_TRACED_AGE, ProcessSpan};
 
@@ -20,7 +21,7 @@ use crate::log::Log;
 use crate::{LogError, RecordedEvent, RepeatedFault};
 use checkpoint::Holder;
 use connection_pool::{Connection, Pool};
-use pace::{MIN_STEP_INTERVAL, Pace};
+use pace::MIN_STEP_INTERVAL;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;

@@ -60,6 +60,7 @@ pub use lease::Lease;
 pub use log::Log;
 pub use product::VersionedProduct;
 pub use raw_event::{RawEvent, RawEventRef};
+pub use read::ChangedProduct;
 pub use readiness::{Clause, Readiness};
 pub use repeated_fault::RepeatedFault;
 pub use restart_on_panic::restart_on_panic;

@@ -9,6 +9,17 @@ use connection_pool::Pool;
 use domain::ProductId;
 use std::collections::HashMap;
 
+/// An event as far as it says which product it changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedProduct {
+    /// The event's place in its partition.
+    pub position: Position,
+    /// Whose stream it is in.
+    pub product_id: ProductId,
+    /// Its name.
+    pub event_type: String,
+}
+
 impl Log {
     /// Up to `limit` events of `partition` that follow `after`, in order.
     pub async fn read_after(
@@ -44,6 +55,34 @@ impl Log {
         limit: i64,
     ) -> Result<Vec<RawEvent>, LogError> {
         Ok(rows_after(self.reads(), partition, after, limit).await?)
+    }
+
+    /// Which products the events of `partition` after `after` up to `upto` changed, in order, at most `limit`; ends before a row that cannot be
+    /// read.
+    pub async fn changes_after(
+        &self,
+        partition: Partition,
+        after: Position,
+        upto: Position,
+        limit: i64,
+    ) -> Result<Vec<ChangedProduct>, LogError> {
+        let rows: Vec<(Position, String, String)> = sqlx::query_as(
+            "select position, aggregate_id, event_type
+               from events
+              where partition = $1 and position > $2 and position <= $3
+              order by position limit $4",
+        )
+        .bind(partition)
+        .bind(after)
+        .bind(upto)
+        .bind(limit)
+        .fetch_all(self.reads())
+        .await?;
+        let change = |(position, id, event_type): (_, String, _)| {
+            let product_id = ProductId::try_from(id.parse::<i64>().ok()?).ok()?;
+            Some(ChangedProduct { position, product_id, event_type })
+        };
+        Ok(rows.into_iter().map_while(change).collect())
     }
 
     /// The database and the server that the log is in: a copy of the log has the log's id, but another database. A copy of the server's

@@ -43,7 +43,7 @@ use std::pin::pin;
 use std::time::Duration;
 use sync::{CounterSync, Step, SyncError};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -54,7 +54,11 @@ pub const COUNTERS: &str = "counters";
 const MIN_STEP_INTERVAL: Duration = Duration::from_millis(10);
 /// How often an idle consumer verifies that Redis still has the state that it left.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(1);
-/// The first and the longest wait for `product_list`, which is mostly a few milliseconds behind the event.
+/// How often it is looked whether `product_list` has moved on, for some time after it did: in a rush it is never at the end of the log, and each
+/// of its steps is to be shown soon.
+const LIST_POLL_INTERVAL: Duration = Duration::from_millis(15);
+const LIST_POLL_DURATION: Duration = Duration::from_millis(500);
+/// The first and the longest wait for `product_list` when it has not moved lately.
 const MIN_LAG_DELAY: Duration = Duration::from_millis(5);
 const MAX_LAG_DELAY: Duration = Duration::from_millis(500);
 /// The first and the longest wait before a retry.
@@ -114,7 +118,7 @@ pub async fn run_counters<S: EventSource + 'static>(
 
 /// One partition's consumer, until `shutdown`.
 async fn run_partition(mut sync: CounterSync, mut source: impl EventSource, shutdown: CancellationToken) {
-    let mut delivered = Vec::new();
+    let (mut delivered, mut moved_at) = (Vec::new(), None::<Instant>);
     let (mut behind, mut retry) =
         (Backoff::new(MIN_LAG_DELAY, MAX_LAG_DELAY), Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY));
     while !shutdown.is_cancelled() {
@@ -130,6 +134,16 @@ async fn run_partition(mut sync: CounterSync, mut source: impl EventSource, shut
                     behind.reset();
                     retry.reset();
                     next_events(&mut sync, &mut source, position, not_before, &mut delivered).await
+                }
+                Ok(Step::Moved) => {
+                    moved_at = Some(Instant::now());
+                    behind.reset();
+                    sleep(LIST_POLL_INTERVAL).await;
+                    Ok(())
+                }
+                Ok(Step::Behind) if moved_at.is_some_and(|at| at.elapsed() < LIST_POLL_DURATION) => {
+                    sleep(LIST_POLL_INTERVAL).await;
+                    Ok(())
                 }
                 Ok(Step::Behind) => {
                     behind.wait().await;

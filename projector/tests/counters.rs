@@ -102,6 +102,24 @@ async fn a_long_history_is_complete_in_redis() {
     running.stop().await;
 }
 
+/// In a rush `product_list` takes steps of thousands of events. The counters follow it by what the log says, and are not loaded again: what
+/// they say of the list is of the event that changed it, and not of a reload.
+#[tokio::test]
+async fn large_steps_of_the_read_model_are_followed_without_a_reload() {
+    let mut app = TestApp::fresh().await;
+    let redis = RedisCounters::of(&app);
+    let running = Running::alone(&app.log).with_counters(&app, &redis.client);
+    redis.until_at(&[0, 0]).await;
+    let mut events = vec![opened(1, "apples", 1_000_000)];
+    events.extend((1..=12_000).map(|n| reserved(n, "kim", 1, 7)));
+    let history = app.append_at_once(&events).await;
+    let running = running.with_read_models(&app.log, &app.pool);
+    redis.until_at(&[0, 12_001]).await;
+    Fold::of(&history).is(&redis.hash(1), 1);
+    assert_eq!(redis.hash(1)["@products"], "1");
+    running.stop().await;
+}
+
 /// Delivers everything again and again, the last first, with gaps, and without need.
 struct Repeats {
     listener: event_log::LocalSubscription,

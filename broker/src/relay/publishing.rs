@@ -8,6 +8,7 @@ use crate::published_mark::Marker;
 use crate::supervised_connection::{REPLY_TIMEOUT, backoff, within_timeout};
 use crate::{Broker, topology};
 use connection_pool::outage::{POSTGRESQL, RABBITMQ};
+use event_log::consume::Pace;
 use event_log::{Backoff, Lease, LocalSubscription, Log, LogError, Partition, Position, RawEvent, RepeatedFault};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
@@ -20,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 const MAX_EVENTS_PER_ROUND: i64 = 2_000;
 /// The most messages that are published and not yet confirmed.
 const MAX_UNCONFIRMED_MESSAGES: usize = 32;
-/// The least time between two rounds (linger), so that a busy log is published in few large messages. A single event never
-/// waits.
-const MIN_ROUND_INTERVAL: Duration = Duration::from_millis(10);
+/// The least time between two rounds under load, so that a busy log is published in few large messages: each goes to every queue. A single
+/// event never waits.
+const ROUND_LINGER_DELAY: Duration = Duration::from_millis(20);
 
 /// How long publishing may fail before the process reports that it is not ready.
 const UNREADY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -110,9 +111,9 @@ impl Publishing<'_> {
         if marker.is_missing() {
             self.mark_checkpoint((&channel, &marker), checkpoint).await?;
         }
-        let mut progress = Progress { checkpoint, confirmed: None };
+        let (mut progress, mut pace) = (Progress { checkpoint, confirmed: None }, Pace::of(ROUND_LINGER_DELAY));
         while !shutdown.is_cancelled() {
-            let not_before = Instant::now() + MIN_ROUND_INTERVAL;
+            let began = Instant::now();
             let events = self.log.raw_after(self.partition, progress.position(), MAX_EVENTS_PER_ROUND).await?;
             if !events.is_empty() {
                 self.publish(&channel, &events).await?;
@@ -120,9 +121,11 @@ impl Publishing<'_> {
                 backoff.reset();
             }
             fault.recovered();
-            let is_due = wait(head, &progress, not_before, shutdown).await == Wakeup::CheckpointDue;
-            if is_due && !self.save_checkpoint((&channel, &marker), &mut progress).await? {
-                return Ok(End::LeaseLost);
+            let not_before = pace.next_step_at(began, progress.position());
+            while wait(head, &progress, not_before, shutdown).await == Wakeup::CheckpointDue {
+                if !self.save_checkpoint((&channel, &marker), &mut progress).await? {
+                    return Ok(End::LeaseLost);
+                }
             }
         }
         Ok(if self.save_checkpoint((&channel, &marker), &mut progress).await? { End::Stopped } else { End::LeaseLost })

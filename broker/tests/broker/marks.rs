@@ -42,8 +42,11 @@ async fn a_start_behind_what_was_published_takes_no_writes_until_an_operator_acc
     is_relayed(&test, 4).await;
     assert_eq!(found_at_start(&test).await, BEHIND);
 
+    // The process that was running finds it too, by its own poll, and learns in the same way that it is accepted.
+    until("the loss is seen", async || test.log.write_stop(0).is_some()).await;
     test.log.accept(Acceptance::Loss).await.unwrap();
     assert_eq!(found_at_start(&test).await, None);
+    until("the acceptance is seen", async || test.log.write_stop(0).is_none()).await;
     test.append(0, 1, 1).await;
     is_relayed(&test, 5).await;
     assert_eq!(found_at_start(&test).await, None);

@@ -1,4 +1,4 @@
-//! How fast a consumer takes its steps: a lone event is applied at once, a busy log in few large steps.
+//! How fast a consumer, or the relay, takes its steps: a lone event is applied at once, a busy log in few large steps.
 
 use crate::ids::Position;
 use std::time::Duration;
@@ -13,19 +13,21 @@ const STEADY_STEP_INTERVAL: Duration = Duration::from_millis(20);
 const BUSY_EVENTS_PER_SECOND: f64 = 500.0;
 
 /// When the next step may begin: at once while there is little to do, after the linger under load.
-pub(super) struct Pace {
+#[derive(Debug)]
+pub struct Pace {
     linger: Duration,
     /// When the last step began, and the position that it reached.
     last: Option<(Instant, Position)>,
 }
 
 impl Pace {
-    pub(super) fn of(linger: Duration) -> Self {
+    /// Of steps that begin `linger` apart at least under load.
+    pub fn of(linger: Duration) -> Self {
         Self { linger, last: None }
     }
 
-    /// After a step that began at `began` and reached `at`.
-    pub(super) fn next_step_at(&mut self, began: Instant, at: Position) -> Instant {
+    /// When the step may begin that follows the one that began at `began` and reached `at`.
+    pub fn next_step_at(&mut self, began: Instant, at: Position) -> Instant {
         let per_second = self.last.replace((began, at)).map_or(0.0, |(last_began, last_at)| {
             let seconds = (began - last_began).max(MIN_STEP_INTERVAL).as_secs_f64();
             (at - last_at) as f64 / seconds

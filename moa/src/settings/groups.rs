@@ -147,7 +147,7 @@ pub struct PublicSettings {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct LingerSettings {
     /// How many milliseconds events gather under load before the products' amounts follow, 1 to 10000
-    #[arg(long, env = "MOA_LINGER_AMOUNTS_MS", default_value = "100", value_parser = linger)]
+    #[arg(long, env = "MOA_LINGER_AMOUNTS_MS", default_value = "50", value_parser = linger)]
     pub linger_amounts_ms: Duration,
     /// The same for what users see of their own invests
     #[arg(long, env = "MOA_LINGER_VIEWS_MS", default_value = "500", value_parser = linger)]

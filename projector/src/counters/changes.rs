@@ -1,6 +1,5 @@
 //! The products that a range of the log changed.
 
-use domain::ProductEvent;
 use event_log::{Position, RecordedEvent};
 use std::collections::BTreeSet;
 
@@ -19,16 +18,20 @@ impl Changes {
 
     /// Adds the events that continue from the end; skips those that it has already, and those after a gap.
     pub(super) fn add(&mut self, events: &[RecordedEvent]) {
-        let seen = events.iter().take_while(|event| event.position <= self.end).count();
-        for event in &events[seen..] {
-            if event.position != self.end + 1 {
-                return;
-            }
-            self.end = event.position;
-            self.products.insert(event.product_id.get());
-            if changes_the_list(&event.event) {
-                self.listed.push(event.position);
-            }
+        for event in events {
+            self.add_one(event.position, event.product_id.get(), event.event.name());
+        }
+    }
+
+    /// Adds what is known of one event, as far as it continues from the end.
+    pub(super) fn add_one(&mut self, position: Position, product: i64, event_type: &str) {
+        if position != self.end + 1 {
+            return;
+        }
+        self.end = position;
+        self.products.insert(product);
+        if changes_the_list(event_type) {
+            self.listed.push(position);
         }
     }
 
@@ -55,16 +58,33 @@ impl Changes {
     }
 }
 
-fn changes_the_list(event: &ProductEvent) -> bool {
-    match event {
-        ProductEvent::ProductOpened { .. }
-        | ProductEvent::ProductClosed {}
-        | ProductEvent::ProductCancelled { .. }
-        | ProductEvent::ProductFailed { .. } => true,
-        ProductEvent::InvestReserved { .. }
-        | ProductEvent::InvestSettled { .. }
-        | ProductEvent::InvestFailed { .. }
-        | ProductEvent::InvestWithdrawn { .. }
-        | ProductEvent::InvestRefunded { .. } => false,
+/// Whether a product comes, goes, or ends. What happens to an invest changes its product's counter alone.
+fn changes_the_list(event_type: &str) -> bool {
+    !event_type.starts_with("Invest")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_continues_is_added_and_the_rest_is_not() {
+        let mut changes = Changes::after(7);
+        for (position, product, event_type) in
+            [(7, 1, "InvestSettled"), (8, 2, "ProductOpened"), (9, 3, "InvestReserved"), (11, 4, "ProductClosed")]
+        {
+            changes.add_one(position, product, event_type);
+        }
+        assert_eq!((changes.end(), changes.products(), changes.listed(9)), (9, vec![2, 3], Some(8)));
+    }
+
+    #[test]
+    fn all_but_events_of_invests_change_the_list() {
+        for lists in ["ProductOpened", "ProductClosed", "ProductCancelled", "ProductFailed"] {
+            assert!(changes_the_list(lists));
+        }
+        for of_invest in ["InvestReserved", "InvestSettled", "InvestFailed", "InvestWithdrawn", "InvestRefunded"] {
+            assert!(!changes_the_list(of_invest));
+        }
     }
 }

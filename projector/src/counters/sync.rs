@@ -10,28 +10,28 @@ use super::read::{read_all, read_products};
 use super::{COUNTERS, VERIFY_INTERVAL, counters_key};
 use comparison::Comparison;
 use connection_pool::Pool;
-use event_log::{Log, LogError, Partition, Position, RawEvent, RecordedEvent, RepeatedFault};
+use event_log::{Log, LogError, Partition, Position, RecordedEvent, RepeatedFault};
 use metrics::counter;
 use redis::RedisError;
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// The most events that are read from the log at once.
-const MAX_EVENTS_PER_READ: i64 = 1_000;
+/// The most events whose products are read from the log at once. With more to catch up, a reload is cheaper.
+const MAX_EVENTS_PER_READ: i64 = 16_000;
 /// The least time between two log lines about counters of another log.
 const FOREIGN_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// How often `product_list` may advance while its changes are collected; after that everything is reloaded, which never has to
 /// chase it.
 const MAX_CHASE_READS: usize = 4;
-/// With so many events to catch up, a reload is cheaper than reading them.
-const RELOAD_LAG_EVENTS: Position = MAX_EVENTS_PER_READ * MAX_CHASE_READS as i64;
 
 /// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// The counters are at this position, and no later event is known.
     At(Position),
+    /// The counters have moved; the log has more, but `product_list` had not applied it yet.
+    Moved,
     /// The log has more, but `product_list` has not applied it yet.
     Behind,
 }
@@ -99,11 +99,13 @@ impl CounterSync {
         let Some(at) = self.at.clone() else { return self.reload().await };
         let mut changes = Changes::after(at.position);
         changes.add(delivered);
-        if changes.is_empty() && !self.read_following(&mut changes).await? {
-            return Ok(Step::At(at.position));
-        }
         if changes.is_empty() {
-            return Ok(Step::Behind);
+            let listed = read_products(&self.pool, self.partition, &[]).await?.position;
+            if listed == at.position {
+                let has_more = !self.log.raw_after(self.partition, listed, 1).await?.is_empty();
+                return Ok(if has_more { Step::Behind } else { Step::At(listed) });
+            }
+            self.read_until(&mut changes, listed).await?;
         }
         self.apply(&at, changes).await
     }
@@ -137,7 +139,7 @@ impl CounterSync {
             if snapshot.position == at.position {
                 return Ok(Step::Behind);
             }
-            if snapshot.position < at.position || snapshot.position - at.position > RELOAD_LAG_EVENTS {
+            if snapshot.position < at.position || snapshot.position - at.position > MAX_EVENTS_PER_READ {
                 // Counters ahead of `product_list` are from before it was set back; far behind it, a reload is faster.
                 return self.reload().await;
             }
@@ -148,7 +150,7 @@ impl CounterSync {
                     Err(state) => self.reconcile(at, state).await,
                 };
             }
-            self.read_following(&mut changes).await?;
+            self.read_until(&mut changes, snapshot.position).await?;
         }
         self.reload().await
     }
@@ -220,7 +222,7 @@ impl CounterSync {
     fn moved(&mut self, state: State, known: Position) -> Step {
         let at = state.position;
         let stands = self.set_position(state);
-        if at < known { Step::Behind } else { stands }
+        if at < known { Step::Moved } else { stands }
     }
 
     fn report_foreign(&mut self) {
@@ -235,12 +237,11 @@ impl CounterSync {
         }
     }
 
-    /// Adds the events that follow in the log; returns whether there are any. `product_list` reports those that cannot be read.
-    async fn read_following(&self, changes: &mut Changes) -> Result<bool, SyncError> {
-        let stored = self.log.raw_after(self.partition, changes.end(), MAX_EVENTS_PER_READ).await?;
-        let read: Vec<_> = stored.iter().map(RawEvent::read).map_while(Result::ok).collect();
-        changes.add(&read);
-        Ok(!stored.is_empty())
+    /// Adds the events that follow in the log, up to `last`: only which products they changed, as `product_list` has applied them already.
+    async fn read_until(&self, changes: &mut Changes, last: Position) -> Result<(), LogError> {
+        let read = self.log.changes_after(self.partition, changes.end(), last, MAX_EVENTS_PER_READ).await?;
+        read.iter().for_each(|change| changes.add_one(change.position, change.product_id.get(), &change.event_type));
+        Ok(())
     }
 
     /// The last step succeeded.

@@ -81,7 +81,7 @@ impl CounterSync {
             return Ok(None);
         }
         if last > first {
-            self.read_following(&mut changes).await?;
+            self.read_until(&mut changes, last).await?;
         }
         Ok((changes.end() >= last).then_some(changes))
     }
