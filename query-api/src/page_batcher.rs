@@ -10,11 +10,11 @@ use sqlx::{FromRow, Row as _};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::consistency::Select;
 use crate::database;
-use crate::user_reads::{TURN_TIMEOUT, UserReads};
+use crate::user_reads::{self, TURN_TIMEOUT, UserReads};
 use crate::view_rows::ViewRows;
 
 /// Batches of a view that are read at the same time; further readers gather meanwhile.
@@ -35,15 +35,20 @@ pub(crate) struct PageBatcher<T> {
 
 struct Queue<T> {
     waiting: VecDeque<Asked<T>>,
-    /// Batches that are being read.
+    /// Tasks that read batches, or wait for their turn to.
     running: usize,
+    /// Of the next page that is asked for.
+    next_number: u64,
 }
 
 struct Asked<T> {
+    number: u64,
     user_id: String,
     paging: Paging,
-    reader: oneshot::Sender<Result<ViewRows<T>, Overloaded>>,
+    reader: Reader<T>,
 }
+
+type Reader<T> = oneshot::Sender<Result<ViewRows<T>, Overloaded>>;
 
 struct Overloaded;
 
@@ -63,34 +68,66 @@ where
 {
     /// `sql` is a statement as [`select_pages`] takes it.
     pub(crate) fn new(sql: &'static str, pool: Pool, partitions: i32, user_reads: Arc<UserReads>) -> Arc<Self> {
-        let queue = Mutex::new(Queue { waiting: VecDeque::new(), running: 0 });
+        let queue = Mutex::new(Queue { waiting: VecDeque::new(), running: 0, next_number: 0 });
         Arc::new(Self { sql, pool, partitions, user_reads, queue })
     }
 
-    /// The user's page, as it is after this call.
+    /// The user's page, as it is after this call. It waits as long for a statement to begin as other reads of users do.
     pub(crate) async fn read(self: &Arc<Self>, user_id: &str, paging: Paging) -> Result<ViewRows<T>, Problem> {
-        let _turn = self.user_reads.turn_of_user(user_id, Instant::now() + TURN_TIMEOUT).await?;
+        let end = Instant::now() + TURN_TIMEOUT;
+        let _turn = self.user_reads.turn_of_user(user_id, end).await?;
         if paging.offset() + paging.size() <= MAX_ROWS_OF_BATCHED_PAGE {
-            let (reader, page) = oneshot::channel();
-            self.enqueue(Asked { user_id: user_id.to_owned(), paging, reader });
-            match page.await {
-                Ok(Ok(found)) => return Ok(found),
-                Ok(Err(Overloaded)) => return Err(Problem::Overloaded),
-                // The batch failed, perhaps at another's page: this one gets an error of its own, or none.
-                Err(_) => {}
+            // Else the batch failed, perhaps at another's page: this one gets an error of its own, or none.
+            if let Some(found) = self.read_with_others(user_id, paging, end).await? {
+                return Ok(found);
             }
         }
+        let _turn = self.user_reads.turn_of_all(end).await?;
         self.read_pages(&[(user_id, paging)]).await?.pop().ok_or(Problem::Overloaded)
     }
 
-    fn enqueue(self: &Arc<Self>, asked: Asked<T>) {
+    /// The page, of a batch that begins before `end`; `None` when the batch failed.
+    async fn read_with_others(
+        self: &Arc<Self>,
+        user_id: &str,
+        paging: Paging,
+        end: Instant,
+    ) -> Result<Option<ViewRows<T>>, Problem> {
+        let (reader, mut page) = oneshot::channel();
+        let number = self.enqueue(user_id.to_owned(), paging, reader);
+        let sent = match timeout_at(end, &mut page).await {
+            Ok(sent) => sent,
+            Err(_) if self.withdraw(number) => return Err(user_reads::refused("all", Problem::Overloaded)),
+            // It is being read.
+            Err(_) => page.await,
+        };
+        match sent {
+            Ok(Ok(found)) => Ok(Some(found)),
+            Ok(Err(Overloaded)) => Err(Problem::Overloaded),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Returns the number of the page in the queue.
+    fn enqueue(self: &Arc<Self>, user_id: String, paging: Paging, reader: Reader<T>) -> u64 {
         let mut queue = self.queue();
-        queue.waiting.push_back(asked);
+        let number = queue.next_number;
+        queue.next_number += 1;
+        queue.waiting.push_back(Asked { number, user_id, paging, reader });
         if queue.running < MAX_CONCURRENT_BATCHES {
             queue.running += 1;
             let running = Running { batcher: self.clone(), is_counted: true };
             tokio::spawn(running.read_all());
         }
+        number
+    }
+
+    /// Takes a page out of the queue; false when it is not there any more.
+    fn withdraw(&self, number: u64) -> bool {
+        let mut queue = self.queue();
+        let before = queue.waiting.len();
+        queue.waiting.retain(|asked| asked.number != number);
+        queue.waiting.len() < before
     }
 
     async fn read_batch(&self, batch: Vec<Asked<T>>) {
@@ -106,7 +143,6 @@ where
     }
 
     async fn read_pages(&self, pages: &[(&str, Paging)]) -> Result<Vec<ViewRows<T>>, Problem> {
-        let _turn = self.user_reads.turn_of_all(Instant::now() + TURN_TIMEOUT).await?;
         let rows = select_pages(self.sql, self.partitions, pages).fetch_all(&self.pool).await;
         rows.and_then(|rows| split(&rows, pages.len())).map_err(database::problem)
     }
@@ -130,8 +166,12 @@ where
     T: for<'r> FromRow<'r, PgRow> + Send + Unpin + 'static,
 {
     async fn read_all(mut self) {
-        while let Some(batch) = self.next_batch() {
-            self.batcher.read_batch(batch).await;
+        let batcher = self.batcher.clone();
+        loop {
+            // Without a bound of its own: those for whom it waits have theirs. Whoever comes meanwhile is in the batch.
+            let _turn = batcher.user_reads.next_turn_of_all().await;
+            let Some(batch) = self.next_batch() else { return };
+            batcher.read_batch(batch).await;
         }
     }
 

@@ -68,7 +68,12 @@ impl UserReads {
         }
     }
 
-    /// A turn to run one statement that several users share.
+    /// A turn to run one statement that several users share, whenever it comes. The semaphore is never closed.
+    pub(crate) async fn next_turn_of_all(&self) -> Option<SemaphorePermit<'_>> {
+        self.of_all.acquire().await.ok()
+    }
+
+    /// A turn among the statements of all users.
     pub(crate) async fn turn_of_all(&self, end: Instant) -> Result<SemaphorePermit<'_>, Problem> {
         match timeout_at(end, self.of_all.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
@@ -104,7 +109,8 @@ fn lock<T>(users: &Mutex<T>) -> MutexGuard<'_, T> {
     users.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn refused(whose: &'static str, problem: Problem) -> Problem {
+/// Counts a read that waited for its turn in vain.
+pub(crate) fn refused(whose: &'static str, problem: Problem) -> Problem {
     metrics::counter!("moa_user_reads_refused_total", "limit" => whose).increment(1);
     problem
 }

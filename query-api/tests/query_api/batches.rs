@@ -1,108 +1,78 @@
 //! First pages of different users are read together by few statements, and each user gets their own.
 
+use crate::held::Held;
 use crate::read_side::{ReadSide, list};
-use connection_pool::{Pool, Transaction};
-use sqlx::postgres::PgPoolOptions;
-use std::sync::Arc;
 use std::time::Duration;
-use testbed::http::Answer;
-use testbed::{soon, until};
-use tokio::task::JoinSet;
+use testbed::soon;
 
 const USERS: i64 = 60;
 const CONNECTIONS: u32 = 12;
 /// Batches that are read at the same time.
 const BATCHES: i64 = 2;
+const HOLDINGS: &str = "/api/product/my/invest";
 
-/// Sixty users with one holding each, of as many won as their number, and a lock that holds whoever reads them.
-struct Held {
-    plain: ReadSide,
-    api: Arc<ReadSide>,
-    lock: Transaction<'static>,
-    reads: JoinSet<(i64, Answer)>,
-}
-
+/// A user's one holding, of as many won as the user's number.
 fn holding(user: i64) -> String {
     format!(
         r#"{{"productId":2,"userId":"user{user}","title":"product1","totalInvestingAmount":1000,"myInvestingAmount":{user},"investDate":"2021-09-27T09:00:00"}}"#
     )
 }
 
-async fn read(api: &ReadSide, user: i64) -> Answer {
-    api.get_as(&format!("user{user}"), "/api/product/my/invest").await
+/// All users but the last have a holding; the table is locked, and all have begun to read it.
+async fn held() -> Held {
+    let plain = ReadSide::new().await;
+    let users = "from generate_series(1, 59) as n";
+    plain.sql("insert into holdings_product values (2, 'product1', 1000)").await;
+    plain.sql(&format!("insert into holdings select 'user' || n, 2, n, '2021-09-27T00:00:00Z' {users}")).await;
+    plain.sql(&format!("insert into holdings_count select 'user' || n, 2, 1 {users}")).await;
+    let mut held = Held::reading(plain, "holdings", CONNECTIONS).await;
+    (1..=USERS).for_each(|user| held.reads(&format!("user{user}"), HOLDINGS, 1));
+    held.until_waiting(1).await;
+    held
 }
 
-impl Held {
-    async fn new() -> Self {
-        let plain = ReadSide::new().await;
-        plain.sql("insert into holdings_product values (2, 'product1', 1000)").await;
-        plain
-            .sql("insert into holdings select 'user' || n, 2, n, '2021-09-27T00:00:00Z' from generate_series(1, 59) as n")
-            .await;
-        plain.sql("insert into holdings_count select 'user' || n, 2, 1 from generate_series(1, 59) as n").await;
-        let options = (*plain.pool.inner().connect_options()).clone().application_name("batches");
-        let pool =
-            PgPoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await.map(Pool::from).unwrap();
-        let mut lock = plain.pool.begin().await.unwrap();
-        sqlx::query("lock table holdings in access exclusive mode").execute(&mut *lock).await.unwrap();
-        Self { api: Arc::new(plain.with_pool(pool)), plain, lock, reads: JoinSet::new() }
-    }
-
-    fn all_read(&mut self) {
-        for user in 1..=USERS {
-            let api = self.api.clone();
-            self.reads.spawn(async move { (user, read(&api, user).await) });
-        }
-    }
-
-    /// How many of its connections wait for the lock.
-    async fn waiting(&self) -> i64 {
-        let sql = "select count(*) from pg_stat_activity
-                    where application_name = 'batches' and wait_event_type = 'Lock' and datname = current_database()";
-        sqlx::query_scalar(sql).fetch_one(&self.plain.pool).await.unwrap()
-    }
-
-    async fn until_held(&self) {
-        until("the first batch waits for the lock", async || self.waiting().await > 0).await;
-    }
-}
-
-/// The last one has no holding.
 #[tokio::test]
 async fn users_who_read_at_the_same_time_share_statements_and_get_their_own() {
-    let mut held = Held::new().await;
-    held.all_read();
-    held.until_held().await;
-    // Long enough for the others to have come, had they statements of their own.
+    let mut held = held().await;
+    // There is no sign that nothing more comes: long enough for the others, had they statements of their own.
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(held.waiting().await <= BATCHES);
-    held.lock.rollback().await.unwrap();
-    let answers = soon(held.reads.join_all()).await;
+    let mut answers = held.answers().await;
     assert_eq!(answers.len() as i64, USERS);
-    for (user, answer) in answers {
-        let expected = if user < USERS { list(1, &[&holding(user)]) } else { list(0, &[]) };
-        assert_eq!((answer.status, answer.body), (200, expected), "user{user}");
+    answers.sort_by_key(|(user, _)| user["user".len()..].parse::<i64>().unwrap());
+    for ((user, answer), number) in answers.into_iter().zip(1..) {
+        let expected = if number < USERS { list(1, &[&holding(number)]) } else { list(0, &[]) };
+        assert_eq!((answer.status, answer.body), (200, expected), "{user}");
     }
 }
 
 #[tokio::test]
 async fn readers_who_leave_hold_up_nobody() {
-    let mut held = Held::new().await;
-    held.all_read();
-    held.until_held().await;
+    let mut held = held().await;
     held.reads.shutdown().await;
-    held.lock.rollback().await.unwrap();
-    assert_eq!(soon(read(&held.api, 7)).await.body, list(1, &[&holding(7)]));
+    held.free().await;
+    assert_eq!(soon(held.api.get_as("user7", HOLDINGS)).await.body, list(1, &[&holding(7)]));
+}
+
+/// As long as other reads of users: four seconds, and then they are told to come again.
+#[tokio::test]
+async fn readers_whose_batch_does_not_begin_are_refused_in_time() {
+    let mut held = held().await;
+    // With another one as many batches are read as may be, and who comes then waits for one of them to end.
+    held.reads("user7", HOLDINGS, 1);
+    held.until_waiting(BATCHES).await;
+    held.reads("user8", HOLDINGS, 1);
+    let (user, refused) = soon(held.reads.join_next()).await.unwrap().unwrap();
+    assert!(["user7", "user8"].contains(&user.as_str()), "{user}");
+    refused.is_refused(503, "OVERLOADED", "Overloaded and not accepted, try again later : ");
 }
 
 #[tokio::test]
 async fn a_batch_that_fails_is_an_error_of_each_and_the_next_is_read() {
-    let mut held = Held::new().await;
+    let mut held = held().await;
     held.plain.sql("alter table holdings_product rename to holdings_product_away").await;
-    held.all_read();
-    held.lock.rollback().await.unwrap();
-    let answers = soon(held.reads.join_all()).await;
+    let answers = held.answers().await;
     assert!(answers.iter().all(|(_, answer)| answer.status == 500), "{answers:?}");
     held.plain.sql("alter table holdings_product_away rename to holdings_product").await;
-    assert_eq!(soon(read(&held.api, 7)).await.body, list(1, &[&holding(7)]));
+    assert_eq!(soon(held.api.get_as("user7", HOLDINGS)).await.body, list(1, &[&holding(7)]));
 }

@@ -1,10 +1,8 @@
 //! What users read of their own has a bounded share of the connections, and each user a smaller one.
 
+use crate::held::Held;
 use crate::read_side::{ReadSide, token};
-use connection_pool::{Pool, Transaction};
-use sqlx::postgres::PgPoolOptions;
 use std::sync::Arc;
-use testbed::http::Answer;
 use testbed::{soon, until};
 use tokio::task::JoinSet;
 
@@ -14,72 +12,40 @@ const SHARE_OF_ONE: i64 = 2;
 /// Two thirds.
 const SHARE_OF_ALL: i64 = 4;
 
-/// A read side with six connections, and the invest log locked: whoever reads it waits until the lock is gone.
-struct Held {
-    plain: ReadSide,
-    api: Arc<ReadSide>,
-    lock: Transaction<'static>,
-    reads: JoinSet<Answer>,
+const LARGE: &str = "/api/invest/log?size=1000";
+
+/// A read side with six connections, and the invest log locked.
+async fn held() -> Held {
+    let plain = ReadSide::new().await;
+    plain.product(1, 100, 30, ("-1 day", "1 day")).await;
+    Held::reading(plain, "invest_log", CONNECTIONS).await
 }
 
-impl Held {
-    async fn new() -> Self {
-        let plain = ReadSide::new().await;
-        plain.product(1, 100, 30, ("-1 day", "1 day")).await;
-        let options = (*plain.pool.inner().connect_options()).clone().application_name("held reads");
-        let pool =
-            PgPoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await.map(Pool::from).unwrap();
-        let mut lock = plain.pool.begin().await.unwrap();
-        sqlx::query("lock table invest_log in access exclusive mode").execute(&mut *lock).await.unwrap();
-        Self { api: Arc::new(plain.with_pool(pool)), plain, lock, reads: JoinSet::new() }
+/// What others are answered meanwhile.
+async fn others_are_answered(held: &Held) {
+    for path in ["/api/product", "/api/product?size=1000&status=ONGOING", "/api/product/1"] {
+        assert_eq!(soon(held.api.get(path)).await.status, 200, "{path}");
     }
+}
 
-    /// The user begins so many reads of the invest log.
-    fn reads(&mut self, user: &str, times: usize) {
-        for _ in 0..times {
-            let (api, user) = (self.api.clone(), user.to_owned());
-            self.reads.spawn(async move { api.get_as(&user, "/api/invest/log?size=1000").await });
-        }
-    }
-
-    /// How many of its connections wait for the lock.
-    async fn waiting(&self) -> i64 {
-        let sql = "select count(*) from pg_stat_activity
-                    where application_name = 'held reads' and wait_event_type = 'Lock' and datname = current_database()";
-        sqlx::query_scalar(sql).fetch_one(&self.plain.pool).await.unwrap()
-    }
-
-    async fn until_waiting(&self, reads: i64) {
-        until("the reads wait for the lock", async || self.waiting().await >= reads).await;
-    }
-
-    /// What others are answered meanwhile.
-    async fn others_are_answered(&self) {
-        for path in ["/api/product", "/api/product?size=1000&status=ONGOING", "/api/product/1"] {
-            assert_eq!(soon(self.api.get(path)).await.status, 200, "{path}");
-        }
-    }
-
-    /// Frees the lock; how many reads are then answered with each status.
-    async fn statuses(self) -> Vec<u16> {
-        self.lock.rollback().await.unwrap();
-        soon(self.reads.join_all()).await.iter().map(|answer| answer.status).collect()
-    }
+/// How many reads are answered with each status, once the lock is free.
+async fn statuses(mut held: Held) -> Vec<u16> {
+    held.answers().await.iter().map(|(_, answer)| answer.status).collect()
 }
 
 /// 1. One user begins a hundred large reads, which are held. 2. Two of them have connections, and no more get any. 3. The product list,
 /// and what another user reads, is answered. 4. The reads may go on, and the rest of them get their turns, or have waited too long.
 #[tokio::test]
 async fn one_users_large_reads_hold_two_connections_and_nobody_else_waits() {
-    let mut held = Held::new().await;
-    held.reads("user4", 100);
+    let mut held = held().await;
+    held.reads("user4", LARGE, 100);
     held.until_waiting(SHARE_OF_ONE).await;
-    held.others_are_answered().await;
+    others_are_answered(&held).await;
     for path in ["/api/product/my/invest?size=1000", "/api/product/my/summary"] {
         assert_eq!(soon(held.api.get_as("user5", path)).await.status, 200, "{path}");
     }
     assert_eq!(held.waiting().await, SHARE_OF_ONE);
-    let statuses = held.statuses().await;
+    let statuses = statuses(held).await;
     assert_eq!(statuses.len(), 100);
     assert!(statuses.iter().filter(|status| **status == 200).count() >= 2, "{statuses:?}");
     assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
@@ -88,14 +54,14 @@ async fn one_users_large_reads_hold_two_connections_and_nobody_else_waits() {
 /// The same with fifty users: all together have two thirds.
 #[tokio::test]
 async fn all_users_together_leave_connections_for_the_products() {
-    let mut held = Held::new().await;
+    let mut held = held().await;
     for user in 0..50 {
-        held.reads(&format!("user{user}"), 2);
+        held.reads(&format!("user{user}"), LARGE, 2);
     }
     held.until_waiting(SHARE_OF_ALL).await;
-    held.others_are_answered().await;
+    others_are_answered(&held).await;
     assert_eq!(held.waiting().await, SHARE_OF_ALL);
-    let statuses = held.statuses().await;
+    let statuses = statuses(held).await;
     assert!(statuses.iter().filter(|status| **status == 200).count() >= 4, "{statuses:?}");
     assert!(statuses.iter().all(|status| [200, 429, 503].contains(status)), "{statuses:?}");
 }
@@ -126,11 +92,11 @@ async fn who_waits_for_a_token_takes_no_turn() {
 /// In order, for a bounded time; then 429, which says when to come again.
 #[tokio::test]
 async fn who_waits_in_vain_is_told_to_come_again() {
-    let mut held = Held::new().await;
-    held.reads("user4", 3);
+    let mut held = held().await;
+    held.reads("user4", LARGE, 3);
     held.until_waiting(SHARE_OF_ONE).await;
-    let refused = soon(held.reads.join_next()).await.unwrap().unwrap();
+    let (_, refused) = soon(held.reads.join_next()).await.unwrap().unwrap();
     refused.is_refused(429, "RATE_LIMITED", "Too many requests and not accepted, try again later : ");
     assert_eq!(refused.header("retry-after"), Some("1"));
-    assert_eq!(held.statuses().await, [200, 200]);
+    assert_eq!(statuses(held).await, [200, 200]);
 }

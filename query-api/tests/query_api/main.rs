@@ -8,6 +8,7 @@ mod cache;
 mod caching;
 mod consistency;
 mod cursors;
+mod held;
 mod invests;
 mod mine;
 mod products;
