@@ -26,11 +26,8 @@ impl RushDetector {
         WaitingInvest(self.clone())
     }
 
-    /// Whether it is a rush, now that a processor decides so many invests. A batch of other commands says nothing.
-    pub(super) fn is_rush(&self, decided_invests: usize) -> bool {
-        if decided_invests == 0 {
-            return false;
-        }
+    /// Whether it is a rush, now that a processor begins a batch with an invest in it. A batch of other commands says nothing.
+    pub(super) fn is_rush(&self) -> bool {
         self.update_mean(|mean| mean + BATCH_WEIGHT * (self.waiting.load(Ordering::Relaxed) as f64 - mean))
             >= RUSH_INVESTS
     }
@@ -62,7 +59,7 @@ mod tests {
         let _longest = detector.wait();
         let at_batch = |waiting: &usize| {
             let _waiting: Vec<_> = (1..*waiting).map(|_| detector.wait()).collect();
-            detector.is_rush(1)
+            detector.is_rush()
         };
         waiting.iter().map(at_batch).collect()
     }
@@ -82,10 +79,9 @@ mod tests {
     fn it_is_over_when_nobody_waits_any_more() {
         let detector = Arc::new(RushDetector::default());
         let waiting: Vec<_> = (0..300).map(|_| detector.wait()).collect();
-        assert!(!detector.is_rush(0), "a batch of other commands");
-        assert!(detector.is_rush(1));
+        assert!(detector.is_rush());
         drop(waiting);
         let _later: Vec<_> = (0..100).map(|_| detector.wait()).collect();
-        assert!(!detector.is_rush(1));
+        assert!(!detector.is_rush());
     }
 }

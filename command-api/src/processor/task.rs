@@ -89,7 +89,7 @@ pub(super) async fn run(
             else => Vec::new(),
         };
         let (commands, began) = (pending.len(), Instant::now());
-        if rush.is_rush(pending.iter().filter(|command| command.envelope.invest_id().is_some()).count()) {
+        if pending.iter().any(|command| command.envelope.invest_id().is_some()) && rush.is_rush() {
             processor.log.note_rush();
         }
         let longest_wait = pending.iter().map(|command| command.envelope.waited(began)).inspect(record_wait).max();
