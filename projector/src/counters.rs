@@ -54,9 +54,10 @@ pub const COUNTERS: &str = "counters";
 const MIN_STEP_INTERVAL: Duration = Duration::from_millis(10);
 /// How often an idle consumer verifies that Redis still has the state that it left.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(1);
-/// How often it is looked whether `product_list` has moved on, for some time after it did: in a rush it is never at the end of the log, and each
-/// of its steps is to be shown soon.
+/// How often the consumer looks whether `product_list` has moved on, while it moves: in a rush it is never at the end of the log, and each of its
+/// steps is to be shown soon.
 const LIST_POLL_INTERVAL: Duration = Duration::from_millis(15);
+/// How long after its last step `product_list` counts as moving.
 const LIST_POLL_DURATION: Duration = Duration::from_millis(500);
 /// The first and the longest wait for `product_list` when it has not moved lately.
 const MIN_LAG_DELAY: Duration = Duration::from_millis(5);
@@ -135,18 +136,18 @@ async fn run_partition(mut sync: CounterSync, mut source: impl EventSource, shut
                     retry.reset();
                     next_events(&mut sync, &mut source, position, not_before, &mut delivered).await
                 }
-                Ok(Step::Moved) => {
-                    moved_at = Some(Instant::now());
-                    behind.reset();
-                    sleep(LIST_POLL_INTERVAL).await;
-                    Ok(())
-                }
-                Ok(Step::Behind) if moved_at.is_some_and(|at| at.elapsed() < LIST_POLL_DURATION) => {
-                    sleep(LIST_POLL_INTERVAL).await;
-                    Ok(())
-                }
-                Ok(Step::Behind) => {
-                    behind.wait().await;
+                Ok(step @ (Step::Moved | Step::Behind)) => {
+                    if step == Step::Moved {
+                        moved_at = Some(Instant::now());
+                        sync.clear_failure();
+                        behind.reset();
+                        retry.reset();
+                    }
+                    if moved_at.is_some_and(|at| at.elapsed() < LIST_POLL_DURATION) {
+                        sleep(LIST_POLL_INTERVAL).await;
+                    } else {
+                        behind.wait().await;
+                    }
                     Ok(())
                 }
                 Err(fault) => Err(fault),
