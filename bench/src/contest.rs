@@ -15,7 +15,7 @@ mod sums;
 
 pub(crate) use arena::{Arena, Contestant, Running};
 pub(crate) use base::BaseShape;
-pub(crate) use cpu::CpuTimes;
+pub(crate) use cpu::{CpuTimes, resident_bytes};
 pub(crate) use lag::Lags;
-pub(crate) use round::{Figures, Load, Pace, measure};
+pub(crate) use round::{Disk, Figures, Load, Pace, measure};
 pub(crate) use servers::Servers;

@@ -8,6 +8,9 @@ use tokio::net::TcpStream;
 /// The largest answer that is read.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
+/// How every answer begins that did what was asked.
+const ACCEPTED: &[u8] = br#"{"result":true,"code":"01""#;
+
 /// What ends the head of an answer.
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
@@ -25,6 +28,11 @@ pub(crate) struct Answer<'a> {
 }
 
 impl Answer<'_> {
+    /// Whether it did what was asked.
+    pub(crate) fn is_acceptance(&self) -> bool {
+        self.body.starts_with(ACCEPTED)
+    }
+
     /// The status; 0 when there is none.
     pub(crate) fn status(&self) -> u16 {
         let digits = self.head.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());

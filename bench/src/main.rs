@@ -5,9 +5,12 @@ mod baselines;
 mod contest;
 mod history;
 mod http;
+mod idle;
 mod invest;
 mod load;
+mod log_size;
 mod models;
+mod overload;
 mod plan;
 mod reads;
 mod rebuild;
@@ -23,6 +26,7 @@ mod summary;
 mod sustained;
 mod verify;
 mod verify_export;
+mod writers;
 
 use clap::{Parser, Subcommand};
 use plan::Plan;
@@ -53,6 +57,14 @@ enum What {
     Reads(Plan),
     /// One hot product while thousands follow the stream of products, and while nobody does
     Streams(Plan),
+    /// Two processes that accept invests of one product, beside one
+    Writers(Plan),
+    /// Ten times as many invests as a slow database takes
+    Overload(Plan),
+    /// What a Moa that nobody uses costs, and how soon a single invest is SUCCESS in it
+    Idle(Plan),
+    /// One hot product on logs of 10,000, a million and ten million events, and how soon the first invest is accepted after a start
+    LogSize(Plan),
     /// How fast the log is read in bulk and read models are rebuilt, beside a bare binary COPY of the same rows
     Rebuild {
         #[command(flatten)]
@@ -177,6 +189,10 @@ async fn run(what: What) -> anyhow::Result<()> {
         What::Sustained(plan) => measure("sustained", &plan, &[Measurement::Sustained]).await,
         What::Reads(plan) => measure("reads", &plan, &[Measurement::Reads]).await,
         What::Streams(plan) => measure("streams", &plan, &[Measurement::Streams]).await,
+        What::Writers(plan) => measure("writers", &plan, &[Measurement::Writers]).await,
+        What::Overload(plan) => measure("overload", &plan, &[Measurement::Overload]).await,
+        What::Idle(plan) => measure("idle", &plan, &[Measurement::Idle]).await,
+        What::LogSize(plan) => measure("log-size", &plan, &[Measurement::LogSize]).await,
         What::Rebuild { plan, model, database_url: Some(url) } => {
             rebuild::run(plan.rounds(), model.as_deref(), &url).await.map(drop)
         }

@@ -124,6 +124,19 @@ impl Plan {
         BaseShape { history: self.history(), fresh_products: if self.quick { 50 } else { SPREAD_PRODUCTS } }
     }
 
+    /// One hot product on logs of these lengths, the shortest first. Most users of the longest have several holdings.
+    pub(crate) fn sizes(&self) -> Vec<BaseShape> {
+        let sizes: &[(u64, u64)] = match self.quick {
+            true => &[(1_000, 100), (2_000, 100)],
+            false => &[(10_000, 5_000), (1_000_000, 100_000), (10_000_000, 1_000_000)],
+        };
+        let shape = |(events, users): &(u64, u64)| BaseShape {
+            history: Shape { events: *events, products: HISTORY_PRODUCTS, users: *users },
+            fresh_products: 1,
+        };
+        sizes.iter().map(shape).collect()
+    }
+
     /// What read models are rebuilt from.
     pub(crate) fn rebuilt(&self) -> Shape {
         match self.quick {

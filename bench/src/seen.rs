@@ -14,9 +14,26 @@ const SEEN_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 const USER: &str = "bench-seen";
 
+/// From sending an invest.
+pub(crate) struct Seen {
+    /// Until it is SUCCESS in the invest log.
+    pub(crate) in_log: Latencies,
+    /// And until it is counted in the holdings.
+    in_both: Latencies,
+}
+
 pub(crate) async fn run(write: SocketAddr, read: SocketAddr, product: i64, times: u32) -> anyhow::Result<()> {
+    let mut seen = measure(write, read, product, times).await?;
+    println!("{times} invests, from sending the request");
+    println!("  SUCCESS in the invest log      {}", seen.in_log.ranked());
+    println!("  and counted in the holdings    {}", seen.in_both.ranked());
+    Ok(())
+}
+
+/// One invest after another.
+pub(crate) async fn measure(write: SocketAddr, read: SocketAddr, product: i64, times: u32) -> anyhow::Result<Seen> {
     let (mut write, mut read) = (Connection::open(write).await?, Connection::open(read).await?);
-    let (mut log, mut both) = (Latencies::default(), Latencies::default());
+    let (mut in_log, mut in_both) = (Latencies::default(), Latencies::default());
     let mut before = holding(&mut read, product).await?;
     for _ in 0..times {
         let last = newest(&mut read).await?.0;
@@ -25,17 +42,14 @@ pub(crate) async fn run(write: SocketAddr, read: SocketAddr, product: i64, times
         while !matches!(newest(&mut read).await?, (id, result) if id != last && result == "SUCCESS") {
             pause(asked).await?;
         }
-        log.add(asked.elapsed());
+        in_log.add(asked.elapsed());
         while holding(&mut read, product).await? == before {
             pause(asked).await?;
         }
-        both.add(asked.elapsed());
+        in_both.add(asked.elapsed());
         before += 1;
     }
-    println!("{times} invests, from sending the request");
-    println!("  SUCCESS in the invest log      {}", log.ranked());
-    println!("  and counted in the holdings    {}", both.ranked());
-    Ok(())
+    Ok(Seen { in_log, in_both })
 }
 
 async fn pause(since: Instant) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use crate::contest::{Arena, Servers};
 use crate::plan::Plan;
 use crate::report::{self, Section};
-use crate::{reads, rebuild, rush, spread, streams, sustained};
+use crate::{idle, log_size, overload, reads, rebuild, rush, spread, streams, sustained, writers};
 use std::path::PathBuf;
 
 /// Something to measure.
@@ -14,13 +14,28 @@ pub(crate) enum Measurement {
     Sustained,
     Reads,
     Streams,
+    Writers,
+    Overload,
+    Idle,
+    LogSize,
     /// Of one read model, or of all.
     Rebuild(Option<String>),
 }
 
 impl Measurement {
-    pub(crate) fn all() -> [Self; 6] {
-        [Self::Rush, Self::Sustained, Self::Reads, Self::Streams, Self::Spread, Self::Rebuild(None)]
+    pub(crate) fn all() -> [Self; 10] {
+        [
+            Self::Rush,
+            Self::Sustained,
+            Self::Reads,
+            Self::Streams,
+            Self::Writers,
+            Self::Overload,
+            Self::Idle,
+            Self::Spread,
+            Self::Rebuild(None),
+            Self::LogSize,
+        ]
     }
 }
 
@@ -42,6 +57,9 @@ async fn measure_one(servers: Servers, plan: &Plan, measurement: &Measurement) -
         let section = rebuild::measure(&servers, plan, model.as_deref()).await?;
         return Ok((servers, section));
     }
+    if let Measurement::LogSize = measurement {
+        return log_size::measure_all(servers, plan).await;
+    }
     let shape = if matches!(measurement, Measurement::Spread) { plan.spread() } else { plan.hot() };
     let arena = Arena::open(servers, shape).await?;
     let section = match measurement {
@@ -49,7 +67,10 @@ async fn measure_one(servers: Servers, plan: &Plan, measurement: &Measurement) -
         Measurement::Sustained => sustained::run(&arena, plan).await?,
         Measurement::Reads => reads::run(&arena, plan).await?,
         Measurement::Streams => streams::run(&arena, plan).await?,
-        Measurement::Rush | Measurement::Rebuild(_) => rush::run(&arena, plan).await?,
+        Measurement::Writers => writers::run(&arena, plan).await?,
+        Measurement::Overload => overload::run(&arena, plan).await?,
+        Measurement::Idle => idle::run(&arena, plan).await?,
+        Measurement::Rush | Measurement::Rebuild(_) | Measurement::LogSize => rush::run(&arena, plan).await?,
     };
     Ok((arena.close().await?, section))
 }

@@ -59,6 +59,14 @@ impl Sub for CpuTimes {
     }
 }
 
+/// Memory of a process that is resident.
+pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the process has ended")?;
+    let kilobytes =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+    kilobytes.map(|kilobytes: f64| kilobytes * 1_024.0).context("Linux does not say how much memory it has")
+}
+
 /// What `/proc/PID/stat` says of a process.
 #[derive(Debug, PartialEq)]
 struct Stat {

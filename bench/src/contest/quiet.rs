@@ -80,11 +80,18 @@ pub(super) async fn wait_until_settled(pool: &PgPool, counters: Option<&Counters
 
 /// The same, and sealed, and published where there is a RabbitMQ: of the database that a round begins with nothing is yet.
 pub(super) async fn wait_until_quiet(pool: &PgPool, counters: Option<&Counters>) -> anyhow::Result<()> {
-    wait_until_settled(pool, counters).await?;
+    wait_until_applied(pool, counters).await?;
     let began = Instant::now();
     while !sqlx::query_scalar(IS_SEALED).fetch_one(pool).await? {
         pause(began, "sealed").await?;
     }
+    Ok(())
+}
+
+/// The same where nobody seals.
+pub(super) async fn wait_until_applied(pool: &PgPool, counters: Option<&Counters>) -> anyhow::Result<()> {
+    wait_until_settled(pool, counters).await?;
+    let began = Instant::now();
     while counters.is_some() && !sqlx::query_scalar(IS_SETTLED).bind([RELAY]).fetch_one(pool).await? {
         pause(began, "published").await?;
     }

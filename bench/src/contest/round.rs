@@ -53,6 +53,8 @@ pub(crate) struct Figures {
     pub(crate) settled_after: Duration,
     /// p99 of the age of the product's own amount in reads, of all of Moa with one product.
     pub(crate) amount_age: Option<Duration>,
+    /// From the start of its process to the first accepted invest, of a Moa.
+    pub(crate) first_accept: Option<Duration>,
     /// Of all of Moa in an open loop.
     pub(crate) lags: Option<Lags>,
     /// Events that all listeners together were sent, a second.
@@ -126,6 +128,7 @@ async fn measure_running(arena: &Arena, running: &Running, load: Load) -> anyhow
         load_took: answers.took,
         settled_after,
         amount_age,
+        first_accept: running.first_accept,
         lags,
         sent_rate,
         sums: sums.places(),
@@ -177,13 +180,13 @@ async fn put_under(running: &Running, load: Load) -> anyhow::Result<Watched> {
 
 /// What PostgreSQL has written.
 #[derive(sqlx::FromRow)]
-struct Disk {
-    wal_position: i64,
-    database_bytes: i64,
+pub(crate) struct Disk {
+    pub(crate) wal_position: i64,
+    pub(crate) database_bytes: i64,
 }
 
 impl Disk {
-    async fn of(pool: &PgPool) -> anyhow::Result<Self> {
+    pub(crate) async fn of(pool: &PgPool) -> anyhow::Result<Self> {
         let asked = sqlx::query_as(
             "select (pg_current_wal_insert_lsn() - '0/0')::bigint as wal_position,
                     pg_database_size(current_database()) as database_bytes",

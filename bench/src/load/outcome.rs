@@ -5,9 +5,6 @@ use crate::summary::Latencies;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How every answer begins that did what was asked.
-const ACCEPTED: &[u8] = br#"{"result":true,"code":"01""#;
-
 /// What is before an answer's code.
 const CODE: &[u8] = br#""code":""#;
 
@@ -22,6 +19,8 @@ const BROKEN: &str = "(connection broken)";
 pub(crate) struct Answers {
     /// Of those that did what was asked.
     pub(crate) accepted: Latencies,
+    /// Of the others that were answered.
+    pub(crate) declined: Latencies,
     /// The others, by code.
     pub(crate) refused: BTreeMap<String, u64>,
     /// How many of the others may have happened all the same.
@@ -33,10 +32,11 @@ pub(crate) struct Answers {
 impl Answers {
     /// Counts an answer; returns whether what was asked was done.
     pub(crate) fn count(&mut self, answer: Answer<'_>, latency: Duration) -> bool {
-        if answer.body.starts_with(ACCEPTED) {
+        if answer.is_acceptance() {
             self.accepted.add(latency);
             return true;
         }
+        self.declined.add(latency);
         let code = code(answer.body).unwrap_or_else(|| format!("(status {})", answer.status()));
         self.unknown += u64::from(answer.status() >= 500 && code != OVERLOADED);
         *self.refused.entry(code).or_default() += 1;
@@ -51,6 +51,7 @@ impl Answers {
 
     pub(crate) fn merge(&mut self, other: Self) {
         self.accepted.merge(other.accepted);
+        self.declined.merge(other.declined);
         self.unknown += other.unknown;
         for (code, count) in other.refused {
             *self.refused.entry(code).or_default() += count;
