@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Runs a command with DATABASE_URL, AMQP_URL and REDIS_URL set to servers that answer.
 
-Each server is, in this order: the one its variable names; one that runs on its default port; a private one from
-installed programs, from a Python wheel, or in a container; a private one from a Debian package, installed as root or
-where CI=true. Private ones are stopped when the command ends; nothing else is stopped or changed.
+Each server is, in this order: the one its variable names; of PostgreSQL a private one from installed programs whose data is
+in memory, where there is room; one that runs on its default port; a private one from installed programs, from a Python
+wheel, or in a container; a private one from a Debian package, installed as root or where CI=true. Private ones are stopped
+when the command ends; nothing else is stopped or changed.
 
-MOA_TEST_SERVERS narrows the ways down, e.g. to "wheel,container"; default "running,installed,wheel,container,debian".
+MOA_TEST_SERVERS narrows the ways down, e.g. to "wheel,container"; default "memory,running,installed,wheel,container,debian".
 """
 
 import os
@@ -24,7 +25,11 @@ from servers.rabbitmq import RabbitMq
 from servers.redis import Redis
 
 KINDS = (Postgres(), RabbitMq(), Redis())
-WAYS = ("running", "installed", "wheel", "container", "debian")
+WAYS = ("memory", "running", "installed", "wheel", "container", "debian")
+
+# Tests make and drop thousands of databases, of hundreds of files each, and a disk's file system takes longer for that than
+# PostgreSQL. Less than half a gigabyte is used at a time.
+MEMORY, MEMORY_BYTES = Path("/dev/shm"), 2 << 30
 
 
 def find(kind, ways, stack, work):
@@ -34,10 +39,13 @@ def find(kind, ways, stack, work):
         if refusal := kind.refusal(named):
             raise Unavailable(f"{kind.variable} names a server that {refusal}: correct it, or unset it to use another")
         return named, f"named by {kind.variable}"
+    if "memory" in ways and work.is_relative_to(MEMORY) and (url := kind.from_memory(stack, work)):
+        wait_until_usable(kind, url)
+        return url, "private, in memory, stopped afterwards"
     refusal = kind.refusal(kind.default_url) if "running" in ways else "is not to be used"
     if not refusal:
         return kind.default_url, "running"
-    for way in (way for way in ways if way != "running"):
+    for way in (way for way in ways if way not in ("memory", "running")):
         if url := getattr(kind, f"from_{way}")(stack, work):
             wait_until_usable(kind, url)
             return url, f"private, {way}, stopped afterwards"
@@ -50,7 +58,7 @@ def set_up(stack):
     ways = os.environ.get("MOA_TEST_SERVERS", ",".join(WAYS)).split(",")
     if unknown := set(ways) - set(WAYS):
         raise Unavailable(f"MOA_TEST_SERVERS knows no {', '.join(sorted(unknown))}, only {', '.join(WAYS)}")
-    work = Path(tempfile.mkdtemp(prefix="moa-servers-"))
+    work = Path(tempfile.mkdtemp(prefix="moa-servers-", dir=MEMORY if "memory" in ways and fits_in_memory() else None))
     stack.callback(shutil.rmtree, work, ignore_errors=True)
     # PostgreSQL's account passes through.
     work.chmod(0o711)
@@ -62,6 +70,15 @@ def set_up(stack):
     # Some tests stop and wipe a RabbitMQ and a Redis of their own.
     for kind in (kind for kind in KINDS if kind.is_stopped_by_tests and not kind.is_installed()):
         kind.install()
+
+
+def fits_in_memory():
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+        return min(available // 2, shutil.disk_usage(MEMORY).free) >= MEMORY_BYTES
+    except (OSError, StopIteration):
+        return False
 
 
 def ended(number, _frame):

@@ -58,6 +58,9 @@ class Kind:
     def private_url(self, port):
         raise NotImplementedError
 
+    def from_memory(self, stack, work):
+        """The same as from_installed, for a `work` that is in memory; None where that gains nothing."""
+
     def from_installed(self, stack, work):
         """A private server from the programs on this machine; None when there are none."""
         raise NotImplementedError

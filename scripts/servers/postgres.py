@@ -50,6 +50,9 @@ class Postgres(Kind):
     def private_url(self, port):
         return f"postgres://postgres@127.0.0.1:{port}/postgres"
 
+    def from_memory(self, stack, work):
+        return self.from_installed(stack, work)
+
     def from_installed(self, stack, work):
         found = programs(("pg_ctl", "initdb", "postgres"), FOLDERS)
         versions = [(version(folder), folder) for folder in found]
