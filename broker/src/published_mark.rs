@@ -1,5 +1,5 @@
-//! Published marks: how far the relay has published each partition, kept by RabbitMQ. They are a witness outside the database: where
-//! it has not what was published, it was set back. Seals say the same of a log that is sealed, up to two seconds later.
+//! Published marks: how far the relay has published each partition, kept by RabbitMQ. They are a witness outside the database: if
+//! it lacks an event that a mark names, it was restored to an earlier state. Seals say the same of a log that is sealed, up to two seconds later.
 
 use crate::supervised_connection::within_timeout;
 use crate::{Broker, topology};

@@ -1,6 +1,6 @@
 //! Idempotency: a client's own name for a request. The final outcome of a request is stored with its key, in the transaction that writes
-//! its events (table `idempotency_keys`, [`event_log::IdempotencyRecord`]), and replayed to every repeat for 24 hours. Here it is checked
-//! whether a request repeats one of its own batch, or an earlier one.
+//! its events (table `idempotency_keys`, [`event_log::IdempotencyRecord`]), and replayed to every repeat for 24 hours. The insert
+//! that claims a key is the check; here it is told whether a request repeats one of its own batch, or an earlier one, and what it gets.
 
 use crate::processor::{CommandError, CommandOutcome};
 use domain::{InvestId, ProductId, Refusal};

@@ -1,5 +1,5 @@
-//! The aggregate. `handle` routes, each decision is a column of refusals that ends in one event, `apply` assigns and never decides; the
-//! state has only what future decisions need.
+//! The aggregate. `decide` dispatches each command to a method that checks its refusals in order and, if none applies, returns one event.
+//! `apply` assigns and never decides. The state has only what future decisions need.
 
 use crate::{
     Amount, CancelReason, FailReason, InvestId, ProductCommand, ProductEvent, ProductId, Refusal, Terms, Title, UserId,

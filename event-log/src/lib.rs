@@ -2,7 +2,8 @@
 //! table `events`.
 //!
 //! - [`Log`] is the handle on one log: its identity, its reads, its signals.
-//! - [`Writer`] appends to one partition: optimistic concurrency, and an append lock after a conflict.
+//! - [`Writer`] appends to one partition: optimistic concurrency, under an append lock; after a conflict it is acquired before
+//!   the batch is decided again.
 //! - [`consume`] is the catch-up subscription of every consumer: apply-once, and its loop.
 //! - [`BulkReader`] reads large parts of the log fast; [`RawReader`] reads them exactly as they are stored.
 //! - [`search`] finds events by any filter.

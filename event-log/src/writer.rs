@@ -74,6 +74,7 @@ pub struct Writer {
     /// The newest acceptance of a loss when this writer was opened: after a newer one it must not be used.
     loss_accepted: i64,
     connection: Option<PoolConnection<Postgres>>,
+    /// Whether the lock was acquired before the batch is decided, as after a conflict. Else the append's own statement acquires it.
     holds_append_lock: bool,
     /// Events of other writers that were read and not yet returned to the caller: the head is past them.
     unreported_events: Vec<RecordedEvent>,

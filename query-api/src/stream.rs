@@ -35,7 +35,7 @@ use crate::WatchedLog;
 use crate::view_rows::ConsistencyHeaders;
 use feeder::Audience;
 use limits::Admission;
-use topic::{Subscription, Topic, Zone};
+use topic::{Topic, TopicReader, Zone};
 
 /// How long a new listener waits for the state that it asks for, or for the first state at all.
 const FIRST_STATE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -94,11 +94,11 @@ impl Asked {
     }
 
     /// The listener's place in `topic`.
-    fn subscribe(self, topic: Arc<Topic>, zone: Zone, streams: &Streams) -> Subscription {
+    fn subscribe(self, topic: Arc<Topic>, zone: Zone, streams: &Streams) -> TopicReader {
         let nothing = || streams.token(&vec![0; streams.partitions]);
         let id = self.last_event.clone().unwrap_or_else(nothing).to_string();
         let since = self.last_event.map(|token| token.positions().to_vec());
-        Subscription::new(topic, zone, since, id.into())
+        TopicReader::new(topic, zone, since, id.into())
     }
 
     /// Waits up to 2 s until the stream has reached what is required. What the answer then says of its state.

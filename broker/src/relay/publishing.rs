@@ -170,7 +170,7 @@ impl Publishing<'_> {
     }
 
     async fn publish_messages(&self, channel: &Channel, events: &[RawEvent]) -> Result<(), PublishError> {
-        // After the events were read: so it has every fork before them.
+        // Forks are read after the events, so none that precedes them is missing.
         let forks = self.log.read_forks().await?;
         let (mut rest, mut window) = (events, Vec::new());
         while let Some(message) = Message::of(self.broker.log_id(), &forks, rest)? {
@@ -197,7 +197,7 @@ impl Publishing<'_> {
         confirmed.unwrap_or(Err(PublishError::ConfirmTimeout))
     }
 
-    /// The same of what was published before there was a mark, or before its queue was deleted.
+    /// Writes the mark of the stored checkpoint, where RabbitMQ has none: at the first start, or after its queue was deleted.
     async fn mark_checkpoint(&self, to: (&Channel, &Marker), checkpoint: Position) -> Result<(), PublishError> {
         let found = self.log.raw_after(self.partition, checkpoint - 1, 1).await?;
         match found.first().filter(|last| last.position == checkpoint) {

@@ -1,4 +1,5 @@
-//! Appends a batch: optimistically or under the append lock, with or without idempotency keys.
+//! Appends a batch, with or without idempotency keys. Its statement acquires the append lock itself, or the writer holds it already, as after a
+//! conflict.
 
 use super::*;
 
@@ -216,10 +217,10 @@ pub(super) struct Inserted {
     said: DateTime<Utc>,
 }
 
-/// Acquires the append lock and, if `head` is there with its hash, keys the free keys and inserts the events. A later head shows
+/// Acquires the append lock and, if `head` is there with its hash, claims those idempotency keys that are free and inserts the events. A later head shows
 /// as a violation of the unique key, not in this statement's reads: its snapshot is older than the lock.
 ///
-/// It keys keys in key order, after the lock, so that two writers cannot deadlock.
+/// The insert is the check: nobody looks a key up before. It claims them in the order of the keys, after the lock, so that two writers cannot deadlock.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     partition: Partition,

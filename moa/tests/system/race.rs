@@ -67,7 +67,7 @@ async fn two_processes_race_on_one_partition() {
 /// Steps: load on both; process 0 is frozen at a moment when its backend holds an append lock in an open transaction;
 /// process 1 goes on; process 0 thaws and accepts again; load stops; quiet; the checker.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_is_frozen_with_the_turn_and_the_other_goes_on() {
+async fn one_is_frozen_with_the_append_lock_and_the_other_goes_on() {
     let app = TestApp::with_processes(2).await;
     let products = products_of_one_partition(&app).await;
     let load = Load::start(&app.apis(), CLIENTS, &products);

@@ -13,7 +13,7 @@ const LARGE_TOTAL_WON: i64 = 1_000_000_000;
 const IDLE_DURATION: Duration = Duration::from_secs(3);
 /// The sum of what each stage of a stop may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-/// Of the advisory locks that are turns.
+/// The class, or first key, of the append lock, which is an advisory lock.
 const APPEND_LOCK_CLASS: i32 = 0x004d_6f61;
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::feeder::Listening;
 use super::limits::Permit;
-use super::topic::Subscription;
+use super::topic::TopicReader;
 
 /// After so long without an event a comment is sent, so that both ends and all between them know that the other is there.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
@@ -25,7 +25,7 @@ const RETRY_STEP_MILLIS: u64 = 773;
 
 /// Everything that one listener has.
 pub(super) struct Listener {
-    pub(super) subscription: Subscription,
+    pub(super) reader: TopicReader,
     pub(super) shutdown: CancellationToken,
     pub(super) _listening: Listening,
     pub(super) _permit: Permit,
@@ -58,10 +58,10 @@ impl Listener {
             if self.shutdown.is_cancelled() {
                 return None;
             }
-            if let Some(piece) = self.subscription.take() {
+            if let Some(piece) = self.reader.take() {
                 return Some(piece);
             }
-            let changed = self.shutdown.run_until_cancelled(self.subscription.changed());
+            let changed = self.shutdown.run_until_cancelled(self.reader.changed());
             if timeout(HEARTBEAT_INTERVAL, changed).await.is_err() {
                 return Some(HEARTBEAT);
             }
@@ -85,7 +85,7 @@ mod tests {
         let (topic, shutdown) = (Arc::new(Topic::new("none".into())), CancellationToken::new());
         topic.publish(vec![], "at0".into());
         let listener = Listener {
-            subscription: Subscription::new(topic, Zone::Local, None, "none".into()),
+            reader: TopicReader::new(topic, Zone::Local, None, "none".into()),
             shutdown: shutdown.clone(),
             _listening: Audience::new("test").join(),
             _permit: Admission::new(StreamLimits::default()).admit(None, None).unwrap(),

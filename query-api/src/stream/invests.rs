@@ -64,7 +64,7 @@ pub(crate) async fn listen(
     let reached = asked.reached(audience, streams).await?;
     timeout(FIRST_STATE_TIMEOUT, topic.published()).await.map_err(|_| Problem::Overloaded)?;
     let listener = Listener {
-        subscription: asked.subscribe(topic, Zone::of(times, *time), streams),
+        reader: asked.subscribe(topic, Zone::of(times, *time), streams),
         shutdown: streams.shutdown.clone(),
         _listening: listening,
         _permit: permit,

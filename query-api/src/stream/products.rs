@@ -65,7 +65,7 @@ pub(crate) async fn listen(
     let listening = audience.join();
     let reached = asked.reached(audience, streams).await?;
     let listener = Listener {
-        subscription: asked.subscribe(topic.clone(), Zone::of(times, *time), streams),
+        reader: asked.subscribe(topic.clone(), Zone::of(times, *time), streams),
         shutdown: streams.shutdown.clone(),
         _listening: listening,
         _permit: permit,

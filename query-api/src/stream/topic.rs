@@ -185,7 +185,7 @@ impl Events {
 }
 
 /// A listener's place in a topic.
-pub(super) struct Subscription {
+pub(super) struct TopicReader {
     topic: Arc<Topic>,
     publications: watch::Receiver<Arc<Publication>>,
     zone: Zone,
@@ -199,7 +199,7 @@ pub(super) struct Subscription {
     since: Option<Vec<i64>>,
 }
 
-impl Subscription {
+impl TopicReader {
     /// Of a listener who has seen what `since` says. Its `id` is the one of its last event, or of none.
     pub(super) fn new(topic: Arc<Topic>, zone: Zone, since: Option<Vec<i64>>, id: Arc<str>) -> Self {
         let publications = topic.publications.subscribe();
@@ -210,7 +210,7 @@ impl Subscription {
     /// Returns when something was published after the last [`Self::take`].
     pub(super) async fn changed(&mut self) {
         if self.publications.changed().await.is_err() {
-            // Whoever has a subscription has the topic too, and with it the sender.
+            // Whoever has a reader has the topic too, and with it the sender.
             std::future::pending().await
         }
     }
@@ -271,11 +271,11 @@ mod tests {
         Arc::new(Topic::new("none".into()))
     }
 
-    fn listener(topic: &Arc<Topic>, since: Option<i64>) -> Subscription {
-        Subscription::new(topic.clone(), Zone::Local, since.map(|at| vec![at]), "own".into())
+    fn listener(topic: &Arc<Topic>, since: Option<i64>) -> TopicReader {
+        TopicReader::new(topic.clone(), Zone::Local, since.map(|at| vec![at]), "own".into())
     }
 
-    fn taken(listener: &mut Subscription) -> String {
+    fn taken(listener: &mut TopicReader) -> String {
         let pieces = std::iter::from_fn(|| listener.take());
         pieces.map(|piece| String::from_utf8(piece.to_vec()).unwrap()).collect()
     }
