@@ -6,7 +6,8 @@
 
 mod stored;
 
-pub use stored::StoredAct;
+pub use log_format::StoredAct;
+pub use stored::read_after;
 
 use connection_pool::Pool;
 use serde_json::{Value, json};

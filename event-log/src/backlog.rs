@@ -3,8 +3,8 @@
 
 use crate::RecordedEvent;
 use crate::consume::MAX_EVENTS_PER_STEP;
-use crate::ids::{Partition, Position};
 use crate::log::Log;
+use log_format::{Partition, Position};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

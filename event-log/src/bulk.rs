@@ -7,13 +7,12 @@ mod row;
 pub use raw::{RawReader, RawRows};
 pub use row::MalformedRowError;
 
-use crate::ids::{Partition, Position};
 use crate::log::Log;
-use crate::raw_event::RawEventRef;
 use crate::{LogError, RecordedEvent};
 use connection_pool::pg_copy::{HEADER, next_row};
 use connection_pool::{Connection, Pool};
 use futures::TryStreamExt as _;
+use log_format::{Partition, Position, RawEventRef};
 use row::{COLUMNS, decode};
 
 /// Rows are read in the order of a key that they nearly lie in. PostgreSQL's statistics see the partitions mixed, and its plan would
@@ -94,7 +93,11 @@ async fn copy(
     let condition = range(partition, after, upto);
     let copied = copy_rows(connection, &condition, |row| {
         position += 1;
-        events.push(if row.position == position { row.read() } else { Err(missing(partition, position)) }?);
+        events.push(if row.position == position {
+            RecordedEvent::try_from(&row)
+        } else {
+            Err(missing(partition, position))
+        }?);
         Ok(())
     });
     match copied.await {

@@ -4,10 +4,9 @@
 //! format is final.
 
 use crate::LogError;
-use crate::ids::{Hash, Partition, Position};
 use crate::log::Log;
-use crate::raw_event::{RawEvent, RawEventRef};
 use chrono::{DateTime, Utc};
+use log_format::{Hash, Partition, Position, RawEvent, RawEventRef};
 
 /// Events that one read of a verification returns.
 const VERIFY_PAGE_EVENTS: i64 = 5_000;

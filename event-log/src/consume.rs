@@ -16,11 +16,11 @@ pub use source::{EventSource, MAX_EVENTS_PER_STEP};
 pub use trace::{MAX_TRACED_AGE, ProcessSpan};
 
 use crate::deferral::Deferral;
-use crate::ids::{Partition, Position};
 use crate::log::Log;
 use crate::{LogError, RecordedEvent, RepeatedFault};
 use checkpoint::Holder;
 use connection_pool::{Connection, Pool};
+use log_format::{Partition, Position};
 use pace::MIN_STEP_INTERVAL;
 use std::sync::Arc;
 use std::time::Duration;
@@ -288,7 +288,7 @@ impl<P: Projection> Consumer<P> {
         }
         let mut events = Vec::with_capacity(new.len());
         for row in new {
-            match row.read() {
+            match RecordedEvent::try_from(row) {
                 Ok(event) => events.push(event),
                 Err(error) if events.is_empty() => return Err(error.into()),
                 // The events before it are good; the next step meets it first.

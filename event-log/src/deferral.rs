@@ -5,8 +5,8 @@
 //! defers nothing.
 
 use crate::feed::PartitionFeed;
-use crate::ids::{Partition, Position};
 use crate::log::Log;
+use log_format::{Partition, Position};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

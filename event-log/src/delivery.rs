@@ -1,10 +1,9 @@
 //! Verifies a delivery against the log. Hashes alone prove nothing: anyone who knows the format can compute a chain. So the first and
 //! the last hash of the delivered range are compared with the log, and the chain proves what lies between.
 
-use crate::ids::{Hash, Partition, Position};
 use crate::log::Log;
-use crate::raw_event::{RawEvent, RawEventRef};
 use crate::{LogError, RecordedEvent};
+use log_format::{Hash, Partition, Position, RawEvent, RawEventRef};
 
 /// Why delivered events are rejected. The text is for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,5 +77,5 @@ fn matches_log(before: Option<Hash>, at_the_end: Option<Hash>, events: &[RawEven
 
 /// The events before the first that this release cannot read. That one is in the log too: a consumer meets it there and reports it.
 fn readable(events: &[RawEvent]) -> Vec<RecordedEvent> {
-    events.iter().map_while(|event| event.read().ok()).collect()
+    events.iter().map_while(|event| RecordedEvent::try_from(event).ok()).collect()
 }

@@ -3,12 +3,11 @@
 mod fast_json;
 
 use crate::LogError;
-use crate::ids::{Hash, Partition, Position};
-use crate::raw_event::{RawEvent, RawEventRef};
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::persist::SerializedEvent;
 use domain::{Product, ProductEvent, ProductId};
+use log_format::{Hash, Partition, Position, RawEvent, RawEventRef};
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
@@ -59,64 +58,68 @@ pub struct RecordedEvent {
 
 static UPCASTERS: LazyLock<Vec<Box<dyn cqrs_es::persist::EventUpcaster>>> = LazyLock::new(domain::upcasters);
 
-impl RawEvent {
+impl TryFrom<&RawEvent> for RecordedEvent {
+    type Error = LogError;
+
     /// The event in today's shape. [`LogError::Broken`] when it has none.
-    pub fn read(&self) -> Result<RecordedEvent, LogError> {
-        RawEventRef::from(self).read()
+    fn try_from(row: &RawEvent) -> Result<Self, LogError> {
+        Self::try_from(&RawEventRef::from(row))
     }
 }
 
-impl RawEventRef<'_> {
+impl TryFrom<&RawEventRef<'_>> for RecordedEvent {
+    type Error = LogError;
+
     /// The event in today's shape. [`LogError::Broken`] when it has none.
-    pub(crate) fn read(&self) -> Result<RecordedEvent, LogError> {
+    fn try_from(row: &RawEventRef<'_>) -> Result<Self, LogError> {
         let broken = |reason: String| LogError::Broken {
-            partition: self.partition,
-            position: self.position,
-            reason: format!("event {}: {reason}", self.event_id),
+            partition: row.partition,
+            position: row.position,
+            reason: format!("event {}: {reason}", row.event_id),
         };
-        let id = self.aggregate_id.parse::<i64>().map_err(|_| broken("its aggregate_id is no product id".into()))?;
-        Ok(RecordedEvent {
-            partition: self.partition,
-            position: self.position,
-            event_id: self.event_id,
+        let id = row.aggregate_id.parse::<i64>().map_err(|_| broken("its aggregate_id is no product id".into()))?;
+        Ok(Self {
+            partition: row.partition,
+            position: row.position,
+            event_id: row.event_id,
             product_id: ProductId::try_from(id).map_err(|error| broken(format!("its aggregate_id {error}")))?,
-            sequence: self.sequence,
-            event: self.event().map_err(|error| broken(format!("its payload cannot be read: {error}")))?,
-            metadata: fast_json::metadata(self.metadata)
-                .map_or_else(|| serde_json::from_str(self.metadata), Ok)
+            sequence: row.sequence,
+            event: event(row).map_err(|error| broken(format!("its payload cannot be read: {error}")))?,
+            metadata: fast_json::metadata(row.metadata)
+                .map_or_else(|| serde_json::from_str(row.metadata), Ok)
                 .map_err(|error| broken(format!("its metadata cannot be read: {error}")))?,
-            recorded_at: DateTime::from_timestamp_micros(self.recorded_at)
+            recorded_at: DateTime::from_timestamp_micros(row.recorded_at)
                 .ok_or_else(|| broken("its recorded_at is no time".into()))?,
-            hash: self.hash,
+            hash: row.hash,
         })
     }
+}
 
-    fn event(&self) -> serde_json::Result<ProductEvent> {
-        if self.is_from_a_later_release() {
-            let (name, version) = (self.event_type, self.event_version);
-            return Err(serde_json::Error::custom(format!("a later release wrote it: {name} {version}")));
-        }
-        if !UPCASTERS.iter().any(|upcaster| upcaster.can_upcast(self.event_type, self.event_version)) {
-            return fast_json::event(self.payload).map_or_else(|| serde_json::from_str(self.payload), Ok);
-        }
-        let stored = SerializedEvent::new(
-            self.aggregate_id.into(),
-            usize::try_from(self.sequence).unwrap_or_default(),
-            Product::TYPE.into(),
-            self.event_type.into(),
-            self.event_version.into(),
-            serde_json::from_str(self.payload)?,
-            serde_json::Value::Null,
-        );
-        let today = UPCASTERS.iter().fold(stored, |event, upcaster| {
-            if upcaster.can_upcast(&event.event_type, &event.event_version) { upcaster.upcast(event) } else { event }
-        });
-        serde_json::from_value(today.payload)
+fn event(row: &RawEventRef<'_>) -> serde_json::Result<ProductEvent> {
+    if is_from_a_later_release(row) {
+        let (name, version) = (row.event_type, row.event_version);
+        return Err(serde_json::Error::custom(format!("a later release wrote it: {name} {version}")));
     }
+    if !UPCASTERS.iter().any(|upcaster| upcaster.can_upcast(row.event_type, row.event_version)) {
+        return fast_json::event(row.payload).map_or_else(|| serde_json::from_str(row.payload), Ok);
+    }
+    let stored = SerializedEvent::new(
+        row.aggregate_id.into(),
+        usize::try_from(row.sequence).unwrap_or_default(),
+        Product::TYPE.into(),
+        row.event_type.into(),
+        row.event_version.into(),
+        serde_json::from_str(row.payload)?,
+        serde_json::Value::Null,
+    );
+    let today = UPCASTERS.iter().fold(stored, |event, upcaster| {
+        if upcaster.can_upcast(&event.event_type, &event.event_version) { upcaster.upcast(event) } else { event }
+    });
+    serde_json::from_value(today.payload)
+}
 
-    /// Its fields may be readable all the same, but not all that they mean.
-    fn is_from_a_later_release(&self) -> bool {
-        let major = self.event_version.split('.').next().and_then(|major| major.parse::<u32>().ok());
-        major.is_some_and(|major| major > domain::newest_major_version(self.event_type))
-    }
+/// Its fields may be readable all the same, but not all that they mean.
+fn is_from_a_later_release(row: &RawEventRef<'_>) -> bool {
+    let major = row.event_version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    major.is_some_and(|major| major > domain::newest_major_version(row.event_type))
 }

@@ -1,7 +1,7 @@
 //! Signals of one partition within the process: its head, and the events that this process has just appended.
 
 use crate::RecordedEvent;
-use crate::ids::Position;
+use log_format::Position;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;

@@ -1,10 +1,10 @@
 //! Incarnations: each time an operator accepts that the log lost events, its history forks, and what follows is of a new incarnation.
 //! Positions are used again in it, so whoever names a position to others says of which incarnation it is.
 
-use crate::ids::{Partition, Position};
 use crate::{Log, LogError};
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
+use log_format::{Partition, Position};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;

@@ -4,7 +4,7 @@
 //! A consumer's lag in seconds is the age of the first event that it has not applied, as this process came to know of it: of events from
 //! before the process began, the time since then.
 
-use crate::ids::{Partition, Position};
+use log_format::{Partition, Position};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;

@@ -2,10 +2,10 @@
 //! fencing token: whoever writes under a lease compares it in the same transaction, so a holder that was frozen and resumes after
 //! another took over changes nothing.
 
-use crate::ids::{Partition, Position};
+use crate::LogError;
 use crate::log::Log;
-use crate::{LogError, RawEvent};
 use connection_pool::Connection;
+use log_format::{Partition, Position, RawEvent};
 use std::time::Duration;
 use uuid::Uuid;
 

@@ -4,7 +4,6 @@ use crate::backlog::BacklogReads;
 use crate::clock::{DatabaseClock, LogClock, SteadyInstant};
 use crate::deferral::Deferrals;
 use crate::feed::PartitionFeed;
-use crate::ids::{Hash, Identity, Partition, Position};
 use crate::incarnation::{KnownForks, forks};
 use crate::lag::Lags;
 use crate::write_stop::{Acceptances, WriteStops};
@@ -12,6 +11,7 @@ use crate::{Acceptance, LogError, Readiness, RecordedEvent, RepeatedFault, Write
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use domain::ProductId;
+use log_format::{Hash, Identity, Partition, Position};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;

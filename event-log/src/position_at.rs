@@ -1,9 +1,9 @@
 //! The position of each partition at a time, by bisection.
 
 use crate::LogError;
-use crate::ids::{Partition, Position};
 use crate::log::Log;
 use chrono::{DateTime, Utc};
+use log_format::{Partition, Position};
 
 impl Log {
     /// The last position of every partition, in order, whose event was recorded at `time` or before; 0 where there is none.

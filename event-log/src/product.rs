@@ -2,13 +2,13 @@
 //!
 //! A snapshot is a cache of its stream: it is used only if this code version wrote it and the log has the same hash at its sequence.
 
-use crate::ids::Hash;
 use crate::read::{stream_page, stream_pages};
 use crate::{Log, LogError, RecordedEvent};
 use connection_pool::Pool;
 use cqrs_es::Aggregate;
 use domain::{Product, ProductId};
 use futures::future::{join_all, try_join_all};
+use log_format::Hash;
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -1,12 +1,13 @@
 //! Reads the log by position in a partition, or by sequence in a product's stream. Always in ranges: the log is immutable, so no read
 //! needs a long transaction.
 
-use crate::ids::{Hash, Partition, Position};
 use crate::log::Log;
-use crate::raw_event::RawEvent;
 use crate::{LogError, RecordedEvent};
 use connection_pool::Pool;
 use domain::ProductId;
+use log_format::{Hash, Partition, Position, RawEvent};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 use std::collections::HashMap;
 
 /// An event as far as it says which product it changed.
@@ -28,7 +29,7 @@ impl Log {
         after: Position,
         limit: i64,
     ) -> Result<Vec<RecordedEvent>, LogError> {
-        self.raw_after(partition, after, limit).await?.iter().map(RawEvent::read).collect()
+        self.raw_after(partition, after, limit).await?.iter().map(RecordedEvent::try_from).collect()
     }
 
     /// Up to `limit` events of one product's stream that follow `after`, in order.
@@ -98,7 +99,7 @@ pub(crate) async fn rows_after(
     after: Position,
     limit: i64,
 ) -> sqlx::Result<Vec<RawEvent>> {
-    sqlx::query_as(
+    sqlx::query(
         "select aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text,
                 partition, position, event_id, recorded_at, hash
            from events
@@ -108,6 +109,7 @@ pub(crate) async fn rows_after(
     .bind(partition)
     .bind(after)
     .bind(limit)
+    .try_map(raw_event)
     .fetch_all(database)
     .await
 }
@@ -118,7 +120,7 @@ pub(crate) async fn stream_pages(
     after: &[(ProductId, i64)],
     limit: i64,
 ) -> Result<HashMap<ProductId, Vec<RecordedEvent>>, LogError> {
-    let rows: Vec<RawEvent> = sqlx::query_as(
+    let rows: Vec<RawEvent> = sqlx::query(
         "select e.*
            from unnest($1::text[], $2::bigint[]) as wanted (id, after)
           cross join lateral (
@@ -132,11 +134,12 @@ pub(crate) async fn stream_pages(
     .bind(after.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>())
     .bind(after.iter().map(|(_, sequence)| *sequence).collect::<Vec<_>>())
     .bind(limit)
+    .try_map(raw_event)
     .fetch_all(pool)
     .await?;
     let mut pages: HashMap<_, Vec<_>> = HashMap::new();
     for row in &rows {
-        let event = row.read()?;
+        let event = RecordedEvent::try_from(row)?;
         pages.entry(event.product_id).or_default().push(event);
     }
     Ok(pages)
@@ -148,7 +151,7 @@ pub(crate) async fn stream_page(
     after: i64,
     limit: i64,
 ) -> Result<Vec<RecordedEvent>, LogError> {
-    let rows: Vec<RawEvent> = sqlx::query_as(
+    let rows: Vec<RawEvent> = sqlx::query(
         "select aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text,
                 partition, position, event_id, recorded_at, hash
            from events
@@ -158,7 +161,27 @@ pub(crate) async fn stream_page(
     .bind(product.to_string())
     .bind(after)
     .bind(limit)
+    .try_map(raw_event)
     .fetch_all(pool)
     .await?;
-    rows.iter().map(RawEvent::read).collect()
+    rows.iter().map(RecordedEvent::try_from).collect()
+}
+
+/// The event of a row that has the columns of `events`, payload and metadata as text.
+pub(crate) fn raw_event(row: PgRow) -> sqlx::Result<RawEvent> {
+    let hash: &[u8] = row.try_get("hash")?;
+    Ok(RawEvent {
+        aggregate_type: row.try_get("aggregate_type")?,
+        aggregate_id: row.try_get("aggregate_id")?,
+        sequence: row.try_get("sequence")?,
+        event_type: row.try_get("event_type")?,
+        event_version: row.try_get("event_version")?,
+        payload: row.try_get("payload")?,
+        metadata: row.try_get("metadata")?,
+        partition: row.try_get("partition")?,
+        position: row.try_get("position")?,
+        event_id: row.try_get("event_id")?,
+        recorded_at: row.try_get("recorded_at")?,
+        hash: hash.try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+    })
 }

@@ -16,15 +16,14 @@ pub use cursor::{Cursor, ForeignCursorError};
 pub use filter::{Bound, EVENT_TYPES, Filter, Order};
 pub use key::{EVENT_INDEX, INDEX_VERSION, correlation_key, invest_key, rare_type, subject, user_key};
 
-use crate::ids::{Partition, Position};
 use crate::log::Log;
-use crate::raw_event::RawEvent;
 use crate::{LogError, RecordedEvent};
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use domain::InvestId;
 use filter::AccessPath;
 use futures::{Stream, stream};
+use log_format::{Partition, Position, RawEvent};
 use partition_cursor::{PartitionCursor, PositionRange};
 
 /// The most events of one page.
@@ -60,7 +59,7 @@ impl Log {
         loop {
             let page = search.page(MAX_PAGE_EVENTS).await?;
             for event in &page.events {
-                events.push(event.read()?);
+                events.push(RecordedEvent::try_from(event)?);
             }
             if page.next.is_none() {
                 return Ok(events);

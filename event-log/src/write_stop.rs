@@ -2,8 +2,8 @@
 //!
 //! Only an operator can decide how to continue: with a row in `operator_acceptances`, which every process that polls the heads reads.
 
-use crate::ids::{Partition, Position};
 use crate::{Clause, Readiness};
+use log_format::{Partition, Position};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

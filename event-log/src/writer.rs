@@ -12,12 +12,11 @@ use crate::clock::{MAX_CLOCK_STEP, SteadyInstant, storable};
 use crate::error::answered;
 use crate::event::Metadata;
 use crate::idempotency::{self, IdempotencyRecord};
-use crate::ids::{Hash, Partition, Position};
 use crate::log::Log;
-use crate::raw_event::{RawEvent, RawEventRef};
 use crate::{LogError, RecordedEvent, WriteStop};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::{ProductEvent, ProductId};
+use log_format::{Hash, Partition, Position, RawEvent, RawEventRef};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres};
 use std::sync::Arc;
@@ -238,7 +237,7 @@ impl Writer {
                 let position = self.head.position + 1;
                 return Err(LogError::Broken { partition, position, reason: "there is a hole".into() });
             }
-            self.unreported_events.push(row.read()?);
+            self.unreported_events.push(RecordedEvent::try_from(row)?);
             self.head = Head { position: row.position, hash: row.hash, recorded_at: row.recorded_at };
         }
         Ok((rows.len() as i64) < TAIL_PAGE_EVENTS)

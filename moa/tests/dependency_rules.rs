@@ -1,12 +1,14 @@
 //! The dependency rules of ARCHITECTURE.md, checked against the manifests and the sources.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const OUR_CRATES: [&str; 15] = [
+const OUR_CRATES: [&str; 16] = [
     "admin-console",
     "domain",
     "connection-pool",
+    "log-format",
     "event-log",
     "edge",
     "command-api",
@@ -21,21 +23,25 @@ const OUR_CRATES: [&str; 15] = [
     "traces",
 ];
 /// The crates of ours that each crate may depend on, tests aside.
-const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 13] = [
+const ALLOWED_DEPENDENCIES: [(&str, &[&str]); 14] = [
     ("admin-console", &["edge"]),
     ("domain", &[]),
     ("tls", &[]),
     ("traces", &[]),
     ("connection-pool", &[]),
-    ("event-log", &["domain", "connection-pool", "traces"]),
+    ("log-format", &[]),
+    ("event-log", &["domain", "connection-pool", "log-format", "traces"]),
     ("edge", &["domain", "tls", "traces"]),
     ("command-api", &["domain", "connection-pool", "event-log", "edge", "tls", "traces"]),
     ("projector", &["domain", "connection-pool", "event-log", "tls"]),
     ("query-api", &["connection-pool", "edge", "tls"]),
     ("broker", &["connection-pool", "event-log", "tls", "traces"]),
-    ("proof", &["event-log"]),
+    ("proof", &["log-format"]),
     ("audit", &["domain", "connection-pool", "event-log", "edge", "projector", "proof", "query-api"]),
 ];
+
+/// Libraries that speak to a server or are one; so are those named after them, as `sqlx-core` is.
+const SERVERS: [&str; 7] = ["sqlx", "axum", "hyper", "lapin", "redis", "reqwest", "tokio"];
 
 #[test]
 fn a_crate_depends_only_on_the_crates_it_may() {
@@ -51,10 +57,22 @@ fn a_crate_depends_only_on_the_crates_it_may() {
 
 #[test]
 fn domain_and_proof_depend_on_no_server() {
-    let servers = ["sqlx", "axum", "hyper", "lapin", "redis", "reqwest", "tokio"];
-    for pure in ["domain", "proof"] {
+    for pure in ["domain", "log-format", "proof"] {
         let known = dependencies(pure);
-        assert!(!known.iter().any(|name| servers.contains(&name.as_str())), "{pure} depends on {known:?}");
+        assert!(!known.iter().any(|name| SERVERS.contains(&name.as_str())), "{pure} depends on {known:?}");
+    }
+}
+
+/// Not through another crate either; cqrs-es alone brings tokio to `domain`.
+#[test]
+fn domain_and_proof_bring_no_server_with_them() {
+    for (pure, exempt) in [("domain", "tokio"), ("log-format", ""), ("proof", "")] {
+        let brought = locked_dependencies(pure);
+        let is_server =
+            |name: &&String| SERVERS.iter().any(|server| *server != exempt && name.split('-').next() == Some(*server));
+        let servers: Vec<_> = brought.iter().filter(is_server).collect();
+        assert!(servers.is_empty(), "{pure} brings {servers:?}");
+        assert!(brought.contains("uuid"), "{pure} brings only {brought:?}");
     }
 }
 
@@ -174,6 +192,27 @@ fn dependencies(name: &str) -> Vec<String> {
     let section = section.split("\n[").next().unwrap_or_default();
     let name = |line: &str| line.split(['.', ' ', '=']).next().unwrap_or_default().to_owned();
     section.lines().map(name).filter(|name| !name.is_empty()).collect()
+}
+
+/// All that a crate depends on, through others too, by Cargo.lock: of ours also what their tests need.
+fn locked_dependencies(name: &str) -> BTreeSet<String> {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).expect("a lock file");
+    let quoted = |line: &str| line.split(['"', ' ']).map(str::to_owned).find(|word| !word.is_empty());
+    let packages: Vec<(&str, Vec<String>)> = lock
+        .split("[[package]]\nname = \"")
+        .skip(1)
+        .map(|package| {
+            let listed = package.split("dependencies = [\n").nth(1).unwrap_or_default();
+            let listed = listed.lines().take_while(|line| *line != "]");
+            (package.split('"').next().unwrap_or_default(), listed.filter_map(quoted).collect())
+        })
+        .collect();
+    let (mut found, mut left) = (BTreeSet::new(), vec![name.to_owned()]);
+    while let Some(next) = left.pop() {
+        let direct = packages.iter().filter(|(name, _)| *name == next).flat_map(|(_, direct)| direct);
+        left.extend(direct.filter(|name| found.insert((*name).clone())).cloned());
+    }
+    found
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top-level folders: a code span that begins with one of them is a path.
-const FOLDERS: [&str; 18] = [
+const FOLDERS: [&str; 19] = [
     "audit",
     "bench",
     "broker",
@@ -17,6 +17,7 @@ const FOLDERS: [&str; 18] = [
     "edge",
     "event-log",
     "examples",
+    "log-format",
     "migrations",
     "moa",
     "projector",

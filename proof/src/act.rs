@@ -6,8 +6,7 @@ use crate::hex::hex;
 use crate::report::{ActsReport, BadAct, PositionRange, Problem};
 use crate::time;
 use chrono::{DateTime, Utc};
-use event_log::Hash;
-use event_log::acts::StoredAct;
+use log_format::{Hash, StoredAct};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 

@@ -7,7 +7,7 @@ use crate::report::{BadSeal, PositionRange};
 use crate::seal::SealParseError;
 use crate::seal_chain::SealChainError;
 use ed25519_dalek::VerifyingKey;
-use event_log::Hash;
+use log_format::Hash;
 use uuid::Uuid;
 
 /// The valid seals of acts so far, and the hashes that they state.

@@ -6,7 +6,7 @@ use crate::report::{ActsReport, PartitionReport, PositionRange, Problem, Report}
 use crate::seal_chain::ValidSeals;
 use crate::time;
 use chrono::{DateTime, Utc};
-use event_log::{Partition, Position};
+use log_format::{Partition, Position};
 use serde::Serialize;
 
 /// How far the backup itself says that it was sealed: what its own seals cover must be in it. Seals are written after what they cover, so

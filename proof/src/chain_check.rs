@@ -5,7 +5,7 @@ use crate::merkle::Tree;
 use crate::report::{BadPosition, PartitionReport, PositionRange, Problem};
 use crate::seal::Seal;
 use crate::seal_chain::ValidSeals;
-use event_log::{Hash, Identity, Partition, Position, RawEventRef};
+use log_format::{Hash, Identity, Partition, Position, RawEventRef};
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use crate::hex::{hex, unhex};
 use crate::time;
-use event_log::{Partition, Position, RawEvent, RawEventRef};
+use log_format::{Partition, Position, RawEvent, RawEventRef};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;

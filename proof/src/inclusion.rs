@@ -9,7 +9,7 @@ use crate::seal::{MAX_EVENTS_PER_SEAL, Seal, Statement, signature};
 use crate::time;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use event_log::{Hash, Identity, Partition, Position, RawEvent, RawEventRef};
+use log_format::{Hash, Identity, Partition, Position, RawEvent, RawEventRef};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;

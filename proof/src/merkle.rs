@@ -1,6 +1,6 @@
 //! Merkle trees as in RFC 6962, section 2.1, with SHA-256.
 
-use event_log::Hash;
+use log_format::Hash;
 use sha2::{Digest, Sha256};
 
 /// Precedes a leaf's data, so that no node passes for a leaf.

@@ -5,7 +5,7 @@ use crate::hex::hex;
 use crate::seal::{Loss, Statement};
 use crate::seal_chain::ValidSeals;
 use crate::time;
-use event_log::{Partition, Position};
+use log_format::{Partition, Position};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use utoipa::ToSchema;

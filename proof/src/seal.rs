@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, Utc};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
-use event_log::{Hash, Partition, Position};
+use log_format::{Hash, Partition, Position};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 

@@ -5,7 +5,7 @@ use crate::key::KeyId;
 use crate::report::BadSeal;
 use crate::seal::{HASH_PREFIX_BYTES, Loss, MAX_EVENTS_PER_SEAL, Seal, SealParseError, Statement};
 use ed25519_dalek::VerifyingKey;
-use event_log::{Hash, Identity, Partition, Position};
+use log_format::{Hash, Identity, Partition, Position};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use uuid::Uuid;

@@ -8,7 +8,7 @@ use super::sealer::{SEAL_INTERVAL, SealError, Sealing};
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use ed25519_dalek::VerifyingKey;
-use event_log::acts::StoredAct;
+use event_log::acts::{self, StoredAct};
 use event_log::{Clause, Hash, Log, RepeatedFault};
 use proof::act_seal::{ActSeal, ActStatement};
 use proof::act_seal_chain::ActSealChain;
@@ -154,7 +154,7 @@ impl ActSealer {
     }
 
     async fn has(&self, (number, hash): (i64, Hash)) -> sqlx::Result<bool> {
-        let there = StoredAct::after(&self.pool, number - 1, 1).await?;
+        let there = acts::read_after(&self.pool, number - 1, 1).await?;
         Ok(there.first().is_some_and(|act| act.number == number && act.hash == hash))
     }
 
@@ -198,7 +198,7 @@ impl ActSealer {
     /// The rows after the last sealed one, which must still be there, each following from the one before.
     async fn new_acts(&self) -> Result<Vec<StoredAct>, SealError> {
         let (mut number, mut hash) = self.last;
-        let mut acts = StoredAct::after(&self.pool, (number - 1).max(0), ACTS_PER_TRANSACTION + 1).await?;
+        let mut acts = acts::read_after(&self.pool, (number - 1).max(0), ACTS_PER_TRANSACTION + 1).await?;
         if number > 0 {
             let is_there = acts.first().is_some_and(|act| act.number == number && act.hash == hash);
             if !is_there {

@@ -3,7 +3,7 @@
 use super::act_seal_store;
 use super::verify_live::{ExternalSeals, VerifyError};
 use connection_pool::Pool;
-use event_log::acts::StoredAct;
+use event_log::acts;
 use proof::act::ActChecker;
 use proof::act_seal::ActSeal;
 use proof::act_seal_chain::ValidActSeals;
@@ -30,7 +30,7 @@ pub async fn verify_acts(pool: &Pool, log: Uuid, sealed: &ValidActSeals) -> Resu
     }
     let (mut checker, mut after) = (ActChecker::new(log, sealed), i64::MIN);
     loop {
-        let page = StoredAct::after(pool, after, ACTS_PER_READ).await?;
+        let page = acts::read_after(pool, after, ACTS_PER_READ).await?;
         page.iter().for_each(|act| checker.row(act));
         match page.last() {
             Some(last) if page.len() == ACTS_PER_READ as usize => after = last.number,

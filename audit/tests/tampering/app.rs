@@ -64,7 +64,7 @@ impl SealedApp {
         goes_on(&mut history).await;
         // Who may change rows may take a constraint away.
         test_log.execute("alter table events drop constraint events_stream").await;
-        let rows = rows::read(pool).await;
+        let rows = rows::read(log).await;
         let seals = seals_file::read(&folder.join("seals.ndjson")).unwrap();
         let believed = ValidSeals::read(seals, &[public], Some(*log.identity())).unwrap();
         Self { test_log, folder, key: public, secret: key, rows, believed, sealed }

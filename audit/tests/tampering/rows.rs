@@ -1,18 +1,17 @@
 //! The log as an attacker holds it: all of its rows, read, and written back past the trigger.
 
 use connection_pool::Pool;
-use event_log::RawEvent;
+use event_log::{Log, RawEvent};
 use sqlx::Executor as _;
 use testbed::chain::{genesis, insert, rehash};
 use uuid::Uuid;
 
-pub async fn read(pool: &Pool) -> Vec<RawEvent> {
-    let rows = sqlx::query_as(
-        "select aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text,
-                partition, position, event_id, recorded_at, hash
-           from events order by partition, position",
-    );
-    rows.fetch_all(pool).await.unwrap()
+pub async fn read(log: &Log) -> Vec<RawEvent> {
+    let mut rows = Vec::new();
+    for partition in 0..log.identity().partitions {
+        rows.extend(log.raw_after(partition, 0, i64::MAX).await.unwrap());
+    }
+    rows
 }
 
 /// Makes `rows` the log.

@@ -5,7 +5,7 @@ use crate::test_broker::*;
 use broker::parked::{self, MAX_PARKED_DELIVERIES, MAX_STORED_BODY_BYTES};
 use broker::{Deliveries, cloud_events};
 use event_log::consume::EventSource as _;
-use event_log::{Forks, Log, RawEvent};
+use event_log::{Forks, Log, RawEvent, RecordedEvent};
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable};
@@ -105,7 +105,7 @@ async fn valid_events_are_delivered_from_the_consumers_position() {
         soon(scene.deliveries.next_batch(position, Instant::now(), &mut delivered)).await;
         let expected: Vec<_> = stored.iter().filter(|event| event.position > position).collect();
         for (event, expected) in delivered.drain(..).zip(expected) {
-            assert_eq!(event, expected.read().unwrap());
+            assert_eq!(event, RecordedEvent::try_from(expected).unwrap());
             position = event.position;
         }
     }

@@ -2,13 +2,13 @@
 //! positions, and is short.
 
 use super::{BulkReader, connection, copy_rows, range};
-use crate::ids::{Partition, Position};
-use crate::raw_event::RawEvent;
+use crate::read::raw_event;
 use crate::search::subject;
 use crate::{LogError, RecordedEvent};
 use connection_pool::Connection;
 use domain::ProductId;
 use futures::TryStreamExt as _;
+use log_format::{Partition, Position};
 use sqlx::Postgres;
 use uuid::Uuid;
 
@@ -40,7 +40,7 @@ impl BulkReader {
         (after, upto): (Position, Position),
     ) -> Result<Vec<RecordedEvent>, LogError> {
         let select = selected("aggregate_type = 'product' and sequence = 1");
-        self.all(sqlx::query_as(&select).bind(partition).bind(after).bind(upto)).await
+        self.all(sqlx::query(&select).bind(partition).bind(after).bind(upto)).await
     }
 
     /// The events of the range that are about this invest.
@@ -51,8 +51,7 @@ impl BulkReader {
         invest_id: Uuid,
     ) -> Result<Vec<RecordedEvent>, LogError> {
         let select = selected(&format!("aggregate_type = 'product' and ({})", may_hold("$4")));
-        let select =
-            sqlx::query_as(&select).bind(partition).bind(after).bind(upto).bind(quoted(&invest_id.to_string()));
+        let select = sqlx::query(&select).bind(partition).bind(after).bind(upto).bind(quoted(&invest_id.to_string()));
         let mut found = self.all(select).await?;
         found.retain(|event| subject(&event.event).is_some_and(|(_, invest)| invest.0 == invest_id));
         Ok(found)
@@ -78,9 +77,9 @@ impl BulkReader {
 
     async fn all(&mut self, select: Select<'_>) -> Result<Vec<RecordedEvent>, LogError> {
         let (connection, mut events) = (self.connection().await?, Vec::new());
-        let mut rows = select.fetch(connection);
+        let mut rows = select.try_map(raw_event).fetch(connection);
         while let Some(row) = rows.try_next().await? {
-            events.push(row.read()?);
+            events.push(RecordedEvent::try_from(&row)?);
         }
         Ok(events)
     }
@@ -106,14 +105,14 @@ async fn copy(
     );
     let mut events = Vec::new();
     copy_rows(connection, &condition, |row| {
-        events.push(row.read()?);
+        events.push(RecordedEvent::try_from(&row)?);
         Ok(())
     })
     .await?;
     Ok(events)
 }
 
-type Select<'q> = sqlx::query::QueryAs<'q, Postgres, RawEvent, sqlx::postgres::PgArguments>;
+type Select<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
 
 fn selected(which: &str) -> String {
     format!(

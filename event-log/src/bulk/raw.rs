@@ -4,13 +4,12 @@
 use super::connection;
 use super::row::{COLUMNS, MalformedRowError, decode, position};
 use crate::LogError;
-use crate::ids::{Hash, Partition, Position};
 use crate::log::Log;
-use crate::raw_event::RawEventRef;
 use chrono::{DateTime, Utc};
 use connection_pool::pg_copy::{CopyFormatError, HEADER, TRAILER, next_row};
 use connection_pool::{Connection, Pool};
 use futures::TryStreamExt as _;
+use log_format::{Hash, Partition, Position, RawEventRef};
 use tokio::sync::mpsc::Sender;
 
 /// Bytes after which a block is sent: small enough for a core's cache.

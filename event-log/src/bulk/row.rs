@@ -1,8 +1,7 @@
 //! A row of `events` in a binary COPY.
 
-use crate::ids::Position;
-use crate::raw_event::RawEventRef;
 use connection_pool::pg_copy::{CopyRow, next_row};
+use log_format::{Position, RawEventRef};
 use uuid::Uuid;
 
 /// What a COPY selects, in the order that [`decode`] reads.

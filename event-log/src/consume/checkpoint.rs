@@ -1,10 +1,10 @@
 //! A consumer's checkpoint: the position up to which it has applied a partition. The row moves only from the position it has.
 
-use crate::ids::{Hash, Partition, Position};
 use crate::log::Log;
 use crate::{LogError, RecordedEvent};
 use chrono::{DateTime, Utc};
 use connection_pool::{Connection, Pool};
+use log_format::{Hash, Partition, Position};
 
 /// A consumer's checkpoint in one partition.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,8 +3,8 @@
 use super::source::{EventSource, MAX_EVENTS_PER_STEP};
 use crate::RecordedEvent;
 use crate::feed::PartitionFeed;
-use crate::ids::{Partition, Position};
 use crate::log::Log;
+use log_format::{Partition, Position};
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;

@@ -1,6 +1,6 @@
 //! How fast a consumer, or the relay, takes its steps: a lone event is applied at once, a busy log in few large steps.
 
-use crate::ids::Position;
+use log_format::Position;
 use std::time::Duration;
 use tokio::time::Instant;
 

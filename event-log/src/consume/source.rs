@@ -1,7 +1,7 @@
 //! Where a consumer learns that there is something to apply, and may receive it.
 
 use crate::RecordedEvent;
-use crate::ids::Position;
+use log_format::Position;
 use tokio::time::Instant;
 
 /// Events that are enough for one step. A source that returns fewer has nothing older left.

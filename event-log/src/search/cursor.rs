@@ -1,9 +1,9 @@
 //! The cursor of a search: where a page ended, and the next one begins.
 
 use super::filter::{Filter, Order};
-use crate::ids::{Identity, Position};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use log_format::{Identity, Position};
 use sha2::{Digest, Sha256};
 use std::fmt;
 

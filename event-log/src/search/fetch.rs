@@ -1,12 +1,12 @@
 //! Fetches rows for every partition that needs them.
 
+use super::Search;
 use super::filter::{AccessPath, Order};
 use super::partition_cursor::{PartitionCursor, PositionRange};
 use super::statements::{self, Part};
-use super::{RawEvent, Search};
 use crate::LogError;
-use crate::ids::Position;
 use domain::ProductId;
+use log_format::{Position, RawEvent};
 
 /// Rows of one fetch at most, in all partitions together.
 const ROWS_PER_FETCH: i64 = 8_000;

@@ -1,10 +1,10 @@
 //! The filter of a search, and the access path for it.
 
 use super::key;
-use crate::ids::{Partition, Position};
-use crate::raw_event::RawEvent;
+use crate::RecordedEvent;
 use chrono::{DateTime, Utc};
 use domain::{InvestId, ProductId, UserId};
+use log_format::{Partition, Position, RawEvent};
 use sha2::{Digest, Sha256};
 
 /// Every type of event that this release knows.
@@ -102,7 +102,7 @@ impl Filter {
         if self.user.is_none() && self.invest.is_none() && self.correlation.is_none() {
             return true;
         }
-        let Ok(read) = event.read() else { return false };
+        let Ok(read) = RecordedEvent::try_from(event) else { return false };
         let subject = key::subject(&read.event);
         self.user.as_ref().is_none_or(|asked| subject.is_some_and(|(user, _)| user == asked))
             && self.invest.is_none_or(|asked| subject.is_some_and(|(_, invest)| invest == asked))

@@ -1,8 +1,7 @@
 //! One partition's part of a search: the events that were found and not returned, and the positions still to be scanned.
 
 use super::Order;
-use crate::ids::{Partition, Position};
-use crate::raw_event::RawEvent;
+use log_format::{Partition, Position, RawEvent};
 use std::collections::VecDeque;
 
 /// A range of positions, both ends included; empty when `low` is above `high`.

@@ -3,11 +3,11 @@
 use super::filter::{AccessPath, Order};
 use super::key::{EVENT_INDEX, INDEX_VERSION};
 use super::partition_cursor::PositionRange;
-use crate::ids::{Partition, Position};
-use crate::raw_event::RawEvent;
+use crate::read::raw_event;
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use domain::ProductId;
+use log_format::{Partition, Position, RawEvent};
 
 /// A range of a partition.
 pub(super) type Part = (Partition, PositionRange);
@@ -86,7 +86,7 @@ pub(super) async fn at(pool: &Pool, places: &[(Partition, Position)]) -> sqlx::R
            from unnest($1::integer[], $2::bigint[]) as place (partition, position)
            join events e on e.partition = place.partition and e.position = place.position"
     );
-    sqlx::query_as(&statement).bind(partitions).bind(positions).fetch_all(pool).await
+    sqlx::query(&statement).bind(partitions).bind(positions).try_map(raw_event).fetch_all(pool).await
 }
 
 /// All events of these parts, of one type where it is given.
@@ -103,8 +103,8 @@ pub(super) async fn within(pool: &Pool, parts: &[Part], event_type: Option<&str>
     );
     let (partitions, lows, highs) = columns(parts);
     let most = parts.iter().map(|(_, range)| range.length()).max().unwrap_or(0);
-    let asked = sqlx::query_as(&statement).bind(partitions).bind(lows).bind(highs);
-    asked.bind(event_type).bind(most).fetch_all(pool).await
+    let asked = sqlx::query(&statement).bind(partitions).bind(lows).bind(highs);
+    asked.bind(event_type).bind(most).try_map(raw_event).fetch_all(pool).await
 }
 
 /// When the first event of each part is from; nothing for one without events.
@@ -201,5 +201,5 @@ pub(super) async fn stream(
           order by e.sequence {} limit $3",
         order.sql()
     );
-    sqlx::query_as(&statement).bind(product.to_string()).bind(sequence).bind(most).fetch_all(pool).await
+    sqlx::query(&statement).bind(product.to_string()).bind(sequence).bind(most).try_map(raw_event).fetch_all(pool).await
 }

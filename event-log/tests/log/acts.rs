@@ -1,7 +1,7 @@
 //! The record of operators' acts: before they take effect, in one order, and never changed.
 
 use connection_pool::Pool;
-use event_log::acts::{ActBy, ActError, ActOutcome, Acts, NewAct, StoredAct};
+use event_log::acts::{self, ActBy, ActError, ActOutcome, Acts, NewAct, StoredAct};
 use futures::future::join_all;
 use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
@@ -27,14 +27,14 @@ fn done<T>(_: &T) -> ActOutcome {
 }
 
 async fn recorded(test: &TestLog) -> Vec<StoredAct> {
-    StoredAct::after(&test.pool, i64::MIN, 1_000).await.unwrap()
+    acts::read_after(&test.pool, i64::MIN, 1_000).await.unwrap()
 }
 
 #[tokio::test]
 async fn an_act_is_there_before_it_takes_effect_and_then_its_outcome() {
     let test = TestLog::with_one_partition().await;
     let (acts, pool) = (Acts::new(test.pool.clone()), test.pool.clone());
-    let looking = async move { StoredAct::after(&pool, 0, 10).await.unwrap() };
+    let looking = async move { acts::read_after(&pool, 0, 10).await.unwrap() };
     let before = acts.perform(act("holdings"), looking, done).await.unwrap();
     let rows = recorded(&test).await;
     assert_eq!((before.as_slice(), rows.len()), (&rows[..1], 2));

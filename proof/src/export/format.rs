@@ -4,7 +4,7 @@
 use crate::hex::hex;
 use crate::time;
 use chrono::{DateTime, Utc};
-use event_log::{Identity, Position, RawEventRef};
+use log_format::{Identity, Position, RawEventRef};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;

@@ -2,7 +2,7 @@
 
 use super::format::Format;
 use super::read::{self, Scratch};
-use event_log::{Hash, Partition, Position, RawEventRef};
+use log_format::{Hash, Partition, Position, RawEventRef};
 use std::ops::Range;
 
 /// A block's lines, read.

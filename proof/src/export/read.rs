@@ -8,8 +8,8 @@ use super::format::Format;
 use crate::hex::unhex;
 use crate::time;
 use csv::Csv;
-use event_log::RawEventRef;
 use json::Json;
+use log_format::RawEventRef;
 use uuid::Uuid;
 
 /// Characters of a uuid.

@@ -6,7 +6,7 @@ use crate::key::KeyId;
 use crate::time;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use event_log::{Hash, Partition, Position};
+use log_format::{Hash, Partition, Position};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;

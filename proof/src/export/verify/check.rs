@@ -6,7 +6,7 @@ use super::ExportError;
 use crate::chain_check::Checker;
 use crate::report::{BadPosition, PartitionReport, Problem, Report, Verdict};
 use crate::seal_chain::ValidSeals;
-use event_log::Partition;
+use log_format::Partition;
 use std::path::Path;
 
 /// The check of a file, line by line.

@@ -38,27 +38,6 @@ pub struct RawEvent {
     pub hash: Hash,
 }
 
-impl<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow> for RawEvent {
-    fn from_row(row: &'r sqlx::postgres::PgRow) -> Result<Self, sqlx::Error> {
-        use sqlx::Row as _;
-        let hash: &[u8] = row.try_get("hash")?;
-        Ok(Self {
-            aggregate_type: row.try_get("aggregate_type")?,
-            aggregate_id: row.try_get("aggregate_id")?,
-            sequence: row.try_get("sequence")?,
-            event_type: row.try_get("event_type")?,
-            event_version: row.try_get("event_version")?,
-            payload: row.try_get("payload")?,
-            metadata: row.try_get("metadata")?,
-            partition: row.try_get("partition")?,
-            position: row.try_get("position")?,
-            event_id: row.try_get("event_id")?,
-            recorded_at: row.try_get("recorded_at")?,
-            hash: hash.try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
-        })
-    }
-}
-
 /// An event as it is stored, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawEventRef<'a> {
@@ -100,7 +79,7 @@ impl RawEventRef<'_> {
     }
 
     /// The same, without a buffer.
-    pub(crate) fn chain_hash(&self, previous: &Hash) -> Hash {
+    pub fn chain_hash(&self, previous: &Hash) -> Hash {
         let mut sha = Sha256::new();
         sha.update(previous);
         self.columns(|bytes| sha.update(bytes));
@@ -129,6 +108,7 @@ impl RawEventRef<'_> {
 }
 
 impl<'a> From<&'a RawEvent> for RawEventRef<'a> {
+    #[inline]
     fn from(event: &'a RawEvent) -> Self {
         Self {
             aggregate_type: &event.aggregate_type,
