@@ -38,7 +38,7 @@ mod view_rows;
 pub use holdings::HoldingItem;
 pub use invest::InvestItem;
 pub use investor_summary::SummaryItem;
-pub use product_row::{ProductItem, Terms, TermsItem};
+pub use product_row::{PRODUCT_COLUMNS, ProductItem, ProductRow, Terms, TermsItem};
 pub use product_status::{ProductState, product_status};
 pub use stream::{MAX_STREAMS, MAX_STREAMS_PER_PEER, MAX_STREAMS_PER_USER, StreamLimits};
 

@@ -7,7 +7,7 @@ use edge::{Problem, ProductIdPath, Times};
 use std::sync::Arc;
 
 use crate::consistency::RequiredPosition;
-use crate::product_row::ProductRow;
+use crate::product_row::{ProductRow, product_columns};
 use crate::shared_answer::{self, Answer};
 use crate::view_rows::ViewRows;
 use crate::{Api, QueryApi};
@@ -56,8 +56,9 @@ const ONE: &str = concat!(
            ",
     positions_of!("'product_list'"),
     " as positions,
-           product.product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
-           min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount, withdrawable_until, cancel_reason, failed,
+           ",
+    product_columns!(),
+    ",
            statement_timestamp() as now
     from (values (1)) as one
     left join (select * from product_list where product_id = $2) as product on true"

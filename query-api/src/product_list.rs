@@ -8,7 +8,7 @@ use edge::{ListData, Paging, Params, Problem, Times};
 use std::sync::Arc;
 
 use crate::consistency::{RequiredPosition, Select};
-use crate::product_row::ProductRow;
+use crate::product_row::{ProductRow, product_columns};
 use crate::product_status::StatusFilter;
 use crate::shared_answer::{self, Answer};
 use crate::view_rows::ViewRows;
@@ -74,9 +74,9 @@ macro_rules! page {
         concat!(
             "
     with open as materialized (
-        select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
-               min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount, withdrawable_until, cancel_reason,
-               failed, ",
+        select ",
+            product_columns!(),
+            ", ",
             $now,
             " as now
         from product_list
@@ -134,9 +134,9 @@ macro_rules! page_of_status {
            page.*
     from (values (1)) as one
     left join (
-        select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
-               min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount, withdrawable_until, cancel_reason,
-               failed, statement_timestamp() as now
+        select ",
+            product_columns!(),
+            ", statement_timestamp() as now
         from product_list where ",
             status_is_wanted!($among),
             "

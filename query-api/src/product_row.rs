@@ -7,22 +7,47 @@ use utoipa::ToSchema;
 
 use crate::product_status::{ProductState, product_status};
 
+/// [`PRODUCT_COLUMNS`], for `concat!`.
+macro_rules! product_columns {
+    () => {
+        "product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
+               min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount, withdrawable_until, cancel_reason,
+               failed"
+    };
+}
+pub(crate) use product_columns;
+
+/// The columns of `product_list` that a [`ProductRow`] is read from, beside `now`.
+pub const PRODUCT_COLUMNS: &str = product_columns!();
+
 /// A product of the read model, and the time at which its status is shown.
 #[derive(Clone, sqlx::FromRow)]
-pub(crate) struct ProductRow {
-    pub(crate) product_id: i64,
-    pub(crate) title: String,
-    pub(crate) total_amount: i64,
-    pub(crate) current_amount: i64,
-    pub(crate) invest_users: i64,
-    pub(crate) started_at: DateTime<Utc>,
-    pub(crate) finished_at: DateTime<Utc>,
-    pub(crate) closed: bool,
-    pub(crate) cancel_reason: Option<String>,
-    pub(crate) failed: bool,
+pub struct ProductRow {
+    /// Its id.
+    pub product_id: i64,
+    /// Its name.
+    pub title: String,
+    /// Whole won in all.
+    pub total_amount: i64,
+    /// Whole won that are reserved or settled.
+    pub current_amount: i64,
+    /// Distinct users who have reserved or settled some of it.
+    pub invest_users: i64,
+    /// The first instant at which it takes invests.
+    pub started_at: DateTime<Utc>,
+    /// The first instant at which it takes none any more.
+    pub finished_at: DateTime<Utc>,
+    /// The operator has closed it.
+    pub closed: bool,
+    /// The operator's, when it is cancelled.
+    pub cancel_reason: Option<String>,
+    /// It has missed its target.
+    pub failed: bool,
+    /// Its terms.
     #[sqlx(flatten)]
-    pub(crate) terms: Terms,
-    pub(crate) now: DateTime<Utc>,
+    pub terms: Terms,
+    /// When its status is shown.
+    pub now: DateTime<Utc>,
 }
 
 /// The terms of a product as the read model has them, amounts in won.
@@ -96,6 +121,11 @@ pub(crate) struct WholeProduct<'a> {
 }
 
 impl ProductRow {
+    /// Its status at its time: see [`product_status`].
+    pub fn status(&self) -> &'static str {
+        product_status(self.state(), self.now)
+    }
+
     pub(crate) fn item(&self, time: ServiceTime) -> ProductItem<'_> {
         ProductItem {
             product_id: self.product_id,
@@ -105,7 +135,7 @@ impl ProductRow {
             investing_cnt: self.invest_users,
             started_at: time.format(self.started_at),
             finished_at: time.format(self.finished_at),
-            invest_status: product_status(self.state(), self.now),
+            invest_status: self.status(),
         }
     }
 

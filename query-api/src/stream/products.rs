@@ -17,7 +17,7 @@ use super::topic::{Item, Key, MAX_ITEMS_PER_TOPIC, Topic, Zone};
 use super::{Asked, OfAddress, RowVersions, Streams, serialized};
 use crate::Api;
 use crate::consistency::ReadModel;
-use crate::product_row::ProductRow;
+use crate::product_row::{ProductRow, product_columns};
 use crate::restart::restart_on_panic;
 use crate::view_rows::ViewRows;
 
@@ -173,9 +173,9 @@ const CHANGED: &str = concat!(
            product.*
     from (values (1)) as one
     left join (
-        select product_id, title, total_amount, current_amount, invest_users, started_at, finished_at, closed,
-               min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount, withdrawable_until, cancel_reason,
-               failed, statement_timestamp() as now
+        select ",
+    product_columns!(),
+    ", statement_timestamp() as now
         from product_list
         where tableoid <> $2::oid or age(xmin) <= age($3::xid8::xid)
         order by product_id desc limit $4) as product on true"
