@@ -10,7 +10,7 @@ pub use projection::projection;
 pub(crate) use refusal::{Refusal, data};
 
 use crate::output::{print_line, print_note};
-use crate::settings::{AdminSettings, ListOutput, ParkedCommand, ProductCommand, RestoreSettings};
+use crate::settings::{AdminSettings, ListOutput, ListPage, ParkedCommand, ProductCommand, RestoreSettings};
 use crate::table::{self, column, wide};
 use crate::token::{self, Secret};
 use crate::trust;
@@ -61,7 +61,7 @@ pub async fn product(command: ProductCommand, admin: &AdminSettings) -> anyhow::
                 "Cancelled product {product_id}: every invest is given back; `moa status` shows how far that is."
             );
         }
-        ProductCommand::List { page, size, output } => {
+        ProductCommand::List { page: ListPage { page, size }, output } => {
             let data = ask(admin, Method::GET, &format!("/admin/product?page={page}&size={size}"), None).await?;
             print_products(&data, output)?;
         }

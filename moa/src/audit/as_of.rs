@@ -3,7 +3,7 @@
 use super::client::Client;
 use crate::operator::{print_json, rows, text};
 use crate::output::print_line;
-use crate::settings::ListOutput;
+use crate::settings::{ListOutput, ListPage};
 use crate::table::{self, Column, column, wide};
 use clap::Args;
 use serde_json::{Value, json};
@@ -60,19 +60,16 @@ struct ReadModel {
     /// As it stood at this time, e.g. 2026-01-01T10:00:00
     #[arg(long, value_name = "TIME")]
     at: String,
-    /// Which page of a list, from 0
-    #[arg(long, default_value_t = 0)]
-    page: i64,
-    /// Rows of a page, 1 to 1000
-    #[arg(long, default_value_t = 20)]
-    size: i64,
+    #[command(flatten)]
+    page: ListPage,
     #[command(flatten)]
     output: ListOutput,
 }
 
 impl ReadModel {
     fn query(&self) -> Vec<(&'static str, String)> {
-        vec![("at", self.at.clone()), ("page", self.page.to_string()), ("size", self.size.to_string())]
+        let ListPage { page, size } = self.page;
+        vec![("at", self.at.clone()), ("page", page.to_string()), ("size", size.to_string())]
     }
 }
 

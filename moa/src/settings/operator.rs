@@ -13,6 +13,17 @@ pub struct ListOutput {
     pub wide: bool,
 }
 
+/// Which page of a list.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ListPage {
+    /// Which page, from 0
+    #[arg(long, default_value_t = 0)]
+    pub page: i64,
+    /// How many on a page, 1 to 1000
+    #[arg(long, default_value_t = 20)]
+    pub size: i64,
+}
+
 /// Commands on tokens.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
@@ -80,12 +91,9 @@ pub enum ProductCommand {
     },
     /// All products, newest first
     List {
-        /// Which page, from 0
-        #[arg(long, default_value_t = 0)]
-        page: i64,
-        /// How many on a page, 1 to 1000
-        #[arg(long, default_value_t = 20)]
-        size: i64,
+        /// Which of them.
+        #[command(flatten)]
+        page: ListPage,
         /// How it is shown.
         #[command(flatten)]
         output: ListOutput,
