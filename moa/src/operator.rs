@@ -15,6 +15,7 @@ use crate::table::{self, column, wide};
 use crate::token::{self, Secret};
 use crate::trust;
 use anyhow::Context;
+use broker::RELAY;
 use indicatif::FormattedDuration;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -121,7 +122,7 @@ pub(crate) fn needs(projections: &Value, parked: i64) -> Vec<String> {
                 "{name} was built by another version of the code: moa projection rebuild {name} --accept-differences"
             )),
             "RUNNING" if lag > MAX_LAG_SECONDS => {
-                let alarm = if name == "relay" { "MoaNothingPublished" } else { "MoaConsumerBehind" };
+                let alarm = if name == RELAY { "MoaNothingPublished" } else { "MoaConsumerBehind" };
                 Some(format!("{name} is {lag:.0} s behind: see {alarm} in docs/runbook.md"))
             }
             _ => None,

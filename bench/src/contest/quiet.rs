@@ -4,6 +4,7 @@
 use super::Servers;
 use super::arena::consumers;
 use anyhow::{Context, anyhow, bail};
+use broker::RELAY;
 use connection_pool::Pool;
 use event_log::Log;
 use sqlx::PgPool;
@@ -13,9 +14,6 @@ use std::time::{Duration, Instant};
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// A load of a minute may leave minutes of work.
 const QUIET_TIMEOUT: Duration = Duration::from_secs(20 * 60);
-
-/// The relay's checkpoint: what is published to RabbitMQ.
-const RELAY: &str = "relay";
 
 /// Nothing is reserved without a fate, and all checkpoints are at the heads.
 const IS_SETTLED: &str = "
