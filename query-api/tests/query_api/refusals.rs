@@ -102,7 +102,7 @@ async fn only_get_is_allowed(#[case] path: &str) {
 #[tokio::test]
 async fn a_pool_without_a_free_connection_is_overload() {
     let api = ReadSide::new().await;
-    let short = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_millis(50));
+    let short = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(1));
     let pool = short.connect_with((*api.pool.inner().connect_options()).clone()).await.map(Pool::from).unwrap();
     let _only = pool.acquire().await.unwrap();
     let busy = api.with_pool(pool.clone());
