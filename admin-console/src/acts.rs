@@ -20,8 +20,15 @@ pub(crate) async fn page(
     Query(asked): Query<BTreeMap<String, String>>,
 ) -> Result<Markup, Failure> {
     let given = |name: &str| asked.get(name).map_or("", |value| value.trim());
-    let query = [("actor", given("actor")), ("cursor", given("cursor")), ("limit", PAGE_ACTS)];
-    let found = console.backend.get(&visitor, &with_query("/admin/audit/act", query)).await;
+    let query = [
+        ("actor", given("actor")),
+        ("cursor", given("cursor")),
+        ("limit", PAGE_ACTS),
+    ];
+    let found = console
+        .backend
+        .get(&visitor, &with_query("/admin/audit/act", query))
+        .await;
     let found = found.map_err(Failure::of(&visitor))?;
     let body = html! {
         h1 { "Acts" }
@@ -49,5 +56,12 @@ pub(crate) async fn page(
         }
     };
     let notice = console.sessions.take_notice(&visitor);
-    Ok(page_with_notice(Some(Section::Acts), &visitor, None, "Acts", notice, &body))
+    Ok(page_with_notice(
+        Some(Section::Acts),
+        &visitor,
+        None,
+        "Acts",
+        notice,
+        &body,
+    ))
 }

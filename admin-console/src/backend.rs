@@ -34,7 +34,12 @@ impl Backend {
     }
 
     /// The `data` of what `POST path` answers.
-    pub(crate) async fn post(&self, visitor: &Visitor, path: &str, body: Option<&Value>) -> Result<Value, Refused> {
+    pub(crate) async fn post(
+        &self,
+        visitor: &Visitor,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Refused> {
         self.call(visitor, Method::POST, path, body).await
     }
 
@@ -46,19 +51,37 @@ impl Backend {
         body: Option<&Value>,
     ) -> Result<Value, Refused> {
         let sent = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-        let mut request = Request::builder().method(method).uri(path).body(sent).map_err(|_| malformed())?;
-        let bearer = HeaderValue::from_str(&format!("Bearer {}", visitor.token)).map_err(|_| malformed())?;
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(sent)
+            .map_err(|_| malformed())?;
+        let bearer =
+            HeaderValue::from_str(&format!("Bearer {}", visitor.token)).map_err(|_| malformed())?;
         request.headers_mut().insert(AUTHORIZATION, bearer);
         if body.is_some() {
-            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         visitor.origin.mark(&mut request);
-        let response = self.0.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+        let response = self
+            .0
+            .clone()
+            .oneshot(request)
+            .await
+            .unwrap_or_else(|never| match never {});
         let status = response.status();
-        let read = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(|error| {
-            tracing::warn!(%error, path, "an answer to the console could not be read");
-            Refused { status: StatusCode::INTERNAL_SERVER_ERROR, message: "The answer is too long to show.".into() }
-        })?;
+        let read = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
+            .collect()
+            .await
+            .map_err(|error| {
+                tracing::warn!(%error, path, "an answer to the console could not be read");
+                Refused {
+                    status: StatusCode::INTERNAL_SERVER_ERROR,
+                    message: "The answer is too long to show.".into(),
+                }
+            })?;
         let answer: Value = serde_json::from_slice(&read.to_bytes()).unwrap_or_default();
         if status.is_success() && answer["result"] == true {
             return Ok(answer["data"].clone());
@@ -67,7 +90,11 @@ impl Backend {
         // What is wrong with it follows the colon, where there is more to say.
         let message = message.strip_suffix(" : ").unwrap_or(message).to_owned();
         // A refusal by a rule is a success of HTTP.
-        let status = if status.is_success() { StatusCode::CONFLICT } else { status };
+        let status = if status.is_success() {
+            StatusCode::CONFLICT
+        } else {
+            status
+        };
         Err(Refused { status, message })
     }
 }
@@ -78,14 +105,26 @@ pub(crate) fn escaped(text: &str) -> impl std::fmt::Display + '_ {
 }
 
 /// `path?name=value&...` of those that are not empty.
-pub(crate) fn with_query<'a>(path: &str, query: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+pub(crate) fn with_query<'a>(
+    path: &str,
+    query: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> String {
     let given = query.into_iter().filter(|(_, value)| !value.is_empty());
-    let pairs: Vec<_> = given.map(|(name, value)| format!("{name}={}", escaped(value))).collect();
-    if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
+    let pairs: Vec<_> = given
+        .map(|(name, value)| format!("{name}={}", escaped(value)))
+        .collect();
+    if pairs.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{}", pairs.join("&"))
+    }
 }
 
 fn malformed() -> Refused {
-    Refused { status: StatusCode::BAD_REQUEST, message: "That cannot be asked for.".into() }
+    Refused {
+        status: StatusCode::BAD_REQUEST,
+        message: "That cannot be asked for.".into(),
+    }
 }
 
 #[cfg(test)]
@@ -95,7 +134,10 @@ mod tests {
     #[test]
     fn what_a_visitor_typed_stays_one_value_of_the_query() {
         let query = [("userId", "a&b=c d/é"), ("type", ""), ("order", "desc")];
-        assert_eq!(with_query("/e", query), "/e?userId=a%26b%3Dc%20d%2F%C3%A9&order=desc");
+        assert_eq!(
+            with_query("/e", query),
+            "/e?userId=a%26b%3Dc%20d%2F%C3%A9&order=desc"
+        );
         assert_eq!(with_query("/e", [("type", "")]), "/e");
     }
 }

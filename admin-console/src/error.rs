@@ -43,14 +43,17 @@ impl IntoResponse for Failure {
                 (StatusCode::UNAUTHORIZED, [(HX_REDIRECT, "/console/login")]).into_response()
             }
             Self::NotLoggedIn { wanted, .. } => {
-                Redirect::to(&with_query("/console/login", [("next", wanted.as_str())])).into_response()
+                Redirect::to(&with_query("/console/login", [("next", wanted.as_str())]))
+                    .into_response()
             }
             Self::Forged => plain(
                 StatusCode::FORBIDDEN,
                 "That form is not of this session",
                 "Nothing was done. Go back, load the page again, and repeat what you did.",
             ),
-            Self::Malformed(why) => plain(StatusCode::BAD_REQUEST, "That form cannot be read", &why),
+            Self::Malformed(why) => {
+                plain(StatusCode::BAD_REQUEST, "That form cannot be read", &why)
+            }
             Self::Refused(refused, Some(visitor)) if refused.status != StatusCode::UNAUTHORIZED => {
                 let title = title_of(refused.status);
                 let request = visitor.origin.correlation_id();
@@ -59,15 +62,25 @@ impl IntoResponse for Failure {
                     p { (refused.message) }
                     p .quiet { "This was request " code { (request) } "." }
                 };
-                (refused.status, layout::page(None, &visitor, None, title, &body)).into_response()
+                (
+                    refused.status,
+                    layout::page(None, &visitor, None, title, &body),
+                )
+                    .into_response()
             }
-            Self::Refused(refused, _) => plain(refused.status, title_of(refused.status), &refused.message),
+            Self::Refused(refused, _) => {
+                plain(refused.status, title_of(refused.status), &refused.message)
+            }
             Self::Unknown(visitor) => {
                 let body = html! {
                     h1 { "There is no such page" }
                     p { a href="/console" { "Overview" } }
                 };
-                (StatusCode::NOT_FOUND, layout::page(None, &visitor, None, "No such page", &body)).into_response()
+                (
+                    StatusCode::NOT_FOUND,
+                    layout::page(None, &visitor, None, "No such page", &body),
+                )
+                    .into_response()
             }
             Self::TooManyLivePages => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         }
@@ -98,6 +111,8 @@ pub(crate) async fn no_such_page(visitor: Visitor) -> Failure {
 
 /// Whether htmx asks, for a part of a page.
 pub(crate) fn is_part(headers: &HeaderMap) -> bool {
-    let is_stream = headers.get(ACCEPT).is_some_and(|accept| accept == "text/event-stream");
+    let is_stream = headers
+        .get(ACCEPT)
+        .is_some_and(|accept| accept == "text/event-stream");
     is_stream || headers.contains_key("hx-request")
 }

@@ -30,7 +30,13 @@ pub(crate) async fn page(
     Query(asked): Query<BTreeMap<String, String>>,
 ) -> Result<Markup, Failure> {
     let given = |name: &str| asked.get(name).map_or("", |value| value.trim());
-    let filters = || FILTERS.iter().map(|(name, ..)| *name).chain(["type", "order"]).map(|name| (name, given(name)));
+    let filters = || {
+        FILTERS
+            .iter()
+            .map(|(name, ..)| *name)
+            .chain(["type", "order"])
+            .map(|name| (name, given(name)))
+    };
     let is_asked = asked.keys().any(|name| name != "cursor");
     let query = filters().chain([("cursor", given("cursor")), ("limit", PAGE_EVENTS)]);
     let path = with_query("/admin/audit/event", query);
@@ -39,8 +45,11 @@ pub(crate) async fn page(
         true => Some(console.backend.get(&visitor, &path).await),
         false => None,
     };
-    let cursor = found.as_ref().and_then(|found| found.as_ref().ok()?["nextCursor"].as_str());
-    let next = cursor.map(|cursor| with_query("/console/events", filters().chain([("cursor", cursor)])));
+    let cursor = found
+        .as_ref()
+        .and_then(|found| found.as_ref().ok()?["nextCursor"].as_str());
+    let next =
+        cursor.map(|cursor| with_query("/console/events", filters().chain([("cursor", cursor)])));
     let body = html! {
         h1 { "Events" }
         form .card .fields method="get" action="/console/events" role="search" {
@@ -61,10 +70,21 @@ pub(crate) async fn page(
         }
     };
     let notice = console.sessions.take_notice(&visitor);
-    Ok(page_with_notice(Some(Section::Events), &visitor, None, "Events", notice, &body))
+    Ok(page_with_notice(
+        Some(Section::Events),
+        &visitor,
+        None,
+        "Events",
+        notice,
+        &body,
+    ))
 }
 
-fn choice<'a>(name: &str, chosen: &str, options: impl IntoIterator<Item = (&'a str, &'a str)>) -> Markup {
+fn choice<'a>(
+    name: &str,
+    chosen: &str,
+    options: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Markup {
     html! {
         select id=(name) name=(name) {
             @for (value, label) in options { option value=(value) selected[value == chosen] { (label) } }

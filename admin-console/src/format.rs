@@ -48,7 +48,11 @@ pub(crate) fn grouped(number: i64) -> String {
 /// How much of a whole, from 0 to 100.
 pub(crate) fn percent(part: i64, whole: i64) -> i64 {
     // Amounts are below 2^53, so this does not overflow in 128 bits.
-    if whole <= 0 { 0 } else { (i128::from(part) * 100 / i128::from(whole)).clamp(0, 100) as i64 }
+    if whole <= 0 {
+        0
+    } else {
+        (i128::from(part) * 100 / i128::from(whole)).clamp(0, 100) as i64
+    }
 }
 
 /// A bar that fills, and the numbers beside it.
@@ -62,7 +66,9 @@ pub(crate) fn bar(name: &str, part: i64, whole: i64) -> Markup {
 /// A state, by its word and its colour.
 pub(crate) fn state(word: &str) -> Markup {
     let kind = match word {
-        "RUNNING" | "ONGOING" | "DONE" | "SETTLED" | "SUCCESS" | "WHOLE" | "READY" | "LIVE" => "good",
+        "RUNNING" | "ONGOING" | "DONE" | "SETTLED" | "SUCCESS" | "WHOLE" | "READY" | "LIVE" => {
+            "good"
+        }
         "STUCK" | "AWAY" | "FAILED" | "DIFFERENT" | "BROKEN" | "CANCELLED" | "REFUSED" => "bad",
         "PAUSED" | "OTHER_VERSION" | "MISSING" | "BUILDING" | "SOLD_OUT" | "RESERVED" => "fair",
         _ => "plain",
@@ -113,6 +119,9 @@ mod tests {
     fn what_somebody_wrote_is_never_markup() {
         let evil = json!({"<script>": ["<img src=x onerror=alert(1)>", {"a": "\"><b>"}]});
         let shown = details(&evil).into_string();
-        assert!(!shown.contains("<script>") && !shown.contains("<img") && !shown.contains("<b>"), "{shown}");
+        assert!(
+            !shown.contains("<script>") && !shown.contains("<img") && !shown.contains("<b>"),
+            "{shown}"
+        );
     }
 }

@@ -14,9 +14,17 @@ use crate::session::Visitor;
 /// Steps are indented so deep at most.
 const MAX_DEPTH: i64 = 5;
 
-pub(crate) async fn page(State(console): Shared, visitor: Visitor, Path(id): Path<String>) -> Result<Markup, Failure> {
+pub(crate) async fn page(
+    State(console): Shared,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Markup, Failure> {
     let path = format!("/admin/audit/invest/{}", escaped(&id));
-    let invest = console.backend.get(&visitor, &path).await.map_err(Failure::of(&visitor))?;
+    let invest = console
+        .backend
+        .get(&visitor, &path)
+        .await
+        .map_err(Failure::of(&visitor))?;
     let (product, user) = (number(&invest["productId"]), text(&invest["userId"]));
     let correlation = text(&invest["correlationId"]);
     let events = with_query("/console/events", [("investId", id.as_str())]);
@@ -35,7 +43,14 @@ pub(crate) async fn page(State(console): Shared, visitor: Visitor, Path(id): Pat
         @for note in rows(&invest["notes"]) { p .quiet { (text(note)) } }
     };
     let notice = console.sessions.take_notice(&visitor);
-    Ok(page_with_notice(Some(Section::Events), &visitor, None, "Invest", notice, &body))
+    Ok(page_with_notice(
+        Some(Section::Events),
+        &visitor,
+        None,
+        "Invest",
+        notice,
+        &body,
+    ))
 }
 
 fn step_of(step: &Value) -> Markup {

@@ -82,7 +82,14 @@ type Shared = axum::extract::State<Arc<Console>>;
 /// `/console` and all below it. To be merged with the admin listener's routes, and passed to
 /// `edge::with_middleware` with them. Must be called within a runtime: a task measures while somebody is logged in.
 pub fn routes(settings: Settings) -> Router {
-    let Settings { admin, process, event_types, time_zone, is_encrypted, shutdown } = settings;
+    let Settings {
+        admin,
+        process,
+        event_types,
+        time_zone,
+        is_encrypted,
+        shutdown,
+    } = settings;
     let console = Arc::new(Console {
         backend: Backend::new(admin),
         process,
@@ -99,10 +106,16 @@ pub fn routes(settings: Settings) -> Router {
         .route("/console", get(overview::page))
         .route("/console/login", get(login::page).post(login::log_in))
         .route("/console/logout", post(login::log_out))
-        .route("/console/products", get(products::page).post(products::open))
+        .route(
+            "/console/products",
+            get(products::page).post(products::open),
+        )
         .route("/console/products/{id}", get(product::page))
         .route("/console/products/{id}/past", get(product::past))
-        .route("/console/products/{id}/{act}", get(product::confirm).post(product::act))
+        .route(
+            "/console/products/{id}/{act}",
+            get(product::confirm).post(product::act),
+        )
         .route("/console/invests/{id}", get(invest::page))
         .route("/console/events", get(events::page))
         .route("/console/projections", get(projections::list))
@@ -124,11 +137,19 @@ pub fn routes(settings: Settings) -> Router {
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
         .layer(from_fn(protect::with_headers))
         .with_state(console);
-    pages.merge(assets::routes()).route("/console/", get(async || Redirect::permanent(PATH)))
+    pages
+        .merge(assets::routes())
+        .route("/console/", get(async || Redirect::permanent(PATH)))
 }
 
 /// Whether the page of this route waits for the audit, which may take its time.
 pub fn asks_the_audit(route: &str) -> bool {
-    let asks = ["/console/seals", "/console/products/{id}", "/console/events", "/console/invests", "/console/acts"];
+    let asks = [
+        "/console/seals",
+        "/console/products/{id}",
+        "/console/events",
+        "/console/invests",
+        "/console/acts",
+    ];
     asks.iter().any(|path| route.starts_with(path))
 }

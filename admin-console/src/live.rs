@@ -53,7 +53,10 @@ impl View {
     }
 }
 
-pub(crate) async fn overview(State(console): Shared, visitor: Visitor) -> Result<Response, Failure> {
+pub(crate) async fn overview(
+    State(console): Shared,
+    visitor: Visitor,
+) -> Result<Response, Failure> {
     follow(console, visitor, View::Overview)
 }
 
@@ -73,7 +76,10 @@ pub(crate) async fn product(
     follow(console, visitor, View::Product(id))
 }
 
-pub(crate) async fn projections(State(console): Shared, visitor: Visitor) -> Result<Response, Failure> {
+pub(crate) async fn projections(
+    State(console): Shared,
+    visitor: Visitor,
+) -> Result<Response, Failure> {
     follow(console, visitor, View::Projections)
 }
 
@@ -99,11 +105,24 @@ struct Follower {
 }
 
 fn follow(console: Arc<Console>, visitor: Visitor, view: View) -> Result<Response, Failure> {
-    let permit = console.live_pages.clone().try_acquire_owned().map_err(|_| Failure::TooManyLivePages)?;
+    let permit = console
+        .live_pages
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| Failure::TooManyLivePages)?;
     let mut tick = interval(UPDATE_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (sent, ready) = (HashMap::new(), VecDeque::new());
-    let follower = Follower { console, visitor, view, tick, sent, ready, is_gone: false, _permit: permit };
+    let follower = Follower {
+        console,
+        visitor,
+        view,
+        tick,
+        sent,
+        ready,
+        is_gone: false,
+        _permit: permit,
+    };
     let events = unfold(follower, async |mut follower| {
         let event = follower.next().await?;
         Some((Ok::<_, Infallible>(event), follower))
@@ -132,13 +151,16 @@ impl Follower {
         if !self.visitor.is_current(&self.console) {
             let why = html! { p .failed role="alert" { "You are logged out. " a href="/console/login" { "Log in again" } "." } };
             self.show(TROUBLE.into(), why);
-            self.ready.push_back(Event::default().event(GONE).data("gone"));
+            self.ready
+                .push_back(Event::default().event(GONE).data("gone"));
             self.is_gone = true;
             return;
         }
         match self.view.parts(&self.console, &self.visitor).await {
             Ok(parts) => {
-                parts.into_iter().for_each(|(name, part)| self.show(name, part));
+                parts
+                    .into_iter()
+                    .for_each(|(name, part)| self.show(name, part));
                 self.show(TROUBLE.into(), html! {});
             }
             Err(Refused { message, .. }) => {
@@ -146,7 +168,8 @@ impl Follower {
                     let needs = overview::needs_in_trouble(&self.console, &message).await;
                     self.show(overview::NEEDS.into(), needs);
                 }
-                let why = html! { p .failed role="alert" { "This page is not up to date: " (message) } };
+                let why =
+                    html! { p .failed role="alert" { "This page is not up to date: " (message) } };
                 self.show(TROUBLE.into(), why);
             }
         }
@@ -155,9 +178,12 @@ impl Follower {
     /// Sends a part, unless the page shows it.
     fn show(&mut self, name: String, part: Markup) {
         // An event without data is none.
-        let part = Some(part.into_string()).filter(|part| !part.is_empty()).unwrap_or_else(|| EMPTY.into());
+        let part = Some(part.into_string())
+            .filter(|part| !part.is_empty())
+            .unwrap_or_else(|| EMPTY.into());
         if self.sent.get(&name) != Some(&part) {
-            self.ready.push_back(Event::default().event(&name).data(&part));
+            self.ready
+                .push_back(Event::default().event(&name).data(&part));
             self.sent.insert(name, part);
         }
     }

@@ -28,7 +28,10 @@ pub(crate) async fn log_in(State(console): Shared, request: Request) -> Result<R
     if !is_same_origin(request.headers()) {
         return Err(Failure::Forged);
     }
-    let address = request.extensions().get().map(|ClientAddress(address)| *address);
+    let address = request
+        .extensions()
+        .get()
+        .map(|ClientAddress(address)| *address);
     let (before, cookie_name) = (key_in(&request), cookie_name(request.headers()));
     let fields = fields(request).await?;
     let field = |name: &str| fields.get(name).map_or("", |value| value.trim());
@@ -38,8 +41,16 @@ pub(crate) async fn log_in(State(console): Shared, request: Request) -> Result<R
             // Another cookie for each login: one that was planted before it is worth nothing.
             before.iter().for_each(|key| console.sessions.end(key));
             let id = console.sessions.begin(token);
-            tracing::info!(actor = actor.name(), role = actor.role().as_str(), "logged in to the console");
-            Ok(([(SET_COOKIE, cookie(&console, &cookie_name, &id))], Redirect::to(next)).into_response())
+            tracing::info!(
+                actor = actor.name(),
+                role = actor.role().as_str(),
+                "logged in to the console"
+            );
+            Ok((
+                [(SET_COOKIE, cookie(&console, &cookie_name, &id))],
+                Redirect::to(next),
+            )
+                .into_response())
         }
         Err(problem) => {
             let (status, why) = said(&problem);
@@ -48,10 +59,20 @@ pub(crate) async fn log_in(State(console): Shared, request: Request) -> Result<R
     }
 }
 
-pub(crate) async fn log_out(State(console): Shared, headers: HeaderMap, submission: Submission) -> Response {
+pub(crate) async fn log_out(
+    State(console): Shared,
+    headers: HeaderMap,
+    submission: Submission,
+) -> Response {
     console.sessions.end(&submission.visitor.key);
     (
-        [(SET_COOKIE, format!("{}; Max-Age=0", cookie(&console, &cookie_name(&headers), "")))],
+        [(
+            SET_COOKIE,
+            format!(
+                "{}; Max-Age=0",
+                cookie(&console, &cookie_name(&headers), "")
+            ),
+        )],
         Redirect::to("/console/login"),
     )
         .into_response()
@@ -66,9 +87,18 @@ fn cookie(console: &Console, name: &str, value: &str) -> String {
 
 /// Where to go after logging in: a page of the console, whatever was asked for.
 fn inside(next: &str) -> &str {
-    let is_ours = next == PATH || next.strip_prefix(PATH).is_some_and(|rest| rest.starts_with(['/', '?']));
-    let is_plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    if is_ours && is_plain && !next.starts_with("/console/log") { next } else { PATH }
+    let is_ours = next == PATH
+        || next
+            .strip_prefix(PATH)
+            .is_some_and(|rest| rest.starts_with(['/', '?']));
+    let is_plain = next
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if is_ours && is_plain && !next.starts_with("/console/log") {
+        next
+    } else {
+        PATH
+    }
 }
 
 fn said(problem: &Problem) -> (StatusCode, &'static str) {
@@ -77,7 +107,10 @@ fn said(problem: &Problem) -> (StatusCode, &'static str) {
             StatusCode::TOO_MANY_REQUESTS,
             "Too many wrong tokens came from this address. Wait a minute, then try again.",
         ),
-        _ => (StatusCode::UNAUTHORIZED, "This is no token of an operator or an auditor."),
+        _ => (
+            StatusCode::UNAUTHORIZED,
+            "This is no token of an operator or an auditor.",
+        ),
     }
 }
 

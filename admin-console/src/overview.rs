@@ -14,15 +14,27 @@ use crate::session::Visitor;
 use crate::{Console, Shared};
 
 /// What the parts are made of.
-const CALLS: [&str; 5] =
-    ["/admin/projection", "/admin/parked?size=1", "/admin/job", "/admin/product?size=8", "/admin/mass-refund"];
+const CALLS: [&str; 5] = [
+    "/admin/projection",
+    "/admin/parked?size=1",
+    "/admin/job",
+    "/admin/product?size=8",
+    "/admin/mass-refund",
+];
 
 /// The part that says what an operator is needed for.
 pub(crate) const NEEDS: &str = "needs";
 
 pub(crate) async fn page(State(console): Shared, visitor: Visitor) -> Result<Markup, Failure> {
-    let parts = parts(&console, &visitor).await.map_err(Failure::of(&visitor))?;
-    let part = |name: &str| parts.iter().find(|(known, _)| known == name).map(|(_, part)| part.clone());
+    let parts = parts(&console, &visitor)
+        .await
+        .map_err(Failure::of(&visitor))?;
+    let part = |name: &str| {
+        parts
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, part)| part.clone())
+    };
     let body = html! {
         h1 { "Overview" }
         div sse-swap="trouble" {}
@@ -53,13 +65,22 @@ pub(crate) async fn page(State(console): Shared, visitor: Visitor) -> Result<Mar
         }
     };
     let notice = console.sessions.take_notice(&visitor);
-    Ok(page_with_notice(Some(Section::Overview), &visitor, Some("/console/live/overview"), "Overview", notice, &body))
+    Ok(page_with_notice(
+        Some(Section::Overview),
+        &visitor,
+        Some("/console/live/overview"),
+        "Overview",
+        notice,
+        &body,
+    ))
 }
 
 pub(crate) async fn parts(console: &Console, visitor: &Visitor) -> Result<Parts, Refused> {
     let asked = CALLS.map(|call| console.backend.get(visitor, call));
     let answers = try_join_all(asked).await?;
-    let [projections, parked, jobs, products, refunds] = answers.as_slice() else { return Ok(Vec::new()) };
+    let [projections, parked, jobs, products, refunds] = answers.as_slice() else {
+        return Ok(Vec::new());
+    };
     let parked = number(&parked["totalCount"]);
     let mut parts = vec![
         (NEEDS.to_owned(), needs(console, projections, parked).await),
@@ -74,18 +95,32 @@ pub(crate) async fn parts(console: &Console, visitor: &Visitor) -> Result<Parts,
 
 async fn needs(console: &Console, projections: &Value, parked: i64) -> Markup {
     let needs = console.process.needs(projections, parked);
-    listed(&unready(console).await.into_iter().chain(needs).collect::<Vec<_>>())
+    listed(
+        &unready(console)
+            .await
+            .into_iter()
+            .chain(needs)
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// The same, where the calls that say more were answered with `message`.
 pub(crate) async fn needs_in_trouble(console: &Console, message: &str) -> Markup {
     let rest = format!("the rest cannot be read now: {message}");
-    listed(&unready(console).await.into_iter().chain([rest]).collect::<Vec<_>>())
+    listed(
+        &unready(console)
+            .await
+            .into_iter()
+            .chain([rest])
+            .collect::<Vec<_>>(),
+    )
 }
 
 async fn unready(console: &Console) -> Vec<String> {
     let unready = console.process.unready().await.into_iter();
-    unready.map(|why| format!("this process is not ready: {why}; see MoaNotReady in docs/runbook.md")).collect()
+    unready
+        .map(|why| format!("this process is not ready: {why}; see MoaNotReady in docs/runbook.md"))
+        .collect()
 }
 
 fn listed(all: &[String]) -> Markup {
@@ -99,15 +134,36 @@ fn listed(all: &[String]) -> Markup {
 }
 
 fn tiles(console: &Console, projections: &Value, parked: i64, jobs: &Value) -> Markup {
-    let lag = |row: &Value| row["lagSeconds"].as_f64().filter(|_| row["state"] == "RUNNING");
-    let greatest = rows(&projections["list"]).iter().filter_map(lag).fold(0.0, f64::max);
-    let running = rows(&jobs["list"]).iter().filter(|job| job["state"] == "RUNNING").count();
+    let lag = |row: &Value| {
+        row["lagSeconds"]
+            .as_f64()
+            .filter(|_| row["state"] == "RUNNING")
+    };
+    let greatest = rows(&projections["list"])
+        .iter()
+        .filter_map(lag)
+        .fold(0.0, f64::max);
+    let running = rows(&jobs["list"])
+        .iter()
+        .filter(|job| job["state"] == "RUNNING")
+        .count();
     let sample = console.samples.latest();
-    let rate = |value: Option<f64>| value.map_or_else(|| "…".to_owned(), |value| grouped(value.round() as i64));
+    let rate = |value: Option<f64>| {
+        value.map_or_else(|| "…".to_owned(), |value| grouped(value.round() as i64))
+    };
     let tiles = [
-        ("accepted a second", rate(sample.map(|sample| sample.accepted_per_second))),
-        ("events a second", rate(sample.map(|sample| sample.events_per_second))),
-        ("reservations without a fate", sample.map_or_else(|| "…".to_owned(), |sample| grouped(sample.unresolved))),
+        (
+            "accepted a second",
+            rate(sample.map(|sample| sample.accepted_per_second)),
+        ),
+        (
+            "events a second",
+            rate(sample.map(|sample| sample.events_per_second)),
+        ),
+        (
+            "reservations without a fate",
+            sample.map_or_else(|| "…".to_owned(), |sample| grouped(sample.unresolved)),
+        ),
         ("greatest lag", format!("{greatest:.1} s")),
         ("parked deliveries", grouped(parked)),
         ("running jobs", running.to_string()),

@@ -25,7 +25,11 @@ pub(crate) async fn list(
 ) -> Result<Markup, Failure> {
     let at = page.number();
     let path = format!("/admin/parked?page={at}&size={PAGE_SIZE}");
-    let data = console.backend.get(&visitor, &path).await.map_err(Failure::of(&visitor))?;
+    let data = console
+        .backend
+        .get(&visitor, &path)
+        .await
+        .map_err(Failure::of(&visitor))?;
     let total = number(&data["totalCount"]);
     let body = html! {
         h1 { "Parked deliveries" }
@@ -58,13 +62,33 @@ pub(crate) async fn list(
         }
     };
     let notice = console.sessions.take_notice(&visitor);
-    Ok(page_with_notice(Some(Section::Parked), &visitor, None, "Parked deliveries", notice, &body))
+    Ok(page_with_notice(
+        Some(Section::Parked),
+        &visitor,
+        None,
+        "Parked deliveries",
+        notice,
+        &body,
+    ))
 }
 
-pub(crate) async fn page(State(console): Shared, visitor: Visitor, Path(id): Path<String>) -> Result<Markup, Failure> {
+pub(crate) async fn page(
+    State(console): Shared,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Markup, Failure> {
     let path = format!("/admin/parked/{}", escaped(&id));
-    let mut delivery = console.backend.get(&visitor, &path).await.map_err(Failure::of(&visitor))?;
-    let sent: String = delivery["body"].as_str().unwrap_or_default().chars().take(MAX_BODY_CHARS).collect();
+    let mut delivery = console
+        .backend
+        .get(&visitor, &path)
+        .await
+        .map_err(Failure::of(&visitor))?;
+    let sent: String = delivery["body"]
+        .as_str()
+        .unwrap_or_default()
+        .chars()
+        .take(MAX_BODY_CHARS)
+        .collect();
     delivery.as_object_mut().map(|fields| fields.remove("body"));
     let body = html! {
         h1 { "Parked delivery " (id) }
@@ -80,17 +104,35 @@ pub(crate) async fn page(State(console): Shared, visitor: Visitor, Path(id): Pat
         }
     };
     let notice = console.sessions.take_notice(&visitor);
-    Ok(page_with_notice(Some(Section::Parked), &visitor, None, "Parked delivery", notice, &body))
+    Ok(page_with_notice(
+        Some(Section::Parked),
+        &visitor,
+        None,
+        "Parked delivery",
+        notice,
+        &body,
+    ))
 }
 
-pub(crate) async fn drop_one(State(console): Shared, Path(id): Path<String>, submission: Submission) -> Response {
+pub(crate) async fn drop_one(
+    State(console): Shared,
+    Path(id): Path<String>,
+    submission: Submission,
+) -> Response {
     let path = format!("/admin/parked/{}/drop", escaped(&id));
     let done = console.backend.post(&submission.visitor, &path, None).await;
-    submission.answer(&console, done.map(|_| format!("Delivery {id} is dropped.")), "/console/parked")
+    submission.answer(
+        &console,
+        done.map(|_| format!("Delivery {id} is dropped.")),
+        "/console/parked",
+    )
 }
 
 pub(crate) async fn drop_all(State(console): Shared, submission: Submission) -> Response {
-    let done = console.backend.post(&submission.visitor, "/admin/parked/drop", None).await;
+    let done = console
+        .backend
+        .post(&submission.visitor, "/admin/parked/drop", None)
+        .await;
     let done = done.map(|data| format!("{} deliveries are dropped.", text(&data["dropped"])));
     submission.answer(&console, done, "/console/parked")
 }

@@ -20,7 +20,12 @@ use crate::{Console, Shared, products};
 const MAX_REASON_CHARS: usize = 500;
 /// What can be done with a product that cannot be undone: name, title, what happens then, and the field that it needs.
 const ACTS: [(&str, &str, &str, Option<&str>); 2] = [
-    ("close", "Close", "It takes no more invests, for ever. Those that it has stay.", None),
+    (
+        "close",
+        "Close",
+        "It takes no more invests, for ever. Those that it has stay.",
+        None,
+    ),
     (
         "cancel",
         "Cancel",
@@ -29,7 +34,12 @@ const ACTS: [(&str, &str, &str, Option<&str>); 2] = [
     ),
 ];
 
-async fn page_of(console: &Console, visitor: &Visitor, id: &str, past: Markup) -> Result<Markup, Refused> {
+async fn page_of(
+    console: &Console,
+    visitor: &Visitor,
+    id: &str,
+    past: Markup,
+) -> Result<Markup, Refused> {
     let product = found(console, visitor, id).await?;
     let title = text(&product["title"]);
     let body = html! {
@@ -52,20 +62,39 @@ async fn page_of(console: &Console, visitor: &Visitor, id: &str, past: Markup) -
     };
     let notice = console.sessions.take_notice(visitor);
     let live = format!("/console/live/products/{}", escaped(id));
-    Ok(page_with_notice(Some(Section::Products), visitor, Some(&live), &title, notice, &body))
+    Ok(page_with_notice(
+        Some(Section::Products),
+        visitor,
+        Some(&live),
+        &title,
+        notice,
+        &body,
+    ))
 }
 
-pub(crate) async fn page(State(console): Shared, visitor: Visitor, Path(id): Path<String>) -> Result<Markup, Failure> {
+pub(crate) async fn page(
+    State(console): Shared,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Markup, Failure> {
     // Folding a long history takes its time: the page is there at once.
     let past = format!("/console/products/{}/past", escaped(&id));
     let past = html! {
         div hx-get=(past) hx-trigger="load" { p .quiet { "Reading its events… " a href=(past) { "Show" } } }
     };
-    page_of(&console, &visitor, &id, past).await.map_err(Failure::of(&visitor))
+    page_of(&console, &visitor, &id, past)
+        .await
+        .map_err(Failure::of(&visitor))
 }
 
 async fn found(console: &Console, visitor: &Visitor, id: &str) -> Result<Value, Refused> {
-    let data = console.backend.get(visitor, &format!("/admin/product?productId={}", escaped(id))).await?;
+    let data = console
+        .backend
+        .get(
+            visitor,
+            &format!("/admin/product?productId={}", escaped(id)),
+        )
+        .await?;
     let none = || Refused {
         status: axum::http::StatusCode::NOT_FOUND,
         message: format!("There is no product {id}, or it is not in the list yet."),
@@ -73,8 +102,15 @@ async fn found(console: &Console, visitor: &Visitor, id: &str) -> Result<Value, 
     rows(&data["list"]).first().cloned().ok_or_else(none)
 }
 
-pub(crate) async fn parts(console: &Console, visitor: &Visitor, id: &str) -> Result<Parts, Refused> {
-    Ok(vec![("now".to_owned(), now(&found(console, visitor, id).await?))])
+pub(crate) async fn parts(
+    console: &Console,
+    visitor: &Visitor,
+    id: &str,
+) -> Result<Parts, Refused> {
+    Ok(vec![(
+        "now".to_owned(),
+        now(&found(console, visitor, id).await?),
+    )])
 }
 
 fn now(product: &Value) -> Markup {
@@ -108,7 +144,13 @@ pub(crate) async fn past(
     let latest = match sequence {
         // The slider needs to know how long the history is; within a page it knows.
         Some(_) if is_part(&headers) => None,
-        _ => Some(console.backend.get(&visitor, &asked).await.map_err(Failure::of(&visitor))?),
+        _ => Some(
+            console
+                .backend
+                .get(&visitor, &asked)
+                .await
+                .map_err(Failure::of(&visitor))?,
+        ),
     };
     let state = match sequence {
         Some(sequence) => console
@@ -118,7 +160,9 @@ pub(crate) async fn past(
             .map_err(Failure::of(&visitor))?,
         None => latest.clone().unwrap_or_default(),
     };
-    let Some(latest) = latest else { return Ok(as_it_stood(&state)) };
+    let Some(latest) = latest else {
+        return Ok(as_it_stood(&state));
+    };
     let with_slider = html! {
         (slider(&id, number(&state["sequence"]), number(&latest["sequence"])))
         div #state role="status" { (as_it_stood(&state)) }
@@ -126,7 +170,9 @@ pub(crate) async fn past(
     if is_part(&headers) {
         return Ok(with_slider);
     }
-    page_of(&console, &visitor, &id, with_slider).await.map_err(Failure::of(&visitor))
+    page_of(&console, &visitor, &id, with_slider)
+        .await
+        .map_err(Failure::of(&visitor))
 }
 
 fn slider(id: &str, at: i64, last: i64) -> Markup {
@@ -144,7 +190,10 @@ fn slider(id: &str, at: i64, last: i64) -> Markup {
 }
 
 fn as_it_stood(past: &Value) -> Markup {
-    let (taken, total) = (number(&past["currentInvestingAmount"]), number(&past["totalInvestingAmount"]));
+    let (taken, total) = (
+        number(&past["currentInvestingAmount"]),
+        number(&past["totalInvestingAmount"]),
+    );
     let facts = [
         ("Settled, in won", "settledAmount"),
         ("Reserved, in won", "reservedAmount"),
@@ -172,7 +221,9 @@ pub(crate) async fn confirm(
     let Some((act, name, what, field)) = ACTS.into_iter().find(|(known, ..)| *known == act) else {
         return Err(Failure::Unknown(Box::new(visitor)));
     };
-    let product = found(&console, &visitor, &id).await.map_err(Failure::of(&visitor))?;
+    let product = found(&console, &visitor, &id)
+        .await
+        .map_err(Failure::of(&visitor))?;
     let title = format!("{name} {}?", text(&product["title"]));
     let back = format!("/console/products/{}", escaped(&id));
     let body = html! {
@@ -188,7 +239,13 @@ pub(crate) async fn confirm(
             p .acts { button .danger type="submit" { (name) } a .button href=(back) { "Back" } }
         }
     };
-    Ok(layout::page(Some(Section::Products), &visitor, None, &title, &body))
+    Ok(layout::page(
+        Some(Section::Products),
+        &visitor,
+        None,
+        &title,
+        &body,
+    ))
 }
 
 pub(crate) async fn act(
@@ -201,8 +258,19 @@ pub(crate) async fn act(
     };
     let body = field.map(|field| json!({ field: submission.field(field) }));
     let path = format!("/admin/product/{}/{act}", escaped(&id));
-    let done = console.backend.post(&submission.visitor, &path, body.as_ref()).await;
-    let past = if act == "close" { "closed" } else { "cancelled" };
+    let done = console
+        .backend
+        .post(&submission.visitor, &path, body.as_ref())
+        .await;
+    let past = if act == "close" {
+        "closed"
+    } else {
+        "cancelled"
+    };
     let done = done.map(|_| format!("Product {id} is {past}."));
-    Ok(submission.answer(&console, done, &format!("/console/products/{}", escaped(&id))))
+    Ok(submission.answer(
+        &console,
+        done,
+        &format!("/console/products/{}", escaped(&id)),
+    ))
 }

@@ -21,13 +21,49 @@ const PAGE_SIZE: i64 = 20;
 const FIELDS: [(&str, &str, &str, bool, &str); 9] = [
     ("title", "Title", "text", true, ""),
     ("totalInvestingAmount", "Total, in won", "number", true, ""),
-    ("startedAt", "Opens at", "datetime-local", true, "In the service's time zone"),
+    (
+        "startedAt",
+        "Opens at",
+        "datetime-local",
+        true,
+        "In the service's time zone",
+    ),
     ("finishedAt", "Ends at", "datetime-local", true, ""),
-    ("minInvestAmount", "Least of an invest, in won", "number", false, "None when empty"),
-    ("investAmountUnit", "Unit of an invest, in won", "number", false, "1 when empty"),
-    ("maxAmountPerUser", "Most of a user, in won", "number", false, "No limit when empty"),
-    ("targetAmount", "Target, in won", "number", false, "All is given back when it is missed"),
-    ("withdrawableUntil", "Withdrawable until", "datetime-local", false, "Never when empty"),
+    (
+        "minInvestAmount",
+        "Least of an invest, in won",
+        "number",
+        false,
+        "None when empty",
+    ),
+    (
+        "investAmountUnit",
+        "Unit of an invest, in won",
+        "number",
+        false,
+        "1 when empty",
+    ),
+    (
+        "maxAmountPerUser",
+        "Most of a user, in won",
+        "number",
+        false,
+        "No limit when empty",
+    ),
+    (
+        "targetAmount",
+        "Target, in won",
+        "number",
+        false,
+        "All is given back when it is missed",
+    ),
+    (
+        "withdrawableUntil",
+        "Withdrawable until",
+        "datetime-local",
+        false,
+        "Never when empty",
+    ),
 ];
 
 /// Which page of the list.
@@ -48,7 +84,9 @@ pub(crate) async fn page(
     visitor: Visitor,
     Query(Page { page: at }): Query<Page>,
 ) -> Result<Markup, Failure> {
-    let data = list(&console, &visitor, Page { page: at }).await.map_err(Failure::of(&visitor))?;
+    let data = list(&console, &visitor, Page { page: at })
+        .await
+        .map_err(Failure::of(&visitor))?;
     let total = number(&data["totalCount"]);
     let has_next = (i64::from(at) + 1) * PAGE_SIZE < total;
     let body = html! {
@@ -64,21 +102,44 @@ pub(crate) async fn page(
         }
         @if visitor.is_operator() { (opening(&visitor)) }
     };
-    let (live, notice) = (format!("/console/live/products?page={at}"), console.sessions.take_notice(&visitor));
-    Ok(page_with_notice(Some(Section::Products), &visitor, Some(&live), "Products", notice, &body))
+    let (live, notice) = (
+        format!("/console/live/products?page={at}"),
+        console.sessions.take_notice(&visitor),
+    );
+    Ok(page_with_notice(
+        Some(Section::Products),
+        &visitor,
+        Some(&live),
+        "Products",
+        notice,
+        &body,
+    ))
 }
 
 async fn list(console: &Console, visitor: &Visitor, Page { page }: Page) -> Result<Value, Refused> {
-    console.backend.get(visitor, &format!("/admin/product?page={page}&size={PAGE_SIZE}")).await
+    console
+        .backend
+        .get(
+            visitor,
+            &format!("/admin/product?page={page}&size={PAGE_SIZE}"),
+        )
+        .await
 }
 
-pub(crate) async fn parts(console: &Console, visitor: &Visitor, page: Page) -> Result<Parts, Refused> {
+pub(crate) async fn parts(
+    console: &Console,
+    visitor: &Visitor,
+    page: Page,
+) -> Result<Parts, Refused> {
     let data = list(console, visitor, page).await?;
     let cells = rows(&data["list"]).iter().flat_map(|product| {
         let id = number(&product["productId"]);
         [
             (format!("taken-{id}"), taken(product)),
-            (format!("users-{id}"), html! { (text(&product["investingCnt"])) }),
+            (
+                format!("users-{id}"),
+                html! { (text(&product["investingCnt"])) },
+            ),
             (format!("state-{id}"), state(&text(&product["state"]))),
         ]
     });
@@ -108,7 +169,11 @@ fn row(product: &Value) -> Markup {
 /// How much of it is taken.
 pub(crate) fn taken(product: &Value) -> Markup {
     let name = format!("Taken of {}", text(&product["title"]));
-    bar(&name, number(&product["currentInvestingAmount"]), number(&product["totalInvestingAmount"]))
+    bar(
+        &name,
+        number(&product["currentInvestingAmount"]),
+        number(&product["totalInvestingAmount"]),
+    )
 }
 
 fn opening(visitor: &Visitor) -> Markup {
@@ -133,7 +198,10 @@ fn opening(visitor: &Visitor) -> Markup {
 
 pub(crate) async fn open(State(console): Shared, submission: Submission) -> Response {
     let body = offer(&submission);
-    let done = console.backend.post(&submission.visitor, "/admin/product", Some(&body)).await;
+    let done = console
+        .backend
+        .post(&submission.visitor, "/admin/product", Some(&body))
+        .await;
     let to = match &done {
         Ok(data) => format!("/console/products/{}", number(&data["productId"])),
         Err(_) => "/console/products".into(),
@@ -151,7 +219,9 @@ fn offer(submission: &Submission) -> Value {
             continue;
         }
         let value = match kind {
-            "number" => typed.parse::<i64>().map_or_else(|_| json!(typed), |number| json!(number)),
+            "number" => typed
+                .parse::<i64>()
+                .map_or_else(|_| json!(typed), |number| json!(number)),
             "datetime-local" => json!(with_seconds(typed)),
             _ => json!(typed),
         };
@@ -162,8 +232,14 @@ fn offer(submission: &Submission) -> Value {
 
 /// Browsers leave seconds away that are 0.
 fn with_seconds(typed: &str) -> String {
-    let has_none = typed.split_once('T').is_some_and(|(_, time)| time.matches(':').count() == 1);
-    if has_none { format!("{typed}:00") } else { typed.to_owned() }
+    let has_none = typed
+        .split_once('T')
+        .is_some_and(|(_, time)| time.matches(':').count() == 1);
+    if has_none {
+        format!("{typed}:00")
+    } else {
+        typed.to_owned()
+    }
 }
 
 #[cfg(test)]

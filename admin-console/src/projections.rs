@@ -34,7 +34,14 @@ const fn changes(
     call: &'static str,
     said: &'static str,
 ) -> Act {
-    Act { name, title, what, call, is_read: false, said }
+    Act {
+        name,
+        title,
+        what,
+        call,
+        is_read: false,
+        said,
+    }
 }
 
 const ACTS: [Act; 8] = [
@@ -45,7 +52,13 @@ const ACTS: [Act; 8] = [
         "pause",
         "is paused",
     ),
-    changes("resume", "Resume", "It applies events again.", "resume", "is resumed"),
+    changes(
+        "resume",
+        "Resume",
+        "It applies events again.",
+        "resume",
+        "is resumed",
+    ),
     changes(
         "rebuild",
         "Rebuild and switch",
@@ -70,8 +83,20 @@ const ACTS: [Act; 8] = [
             "is being compared",
         )
     },
-    changes("switch", "Switch", "The standby goes live.", "switch", "has switched"),
-    changes("rollback", "Roll back", "The generation before goes live again.", "rollback", "is rolled back"),
+    changes(
+        "switch",
+        "Switch",
+        "The standby goes live.",
+        "switch",
+        "has switched",
+    ),
+    changes(
+        "rollback",
+        "Roll back",
+        "The generation before goes live again.",
+        "rollback",
+        "is rolled back",
+    ),
     changes(
         "drop",
         "Drop the standbys",
@@ -87,7 +112,9 @@ async fn consumers(console: &Console, visitor: &Visitor) -> Result<(Value, Value
 }
 
 pub(crate) async fn list(State(console): Shared, visitor: Visitor) -> Result<Markup, Failure> {
-    let (consumers, jobs) = consumers(&console, &visitor).await.map_err(Failure::of(&visitor))?;
+    let (consumers, jobs) = consumers(&console, &visitor)
+        .await
+        .map_err(Failure::of(&visitor))?;
     let mut names: Vec<_> = rows(&consumers["list"])
         .iter()
         .filter(|row| !row["generation"].is_null())
@@ -116,12 +143,27 @@ pub(crate) async fn list(State(console): Shared, visitor: Visitor) -> Result<Mar
 
 pub(crate) async fn parts(console: &Console, visitor: &Visitor) -> Result<Parts, Refused> {
     let (consumers, jobs) = consumers(console, visitor).await?;
-    Ok(vec![("consumers".to_owned(), all(&consumers)), ("jobs".into(), all_jobs(&jobs))])
+    Ok(vec![
+        ("consumers".to_owned(), all(&consumers)),
+        ("jobs".into(), all_jobs(&jobs)),
+    ])
 }
 
 fn all(consumers: &Value) -> Markup {
-    let columns = ["Name", "Generation", "Version", "State", "Lag, events", "Lag, seconds", "Positions"];
-    table("Consumers of the log", &columns, &html! { @for row in rows(&consumers["list"]) { (consumer(row)) } })
+    let columns = [
+        "Name",
+        "Generation",
+        "Version",
+        "State",
+        "Lag, events",
+        "Lag, seconds",
+        "Positions",
+    ];
+    table(
+        "Consumers of the log",
+        &columns,
+        &html! { @for row in rows(&consumers["list"]) { (consumer(row)) } },
+    )
 }
 
 fn consumer(row: &Value) -> Markup {
@@ -158,7 +200,14 @@ fn all_jobs(jobs: &Value) -> Markup {
 /// One job: how far it is, and what its comparison found.
 fn job_of(job: &Value) -> Markup {
     let name = text(&job["projection"]);
-    let (id, kind) = (number(&job["jobId"]), if job["kind"] == "REBUILD" { "Rebuild" } else { "Comparison" });
+    let (id, kind) = (
+        number(&job["jobId"]),
+        if job["kind"] == "REBUILD" {
+            "Rebuild"
+        } else {
+            "Comparison"
+        },
+    );
     html! {
         article .card {
             h3 { (kind) " of " (name) ", job " (id) }
@@ -186,13 +235,26 @@ fn outcome(outcome: &Value) -> Markup {
     }
 }
 
-async fn of(console: &Console, visitor: &Visitor, name: &str) -> Result<(Vec<Value>, Option<Value>), Refused> {
+async fn of(
+    console: &Console,
+    visitor: &Visitor,
+    name: &str,
+) -> Result<(Vec<Value>, Option<Value>), Refused> {
     let (consumers, jobs) = consumers(console, visitor).await?;
-    let mine = |list: &Value, key: &str| rows(list).iter().filter(|row| row[key] == name).cloned().collect::<Vec<_>>();
+    let mine = |list: &Value, key: &str| {
+        rows(list)
+            .iter()
+            .filter(|row| row[key] == name)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
     let generations = mine(&consumers["list"], "name");
     if generations.is_empty() {
         let message = format!("There is no consumer {name}.");
-        return Err(Refused { status: axum::http::StatusCode::NOT_FOUND, message });
+        return Err(Refused {
+            status: axum::http::StatusCode::NOT_FOUND,
+            message,
+        });
     }
     Ok((generations, mine(&jobs["list"], "projection").pop()))
 }
@@ -202,7 +264,9 @@ pub(crate) async fn page(
     visitor: Visitor,
     Path(name): Path<String>,
 ) -> Result<Markup, Failure> {
-    let (generations, job) = of(&console, &visitor, &name).await.map_err(Failure::of(&visitor))?;
+    let (generations, job) = of(&console, &visitor, &name)
+        .await
+        .map_err(Failure::of(&visitor))?;
     let can_be_rebuilt = generations.iter().any(|row| !row["generation"].is_null());
     let path = format!("/console/projections/{}", escaped(&name));
     let body = html! {
@@ -233,12 +297,26 @@ pub(crate) async fn page(
     };
     let notice = console.sessions.take_notice(&visitor);
     let live = format!("/console/live/projections/{}", escaped(&name));
-    Ok(page_with_notice(Some(Section::Projections), &visitor, Some(&live), &name, notice, &body))
+    Ok(page_with_notice(
+        Some(Section::Projections),
+        &visitor,
+        Some(&live),
+        &name,
+        notice,
+        &body,
+    ))
 }
 
-pub(crate) async fn parts_of(console: &Console, visitor: &Visitor, name: &str) -> Result<Parts, Refused> {
+pub(crate) async fn parts_of(
+    console: &Console,
+    visitor: &Visitor,
+    name: &str,
+) -> Result<Parts, Refused> {
     let (generations, job) = of(console, visitor, name).await?;
-    Ok(vec![("generations".to_owned(), generations_of(&generations)), ("job".into(), latest(job.as_ref()))])
+    Ok(vec![
+        ("generations".to_owned(), generations_of(&generations)),
+        ("job".into(), latest(job.as_ref())),
+    ])
 }
 
 fn generations_of(generations: &[Value]) -> Markup {
@@ -269,14 +347,28 @@ fn latest(job: Option<&Value>) -> Markup {
     }
 }
 
-async fn perform(console: &Console, submission: &Submission, name: &str, act: &Act) -> Result<String, Refused> {
+async fn perform(
+    console: &Console,
+    submission: &Submission,
+    name: &str,
+    act: &Act,
+) -> Result<String, Refused> {
     let mut path = format!("/admin/projection/{}/{}", escaped(name), act.call);
     if submission.field("acceptDifferences") == "true" {
-        path.push_str(if path.contains('?') { "&acceptDifferences=true" } else { "?acceptDifferences=true" });
+        path.push_str(if path.contains('?') {
+            "&acceptDifferences=true"
+        } else {
+            "?acceptDifferences=true"
+        });
     }
     match act.is_read {
         true => console.backend.get(&submission.visitor, &path).await?,
-        false => console.backend.post(&submission.visitor, &path, None).await?,
+        false => {
+            console
+                .backend
+                .post(&submission.visitor, &path, None)
+                .await?
+        }
     };
     Ok(format!("{name} {}.", act.said))
 }
@@ -290,5 +382,9 @@ pub(crate) async fn act(
         return Err(Failure::Unknown(Box::new(submission.visitor)));
     };
     let done = perform(&console, &submission, &name, act).await;
-    Ok(submission.answer(&console, done, &format!("/console/projections/{}", escaped(&name))))
+    Ok(submission.answer(
+        &console,
+        done,
+        &format!("/console/projections/{}", escaped(&name)),
+    ))
 }

@@ -64,7 +64,12 @@ impl Sample {
     }
 
     fn between(from: &Advance, to: &Advance, seconds: f64) -> Self {
-        let appended: i64 = to.heads.iter().zip(&from.heads).map(|(to, from)| (to - from).max(0)).sum();
+        let appended: i64 = to
+            .heads
+            .iter()
+            .zip(&from.heads)
+            .map(|(to, from)| (to - from).max(0))
+            .sum();
         let per_second = |count: i64| (count as f64 / seconds * 10.0).round() / 10.0;
         Self {
             at: Utc::now().timestamp(),
@@ -80,7 +85,12 @@ pub(crate) async fn keep(console: Arc<Console>) {
     let mut tick = interval(SAMPLE_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut before: Option<(Advance, Instant)> = None;
-    while console.shutdown.run_until_cancelled(tick.tick()).await.is_some() {
+    while console
+        .shutdown
+        .run_until_cancelled(tick.tick())
+        .await
+        .is_some()
+    {
         if console.sessions.is_empty() {
             before = None;
             continue;
@@ -94,7 +104,9 @@ pub(crate) async fn keep(console: Arc<Console>) {
         };
         let now = Instant::now();
         if let Some((from, at)) = &before {
-            console.samples.push(Sample::between(from, &advance, (now - *at).as_secs_f64()));
+            console
+                .samples
+                .push(Sample::between(from, &advance, (now - *at).as_secs_f64()));
         }
         before = Some((advance, now));
     }
@@ -106,10 +118,24 @@ mod tests {
 
     #[test]
     fn a_rate_is_what_came_by_the_time_it_took() {
-        let from = Advance { heads: vec![10, 5], ..Advance::default() };
-        let to = Advance { heads: vec![30, 5], accepted: 11, unresolved: 3 };
+        let from = Advance {
+            heads: vec![10, 5],
+            ..Advance::default()
+        };
+        let to = Advance {
+            heads: vec![30, 5],
+            accepted: 11,
+            unresolved: 3,
+        };
         let sample = Sample::between(&from, &to, 2.0);
-        assert_eq!((sample.accepted_per_second, sample.events_per_second, sample.unresolved), (5.5, 10.0, 3));
+        assert_eq!(
+            (
+                sample.accepted_per_second,
+                sample.events_per_second,
+                sample.unresolved
+            ),
+            (5.5, 10.0, 3)
+        );
         // A database that was set back has not appended less than nothing.
         assert_eq!(Sample::between(&to, &from, 1.0).events_per_second, 0.0);
     }
@@ -118,10 +144,16 @@ mod tests {
     fn the_oldest_samples_go() {
         let samples = Samples::default();
         for at in 0..=MAX_SAMPLES as i64 {
-            samples.push(Sample { at, ..Sample::default() });
+            samples.push(Sample {
+                at,
+                ..Sample::default()
+            });
         }
         let series = samples.series();
         assert_eq!(series[0].as_array().map(Vec::len), Some(MAX_SAMPLES));
-        assert_eq!((&series[0][0], samples.latest().map(|sample| sample.at)), (&json!(1), Some(MAX_SAMPLES as i64)));
+        assert_eq!(
+            (&series[0][0], samples.latest().map(|sample| sample.at)),
+            (&json!(1), Some(MAX_SAMPLES as i64))
+        );
     }
 }

@@ -39,7 +39,11 @@ async fn show(
         Some(after) => format!("/admin/audit/seal?after={after}&limit={PAGE_SEALS}"),
         None => format!("/admin/audit/seal?newest=true&limit={PAGE_SEALS}"),
     };
-    let data = console.backend.get(visitor, &asked).await.map_err(Failure::of(visitor))?;
+    let data = console
+        .backend
+        .get(visitor, &asked)
+        .await
+        .map_err(Failure::of(visitor))?;
     let mut list = rows(&data["list"]).to_vec();
     list.sort_by_key(|seal| -number(&seal["seal"]));
     let first = list.last().map_or(0, |seal| number(&seal["seal"]));
@@ -65,7 +69,14 @@ async fn show(
         p .quiet { "These are the seals as the database has them. Compare them with the file outside of it." }
     };
     let notice = console.sessions.take_notice(visitor);
-    Ok(page_with_notice(Some(Section::Seals), visitor, None, "Seals", notice, &body))
+    Ok(page_with_notice(
+        Some(Section::Seals),
+        visitor,
+        None,
+        "Seals",
+        notice,
+        &body,
+    ))
 }
 
 fn row(seal: &Value) -> Markup {
@@ -82,12 +93,20 @@ fn row(seal: &Value) -> Markup {
 }
 
 /// Verifies, and shows what came of it: for htmx only that, else with the seals.
-pub(crate) async fn verify(State(console): Shared, visitor: Visitor, headers: HeaderMap) -> Result<Markup, Failure> {
+pub(crate) async fn verify(
+    State(console): Shared,
+    visitor: Visitor,
+    headers: HeaderMap,
+) -> Result<Markup, Failure> {
     let report = match console.backend.get(&visitor, "/admin/audit/verify").await {
         Ok(found) => report(&found),
         Err(refused) => html! { p .failed role="alert" { (refused.message) } },
     };
-    if is_part(&headers) { Ok(report) } else { show(&console, &visitor, None, report).await }
+    if is_part(&headers) {
+        Ok(report)
+    } else {
+        show(&console, &visitor, None, report).await
+    }
 }
 
 fn report(found: &Value) -> Markup {

@@ -50,11 +50,20 @@ impl Sessions {
     /// Begins a session for the bearer of `token`; returns the cookie's value.
     pub(crate) fn begin(&self, token: &str) -> String {
         let (id, now) = (secret(), Instant::now());
-        let session = Session { token: token.into(), csrf: secret().into(), began_at: now, used_at: now, notice: None };
+        let session = Session {
+            token: token.into(),
+            csrf: secret().into(),
+            began_at: now,
+            used_at: now,
+            notice: None,
+        };
         let mut sessions = self.lock();
         sessions.retain(|_, session| session.is_current(now));
         if sessions.len() >= MAX_SESSIONS
-            && let Some(oldest) = sessions.iter().min_by_key(|(_, session)| session.used_at).map(|(key, _)| *key)
+            && let Some(oldest) = sessions
+                .iter()
+                .min_by_key(|(_, session)| session.used_at)
+                .map(|(key, _)| *key)
         {
             sessions.remove(&oldest);
         }
@@ -125,7 +134,13 @@ impl Visitor {
         let key = key(cookie(headers)?);
         let (token, csrf) = console.sessions.touch(&key)?;
         match console.process.actor(&token, origin.address) {
-            Ok(actor) => Some(Self { actor, token, csrf, origin, key }),
+            Ok(actor) => Some(Self {
+                actor,
+                token,
+                csrf,
+                origin,
+                key,
+            }),
             Err(_) => {
                 console.sessions.end(&key);
                 None
@@ -136,18 +151,30 @@ impl Visitor {
     /// Whether the session goes on, and its token still lets somebody in.
     pub(crate) fn is_current(&self, console: &Console) -> bool {
         let known = console.sessions.touch(&self.key).is_some();
-        known && console.process.actor(&self.token, self.origin.address).is_ok()
+        known
+            && console
+                .process
+                .actor(&self.token, self.origin.address)
+                .is_ok()
     }
 }
 
 impl FromRequestParts<Arc<Console>> for Visitor {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, console: &Arc<Console>) -> Result<Self, Failure> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        console: &Arc<Console>,
+    ) -> Result<Self, Failure> {
         let origin = Origin::of(parts);
-        let wanted = parts.uri.path_and_query().map_or("", |wanted| wanted.as_str());
-        Self::of(console, &parts.headers, origin)
-            .ok_or_else(|| Failure::NotLoggedIn { wanted: wanted.to_owned(), is_part: is_part(&parts.headers) })
+        let wanted = parts
+            .uri
+            .path_and_query()
+            .map_or("", |wanted| wanted.as_str());
+        Self::of(console, &parts.headers, origin).ok_or_else(|| Failure::NotLoggedIn {
+            wanted: wanted.to_owned(),
+            is_part: is_part(&parts.headers),
+        })
     }
 }
 
@@ -161,8 +188,15 @@ pub(crate) struct Origin {
 
 impl Origin {
     pub(crate) fn of(parts: &Parts) -> Self {
-        let address = parts.extensions.get().map(|ClientAddress(address)| *address);
-        Self { address, peer: parts.extensions.get().copied(), correlation: parts.extensions.get().cloned() }
+        let address = parts
+            .extensions
+            .get()
+            .map(|ClientAddress(address)| *address);
+        Self {
+            address,
+            peer: parts.extensions.get().copied(),
+            correlation: parts.extensions.get().cloned(),
+        }
     }
 
     /// The name of the request that a visitor sees.
@@ -187,8 +221,14 @@ impl Origin {
 /// The name of the cookie of whoever asks by this `Host`. Browsers send cookies to all ports of a host: two consoles on one machine would log
 /// each other out.
 pub(crate) fn cookie_name(headers: &HeaderMap) -> String {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    match host.rsplit_once(':').filter(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())) {
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    match host
+        .rsplit_once(':')
+        .filter(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
+    {
         Some((_, port)) => format!("{COOKIE_NAME}-{port}"),
         None => COOKIE_NAME.into(),
     }
@@ -197,8 +237,14 @@ pub(crate) fn cookie_name(headers: &HeaderMap) -> String {
 /// The value of the console's cookie. Where there are several, as another path or an attacker may set one, none counts.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     let named = cookie_name(headers);
-    let all = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|all| all.split(';'));
-    let mut ours = all.filter_map(|one| one.trim().split_once('=')).filter(|(name, _)| *name == named);
+    let all = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|all| all.split(';'));
+    let mut ours = all
+        .filter_map(|one| one.trim().split_once('='))
+        .filter(|(name, _)| *name == named);
     let (_, value) = ours.next()?;
     ours.next().is_none().then_some(value)
 }
@@ -259,7 +305,11 @@ mod tests {
         let began = Instant::now();
         while began.elapsed() + SESSION_IDLE_TIMEOUT / 2 < MAX_SESSION_DURATION {
             tokio::time::advance(SESSION_IDLE_TIMEOUT / 2).await;
-            assert!(sessions.touch(&used).is_some(), "after {:?}", began.elapsed());
+            assert!(
+                sessions.touch(&used).is_some(),
+                "after {:?}",
+                began.elapsed()
+            );
         }
         assert!(sessions.touch(&idle).is_none());
         tokio::time::advance(SESSION_IDLE_TIMEOUT / 2).await;

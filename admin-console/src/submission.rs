@@ -27,7 +27,12 @@ impl Submission {
     }
 
     /// Leads to the page at `to`, which says what came of it.
-    pub(crate) fn answer(self, console: &Console, done: Result<String, Refused>, to: &str) -> Response {
+    pub(crate) fn answer(
+        self,
+        console: &Console,
+        done: Result<String, Refused>,
+        to: &str,
+    ) -> Response {
         let notice = match done {
             Ok(done) => Notice::Done(done),
             Err(refused) => Notice::Failed(refused.message),
@@ -58,5 +63,6 @@ impl FromRequest<Arc<Console>> for Submission {
 /// The fields of any form; the last of several with the same name counts.
 pub(crate) async fn fields(request: Request) -> Result<BTreeMap<String, String>, Failure> {
     let form = Form::<BTreeMap<String, String>>::from_request(request, &()).await;
-    form.map(|Form(fields)| fields).map_err(|why| Failure::Malformed(why.body_text()))
+    form.map(|Form(fields)| fields)
+        .map_err(|why| Failure::Malformed(why.body_text()))
 }

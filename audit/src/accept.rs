@@ -18,9 +18,17 @@ struct Range {
 /// The one of `offers`, media types in lower case, that the client takes best; `None` where it takes none of them, or does
 /// not say. A range that cannot be read counts as if it were not there.
 pub(crate) fn best<T: Copy>(headers: &HeaderMap, offers: &[(&str, T)]) -> Option<T> {
-    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let ranges: Vec<_> = values.flat_map(|value| value.split(',')).filter_map(Range::read).collect();
-    let fits = offers.iter().filter_map(|(offer, it)| Some((fit(&ranges, offer)?, *it)));
+    let values = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let ranges: Vec<_> = values
+        .flat_map(|value| value.split(','))
+        .filter_map(Range::read)
+        .collect();
+    let fits = offers
+        .iter()
+        .filter_map(|(offer, it)| Some((fit(&ranges, offer)?, *it)));
     // Of equals the first offer.
     fits.rev().max_by_key(|(fit, _)| *fit).map(|(_, it)| it)
 }
@@ -28,10 +36,13 @@ pub(crate) fn best<T: Copy>(headers: &HeaderMap, offers: &[(&str, T)]) -> Option
 /// By the range that names the most of the offer; `None` where it is not taken.
 fn fit(ranges: &[Range], offer: &str) -> Option<Fit> {
     let (kind, subtype) = offer.split_once('/')?;
-    let named = ranges
-        .iter()
-        .enumerate()
-        .filter_map(|(place, range)| Some((range.precision(kind, subtype)?, std::cmp::Reverse(place), range.quality)));
+    let named = ranges.iter().enumerate().filter_map(|(place, range)| {
+        Some((
+            range.precision(kind, subtype)?,
+            std::cmp::Reverse(place),
+            range.quality,
+        ))
+    });
     let (precision, place, quality) = named.max()?;
     (quality > 0).then_some((quality, precision, place))
 }
@@ -48,7 +59,11 @@ impl Range {
                 quality = read_quality(value.trim_start())?;
             }
         }
-        Some(Self { kind: kind.to_ascii_lowercase(), subtype: subtype.to_ascii_lowercase(), quality })
+        Some(Self {
+            kind: kind.to_ascii_lowercase(),
+            subtype: subtype.to_ascii_lowercase(),
+            quality,
+        })
     }
 
     /// How much of the media type it names: 2 all, 1 its kind, 0 nothing; `None` where it names another.
@@ -65,9 +80,18 @@ impl Range {
 /// `0` to `1` with up to three decimals, in thousandths.
 fn read_quality(text: &str) -> Option<u16> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
-    let is_shaped = matches!(whole, "0" | "1") && decimals.len() <= 3 && decimals.bytes().all(|b| b.is_ascii_digit());
-    let thousandths: u16 = format!("{decimals:0<3}").parse().ok().filter(|_| is_shaped)?;
-    let quality = if whole == "1" { FULL_QUALITY + thousandths } else { thousandths };
+    let is_shaped = matches!(whole, "0" | "1")
+        && decimals.len() <= 3
+        && decimals.bytes().all(|b| b.is_ascii_digit());
+    let thousandths: u16 = format!("{decimals:0<3}")
+        .parse()
+        .ok()
+        .filter(|_| is_shaped)?;
+    let quality = if whole == "1" {
+        FULL_QUALITY + thousandths
+    } else {
+        thousandths
+    };
     (quality <= FULL_QUALITY).then_some(quality)
 }
 
@@ -77,8 +101,11 @@ mod tests {
     use axum::http::HeaderValue;
     use rstest::rstest;
 
-    const OFFERS: [(&str, &str); 3] =
-        [("application/json", "json"), ("application/x-ndjson", "ndjson"), ("text/csv", "csv")];
+    const OFFERS: [(&str, &str); 3] = [
+        ("application/json", "json"),
+        ("application/x-ndjson", "ndjson"),
+        ("text/csv", "csv"),
+    ];
 
     #[rstest]
     #[case(&[], None)]

@@ -45,11 +45,24 @@ pub(crate) fn with_record(routes: Router, audit: Arc<Audit>) -> Router {
     routes.route_layer(from_fn_with_state(audit, record))
 }
 
-async fn record(State(audit): State<Arc<Audit>>, request: Request, next: Next) -> Result<Response, Problem> {
+async fn record(
+    State(audit): State<Arc<Audit>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     // Nobody comes here but through the guard, which says who it is.
-    let reader = parts.extensions.get::<Actor>().ok_or(Problem::Unauthorized)?;
-    let writing = async { insert(&mut audit.write.acquire().await?, &access_record(reader, &parts)).await };
+    let reader = parts
+        .extensions
+        .get::<Actor>()
+        .ok_or(Problem::Unauthorized)?;
+    let writing = async {
+        insert(
+            &mut audit.write.acquire().await?,
+            &access_record(reader, &parts),
+        )
+        .await
+    };
     match timeout(WRITE_TIMEOUT, writing).await {
         Ok(Ok(())) => Ok(next.run(Request::from_parts(parts, body)).await),
         Ok(Err(error)) => Err(not_recorded(&error.to_string())),
@@ -58,19 +71,31 @@ async fn record(State(audit): State<Arc<Audit>>, request: Request, next: Next) -
 }
 
 fn not_recorded(why: &str) -> Problem {
-    tracing::error!(why, "a reading of the audit cannot be recorded, so nothing is shown");
+    tracing::error!(
+        why,
+        "a reading of the audit cannot be recorded, so nothing is shown"
+    );
     Problem::Overloaded
 }
 
 fn access_record<'a>(reader: &'a Actor, parts: &'a Parts) -> AccessRecord<'a> {
-    let path = parts.uri.path_and_query().map_or_else(|| parts.uri.path(), |path| path.as_str());
+    let path = parts
+        .uri
+        .path_and_query()
+        .map_or_else(|| parts.uri.path(), |path| path.as_str());
     AccessRecord {
         reader: reader.role().as_str(),
         actor: Some(reader.name()),
         method: parts.method.as_str(),
         path: path.chars().take(MAX_PATH_CHARS).collect(),
-        correlation_id: parts.extensions.get::<Correlation>().map(|correlation| correlation.id().to_owned()),
-        peer: parts.extensions.get::<Peer>().map(|Peer(address)| address.ip().to_string()),
+        correlation_id: parts
+            .extensions
+            .get::<Correlation>()
+            .map(|correlation| correlation.id().to_owned()),
+        peer: parts
+            .extensions
+            .get::<Peer>()
+            .map(|Peer(address)| address.ip().to_string()),
     }
 }
 
@@ -78,8 +103,14 @@ fn access_record<'a>(reader: &'a Actor, parts: &'a Parts) -> AccessRecord<'a> {
 /// when it cannot be: then show nothing. The pool may be one whose transactions only read unless they say otherwise.
 pub async fn record_direct(pool: &Pool, how: &str) -> sqlx::Result<()> {
     let path = how.chars().take(MAX_PATH_CHARS).collect();
-    let access_record =
-        AccessRecord { reader: DIRECT, actor: None, method: DIRECT, path, correlation_id: None, peer: None };
+    let access_record = AccessRecord {
+        reader: DIRECT,
+        actor: None,
+        method: DIRECT,
+        path,
+        correlation_id: None,
+        peer: None,
+    };
     let mut transaction = pool.begin_with("begin read write").await?;
     insert(&mut transaction, &access_record).await?;
     transaction.commit().await

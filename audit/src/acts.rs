@@ -115,22 +115,47 @@ async fn list(State(audit): State<Arc<Audit>>, params: Params) -> Result<Respons
     .map_err(problem)?;
     let more = rows.len() as i64 > request.limit;
     rows.truncate(usize::try_from(request.limit).unwrap_or(usize::MAX));
-    let next_cursor = rows.last().filter(|_| more).map(|row| cursor(row.number, row.at));
-    let list = rows.into_iter().map(|row| item(row, &audit.time)).collect::<Result<_, _>>();
-    Ok(edge::ok(Page { list: list.map_err(Problem::internal)?, next_cursor }))
+    let next_cursor = rows
+        .last()
+        .filter(|_| more)
+        .map(|row| cursor(row.number, row.at));
+    let list = rows
+        .into_iter()
+        .map(|row| item(row, &audit.time))
+        .collect::<Result<_, _>>();
+    Ok(edge::ok(Page {
+        list: list.map_err(Problem::internal)?,
+        next_cursor,
+    }))
 }
 
 impl ListRequest {
     fn of(mut params: Params, zone: &ServiceTime) -> Result<Self, Problem> {
-        let (actor, act) = (params.text("actor", parse_actor), params.text("act", parse_act));
-        let (from, to) = (params.text("from", |text| zone.parse(text)), params.text("to", |text| zone.parse(text)));
+        let (actor, act) = (
+            params.text("actor", parse_actor),
+            params.text("act", parse_act),
+        );
+        let (from, to) = (
+            params.text("from", |text| zone.parse(text)),
+            params.text("to", |text| zone.parse(text)),
+        );
         let before = params.text("cursor", read_cursor);
-        let limit =
-            params.int("limit", |n| if (1..=MAX_ROWS_PER_PAGE).contains(&n) { Ok(n) } else { Err(LIMIT_RANGE) });
-        match (actor, act, from, to, before, limit) {
-            (Some(actor), Some(act), Some(from), Some(to), Some(before), Some(limit)) => {
-                Ok(Self { actor, act, from, to, before, limit: limit.unwrap_or(DEFAULT_ROWS_PER_PAGE) })
+        let limit = params.int("limit", |n| {
+            if (1..=MAX_ROWS_PER_PAGE).contains(&n) {
+                Ok(n)
+            } else {
+                Err(LIMIT_RANGE)
             }
+        });
+        match (actor, act, from, to, before, limit) {
+            (Some(actor), Some(act), Some(from), Some(to), Some(before), Some(limit)) => Ok(Self {
+                actor,
+                act,
+                from,
+                to,
+                before,
+                limit: limit.unwrap_or(DEFAULT_ROWS_PER_PAGE),
+            }),
             _ => Err(params.refuse()),
         }
     }
@@ -139,8 +164,13 @@ impl ListRequest {
 const LIMIT_RANGE: &str = "must be a whole number from 1 to 1000";
 
 fn parse_actor(text: &str) -> Result<String, String> {
-    let is_good = (1..=MAX_ACTOR_CHARS).contains(&text.chars().count()) && !text.contains(char::is_control);
-    if is_good { Ok(text.to_owned()) } else { Err(format!("must be 1 to {MAX_ACTOR_CHARS} characters")) }
+    let is_good =
+        (1..=MAX_ACTOR_CHARS).contains(&text.chars().count()) && !text.contains(char::is_control);
+    if is_good {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("must be 1 to {MAX_ACTOR_CHARS} characters"))
+    }
 }
 
 fn parse_act(text: &str) -> Result<String, String> {
@@ -155,7 +185,8 @@ fn cursor(number: i64, at: DateTime<Utc>) -> String {
 }
 
 fn read_cursor(text: &str) -> Result<i64, &'static str> {
-    let ([], _, number) = time_cursor::decode(text).ok_or("must be the nextCursor of an earlier answer")?;
+    let ([], _, number) =
+        time_cursor::decode(text).ok_or("must be the nextCursor of an earlier answer")?;
     Ok(i64::from_be_bytes(number))
 }
 

@@ -36,16 +36,35 @@ pub(crate) struct Page {
     next_cursor: Option<String>,
 }
 
-async fn events(State(audit): State<Arc<Audit>>, headers: HeaderMap, params: Params) -> Result<Response, Problem> {
+async fn events(
+    State(audit): State<Arc<Audit>>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, Problem> {
     let format = Format::accepted(&headers);
-    let EventsRequest { filter, order, cursor, limit } = EventsRequest::read(params, &audit, format)?;
+    let EventsRequest {
+        filter,
+        order,
+        cursor,
+        limit,
+    } = EventsRequest::read(params, &audit, format)?;
     let search = Search::begin(&audit.log, &audit.read, filter, order, cursor.as_ref()).await;
     let mut search = search.map_err(problem)?;
     match format {
         Format::Json => {
-            let page = search.page(limit.unwrap_or(DEFAULT_EVENTS_PER_PAGE)).await.map_err(problem)?;
-            let list = page.events.into_iter().map(|event| Item::of(event, &audit.time)).collect();
-            Ok(edge::ok(Page { list, next_cursor: page.next.map(|next| next.to_string()) }))
+            let page = search
+                .page(limit.unwrap_or(DEFAULT_EVENTS_PER_PAGE))
+                .await
+                .map_err(problem)?;
+            let list = page
+                .events
+                .into_iter()
+                .map(|event| Item::of(event, &audit.time))
+                .collect();
+            Ok(edge::ok(Page {
+                list,
+                next_cursor: page.next.map(|next| next.to_string()),
+            }))
         }
         Format::NdJson | Format::Csv => stream::answer(search, limit, format, audit.time).await,
     }

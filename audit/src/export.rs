@@ -29,20 +29,37 @@ pub(crate) fn routes() -> Router<Arc<Audit>> {
     Router::new().route("/admin/audit/export", get(respond))
 }
 
-async fn respond(State(audit): State<Arc<Audit>>, headers: HeaderMap, mut params: Params) -> Result<Response, Problem> {
-    let (format, filter) = (params.text("format", parse_format), event::filter(&mut params, &audit));
-    let (Some(format), Some(filter)) = (format, filter) else { return Err(params.refuse()) };
+async fn respond(
+    State(audit): State<Arc<Audit>>,
+    headers: HeaderMap,
+    mut params: Params,
+) -> Result<Response, Problem> {
+    let (format, filter) = (
+        params.text("format", parse_format),
+        event::filter(&mut params, &audit),
+    );
+    let (Some(format), Some(filter)) = (format, filter) else {
+        return Err(params.refuse());
+    };
     let format = format.unwrap_or_else(|| accepted_format(&headers));
     let permit = EXPORT_PERMITS.try_acquire().map_err(|_| busy())?;
     let (heads, at) = audit.log.heads_now().await.map_err(problem)?;
     let identity = *audit.log.identity();
     if filter == Filter::default() {
         let header = Header::of(identity, heads, None, at);
-        return Ok(answer(format, export(audit.bulk.clone(), header, format), permit));
+        return Ok(answer(
+            format,
+            export(audit.bulk.clone(), header, format),
+            permit,
+        ));
     }
     let header = Header::of(identity, heads, Some(filter_json(&filter)), at);
     let search = Search::begin(&audit.log, &audit.read, filter, Order::Ascending, None).await;
-    Ok(answer(format, filtered(search.map_err(problem)?, header, format), permit))
+    Ok(answer(
+        format,
+        filtered(search.map_err(problem)?, header, format),
+        permit,
+    ))
 }
 
 /// A filter as a header has it: what is set, by the names of the parameters.
@@ -53,16 +70,35 @@ fn filter_json(filter: &Filter) -> Value {
         Bound::Position(position) => Value::from(position),
     };
     let fields = [
-        ("productId", filter.product.map(|product| Value::from(product.get()))),
+        (
+            "productId",
+            filter.product.map(|product| Value::from(product.get())),
+        ),
         ("userId", filter.user.as_ref().map(|user| text(user))),
         ("investId", filter.invest.map(|invest| text(&invest))),
-        ("type", filter.event_type.as_ref().map(|event_type| text(event_type))),
-        ("correlationId", filter.correlation.as_ref().map(|correlation| text(correlation))),
+        (
+            "type",
+            filter
+                .event_type
+                .as_ref()
+                .map(|event_type| text(event_type)),
+        ),
+        (
+            "correlationId",
+            filter
+                .correlation
+                .as_ref()
+                .map(|correlation| text(correlation)),
+        ),
         ("from", filter.from.map(bound)),
         ("to", filter.to.map(bound)),
         ("partition", filter.partition.map(Value::from)),
     ];
-    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Map<_, _>>().into()
+    fields
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 fn answer(
@@ -79,12 +115,17 @@ fn answer(
         Format::Ndjson => "attachment; filename=\"moa-export.ndjson\"",
         Format::Csv => "attachment; filename=\"moa-export.csv\"",
     };
-    let head = [(header::CONTENT_TYPE, format.media_type()), (header::CONTENT_DISPOSITION, file)];
+    let head = [
+        (header::CONTENT_TYPE, format.media_type()),
+        (header::CONTENT_DISPOSITION, file),
+    ];
     (head, Body::from_stream(blocks)).into_response()
 }
 
 fn busy() -> Problem {
-    Problem::Conflict(format!("{MAX_CONCURRENT_EXPORTS} exports are being made already, try again when one is done"))
+    Problem::Conflict(format!(
+        "{MAX_CONCURRENT_EXPORTS} exports are being made already, try again when one is done"
+    ))
 }
 
 fn parse_format(text: &str) -> Result<Format, &'static str> {
@@ -97,6 +138,9 @@ fn parse_format(text: &str) -> Result<Format, &'static str> {
 
 /// What the client takes best; NDJSON where it takes none of ours, or does not say.
 fn accepted_format(headers: &HeaderMap) -> Format {
-    const OFFERS: [(&str, Format); 2] = [("application/x-ndjson", Format::Ndjson), ("text/csv", Format::Csv)];
+    const OFFERS: [(&str, Format); 2] = [
+        ("application/x-ndjson", Format::Ndjson),
+        ("text/csv", Format::Csv),
+    ];
     accept::best(headers, &OFFERS).unwrap_or(Format::Ndjson)
 }

@@ -15,7 +15,11 @@ pub(crate) fn problem(error: impl Into<LogError>) -> Problem {
             Problem::Overloaded
         }
         LogError::Unavailable(error) => Problem::internal(error),
-        error @ (LogError::Broken { .. } | LogError::Mismatch(_)) => Problem::Conflict(error.to_string()),
-        error @ (LogError::OutcomeUnknown { .. } | LogError::WritesStopped(_)) => Problem::internal(error),
+        error @ (LogError::Broken { .. } | LogError::Mismatch(_)) => {
+            Problem::Conflict(error.to_string())
+        }
+        error @ (LogError::OutcomeUnknown { .. } | LogError::WritesStopped(_)) => {
+            Problem::internal(error)
+        }
     }
 }

@@ -121,11 +121,22 @@ async fn list(State(audit): State<Arc<Audit>>, params: Params) -> Result<Respons
     let mut rows = page(&audit.read, &request).await.map_err(query_problem)?;
     let more = rows.len() as i64 > request.limit;
     rows.truncate(request.limit as usize);
-    let last = rows.last().filter(|_| more).map(|row| Cursor { refused_at: row.refused_at, invest_id: row.invest_id });
-    let dropped = dropped(&audit, &request.filter).await.map_err(query_problem)?;
+    let last = rows.last().filter(|_| more).map(|row| Cursor {
+        refused_at: row.refused_at,
+        invest_id: row.invest_id,
+    });
+    let dropped = dropped(&audit, &request.filter)
+        .await
+        .map_err(query_problem)?;
     Ok(edge::ok(Page {
         next_cursor: last.map(|last| last.written(&request.filter, request.order)),
-        list: rows.into_iter().map(|row| Item { refused_at: audit.time.format(row.refused_at), row }).collect(),
+        list: rows
+            .into_iter()
+            .map(|row| Item {
+                refused_at: audit.time.format(row.refused_at),
+                row,
+            })
+            .collect(),
         dropped,
         kept_days: RETENTION_DAYS,
     }))
@@ -141,7 +152,13 @@ fn parse(mut params: Params, time: ServiceTime) -> Result<ListRequest, Problem> 
     let limit = params.int("limit", limit);
     let filter = || {
         let (product_id, user_id, code) = (product_id?, user_id?, code?);
-        Some(Filter { product_id, user_id, code, from: from?, to: to? })
+        Some(Filter {
+            product_id,
+            user_id,
+            code,
+            from: from?,
+            to: to?,
+        })
     };
     let (filter, order, limit) = (filter(), order.map(Option::unwrap_or_default), limit);
     // A cursor can only be read with what it was made for.
@@ -149,10 +166,16 @@ fn parse(mut params: Params, time: ServiceTime) -> Result<ListRequest, Problem> 
         .as_ref()
         .zip(order)
         .map(|(filter, order)| params.text("cursor", |text| Cursor::read(text, filter, order)));
-    let (Some(filter), Some(order), Some(limit), Some(Some(after))) = (filter, order, limit, read) else {
+    let (Some(filter), Some(order), Some(limit), Some(Some(after))) = (filter, order, limit, read)
+    else {
         return Err(params.refuse());
     };
-    Ok(ListRequest { filter, order, after, limit: limit.unwrap_or(DEFAULT_ROWS_PER_PAGE) })
+    Ok(ListRequest {
+        filter,
+        order,
+        after,
+        limit: limit.unwrap_or(DEFAULT_ROWS_PER_PAGE),
+    })
 }
 
 fn code(text: &str) -> Result<&'static str, String> {
@@ -162,12 +185,23 @@ fn code(text: &str) -> Result<&'static str, String> {
 
 fn limit(limit: i64) -> Result<i64, String> {
     let fits = (1..=MAX_ROWS_PER_PAGE).contains(&limit);
-    if fits { Ok(limit) } else { Err(format!("must be a whole number from 1 to {MAX_ROWS_PER_PAGE}")) }
+    if fits {
+        Ok(limit)
+    } else {
+        Err(format!(
+            "must be a whole number from 1 to {MAX_ROWS_PER_PAGE}"
+        ))
+    }
 }
 
 /// One more than request for, which tells whether there are more.
 async fn page(pool: &Pool, request: &ListRequest) -> sqlx::Result<Vec<Row>> {
-    let ListRequest { filter, order, after, limit } = request;
+    let ListRequest {
+        filter,
+        order,
+        after,
+        limit,
+    } = request;
     let mut query = sqlx::QueryBuilder::new(
         "select refused_at, invest_id, user_id, product_id, amount, code, remaining, partition, head, place,
                 correlation_id
@@ -189,11 +223,27 @@ async fn page(pool: &Pool, request: &ListRequest) -> sqlx::Result<Vec<Row>> {
     if let Some(to) = filter.to {
         query.push(" and refused_at < ").push_bind(to);
     }
-    if let Some(Cursor { refused_at, invest_id }) = after {
-        query.push(format_args!(" and (refused_at, invest_id) {} (", order.after()));
-        query.push_bind(refused_at).push(", ").push_bind(invest_id).push(")");
+    if let Some(Cursor {
+        refused_at,
+        invest_id,
+    }) = after
+    {
+        query.push(format_args!(
+            " and (refused_at, invest_id) {} (",
+            order.after()
+        ));
+        query
+            .push_bind(refused_at)
+            .push(", ")
+            .push_bind(invest_id)
+            .push(")");
     }
-    query.push(format_args!(" order by refused_at {0}, invest_id {0} limit ", order.name())).push_bind(limit + 1);
+    query
+        .push(format_args!(
+            " order by refused_at {0}, invest_id {0} limit ",
+            order.name()
+        ))
+        .push_bind(limit + 1);
     query.build_query_as().fetch_all(pool).await
 }
 
@@ -208,17 +258,25 @@ async fn dropped(audit: &Audit, filter: &Filter) -> sqlx::Result<Vec<Dropped>> {
     .fetch_all(&audit.read)
     .await?;
     let time = audit.time;
-    let to_dropped =
-        |(reason, count, from, to)| Dropped { reason, count, from: time.format(from), to: time.format(to) };
+    let to_dropped = |(reason, count, from, to)| Dropped {
+        reason,
+        count,
+        from: time.format(from),
+        to: time.format(to),
+    };
     Ok(rows.into_iter().map(to_dropped).collect())
 }
 
 /// A search that takes too long is refused: the caller can narrow it.
 fn query_problem(error: sqlx::Error) -> Problem {
-    let canceled =
-        error.as_database_error().and_then(|refused| refused.code()).is_some_and(|code| code == QUERY_CANCELED);
+    let canceled = error
+        .as_database_error()
+        .and_then(|refused| refused.code())
+        .is_some_and(|code| code == QUERY_CANCELED);
     if canceled {
-        return Problem::Conflict("it takes too long to look for that: give from and to, nearer to each other".into());
+        return Problem::Conflict(
+            "it takes too long to look for that: give from and to, nearer to each other".into(),
+        );
     }
     problem(error)
 }

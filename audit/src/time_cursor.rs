@@ -11,7 +11,9 @@ pub(crate) fn encode(question: &[u8], at: DateTime<Utc>, id: &[u8]) -> String {
 }
 
 /// What [`encode`] was given, with a question of `Q` bytes and an id of `N`; `None` where it never gave such a text.
-pub(crate) fn decode<const Q: usize, const N: usize>(text: &str) -> Option<([u8; Q], DateTime<Utc>, [u8; N])> {
+pub(crate) fn decode<const Q: usize, const N: usize>(
+    text: &str,
+) -> Option<([u8; Q], DateTime<Utc>, [u8; N])> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (question, rest) = bytes.split_first_chunk::<Q>()?;
     let (micros, id) = rest.split_first_chunk()?;

@@ -52,15 +52,22 @@ pub(crate) struct Timeline {
     notes: Vec<&'static str>,
 }
 
-async fn one(State(audit): State<Arc<Audit>>, InvestIdPath(id): InvestIdPath) -> Result<Response, Problem> {
-    let found = invest_events::find(&audit.log, &audit.read, id).await.map_err(problem)?.ok_or(Problem::NotFound)?;
+async fn one(
+    State(audit): State<Arc<Audit>>,
+    InvestIdPath(id): InvestIdPath,
+) -> Result<Response, Problem> {
+    let found = invest_events::find(&audit.log, &audit.read, id)
+        .await
+        .map_err(problem)?
+        .ok_or(Problem::NotFound)?;
     let calls = payment_calls::of(&audit.read, id).await.map_err(problem)?;
     let applied = applied_in_order(&audit, &found.reservation).await?;
     let mut changes = Vec::new();
     for event in &found.changes {
         changes.push((event, applied_in_order(&audit, event).await?));
     }
-    let timeline = build_timeline(id, &found, &calls, &applied, &changes, audit.time).ok_or(Problem::NotFound)?;
+    let timeline = build_timeline(id, &found, &calls, &applied, &changes, audit.time)
+        .ok_or(Problem::NotFound)?;
     Ok(edge::ok(timeline))
 }
 
@@ -79,18 +86,31 @@ fn build_timeline(
     changes: &[(&RecordedEvent, Vec<Applied>)],
     time: ServiceTime,
 ) -> Option<Timeline> {
-    let ProductEvent::InvestReserved { user_id, amount, .. } = &found.reservation.event else { return None };
+    let ProductEvent::InvestReserved {
+        user_id, amount, ..
+    } = &found.reservation.event
+    else {
+        return None;
+    };
     let (reservation, user) = (&found.reservation, format!("user {user_id}"));
     let cause = Cause::of(reservation);
     let mut steps = Vec::from_iter(entry::requested(id, reservation, &user, time));
     steps.push(entry::reserved(reservation, &user, time));
-    steps.extend(applied.iter().map(|applied| entry::applied(applied, reservation, 2, time)));
+    steps.extend(
+        applied
+            .iter()
+            .map(|applied| entry::applied(applied, reservation, 2, time)),
+    );
     steps.extend(calls.iter().map(|call| entry::called(call, &cause, time)));
     for (event, applied) in changes {
         let changed = entry::changed(event, &user, time);
         let depth = changed.depth() + 1;
         steps.push(changed);
-        steps.extend(applied.iter().map(|applied| entry::applied(applied, event, depth, time)));
+        steps.extend(
+            applied
+                .iter()
+                .map(|applied| entry::applied(applied, event, depth, time)),
+        );
     }
     Some(Timeline {
         invest_id: id.to_string(),
@@ -101,6 +121,10 @@ fn build_timeline(
         correlation_id: reservation.metadata.correlation_id.clone(),
         traceparent: reservation.metadata.traceparent.clone(),
         steps,
-        notes: if calls.is_empty() { vec![NO_COUNTERS, NO_CALLS] } else { vec![NO_COUNTERS] },
+        notes: if calls.is_empty() {
+            vec![NO_COUNTERS, NO_CALLS]
+        } else {
+            vec![NO_COUNTERS]
+        },
     })
 }

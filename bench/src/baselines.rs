@@ -87,10 +87,16 @@ pub(crate) async fn serve(settings: ServeBaseline) -> anyhow::Result<()> {
 
 impl ServeBaseline {
     async fn pool(&self, connections: u32) -> anyhow::Result<PgPool> {
-        let url = self.database_url.as_deref().context("it needs --database-url")?;
+        let url = self
+            .database_url
+            .as_deref()
+            .context("it needs --database-url")?;
         // As Moa reads a URL of this machine that says nothing of TLS.
         let options = PgConnectOptions::from_str(url)?.ssl_mode(PgSslMode::Disable);
-        let pool = PgPoolOptions::new().max_connections(connections).connect_with(options).await;
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .connect_with(options)
+            .await;
         pool.context("cannot reach the database")
     }
 }

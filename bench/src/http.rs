@@ -35,17 +35,28 @@ impl Answer<'_> {
 
     /// The status; 0 when there is none.
     pub(crate) fn status(&self) -> u16 {
-        let digits = self.head.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = self
+            .head
+            .get(9..12)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
         digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
     }
 }
 
 impl Connection {
     pub(crate) async fn open(to: SocketAddr) -> anyhow::Result<Self> {
-        anyhow::ensure!(to.ip().is_loopback(), "load goes to loopback only, not to {to}");
-        let stream = TcpStream::connect(to).await.with_context(|| format!("cannot reach {to}"))?;
+        anyhow::ensure!(
+            to.ip().is_loopback(),
+            "load goes to loopback only, not to {to}"
+        );
+        let stream = TcpStream::connect(to)
+            .await
+            .with_context(|| format!("cannot reach {to}"))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, read: Vec::with_capacity(4096) })
+        Ok(Self {
+            stream,
+            read: Vec::with_capacity(4096),
+        })
     }
 
     /// Sends a whole request and gives the answer.
@@ -60,14 +71,22 @@ impl Connection {
                 let (head, body) = self.read.split_at(body);
                 return Ok(Answer { head, body });
             }
-            anyhow::ensure!(self.read.len() <= MAX_ANSWER_BYTES, "the answer is too large");
+            anyhow::ensure!(
+                self.read.len() <= MAX_ANSWER_BYTES,
+                "the answer is too large"
+            );
         }
     }
 }
 
 /// Where the body begins, once all of it is there.
 fn body(read: &[u8]) -> anyhow::Result<Option<usize>> {
-    let Some(end) = read.windows(HEAD_END.len()).position(|window| window == HEAD_END) else { return Ok(None) };
+    let Some(end) = read
+        .windows(HEAD_END.len())
+        .position(|window| window == HEAD_END)
+    else {
+        return Ok(None);
+    };
     let length = header(&read[..end], "content-length").context("an answer without a length")?;
     let (body, length) = (end + HEAD_END.len(), length.parse::<usize>()?);
     Ok((read.len() >= body + length).then_some(body))
@@ -77,7 +96,9 @@ fn body(read: &[u8]) -> anyhow::Result<Option<usize>> {
 fn header<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
     head.split(|byte| *byte == b'\n').find_map(|line| {
         let (found, value) = line.split_at_checked(name.len())?;
-        let value = value.strip_prefix(b":").filter(|_| found.eq_ignore_ascii_case(name.as_bytes()))?;
+        let value = value
+            .strip_prefix(b":")
+            .filter(|_| found.eq_ignore_ascii_case(name.as_bytes()))?;
         std::str::from_utf8(value).ok().map(str::trim)
     })
 }

@@ -37,14 +37,22 @@ pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
             round.cpu_percent,
             round.wal_megabytes,
             round.success_ms,
-            round.services_success_ms.map_or("not measured".into(), |millis| format!("{millis:.1} ms")),
+            round
+                .services_success_ms
+                .map_or("not measured".into(), |millis| format!("{millis:.1} ms")),
         );
         rounds.push(round);
     }
     let of = |figure: fn(&Round) -> f64| Spread::of(rounds.iter().map(figure));
-    let (cpu, wal, success) =
-        (of(|round| round.cpu_percent), of(|round| round.wal_megabytes), of(|round| round.success_ms));
-    let services: Option<Vec<f64>> = rounds.iter().map(|round| round.services_success_ms).collect();
+    let (cpu, wal, success) = (
+        of(|round| round.cpu_percent),
+        of(|round| round.wal_megabytes),
+        of(|round| round.success_ms),
+    );
+    let services: Option<Vec<f64>> = rounds
+        .iter()
+        .map(|round| round.services_success_ms)
+        .collect();
     let services = services.map(Spread::of);
     let at_most = |target, what: &str, bound, measured, unit| Verdict {
         target,
@@ -53,11 +61,29 @@ pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
         measured,
         unit,
     };
-    let mut verdicts = vec![at_most("P10", "a single invest until SUCCESS, one process", 15.0, success, " ms")];
+    let mut verdicts = vec![at_most(
+        "P10",
+        "a single invest until SUCCESS, one process",
+        15.0,
+        success,
+        " ms",
+    )];
     let what = "a single invest until SUCCESS, two of each service";
     verdicts.extend(services.map(|services| at_most("P10", what, 30.0, services, " ms")));
-    verdicts.push(at_most("P11", "an idle Moa and its PostgreSQL, of a core", 1.0, cpu, " %"));
-    verdicts.push(at_most("P11", "an idle Moa, WAL in an hour", 1.0, wal, " MB"));
+    verdicts.push(at_most(
+        "P11",
+        "an idle Moa and its PostgreSQL, of a core",
+        1.0,
+        cpu,
+        " %",
+    ));
+    verdicts.push(at_most(
+        "P11",
+        "an idle Moa, WAL in an hour",
+        1.0,
+        wal,
+        " MB",
+    ));
     let head = [
         "SUCCESS after ms, median",
         "two of each service",
@@ -68,14 +94,21 @@ pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
     ];
     let row = vec![
         spread(success, 1),
-        services.map(|services| spread(services, 1)).unwrap_or_default(),
+        services
+            .map(|services| spread(services, 1))
+            .unwrap_or_default(),
         spread(cpu, 2),
         spread(of(|round| round.own_cpu_percent), 2),
         spread(wal, 2),
         spread(of(|round| round.grown_megabytes), 2),
     ];
     let text = format!("{EXPLANATION}\n\n{}", table(&head, &[row]));
-    Ok(Section { title: "Idle", verdicts, text, plots: Vec::new() })
+    Ok(Section {
+        title: "Idle",
+        verdicts,
+        text,
+        plots: Vec::new(),
+    })
 }
 
 impl Round {
@@ -90,14 +123,24 @@ impl Round {
         let running = arena.start_services().await?;
         let success = success_ms(&running).await;
         arena.end(running).await?;
-        Ok(Self { services_success_ms: Some(success?), ..round })
+        Ok(Self {
+            services_success_ms: Some(success?),
+            ..round
+        })
     }
 
     async fn of_one_process(arena: &Arena, plan: &Plan, running: &Running) -> anyhow::Result<Self> {
-        let (time, pid, postmaster) = (plan.sustained_time(), running.process.pid, arena.servers.postmaster);
+        let (time, pid, postmaster) = (
+            plan.sustained_time(),
+            running.process.pid,
+            arena.servers.postmaster,
+        );
         // What was begun before is ended.
         tokio::time::sleep(time / 4).await;
-        let (disk, cpu) = (Disk::of(&running.pool).await?, CpuTimes::read(pid, postmaster)?);
+        let (disk, cpu) = (
+            Disk::of(&running.pool).await?,
+            CpuTimes::read(pid, postmaster)?,
+        );
         tokio::time::sleep(time).await;
         let cpu = CpuTimes::read(pid, postmaster)? - cpu;
         let written = Disk::of(&running.pool).await?;
@@ -116,7 +159,10 @@ impl Round {
 
 /// The median, from sending an invest.
 async fn success_ms(running: &Running) -> anyhow::Result<f64> {
-    let (read, product) = (running.read.context("it has no reads")?, running.products[0]);
+    let (read, product) = (
+        running.read.context("it has no reads")?,
+        running.products[0],
+    );
     let mut seen = seen::measure(running.write, read, product, INVESTS).await?;
     Ok(millis(seen.in_log.at(0.5)))
 }

@@ -32,10 +32,26 @@ pub(crate) struct InvestLoad {
 
 pub(crate) async fn run(load: InvestLoad) -> anyhow::Result<()> {
     // Runs in a row serve different users.
-    let first = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let first = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis() as u64;
     let products = [load.product].into_iter().chain(load.refused).collect();
-    let requests = invest(load.write, products, Users { count: load.users, first }, load.keys);
-    let mut answers = closed_loop(&requests, load.connections, Duration::from_secs(load.seconds)).await?;
+    let requests = invest(
+        load.write,
+        products,
+        Users {
+            count: load.users,
+            first,
+        },
+        load.keys,
+    );
+    let mut answers = closed_loop(
+        &requests,
+        load.connections,
+        Duration::from_secs(load.seconds),
+    )
+    .await?;
     println!(
         "{} connections  {:.0} accepted/s  {}  ({} accepted; others: {:?})",
         load.connections,

@@ -19,7 +19,10 @@ struct Sized {
 }
 
 /// Prepares a base of each size.
-pub(crate) async fn measure_all(mut servers: Servers, plan: &Plan) -> anyhow::Result<(Servers, Section)> {
+pub(crate) async fn measure_all(
+    mut servers: Servers,
+    plan: &Plan,
+) -> anyhow::Result<(Servers, Section)> {
     let mut all = Vec::new();
     for shape in plan.sizes() {
         let events = shape.history.events;
@@ -29,7 +32,11 @@ pub(crate) async fn measure_all(mut servers: Servers, plan: &Plan) -> anyhow::Re
         let mut series: Vec<_> = plan
             .wanted(&CONTESTANTS)
             .into_iter()
-            .map(|contestant| Series { contestant, load, rounds: Vec::new() })
+            .map(|contestant| Series {
+                contestant,
+                load,
+                rounds: Vec::new(),
+            })
             .collect();
         for _ in 0..plan.sustained_rounds() {
             for one in &mut series {
@@ -47,7 +54,12 @@ pub(crate) async fn measure_all(mut servers: Servers, plan: &Plan) -> anyhow::Re
         all.push(Sized { events, series });
         servers = arena.close().await?;
     }
-    let section = Section { title: "Length of the log", verdicts: verdicts(&all), text: text(&all), plots: Vec::new() };
+    let section = Section {
+        title: "Length of the log",
+        verdicts: verdicts(&all),
+        text: text(&all),
+        plots: Vec::new(),
+    };
     Ok((servers, section))
 }
 
@@ -56,7 +68,9 @@ fn first_accept(figures: &Figures) -> f64 {
 }
 
 fn verdicts(all: &[Sized]) -> Vec<Verdict> {
-    let Some((smallest, larger)) = all.split_first() else { return Vec::new() };
+    let Some((smallest, larger)) = all.split_first() else {
+        return Vec::new();
+    };
     let mut verdicts = Vec::new();
     for sized in larger {
         for (series, least) in sized.series.iter().zip(&smallest.series) {
@@ -78,7 +92,11 @@ fn verdicts(all: &[Sized]) -> Vec<Verdict> {
         for series in &sized.series {
             verdicts.push(Verdict {
                 target: "P8",
-                what: format!("{}, first accept after a start, {} events", series.contestant.name(), sized.events),
+                what: format!(
+                    "{}, first accept after a start, {} events",
+                    series.contestant.name(),
+                    sized.events
+                ),
                 wanted: Wanted::AtMost(2.0),
                 measured: series.spread(first_accept),
                 unit: " s",
@@ -89,20 +107,34 @@ fn verdicts(all: &[Sized]) -> Vec<Verdict> {
 }
 
 fn text(all: &[Sized]) -> String {
-    let figure =
-        |series: &Series, of: fn(&Figures) -> f64, digits| spread(Spread::of(series.rounds.iter().map(of)), digits);
+    let figure = |series: &Series, of: fn(&Figures) -> f64, digits| {
+        spread(Spread::of(series.rounds.iter().map(of)), digits)
+    };
     let row = |events: u64, series: &Series| {
         vec![
             events.to_string(),
             series.contestant.name().to_owned(),
             figure(series, |round| round.rate, 0),
-            figure(series, |round| round.cpu.contestant * 1e6 / round.accepted.max(1) as f64, 0),
-            figure(series, |round| round.cpu.postgres * 1e6 / round.accepted.max(1) as f64, 0),
+            figure(
+                series,
+                |round| round.cpu.contestant * 1e6 / round.accepted.max(1) as f64,
+                0,
+            ),
+            figure(
+                series,
+                |round| round.cpu.postgres * 1e6 / round.accepted.max(1) as f64,
+                0,
+            ),
             figure(series, |round| seconds(round.settled_after), 1),
             figure(series, first_accept, 2),
         ]
     };
-    let rows = all.iter().flat_map(|sized| sized.series.iter().map(move |series| row(sized.events, series)));
+    let rows = all.iter().flat_map(|sized| {
+        sized
+            .series
+            .iter()
+            .map(move |series| row(sized.events, series))
+    });
     let head = [
         "events before",
         "",
@@ -112,5 +144,8 @@ fn text(all: &[Sized]) -> String {
         "in all views after s",
         "first accept after s",
     ];
-    format!("{EXPLANATION}\n\n{}", table(&head, &rows.collect::<Vec<_>>()))
+    format!(
+        "{EXPLANATION}\n\n{}",
+        table(&head, &rows.collect::<Vec<_>>())
+    )
 }

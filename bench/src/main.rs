@@ -39,7 +39,10 @@ use tokio::signal::unix::{SignalKind, signal};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
-#[command(name = "bench", about = "Measures Moa and baselines side by side on loopback")]
+#[command(
+    name = "bench",
+    about = "Measures Moa and baselines side by side on loopback"
+)]
 struct Cli {
     #[command(subcommand)]
     what: What,
@@ -175,7 +178,9 @@ async fn main() -> ExitCode {
 }
 
 async fn ended() -> &'static str {
-    let Ok(mut terminated) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => "Ctrl-C",
         _ = terminated.recv() => "SIGTERM",
@@ -193,21 +198,50 @@ async fn run(what: What) -> anyhow::Result<()> {
         What::Overload(plan) => measure("overload", &plan, &[Measurement::Overload]).await,
         What::Idle(plan) => measure("idle", &plan, &[Measurement::Idle]).await,
         What::LogSize(plan) => measure("log-size", &plan, &[Measurement::LogSize]).await,
-        What::Rebuild { plan, model, database_url: Some(url) } => {
-            rebuild::run(plan.rounds(), model.as_deref(), &url).await.map(drop)
-        }
-        What::Rebuild { plan, model, database_url: None } => {
-            measure("rebuild", &plan, &[Measurement::Rebuild(model)]).await
-        }
+        What::Rebuild {
+            plan,
+            model,
+            database_url: Some(url),
+        } => rebuild::run(plan.rounds(), model.as_deref(), &url)
+            .await
+            .map(drop),
+        What::Rebuild {
+            plan,
+            model,
+            database_url: None,
+        } => measure("rebuild", &plan, &[Measurement::Rebuild(model)]).await,
         What::All(plan) => measure("all", &plan, &Measurement::all()).await,
         What::ServeBaseline(settings) => baselines::serve(settings).await,
         What::Invest(load) => invest::run(load).await,
-        What::History { shape, database_url } => history::run(shape, &database_url).await,
-        What::Search { times, database_url } => search::run(times, &database_url).await,
-        What::AsOf { times, database_url } => as_of::run(times, &database_url).await,
-        What::Verify { times, database_url } => verify::run(times, &database_url).await,
-        What::Seals { seals, database_url } => seals::run(seals, &database_url).await,
-        What::VerifyExport { times, database_url } => verify_export::run(times, &database_url).await,
-        What::Seen { write, read, product, times } => seen::run(write, read, product, times).await,
+        What::History {
+            shape,
+            database_url,
+        } => history::run(shape, &database_url).await,
+        What::Search {
+            times,
+            database_url,
+        } => search::run(times, &database_url).await,
+        What::AsOf {
+            times,
+            database_url,
+        } => as_of::run(times, &database_url).await,
+        What::Verify {
+            times,
+            database_url,
+        } => verify::run(times, &database_url).await,
+        What::Seals {
+            seals,
+            database_url,
+        } => seals::run(seals, &database_url).await,
+        What::VerifyExport {
+            times,
+            database_url,
+        } => verify_export::run(times, &database_url).await,
+        What::Seen {
+            write,
+            read,
+            product,
+            times,
+        } => seen::run(write, read, product, times).await,
     }
 }

@@ -43,16 +43,30 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Vec<Rebuilt>> {
     let mut rebuilt = Vec::new();
     let shutdown = CancellationToken::new();
-    let working = tokio::spawn(projector::run_jobs(log.clone(), pool.clone(), shutdown.clone()));
+    let working = tokio::spawn(projector::run_jobs(
+        log.clone(),
+        pool.clone(),
+        shutdown.clone(),
+    ));
     let jobs = Jobs::new(log.clone(), pool.clone());
     let events = log.heads().await?.iter().sum::<i64>() as f64;
     let wanted = |name: &str| model.is_none_or(|model| model == name);
-    for projection in PROJECTIONS.iter().filter(|projection| wanted(projection.name)) {
+    for projection in PROJECTIONS
+        .iter()
+        .filter(|projection| wanted(projection.name))
+    {
         // The first fills what is live, so that there is something to compare with.
         fill(&jobs, projection.name).await?;
         reset_memory();
         let (stages, job) = remake(&jobs, projection.name).await?;
-        rebuilt.extend(tell(projection.name, events, copied, &[stages], &job, &memory()));
+        rebuilt.extend(tell(
+            projection.name,
+            events,
+            copied,
+            &[stages],
+            &job,
+            &memory(),
+        ));
         jobs.drop(projection.name).await?;
     }
     if model.is_none() {
@@ -66,7 +80,11 @@ pub(crate) async fn run(
 /// Fills every read model from the log, in bulk, and lets it go live.
 pub(crate) async fn fill_all(log: &Log, pool: &Pool) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
-    let working = tokio::spawn(projector::run_jobs(log.clone(), pool.clone(), shutdown.clone()));
+    let working = tokio::spawn(projector::run_jobs(
+        log.clone(),
+        pool.clone(),
+        shutdown.clone(),
+    ));
     let jobs = Jobs::new(log.clone(), pool.clone());
     for projection in PROJECTIONS {
         fill(&jobs, projection.name).await?;
@@ -84,9 +102,13 @@ async fn together(
 ) -> anyhow::Result<Option<Rebuilt>> {
     reset_memory();
     let began = Instant::now();
-    let all = futures::future::try_join_all(PROJECTIONS.iter().map(|known| remake(jobs, known.name))).await?;
+    let all =
+        futures::future::try_join_all(PROJECTIONS.iter().map(|known| remake(jobs, known.name)))
+            .await?;
     let (stages, done): (Vec<_>, Vec<_>) = all.into_iter().unzip();
-    let rebuilt = done.last().and_then(|last| tell(TOGETHER, events, copied, &stages, last, &memory()));
+    let rebuilt = done
+        .last()
+        .and_then(|last| tell(TOGETHER, events, copied, &stages, last, &memory()));
     println!("  (all of it: {:.1} s)", began.elapsed().as_secs_f64());
     for projection in PROJECTIONS {
         jobs.drop(projection.name).await?;
@@ -96,7 +118,11 @@ async fn together(
 
 async fn fill(jobs: &Jobs, name: &str) -> anyhow::Result<()> {
     jobs.drop(name).await?;
-    let wanted = RebuildOptions { switches: true, accept_differences: true, max_rate: None };
+    let wanted = RebuildOptions {
+        switches: true,
+        accept_differences: true,
+        max_rate: None,
+    };
     let job = jobs.rebuild(name, wanted).await?;
     followed(jobs, job).await?;
     jobs.drop(name).await?;
@@ -104,7 +130,16 @@ async fn fill(jobs: &Jobs, name: &str) -> anyhow::Result<()> {
 }
 
 async fn remake(jobs: &Jobs, name: &str) -> anyhow::Result<(Stages, Job)> {
-    let job = jobs.rebuild(name, RebuildOptions { switches: false, accept_differences: false, max_rate: None }).await?;
+    let job = jobs
+        .rebuild(
+            name,
+            RebuildOptions {
+                switches: false,
+                accept_differences: false,
+                max_rate: None,
+            },
+        )
+        .await?;
     followed(jobs, job).await
 }
 
@@ -115,8 +150,15 @@ async fn followed(jobs: &Jobs, id: i64) -> anyhow::Result<(Stages, Job)> {
         let job = jobs.job(id).await?.context("the job is gone")?;
         let now = Instant::now();
         let stage = job.stage.as_str();
-        let reached =
-            ["FOLDING", "INDEXING", "CATCHING_UP", "COMPARING", "SWITCHING"].iter().position(|it| *it == stage);
+        let reached = [
+            "FOLDING",
+            "INDEXING",
+            "CATCHING_UP",
+            "COMPARING",
+            "SWITCHING",
+        ]
+        .iter()
+        .position(|it| *it == stage);
         let times = [&mut folding, &mut indexing, &mut ready, &mut comparing];
         for (number, time) in times.into_iter().enumerate() {
             if reached >= Some(number) && (number < 3 || stage == "COMPARING") {
@@ -124,33 +166,71 @@ async fn followed(jobs: &Jobs, id: i64) -> anyhow::Result<(Stages, Job)> {
             }
         }
         if job.state == JobState::Failed {
-            bail!("{} failed: {}", job.projection, job.problem.unwrap_or_default());
+            bail!(
+                "{} failed: {}",
+                job.projection,
+                job.problem.unwrap_or_default()
+            );
         }
         if job.state == JobState::Done {
             let folding = folding.unwrap_or(asked);
             let indexing = indexing.unwrap_or(now);
             let ready = ready.unwrap_or(now);
-            return Ok((Stages { folding, indexing, ready, comparing, ended: now }, job));
+            return Ok((
+                Stages {
+                    folding,
+                    indexing,
+                    ready,
+                    comparing,
+                    ended: now,
+                },
+                job,
+            ));
         }
-        anyhow::ensure!(asked.elapsed() < REBUILD_TIMEOUT, "{} takes too long: {job:?}", job.projection);
+        anyhow::ensure!(
+            asked.elapsed() < REBUILD_TIMEOUT,
+            "{} takes too long: {job:?}",
+            job.projection
+        );
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-fn tell(name: &str, events: f64, copied: f64, stages: &[Stages], job: &Job, memory: &str) -> Option<Rebuilt> {
+fn tell(
+    name: &str,
+    events: f64,
+    copied: f64,
+    stages: &[Stages],
+    job: &Job,
+    memory: &str,
+) -> Option<Rebuilt> {
     let first = stages.iter().map(|it| it.folding).min();
     let ready = stages.iter().map(|it| it.ready).max();
     let (first, ready) = first.zip(ready)?;
     let rate = events / (ready - first).as_secs_f64();
-    let indexing: Duration = stages.iter().map(|it| it.ready - it.indexing).max().unwrap_or_default();
-    let comparing = stages.iter().filter_map(|it| it.comparing.map(|began| it.ended - began)).max();
+    let indexing: Duration = stages
+        .iter()
+        .map(|it| it.ready - it.indexing)
+        .max()
+        .unwrap_or_default();
+    let comparing = stages
+        .iter()
+        .filter_map(|it| it.comparing.map(|began| it.ended - began))
+        .max();
     println!(
         "  {name}: {rate:.0} events/s to ready, {:.2} of COPY ({:.1} s, of which indexes {:.1} s); compared in {:.1} s; peak memory {memory}; equal: {}",
         rate / copied,
         (ready - first).as_secs_f64(),
         indexing.as_secs_f64(),
         comparing.unwrap_or_default().as_secs_f64(),
-        job.outcome.as_ref().map(|found| found["equal"].to_string()).unwrap_or_default(),
+        job.outcome
+            .as_ref()
+            .map(|found| found["equal"].to_string())
+            .unwrap_or_default(),
     );
-    Some(Rebuilt { name: name.into(), rate, indexing_s: indexing.as_secs_f64() })
+    Some(Rebuilt {
+        name: name.into(),
+        rate,
+        indexing_s: indexing.as_secs_f64(),
+    })
 }

@@ -56,14 +56,37 @@ pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
         rounds.push(round);
     }
     let of = |figure: fn(&Round) -> f64| Spread::of(rounds.iter().map(figure));
-    let (ratio, memory) = (of(|round| round.goodput / round.managed), of(|round| round.memory_growth));
+    let (ratio, memory) = (
+        of(|round| round.goodput / round.managed),
+        of(|round| round.memory_growth),
+    );
     let refused_p99 = of(|round| round.refused_p99_ms);
-    let verdict =
-        |what: &str, wanted, measured, unit| Verdict { target: "P9", what: what.into(), wanted, measured, unit };
+    let verdict = |what: &str, wanted, measured, unit| Verdict {
+        target: "P9",
+        what: what.into(),
+        wanted,
+        measured,
+        unit,
+    };
     let verdicts = vec![
-        verdict("ten times as much offered: accepted, beside what is managed", Wanted::AtLeast(0.8), ratio, " x"),
-        verdict("ten times as much offered: refusals, p99", Wanted::AtMost(100.0), refused_p99, " ms"),
-        verdict("ten times as much offered: memory at the end beside a third in", Wanted::AtMost(1.1), memory, " x"),
+        verdict(
+            "ten times as much offered: accepted, beside what is managed",
+            Wanted::AtLeast(0.8),
+            ratio,
+            " x",
+        ),
+        verdict(
+            "ten times as much offered: refusals, p99",
+            Wanted::AtMost(100.0),
+            refused_p99,
+            " ms",
+        ),
+        verdict(
+            "ten times as much offered: memory at the end beside a third in",
+            Wanted::AtMost(1.1),
+            memory,
+            " x",
+        ),
     ];
     let head = [
         "managed/s",
@@ -99,8 +122,15 @@ impl Round {
         let before = arena.sums(running).await?;
         let requests = invest(running.write, running.products.clone(), plan.users(), false);
         let managed = closed_loop(&requests, plan.connections()[0], plan.time()).await?;
-        let connections = if plan.quick { plan.connections()[1] } else { CONNECTIONS };
-        let users = Users { first: managed.requests(), ..plan.users() };
+        let connections = if plan.quick {
+            plan.connections()[1]
+        } else {
+            CONNECTIONS
+        };
+        let users = Users {
+            first: managed.requests(),
+            ..plan.users()
+        };
         let requests = invest(running.write, running.products.clone(), users, false);
         let (time, pid) = (plan.sustained_time(), running.process.pid);
         let (offered, early) = tokio::join!(
@@ -109,8 +139,13 @@ impl Round {
         );
         let (mut offered, early, late) = (offered?, early?, resident_bytes(pid)?);
         let all = |count: fn(&Answers) -> u64| count(&managed) + count(&offered);
-        let (accepted, unknown) = (all(|answers| answers.accepted.count() as u64), all(|answers| answers.unknown));
-        arena.check_sums(running, &before, accepted, unknown).await?;
+        let (accepted, unknown) = (
+            all(|answers| answers.accepted.count() as u64),
+            all(|answers| answers.unknown),
+        );
+        arena
+            .check_sums(running, &before, accepted, unknown)
+            .await?;
         Ok(Self {
             managed: managed.rate(),
             goodput: offered.rate(),

@@ -59,12 +59,19 @@ impl Plan {
     }
 
     pub(crate) fn sustained_time(&self) -> Duration {
-        Duration::from_secs(if self.quick { 2 } else { self.sustained_seconds })
+        Duration::from_secs(if self.quick {
+            2
+        } else {
+            self.sustained_seconds
+        })
     }
 
     /// Those of `all` that are to take part.
     pub(crate) fn wanted(&self, all: &[Contestant]) -> Vec<Contestant> {
-        all.iter().filter(|one| self.only.is_empty() || self.only.contains(one)).copied().collect()
+        all.iter()
+            .filter(|one| self.only.is_empty() || self.only.contains(one))
+            .copied()
+            .collect()
     }
 
     /// How long reads go on before they are measured.
@@ -90,7 +97,14 @@ impl Plan {
 
     /// As fast as answers come.
     pub(crate) fn closed(&self, connections: u16) -> Load {
-        Load { pace: Pace::Closed, connections, time: self.time(), users: self.users(), keys: false, listeners: 0 }
+        Load {
+            pace: Pace::Closed,
+            connections,
+            time: self.time(),
+            users: self.users(),
+            keys: false,
+            listeners: 0,
+        }
     }
 
     /// Those who follow a stream.
@@ -99,39 +113,67 @@ impl Plan {
     }
 
     pub(crate) fn users(&self) -> Users {
-        Users { count: if self.quick { 2_000 } else { USERS }, first: 0 }
+        Users {
+            count: if self.quick { 2_000 } else { USERS },
+            first: 0,
+        }
     }
 
     /// Those of the history: they have something to read.
     pub(crate) fn history_users(&self) -> Users {
-        Users { count: self.history().users, first: 0 }
+        Users {
+            count: self.history().users,
+            first: 0,
+        }
     }
 
     fn history(&self) -> Shape {
         match self.quick {
-            true => Shape { events: 1_000, products: 5, users: 100 },
-            false => Shape { events: HISTORY_EVENTS, products: HISTORY_PRODUCTS, users: HISTORY_USERS },
+            true => Shape {
+                events: 1_000,
+                products: 5,
+                users: 100,
+            },
+            false => Shape {
+                events: HISTORY_EVENTS,
+                products: HISTORY_PRODUCTS,
+                users: HISTORY_USERS,
+            },
         }
     }
 
     /// One product that everybody wants.
     pub(crate) fn hot(&self) -> BaseShape {
-        BaseShape { history: self.history(), fresh_products: 1 }
+        BaseShape {
+            history: self.history(),
+            fresh_products: 1,
+        }
     }
 
     /// Many products.
     pub(crate) fn spread(&self) -> BaseShape {
-        BaseShape { history: self.history(), fresh_products: if self.quick { 50 } else { SPREAD_PRODUCTS } }
+        BaseShape {
+            history: self.history(),
+            fresh_products: if self.quick { 50 } else { SPREAD_PRODUCTS },
+        }
     }
 
     /// One hot product on logs of these lengths, the shortest first. Most users of the longest have several holdings.
     pub(crate) fn sizes(&self) -> Vec<BaseShape> {
         let sizes: &[(u64, u64)] = match self.quick {
             true => &[(1_000, 100), (2_000, 100)],
-            false => &[(10_000, 5_000), (1_000_000, 100_000), (10_000_000, 1_000_000)],
+            false => &[
+                (10_000, 5_000),
+                (1_000_000, 100_000),
+                (10_000_000, 1_000_000),
+            ],
         };
         let shape = |(events, users): &(u64, u64)| BaseShape {
-            history: Shape { events: *events, products: HISTORY_PRODUCTS, users: *users },
+            history: Shape {
+                events: *events,
+                products: HISTORY_PRODUCTS,
+                users: *users,
+            },
             fresh_products: 1,
         };
         sizes.iter().map(shape).collect()
@@ -140,8 +182,16 @@ impl Plan {
     /// What read models are rebuilt from.
     pub(crate) fn rebuilt(&self) -> Shape {
         match self.quick {
-            true => Shape { events: 2_000, products: 40, users: 100 },
-            false => Shape { events: REBUILD_EVENTS, products: 1_000, users: HISTORY_USERS },
+            true => Shape {
+                events: 2_000,
+                products: 40,
+                users: 100,
+            },
+            false => Shape {
+                events: REBUILD_EVENTS,
+                products: 1_000,
+                users: HISTORY_USERS,
+            },
         }
     }
 }

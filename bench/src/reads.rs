@@ -20,9 +20,24 @@ struct View {
 }
 
 const VIEWS: [View; 3] = [
-    View { name: "product list", path: "/api/product?page=0&size=10", of_user: false, wanted: 0.5 },
-    View { name: "my/invest", path: "/api/product/my/invest?page=0&size=10", of_user: true, wanted: 0.2 },
-    View { name: "invest/log", path: "/api/invest/log?page=0&size=10", of_user: true, wanted: 0.2 },
+    View {
+        name: "product list",
+        path: "/api/product?page=0&size=10",
+        of_user: false,
+        wanted: 0.5,
+    },
+    View {
+        name: "my/invest",
+        path: "/api/product/my/invest?page=0&size=10",
+        of_user: true,
+        wanted: 0.2,
+    },
+    View {
+        name: "invest/log",
+        path: "/api/invest/log?page=0&size=10",
+        of_user: true,
+        wanted: 0.2,
+    },
 ];
 
 const EXPLANATION: &str = "\
@@ -53,12 +68,18 @@ pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
     let mut all = Vec::new();
     let able = arena.able(&plan.wanted(&[Contestant::Moa, Contestant::MoaWithServers]));
     for contestant in &able {
-        all.extend(VIEWS.iter().map(|view| Series { contestant: *contestant, view, rounds: Vec::new() }));
+        all.extend(VIEWS.iter().map(|view| Series {
+            contestant: *contestant,
+            view,
+            rounds: Vec::new(),
+        }));
     }
     for _ in 0..plan.rounds() {
         for contestant in &able {
             let running = arena.start(*contestant).await?;
-            let mine = all.iter_mut().filter(|series| series.contestant == *contestant);
+            let mine = all
+                .iter_mut()
+                .filter(|series| series.contestant == *contestant);
             let measured = measure(arena, &running, plan, mine.collect()).await;
             let ended = arena.end(running).await;
             measured.with_context(|| format!("reads of {}", contestant.name()))?;
@@ -73,14 +94,24 @@ pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
     })
 }
 
-async fn measure(arena: &Arena, running: &Running, plan: &Plan, views: Vec<&mut Series>) -> anyhow::Result<()> {
-    let (read, connections) = (running.read.context("it has no reads")?, plan.connections()[0]);
+async fn measure(
+    arena: &Arena,
+    running: &Running,
+    plan: &Plan,
+    views: Vec<&mut Series>,
+) -> anyhow::Result<()> {
+    let (read, connections) = (
+        running.read.context("it has no reads")?,
+        plan.connections()[0],
+    );
     let mut rounds = Vec::new();
     for series in &views {
         let users = series.view.of_user.then(|| plan.history_users());
         read_view(read, series.view, users, plan, plan.warm_up_time()).await?;
         let mut quiet = read_view(read, series.view, users, plan, plan.time()).await?;
-        let (recorded, address) = arena.serve_recorded(&answer(read, series.view).await?).await?;
+        let (recorded, address) = arena
+            .serve_recorded(&answer(read, series.view).await?)
+            .await?;
         let beside = read_view(address, series.view, users, plan, plan.time()).await?;
         recorded.stop().await?;
         rounds.push(Round {
@@ -96,7 +127,15 @@ async fn measure(arena: &Arena, running: &Running, plan: &Plan, views: Vec<&mut 
     for (series, round) in views.iter().zip(&mut rounds) {
         let users = series.view.of_user.then(|| plan.history_users());
         let first = accepted;
-        let rush = invest(running.write, running.products.clone(), Users { first, ..plan.users() }, false);
+        let rush = invest(
+            running.write,
+            running.products.clone(),
+            Users {
+                first,
+                ..plan.users()
+            },
+            false,
+        );
         let (rush, reads) = tokio::join!(
             closed_loop(&rush, connections, plan.time()),
             read_view(read, series.view, users, plan, plan.time())
@@ -106,7 +145,9 @@ async fn measure(arena: &Arena, running: &Running, plan: &Plan, views: Vec<&mut 
         unknown += rush.unknown;
         (round.rush, round.rush_p99_ms) = (reads.rate(), millis(reads.accepted.at(0.99)));
     }
-    arena.check_sums(running, &before, accepted, unknown).await?;
+    arena
+        .check_sums(running, &before, accepted, unknown)
+        .await?;
     for (series, round) in views.into_iter().zip(rounds) {
         println!(
             "{:28} {:13} {:7.0}/s  recorded {:7.0}/s  p99 {:6.1} ms, in a rush {:6.1} ms",
@@ -131,14 +172,26 @@ async fn read_view(
     time: Duration,
 ) -> anyhow::Result<Answers> {
     let answers = closed_loop(&get(at, view.path, users), plan.connections()[0], time).await?;
-    anyhow::ensure!(answers.refused.is_empty(), "reads of {} were refused: {:?}", view.name, answers.refused);
+    anyhow::ensure!(
+        answers.refused.is_empty(),
+        "reads of {} were refused: {:?}",
+        view.name,
+        answers.refused
+    );
     Ok(answers)
 }
 
 /// One answer over HTTP, head and body.
 async fn answer(at: SocketAddr, view: &View) -> anyhow::Result<Vec<u8>> {
-    let user = if view.of_user { "X-USER-ID: user1\r\n" } else { "" };
-    let request = format!("GET {} HTTP/1.1\r\nHost: localhost\r\n{user}\r\n", view.path);
+    let user = if view.of_user {
+        "X-USER-ID: user1\r\n"
+    } else {
+        ""
+    };
+    let request = format!(
+        "GET {} HTTP/1.1\r\nHost: localhost\r\n{user}\r\n",
+        view.path
+    );
     let mut connection = Connection::open(at).await?;
     let answer = connection.ask(request.as_bytes()).await?;
     Ok([answer.head, answer.body].concat())
@@ -161,9 +214,17 @@ impl Series {
 fn verdicts(all: &[Series]) -> Vec<Verdict> {
     let of = |series: &Series| {
         let name = format!("{}, {}", series.contestant.name(), series.view.name);
-        let (beside, during) =
-            (format!("{name}, beside the same bytes"), format!("{name}, p99 in a rush beside quiet"));
-        let verdict = |what, wanted, measured| Verdict { target: "P7", what, wanted, measured, unit: " x" };
+        let (beside, during) = (
+            format!("{name}, beside the same bytes"),
+            format!("{name}, p99 in a rush beside quiet"),
+        );
+        let verdict = |what, wanted, measured| Verdict {
+            target: "P7",
+            what,
+            wanted,
+            measured,
+            unit: " x",
+        };
         [
             verdict(beside, Wanted::AtLeast(series.view.wanted), series.ratio()),
             verdict(during, Wanted::AtMost(3.0), series.slowed()),
@@ -185,15 +246,38 @@ fn text(all: &[Series]) -> String {
             spread(series.spread(|round| round.rush_p99_ms), 1),
         ]
     };
-    let head = ["", "reads/s", "same bytes/s", "ratio", "p50 ms", "p99 ms", "reads/s in a rush", "its p99 ms"];
-    format!("{EXPLANATION}\n\n{}", table(&head, &all.iter().map(row).collect::<Vec<_>>()))
+    let head = [
+        "",
+        "reads/s",
+        "same bytes/s",
+        "ratio",
+        "p50 ms",
+        "p99 ms",
+        "reads/s in a rush",
+        "its p99 ms",
+    ];
+    format!(
+        "{EXPLANATION}\n\n{}",
+        table(&head, &all.iter().map(row).collect::<Vec<_>>())
+    )
 }
 
 fn plot(all: &[Series]) -> String {
     let label = |series: &Series| {
-        let who = if series.contestant == Contestant::Moa { "" } else { " with Redis" };
+        let who = if series.contestant == Contestant::Moa {
+            ""
+        } else {
+            " with Redis"
+        };
         format!("{}{who}", series.view.name)
     };
-    let bar = |series| Bar { label: label(series), size: series.spread(|round| round.quiet) };
-    bars("Reads, quiet", "a second", &all.iter().map(bar).collect::<Vec<_>>())
+    let bar = |series| Bar {
+        label: label(series),
+        size: series.spread(|round| round.quiet),
+    };
+    bars(
+        "Reads, quiet",
+        "a second",
+        &all.iter().map(bar).collect::<Vec<_>>(),
+    )
 }

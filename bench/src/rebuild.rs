@@ -43,8 +43,15 @@ Events a second, from position 0 until every index exists, beside one connection
 just before.";
 
 /// On a history that is made for it.
-pub(crate) async fn measure(servers: &Servers, plan: &Plan, model: Option<&str>) -> anyhow::Result<Section> {
-    let (database, shape) = (format!("rebuilt_{}", Uuid::now_v7().simple()), plan.rebuilt());
+pub(crate) async fn measure(
+    servers: &Servers,
+    plan: &Plan,
+    model: Option<&str>,
+) -> anyhow::Result<Section> {
+    let (database, shape) = (
+        format!("rebuilt_{}", Uuid::now_v7().simple()),
+        plan.rebuilt(),
+    );
     servers.create(&database, None).await?;
     history::run(shape, &servers.url(&database)).await?;
     let mut runs = Vec::new();
@@ -53,40 +60,87 @@ pub(crate) async fn measure(servers: &Servers, plan: &Plan, model: Option<&str>)
     }
     servers.discard(&database).await?;
     let mut rows = vec![
-        vec!["COPY".to_owned(), spread(Spread::of(runs.iter().map(|run| run.copied)), 0)],
-        vec!["read and decoded only".to_owned(), spread(Spread::of(runs.iter().map(|run| run.read)), 0)],
+        vec![
+            "COPY".to_owned(),
+            spread(Spread::of(runs.iter().map(|run| run.copied)), 0),
+        ],
+        vec![
+            "read and decoded only".to_owned(),
+            spread(Spread::of(runs.iter().map(|run| run.read)), 0),
+        ],
     ];
     rows.iter_mut().for_each(|row| row.resize(4, String::new()));
     let (mut verdicts, mut plotted) = (Vec::new(), Vec::new());
-    for (at, first) in runs.first().into_iter().flat_map(|run| run.models.iter().enumerate()) {
+    for (at, first) in runs
+        .first()
+        .into_iter()
+        .flat_map(|run| run.models.iter().enumerate())
+    {
         let of = |measure: fn(&Rebuilds, &models::Rebuilt) -> f64| {
-            Spread::of(runs.iter().filter_map(|run| Some(measure(run, run.models.get(at)?))))
+            Spread::of(
+                runs.iter()
+                    .filter_map(|run| Some(measure(run, run.models.get(at)?))),
+            )
         };
-        let (rate, ratio) = (of(|_, model| model.rate), of(|run, model| model.rate / run.copied));
+        let (rate, ratio) = (
+            of(|_, model| model.rate),
+            of(|run, model| model.rate / run.copied),
+        );
         let indexing = of(|_, model| model.indexing_s);
-        rows.push(vec![first.name.clone(), spread(rate, 0), spread(ratio, 2), spread(indexing, 2)]);
-        plotted.push(Bar { label: first.name.clone(), size: rate });
+        rows.push(vec![
+            first.name.clone(),
+            spread(rate, 0),
+            spread(ratio, 2),
+            spread(indexing, 2),
+        ]);
+        plotted.push(Bar {
+            label: first.name.clone(),
+            size: rate,
+        });
         let wanted = Wanted::AtLeast(if first.name == TOGETHER { 0.3 } else { 0.5 });
         let what = format!("rebuild of {}, beside COPY", first.name);
-        verdicts.push(Verdict { target: "P6", what, wanted, measured: ratio, unit: " x" });
+        verdicts.push(Verdict {
+            target: "P6",
+            what,
+            wanted,
+            measured: ratio,
+            unit: " x",
+        });
     }
     let table = table(&["", "a second", "of COPY", "indexes s"], &rows);
     let text = format!("{EXPLANATION} {} events.\n\n{table}", shape.events);
-    let plots = vec![("rebuild.svg".to_owned(), bars("Rebuilds", "events/s", &plotted))];
-    Ok(Section { title: "Rebuilds", verdicts, text, plots })
+    let plots = vec![(
+        "rebuild.svg".to_owned(),
+        bars("Rebuilds", "events/s", &plotted),
+    )];
+    Ok(Section {
+        title: "Rebuilds",
+        verdicts,
+        text,
+        plots,
+    })
 }
 
 /// On a history that is there.
-pub(crate) async fn run(times: u32, model: Option<&str>, database_url: &str) -> anyhow::Result<Rebuilds> {
+pub(crate) async fn run(
+    times: u32,
+    model: Option<&str>,
+    database_url: &str,
+) -> anyhow::Result<Rebuilds> {
     let pool = connect(database_url, CONNECTIONS).await?;
-    let partitions = Log::partitions_of(&pool).await?.context("there is no log: fill one with bench history")?;
+    let partitions = Log::partitions_of(&pool)
+        .await?
+        .context("there is no log: fill one with bench history")?;
     let log = Log::open(pool.clone(), partitions).await?;
     let heads = log.heads().await?;
     let events: Position = heads.iter().sum();
     println!("{events} events");
     let mut rounds = Vec::new();
     for _ in 0..times {
-        let round = Round { copied: copy(&pool, events).await?, read: read(&log, &heads, events).await? };
+        let round = Round {
+            copied: copy(&pool, events).await?,
+            read: read(&log, &heads, events).await?,
+        };
         println!(
             "  COPY {:.0} rows/s  read {:.0} events/s, {:.2} of it",
             round.copied,
@@ -95,7 +149,10 @@ pub(crate) async fn run(times: u32, model: Option<&str>, database_url: &str) -> 
         );
         rounds.push(round);
     }
-    let (copied, read) = (median(&rounds, |round| round.copied), median(&rounds, |round| round.read));
+    let (copied, read) = (
+        median(&rounds, |round| round.copied),
+        median(&rounds, |round| round.read),
+    );
     let ratio = median(&rounds, |round| round.read / round.copied);
     println!(
         "medians: COPY {copied:.0} rows/s  read {read:.0} events/s, {ratio:.2} of it  peak memory {}",
@@ -111,14 +168,20 @@ pub(crate) async fn run(times: u32, model: Option<&str>, database_url: &str) -> 
         || peak_memory().unwrap_or_default(),
     )
     .await?;
-    Ok(Rebuilds { copied, read, models })
+    Ok(Rebuilds {
+        copied,
+        read,
+        models,
+    })
 }
 
 /// All columns of all rows, in the order they lie in, over one connection; nothing is made of them.
 async fn copy(pool: &Pool, events: Position) -> anyhow::Result<f64> {
     let began = Instant::now();
     let mut connection = pool.acquire().await?;
-    let mut bytes = connection.copy_out_raw("copy events to stdout (format binary)").await?;
+    let mut bytes = connection
+        .copy_out_raw("copy events to stdout (format binary)")
+        .await?;
     while bytes.try_next().await?.is_some() {}
     Ok(events as f64 / began.elapsed().as_secs_f64())
 }
@@ -128,7 +191,11 @@ async fn read(log: &Log, heads: &[Position], events: Position) -> anyhow::Result
     let began = Instant::now();
     let mut reading = JoinSet::new();
     for reader in 0..CONCURRENT_READERS {
-        let parts = (0..).zip(heads.iter().copied()).skip(reader).step_by(CONCURRENT_READERS).collect();
+        let parts = (0..)
+            .zip(heads.iter().copied())
+            .skip(reader)
+            .step_by(CONCURRENT_READERS)
+            .collect();
         reading.spawn(read_parts(log.clone(), parts));
     }
     while let Some(read) = reading.join_next().await {
@@ -157,7 +224,11 @@ fn median(rounds: &[Round], of: fn(&Round) -> f64) -> f64 {
 
 /// The most memory that this process ever held: what Linux says of it.
 fn peak_memory() -> anyhow::Result<String> {
-    let status = std::fs::read_to_string("/proc/self/status").context("only Linux says how much memory it was")?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no word of peak memory")?;
+    let status = std::fs::read_to_string("/proc/self/status")
+        .context("only Linux says how much memory it was")?;
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .context("no word of peak memory")?;
     Ok(peak.trim().into())
 }

@@ -63,30 +63,56 @@ impl Verdict {
             self.target.into(),
             self.what.clone(),
             format!("{wanted}{}", self.unit),
-            format!("{}{}", spread(self.measured, text::digits(self.measured.median)), self.unit),
+            format!(
+                "{}{}",
+                spread(self.measured, text::digits(self.measured.median)),
+                self.unit
+            ),
             met.into(),
         ]
     }
 }
 
 /// Writes the report and its plots. `intro` says how it was produced.
-pub(crate) async fn write(path: &Path, intro: &str, sections: &[Section], servers: &Servers) -> anyhow::Result<()> {
+pub(crate) async fn write(
+    path: &Path,
+    intro: &str,
+    sections: &[Section],
+    servers: &Servers,
+) -> anyhow::Result<()> {
     let folder = path.parent().context("the report needs a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let mut report = format!("# Moa and baselines side by side\n\n{intro} {}.\n", Utc::now().format("%F %R UTC"));
+    let mut report = format!(
+        "# Moa and baselines side by side\n\n{intro} {}.\n",
+        Utc::now().format("%F %R UTC")
+    );
     if cfg!(debug_assertions) {
         report.push_str("\n**An unoptimised build: the sums count, the figures mean nothing.**\n");
     }
-    let verdicts: Vec<_> = sections.iter().flat_map(|section| &section.verdicts).map(Verdict::row).collect();
+    let verdicts: Vec<_> = sections
+        .iter()
+        .flat_map(|section| &section.verdicts)
+        .map(Verdict::row)
+        .collect();
     if !verdicts.is_empty() {
-        report.push_str("\n## Ratios\n\nMedians, in parentheses the least and the most of all rounds.\n\n");
-        report.push_str(&table(&["target", "what", "wanted", "measured", ""], &verdicts));
+        report.push_str(
+            "\n## Ratios\n\nMedians, in parentheses the least and the most of all rounds.\n\n",
+        );
+        report.push_str(&table(
+            &["target", "what", "wanted", "measured", ""],
+            &verdicts,
+        ));
     }
-    writeln!(report, "\n## Machine\n\n{}", facts::describe(servers).await?)?;
+    writeln!(
+        report,
+        "\n## Machine\n\n{}",
+        facts::describe(servers).await?
+    )?;
     for section in sections {
         writeln!(report, "\n## {}\n\n{}", section.title, section.text)?;
         for (name, svg) in &section.plots {
-            std::fs::write(folder.join(name), svg).with_context(|| format!("cannot write {name}"))?;
+            std::fs::write(folder.join(name), svg)
+                .with_context(|| format!("cannot write {name}"))?;
             writeln!(report, "\n![{name}]({name})")?;
         }
     }

@@ -18,7 +18,9 @@ use std::time::Instant;
 
 pub(crate) async fn run(seals: i64, database_url: &str) -> anyhow::Result<()> {
     let pool = connect(database_url, 4).await?;
-    let partitions = Log::partitions_of(&pool).await?.context("there is no log: fill one with bench history")?;
+    let partitions = Log::partitions_of(&pool)
+        .await?
+        .context("there is no log: fill one with bench history")?;
     let log = Log::open(pool.clone(), partitions).await?;
     let key = key::generate_key()?;
     let folder = std::env::temp_dir().join(format!("moa-bench-seals-{}", std::process::id()));
@@ -29,30 +31,60 @@ pub(crate) async fn run(seals: i64, database_url: &str) -> anyhow::Result<()> {
     measured
 }
 
-async fn measure(log: &Log, pool: &Pool, key: &SigningKey, folder: &Path, seals: i64) -> anyhow::Result<()> {
+async fn measure(
+    log: &Log,
+    pool: &Pool,
+    key: &SigningKey,
+    folder: &Path,
+    seals: i64,
+) -> anyhow::Result<()> {
     fill(log, pool, key, seals).await?;
     let path = folder.join("seals.ndjson");
-    let sealing = Sealing { key: key.clone(), earlier: Vec::new(), file: Some(path.clone()) };
-    for start in ["with no file", "with its resume marker", "without its resume marker"] {
+    let sealing = Sealing {
+        key: key.clone(),
+        earlier: Vec::new(),
+        file: Some(path.clone()),
+    };
+    for start in [
+        "with no file",
+        "with its resume marker",
+        "without its resume marker",
+    ] {
         if start == "without its resume marker" {
             std::fs::remove_file(folder.join("seals.ndjson.resume marker"))?;
         }
         let began = Instant::now();
         Sealer::begin(log, pool, &sealing).await?;
-        println!("{seals} seals: a sealer {start} begins in {:.2} s", began.elapsed().as_secs_f64());
+        println!(
+            "{seals} seals: a sealer {start} begins in {:.2} s",
+            began.elapsed().as_secs_f64()
+        );
     }
-    println!("  its file has {} bytes a seal", std::fs::metadata(&path)?.len() / seals.unsigned_abs());
+    println!(
+        "  its file has {} bytes a seal",
+        std::fs::metadata(&path)?.len() / seals.unsigned_abs()
+    );
     let began = Instant::now();
-    let sealed = ValidSeals::read(seals_file::read(&path)?, &[key.verifying_key()], Some(*log.identity()));
+    let sealed = ValidSeals::read(
+        seals_file::read(&path)?,
+        &[key.verifying_key()],
+        Some(*log.identity()),
+    );
     let believed = sealed.map_or(0, |sealed| sealed.seals().len());
-    println!("  {believed} of them read from it and believed in {:.2} s", began.elapsed().as_secs_f64());
+    println!(
+        "  {believed} of them read from it and believed in {:.2} s",
+        began.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
 /// Seals of one event each, of the partitions in turn. The events need not be there: a start does not read them.
 async fn fill(log: &Log, pool: &Pool, key: &SigningKey, seals: i64) -> anyhow::Result<()> {
     empty(pool).await?;
-    let (mut chain, identity) = (SealChain::new(*log.identity(), &[key.verifying_key()]), log.identity());
+    let (mut chain, identity) = (
+        SealChain::new(*log.identity(), &[key.verifying_key()]),
+        log.identity(),
+    );
     let mut transaction = pool.begin().await?;
     for seal in 1..=seals {
         let partition = i32::try_from(seal % i64::from(identity.partitions))?;

@@ -22,7 +22,12 @@ pub(crate) struct Seen {
     in_both: Latencies,
 }
 
-pub(crate) async fn run(write: SocketAddr, read: SocketAddr, product: i64, times: u32) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    write: SocketAddr,
+    read: SocketAddr,
+    product: i64,
+    times: u32,
+) -> anyhow::Result<()> {
     let mut seen = measure(write, read, product, times).await?;
     println!("{times} invests, from sending the request");
     println!("  SUCCESS in the invest log      {}", seen.in_log.ranked());
@@ -31,15 +36,24 @@ pub(crate) async fn run(write: SocketAddr, read: SocketAddr, product: i64, times
 }
 
 /// One invest after another.
-pub(crate) async fn measure(write: SocketAddr, read: SocketAddr, product: i64, times: u32) -> anyhow::Result<Seen> {
-    let (mut write, mut read) = (Connection::open(write).await?, Connection::open(read).await?);
+pub(crate) async fn measure(
+    write: SocketAddr,
+    read: SocketAddr,
+    product: i64,
+    times: u32,
+) -> anyhow::Result<Seen> {
+    let (mut write, mut read) = (
+        Connection::open(write).await?,
+        Connection::open(read).await?,
+    );
     let (mut in_log, mut in_both) = (Latencies::default(), Latencies::default());
     let mut before = holding(&mut read, product).await?;
     for _ in 0..times {
         let last = newest(&mut read).await?.0;
         let asked = Instant::now();
         write.ask(&invest_request(product, USER)).await?;
-        while !matches!(newest(&mut read).await?, (id, result) if id != last && result == "SUCCESS") {
+        while !matches!(newest(&mut read).await?, (id, result) if id != last && result == "SUCCESS")
+        {
             pause(asked).await?;
         }
         in_log.add(asked.elapsed());
@@ -69,8 +83,12 @@ async fn newest(read: &mut Connection) -> anyhow::Result<(String, String)> {
 
 async fn holding(read: &mut Connection, product: i64) -> anyhow::Result<i64> {
     let list = list(read, "/api/product/my/invest?size=1000").await?;
-    let mine = list.as_array().and_then(|list| list.iter().find(|item| item["productId"] == product));
-    Ok(mine.and_then(|item| item["myInvestingAmount"].as_i64()).unwrap_or(0))
+    let mine = list
+        .as_array()
+        .and_then(|list| list.iter().find(|item| item["productId"] == product));
+    Ok(mine
+        .and_then(|item| item["myInvestingAmount"].as_i64())
+        .unwrap_or(0))
 }
 
 async fn list(read: &mut Connection, path: &str) -> anyhow::Result<Value> {

@@ -40,7 +40,11 @@ impl Measurement {
 }
 
 /// Measures one thing after another in one sitting. `what` names the report.
-pub(crate) async fn measure(what: &str, plan: &Plan, measurements: &[Measurement]) -> anyhow::Result<()> {
+pub(crate) async fn measure(
+    what: &str,
+    plan: &Plan,
+    measurements: &[Measurement],
+) -> anyhow::Result<()> {
     let mut servers = Servers::start().await?;
     let mut sections = Vec::new();
     for measurement in measurements {
@@ -52,7 +56,11 @@ pub(crate) async fn measure(what: &str, plan: &Plan, measurements: &[Measurement
     servers.stop().await
 }
 
-async fn measure_one(servers: Servers, plan: &Plan, measurement: &Measurement) -> anyhow::Result<(Servers, Section)> {
+async fn measure_one(
+    servers: Servers,
+    plan: &Plan,
+    measurement: &Measurement,
+) -> anyhow::Result<(Servers, Section)> {
     if let Measurement::Rebuild(model) = measurement {
         let section = rebuild::measure(&servers, plan, model.as_deref()).await?;
         return Ok((servers, section));
@@ -60,7 +68,11 @@ async fn measure_one(servers: Servers, plan: &Plan, measurement: &Measurement) -
     if let Measurement::LogSize = measurement {
         return log_size::measure_all(servers, plan).await;
     }
-    let shape = if matches!(measurement, Measurement::Spread) { plan.spread() } else { plan.hot() };
+    let shape = if matches!(measurement, Measurement::Spread) {
+        plan.spread()
+    } else {
+        plan.hot()
+    };
     let arena = Arena::open(servers, shape).await?;
     let section = match measurement {
         Measurement::Spread => spread::run(&arena, plan).await?,
@@ -70,19 +82,28 @@ async fn measure_one(servers: Servers, plan: &Plan, measurement: &Measurement) -
         Measurement::Writers => writers::run(&arena, plan).await?,
         Measurement::Overload => overload::run(&arena, plan).await?,
         Measurement::Idle => idle::run(&arena, plan).await?,
-        Measurement::Rush | Measurement::Rebuild(_) | Measurement::LogSize => rush::run(&arena, plan).await?,
+        Measurement::Rush | Measurement::Rebuild(_) | Measurement::LogSize => {
+            rush::run(&arena, plan).await?
+        }
     };
     Ok((arena.close().await?, section))
 }
 
 fn path(what: &str, plan: &Plan) -> PathBuf {
-    let folder =
-        if what == "all" { "bench/report.md".into() } else { PathBuf::from(format!("target/bench/{what}.md")) };
+    let folder = if what == "all" {
+        "bench/report.md".into()
+    } else {
+        PathBuf::from(format!("target/bench/{what}.md"))
+    };
     plan.report.clone().unwrap_or(folder)
 }
 
 /// How it was called, and what that means.
 fn intro(plan: &Plan) -> String {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    format!("Produced by `cargo run --release -p bench -- {}`. {} Finished", arguments.join(" "), plan.describe())
+    format!(
+        "Produced by `cargo run --release -p bench -- {}`. {} Finished",
+        arguments.join(" "),
+        plan.describe()
+    )
 }

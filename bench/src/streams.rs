@@ -7,16 +7,30 @@ use crate::report::{Section, Series, Verdict, Wanted, alternate, ratio, spread};
 /// On a base with one fresh product.
 pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
     let alone = plan.closed(plan.connections()[1]);
-    let followed = Load { listeners: plan.listeners(), ..alone };
+    let followed = Load {
+        listeners: plan.listeners(),
+        ..alone
+    };
     let able = arena.able(&plan.wanted(&[Contestant::Moa]));
-    let entries: Vec<_> = able.iter().flat_map(|who| [(*who, alone), (*who, followed)]).collect();
+    let entries: Vec<_> = able
+        .iter()
+        .flat_map(|who| [(*who, alone), (*who, followed)])
+        .collect();
     let all = alternate(arena, &entries, plan.rounds()).await?;
     let [alone, followed] = all.as_slice() else {
-        return Ok(Section { title: "Streams", verdicts: Vec::new(), text: String::new(), plots: Vec::new() });
+        return Ok(Section {
+            title: "Streams",
+            verdicts: Vec::new(),
+            text: String::new(),
+            plots: Vec::new(),
+        });
     };
     let verdict = Verdict {
         target: "streams",
-        what: format!("Moa with {} listeners beside itself with none", followed.load.listeners),
+        what: format!(
+            "Moa with {} listeners beside itself with none",
+            followed.load.listeners
+        ),
         wanted: Wanted::AtLeast(0.95),
         measured: ratio(followed, alone, |figures| figures.rate),
         unit: " x",
@@ -29,5 +43,10 @@ pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
         spread(followed.spread(|figures| figures.sent_rate), 0),
         Series::table(&[alone, followed])
     );
-    Ok(Section { title: "Streams", verdicts: vec![verdict], text, plots: Vec::new() })
+    Ok(Section {
+        title: "Streams",
+        verdicts: vec![verdict],
+        text,
+        plots: Vec::new(),
+    })
 }

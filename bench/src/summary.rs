@@ -46,11 +46,20 @@ impl Spread {
     pub(crate) fn of(rounds: impl IntoIterator<Item = f64>) -> Self {
         let mut rounds: Vec<f64> = rounds.into_iter().collect();
         rounds.sort_by(f64::total_cmp);
-        let (Some(min), Some(max)) = (rounds.first(), rounds.last()) else { return Self::default() };
+        let (Some(min), Some(max)) = (rounds.first(), rounds.last()) else {
+            return Self::default();
+        };
         let middle = rounds.len() / 2;
-        let median =
-            if rounds.len() % 2 == 1 { rounds[middle] } else { f64::midpoint(rounds[middle - 1], rounds[middle]) };
-        Self { median, min: *min, max: *max }
+        let median = if rounds.len() % 2 == 1 {
+            rounds[middle]
+        } else {
+            f64::midpoint(rounds[middle - 1], rounds[middle])
+        };
+        Self {
+            median,
+            min: *min,
+            max: *max,
+        }
     }
 }
 
@@ -60,8 +69,22 @@ mod tests {
 
     #[test]
     fn a_median_is_in_the_middle() {
-        assert_eq!(Spread::of([3.0, 1.0, 9.0]), Spread { median: 3.0, min: 1.0, max: 9.0 });
-        assert_eq!(Spread::of([3.0, 1.0]), Spread { median: 2.0, min: 1.0, max: 3.0 });
+        assert_eq!(
+            Spread::of([3.0, 1.0, 9.0]),
+            Spread {
+                median: 3.0,
+                min: 1.0,
+                max: 9.0
+            }
+        );
+        assert_eq!(
+            Spread::of([3.0, 1.0]),
+            Spread {
+                median: 2.0,
+                min: 1.0,
+                max: 3.0
+            }
+        );
         assert_eq!(Spread::of([]), Spread::default());
     }
 }

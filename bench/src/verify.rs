@@ -36,7 +36,9 @@ struct Round {
 
 pub(crate) async fn run(times: u32, database_url: &str) -> anyhow::Result<()> {
     let pool = connect(database_url, CONNECTIONS).await?;
-    let partitions = Log::partitions_of(&pool).await?.context("there is no log: fill one with bench history")?;
+    let partitions = Log::partitions_of(&pool)
+        .await?
+        .context("there is no log: fill one with bench history")?;
     let log = Log::open(pool.clone(), partitions).await?;
     let events: Position = log.heads().await?.iter().sum();
     let sealed = seal(&log, &pool).await?;
@@ -55,21 +57,39 @@ pub(crate) async fn run(times: u32, database_url: &str) -> anyhow::Result<()> {
         let began = Instant::now();
         let report = verify(&pool, &sealed).await?;
         let verified = rate(began);
-        anyhow::ensure!(report.verdict == Verdict::Whole && report.events == events, "it is broken: {report:?}");
+        anyhow::ensure!(
+            report.verdict == Verdict::Whole && report.events == events,
+            "it is broken: {report:?}"
+        );
         println!(
             "  COPY {one:.0} rows/s, over {CONCURRENT_PARTITIONS} connections {several:.0}, in order {read:.0}  verified {verified:.0} events/s"
         );
-        rounds.push(Round { one, several, read, verified });
+        rounds.push(Round {
+            one,
+            several,
+            read,
+            verified,
+        });
     }
     let copies: [(&str, Rate); 3] = [
         ("COPY of the table", |round| round.one),
-        ("COPY of its parts, a connection each", |round| round.several),
-        ("COPY in order, a partition each connection", |round| round.read),
+        ("COPY of its parts, a connection each", |round| {
+            round.several
+        }),
+        ("COPY in order, a partition each connection", |round| {
+            round.read
+        }),
     ];
-    println!("medians: verified {:.0} events/s", median(&rounds, |round| round.verified));
+    println!(
+        "medians: verified {:.0} events/s",
+        median(&rounds, |round| round.verified)
+    );
     for (name, rate) in copies {
         let ratio = median(&rounds, |round| round.verified / rate(round));
-        println!("  {name}: {:.0} rows/s, verified at {ratio:.2} of it", median(&rounds, rate));
+        println!(
+            "  {name}: {:.0} rows/s, verified at {ratio:.2} of it",
+            median(&rounds, rate)
+        );
     }
     Ok(())
 }
@@ -77,14 +97,31 @@ pub(crate) async fn run(times: u32, database_url: &str) -> anyhow::Result<()> {
 /// The seals of the whole log, made now with a key of the moment unless it has some.
 pub(crate) async fn seal(log: &Log, pool: &Pool) -> anyhow::Result<ValidSeals> {
     let began = Instant::now();
-    let sealing = Sealing { key: key::generate_key()?, earlier: Vec::new(), file: None };
+    let sealing = Sealing {
+        key: key::generate_key()?,
+        earlier: Vec::new(),
+        file: None,
+    };
     empty(pool).await?;
-    let seals = Sealer::begin(log, pool, &sealing).await?.seal_once().await?;
-    println!("{seals} seals made in {:.1} s", began.elapsed().as_secs_f64());
+    let seals = Sealer::begin(log, pool, &sealing)
+        .await?
+        .seal_once()
+        .await?;
+    println!(
+        "{seals} seals made in {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
     let began = Instant::now();
     let stored = seal_store::all_seals(pool).await?;
-    let sealed = ValidSeals::read(stored, &[sealing.key.verifying_key()], Some(*log.identity()));
-    println!("read and believed in {:.2} s", began.elapsed().as_secs_f64());
+    let sealed = ValidSeals::read(
+        stored,
+        &[sealing.key.verifying_key()],
+        Some(*log.identity()),
+    );
+    println!(
+        "read and believed in {:.2} s",
+        began.elapsed().as_secs_f64()
+    );
     sealed.context("no seals were made")
 }
 
@@ -105,10 +142,11 @@ async fn copy(pool: &Pool, statement: &str) -> anyhow::Result<()> {
 
 /// All columns of all rows in the order they lie in, a part of the pages over each connection; nothing is made of them.
 async fn copy_in_parts(pool: &Pool) -> anyhow::Result<()> {
-    let pages: i64 =
-        sqlx::query_scalar("select pg_relation_size('events') / current_setting('block_size')::bigint + 1")
-            .fetch_one(pool)
-            .await?;
+    let pages: i64 = sqlx::query_scalar(
+        "select pg_relation_size('events') / current_setting('block_size')::bigint + 1",
+    )
+    .fetch_one(pool)
+    .await?;
     let readers = CONCURRENT_PARTITIONS as i64;
     let parts: Vec<String> = (0..readers)
         .map(|part| {
@@ -130,8 +168,15 @@ async fn copy_in_parts(pool: &Pool) -> anyhow::Result<()> {
 async fn read(pool: &Pool, log: &Log) -> anyhow::Result<()> {
     let heads: Vec<(Partition, Position)> = log.partitions().zip(log.heads().await?).collect();
     let readers = (0..CONCURRENT_PARTITIONS).map(|reader| {
-        let (pool, parts) =
-            (pool.clone(), heads.iter().copied().skip(reader).step_by(CONCURRENT_PARTITIONS).collect::<Vec<_>>());
+        let (pool, parts) = (
+            pool.clone(),
+            heads
+                .iter()
+                .copied()
+                .skip(reader)
+                .step_by(CONCURRENT_PARTITIONS)
+                .collect::<Vec<_>>(),
+        );
         async move { tokio::spawn(read_parts(pool, parts)).await? }
     });
     try_join_all(readers).await?;

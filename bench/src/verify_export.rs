@@ -22,15 +22,23 @@ const CONNECTIONS: u32 = 4;
 
 pub(crate) async fn run(times: u32, database_url: &str) -> anyhow::Result<()> {
     let pool = connect(database_url, CONNECTIONS).await?;
-    let partitions = Log::partitions_of(&pool).await?.context("there is no log: fill one with bench history")?;
+    let partitions = Log::partitions_of(&pool)
+        .await?
+        .context("there is no log: fill one with bench history")?;
     let log = Log::open(pool.clone(), partitions).await?;
     let sealed = seal(&log, &pool).await?;
     for format in [Format::Ndjson, Format::Csv] {
-        let file = Temporary(std::env::temp_dir().join(format!("moa-bench-{}.export", std::process::id())));
+        let file = Temporary(
+            std::env::temp_dir().join(format!("moa-bench-{}.export", std::process::id())),
+        );
         let events = write(&log, &pool, format, &file.0).await?;
         let (path, sealed) = (file.0.clone(), sealed.clone());
-        let rates = tokio::task::spawn_blocking(move || verified(times, &path, &sealed, events)).await??;
-        println!("{format:?}: median {:.0} events/s verified", rates[rates.len() / 2]);
+        let rates =
+            tokio::task::spawn_blocking(move || verified(times, &path, &sealed, events)).await??;
+        println!(
+            "{format:?}: median {:.0} events/s verified",
+            rates[rates.len() / 2]
+        );
     }
     Ok(())
 }
@@ -48,7 +56,11 @@ async fn write(log: &Log, pool: &Pool, format: Format, path: &Path) -> anyhow::R
     let (heads, began) = (log.heads().await?, Instant::now());
     let events: i64 = heads.iter().sum();
     let header = Header::of(*log.identity(), heads, None, Utc::now());
-    let (mut blocks, mut file, mut bytes) = (pin!(export(pool.clone(), header, format)), File::create(path)?, 0);
+    let (mut blocks, mut file, mut bytes) = (
+        pin!(export(pool.clone(), header, format)),
+        File::create(path)?,
+        0,
+    );
     while let Some(block) = blocks.try_next().await? {
         file.write_all(&block)?;
         bytes += block.len();
@@ -69,7 +81,10 @@ fn verified(times: u32, path: &Path, sealed: &ValidSeals, events: i64) -> anyhow
         let began = Instant::now();
         let report = verify_against(path, sealed)?;
         rates.push(events as f64 / began.elapsed().as_secs_f64());
-        anyhow::ensure!(report.verdict == Verdict::Whole && report.events == events, "it is broken: {report:?}");
+        anyhow::ensure!(
+            report.verdict == Verdict::Whole && report.events == events,
+            "it is broken: {report:?}"
+        );
     }
     rates.sort_by(f64::total_cmp);
     Ok(rates)

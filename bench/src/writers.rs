@@ -32,15 +32,44 @@ pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
     }
     let of = |figure: fn(&Round) -> f64| Spread::of(rounds.iter().map(figure));
     let ratio = of(|round| round.both / round.alone);
-    let (p99, share) = (of(|round| round.both_p99_ms), of(|round| round.lesser_share));
-    let verdict =
-        |what: &str, wanted, measured, unit| Verdict { target: "P5", what: what.into(), wanted, measured, unit };
+    let (p99, share) = (
+        of(|round| round.both_p99_ms),
+        of(|round| round.lesser_share),
+    );
+    let verdict = |what: &str, wanted, measured, unit| Verdict {
+        target: "P5",
+        what: what.into(),
+        wanted,
+        measured,
+        unit,
+    };
     let verdicts = vec![
-        verdict("two processes that accept beside one", Wanted::AtLeast(0.8), ratio, " x"),
-        verdict("two processes that accept, p99", Wanted::AtMost(150.0), p99, " ms"),
-        verdict("two processes that accept, share of the lesser", Wanted::AtLeast(0.4), share, " x"),
+        verdict(
+            "two processes that accept beside one",
+            Wanted::AtLeast(0.8),
+            ratio,
+            " x",
+        ),
+        verdict(
+            "two processes that accept, p99",
+            Wanted::AtMost(150.0),
+            p99,
+            " ms",
+        ),
+        verdict(
+            "two processes that accept, share of the lesser",
+            Wanted::AtLeast(0.4),
+            share,
+            " x",
+        ),
     ];
-    let head = ["one, accepted/s", "two, accepted/s", "ratio", "p99 ms of two", "share of the lesser"];
+    let head = [
+        "one, accepted/s",
+        "two, accepted/s",
+        "ratio",
+        "p99 ms of two",
+        "share of the lesser",
+    ];
     let row = vec![
         spread(of(|round| round.alone), 0),
         spread(of(|round| round.both), 0),
@@ -49,7 +78,12 @@ pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
         spread(share, 2),
     ];
     let text = format!("{EXPLANATION}\n\n{}", table(&head, &[row]));
-    Ok(Section { title: "Two writers", verdicts, text, plots: Vec::new() })
+    Ok(Section {
+        title: "Two writers",
+        verdicts,
+        text,
+        plots: Vec::new(),
+    })
 }
 
 impl Round {
@@ -62,7 +96,10 @@ impl Round {
         let measured = measure_two(arena, plan, &mut running).await;
         arena.end(running).await?;
         let [first, second] = measured?;
-        let (accepted, took) = (accepted(&first) + accepted(&second), first.took.max(second.took));
+        let (accepted, took) = (
+            accepted(&first) + accepted(&second),
+            first.took.max(second.took),
+        );
         let lesser = accepted_least(&first, &second);
         let mut both = first;
         both.merge(second);
@@ -79,21 +116,43 @@ async fn measure_one(arena: &Arena, plan: &Plan, running: &Running) -> anyhow::R
     let before = arena.sums(running).await?;
     let requests = invest(running.write, running.products.clone(), plan.users(), false);
     let answers = closed_loop(&requests, plan.connections()[1], plan.time()).await?;
-    arena.check_sums(running, &before, answers.accepted.count() as u64, answers.unknown).await?;
+    arena
+        .check_sums(
+            running,
+            &before,
+            answers.accepted.count() as u64,
+            answers.unknown,
+        )
+        .await?;
     Ok(answers)
 }
 
-async fn measure_two(arena: &Arena, plan: &Plan, running: &mut Running) -> anyhow::Result<[Answers; 2]> {
+async fn measure_two(
+    arena: &Arena,
+    plan: &Plan,
+    running: &mut Running,
+) -> anyhow::Result<[Answers; 2]> {
     let other = arena.start_another(running).await?;
     let before = arena.sums(running).await?;
     let users = plan.users();
-    let load = |to, first| invest(to, running.products.clone(), Users { first, ..users }, false);
+    let load = |to, first| {
+        invest(
+            to,
+            running.products.clone(),
+            Users { first, ..users },
+            false,
+        )
+    };
     let (one, two) = (load(running.write, 0), load(other, users.count / 2));
     let connections = plan.connections()[1] / 2;
-    let (one, two) =
-        tokio::try_join!(closed_loop(&one, connections, plan.time()), closed_loop(&two, connections, plan.time()))?;
+    let (one, two) = tokio::try_join!(
+        closed_loop(&one, connections, plan.time()),
+        closed_loop(&two, connections, plan.time())
+    )?;
     let (accepted, unknown) = (accepted(&one) + accepted(&two), one.unknown + two.unknown);
-    arena.check_sums(running, &before, accepted as u64, unknown).await?;
+    arena
+        .check_sums(running, &before, accepted as u64, unknown)
+        .await?;
     Ok([one, two])
 }
 

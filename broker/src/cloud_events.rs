@@ -70,7 +70,11 @@ pub fn source(log_id: Uuid) -> String {
 
 /// Encodes the first of `events` of the log `log_id`, as many as fit into one message, and returns how many: at least one, unless there
 /// are none. `forks` says which incarnation each is of.
-pub fn encode(log_id: Uuid, forks: &Forks, events: &[RawEvent]) -> serde_json::Result<(Vec<u8>, usize)> {
+pub fn encode(
+    log_id: Uuid,
+    forks: &Forks,
+    events: &[RawEvent],
+) -> serde_json::Result<(Vec<u8>, usize)> {
     batch(log_id, forks, events, None)
 }
 
@@ -94,7 +98,13 @@ fn batch(
         if written > 0 {
             body.push(b',');
         }
-        serde_json::to_writer(&mut body, &CloudEvent { replayed, ..to_cloud_event(&source, forks, event) })?;
+        serde_json::to_writer(
+            &mut body,
+            &CloudEvent {
+                replayed,
+                ..to_cloud_event(&source, forks, event)
+            },
+        )?;
         written += 1;
         if body.len() >= TARGET_MESSAGE_BYTES {
             break;
@@ -107,13 +117,16 @@ fn batch(
 /// Decodes a message of the log `log_id`; an error is one sentence for the operator. Does not verify that the events are in
 /// the log: see [`event_log::Log::verify_delivery`].
 pub fn decode(log_id: Uuid, body: &[u8]) -> Result<Vec<RawEvent>, String> {
-    let batch: Vec<CloudEvent> =
-        serde_json::from_slice(body).map_err(|error| format!("it is not a batch of our CloudEvents: {error}"))?;
+    let batch: Vec<CloudEvent> = serde_json::from_slice(body)
+        .map_err(|error| format!("it is not a batch of our CloudEvents: {error}"))?;
     if batch.is_empty() {
         return Err("it holds no event".into());
     }
     let source = source(log_id);
-    batch.iter().map(|event| from_cloud_event(&source, event)).collect()
+    batch
+        .iter()
+        .map(|event| from_cloud_event(&source, event))
+        .collect()
 }
 
 /// An event's metadata; `None` when it cannot be parsed.
@@ -136,8 +149,13 @@ fn to_cloud_event<'a>(source: &'a str, forks: &Forks, event: &'a RawEvent) -> Cl
         position: event.position.to_string().into(),
         sequence: event.sequence.to_string().into(),
         dataversion: event.event_version.as_str().into(),
-        correlationid: metadata.as_ref().map(|known| known.correlation_id.clone().into()),
-        causationid: metadata.as_ref().and_then(|known| known.causation_id.clone()).map(Cow::from),
+        correlationid: metadata
+            .as_ref()
+            .map(|known| known.correlation_id.clone().into()),
+        causationid: metadata
+            .as_ref()
+            .and_then(|known| known.causation_id.clone())
+            .map(Cow::from),
         traceparent: metadata.and_then(|known| known.traceparent).map(Cow::from),
         metadata: event.metadata.as_str().into(),
         hash: hex::encode(event.hash).into(),
@@ -160,7 +178,10 @@ fn data(payload: &str) -> (&RawValue, Option<Cow<'_, str>>) {
 
 fn from_cloud_event(source: &str, event: &CloudEvent) -> Result<RawEvent, String> {
     if event.specversion != SPEC_VERSION {
-        return Err(format!("CloudEvents {} is not {SPEC_VERSION}", event.specversion));
+        return Err(format!(
+            "CloudEvents {} is not {SPEC_VERSION}",
+            event.specversion
+        ));
     }
     if event.source != source {
         return Err("it is of another log".into());
@@ -183,7 +204,10 @@ fn from_cloud_event(source: &str, event: &CloudEvent) -> Result<RawEvent, String
 }
 
 fn number(name: &str, text: &str) -> Result<i64, String> {
-    let number = text.parse().ok().filter(|number| (1..=MAX_POSITION).contains(number));
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (1..=MAX_POSITION).contains(number));
     number.ok_or_else(|| format!("its {name} is none"))
 }
 

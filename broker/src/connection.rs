@@ -68,7 +68,9 @@ impl Address {
 
     /// Connects, without a time-out.
     pub(crate) async fn connect(&self, options: ConnectionProperties) -> lapin::Result<Connection> {
-        let Some((server, trust)) = &self.tls else { return Connection::connect_uri(self.uri.clone(), options).await };
+        let Some((server, trust)) = &self.tls else {
+            return Connection::connect_uri(self.uri.clone(), options).await;
+        };
         let runtime = Runtime::new(TlsRuntime::new(server.clone(), trust));
         Connection::connector(self.uri.clone(), runtime, connect_encrypted, options).await
     }
@@ -83,7 +85,8 @@ async fn connect_encrypted(
 }
 
 fn server_name(host: &str) -> Result<ServerName<'static>, AddressError> {
-    ServerName::try_from(host.to_owned()).map_err(|_| AddressError("its host is no name that a certificate can have"))
+    ServerName::try_from(host.to_owned())
+        .map_err(|_| AddressError("its host is no name that a certificate can have"))
 }
 
 impl fmt::Debug for Address {
@@ -114,7 +117,10 @@ impl Address {
         match error.kind() {
             lapin::ErrorKind::IOError(cause)
                 if self.tls.is_some()
-                    && matches!(cause.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) =>
+                    && matches!(
+                        cause.kind(),
+                        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+                    ) =>
             {
                 BROKEN_OFF.into()
             }
@@ -132,10 +138,21 @@ impl Broker {
 
     /// The same for an address that was parsed before.
     pub fn at(address: &Address, log_id: Uuid) -> Self {
-        let connection =
-            |use_| SupervisedConnection::new(address.clone(), format!("moa {use_} (process {})", std::process::id()));
+        let connection = |use_| {
+            SupervisedConnection::new(
+                address.clone(),
+                format!("moa {use_} (process {})", std::process::id()),
+            )
+        };
         let (publishing, consuming) = (connection("publishing"), connection("consuming"));
-        Self { shared: Arc::new(Shared { log_id, publishing, consuming, validated: Arc::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                log_id,
+                publishing,
+                consuming,
+                validated: Arc::default(),
+            }),
+        }
     }
 
     /// The log whose events are published and consumed.
@@ -174,13 +191,17 @@ impl Broker {
 impl fmt::Debug for Broker {
     /// Without the address: it has a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("log_id", &self.shared.log_id).finish_non_exhaustive()
+        f.debug_struct("Broker")
+            .field("log_id", &self.shared.log_id)
+            .finish_non_exhaustive()
     }
 }
 
 fn parse(url: &str) -> Result<AMQPUri, AddressError> {
     // The parser's own message may contain the address.
-    let mut address: AMQPUri = url.parse().map_err(|_| AddressError("it is no AMQP address"))?;
+    let mut address: AMQPUri = url
+        .parse()
+        .map_err(|_| AddressError("it is no AMQP address"))?;
     // The parser would silently read it as localhost.
     if url.contains("@[") || url.contains("//[") {
         return Err(AddressError("an IPv6 address needs a host name"));
@@ -201,7 +222,9 @@ mod tests {
     use super::*;
 
     fn refused(url: &str) -> String {
-        Broker::new(url, Uuid::nil()).expect_err("it should be refused").to_string()
+        Broker::new(url, Uuid::nil())
+            .expect_err("it should be refused")
+            .to_string()
     }
 
     #[test]
@@ -217,22 +240,29 @@ mod tests {
             &format!("amqp://user:secret-canary@host/{}", "v".repeat(256)),
         ] {
             let said = refused(url);
-            assert!(said.starts_with("the broker's address cannot be used: "), "{said}");
+            assert!(
+                said.starts_with("the broker's address cannot be used: "),
+                "{said}"
+            );
             assert!(!said.contains("secret-canary"), "{said}");
         }
     }
 
     #[test]
     fn the_password_is_never_shown() {
-        let broker = Broker::new("amqp://user:secret-canary@host", Uuid::nil()).expect("a good address");
+        let broker =
+            Broker::new("amqp://user:secret-canary@host", Uuid::nil()).expect("a good address");
         assert!(!format!("{broker:?}").contains("secret-canary"));
     }
 
     #[test]
     fn an_address_without_a_virtual_host_means_the_default_one() {
-        for (url, vhost) in
-            [("amqp://host", "/"), ("amqp://host/", "/"), ("amqp://host/%2f", "/"), ("amqp://host/v", "v")]
-        {
+        for (url, vhost) in [
+            ("amqp://host", "/"),
+            ("amqp://host/", "/"),
+            ("amqp://host/%2f", "/"),
+            ("amqp://host/v", "v"),
+        ] {
             assert_eq!(parse(url).expect("a good address").vhost, vhost, "{url}");
         }
     }
@@ -241,8 +271,14 @@ mod tests {
     fn the_scheme_says_whether_tls_is_spoken_and_on_which_port() {
         let address = |url| Address::parse(url, &Trust::default()).expect("a good address");
         let (plain, encrypted) = (address("amqp://host"), address("amqps://host"));
-        assert_eq!((plain.uri.authority.port, plain.tls.is_some()), (5672, false));
-        assert_eq!((encrypted.uri.authority.port, encrypted.tls.is_some()), (5671, true));
+        assert_eq!(
+            (plain.uri.authority.port, plain.tls.is_some()),
+            (5672, false)
+        );
+        assert_eq!(
+            (encrypted.uri.authority.port, encrypted.tls.is_some()),
+            (5671, true)
+        );
     }
 
     #[test]

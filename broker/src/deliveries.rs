@@ -68,7 +68,13 @@ impl Deliveries {
     /// invalid deliveries are parked there.
     ///
     /// Needs [`Log::poll_heads`] to run, and a runtime.
-    pub fn new(log: &Log, broker: &Broker, pool: Pool, consumer: &'static str, partition: Partition) -> Option<Self> {
+    pub fn new(
+        log: &Log,
+        broker: &Broker,
+        pool: Pool,
+        consumer: &'static str,
+        partition: Partition,
+    ) -> Option<Self> {
         let head = log.subscribe(partition)?;
         let queue = topology::queue(log.identity().log_id, consumer, partition);
         Some(Self {
@@ -95,8 +101,15 @@ impl Deliveries {
             return Wakeup::Received;
         }
         // A gap fill that moved the consumer may continue at once.
-        let is_catching_up = self.filled_from_log_at.take().is_some_and(|at| *position > at);
-        let grace = if is_catching_up { Duration::ZERO } else { TAKEOVER_GRACE };
+        let is_catching_up = self
+            .filled_from_log_at
+            .take()
+            .is_some_and(|at| *position > at);
+        let grace = if is_catching_up {
+            Duration::ZERO
+        } else {
+            TAKEOVER_GRACE
+        };
         loop {
             tokio::select! {
                 biased;
@@ -123,23 +136,27 @@ impl Deliveries {
 
     fn fill_gap(&mut self, position: Position) -> Wakeup {
         self.filled_from_log_at = Some(position);
-        metrics::counter!("moa_deliveries_gap_filled_total", "consumer" => self.consumer).increment(1);
+        metrics::counter!("moa_deliveries_gap_filled_total", "consumer" => self.consumer)
+            .increment(1);
         self.subscription.redeclare_queue();
         Wakeup::Gap
     }
 
     /// The consumer's checkpoint; `None` when it cannot be read, or is kept outside the database.
     async fn checkpoint(&self) -> Option<Position> {
-        let position = sqlx::query_scalar("select position from checkpoints where consumer = $1 and partition = $2")
-            .bind(self.consumer)
-            .bind(self.partition)
-            .fetch_optional(&self.pool);
+        let position = sqlx::query_scalar(
+            "select position from checkpoints where consumer = $1 and partition = $2",
+        )
+        .bind(self.consumer)
+        .bind(self.partition)
+        .fetch_optional(&self.pool);
         position.await.ok().flatten()
     }
 
     /// Takes the messages that are received until `not_before`, or until the server sends no more before some are acknowledged.
     async fn gather(&mut self, not_before: Instant) {
-        let held = |this: &Self| this.received.len() + this.invalid.len() + this.unacknowledged.len();
+        let held =
+            |this: &Self| this.received.len() + this.invalid.len() + this.unacknowledged.len();
         while held(self) < usize::from(MAX_UNACKNOWLEDGED_MESSAGES) {
             tokio::select! {
                 biased;
@@ -151,7 +168,12 @@ impl Deliveries {
 }
 
 impl EventSource for Deliveries {
-    async fn next_batch(&mut self, position: Position, not_before: Instant, delivered: &mut Vec<RecordedEvent>) {
+    async fn next_batch(
+        &mut self,
+        position: Position,
+        not_before: Instant,
+        delivered: &mut Vec<RecordedEvent>,
+    ) {
         self.acknowledge(position);
         self.park_invalid().await;
         let mut position = position;
@@ -200,7 +222,12 @@ async fn wait_for_gap(
             if consuming {
                 tokio::time::sleep(grace).await;
                 // Late or many: both are a gap.
-                tokio::time::timeout(GAP_TIMEOUT - grace, head.head_past(position + BULK_LAG_EVENTS)).await.ok();
+                tokio::time::timeout(
+                    GAP_TIMEOUT - grace,
+                    head.head_past(position + BULK_LAG_EVENTS),
+                )
+                .await
+                .ok();
             }
         };
         tokio::select! {

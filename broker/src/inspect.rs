@@ -48,16 +48,37 @@ pub async fn inspect(
     consumers: &[&str],
     partitions: i32,
 ) -> Result<Inspection, String> {
-    let connection = connect(address).await.map_err(|error| address.explain(&error))?;
-    let version = timeout(CONNECT_TIMEOUT, version(address)).await.ok().and_then(Result::ok).flatten();
-    let mut found = Inspection { version, ..Inspection::default() };
-    let of_consumer =
-        |consumer: &str| (0..partitions).map(|at| topology::queue(log_id, consumer, at)).collect::<Vec<_>>();
-    let of_consumers =
-        consumers.iter().flat_map(|consumer| of_consumer(consumer)).map(|name| (name, topology::arguments()));
-    let of_marks = (0..partitions).map(|at| (topology::marks_queue(log_id, at), topology::marks_arguments()));
+    let connection = connect(address)
+        .await
+        .map_err(|error| address.explain(&error))?;
+    let version = timeout(CONNECT_TIMEOUT, version(address))
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .flatten();
+    let mut found = Inspection {
+        version,
+        ..Inspection::default()
+    };
+    let of_consumer = |consumer: &str| {
+        (0..partitions)
+            .map(|at| topology::queue(log_id, consumer, at))
+            .collect::<Vec<_>>()
+    };
+    let of_consumers = consumers
+        .iter()
+        .flat_map(|consumer| of_consumer(consumer))
+        .map(|name| (name, topology::arguments()));
+    let of_marks = (0..partitions).map(|at| {
+        (
+            topology::marks_queue(log_id, at),
+            topology::marks_arguments(),
+        )
+    });
     for (name, arguments) in of_consumers.chain(of_marks) {
-        inspect_queue(&connection, name, arguments, &mut found).await.map_err(|error| error.to_string())?;
+        inspect_queue(&connection, name, arguments, &mut found)
+            .await
+            .map_err(|error| error.to_string())?;
     }
     connection.close(200, "inspected".into()).await.ok();
     Ok(found)
@@ -66,7 +87,8 @@ pub async fn inspect(
 async fn connect(address: &Address) -> lapin::Result<Connection> {
     let options = ConnectionProperties::default().with_connection_name("moa doctor".into());
     let connected = timeout(CONNECT_TIMEOUT, address.connect(options)).await;
-    connected.unwrap_or_else(|_| Err(io::Error::new(ErrorKind::TimedOut, "no answer in time").into()))
+    connected
+        .unwrap_or_else(|_| Err(io::Error::new(ErrorKind::TimedOut, "no answer in time").into()))
 }
 
 /// A passive declaration tells whether the queue is there; only another with arguments compares them, and makes none that is there.
@@ -78,18 +100,29 @@ async fn inspect_queue(
 ) -> lapin::Result<()> {
     // The server closes a channel with what it refuses.
     let channel = within_timeout(connection.create_channel()).await?;
-    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    if within_timeout(channel.queue_declare(name.as_str().into(), passive, FieldTable::default())).await.is_err() {
+    let passive = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
+    if within_timeout(channel.queue_declare(name.as_str().into(), passive, FieldTable::default()))
+        .await
+        .is_err()
+    {
         found.missing.push(name);
         return Ok(());
     }
-    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
     match within_timeout(channel.queue_declare(name.as_str().into(), options, arguments)).await {
         Ok(_) => {
             found.declared += 1;
             within_timeout(channel.close(200, "inspected".into())).await?;
         }
-        Err(error) if is_precondition_failed(&error) => found.different.push((name, error.to_string())),
+        Err(error) if is_precondition_failed(&error) => {
+            found.different.push((name, error.to_string()))
+        }
         Err(error) => return Err(error),
     }
     Ok(())
@@ -108,7 +141,9 @@ async fn version(address: &Address) -> io::Result<Option<String>> {
     }
 }
 
-async fn read_version(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<Option<String>> {
+async fn read_version(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+) -> io::Result<Option<String>> {
     stream.write_all(PROTOCOL_HEADER).await?;
     let mut header = [0; FRAME_HEADER_BYTES];
     stream.read_exact(&mut header).await?;
@@ -120,8 +155,12 @@ async fn read_version(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Re
 }
 
 fn version_in(properties: &[u8]) -> Option<String> {
-    let at = properties.windows(VERSION_FIELD.len()).position(|bytes| bytes == VERSION_FIELD)?;
-    let (length, rest) = properties.get(at + VERSION_FIELD.len()..)?.split_first_chunk::<4>()?;
+    let at = properties
+        .windows(VERSION_FIELD.len())
+        .position(|bytes| bytes == VERSION_FIELD)?;
+    let (length, rest) = properties
+        .get(at + VERSION_FIELD.len()..)?
+        .split_first_chunk::<4>()?;
     let text = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
     String::from_utf8(text.to_vec()).ok()
 }
@@ -132,9 +171,15 @@ mod tests {
 
     #[test]
     fn a_version_is_found_among_the_properties_and_nothing_else_is_taken_for_one() {
-        let properties = b"\x07productS\x00\x00\x00\x08RabbitMQ\x07versionS\x00\x00\x00\x063.10.8\x05linux";
+        let properties =
+            b"\x07productS\x00\x00\x00\x08RabbitMQ\x07versionS\x00\x00\x00\x063.10.8\x05linux";
         assert_eq!(version_in(properties).as_deref(), Some("3.10.8"));
-        for damaged in [&properties[..10], b"\x07versionS\x00\x00\x00\xff3.10", b"\x07versionS\x00", b""] {
+        for damaged in [
+            &properties[..10],
+            b"\x07versionS\x00\x00\x00\xff3.10",
+            b"\x07versionS\x00",
+            b"",
+        ] {
             assert_eq!(version_in(damaged), None);
         }
     }

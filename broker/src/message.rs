@@ -19,17 +19,35 @@ pub(crate) struct Message {
 
 impl Message {
     /// The first of `events`, as many as one message holds; `None` when there are none.
-    pub(crate) fn of(log_id: Uuid, forks: &Forks, events: &[RawEvent]) -> serde_json::Result<Option<Self>> {
-        Ok(Self::new(cloud_events::encode(log_id, forks, events)?, log_id, forks, events))
+    pub(crate) fn of(
+        log_id: Uuid,
+        forks: &Forks,
+        events: &[RawEvent],
+    ) -> serde_json::Result<Option<Self>> {
+        Ok(Self::new(
+            cloud_events::encode(log_id, forks, events)?,
+            log_id,
+            forks,
+            events,
+        ))
     }
 
     /// The same, with the message and each event marked as replayed.
-    pub(crate) fn replayed(log_id: Uuid, forks: &Forks, events: &[RawEvent]) -> serde_json::Result<Option<Self>> {
+    pub(crate) fn replayed(
+        log_id: Uuid,
+        forks: &Forks,
+        events: &[RawEvent],
+    ) -> serde_json::Result<Option<Self>> {
         let encoded = cloud_events::encode_replayed(log_id, forks, events)?;
         Ok(Self::new(encoded, log_id, forks, events).map(Self::mark_replayed))
     }
 
-    fn new((body, written): (Vec<u8>, usize), log_id: Uuid, forks: &Forks, events: &[RawEvent]) -> Option<Self> {
+    fn new(
+        (body, written): (Vec<u8>, usize),
+        log_id: Uuid,
+        forks: &Forks,
+        events: &[RawEvent],
+    ) -> Option<Self> {
         let events = &events[..written];
         let (first, last) = (events.first()?, events.last()?);
         let properties = BasicProperties::default()
@@ -40,7 +58,11 @@ impl Message {
             .with_message_id(message_id(forks, first, last))
             .with_timestamp(u64::try_from(last.recorded_at.timestamp()).unwrap_or(0))
             .with_headers(headers(log_id, events, first, last));
-        Some(Self { body, properties, events: written })
+        Some(Self {
+            body,
+            properties,
+            events: written,
+        })
     }
 
     fn mark_replayed(mut self) -> Self {
@@ -64,11 +86,20 @@ fn headers(log_id: Uuid, events: &[RawEvent], first: &RawEvent, last: &RawEvent)
     let mut headers = FieldTable::default();
     headers.insert("log-id".into(), text(log_id.hyphenated().to_string()));
     headers.insert("partition".into(), AMQPValue::LongInt(first.partition));
-    headers.insert("first-position".into(), AMQPValue::LongLongInt(first.position));
-    headers.insert("last-position".into(), AMQPValue::LongLongInt(last.position));
+    headers.insert(
+        "first-position".into(),
+        AMQPValue::LongLongInt(first.position),
+    );
+    headers.insert(
+        "last-position".into(),
+        AMQPValue::LongLongInt(last.position),
+    );
     // At most 500, so it fits.
     headers.insert("events".into(), AMQPValue::LongInt(events.len() as i32));
-    if let Some(traceparent) = events.iter().find_map(|event| cloud_events::metadata(event)?.traceparent) {
+    if let Some(traceparent) = events
+        .iter()
+        .find_map(|event| cloud_events::metadata(event)?.traceparent)
+    {
         headers.insert("traceparent".into(), text(traceparent));
     }
     headers

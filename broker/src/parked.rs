@@ -58,14 +58,31 @@ type ParkedRow = (
     Option<Vec<u8>>,
 );
 
-fn parked((id, parked_at, queue, reason, content_type, headers, bytes, body): ParkedRow) -> ParkedDelivery {
+fn parked(
+    (id, parked_at, queue, reason, content_type, headers, bytes, body): ParkedRow,
+) -> ParkedDelivery {
     let body = body.map(|body| String::from_utf8_lossy(&body).into_owned());
-    ParkedDelivery { id, parked_at, queue, reason, content_type, headers: headers.0, bytes, body }
+    ParkedDelivery {
+        id,
+        parked_at,
+        queue,
+        reason,
+        content_type,
+        headers: headers.0,
+        bytes,
+        body,
+    }
 }
 
 /// The number of parked deliveries, and `limit` of them after the first `offset`, newest first, without bodies.
-pub async fn list(pool: &Pool, offset: i64, limit: i64) -> sqlx::Result<(i64, Vec<ParkedDelivery>)> {
-    let count = sqlx::query_scalar("select count(*) from parked_deliveries").fetch_one(pool).await?;
+pub async fn list(
+    pool: &Pool,
+    offset: i64,
+    limit: i64,
+) -> sqlx::Result<(i64, Vec<ParkedDelivery>)> {
+    let count = sqlx::query_scalar("select count(*) from parked_deliveries")
+        .fetch_one(pool)
+        .await?;
     let rows: Vec<ParkedRow> = sqlx::query_as(
         "select id, parked_at, queue, reason, content_type, headers, bytes, null::bytea
            from parked_deliveries order by id desc offset $1 limit $2",
@@ -90,17 +107,28 @@ pub async fn show(pool: &Pool, id: i64) -> sqlx::Result<Option<ParkedDelivery>> 
 
 /// Drops one; returns whether it existed.
 pub async fn drop_one(pool: &Pool, id: i64) -> sqlx::Result<bool> {
-    let dropped = sqlx::query("delete from parked_deliveries where id = $1").bind(id).execute(pool).await?;
+    let dropped = sqlx::query("delete from parked_deliveries where id = $1")
+        .bind(id)
+        .execute(pool)
+        .await?;
     Ok(dropped.rows_affected() == 1)
 }
 
 /// Drops all; returns how many there were.
 pub async fn drop_all(pool: &Pool) -> sqlx::Result<u64> {
-    Ok(sqlx::query("delete from parked_deliveries").execute(pool).await?.rows_affected())
+    Ok(sqlx::query("delete from parked_deliveries")
+        .execute(pool)
+        .await?
+        .rows_affected())
 }
 
 /// Stores a delivery, and deletes the oldest when there are more than [`MAX_PARKED_DELIVERIES`].
-pub(crate) async fn park(pool: &Pool, queue: &str, reason: &str, delivery: &Delivery) -> sqlx::Result<()> {
+pub(crate) async fn park(
+    pool: &Pool,
+    queue: &str,
+    reason: &str,
+    delivery: &Delivery,
+) -> sqlx::Result<()> {
     let body = &delivery.data[..delivery.data.len().min(MAX_STORED_BODY_BYTES)];
     sqlx::query(
         "with one_more as (
@@ -111,7 +139,13 @@ pub(crate) async fn park(pool: &Pool, queue: &str, reason: &str, delivery: &Deli
     )
     .bind(queue)
     .bind(truncated(reason))
-    .bind(delivery.properties.content_type().as_ref().map(|kind| truncated(kind.as_str())))
+    .bind(
+        delivery
+            .properties
+            .content_type()
+            .as_ref()
+            .map(|kind| truncated(kind.as_str())),
+    )
     .bind(sqlx::types::Json(headers(delivery)))
     .bind(body)
     .bind(delivery.data.len() as i64)
@@ -124,14 +158,24 @@ pub(crate) async fn park(pool: &Pool, queue: &str, reason: &str, delivery: &Deli
 
 /// Bounds a text that the sender chose, and replaces NUL, which PostgreSQL cannot store.
 fn truncated(text: &str) -> String {
-    text.chars().take(MAX_TEXT_CHARS).map(|c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars()
+        .take(MAX_TEXT_CHARS)
+        .map(|c| {
+            if c == '\0' {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 fn headers(delivery: &Delivery) -> BTreeMap<String, String> {
     let properties = &delivery.properties;
     let named = properties.headers().iter().flatten().take(MAX_HEADERS);
-    let mut headers: BTreeMap<_, _> =
-        named.map(|(name, value)| (truncated(name.as_str()), truncated(&text_of(value)))).collect();
+    let mut headers: BTreeMap<_, _> = named
+        .map(|(name, value)| (truncated(name.as_str()), truncated(&text_of(value))))
+        .collect();
     let beside = [
         ("amqp.exchange", Some(&delivery.exchange)),
         ("amqp.routing-key", Some(&delivery.routing_key)),
@@ -163,7 +207,9 @@ pub async fn keep_count(pool: Pool, shutdown: CancellationToken) {
         let counted = sqlx::query_scalar::<_, i64>("select count(*) from parked_deliveries");
         match counted.fetch_one(&pool).await {
             Ok(parked) => metrics::gauge!("moa_parked_deliveries").set(parked as f64),
-            Err(error) => tracing::debug!(%error, "the parked deliveries were not counted; trying again"),
+            Err(error) => {
+                tracing::debug!(%error, "the parked deliveries were not counted; trying again")
+            }
         }
     }
 }

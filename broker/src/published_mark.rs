@@ -57,9 +57,16 @@ pub(crate) struct Marker {
 
 impl Marker {
     /// The marker of `partition`, whose queue is declared. One that has other arguments holds no event up: nothing is marked then.
-    pub(crate) async fn open(channel: &Channel, broker: &Broker, partition: Partition) -> lapin::Result<Self> {
+    pub(crate) async fn open(
+        channel: &Channel,
+        broker: &Broker,
+        partition: Partition,
+    ) -> lapin::Result<Self> {
         if !is_declared(broker, partition).await? {
-            return Ok(Self { found: None, has_queue: false });
+            return Ok(Self {
+                found: None,
+                has_queue: false,
+            });
         }
         let found = match read(channel, broker, partition).await {
             Ok(found) => found,
@@ -69,7 +76,10 @@ impl Marker {
                 None
             }
         };
-        Ok(Self { found, has_queue: true })
+        Ok(Self {
+            found,
+            has_queue: true,
+        })
     }
 
     /// Whether the queue had none.
@@ -86,18 +96,33 @@ impl Marker {
         incarnation: Incarnation,
         last: &RawEvent,
     ) -> lapin::Result<Option<PublisherConfirm>> {
-        let is_behind = |found: &PublishedMark| (found.incarnation, found.position) >= (incarnation, last.position);
+        let is_behind = |found: &PublishedMark| {
+            (found.incarnation, found.position) >= (incarnation, last.position)
+        };
         if !self.has_queue || self.found.as_ref().is_some_and(is_behind) {
             return Ok(None);
         }
-        let mark = PublishedMark { incarnation, position: last.position, hash: last.hash };
+        let mark = PublishedMark {
+            incarnation,
+            position: last.position,
+            hash: last.hash,
+        };
         let body = serde_json::to_vec(&mark).unwrap_or_default();
         let queue = topology::marks_queue(broker.log_id(), last.partition);
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
         let properties = BasicProperties::default()
             .with_delivery_mode(PERSISTENT_DELIVERY_MODE)
             .with_content_type("application/json".into());
-        let published = channel.basic_publish(ShortString::default(), queue.into(), options, &body, properties);
+        let published = channel.basic_publish(
+            ShortString::default(),
+            queue.into(),
+            options,
+            &body,
+            properties,
+        );
         within_timeout(published).await.map(Some)
     }
 }
@@ -127,24 +152,42 @@ pub async fn stop_writes_behind_published(log: &Log, broker: &Broker) -> Result<
         Err(_) => Err("RabbitMQ did not answer in time".into()),
     };
     let marks = marks.unwrap_or_else(|why| {
-        tracing::warn!(why, "the log was not compared with what was published of it");
+        tracing::warn!(
+            why,
+            "the log was not compared with what was published of it"
+        );
         Vec::new()
     });
     let incarnation = log.read_forks().await?.incarnation();
     for (partition, mark) in marks {
         // An older one is of a history that an operator gave up.
-        if mark.incarnation >= incarnation && !log.has_event(partition, mark.position, &mark.hash).await? {
-            log.stop_writes(partition, WriteStop::BehindPublished { partition, published: mark.position });
+        if mark.incarnation >= incarnation
+            && !log.has_event(partition, mark.position, &mark.hash).await?
+        {
+            log.stop_writes(
+                partition,
+                WriteStop::BehindPublished {
+                    partition,
+                    published: mark.position,
+                },
+            );
         }
     }
     Ok(())
 }
 
-async fn read_all(log: &Log, broker: &Broker) -> Result<Vec<(Partition, PublishedMark)>, ReadError> {
+async fn read_all(
+    log: &Log,
+    broker: &Broker,
+) -> Result<Vec<(Partition, PublishedMark)>, ReadError> {
     let mut marks = Vec::new();
     for partition in log.partitions() {
         let channel = broker.channel_to_consume().await?;
-        marks.extend(read(&channel, broker, partition).await?.map(|mark| (partition, mark)));
+        marks.extend(
+            read(&channel, broker, partition)
+                .await?
+                .map(|mark| (partition, mark)),
+        );
         // A queue that is not there has closed it.
         within_timeout(channel.close(200, "OK".into())).await.ok();
     }
@@ -152,15 +195,25 @@ async fn read_all(log: &Log, broker: &Broker) -> Result<Vec<(Partition, Publishe
 }
 
 /// The mark, which goes back where it was; `None` where nothing was published yet.
-async fn read(channel: &Channel, broker: &Broker, partition: Partition) -> Result<Option<PublishedMark>, ReadError> {
+async fn read(
+    channel: &Channel,
+    broker: &Broker,
+    partition: Partition,
+) -> Result<Option<PublishedMark>, ReadError> {
     let queue = topology::marks_queue(broker.log_id(), partition);
-    let found = match within_timeout(channel.basic_get(queue.into(), BasicGetOptions::default())).await {
-        Err(error) if is_not_found(&error) => return Ok(None),
-        found => found?,
+    let found =
+        match within_timeout(channel.basic_get(queue.into(), BasicGetOptions::default())).await {
+            Err(error) if is_not_found(&error) => return Ok(None),
+            found => found?,
+        };
+    let Some(message) = found else {
+        return Ok(None);
     };
-    let Some(message) = found else { return Ok(None) };
     let mark = serde_json::from_slice(&message.delivery.data);
-    let back = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+    let back = BasicNackOptions {
+        requeue: true,
+        ..BasicNackOptions::default()
+    };
     within_timeout(message.delivery.acker.nack(back)).await?;
     Ok(Some(mark?))
 }

@@ -32,12 +32,22 @@ const LAG_REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// Returns when everything is confirmed and the leases are released, after about 2 s at most.
 ///
 /// Delivers at least once and in order: any fault may cause repeats, none a gap. Needs [`Log::poll_heads`] to run.
-pub async fn relay(log: Log, broker: Broker, consumers: Vec<&'static str>, shutdown: CancellationToken) {
+pub async fn relay(
+    log: Log,
+    broker: Broker,
+    consumers: Vec<&'static str>,
+    shutdown: CancellationToken,
+) {
     broker.prepare_to_publish();
     let mut partitions = JoinSet::new();
     let consumers: Arc<[_]> = consumers.into();
     for partition in log.partitions() {
-        let relay = Relay { log: log.clone(), broker: broker.clone(), consumers: consumers.clone(), partition };
+        let relay = Relay {
+            log: log.clone(),
+            broker: broker.clone(),
+            consumers: consumers.clone(),
+            partition,
+        };
         partitions.spawn(relay.run_restarting(shutdown.clone()));
     }
     let all_ended = async { while partitions.join_next().await.is_some() {} };
@@ -59,17 +69,28 @@ struct Relay {
 impl Relay {
     /// [`Self::run`], started again when it panics: its lease expires by then, and everything else is in the log.
     async fn run_restarting(self, shutdown: CancellationToken) {
-        let (readiness, who) = (self.log.readiness().clone(), format!("partition {}", self.partition));
+        let (readiness, who) = (
+            self.log.readiness().clone(),
+            format!("partition {}", self.partition),
+        );
         let start = || self.clone().run(shutdown.clone());
         restart_on_panic(RELAY, who, &readiness, shutdown.clone(), start).await;
     }
 
     /// Takes the lease, publishes while it holds it, and repeats.
     async fn run(self, shutdown: CancellationToken) {
-        let mut fault =
-            RepeatedFault::new("a relay's lease cannot be requested", format!("partition {}", self.partition));
+        let mut fault = RepeatedFault::new(
+            "a relay's lease cannot be requested",
+            format!("partition {}", self.partition),
+        );
         while !shutdown.is_cancelled() {
-            match Lease::acquire(&self.log, &format!("{RELAY}.{}", self.partition), LEASE_DURATION).await {
+            match Lease::acquire(
+                &self.log,
+                &format!("{RELAY}.{}", self.partition),
+                LEASE_DURATION,
+            )
+            .await
+            {
                 Ok(Some(lease)) => {
                     fault.recovered();
                     self.publish_while_leased(lease, &shutdown).await;
@@ -77,7 +98,9 @@ impl Relay {
                 Ok(None) => fault.recovered(),
                 Err(error) => fault.failed(&error),
             }
-            shutdown.run_until_cancelled(tokio::time::sleep(LEASE_RETRY_INTERVAL)).await;
+            shutdown
+                .run_until_cancelled(tokio::time::sleep(LEASE_RETRY_INTERVAL))
+                .await;
         }
     }
 
@@ -85,15 +108,29 @@ impl Relay {
     /// publishes them again from the checkpoint.
     async fn publish_while_leased(&self, lease: Lease, shutdown: &CancellationToken) {
         let _gauge = LeaseGauge::increment();
-        let Relay { log, broker, consumers, partition } = self;
-        let publishing = Publishing { log, broker, consumers, partition: *partition, lease: &lease };
+        let Relay {
+            log,
+            broker,
+            consumers,
+            partition,
+        } = self;
+        let publishing = Publishing {
+            log,
+            broker,
+            consumers,
+            partition: *partition,
+            lease: &lease,
+        };
         let end = tokio::select! {
             end = publishing.run(shutdown) => end,
             () = renew_until_lost(&lease) => End::LeaseLost,
             () = shutdown_timeout(shutdown) => End::Stopped,
         };
         match end {
-            End::LeaseLost => tracing::warn!(partition, "the relay's lease is lost; another relay may have it"),
+            End::LeaseLost => tracing::warn!(
+                partition,
+                "the relay's lease is lost; another relay may have it"
+            ),
             End::Stopped => {
                 if let Err(error) = lease.release().await {
                     tracing::warn!(partition, %error, "the relay's lease could not be released; it expires");
@@ -141,10 +178,13 @@ async fn report_lag(log: Log) {
     loop {
         if let (Ok(heads), Ok(checkpoints)) = (log.heads().await, log.checkpoints().await) {
             for (partition, head) in log.partitions().zip(heads) {
-                let relayed = checkpoints.iter().find(|at| at.consumer == RELAY && at.partition == partition);
+                let relayed = checkpoints
+                    .iter()
+                    .find(|at| at.consumer == RELAY && at.partition == partition);
                 let lag = head - relayed.map_or(0, |at| at.position);
                 // Less than 2^52, so it is exact.
-                metrics::gauge!("moa_relay_lag_events", "partition" => partition.to_string()).set(lag as f64);
+                metrics::gauge!("moa_relay_lag_events", "partition" => partition.to_string())
+                    .set(lag as f64);
             }
         }
         tokio::time::sleep(LAG_REPORT_INTERVAL).await;

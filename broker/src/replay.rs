@@ -94,7 +94,11 @@ impl ReplayError {
         match self {
             Self::Unreachable | Self::Broker(_) | Self::ConfirmTimeout => true,
             Self::Log(error) => matches!(error, LogError::Unavailable(_)),
-            Self::QueueNotFound(_) | Self::QueueForbidden(_) | Self::QueueFull | Self::Json(_) | Self::Stopped => false,
+            Self::QueueNotFound(_)
+            | Self::QueueForbidden(_)
+            | Self::QueueFull
+            | Self::Json(_)
+            | Self::Stopped => false,
         }
     }
 }
@@ -118,7 +122,11 @@ impl Replay {
             () = shutdown_timeout(shutdown) => Err(ReplayError::Stopped),
         };
         let (progress, rest) = run.progress();
-        ended.map(|()| progress).map_err(|error| IncompleteReplay { error, progress, rest })
+        ended.map(|()| progress).map_err(|error| IncompleteReplay {
+            error,
+            progress,
+            rest,
+        })
     }
 }
 

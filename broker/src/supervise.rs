@@ -8,7 +8,10 @@ const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 /// Runs the task that `start` returns, and starts another when it panics, until the handle is dropped. A panic is a bug, but
 /// no reason to stay without a connection or a queue for good; meanwhile consumers read the log.
-pub(crate) fn spawn_supervised<F>(task: &'static str, start: impl Fn() -> F + Send + 'static) -> AbortOnDropHandle<()>
+pub(crate) fn spawn_supervised<F>(
+    task: &'static str,
+    start: impl Fn() -> F + Send + 'static,
+) -> AbortOnDropHandle<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {

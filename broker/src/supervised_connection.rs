@@ -36,7 +36,12 @@ pub(crate) struct SupervisedConnection {
 
 impl SupervisedConnection {
     pub(crate) fn new(address: Address, name: String) -> Self {
-        Self { address, name, current: watch::Sender::new(None), supervisor: OnceLock::new() }
+        Self {
+            address,
+            name,
+            current: watch::Sender::new(None),
+            supervisor: OnceLock::new(),
+        }
     }
 
     pub(crate) fn is_needed(&self) -> bool {
@@ -44,7 +49,10 @@ impl SupervisedConnection {
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        self.current.borrow().as_ref().is_some_and(|connection| connection.status().connected())
+        self.current
+            .borrow()
+            .as_ref()
+            .is_some_and(|connection| connection.status().connected())
     }
 
     pub(crate) async fn channel(&self) -> lapin::Result<Channel> {
@@ -70,7 +78,11 @@ impl SupervisedConnection {
     /// Starts the supervisor, unless it is running.
     pub(crate) fn start(&self) {
         self.supervisor.get_or_init(|| {
-            let (address, name, current) = (self.address.clone(), self.name.clone(), self.current.clone());
+            let (address, name, current) = (
+                self.address.clone(),
+                self.name.clone(),
+                self.current.clone(),
+            );
             spawn_supervised("a connection to RabbitMQ", move || {
                 supervise(address.clone(), name.clone(), current.clone())
             })
@@ -84,8 +96,12 @@ pub(crate) fn backoff() -> Backoff {
 }
 
 /// The server's reply, or the error that there was none within [`REPLY_TIMEOUT`].
-pub(crate) async fn within_timeout<T>(request: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
-    tokio::time::timeout(REPLY_TIMEOUT, request).await.unwrap_or_else(|_| Err(timed_out()))
+pub(crate) async fn within_timeout<T>(
+    request: impl Future<Output = lapin::Result<T>>,
+) -> lapin::Result<T> {
+    tokio::time::timeout(REPLY_TIMEOUT, request)
+        .await
+        .unwrap_or_else(|_| Err(timed_out()))
 }
 
 fn timed_out() -> lapin::Error {
@@ -117,7 +133,9 @@ async fn supervise(address: Address, name: String, current: Current) {
 
 async fn connect(address: &Address, name: &str) -> lapin::Result<Connection> {
     let options = ConnectionProperties::default().with_connection_name(name.into());
-    tokio::time::timeout(CONNECT_TIMEOUT, address.connect(options)).await.unwrap_or_else(|_| Err(timed_out()))
+    tokio::time::timeout(CONNECT_TIMEOUT, address.connect(options))
+        .await
+        .unwrap_or_else(|_| Err(timed_out()))
 }
 
 /// Publishes `connection` to its users until it is lost; returns how long it lasted.

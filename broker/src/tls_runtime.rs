@@ -28,13 +28,19 @@ pub(crate) struct TlsRuntime {
 impl TlsRuntime {
     /// To `server`, if `trust` believes it.
     pub(crate) fn new(server: ServerName<'static>, trust: &Trust) -> Self {
-        Self { tokio: Tokio::current(), connector: Arc::new(trust.client_config()).into(), server }
+        Self {
+            tokio: Tokio::current(),
+            connector: Arc::new(trust.client_config()).into(),
+            server,
+        }
     }
 }
 
 impl std::fmt::Debug for TlsRuntime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsRuntime").field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("TlsRuntime")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
     }
 }
 
@@ -47,11 +53,17 @@ impl Executor for TlsRuntime {
         self.tokio.block_on(future)
     }
 
-    fn spawn<T: Send + 'static, F: Future<Output = T> + Send + 'static>(&self, future: F) -> Task<Self::Task<T>> {
+    fn spawn<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+        &self,
+        future: F,
+    ) -> Task<Self::Task<T>> {
         self.tokio.spawn(future)
     }
 
-    fn spawn_blocking<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(&self, work: F) -> Task<Self::Task<T>> {
+    fn spawn_blocking<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
+        &self,
+        work: F,
+    ) -> Task<Self::Task<T>> {
         self.tokio.spawn_blocking(work)
     }
 }
@@ -79,7 +91,9 @@ impl Reactor for TlsRuntime {
         &self,
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
-        let Self { connector, server, .. } = self.clone();
+        let Self {
+            connector, server, ..
+        } = self.clone();
         async move {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;

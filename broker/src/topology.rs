@@ -41,9 +41,18 @@ pub(crate) fn routing_key(partition: Partition) -> ShortString {
 
 /// Declares the exchange, unless it exists.
 pub(crate) async fn declare_exchange(channel: &Channel, log_id: Uuid) -> lapin::Result<()> {
-    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let options = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
     let name = exchange(log_id).into();
-    within_timeout(channel.exchange_declare(name, ExchangeKind::Topic, options, FieldTable::default())).await
+    within_timeout(channel.exchange_declare(
+        name,
+        ExchangeKind::Topic,
+        options,
+        FieldTable::default(),
+    ))
+    .await
 }
 
 /// Declares a consumer's queue and binds it to the exchange, which must exist; changes nothing where that is done. Returns
@@ -56,18 +65,40 @@ pub(crate) async fn declare_queue(
     partition: Partition,
 ) -> lapin::Result<u32> {
     let queue = ShortString::from(queue(log_id, consumer, partition));
-    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    let declared = within_timeout(channel.queue_declare(queue.clone(), options, arguments())).await?;
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    let declared =
+        within_timeout(channel.queue_declare(queue.clone(), options, arguments())).await?;
     let (exchange, key) = (exchange(log_id).into(), routing_key(partition));
-    within_timeout(channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()))
-        .await?;
+    within_timeout(channel.queue_bind(
+        queue,
+        exchange,
+        key,
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    ))
+    .await?;
     Ok(declared.consumer_count())
 }
 
 /// Declares the queue of a partition's mark; changes nothing where it is there.
-pub(crate) async fn declare_marks_queue(channel: &Channel, log_id: Uuid, partition: Partition) -> lapin::Result<()> {
-    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    within_timeout(channel.queue_declare(marks_queue(log_id, partition).into(), options, marks_arguments())).await?;
+pub(crate) async fn declare_marks_queue(
+    channel: &Channel,
+    log_id: Uuid,
+    partition: Partition,
+) -> lapin::Result<()> {
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    within_timeout(channel.queue_declare(
+        marks_queue(log_id, partition).into(),
+        options,
+        marks_arguments(),
+    ))
+    .await?;
     Ok(())
 }
 
@@ -80,7 +111,10 @@ pub(crate) fn marks_arguments() -> FieldTable {
 pub(crate) fn arguments() -> FieldTable {
     let mut arguments = bounded(MAX_QUEUE_MESSAGES, MAX_DELIVERY_ATTEMPTS);
     arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
-    arguments.insert("x-max-length-bytes".into(), AMQPValue::LongInt(MAX_QUEUE_BYTES));
+    arguments.insert(
+        "x-max-length-bytes".into(),
+        AMQPValue::LongInt(MAX_QUEUE_BYTES),
+    );
     arguments
 }
 
@@ -96,7 +130,10 @@ fn bounded(max_messages: i32, max_deliveries: i32) -> FieldTable {
     set("x-overflow", text("drop-head"));
     set("x-delivery-limit", AMQPValue::LongInt(max_deliveries));
     set("x-queue-leader-locator", text("balanced"));
-    set("x-quorum-initial-group-size", AMQPValue::LongInt(MAX_REPLICAS));
+    set(
+        "x-quorum-initial-group-size",
+        AMQPValue::LongInt(MAX_REPLICAS),
+    );
     arguments
 }
 

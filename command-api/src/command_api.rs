@@ -56,15 +56,25 @@ impl CommandApi {
         }
     }
 
-    fn respond<T: Serialize>(&self, outcome: &CommandOutcome, data: impl FnOnce(&CommandOutcome) -> T) -> Response {
+    fn respond<T: Serialize>(
+        &self,
+        outcome: &CommandOutcome,
+        data: impl FnOnce(&CommandOutcome) -> T,
+    ) -> Response {
         let mut response = match outcome.decision {
             Ok(()) => edge::ok(data(outcome)),
             Err(refusal) => problem(refusal).into_response(),
         };
         let headers = response.headers_mut();
-        headers.insert(header::CONSISTENCY_TOKEN, self.token(outcome).header_value());
+        headers.insert(
+            header::CONSISTENCY_TOKEN,
+            self.token(outcome).header_value(),
+        );
         if outcome.replayed {
-            headers.insert(header::IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+            headers.insert(
+                header::IDEMPOTENCY_REPLAYED,
+                HeaderValue::from_static("true"),
+            );
         }
         let invest_id = outcome.invest_id.filter(|_| outcome.decision.is_ok());
         if let Some(value) = invest_id.and_then(|id| HeaderValue::try_from(id.to_string()).ok()) {
@@ -76,9 +86,18 @@ impl CommandApi {
     fn token(&self, outcome: &CommandOutcome) -> ConsistencyToken {
         let (partition, position) = outcome.position;
         let log = self.processors.log();
-        let positions = log.partitions().map(|p| if p == partition { position } else { 0 }).collect();
+        let positions = log
+            .partitions()
+            .map(|p| if p == partition { position } else { 0 })
+            .collect();
         let incarnation = *log.incarnation().borrow();
-        ConsistencyToken::new(LogIncarnation { log_id: log.identity().log_id, incarnation }, positions)
+        ConsistencyToken::new(
+            LogIncarnation {
+                log_id: log.identity().log_id,
+                incarnation,
+            },
+            positions,
+        )
     }
 }
 
@@ -95,20 +114,36 @@ pub(crate) fn metadata(correlation: &Correlation) -> Metadata {
 /// The same of what an operator has done.
 pub(crate) fn metadata_of(correlation: &Correlation, actor: &Actor) -> Metadata {
     let (name, role) = (actor.name().to_owned(), actor.role().as_str().to_owned());
-    Metadata { actor: Some(name), actor_role: Some(role), ..metadata(correlation) }
+    Metadata {
+        actor: Some(name),
+        actor_role: Some(role),
+        ..metadata(correlation)
+    }
 }
 
 /// What is recorded of an operator's command.
 pub(crate) fn act_outcome(outcome: &Result<CommandOutcome, CommandError>) -> ActOutcome {
     let problem = match outcome {
-        Ok(CommandOutcome { decision: Ok(()), product_id, replayed, .. }) => {
+        Ok(CommandOutcome {
+            decision: Ok(()),
+            product_id,
+            replayed,
+            ..
+        }) => {
             return ActOutcome::Done(json!({"productId": product_id.get(), "replayed": replayed}));
         }
-        Ok(CommandOutcome { decision: Err(refusal), .. }) => problem(*refusal),
+        Ok(CommandOutcome {
+            decision: Err(refusal),
+            ..
+        }) => problem(*refusal),
         Err(error) => without_outcome(*error, None),
     };
     let code = problem.code().to_owned();
-    if problem.is_refusal() { ActOutcome::Refused(code) } else { ActOutcome::Failed(code) }
+    if problem.is_refusal() {
+        ActOutcome::Refused(code)
+    } else {
+        ActOutcome::Failed(code)
+    }
 }
 
 /// The one place where a refusal gets its row of the contract's table.
@@ -151,9 +186,16 @@ fn without_outcome(error: CommandError, invest_id: Option<InvestId>) -> Problem 
 fn metric_label(outcome: &Result<CommandOutcome, CommandError>) -> &'static str {
     match outcome {
         Ok(CommandOutcome { replayed: true, .. }) => "replayed",
-        Ok(CommandOutcome { decision: Ok(()), .. }) => "accepted",
-        Ok(CommandOutcome { decision: Err(Refusal::SoldOut { .. }), .. }) => "sold_out",
-        Ok(CommandOutcome { decision: Err(_), .. }) => "refused",
+        Ok(CommandOutcome {
+            decision: Ok(()), ..
+        }) => "accepted",
+        Ok(CommandOutcome {
+            decision: Err(Refusal::SoldOut { .. }),
+            ..
+        }) => "sold_out",
+        Ok(CommandOutcome {
+            decision: Err(_), ..
+        }) => "refused",
         Err(CommandError::Overloaded) => "overloaded",
         Err(CommandError::TooManyRefusals(_)) => "limited",
         Err(CommandError::KeyReused) => "key_reused",

@@ -97,9 +97,19 @@ impl IdempotencyKey {
     /// What is stored for this key; `None` unless the outcome is final.
     pub(crate) fn record(&self, outcome: &CommandOutcome) -> Option<IdempotencyRecord> {
         let (partition, position) = outcome.position;
-        let CommandOutcome { product_id, invest_id, .. } = *outcome;
+        let CommandOutcome {
+            product_id,
+            invest_id,
+            ..
+        } = *outcome;
         let answer = StoredDecision::of(outcome.decision)?;
-        let stored = StoredOutcome { answer, product_id, invest_id, partition, position };
+        let stored = StoredOutcome {
+            answer,
+            product_id,
+            invest_id,
+            partition,
+            position,
+        };
         Some(IdempotencyRecord {
             user_id: self.owner.clone(),
             key: self.key.clone(),
@@ -118,9 +128,21 @@ impl IdempotencyKey {
             tracing::error!(%error, "a stored outcome cannot be read");
             CommandError::Broken
         })?;
-        let StoredOutcome { answer, product_id, invest_id, partition, position } = stored;
+        let StoredOutcome {
+            answer,
+            product_id,
+            invest_id,
+            partition,
+            position,
+        } = stored;
         let position = (partition, position);
-        Ok(CommandOutcome { decision: answer.decision(), product_id, invest_id, position, replayed: true })
+        Ok(CommandOutcome {
+            decision: answer.decision(),
+            product_id,
+            invest_id,
+            position,
+            replayed: true,
+        })
     }
 }
 
@@ -130,11 +152,15 @@ pub(crate) struct Replays(HashMap<(String, String), IdempotencyRecord>);
 
 impl Replays {
     pub(crate) fn insert(&mut self, record: IdempotencyRecord) {
-        self.0.insert((record.user_id.clone(), record.key.clone()), record);
+        self.0
+            .insert((record.user_id.clone(), record.key.clone()), record);
     }
 
     /// What a request with this key is answered; `None` when the key is not among them.
-    pub(crate) fn replay(&self, key: Option<&IdempotencyKey>) -> Option<Result<CommandOutcome, CommandError>> {
+    pub(crate) fn replay(
+        &self,
+        key: Option<&IdempotencyKey>,
+    ) -> Option<Result<CommandOutcome, CommandError>> {
         let key = key?;
         self.0.get(&key.pair()).map(|record| key.replay(record))
     }
@@ -147,7 +173,9 @@ impl Replays {
 impl FromIterator<IdempotencyRecord> for Replays {
     fn from_iter<T: IntoIterator<Item = IdempotencyRecord>>(records: T) -> Self {
         let mut replays = Self::default();
-        records.into_iter().for_each(|record| replays.insert(record));
+        records
+            .into_iter()
+            .for_each(|record| replays.insert(record));
         replays
     }
 }
@@ -166,7 +194,10 @@ mod tests {
     #[case(Err(Refusal::Closed), r#""closed""#)]
     #[case(Err(Refusal::Cancelled), r#""cancelled""#)]
     #[case(Err(Refusal::Failed), r#""failed""#)]
-    fn a_final_outcome_is_stored_in_words_that_never_change(#[case] decision: Result<(), Refusal>, #[case] word: &str) {
+    fn a_final_outcome_is_stored_in_words_that_never_change(
+        #[case] decision: Result<(), Refusal>,
+        #[case] word: &str,
+    ) {
         let outcome = CommandOutcome {
             decision,
             product_id: ProductId::try_from(7).unwrap(),
@@ -174,7 +205,11 @@ mod tests {
             position: (1, 42),
             replayed: true,
         };
-        let key = IdempotencyKey { owner: "user1".into(), key: "k".into(), fingerprint: "invest 7 3".into() };
+        let key = IdempotencyKey {
+            owner: "user1".into(),
+            key: "k".into(),
+            fingerprint: "invest 7 3".into(),
+        };
         let record = key.record(&outcome).unwrap();
         let stored = format!(
             r#"{{"answer":{word},"productId":7,"investId":"00000000-0000-0000-0000-000000000000","partition":1,"position":42}}"#

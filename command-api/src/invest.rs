@@ -25,8 +25,13 @@ pub(crate) async fn invest(
         fingerprint: format!("invest {product_id} {}", amount.won()),
     });
     let invest_id = InvestId(Uuid::now_v7());
-    let command = UntimedCommand::Invest { invest_id, user_id, amount };
-    let envelope = CommandEnvelope::new(product_id, command, metadata(&correlation)).with_idempotency_key(key);
+    let command = UntimedCommand::Invest {
+        invest_id,
+        user_id,
+        amount,
+    };
+    let envelope =
+        CommandEnvelope::new(product_id, command, metadata(&correlation)).with_idempotency_key(key);
     submission.begin(invest_id);
     Ok(api.decide(envelope, |_| "OK").await)
 }
@@ -34,7 +39,10 @@ pub(crate) async fn invest(
 /// User ids are kept for ever, so they must be pseudonyms. Reads still accept ids that are in the log already.
 fn pseudonymous(user_id: &UserId) -> Result<(), Problem> {
     if resident_number(user_id.as_str()) {
-        let wrong = format!("must be a pseudonym: it seems to hold {}", PersonalData::ResidentNumber);
+        let wrong = format!(
+            "must be a pseudonym: it seems to hold {}",
+            PersonalData::ResidentNumber
+        );
         return Err(Problem::invalid(FieldProblem::new("X-USER-ID", wrong)));
     }
     Ok(())
@@ -44,6 +52,8 @@ fn parse(body: &JsonObject) -> Result<(ProductId, Amount), Problem> {
     let mut fields = body.fields();
     let product_id = fields.int("productId", ProductId::try_from);
     let amount = fields.int("investAmount", Amount::try_from);
-    let (Some(product_id), Some(amount)) = (product_id, amount) else { return Err(fields.refuse()) };
+    let (Some(product_id), Some(amount)) = (product_id, amount) else {
+        return Err(fields.refuse());
+    };
     Ok((product_id, amount))
 }

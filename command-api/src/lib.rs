@@ -17,10 +17,12 @@ pub use command_api::CommandApi;
 pub use idempotency::IdempotencyKey;
 pub use product::routes as product_routes;
 pub use recorder::{
-    RETENTION_DAYS, Recorder, RecorderTask, purge_records, recorder, recorder_with_capacity, run_recorder,
+    RETENTION_DAYS, Recorder, RecorderTask, purge_records, recorder, recorder_with_capacity,
+    run_recorder,
 };
 pub use settlement::{
-    FastPathReceiver, FastPathSender, Http, InvalidPaymentUrlError, OpenInvest, Provider, fast_path, settle,
+    FastPathReceiver, FastPathSender, Http, InvalidPaymentUrlError, OpenInvest, Provider,
+    fast_path, settle,
 };
 
 use axum::Router;
@@ -35,9 +37,15 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 pub fn routes(api: CommandApi) -> Router {
     let invest = Router::new()
         .route("/api/invest", axum::routing::post(invest::invest))
-        .route("/api/invest/{investId}/withdraw", axum::routing::post(withdraw::withdraw))
+        .route(
+            "/api/invest/{investId}/withdraw",
+            axum::routing::post(withdraw::withdraw),
+        )
         .with_state(api);
-    invest.merge(edge::reference::reference(&reference::LISTENER, &reference::endpoints()))
+    invest.merge(edge::reference::reference(
+        &reference::LISTENER,
+        &reference::endpoints(),
+    ))
 }
 
 /// Purges idempotency keys that are older than a day, a bounded batch at a time, until `shutdown`.

@@ -60,7 +60,11 @@ struct PendingCommand {
 impl PartitionProcessors {
     /// Starts a processor for every partition of `log`, as a task in `tasks`. A reservation is open for `reservation`. Refusals are
     /// not recorded.
-    pub async fn open(log: Log, reservation: Duration, tasks: &TaskTracker) -> Result<Self, LogError> {
+    pub async fn open(
+        log: Log,
+        reservation: Duration,
+        tasks: &TaskTracker,
+    ) -> Result<Self, LogError> {
         Self::open_with(log, reservation, tasks, None).await
     }
 
@@ -81,15 +85,28 @@ impl PartitionProcessors {
         recorder: Option<Recorder>,
     ) -> Result<Self, LogError> {
         let (mut queues, panicked) = (Vec::new(), CancellationToken::new());
-        let (keyed_refusals, rush) = (Arc::new(RefusalBudget::new(KEYED)), Arc::<RushDetector>::default());
+        let (keyed_refusals, rush) = (
+            Arc::new(RefusalBudget::new(KEYED)),
+            Arc::<RushDetector>::default(),
+        );
         for partition in log.partitions() {
             let (sender, receiver) = mpsc::channel(COMMAND_QUEUE_CAPACITY);
             let writer = Writer::open(log.clone(), partition).await?;
             let refusals = recorder.as_ref().map(|recorder| recorder.refusals.clone());
             let admission = AdmissionControl::new();
-            let queue = CommandQueue { sender, invests: admission.limit() };
+            let queue = CommandQueue {
+                sender,
+                invests: admission.limit(),
+            };
             let refusals = (refusals, keyed_refusals.clone());
-            let running = task::run(log.clone(), writer, reservation, refusals, receiver, (admission, rush.clone()));
+            let running = task::run(
+                log.clone(),
+                writer,
+                reservation,
+                refusals,
+                receiver,
+                (admission, rush.clone()),
+            );
             let panicked = panicked.clone();
             tasks.spawn(async move {
                 // A panic leaves the guard armed.
@@ -99,7 +116,13 @@ impl PartitionProcessors {
             });
             queues.push(queue);
         }
-        Ok(Self { log, recorder, queues: queues.into(), rush, panicked })
+        Ok(Self {
+            log,
+            recorder,
+            queues: queues.into(),
+            rush,
+            panicked,
+        })
     }
 
     /// The log that the processors append to.
@@ -121,15 +144,25 @@ impl PartitionProcessors {
     /// command.
     pub async fn submit(&self, envelope: CommandEnvelope) -> Result<CommandOutcome, CommandError> {
         let (reply, outcome) = oneshot::channel();
-        let queue = self.queue(self.log.partition_of(envelope.product_id)).ok_or(CommandError::Overloaded)?;
+        let queue = self
+            .queue(self.log.partition_of(envelope.product_id))
+            .ok_or(CommandError::Overloaded)?;
         // Only new invests are turned away: whatever gives an invest its fate is work that was accepted.
         let waiting = queue.sender.max_capacity() - queue.sender.capacity();
         if envelope.invest_id().is_some() && !queue.invests.admits(waiting) {
             return Err(CommandError::Overloaded);
         }
         let _waiting = envelope.invest_id().map(|_| self.rush.wait());
-        let command = PendingCommand { envelope, maybe_committed: false, reply, _waiting };
-        queue.sender.try_send(command).map_err(|_| CommandError::Overloaded)?;
+        let command = PendingCommand {
+            envelope,
+            maybe_committed: false,
+            reply,
+            _waiting,
+        };
+        queue
+            .sender
+            .try_send(command)
+            .map_err(|_| CommandError::Overloaded)?;
         // A processor that ends without a response was stopped half way: the outcome is not known here.
         outcome.await.unwrap_or(Err(CommandError::OutcomeUnknown))
     }

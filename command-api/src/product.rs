@@ -8,7 +8,9 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
 use connection_pool::outage::POSTGRESQL;
-use domain::{Amount, CancelReason, ProductCommand, ProductId, Terms, Title, Window, personal_data};
+use domain::{
+    Amount, CancelReason, ProductCommand, ProductId, Terms, Title, Window, personal_data,
+};
 use edge::{Actor, Correlation, Fields, JsonObject, Problem, ProductIdPath, ServiceTime};
 use event_log::acts::{ActBy, ActError, Acts, NewAct};
 use serde::Serialize;
@@ -45,7 +47,11 @@ impl Operations {
     ) -> Result<Response, Problem> {
         let processors = self.api.processors().clone();
         let deciding = async move { processors.submit(envelope).await };
-        let outcome = self.acts.perform(act, deciding, act_outcome).await.map_err(not_recorded)?;
+        let outcome = self
+            .acts
+            .perform(act, deciding, act_outcome)
+            .await
+            .map_err(not_recorded)?;
         Ok(self.api.answer(outcome, None, data))
     }
 }
@@ -59,8 +65,17 @@ fn act(
     parameters: serde_json::Value,
 ) -> NewAct {
     let by = ActBy::Operator(actor.name().to_owned());
-    let (subject, correlation_id) = (format!("product {product_id}"), Some(correlation.id().to_owned()));
-    NewAct { by, act, subject, parameters, correlation_id }
+    let (subject, correlation_id) = (
+        format!("product {product_id}"),
+        Some(correlation.id().to_owned()),
+    );
+    NewAct {
+        by,
+        act,
+        subject,
+        parameters,
+        correlation_id,
+    }
 }
 
 fn not_recorded(error: ActError) -> Problem {
@@ -87,10 +102,32 @@ async fn open(
         key: key.as_str().to_owned(),
         fingerprint: offer.fingerprint(),
     });
-    let product_id = api.processors().log().next_product_id().await.map_err(unavailable)?;
-    let act = act(&actor, &correlation, "OPEN_PRODUCT", product_id, offer.parameters());
-    let Offer { title, total, window, terms } = offer;
-    let command = ProductCommand::OpenProduct { product_id, title, total, window, terms };
+    let product_id = api
+        .processors()
+        .log()
+        .next_product_id()
+        .await
+        .map_err(unavailable)?;
+    let act = act(
+        &actor,
+        &correlation,
+        "OPEN_PRODUCT",
+        product_id,
+        offer.parameters(),
+    );
+    let Offer {
+        title,
+        total,
+        window,
+        terms,
+    } = offer;
+    let command = ProductCommand::OpenProduct {
+        product_id,
+        title,
+        total,
+        window,
+        terms,
+    };
     let metadata = metadata_of(&correlation, &actor);
     let envelope = CommandEnvelope::new(product_id, command, metadata).with_idempotency_key(key);
     operations.perform(act, envelope, opened).await
@@ -107,7 +144,12 @@ struct Offer {
 impl Offer {
     /// As it is recorded with the act.
     fn parameters(&self) -> serde_json::Value {
-        let Self { title, total, window, terms } = self;
+        let Self {
+            title,
+            total,
+            window,
+            terms,
+        } = self;
         json!({
             "title": title.as_str(), "totalInvestingAmount": total.won(), "startedAt": window.started_at(),
             "finishedAt": window.finished_at(), "terms": terms,
@@ -116,11 +158,27 @@ impl Offer {
 
     /// What the request's idempotency key stands for.
     fn fingerprint(&self) -> String {
-        let Self { title, total, window, terms } = self;
+        let Self {
+            title,
+            total,
+            window,
+            terms,
+        } = self;
         let (started_at, finished_at) = (window.started_at(), window.finished_at());
-        let seed = format!("open {} {started_at} {finished_at} {}", total.won(), title.as_str());
+        let seed = format!(
+            "open {} {started_at} {finished_at} {}",
+            total.won(),
+            title.as_str()
+        );
         // Numbers under fixed names: serialising them cannot fail.
-        if terms.is_none() { seed } else { format!("{seed} {}", serde_json::to_string(terms).unwrap_or_default()) }
+        if terms.is_none() {
+            seed
+        } else {
+            format!(
+                "{seed} {}",
+                serde_json::to_string(terms).unwrap_or_default()
+            )
+        }
     }
 }
 
@@ -133,7 +191,9 @@ pub(crate) struct OpenedProduct {
 }
 
 fn opened(outcome: &CommandOutcome) -> OpenedProduct {
-    OpenedProduct { product_id: outcome.product_id.get() }
+    OpenedProduct {
+        product_id: outcome.product_id.get(),
+    }
 }
 
 async fn close(
@@ -159,7 +219,13 @@ async fn cancel(
     let reason = fields.text("reason", CancelReason::try_from);
     let reason = without_personal_data(&mut fields, "reason", reason, CancelReason::as_str);
     let reason = reason.ok_or_else(|| fields.refuse())?;
-    let act = act(&actor, &correlation, "CANCEL_PRODUCT", product_id, json!({"reason": reason.as_str()}));
+    let act = act(
+        &actor,
+        &correlation,
+        "CANCEL_PRODUCT",
+        product_id,
+        json!({"reason": reason.as_str()}),
+    );
     let command = ProductCommand::CancelProduct { reason };
     let envelope = CommandEnvelope::new(product_id, command, metadata_of(&correlation, &actor));
     operations.perform(act, envelope, |_| "OK").await
@@ -174,7 +240,10 @@ fn without_personal_data<T>(
 ) -> Option<T> {
     value.filter(|value| match personal_data(text(value)) {
         Some(seen) => {
-            fields.wrong(name, format!("must hold no personal data: it seems to hold {seen}"));
+            fields.wrong(
+                name,
+                format!("must hold no personal data: it seems to hold {seen}"),
+            );
             false
         }
         None => true,
@@ -188,11 +257,22 @@ fn parse(body: &JsonObject, time: ServiceTime) -> Result<Offer, Problem> {
     let total = fields.int("totalInvestingAmount", Amount::try_from);
     let started_at = fields.text("startedAt", |text| time.parse(&text));
     let finished_at = fields.text("finishedAt", |text| time.parse(&text));
-    let window = started_at.zip(finished_at).map(|(started_at, finished_at)| Window::new(started_at, finished_at));
-    let window = window.and_then(|window| window.map_err(|wrong| fields.wrong("finishedAt", wrong)).ok());
+    let window = started_at
+        .zip(finished_at)
+        .map(|(started_at, finished_at)| Window::new(started_at, finished_at));
+    let window = window.and_then(|window| {
+        window
+            .map_err(|wrong| fields.wrong("finishedAt", wrong))
+            .ok()
+    });
     let terms = parse_terms(&mut fields, time, total, window);
     match (title, total, window, terms) {
-        (Some(title), Some(total), Some(window), Some(terms)) => Ok(Offer { title, total, window, terms }),
+        (Some(title), Some(total), Some(window), Some(terms)) => Ok(Offer {
+            title,
+            total,
+            window,
+            terms,
+        }),
         _ => Err(fields.refuse()),
     }
 }
@@ -221,7 +301,9 @@ fn parse_terms(
     };
     let contradictions = terms.contradictions(total?, window?);
     let is_sound = contradictions.is_empty();
-    contradictions.into_iter().for_each(|(name, wrong)| fields.wrong(name, wrong));
+    contradictions
+        .into_iter()
+        .for_each(|(name, wrong)| fields.wrong(name, wrong));
     is_sound.then_some(terms)
 }
 

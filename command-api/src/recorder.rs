@@ -50,21 +50,46 @@ pub fn recorder_with_capacity(capacity: usize) -> (Recorder, RecorderTask) {
     let budget = Arc::new(RefusalBudget::new(RECORDED));
     let (refusals, refusals_written) = queue(capacity, Some(budget));
     let (payment_calls, calls_written) = queue(capacity, None);
-    let recorder_task = RecorderTask { refusals: refusals_written, payment_calls: calls_written };
-    (Recorder { refusals, payment_calls }, recorder_task)
+    let recorder_task = RecorderTask {
+        refusals: refusals_written,
+        payment_calls: calls_written,
+    };
+    (
+        Recorder {
+            refusals,
+            payment_calls,
+        },
+        recorder_task,
+    )
 }
 
 /// Writes records into `pool`'s database until `shutdown`, and then, for 2 s at most, the rest of the queues. Ends as well when the
 /// last [`Recorder`] is gone.
 pub async fn run_recorder(recorder_task: RecorderTask, pool: Pool, shutdown: CancellationToken) {
-    let RecorderTask { refusals, payment_calls } = recorder_task;
-    tokio::join!(refusals.write(&pool, &shutdown), payment_calls.write(&pool, &shutdown));
+    let RecorderTask {
+        refusals,
+        payment_calls,
+    } = recorder_task;
+    tokio::join!(
+        refusals.write(&pool, &shutdown),
+        payment_calls.write(&pool, &shutdown)
+    );
 }
 
-fn queue<T: Record>(capacity: usize, budget: Option<Arc<RefusalBudget>>) -> (RecordSink<T>, RecordWriter<T>) {
+fn queue<T: Record>(
+    capacity: usize,
+    budget: Option<Arc<RefusalBudget>>,
+) -> (RecordSink<T>, RecordWriter<T>) {
     let (sender, receiver) = mpsc::channel(capacity.max(1));
     let drop_counts = Arc::new(DropCounts::default());
-    (RecordSink { sender, budget, drop_counts: drop_counts.clone() }, RecordWriter::new(receiver, drop_counts))
+    (
+        RecordSink {
+            sender,
+            budget,
+            drop_counts: drop_counts.clone(),
+        },
+        RecordWriter::new(receiver, drop_counts),
+    )
 }
 
 /// A row of a table beside the log.
@@ -93,7 +118,10 @@ pub(crate) struct RecordSink<T> {
 impl<T: Record> RecordSink<T> {
     /// Never waits: with a full queue, or a budget that is used up, the record is dropped and counted.
     pub(crate) fn record(&self, record: T) {
-        let may_be_kept = self.budget.as_ref().is_none_or(|budget| budget.take(record.user()).is_ok());
+        let may_be_kept = self
+            .budget
+            .as_ref()
+            .is_none_or(|budget| budget.take(record.user()).is_ok());
         if !may_be_kept || self.sender.try_send(record).is_err() {
             self.drop_counts.add::<T>(Reason::Full, 1);
         }
@@ -102,7 +130,11 @@ impl<T: Record> RecordSink<T> {
 
 impl<T> Clone for RecordSink<T> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), budget: self.budget.clone(), drop_counts: self.drop_counts.clone() }
+        Self {
+            sender: self.sender.clone(),
+            budget: self.budget.clone(),
+            drop_counts: self.drop_counts.clone(),
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The reference of the write side: what its OpenAPI document says of each call.
 
 use edge::reference::{
-    CORRELATION_ID, Endpoint, IDEMPOTENCY_KEY, INVEST_ID, Listener, PRODUCT_ID, USER_ID, amount, health, product_id,
-    time,
+    CORRELATION_ID, Endpoint, IDEMPOTENCY_KEY, INVEST_ID, Listener, PRODUCT_ID, USER_ID, amount,
+    health, product_id, time,
 };
 use edge::{AuthFault, FieldProblem, Problem};
 use serde_json::{Value, json};
@@ -103,17 +103,24 @@ fn open() -> Endpoint {
 }
 
 fn close() -> Endpoint {
-    product_write("/admin/product/{productId}/close", "closeProduct", "Take no more invests")
-        .described("Reservations that are open still get their fate.")
-        .takes([PRODUCT_ID])
-        .gives::<String>(json!("OK"))
-        .refuses([
-            Problem::NotExistProduct,
-            Problem::Cancelled,
-            Problem::Failed,
-            Problem::Closed,
-            Problem::invalid(FieldProblem::new("productId", "must be a whole number from 1")),
-        ])
+    product_write(
+        "/admin/product/{productId}/close",
+        "closeProduct",
+        "Take no more invests",
+    )
+    .described("Reservations that are open still get their fate.")
+    .takes([PRODUCT_ID])
+    .gives::<String>(json!("OK"))
+    .refuses([
+        Problem::NotExistProduct,
+        Problem::Cancelled,
+        Problem::Failed,
+        Problem::Closed,
+        Problem::invalid(FieldProblem::new(
+            "productId",
+            "must be a whole number from 1",
+        )),
+    ])
 }
 
 fn cancel() -> Endpoint {
@@ -134,7 +141,10 @@ fn cancel() -> Endpoint {
 
 fn product_write(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint {
     Endpoint::post(path, id, summary)
-        .answers_with([("X-Consistency-Token", "Send it with the next public read, which then shows the change.")])
+        .answers_with([(
+            "X-Consistency-Token",
+            "Send it with the next public read, which then shows the change.",
+        )])
         .refuses([Problem::OutcomeUnknown { invest_id: None }])
 }
 

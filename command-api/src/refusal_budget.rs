@@ -17,14 +17,23 @@ pub(crate) struct RefusalRates {
 }
 
 /// For refusals that are recorded for auditors, some 600 bytes each, for 30 days: a rush of a million at once, and 16 GB at most.
-pub(crate) const RECORDED: RefusalRates = RefusalRates { per_user: (60, 1_000), in_all: (36_000, 1_000_000) };
+pub(crate) const RECORDED: RefusalRates = RefusalRates {
+    per_user: (60, 1_000),
+    in_all: (36_000, 1_000_000),
+};
 /// For refusals that are stored with an idempotency key, some 1 KB each, for a day: 3.4 GB at most.
-pub(crate) const KEYED: RefusalRates = RefusalRates { per_user: (60, 100), in_all: (100_000, 1_000_000) };
+pub(crate) const KEYED: RefusalRates = RefusalRates {
+    per_user: (60, 100),
+    in_all: (100_000, 1_000_000),
+};
 
 impl RefusalBudget {
     /// A whole budget.
     pub(crate) fn new(RefusalRates { per_user, in_all }: RefusalRates) -> Self {
-        Self { per_user: buckets(per_user), in_all: buckets(in_all) }
+        Self {
+            per_user: buckets(per_user),
+            in_all: buckets(in_all),
+        }
     }
 
     /// One more of `user` is kept.
@@ -32,9 +41,17 @@ impl RefusalBudget {
     /// # Errors
     /// It may not be.
     pub(crate) fn take(&self, user: &str) -> Result<(), OverRate> {
-        let over = |whose, buckets: &TokenBuckets, Exhausted { wait }| OverRate { whose, rate: buckets.rate(), wait };
-        self.per_user.take(&user).map_err(|exhausted| over("user", &self.per_user, exhausted))?;
-        self.in_all.take(&()).map_err(|exhausted| over("all", &self.in_all, exhausted))
+        let over = |whose, buckets: &TokenBuckets, Exhausted { wait }| OverRate {
+            whose,
+            rate: buckets.rate(),
+            wait,
+        };
+        self.per_user
+            .take(&user)
+            .map_err(|exhausted| over("user", &self.per_user, exhausted))?;
+        self.in_all
+            .take(&())
+            .map_err(|exhausted| over("all", &self.in_all, exhausted))
     }
 }
 
@@ -47,7 +64,10 @@ fn buckets((hourly, burst): (u32, u32)) -> TokenBuckets {
 mod tests {
     use super::*;
 
-    const RATES: RefusalRates = RefusalRates { per_user: (1, 2), in_all: (1, 3) };
+    const RATES: RefusalRates = RefusalRates {
+        per_user: (1, 2),
+        in_all: (1, 3),
+    };
 
     #[test]
     fn neither_one_user_nor_all_can_have_more_kept_than_is_allowed() {

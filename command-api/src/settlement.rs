@@ -89,7 +89,9 @@ impl GivenBack {
     }
 
     fn from_stored(name: &str) -> Option<Self> {
-        [Self::Reserved, Self::Settled].into_iter().find(|given_back| given_back.name() == name)
+        [Self::Reserved, Self::Settled]
+            .into_iter()
+            .find(|given_back| given_back.name() == name)
     }
 }
 
@@ -97,7 +99,11 @@ impl OpenInvestTask {
     /// The command that says that the provider has none of its money any more.
     fn refunded(&self) -> ProductCommand {
         let (invest_id, user_id, amount) = (self.invest_id, self.user_id.clone(), self.amount);
-        ProductCommand::RefundInvest { invest_id, user_id, amount }
+        ProductCommand::RefundInvest {
+            invest_id,
+            user_id,
+            amount,
+        }
     }
 
     fn envelope(self, command: UntimedCommand) -> CommandEnvelope {
@@ -116,7 +122,13 @@ pub fn fast_path(provider: &Provider) -> (FastPathSender, FastPathReceiver) {
     let (sender, receiver) = mpsc::channel(FAST_PATH_CAPACITY);
     // `approve` does not wait for the rows.
     let sender = matches!(provider, Provider::Http(_)).then_some(sender);
-    (FastPathSender { sender, visibility_timeout: provider.visibility_timeout() }, FastPathReceiver(receiver))
+    (
+        FastPathSender {
+            sender,
+            visibility_timeout: provider.visibility_timeout(),
+        },
+        FastPathReceiver(receiver),
+    )
 }
 
 /// Where the consumers of `open_invest` send new reservations.
@@ -149,7 +161,9 @@ pub async fn settle(
     let settling = async {
         match provider {
             Provider::Approve => approve::settle(&processors, &pool, &shutdown).await,
-            Provider::Http(http) => payments::settle(processors.clone(), &pool, http, fast_path, &shutdown).await,
+            Provider::Http(http) => {
+                payments::settle(processors.clone(), &pool, http, fast_path, &shutdown).await
+            }
         }
     };
     tokio::join!(

@@ -27,21 +27,45 @@ pub(crate) async fn withdraw(
     UserIdHeader(user_id): UserIdHeader,
 ) -> Result<Response, Problem> {
     for _ in 0..MAX_LOOKUPS {
-        let found = look_up(&api, invest_id).await?.filter(|found| found.user_id == user_id);
+        let found = look_up(&api, invest_id)
+            .await?
+            .filter(|found| found.user_id == user_id);
         let found = found.ok_or(Problem::NotExistInvest)?;
         let settled = match found.state {
             InvestState::Reserved => None,
             InvestState::Settled => Some(found.amount),
-            InvestState::Withdrawn => return Ok(api.answer(Ok(found.outcome(Ok(()))), None, |_| "OK")),
+            InvestState::Withdrawn => {
+                return Ok(api.answer(Ok(found.outcome(Ok(()))), None, |_| "OK"));
+            }
             InvestState::Ended => {
-                return Ok(api.answer(Ok(found.outcome(Err(Refusal::NotWithdrawable))), None, |_| "OK"));
+                return Ok(api.answer(
+                    Ok(found.outcome(Err(Refusal::NotWithdrawable))),
+                    None,
+                    |_| "OK",
+                ));
             }
         };
-        let command = UntimedCommand::Withdraw { invest_id, user_id: user_id.clone(), settled };
+        let command = UntimedCommand::Withdraw {
+            invest_id,
+            user_id: user_id.clone(),
+            settled,
+        };
         submission.begin(invest_id);
-        let outcome =
-            api.processors().submit(CommandEnvelope::new(found.product_id, command, metadata(&correlation))).await;
-        if !matches!(&outcome, Ok(CommandOutcome { decision: Err(Refusal::NotOpen), .. })) {
+        let outcome = api
+            .processors()
+            .submit(CommandEnvelope::new(
+                found.product_id,
+                command,
+                metadata(&correlation),
+            ))
+            .await;
+        if !matches!(
+            &outcome,
+            Ok(CommandOutcome {
+                decision: Err(Refusal::NotOpen),
+                ..
+            })
+        ) {
             return Ok(api.answer(outcome, Some(invest_id), |_| "OK"));
         }
     }
@@ -69,13 +93,27 @@ enum InvestState {
 
 impl Found {
     fn outcome(&self, decision: Result<(), Refusal>) -> CommandOutcome {
-        let Self { product_id, position, .. } = *self;
-        CommandOutcome { decision, product_id, invest_id: None, position, replayed: false }
+        let Self {
+            product_id,
+            position,
+            ..
+        } = *self;
+        CommandOutcome {
+            decision,
+            product_id,
+            invest_id: None,
+            position,
+            replayed: false,
+        }
     }
 }
 
 async fn look_up(api: &CommandApi, invest_id: InvestId) -> Result<Option<Found>, Problem> {
-    let looked_up = timeout(LOOKUP_TIMEOUT, api.processors().log().invest_events(invest_id)).await;
+    let looked_up = timeout(
+        LOOKUP_TIMEOUT,
+        api.processors().log().invest_events(invest_id),
+    )
+    .await;
     match looked_up {
         Ok(Ok(events)) => Ok(events.iter().rev().find_map(found)),
         Ok(Err(error)) => {
@@ -98,13 +136,34 @@ async fn look_up(api: &CommandApi, invest_id: InvestId) -> Result<Option<Found>,
 /// The invest after this event; `None` of an event that is about no invest.
 fn found(recorded: &RecordedEvent) -> Option<Found> {
     let (user_id, amount, state) = match &recorded.event {
-        ProductEvent::InvestReserved { user_id, amount, .. } => (user_id, amount, InvestState::Reserved),
-        ProductEvent::InvestSettled { user_id, amount, .. } => (user_id, amount, InvestState::Settled),
-        ProductEvent::InvestFailed { user_id, amount, .. } => (user_id, amount, InvestState::Ended),
-        ProductEvent::InvestWithdrawn { user_id, amount, .. } => (user_id, amount, InvestState::Withdrawn),
-        ProductEvent::InvestRefunded { user_id, amount, code, .. } => {
+        ProductEvent::InvestReserved {
+            user_id, amount, ..
+        } => (user_id, amount, InvestState::Reserved),
+        ProductEvent::InvestSettled {
+            user_id, amount, ..
+        } => (user_id, amount, InvestState::Settled),
+        ProductEvent::InvestFailed {
+            user_id, amount, ..
+        } => (user_id, amount, InvestState::Ended),
+        ProductEvent::InvestWithdrawn {
+            user_id, amount, ..
+        } => (user_id, amount, InvestState::Withdrawn),
+        ProductEvent::InvestRefunded {
+            user_id,
+            amount,
+            code,
+            ..
+        } => {
             let is_withdrawn = GiveBackReason::from_code(code) == Some(GiveBackReason::Withdrawn);
-            (user_id, amount, if is_withdrawn { InvestState::Withdrawn } else { InvestState::Ended })
+            (
+                user_id,
+                amount,
+                if is_withdrawn {
+                    InvestState::Withdrawn
+                } else {
+                    InvestState::Ended
+                },
+            )
         }
         ProductEvent::ProductOpened { .. }
         | ProductEvent::ProductClosed {}
@@ -112,5 +171,11 @@ fn found(recorded: &RecordedEvent) -> Option<Found> {
         | ProductEvent::ProductFailed { .. } => return None,
     };
     let position = (recorded.partition, recorded.position);
-    Some(Found { product_id: recorded.product_id, user_id: user_id.clone(), amount: *amount, state, position })
+    Some(Found {
+        product_id: recorded.product_id,
+        user_id: user_id.clone(),
+        amount: *amount,
+        state,
+        position,
+    })
 }

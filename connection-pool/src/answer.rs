@@ -26,7 +26,12 @@ pub(crate) struct Line {
 
 impl Line {
     pub(crate) fn new(timeout: Duration) -> Self {
-        Self { timeout, waiting_since: None, lost: false, unfinished: false }
+        Self {
+            timeout,
+            waiting_since: None,
+            lost: false,
+            unfinished: false,
+        }
     }
 
     /// Whether it takes no more calls.
@@ -36,17 +41,26 @@ impl Line {
 
     /// How much longer a cancelled call may take; `None` when there is none.
     pub(crate) fn remaining(&self) -> Option<Duration> {
-        self.waiting_since.map(|since| self.timeout.saturating_sub(since.elapsed()))
+        self.waiting_since
+            .map(|since| self.timeout.saturating_sub(since.elapsed()))
     }
 
     /// The answer to `call`, or an error when it times out.
     pub(crate) async fn hear<T: Send>(&mut self, call: BoxFuture<'_, Result<T>>) -> Result<T> {
-        let mut answers = Answers { line: self, call: stream::once(call).boxed(), timer: None };
+        let mut answers = Answers {
+            line: self,
+            call: stream::once(call).boxed(),
+            timer: None,
+        };
         answers.next().await.unwrap_or_else(|| Err(no_answer()))
     }
 
     /// The same within `limit`, if that is shorter: for calls that give the server no work.
-    pub(crate) async fn hear_within<T: Send>(&mut self, limit: Duration, call: BoxFuture<'_, Result<T>>) -> Result<T> {
+    pub(crate) async fn hear_within<T: Send>(
+        &mut self,
+        limit: Duration,
+        call: BoxFuture<'_, Result<T>>,
+    ) -> Result<T> {
         let timeout = self.timeout;
         self.timeout = limit.min(timeout);
         let answered = self.hear(call).await;
@@ -55,8 +69,16 @@ impl Line {
     }
 
     /// The answers to `call`, with the time-out for each item. The time between two polls does not count.
-    pub(crate) fn hear_all<'e, T: Send + 'e>(&'e mut self, call: BoxStream<'e, Result<T>>) -> BoxStream<'e, Result<T>> {
-        Answers { line: self, call, timer: None }.boxed()
+    pub(crate) fn hear_all<'e, T: Send + 'e>(
+        &'e mut self,
+        call: BoxStream<'e, Result<T>>,
+    ) -> BoxStream<'e, Result<T>> {
+        Answers {
+            line: self,
+            call,
+            timer: None,
+        }
+        .boxed()
     }
 
     fn heard<T>(&mut self, answer: Option<Result<T>>) -> Option<Result<T>> {
@@ -84,7 +106,10 @@ pub(crate) fn is_lost(error: &Error) -> bool {
 }
 
 pub(crate) fn no_answer() -> Error {
-    Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database did not answer in time"))
+    Error::Io(io::Error::new(
+        io::ErrorKind::TimedOut,
+        "the database did not answer in time",
+    ))
 }
 
 struct Answers<'e, T> {

@@ -32,7 +32,12 @@ pub struct Connection {
 
 impl Connection {
     pub(crate) fn new(raw: PoolConnection<Postgres>, pool: Pool) -> Self {
-        Self { raw: Some(raw), line: Line::new(pool.answer_timeout()), close_on_drop: false, pool }
+        Self {
+            raw: Some(raw),
+            line: Line::new(pool.answer_timeout()),
+            close_on_drop: false,
+            pool,
+        }
     }
 
     /// Closes the connection when it is dropped, for what must not outlive it: temporary tables, settings.
@@ -65,14 +70,18 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("line", &self.line).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("line", &self.line)
+            .finish_non_exhaustive()
     }
 }
 
 /// sqlx gives a connection back by a ping that it waits for without a bound, and its permit would be lost with it.
 impl Drop for Connection {
     fn drop(&mut self) {
-        let Some(mut raw) = self.raw.take() else { return };
+        let Some(mut raw) = self.raw.take() else {
+            return;
+        };
         if self.line.is_lost() {
             self.pool.close_idle();
         }
@@ -93,7 +102,10 @@ impl Drop for Connection {
 impl<'c> Executor<'c> for &'c mut Connection {
     type Database = Postgres;
 
-    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>>>
+    fn fetch_many<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>>>
     where
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,

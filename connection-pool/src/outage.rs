@@ -38,15 +38,24 @@ struct State {
 
 impl Outage {
     const fn of(server: &'static str) -> Self {
-        let state = State { first_failure: None, last_failure: None, logged_at: None };
-        Self { server, state: Mutex::new(state) }
+        let state = State {
+            first_failure: None,
+            last_failure: None,
+            logged_at: None,
+        };
+        Self {
+            server,
+            state: Mutex::new(state),
+        }
     }
 
     /// The server could not be reached, or a connection to it broke. `error` is for operators, and must hold no secret.
     pub fn failed(&self, error: &dyn fmt::Display) {
         let (now, mut guard) = (Instant::now(), self.state());
         let state = &mut *guard;
-        let (since, error) = &*state.first_failure.get_or_insert_with(|| (now, error.to_string()));
+        let (since, error) = &*state
+            .first_failure
+            .get_or_insert_with(|| (now, error.to_string()));
         state.last_failure = Some(now);
         let lasted = now - *since;
         let is_due = match state.logged_at {
@@ -58,7 +67,10 @@ impl Outage {
             let (server, seconds) = (self.server, lasted.as_secs());
             match is_new {
                 true => {
-                    tracing::warn!(error, "{server} is away: what needs it waits, or is refused, until it is back")
+                    tracing::warn!(
+                        error,
+                        "{server} is away: what needs it waits, or is refused, until it is back"
+                    )
                 }
                 false => tracing::warn!(error, seconds, "{server} is still away"),
             }
@@ -70,7 +82,11 @@ impl Outage {
         let mut state = self.state();
         let failed = state.first_failure.take();
         if let (Some((since, _)), Some(_)) = (failed, state.logged_at.take()) {
-            tracing::info!(seconds = since.elapsed().as_secs(), "{} is back", self.server);
+            tracing::info!(
+                seconds = since.elapsed().as_secs(),
+                "{} is back",
+                self.server
+            );
         }
     }
 
@@ -79,7 +95,10 @@ impl Outage {
     #[must_use]
     pub fn explains_failures(&self) -> bool {
         let state = self.state();
-        state.logged_at.is_some() || state.last_failure.is_some_and(|at| at.elapsed() < CONSEQUENCE_DURATION)
+        state.logged_at.is_some()
+            || state
+                .last_failure
+                .is_some_and(|at| at.elapsed() < CONSEQUENCE_DURATION)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -23,7 +23,9 @@ pub struct CopyRow<'a, const N: usize>([Option<&'a [u8]>; N]);
 /// # Errors
 /// When `rest` does not begin with a row of `N` fields.
 #[inline]
-pub fn next_row<'a, const N: usize>(rest: &mut &'a [u8]) -> Result<Option<CopyRow<'a, N>>, CopyFormatError> {
+pub fn next_row<'a, const N: usize>(
+    rest: &mut &'a [u8],
+) -> Result<Option<CopyRow<'a, N>>, CopyFormatError> {
     if rest.is_empty() || rest.starts_with(&TRAILER) {
         return Ok(None);
     }

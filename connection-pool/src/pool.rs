@@ -30,7 +30,11 @@ pub struct Pool {
 /// With a bound of 10 s, for whoever has no statements that may take longer.
 impl From<PgPool> for Pool {
     fn from(inner: PgPool) -> Self {
-        Self { inner, answer_timeout: ANSWER_TIMEOUT, only_reads: false }
+        Self {
+            inner,
+            answer_timeout: ANSWER_TIMEOUT,
+            only_reads: false,
+        }
     }
 }
 
@@ -39,14 +43,20 @@ impl Pool {
     /// `statement_timeout`, so that the server speaks first.
     #[must_use]
     pub fn with_answer_timeout(self, answer_timeout: Duration) -> Self {
-        Self { answer_timeout, ..self }
+        Self {
+            answer_timeout,
+            ..self
+        }
     }
 
     /// The same connections for statements that only read: one that is asked on the pool itself and meets a connection that is
     /// lost is asked once more, on a fresh one.
     #[must_use]
     pub fn for_reads(self) -> Self {
-        Self { only_reads: true, ..self }
+        Self {
+            only_reads: true,
+            ..self
+        }
     }
 
     /// A connection, within the pool's own bound.
@@ -85,7 +95,9 @@ impl Pool {
 
     async fn begin_as(&self, statement: Option<&'static str>) -> Result<Transaction<'static>> {
         match Transaction::on(self.acquire().await?, statement).await {
-            Err(error) if is_lost(&error) => Transaction::on(self.acquire().await?, statement).await,
+            Err(error) if is_lost(&error) => {
+                Transaction::on(self.acquire().await?, statement).await
+            }
             begun => begun,
         }
     }
@@ -128,7 +140,10 @@ impl Pool {
             closed += 1;
         }
         if closed > 0 {
-            tracing::debug!(closed, "a connection to the database was lost; the idle ones beside it were closed");
+            tracing::debug!(
+                closed,
+                "a connection to the database was lost; the idle ones beside it were closed"
+            );
         }
     }
 
@@ -184,7 +199,11 @@ struct Question<'q> {
 impl<'q> Question<'q> {
     fn of(mut query: impl Execute<'q, Postgres>) -> Result<Self> {
         let arguments = query.take_arguments().map_err(Error::Encode)?;
-        Ok(Self { sql: query.sql(), arguments, persistent: query.persistent() })
+        Ok(Self {
+            sql: query.sql(),
+            arguments,
+            persistent: query.persistent(),
+        })
     }
 }
 
@@ -197,7 +216,9 @@ impl<'q> Execute<'q, Postgres> for Question<'q> {
         None
     }
 
-    fn take_arguments(&mut self) -> std::result::Result<Option<PgArguments>, sqlx::error::BoxDynError> {
+    fn take_arguments(
+        &mut self,
+    ) -> std::result::Result<Option<PgArguments>, sqlx::error::BoxDynError> {
         Ok(self.arguments.take())
     }
 
@@ -209,14 +230,20 @@ impl<'q> Execute<'q, Postgres> for Question<'q> {
 impl<'p> Executor<'p> for &'_ Pool {
     type Database = Postgres;
 
-    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>>>
+    fn fetch_many<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>>>
     where
         'p: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
         let (pool, question) = (self.clone(), Question::of(query));
         let answered = async move { pool.all(question?).await };
-        answered.map_ok(|all| stream::iter(all.into_iter().map(Ok))).try_flatten_stream().boxed()
+        answered
+            .map_ok(|all| stream::iter(all.into_iter().map(Ok)))
+            .try_flatten_stream()
+            .boxed()
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>>>

@@ -36,8 +36,14 @@ impl<'c> From<&'c mut Connection> for Held<'c> {
 impl<'c> Transaction<'c> {
     /// Begins one with `statement`, or as sqlx does.
     #[expect(private_bounds, reason = "only this crate begins them")]
-    pub(crate) async fn on(connection: impl Into<Held<'c>>, statement: Option<&'static str>) -> Result<Self> {
-        let mut transaction = Self { connection: connection.into(), open: false };
+    pub(crate) async fn on(
+        connection: impl Into<Held<'c>>,
+        statement: Option<&'static str>,
+    ) -> Result<Self> {
+        let mut transaction = Self {
+            connection: connection.into(),
+            open: false,
+        };
         let (raw, line) = transaction.parts()?;
         // Given up half way, sqlx would not know that there is one, and hand it to the connection's next user.
         line.unfinished = true;
@@ -65,7 +71,8 @@ impl<'c> Transaction<'c> {
     /// When the database does not answer in time; it is rolled back all the same.
     pub async fn rollback(mut self) -> Result<()> {
         let (raw, line) = self.parts()?;
-        line.hear(PgTransactionManager::rollback(raw).boxed()).await?;
+        line.hear(PgTransactionManager::rollback(raw).boxed())
+            .await?;
         self.open = false;
         Ok(())
     }

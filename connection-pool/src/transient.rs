@@ -15,9 +15,9 @@ pub fn is_unreachable(error: &Error) -> bool {
 pub fn is_transient(error: &Error) -> bool {
     match error {
         Error::PoolClosed => true,
-        Error::Database(refused) => {
-            refused.code().is_some_and(|code| TRANSIENT_STATES.iter().any(|state| code.starts_with(state)))
-        }
+        Error::Database(refused) => refused
+            .code()
+            .is_some_and(|code| TRANSIENT_STATES.iter().any(|state| code.starts_with(state))),
         _ => is_unreachable(error),
     }
 }

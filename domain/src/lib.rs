@@ -22,5 +22,6 @@ pub use refusal::Refusal;
 pub use terms::Terms;
 pub use upcast::upcasters;
 pub use value::{
-    Amount, CancelReason, FailReason, InvalidValueError, InvestId, MAX_AMOUNT, ProductId, Title, UserId, Window,
+    Amount, CancelReason, FailReason, InvalidValueError, InvestId, MAX_AMOUNT, ProductId, Title,
+    UserId, Window,
 };

@@ -85,7 +85,9 @@ fn runs(text: &str) -> Vec<Run<'_>> {
     let (mut runs, mut rest) = (Vec::new(), text);
     while let Some(begins) = rest.find(|c: char| c.is_ascii_digit()) {
         let (before, from) = rest.split_at(begins);
-        let ends = from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len());
+        let ends = from
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(from.len());
         let (digits, after) = from.split_at(ends);
         runs.push(Run { digits, before });
         rest = after;
@@ -97,7 +99,8 @@ fn runs(text: &str) -> Vec<Run<'_>> {
 /// account's number. A form says how many runs it takes.
 fn holds(runs: &[Run<'_>], form: fn(&[Run<'_>]) -> Option<usize>) -> bool {
     let joined = |at: usize| at > 0 && runs.get(at).is_some_and(|run| run.before == "-");
-    (0..runs.len()).any(|at| form(&runs[at..]).is_some_and(|length| !joined(at) && !joined(at + length)))
+    (0..runs.len())
+        .any(|at| form(&runs[at..]).is_some_and(|length| !joined(at) && !joined(at + length)))
 }
 
 /// Wherever it stands.
@@ -109,12 +112,20 @@ fn holds_resident_number(runs: &[Run<'_>]) -> bool {
 fn is_resident_number(runs: &[Run<'_>]) -> bool {
     let [birth, rest] = runs else { return false };
     let first = rest.digits.as_bytes().first();
-    rest.before == "-" && birth.has(6) && rest.has(7) && is_date(birth.digits) && matches!(first, Some(b'1'..=b'8'))
+    rest.before == "-"
+        && birth.has(6)
+        && rest.has(7)
+        && is_date(birth.digits)
+        && matches!(first, Some(b'1'..=b'8'))
 }
 
 /// Month and day of YYMMDD exist.
 fn is_date(digits: &str) -> bool {
-    let number = |from: usize| digits.get(from..from + 2).and_then(|two| two.parse::<u8>().ok());
+    let number = |from: usize| {
+        digits
+            .get(from..from + 2)
+            .and_then(|two| two.parse::<u8>().ok())
+    };
     let most = match number(2) {
         Some(2) => 29,
         Some(4 | 6 | 9 | 11) => 30,
@@ -130,18 +141,30 @@ fn phone(runs: &[Run<'_>]) -> Option<usize> {
     if first.has(11) && first.digits.starts_with("010") {
         return Some(1);
     }
-    let [prefix, middle, last, ..] = runs else { return None };
-    let mobile = matches!(prefix.digits.as_bytes(), [b'0', b'1', b'0' | b'1' | b'6'..=b'9']);
+    let [prefix, middle, last, ..] = runs else {
+        return None;
+    };
+    let mobile = matches!(
+        prefix.digits.as_bytes(),
+        [b'0', b'1', b'0' | b'1' | b'6'..=b'9']
+    );
     let fits = mobile && (middle.has(3) || middle.has(4)) && last.has(4) && joined(&[middle, last]);
     fits.then_some(3)
 }
 
 /// +82 10-1234-5678.
 fn phone_abroad(runs: &[Run<'_>]) -> Option<usize> {
-    let [country, prefix, middle, last, ..] = runs else { return None };
-    let korea = country.before.ends_with('+') && country.digits == "82" && prefix.separator().is_some();
+    let [country, prefix, middle, last, ..] = runs else {
+        return None;
+    };
+    let korea =
+        country.before.ends_with('+') && country.digits == "82" && prefix.separator().is_some();
     let mobile = matches!(prefix.digits.as_bytes(), [b'1', b'0' | b'1' | b'6'..=b'9']);
-    let fits = korea && mobile && (middle.has(3) || middle.has(4)) && last.has(4) && joined(&[middle, last]);
+    let fits = korea
+        && mobile
+        && (middle.has(3) || middle.has(4))
+        && last.has(4)
+        && joined(&[middle, last]);
     fits.then_some(4)
 }
 
@@ -170,14 +193,19 @@ fn luhn(digits: impl Iterator<Item = u8>) -> bool {
 
 fn holds_email(text: &str) -> bool {
     text.match_indices('@').any(|(at, _)| {
-        let named = text[..at].chars().next_back().is_some_and(|c| c.is_alphanumeric() || "._%+-".contains(c));
+        let named = text[..at]
+            .chars()
+            .next_back()
+            .is_some_and(|c| c.is_alphanumeric() || "._%+-".contains(c));
         named && begins_with_host(&text[at + 1..])
     })
 }
 
 /// Two labels or more, the last of two letters or more.
 fn begins_with_host(text: &str) -> bool {
-    let ends = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '.')).unwrap_or(text.len());
+    let ends = text
+        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '.'))
+        .unwrap_or(text.len());
     // A sentence may end after it.
     let host = text[..ends].trim_end_matches(['.', '-']);
     let mut labels = host.split('.');

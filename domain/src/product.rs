@@ -2,8 +2,8 @@
 //! `apply` assigns and never decides. The state has only what future decisions need.
 
 use crate::{
-    Amount, CancelReason, FailReason, InvestId, ProductCommand, ProductEvent, ProductId, Refusal, Terms, Title, UserId,
-    Window,
+    Amount, CancelReason, FailReason, InvestId, ProductCommand, ProductEvent, ProductId, Refusal,
+    Terms, Title, UserId, Window,
 };
 use chrono::{DateTime, Utc};
 use cqrs_es::{Aggregate, event_sink::EventSink};
@@ -59,7 +59,9 @@ impl GiveBackReason {
 
     /// The reason with this code.
     pub fn from_code(code: &str) -> Option<Self> {
-        [Self::Withdrawn, Self::Cancelled, Self::TargetMissed].into_iter().find(|reason| reason.code() == code)
+        [Self::Withdrawn, Self::Cancelled, Self::TargetMissed]
+            .into_iter()
+            .find(|reason| reason.code() == code)
     }
 }
 
@@ -100,7 +102,9 @@ impl Product {
 
     /// What can still be reserved, in won; 0 when there is no product.
     pub fn remaining(&self) -> i64 {
-        self.offering.map_or(0, |offering| offering.total.won() - self.reserved - self.settled)
+        self.offering.map_or(0, |offering| {
+            offering.total.won() - self.reserved - self.settled
+        })
     }
 
     /// What a user has reserved and settled, in won; 0 unless the terms limit it.
@@ -126,19 +130,34 @@ impl Product {
     /// The events that `command` leads to, or why there are none. Changes nothing.
     fn decide(&self, command: ProductCommand) -> Result<ProductEvent, Refusal> {
         match command {
-            ProductCommand::OpenProduct { product_id, title, total, window, terms } => {
-                self.open(product_id, title, total, window, terms)
-            }
-            ProductCommand::InvestRequested { invest_id, user_id, amount, at, expires_at } => {
-                self.reserve(invest_id, user_id, amount, at, expires_at)
-            }
+            ProductCommand::OpenProduct {
+                product_id,
+                title,
+                total,
+                window,
+                terms,
+            } => self.open(product_id, title, total, window, terms),
+            ProductCommand::InvestRequested {
+                invest_id,
+                user_id,
+                amount,
+                at,
+                expires_at,
+            } => self.reserve(invest_id, user_id, amount, at, expires_at),
             ProductCommand::SettleInvest { invest_id } => self.settle(invest_id),
             ProductCommand::FailInvest { invest_id, reason } => self.fail(invest_id, reason),
             ProductCommand::ExpireInvest { invest_id, at } => self.expire(invest_id, at),
-            ProductCommand::WithdrawInvest { invest_id, user_id, settled, at } => {
-                self.withdraw(invest_id, user_id, settled, at)
-            }
-            ProductCommand::RefundInvest { invest_id, user_id, amount } => self.refund(invest_id, user_id, amount),
+            ProductCommand::WithdrawInvest {
+                invest_id,
+                user_id,
+                settled,
+                at,
+            } => self.withdraw(invest_id, user_id, settled, at),
+            ProductCommand::RefundInvest {
+                invest_id,
+                user_id,
+                amount,
+            } => self.refund(invest_id, user_id, amount),
             ProductCommand::CloseProduct => self.close(),
             ProductCommand::CancelProduct { reason } => self.cancel(reason),
             ProductCommand::FailProduct { at } => self.miss_target(at),
@@ -189,26 +208,49 @@ impl Product {
             return Err(Refusal::AlreadyReserved);
         }
         offering.terms.check_amount(amount)?;
-        offering.terms.check_limit(self.taken_by(&user_id), amount)?;
+        offering
+            .terms
+            .check_limit(self.taken_by(&user_id), amount)?;
         if amount.won() > self.remaining() {
-            return Err(Refusal::SoldOut { remaining: self.remaining() });
+            return Err(Refusal::SoldOut {
+                remaining: self.remaining(),
+            });
         }
-        Ok(ProductEvent::InvestReserved { invest_id, user_id, amount, expires_at })
+        Ok(ProductEvent::InvestReserved {
+            invest_id,
+            user_id,
+            amount,
+            expires_at,
+        })
     }
 
     fn settle(&self, invest_id: InvestId) -> Result<ProductEvent, Refusal> {
-        let OpenInvest { user_id, amount, .. } = self.open_invest(invest_id)?;
-        Ok(ProductEvent::InvestSettled { invest_id, user_id, amount })
+        let OpenInvest {
+            user_id, amount, ..
+        } = self.open_invest(invest_id)?;
+        Ok(ProductEvent::InvestSettled {
+            invest_id,
+            user_id,
+            amount,
+        })
     }
 
     fn fail(&self, invest_id: InvestId, reason: FailReason) -> Result<ProductEvent, Refusal> {
-        let OpenInvest { user_id, amount, .. } = self.open_invest(invest_id)?;
+        let OpenInvest {
+            user_id, amount, ..
+        } = self.open_invest(invest_id)?;
         // The user is told why it ended, not how.
         let (code, detail) = match self.ended {
             Some(ended) => (ended.code().into(), ended.detail().into()),
             None => (reason.code().into(), reason.detail().into()),
         };
-        Ok(ProductEvent::InvestFailed { invest_id, user_id, amount, code, detail })
+        Ok(ProductEvent::InvestFailed {
+            invest_id,
+            user_id,
+            amount,
+            code,
+            detail,
+        })
     }
 
     fn expire(&self, invest_id: InvestId, at: DateTime<Utc>) -> Result<ProductEvent, Refusal> {
@@ -229,18 +271,35 @@ impl Product {
         let offering = self.offering.ok_or(Refusal::NotExist)?;
         let (amount, settled) = match (self.open.get(&invest_id), settled) {
             (Some(open), _) if open.user_id == user_id => (open.amount, false),
-            (None, Some(amount)) if amount.won() <= self.settled && !self.given_back.contains(&invest_id) => {
+            (None, Some(amount))
+                if amount.won() <= self.settled && !self.given_back.contains(&invest_id) =>
+            {
                 (amount, true)
             }
             _ => return Err(Refusal::NotOpen),
         };
-        if self.ended.is_some() || offering.terms.withdrawable_until.is_none_or(|until| at >= until) {
+        if self.ended.is_some()
+            || offering
+                .terms
+                .withdrawable_until
+                .is_none_or(|until| at >= until)
+        {
             return Err(Refusal::NotWithdrawable);
         }
-        Ok(ProductEvent::InvestWithdrawn { invest_id, user_id, amount, settled })
+        Ok(ProductEvent::InvestWithdrawn {
+            invest_id,
+            user_id,
+            amount,
+            settled,
+        })
     }
 
-    fn refund(&self, invest_id: InvestId, user_id: UserId, amount: Amount) -> Result<ProductEvent, Refusal> {
+    fn refund(
+        &self,
+        invest_id: InvestId,
+        user_id: UserId,
+        amount: Amount,
+    ) -> Result<ProductEvent, Refusal> {
         self.offering.ok_or(Refusal::NotExist)?;
         let refunded = |reason: GiveBackReason| ProductEvent::InvestRefunded {
             invest_id,
@@ -283,7 +342,10 @@ impl Product {
     fn miss_target(&self, at: DateTime<Utc>) -> Result<ProductEvent, Refusal> {
         let offering = self.offering.ok_or(Refusal::NotExist)?;
         self.check_standing()?;
-        let target_amount = offering.terms.target_amount.ok_or(Refusal::TargetNotMissed)?;
+        let target_amount = offering
+            .terms
+            .target_amount
+            .ok_or(Refusal::TargetNotMissed)?;
         let reached_amount = self.reserved + self.settled;
         if at < offering.finished_at {
             return Err(Refusal::TargetUndecided);
@@ -294,7 +356,10 @@ impl Product {
         if reached_amount >= target_amount.won() {
             return Err(Refusal::TargetUndecided);
         }
-        Ok(ProductEvent::ProductFailed { target_amount, reached_amount })
+        Ok(ProductEvent::ProductFailed {
+            target_amount,
+            reached_amount,
+        })
     }
 
     /// Whether it was neither cancelled nor failed.
@@ -308,7 +373,10 @@ impl Product {
 
     /// Keeps the sum of a user whom the terms limit.
     fn change_taken(&mut self, user_id: &UserId, by: i64) {
-        if self.offering.is_some_and(|offering| offering.terms.max_amount_per_user.is_some()) {
+        if self
+            .offering
+            .is_some_and(|offering| offering.terms.max_amount_per_user.is_some())
+        {
             match self.taken_by(user_id) + by {
                 0 => _ = self.taken_by_user.remove_mut(user_id),
                 taken => self.taken_by_user.insert_mut(user_id.clone(), taken),
@@ -341,7 +409,12 @@ impl Aggregate for Product {
     type Error = Refusal;
     type Services = ();
 
-    async fn handle(&mut self, command: ProductCommand, (): &(), sink: &EventSink<Self>) -> Result<(), Refusal> {
+    async fn handle(
+        &mut self,
+        command: ProductCommand,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), Refusal> {
         let event = self.decide(command)?;
         sink.write(event, self).await;
         Ok(())
@@ -349,33 +422,77 @@ impl Aggregate for Product {
 
     fn apply(&mut self, event: ProductEvent) {
         match event {
-            ProductEvent::ProductOpened { total_investing_amount: total, started_at, finished_at, terms, .. } => {
-                self.offering = Some(Offering { total, started_at, finished_at, terms });
+            ProductEvent::ProductOpened {
+                total_investing_amount: total,
+                started_at,
+                finished_at,
+                terms,
+                ..
+            } => {
+                self.offering = Some(Offering {
+                    total,
+                    started_at,
+                    finished_at,
+                    terms,
+                });
             }
-            ProductEvent::InvestReserved { invest_id, user_id, amount, expires_at } => {
+            ProductEvent::InvestReserved {
+                invest_id,
+                user_id,
+                amount,
+                expires_at,
+            } => {
                 self.reserved += amount.won();
                 self.change_taken(&user_id, amount.won());
-                self.open.insert_mut(invest_id, OpenInvest { user_id, amount, expires_at });
+                self.open.insert_mut(
+                    invest_id,
+                    OpenInvest {
+                        user_id,
+                        amount,
+                        expires_at,
+                    },
+                );
             }
-            ProductEvent::InvestSettled { invest_id, amount, .. } => {
+            ProductEvent::InvestSettled {
+                invest_id, amount, ..
+            } => {
                 self.reserved -= amount.won();
                 self.settled += amount.won();
                 self.open.remove_mut(&invest_id);
             }
-            ProductEvent::InvestFailed { invest_id, user_id, amount, .. } => {
+            ProductEvent::InvestFailed {
+                invest_id,
+                user_id,
+                amount,
+                ..
+            } => {
                 self.reserved -= amount.won();
                 self.change_taken(&user_id, -amount.won());
                 self.open.remove_mut(&invest_id);
                 self.forget_given_back();
             }
-            ProductEvent::InvestWithdrawn { invest_id, user_id, amount, settled } => {
-                *(if settled { &mut self.settled } else { &mut self.reserved }) -= amount.won();
+            ProductEvent::InvestWithdrawn {
+                invest_id,
+                user_id,
+                amount,
+                settled,
+            } => {
+                *(if settled {
+                    &mut self.settled
+                } else {
+                    &mut self.reserved
+                }) -= amount.won();
                 self.change_taken(&user_id, -amount.won());
                 self.open.remove_mut(&invest_id);
                 self.given_back.insert_mut(invest_id);
                 self.refunds_owed.insert_mut(invest_id);
             }
-            ProductEvent::InvestRefunded { invest_id, user_id, amount, .. } => {
+            ProductEvent::InvestRefunded {
+                invest_id,
+                user_id,
+                amount,
+                ..
+            } => {
                 if !self.refunds_owed.remove_mut(&invest_id) {
                     self.settled -= amount.won();
                     self.change_taken(&user_id, -amount.won());

@@ -44,7 +44,11 @@ impl Terms {
     }
 
     /// What contradicts a product of `total` in `window`: the field's name in the contract, and what is wrong with it. Each is named.
-    pub fn contradictions(&self, total: Amount, window: Window) -> Vec<(&'static str, InvalidValueError)> {
+    pub fn contradictions(
+        &self,
+        total: Amount,
+        window: Window,
+    ) -> Vec<(&'static str, InvalidValueError)> {
         let smallest = self.smallest_invest();
         let exceeds_total = |amount: Option<Amount>| amount.is_some_and(|amount| amount > total);
         let mut found = Vec::new();
@@ -53,12 +57,30 @@ impl Terms {
                 found.push((field, InvalidValueError(wrong)));
             }
         };
-        let (minimum_exceeds, unit_exceeds) =
-            (exceeds_total(self.min_invest_amount), exceeds_total(self.invest_amount_unit));
-        name("minInvestAmount", minimum_exceeds, "must be at most totalInvestingAmount");
-        name("investAmountUnit", unit_exceeds, "must be at most totalInvestingAmount");
-        name("maxAmountPerUser", exceeds_total(self.max_amount_per_user), "must be at most totalInvestingAmount");
-        name("targetAmount", exceeds_total(self.target_amount), "must be at most totalInvestingAmount");
+        let (minimum_exceeds, unit_exceeds) = (
+            exceeds_total(self.min_invest_amount),
+            exceeds_total(self.invest_amount_unit),
+        );
+        name(
+            "minInvestAmount",
+            minimum_exceeds,
+            "must be at most totalInvestingAmount",
+        );
+        name(
+            "investAmountUnit",
+            unit_exceeds,
+            "must be at most totalInvestingAmount",
+        );
+        name(
+            "maxAmountPerUser",
+            exceeds_total(self.max_amount_per_user),
+            "must be at most totalInvestingAmount",
+        );
+        name(
+            "targetAmount",
+            exceeds_total(self.target_amount),
+            "must be at most totalInvestingAmount",
+        );
         let until = self.withdrawable_until;
         name(
             "withdrawableUntil",
@@ -72,7 +94,8 @@ impl Terms {
         );
         name(
             "maxAmountPerUser",
-            self.max_amount_per_user.is_some_and(|limit| limit.won() < smallest),
+            self.max_amount_per_user
+                .is_some_and(|limit| limit.won() < smallest),
             "must be at least the smallest invest that minInvestAmount and investAmountUnit allow",
         );
         found
@@ -81,7 +104,9 @@ impl Terms {
     /// Whether one invest may be of `amount`.
     pub(crate) fn check_amount(&self, amount: Amount) -> Result<(), Refusal> {
         if amount.won() < won(self.min_invest_amount) {
-            return Err(Refusal::BelowMinimum { smallest: self.smallest_invest() });
+            return Err(Refusal::BelowMinimum {
+                smallest: self.smallest_invest(),
+            });
         }
         let unit = won(self.invest_amount_unit);
         if amount.won() % unit != 0 {
@@ -93,7 +118,9 @@ impl Terms {
     /// Whether a user who has `taken` won may have `amount` more.
     pub(crate) fn check_limit(&self, taken: i64, amount: Amount) -> Result<(), Refusal> {
         match self.max_amount_per_user.map(|limit| limit.won() - taken) {
-            Some(remaining) if amount.won() > remaining => Err(Refusal::LimitExceeded { remaining }),
+            Some(remaining) if amount.won() > remaining => {
+                Err(Refusal::LimitExceeded { remaining })
+            }
             _ => Ok(()),
         }
     }

@@ -33,7 +33,11 @@ impl ProductId {
 impl TryFrom<i64> for ProductId {
     type Error = InvalidValueError;
     fn try_from(id: i64) -> Result<Self, InvalidValueError> {
-        if id < 1 { Err(InvalidValueError("must be a whole number from 1")) } else { Ok(Self(id)) }
+        if id < 1 {
+            Err(InvalidValueError("must be a whole number from 1"))
+        } else {
+            Ok(Self(id))
+        }
     }
 }
 
@@ -78,7 +82,9 @@ impl TryFrom<i64> for Amount {
         if (1..=MAX_AMOUNT).contains(&won) {
             Ok(Self(won))
         } else {
-            Err(InvalidValueError("must be a whole number from 1 to 1000000000000"))
+            Err(InvalidValueError(
+                "must be a whole number from 1 to 1000000000000",
+            ))
         }
     }
 }
@@ -140,10 +146,14 @@ impl Title {
 impl TryFrom<String> for Title {
     type Error = InvalidValueError;
     fn try_from(title: String) -> Result<Self, InvalidValueError> {
-        if (1..=MAX_TITLE_CHARS).contains(&title.chars().count()) && !title.chars().any(char::is_control) {
+        if (1..=MAX_TITLE_CHARS).contains(&title.chars().count())
+            && !title.chars().any(char::is_control)
+        {
             Ok(Self(title))
         } else {
-            Err(InvalidValueError("must be 1 to 500 characters without control characters"))
+            Err(InvalidValueError(
+                "must be 1 to 500 characters without control characters",
+            ))
         }
     }
 }
@@ -169,10 +179,14 @@ impl CancelReason {
 impl TryFrom<String> for CancelReason {
     type Error = InvalidValueError;
     fn try_from(reason: String) -> Result<Self, InvalidValueError> {
-        if (1..=MAX_CANCEL_REASON_CHARS).contains(&reason.chars().count()) && !reason.chars().any(char::is_control) {
+        if (1..=MAX_CANCEL_REASON_CHARS).contains(&reason.chars().count())
+            && !reason.chars().any(char::is_control)
+        {
             Ok(Self(reason))
         } else {
-            Err(InvalidValueError("must be 1 to 500 characters without control characters"))
+            Err(InvalidValueError(
+                "must be 1 to 500 characters without control characters",
+            ))
         }
     }
 }
@@ -192,9 +206,15 @@ pub struct Window {
 
 impl Window {
     /// A window that holds at least one instant.
-    pub fn new(started_at: DateTime<Utc>, finished_at: DateTime<Utc>) -> Result<Self, InvalidValueError> {
+    pub fn new(
+        started_at: DateTime<Utc>,
+        finished_at: DateTime<Utc>,
+    ) -> Result<Self, InvalidValueError> {
         if started_at < finished_at {
-            Ok(Self { started_at, finished_at })
+            Ok(Self {
+                started_at,
+                finished_at,
+            })
         } else {
             Err(InvalidValueError("must be later than startedAt"))
         }
@@ -220,21 +240,31 @@ pub struct FailReason {
 
 impl FailReason {
     /// `code`: 1 to 64 of `A-Z 0-9 _`. `detail`: at most 500 characters, none of them control characters.
-    pub fn new(code: impl Into<String>, detail: impl Into<String>) -> Result<Self, InvalidValueError> {
+    pub fn new(
+        code: impl Into<String>,
+        detail: impl Into<String>,
+    ) -> Result<Self, InvalidValueError> {
         let (code, detail) = (code.into(), detail.into());
         let allowed = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
         if !(1..=MAX_FAIL_CODE_BYTES).contains(&code.len()) || !code.bytes().all(allowed) {
-            return Err(InvalidValueError("a fail code must be 1 to 64 of A-Z 0-9 _"));
+            return Err(InvalidValueError(
+                "a fail code must be 1 to 64 of A-Z 0-9 _",
+            ));
         }
         if detail.chars().count() > MAX_FAIL_DETAIL_CHARS || detail.chars().any(char::is_control) {
-            return Err(InvalidValueError("a fail detail must be at most 500 characters without control characters"));
+            return Err(InvalidValueError(
+                "a fail detail must be at most 500 characters without control characters",
+            ));
         }
         Ok(Self { code, detail })
     }
 
     /// The reservation was not settled before its `expires_at`.
     pub fn expired(expires_at: DateTime<Utc>) -> Self {
-        Self { code: "EXPIRED".into(), detail: expires_at.to_rfc3339() }
+        Self {
+            code: "EXPIRED".into(),
+            detail: expires_at.to_rfc3339(),
+        }
     }
 
     /// The machine's half.

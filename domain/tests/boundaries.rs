@@ -14,7 +14,10 @@ use rstest::rstest;
 #[case::at_the_end(second(3_600), Err(Refusal::Finished))]
 #[case::a_microsecond_after_the_end(second(3_600) + microsecond(), Err(Refusal::Finished))]
 #[case::at_the_end_of_time(DateTime::<Utc>::MAX_UTC, Err(Refusal::Finished))]
-fn a_product_takes_invests_in_its_window(#[case] at: DateTime<Utc>, #[case] then: Result<(), Refusal>) {
+fn a_product_takes_invests_in_its_window(
+    #[case] at: DateTime<Utc>,
+    #[case] then: Result<(), Refusal>,
+) {
     let decided = decide(vec![opened(1_000)], invest_at(1, "kim", 1, at));
     assert_eq!(decided, then.map(|()| vec![reserved(1, "kim", 1)]));
 }
@@ -57,16 +60,24 @@ fn the_largest_total_is_never_oversold(
     #[case] then: Result<(), i64>,
 ) {
     let given = [vec![opened(MAX_AMOUNT)], taken].concat();
-    let then = then.map(|()| vec![reserved(9, "lee", amount)]).map_err(|remaining| Refusal::SoldOut { remaining });
+    let then = then
+        .map(|()| vec![reserved(9, "lee", amount)])
+        .map_err(|remaining| Refusal::SoldOut { remaining });
     assert_eq!(decide(given, invest(9, "lee", amount)), then);
 }
 
 /// The smallest product there is.
 #[test]
 fn a_total_of_one_won_is_taken_by_one_won() {
-    assert_eq!(decide(vec![opened(1)], invest(1, "kim", 1)), Ok(vec![reserved(1, "kim", 1)]));
+    assert_eq!(
+        decide(vec![opened(1)], invest(1, "kim", 1)),
+        Ok(vec![reserved(1, "kim", 1)])
+    );
     let sold_out = Err(Refusal::SoldOut { remaining: 0 });
-    assert_eq!(decide(vec![opened(1), reserved(1, "kim", 1)], invest(2, "lee", 1)), sold_out);
+    assert_eq!(
+        decide(vec![opened(1), reserved(1, "kim", 1)], invest(2, "lee", 1)),
+        sold_out
+    );
 }
 
 /// A reservation may be given up from its `expires_at` on; the window has no say in it.
@@ -83,19 +94,32 @@ fn a_reservation_expires_at_its_time(#[case] at: DateTime<Utc>, #[case] then: Re
 /// Each invest gets one fate: whichever was first, no other follows.
 #[rstest]
 fn an_invest_has_one_fate(
-    #[values(settled(1, "kim", 300), failed(1, "kim", 300), expired(1, "kim", 300))] first: ProductEvent,
+    #[values(settled(1, "kim", 300), failed(1, "kim", 300), expired(1, "kim", 300))]
+    first: ProductEvent,
     #[values(settle(1), fail(1), expire(1, expiry()), expire(1, expiry() - microsecond()))] second: ProductCommand,
 ) {
-    assert_eq!(decide(vec![opened(1_000), reserved(1, "kim", 300), first], second), Err(Refusal::NotOpen));
+    assert_eq!(
+        decide(vec![opened(1_000), reserved(1, "kim", 300), first], second),
+        Err(Refusal::NotOpen)
+    );
 }
 
 /// The fate of one invest is not another's.
 #[rstest]
 fn a_fate_leaves_other_invests_open(
-    #[values(settled(1, "kim", 300), failed(1, "kim", 300), expired(1, "kim", 300))] first: ProductEvent,
+    #[values(settled(1, "kim", 300), failed(1, "kim", 300), expired(1, "kim", 300))]
+    first: ProductEvent,
 ) {
-    let given = vec![opened(1_000), reserved(1, "kim", 300), reserved(2, "kim", 300), first];
-    assert_eq!(decide(given.clone(), settle(2)), Ok(vec![settled(2, "kim", 300)]));
+    let given = vec![
+        opened(1_000),
+        reserved(1, "kim", 300),
+        reserved(2, "kim", 300),
+        first,
+    ];
+    assert_eq!(
+        decide(given.clone(), settle(2)),
+        Ok(vec![settled(2, "kim", 300)])
+    );
     assert_eq!(decide(given, fail(2)), Ok(vec![failed(2, "kim", 300)]));
 }
 
@@ -107,8 +131,15 @@ fn a_fate_leaves_other_invests_open(
 #[case::an_expiry(expire(1, expiry()), Ok(expired(1, "kim", 300)))]
 #[case::no_expiry_too_early(expire(1, expiry() - microsecond()), Err(Refusal::NotExpired))]
 #[case::no_second_closing(ProductCommand::CloseProduct, Err(Refusal::Closed))]
-fn closing_ends_invests_and_not_fates(#[case] when: ProductCommand, #[case] then: Result<ProductEvent, Refusal>) {
-    let given = vec![opened(1_000), reserved(1, "kim", 300), ProductEvent::ProductClosed {}];
+fn closing_ends_invests_and_not_fates(
+    #[case] when: ProductCommand,
+    #[case] then: Result<ProductEvent, Refusal>,
+) {
+    let given = vec![
+        opened(1_000),
+        reserved(1, "kim", 300),
+        ProductEvent::ProductClosed {},
+    ];
     assert_eq!(decide(given, when), then.map(|event| vec![event]));
 }
 
@@ -118,7 +149,16 @@ fn closing_ends_invests_and_not_fates(#[case] when: ProductCommand, #[case] then
 #[case::open(None, Err(Refusal::AlreadyReserved))]
 #[case::settled(Some(settled(1, "kim", 300)), Ok(()))]
 #[case::failed(Some(failed(1, "kim", 300)), Ok(()))]
-fn an_open_invests_id_is_in_use(#[case] fate: Option<ProductEvent>, #[case] then: Result<(), Refusal>) {
-    let given = [opened(1_000), reserved(1, "kim", 300)].into_iter().chain(fate).collect();
-    assert_eq!(decide(given, invest(1, "lee", 5)), then.map(|()| vec![reserved(1, "lee", 5)]));
+fn an_open_invests_id_is_in_use(
+    #[case] fate: Option<ProductEvent>,
+    #[case] then: Result<(), Refusal>,
+) {
+    let given = [opened(1_000), reserved(1, "kim", 300)]
+        .into_iter()
+        .chain(fate)
+        .collect();
+    assert_eq!(
+        decide(given, invest(1, "lee", 5)),
+        then.map(|()| vec![reserved(1, "lee", 5)])
+    );
 }

@@ -32,7 +32,10 @@ fn a_command_leads_to_its_event(
     #[case] when: ProductCommand,
     #[case] then: ProductEvent,
 ) {
-    TestFramework::<Product>::with(()).given(given).when(when).then_expect_events(vec![then]);
+    TestFramework::<Product>::with(())
+        .given(given)
+        .when(when)
+        .then_expect_events(vec![then]);
 }
 
 #[rstest]
@@ -65,8 +68,15 @@ fn a_command_leads_to_its_event(
     ProductCommand::CloseProduct,
     Refusal::Closed,
 )]
-fn a_command_is_refused(#[case] given: Vec<ProductEvent>, #[case] when: ProductCommand, #[case] then: Refusal) {
-    TestFramework::<Product>::with(()).given(given).when(when).then_expect_error(then);
+fn a_command_is_refused(
+    #[case] given: Vec<ProductEvent>,
+    #[case] when: ProductCommand,
+    #[case] then: Refusal,
+) {
+    TestFramework::<Product>::with(())
+        .given(given)
+        .when(when)
+        .then_expect_error(then);
 }
 
 /// Several reasons at once: the one that is said is the one that the asker can do least about.
@@ -94,6 +104,9 @@ fn of_several_refusals_the_first_counts(
 
 #[test]
 fn a_product_that_is_not_there_is_the_very_first_refusal() {
-    assert_eq!(decide(vec![], invest_at(1, "kim", 1, second(-1))), Err(Refusal::NotExist));
+    assert_eq!(
+        decide(vec![], invest_at(1, "kim", 1, second(-1))),
+        Err(Refusal::NotExist)
+    );
     assert_eq!(decide(vec![], expire(1, second(0))), Err(Refusal::NotExist));
 }

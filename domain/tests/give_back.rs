@@ -8,7 +8,11 @@ use rstest::rstest;
 
 /// Withdrawable in the first half of the window, with a target of 500 of 1,000.
 fn given(rest: &[ProductEvent]) -> Vec<ProductEvent> {
-    [vec![opened_with(1_000, returnable(1_800, 500))], rest.to_vec()].concat()
+    [
+        vec![opened_with(1_000, returnable(1_800, 500))],
+        rest.to_vec(),
+    ]
+    .concat()
 }
 
 fn early() -> DateTime<Utc> {
@@ -55,21 +59,33 @@ fn an_invest_is_withdrawn_once(
     #[case] then: Result<bool, Refusal>,
 ) {
     let decided = decide(given(&before), withdraw(1, "kim", looked_up, early()));
-    assert_eq!(decided, then.map(|settled| vec![withdrawn(1, "kim", 300, settled)]));
+    assert_eq!(
+        decided,
+        then.map(|settled| vec![withdrawn(1, "kim", 300, settled)])
+    );
 }
 
 #[rstest]
 #[case::before_its_end(second(1_800) - microsecond(), true)]
 #[case::at_its_end(second(1_800), false)]
 fn the_right_to_withdraw_has_an_end(#[case] at: DateTime<Utc>, #[case] is_allowed: bool) {
-    let decided = decide(given(&[reserved(1, "kim", 300)]), withdraw(1, "kim", None, at));
+    let decided = decide(
+        given(&[reserved(1, "kim", 300)]),
+        withdraw(1, "kim", None, at),
+    );
     assert_eq!(decided.is_ok(), is_allowed);
-    assert_eq!(decided.err(), (!is_allowed).then_some(Refusal::NotWithdrawable));
+    assert_eq!(
+        decided.err(),
+        (!is_allowed).then_some(Refusal::NotWithdrawable)
+    );
 }
 
 #[test]
 fn without_the_right_nothing_is_withdrawn() {
-    let decided = decide(vec![opened(1_000), reserved(1, "kim", 300)], withdraw(1, "kim", None, early()));
+    let decided = decide(
+        vec![opened(1_000), reserved(1, "kim", 300)],
+        withdraw(1, "kim", None, early()),
+    );
     assert_eq!(decided, Err(Refusal::NotWithdrawable));
 }
 
@@ -78,8 +94,15 @@ fn without_the_right_nothing_is_withdrawn() {
 fn a_withdrawn_amount_is_free_at_once(#[values(true, false)] settled_before: bool) {
     let before = [reserved(1, "kim", 1_000), settled(1, "kim", 1_000)];
     let before = &before[..1 + usize::from(settled_before)];
-    let given = [given(before), vec![withdrawn(1, "kim", 1_000, settled_before)]].concat();
-    assert_eq!(decide(given.clone(), invest(2, "lee", 1_000)), Ok(vec![reserved(2, "lee", 1_000)]));
+    let given = [
+        given(before),
+        vec![withdrawn(1, "kim", 1_000, settled_before)],
+    ]
+    .concat();
+    assert_eq!(
+        decide(given.clone(), invest(2, "lee", 1_000)),
+        Ok(vec![reserved(2, "lee", 1_000)])
+    );
     // The payment that was under way changes nothing any more.
     assert_eq!(decide(given.clone(), settle(1)), Err(Refusal::NotOpen));
     assert_eq!(decide(given, fail(1)), Err(Refusal::NotOpen));
@@ -126,16 +149,26 @@ fn a_withdrawn_amount_is_free_at_once(#[values(true, false)] settled_before: boo
     vec![reserved(1, "kim", 300), settled(1, "kim", 300), cancelled(), refunded(1, "kim", 300, "CANCELLED")],
     Err(Refusal::AlreadyRefunded),
 )]
-fn what_is_owed_is_refunded_once(#[case] before: Vec<ProductEvent>, #[case] then: Result<&str, Refusal>) {
+fn what_is_owed_is_refunded_once(
+    #[case] before: Vec<ProductEvent>,
+    #[case] then: Result<&str, Refusal>,
+) {
     let decided = decide(given(&before), refund(1, "kim", 300));
-    assert_eq!(decided, then.map(|code| vec![refunded(1, "kim", 300, code)]));
+    assert_eq!(
+        decided,
+        then.map(|code| vec![refunded(1, "kim", 300, code)])
+    );
 }
 
 /// What ended takes nothing, and what fails in it fails for that reason.
 #[rstest]
 #[case(cancelled(), Refusal::Cancelled, ("CANCELLED", "the product was cancelled by its operator"))]
 #[case(missed(500, 300), Refusal::Failed, ("TARGET_MISSED", "the product missed its target"))]
-fn a_product_ends_once(#[case] end: ProductEvent, #[case] refusal: Refusal, #[case] words: (&str, &str)) {
+fn a_product_ends_once(
+    #[case] end: ProductEvent,
+    #[case] refusal: Refusal,
+    #[case] words: (&str, &str),
+) {
     let given = given(&[reserved(1, "kim", 300), end]);
     let refused = [
         invest(2, "lee", 1),
@@ -146,8 +179,14 @@ fn a_product_ends_once(#[case] end: ProductEvent, #[case] refusal: Refusal, #[ca
     for command in refused {
         assert_eq!(decide(given.clone(), command), Err(refusal));
     }
-    assert_eq!(decide(given.clone(), fail(1)), Ok(vec![failed_for(1, "kim", 300, words)]));
-    assert_eq!(decide(given.clone(), expire(1, expiry())), Ok(vec![failed_for(1, "kim", 300, words)]));
+    assert_eq!(
+        decide(given.clone(), fail(1)),
+        Ok(vec![failed_for(1, "kim", 300, words)])
+    );
+    assert_eq!(
+        decide(given.clone(), expire(1, expiry())),
+        Ok(vec![failed_for(1, "kim", 300, words)])
+    );
     // The money came all the same: it is settled, and then refunded.
     assert_eq!(decide(given, settle(1)), Ok(vec![settled(1, "kim", 300)]));
 }
@@ -156,7 +195,10 @@ fn a_product_ends_once(#[case] end: ProductEvent, #[case] refusal: Refusal, #[ca
 #[case::a_closed_product(vec![ProductEvent::ProductClosed {}], Ok(()))]
 #[case::a_product(vec![], Ok(()))]
 fn a_product_is_cancelled(#[case] before: Vec<ProductEvent>, #[case] then: Result<(), Refusal>) {
-    assert_eq!(decide(given(&before), cancel()), then.map(|()| vec![cancelled()]));
+    assert_eq!(
+        decide(given(&before), cancel()),
+        then.map(|()| vec![cancelled()])
+    );
     assert_eq!(decide(vec![], cancel()), Err(Refusal::NotExist));
 }
 
@@ -170,15 +212,27 @@ fn a_product_is_cancelled(#[case] before: Vec<ProductEvent>, #[case] then: Resul
     vec![reserved(1, "kim", 500), settled(1, "kim", 500), withdrawn(1, "kim", 500, true)],
     Ok(0),
 )]
-fn a_product_below_its_target_fails_at_its_end(#[case] before: Vec<ProductEvent>, #[case] then: Result<i64, Refusal>) {
+fn a_product_below_its_target_fails_at_its_end(
+    #[case] before: Vec<ProductEvent>,
+    #[case] then: Result<i64, Refusal>,
+) {
     let at = |at| decide(given(&before), ProductCommand::FailProduct { at });
-    assert_eq!(at(second(3_600)), then.map(|reached| vec![missed(500, reached)]));
-    assert_eq!(at(second(3_600) - microsecond()), Err(Refusal::TargetUndecided));
+    assert_eq!(
+        at(second(3_600)),
+        then.map(|reached| vec![missed(500, reached)])
+    );
+    assert_eq!(
+        at(second(3_600) - microsecond()),
+        Err(Refusal::TargetUndecided)
+    );
 }
 
 #[test]
 fn a_product_without_a_target_misses_none() {
-    let decided = decide(vec![opened(1_000)], ProductCommand::FailProduct { at: second(3_600) });
+    let decided = decide(
+        vec![opened(1_000)],
+        ProductCommand::FailProduct { at: second(3_600) },
+    );
     assert_eq!(decided, Err(Refusal::TargetNotMissed));
 }
 
@@ -186,8 +240,13 @@ fn a_product_without_a_target_misses_none() {
 #[test]
 fn when_all_is_given_back_none_is_remembered() {
     let mut product = Product::default();
-    let all = |count: u128| (1..=count).flat_map(|id| [reserved(id, "kim", 1), settled(id, "kim", 1)]);
-    given(&[]).into_iter().chain(all(3)).chain([cancelled()]).for_each(|event| product.apply(event));
+    let all =
+        |count: u128| (1..=count).flat_map(|id| [reserved(id, "kim", 1), settled(id, "kim", 1)]);
+    given(&[])
+        .into_iter()
+        .chain(all(3))
+        .chain([cancelled()])
+        .for_each(|event| product.apply(event));
     for (id, left) in [(1, 1), (2, 2), (3, 0)] {
         product.apply(refunded(id, "kim", 1, "CANCELLED"));
         assert_eq!(product.given_back_invests(), left);

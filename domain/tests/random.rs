@@ -31,11 +31,29 @@ fn command() -> impl Strategy<Value = ProductCommand> {
 
 /// Mostly a product that is there and stays open, with terms or without; sometimes neither.
 fn history() -> impl Strategy<Value = Vec<ProductCommand>> {
-    let bounds = (prop_oneof![Just(0), 1..20i64], prop_oneof![Just(0), 1..8i64], prop_oneof![Just(0), 20..60i64]);
-    let given_back = (prop_oneof![Just(0), 1..3_600i64], prop_oneof![Just(0), 1..100i64]);
+    let bounds = (
+        prop_oneof![Just(0), 1..20i64],
+        prop_oneof![Just(0), 1..8i64],
+        prop_oneof![Just(0), 20..60i64],
+    );
+    let given_back = (
+        prop_oneof![Just(0), 1..3_600i64],
+        prop_oneof![Just(0), 1..100i64],
+    );
     let with_terms = (bounds, given_back).prop_map(|((minimum, unit, limit), (until, target))| {
-        let Terms { target_amount, withdrawable_until, .. } = returnable(until, target);
-        vec![open_with(100, Terms { target_amount, withdrawable_until, ..terms(minimum, unit, limit) })]
+        let Terms {
+            target_amount,
+            withdrawable_until,
+            ..
+        } = returnable(until, target);
+        vec![open_with(
+            100,
+            Terms {
+                target_amount,
+                withdrawable_until,
+                ..terms(minimum, unit, limit)
+            },
+        )]
     });
     let head = prop_oneof![5 => Just(vec![open(100)]), 4 => with_terms, 1 => Just(vec![])];
     (head, prop::collection::vec(command(), 0..80)).prop_map(|(head, rest)| [head, rest].concat())
@@ -64,7 +82,10 @@ fn lived_through(history: Vec<ProductCommand>) -> (Product, Vec<ProductEvent>) {
 
 fn replayed(events: &[ProductEvent]) -> Product {
     let mut product = Product::default();
-    events.iter().cloned().for_each(|event| product.apply(event));
+    events
+        .iter()
+        .cloned()
+        .for_each(|event| product.apply(event));
     product
 }
 
@@ -72,17 +93,29 @@ fn assert_agrees(product: &Product, model: &Model) {
     assert_eq!(product.is_opened(), model.total.is_some());
     assert_eq!(product.reserved(), model.reserved());
     assert_eq!(product.settled(), model.settled());
-    let mut open: Vec<_> = product.open_invests().map(|(id, open)| (id.0.as_u128(), open.amount.won())).collect();
+    let mut open: Vec<_> = product
+        .open_invests()
+        .map(|(id, open)| (id.0.as_u128(), open.amount.won()))
+        .collect();
     open.sort_unstable();
     assert_eq!(open, model.open());
 }
 
 /// `0 <= reserved + settled <= total`, and every won of the total is in one place.
 fn assert_conserved(product: &Product, total: i64) {
-    let open: i64 = product.open_invests().map(|(_, open)| open.amount.won()).sum();
+    let open: i64 = product
+        .open_invests()
+        .map(|(_, open)| open.amount.won())
+        .sum();
     assert_eq!(product.reserved(), open);
-    assert!(product.reserved() >= 0 && product.settled() >= 0 && product.remaining() >= 0, "{product:?}");
-    assert_eq!(product.reserved() + product.settled() + product.remaining(), total);
+    assert!(
+        product.reserved() >= 0 && product.settled() >= 0 && product.remaining() >= 0,
+        "{product:?}"
+    );
+    assert_eq!(
+        product.reserved() + product.settled() + product.remaining(),
+        total
+    );
 }
 
 proptest! {

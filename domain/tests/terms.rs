@@ -51,7 +51,10 @@ fn a_user_has_no_more_than_the_limit(
     assert_eq!(decide(given.clone(), invest(9, user, 300)), then);
     let rest = remaining.unwrap_or(300);
     if rest > 0 {
-        assert_eq!(decide(given, invest(9, user, rest)), Ok(vec![reserved(9, user, rest)]));
+        assert_eq!(
+            decide(given, invest(9, user, rest)),
+            Ok(vec![reserved(9, user, rest)])
+        );
     }
 }
 
@@ -59,8 +62,14 @@ fn a_user_has_no_more_than_the_limit(
 #[test]
 fn terms_are_looked_at_in_the_window_alone() {
     let given = || vec![opened_with(1_000, terms(100, 50, 300))];
-    assert_eq!(decide(given(), invest_at(1, "kim", 1, second(-1))), Err(Refusal::NotStarted));
-    assert_eq!(decide(given(), invest_at(1, "kim", 1, second(3_600))), Err(Refusal::Finished));
+    assert_eq!(
+        decide(given(), invest_at(1, "kim", 1, second(-1))),
+        Err(Refusal::NotStarted)
+    );
+    assert_eq!(
+        decide(given(), invest_at(1, "kim", 1, second(3_600))),
+        Err(Refusal::Finished)
+    );
     let closed = [given(), vec![ProductEvent::ProductClosed {}]].concat();
     assert_eq!(decide(closed, invest(1, "kim", 1)), Err(Refusal::Closed));
 }
@@ -84,7 +93,10 @@ fn terms_are_looked_at_in_the_window_alone() {
 #[case(Terms { withdrawable_until: Some(second(0)), ..Terms::default() }, 1_000, &["withdrawableUntil"])]
 fn every_contradiction_is_named(#[case] terms: Terms, #[case] total: i64, #[case] fields: &[&str]) {
     let found = terms.contradictions(won(total), window());
-    assert_eq!(found.iter().map(|(field, _)| *field).collect::<Vec<_>>(), fields);
+    assert_eq!(
+        found.iter().map(|(field, _)| *field).collect::<Vec<_>>(),
+        fields
+    );
 }
 
 /// Terms without a contradiction allow their smallest invest.
@@ -107,7 +119,10 @@ fn the_smallest_invest_is_allowed(
 fn terms_are_written_where_there_are_any_under_a_version_of_their_own() {
     let json = |event: &ProductEvent| serde_json::to_string(event).unwrap();
     let without = r#"{"ProductOpened":{"productId":1,"title":"apples","totalInvestingAmount":1000,"startedAt":"2026-03-01T00:00:00Z","finishedAt":"2026-03-01T01:00:00Z"}}"#;
-    assert_eq!((json(&opened(1_000)).as_str(), opened(1_000).version()), (without, "1.0.0"));
+    assert_eq!(
+        (json(&opened(1_000)).as_str(), opened(1_000).version()),
+        (without, "1.0.0")
+    );
     let with = opened_with(1_000, terms(100, 0, 300));
     let tail = r#""finishedAt":"2026-03-01T01:00:00Z","terms":{"minInvestAmount":100,"maxAmountPerUser":300}}}"#;
     assert!(json(&with).ends_with(tail), "{}", json(&with));
@@ -118,7 +133,10 @@ fn terms_are_written_where_there_are_any_under_a_version_of_their_own() {
     // Whoever knows only 2.0.0 would not heed them.
     assert_eq!(returning.version(), "3.0.0");
     for event in [opened(1_000), with, returning] {
-        assert_eq!(serde_json::from_str::<ProductEvent>(&json(&event)).unwrap(), event);
+        assert_eq!(
+            serde_json::from_str::<ProductEvent>(&json(&event)).unwrap(),
+            event
+        );
     }
 }
 
@@ -128,9 +146,15 @@ fn a_users_sum_is_kept_only_for_a_limit() {
     use cqrs_es::Aggregate as _;
     for (limit, kept) in [(0, 0), (300, 200)] {
         let mut product = domain::Product::default();
-        for event in [opened_with(1_000, terms(0, 0, limit)), reserved(1, "kim", 200)] {
+        for event in [
+            opened_with(1_000, terms(0, 0, limit)),
+            reserved(1, "kim", 200),
+        ] {
             product.apply(event);
         }
-        assert_eq!((product.taken_by(&user("kim")), product.limited_users()), (kept, usize::from(limit > 0)));
+        assert_eq!(
+            (product.taken_by(&user("kim")), product.limited_users()),
+            (kept, usize::from(limit > 0))
+        );
     }
 }

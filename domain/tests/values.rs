@@ -20,12 +20,17 @@ fn parses<T: DeserializeOwned>(value: Value) -> bool {
 #[case::one_won_too_large(MAX_AMOUNT + 1, false)]
 #[case::far_too_large(i64::MAX, false)]
 fn an_amount_is_one_to_a_million_million_won(#[case] won: i64, #[case] fits: bool) {
-    assert_eq!(Amount::try_from(won).map(Amount::won).ok(), fits.then_some(won));
+    assert_eq!(
+        Amount::try_from(won).map(Amount::won).ok(),
+        fits.then_some(won)
+    );
     assert_eq!(parses::<Amount>(json!(won)), fits);
 }
 
 #[rstest]
-fn an_amount_is_a_whole_number(#[values(json!(1.0), json!(1.5), json!("1"), json!(true), json!(null))] other: Value) {
+fn an_amount_is_a_whole_number(
+    #[values(json!(1.0), json!(1.5), json!("1"), json!(true), json!(null))] other: Value,
+) {
     assert!(!parses::<Amount>(other));
 }
 
@@ -40,7 +45,10 @@ fn the_largest_amount_is_the_contracts() {
 #[case::first(1, true)]
 #[case::last(i64::MAX, true)]
 fn product_ids_begin_at_one(#[case] id: i64, #[case] fits: bool) {
-    assert_eq!(ProductId::try_from(id).map(ProductId::get).ok(), fits.then_some(id));
+    assert_eq!(
+        ProductId::try_from(id).map(ProductId::get).ok(),
+        fits.then_some(id)
+    );
     assert_eq!(parses::<ProductId>(json!(id)), fits);
 }
 
@@ -58,7 +66,10 @@ fn product_ids_begin_at_one(#[case] id: i64, #[case] fits: bool) {
 #[case::nul("kim\0", false)]
 #[case::line_end("kim\n", false)]
 fn a_user_id_is_up_to_a_hundred_plain_characters(#[case] id: &str, #[case] fits: bool) {
-    assert_eq!(UserId::try_from(id.to_owned()).ok().map(String::from), fits.then(|| id.to_owned()));
+    assert_eq!(
+        UserId::try_from(id.to_owned()).ok().map(String::from),
+        fits.then(|| id.to_owned())
+    );
     assert_eq!(parses::<UserId>(json!(id)), fits);
 }
 
@@ -74,8 +85,14 @@ fn a_user_id_is_up_to_a_hundred_plain_characters(#[case] id: &str, #[case] fits:
 #[case::line_end("a\n", false)]
 #[case::delete("a\u{7f}", false)]
 #[case::later_control_characters("a\u{85}", false)]
-fn a_title_is_up_to_five_hundred_characters_without_controls(#[case] title: &str, #[case] fits: bool) {
-    assert_eq!(Title::try_from(title.to_owned()).ok().map(String::from), fits.then(|| title.to_owned()));
+fn a_title_is_up_to_five_hundred_characters_without_controls(
+    #[case] title: &str,
+    #[case] fits: bool,
+) {
+    assert_eq!(
+        Title::try_from(title.to_owned()).ok().map(String::from),
+        fits.then(|| title.to_owned())
+    );
     assert_eq!(parses::<Title>(json!(title)), fits);
 }
 
@@ -89,23 +106,41 @@ fn a_title_is_up_to_five_hundred_characters_without_controls(#[case] title: &str
 #[case::lower_case_code("declined", "", false)]
 #[case::blank_in_the_code("NO FUNDS", "", false)]
 #[case::control_in_the_detail("C", "a\nb", false)]
-fn a_fail_reason_has_a_code_and_a_detail(#[case] code: &str, #[case] detail: &str, #[case] fits: bool) {
+fn a_fail_reason_has_a_code_and_a_detail(
+    #[case] code: &str,
+    #[case] detail: &str,
+    #[case] fits: bool,
+) {
     let reason = FailReason::new(code, detail).ok();
-    assert_eq!(reason.as_ref().map(|reason| (reason.code(), reason.detail())), fits.then_some((code, detail)));
+    assert_eq!(
+        reason
+            .as_ref()
+            .map(|reason| (reason.code(), reason.detail())),
+        fits.then_some((code, detail))
+    );
 }
 
 #[test]
 fn an_expiry_is_a_fail_reason_like_any_other() {
     let expired = FailReason::expired(second(0));
-    assert_eq!((expired.code(), expired.detail()), ("EXPIRED", "2026-03-01T00:00:00+00:00"));
-    assert_eq!(FailReason::new(expired.code(), expired.detail()), Ok(expired.clone()));
+    assert_eq!(
+        (expired.code(), expired.detail()),
+        ("EXPIRED", "2026-03-01T00:00:00+00:00")
+    );
+    assert_eq!(
+        FailReason::new(expired.code(), expired.detail()),
+        Ok(expired.clone())
+    );
 }
 
 #[test]
 fn a_window_holds_at_least_an_instant() {
     let (start, next) = (second(0), second(0) + microsecond());
     let shortest = Window::new(start, next).unwrap();
-    assert_eq!((shortest.started_at(), shortest.finished_at()), (start, next));
+    assert_eq!(
+        (shortest.started_at(), shortest.finished_at()),
+        (start, next)
+    );
     assert!(Window::new(start, start).is_err());
     assert!(Window::new(next, start).is_err());
 }

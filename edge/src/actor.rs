@@ -79,7 +79,14 @@ impl Actor {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         let is_plain = (1..=MAX_NAME_CHARS).contains(&name.len()) && name.bytes().all(allowed);
         let is_good = is_plain && !resident_number(name);
-        if is_good { Ok(Self { name: name.into(), role }) } else { Err(InvalidActorError::Name) }
+        if is_good {
+            Ok(Self {
+                name: name.into(),
+                role,
+            })
+        } else {
+            Err(InvalidActorError::Name)
+        }
     }
 
     /// The name of the token.
@@ -121,7 +128,11 @@ mod tests {
             ("ann:bob", false),
             ("900101-1234567", false),
         ] {
-            assert_eq!(Actor::new(name, Role::Operator).is_ok(), is_good, "{name:?}");
+            assert_eq!(
+                Actor::new(name, Role::Operator).is_ok(),
+                is_good,
+                "{name:?}"
+            );
         }
     }
 

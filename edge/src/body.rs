@@ -36,7 +36,9 @@ impl JsonObject {
         let refuse = |wrong: &str| Problem::invalid(FieldProblem::new("body", wrong));
         let text = std::str::from_utf8(body).map_err(|_| refuse("must be UTF-8"))?;
         if too_deep(text) {
-            return Err(refuse(&format!("must not be nested deeper than {MAX_DEPTH}")));
+            return Err(refuse(&format!(
+                "must not be nested deeper than {MAX_DEPTH}"
+            )));
         }
         serde_json::from_str(text).map_err(|_| refuse("must be one JSON object"))
     }
@@ -57,8 +59,12 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
 fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     let only = values.next().filter(|_| values.next().is_none());
-    let text = only.and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = text.split_once(';').map_or(text, |(media_type, _)| media_type);
+    let text = only
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let media_type = text
+        .split_once(';')
+        .map_or(text, |(media_type, _)| media_type);
     media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
@@ -69,7 +75,10 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
     match Limited::new(body, MAX_BODY_BYTES).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Problem::TooLarge),
-        Err(_) => Err(Problem::invalid(FieldProblem::new("body", "did not arrive whole"))),
+        Err(_) => Err(Problem::invalid(FieldProblem::new(
+            "body",
+            "did not arrive whole",
+        ))),
     }
 }
 

@@ -23,14 +23,22 @@ impl Default for CallerPolicy {
     /// No origins, no limits, no proxies, and `X-USER-ID` is believed.
     fn default() -> Self {
         let limits = RateLimits::new(Rates::default());
-        Self { origins: Vec::new(), users: UserAuth::default(), limits, proxies: Vec::new() }
+        Self {
+            origins: Vec::new(),
+            users: UserAuth::default(),
+            limits,
+            proxies: Vec::new(),
+        }
     }
 }
 
 impl CallerPolicy {
     /// The default, for pages of these origins.
     pub fn for_origins(origins: Vec<AllowedOrigin>) -> Self {
-        Self { origins, ..Self::default() }
+        Self {
+            origins,
+            ..Self::default()
+        }
     }
 
     /// Counts the request, and leaves in it what its handler may ask for.

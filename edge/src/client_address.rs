@@ -32,7 +32,9 @@ impl ClientAddress {
             .rev()
             .flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
         for named in named {
-            let Some(before) = address_in(named.trim()) else { break };
+            let Some(before) = address_in(named.trim()) else {
+                break;
+            };
             address = before.to_canonical();
             if !is_proxy(address) {
                 break;
@@ -44,7 +46,9 @@ impl ClientAddress {
 
 /// Some proxies add the port.
 fn address_in(text: &str) -> Option<IpAddr> {
-    text.parse().or_else(|_| text.parse().map(|both: SocketAddr| both.ip())).ok()
+    text.parse()
+        .or_else(|_| text.parse().map(|both: SocketAddr| both.ip()))
+        .ok()
 }
 
 /// One address counts as its network.
@@ -53,7 +57,9 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
             let host_bits = u128::BITS - IPV6_NETWORK_BITS;
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> host_bits << host_bits))
+            IpAddr::V6(Ipv6Addr::from_bits(
+                address.to_bits() >> host_bits << host_bits,
+            ))
         }
     }
 }
@@ -72,7 +78,9 @@ impl FromStr for ProxyNetwork {
 
     fn from_str(text: &str) -> Result<Self, InvalidNetworkError> {
         let one = text.parse::<IpAddr>().map(ipnet::IpNet::from);
-        one.or_else(|_| text.parse()).map(Self).map_err(|_| InvalidNetworkError)
+        one.or_else(|_| text.parse())
+            .map(Self)
+            .map_err(|_| InvalidNetworkError)
     }
 }
 
@@ -101,13 +109,22 @@ mod tests {
         #[case] client: IpAddr,
     ) {
         let proxies = ["10.0.0.0/8".parse().unwrap()];
-        let named = forwarded.iter().map(|value| (FORWARDED_FOR, HeaderValue::from_str(value).unwrap()));
+        let named = forwarded
+            .iter()
+            .map(|value| (FORWARDED_FOR, HeaderValue::from_str(value).unwrap()));
         let mut headers = HeaderMap::new();
         named.for_each(|(name, value)| {
             headers.append(name, value);
         });
-        assert_eq!(ClientAddress::of(Peer((peer, 1).into()), &headers, &proxies).0, client);
-        assert_eq!(ClientAddress::of(Peer((peer, 1).into()), &headers, &[]).0, network(peer), "nobody is a proxy");
+        assert_eq!(
+            ClientAddress::of(Peer((peer, 1).into()), &headers, &proxies).0,
+            client
+        );
+        assert_eq!(
+            ClientAddress::of(Peer((peer, 1).into()), &headers, &[]).0,
+            network(peer),
+            "nobody is a proxy"
+        );
     }
 
     #[rstest]

@@ -28,7 +28,10 @@ pub struct LogIncarnation {
 impl LogIncarnation {
     /// A log that lost nothing.
     pub const fn first(log_id: Uuid) -> Self {
-        Self { log_id, incarnation: FIRST_INCARNATION }
+        Self {
+            log_id,
+            incarnation: FIRST_INCARNATION,
+        }
     }
 }
 
@@ -60,13 +63,31 @@ impl ConsistencyToken {
     /// What all `X-Consistency-Token` headers together ask of `log` with `partitions` partitions; `None`
     /// when there are none. One that is malformed or of another log is refused with [`Problem::Invalid`], one of another incarnation with
     /// [`Problem::TokenOutdated`].
-    pub fn asked(headers: &HeaderMap, log: LogIncarnation, partitions: usize) -> Result<Option<Self>, Problem> {
-        Self::named((&header::CONSISTENCY_TOKEN, "X-Consistency-Token"), headers, log, partitions)
+    pub fn asked(
+        headers: &HeaderMap,
+        log: LogIncarnation,
+        partitions: usize,
+    ) -> Result<Option<Self>, Problem> {
+        Self::named(
+            (&header::CONSISTENCY_TOKEN, "X-Consistency-Token"),
+            headers,
+            log,
+            partitions,
+        )
     }
 
     /// The same of `Last-Event-ID`: the events of a stream have tokens as their ids.
-    pub fn last_event(headers: &HeaderMap, log: LogIncarnation, partitions: usize) -> Result<Option<Self>, Problem> {
-        Self::named((&header::LAST_EVENT_ID, "Last-Event-ID"), headers, log, partitions)
+    pub fn last_event(
+        headers: &HeaderMap,
+        log: LogIncarnation,
+        partitions: usize,
+    ) -> Result<Option<Self>, Problem> {
+        Self::named(
+            (&header::LAST_EVENT_ID, "Last-Event-ID"),
+            headers,
+            log,
+            partitions,
+        )
     }
 
     fn named(
@@ -98,7 +119,10 @@ impl ConsistencyToken {
     /// Whether a reader at `positions` has seen everything that this token has.
     pub fn is_reached_by(&self, positions: &[i64]) -> bool {
         let at = |partition: usize| positions.get(partition).copied().unwrap_or(0);
-        self.positions.iter().enumerate().all(|(partition, &position)| at(partition) >= position)
+        self.positions
+            .iter()
+            .enumerate()
+            .all(|(partition, &position)| at(partition) >= position)
     }
 
     /// What this token and another, of the same log, ask for together.
@@ -126,19 +150,32 @@ impl ConsistencyToken {
         for _ in 0..count {
             positions.push(take_varint(&mut rest)?);
         }
-        let log = LogIncarnation { log_id: Uuid::from_bytes(*log_id), incarnation };
+        let log = LogIncarnation {
+            log_id: Uuid::from_bytes(*log_id),
+            incarnation,
+        };
         rest.is_empty().then(|| Self::new(log, positions))
     }
 }
 
 impl fmt::Display for ConsistencyToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LogIncarnation { log_id, incarnation } = self.log;
+        let LogIncarnation {
+            log_id,
+            incarnation,
+        } = self.log;
         let is_first = incarnation == FIRST_INCARNATION;
-        let mut bytes = vec![if is_first { VERSION } else { VERSION_WITH_INCARNATION }];
+        let mut bytes = vec![if is_first {
+            VERSION
+        } else {
+            VERSION_WITH_INCARNATION
+        }];
         bytes.extend(log_id.as_bytes());
         if !is_first {
-            put_varint(&mut bytes, u64::try_from(incarnation).map_err(|_| fmt::Error)?);
+            put_varint(
+                &mut bytes,
+                u64::try_from(incarnation).map_err(|_| fmt::Error)?,
+            );
         }
         bytes.push(u8::try_from(self.positions.len()).map_err(|_| fmt::Error)?);
         for &position in &self.positions {
@@ -178,12 +215,18 @@ mod tests {
 
     const LOG_ID: Uuid = Uuid::from_u128(7);
     const LOG: LogIncarnation = LogIncarnation::first(LOG_ID);
-    const LATER: LogIncarnation = LogIncarnation { log_id: LOG_ID, incarnation: 1_764_400_000_123 };
+    const LATER: LogIncarnation = LogIncarnation {
+        log_id: LOG_ID,
+        incarnation: 1_764_400_000_123,
+    };
 
     fn asked(values: &[&str], partitions: usize) -> Result<Option<ConsistencyToken>, Problem> {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(header::CONSISTENCY_TOKEN, HeaderValue::from_str(value).unwrap());
+            headers.append(
+                header::CONSISTENCY_TOKEN,
+                HeaderValue::from_str(value).unwrap(),
+            );
         }
         ConsistencyToken::asked(&headers, LOG, partitions)
     }
@@ -199,7 +242,10 @@ mod tests {
     #[case(vec![9; 64])]
     fn a_token_comes_back_as_it_went(#[case] positions: Vec<i64>) {
         let token = ConsistencyToken::new(LOG, positions.clone());
-        assert_eq!(asked(&[&token.to_string()], positions.len()).unwrap(), Some(token));
+        assert_eq!(
+            asked(&[&token.to_string()], positions.len()).unwrap(),
+            Some(token)
+        );
     }
 
     #[rstest]
@@ -218,21 +264,42 @@ mod tests {
     #[case::first_incarnation_named(URL_SAFE_NO_PAD.encode([&[2], LOG_ID.as_bytes().as_slice(), &[1, 1, 5]].concat()))]
     #[case::one_bad_of_two(format!("{},x", raw(&[1, 5])))]
     fn garbage_is_refused_by_name(#[case] text: String) {
-        let Err(Problem::Invalid(problems)) = asked(&[&text], 1) else { panic!("{text} was taken") };
-        assert!(problems[0].to_string().starts_with("X-Consistency-Token is "));
+        let Err(Problem::Invalid(problems)) = asked(&[&text], 1) else {
+            panic!("{text} was taken")
+        };
+        assert!(
+            problems[0]
+                .to_string()
+                .starts_with("X-Consistency-Token is ")
+        );
     }
 
     #[test]
     fn a_token_is_good_in_its_own_incarnation_only() {
-        let headers =
-            |token: &ConsistencyToken| HeaderMap::from_iter([(header::CONSISTENCY_TOKEN, token.header_value())]);
-        for (own, other) in
-            [(LOG, LATER), (LATER, LOG), (LATER, LogIncarnation { incarnation: LATER.incarnation + 1, ..LATER })]
-        {
+        let headers = |token: &ConsistencyToken| {
+            HeaderMap::from_iter([(header::CONSISTENCY_TOKEN, token.header_value())])
+        };
+        for (own, other) in [
+            (LOG, LATER),
+            (LATER, LOG),
+            (
+                LATER,
+                LogIncarnation {
+                    incarnation: LATER.incarnation + 1,
+                    ..LATER
+                },
+            ),
+        ] {
             let token = ConsistencyToken::new(own, vec![5]);
-            assert_eq!(ConsistencyToken::asked(&headers(&token), own, 1).unwrap(), Some(token.clone()));
+            assert_eq!(
+                ConsistencyToken::asked(&headers(&token), own, 1).unwrap(),
+                Some(token.clone())
+            );
             let refused = ConsistencyToken::asked(&headers(&token), other, 1);
-            assert!(matches!(refused, Err(Problem::TokenOutdated)), "{refused:?}");
+            assert!(
+                matches!(refused, Err(Problem::TokenOutdated)),
+                "{refused:?}"
+            );
         }
     }
 
@@ -240,11 +307,21 @@ mod tests {
     fn the_id_of_a_streams_last_event_is_a_token_too() {
         let token = ConsistencyToken::new(LOG, vec![5]);
         let headers = HeaderMap::from_iter([(header::LAST_EVENT_ID, token.header_value())]);
-        assert_eq!(ConsistencyToken::last_event(&headers, LOG, 1).unwrap(), Some(token));
+        assert_eq!(
+            ConsistencyToken::last_event(&headers, LOG, 1).unwrap(),
+            Some(token)
+        );
         assert_eq!(ConsistencyToken::asked(&headers, LOG, 1).unwrap(), None);
-        let headers = HeaderMap::from_iter([(header::LAST_EVENT_ID, HeaderValue::from_static("7"))]);
-        let Err(Problem::Invalid(problems)) = ConsistencyToken::last_event(&headers, LOG, 1) else { panic!("taken") };
-        assert!(problems[0].to_string().starts_with("Last-Event-ID is malformed"));
+        let headers =
+            HeaderMap::from_iter([(header::LAST_EVENT_ID, HeaderValue::from_static("7"))]);
+        let Err(Problem::Invalid(problems)) = ConsistencyToken::last_event(&headers, LOG, 1) else {
+            panic!("taken")
+        };
+        assert!(
+            problems[0]
+                .to_string()
+                .starts_with("Last-Event-ID is malformed")
+        );
     }
 
     #[rstest]
@@ -253,7 +330,10 @@ mod tests {
     #[case(&[6, 4], false)]
     #[case(&[5], false)]
     fn reached_means_every_partition(#[case] stands: &[i64], #[case] reached: bool) {
-        assert_eq!(ConsistencyToken::new(LOG, vec![5, 5]).is_reached_by(stands), reached);
+        assert_eq!(
+            ConsistencyToken::new(LOG, vec![5, 5]).is_reached_by(stands),
+            reached
+        );
     }
 
     #[test]

@@ -35,14 +35,21 @@ impl Correlation {
     /// What these headers say; a repeated or malformed one counts as absent, for it is only a name.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let id = only(headers, &header::CORRELATION_ID).filter(|id| sane(id));
-        let traceparent = only(headers, &header::TRACEPARENT).filter(|text| TraceParent::parse(text).is_some());
+        let traceparent =
+            only(headers, &header::TRACEPARENT).filter(|text| TraceParent::parse(text).is_some());
         let id = id.map_or_else(|| Uuid::now_v7().to_string().into(), Arc::from);
-        Self { id, traceparent: traceparent.map(Arc::from) }
+        Self {
+            id,
+            traceparent: traceparent.map(Arc::from),
+        }
     }
 
     /// The same with another trace context.
     pub(crate) fn with_traceparent(self, traceparent: &str) -> Self {
-        Self { traceparent: Some(traceparent.into()), ..self }
+        Self {
+            traceparent: Some(traceparent.into()),
+            ..self
+        }
     }
 
     pub(crate) fn header_value(&self) -> Option<HeaderValue> {
@@ -61,13 +68,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Correlation {
 
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
-    values.next().filter(|_| values.next().is_none())?.to_str().ok()
+    values
+        .next()
+        .filter(|_| values.next().is_none())?
+        .to_str()
+        .ok()
 }
 
 fn sane(id: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     // It is kept with every event that comes of the request.
-    (1..=MAX_CORRELATION_ID_CHARS).contains(&id.len()) && id.bytes().all(allowed) && !resident_number(id)
+    (1..=MAX_CORRELATION_ID_CHARS).contains(&id.len())
+        && id.bytes().all(allowed)
+        && !resident_number(id)
 }
 
 #[cfg(test)]
@@ -101,7 +114,11 @@ mod tests {
     #[case("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", true)]
     #[case("00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", false)]
     fn only_a_good_traceparent_is_kept(#[case] given: &str, #[case] kept: bool) {
-        let headers = HeaderMap::from_iter([(header::TRACEPARENT, HeaderValue::from_str(given).unwrap())]);
-        assert_eq!(Correlation::of(&headers).traceparent(), kept.then_some(given));
+        let headers =
+            HeaderMap::from_iter([(header::TRACEPARENT, HeaderValue::from_str(given).unwrap())]);
+        assert_eq!(
+            Correlation::of(&headers).traceparent(),
+            kept.then_some(given)
+        );
     }
 }

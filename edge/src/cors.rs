@@ -40,7 +40,10 @@ impl FromStr for AllowedOrigin {
         if origin != text || origin.contains('@') {
             return Err(InvalidOriginError);
         }
-        HeaderValue::try_from(origin).map(Allowed::Exactly).map(Self).map_err(|_| InvalidOriginError)
+        HeaderValue::try_from(origin)
+            .map(Allowed::Exactly)
+            .map(Self)
+            .map_err(|_| InvalidOriginError)
     }
 }
 
@@ -61,15 +64,23 @@ impl AllowedOrigin {
 
 fn is_loopback(origin: &str) -> bool {
     let uri: Option<Uri> = origin.parse().ok();
-    let host = uri.as_ref().filter(|uri| uri.scheme().is_some()).and_then(Uri::host).unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let host = uri
+        .as_ref()
+        .filter(|uri| uri.scheme().is_some())
+        .and_then(Uri::host)
+        .unwrap_or_default();
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// The CORS headers for these origins; `None` without any.
 pub(crate) fn cors(origins: &[AllowedOrigin]) -> Option<CorsLayer> {
     let allowed = origins.to_vec();
-    let is_allowed = move |origin: &HeaderValue, _: &Parts| allowed.iter().any(|allowed| allowed.allows(origin));
+    let is_allowed =
+        move |origin: &HeaderValue, _: &Parts| allowed.iter().any(|allowed| allowed.allows(origin));
     let layer = CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(is_allowed))
         .allow_methods([Method::GET, Method::POST])
@@ -137,7 +148,13 @@ mod tests {
     #[case("localhost", false)]
     #[case("null", false)]
     #[case("", false)]
-    fn an_origin_of_this_machine_is_loopback(#[case] origin: &'static str, #[case] is_allowed: bool) {
-        assert_eq!(AllowedOrigin::loopback().allows(&HeaderValue::from_static(origin)), is_allowed);
+    fn an_origin_of_this_machine_is_loopback(
+        #[case] origin: &'static str,
+        #[case] is_allowed: bool,
+    ) {
+        assert_eq!(
+            AllowedOrigin::loopback().allows(&HeaderValue::from_static(origin)),
+            is_allowed
+        );
     }
 }

@@ -45,12 +45,19 @@ pub fn ok(data: impl Serialize) -> Response {
 /// # Errors
 /// Data that cannot be serialized as JSON is our fault: 500.
 pub fn ok_body(data: impl Serialize) -> Result<Bytes, Problem> {
-    serde_json::to_vec(&successful(StatusCode::OK, data)).map(Bytes::from).map_err(Problem::internal)
+    serde_json::to_vec(&successful(StatusCode::OK, data))
+        .map(Bytes::from)
+        .map_err(Problem::internal)
 }
 
 /// Success, 200, with a body of [`ok_body`].
 pub fn ok_with(body: Bytes) -> Response {
-    (StatusCode::OK, [(header::CONTENT_TYPE, JSON)], Body::from(body)).into_response()
+    (
+        StatusCode::OK,
+        [(header::CONTENT_TYPE, JSON)],
+        Body::from(body),
+    )
+        .into_response()
 }
 
 /// Success, 202: what was asked for goes on, and `data` says under which name. Else as [`ok`].
@@ -63,7 +70,13 @@ fn success(status: StatusCode, data: impl Serialize) -> Response {
 }
 
 fn successful<T: Serialize>(status: StatusCode, data: T) -> Envelope<T> {
-    Envelope { result: true, code: SUCCESS, message: None, data: Some(data), status: status.as_u16() }
+    Envelope {
+        result: true,
+        code: SUCCESS,
+        message: None,
+        data: Some(data),
+        status: status.as_u16(),
+    }
 }
 
 impl<T: Serialize> Envelope<T> {
@@ -78,6 +91,12 @@ impl<T: Serialize> Envelope<T> {
 /// A refusal: no data, and a message.
 pub(crate) fn refusal(status: StatusCode, code: &'static str, message: String) -> Response {
     let status_number = status.as_u16();
-    let envelope = Envelope::<()> { result: false, code, message: Some(message), data: None, status: status_number };
+    let envelope = Envelope::<()> {
+        result: false,
+        code,
+        message: Some(message),
+        data: None,
+        status: status_number,
+    };
     envelope.answer(status)
 }

@@ -16,12 +16,19 @@ pub struct FieldProblem {
 impl FieldProblem {
     /// `field wrong`, to be read as a sentence: "investAmount is missing".
     pub fn new(field: &'static str, wrong: impl Into<String>) -> Self {
-        Self { field, wrong: wrong.into(), given: None }
+        Self {
+            field,
+            wrong: wrong.into(),
+            given: None,
+        }
     }
 
     /// Adds what was given, cut to 40 characters and with unprintable characters escaped.
     pub fn given(self, text: &str) -> Self {
-        Self { given: Some(shown(text)), ..self }
+        Self {
+            given: Some(shown(text)),
+            ..self
+        }
     }
 }
 
@@ -58,7 +65,8 @@ pub(crate) fn plain_integer(text: &str) -> Result<i64, &'static str> {
     if !plain || (digits.starts_with('0') && text != "0") {
         return Err(PLAIN);
     }
-    text.parse().map_err(|_| "must be a whole number nearer to zero")
+    text.parse()
+        .map_err(|_| "must be a whole number nearer to zero")
 }
 
 #[cfg(test)]
@@ -91,9 +99,18 @@ mod tests {
     #[case("1.0", "a is bad, was 1.0")]
     #[case("\"x\"", "a is bad, was \"x\"")]
     #[case("\n\u{202e}", "a is bad, was \\n\\u{202e}")]
-    #[case("0123456789012345678901234567890123456789", "a is bad, was 0123456789012345678901234567890123456789")]
-    #[case("01234567890123456789012345678901234567890", "a is bad, was 0123456789012345678901234567890123456789…")]
+    #[case(
+        "0123456789012345678901234567890123456789",
+        "a is bad, was 0123456789012345678901234567890123456789"
+    )]
+    #[case(
+        "01234567890123456789012345678901234567890",
+        "a is bad, was 0123456789012345678901234567890123456789…"
+    )]
     fn what_was_given_is_cut_and_escaped(#[case] given: &str, #[case] sentence: &str) {
-        assert_eq!(FieldProblem::new("a", "is bad").given(given).to_string(), sentence);
+        assert_eq!(
+            FieldProblem::new("a", "is bad").given(given).to_string(),
+            sentence
+        );
     }
 }

@@ -28,18 +28,35 @@ pub struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub(crate) fn new(members: &'a [(String, Box<RawValue>)]) -> Self {
-        Self { members, problems: Vec::new() }
+        Self {
+            members,
+            problems: Vec::new(),
+        }
     }
 
     /// A JSON integer written plainly (`100`, not `1e2`, `100.0`, `"100"` or `-0`), then parsed. The error's words follow
     /// the field's name: "must be a whole number from 1".
-    pub fn int<T, E: Display>(&mut self, name: &'static str, parse: impl FnOnce(i64) -> Result<T, E>) -> Option<T> {
-        self.field(name, |raw| plain_integer(raw).map_err(String::from).and_then(|n| parse(n).map_err(words)))
+    pub fn int<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(i64) -> Result<T, E>,
+    ) -> Option<T> {
+        self.field(name, |raw| {
+            plain_integer(raw)
+                .map_err(String::from)
+                .and_then(|n| parse(n).map_err(words))
+        })
     }
 
     /// A JSON string without NUL, then parsed. The error's words follow the field's name.
-    pub fn text<T, E: Display>(&mut self, name: &'static str, parse: impl FnOnce(String) -> Result<T, E>) -> Option<T> {
-        self.field(name, |raw| string(raw).and_then(|text| parse(text).map_err(words)))
+    pub fn text<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(String) -> Result<T, E>,
+    ) -> Option<T> {
+        self.field(name, |raw| {
+            string(raw).and_then(|text| parse(text).map_err(words))
+        })
     }
 
     /// The same where the field may be missing or null: `Some(None)`.
@@ -48,17 +65,24 @@ impl<'a> Fields<'a> {
         name: &'static str,
         parse: impl FnOnce(i64) -> Result<T, E>,
     ) -> Option<Option<T>> {
-        if self.has(name) { self.int(name, parse).map(Some) } else { Some(None) }
+        if self.has(name) {
+            self.int(name, parse).map(Some)
+        } else {
+            Some(None)
+        }
     }
 
     /// Whether the field is there, with a value other than null.
     pub fn has(&self, name: &str) -> bool {
-        self.members.iter().any(|(member, raw)| member == name && raw.get() != "null")
+        self.members
+            .iter()
+            .any(|(member, raw)| member == name && raw.get() != "null")
     }
 
     /// Remembers something wrong that only the fields together show.
     pub fn wrong(&mut self, name: &'static str, wrong: impl Display) {
-        self.problems.push(FieldProblem::new(name, wrong.to_string()));
+        self.problems
+            .push(FieldProblem::new(name, wrong.to_string()));
     }
 
     /// Everything that was wrong. To be called when a getter gave `None`.
@@ -66,7 +90,11 @@ impl<'a> Fields<'a> {
         Problem::Invalid(self.problems)
     }
 
-    fn field<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    fn field<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let read = self.only(name).and_then(|raw| {
             let read = parse(raw);
             read.map_err(|wrong| FieldProblem::new(name, wrong).given(raw))
@@ -91,5 +119,9 @@ fn words(error: impl Display) -> String {
 fn string(raw: &str) -> Result<String, String> {
     let text: String = serde_json::from_str(raw).map_err(|_| "must be a string")?;
     // PostgreSQL's text cannot hold it; see that nobody finds out later.
-    if text.contains('\0') { Err("must not contain NUL".into()) } else { Ok(text) }
+    if text.contains('\0') {
+        Err("must not contain NUL".into())
+    } else {
+        Ok(text)
+    }
 }

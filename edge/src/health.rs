@@ -13,12 +13,18 @@ where
     U: Future<Output = Vec<&'static str>> + Send,
 {
     let readyz = async move || ready(&unready().await);
-    Router::new().route("/livez", get(async || "ok")).route("/readyz", get(readyz))
+    Router::new()
+        .route("/livez", get(async || "ok"))
+        .route("/readyz", get(readyz))
 }
 
 fn ready(unready: &[&'static str]) -> Response {
     if unready.is_empty() {
         return "ok".into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}", unready.join(", "))).into_response()
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("not ready: {}", unready.join(", ")),
+    )
+        .into_response()
 }

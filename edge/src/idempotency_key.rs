@@ -31,13 +31,17 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for IdempotencyKey {
 fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
     let refuse = |wrong: &str| Problem::invalid(FieldProblem::new("Idempotency-Key", wrong));
     let mut values = headers.get_all(header::IDEMPOTENCY_KEY).iter();
-    let Some(only) = values.next() else { return Ok(None) };
+    let Some(only) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
         return Err(refuse("is repeated"));
     }
     let visible = only.as_bytes().iter().all(u8::is_ascii_graphic);
     match only.to_str() {
-        Ok(text) if visible && (1..=MAX_KEY_CHARS).contains(&text.len()) => Ok(Some(IdempotencyKey(text.to_owned()))),
+        Ok(text) if visible && (1..=MAX_KEY_CHARS).contains(&text.len()) => {
+            Ok(Some(IdempotencyKey(text.to_owned())))
+        }
         _ => Err(refuse("must be 1 to 255 visible ASCII characters")),
     }
 }
@@ -61,10 +65,16 @@ mod tests {
     fn at_most_one_good_key(#[case] given: Vec<String>, #[case] read: Option<Option<&str>>) {
         let mut headers = HeaderMap::new();
         for value in &given {
-            headers.append(header::IDEMPOTENCY_KEY, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            headers.append(
+                header::IDEMPOTENCY_KEY,
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
         }
         let key = key(&headers).ok();
-        assert_eq!(key.as_ref().map(|k| k.as_ref().map(IdempotencyKey::as_str)), read);
+        assert_eq!(
+            key.as_ref().map(|k| k.as_ref().map(IdempotencyKey::as_str)),
+            read
+        );
     }
 
     #[test]

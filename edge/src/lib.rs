@@ -52,16 +52,18 @@ pub use params::{MAX_PAGE_NUMBER, MAX_ROWS_PER_PAGE, Paging, Params};
 pub use path::{InvestIdPath, ProductIdPath};
 pub use places::{Place, Places};
 pub use problem::Problem;
-pub use rate_limit::{Exhausted, InvalidRateError, OverRate, Rate, RateLimits, Rates, TokenBuckets};
+pub use rate_limit::{
+    Exhausted, InvalidRateError, OverRate, Rate, RateLimits, Rates, TokenBuckets,
+};
 pub use serve::{
-    AllowedHost, ConnectionPolicy, ConnectionSettings, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, IDLE_TIMEOUT, InvalidHostError,
-    LISTEN_BACKLOG, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_HEAD_BYTES, MAX_SHARED_BYTES, MAX_URI_BYTES, Peer,
-    SHUTDOWN_TIMEOUT, listen, serve,
+    AllowedHost, ConnectionPolicy, ConnectionSettings, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT,
+    IDLE_TIMEOUT, InvalidHostError, LISTEN_BACKLOG, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER,
+    MAX_HEAD_BYTES, MAX_SHARED_BYTES, MAX_URI_BYTES, Peer, SHUTDOWN_TIMEOUT, listen, serve,
 };
 pub use service_time::{InvalidTimeError, ServiceTime, within_bounds};
 pub use submission::Submission;
 pub use times::Times;
 pub use user_auth::{
-    AuthFault, GatewaySecrets, InvalidKeysError, InvalidSecretError, JwtRules, JwtVerifier, MAX_KEYS, MAX_KEYS_BYTES,
-    SIGNATURE_LIFETIME_SECONDS, UserAuth, UserIdHeader, signed_text,
+    AuthFault, GatewaySecrets, InvalidKeysError, InvalidSecretError, JwtRules, JwtVerifier,
+    MAX_KEYS, MAX_KEYS_BYTES, SIGNATURE_LIFETIME_SECONDS, UserAuth, UserIdHeader, signed_text,
 };

@@ -44,12 +44,19 @@ pub fn with_middleware_and_timeouts(
     limit: fn(&str) -> Duration,
 ) -> Router {
     let callers = callers.into();
-    let router =
-        routes.fallback(async || Problem::UnknownPath).method_not_allowed_fallback(async || Problem::MethodNotAllowed);
+    let router = routes
+        .fallback(async || Problem::UnknownPath)
+        .method_not_allowed_fallback(async || Problem::MethodNotAllowed);
     let cors = cors(&callers.origins).map(Arc::new);
-    let around = Around { callers, cors, limit };
+    let around = Around {
+        callers,
+        cors,
+        limit,
+    };
     // One layer of ours, not one per concern: axum boxes a future for each.
-    router.layer(from_fn(move |request, next| handle(request, next, around.clone())))
+    router.layer(from_fn(move |request, next| {
+        handle(request, next, around.clone())
+    }))
 }
 
 /// What is around the routes of one listener.
@@ -74,9 +81,15 @@ async fn handle(mut request: Request, next: Next, around: Around) -> Response {
     let wants_details = problem_details::are_wanted(request.headers());
     let span = tracing::info_span!("request", correlation_id = correlation.id(), %method, path);
     let limit = (around.limit)(&route);
-    let response = answer(method, request, next, limit, around).instrument(span).await;
+    let response = answer(method, request, next, limit, around)
+        .instrument(span)
+        .await;
     let response = with_correlation(response, &correlation);
-    let response = if wants_details { problem_details::with_details(response, &correlation) } else { response };
+    let response = if wants_details {
+        problem_details::with_details(response, &correlation)
+    } else {
+        response
+    };
     if let Some(span) = &mut trace {
         span.answer(response.status());
     }
@@ -86,7 +99,10 @@ async fn handle(mut request: Request, next: Next, around: Around) -> Response {
 
 /// The route as it is written in the program, so that there are few: never what a client made up.
 fn route(request: &Request) -> String {
-    request.extensions().get::<MatchedPath>().map_or_else(|| UNKNOWN_ROUTE.into(), |path| path.as_str().into())
+    request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| UNKNOWN_ROUTE.into(), |path| path.as_str().into())
 }
 
 /// A request that has come and is not answered; also one whose client goes away.
@@ -107,19 +123,29 @@ impl Drop for InFlight {
 }
 
 fn count(route: String, response: &Response, began: Instant) {
-    metrics::histogram!("moa_http_request_seconds", "route" => route.clone()).record(began.elapsed());
+    metrics::histogram!("moa_http_request_seconds", "route" => route.clone())
+        .record(began.elapsed());
     let status = response.status().as_str().to_owned();
     metrics::counter!("moa_http_requests_total", "route" => route, "status" => status).increment(1);
 }
 
-async fn answer(method: Method, mut request: Request, next: Next, limit: Duration, around: Around) -> Response {
+async fn answer(
+    method: Method,
+    mut request: Request,
+    next: Next,
+    limit: Duration,
+    around: Around,
+) -> Response {
     let submission = Submission::default();
     request.extensions_mut().insert(submission.clone());
     let mut response = pin!(run(request, next, around));
-    let caught = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| response.as_mut().poll(cx))) {
-        Ok(poll) => poll.map(Ok),
-        Err(panic) => std::task::Poll::Ready(Err(panic)),
-    });
+    let caught =
+        poll_fn(
+            |cx| match catch_unwind(AssertUnwindSafe(|| response.as_mut().poll(cx))) {
+                Ok(poll) => poll.map(Ok),
+                Err(panic) => std::task::Poll::Ready(Err(panic)),
+            },
+        );
     match timeout(limit, caught).await {
         Ok(Ok(response)) => response,
         // The panic hook has said where and why.
@@ -130,16 +156,24 @@ async fn answer(method: Method, mut request: Request, next: Next, limit: Duratio
 
 /// With CORS where a page asks. Whoever is no page sends no `Origin`, and is not made to pay for a layer with a dozen lists in it.
 async fn run(request: Request, next: Next, Around { callers, cors, .. }: Around) -> Response {
-    let Some(cors) = cors else { return admitted(request, next, &callers).await };
+    let Some(cors) = cors else {
+        return admitted(request, next, &callers).await;
+    };
     if request.headers().contains_key(header::ORIGIN) {
         let routes = service_fn(move |request| {
             let (next, callers) = (next.clone(), callers.clone());
             async move { Ok::<_, Infallible>(admitted(request, next, &callers).await) }
         });
-        return cors.layer(routes).oneshot(request).await.unwrap_or_else(|never| match never {});
+        return cors
+            .layer(routes)
+            .oneshot(request)
+            .await
+            .unwrap_or_else(|never| match never {});
     }
     let mut response = admitted(request, next, &callers).await;
-    response.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
+    response
+        .headers_mut()
+        .append(header::VARY, HeaderValue::from_static("origin"));
     response
 }
 
@@ -154,14 +188,27 @@ async fn admitted(mut request: Request, next: Next, callers: &Arc<CallerPolicy>)
 fn out_of_time(method: &Method, submission: &Submission) -> Problem {
     tracing::error!("request was given up after its time limit");
     // What only reads has certainly changed nothing; of anything else we cannot say.
-    if method.is_safe() { Problem::Overloaded } else { Problem::OutcomeUnknown { invest_id: submission.invest_id() } }
+    if method.is_safe() {
+        Problem::Overloaded
+    } else {
+        Problem::OutcomeUnknown {
+            invest_id: submission.invest_id(),
+        }
+    }
 }
 
 pub(crate) fn with_correlation(mut response: Response, correlation: &Correlation) -> Response {
-    if response.extensions_mut().remove::<InternalFault>().is_some() {
+    if response
+        .extensions_mut()
+        .remove::<InternalFault>()
+        .is_some()
+    {
         let message = format!("{INTERNAL_ERROR}{}", correlation.id());
         let sent = refusal(response.status(), "500", message.clone());
-        response.extensions_mut().insert(Refused { code: "500", message });
+        response.extensions_mut().insert(Refused {
+            code: "500",
+            message,
+        });
         response.headers_mut().remove(header::CONTENT_LENGTH);
         *response.body_mut() = sent.into_body();
     }

@@ -62,8 +62,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 impl Params {
     fn of(uri: &Uri) -> Result<Self, Problem> {
         let pairs = Query::try_from_uri(uri);
-        let Query(pairs) = pairs.map_err(|_| Problem::invalid(FieldProblem::new("query", "must be name=value&...")))?;
-        Ok(Self { pairs, problems: Vec::new() })
+        let Query(pairs) = pairs
+            .map_err(|_| Problem::invalid(FieldProblem::new("query", "must be name=value&...")))?;
+        Ok(Self {
+            pairs,
+            problems: Vec::new(),
+        })
     }
 
     /// Whether a parameter of this name is given, right or wrong.
@@ -75,7 +79,10 @@ impl Params {
     pub fn paging(&mut self) -> Option<Paging> {
         let page = self.int("page", |n| within(n, 0, MAX_PAGE_NUMBER));
         let size = self.int("size", |n| within(n, 1, MAX_ROWS_PER_PAGE));
-        Some(Paging { page: page?.unwrap_or(0), size: size?.unwrap_or(DEFAULT_ROWS_PER_PAGE) })
+        Some(Paging {
+            page: page?.unwrap_or(0),
+            size: size?.unwrap_or(DEFAULT_ROWS_PER_PAGE),
+        })
     }
 
     /// `productId`; `Some(None)` when absent.
@@ -85,12 +92,16 @@ impl Params {
 
     /// `true` or `false`; `default` when absent.
     pub fn flag(&mut self, name: &'static str, default: bool) -> Option<bool> {
-        self.read(name, |text| text.parse().map_err(|_| "must be true or false".into())).map(|it| it.unwrap_or(default))
+        self.read(name, |text| {
+            text.parse().map_err(|_| "must be true or false".into())
+        })
+        .map(|it| it.unwrap_or(default))
     }
 
     /// Remembers something wrong that only the parameters together show, or that one is missing.
     pub fn wrong(&mut self, name: &'static str, wrong: impl Display) {
-        self.problems.push(FieldProblem::new(name, wrong.to_string()));
+        self.problems
+            .push(FieldProblem::new(name, wrong.to_string()));
     }
 
     /// Everything that was wrong. To be called when a getter gave `None`.
@@ -105,7 +116,9 @@ impl Params {
         parse: impl FnOnce(i64) -> Result<T, E>,
     ) -> Option<Option<T>> {
         self.read(name, |text| {
-            plain_integer(text).map_err(String::from).and_then(|n| parse(n).map_err(|e| e.to_string()))
+            plain_integer(text)
+                .map_err(String::from)
+                .and_then(|n| parse(n).map_err(|e| e.to_string()))
         })
     }
 
@@ -118,9 +131,15 @@ impl Params {
         self.read(name, |text| parse(text).map_err(|error| error.to_string()))
     }
 
-    fn read<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<Option<T>> {
+    fn read<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<Option<T>> {
         let read = self.at_most_one(name).and_then(|text| {
-            let read = text.map(|text| parse(text).map_err(|wrong| FieldProblem::new(name, wrong).given(text)));
+            let read = text.map(|text| {
+                parse(text).map_err(|wrong| FieldProblem::new(name, wrong).given(text))
+            });
             read.transpose()
         });
         read.map_err(|problem| self.problems.push(problem)).ok()
@@ -136,7 +155,11 @@ impl Params {
 }
 
 fn within(n: i64, least: i64, most: i64) -> Result<i64, String> {
-    if (least..=most).contains(&n) { Ok(n) } else { Err(format!("must be a whole number from {least} to {most}")) }
+    if (least..=most).contains(&n) {
+        Ok(n)
+    } else {
+        Err(format!("must be a whole number from {least} to {most}"))
+    }
 }
 
 #[cfg(test)]
@@ -161,13 +184,28 @@ mod tests {
 
     #[rstest]
     #[case("page=-1", "page must be a whole number from 0 to 1000000000, was -1")]
-    #[case("page=1000000001", "page must be a whole number from 0 to 1000000000, was 1000000001")]
+    #[case(
+        "page=1000000001",
+        "page must be a whole number from 0 to 1000000000, was 1000000001"
+    )]
     #[case("size=0", "size must be a whole number from 1 to 1000, was 0")]
     #[case("size=1001", "size must be a whole number from 1 to 1000, was 1001")]
-    #[case("size=1.0", "size must be a whole number without quotes, fraction or exponent, was 1.0")]
-    #[case("page=", "page must be a whole number without quotes, fraction or exponent, was ")]
-    #[case("page=+1", "page must be a whole number without quotes, fraction or exponent, was  1")]
-    #[case("page=01", "page must be a whole number without quotes, fraction or exponent, was 01")]
+    #[case(
+        "size=1.0",
+        "size must be a whole number without quotes, fraction or exponent, was 1.0"
+    )]
+    #[case(
+        "page=",
+        "page must be a whole number without quotes, fraction or exponent, was "
+    )]
+    #[case(
+        "page=+1",
+        "page must be a whole number without quotes, fraction or exponent, was  1"
+    )]
+    #[case(
+        "page=01",
+        "page must be a whole number without quotes, fraction or exponent, was 01"
+    )]
     #[case("page=1&page=1", "page is repeated")]
     fn bad_paging_is_named(#[case] query: &str, #[case] sentence: &str) {
         let mut params = params(query);
@@ -193,7 +231,10 @@ mod tests {
     #[case("cursor", true)]
     #[case("cursor=a&cursor=b", true)]
     #[case("page=cursor", false)]
-    fn a_parameter_is_given_also_when_it_is_empty_or_wrong(#[case] query: &str, #[case] is_given: bool) {
+    fn a_parameter_is_given_also_when_it_is_empty_or_wrong(
+        #[case] query: &str,
+        #[case] is_given: bool,
+    ) {
         assert_eq!(params(query).has("cursor"), is_given);
     }
 

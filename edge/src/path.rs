@@ -24,7 +24,9 @@ impl<S: Send + Sync> FromRequestParts<S> for ProductIdPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = segment("productId", parts, state).await?;
-        let id = plain_integer(&text).ok().and_then(|id| ProductId::try_from(id).ok());
+        let id = plain_integer(&text)
+            .ok()
+            .and_then(|id| ProductId::try_from(id).ok());
         let wrong = || FieldProblem::new("productId", "must be a whole number from 1").given(&text);
         id.map(Self).ok_or_else(|| Problem::invalid(wrong()))
     }
@@ -35,13 +37,22 @@ impl<S: Send + Sync> FromRequestParts<S> for InvestIdPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = segment("investId", parts, state).await?;
-        let id = Uuid::try_parse(&text).ok().filter(|_| text.len() == HYPHENATED_UUID_CHARS);
+        let id = Uuid::try_parse(&text)
+            .ok()
+            .filter(|_| text.len() == HYPHENATED_UUID_CHARS);
         let wrong = || FieldProblem::new("investId", "must be a uuid").given(&text);
-        id.map(|id| Self(InvestId(id))).ok_or_else(|| Problem::invalid(wrong()))
+        id.map(|id| Self(InvestId(id)))
+            .ok_or_else(|| Problem::invalid(wrong()))
     }
 }
 
-async fn segment<S: Send + Sync>(name: &'static str, parts: &mut Parts, state: &S) -> Result<String, Problem> {
+async fn segment<S: Send + Sync>(
+    name: &'static str,
+    parts: &mut Parts,
+    state: &S,
+) -> Result<String, Problem> {
     let segment = Path::<String>::from_request_parts(parts, state).await;
-    segment.map(|Path(text)| text).map_err(|_| Problem::invalid(FieldProblem::new(name, "must be UTF-8")))
+    segment
+        .map(|Path(text)| text)
+        .map_err(|_| Problem::invalid(FieldProblem::new(name, "must be UTF-8")))
 }

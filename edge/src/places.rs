@@ -35,7 +35,10 @@ impl<K: Clone + Eq + Hash> Places<K> {
             return None;
         }
         *counts.entry(owner.clone()).or_default() += 1;
-        Some(Place { places: self.clone(), owner })
+        Some(Place {
+            places: self.clone(),
+            owner,
+        })
     }
 }
 
@@ -61,10 +64,16 @@ mod tests {
         let held = [places.admit("ann", 2), places.admit("ann", 2)];
         assert!(held.iter().all(Option::is_some));
         assert!(places.admit("ann", 2).is_none());
-        assert!(places.admit("bob", 2).is_some(), "others have places of their own");
+        assert!(
+            places.admit("bob", 2).is_some(),
+            "others have places of their own"
+        );
         assert!(places.admit("bob", 0).is_none());
         drop(held);
-        assert!(places.0.lock().unwrap().is_empty(), "who has no place takes no memory");
+        assert!(
+            places.0.lock().unwrap().is_empty(),
+            "who has no place takes no memory"
+        );
         assert!(places.admit("ann", 2).is_some());
     }
 }

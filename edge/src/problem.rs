@@ -8,20 +8,23 @@ use std::error::Error;
 
 use crate::body::{BODY_TIMEOUT, MAX_BODY_BYTES};
 use crate::problem_details::Refused;
-use crate::{AuthFault, Envelope, FieldProblem, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_URI_BYTES, OverRate, header as ours};
+use crate::{
+    AuthFault, Envelope, FieldProblem, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_URI_BYTES, OverRate,
+    header as ours,
+};
 
 /// The most headers that a request may have: hyper's own limit.
 const MAX_HEADERS: usize = 100;
 /// When a caller that met overload, a limit or a lost answer may try again, in seconds.
 const RETRY_AFTER_SECONDS: u16 = 1;
 
-const TOKEN_OUTDATED: &str = "The log lost events since this token was given, read again without it : ";
+const TOKEN_OUTDATED: &str =
+    "The log lost events since this token was given, read again without it : ";
 const KEY_REUSED: &str = "Idempotency-Key was used for another request, take a new key : ";
 const OVERLOADED: &str = "Overloaded and not accepted, try again later : ";
 const RATE_LIMITED: &str = "Too many requests and not accepted, try again later : ";
 const OUTCOME_UNKNOWN: &str = "Outcome is unknown, look before trying again : ";
-const WRONG_HOST: &str =
-    "Not for this host, use localhost or this listener's address, or add the name to MOA_ALLOWED_HOSTS : ";
+const WRONG_HOST: &str = "Not for this host, use localhost or this listener's address, or add the name to MOA_ALLOWED_HOSTS : ";
 /// Ends in the correlation id once the middleware has added it.
 pub(crate) const INTERNAL_ERROR: &str = "Internal error : ";
 
@@ -148,61 +151,119 @@ impl Problem {
     /// The body of the answer.
     pub(crate) fn body(&self) -> Envelope<()> {
         let (status, code, message) = self.row();
-        Envelope { result: false, code, message: Some(message.into_owned()), data: None, status: status.as_u16() }
+        Envelope {
+            result: false,
+            code,
+            message: Some(message.into_owned()),
+            data: None,
+            status: status.as_u16(),
+        }
     }
 
     /// The contract's table: status, code, message.
     fn row(&self) -> (StatusCode, &'static str, Cow<'static, str>) {
         let row = |status, code, message| (status, code, Cow::Borrowed(message));
         match self {
-            Self::NotExistProduct => row(StatusCode::OK, "NOT_EXIST_PRODUCT", "Not exist product : "),
+            Self::NotExistProduct => {
+                row(StatusCode::OK, "NOT_EXIST_PRODUCT", "Not exist product : ")
+            }
             Self::SoldOut { .. } => row(StatusCode::OK, "SOLD_OUT", "Product is sold out : "),
-            Self::BelowMinimum { smallest } => {
-                (StatusCode::OK, "BELOW_MINIMUM", format!("Amount is below the minimum : {smallest}").into())
-            }
-            Self::NotAMultiple { unit } => {
-                (StatusCode::OK, "NOT_A_MULTIPLE", format!("Amount is not a multiple of the unit : {unit}").into())
-            }
-            Self::LimitExceeded { remaining } => {
-                (StatusCode::OK, "LIMIT_EXCEEDED", format!("Limit per user is exceeded : {remaining}").into())
-            }
+            Self::BelowMinimum { smallest } => (
+                StatusCode::OK,
+                "BELOW_MINIMUM",
+                format!("Amount is below the minimum : {smallest}").into(),
+            ),
+            Self::NotAMultiple { unit } => (
+                StatusCode::OK,
+                "NOT_A_MULTIPLE",
+                format!("Amount is not a multiple of the unit : {unit}").into(),
+            ),
+            Self::LimitExceeded { remaining } => (
+                StatusCode::OK,
+                "LIMIT_EXCEEDED",
+                format!("Limit per user is exceeded : {remaining}").into(),
+            ),
             Self::NotStarted => row(StatusCode::OK, "NOT_STARTED", "Product is not started : "),
             Self::Finished => row(StatusCode::OK, "FINISHED", "Product is finished : "),
             Self::Closed => row(StatusCode::OK, "CLOSED", "Product is closed : "),
             Self::Cancelled => row(StatusCode::OK, "CANCELLED", "Product is cancelled : "),
             Self::Failed => row(StatusCode::OK, "FAILED", "Product has failed : "),
             Self::NotExistInvest => row(StatusCode::OK, "NOT_EXIST_INVEST", "Not exist invest : "),
-            Self::NotWithdrawable => row(StatusCode::OK, "NOT_WITHDRAWABLE", "Invest cannot be withdrawn : "),
-            Self::MissingUserId => {
-                row(StatusCode::BAD_REQUEST, "MISSING_X_USER_ID", "Missing X-USER-ID header value : ")
-            }
+            Self::NotWithdrawable => row(
+                StatusCode::OK,
+                "NOT_WITHDRAWABLE",
+                "Invest cannot be withdrawn : ",
+            ),
+            Self::MissingUserId => row(
+                StatusCode::BAD_REQUEST,
+                "MISSING_X_USER_ID",
+                "Missing X-USER-ID header value : ",
+            ),
             Self::Invalid(problems) => (StatusCode::BAD_REQUEST, "00", invalid(problems).into()),
             Self::TokenOutdated => row(StatusCode::BAD_REQUEST, "TOKEN_OUTDATED", TOKEN_OUTDATED),
             Self::NotFound => row(StatusCode::NOT_FOUND, "404", "Not found : "),
-            Self::UnknownPath => row(StatusCode::NOT_FOUND, "404", "Not found : /docs lists the calls"),
-            Self::MethodNotAllowed => {
-                row(StatusCode::METHOD_NOT_ALLOWED, "405", "Method not allowed, see the Allow header : ")
-            }
-            Self::UnsupportedMediaType => {
-                row(StatusCode::UNSUPPORTED_MEDIA_TYPE, "415", "Unsupported media type, send application/json : ")
-            }
+            Self::UnknownPath => row(
+                StatusCode::NOT_FOUND,
+                "404",
+                "Not found : /docs lists the calls",
+            ),
+            Self::MethodNotAllowed => row(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "405",
+                "Method not allowed, see the Allow header : ",
+            ),
+            Self::UnsupportedMediaType => row(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "415",
+                "Unsupported media type, send application/json : ",
+            ),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "413", too_large().into()),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "408", too_slow().into()),
             Self::UriTooLong => (StatusCode::URI_TOO_LONG, "414", uri_too_long().into()),
-            Self::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "431", head_too_large().into()),
+            Self::HeadTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "431",
+                head_too_large().into(),
+            ),
             Self::HeadTooSlow => (StatusCode::REQUEST_TIMEOUT, "408", head_too_slow().into()),
             Self::WrongHost => row(StatusCode::MISDIRECTED_REQUEST, "421", WRONG_HOST),
             Self::Conflict(why) => (StatusCode::CONFLICT, "409", format!("{why} : ").into()),
-            Self::IdempotencyKeyReused => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", KEY_REUSED.into())
-            }
-            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED", OVERLOADED.into()),
-            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", RATE_LIMITED.into()),
-            Self::OverRate(over) => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", over_rate(*over).into()),
+            Self::IdempotencyKeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "IDEMPOTENCY_KEY_REUSED",
+                KEY_REUSED.into(),
+            ),
+            Self::Overloaded => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "OVERLOADED",
+                OVERLOADED.into(),
+            ),
+            Self::RateLimited => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "RATE_LIMITED",
+                RATE_LIMITED.into(),
+            ),
+            Self::OverRate(over) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "RATE_LIMITED",
+                over_rate(*over).into(),
+            ),
             Self::Unauthenticated(fault) => row(StatusCode::UNAUTHORIZED, "401", fault.message()),
-            Self::OutcomeUnknown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "OUTCOME_UNKNOWN", OUTCOME_UNKNOWN.into()),
-            Self::Unauthorized => row(StatusCode::UNAUTHORIZED, "401", "Missing or wrong bearer token : "),
-            Self::Forbidden => row(StatusCode::FORBIDDEN, "403", "The token's role may not do this : "),
+            Self::OutcomeUnknown { .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "OUTCOME_UNKNOWN",
+                OUTCOME_UNKNOWN.into(),
+            ),
+            Self::Unauthorized => row(
+                StatusCode::UNAUTHORIZED,
+                "401",
+                "Missing or wrong bearer token : ",
+            ),
+            Self::Forbidden => row(
+                StatusCode::FORBIDDEN,
+                "403",
+                "The token's role may not do this : ",
+            ),
             Self::Internal(_) => row(StatusCode::INTERNAL_SERVER_ERROR, "500", INTERNAL_ERROR),
         }
     }
@@ -217,14 +278,21 @@ impl Problem {
             Self::LimitExceeded { remaining } => {
                 headers.insert(ours::REMAINING_LIMIT, (*remaining).into());
             }
-            Self::OutcomeUnknown { invest_id: Some(invest_id) } => {
-                headers.extend(HeaderValue::try_from(invest_id.to_string()).map(|id| (ours::INVEST_ID, id)));
+            Self::OutcomeUnknown {
+                invest_id: Some(invest_id),
+            } => {
+                headers.extend(
+                    HeaderValue::try_from(invest_id.to_string()).map(|id| (ours::INVEST_ID, id)),
+                );
             }
             Self::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Self::Unauthenticated(fault) => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(fault.challenge()));
+                headers.insert(
+                    header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static(fault.challenge()),
+                );
             }
             Self::OverRate(over) => headers.extend(over.headers()),
             Self::TooLarge | Self::TooSlow => {
@@ -233,7 +301,10 @@ impl Problem {
             }
             _ => {}
         }
-        if matches!(self, Self::Overloaded | Self::RateLimited | Self::OutcomeUnknown { .. }) {
+        if matches!(
+            self,
+            Self::Overloaded | Self::RateLimited | Self::OutcomeUnknown { .. }
+        ) {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
         headers
@@ -246,7 +317,10 @@ impl IntoResponse for Problem {
         let mut response = body.answer(self.row().0);
         response.headers_mut().extend(self.headers());
         let message = body.message.unwrap_or_default();
-        response.extensions_mut().insert(Refused { code: body.code, message });
+        response.extensions_mut().insert(Refused {
+            code: body.code,
+            message,
+        });
         if let Self::Internal(source) = self {
             tracing::error!(error = chain(&*source), "request failed");
             response.extensions_mut().insert(InternalFault);
@@ -261,7 +335,11 @@ fn over_rate(OverRate { whose, rate, .. }: OverRate) -> String {
         "address" => "one address",
         _ => "all together",
     };
-    format!("{RATE_LIMITED}at most {} in {} s from {whose}", rate.burst(), rate.window().as_secs_f64().ceil())
+    format!(
+        "{RATE_LIMITED}at most {} in {} s from {whose}",
+        rate.burst(),
+        rate.window().as_secs_f64().ceil()
+    )
 }
 
 fn invalid(problems: &[FieldProblem]) -> String {
@@ -274,7 +352,10 @@ fn too_large() -> String {
 }
 
 fn too_slow() -> String {
-    format!("Body came too slowly, send it within {} seconds : ", BODY_TIMEOUT.as_secs())
+    format!(
+        "Body came too slowly, send it within {} seconds : ",
+        BODY_TIMEOUT.as_secs()
+    )
 }
 
 fn uri_too_long() -> String {
@@ -282,11 +363,16 @@ fn uri_too_long() -> String {
 }
 
 fn head_too_large() -> String {
-    format!("Headers are too large or too many, send at most {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers : ")
+    format!(
+        "Headers are too large or too many, send at most {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers : "
+    )
 }
 
 fn head_too_slow() -> String {
-    format!("Headers came too slowly, send them within {} seconds : ", HEAD_TIMEOUT.as_secs())
+    format!(
+        "Headers came too slowly, send them within {} seconds : ",
+        HEAD_TIMEOUT.as_secs()
+    )
 }
 
 /// The error and its sources, outermost first.

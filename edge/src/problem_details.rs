@@ -18,24 +18,35 @@ pub(crate) struct Refused {
 
 /// Whether the caller names the media type in `Accept`; a wildcard is not enough.
 pub(crate) fn are_wanted(headers: &HeaderMap) -> bool {
-    let listed = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let listed = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     listed.flat_map(|value| value.split(',')).any(|range| {
         let (name, parameters) = range.split_once(';').unwrap_or((range, ""));
-        let is_refused = parameters.split(';').filter_map(|parameter| parameter.trim().strip_prefix("q="));
-        let is_refused = is_refused.filter_map(|weight| weight.parse().ok()).any(|weight: f32| weight <= 0.0);
+        let is_refused = parameters
+            .split(';')
+            .filter_map(|parameter| parameter.trim().strip_prefix("q="));
+        let is_refused = is_refused
+            .filter_map(|weight| weight.parse().ok())
+            .any(|weight: f32| weight <= 0.0);
         name.trim().eq_ignore_ascii_case(MEDIA_TYPE) && !is_refused
     })
 }
 
 /// The response with its refusal as problem details; any other as it is.
 pub(crate) fn with_details(mut response: Response, correlation: &Correlation) -> Response {
-    let Some(Refused { code, message }) = response.extensions_mut().remove::<Refused>() else { return response };
+    let Some(Refused { code, message }) = response.extensions_mut().remove::<Refused>() else {
+        return response;
+    };
     let status = status(response.status(), code);
     let details = body(status, code, &message, correlation.id());
     *response.status_mut() = status;
     *response.body_mut() = Body::from(details.to_string());
     let headers = response.headers_mut();
-    [header::CONTENT_LENGTH, header::CONTENT_ENCODING].iter().for_each(|name| _ = headers.remove(name));
+    [header::CONTENT_LENGTH, header::CONTENT_ENCODING]
+        .iter()
+        .for_each(|name| _ = headers.remove(name));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     headers.append(header::VARY, HeaderValue::from_static("accept"));
     response
@@ -78,7 +89,9 @@ mod tests {
     #[case::longer(&["application/problem+json-seq"], false)]
     fn details_are_for_those_who_name_them(#[case] accepts: &[&'static str], #[case] wanted: bool) {
         let mut headers = HeaderMap::new();
-        accepts.iter().for_each(|value| _ = headers.append(header::ACCEPT, HeaderValue::from_static(value)));
+        accepts
+            .iter()
+            .for_each(|value| _ = headers.append(header::ACCEPT, HeaderValue::from_static(value)));
         assert_eq!(are_wanted(&headers), wanted);
     }
 }

@@ -53,10 +53,22 @@ impl OverRate {
     /// In the form of draft-ietf-httpapi-ratelimit-headers-10, and `Retry-After`; in whole seconds, rounded up.
     pub(crate) fn headers(self) -> HeaderMap {
         let wait = seconds(self.wait);
-        let policy = format!("\"{}\";q={};w={}", self.whose, self.rate.burst(), seconds(self.rate.window()));
+        let policy = format!(
+            "\"{}\";q={};w={}",
+            self.whose,
+            self.rate.burst(),
+            seconds(self.rate.window())
+        );
         let left = format!("\"{}\";r=0;t={wait}", self.whose);
-        let values = [(header::RATE_LIMIT_POLICY, policy), (header::RATE_LIMIT, left), (RETRY_AFTER, wait.to_string())];
-        values.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))).collect()
+        let values = [
+            (header::RATE_LIMIT_POLICY, policy),
+            (header::RATE_LIMIT, left),
+            (RETRY_AFTER, wait.to_string()),
+        ];
+        values
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?)))
+            .collect()
     }
 }
 
@@ -68,7 +80,11 @@ fn seconds(duration: Duration) -> u64 {
 impl RateLimits {
     /// Limits with full buckets.
     pub fn new(rates: Rates) -> Self {
-        let Rates { per_user, per_address, in_all } = rates;
+        let Rates {
+            per_user,
+            per_address,
+            in_all,
+        } = rates;
         let buckets = |rate: Option<Rate>| rate.map(TokenBuckets::new);
         Self {
             per_user: buckets(per_user),
@@ -83,16 +99,23 @@ impl RateLimits {
         if let (Some(buckets), Some(address)) = (&self.per_address, address) {
             take("address", buckets, &address).inspect_err(|_| self.log_address(address))?;
         }
-        self.in_all.as_ref().map_or(Ok(()), |buckets| take("all", buckets, &()))
+        self.in_all
+            .as_ref()
+            .map_or(Ok(()), |buckets| take("all", buckets, &()))
     }
 
     /// One more call of `user`.
     pub(crate) fn admit_user(&self, user: &UserId) -> Result<(), Problem> {
-        self.per_user.as_ref().map_or(Ok(()), |buckets| take("user", buckets, &user.as_str()))
+        self.per_user
+            .as_ref()
+            .map_or(Ok(()), |buckets| take("user", buckets, &user.as_str()))
     }
 
     fn log_address(&self, address: IpAddr) {
-        let mut log = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(times) = log.occurred() {
             tracing::warn!(
                 %address,
@@ -103,9 +126,17 @@ impl RateLimits {
     }
 }
 
-fn take(whose: &'static str, buckets: &TokenBuckets, key: &impl std::hash::Hash) -> Result<(), Problem> {
+fn take(
+    whose: &'static str,
+    buckets: &TokenBuckets,
+    key: &impl std::hash::Hash,
+) -> Result<(), Problem> {
     buckets.take(key).map_err(|Exhausted { wait }| {
         metrics::counter!("moa_http_requests_limited_total", "limit" => whose).increment(1);
-        Problem::OverRate(OverRate { whose, rate: buckets.rate(), wait })
+        Problem::OverRate(OverRate {
+            whose,
+            rate: buckets.rate(),
+            wait,
+        })
     })
 }

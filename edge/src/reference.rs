@@ -10,8 +10,8 @@ mod parameters;
 pub use endpoint::{Endpoint, Parameter};
 pub use health::health;
 pub use parameters::{
-    CONSISTENCY_TOKEN, CORRELATION_ID, CURSOR, IDEMPOTENCY_KEY, INVEST_ID, LAST_EVENT_ID, MAX_CURSOR_CHARS, PAGE,
-    PRODUCT_ID, SIZE, TIMES, USER_ID, amount, product_id, time,
+    CONSISTENCY_TOKEN, CORRELATION_ID, CURSOR, IDEMPOTENCY_KEY, INVEST_ID, LAST_EVENT_ID,
+    MAX_CURSOR_CHARS, PAGE, PRODUCT_ID, SIZE, TIMES, USER_ID, amount, product_id, time,
 };
 
 use axum::Router;
@@ -47,14 +47,28 @@ pub fn reference(listener: &Listener, endpoints: &[Endpoint]) -> Router {
     let document: Arc<str> = document(listener, endpoints).to_string().into();
     let serve = move || {
         let document = document.to_string();
-        async move { ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], document) }
+        async move {
+            (
+                [(
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static("application/json"),
+                )],
+                document,
+            )
+        }
     };
     let (title, greeter) = (listener.title, listener.clone());
     Router::new()
-        .route("/", get(async move |headers: HeaderMap| greeting(&greeter, &headers)))
+        .route(
+            "/",
+            get(async move |headers: HeaderMap| greeting(&greeter, &headers)),
+        )
         .route(DOCUMENT_PATH, get(serve.clone()))
         .route("/api-docs/openapi.json", get(serve))
-        .route("/api-docs", get(async || axum::response::Redirect::permanent(PAGE_PATH)))
+        .route(
+            "/api-docs",
+            get(async || axum::response::Redirect::permanent(PAGE_PATH)),
+        )
         .merge(page::routes(title))
 }
 
@@ -66,7 +80,10 @@ pub fn document(listener: &Listener, endpoints: &[Endpoint]) -> Value {
         path[endpoint.method()] = endpoint.operation(listener.bearer.is_some());
     }
     let mut schemas: Map<_, _> = endpoints.iter().flat_map(Endpoint::components).collect();
-    schemas.insert(endpoint::PROBLEM_DETAILS.into(), endpoint::problem_details_schema());
+    schemas.insert(
+        endpoint::PROBLEM_DETAILS.into(),
+        endpoint::problem_details_schema(),
+    );
     let mut document = json!({
         "openapi": OPENAPI_VERSION,
         "info": {
@@ -85,16 +102,30 @@ pub fn document(listener: &Listener, endpoints: &[Endpoint]) -> Value {
     document
 }
 
-fn greeting(&Listener { title, description, console, .. }: &Listener, headers: &HeaderMap) -> Response {
-    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+fn greeting(
+    &Listener {
+        title,
+        description,
+        console,
+        ..
+    }: &Listener,
+    headers: &HeaderMap,
+) -> Response {
+    let accepted = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .unwrap_or_default();
     if !accepted.contains("text/html") {
-        let mut links = json!({"reference": PAGE_PATH, "openapi": DOCUMENT_PATH, "health": "/readyz"});
+        let mut links =
+            json!({"reference": PAGE_PATH, "openapi": DOCUMENT_PATH, "health": "/readyz"});
         if let Some(console) = console {
             links["console"] = json!(console);
         }
         return ok(json!({"name": title, "description": description, "links": links}));
     }
-    let console = console.map(|path| format!("<li><a href=\"{path}\">Console</a></li>")).unwrap_or_default();
+    let console = console
+        .map(|path| format!("<li><a href=\"{path}\">Console</a></li>"))
+        .unwrap_or_default();
     let page = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
          <meta name=\"viewport\" content=\"width=device-width\"></head>\
@@ -104,5 +135,12 @@ fn greeting(&Listener { title, description, console, .. }: &Listener, headers: &
          <li><a href=\"{DOCUMENT_PATH}\">OpenAPI document</a></li>\
          <li><a href=\"/readyz\">Is it ready?</a></li></ul></body></html>"
     );
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))], page).into_response()
+    (
+        [(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        )],
+        page,
+    )
+        .into_response()
 }

@@ -22,13 +22,24 @@ pub(crate) struct RequestSpan {
 
 impl RequestSpan {
     /// Of a request at this route, if its trace is sampled; `path` is as it may be shown.
-    pub(crate) fn begin(request: &Request, correlation: &Correlation, route: &str, path: &str) -> Option<Self> {
+    pub(crate) fn begin(
+        request: &Request,
+        correlation: &Correlation,
+        route: &str,
+        path: &str,
+    ) -> Option<Self> {
         if UNTRACED_ROUTES.contains(&route) {
             return None;
         }
         let open = OpenSpan::of_request(correlation.traceparent())?;
         let (method, answered) = (request.method().clone(), None);
-        Some(Self { open: Some(open), method, route: route.to_owned(), path: path.to_owned(), answered })
+        Some(Self {
+            open: Some(open),
+            method,
+            route: route.to_owned(),
+            path: path.to_owned(),
+            answered,
+        })
     }
 
     /// The correlation of what is done within it.
@@ -47,8 +58,10 @@ impl RequestSpan {
     /// As OpenTelemetry's conventions for HTTP servers have it.
     fn work(&mut self) -> Work {
         let (mut name, route) = (self.method.to_string(), take(&mut self.route));
-        let mut attributes: Vec<Attribute> =
-            vec![("http.request.method", name.clone().into()), ("url.path", take(&mut self.path).into())];
+        let mut attributes: Vec<Attribute> = vec![
+            ("http.request.method", name.clone().into()),
+            ("url.path", take(&mut self.path).into()),
+        ];
         if route != UNKNOWN_ROUTE {
             name = format!("{name} {route}");
             attributes.push(("http.route", route.into()));
@@ -61,7 +74,12 @@ impl RequestSpan {
         if let Some(status) = self.answered.filter(|_| is_error) {
             attributes.push(("error.type", status.as_str().to_owned().into()));
         }
-        Work { name: name.into(), kind: SpanKind::Server, attributes, is_error }
+        Work {
+            name: name.into(),
+            kind: SpanKind::Server,
+            attributes,
+            is_error,
+        }
     }
 }
 

@@ -17,8 +17,8 @@ pub use handshake::HANDSHAKE_TIMEOUT;
 pub use hosts::{AllowedHost, InvalidHostError};
 pub use listen::{LISTEN_BACKLOG, listen};
 pub use policy::{
-    ConnectionPolicy, ConnectionSettings, IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_HEAD_BYTES,
-    MAX_SHARED_BYTES, MAX_URI_BYTES,
+    ConnectionPolicy, ConnectionSettings, IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER,
+    MAX_HEAD_BYTES, MAX_SHARED_BYTES, MAX_URI_BYTES,
 };
 pub use socket::HEAD_TIMEOUT;
 
@@ -54,7 +54,11 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let hosts = Arc::new(policy.host_rule(listener.local_addr()?));
-    let service = Service { router, policy: policy.clone(), hosts };
+    let service = Service {
+        router,
+        policy: policy.clone(),
+        hosts,
+    };
     let places = Arc::new(Semaphore::new(policy.max_connections()));
     let (peers, connections) = (Places::default(), TaskTracker::new());
     // A client that expects TLS could not read it.
@@ -63,9 +67,13 @@ pub async fn serve(
         None => Some(refusal::serialized(Problem::RateLimited).await),
     };
     let (mut accepting, mut refusing) = (RateLimitedLog::default(), RateLimitedLog::default());
-    while let Some((stream, peer, place)) = next(&listener, &places, &shutdown, &mut accepting).await {
-        let Some(peer_place) = peers.admit(client_address::network(peer.ip()), policy.max_connections_per_peer())
-        else {
+    while let Some((stream, peer, place)) =
+        next(&listener, &places, &shutdown, &mut accepting).await
+    {
+        let Some(peer_place) = peers.admit(
+            client_address::network(peer.ip()),
+            policy.max_connections_per_peer(),
+        ) else {
             refuse(&stream, too_many.as_deref(), peer, &mut refusing);
             continue;
         };
@@ -117,12 +125,16 @@ async fn accept(listener: &TcpListener, log: &mut RateLimitedLog) -> (TcpStream,
 
 fn is_of_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
 }
 
 /// Tells a peer that has its connections already, as far as its kernel takes it at once: it gets no memory of ours.
 fn refuse(stream: &TcpStream, answer: Option<&[u8]>, peer: SocketAddr, log: &mut RateLimitedLog) {
-    metrics::counter!("moa_http_connections_cut_total", "why" => "too many of one peer").increment(1);
+    metrics::counter!("moa_http_connections_cut_total", "why" => "too many of one peer")
+        .increment(1);
     if let Some(times) = log.occurred() {
         tracing::warn!(
             peer = %peer.ip(),
@@ -146,7 +158,10 @@ impl RateLimitedLog {
     pub(crate) fn occurred(&mut self) -> Option<u64> {
         self.times += 1;
         let now = Instant::now();
-        if self.logged_at.is_some_and(|logged_at| now - logged_at < LOG_INTERVAL) {
+        if self
+            .logged_at
+            .is_some_and(|logged_at| now - logged_at < LOG_INTERVAL)
+        {
             return None;
         }
         self.logged_at = Some(now);

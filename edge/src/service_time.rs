@@ -33,15 +33,23 @@ impl FromStr for ServiceTime {
 
     /// A zone by its IANA name.
     fn from_str(name: &str) -> Result<Self, InvalidTimeError> {
-        let zone = name.parse().map_err(|_| InvalidTimeError("must be the name of a time zone, such as Asia/Seoul"))?;
-        Ok(Self { zone, with_offset: false })
+        let zone = name
+            .parse()
+            .map_err(|_| InvalidTimeError("must be the name of a time zone, such as Asia/Seoul"))?;
+        Ok(Self {
+            zone,
+            with_offset: false,
+        })
     }
 }
 
 impl ServiceTime {
     /// The same zone, whose times go out as RFC 3339 has them, with their offset.
     pub fn with_offset(self) -> Self {
-        Self { with_offset: true, ..self }
+        Self {
+            with_offset: true,
+            ..self
+        }
     }
 
     /// The zone's IANA name.
@@ -60,8 +68,9 @@ impl ServiceTime {
     /// A date-time with up to six fraction digits, local or with an offset (`Z`, `+09:00`). A local time in a gap is an
     /// error, an ambiguous one is the earlier.
     pub fn parse(&self, text: &str) -> Result<DateTime<Utc>, InvalidTimeError> {
-        const MALFORMED: InvalidTimeError =
-            InvalidTimeError("must be a date-time such as 2021-10-17T00:00:00 or ...T00:00:00+09:00");
+        const MALFORMED: InvalidTimeError = InvalidTimeError(
+            "must be a date-time such as 2021-10-17T00:00:00 or ...T00:00:00+09:00",
+        );
         let (local, offset) = split(text).ok_or(MALFORMED)?;
         let local = naive(local).ok_or(MALFORMED)?;
         let at = match offset {
@@ -73,7 +82,9 @@ impl ServiceTime {
 
     fn at_local(&self, local: NaiveDateTime) -> Result<DateTime<Utc>, InvalidTimeError> {
         let at = self.zone.from_local_datetime(&local).earliest();
-        at.map(|at| at.to_utc()).ok_or(InvalidTimeError("must be a local time that exists: the clocks skip this one"))
+        at.map(|at| at.to_utc()).ok_or(InvalidTimeError(
+            "must be a local time that exists: the clocks skip this one",
+        ))
     }
 }
 
@@ -82,31 +93,49 @@ fn format_local(local: NaiveDateTime) -> String {
     let (date, micros) = (local.date(), local.nanosecond() / NANOS_PER_MICRO);
     let (hour, minute, second) = (local.hour(), local.minute(), local.second());
     let whole = format!("{date}T{hour:02}:{minute:02}:{second:02}");
-    if micros == 0 { whole } else { format!("{whole}.{micros:06}") }
+    if micros == 0 {
+        whole
+    } else {
+        format!("{whole}.{micros:06}")
+    }
 }
 
 /// Offsets of RFC 3339 have whole minutes. Some zones had others long ago: such a time is in UTC.
 fn format_with_offset(at: DateTime<FixedOffset>) -> String {
     let is_whole = at.offset().local_minus_utc() % SECONDS_PER_MINUTE == 0;
-    let at = if is_whole { at } else { at.to_utc().fixed_offset() };
+    let at = if is_whole {
+        at
+    } else {
+        at.to_utc().fixed_offset()
+    };
     format!("{}{}", format_local(at.naive_local()), at.offset())
 }
 
 /// The time, if every zone shows it in a year from 0001 to 9999. For what is read elsewhere than by [`ServiceTime::parse`].
 pub fn within_bounds(at: DateTime<Utc>) -> Result<DateTime<Utc>, InvalidTimeError> {
     let is_shown = (FIRST_SECOND..END_SECOND).contains(&at.timestamp());
-    is_shown.then_some(at).ok_or(InvalidTimeError("must be a time from 0001-01-02 to 9999-12-30, in UTC"))
+    is_shown.then_some(at).ok_or(InvalidTimeError(
+        "must be a time from 0001-01-02 to 9999-12-30, in UTC",
+    ))
 }
 
 /// The local part, which has the right shape, and the offset, which may be anything.
 fn split(text: &str) -> Option<(&str, &str)> {
-    let fits = |(&given, &shape): (&u8, &u8)| if shape == b'0' { given.is_ascii_digit() } else { given == shape };
+    let fits = |(&given, &shape): (&u8, &u8)| {
+        if shape == b'0' {
+            given.is_ascii_digit()
+        } else {
+            given == shape
+        }
+    };
     let whole = text.get(..SHAPE.len())?;
     let fraction = match text[SHAPE.len()..].strip_prefix('.') {
         Some(rest) => 1 + rest.bytes().take_while(u8::is_ascii_digit).count(),
         None => 0,
     };
-    let shaped = whole.as_bytes().iter().zip(SHAPE).all(fits) && fraction != 1 && fraction <= 1 + MAX_FRACTION_DIGITS;
+    let shaped = whole.as_bytes().iter().zip(SHAPE).all(fits)
+        && fraction != 1
+        && fraction <= 1 + MAX_FRACTION_DIGITS;
     shaped.then(|| text.split_at(SHAPE.len() + fraction))
 }
 
@@ -118,7 +147,11 @@ fn naive(local: &str) -> Option<NaiveDateTime> {
 
 fn at_offset(local: NaiveDateTime, offset: &str) -> Option<DateTime<Utc>> {
     let shaped = offset == "Z" || (offset.len() == "+00:00".len() && offset.as_bytes()[3] == b':');
-    let offset: FixedOffset = offset.replace('Z', "+00:00").parse().ok().filter(|_| shaped)?;
+    let offset: FixedOffset = offset
+        .replace('Z', "+00:00")
+        .parse()
+        .ok()
+        .filter(|_| shaped)?;
     Some(local.and_local_timezone(offset).single()?.to_utc())
 }
 
@@ -135,7 +168,11 @@ mod tests {
     }
 
     #[rstest]
-    #[case("Asia/Seoul", "2021-09-26T18:08:23.115211Z", "2021-09-27T03:08:23.115211")]
+    #[case(
+        "Asia/Seoul",
+        "2021-09-26T18:08:23.115211Z",
+        "2021-09-27T03:08:23.115211"
+    )]
     #[case("Asia/Seoul", "2021-10-16T15:00:00Z", "2021-10-17T00:00:00")]
     #[case("Asia/Seoul", "2021-10-16T15:00:00.1Z", "2021-10-17T00:00:00.100000")]
     #[case("Asia/Seoul", "2021-10-16T15:00:00.000000999Z", "2021-10-17T00:00:00")]
@@ -147,17 +184,33 @@ mod tests {
 
     #[rstest]
     #[case("Asia/Seoul", "2021-10-17T00:00:00", "2021-10-16T15:00:00Z")]
-    #[case("Asia/Seoul", "2021-09-27T03:08:23.115211", "2021-09-26T18:08:23.115211Z")]
+    #[case(
+        "Asia/Seoul",
+        "2021-09-27T03:08:23.115211",
+        "2021-09-26T18:08:23.115211Z"
+    )]
     #[case("Asia/Seoul", "2021-10-17T00:00:00.5", "2021-10-16T15:00:00.5Z")]
     #[case("Asia/Seoul", "2021-10-17T00:00:00Z", "2021-10-17T00:00:00Z")]
-    #[case("Asia/Seoul", "2021-10-17T00:00:00.25-05:30", "2021-10-17T05:30:00.25Z")]
+    #[case(
+        "Asia/Seoul",
+        "2021-10-17T00:00:00.25-05:30",
+        "2021-10-17T05:30:00.25Z"
+    )]
     #[case("America/New_York", "2021-03-14T01:59:59", "2021-03-14T06:59:59Z")]
     #[case("America/New_York", "2021-03-14T03:00:00", "2021-03-14T07:00:00Z")]
     // Twice on this night: the earlier is still in summer time.
     #[case("America/New_York", "2021-11-07T01:30:00", "2021-11-07T05:30:00Z")]
     // What the clocks skip exists where the offset says so.
-    #[case("America/New_York", "2021-03-14T02:30:00-05:00", "2021-03-14T07:30:00Z")]
-    fn times_come_in_local_or_with_an_offset(#[case] zone: ServiceTime, #[case] text: &str, #[case] at: &str) {
+    #[case(
+        "America/New_York",
+        "2021-03-14T02:30:00-05:00",
+        "2021-03-14T07:30:00Z"
+    )]
+    fn times_come_in_local_or_with_an_offset(
+        #[case] zone: ServiceTime,
+        #[case] text: &str,
+        #[case] at: &str,
+    ) {
         assert_eq!(zone.parse(text), Ok(utc(at)));
     }
 
@@ -182,7 +235,12 @@ mod tests {
     #[case("２021-10-17T00:00:00")]
     fn malformed_times_are_refused(#[case] text: &str) {
         let zone: ServiceTime = SEOUL.parse().unwrap();
-        assert!(zone.parse(text).unwrap_err().to_string().starts_with("must be a date-time"));
+        assert!(
+            zone.parse(text)
+                .unwrap_err()
+                .to_string()
+                .starts_with("must be a date-time")
+        );
     }
 
     #[rstest]
@@ -201,7 +259,13 @@ mod tests {
     fn times_that_some_zone_shows_in_a_longer_or_no_year_are_refused(
         #[case] text: &str,
         #[case] good: bool,
-        #[values("Asia/Seoul", "Pacific/Kiritimati", "Asia/Manila", "America/Metlakatla")] zone: ServiceTime,
+        #[values(
+            "Asia/Seoul",
+            "Pacific/Kiritimati",
+            "Asia/Manila",
+            "America/Metlakatla"
+        )]
+        zone: ServiceTime,
     ) {
         match zone.parse(text) {
             Ok(at) => {
@@ -211,7 +275,10 @@ mod tests {
                 assert!(good, "{text}");
             }
             Err(error) => {
-                assert_eq!(error.to_string(), "must be a time from 0001-01-02 to 9999-12-30, in UTC");
+                assert_eq!(
+                    error.to_string(),
+                    "must be a time from 0001-01-02 to 9999-12-30, in UTC"
+                );
                 assert!(!good, "{text}");
             }
         }
@@ -220,7 +287,12 @@ mod tests {
     #[test]
     fn a_local_time_in_a_gap_is_refused() {
         let zone: ServiceTime = NEW_YORK.parse().unwrap();
-        assert!(zone.parse("2021-03-14T02:30:00").unwrap_err().to_string().contains("clocks skip"));
+        assert!(
+            zone.parse("2021-03-14T02:30:00")
+                .unwrap_err()
+                .to_string()
+                .contains("clocks skip")
+        );
     }
 
     #[test]
@@ -229,13 +301,21 @@ mod tests {
     }
 
     #[rstest]
-    #[case(SEOUL, "2021-09-26T18:08:23.115211Z", "2021-09-27T03:08:23.115211+09:00")]
+    #[case(
+        SEOUL,
+        "2021-09-26T18:08:23.115211Z",
+        "2021-09-27T03:08:23.115211+09:00"
+    )]
     #[case(NEW_YORK, "2021-07-01T00:00:00Z", "2021-06-30T20:00:00-04:00")]
     #[case(NEW_YORK, "2021-12-01T00:00:00Z", "2021-11-30T19:00:00-05:00")]
     #[case("UTC", "2021-12-01T00:00:00Z", "2021-12-01T00:00:00+00:00")]
     #[case("Asia/Kolkata", "2021-12-01T00:00:00Z", "2021-12-01T05:30:00+05:30")]
     #[case::a_local_mean_time(SEOUL, "1900-01-01T00:00:00Z", "1900-01-01T00:00:00+00:00")]
-    fn a_time_with_its_offset_is_the_same_time(#[case] zone: &str, #[case] at: &str, #[case] shown: &str) {
+    fn a_time_with_its_offset_is_the_same_time(
+        #[case] zone: &str,
+        #[case] at: &str,
+        #[case] shown: &str,
+    ) {
         let time = zone.parse::<ServiceTime>().unwrap().with_offset();
         assert_eq!(time.format(utc(at)), shown);
         assert_eq!(DateTime::parse_from_rfc3339(shown).unwrap(), utc(at));

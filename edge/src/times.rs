@@ -14,7 +14,11 @@ pub struct Times {
 impl Times {
     /// The service's times, as this request wants them.
     pub fn of(self, time: ServiceTime) -> ServiceTime {
-        if self.with_offset { time.with_offset() } else { time }
+        if self.with_offset {
+            time.with_offset()
+        } else {
+            time
+        }
     }
 }
 
@@ -23,9 +27,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Times {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let mut params = Params::from_request_parts(parts, state).await?;
-        let parse = |text: &str| if text == "offset" { Ok(()) } else { Err("must be offset, or left out") };
+        let parse = |text: &str| {
+            if text == "offset" {
+                Ok(())
+            } else {
+                Err("must be offset, or left out")
+            }
+        };
         match params.text("times", parse) {
-            Some(asked) => Ok(Self { with_offset: asked.is_some() }),
+            Some(asked) => Ok(Self {
+                with_offset: asked.is_some(),
+            }),
             None => Err(params.refuse()),
         }
     }

@@ -52,9 +52,15 @@ pub enum AuthFault {
 impl AuthFault {
     pub(crate) fn message(self) -> &'static str {
         match self {
-            Self::NotTheGateway => "Not from the gateway, send X-Gateway-Secret or X-Gateway-Signature : ",
-            Self::StaleSignature => "Signature is not of this time, sign each request when it is sent : ",
-            Self::UsedSignature => "Signature was used before, sign each request when it is sent : ",
+            Self::NotTheGateway => {
+                "Not from the gateway, send X-Gateway-Secret or X-Gateway-Signature : "
+            }
+            Self::StaleSignature => {
+                "Signature is not of this time, sign each request when it is sent : "
+            }
+            Self::UsedSignature => {
+                "Signature was used before, sign each request when it is sent : "
+            }
             Self::NoToken => "Missing bearer token, send one in the Authorization header : ",
             Self::ExpiredToken => "Bearer token has expired, get a new one : ",
             Self::BadToken => "Bearer token is not accepted, get one for this service : ",
@@ -67,7 +73,9 @@ impl AuthFault {
         match self {
             Self::NotTheGateway | Self::StaleSignature | Self::UsedSignature => "Gateway",
             Self::NoToken => "Bearer",
-            Self::ExpiredToken | Self::BadToken | Self::OtherUser => r#"Bearer error="invalid_token""#,
+            Self::ExpiredToken | Self::BadToken | Self::OtherUser => {
+                r#"Bearer error="invalid_token""#
+            }
         }
     }
 
@@ -110,8 +118,10 @@ impl<S: Send + Sync> FromRequestParts<S> for UserIdHeader {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         // Never a default that believes: without the middleware nobody is anybody.
-        let policy =
-            parts.extensions.get::<Arc<CallerPolicy>>().ok_or_else(|| Problem::internal("no caller policy"))?;
+        let policy = parts
+            .extensions
+            .get::<Arc<CallerPolicy>>()
+            .ok_or_else(|| Problem::internal("no caller policy"))?;
         let user = policy.users.user(parts)?;
         policy.limits.admit_user(&user)?;
         Ok(Self(user))
@@ -127,7 +137,11 @@ fn named_user(headers: &HeaderMap) -> Result<UserId, Problem> {
 /// The header's value, if there is exactly one: `get` would take the first of several, and two users in one request are nobody.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
-    values.next().filter(|_| values.next().is_none())?.to_str().ok()
+    values
+        .next()
+        .filter(|_| values.next().is_none())?
+        .to_str()
+        .ok()
 }
 
 #[cfg(test)]
@@ -148,7 +162,12 @@ mod tests {
     #[case(&["user/4"], false)]
     #[case(&["사용자"], false)]
     fn exactly_one_good_header_names_a_user(#[case] given: &[&str], #[case] good: bool) {
-        let values = given.iter().map(|v| (header::USER_ID, HeaderValue::from_bytes(v.as_bytes()).unwrap()));
+        let values = given.iter().map(|v| {
+            (
+                header::USER_ID,
+                HeaderValue::from_bytes(v.as_bytes()).unwrap(),
+            )
+        });
         let mut headers = HeaderMap::new();
         values.for_each(|(name, value)| {
             headers.append(name, value);
@@ -160,7 +179,10 @@ mod tests {
     #[case(100, true)]
     #[case(101, false)]
     fn a_user_id_is_bounded(#[case] length: usize, #[case] good: bool) {
-        let headers = HeaderMap::from_iter([(header::USER_ID, HeaderValue::try_from("u".repeat(length)).unwrap())]);
+        let headers = HeaderMap::from_iter([(
+            header::USER_ID,
+            HeaderValue::try_from("u".repeat(length)).unwrap(),
+        )]);
         assert_eq!(named_user(&headers).is_ok(), good);
     }
 }

@@ -156,7 +156,12 @@ impl Acts {
     }
 
     async fn end(&self, act: &NewAct, number: i64, outcome: &ActOutcome) {
-        let NewAct { by, act: what, subject, .. } = act;
+        let NewAct {
+            by,
+            act: what,
+            subject,
+            ..
+        } = act;
         let (actor, role) = (by.name(), by.role());
         let (outcome_name, how) = (outcome.name(), outcome.parameters());
         tracing::info!(number, actor, role, act = what, subject, outcome = outcome_name, %how, "an operator acted");
@@ -166,9 +171,21 @@ impl Acts {
     }
 
     /// Adds a row: of the act, or of its outcome. Returns its number.
-    async fn record(&self, act: &NewAct, outcome: Option<(i64, &ActOutcome)>) -> Result<i64, ActError> {
-        let subject: String = act.subject.chars().filter(|c| !c.is_control()).take(MAX_SUBJECT_CHARS).collect();
-        let parameters = outcome.map_or_else(|| act.parameters.clone(), |(_, outcome)| outcome.parameters());
+    async fn record(
+        &self,
+        act: &NewAct,
+        outcome: Option<(i64, &ActOutcome)>,
+    ) -> Result<i64, ActError> {
+        let subject: String = act
+            .subject
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(MAX_SUBJECT_CHARS)
+            .collect();
+        let parameters = outcome.map_or_else(
+            || act.parameters.clone(),
+            |(_, outcome)| outcome.parameters(),
+        );
         let recording = sqlx::query_scalar("select moa_record_act($1, $2, $3, $4, $5, $6, $7, $8)")
             .bind(act.by.name())
             .bind(act.by.role())
@@ -180,6 +197,8 @@ impl Acts {
             .bind(outcome.map(|(of, _)| of))
             .bind(outcome.map(|(_, outcome)| outcome.name()))
             .fetch_one(&self.pool);
-        Ok(timeout(RECORD_TIMEOUT, recording).await.map_err(|_| ActError::TimedOut)??)
+        Ok(timeout(RECORD_TIMEOUT, recording)
+            .await
+            .map_err(|_| ActError::TimedOut)??)
     }
 }

@@ -32,14 +32,26 @@ struct Chunks {
 impl Log {
     /// Up to a step of events that follow `position`, in order, maybe read for another consumer; none when they cannot be read. Like what
     /// is delivered in memory they may be lost meanwhile: a step looks for its last event.
-    pub(crate) async fn backlog_after(&self, partition: Partition, position: Position) -> Option<Arc<[RecordedEvent]>> {
+    pub(crate) async fn backlog_after(
+        &self,
+        partition: Partition,
+        position: Position,
+    ) -> Option<Arc<[RecordedEvent]>> {
         let reads = self.backlog_reads();
-        let _reading = reads.reading.get(usize::try_from(partition).ok()?)?.lock().await;
+        let _reading = reads
+            .reading
+            .get(usize::try_from(partition).ok()?)?
+            .lock()
+            .await;
         let kept = reads.kept().find(partition, position);
         if kept.is_some() {
             return kept;
         }
-        let read: Arc<[_]> = self.read_after(partition, position, MAX_EVENTS_PER_STEP as i64).await.ok()?.into();
+        let read: Arc<[_]> = self
+            .read_after(partition, position, MAX_EVENTS_PER_STEP as i64)
+            .await
+            .ok()?
+            .into();
         reads.kept().keep(read.clone(), Instant::now());
         Some(read)
     }
@@ -47,12 +59,18 @@ impl Log {
 
 impl BacklogReads {
     pub(crate) fn new(partitions: Partition) -> Self {
-        Self { kept: Mutex::default(), reading: (0..partitions).map(|_| tokio::sync::Mutex::default()).collect() }
+        Self {
+            kept: Mutex::default(),
+            reading: (0..partitions)
+                .map(|_| tokio::sync::Mutex::default())
+                .collect(),
+        }
     }
 
     /// Forgets what the others have come to, or will not come to.
     pub(crate) fn forget_old(&self, now: Instant) {
-        self.kept().forget(|read_at, _| now.duration_since(read_at) > KEEP_DURATION);
+        self.kept()
+            .forget(|read_at, _| now.duration_since(read_at) > KEEP_DURATION);
     }
 
     /// Forgets what was read of a partition: the log may have lost it.
@@ -69,13 +87,18 @@ impl BacklogReads {
 impl Chunks {
     /// A chunk with the event after `position`.
     fn find(&self, partition: Partition, position: Position) -> Option<Arc<[RecordedEvent]>> {
-        let follows = |chunk: &&(Instant, Arc<[RecordedEvent]>)| match (chunk.1.first(), chunk.1.last()) {
-            (Some(first), Some(last)) => {
-                first.partition == partition && (first.position..=last.position).contains(&(position + 1))
-            }
-            _ => false,
-        };
-        self.chunks.iter().find(follows).map(|(_, events)| events.clone())
+        let follows =
+            |chunk: &&(Instant, Arc<[RecordedEvent]>)| match (chunk.1.first(), chunk.1.last()) {
+                (Some(first), Some(last)) => {
+                    first.partition == partition
+                        && (first.position..=last.position).contains(&(position + 1))
+                }
+                _ => false,
+            };
+        self.chunks
+            .iter()
+            .find(follows)
+            .map(|(_, events)| events.clone())
     }
 
     fn keep(&mut self, events: Arc<[RecordedEvent]>, now: Instant) {
@@ -89,7 +112,11 @@ impl Chunks {
     }
 
     fn forget(&mut self, is_gone: impl Fn(Instant, Partition) -> bool) {
-        self.chunks.retain(|(read_at, events)| events.first().is_some_and(|it| !is_gone(*read_at, it.partition)));
+        self.chunks.retain(|(read_at, events)| {
+            events
+                .first()
+                .is_some_and(|it| !is_gone(*read_at, it.partition))
+        });
         self.events = self.chunks.iter().map(|(_, events)| events.len()).sum();
     }
 }
@@ -103,7 +130,10 @@ mod tests {
     use domain::ProductEvent;
     use uuid::Uuid;
 
-    fn chunk(partition: Partition, positions: std::ops::RangeInclusive<Position>) -> Arc<[RecordedEvent]> {
+    fn chunk(
+        partition: Partition,
+        positions: std::ops::RangeInclusive<Position>,
+    ) -> Arc<[RecordedEvent]> {
         let event = |position| RecordedEvent {
             partition,
             position,
@@ -119,7 +149,9 @@ mod tests {
     }
 
     fn first_found(chunks: &Chunks, partition: Partition, position: Position) -> Option<Position> {
-        chunks.find(partition, position).and_then(|events| Some(events.first()?.position))
+        chunks
+            .find(partition, position)
+            .and_then(|events| Some(events.first()?.position))
     }
 
     #[test]
@@ -132,7 +164,10 @@ mod tests {
             [0, 9, 10, 19, 20].map(|at| first_found(&chunks, 0, at)),
             [Some(1), Some(1), Some(11), Some(11), None]
         );
-        assert_eq!([4, 5].map(|at| first_found(&chunks, 1, at)), [Some(1), None]);
+        assert_eq!(
+            [4, 5].map(|at| first_found(&chunks, 1, at)),
+            [Some(1), None]
+        );
         assert_eq!(first_found(&chunks, 2, 0), None);
     }
 
@@ -143,13 +178,29 @@ mod tests {
         for n in 0..20 {
             chunks.keep(chunk(0, n * step + 1..=(n + 1) * step), now);
         }
-        assert!(chunks.events <= MAX_KEPT_EVENTS && chunks.events > MAX_KEPT_EVENTS - MAX_EVENTS_PER_STEP);
-        assert_eq!((first_found(&chunks, 0, 0), first_found(&chunks, 0, 19 * step)), (None, Some(19 * step + 1)));
+        assert!(
+            chunks.events <= MAX_KEPT_EVENTS
+                && chunks.events > MAX_KEPT_EVENTS - MAX_EVENTS_PER_STEP
+        );
+        assert_eq!(
+            (
+                first_found(&chunks, 0, 0),
+                first_found(&chunks, 0, 19 * step)
+            ),
+            (None, Some(19 * step + 1))
+        );
         chunks.keep(chunk(1, 1..=5), now + KEEP_DURATION);
-        let reads = BacklogReads { kept: chunks.into(), reading: Vec::new() };
+        let reads = BacklogReads {
+            kept: chunks.into(),
+            reading: Vec::new(),
+        };
         reads.forget_old(now + KEEP_DURATION);
         let found = |partition, position| first_found(&reads.kept(), partition, position);
-        assert_eq!(found(0, 19 * step), Some(19 * step + 1), "it is not too old yet");
+        assert_eq!(
+            found(0, 19 * step),
+            Some(19 * step + 1),
+            "it is not too old yet"
+        );
         reads.forget_old(now + KEEP_DURATION * 2);
         assert_eq!([found(0, 19 * step), found(1, 0)], [None, Some(1)]);
         reads.forget(1);

@@ -15,7 +15,11 @@ pub struct Backoff {
 impl Backoff {
     /// The first wait is at most `min_delay`, and no wait is longer than `max_delay`.
     pub fn new(min_delay: Duration, max_delay: Duration) -> Self {
-        Self { min_delay, max_delay, next: min_delay }
+        Self {
+            min_delay,
+            max_delay,
+            next: min_delay,
+        }
     }
 
     /// After a success the next wait is a first one again.

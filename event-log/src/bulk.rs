@@ -77,7 +77,9 @@ impl BulkReader {
 async fn connection(pool: &Pool) -> sqlx::Result<Connection> {
     let mut connection = pool.acquire().await?;
     connection.close_on_drop();
-    sqlx::query(INDEX_ORDER_SETTINGS).execute(&mut connection).await?;
+    sqlx::query(INDEX_ORDER_SETTINGS)
+        .execute(&mut connection)
+        .await?;
     Ok(connection)
 }
 
@@ -88,7 +90,11 @@ async fn copy(
     after: Position,
     upto: Position,
 ) -> Result<(Vec<RecordedEvent>, Option<LogError>), LogError> {
-    let mut events = Vec::with_capacity(usize::try_from(upto - after).unwrap_or(INITIAL_EVENTS).min(INITIAL_EVENTS));
+    let mut events = Vec::with_capacity(
+        usize::try_from(upto - after)
+            .unwrap_or(INITIAL_EVENTS)
+            .min(INITIAL_EVENTS),
+    );
     let mut position = after;
     let condition = range(partition, after, upto);
     let copied = copy_rows(connection, &condition, |row| {
@@ -101,7 +107,10 @@ async fn copy(
         Ok(())
     });
     match copied.await {
-        Ok(()) => Ok((events, (position < upto).then(|| missing(partition, position + 1)))),
+        Ok(()) => Ok((
+            events,
+            (position < upto).then(|| missing(partition, position + 1)),
+        )),
         Err(broken @ LogError::Broken { .. }) => Ok((events, Some(broken))),
         Err(error) => Err(error),
     }
@@ -118,13 +127,16 @@ async fn copy_rows(
     condition: &str,
     mut each: impl FnMut(RawEventRef<'_>) -> Result<(), LogError>,
 ) -> Result<(), LogError> {
-    let statement =
-        format!("copy (select {COLUMNS} from events where {condition} order by position) to stdout (format binary)");
+    let statement = format!(
+        "copy (select {COLUMNS} from events where {condition} order by position) to stdout (format binary)"
+    );
     let mut copied = connection.copy_out_raw(&statement).await?;
     let mut header = HEADER.len();
     while let Some(message) = copied.try_next().await? {
         // The header comes with the first row.
-        let mut rows = message.get(std::mem::take(&mut header)..).unwrap_or_default();
+        let mut rows = message
+            .get(std::mem::take(&mut header)..)
+            .unwrap_or_default();
         while let Some(row) = next_row(&mut rows).map_err(protocol)? {
             each(decode(&row).map_err(protocol)?)?;
         }
@@ -133,7 +145,11 @@ async fn copy_rows(
 }
 
 fn missing(partition: Partition, position: Position) -> LogError {
-    LogError::Broken { partition, position, reason: "there is a hole".into() }
+    LogError::Broken {
+        partition,
+        position,
+        reason: "there is a hole".into(),
+    }
 }
 
 fn protocol(error: impl std::fmt::Display) -> LogError {

@@ -23,10 +23,15 @@ pub struct VerifiedPrefix {
 impl Log {
     /// Reads a whole partition and verifies positions, times and every hash. [`LogError::Broken`] names the first wrong position.
     pub async fn verify(&self, partition: Partition) -> Result<VerifiedPrefix, LogError> {
-        let mut at = VerifiedPrefix { position: 0, hash: self.genesis(partition) };
+        let mut at = VerifiedPrefix {
+            position: 0,
+            hash: self.genesis(partition),
+        };
         let mut last_time = None;
         loop {
-            let rows = self.raw_after(partition, at.position, VERIFY_PAGE_EVENTS).await?;
+            let rows = self
+                .raw_after(partition, at.position, VERIFY_PAGE_EVENTS)
+                .await?;
             if rows.is_empty() {
                 return Ok(at);
             }
@@ -44,7 +49,11 @@ fn verify_next(
     row: &RawEvent,
 ) -> Result<VerifiedPrefix, LogError> {
     let position = at.position + 1;
-    let broken = |reason: &str| LogError::Broken { partition: row.partition, position, reason: reason.into() };
+    let broken = |reason: &str| LogError::Broken {
+        partition: row.partition,
+        position,
+        reason: reason.into(),
+    };
     if row.position != position {
         return Err(broken("there is a hole"));
     }

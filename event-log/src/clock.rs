@@ -29,7 +29,10 @@ impl SteadyInstant {
     pub fn now() -> Self {
         let now = clock_gettime(STEADY);
         // Neither is ever negative on a clock that began with the machine.
-        Self(Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32))
+        Self(Duration::new(
+            now.tv_sec.unsigned_abs(),
+            now.tv_nsec.unsigned_abs() as u32,
+        ))
     }
 
     /// How long ago it was.
@@ -59,7 +62,10 @@ impl DatabaseClock {
     pub fn observed(received: DateTime<Utc>, said: DateTime<Utc>, asked: SteadyInstant) -> Self {
         let took = asked.elapsed();
         let waited = (said - received).to_std().unwrap_or_default().min(took);
-        Self { said, heard: SteadyInstant(asked.0 + waited + (took - waited) / 2) }
+        Self {
+            said,
+            heard: SteadyInstant(asked.0 + waited + (took - waited) / 2),
+        }
     }
 
     /// The database's time now, in whole microseconds as it stores them.
@@ -93,7 +99,10 @@ struct State {
 
 impl LogClock {
     pub(crate) fn new(readiness: &Readiness) -> Self {
-        Self { state: Mutex::default(), clause: readiness.clause("clock") }
+        Self {
+            state: Mutex::default(),
+            clause: readiness.clause("clock"),
+        }
     }
 
     /// The last trusted reading; `None` before the first.
@@ -113,14 +122,24 @@ impl LogClock {
     /// Why writes are stopped, when the database's clock deviates too far.
     pub(crate) fn stop(&self) -> Option<WriteStop> {
         let jump = self.state().and_then(|state| state.jump)?;
-        Some(WriteStop::ClockJumped { seconds: jump.num_seconds() })
+        Some(WriteStop::ClockJumped {
+            seconds: jump.num_seconds(),
+        })
     }
 
     /// Takes a reading, see [`DatabaseClock::observed`].
-    pub(crate) fn observe(&self, received: DateTime<Utc>, said: DateTime<Utc>, asked: SteadyInstant) {
+    pub(crate) fn observe(
+        &self,
+        received: DateTime<Utc>,
+        said: DateTime<Utc>,
+        asked: SteadyInstant,
+    ) {
         let reading = DatabaseClock::observed(received, said, asked);
         let mut state = self.state();
-        let next = state.map_or_else(|| State::first(reading), |known| known.followed_by(reading, asked));
+        let next = state.map_or_else(
+            || State::first(reading),
+            |known| known.followed_by(reading, asked),
+        );
         *state = Some(next);
         drop(state);
         self.update_clause();
@@ -146,7 +165,12 @@ impl LogClock {
 
 impl State {
     fn first(reading: DatabaseClock) -> Self {
-        Self { latest: reading, reference: reading, jump: None, told: reading.said }
+        Self {
+            latest: reading,
+            reference: reading,
+            jump: None,
+            told: reading.said,
+        }
     }
 
     fn followed_by(self, reading: DatabaseClock, asked: SteadyInstant) -> Self {
@@ -154,23 +178,39 @@ impl State {
         let earliest = self.reference.at(asked) - delta(MAX_CLOCK_STEP);
         let latest = self.reference.at(SteadyInstant::now()) + delta(MAX_CLOCK_STEP);
         if (earliest..=latest).contains(&reading.said) {
-            return Self { latest: reading, reference: self.slewed_to(reading), jump: None, ..self };
+            return Self {
+                latest: reading,
+                reference: self.slewed_to(reading),
+                jump: None,
+                ..self
+            };
         }
-        Self { jump: Some(reading.said - self.reference.at(reading.heard)), ..self }
+        Self {
+            jump: Some(reading.said - self.reference.at(reading.heard)),
+            ..self
+        }
     }
 
     fn slewed_to(&self, reading: DatabaseClock) -> DatabaseClock {
         let expected = self.reference.at(reading.heard);
-        let since = reading.heard.since(self.reference.heard).to_std().unwrap_or_default();
+        let since = reading
+            .heard
+            .since(self.reference.heard)
+            .to_std()
+            .unwrap_or_default();
         let most = delta(since.mul_f64(MAX_DRIFT_PER_SECOND));
         let off = (reading.said - expected).clamp(-most, most);
-        DatabaseClock { said: expected + off, heard: reading.heard }
+        DatabaseClock {
+            said: expected + off,
+            heard: reading.heard,
+        }
     }
 }
 
 /// A time in whole microseconds: what comes back when it is stored.
 pub fn storable(time: DateTime<Utc>) -> DateTime<Utc> {
-    time.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(time)
+    time.duration_trunc(TimeDelta::microseconds(1))
+        .unwrap_or(time)
 }
 
 #[cfg(test)]
@@ -185,14 +225,24 @@ mod tests {
 
     fn reading(began: SteadyInstant, after_ms: i64, off_ms: i64) -> DatabaseClock {
         let heard = SteadyInstant(began.0 + Duration::from_millis(after_ms.unsigned_abs()));
-        DatabaseClock { said: DateTime::UNIX_EPOCH + TimeDelta::milliseconds(after_ms + off_ms), heard }
+        DatabaseClock {
+            said: DateTime::UNIX_EPOCH + TimeDelta::milliseconds(after_ms + off_ms),
+            heard,
+        }
     }
 
     impl Readings {
         fn begin() -> Self {
             // Long enough ago that every moment of a test is past.
-            let began = SteadyInstant(SteadyInstant::now().0.saturating_sub(Duration::from_secs(3_600)));
-            Self { began, state: State::first(reading(began, 0, 0)) }
+            let began = SteadyInstant(
+                SteadyInstant::now()
+                    .0
+                    .saturating_sub(Duration::from_secs(3_600)),
+            );
+            Self {
+                began,
+                state: State::first(reading(began, 0, 0)),
+            }
         }
 
         /// As if the answer came at once.
@@ -202,9 +252,17 @@ mod tests {
             let latest = self.state.reference.at(reading.heard) + delta(MAX_CLOCK_STEP);
             let believed = (earliest..=latest).contains(&reading.said);
             self.state = if believed {
-                State { latest: reading, reference: self.state.slewed_to(reading), jump: None, ..self.state }
+                State {
+                    latest: reading,
+                    reference: self.state.slewed_to(reading),
+                    jump: None,
+                    ..self.state
+                }
             } else {
-                State { jump: Some(TimeDelta::zero()), ..self.state }
+                State {
+                    jump: Some(TimeDelta::zero()),
+                    ..self.state
+                }
             };
             believed
         }
@@ -226,7 +284,10 @@ mod tests {
         let after = clock.now().unwrap();
         assert!(after >= before, "{after} after {before}");
         // It stands still for no longer than that.
-        assert!(after - before < TimeDelta::milliseconds(300), "{after} long after {before}");
+        assert!(
+            after - before < TimeDelta::milliseconds(300),
+            "{after} long after {before}"
+        );
         observe(1_000);
         assert!(clock.now().unwrap() >= begin + TimeDelta::milliseconds(1_000));
     }
@@ -247,14 +308,22 @@ mod tests {
     #[test]
     fn many_small_steps_are_a_jump_too() {
         let mut readings = Readings::begin();
-        let believed = (1..=20).take_while(|step| readings.take(step * 50, step * 1_000)).count();
-        assert!((5..=6).contains(&believed), "{believed} steps of a second were believed");
+        let believed = (1..=20)
+            .take_while(|step| readings.take(step * 50, step * 1_000))
+            .count();
+        assert!(
+            (5..=6).contains(&believed),
+            "{believed} steps of a second were believed"
+        );
     }
 
     #[test]
     fn drift_as_of_a_bad_oscillator_is_followed_for_an_hour() {
         let mut readings = Readings::begin();
-        assert!((1..3_600).all(|second| readings.take(second * 1_000, second)), "1 ms a second");
+        assert!(
+            (1..3_600).all(|second| readings.take(second * 1_000, second)),
+            "1 ms a second"
+        );
         assert!(!readings.take(3_600_000, 3_600 + 5_100));
     }
 

@@ -114,25 +114,43 @@ impl<P: Projection> Consumer<P> {
     /// A consumer whose rows and checkpoint are in `pool`'s database.
     pub fn new(log: Log, pool: impl Into<Pool>, projection: Arc<P>, partition: Partition) -> Self {
         let (linger, max_deferral) = (MIN_STEP_INTERVAL, Duration::ZERO);
-        Self { log, pool: pool.into(), projection, partition, schema: None, linger, max_deferral, queue: None }
+        Self {
+            log,
+            pool: pool.into(),
+            projection,
+            partition,
+            schema: None,
+            linger,
+            max_deferral,
+            queue: None,
+        }
     }
 
     /// The same, but under load events gather for `linger` before they are applied together. A large step costs less for each event,
     /// and an invest that is reserved and settled within it is written once. So under load the rows are `linger` and a step old.
     pub fn lingering(self, linger: Duration) -> Self {
-        Self { linger: linger.max(MIN_STEP_INTERVAL), ..self }
+        Self {
+            linger: linger.max(MIN_STEP_INTERVAL),
+            ..self
+        }
     }
 
     /// The same, but in a rush ([`Log::note_rush`]) it puts its steps off, unless its rows have readers ([`Log::note_reader`]). The rows are
     /// then up to `limit` and the time of the steps old. Zero puts nothing off.
     pub fn deferred_up_to(self, limit: Duration) -> Self {
-        Self { max_deferral: limit, ..self }
+        Self {
+            max_deferral: limit,
+            ..self
+        }
     }
 
     /// The same for a standby generation, whose tables are in `schema`. The checkpoint has the same name, and must exist: without
     /// it no step is taken.
     pub fn for_standby(self, schema: String) -> Self {
-        Self { schema: Some(schema), ..self }
+        Self {
+            schema: Some(schema),
+            ..self
+        }
     }
 
     fn name(&self) -> &str {
@@ -144,13 +162,22 @@ impl<P: Projection> Consumer<P> {
         self.step_at_most(delivered, MAX_EVENTS_PER_STEP).await
     }
 
-    async fn step_at_most(&self, delivered: &[RecordedEvent], events: usize) -> Result<Step, StepError> {
-        match self.apply_in_transaction(delivered, Position::MAX, events).await {
+    async fn step_at_most(
+        &self,
+        delivered: &[RecordedEvent],
+        events: usize,
+    ) -> Result<Step, StepError> {
+        match self
+            .apply_in_transaction(delivered, Position::MAX, events)
+            .await
+        {
             // The events before it are applied without it, and the next step meets the bad one first.
             Err(StepError::Apply(ApplyError::Event { position, reason })) => {
                 match self.apply_in_transaction(&[], position - 1, events).await? {
                     Step::Moved(at) => Ok(Step::Moved(at)),
-                    Step::Idle(_) | Step::NotOwned => Err(ApplyError::Event { position, reason }.into()),
+                    Step::Idle(_) | Step::NotOwned => {
+                        Err(ApplyError::Event { position, reason }.into())
+                    }
                 }
             }
             stepped => stepped,
@@ -159,7 +186,8 @@ impl<P: Projection> Consumer<P> {
 
     /// The same from the log alone, up to and with `upto` at most.
     pub async fn step_to(&self, upto: Position) -> Result<Step, StepError> {
-        self.apply_in_transaction(&[], upto, MAX_EVENTS_PER_STEP).await
+        self.apply_in_transaction(&[], upto, MAX_EVENTS_PER_STEP)
+            .await
     }
 
     async fn apply_in_transaction(
@@ -169,7 +197,9 @@ impl<P: Projection> Consumer<P> {
         max_events: usize,
     ) -> Result<Step, StepError> {
         let mut transaction = self.pool.begin().await?;
-        let taken = self.apply_next(&mut transaction, delivered, upto, max_events).await;
+        let taken = self
+            .apply_next(&mut transaction, delivered, upto, max_events)
+            .await;
         let Ok((Step::Moved(at), span)) = taken else {
             // Awaited: a dropped transaction would hold the checkpoint's lock into the next step.
             transaction.rollback().await?;
@@ -184,12 +214,22 @@ impl<P: Projection> Consumer<P> {
     }
 
     /// Applies everything up to and including `upto` in the caller's transaction, which the caller commits or rolls back.
-    pub async fn catch_up_in(&self, transaction: &mut Connection, upto: Position) -> Result<Step, StepError> {
+    pub async fn catch_up_in(
+        &self,
+        transaction: &mut Connection,
+        upto: Position,
+    ) -> Result<Step, StepError> {
         loop {
-            match self.apply_next(transaction, &[], upto, MAX_EVENTS_PER_STEP).await?.0 {
+            match self
+                .apply_next(transaction, &[], upto, MAX_EVENTS_PER_STEP)
+                .await?
+                .0
+            {
                 Step::Moved(at) if at < upto => {}
                 done => {
-                    sqlx::query("set local search_path to default").execute(transaction).await?;
+                    sqlx::query("set local search_path to default")
+                        .execute(transaction)
+                        .await?;
                     return Ok(done);
                 }
             }
@@ -204,7 +244,9 @@ impl<P: Projection> Consumer<P> {
         upto: Position,
         max_events: usize,
     ) -> Result<(Step, Option<ProcessSpan>), StepError> {
-        let Some(at) = checkpoint::lock(transaction, self.holder()).await? else { return Ok((Step::NotOwned, None)) };
+        let Some(at) = checkpoint::lock(transaction, self.holder()).await? else {
+            return Ok((Step::NotOwned, None));
+        };
         if let Some(schema) = &self.schema {
             // A schema's name is a projection's name and a number: nothing to escape.
             let search_path = format!("set local search_path to \"{schema}\", public");
@@ -216,11 +258,20 @@ impl<P: Projection> Consumer<P> {
                 read = self.read_next(transaction, &at, upto, max_events).await?;
                 (&read[..], None)
             }
-            events => (&events[..events.len().min(max_events)], self.queue.as_deref()),
+            events => (
+                &events[..events.len().min(max_events)],
+                self.queue.as_deref(),
+            ),
         };
-        let Some(last) = following.last() else { return Ok((Step::Idle(at.position), None)) };
+        let Some(last) = following.last() else {
+            return Ok((Step::Idle(at.position), None));
+        };
         // What a standby generation applies is not a part of what the request led to.
-        let span = self.schema.is_none().then(|| ProcessSpan::begin(following, queue)).flatten();
+        let span = self
+            .schema
+            .is_none()
+            .then(|| ProcessSpan::begin(following, queue))
+            .flatten();
         self.projection.apply(transaction, following).await?;
         checkpoint::advance(transaction, self.name(), self.partition, &at, last).await?;
         self.count(following.len());
@@ -238,13 +289,19 @@ impl<P: Projection> Consumer<P> {
 
     fn count(&self, applied: usize) {
         let who = self.name().to_owned();
-        metrics::counter!("moa_consumer_events_total", "consumer" => who.clone()).increment(applied as u64);
+        metrics::counter!("moa_consumer_events_total", "consumer" => who.clone())
+            .increment(applied as u64);
         metrics::histogram!("moa_consumer_step_size", "consumer" => who).record(applied as f64);
     }
 
     /// Of live rows alone: a standby is read by nobody, and its gauges would outlive it.
     fn labels(&self) -> Option<[(&'static str, String); 2]> {
-        let labels = || [("consumer", self.name().to_owned()), ("partition", self.partition.to_string())];
+        let labels = || {
+            [
+                ("consumer", self.name().to_owned()),
+                ("partition", self.partition.to_string()),
+            ]
+        };
         self.schema.is_none().then(labels)
     }
 
@@ -270,16 +327,25 @@ impl<P: Projection> Consumer<P> {
         max_events: usize,
     ) -> Result<Vec<RecordedEvent>, StepError> {
         let limit = upto.saturating_sub(at.position).clamp(0, max_events as i64) + 1;
-        let rows = crate::read::rows_after(transaction, self.partition, at.position - 1, limit).await?;
+        let rows =
+            crate::read::rows_after(transaction, self.partition, at.position - 1, limit).await?;
         let (known, new) = rows.split_at(usize::from(at.position > 0).min(rows.len()));
         let new = &new[..new.iter().take_while(|row| row.position <= upto).count()];
         let broken = |position, reason: &str| {
-            StepError::Log(LogError::Broken { partition: self.partition, position, reason: reason.into() })
+            StepError::Log(LogError::Broken {
+                partition: self.partition,
+                position,
+                reason: reason.into(),
+            })
         };
         if at.position > 0
-            && known.first().map(|row| (row.position, row.hash)) != at.hash.map(|hash| (at.position, hash))
+            && known.first().map(|row| (row.position, row.hash))
+                != at.hash.map(|hash| (at.position, hash))
         {
-            return Err(broken(at.position, "it is not the event that the read model was built on; rebuild it"));
+            return Err(broken(
+                at.position,
+                "it is not the event that the read model was built on; rebuild it",
+            ));
         }
         for (row, position) in new.iter().zip(at.position + 1..) {
             if row.position != position {
@@ -310,7 +376,9 @@ impl<P: Projection> Consumer<P> {
 
     /// Runs until `shutdown` with a subscription within this process; see [`Self::run_with`].
     pub async fn run(self, shutdown: CancellationToken) {
-        let Some(source) = self.log.subscribe(self.partition) else { return };
+        let Some(source) = self.log.subscribe(self.partition) else {
+            return;
+        };
         self.run_with(source, shutdown).await;
     }
 
@@ -326,11 +394,20 @@ impl<P: Projection> Consumer<P> {
         let (mut distrusts_source, mut max_events) = (false, MAX_EVENTS_PER_STEP);
         let mut pace = Pace::of(self.linger);
         let mut deferral = Deferral::new(P::NAME, self.partition, self.max_deferral);
-        let follower = self.schema.is_none().then(|| self.log.lags().follow(P::NAME, self.partition));
+        let follower = self
+            .schema
+            .is_none()
+            .then(|| self.log.lags().follow(P::NAME, self.partition));
         while !shutdown.is_cancelled() {
             let began = Instant::now();
-            let step = self.step_at_most(if distrusts_source { &[] } else { &delivered }, max_events).await;
-            max_events = if step.is_ok() { MAX_EVENTS_PER_STEP } else { CAUTIOUS_STEP_EVENTS };
+            let step = self
+                .step_at_most(if distrusts_source { &[] } else { &delivered }, max_events)
+                .await;
+            max_events = if step.is_ok() {
+                MAX_EVENTS_PER_STEP
+            } else {
+                CAUTIOUS_STEP_EVENTS
+            };
             distrusts_source &= delivered.is_empty() || delivered.len() >= MAX_EVENTS_PER_STEP;
             delivered.clear();
             let reached = match step {
@@ -380,7 +457,8 @@ impl<P: Projection> Consumer<P> {
         let begins = !fault.is_failing();
         fault.failed(error);
         if begins {
-            metrics::counter!("moa_consumer_faults_total", "consumer" => self.name().to_owned()).increment(1);
+            metrics::counter!("moa_consumer_faults_total", "consumer" => self.name().to_owned())
+                .increment(1);
             self.show_failing(true);
         }
         let stuck_at = match error {
@@ -389,8 +467,14 @@ impl<P: Projection> Consumer<P> {
             StepError::Log(_) | StepError::Apply(ApplyError::Database(_)) => None,
         };
         if let Some(position) = stuck_at {
-            let written =
-                checkpoint::stuck(&self.pool, self.name(), self.partition, position, &error.to_string()).await;
+            let written = checkpoint::stuck(
+                &self.pool,
+                self.name(),
+                self.partition,
+                position,
+                &error.to_string(),
+            )
+            .await;
             if let Err(error) = written {
                 tracing::warn!(consumer = self.name(), %error, "the position of a stuck consumer could not be stored");
             }
@@ -400,8 +484,15 @@ impl<P: Projection> Consumer<P> {
 
 /// The part of `delivered` that continues directly after `position`; empty when there is a gap, or nothing new.
 fn following(position: Position, delivered: &[RecordedEvent]) -> &[RecordedEvent] {
-    let seen = delivered.iter().take_while(|event| event.position <= position).count();
+    let seen = delivered
+        .iter()
+        .take_while(|event| event.position <= position)
+        .count();
     let new = &delivered[seen..];
-    let whole = new.iter().zip(position + 1..).take_while(|(event, expected)| event.position == *expected).count();
+    let whole = new
+        .iter()
+        .zip(position + 1..)
+        .take_while(|(event, expected)| event.position == *expected)
+        .count();
     &new[..whole]
 }

@@ -58,23 +58,38 @@ impl Log {
 
 impl Deferral {
     pub(crate) fn new(consumer: &'static str, partition: Partition, limit: Duration) -> Self {
-        Self { consumer, partition, limit, let_go_to: 0, let_go_at: None }
+        Self {
+            consumer,
+            partition,
+            limit,
+            let_go_to: 0,
+            let_go_at: None,
+        }
     }
 
     /// Puts off the step after position `at` in a rush: until `limit` after the consumer was last let go. What was in the log then is
     /// applied without a pause.
     pub(crate) async fn before_step(&mut self, log: &Log, at: Position) {
-        let Some(latest) = self.latest(at, Instant::now()) else { return };
+        let Some(latest) = self.latest(at, Instant::now()) else {
+            return;
+        };
         if log.deferrals().defer(self.consumer, latest).await {
-            metrics::counter!("moa_consumer_deferrals_total", "consumer" => self.consumer).increment(1);
+            metrics::counter!("moa_consumer_deferrals_total", "consumer" => self.consumer)
+                .increment(1);
         }
-        self.let_go(log.feed(self.partition).map_or(0, PartitionFeed::head), Instant::now());
+        self.let_go(
+            log.feed(self.partition).map_or(0, PartitionFeed::head),
+            Instant::now(),
+        );
     }
 
     /// When the step after `at` begins at the latest; `None` when it is not to be put off.
     fn latest(&self, at: Position, now: Instant) -> Option<Instant> {
         let may_wait = !self.limit.is_zero() && at >= self.let_go_to;
-        may_wait.then(|| self.let_go_at.map_or(now, |let_go_at| let_go_at + self.limit))
+        may_wait.then(|| {
+            self.let_go_at
+                .map_or(now, |let_go_at| let_go_at + self.limit)
+        })
     }
 
     fn let_go(&mut self, head: Position, now: Instant) {
@@ -104,11 +119,17 @@ impl Deferrals {
     fn is_deferred(&self, consumer: &str, now: Instant) -> bool {
         let state = self.state();
         state.rush_until.is_some_and(|until| now < until)
-            && state.read_until.get(consumer).is_none_or(|until| now >= *until)
+            && state
+                .read_until
+                .get(consumer)
+                .is_none_or(|until| now >= *until)
     }
 
     fn note_reader(&self, consumer: &'static str, now: Instant) {
-        let known = self.state().read_until.insert(consumer, now + READER_HOLD_DURATION);
+        let known = self
+            .state()
+            .read_until
+            .insert(consumer, now + READER_HOLD_DURATION);
         if known.is_none_or(|until| now >= until) {
             self.reader.notify_waiters();
         }
@@ -133,29 +154,55 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_consumer_is_deferred_until_the_rush_is_over() {
         let (deferrals, began) = (in_a_rush(), Instant::now());
-        assert!(deferrals.defer("holdings", began + READER_HOLD_DURATION).await);
+        assert!(
+            deferrals
+                .defer("holdings", began + READER_HOLD_DURATION)
+                .await
+        );
         assert_eq!(began.elapsed(), RUSH_HOLD_DURATION);
-        assert!(!deferrals.defer("holdings", began + READER_HOLD_DURATION).await, "there is no rush");
+        assert!(
+            !deferrals
+                .defer("holdings", began + READER_HOLD_DURATION)
+                .await,
+            "there is no rush"
+        );
         assert_eq!(began.elapsed(), RUSH_HOLD_DURATION);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_consumer_is_deferred_up_to_its_limit() {
         let (deferrals, began) = (in_a_rush(), Instant::now());
-        assert!(deferrals.defer("holdings", began + Duration::from_millis(120)).await);
+        assert!(
+            deferrals
+                .defer("holdings", began + Duration::from_millis(120))
+                .await
+        );
         assert_eq!(began.elapsed(), Duration::from_millis(120));
-        assert!(!deferrals.defer("holdings", began).await, "its limit is over");
+        assert!(
+            !deferrals.defer("holdings", began).await,
+            "its limit is over"
+        );
     }
 
     #[test]
     fn what_was_there_when_a_consumer_was_let_go_is_applied_without_a_pause() {
         let (limit, now) = (Duration::from_secs(10), Instant::now());
         let mut deferral = Deferral::new("holdings", 0, limit);
-        assert_eq!(deferral.latest(0, now), Some(now), "the first step is not put off");
+        assert_eq!(
+            deferral.latest(0, now),
+            Some(now),
+            "the first step is not put off"
+        );
         deferral.let_go(9_000, now);
-        assert_eq!([0, 4_000, 8_999].map(|at| deferral.latest(at, now)), [None; 3]);
+        assert_eq!(
+            [0, 4_000, 8_999].map(|at| deferral.latest(at, now)),
+            [None; 3]
+        );
         assert_eq!(deferral.latest(9_000, now + limit / 2), Some(now + limit));
-        assert_eq!(Deferral::new("product_list", 0, Duration::ZERO).latest(0, now), None);
+        assert_eq!(
+            Deferral::new("product_list", 0, Duration::ZERO).latest(0, now),
+            None
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -165,12 +212,21 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
             deferrals.note_reader("holdings", Instant::now());
         };
-        let (is_deferred, ()) = tokio::join!(deferrals.defer("holdings", began + READER_HOLD_DURATION), reads);
+        let (is_deferred, ()) = tokio::join!(
+            deferrals.defer("holdings", began + READER_HOLD_DURATION),
+            reads
+        );
         assert!(is_deferred && began.elapsed() == Duration::from_millis(10));
         tokio::time::sleep(READER_HOLD_DURATION).await;
         deferrals.state().rush_until = Some(Instant::now() + RUSH_HOLD_DURATION);
         assert!(!deferrals.is_deferred("holdings", began + READER_HOLD_DURATION));
-        assert!(deferrals.is_deferred("holdings", Instant::now()), "nobody has asked for a minute");
-        assert!(deferrals.is_deferred("event_index", began), "this one has no reader");
+        assert!(
+            deferrals.is_deferred("holdings", Instant::now()),
+            "nobody has asked for a minute"
+        );
+        assert!(
+            deferrals.is_deferred("event_index", began),
+            "this one has no reader"
+        );
     }
 }

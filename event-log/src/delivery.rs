@@ -23,7 +23,9 @@ impl Log {
         partition: Partition,
         events: &[RawEvent],
     ) -> Result<Result<Vec<RecordedEvent>, DeliveryMismatch>, LogError> {
-        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(Ok(Vec::new())) };
+        let (Some(first), Some(last)) = (events.first(), events.last()) else {
+            return Ok(Ok(Vec::new()));
+        };
         if let Err(error) = is_gapless(partition, first.position, events) {
             return Ok(Err(error));
         }
@@ -38,12 +40,20 @@ impl Log {
         .fetch_one(self.reads())
         .await?;
         let hash = |found: Option<Vec<u8>>| found.and_then(|hash| Hash::try_from(hash).ok());
-        let before = if first.position == 1 { Some(self.genesis(partition)) } else { hash(before) };
+        let before = if first.position == 1 {
+            Some(self.genesis(partition))
+        } else {
+            hash(before)
+        };
         Ok(matches_log(before, hash(at_the_end), events).map(|()| readable(events)))
     }
 }
 
-fn is_gapless(partition: Partition, first: Position, events: &[RawEvent]) -> Result<(), DeliveryMismatch> {
+fn is_gapless(
+    partition: Partition,
+    first: Position,
+    events: &[RawEvent],
+) -> Result<(), DeliveryMismatch> {
     for (event, position) in events.iter().zip(first..) {
         let wrong = |reason| Err(DeliveryMismatch { position, reason });
         if event.partition != partition {
@@ -56,26 +66,42 @@ fn is_gapless(partition: Partition, first: Position, events: &[RawEvent]) -> Res
     Ok(())
 }
 
-fn matches_log(before: Option<Hash>, at_the_end: Option<Hash>, events: &[RawEvent]) -> Result<(), DeliveryMismatch> {
+fn matches_log(
+    before: Option<Hash>,
+    at_the_end: Option<Hash>,
+    events: &[RawEvent],
+) -> Result<(), DeliveryMismatch> {
     let (Some(mut hash), Some(at_the_end)) = (before, at_the_end) else {
         let position = events.last().map_or(0, |event| event.position);
-        return Err(DeliveryMismatch { position, reason: "the log has no such position" });
+        return Err(DeliveryMismatch {
+            position,
+            reason: "the log has no such position",
+        });
     };
     for event in events {
         hash = RawEventRef::from(event).chain_hash(&hash);
         if event.hash != hash {
-            return Err(DeliveryMismatch { position: event.position, reason: "its hash does not follow from the log" });
+            return Err(DeliveryMismatch {
+                position: event.position,
+                reason: "its hash does not follow from the log",
+            });
         }
     }
     let position = events.last().map_or(0, |event| event.position);
     if hash == at_the_end {
         Ok(())
     } else {
-        Err(DeliveryMismatch { position, reason: "the log has another event here" })
+        Err(DeliveryMismatch {
+            position,
+            reason: "the log has another event here",
+        })
     }
 }
 
 /// The events before the first that this release cannot read. That one is in the log too: a consumer meets it there and reports it.
 fn readable(events: &[RawEvent]) -> Vec<RecordedEvent> {
-    events.iter().map_while(|event| RecordedEvent::try_from(event).ok()).collect()
+    events
+        .iter()
+        .map_while(|event| RecordedEvent::try_from(event).ok())
+        .collect()
 }

@@ -44,9 +44,9 @@ impl From<sqlx::Error> for LogError {
 pub(crate) fn answered(error: &sqlx::Error) -> bool {
     // An ERROR rolls the transaction back. FATAL and PANIC end the session and do not tell whether a commit succeeded.
     match error {
-        sqlx::Error::Database(db) => {
-            db.try_downcast_ref::<PgDatabaseError>().is_some_and(|db| db.severity() == PgSeverity::Error)
-        }
+        sqlx::Error::Database(db) => db
+            .try_downcast_ref::<PgDatabaseError>()
+            .is_some_and(|db| db.severity() == PgSeverity::Error),
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Encode(_) => true,
         _ => false,
     }

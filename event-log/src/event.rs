@@ -56,7 +56,8 @@ pub struct RecordedEvent {
     pub hash: Hash,
 }
 
-static UPCASTERS: LazyLock<Vec<Box<dyn cqrs_es::persist::EventUpcaster>>> = LazyLock::new(domain::upcasters);
+static UPCASTERS: LazyLock<Vec<Box<dyn cqrs_es::persist::EventUpcaster>>> =
+    LazyLock::new(domain::upcasters);
 
 impl TryFrom<&RawEvent> for RecordedEvent {
     type Error = LogError;
@@ -77,14 +78,19 @@ impl TryFrom<&RawEventRef<'_>> for RecordedEvent {
             position: row.position,
             reason: format!("event {}: {reason}", row.event_id),
         };
-        let id = row.aggregate_id.parse::<i64>().map_err(|_| broken("its aggregate_id is no product id".into()))?;
+        let id = row
+            .aggregate_id
+            .parse::<i64>()
+            .map_err(|_| broken("its aggregate_id is no product id".into()))?;
         Ok(Self {
             partition: row.partition,
             position: row.position,
             event_id: row.event_id,
-            product_id: ProductId::try_from(id).map_err(|error| broken(format!("its aggregate_id {error}")))?,
+            product_id: ProductId::try_from(id)
+                .map_err(|error| broken(format!("its aggregate_id {error}")))?,
             sequence: row.sequence,
-            event: event(row).map_err(|error| broken(format!("its payload cannot be read: {error}")))?,
+            event: event(row)
+                .map_err(|error| broken(format!("its payload cannot be read: {error}")))?,
             metadata: fast_json::metadata(row.metadata)
                 .map_or_else(|| serde_json::from_str(row.metadata), Ok)
                 .map_err(|error| broken(format!("its metadata cannot be read: {error}")))?,
@@ -98,9 +104,14 @@ impl TryFrom<&RawEventRef<'_>> for RecordedEvent {
 fn event(row: &RawEventRef<'_>) -> serde_json::Result<ProductEvent> {
     if is_from_a_later_release(row) {
         let (name, version) = (row.event_type, row.event_version);
-        return Err(serde_json::Error::custom(format!("a later release wrote it: {name} {version}")));
+        return Err(serde_json::Error::custom(format!(
+            "a later release wrote it: {name} {version}"
+        )));
     }
-    if !UPCASTERS.iter().any(|upcaster| upcaster.can_upcast(row.event_type, row.event_version)) {
+    if !UPCASTERS
+        .iter()
+        .any(|upcaster| upcaster.can_upcast(row.event_type, row.event_version))
+    {
         return fast_json::event(row.payload).map_or_else(|| serde_json::from_str(row.payload), Ok);
     }
     let stored = SerializedEvent::new(
@@ -113,13 +124,21 @@ fn event(row: &RawEventRef<'_>) -> serde_json::Result<ProductEvent> {
         serde_json::Value::Null,
     );
     let today = UPCASTERS.iter().fold(stored, |event, upcaster| {
-        if upcaster.can_upcast(&event.event_type, &event.event_version) { upcaster.upcast(event) } else { event }
+        if upcaster.can_upcast(&event.event_type, &event.event_version) {
+            upcaster.upcast(event)
+        } else {
+            event
+        }
     });
     serde_json::from_value(today.payload)
 }
 
 /// Its fields may be readable all the same, but not all that they mean.
 fn is_from_a_later_release(row: &RawEventRef<'_>) -> bool {
-    let major = row.event_version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    let major = row
+        .event_version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse::<u32>().ok());
     major.is_some_and(|major| major > domain::newest_major_version(row.event_type))
 }

@@ -55,7 +55,9 @@ impl PartitionFeed {
 
     /// Sends committed events, and then their head: who knows the head finds the events.
     pub(crate) fn send(&self, events: AppendedBatch) {
-        let Some(last) = events.last().map(|event| event.position) else { return };
+        let Some(last) = events.last().map(|event| event.position) else {
+            return;
+        };
         let mut recent = self.recent();
         let number = *self.sent.borrow() + 1;
         recent.push(number, events);
@@ -66,7 +68,12 @@ impl PartitionFeed {
 
     /// The recent events that continue directly after `position`, of batches after number `known`, in order: `most` of them, and
     /// what else is in the batch of the last.
-    pub(crate) fn following(&self, position: Position, known: u64, most: usize) -> Vec<AppendedBatch> {
+    pub(crate) fn following(
+        &self,
+        position: Position,
+        known: u64,
+        most: usize,
+    ) -> Vec<AppendedBatch> {
         self.recent().following(position, known, most)
     }
 
@@ -74,7 +81,10 @@ impl PartitionFeed {
     pub(crate) fn sent_after(&self, known: u64) -> (Vec<AppendedBatch>, u64) {
         let recent = self.recent();
         let new = recent.batches.iter().filter(|(number, _)| *number > known);
-        (new.map(|(_, batch)| batch.clone()).collect(), *self.sent.borrow())
+        (
+            new.map(|(_, batch)| batch.clone()).collect(),
+            *self.sent.borrow(),
+        )
     }
 
     pub(crate) fn heads(&self) -> watch::Receiver<Position> {
@@ -96,8 +106,9 @@ impl RecentBatches {
     fn push(&mut self, number: u64, batch: AppendedBatch) {
         // Whatever was at these positions before is lost.
         let first = batch.first().map_or(0, |event| event.position);
-        while let Some((_, lost)) =
-            self.batches.pop_back_if(|(_, kept)| kept.last().is_some_and(|at| at.position >= first))
+        while let Some((_, lost)) = self
+            .batches
+            .pop_back_if(|(_, kept)| kept.last().is_some_and(|at| at.position >= first))
         {
             self.events -= lost.len();
         }
@@ -111,11 +122,16 @@ impl RecentBatches {
     }
 
     fn following(&self, position: Position, known: u64, most: usize) -> Vec<AppendedBatch> {
-        let is_done = |batch: &AppendedBatch| batch.last().is_none_or(|last| last.position <= position);
-        let from = self.batches.partition_point(|(number, batch)| *number <= known || is_done(batch));
+        let is_done =
+            |batch: &AppendedBatch| batch.last().is_none_or(|last| last.position <= position);
+        let from = self
+            .batches
+            .partition_point(|(number, batch)| *number <= known || is_done(batch));
         let (mut following, mut next, mut events) = (Vec::new(), position + 1, 0);
         for (_, batch) in self.batches.range(from..) {
-            let (Some(first), Some(last)) = (batch.first(), batch.last()) else { continue };
+            let (Some(first), Some(last)) = (batch.first(), batch.last()) else {
+                continue;
+            };
             if first.position > next || events >= most {
                 break;
             }
@@ -150,20 +166,39 @@ mod tests {
         positions.map(event).collect()
     }
 
-    fn found(feed: &PartitionFeed, position: Position, known: u64, most: usize) -> Vec<(Position, i64)> {
+    fn found(
+        feed: &PartitionFeed,
+        position: Position,
+        known: u64,
+        most: usize,
+    ) -> Vec<(Position, i64)> {
         let batches = feed.following(position, known, most);
-        batches.iter().flat_map(|batch| batch.iter()).map(|event| (event.position, event.sequence)).collect()
+        batches
+            .iter()
+            .flat_map(|batch| batch.iter())
+            .map(|event| (event.position, event.sequence))
+            .collect()
     }
 
     #[test]
     fn whatever_continues_after_a_position_is_found() {
         let feed = PartitionFeed::default();
-        [batch(3..=4, 1), batch(5..=5, 1), batch(9..=9, 1)].into_iter().for_each(|batch| feed.send(batch));
+        [batch(3..=4, 1), batch(5..=5, 1), batch(9..=9, 1)]
+            .into_iter()
+            .for_each(|batch| feed.send(batch));
         assert_eq!(feed.head(), 9);
         assert_eq!(found(&feed, 2, 0, 10), [(3, 1), (4, 1), (5, 1)]);
-        assert_eq!(found(&feed, 3, 0, 10), [(3, 1), (4, 1), (5, 1)], "a batch stays whole");
+        assert_eq!(
+            found(&feed, 3, 0, 10),
+            [(3, 1), (4, 1), (5, 1)],
+            "a batch stays whole"
+        );
         assert_eq!(found(&feed, 2, 0, 1), [(3, 1), (4, 1)]);
-        assert_eq!(found(&feed, 2, 1, 10), [], "the batch with position 3 is known, and not trusted");
+        assert_eq!(
+            found(&feed, 2, 1, 10),
+            [],
+            "the batch with position 3 is known, and not trusted"
+        );
         assert_eq!(found(&feed, 1, 0, 10), [], "there is a gap");
         assert_eq!(found(&feed, 9, 0, 10), []);
     }
@@ -171,8 +206,14 @@ mod tests {
     #[test]
     fn what_is_appended_again_replaces_what_was_lost() {
         let feed = PartitionFeed::default();
-        [batch(1..=2, 1), batch(3..=4, 1), batch(4..=4, 2)].into_iter().for_each(|batch| feed.send(batch));
-        assert_eq!(found(&feed, 0, 0, 10), [(1, 1), (2, 1)], "position 3 has gone with its batch");
+        [batch(1..=2, 1), batch(3..=4, 1), batch(4..=4, 2)]
+            .into_iter()
+            .for_each(|batch| feed.send(batch));
+        assert_eq!(
+            found(&feed, 0, 0, 10),
+            [(1, 1), (2, 1)],
+            "position 3 has gone with its batch"
+        );
         assert_eq!(found(&feed, 3, 0, 10), [(4, 2)]);
         assert_eq!(feed.sent_after(1).1, 3);
         feed.reset_head(1);

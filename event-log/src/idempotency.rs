@@ -25,7 +25,10 @@ pub struct IdempotencyRecord {
 
 impl Log {
     /// The records of those `(user, key)` pairs that are in use.
-    pub async fn idempotency_records(&self, keys: &[(String, String)]) -> Result<Vec<IdempotencyRecord>, LogError> {
+    pub async fn idempotency_records(
+        &self,
+        keys: &[(String, String)],
+    ) -> Result<Vec<IdempotencyRecord>, LogError> {
         Ok(records(self.reads(), keys).await?)
     }
 

@@ -32,7 +32,11 @@ pub struct Fork {
 impl Fork {
     /// The last position of `partition` before it.
     pub fn head(&self, partition: Partition) -> Position {
-        usize::try_from(partition).ok().and_then(|partition| self.heads.get(partition)).copied().unwrap_or(0)
+        usize::try_from(partition)
+            .ok()
+            .and_then(|partition| self.heads.get(partition))
+            .copied()
+            .unwrap_or(0)
     }
 }
 
@@ -48,12 +52,17 @@ impl Forks {
 
     /// The incarnation that is written to now.
     pub fn incarnation(&self) -> Incarnation {
-        self.0.last().map_or(FIRST_INCARNATION, |fork| fork.incarnation)
+        self.0
+            .last()
+            .map_or(FIRST_INCARNATION, |fork| fork.incarnation)
     }
 
     /// The fork whose incarnation the event at `position` is of; `None` for the first incarnation.
     pub fn of(&self, partition: Partition, position: Position) -> Option<&Fork> {
-        self.0.iter().rev().find(|fork| fork.head(partition) < position)
+        self.0
+            .iter()
+            .rev()
+            .find(|fork| fork.head(partition) < position)
     }
 }
 
@@ -67,13 +76,17 @@ pub(crate) struct KnownForks {
 impl KnownForks {
     pub(crate) fn new(forks: Forks) -> Self {
         let incarnation = watch::Sender::new(forks.incarnation());
-        Self { forks: RwLock::new(forks.into()), incarnation }
+        Self {
+            forks: RwLock::new(forks.into()),
+            incarnation,
+        }
     }
 
     fn set(&self, forks: Forks) {
         let incarnation = forks.incarnation();
         *self.forks.write().unwrap_or_else(PoisonError::into_inner) = forks.into();
-        self.incarnation.send_if_modified(|known| std::mem::replace(known, incarnation) != incarnation);
+        self.incarnation
+            .send_if_modified(|known| std::mem::replace(known, incarnation) != incarnation);
     }
 }
 
@@ -86,13 +99,21 @@ impl Log {
 
     /// Every fork that this process knows of.
     pub fn forks(&self) -> Arc<Forks> {
-        self.known_forks().forks.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known_forks()
+            .forks
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Looks for a new incarnation until `shutdown`: for a process whose login may not read the log.
     pub async fn poll_incarnation(&self, shutdown: CancellationToken) {
         let mut fault = crate::RepeatedFault::new("the log's incarnation cannot be read", "");
-        while shutdown.run_until_cancelled(tokio::time::sleep(POLL_INTERVAL)).await.is_some() {
+        while shutdown
+            .run_until_cancelled(tokio::time::sleep(POLL_INTERVAL))
+            .await
+            .is_some()
+        {
             match self.read_forks().await {
                 Ok(_) => fault.recovered(),
                 Err(error) => fault.failed(&error),
@@ -109,11 +130,15 @@ impl Log {
 
 /// The forks of the log in `pool`'s database.
 pub(crate) async fn forks(pool: &Pool) -> Result<Forks, LogError> {
-    let accepted: Vec<(DateTime<Utc>, Vec<Position>)> =
-        sqlx::query_as("select accepted_at, heads from operator_acceptances where what = 'LOSS' order by id")
-            .fetch_all(pool)
-            .await?;
-    let fork = |(at, heads): (DateTime<Utc>, _)| Fork { incarnation: at.timestamp_millis(), heads };
+    let accepted: Vec<(DateTime<Utc>, Vec<Position>)> = sqlx::query_as(
+        "select accepted_at, heads from operator_acceptances where what = 'LOSS' order by id",
+    )
+    .fetch_all(pool)
+    .await?;
+    let fork = |(at, heads): (DateTime<Utc>, _)| Fork {
+        incarnation: at.timestamp_millis(),
+        heads,
+    };
     Ok(Forks::new(accepted.into_iter().map(fork).collect()))
 }
 
@@ -123,9 +148,15 @@ mod tests {
 
     #[test]
     fn an_event_is_of_the_last_incarnation_that_began_before_it() {
-        let fork = |incarnation, heads: [Position; 2]| Fork { incarnation, heads: heads.into() };
+        let fork = |incarnation, heads: [Position; 2]| Fork {
+            incarnation,
+            heads: heads.into(),
+        };
         let forks = Forks::new(vec![fork(20, [10, 5]), fork(30, [15, 3])]);
-        assert_eq!((forks.incarnation(), Forks::default().incarnation()), (30, FIRST_INCARNATION));
+        assert_eq!(
+            (forks.incarnation(), Forks::default().incarnation()),
+            (30, FIRST_INCARNATION)
+        );
         let of = |partition, position| forks.of(partition, position).map(|fork| fork.incarnation);
         for (partition, position, expected) in [
             (0, 10, None),
@@ -136,7 +167,11 @@ mod tests {
             (1, 4, Some(30)),
             (1, 9, Some(30)),
         ] {
-            assert_eq!(of(partition, position), expected, "{position} of {partition}");
+            assert_eq!(
+                of(partition, position),
+                expected,
+                "{position} of {partition}"
+            );
         }
     }
 }

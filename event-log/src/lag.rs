@@ -52,12 +52,20 @@ impl Follower {
 impl Lags {
     pub(crate) fn new(partitions: i32) -> Self {
         let heads = (0..partitions).map(|_| Heads::default()).collect();
-        Self(Mutex::new(State { heads, followers: Vec::new(), shown_at: None }))
+        Self(Mutex::new(State {
+            heads,
+            followers: Vec::new(),
+            shown_at: None,
+        }))
     }
 
     /// Follows a consumer, of which nothing is shown before it says where it is.
     pub(crate) fn follow(&self, consumer: &'static str, partition: Partition) -> Arc<Follower> {
-        let follower = Arc::new(Follower { consumer, partition, position: AtomicI64::new(-1) });
+        let follower = Arc::new(Follower {
+            consumer,
+            partition,
+            position: AtomicI64::new(-1),
+        });
         let mut state = self.state();
         state.followers.retain(|known| known.strong_count() > 0);
         state.followers.push(Arc::downgrade(&follower));
@@ -85,9 +93,16 @@ impl State {
     fn show(&self, now: Instant) {
         for follower in self.followers.iter().filter_map(Weak::upgrade) {
             let position = follower.position.load(Ordering::Relaxed);
-            let heads = usize::try_from(follower.partition).ok().and_then(|partition| self.heads.get(partition));
-            let (Some(heads), 0..) = (heads, position) else { continue };
-            let labels = [("consumer", follower.consumer.to_owned()), ("partition", follower.partition.to_string())];
+            let heads = usize::try_from(follower.partition)
+                .ok()
+                .and_then(|partition| self.heads.get(partition));
+            let (Some(heads), 0..) = (heads, position) else {
+                continue;
+            };
+            let labels = [
+                ("consumer", follower.consumer.to_owned()),
+                ("partition", follower.partition.to_string()),
+            ];
             let (events, time) = heads.lag(position, now);
             metrics::gauge!("moa_consumer_lag_events", &labels).set(events as f64);
             metrics::gauge!("moa_consumer_lag_seconds", &labels).set(time.as_secs_f64());
@@ -102,7 +117,10 @@ impl Heads {
             self.0.clear();
         }
         let is_new = self.0.last().is_none_or(|(known, _)| head > *known);
-        let is_due = self.0.last().is_none_or(|(_, at)| now - *at >= SAMPLE_INTERVAL);
+        let is_due = self
+            .0
+            .last()
+            .is_none_or(|(_, at)| now - *at >= SAMPLE_INTERVAL);
         if is_new && is_due {
             self.0.push((head, now));
         } else if let (true, Some((known, _))) = (is_new, self.0.last_mut()) {
@@ -116,11 +134,19 @@ impl Heads {
 
     /// Joins neighbours that are close to each other for their age. The time of the first stays: a lag is never shown too small.
     fn thin(&mut self, now: Instant) {
-        let ends: Vec<_> = self.0.iter().skip(1).map(|(_, at)| *at).chain([now]).collect();
+        let ends: Vec<_> = self
+            .0
+            .iter()
+            .skip(1)
+            .map(|(_, at)| *at)
+            .chain([now])
+            .collect();
         let mut kept: Vec<(Position, Instant)> = Vec::with_capacity(MAX_SAMPLES);
         for ((head, at), end) in self.0.drain(..).zip(ends) {
             match kept.last_mut() {
-                Some((last, since)) if (end - *since) * MAX_INEXACTNESS_DIVISOR <= now - *since => *last = head,
+                Some((last, since)) if (end - *since) * MAX_INEXACTNESS_DIVISOR <= now - *since => {
+                    *last = head
+                }
                 _ => kept.push((head, at)),
             }
         }
@@ -176,7 +202,10 @@ mod tests {
             let wanted = f64::from(lag);
             assert_eq!(events, i64::from(lag) * 20);
             let most = wanted + SAMPLE_INTERVAL.as_secs_f64() + wanted / 10.0;
-            assert!((wanted - 0.05..=most).contains(&time.as_secs_f64()), "{lag}: {time:?}");
+            assert!(
+                (wanted - 0.05..=most).contains(&time.as_secs_f64()),
+                "{lag}: {time:?}"
+            );
         }
     }
 

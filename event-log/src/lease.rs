@@ -36,7 +36,12 @@ impl Lease {
         .bind(time.as_secs_f64())
         .fetch_optional(log.pool())
         .await?;
-        Ok(epoch.map(|epoch| Self { log: log.clone(), name: name.into(), holder, epoch }))
+        Ok(epoch.map(|epoch| Self {
+            log: log.clone(),
+            name: name.into(),
+            holder,
+            epoch,
+        }))
     }
 
     /// The fencing token: how many holders the lease has had, this one included.
@@ -61,12 +66,14 @@ impl Lease {
 
     /// Whether it is still held under this epoch. Until the caller's transaction ends nobody else can acquire it.
     pub async fn verify_held(&self, transaction: &mut Connection) -> Result<bool, LogError> {
-        let held = sqlx::query("select from leases where name = $1 and holder = $2 and epoch = $3 for share")
-            .bind(&self.name)
-            .bind(self.holder)
-            .bind(self.epoch)
-            .fetch_optional(transaction)
-            .await?;
+        let held = sqlx::query(
+            "select from leases where name = $1 and holder = $2 and epoch = $3 for share",
+        )
+        .bind(&self.name)
+        .bind(self.holder)
+        .bind(self.epoch)
+        .fetch_optional(transaction)
+        .await?;
         Ok(held.is_some())
     }
 
@@ -82,19 +89,29 @@ impl Lease {
     }
 
     /// The position of `consumer`'s checkpoint in `partition`; 0 before the first.
-    pub async fn position(&self, consumer: &str, partition: Partition) -> Result<Position, LogError> {
-        let position: Option<Position> =
-            sqlx::query_scalar("select position from checkpoints where consumer = $1 and partition = $2")
-                .bind(consumer)
-                .bind(partition)
-                .fetch_optional(self.log.reads())
-                .await?;
+    pub async fn position(
+        &self,
+        consumer: &str,
+        partition: Partition,
+    ) -> Result<Position, LogError> {
+        let position: Option<Position> = sqlx::query_scalar(
+            "select position from checkpoints where consumer = $1 and partition = $2",
+        )
+        .bind(consumer)
+        .bind(partition)
+        .fetch_optional(self.log.reads())
+        .await?;
         Ok(position.unwrap_or(0))
     }
 
     /// Moves `consumer`'s checkpoint from `from` to the event `to` if the lease is still held under this epoch; returns whether
     /// it moved.
-    pub async fn advance(&self, consumer: &str, from: Position, to: &RawEvent) -> Result<bool, LogError> {
+    pub async fn advance(
+        &self,
+        consumer: &str,
+        from: Position,
+        to: &RawEvent,
+    ) -> Result<bool, LogError> {
         let moved = sqlx::query(
             "with held as (select from leases where name = $1 and holder = $2 and epoch = $3 for share)
              insert into checkpoints as known (consumer, partition, position, hash)

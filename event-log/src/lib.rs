@@ -68,5 +68,7 @@ pub use writer::{Appended, Batch, NewEvent, Writer};
 
 /// The schema's migrations, in order; an applied file is never edited. A database that a later release has migrated further is
 /// no fault here: whoever starts a process decides whether it works with that schema. Migrations only add.
-pub static MIGRATIONS: sqlx::migrate::Migrator =
-    sqlx::migrate::Migrator { ignore_missing: true, ..sqlx::migrate!("../migrations") };
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate::Migrator {
+    ignore_missing: true,
+    ..sqlx::migrate!("../migrations")
+};

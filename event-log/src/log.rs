@@ -56,22 +56,44 @@ impl Log {
         compare_partitions(identity.partitions, partitions)?;
         let feeds = (0..partitions).map(|_| PartitionFeed::default()).collect();
         let readiness = Readiness::default();
-        let (clock, stops) = (LogClock::new(&readiness), WriteStops::new(identity.partitions, &readiness));
+        let (clock, stops) = (
+            LogClock::new(&readiness),
+            WriteStops::new(identity.partitions, &readiness),
+        );
         let reads = pool.clone().for_reads();
         // A login that may only read views may not query this, and takes no writes either.
         if let Ok(known) = acceptances(&reads).await {
             stops.observe(known);
         }
-        let (forks, lags) = (KnownForks::new(forks(&reads).await?), Lags::new(identity.partitions));
-        let (deferrals, backlog_reads) = (Deferrals::default(), BacklogReads::new(identity.partitions));
-        let shared =
-            Shared { pool, reads, identity, feeds, readiness, clock, stops, forks, lags, deferrals, backlog_reads };
-        Ok(Self { shared: Arc::new(shared) })
+        let (forks, lags) = (
+            KnownForks::new(forks(&reads).await?),
+            Lags::new(identity.partitions),
+        );
+        let (deferrals, backlog_reads) =
+            (Deferrals::default(), BacklogReads::new(identity.partitions));
+        let shared = Shared {
+            pool,
+            reads,
+            identity,
+            feeds,
+            readiness,
+            clock,
+            stops,
+            forks,
+            lags,
+            deferrals,
+            backlog_reads,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// The number of partitions of the log in `pool`'s database; `None` when there is no log yet.
     pub async fn partitions_of(pool: &Pool) -> Result<Option<i32>, LogError> {
-        Ok(sqlx::query_scalar("select partitions from log_identity").fetch_optional(pool).await?)
+        Ok(sqlx::query_scalar("select partitions from log_identity")
+            .fetch_optional(pool)
+            .await?)
     }
 
     /// An error when the log in `pool`'s database has another number of partitions; no error when there is no log yet, nor its
@@ -88,7 +110,9 @@ impl Log {
     /// The identity of the log in `pool`'s database, for tools that only read; `None` when there is no log.
     pub async fn identity_of(pool: &Pool) -> Result<Option<Identity>, LogError> {
         let found: Option<(Uuid, i32)> =
-            sqlx::query_as("select log_id, partitions from log_identity").fetch_optional(pool).await?;
+            sqlx::query_as("select log_id, partitions from log_identity")
+                .fetch_optional(pool)
+                .await?;
         Ok(found.map(|(log_id, partitions)| Identity { log_id, partitions }))
     }
 
@@ -162,7 +186,11 @@ impl Log {
 
     /// How many reservations were appended after `from` and up to `to`, positions of every partition, in order. It reads that much of
     /// the log, so it is for spans of some seconds.
-    pub async fn reservations_between(&self, from: &[Position], to: &[Position]) -> Result<i64, LogError> {
+    pub async fn reservations_between(
+        &self,
+        from: &[Position],
+        to: &[Position],
+    ) -> Result<i64, LogError> {
         // Lateral, so that each span is a scan of the key: as a join it may be a hash of the whole table.
         let count = sqlx::query_scalar(
             "select coalesce(sum(counted.reservations), 0)::bigint
@@ -180,15 +208,22 @@ impl Log {
 
     /// An id for a product to be opened. Never given twice; a number may be skipped.
     pub async fn next_product_id(&self) -> Result<ProductId, LogError> {
-        let id: i64 = sqlx::query_scalar("select nextval('product_id')").fetch_one(self.pool()).await?;
-        ProductId::try_from(id).map_err(|error| LogError::Mismatch(format!("the product_id sequence {error}")))
+        let id: i64 = sqlx::query_scalar("select nextval('product_id')")
+            .fetch_one(self.pool())
+            .await?;
+        ProductId::try_from(id)
+            .map_err(|error| LogError::Mismatch(format!("the product_id sequence {error}")))
     }
 
     /// Polls the heads, the clock and the operator's acceptances until `shutdown`, so that this handle knows what other processes
     /// append. Run one per process.
     pub async fn poll_heads(&self, shutdown: CancellationToken) {
         let mut fault = RepeatedFault::new("the heads of the log cannot be read", "");
-        while shutdown.run_until_cancelled(tokio::time::sleep(HEAD_POLL_INTERVAL)).await.is_some() {
+        while shutdown
+            .run_until_cancelled(tokio::time::sleep(HEAD_POLL_INTERVAL))
+            .await
+            .is_some()
+        {
             match self.poll().await {
                 Ok(()) => fault.recovered(),
                 Err(error) => fault.failed(&error),
@@ -219,13 +254,22 @@ impl Log {
         self.clock().observe(received, said, asked);
         self.lags().observe(&heads, Instant::now());
         self.backlog_reads().forget_old(Instant::now());
-        for ((partition, feed), (head, known)) in (0..).zip(&self.shared.feeds).zip(heads.into_iter().zip(known)) {
+        for ((partition, feed), (head, known)) in (0..)
+            .zip(&self.shared.feeds)
+            .zip(heads.into_iter().zip(known))
+        {
             metrics::gauge!("moa_log_head", "partition" => partition.to_string()).set(head as f64);
             // An acceptance may just have set the head back: then nothing is lost.
             if head < known && feed.head() >= known {
                 feed.forget();
                 self.backlog_reads().forget(partition);
-                self.stop_writes(partition, WriteStop::LostTail { partition, seen: known });
+                self.stop_writes(
+                    partition,
+                    WriteStop::LostTail {
+                        partition,
+                        seen: known,
+                    },
+                );
             }
             feed.advance_head(head);
         }
@@ -265,7 +309,9 @@ impl Log {
 
     /// When an operator last accepted a loss of events.
     pub async fn loss_accepted_at(&self) -> Result<Option<DateTime<Utc>>, LogError> {
-        let at = sqlx::query_scalar("select max(accepted_at) from operator_acceptances where what = 'LOSS'");
+        let at = sqlx::query_scalar(
+            "select max(accepted_at) from operator_acceptances where what = 'LOSS'",
+        );
         Ok(at.fetch_one(self.pool()).await?)
     }
 
@@ -276,7 +322,10 @@ impl Log {
 
     /// Why `partition` takes no writes in this process; `None` while it does.
     pub fn write_stop(&self, partition: Partition) -> Option<WriteStop> {
-        self.shared.stops.of(partition).or_else(|| self.clock().stop())
+        self.shared
+            .stops
+            .of(partition)
+            .or_else(|| self.clock().stop())
     }
 
     /// The database's time as far as it can be trusted; `None` before the first reading. Nothing is purged by a clock that is ahead
@@ -303,7 +352,11 @@ impl Log {
     }
 
     /// Passes committed events to this process's consumers.
-    pub(crate) fn notify_local_consumers(&self, partition: Partition, events: Arc<[RecordedEvent]>) {
+    pub(crate) fn notify_local_consumers(
+        &self,
+        partition: Partition,
+        events: Arc<[RecordedEvent]>,
+    ) {
         if let Some(feed) = self.feed(partition) {
             feed.send(events);
         }
@@ -326,12 +379,16 @@ fn compare_partitions(found: i32, asked: i32) -> Result<(), LogError> {
 async fn identify(pool: &Pool, partitions: i32) -> Result<Identity, LogError> {
     if Log::partitions_of(pool).await?.is_none() {
         if !(1..=MAX_PARTITIONS).contains(&partitions) {
-            return Err(LogError::Mismatch(format!("a log has 1 to {MAX_PARTITIONS} partitions, not {partitions}")));
+            return Err(LogError::Mismatch(format!(
+                "a log has 1 to {MAX_PARTITIONS} partitions, not {partitions}"
+            )));
         }
         // A login that finds the log need not have the right to create one.
         create(pool, partitions).await?;
     }
-    let (log_id, partitions) = sqlx::query_as("select log_id, partitions from log_identity").fetch_one(pool).await?;
+    let (log_id, partitions) = sqlx::query_as("select log_id, partitions from log_identity")
+        .fetch_one(pool)
+        .await?;
     Ok(Identity { log_id, partitions })
 }
 

@@ -13,14 +13,22 @@ impl Log {
         // The position is between `least` and `most`.
         let (mut least, mut most) = (vec![0; self.partitions().count()], self.heads().await?);
         loop {
-            let asked: Vec<_> = self.partitions().zip(middles(&least, &most)).filter_map(unsettled).collect();
+            let asked: Vec<_> = self
+                .partitions()
+                .zip(middles(&least, &most))
+                .filter_map(unsettled)
+                .collect();
             if asked.is_empty() {
                 return Ok(least);
             }
             for (partition, position, recorded_at) in self.recorded_at(&asked).await? {
                 // A partition's number is its place.
                 let place = partition as usize;
-                if recorded_at <= time { least[place] = position } else { most[place] = position - 1 }
+                if recorded_at <= time {
+                    least[place] = position
+                } else {
+                    most[place] = position - 1
+                }
             }
         }
     }
@@ -42,7 +50,11 @@ impl Log {
         .await?;
         let there = |(partition, position, time): (Partition, Position, Option<_>)| match time {
             Some(time) => Ok((partition, position, time)),
-            None => Err(LogError::Broken { partition, position, reason: "there is a hole".into() }),
+            None => Err(LogError::Broken {
+                partition,
+                position,
+                reason: "there is a hole".into(),
+            }),
         };
         found.into_iter().map(there).collect()
     }
@@ -50,7 +62,10 @@ impl Log {
 
 /// The upper middle of what is left in each partition; `None` where nothing is.
 fn middles(least: &[Position], most: &[Position]) -> impl Iterator<Item = Option<Position>> {
-    least.iter().zip(most).map(|(least, most)| (least < most).then(|| least + (most - least + 1) / 2))
+    least
+        .iter()
+        .zip(most)
+        .map(|(least, most)| (least < most).then(|| least + (most - least + 1) / 2))
 }
 
 fn unsettled((partition, middle): (Partition, Option<Position>)) -> Option<(Partition, Position)> {

@@ -53,7 +53,10 @@ impl Log {
     }
 
     /// The same of several products, each in order, by two queries when their streams are short.
-    pub async fn load_products(&self, ids: &[ProductId]) -> Vec<Result<VersionedProduct, LogError>> {
+    pub async fn load_products(
+        &self,
+        ids: &[ProductId],
+    ) -> Vec<Result<VersionedProduct, LogError>> {
         match self.load_together(ids).await {
             Ok(loaded) => loaded.into_iter().map(Ok).collect(),
             // One by one: an error of one product is not the others'.
@@ -64,15 +67,25 @@ impl Log {
     async fn load_together(&self, ids: &[ProductId]) -> Result<Vec<VersionedProduct>, LogError> {
         let pool = self.reads().clone().with_answer_timeout(LOAD_TIMEOUT);
         let mut snapshots = snapshots(&pool, ids).await?;
-        let wanted: Vec<_> = ids.iter().map(|id| (*id, snapshots.remove(id).unwrap_or_default())).collect();
-        let after: Vec<_> = wanted.iter().map(|(id, snapshot)| (*id, snapshot.sequence)).collect();
+        let wanted: Vec<_> = ids
+            .iter()
+            .map(|id| (*id, snapshots.remove(id).unwrap_or_default()))
+            .collect();
+        let after: Vec<_> = wanted
+            .iter()
+            .map(|(id, snapshot)| (*id, snapshot.sequence))
+            .collect();
         let mut pages = stream_pages(&pool, &after, SHORT_STREAM_EVENTS).await?;
         let rest = wanted.into_iter().map(|(id, mut product)| {
             let (page, pool) = (pages.remove(&id).unwrap_or_default(), &pool);
             async move {
                 apply_page(&mut product, &page)?;
                 let is_short = (page.len() as i64) < SHORT_STREAM_EVENTS;
-                if is_short { Ok(product) } else { load_rest(pool, id, product).await }
+                if is_short {
+                    Ok(product)
+                } else {
+                    load_rest(pool, id, product).await
+                }
             }
         });
         // At the same time, as far as the pool has connections: one long stream does not hold up another.
@@ -80,7 +93,12 @@ impl Log {
     }
 
     /// Saves `loaded` as the product's snapshot, unless there is a later one. `hash` is its last event's.
-    pub async fn save_snapshot(&self, id: ProductId, loaded: &VersionedProduct, hash: &Hash) -> Result<(), LogError> {
+    pub async fn save_snapshot(
+        &self,
+        id: ProductId,
+        loaded: &VersionedProduct,
+        hash: &Hash,
+    ) -> Result<(), LogError> {
         // Up to a second of work where users are limited. The copy shares its maps with the original.
         let product = loaded.product.clone();
         let state = tokio::task::spawn_blocking(move || serde_json::to_string(&product)).await;
@@ -106,7 +124,11 @@ impl Log {
 }
 
 /// Applies the rest of a stream to what is loaded of it.
-async fn load_rest(pool: &Pool, id: ProductId, mut loaded: VersionedProduct) -> Result<VersionedProduct, LogError> {
+async fn load_rest(
+    pool: &Pool,
+    id: ProductId,
+    mut loaded: VersionedProduct,
+) -> Result<VersionedProduct, LogError> {
     loop {
         let page = stream_page(pool, id, loaded.sequence, STREAM_PAGE_EVENTS).await?;
         apply_page(&mut loaded, &page)?;
@@ -121,14 +143,21 @@ fn apply_page(loaded: &mut VersionedProduct, page: &[RecordedEvent]) -> Result<(
         if event.sequence != loaded.sequence + 1 {
             let (partition, position) = (event.partition, event.position);
             let reason = format!("its stream has a hole before sequence {}", event.sequence);
-            return Err(LogError::Broken { partition, position, reason });
+            return Err(LogError::Broken {
+                partition,
+                position,
+                reason,
+            });
         }
         loaded.apply(event);
     }
     Ok(())
 }
 
-async fn snapshots(pool: &Pool, ids: &[ProductId]) -> Result<HashMap<ProductId, VersionedProduct>, LogError> {
+async fn snapshots(
+    pool: &Pool,
+    ids: &[ProductId],
+) -> Result<HashMap<ProductId, VersionedProduct>, LogError> {
     let kept: Vec<(i64, i64, String)> = sqlx::query_as(
         "select s.product_id, s.sequence, s.state::text
            from unnest($1::bigint[]) as wanted (product_id)
@@ -141,17 +170,29 @@ async fn snapshots(pool: &Pool, ids: &[ProductId]) -> Result<HashMap<ProductId, 
     .bind(SNAPSHOT_CODE_VERSION)
     .fetch_all(pool)
     .await?;
-    if kept.iter().all(|(_, _, state)| state.len() < LARGE_SNAPSHOT_BYTES) {
+    if kept
+        .iter()
+        .all(|(_, _, state)| state.len() < LARGE_SNAPSHOT_BYTES)
+    {
         return Ok(kept.into_iter().filter_map(read_snapshot).collect());
     }
-    let reading = tokio::task::spawn_blocking(|| kept.into_iter().filter_map(read_snapshot).collect());
-    reading.await.map_err(|error| LogError::Unavailable(sqlx::Error::Decode(Box::new(error))))
+    let reading =
+        tokio::task::spawn_blocking(|| kept.into_iter().filter_map(read_snapshot).collect());
+    reading
+        .await
+        .map_err(|error| LogError::Unavailable(sqlx::Error::Decode(Box::new(error))))
 }
 
-fn read_snapshot((product, sequence, state): (i64, i64, String)) -> Option<(ProductId, VersionedProduct)> {
+fn read_snapshot(
+    (product, sequence, state): (i64, i64, String),
+) -> Option<(ProductId, VersionedProduct)> {
     match serde_json::from_str(&state) {
         Ok(state) => {
-            let versioned = VersionedProduct { product: state, sequence, snapshot_sequence: sequence };
+            let versioned = VersionedProduct {
+                product: state,
+                sequence,
+                snapshot_sequence: sequence,
+            };
             Some((ProductId::try_from(product).ok()?, versioned))
         }
         Err(error) => {

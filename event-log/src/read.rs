@@ -29,7 +29,11 @@ impl Log {
         after: Position,
         limit: i64,
     ) -> Result<Vec<RecordedEvent>, LogError> {
-        self.raw_after(partition, after, limit).await?.iter().map(RecordedEvent::try_from).collect()
+        self.raw_after(partition, after, limit)
+            .await?
+            .iter()
+            .map(RecordedEvent::try_from)
+            .collect()
     }
 
     /// Up to `limit` events of one product's stream that follow `after`, in order.
@@ -43,9 +47,18 @@ impl Log {
     }
 
     /// Whether the event with this hash is at this position. If not, the log was set back or changed since somebody saw it there.
-    pub async fn has_event(&self, partition: Partition, position: Position, hash: &Hash) -> Result<bool, LogError> {
-        let found = self.raw_after(partition, position.saturating_sub(1), 1).await?;
-        Ok(found.first().is_some_and(|event| event.position == position && event.hash == *hash))
+    pub async fn has_event(
+        &self,
+        partition: Partition,
+        position: Position,
+        hash: &Hash,
+    ) -> Result<bool, LogError> {
+        let found = self
+            .raw_after(partition, position.saturating_sub(1), 1)
+            .await?;
+        Ok(found
+            .first()
+            .is_some_and(|event| event.position == position && event.hash == *hash))
     }
 
     /// Up to `limit` events of `partition` that follow `after`, in order, as they are stored.
@@ -81,7 +94,11 @@ impl Log {
         .await?;
         let change = |(position, id, event_type): (_, String, _)| {
             let product_id = ProductId::try_from(id.parse::<i64>().ok()?).ok()?;
-            Some(ChangedProduct { position, product_id, event_type })
+            Some(ChangedProduct {
+                position,
+                product_id,
+                event_type,
+            })
         };
         Ok(rows.into_iter().map_while(change).collect())
     }
@@ -89,7 +106,9 @@ impl Log {
     /// The database and the server that the log is in: a copy of the log has the log's id, but another database. A copy of the server's
     /// files cannot be told apart.
     pub async fn database_id(&self) -> Result<String, LogError> {
-        Ok(sqlx::query_scalar("select moa_database_id()").fetch_one(self.pool()).await?)
+        Ok(sqlx::query_scalar("select moa_database_id()")
+            .fetch_one(self.pool())
+            .await?)
     }
 }
 
@@ -182,6 +201,8 @@ pub(crate) fn raw_event(row: PgRow) -> sqlx::Result<RawEvent> {
         position: row.try_get("position")?,
         event_id: row.try_get("event_id")?,
         recorded_at: row.try_get("recorded_at")?,
-        hash: hash.try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        hash: hash
+            .try_into()
+            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
     })
 }

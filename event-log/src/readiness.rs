@@ -30,7 +30,11 @@ impl Readiness {
     pub fn clause(&self, name: &'static str) -> Clause {
         let mut state = self.state();
         state.next_id += 1;
-        let clause = Clause { readiness: self.clone(), name, id: state.next_id };
+        let clause = Clause {
+            readiness: self.clone(),
+            name,
+            id: state.next_id,
+        };
         state.show(name);
         clause
     }
@@ -54,7 +58,11 @@ struct Failure {
 
 impl State {
     fn show(&self, name: &'static str) {
-        let failed = self.failed.range((name, 0)..=(name, u64::MAX)).next().is_some();
+        let failed = self
+            .failed
+            .range((name, 0)..=(name, u64::MAX))
+            .next()
+            .is_some();
         metrics::gauge!("moa_ready", "clause" => name).set(if failed { 0.0 } else { 1.0 });
     }
 }
@@ -85,7 +93,10 @@ impl Clause {
     /// Whether the failure was logged before.
     fn failed(&self, logs: bool) -> bool {
         let mut state = self.readiness.state();
-        let failure = state.failed.entry((self.name, self.id)).or_insert(Failure { is_logged: false });
+        let failure = state
+            .failed
+            .entry((self.name, self.id))
+            .or_insert(Failure { is_logged: false });
         let was_logged = failure.is_logged;
         failure.is_logged |= logs;
         state.show(self.name);
@@ -102,7 +113,10 @@ impl Clause {
     /// Whether it is failed.
     #[must_use]
     pub fn is_failed(&self) -> bool {
-        self.readiness.state().failed.contains_key(&(self.name, self.id))
+        self.readiness
+            .state()
+            .failed
+            .contains_key(&(self.name, self.id))
     }
 
     fn take(&self) -> Option<Failure> {
@@ -133,7 +147,10 @@ mod tests {
         append.fail("disk full");
         assert_eq!(readiness.failed(), ["append", "clock"]);
         append.clear();
-        assert_eq!((readiness.failed(), append.is_failed()), (vec!["clock"], false));
+        assert_eq!(
+            (readiness.failed(), append.is_failed()),
+            (vec!["clock"], false)
+        );
         clock.clear();
         assert!(readiness.failed().is_empty());
     }
@@ -142,7 +159,9 @@ mod tests {
     fn a_name_is_failed_while_any_part_fails_it() {
         let readiness = Readiness::default();
         let partitions = [readiness.clause("append"), readiness.clause("append")];
-        partitions.iter().for_each(|partition| partition.fail("away"));
+        partitions
+            .iter()
+            .for_each(|partition| partition.fail("away"));
         partitions[0].clear();
         assert_eq!(readiness.failed(), ["append"]);
         partitions[1].clear();

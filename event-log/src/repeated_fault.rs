@@ -38,7 +38,13 @@ impl RepeatedFault {
     /// For a loop that needs PostgreSQL and fails with `what`, a sentence such as `"a batch cannot be written"`; `who` tells it from
     /// others of its kind, and may be empty.
     pub fn new(what: &'static str, who: impl fmt::Display) -> Self {
-        Self { what, who: who.to_string(), clause: None, needs: vec![&POSTGRESQL], lasting: None }
+        Self {
+            what,
+            who: who.to_string(),
+            clause: None,
+            needs: vec![&POSTGRESQL],
+            lasting: None,
+        }
     }
 
     /// Needs these servers instead: while one of them is away, its failures are not logged.
@@ -50,34 +56,60 @@ impl RepeatedFault {
     /// Also fails `clause` when the fault has lasted for `bound`, at the first try after that; clears it when it is over.
     #[must_use]
     pub fn failing(self, clause: Clause, bound: Duration) -> Self {
-        Self { clause: Some((clause, bound)), ..self }
+        Self {
+            clause: Some((clause, bound)),
+            ..self
+        }
     }
 
     /// A try failed.
     pub fn failed(&mut self, error: &dyn fmt::Display) {
         let (now, error) = (Instant::now(), error.to_string());
         let is_explained = self.needs.iter().any(|outage| outage.explains_failures());
-        let lasting = self.lasting.get_or_insert(Lasting { since: now, logged: None, times: 0 });
+        let lasting = self.lasting.get_or_insert(Lasting {
+            since: now,
+            logged: None,
+            times: 0,
+        });
         lasting.times += 1;
         if !is_explained && lasting.is_due(now, &error) {
             let (times, seconds) = (lasting.times, (now - lasting.since).as_secs());
-            tracing::warn!(who = self.who, error, times, seconds, "{}; it is tried again", self.what);
+            tracing::warn!(
+                who = self.who,
+                error,
+                times,
+                seconds,
+                "{}; it is tried again",
+                self.what
+            );
             lasting.logged = Some((now, error.clone()));
         }
         if let Some((clause, bound)) = &self.clause
             && now - lasting.since >= *bound
         {
             let reason = format!("{}: {error}", sentence(self.what, &self.who));
-            if is_explained { clause.fail_quietly(reason) } else { clause.fail(reason) }
+            if is_explained {
+                clause.fail_quietly(reason)
+            } else {
+                clause.fail(reason)
+            }
         }
     }
 
     /// A try went well.
     pub fn recovered(&mut self) {
-        let Some(lasting) = self.lasting.take() else { return };
+        let Some(lasting) = self.lasting.take() else {
+            return;
+        };
         let (times, seconds) = (lasting.times, lasting.since.elapsed().as_secs());
         if lasting.logged.is_some() {
-            tracing::info!(who = self.who, times, seconds, "it works again: {} before", self.what);
+            tracing::info!(
+                who = self.who,
+                times,
+                seconds,
+                "it works again: {} before",
+                self.what
+            );
         }
         if let Some((clause, _)) = &self.clause {
             clause.clear();
@@ -92,13 +124,23 @@ impl RepeatedFault {
 }
 
 fn sentence(what: &str, who: &str) -> String {
-    if who.is_empty() { what.to_owned() } else { format!("{who}: {what}") }
+    if who.is_empty() {
+        what.to_owned()
+    } else {
+        format!("{who}: {what}")
+    }
 }
 
 impl Lasting {
     fn is_due(&self, now: Instant, error: &str) -> bool {
-        let Some((logged_at, logged)) = &self.logged else { return true };
-        let pause = if error == logged { REPEAT_INTERVAL } else { CHANGE_INTERVAL };
+        let Some((logged_at, logged)) = &self.logged else {
+            return true;
+        };
+        let pause = if error == logged {
+            REPEAT_INTERVAL
+        } else {
+            CHANGE_INTERVAL
+        };
         now - *logged_at >= pause
     }
 }
@@ -184,7 +226,10 @@ mod tests {
         assert!(readiness.failed().is_empty());
         tokio::time::advance(Duration::from_millis(10)).await;
         fault.failed(&"away");
-        assert_eq!((readiness.failed(), fault.is_failing()), (vec!["append"], true));
+        assert_eq!(
+            (readiness.failed(), fault.is_failing()),
+            (vec!["append"], true)
+        );
         fault.recovered();
         assert_eq!((readiness.failed(), fault.is_failing()), (vec![], false));
     }

@@ -37,7 +37,11 @@ pub async fn restart_on_panic<F: Future<Output = ()> + Send + 'static>(
         metrics::counter!("moa_task_restarts_total", "task" => task).increment(1);
         tracing::error!(task, who, %error, "a task panicked; it is restarted");
         clause.fail(format_args!("{task} {who} panicked and is restarted"));
-        if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+        if shutdown
+            .run_until_cancelled(tokio::time::sleep(pause))
+            .await
+            .is_none()
+        {
             return;
         }
         pause = (2 * pause).min(MAX_RESTART_DELAY);
@@ -69,9 +73,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_panics_is_started_anew_and_readiness_knows_until_it_has_run_for_a_while() {
-        let (readiness, stop, starts) = (Readiness::default(), CancellationToken::new(), Arc::default());
+        let (readiness, stop, starts) = (
+            Readiness::default(),
+            CancellationToken::new(),
+            Arc::default(),
+        );
         let start = task(3, &starts, &stop);
-        let running = restart_on_panic("a test's task", "1".into(), &readiness, stop.clone(), start);
+        let running =
+            restart_on_panic("a test's task", "1".into(), &readiness, stop.clone(), start);
         let watching = async {
             while starts.load(Ordering::Relaxed) < 4 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -86,12 +95,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_panics_always_is_started_less_and_less_often() {
-        let (readiness, stop, starts) = (Readiness::default(), CancellationToken::new(), Arc::default());
+        let (readiness, stop, starts) = (
+            Readiness::default(),
+            CancellationToken::new(),
+            Arc::default(),
+        );
         let start = task(u32::MAX, &starts, &stop);
         let began = Instant::now();
-        let running = restart_on_panic("a test's task", "1".into(), &readiness, stop.clone(), start);
-        tokio::time::timeout(Duration::from_secs(600), running).await.expect_err("it goes on");
+        let running =
+            restart_on_panic("a test's task", "1".into(), &readiness, stop.clone(), start);
+        tokio::time::timeout(Duration::from_secs(600), running)
+            .await
+            .expect_err("it goes on");
         let started = starts.load(Ordering::Relaxed);
-        assert!((10..20).contains(&started), "{started} starts in {:?}", began.elapsed());
+        assert!(
+            (10..20).contains(&started),
+            "{started} starts in {:?}",
+            began.elapsed()
+        );
     }
 }

@@ -14,7 +14,9 @@ mod statements;
 
 pub use cursor::{Cursor, ForeignCursorError};
 pub use filter::{Bound, EVENT_TYPES, Filter, Order};
-pub use key::{EVENT_INDEX, INDEX_VERSION, correlation_key, invest_key, rare_type, subject, user_key};
+pub use key::{
+    EVENT_INDEX, INDEX_VERSION, correlation_key, invest_key, rare_type, subject, user_key,
+};
 
 use crate::log::Log;
 use crate::{LogError, RecordedEvent};
@@ -53,7 +55,10 @@ pub struct Search {
 impl Log {
     /// Every event about one invest, in order, up to the heads: an index that lags hides none.
     pub async fn invest_events(&self, invest: InvestId) -> Result<Vec<RecordedEvent>, LogError> {
-        let filter = Filter { invest: Some(invest), ..Filter::default() };
+        let filter = Filter {
+            invest: Some(invest),
+            ..Filter::default()
+        };
         let mut search = Search::begin(self, self.reads(), filter, Order::Ascending, None).await?;
         let mut events = Vec::new();
         loop {
@@ -94,10 +99,20 @@ impl Search {
                 (Order::Descending, Some(next)) => left.high = left.high.min(*next),
                 (_, None) => {}
             }
-            let indexed = indexed.iter().find(|(at, _)| *at == partition).map_or(0, |(_, position)| *position);
+            let indexed = indexed
+                .iter()
+                .find(|(at, _)| *at == partition)
+                .map_or(0, |(_, position)| *position);
             cursors.push(PartitionCursor::new(partition, order, left, indexed));
         }
-        Ok(Self { log: log.clone(), pool: pool.clone(), filter, order, access_path, cursors })
+        Ok(Self {
+            log: log.clone(),
+            pool: pool.clone(),
+            filter,
+            order,
+            access_path,
+            cursors,
+        })
     }
 
     /// The next events, at most `limit` of them and [`MAX_PAGE_EVENTS`].
@@ -116,13 +131,18 @@ impl Search {
                 break;
             }
         }
-        Ok(Page { events, next: self.cursor() })
+        Ok(Page {
+            events,
+            next: self.cursor(),
+        })
     }
 
     /// All that is left, in pages.
     pub fn pages(self) -> impl Stream<Item = Result<Vec<RawEvent>, LogError>> + Send {
         stream::try_unfold(Some(self), async |search| {
-            let Some(mut search) = search else { return Ok(None) };
+            let Some(mut search) = search else {
+                return Ok(None);
+            };
             let Page { events, next } = search.page(MAX_PAGE_EVENTS).await?;
             Ok(Some((events, next.map(|_| search))))
         })
@@ -137,11 +157,17 @@ impl Search {
         };
         let mut first: Option<(EventOrderKey, &mut PartitionCursor)> = None;
         for cursor in &mut self.cursors {
-            let Some(place) = cursor.found.front().map(|event| (event.recorded_at, event.partition, event.position))
+            let Some(place) = cursor
+                .found
+                .front()
+                .map(|event| (event.recorded_at, event.partition, event.position))
             else {
                 continue;
             };
-            if first.as_ref().is_none_or(|(first, _)| is_before(&place, first)) {
+            if first
+                .as_ref()
+                .is_none_or(|(first, _)| is_before(&place, first))
+            {
                 first = Some((place, cursor));
             }
         }
@@ -160,7 +186,9 @@ impl Search {
             .filter(|cursor| cursor.needs_rows())
             .map(|cursor| (cursor.partition, cursor.left()))
             .collect();
-        let places = statements::begins(&self.pool, &parts, self.order).await?.into_iter();
+        let places = statements::begins(&self.pool, &parts, self.order)
+            .await?
+            .into_iter();
         Ok(match self.order {
             Order::Ascending => places.min(),
             Order::Descending => places.max(),
@@ -172,23 +200,53 @@ impl Search {
             return None;
         }
         let next_of = |partition| {
-            self.cursors.iter().find(|cursor| cursor.partition == partition).map_or(0, PartitionCursor::next)
+            self.cursors
+                .iter()
+                .find(|cursor| cursor.partition == partition)
+                .map_or(0, PartitionCursor::next)
         };
         let next = self.log.partitions().map(next_of).collect();
-        Some(Cursor::new(self.log.identity(), &self.filter, self.order, next))
+        Some(Cursor::new(
+            self.log.identity(),
+            &self.filter,
+            self.order,
+            next,
+        ))
     }
 }
 
 /// The requested positions of each partition, up to the current heads.
-async fn ranges(log: &Log, pool: &Pool, filter: &Filter) -> Result<Vec<(Partition, PositionRange)>, LogError> {
+async fn ranges(
+    log: &Log,
+    pool: &Pool,
+    filter: &Filter,
+) -> Result<Vec<(Partition, PositionRange)>, LogError> {
     let of_product = filter.product.map(|product| log.partition_of(product));
     let is_asked = |partition: &Partition| {
-        filter.partition.is_none_or(|asked| asked == *partition) && of_product.is_none_or(|asked| asked == *partition)
+        filter.partition.is_none_or(|asked| asked == *partition)
+            && of_product.is_none_or(|asked| asked == *partition)
     };
-    let heads: Vec<_> = log.partitions().zip(log.heads().await?).filter(|(partition, _)| is_asked(partition)).collect();
-    let mut ranges: Vec<_> = heads.iter().map(|(at, head)| (*at, PositionRange { low: 1, high: *head })).collect();
+    let heads: Vec<_> = log
+        .partitions()
+        .zip(log.heads().await?)
+        .filter(|(partition, _)| is_asked(partition))
+        .collect();
+    let mut ranges: Vec<_> = heads
+        .iter()
+        .map(|(at, head)| {
+            (
+                *at,
+                PositionRange {
+                    low: 1,
+                    high: *head,
+                },
+            )
+        })
+        .collect();
     match filter.from {
-        Some(Bound::Position(from)) => ranges.iter_mut().for_each(|(_, range)| range.low = from.max(1)),
+        Some(Bound::Position(from)) => ranges
+            .iter_mut()
+            .for_each(|(_, range)| range.low = from.max(1)),
         Some(Bound::Time(time)) => {
             let since = statements::first_since(pool, &heads, time).await?;
             each_by_partition(&mut ranges, &since, |range, since| range.low = since);
@@ -196,7 +254,9 @@ async fn ranges(log: &Log, pool: &Pool, filter: &Filter) -> Result<Vec<(Partitio
         None => {}
     }
     match filter.to {
-        Some(Bound::Position(to)) => ranges.iter_mut().for_each(|(_, range)| range.high = range.high.min(to)),
+        Some(Bound::Position(to)) => ranges
+            .iter_mut()
+            .for_each(|(_, range)| range.high = range.high.min(to)),
         Some(Bound::Time(time)) => {
             let since = statements::first_since(pool, &heads, time).await?;
             each_by_partition(&mut ranges, &since, |range, since| range.high = since - 1);
@@ -212,7 +272,12 @@ fn each_by_partition(
     set: impl Fn(&mut PositionRange, Position),
 ) {
     for (partition, range) in ranges {
-        let position = positions.iter().find(|(at, _)| at == partition).map(|(_, position)| *position);
-        position.into_iter().for_each(|position| set(range, position));
+        let position = positions
+            .iter()
+            .find(|(at, _)| at == partition)
+            .map(|(_, position)| *position);
+        position
+            .into_iter()
+            .for_each(|position| set(range, position));
     }
 }

@@ -35,7 +35,9 @@ pub enum WrongServerError {
         found: i64,
     },
     /// It is a server that another one has taken over from.
-    #[error("this server is on timeline {found}, and {known} was seen: another server has taken over from it")]
+    #[error(
+        "this server is on timeline {found}, and {known} was seen: another server has taken over from it"
+    )]
     Superseded {
         /// The newest timeline that was seen.
         known: i64,
@@ -62,7 +64,8 @@ impl ServerWatch {
         )
         .fetch_one(connection)
         .await?;
-        self.compare(server).map_err(|wrong| sqlx::Error::Configuration(wrong.into()))
+        self.compare(server)
+            .map_err(|wrong| sqlx::Error::Configuration(wrong.into()))
     }
 
     fn compare(&self, found: Server) -> Result<(), WrongServerError> {
@@ -72,11 +75,15 @@ impl ServerWatch {
         }
         match *known {
             Some(known) if known.system_identifier != found.system_identifier => {
-                Err(WrongServerError::Another { known: known.system_identifier, found: found.system_identifier })
+                Err(WrongServerError::Another {
+                    known: known.system_identifier,
+                    found: found.system_identifier,
+                })
             }
-            Some(known) if known.timeline > found.timeline => {
-                Err(WrongServerError::Superseded { known: known.timeline, found: found.timeline })
-            }
+            Some(known) if known.timeline > found.timeline => Err(WrongServerError::Superseded {
+                known: known.timeline,
+                found: found.timeline,
+            }),
             Some(known) if known == found => Ok(()),
             before => {
                 if let Some(before) = before {
@@ -116,7 +123,11 @@ mod tests {
     use super::*;
 
     fn server(system_identifier: i64, timeline: i64) -> Server {
-        Server { system_identifier, timeline, in_recovery: false }
+        Server {
+            system_identifier,
+            timeline,
+            in_recovery: false,
+        }
     }
 
     #[test]
@@ -125,16 +136,28 @@ mod tests {
         watch.compare(server(7, 1)).unwrap();
         watch.compare(server(7, 3)).unwrap();
         watch.compare(server(7, 3)).unwrap();
-        assert!(matches!(watch.compare(server(7, 2)), Err(WrongServerError::Superseded { known: 3, found: 2 })));
+        assert!(matches!(
+            watch.compare(server(7, 2)),
+            Err(WrongServerError::Superseded { known: 3, found: 2 })
+        ));
     }
 
     #[test]
     fn another_server_and_a_standby_are_refused_and_the_known_one_stays() {
         let watch = ServerWatch::default();
         watch.compare(server(7, 1)).unwrap();
-        assert!(matches!(watch.compare(server(8, 9)), Err(WrongServerError::Another { known: 7, found: 8 })));
-        let standby = Server { in_recovery: true, ..server(7, 0) };
-        assert!(matches!(watch.compare(standby), Err(WrongServerError::Standby)));
+        assert!(matches!(
+            watch.compare(server(8, 9)),
+            Err(WrongServerError::Another { known: 7, found: 8 })
+        ));
+        let standby = Server {
+            in_recovery: true,
+            ..server(7, 0)
+        };
+        assert!(matches!(
+            watch.compare(standby),
+            Err(WrongServerError::Standby)
+        ));
         watch.compare(server(7, 1)).unwrap();
     }
 }

@@ -104,7 +104,11 @@ impl WriteStops {
 
     /// Stores a reading and returns the one before. Acceptances from before this process began are not new.
     pub(crate) fn observe(&self, now: Acceptances) -> Acceptances {
-        let before = self.last_reading.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        let before = self
+            .last_reading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(now);
         before.unwrap_or_else(|| {
             self.loss_accepted.store(now.loss, Ordering::Release);
             now

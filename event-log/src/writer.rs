@@ -114,7 +114,10 @@ impl Writer {
         let said = found.said;
         let head = Head {
             position: found.position.unwrap_or(0),
-            hash: found.hash.and_then(|hash| hash.try_into().ok()).unwrap_or_else(|| log.genesis(partition)),
+            hash: found
+                .hash
+                .and_then(|hash| hash.try_into().ok())
+                .unwrap_or_else(|| log.genesis(partition)),
             recorded_at: found.recorded_at.unwrap_or(DateTime::UNIX_EPOCH),
         };
         log.clock().observe(said, said, asked);
@@ -187,8 +190,11 @@ impl Writer {
             return Err(error);
         }
         let missed = std::mem::take(&mut self.unreported_events);
-        self.locked_appends_left =
-            if missed.is_empty() { self.locked_appends_left.saturating_sub(1) } else { QUIET_APPENDS };
+        self.locked_appends_left = if missed.is_empty() {
+            self.locked_appends_left.saturating_sub(1)
+        } else {
+            QUIET_APPENDS
+        };
         Ok(missed)
     }
 
@@ -202,7 +208,9 @@ impl Writer {
         let connection = self.connection().await?;
         // Lock first, read in a second statement: one statement would read the snapshot from before the wait.
         answer(sqlx::query("begin").execute(&mut *connection)).await?;
-        let lock = sqlx::query("select pg_advisory_xact_lock($1, $2)").bind(APPEND_LOCK_CLASS).bind(partition);
+        let lock = sqlx::query("select pg_advisory_xact_lock($1, $2)")
+            .bind(APPEND_LOCK_CLASS)
+            .bind(partition);
         answer(lock.execute(&mut *connection)).await?;
         if !self.read_tail().await? {
             self.release_append_lock().await?;
@@ -227,25 +235,44 @@ impl Writer {
     async fn read_tail(&mut self) -> Result<bool, LogError> {
         let (partition, position) = (self.partition, self.head.position);
         let connection = self.connection().await?;
-        let rows = answer(crate::read::rows_after(connection, partition, position - 1, TAIL_PAGE_EVENTS + 1)).await?;
+        let rows = answer(crate::read::rows_after(
+            connection,
+            partition,
+            position - 1,
+            TAIL_PAGE_EVENTS + 1,
+        ))
+        .await?;
         let (head, rows) = rows.split_at(usize::from(position > 0).min(rows.len()));
-        if position > 0 && head.first().map(|row| (row.position, row.hash)) != Some((position, self.head.hash)) {
+        if position > 0
+            && head.first().map(|row| (row.position, row.hash)) != Some((position, self.head.hash))
+        {
             return Err(self.lost_tail());
         }
         for row in rows {
             if row.position != self.head.position + 1 {
                 let position = self.head.position + 1;
-                return Err(LogError::Broken { partition, position, reason: "there is a hole".into() });
+                return Err(LogError::Broken {
+                    partition,
+                    position,
+                    reason: "there is a hole".into(),
+                });
             }
             self.unreported_events.push(RecordedEvent::try_from(row)?);
-            self.head = Head { position: row.position, hash: row.hash, recorded_at: row.recorded_at };
+            self.head = Head {
+                position: row.position,
+                hash: row.hash,
+                recorded_at: row.recorded_at,
+            };
         }
         Ok((rows.len() as i64) < TAIL_PAGE_EVENTS)
     }
 
     /// The head's event has changed or is gone: stops writes to this partition.
     fn lost_tail(&self) -> LogError {
-        let why = WriteStop::LostTail { partition: self.partition, seen: self.head.position };
+        let why = WriteStop::LostTail {
+            partition: self.partition,
+            seen: self.head.position,
+        };
         self.log.stop_writes(self.partition, why);
         why.into()
     }
@@ -254,7 +281,9 @@ impl Writer {
         if self.connection.is_none() {
             self.connection = Some(self.log.pool().inner().acquire().await?);
         }
-        self.connection.as_deref_mut().ok_or(LogError::Unavailable(sqlx::Error::PoolClosed))
+        self.connection
+            .as_deref_mut()
+            .ok_or(LogError::Unavailable(sqlx::Error::PoolClosed))
     }
 
     /// Closes the connection, after a fault or a cancelled call. The next batch acquires the append lock first.
@@ -285,6 +314,9 @@ fn is_far_ahead(recorded_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
 async fn answer<T>(asked: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
         Ok(answer) => answer,
-        Err(_) => Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time"))),
+        Err(_) => Err(sqlx::Error::Io(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            "no answer in time",
+        ))),
     }
 }

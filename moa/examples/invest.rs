@@ -66,31 +66,58 @@ struct Moa {
 
 impl Moa {
     fn of(user: &str) -> Result<Self> {
-        let client =
-            Client::builder().no_proxy().connect_timeout(ANSWER_TIMEOUT).read_timeout(SILENCE_TIMEOUT).build()?;
-        let url = |variable, otherwise: &str| env::var(variable).unwrap_or_else(|_| otherwise.into());
+        let client = Client::builder()
+            .no_proxy()
+            .connect_timeout(ANSWER_TIMEOUT)
+            .read_timeout(SILENCE_TIMEOUT)
+            .build()?;
+        let url =
+            |variable, otherwise: &str| env::var(variable).unwrap_or_else(|_| otherwise.into());
         let read = url("MOA_READ_URL", "http://127.0.0.1:8080");
-        Ok(Self { client, read, write: url("MOA_WRITE_URL", "http://127.0.0.1:8081"), user: user.into() })
+        Ok(Self {
+            client,
+            read,
+            write: url("MOA_WRITE_URL", "http://127.0.0.1:8081"),
+            user: user.into(),
+        })
     }
 
     fn get(&self, path: &str) -> RequestBuilder {
-        self.client.get(format!("{}{path}", self.read)).header("X-USER-ID", &self.user)
+        self.client
+            .get(format!("{}{path}", self.read))
+            .header("X-USER-ID", &self.user)
     }
 
     /// The headers and the envelope of the final answer. The key makes it safe to ask again.
-    async fn invest(&self, product: i64, amount: i64, lose_answer: bool) -> Result<(HeaderMap, Envelope)> {
+    async fn invest(
+        &self,
+        product: i64,
+        amount: i64,
+        lose_answer: bool,
+    ) -> Result<(HeaderMap, Envelope)> {
         let body = json!({"productId": product, "investAmount": amount});
-        let request = self.client.post(format!("{}/api/invest", self.write)).timeout(ANSWER_TIMEOUT).json(&body);
-        let request = request.header("X-USER-ID", &self.user).header("Idempotency-Key", Uuid::new_v4().to_string());
+        let request = self
+            .client
+            .post(format!("{}/api/invest", self.write))
+            .timeout(ANSWER_TIMEOUT)
+            .json(&body);
+        let request = request
+            .header("X-USER-ID", &self.user)
+            .header("Idempotency-Key", Uuid::new_v4().to_string());
         for attempt in 0..MAX_ATTEMPTS {
-            let request = request.try_clone().context("a body in memory can be sent again")?;
+            let request = request
+                .try_clone()
+                .context("a body in memory can be sent again")?;
             match final_answer(request, lose_answer && attempt == 0).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => eprintln!("no answer ({error:#}): asking again with the same key"),
             }
             tokio::time::sleep(RETRY_DELAY).await;
         }
-        bail!("no answer after {MAX_ATTEMPTS} attempts; is Moa at {}?", self.write)
+        bail!(
+            "no answer after {MAX_ATTEMPTS} attempts; is Moa at {}?",
+            self.write
+        )
     }
 
     /// The invest once it has its fate. A stream that ends or breaks is opened again: it begins with the state of now.
@@ -102,7 +129,10 @@ impl Moa {
             }
             tokio::time::sleep(RETRY_DELAY).await;
         }
-        bail!("{invest_id} is reserved; what becomes of it shows later at {}/api/invest/log/{invest_id}", self.read)
+        bail!(
+            "{invest_id} is reserved; what becomes of it shows later at {}/api/invest/log/{invest_id}",
+            self.read
+        )
     }
 
     async fn fate(&self, invest_id: Uuid) -> Result<Invest> {
@@ -121,7 +151,11 @@ async fn final_answer(request: RequestBuilder, hangs_up: bool) -> Result<(Header
     let answer = request.send().await?;
     // The answer has come, and goes with its connection before anybody has read it.
     ensure!(!hangs_up, "hung up");
-    let is_final = ![StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&answer.status());
+    let is_final = ![
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ]
+    .contains(&answer.status());
     ensure!(is_final, "status {}", answer.status());
     Ok((answer.headers().clone(), answer.json().await?))
 }
@@ -129,7 +163,12 @@ async fn final_answer(request: RequestBuilder, hangs_up: bool) -> Result<(Header
 /// The data of a read.
 async fn read<T: DeserializeOwned>(request: RequestBuilder) -> Result<T> {
     let envelope: Envelope = request.timeout(ANSWER_TIMEOUT).send().await?.json().await?;
-    ensure!(envelope.result, "refused: {}: {}", envelope.code, envelope.message.unwrap_or_default());
+    ensure!(
+        envelope.result,
+        "refused: {}: {}",
+        envelope.code,
+        envelope.message.unwrap_or_default()
+    );
     Ok(serde_json::from_value(envelope.data)?)
 }
 
@@ -144,7 +183,11 @@ struct Events {
 impl Events {
     async fn of(request: RequestBuilder) -> Result<Self> {
         let answer = request.send().await?.error_for_status()?;
-        Ok(Self { answer, rest: Vec::new(), data: VecDeque::new() })
+        Ok(Self {
+            answer,
+            rest: Vec::new(),
+            data: VecDeque::new(),
+        })
     }
 
     async fn next<T: DeserializeOwned>(&mut self) -> Result<T> {
@@ -152,50 +195,91 @@ impl Events {
             if let Some(data) = self.data.pop_front() {
                 return Ok(serde_json::from_slice(&data)?);
             }
-            self.rest.extend(self.answer.chunk().await?.context("it ended")?);
-            let lines: Vec<_> = self.rest.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+            self.rest
+                .extend(self.answer.chunk().await?.context("it ended")?);
+            let lines: Vec<_> = self
+                .rest
+                .split(|byte| *byte == b'\n')
+                .map(<[u8]>::to_vec)
+                .collect();
             let (rest, whole) = lines.split_last().context("a split has a last part")?;
-            self.data.extend(whole.iter().filter_map(|line| line.strip_prefix(b"data: ")).map(<[u8]>::to_vec));
+            self.data.extend(
+                whole
+                    .iter()
+                    .filter_map(|line| line.strip_prefix(b"data: "))
+                    .map(<[u8]>::to_vec),
+            );
             self.rest.clone_from(rest);
         }
     }
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str> {
-    Ok(headers.get(name).with_context(|| format!("the answer has no {name}"))?.to_str()?)
+    Ok(headers
+        .get(name)
+        .with_context(|| format!("the answer has no {name}"))?
+        .to_str()?)
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     // reqwest is built here without a provider of cryptography of its own, and wants one before it makes a client.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let Err(error) = tell_the_story().await else { return ExitCode::SUCCESS };
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    let Err(error) = tell_the_story().await else {
+        return ExitCode::SUCCESS;
+    };
     eprintln!("{error:#}");
     ExitCode::FAILURE
 }
 
 async fn tell_the_story() -> Result<()> {
-    let (flags, arguments): (Vec<_>, Vec<_>) = env::args().skip(1).partition(|argument| argument == "--lose-answer");
+    let (flags, arguments): (Vec<_>, Vec<_>) = env::args()
+        .skip(1)
+        .partition(|argument| argument == "--lose-answer");
     let [user, product, amount] = &arguments[..] else {
         bail!("say who, in what and how much: invest USER PRODUCT_ID AMOUNT [--lose-answer]")
     };
     let moa = Moa::of(user)?;
     let products: Page<Product> = read(moa.get("/api/product")).await?;
-    for Product { product_id, title, total_investing_amount, current_investing_amount } in products.list {
-        println!("open: {product_id} {title}, {current_investing_amount} of {total_investing_amount}");
+    for Product {
+        product_id,
+        title,
+        total_investing_amount,
+        current_investing_amount,
+    } in products.list
+    {
+        println!(
+            "open: {product_id} {title}, {current_investing_amount} of {total_investing_amount}"
+        );
     }
 
-    let (said, envelope) = moa.invest(product.parse()?, amount.parse()?, !flags.is_empty()).await?;
-    ensure!(envelope.result, "refused: {}: {}", envelope.code, envelope.message.unwrap_or_default());
+    let (said, envelope) = moa
+        .invest(product.parse()?, amount.parse()?, !flags.is_empty())
+        .await?;
+    ensure!(
+        envelope.result,
+        "refused: {}: {}",
+        envelope.code,
+        envelope.message.unwrap_or_default()
+    );
     let invest_id: Uuid = header(&said, "x-invest-id")?.parse()?;
-    let replayed = if said.contains_key("idempotency-replayed") { "replayed" } else { "first answer" };
+    let replayed = if said.contains_key("idempotency-replayed") {
+        "replayed"
+    } else {
+        "first answer"
+    };
     println!("accepted: {invest_id} {replayed}");
 
     // With the token the invest is there at once, wherever it is read.
     let path = format!("/api/invest/log/{invest_id}");
     let token = header(&said, "x-consistency-token")?;
     let shown: Invest = read(moa.get(&path).header("X-Consistency-Token", token)).await?;
-    println!("read: {} in {}, {}", shown.invest_amount, shown.title, shown.state);
+    println!(
+        "read: {} in {}, {}",
+        shown.invest_amount, shown.title, shown.state
+    );
     println!("followed: {}", moa.follow(invest_id).await?.state);
     Ok(())
 }

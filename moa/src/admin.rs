@@ -54,17 +54,27 @@ struct ProjectionsState {
 /// The admin routes; to be passed to [`edge::with_middleware`].
 pub(crate) fn routes(admin: Admin) -> Router {
     let acts = Acts::new(admin.write.clone());
-    let managed = ProjectionsState { log: admin.log, jobs: admin.jobs, redis: admin.redis, time: admin.time };
-    let products = Router::new().route("/admin/product", get(product::list)).with_state((admin.read, admin.time));
+    let managed = ProjectionsState {
+        log: admin.log,
+        jobs: admin.jobs,
+        redis: admin.redis,
+        time: admin.time,
+    };
+    let products = Router::new()
+        .route("/admin/product", get(product::list))
+        .with_state((admin.read, admin.time));
     let parked = Router::new()
         .route("/admin/parked", get(parked::list))
         .route("/admin/parked/drop", post(parked::drop_all))
         .route("/admin/parked/{id}", get(parked::show))
         .route("/admin/parked/{id}/drop", post(parked::drop_one))
         .with_state(admin.write.clone());
-    let refunds =
-        Router::new().route("/admin/mass-refund", get(mass_refund::list)).with_state((admin.write, managed.time));
-    let restore = Router::new().route("/admin/restore", post(restore::accept)).with_state(managed.log.clone());
+    let refunds = Router::new()
+        .route("/admin/mass-refund", get(mass_refund::list))
+        .with_state((admin.write, managed.time));
+    let restore = Router::new()
+        .route("/admin/restore", post(restore::accept))
+        .with_state(managed.log.clone());
     let routes = command_api::product_routes(admin.api, acts.clone())
         .merge(restore)
         .merge(products)
@@ -73,13 +83,20 @@ pub(crate) fn routes(admin: Admin) -> Router {
         .merge(refunds)
         .merge(audit::routes(admin.audit))
         .layer(Extension(acts));
-    guard::guard(routes, admin.tokens).merge(edge::reference::reference(&reference::LISTENER, &reference::endpoints()))
+    guard::guard(routes, admin.tokens).merge(edge::reference::reference(
+        &reference::LISTENER,
+        &reference::endpoints(),
+    ))
 }
 
 /// How long a route may take.
 pub(crate) fn timeout_of(route: &str) -> Duration {
     let asks_the_audit = route.starts_with("/admin/audit") || admin_console::asks_the_audit(route);
-    if asks_the_audit { audit::ANSWER_TIMEOUT } else { edge::REQUEST_TIMEOUT }
+    if asks_the_audit {
+        audit::ANSWER_TIMEOUT
+    } else {
+        edge::REQUEST_TIMEOUT
+    }
 }
 
 fn projections(managed: ProjectionsState) -> Router {

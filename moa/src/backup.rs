@@ -18,7 +18,12 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Args)]
 pub struct BackupVerifySettings {
     /// A dump of the database by pg_dump, in the custom, directory or tar format: it is restored into a PostgreSQL of its own for a while
-    #[arg(long, value_name = "FILE", required_unless_present = "database_url", conflicts_with = "database_url")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "database_url",
+        conflicts_with = "database_url"
+    )]
     dump: Option<PathBuf>,
     /// A database that was restored from the backup; it is only read
     #[arg(long, value_name = "URL")]
@@ -58,7 +63,11 @@ async fn of_database(pool: &Pool, settings: &BackupVerifySettings) -> anyhow::Re
 /// Restores the dump into a PostgreSQL that is removed afterwards, also when a signal ends it before.
 async fn of_dump(dump: &Path, settings: &BackupVerifySettings) -> anyhow::Result<BackupReport> {
     let mut stop = StopSignal::listen()?;
-    let server = Embedded::start(&Options { data_dir: default_data_dir(), ephemeral: true }).await?;
+    let server = Embedded::start(&Options {
+        data_dir: default_data_dir(),
+        ephemeral: true,
+    })
+    .await?;
     let found = tokio::select! {
         found = restored(&server, dump, settings) => found,
         () = stop.received() => Err(anyhow::anyhow!("stopped; nothing was verified")),
@@ -67,7 +76,11 @@ async fn of_dump(dump: &Path, settings: &BackupVerifySettings) -> anyhow::Result
     found.and_then(|found| stopped.map(|()| found))
 }
 
-async fn restored(server: &Embedded, dump: &Path, settings: &BackupVerifySettings) -> anyhow::Result<BackupReport> {
+async fn restored(
+    server: &Embedded,
+    dump: &Path,
+    settings: &BackupVerifySettings,
+) -> anyhow::Result<BackupReport> {
     let options = server.restore_dump(dump).await?;
     let pool = verify::read_only_with(options).await?;
     let found = of_database(&pool, settings).await;

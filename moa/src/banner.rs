@@ -17,8 +17,16 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    pub(crate) fn of(query: &TcpListener, command: &TcpListener, admin: &TcpListener) -> io::Result<Self> {
-        Ok(Self { query: query.local_addr()?, command: command.local_addr()?, admin: admin.local_addr()? })
+    pub(crate) fn of(
+        query: &TcpListener,
+        command: &TcpListener,
+        admin: &TcpListener,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            query: query.local_addr()?,
+            command: command.local_addr()?,
+            admin: admin.local_addr()?,
+        })
     }
 
     /// Where users call.
@@ -44,14 +52,23 @@ pub(crate) fn print_all_in_one(
         format!("  console  {scheme}://{}{}", at.admin, admin_console::PATH),
         format!("  data     {}", database.describe()),
     ];
-    lines.extend(database.private().map(|private| format!("           look inside: {}", private.psql_command())));
+    lines.extend(
+        database
+            .private()
+            .map(|private| format!("           look inside: {}", private.psql_command())),
+    );
     lines.push(match made {
         Some(token) => format!("  token    {}  (operator; made by Moa)", token.reveal()),
         None => "  token    as set (operator)".to_owned(),
     });
     lines.push(format!("  users    {}", callers.describe()));
-    if settings.public.allowed_origins.is_empty() && at.public().iter().all(|address| address.ip().is_loopback()) {
-        lines.push("  pages    any of this machine may call (CORS); MOA_ALLOWED_ORIGINS names others".to_owned());
+    if settings.public.allowed_origins.is_empty()
+        && at.public().iter().all(|address| address.ip().is_loopback())
+    {
+        lines.push(
+            "  pages    any of this machine may call (CORS); MOA_ALLOWED_ORIGINS names others"
+                .to_owned(),
+        );
     }
     // Elsewhere they would be refused.
     if !settings.no_demo && callers.believe_anybody() {
@@ -63,7 +80,11 @@ pub(crate) fn print_all_in_one(
 /// Prints that a service alone is open, and where.
 pub(crate) fn service(name: &str, listeners: &[(&str, String)], database: &Database) {
     let mut lines = vec![format!("Moa's {name} is open.\n")];
-    lines.extend(listeners.iter().map(|(who, url)| format!("  {who:8} {url}")));
+    lines.extend(
+        listeners
+            .iter()
+            .map(|(who, url)| format!("  {who:8} {url}")),
+    );
     lines.push(format!("  {:8} {}", "data", database.describe()));
     print_lines(lines);
 }
@@ -85,6 +106,8 @@ fn examples(scheme: &str, at: &Addresses) -> [String; 5] {
         format!(
             "  curl -X GET \"{scheme}://localhost:{query}/api/product/my/invest?page=0&size=10\" -H \"X-USER-ID: user4\""
         ),
-        format!("  or in a browser: {scheme}://localhost:{query}/docs and {scheme}://localhost:{command}/docs"),
+        format!(
+            "  or in a browser: {scheme}://localhost:{query}/docs and {scheme}://localhost:{command}/docs"
+        ),
     ]
 }

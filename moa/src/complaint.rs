@@ -15,7 +15,10 @@ pub fn of(error: &anyhow::Error) -> String {
 /// The same with the settings' names as the code has them, for the log.
 pub(crate) fn causes(error: &anyhow::Error) -> String {
     let mut said = String::new();
-    for cause in error.chain().map(|cause| text(cause).replace(FROM_DATABASE, "")) {
+    for cause in error
+        .chain()
+        .map(|cause| text(cause).replace(FROM_DATABASE, ""))
+    {
         if said.is_empty() {
             said = cause;
         } else if !said.contains(&cause) {
@@ -43,12 +46,20 @@ mod tests {
     #[test]
     fn a_cause_is_said_once() {
         let gone = || io::Error::from(io::ErrorKind::NotFound);
-        let repeated = anyhow::Error::from(gone()).context(format!("cannot read x: {}", gone())).context("MOA_X_FILE");
+        let repeated = anyhow::Error::from(gone())
+            .context(format!("cannot read x: {}", gone()))
+            .context("MOA_X_FILE");
         let nested = anyhow::anyhow!("the log cannot be read: {FROM_DATABASE}no such table");
         assert_eq!(causes(&nested), "the log cannot be read: no such table");
-        assert_eq!(causes(&repeated), "MOA_X_FILE: cannot read x: entity not found");
-        let of_library =
-            anyhow::Error::from(PoolTimedOut).context("cannot reach PostgreSQL (nothing answered in time)");
-        assert_eq!(causes(&of_library), "cannot reach PostgreSQL (nothing answered in time)");
+        assert_eq!(
+            causes(&repeated),
+            "MOA_X_FILE: cannot read x: entity not found"
+        );
+        let of_library = anyhow::Error::from(PoolTimedOut)
+            .context("cannot reach PostgreSQL (nothing answered in time)");
+        assert_eq!(
+            causes(&of_library),
+            "cannot reach PostgreSQL (nothing answered in time)"
+        );
     }
 }

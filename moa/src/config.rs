@@ -9,7 +9,9 @@ use crate::{serve, trust};
 /// # Errors
 /// The first one that a start would be refused for.
 pub fn check(settings: &Serve, tls: &TlsSettings) -> anyhow::Result<()> {
-    settings::sources().iter().for_each(|source| print_line!("{source}"));
+    settings::sources()
+        .iter()
+        .for_each(|source| print_line!("{source}"));
     trust::set(tls)?;
     serve::check(settings)?;
     print_line!("The settings are good.");

@@ -44,11 +44,15 @@ const REBUILD_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The schema of every table, whatever the role, the database or the URL says. A read model's writer prepends a schema.
 pub(crate) const SEARCH_PATH: [(&str, &str); 1] = [("search_path", "public")];
 /// What a writer may hold up at most: a frozen client keeps its locks, and the database takes them back.
-const STATEMENT_LIMITS: [(&str, &str); 3] =
-    [("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "5s")];
+const STATEMENT_LIMITS: [(&str, &str); 3] = [
+    ("lock_timeout", "2s"),
+    ("idle_in_transaction_session_timeout", "2s"),
+    ("statement_timeout", "5s"),
+];
 /// Plans of prepared statements are kept, and made while tables may be short: one that reads a whole table is cheap then, and
 /// ruinous a minute later. What has no index is read all the same, and must not be compiled for its cost.
-const PLANNER_SETTINGS: [(&str, &str); 3] = [("enable_seqscan", "off"), ("jit", "off"), GENERIC_PLANS];
+const PLANNER_SETTINGS: [(&str, &str); 3] =
+    [("enable_seqscan", "off"), ("jit", "off"), GENERIC_PLANS];
 /// A statement is planned once for each connection, not for each execution: its plan does not depend on its parameters, and planning
 /// took three times as long as reading a page.
 const GENERIC_PLANS: (&str, &str) = ("plan_cache_mode", "force_generic_plan");
@@ -74,11 +78,22 @@ pub(crate) struct Connections {
 
 impl Connections {
     /// Partition processors keep one for each partition.
-    pub(crate) const WRITE_SIDE: Self = Self { optional_servers: 8, per_partition: 1, writes: true };
+    pub(crate) const WRITE_SIDE: Self = Self {
+        optional_servers: 8,
+        per_partition: 1,
+        writes: true,
+    };
     /// Who only follows, or publishes.
-    pub(crate) const FEW: Self = Self { optional_servers: 4, per_partition: 0, writes: true };
+    pub(crate) const FEW: Self = Self {
+        optional_servers: 4,
+        per_partition: 0,
+        writes: true,
+    };
     /// Who only shows read models, which a standby of the server has too.
-    pub(crate) const READS: Self = Self { writes: false, ..Self::FEW };
+    pub(crate) const READS: Self = Self {
+        writes: false,
+        ..Self::FEW
+    };
 }
 
 /// The database in use.
@@ -95,14 +110,25 @@ impl Database {
         if let Some(url) = &settings.database_url {
             return Self::named(url);
         }
-        let options = Options { data_dir: settings.data_dir.clone(), ephemeral: settings.ephemeral };
+        let options = Options {
+            data_dir: settings.data_dir.clone(),
+            ephemeral: settings.ephemeral,
+        };
         let private = Embedded::start(&options).await?;
-        Ok(Self { options: private.connect_options(), private: Some(private), server: Arc::default() })
+        Ok(Self {
+            options: private.connect_options(),
+            private: Some(private),
+            server: Arc::default(),
+        })
     }
 
     /// The one at `url`.
     pub(crate) fn named(url: &Secret) -> anyhow::Result<Self> {
-        Ok(Self { options: url::read("DATABASE_URL", url)?, private: None, server: Arc::default() })
+        Ok(Self {
+            options: url::read("DATABASE_URL", url)?,
+            private: None,
+            server: Arc::default(),
+        })
     }
 
     /// The one that `settings` name, else the private one that a Moa runs now; none is started.
@@ -111,17 +137,33 @@ impl Database {
             return Self::named(url);
         }
         let options = crate::postgres::options_of_running(&settings.data_dir)?;
-        Ok(Self { options, private: None, server: Arc::default() })
+        Ok(Self {
+            options,
+            private: None,
+            server: Arc::default(),
+        })
     }
 
     /// A connection that changes nothing.
     pub(crate) async fn doctor_pool(&self) -> anyhow::Result<Pool> {
-        self.pool("moa doctor", 1, &[("default_transaction_read_only", "on"), ("statement_timeout", "5s")]).await
+        self.pool(
+            "moa doctor",
+            1,
+            &[
+                ("default_transaction_read_only", "on"),
+                ("statement_timeout", "5s"),
+            ],
+        )
+        .await
     }
 
     /// Waits until the server answers, for ever, brings the schema up to date, or waits until its owner did, and opens the
     /// log; an error when the server answers that it will not have us.
-    pub(crate) async fn wait_for_log(&self, settings: LogSettings, connections: Connections) -> anyhow::Result<Log> {
+    pub(crate) async fn wait_for_log(
+        &self,
+        settings: LogSettings,
+        connections: Connections,
+    ) -> anyhow::Result<Log> {
         // First the server is waited for, then the schema's owner, for one thing after another: each is logged once.
         let (mut logged, mut logged_owner) = (false, String::new());
         loop {
@@ -137,7 +179,11 @@ impl Database {
                 _ => return opened,
             };
             if let (Err(error), true) = (&opened, is_new) {
-                tracing::warn!("waiting for {}: {}", self.describe(), complaint::causes(error));
+                tracing::warn!(
+                    "waiting for {}: {}",
+                    self.describe(),
+                    complaint::causes(error)
+                );
             }
             tokio::time::sleep(RETRY_DELAY).await;
         }
@@ -154,7 +200,10 @@ impl Database {
             Some(private) => private.describe(),
             None => {
                 let (host, port) = (self.options.get_host(), self.options.get_port());
-                format!("PostgreSQL at {host}:{port}, database {}", self.options.get_database().unwrap_or("(default)"))
+                format!(
+                    "PostgreSQL at {host}:{port}, database {}",
+                    self.options.get_database().unwrap_or("(default)")
+                )
             }
         }
     }
@@ -165,7 +214,8 @@ impl Database {
         let migrated = AtomicUsize::new(0);
         let on_migrated: OnMigrated<'_> = &|migration, took| {
             migrated.fetch_add(1, Ordering::Relaxed);
-            let (version, name, ms) = (migration.version, &*migration.description, took.as_millis());
+            let (version, name, ms) =
+                (migration.version, &*migration.description, took.as_millis());
             tracing::debug!(version, name, ms, "a migration was run");
         };
         schema::bring_up_to_date(&pool, settings, on_migrated).await?;
@@ -179,7 +229,10 @@ impl Database {
     }
 
     /// The migrations that are to be run.
-    pub(crate) async fn pending_migrations(&self, settings: LogSettings) -> anyhow::Result<Vec<&'static Migration>> {
+    pub(crate) async fn pending_migrations(
+        &self,
+        settings: LogSettings,
+    ) -> anyhow::Result<Vec<&'static Migration>> {
         let pool = self.pool_to_migrate().await?;
         let pending = schema::pending(&pool, settings).await?;
         pool.close().await;
@@ -187,7 +240,11 @@ impl Database {
     }
 
     /// The same, as its owner does it: every role gets its rights, and the log is created where its partitions are named.
-    pub(crate) async fn migrate_all(&self, settings: LogSettings, on_migrated: OnMigrated<'_>) -> anyhow::Result<()> {
+    pub(crate) async fn migrate_all(
+        &self,
+        settings: LogSettings,
+        on_migrated: OnMigrated<'_>,
+    ) -> anyhow::Result<()> {
         let pool = self.pool_to_migrate().await?;
         schema::bring_up_to_date(&pool, settings, on_migrated).await?;
         schema::grant_roles(&pool).await?;
@@ -201,8 +258,13 @@ impl Database {
 
     /// A migration may take longer than any statement of the services.
     async fn pool_to_migrate(&self) -> anyhow::Result<Pool> {
-        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
-        let pool = pool.connect_with(self.bounded("moa migrate", &[])).await.map(Pool::from);
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE_TIMEOUT);
+        let pool = pool
+            .connect_with(self.bounded("moa migrate", &[]))
+            .await
+            .map(Pool::from);
         let pool = pool.map_err(|error| self.unreachable(error))?;
         self.refuse_without_durability(&pool).await?;
         Ok(pool)
@@ -216,7 +278,11 @@ impl Database {
     }
 
     /// Opens the log, creating it when it is new; an error when that is not for this login to do.
-    pub(crate) async fn log(&self, partitions: Option<i32>, connections: Connections) -> anyhow::Result<Log> {
+    pub(crate) async fn log(
+        &self,
+        partitions: Option<i32>,
+        connections: Connections,
+    ) -> anyhow::Result<Log> {
         let looking = self.pool("moa log", 1, &[]).await?;
         self.refuse_without_durability(&looking).await?;
         let found = Log::partitions_of(&looking).await?;
@@ -242,18 +308,28 @@ impl Database {
             })
         });
         let pool = pool
-            .connect_with(self.bounded("moa log", &[STATEMENT_LIMITS.as_slice(), &PLANNER_SETTINGS].concat()))
+            .connect_with(self.bounded(
+                "moa log",
+                &[STATEMENT_LIMITS.as_slice(), &PLANNER_SETTINGS].concat(),
+            ))
             .await;
-        let pool = pool.map(|pool| Pool::from(pool).with_answer_timeout(STATEMENT_TIMEOUT + ANSWER_MARGIN));
+        let pool = pool
+            .map(|pool| Pool::from(pool).with_answer_timeout(STATEMENT_TIMEOUT + ANSWER_MARGIN));
         pool.map_err(|error| self.unreachable(error))
     }
 
     /// The pool of consumers and settlement.
     pub(crate) fn project_pool(&self) -> Pool {
         // Rows and checkpoint are lost together or not at all, and come back from the log: no need to wait for the disk.
-        let bounds = [STATEMENT_LIMITS.as_slice(), &PLANNER_SETTINGS, &[("synchronous_commit", "off")]].concat();
+        let bounds = [
+            STATEMENT_LIMITS.as_slice(),
+            &PLANNER_SETTINGS,
+            &[("synchronous_commit", "off")],
+        ]
+        .concat();
         // SharedResources when it is needed: not every service that has it uses it.
-        let pool = pool_of(PROJECT_CONNECTIONS).connect_lazy_with(self.bounded("moa project", &bounds));
+        let pool =
+            pool_of(PROJECT_CONNECTIONS).connect_lazy_with(self.bounded("moa project", &bounds));
         Pool::from(pool).with_answer_timeout(STATEMENT_TIMEOUT + ANSWER_MARGIN)
     }
 
@@ -273,21 +349,40 @@ impl Database {
 
     /// The pool of readers, which can change nothing.
     pub(crate) async fn read_pool(&self) -> anyhow::Result<Pool> {
-        let bounds = [("default_transaction_read_only", "on"), ("statement_timeout", "2s"), GENERIC_PLANS];
+        let bounds = [
+            ("default_transaction_read_only", "on"),
+            ("statement_timeout", "2s"),
+            GENERIC_PLANS,
+        ];
         let pool = self.pool("moa read", READ_CONNECTIONS, &bounds).await?;
-        Ok(pool.with_answer_timeout(READ_STATEMENT_TIMEOUT + ANSWER_MARGIN).for_reads())
+        Ok(pool
+            .with_answer_timeout(READ_STATEMENT_TIMEOUT + ANSWER_MARGIN)
+            .for_reads())
     }
 
-    async fn pool(&self, name: &str, connections: u32, bounds: &[(&str, &str)]) -> anyhow::Result<Pool> {
-        let pool = pool_of(connections).connect_with(self.bounded(name, bounds)).await;
-        let pool = pool.map(|pool| Pool::from(pool).with_answer_timeout(STATEMENT_TIMEOUT + ANSWER_MARGIN));
+    async fn pool(
+        &self,
+        name: &str,
+        connections: u32,
+        bounds: &[(&str, &str)],
+    ) -> anyhow::Result<Pool> {
+        let pool = pool_of(connections)
+            .connect_with(self.bounded(name, bounds))
+            .await;
+        let pool = pool
+            .map(|pool| Pool::from(pool).with_answer_timeout(STATEMENT_TIMEOUT + ANSWER_MARGIN));
         pool.map_err(|error| self.unreachable(error))
     }
 
     /// Why no connection was made, and what to do.
     fn unreachable(&self, error: sqlx::Error) -> anyhow::Error {
         let why = tls::explain(&error).map(|why| format!(": {why}"));
-        let guess = || format!(" ({}): is it running, and DATABASE_URL right?", complaint::text(&error));
+        let guess = || {
+            format!(
+                " ({}): is it running, and DATABASE_URL right?",
+                complaint::text(&error)
+            )
+        };
         let advice = why.unwrap_or_else(guess);
         anyhow::Error::from(error).context(format!("cannot reach {}{advice}", self.describe()))
     }
@@ -295,7 +390,11 @@ impl Database {
     fn bounded(&self, name: &str, bounds: &[(&str, &str)]) -> PgConnectOptions {
         // What sqlx logs of a slow statement is the statement itself; the ops port has the pools' figures.
         let options = self.options.clone().disable_statement_logging();
-        options.application_name(name).options(SEARCH_PATH).options(TCP_KEEPALIVE).options(bounds.iter().copied())
+        options
+            .application_name(name)
+            .options(SEARCH_PATH)
+            .options(TCP_KEEPALIVE)
+            .options(bounds.iter().copied())
     }
 
     /// Stops the private server, if it is one.
@@ -317,7 +416,9 @@ pub(crate) fn max_connections(service: Option<ServiceName>, partitions: Option<i
         Some(ServiceName::QueryApi) => few + READ_CONNECTIONS,
         Some(ServiceName::Projector) => few + PROJECT_CONNECTIONS + REBUILD_CONNECTIONS,
         Some(ServiceName::Relay | ServiceName::Sealer) => few + PROJECT_CONNECTIONS,
-        Some(ServiceName::Admin) => write_side + PROJECT_CONNECTIONS + READ_CONNECTIONS + REBUILD_CONNECTIONS,
+        Some(ServiceName::Admin) => {
+            write_side + PROJECT_CONNECTIONS + READ_CONNECTIONS + REBUILD_CONNECTIONS
+        }
         None => write_side + PROJECT_CONNECTIONS + READ_CONNECTIONS + REBUILD_CONNECTIONS,
     };
     sum.try_into().unwrap_or(i32::MAX)
@@ -325,15 +426,18 @@ pub(crate) fn max_connections(service: Option<ServiceName>, partitions: Option<i
 
 fn pool_of(connections: u32) -> PgPoolOptions {
     // A broken connection shows at its next use; asking first would cost every read a round trip.
-    PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false)
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
 }
 
 /// Not there, or not yet: starting up or shutting down (57P), or full (53300).
 fn is_away(cause: &(dyn std::error::Error + 'static)) -> bool {
     match cause.downcast_ref::<sqlx::Error>() {
-        Some(sqlx::Error::Database(refused)) => {
-            refused.code().is_some_and(|code| code.starts_with("57P") || code == "53300")
-        }
+        Some(sqlx::Error::Database(refused)) => refused
+            .code()
+            .is_some_and(|code| code.starts_with("57P") || code == "53300"),
         Some(error) => connection_pool::is_unreachable(error),
         None => false,
     }

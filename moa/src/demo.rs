@@ -11,7 +11,11 @@ use uuid::Uuid;
 /// Title, total, and the window's start and end in days from now.
 type Offer = (&'static str, i64, i64, i64);
 
-const PRODUCTS: [Offer; 3] = [("product0", 500, -40, -10), ("product1", 1_000, -2, 20), ("product2", 100, -1, 20)];
+const PRODUCTS: [Offer; 3] = [
+    ("product0", 500, -40, -10),
+    ("product1", 1_000, -2, 20),
+    ("product2", 100, -1, 20),
+];
 /// Still to come, so that the list of open products is the seed's; with a minimum, a unit and a limit per user. It fails below half of its
 /// total, and its invests can be withdrawn until its last day.
 const WITH_TERMS: (Offer, [i64; 3]) = (("product3", 10_000, 1, 20), [100, 50, 1_000]);
@@ -39,10 +43,24 @@ pub(crate) async fn open_on_empty(processors: &PartitionProcessors) -> anyhow::R
     }
     open(processors, now, WITH_TERMS.0, terms(now, WITH_TERMS)?).await?;
     for (product, user, amount) in INVESTS {
-        let product_id = *opened.get(product).context("the demo invests in a product it did not open")?;
+        let product_id = *opened
+            .get(product)
+            .context("the demo invests in a product it did not open")?;
         let invest_id = InvestId(Uuid::now_v7());
-        let (user_id, amount) = (UserId::try_from(user.to_owned())?, Amount::try_from(amount)?);
-        submit(processors, product_id, UntimedCommand::Invest { invest_id, user_id, amount }).await?;
+        let (user_id, amount) = (
+            UserId::try_from(user.to_owned())?,
+            Amount::try_from(amount)?,
+        );
+        submit(
+            processors,
+            product_id,
+            UntimedCommand::Invest {
+                invest_id,
+                user_id,
+                amount,
+            },
+        )
+        .await?;
     }
     Ok(())
 }
@@ -51,7 +69,10 @@ fn day(now: DateTime<Utc>, days: i64) -> DateTime<Utc> {
     (now + TimeDelta::days(days)).trunc_subsecs(0)
 }
 
-fn terms(now: DateTime<Utc>, (offer, [minimum, unit, limit]): (Offer, [i64; 3])) -> anyhow::Result<Terms> {
+fn terms(
+    now: DateTime<Utc>,
+    (offer, [minimum, unit, limit]): (Offer, [i64; 3]),
+) -> anyhow::Result<Terms> {
     let (_, total, _, finishes) = offer;
     Ok(Terms {
         min_invest_amount: Some(minimum.try_into()?),
@@ -71,7 +92,13 @@ async fn open(
     let product_id = processors.log().next_product_id().await?;
     let (title, total) = (Title::try_from(title.to_owned())?, Amount::try_from(total)?);
     let window = Window::new(day(now, starts), day(now, finishes))?;
-    let command = ProductCommand::OpenProduct { product_id, title, total, window, terms };
+    let command = ProductCommand::OpenProduct {
+        product_id,
+        title,
+        total,
+        window,
+        terms,
+    };
     submit(processors, product_id, command.into()).await?;
     Ok(product_id)
 }
@@ -81,8 +108,15 @@ async fn submit(
     product_id: ProductId,
     command: UntimedCommand,
 ) -> anyhow::Result<()> {
-    let metadata = Metadata { correlation_id: "demo".into(), ..Metadata::default() };
-    match processors.submit(CommandEnvelope::new(product_id, command, metadata)).await?.decision {
+    let metadata = Metadata {
+        correlation_id: "demo".into(),
+        ..Metadata::default()
+    };
+    match processors
+        .submit(CommandEnvelope::new(product_id, command, metadata))
+        .await?
+        .decision
+    {
         Ok(()) => Ok(()),
         Err(refusal) => bail!("product {product_id} refused: {refusal}"),
     }

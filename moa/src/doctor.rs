@@ -34,15 +34,30 @@ struct Finding {
 
 impl Finding {
     fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, found: found.into(), mend: None }
+        Self {
+            check,
+            verdict: Verdict::Ok,
+            found: found.into(),
+            mend: None,
+        }
     }
 
     fn warn(check: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Warn, found: found.into(), mend: Some(mend.into()) }
+        Self {
+            check,
+            verdict: Verdict::Warn,
+            found: found.into(),
+            mend: Some(mend.into()),
+        }
     }
 
     fn wrong(check: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Wrong, found: found.into(), mend: Some(mend.into()) }
+        Self {
+            check,
+            verdict: Verdict::Wrong,
+            found: found.into(),
+            mend: Some(mend.into()),
+        }
     }
 
     fn line(&self) -> String {
@@ -51,7 +66,11 @@ impl Finding {
             Verdict::Warn => "warn",
             Verdict::Wrong => "wrong",
         };
-        let mend = self.mend.as_ref().map(|mend| format!("; {mend}")).unwrap_or_default();
+        let mend = self
+            .mend
+            .as_ref()
+            .map(|mend| format!("; {mend}"))
+            .unwrap_or_default();
         format!("{verdict:<6} {:<13} {}{mend}", self.check, self.found)
     }
 }
@@ -71,9 +90,18 @@ pub async fn run(settings: DoctorSettings) -> anyhow::Result<()> {
     }
     match settings.json {
         true => print_json(&serde_json::to_value(&findings)?)?,
-        false => findings.iter().for_each(|finding| print_line!("{}", finding.line())),
+        false => findings
+            .iter()
+            .for_each(|finding| print_line!("{}", finding.line())),
     }
-    let wrong = findings.iter().filter(|finding| finding.verdict == Verdict::Wrong).count();
-    anyhow::ensure!(wrong == 0, "{wrong} of {} checks found something wrong", findings.len());
+    let wrong = findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Wrong)
+        .count();
+    anyhow::ensure!(
+        wrong == 0,
+        "{wrong} of {} checks found something wrong",
+        findings.len()
+    );
     Ok(())
 }

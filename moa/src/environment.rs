@@ -14,13 +14,20 @@ const PASSWORD_FILE: &str = "PGPASSFILE";
 /// # Errors
 /// This program cannot be started again.
 pub fn leave_out_postgres_variables() -> anyhow::Result<()> {
-    let names: Vec<_> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
-    let names: Vec<_> = names.into_iter().filter(|name| is_of_postgres(name)).collect();
+    let names: Vec<_> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .collect();
+    let names: Vec<_> = names
+        .into_iter()
+        .filter(|name| is_of_postgres(name))
+        .collect();
     if names.is_empty() {
         return Ok(());
     }
     let listed = names.join(", ");
-    tracing::warn!("{listed}: variables of PostgreSQL's tools have no effect here; say in DATABASE_URL what they say");
+    tracing::warn!(
+        "{listed}: variables of PostgreSQL's tools have no effect here; say in DATABASE_URL what they say"
+    );
     crate::logging::flush();
     let mut arguments = std::env::args_os();
     let mut again = Command::new(std::env::current_exe()?);
@@ -30,7 +37,8 @@ pub fn leave_out_postgres_variables() -> anyhow::Result<()> {
     names.iter().for_each(|name| {
         again.env_remove(name);
     });
-    Err(again.args(arguments).exec()).with_context(|| format!("cannot start without {listed}: unset it"))
+    Err(again.args(arguments).exec())
+        .with_context(|| format!("cannot start without {listed}: unset it"))
 }
 
 /// PG and capital letters, as the client library's variables are.

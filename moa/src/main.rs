@@ -15,7 +15,9 @@ async fn main() -> ExitCode {
     tls::install_provider();
     let (cli, exposed) = moa::settings::read();
     logging::start(&cli.log);
-    exposed.iter().for_each(|sentence| tracing::warn!("{sentence}"));
+    exposed
+        .iter()
+        .for_each(|sentence| tracing::warn!("{sentence}"));
     for name in moa::settings::unknown_variables() {
         tracing::warn!("{name} is set, but there is no such setting: see moa serve --help");
     }
@@ -34,11 +36,19 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    if let Some(Command::Config { command: ConfigCommand::Check(serve) }) = &cli.command {
+    if let Some(Command::Config {
+        command: ConfigCommand::Check(serve),
+    }) = &cli.command
+    {
         return moa::config::check(serve, &cli.tls);
     }
     moa::trust::set(&cli.tls)?;
-    let everything = || Command::Serve(Box::new(Serve { service: None, all: cli.serve }));
+    let everything = || {
+        Command::Serve(Box::new(Serve {
+            service: None,
+            all: cli.serve,
+        }))
+    };
     let command = cli.command.unwrap_or_else(everything);
     if command.uses_database() {
         moa::environment::leave_out_postgres_variables()?;
@@ -48,7 +58,11 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Doctor(settings) => moa::doctor::run(settings).await,
         Command::Migrate(settings) => moa::serve::migrate(settings).await,
         Command::Product { command, admin } => moa::operator::product(command, &admin).await,
-        Command::Status { output, check, admin } => moa::operator::status(output, check, &admin).await,
+        Command::Status {
+            output,
+            check,
+            admin,
+        } => moa::operator::status(output, check, &admin).await,
         Command::Projection { command, admin } => moa::operator::projection(command, &admin).await,
         Command::Parked { command, admin } => moa::operator::parked(command, &admin).await,
         Command::Restore { agreed, admin } => moa::operator::restore(agreed, &admin).await,

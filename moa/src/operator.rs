@@ -10,7 +10,9 @@ pub use projection::projection;
 pub(crate) use refusal::{Refusal, data};
 
 use crate::output::{print_line, print_note};
-use crate::settings::{AdminSettings, ListOutput, ListPage, ParkedCommand, ProductCommand, RestoreSettings};
+use crate::settings::{
+    AdminSettings, ListOutput, ListPage, ParkedCommand, ProductCommand, RestoreSettings,
+};
 use crate::table::{self, column, wide};
 use crate::token::{self, Secret};
 use crate::trust;
@@ -52,18 +54,39 @@ pub async fn product(command: ProductCommand, admin: &AdminSettings) -> anyhow::
             print_line!("Opened product {}.", text(&data["productId"]));
         }
         ProductCommand::Close { product_id } => {
-            ask(admin, Method::POST, &format!("/admin/product/{product_id}/close"), None).await?;
+            ask(
+                admin,
+                Method::POST,
+                &format!("/admin/product/{product_id}/close"),
+                None,
+            )
+            .await?;
             print_line!("Closed product {product_id}.");
         }
         ProductCommand::Cancel { product_id, reason } => {
             let path = format!("/admin/product/{product_id}/cancel");
-            ask(admin, Method::POST, &path, Some(&json!({ "reason": reason }))).await?;
+            ask(
+                admin,
+                Method::POST,
+                &path,
+                Some(&json!({ "reason": reason })),
+            )
+            .await?;
             print_line!(
                 "Cancelled product {product_id}: every invest is given back; `moa status` shows how far that is."
             );
         }
-        ProductCommand::List { page: ListPage { page, size }, output } => {
-            let data = ask(admin, Method::GET, &format!("/admin/product?page={page}&size={size}"), None).await?;
+        ProductCommand::List {
+            page: ListPage { page, size },
+            output,
+        } => {
+            let data = ask(
+                admin,
+                Method::GET,
+                &format!("/admin/product?page={page}&size={size}"),
+                None,
+            )
+            .await?;
             print_products(&data, output)?;
         }
     }
@@ -79,8 +102,10 @@ pub async fn status(output: ListOutput, check: bool, admin: &AdminSettings) -> a
     }
     // First: why Moa is not ready is also why it cannot answer what follows.
     let unready = health::unready(&admin.admin_url).await?;
-    let mut all: Vec<_> =
-        unready.into_iter().map(|said| format!("{said}: see MoaNotReady in docs/runbook.md")).collect();
+    let mut all: Vec<_> = unready
+        .into_iter()
+        .map(|said| format!("{said}: see MoaNotReady in docs/runbook.md"))
+        .collect();
     match checked(output, admin).await {
         Ok(needs) => all.extend(needs),
         Err(error) => all.push(format!("the rest cannot be read now: {error:#}")),
@@ -93,7 +118,10 @@ pub async fn status(output: ListOutput, check: bool, admin: &AdminSettings) -> a
 async fn checked(output: ListOutput, admin: &AdminSettings) -> anyhow::Result<Vec<String>> {
     let projections = print_status(output, admin).await?;
     let parked = ask(admin, Method::GET, "/admin/parked?size=1", None).await?;
-    Ok(needs(&projections, parked["totalCount"].as_i64().unwrap_or_default()))
+    Ok(needs(
+        &projections,
+        parked["totalCount"].as_i64().unwrap_or_default(),
+    ))
 }
 
 /// Prints how far everything is; returns the projections.
@@ -113,24 +141,39 @@ async fn print_status(output: ListOutput, admin: &AdminSettings) -> anyhow::Resu
 /// What an operator is needed for, with what to do; what a pause or a rebuild explains is none of it.
 pub(crate) fn needs(projections: &Value, parked: i64) -> Vec<String> {
     let need = |row: &Value| {
-        let (name, state, lag) =
-            (text(&row["name"]), text(&row["state"]), row["lagSeconds"].as_f64().unwrap_or_default());
+        let (name, state, lag) = (
+            text(&row["name"]),
+            text(&row["state"]),
+            row["lagSeconds"].as_f64().unwrap_or_default(),
+        );
         match state.as_str() {
-            "STUCK" => Some(format!("{name} is stuck: see MoaConsumerFailing in docs/runbook.md")),
-            "AWAY" => Some(format!("{name}: Redis does not answer: start it; until then reads come from PostgreSQL")),
+            "STUCK" => Some(format!(
+                "{name} is stuck: see MoaConsumerFailing in docs/runbook.md"
+            )),
+            "AWAY" => Some(format!(
+                "{name}: Redis does not answer: start it; until then reads come from PostgreSQL"
+            )),
             "OTHER_VERSION" => Some(format!(
                 "{name} was built by another version of the code: moa projection rebuild {name} --accept-differences"
             )),
             "RUNNING" if lag > MAX_LAG_SECONDS => {
-                let alarm = if name == RELAY { "MoaNothingPublished" } else { "MoaConsumerBehind" };
-                Some(format!("{name} is {lag:.0} s behind: see {alarm} in docs/runbook.md"))
+                let alarm = if name == RELAY {
+                    "MoaNothingPublished"
+                } else {
+                    "MoaConsumerBehind"
+                };
+                Some(format!(
+                    "{name} is {lag:.0} s behind: see {alarm} in docs/runbook.md"
+                ))
             }
             _ => None,
         }
     };
     let mut needs: Vec<_> = rows(&projections["list"]).iter().filter_map(need).collect();
     if parked > 0 {
-        needs.push(format!("{parked} deliveries are parked: moa parked list, then moa parked drop"));
+        needs.push(format!(
+            "{parked} deliveries are parked: moa parked list, then moa parked drop"
+        ));
     }
     needs
 }
@@ -138,10 +181,18 @@ pub(crate) fn needs(projections: &Value, parked: i64) -> Vec<String> {
 /// `moa restore --accept-loss|--accept-clock`.
 pub async fn restore(agreed: RestoreSettings, admin: &AdminSettings) -> anyhow::Result<()> {
     let what = if agreed.accept_loss { "LOSS" } else { "CLOCK" };
-    let data = ask(admin, Method::POST, "/admin/restore", Some(&json!({"accept": what}))).await?;
+    let data = ask(
+        admin,
+        Method::POST,
+        "/admin/restore",
+        Some(&json!({"accept": what})),
+    )
+    .await?;
     let heads = text(&data["heads"]);
     match agreed.accept_loss {
-        true => print_line!("Agreed: writes go on behind the positions {heads}, and what followed them is lost."),
+        true => print_line!(
+            "Agreed: writes go on behind the positions {heads}, and what followed them is lost."
+        ),
         false => print_line!("Agreed: the database's clock is right as it is now."),
     }
     Ok(())
@@ -151,7 +202,13 @@ pub async fn restore(agreed: RestoreSettings, admin: &AdminSettings) -> anyhow::
 pub async fn parked(command: ParkedCommand, admin: &AdminSettings) -> anyhow::Result<()> {
     match command {
         ParkedCommand::List { limit, output } => {
-            let data = ask(admin, Method::GET, &format!("/admin/parked?size={limit}"), None).await?;
+            let data = ask(
+                admin,
+                Method::GET,
+                &format!("/admin/parked?size={limit}"),
+                None,
+            )
+            .await?;
             print_parked(&data, output)?;
         }
         ParkedCommand::Show { id } => {
@@ -159,7 +216,13 @@ pub async fn parked(command: ParkedCommand, admin: &AdminSettings) -> anyhow::Re
         }
         ParkedCommand::Drop { id, .. } => {
             let which = id.map(|id| format!("/{id}")).unwrap_or_default();
-            let data = ask(admin, Method::POST, &format!("/admin/parked{which}/drop"), None).await?;
+            let data = ask(
+                admin,
+                Method::POST,
+                &format!("/admin/parked{which}/drop"),
+                None,
+            )
+            .await?;
             print_line!("Dropped {}.", text(&data["dropped"]));
         }
     }
@@ -167,7 +230,12 @@ pub async fn parked(command: ParkedCommand, admin: &AdminSettings) -> anyhow::Re
 }
 
 /// The `data` of a successful answer; of any other, a [`Refusal`].
-async fn ask(admin: &AdminSettings, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+async fn ask(
+    admin: &AdminSettings,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> anyhow::Result<Value> {
     let token = token(admin)?;
     let url = format!("{}{path}", admin.admin_url.trim_end_matches('/'));
     let client = trust::http_client().timeout(ADMIN_HTTP_TIMEOUT).build()?;
@@ -176,14 +244,22 @@ async fn ask(admin: &AdminSettings, method: Method, path: &str, body: Option<&Va
 }
 
 async fn send(request: RequestBuilder, admin: &AdminSettings) -> anyhow::Result<Value> {
-    let response = request.send().await.map_err(|error| unreachable(&admin.admin_url, error))?;
-    response.json().await.with_context(|| not_moa(&admin.admin_url))
+    let response = request
+        .send()
+        .await
+        .map_err(|error| unreachable(&admin.admin_url, error))?;
+    response
+        .json()
+        .await
+        .with_context(|| not_moa(&admin.admin_url))
 }
 
 /// No answer came from the admin listener at `url`.
 pub(crate) fn unreachable(url: &str, error: reqwest::Error) -> anyhow::Error {
     if error.is_builder() {
-        return anyhow::anyhow!("--admin-url must be a URL such as http://127.0.0.1:8082, not {url}");
+        return anyhow::anyhow!(
+            "--admin-url must be a URL such as http://127.0.0.1:8082, not {url}"
+        );
     }
     let why = trust::explained(error);
     anyhow::anyhow!("cannot reach Moa at {url} ({why}): is it running, and --admin-url right?")
@@ -195,7 +271,10 @@ pub(crate) fn not_moa(url: &str) -> String {
 }
 
 fn token(admin: &AdminSettings) -> anyhow::Result<Secret> {
-    let set = (admin.operator_token.as_ref(), admin.operator_token_file.as_deref());
+    let set = (
+        admin.operator_token.as_ref(),
+        admin.operator_token_file.as_deref(),
+    );
     let token = token::configured("MOA_OPERATOR_TOKEN", set.0, set.1)?;
     let token = match token {
         Some(token) => Some(token),
@@ -220,7 +299,9 @@ fn print_products(data: &Value, output: ListOutput) -> anyhow::Result<()> {
         column("STARTS", "startedAt"),
         wide("FINISHES", "finishedAt"),
     ];
-    table::print_list(&columns, data, output, |data| print_line!("{} products", text(&data["totalCount"])))
+    table::print_list(&columns, data, output, |data| {
+        print_line!("{} products", text(&data["totalCount"]))
+    })
 }
 
 fn print_parked(data: &Value, output: ListOutput) -> anyhow::Result<()> {
@@ -231,7 +312,9 @@ fn print_parked(data: &Value, output: ListOutput) -> anyhow::Result<()> {
         wide("BYTES", "bytes"),
         column("REASON", "reason"),
     ];
-    table::print_list(&columns, data, output, |data| print_line!("{} parked", text(&data["totalCount"])))
+    table::print_list(&columns, data, output, |data| {
+        print_line!("{} parked", text(&data["totalCount"]))
+    })
 }
 
 fn print_projections(data: &Value, output: ListOutput) {
@@ -260,11 +343,23 @@ fn print_projections(data: &Value, output: ListOutput) {
 }
 
 fn print_mass_refund(refund: &Value) {
-    let done = refund["readPercent"].as_i64().unwrap_or_default().clamp(0, 100);
-    let bar: String =
-        (0..MASS_REFUND_BAR_CHARS).map(|at| if at * 100 < done * MASS_REFUND_BAR_CHARS { '=' } else { ' ' }).collect();
+    let done = refund["readPercent"]
+        .as_i64()
+        .unwrap_or_default()
+        .clamp(0, 100);
+    let bar: String = (0..MASS_REFUND_BAR_CHARS)
+        .map(|at| {
+            if at * 100 < done * MASS_REFUND_BAR_CHARS {
+                '='
+            } else {
+                ' '
+            }
+        })
+        .collect();
     let left = refund["secondsLeft"].as_u64().map(Duration::from_secs);
-    let left = left.map(|left| format!(", {} left", FormattedDuration(left))).unwrap_or_default();
+    let left = left
+        .map(|left| format!(", {} left", FormattedDuration(left)))
+        .unwrap_or_default();
     print_line!(
         "Product {} is given back: [{bar}] {done} %{left}; refunds that wait: {}, open reservations: {}",
         text(&refund["productId"]),
@@ -294,10 +389,17 @@ mod tests {
     fn what_needs_an_operator_is_said_with_what_to_do() {
         let row = |name: &str, state: &str, lag: f64| json!({"name": name, "state": state, "lagSeconds": lag});
         let list = |rows: &[Value]| json!({ "list": rows });
-        let quiet =
-            [row("holdings", "RUNNING", 60.0), row("invest_log", "PAUSED", 900.0), row("holdings", "BUILDING", 900.0)];
+        let quiet = [
+            row("holdings", "RUNNING", 60.0),
+            row("invest_log", "PAUSED", 900.0),
+            row("holdings", "BUILDING", 900.0),
+        ];
         assert_eq!(needs(&list(&quiet), 0), [""; 0]);
-        let states = [row("holdings", "STUCK", 0.0), row("counters", "AWAY", 0.0), row("relay", "RUNNING", 61.0)];
+        let states = [
+            row("holdings", "STUCK", 0.0),
+            row("counters", "AWAY", 0.0),
+            row("relay", "RUNNING", 61.0),
+        ];
         let needs = needs(&list(&states), 2);
         let begins = [
             "holdings is stuck: see",
@@ -305,7 +407,13 @@ mod tests {
             "relay is 61 s behind: see MoaNothingPublished",
             "2 deliveries are parked: moa",
         ];
-        assert!(needs.iter().zip(begins).all(|(need, begin)| need.starts_with(begin)), "{needs:#?}");
+        assert!(
+            needs
+                .iter()
+                .zip(begins)
+                .all(|(need, begin)| need.starts_with(begin)),
+            "{needs:#?}"
+        );
         assert_eq!(needs.len(), begins.len());
     }
 }

@@ -30,10 +30,13 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(250);
 /// How often histograms are aggregated, so that samples do not pile up while nobody scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Upper bounds of times, in seconds.
-const SECONDS_BUCKETS: [f64; 14] =
-    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const SECONDS_BUCKETS: [f64; 14] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 /// Upper bounds of counts.
-const COUNT_BUCKETS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0];
+const COUNT_BUCKETS: [f64; 10] = [
+    1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0,
+];
 
 /// How this process is; clones share it.
 #[derive(Clone)]
@@ -62,14 +65,23 @@ impl Ops {
         use metrics_exporter_prometheus::Matcher::Suffix;
         let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Suffix("_seconds".into()), &SECONDS_BUCKETS)
-            .and_then(|builder| builder.set_buckets_for_metric(Suffix("_size".into()), &COUNT_BUCKETS));
-        let metrics = builder.and_then(PrometheusBuilder::install_recorder).context("metrics cannot be gathered")?;
+            .and_then(|builder| {
+                builder.set_buckets_for_metric(Suffix("_size".into()), &COUNT_BUCKETS)
+            });
+        let metrics = builder
+            .and_then(PrometheusBuilder::install_recorder)
+            .context("metrics cannot be gathered")?;
         catalog::describe();
         Collector::default().describe();
         metrics::gauge!("moa_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         // Until there is a probe.
         metrics::gauge!("moa_ready", "clause" => "database").set(0.0);
-        Ok(Self { metrics, readiness: Readiness::default(), watched: Arc::default(), probed_at: Arc::default() })
+        Ok(Self {
+            metrics,
+            readiness: Readiness::default(),
+            watched: Arc::default(),
+            probed_at: Arc::default(),
+        })
     }
 
     /// A clause of this process, for a part of it.
@@ -79,7 +91,11 @@ impl Ops {
 
     /// Folds what the histograms gathered, until `shutdown`.
     pub(crate) async fn keep_up(self, shutdown: CancellationToken) {
-        while shutdown.run_until_cancelled(tokio::time::sleep(UPKEEP_INTERVAL)).await.is_some() {
+        while shutdown
+            .run_until_cancelled(tokio::time::sleep(UPKEEP_INTERVAL))
+            .await
+            .is_some()
+        {
             self.metrics.run_upkeep();
         }
     }
@@ -108,7 +124,11 @@ impl Ops {
     /// The process is not ready unless the database answers over this pool and would take a write.
     pub(crate) fn needs_writable_database(&self, pool: &Pool) {
         let takes_writes = self.readiness.clause("database-read-only");
-        let probe = DatabaseProbe::new(pool.clone(), self.readiness.clause("database"), Some(takes_writes));
+        let probe = DatabaseProbe::new(
+            pool.clone(),
+            self.readiness.clause("database"),
+            Some(takes_writes),
+        );
         self.watched().database = Some(Arc::new(probe));
     }
 
@@ -170,7 +190,11 @@ impl Ops {
 
     fn render(&self) -> String {
         Collector::default().collect();
-        let listener = self.watched().certificate.as_ref().and_then(|identity| identity.not_after());
+        let listener = self
+            .watched()
+            .certificate
+            .as_ref()
+            .and_then(|identity| identity.not_after());
         let client = trust::of_process().identity().and_then(Identity::not_after);
         for (certificate, not_after) in [("listener", listener), ("client", client)] {
             let Some(not_after) = not_after else { continue };
@@ -179,8 +203,10 @@ impl Ops {
         }
         for (name, pool) in &self.watched().pools {
             metrics::gauge!("moa_pool_connections", "pool" => *name).set(f64::from(pool.size()));
-            metrics::gauge!("moa_pool_idle_connections", "pool" => *name).set(pool.num_idle() as f64);
-            metrics::gauge!("moa_pool_max_connections", "pool" => *name).set(f64::from(pool.max_connections()));
+            metrics::gauge!("moa_pool_idle_connections", "pool" => *name)
+                .set(pool.num_idle() as f64);
+            metrics::gauge!("moa_pool_max_connections", "pool" => *name)
+                .set(f64::from(pool.max_connections()));
         }
         renamed::with_old_names(self.metrics.render())
     }

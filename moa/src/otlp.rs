@@ -20,7 +20,9 @@ pub use exporter::Exporter;
 /// A setting cannot be used, or this build has no traces.
 #[cfg(feature = "otlp")]
 pub fn start(settings: &TraceSettings, service: &str) -> anyhow::Result<Option<Exporter>> {
-    let Some(config) = config::Config::read(settings, service)? else { return Ok(None) };
+    let Some(config) = config::Config::read(settings, service)? else {
+        return Ok(None);
+    };
     Exporter::start(config).map(Some)
 }
 

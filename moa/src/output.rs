@@ -28,7 +28,9 @@ pub(crate) use {print_line, print_note};
 
 /// Writes `text` to standard output.
 pub(crate) fn write(text: fmt::Arguments<'_>) {
-    StandardOutput.write_fmt(text).unwrap_or_else(|error| give_up(&error));
+    StandardOutput
+        .write_fmt(text)
+        .unwrap_or_else(|error| give_up(&error));
 }
 
 /// Standard output as a writer that does not fail: it ends the process when it cannot be written.
@@ -45,7 +47,11 @@ impl Write for StandardOutput {
 }
 
 fn retried(error: io::Error) -> io::Result<usize> {
-    if error.kind() == ErrorKind::Interrupted { Err(error) } else { give_up(&error) }
+    if error.kind() == ErrorKind::Interrupted {
+        Err(error)
+    } else {
+        give_up(&error)
+    }
 }
 
 fn give_up(error: &io::Error) -> ! {
@@ -65,10 +71,16 @@ pub(crate) fn print_banner(text: String) {
     let write = move || {
         let mut out = io::stdout().lock();
         // Nobody has to read it.
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .ok();
         done.send(()).ok();
     };
-    if std::thread::Builder::new().name("banner".into()).spawn(write).is_ok() {
+    if std::thread::Builder::new()
+        .name("banner".into())
+        .spawn(write)
+        .is_ok()
+    {
         written.recv_timeout(BANNER_TIMEOUT).ok();
     }
 }

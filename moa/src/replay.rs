@@ -27,17 +27,22 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the login needs.
-const RECORD_RIGHTS: &str = "nothing was sent; the login must be a member of moa_relay or own the database";
+const RECORD_RIGHTS: &str =
+    "nothing was sent; the login must be a member of moa_relay or own the database";
 
 /// Sends what is chosen, until it is sent or a signal comes; then it prints where to continue.
 pub async fn run(settings: ReplaySettings) -> anyhow::Result<()> {
     let mut stop = StopSignal::listen()?;
-    let address = Address::parse(settings.amqp_url.reveal(), trust::of_process()).context("AMQP_URL")?;
+    let address =
+        Address::parse(settings.amqp_url.reveal(), trust::of_process()).context("AMQP_URL")?;
     let database = Database::named(&settings.database_url)?;
     let log = existing(&database).await?;
     let broker = Broker::at(&address, log.identity().log_id);
     let replay = replay(&settings, partitions(&settings, &log)?);
-    let (progress, shutdown) = (watch::Sender::<Progress>::default(), CancellationToken::new());
+    let (progress, shutdown) = (
+        watch::Sender::<Progress>::default(),
+        CancellationToken::new(),
+    );
     let (stopping, shown) = (shutdown.clone(), progress.subscribe());
     let _listening = AbortOnDropHandle::new(tokio::spawn(async move {
         stop.received().await;
@@ -49,7 +54,10 @@ pub async fn run(settings: ReplaySettings) -> anyhow::Result<()> {
         ended = acts.perform(act(&settings), sending, outcome) => ended.context(RECORD_RIGHTS)?,
         never = show(shown) => match never {},
     };
-    print(&settings, ended.map_err(|incomplete| failure(&settings, incomplete))?);
+    print(
+        &settings,
+        ended.map_err(|incomplete| failure(&settings, incomplete))?,
+    );
     Ok(())
 }
 
@@ -59,13 +67,21 @@ fn act(settings: &ReplaySettings) -> NewAct {
         "type": settings.event_type, "maxRate": settings.max_rate,
     });
     let subject = format!("queue {}", settings.to);
-    NewAct { by: ActBy::Direct, act: "REPLAY", subject, parameters, correlation_id: None }
+    NewAct {
+        by: ActBy::Direct,
+        act: "REPLAY",
+        subject,
+        parameters,
+        correlation_id: None,
+    }
 }
 
 fn outcome(ended: &Result<Progress, IncompleteReplay>) -> ActOutcome {
     match ended {
         Ok(progress) => ActOutcome::Done(json!({"read": progress.read, "sent": progress.sent})),
-        Err(incomplete) if incomplete.progress.sent == 0 => ActOutcome::Refused("NOTHING_SENT".into()),
+        Err(incomplete) if incomplete.progress.sent == 0 => {
+            ActOutcome::Refused("NOTHING_SENT".into())
+        }
         Err(_) => ActOutcome::Failed("INCOMPLETE".into()),
     }
 }
@@ -74,25 +90,48 @@ fn outcome(ended: &Result<Progress, IncompleteReplay>) -> ActOutcome {
 async fn existing(database: &Database) -> anyhow::Result<Log> {
     let read = database.read_pool().await?;
     let found = Log::partitions_of(&read).await;
-    let found = found.with_context(|| format!("there is no log to read at {}", database.describe()))?;
+    let found =
+        found.with_context(|| format!("there is no log to read at {}", database.describe()))?;
     read.close().await;
-    anyhow::ensure!(found.is_some(), "there is no log yet at {}: nothing to send again", database.describe());
+    anyhow::ensure!(
+        found.is_some(),
+        "there is no log yet at {}: nothing to send again",
+        database.describe()
+    );
     database.log(found, Connections::FEW).await
 }
 
 fn partitions(settings: &ReplaySettings, log: &Log) -> anyhow::Result<Vec<Partition>> {
-    let only = settings.product.map(|product| log.partition_of(product)).or(settings.partition);
-    let chosen: Vec<_> = log.partitions().filter(|partition| only.is_none_or(|only| only == *partition)).collect();
+    let only = settings
+        .product
+        .map(|product| log.partition_of(product))
+        .or(settings.partition);
+    let chosen: Vec<_> = log
+        .partitions()
+        .filter(|partition| only.is_none_or(|only| only == *partition))
+        .collect();
     let last = log.identity().partitions - 1;
-    anyhow::ensure!(!chosen.is_empty(), "this log has the partitions 0 to {last}: choose one of them with --partition");
+    anyhow::ensure!(
+        !chosen.is_empty(),
+        "this log has the partitions 0 to {last}: choose one of them with --partition"
+    );
     Ok(chosen)
 }
 
 fn replay(settings: &ReplaySettings, partitions: Vec<Partition>) -> Replay {
     let product = settings.product.map(|product| product.to_string());
     let event_type = settings.event_type.clone();
-    let selection = Selection { partitions, from: settings.from, product, event_type };
-    Replay { to: settings.to.clone(), selection, max_rate: settings.max_rate }
+    let selection = Selection {
+        partitions,
+        from: settings.from,
+        product,
+        event_type,
+    };
+    Replay {
+        to: settings.to.clone(),
+        selection,
+        max_rate: settings.max_rate,
+    }
 }
 
 /// Shows how far it is on standard error: as a bar on a terminal, else a line now and then.
@@ -103,7 +142,12 @@ async fn show(mut progress: watch::Receiver<Progress>) -> Infallible {
     }
     let bar = std::io::stderr().is_terminal().then(bar);
     loop {
-        tokio::time::sleep(if bar.is_some() { REDRAW_INTERVAL } else { PROGRESS_INTERVAL }).await;
+        tokio::time::sleep(if bar.is_some() {
+            REDRAW_INTERVAL
+        } else {
+            PROGRESS_INTERVAL
+        })
+        .await;
         let progress = *progress.borrow();
         match &bar {
             Some(bar) => {
@@ -120,7 +164,9 @@ async fn show(mut progress: watch::Receiver<Progress>) -> Infallible {
 fn bar() -> ProgressBar {
     let template = ProgressStyle::with_template("[{bar:30}] {msg}, {eta} left");
     let style = template.unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(0).with_style(style.progress_chars("=> ")).with_finish(ProgressFinish::AndClear)
+    ProgressBar::new(0)
+        .with_style(style.progress_chars("=> "))
+        .with_finish(ProgressFinish::AndClear)
 }
 
 fn sentence(Progress { read, total, sent }: Progress) -> String {
@@ -129,22 +175,41 @@ fn sentence(Progress { read, total, sent }: Progress) -> String {
 
 fn print(settings: &ReplaySettings, progress: Progress) {
     if settings.json {
-        print_line!("{}", json!({"queue": settings.to.to_string(), "read": progress.read, "sent": progress.sent}));
+        print_line!(
+            "{}",
+            json!({"queue": settings.to.to_string(), "read": progress.read, "sent": progress.sent})
+        );
     } else {
-        print_line!("Sent {} of {} events to {}.", progress.sent, progress.read, settings.to);
+        print_line!(
+            "Sent {} of {} events to {}.",
+            progress.sent,
+            progress.read,
+            settings.to
+        );
     }
 }
 
 /// The error, and the settings that continue.
 fn failure(settings: &ReplaySettings, incomplete: IncompleteReplay) -> anyhow::Error {
-    let IncompleteReplay { ref error, progress, ref rest } = incomplete;
+    let IncompleteReplay {
+        ref error,
+        progress,
+        ref rest,
+    } = incomplete;
     let whose = |partition| match settings.product {
         Some(_) => String::new(),
         None => format!("--partition {partition} "),
     };
-    let rest: Vec<_> = rest.iter().map(|(partition, from)| format!("{}--from {from}", whose(partition))).collect();
+    let rest: Vec<_> = rest
+        .iter()
+        .map(|(partition, from)| format!("{}--from {from}", whose(partition)))
+        .collect();
     if rest.is_empty() {
         return anyhow::anyhow!("{error}");
     }
-    anyhow::anyhow!("{error}; {} events were sent, go on with {}", progress.sent, rest.join(", then "))
+    anyhow::anyhow!(
+        "{error}; {} events were sent, go on with {}",
+        progress.sent,
+        rest.join(", then ")
+    )
 }

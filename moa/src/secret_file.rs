@@ -18,12 +18,15 @@ const OTHERS_WRITE_MODE: u32 = 0o022;
 /// secrets are that are mounted into a container, is warned about: this account cannot mend it, and in a container nobody else
 /// may be there.
 pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
-    let there = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let there =
+        std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     let (path, mode) = (path.display(), there.mode() & 0o777);
     match judge(&there, crate::postgres::own_uid()) {
         Verdict::Private => Ok(()),
         Verdict::Open => {
-            bail!("others than its owner may use the secret in {path}, mode {mode:04o}: run `chmod 600 {path}`")
+            bail!(
+                "others than its owner may use the secret in {path}, mode {mode:04o}: run `chmod 600 {path}`"
+            )
         }
         Verdict::OpenElsewhere => {
             tracing::warn!(
@@ -37,9 +40,13 @@ pub(crate) fn check(path: &Path) -> anyhow::Result<()> {
 
 /// Refuses what is no file, which could not be read again, and a file that others than its owner may write to.
 pub(crate) fn check_unwritable(path: &Path) -> anyhow::Result<()> {
-    let there = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let there =
+        std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     let (path, mode) = (path.display(), there.mode() & 0o777);
-    ensure!(there.is_file(), "{path} must be a file, which can be read again when it changes");
+    ensure!(
+        there.is_file(),
+        "{path} must be a file, which can be read again when it changes"
+    );
     ensure!(
         mode & OTHERS_WRITE_MODE == 0,
         "others than its owner may write to {path}, mode {mode:04o}, and let themselves in: run `chmod go-w {path}`"
@@ -88,7 +95,11 @@ mod tests {
             (0o644, Open, OpenElsewhere),
             (0o602, Open, OpenElsewhere),
         ] {
-            assert_eq!((judge_file(mode, true), judge_file(mode, false)), (ours, anothers), "{mode:o}");
+            assert_eq!(
+                (judge_file(mode, true), judge_file(mode, false)),
+                (ours, anothers),
+                "{mode:o}"
+            );
         }
     }
 }

@@ -24,7 +24,9 @@ use crate::admin::Tokens;
 use crate::database::{Connections, Database, OnMigrated};
 use crate::ops::Ops;
 use crate::output::print_banner;
-use crate::settings::{AdminListenSettings, DatabaseSettings, LogSettings, MigrateSettings, ServeSettings};
+use crate::settings::{
+    AdminListenSettings, DatabaseSettings, LogSettings, MigrateSettings, ServeSettings,
+};
 use crate::token::{self, NamedTokens, Secret};
 use crate::{banner, demo};
 use anyhow::Context;
@@ -44,13 +46,21 @@ pub async fn run(settings: ServeSettings) -> anyhow::Result<()> {
     // Ports first: a busy one is found before anything is started.
     let listeners = Listeners::bind(&settings)?;
     let addresses = banner::Addresses::of(&listeners.query, &listeners.command, &listeners.admin)?;
-    let AllInOneParts { tokens, callers, provider, optional_servers, keys, listening } =
-        checked::all_in_one(&settings, &addresses.public())?;
+    let AllInOneParts {
+        tokens,
+        callers,
+        provider,
+        optional_servers,
+        keys,
+        listening,
+    } = checked::all_in_one(&settings, &addresses.public())?;
     let ops = Ops::new()?;
     listening.show_certificate(&ops);
     // Before anything is started: a signal must never leave a PostgreSQL behind.
     let mut stop = StopSignal::listen()?;
-    let Some(database) = open(&settings.database, &mut stop).await? else { return Ok(()) };
+    let Some(database) = open(&settings.database, &mut stop).await? else {
+        return Ok(());
+    };
     let all_in_one = AllInOne {
         settings: &settings,
         listeners,
@@ -62,14 +72,20 @@ pub async fn run(settings: ServeSettings) -> anyhow::Result<()> {
         ops,
     };
     // Whatever happens, the database is closed after it.
-    let served = AssertUnwindSafe(all_in_one.serve(tokens, keys, &mut stop)).catch_unwind().await;
-    let served = served.unwrap_or_else(|_| Err(anyhow::anyhow!("a bug ended it: the log says where")));
+    let served = AssertUnwindSafe(all_in_one.serve(tokens, keys, &mut stop))
+        .catch_unwind()
+        .await;
+    let served =
+        served.unwrap_or_else(|_| Err(anyhow::anyhow!("a bug ended it: the log says where")));
     let closed = database.close().await;
     served.and(closed)
 }
 
 /// The database, opened; `None` when a signal came meanwhile, and it was closed again.
-async fn open(settings: &DatabaseSettings, stop: &mut StopSignal) -> anyhow::Result<Option<Database>> {
+async fn open(
+    settings: &DatabaseSettings,
+    stop: &mut StopSignal,
+) -> anyhow::Result<Option<Database>> {
     let mut opening = pin!(Database::open(settings));
     tokio::select! {
         opened = &mut opening => return opened.map(Some),
@@ -87,7 +103,9 @@ async fn open(settings: &DatabaseSettings, stop: &mut StopSignal) -> anyhow::Res
 pub async fn migrate(settings: MigrateSettings) -> anyhow::Result<()> {
     // A signal must not leave a PostgreSQL behind here either.
     let mut stop = StopSignal::listen()?;
-    let Some(database) = open(&settings.database, &mut stop).await? else { return Ok(()) };
+    let Some(database) = open(&settings.database, &mut stop).await? else {
+        return Ok(());
+    };
     let migrating = async {
         match settings.dry_run {
             true => list_migrations(&database, settings.log).await,
@@ -105,22 +123,36 @@ pub async fn migrate(settings: MigrateSettings) -> anyhow::Result<()> {
 async fn list_migrations(database: &Database, log: LogSettings) -> anyhow::Result<()> {
     let pending = database.pending_migrations(log).await?;
     for migration in &pending {
-        print_banner(format!("  {:04} {}\n", migration.version, migration.description));
+        print_banner(format!(
+            "  {:04} {}\n",
+            migration.version, migration.description
+        ));
     }
     print_banner(match pending.len() {
         0 => format!("The schema is up to date: {}.\n", database.describe()),
         1 => format!("1 migration is to be run: {}.\n", database.describe()),
-        count => format!("{count} migrations are to be run: {}.\n", database.describe()),
+        count => format!(
+            "{count} migrations are to be run: {}.\n",
+            database.describe()
+        ),
     });
     Ok(())
 }
 
 async fn run_migrations(database: &Database, log: LogSettings) -> anyhow::Result<()> {
     let on_migrated: OnMigrated<'_> = &|migration, took| {
-        print_banner(format!("  {:04} {} ({} ms)\n", migration.version, migration.description, took.as_millis()));
+        print_banner(format!(
+            "  {:04} {} ({} ms)\n",
+            migration.version,
+            migration.description,
+            took.as_millis()
+        ));
     };
     database.migrate_all(log, on_migrated).await?;
-    print_banner(format!("The schema is up to date: {}.\n", database.describe()));
+    print_banner(format!(
+        "The schema is up to date: {}.\n",
+        database.describe()
+    ));
     Ok(())
 }
 
@@ -151,13 +183,25 @@ impl SetTokens {
     /// Reads them all. Without an operator's, one may still be made, unless there is a file.
     fn read(settings: &AdminListenSettings) -> anyhow::Result<Self> {
         let (operator, auditor) = tokens(settings)?;
-        let file = settings.tokens_file.as_deref().map(TokensFile::open).transpose().context("MOA_TOKENS_FILE")?;
-        let has_operator = operator.is_some() || file.as_ref().is_none_or(|file| file.tokens().get().has_operator());
+        let file = settings
+            .tokens_file
+            .as_deref()
+            .map(TokensFile::open)
+            .transpose()
+            .context("MOA_TOKENS_FILE")?;
+        let has_operator = operator.is_some()
+            || file
+                .as_ref()
+                .is_none_or(|file| file.tokens().get().has_operator());
         anyhow::ensure!(
             has_operator,
             "MOA_TOKENS_FILE has no operator: add the line that `moa token new NAME --role operator` prints"
         );
-        Ok(Self { operator, auditor, file })
+        Ok(Self {
+            operator,
+            auditor,
+            file,
+        })
     }
 
     /// The guard's, of whom each address may guess so often; the file is read again until the shutdown.
@@ -165,7 +209,9 @@ impl SetTokens {
         let settings = NamedTokens::of_settings(self.operator.as_ref(), self.auditor.as_ref())?;
         let shared = self.file.as_ref().map(TokensFile::tokens);
         if let Some(file) = self.file {
-            stages.spawn_consumer("the refresh of tokens", |shutdown| file.keep_fresh(shutdown));
+            stages.spawn_consumer("the refresh of tokens", |shutdown| {
+                file.keep_fresh(shutdown)
+            });
         }
         Ok(Tokens::new(settings, shared, max_guesses))
     }
@@ -173,8 +219,14 @@ impl SetTokens {
 
 /// The tokens that were set by themselves; `None` for an operator's that is still to be made.
 fn tokens(settings: &AdminListenSettings) -> anyhow::Result<(Option<Secret>, Option<Secret>)> {
-    let (operator, operator_file) = (settings.operator_token.as_ref(), settings.operator_token_file.as_deref());
-    let (auditor, auditor_file) = (settings.auditor_token.as_ref(), settings.auditor_token_file.as_deref());
+    let (operator, operator_file) = (
+        settings.operator_token.as_ref(),
+        settings.operator_token_file.as_deref(),
+    );
+    let (auditor, auditor_file) = (
+        settings.auditor_token.as_ref(),
+        settings.auditor_token_file.as_deref(),
+    );
     let operator = token::configured("MOA_OPERATOR_TOKEN", operator, operator_file)?;
     let auditor = token::configured("MOA_AUDITOR_TOKEN", auditor, auditor_file)?;
     anyhow::ensure!(
@@ -197,8 +249,22 @@ struct AllInOne<'a> {
 }
 
 impl AllInOne<'_> {
-    async fn serve(self, mut tokens: SetTokens, keys: seal_keys::Keys, stop: &mut StopSignal) -> anyhow::Result<()> {
-        let Self { settings, listeners, listening, mut callers, database, provider, optional_servers, ops } = self;
+    async fn serve(
+        self,
+        mut tokens: SetTokens,
+        keys: seal_keys::Keys,
+        stop: &mut StopSignal,
+    ) -> anyhow::Result<()> {
+        let Self {
+            settings,
+            listeners,
+            listening,
+            mut callers,
+            database,
+            provider,
+            optional_servers,
+            ops,
+        } = self;
         // All settings are checked before the first table is created.
         let sealing = seal_keys::sealing(keys, &settings.seal.outside, &settings.database)?;
         let made = match (&tokens.operator, &tokens.file) {
@@ -211,11 +277,15 @@ impl AllInOne<'_> {
             None => seal_keys::outside(&settings.seal.outside)?,
         };
         database.migrate(settings.log).await?;
-        let log = database.log(settings.log.partitions, Connections::WRITE_SIDE).await?;
+        let log = database
+            .log(settings.log.partitions, Connections::WRITE_SIDE)
+            .await?;
         seal_keys::compare(&log, outside.as_ref()).await?;
         let stages = Stages::of(&ops);
         if let Some(private) = database.private() {
-            stages.spawn_consumer("the private PostgreSQL", |shutdown| private.supervisor().run(shutdown));
+            stages.spawn_consumer("the private PostgreSQL", |shutdown| {
+                private.supervisor().run(shutdown)
+            });
         }
         let resources = SharedResources::open(database, log, optional_servers);
         resources.compare_with_published().await?;
@@ -223,17 +293,25 @@ impl AllInOne<'_> {
         resources.watch_writes(&ops);
         ops.watch_pool("read", &read);
         resources.poll_heads(&stages);
-        let processors = resources.start_write_side(&stages, &settings.command, provider).await?;
-        resources.start_projector(&stages, (settings.linger.lingers(), settings.deferral.deferrals()));
+        let processors = resources
+            .start_write_side(&stages, &settings.command, provider)
+            .await?;
+        resources.start_projector(
+            &stages,
+            (settings.linger.lingers(), settings.deferral.deferrals()),
+        );
         resources.start_relay(&stages);
         match sealing {
             Some(sealing) => resources.start_sealer(&stages, sealing),
             None => seal_keys::log_unsealed(database),
         }
         if !settings.no_demo {
-            demo::open_on_empty(&processors).await.context("the demo could not be opened")?;
+            demo::open_on_empty(&processors)
+                .await
+                .context("the demo could not be opened")?;
         }
-        let addresses = banner::Addresses::of(&listeners.query, &listeners.command, &listeners.admin)?;
+        let addresses =
+            banner::Addresses::of(&listeners.query, &listeners.command, &listeners.admin)?;
         let max_guesses = callers::max_guesses(addresses.admin, settings.admin.limit_token_guesses);
         let tokens = tokens.guard(&stages, max_guesses)?;
         callers.start(&stages, &ops);
@@ -250,8 +328,21 @@ impl AllInOne<'_> {
             &ops,
             &listening,
         );
-        resources.serve_queries(&stages, listeners.query, &read, (time, callers_of.1), &ops, &listening);
-        let operators = Operators { tokens, processors, read, time, seals: outside };
+        resources.serve_queries(
+            &stages,
+            listeners.query,
+            &read,
+            (time, callers_of.1),
+            &ops,
+            &listening,
+        );
+        let operators = Operators {
+            tokens,
+            processors,
+            read,
+            time,
+            seals: outside,
+        };
         resources.serve_admin(&stages, listeners.admin, operators, &ops, &listening);
         banner::print_all_in_one(settings, database, &addresses, &callers, made.as_ref());
         stop.then_finish(stages).await
@@ -261,5 +352,9 @@ impl AllInOne<'_> {
 fn create_token(settings: &ServeSettings, database: &Database) -> anyhow::Result<Secret> {
     // A folder that outlives the process keeps the token, so that `moa status` finds it.
     let kept = database.private().is_some() && !settings.database.ephemeral;
-    if kept { token::load_or_create(&settings.database.data_dir) } else { Ok(Secret::fresh()) }
+    if kept {
+        token::load_or_create(&settings.database.data_dir)
+    } else {
+        Ok(Secret::fresh())
+    }
 }

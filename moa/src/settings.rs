@@ -168,9 +168,16 @@ impl Command {
     pub fn uses_database(&self) -> bool {
         let is_verify = |command: &AuditCommand| matches!(command, AuditCommand::Verify(_));
         match self {
-            Self::Serve(_) | Self::Migrate(_) | Self::Replay(_) | Self::Backup { .. } | Self::Doctor(_) => true,
+            Self::Serve(_)
+            | Self::Migrate(_)
+            | Self::Replay(_)
+            | Self::Backup { .. }
+            | Self::Doctor(_) => true,
             Self::Audit { command, .. } => is_verify(command),
-            Self::Product { .. } | Self::Status { .. } | Self::Projection { .. } | Self::Parked { .. } => false,
+            Self::Product { .. }
+            | Self::Status { .. }
+            | Self::Projection { .. }
+            | Self::Parked { .. } => false,
             Self::Restore { .. } | Self::Token { .. } | Self::Healthcheck(_) => false,
             Self::Completions { .. } | Self::Man { .. } | Self::Config { .. } => false,
         }
@@ -186,13 +193,28 @@ const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:8082";
 #[derive(Clone, Debug, Args)]
 pub struct AdminSettings {
     /// The admin listener of the running Moa
-    #[arg(long, global = true, env = "MOA_ADMIN_URL", default_value = "http://127.0.0.1:8082")]
+    #[arg(
+        long,
+        global = true,
+        env = "MOA_ADMIN_URL",
+        default_value = "http://127.0.0.1:8082"
+    )]
     pub admin_url: String,
     /// The bearer token; without it, the one that Moa left in its data folder
-    #[arg(long, global = true, env = "MOA_OPERATOR_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "MOA_OPERATOR_TOKEN",
+        hide_env_values = true
+    )]
     pub operator_token: Option<Secret>,
     /// A file that holds the token
-    #[arg(long, global = true, env = "MOA_OPERATOR_TOKEN_FILE", conflicts_with = "operator_token")]
+    #[arg(
+        long,
+        global = true,
+        env = "MOA_OPERATOR_TOKEN_FILE",
+        conflicts_with = "operator_token"
+    )]
     pub operator_token_file: Option<PathBuf>,
     /// The data folder of the running Moa
     #[arg(long, global = true, env = "MOA_DATA_DIR", default_value_os_t = crate::postgres::default_data_dir())]
@@ -203,10 +225,14 @@ pub struct AdminSettings {
 pub fn unknown_variables() -> Vec<String> {
     let known = variables(&command());
     let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    set.filter(|name| name.starts_with("MOA_") && !known.contains(name)).collect()
+    set.filter(|name| name.starts_with("MOA_") && !known.contains(name))
+        .collect()
 }
 
 fn variables(command: &clap::Command) -> HashSet<String> {
-    let own = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str().map(str::to_owned));
-    own.chain(command.get_subcommands().flat_map(variables)).collect()
+    let own = command
+        .get_arguments()
+        .filter_map(|arg| arg.get_env()?.to_str().map(str::to_owned));
+    own.chain(command.get_subcommands().flat_map(variables))
+        .collect()
 }

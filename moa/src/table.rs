@@ -9,8 +9,10 @@ use console::Term;
 use serde_json::Value;
 
 /// A rule above, below, and under the heads.
-const TABLE_RULES: TableStyle =
-    TableStyle::new().top_border(rule('─')).header_separator(rule('═')).bottom_border(rule('─'));
+const TABLE_RULES: TableStyle = TableStyle::new()
+    .top_border(rule('─'))
+    .header_separator(rule('═'))
+    .bottom_border(rule('─'));
 /// Blanks around a cell's content, and before the next one.
 const COLUMN_PADDING_CHARS: u16 = 3;
 /// Characters that are left for each column whose text is broken.
@@ -39,22 +41,37 @@ enum Shows {
 
 /// A column of every table.
 pub(crate) const fn column(head: &'static str, field: &'static str) -> Column {
-    Column { head, field, shows: Shows::Always }
+    Column {
+        head,
+        field,
+        shows: Shows::Always,
+    }
 }
 
 /// A column that a terminal shows only with `--wide`.
 pub(crate) const fn wide(head: &'static str, field: &'static str) -> Column {
-    Column { head, field, shows: Shows::OnlyWide }
+    Column {
+        head,
+        field,
+        shows: Shows::OnlyWide,
+    }
 }
 
 /// A column that stands for others where these do not show.
 pub(crate) const fn fitted(head: &'static str, field: &'static str) -> Column {
-    Column { head, field, shows: Shows::OnlyFitted }
+    Column {
+        head,
+        field,
+        shows: Shows::OnlyFitted,
+    }
 }
 
 /// Prints `list` as a table.
 pub(crate) fn print(columns: &[Column], list: &Value, output: ListOutput) {
-    let width = Term::stdout().size_checked().map(|(_, width)| width).filter(|_| !output.wide);
+    let width = Term::stdout()
+        .size_checked()
+        .map(|(_, width)| width)
+        .filter(|_| !output.wide);
     print_line!("{}", of(columns, list, width));
 }
 
@@ -82,10 +99,19 @@ pub(crate) fn print_cursor(data: &Value) {
 
 /// Fitted into `width`, else with every column.
 fn of(columns: &[Column], list: &Value, width: Option<u16>) -> Table {
-    let hidden = if width.is_some() { Shows::OnlyWide } else { Shows::OnlyFitted };
-    let columns: Vec<_> = columns.iter().filter(|column| column.shows != hidden).collect();
+    let hidden = if width.is_some() {
+        Shows::OnlyWide
+    } else {
+        Shows::OnlyFitted
+    };
+    let columns: Vec<_> = columns
+        .iter()
+        .filter(|column| column.shows != hidden)
+        .collect();
     let mut table = Table::new();
-    table.load_style(TABLE_RULES).set_header(columns.iter().map(|column| column.head));
+    table
+        .load_style(TABLE_RULES)
+        .set_header(columns.iter().map(|column| column.head));
     for row in rows(list) {
         let cell = |column: &&Column| text(&row[column.field]);
         match width {
@@ -101,8 +127,10 @@ fn of(columns: &[Column], list: &Value, width: Option<u16>) -> Table {
 
 /// A time without the fraction of its second; anything else as it is.
 fn without_fraction(text: String) -> String {
-    let is_time =
-        |text: &str| text.as_bytes().get(10) == Some(&b'T') && text[11..].starts_with(|c: char| c.is_ascii_digit());
+    let is_time = |text: &str| {
+        text.as_bytes().get(10) == Some(&b'T')
+            && text[11..].starts_with(|c: char| c.is_ascii_digit())
+    };
     match text.get(..SECONDS_CHARS).zip(text.get(SECONDS_CHARS..)) {
         Some((seconds, rest)) if is_time(seconds) && rest.starts_with('.') => {
             let zone = rest[1..].trim_start_matches(|c: char| c.is_ascii_digit());
@@ -117,11 +145,15 @@ fn fit(table: &mut Table, width: u16) {
     let widths = table.column_max_content_widths();
     let columns = u16::try_from(widths.len()).unwrap_or(u16::MAX);
     // The last has nothing after it.
-    let mut room = width.saturating_add(1).saturating_sub(columns.saturating_mul(COLUMN_PADDING_CHARS));
+    let mut room = width
+        .saturating_add(1)
+        .saturating_sub(columns.saturating_mul(COLUMN_PADDING_CHARS));
     if widths.iter().copied().fold(0, u16::saturating_add) <= room {
         return;
     }
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    table
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width);
     let mut narrowest_first: Vec<_> = widths.into_iter().enumerate().collect();
     narrowest_first.sort_by_key(|(_, width)| *width);
     for ((at, content), others) in narrowest_first.into_iter().zip((0..columns).rev()) {
@@ -142,12 +174,21 @@ mod tests {
     use serde_json::json;
 
     const ID: &str = "01a20688-aca6-71c1-9950-dac7abfabb63";
-    const COLUMNS: [Column; 4] = [column("WHAT", "what"), column("ID", "id"), wide("MORE", "more"), column("AT", "at")];
+    const COLUMNS: [Column; 4] = [
+        column("WHAT", "what"),
+        column("ID", "id"),
+        wide("MORE", "more"),
+        column("AT", "at"),
+    ];
 
     fn lines(width: Option<u16>) -> Vec<String> {
-        let what = "amount 600, expiresAt 2026-11-23T04:02:30.118257Z, userId ann, and so on and on";
+        let what =
+            "amount 600, expiresAt 2026-11-23T04:02:30.118257Z, userId ann, and so on and on";
         let row = json!({"what": what, "id": ID, "more": 7, "at": "2026-11-22T18:00:00.115211Z"});
-        of(&COLUMNS, &json!([row]), width).lines().map(|line| line.trim_end().to_owned()).collect()
+        of(&COLUMNS, &json!([row]), width)
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect()
     }
 
     #[rstest]
@@ -158,15 +199,30 @@ mod tests {
     fn the_widest_column_gives_way(#[case] width: u16, #[case] expected: usize) {
         let lines = lines(Some(width));
         assert_eq!(lines.len(), expected, "{lines:#?}");
-        assert!(lines.iter().any(|line| line.contains(ID) && line.ends_with("2026-11-22T18:00:00Z")), "{lines:#?}");
-        assert!(lines.iter().all(|line| line.chars().count() <= usize::from(width)), "{lines:#?}");
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains(ID) && line.ends_with("2026-11-22T18:00:00Z")),
+            "{lines:#?}"
+        );
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.chars().count() <= usize::from(width)),
+            "{lines:#?}"
+        );
     }
 
     #[test]
     fn a_narrow_terminal_breaks_everything_and_is_not_exceeded() {
         for width in 20..80 {
             let lines = lines(Some(width));
-            assert!(lines.iter().all(|line| line.chars().count() <= usize::from(width)), "{width}: {lines:#?}");
+            assert!(
+                lines
+                    .iter()
+                    .all(|line| line.chars().count() <= usize::from(width)),
+                "{width}: {lines:#?}"
+            );
         }
     }
 
@@ -174,6 +230,9 @@ mod tests {
     fn what_no_terminal_reads_has_every_column_and_one_line_for_each_row() {
         let lines = lines(None);
         assert_eq!(lines.len(), 5, "{lines:#?}");
-        assert!(lines[1].contains("MORE") && lines[3].ends_with("2026-11-22T18:00:00.115211Z"), "{lines:#?}");
+        assert!(
+            lines[1].contains("MORE") && lines[3].ends_with("2026-11-22T18:00:00.115211Z"),
+            "{lines:#?}"
+        );
     }
 }

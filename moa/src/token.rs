@@ -39,7 +39,11 @@ impl Secret {
 
     /// A fresh token that nobody can guess: 244 random bits.
     pub(crate) fn fresh() -> Self {
-        Self(format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()))
+        Self(format!(
+            "{}{}",
+            Uuid::new_v4().simple(),
+            Uuid::new_v4().simple()
+        ))
     }
 
     /// What is compared instead of the secret: the time it takes says nothing about where two differ.
@@ -63,7 +67,11 @@ impl fmt::Debug for Secret {
 }
 
 /// What was set, directly or by a file; `None` when neither was.
-pub(crate) fn text(name: &str, text: Option<&Secret>, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
+pub(crate) fn text(
+    name: &str,
+    text: Option<&Secret>,
+    file: Option<&Path>,
+) -> anyhow::Result<Option<Secret>> {
     match (text, file) {
         (Some(text), _) => Ok(Some(text.clone())),
         (None, Some(file)) => read(file).with_context(|| format!("{name}_FILE")).map(Some),
@@ -72,8 +80,14 @@ pub(crate) fn text(name: &str, text: Option<&Secret>, file: Option<&Path>) -> an
 }
 
 /// The token that was set, directly or by a file; `None` when neither was.
-pub(crate) fn configured(name: &str, token: Option<&Secret>, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
-    let Some(token) = text(name, token, file)? else { return Ok(None) };
+pub(crate) fn configured(
+    name: &str,
+    token: Option<&Secret>,
+    file: Option<&Path>,
+) -> anyhow::Result<Option<Secret>> {
+    let Some(token) = text(name, token, file)? else {
+        return Ok(None);
+    };
     let visible = token.0.bytes().all(|byte| byte.is_ascii_graphic());
     if !visible || !(MIN_TOKEN_CHARS..=MAX_TOKEN_CHARS).contains(&token.0.len()) {
         bail!("{name} must be {MIN_TOKEN_CHARS} to {MAX_TOKEN_CHARS} visible ASCII characters");
@@ -90,7 +104,11 @@ pub(crate) fn load_or_create(folder: &Path) -> anyhow::Result<Secret> {
         return read(&path);
     }
     let token = Secret::fresh();
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path);
     file.and_then(|mut file| writeln!(file, "{}", token.0))
         .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(token)
@@ -110,7 +128,9 @@ fn read(path: &Path) -> anyhow::Result<Secret> {
     let file = File::open(path).with_context(cannot)?;
     secret_file::check(path)?;
     let mut text = String::new();
-    file.take(MAX_FILE_BYTES).read_to_string(&mut text).with_context(cannot)?;
+    file.take(MAX_FILE_BYTES)
+        .read_to_string(&mut text)
+        .with_context(cannot)?;
     Ok(Secret(text.trim().to_owned()))
 }
 
@@ -125,7 +145,12 @@ mod tests {
 
     #[test]
     fn a_short_token_is_refused_by_name_and_not_shown() {
-        let error = configured("MOA_OPERATOR_TOKEN", Some(&Secret("hunter2".into())), None).unwrap_err().to_string();
-        assert_eq!(error, "MOA_OPERATOR_TOKEN must be 16 to 256 visible ASCII characters");
+        let error = configured("MOA_OPERATOR_TOKEN", Some(&Secret("hunter2".into())), None)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "MOA_OPERATOR_TOKEN must be 16 to 256 visible ASCII characters"
+        );
     }
 }

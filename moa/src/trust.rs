@@ -14,7 +14,8 @@ static TRUST: OnceLock<Trust> = OnceLock::new();
 /// # Errors
 /// A file has no certificates, or the key is not the certificate's, or others may read it.
 pub fn set(settings: &TlsSettings) -> anyhow::Result<()> {
-    let trust = Trust::open(settings.tls_ca_file.as_deref(), shown(settings)?).context("MOA_TLS_CA_FILE")?;
+    let trust = Trust::open(settings.tls_ca_file.as_deref(), shown(settings)?)
+        .context("MOA_TLS_CA_FILE")?;
     // A second call in one process changes nothing.
     TRUST.set(trust).ok();
     Ok(())
@@ -27,7 +28,9 @@ pub(crate) fn of_process() -> &'static Trust {
 
 /// A client of HTTP servers, over TLS too. It uses no proxy of the environment, which would be sent the tokens.
 pub(crate) fn http_client() -> reqwest::ClientBuilder {
-    reqwest::Client::builder().no_proxy().tls_backend_preconfigured(of_process().client_config())
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_backend_preconfigured(of_process().client_config())
 }
 
 /// Why no answer came, in one sentence: the library names what it was about to do, again and again.
@@ -46,13 +49,20 @@ pub(crate) fn explained(error: reqwest::Error) -> NoAnswerError {
     let refused = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::ConnectionRefused;
     NoAnswerError {
         why: why.unwrap_or_else(|| error.root_cause().to_string()),
-        is_refused: error.chain().any(|cause| cause.downcast_ref().is_some_and(refused)),
+        is_refused: error
+            .chain()
+            .any(|cause| cause.downcast_ref().is_some_and(refused)),
     }
 }
 
 fn shown(settings: &TlsSettings) -> anyhow::Result<Option<Identity>> {
-    match (&settings.tls_client_cert_file, &settings.tls_client_key_file) {
-        (Some(certificate), Some(key)) => identity(certificate, key).context("MOA_TLS_CLIENT_CERT_FILE").map(Some),
+    match (
+        &settings.tls_client_cert_file,
+        &settings.tls_client_key_file,
+    ) {
+        (Some(certificate), Some(key)) => identity(certificate, key)
+            .context("MOA_TLS_CLIENT_CERT_FILE")
+            .map(Some),
         (None, None) => Ok(None),
         _ => bail!("set both MOA_TLS_CLIENT_CERT_FILE and MOA_TLS_CLIENT_KEY_FILE, or neither"),
     }

@@ -7,7 +7,10 @@ use std::process::{Command, Output, Stdio};
 use testbed::TempFolder;
 
 fn moa(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_moa")).args(args).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_moa"))
+        .args(args)
+        .output()
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -15,13 +18,22 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn is_installed(program: &str) -> bool {
-    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok()
 }
 
 /// A shell reads what it is given, and says nothing.
 fn is_read_by(shell: &str, file: &Path) {
     let read = Command::new(shell).arg("-n").arg(file).output().unwrap();
-    assert!(read.status.success() && read.stderr.is_empty(), "{shell}: {}", text(&read.stderr));
+    assert!(
+        read.status.success() && read.stderr.is_empty(),
+        "{shell}: {}",
+        text(&read.stderr)
+    );
 }
 
 #[test]
@@ -29,8 +41,15 @@ fn shells_read_their_completions() {
     let folder = TempFolder::new("completions");
     for shell in ["bash", "zsh", "fish"] {
         let done = moa(&["completions", shell]);
-        assert!(done.status.success() && done.stderr.is_empty(), "{}", text(&done.stderr));
-        assert!(text(&done.stdout).contains("withdrawable-until"), "{shell} does not know a flag");
+        assert!(
+            done.status.success() && done.stderr.is_empty(),
+            "{}",
+            text(&done.stderr)
+        );
+        assert!(
+            text(&done.stdout).contains("withdrawable-until"),
+            "{shell} does not know a flag"
+        );
         let file = folder.file(shell);
         std::fs::write(&file, done.stdout).unwrap();
         if shell == "bash" || is_installed(shell) {
@@ -45,13 +64,21 @@ fn bash_completes_commands_and_flags() {
     let folder = TempFolder::new("completions");
     let file = folder.file("bash");
     std::fs::write(&file, moa(&["completions", "bash"]).stdout).unwrap();
-    for (words, expected) in [("moa pro", "product projection"), ("moa product open --ti", "--title")] {
+    for (words, expected) in [
+        ("moa pro", "product projection"),
+        ("moa product open --ti", "--title"),
+    ] {
         let script = format!(
             "source {file}; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
              _moa moa \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD - 1]}}\"; echo ${{COMPREPLY[@]}}"
         );
         let offered = Command::new("bash").args(["-c", &script]).output().unwrap();
-        assert_eq!(text(&offered.stdout).trim(), expected, "{}", text(&offered.stderr));
+        assert_eq!(
+            text(&offered.stdout).trim(),
+            expected,
+            "{}",
+            text(&offered.stderr)
+        );
     }
 }
 
@@ -61,11 +88,18 @@ fn every_command_has_a_page_that_man_reads_without_a_warning() {
     let pages = folder.file("man1");
     let done = moa(&["man", &pages]);
     assert!(done.status.success(), "{}", text(&done.stderr));
-    let pages: Vec<_> = std::fs::read_dir(pages).unwrap().map(|page| page.unwrap().path()).collect();
+    let pages: Vec<_> = std::fs::read_dir(pages)
+        .unwrap()
+        .map(|page| page.unwrap().path())
+        .collect();
     assert!(pages.len() > 50, "{} pages", pages.len());
     for page in &pages {
         let source = std::fs::read_to_string(page).unwrap();
-        assert!(source.contains("\nExamples:\n"), "{} has no example", page.display());
+        assert!(
+            source.contains("\nExamples:\n"),
+            "{} has no example",
+            page.display()
+        );
     }
     if is_installed("man") {
         let mut man = Command::new("man");
@@ -75,8 +109,16 @@ fn every_command_has_a_page_that_man_reads_without_a_warning() {
             .env("MANWIDTH", "80")
             .env("LC_ALL", "C.UTF-8");
         let shown = man.output().unwrap();
-        assert!(shown.status.success() && shown.stderr.is_empty(), "{}", text(&shown.stderr));
-        assert!(text(&shown.stdout).contains("moa product open"), "{}", text(&shown.stdout));
+        assert!(
+            shown.status.success() && shown.stderr.is_empty(),
+            "{}",
+            text(&shown.stderr)
+        );
+        assert!(
+            text(&shown.stdout).contains("moa product open"),
+            "{}",
+            text(&shown.stdout)
+        );
     }
 }
 

@@ -59,11 +59,18 @@ const MAX_MATCH_LINES: usize = 40;
 fn a_durations_name_says_what_it_bounds() {
     let mut wrong = Vec::new();
     for (place, line) in lines("rs") {
-        let Some((_, rest)) = line.split_once("const ") else { continue };
-        let Some((name, _)) = rest.split_once(": Duration") else { continue };
+        let Some((_, rest)) = line.split_once("const ") else {
+            continue;
+        };
+        let Some((name, _)) = rest.split_once(": Duration") else {
+            continue;
+        };
         let is_said = DURATION_NOUNS.iter().any(|noun| name.ends_with(noun));
         if !is_said {
-            wrong.push(format!("{place}: {name} must end in one of {}", DURATION_NOUNS.join(", ")));
+            wrong.push(format!(
+                "{place}: {name} must end in one of {}",
+                DURATION_NOUNS.join(", ")
+            ));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -73,15 +80,31 @@ fn a_durations_name_says_what_it_bounds() {
 #[test]
 fn a_match_on_our_events_names_each() {
     let mut wrong = Vec::new();
-    for file in files("rs").into_iter().filter(|file| name(file).contains("/src/")) {
+    for file in files("rs")
+        .into_iter()
+        .filter(|file| name(file).contains("/src/"))
+    {
         let text = read(&file);
         let lines: Vec<_> = text.lines().collect();
-        for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.trim_start().starts_with("_ => {}")) {
+        for (at, line) in lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| line.trim_start().starts_with("_ => {}"))
+        {
             let depth = indent(line);
-            let arms =
-                lines[at.saturating_sub(MAX_MATCH_LINES)..at].iter().rev().take_while(|arm| indent(arm) >= depth);
-            if arms.into_iter().any(|arm| indent(arm) == depth && arm.contains(EVENTS)) {
-                wrong.push(format!("{}:{}: name every event instead of `_ => {{}}`", name(&file), at + 1));
+            let arms = lines[at.saturating_sub(MAX_MATCH_LINES)..at]
+                .iter()
+                .rev()
+                .take_while(|arm| indent(arm) >= depth);
+            if arms
+                .into_iter()
+                .any(|arm| indent(arm) == depth && arm.contains(EVENTS))
+            {
+                wrong.push(format!(
+                    "{}:{}: name every event instead of `_ => {{}}`",
+                    name(&file),
+                    at + 1
+                ));
             }
         }
     }
@@ -103,19 +126,27 @@ fn old_words_do_not_come_back() {
 fn has_word(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let is_letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
-        !is_letter(line[..at].chars().next_back()) && !is_letter(line[at + word.len()..].chars().next())
+        !is_letter(line[..at].chars().next_back())
+            && !is_letter(line[at + word.len()..].chars().next())
     })
 }
 
 fn indent(line: &str) -> usize {
-    if line.trim().is_empty() { usize::MAX } else { line.len() - line.trim_start().len() }
+    if line.trim().is_empty() {
+        usize::MAX
+    } else {
+        line.len() - line.trim_start().len()
+    }
 }
 
 /// Every line of the sources and documents with this extension, after its file and number.
 fn lines(extension: &str) -> Vec<(String, String)> {
     let numbered = |file: PathBuf| {
         let (text, name) = (read(&file), name(&file));
-        text.lines().enumerate().map(|(at, line)| (format!("{name}:{}", at + 1), line.to_owned())).collect::<Vec<_>>()
+        text.lines()
+            .enumerate()
+            .map(|(at, line)| (format!("{name}:{}", at + 1), line.to_owned()))
+            .collect::<Vec<_>>()
     };
     files(extension).into_iter().flat_map(numbered).collect()
 }
@@ -128,19 +159,32 @@ fn files(extension: &str) -> Vec<PathBuf> {
 
 fn below(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let skipped = ["target", "migrations", "node_modules"];
-    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let entries = fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path());
     let is_ours = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         !name.starts_with('.') && !skipped.contains(&name.as_ref())
     };
     let entries = entries.filter(is_ours);
-    let found = entries.flat_map(|path| if path.is_dir() { below(&path, extension) } else { vec![path] });
-    found.filter(|path| path.extension().is_some_and(|found| found == extension)).collect()
+    let found = entries.flat_map(|path| {
+        if path.is_dir() {
+            below(&path, extension)
+        } else {
+            vec![path]
+        }
+    });
+    found
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect()
 }
 
 /// The file's path from the root.
 fn name(file: &Path) -> String {
-    file.strip_prefix(root()).expect("a file of the workspace").display().to_string()
+    file.strip_prefix(root())
+        .expect("a file of the workspace")
+        .display()
+        .to_string()
 }
 
 fn read(file: &Path) -> String {
@@ -148,5 +192,8 @@ fn read(file: &Path) -> String {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace")
+        .to_owned()
 }

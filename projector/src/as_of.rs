@@ -51,7 +51,11 @@ pub enum AsOfError {
 impl AsOfError {
     fn of(partition: Partition, error: FoldError) -> Self {
         match error {
-            FoldError::Apply(ApplyError::Event { position, reason }) => Self::Event { partition, position, reason },
+            FoldError::Apply(ApplyError::Event { position, reason }) => Self::Event {
+                partition,
+                position,
+                reason,
+            },
             FoldError::Apply(ApplyError::Database(error)) => Self::Database(error),
             FoldError::Panicked(error) => Self::Fold(error),
         }
@@ -96,7 +100,9 @@ async fn model_as_of<M: ReadModel>(
     });
     let folding: Vec<_> = folding.collect();
     drop(chunks);
-    let folded = stream::iter(folding).buffer_unordered(CONCURRENT_FOLDS).try_collect::<()>();
+    let folded = stream::iter(folding)
+        .buffer_unordered(CONCURRENT_FOLDS)
+        .try_collect::<()>();
     // When the copying fails, nobody takes rows any more, and the folds end by themselves.
     let (folded, copied) = tokio::join!(folded, copy_all::<M>(&mut connection, ready));
     copied?;
@@ -114,13 +120,19 @@ async fn fold_partition<F: Fold>(
     let mut reader = log.bulk().await?;
     let products = streams.find(log, &mut reader, partition, upto).await?;
     let (events, folding) = fold::start_fold::<F>(partition, copy, |_| {});
-    let (folded, read) = tokio::join!(folding, read(&mut reader, partition, upto, &products, events));
+    let (folded, read) = tokio::join!(
+        folding,
+        read(&mut reader, partition, upto, &products, events)
+    );
     folded.map_err(|error| AsOfError::of(partition, error))?;
     read
 }
 
 /// Copies the rows into the temporary tables.
-async fn copy_all<M: ReadModel>(connection: &mut Connection, mut ready: mpsc::Receiver<CopyChunk>) -> sqlx::Result<()> {
+async fn copy_all<M: ReadModel>(
+    connection: &mut Connection,
+    mut ready: mpsc::Receiver<CopyChunk>,
+) -> sqlx::Result<()> {
     while let Some(chunk) = ready.recv().await {
         fold::copy_chunk(connection, Some("pg_temp"), M::TABLES, chunk).await?;
     }
@@ -158,8 +170,15 @@ impl SequenceCheck {
             let last = self.sequences.entry(event.product_id).or_default();
             *last += 1;
             if event.sequence != *last {
-                let reason = format!("the stream of product {} has a gap before it", event.product_id);
-                return Err(LogError::Broken { partition: event.partition, position: event.position, reason });
+                let reason = format!(
+                    "the stream of product {} has a gap before it",
+                    event.product_id
+                );
+                return Err(LogError::Broken {
+                    partition: event.partition,
+                    position: event.position,
+                    reason,
+                });
             }
         }
         Ok(())
@@ -176,9 +195,10 @@ impl Streams {
         upto: Position,
     ) -> Result<Vec<ProductId>, LogError> {
         match self {
-            Self::Of(product) => {
-                Ok(Some(*product).filter(|it| log.partition_of(*it) == partition).into_iter().collect())
-            }
+            Self::Of(product) => Ok(Some(*product)
+                .filter(|it| log.partition_of(*it) == partition)
+                .into_iter()
+                .collect()),
             Self::OfUser(user) => {
                 let mut products = Vec::new();
                 for range in ranges(upto) {
@@ -192,7 +212,12 @@ impl Streams {
                 let mut products = Vec::new();
                 for range in ranges(upto) {
                     let beginnings = reader.beginnings(partition, range).await?;
-                    products.extend(beginnings.iter().filter(|it| is_open_at(it, *time)).map(|it| it.product_id));
+                    products.extend(
+                        beginnings
+                            .iter()
+                            .filter(|it| is_open_at(it, *time))
+                            .map(|it| it.product_id),
+                    );
                 }
                 Ok(products)
             }
@@ -203,7 +228,11 @@ impl Streams {
 /// Whether the product is open at `time`. A stream that begins with another event is refused by its projection.
 fn is_open_at(beginning: &RecordedEvent, time: DateTime<Utc>) -> bool {
     match &beginning.event {
-        ProductEvent::ProductOpened { started_at, finished_at, .. } => *started_at <= time && time < *finished_at,
+        ProductEvent::ProductOpened {
+            started_at,
+            finished_at,
+            ..
+        } => *started_at <= time && time < *finished_at,
         ProductEvent::InvestReserved { .. }
         | ProductEvent::InvestSettled { .. }
         | ProductEvent::InvestFailed { .. }
@@ -218,5 +247,7 @@ fn is_open_at(beginning: &RecordedEvent, time: DateTime<Utc>) -> bool {
 /// All positions up to and including `upto`, as ranges (after, up to and including).
 fn ranges(upto: Position) -> impl Iterator<Item = (Position, Position)> {
     let step = BulkReader::MAX_POSITIONS_PER_READ;
-    (0..upto).step_by(step as usize).map(move |after| (after, upto.min(after + step)))
+    (0..upto)
+        .step_by(step as usize)
+        .map(move |after| (after, upto.min(after + step)))
 }

@@ -19,7 +19,10 @@ pub(crate) struct ChangeSet<K, V> {
 
 impl<K, V> Default for ChangeSet<K, V> {
     fn default() -> Self {
-        Self { before: HashMap::new(), after: HashMap::new() }
+        Self {
+            before: HashMap::new(),
+            after: HashMap::new(),
+        }
     }
 }
 
@@ -27,12 +30,19 @@ impl<K: Ord + Hash + Clone, V: PartialEq + Clone> ChangeSet<K, V> {
     /// Starts from these rows of the table.
     pub(crate) fn of(rows: impl IntoIterator<Item = (K, V)>) -> Self {
         let before: HashMap<K, V> = rows.into_iter().collect();
-        Self { after: before.clone(), before }
+        Self {
+            after: before.clone(),
+            before,
+        }
     }
 
     /// Rows that are new: those of a step in key order, so that neighbours in an index are written together.
     pub(crate) fn added(&self) -> Vec<(&K, &V)> {
-        let mut added: Vec<_> = self.after.iter().filter(|(key, _)| !self.before.contains_key(*key)).collect();
+        let mut added: Vec<_> = self
+            .after
+            .iter()
+            .filter(|(key, _)| !self.before.contains_key(*key))
+            .collect();
         if added.len() <= MAX_SORTED_ROWS {
             added.sort_unstable_by_key(|(key, _)| *key);
         }
@@ -41,15 +51,24 @@ impl<K: Ord + Hash + Clone, V: PartialEq + Clone> ChangeSet<K, V> {
 
     /// Rows that existed and differ.
     pub(crate) fn changed(&self) -> Vec<(&K, &V)> {
-        let differs = |key: &K, after: &V| self.before.get(key).is_some_and(|before| before != after);
-        let mut rows: Vec<_> = self.after.iter().filter(|(key, after)| differs(key, after)).collect();
+        let differs =
+            |key: &K, after: &V| self.before.get(key).is_some_and(|before| before != after);
+        let mut rows: Vec<_> = self
+            .after
+            .iter()
+            .filter(|(key, after)| differs(key, after))
+            .collect();
         rows.sort_unstable_by_key(|(key, _)| *key);
         rows
     }
 
     /// Keys of rows that existed and are removed.
     pub(crate) fn removed(&self) -> Vec<&K> {
-        let mut removed: Vec<_> = self.before.keys().filter(|key| !self.after.contains_key(key)).collect();
+        let mut removed: Vec<_> = self
+            .before
+            .keys()
+            .filter(|key| !self.after.contains_key(key))
+            .collect();
         removed.sort_unstable();
         removed
     }
@@ -68,6 +87,13 @@ pub(crate) fn products_of(events: &[RecordedEvent]) -> Vec<i64> {
 
 /// `event` contradicts the rows.
 pub(crate) fn invariant_violation(event: &RecordedEvent, what: impl Display) -> ApplyError {
-    let reason = format!("{} of product {}: {what}", event.event.name(), event.product_id);
-    ApplyError::Event { position: event.position, reason }
+    let reason = format!(
+        "{} of product {}: {what}",
+        event.event.name(),
+        event.product_id
+    );
+    ApplyError::Event {
+        position: event.position,
+        reason,
+    }
 }

@@ -37,12 +37,18 @@ impl CopyWriter {
 
     /// A writer for so many tables, which sends its chunks to `chunks`.
     pub(crate) fn new(tables: usize, chunks: mpsc::Sender<CopyChunk>) -> Self {
-        Self { buffers: vec![Vec::new(); tables], chunks: Some(chunks) }
+        Self {
+            buffers: vec![Vec::new(); tables],
+            chunks: Some(chunks),
+        }
     }
 
     /// A writer that keeps its rows: those of one step.
     pub(crate) fn of_step(tables: usize) -> Self {
-        Self { buffers: vec![Vec::new(); tables], chunks: None }
+        Self {
+            buffers: vec![Vec::new(); tables],
+            chunks: None,
+        }
     }
 
     /// Adds a row to the table of this index, its fields in the order of the table's columns.
@@ -77,7 +83,9 @@ impl CopyWriter {
 
     /// The rows that were not sent, a chunk for each table that has some.
     pub(crate) fn into_chunks(mut self) -> Vec<CopyChunk> {
-        (0..self.buffers.len()).filter_map(|table| self.chunk(table)).collect()
+        (0..self.buffers.len())
+            .filter_map(|table| self.chunk(table))
+            .collect()
     }
 
     fn send_chunk(&mut self, table: usize) {
@@ -143,7 +151,10 @@ impl Field for Uuid {
 
 impl Field for DateTime<Utc> {
     fn put(&self, buffer: &mut Vec<u8>) {
-        put(buffer, &(self.timestamp_micros() - POSTGRES_EPOCH_US).to_be_bytes());
+        put(
+            buffer,
+            &(self.timestamp_micros() - POSTGRES_EPOCH_US).to_be_bytes(),
+        );
     }
 }
 

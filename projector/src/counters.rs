@@ -79,15 +79,22 @@ pub async fn counter_positions(
     log: &Log,
 ) -> Result<Vec<Option<Position>>, Box<dyn Error + Send + Sync>> {
     let (database, log_id) = (log.database_id().await?, log.identity().log_id);
-    let keys: Vec<_> = log.partitions().map(|partition| counters_key(log_id, partition, &database)).collect();
+    let keys: Vec<_> = log
+        .partitions()
+        .map(|partition| counters_key(log_id, partition, &database))
+        .collect();
     let connection = Connection::new(redis.clone());
     let mut asked = redis::pipe();
     for key in &keys {
         asked.cmd("HGET").arg(key).arg(format::STATE);
     }
-    let answer = timeout(POSITIONS_TIMEOUT, connection.ask(async |redis| asked.query_async(redis).await));
+    let answer = timeout(
+        POSITIONS_TIMEOUT,
+        connection.ask(async |redis| asked.query_async(redis).await),
+    );
     let states: Vec<Option<String>> = answer.await.map_err(|_| connection::timeout_error())??;
-    let position = |(key, text): (&String, Option<String>)| Some(State::read(key, &text?)?.position);
+    let position =
+        |(key, text): (&String, Option<String>)| Some(State::read(key, &text?)?.position);
     Ok(keys.iter().zip(states).map(position).collect())
 }
 
@@ -105,28 +112,43 @@ pub async fn run_counters<S: EventSource + 'static>(
 ) {
     let (connection, own_log, stop) = (Connection::new(redis), log.clone(), shutdown.clone());
     let mut consumers = JoinSet::new();
-    spawn_for_each_partition(&mut consumers, COUNTERS, &log, &shutdown, move |partition| {
-        let sync = CounterSync::new(own_log.clone(), pool.clone(), connection.clone(), partition);
-        let (source, stop) = (source(COUNTERS, partition), stop.clone());
-        async move {
-            if let Some(source) = source {
-                run_partition(sync, source, stop).await;
+    spawn_for_each_partition(
+        &mut consumers,
+        COUNTERS,
+        &log,
+        &shutdown,
+        move |partition| {
+            let sync =
+                CounterSync::new(own_log.clone(), pool.clone(), connection.clone(), partition);
+            let (source, stop) = (source(COUNTERS, partition), stop.clone());
+            async move {
+                if let Some(source) = source {
+                    run_partition(sync, source, stop).await;
+                }
             }
-        }
-    });
+        },
+    );
     while consumers.join_next().await.is_some() {}
 }
 
 /// One partition's consumer, until `shutdown`.
-async fn run_partition(mut sync: CounterSync, mut source: impl EventSource, shutdown: CancellationToken) {
+async fn run_partition(
+    mut sync: CounterSync,
+    mut source: impl EventSource,
+    shutdown: CancellationToken,
+) {
     let (mut delivered, mut moved_at) = (Vec::new(), None::<Instant>);
-    let (mut behind, mut retry) =
-        (Backoff::new(MIN_LAG_DELAY, MAX_LAG_DELAY), Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY));
+    let (mut behind, mut retry) = (
+        Backoff::new(MIN_LAG_DELAY, MAX_LAG_DELAY),
+        Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY),
+    );
     while !shutdown.is_cancelled() {
         let not_before = Instant::now() + MIN_STEP_INTERVAL;
         let span = ProcessSpan::begin(&delivered, source.queue());
         // A step may be dropped at any time: it reads, and then runs one script.
-        let Some(step) = shutdown.run_until_cancelled(sync.step(&delivered)).await else { return };
+        let Some(step) = shutdown.run_until_cancelled(sync.step(&delivered)).await else {
+            return;
+        };
         let waiting = async {
             let heard = match step {
                 Ok(Step::At(position)) => {

@@ -16,14 +16,20 @@ impl Projection for EventIndexProjection {
     const NAME: &'static str = search::EVENT_INDEX;
     const VERSION: i32 = INDEX_VERSION;
 
-    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(
+        &self,
+        transaction: &mut Connection,
+        events: &[RecordedEvent],
+    ) -> Result<(), ApplyError> {
         fold::apply_batch::<Self>(transaction, events).await
     }
 }
 
 impl ReadModel for EventIndexProjection {
-    const TABLES: &'static [Table] =
-        &[Table::by_partition("event_index", "partition, position, user_key, invest_key, correlation_key, rare_type")];
+    const TABLES: &'static [Table] = &[Table::by_partition(
+        "event_index",
+        "partition, position, user_key, invest_key, correlation_key, rare_type",
+    )];
     type Fold = IndexRows;
 }
 
@@ -77,7 +83,24 @@ impl Fold for IndexRows {
 
 impl IndexRow {
     fn copy(&self, copy: &mut CopyWriter) {
-        let Self { partition, position, user_key, invest_key, correlation_key, rare_type } = self;
-        copy.row(0, &[partition, position, user_key, invest_key, correlation_key, rare_type]);
+        let Self {
+            partition,
+            position,
+            user_key,
+            invest_key,
+            correlation_key,
+            rare_type,
+        } = self;
+        copy.row(
+            0,
+            &[
+                partition,
+                position,
+                user_key,
+                invest_key,
+                correlation_key,
+                rare_type,
+            ],
+        );
     }
 }

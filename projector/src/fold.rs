@@ -34,19 +34,30 @@ pub(crate) struct Table {
 impl Table {
     /// A table whose rows belong to one product each.
     pub(crate) const fn by_product(name: &'static str, columns: &'static str) -> Self {
-        Self { name, columns, is_in_partition: "product_id % $2 = $1" }
+        Self {
+            name,
+            columns,
+            is_in_partition: "product_id % $2 = $1",
+        }
     }
 
     /// A table whose rows belong to one partition each.
     pub(crate) const fn by_partition(name: &'static str, columns: &'static str) -> Self {
-        Self { name, columns, is_in_partition: "partition = $1 and $2 > 0" }
+        Self {
+            name,
+            columns,
+            is_in_partition: "partition = $1 and $2 > 0",
+        }
     }
 }
 
 /// The state of a fold: rows in memory, changed by events.
 pub(crate) trait Fold: Default + Send + 'static {
     /// Reads the rows that `events` touch from the tables.
-    fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> impl Future<Output = sqlx::Result<Self>> + Send;
+    fn read(
+        transaction: &mut Connection,
+        events: &[RecordedEvent],
+    ) -> impl Future<Output = sqlx::Result<Self>> + Send;
 
     /// Applies one event; events are of one partition, in order and without a gap.
     fn apply(&mut self, event: &RecordedEvent) -> Result<(), ApplyError>;
@@ -71,7 +82,9 @@ pub(crate) async fn apply_batch<M: ReadModel>(
     transaction: &mut Connection,
     events: &[RecordedEvent],
 ) -> Result<(), ApplyError> {
-    let Some(partition) = events.first().map(|event| event.partition) else { return Ok(()) };
+    let Some(partition) = events.first().map(|event| event.partition) else {
+        return Ok(());
+    };
     let mut fold = M::Fold::read(transaction, events).await?;
     for event in events {
         fold.apply(event)?;
@@ -98,10 +111,19 @@ pub(crate) fn start_fold<F: Fold>(
     partition: Partition,
     copy: CopyWriter,
     applied: impl FnMut(&[RecordedEvent]) + Send + 'static,
-) -> (mpsc::Sender<Vec<RecordedEvent>>, impl Future<Output = Result<Option<Hash>, FoldError>> + Send) {
+) -> (
+    mpsc::Sender<Vec<RecordedEvent>>,
+    impl Future<Output = Result<Option<Hash>, FoldError>> + Send,
+) {
     let (events, chunks) = mpsc::channel(READ_AHEAD_CHUNKS);
-    let folding = tokio::task::spawn_blocking(move || fold_stream::<F>(partition, chunks, copy, applied));
-    let folded = async { folding.await.map_err(FoldError::Panicked)?.map_err(FoldError::Apply) };
+    let folding =
+        tokio::task::spawn_blocking(move || fold_stream::<F>(partition, chunks, copy, applied));
+    let folded = async {
+        folding
+            .await
+            .map_err(FoldError::Panicked)?
+            .map_err(FoldError::Apply)
+    };
     (events, folded)
 }
 

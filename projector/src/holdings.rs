@@ -21,7 +21,11 @@ impl Projection for HoldingsProjection {
     const NAME: &'static str = "holdings";
     const VERSION: i32 = 1;
 
-    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(
+        &self,
+        transaction: &mut Connection,
+        events: &[RecordedEvent],
+    ) -> Result<(), ApplyError> {
         fold::apply_batch::<Self>(transaction, events).await
     }
 }
@@ -62,20 +66,41 @@ impl Fold for HoldingsState {
         let products = read_products(transaction, events).await?;
         let holdings = read_holdings(transaction, events).await?;
         let counts = read_counts(transaction, events).await?;
-        Ok(Self { products, holdings, counts })
+        Ok(Self {
+            products,
+            holdings,
+            counts,
+        })
     }
 
     fn apply(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
         match &event.event {
-            ProductEvent::ProductOpened { title, total_investing_amount, .. } => {
-                let product = Product { title: title.as_str().into(), total_amount: total_investing_amount.won() };
+            ProductEvent::ProductOpened {
+                title,
+                total_investing_amount,
+                ..
+            } => {
+                let product = Product {
+                    title: title.as_str().into(),
+                    total_amount: total_investing_amount.won(),
+                };
                 self.open(event, product)
             }
-            ProductEvent::InvestSettled { user_id, amount, .. } => self.settle(event, user_id.as_str(), amount.won()),
-            ProductEvent::InvestWithdrawn { user_id, amount, settled: true, .. } => {
-                self.give_back(event, user_id.as_str(), amount.won())
-            }
-            ProductEvent::InvestRefunded { user_id, amount, code, .. } if stood_until_refunded(code) => {
+            ProductEvent::InvestSettled {
+                user_id, amount, ..
+            } => self.settle(event, user_id.as_str(), amount.won()),
+            ProductEvent::InvestWithdrawn {
+                user_id,
+                amount,
+                settled: true,
+                ..
+            } => self.give_back(event, user_id.as_str(), amount.won()),
+            ProductEvent::InvestRefunded {
+                user_id,
+                amount,
+                code,
+                ..
+            } if stood_until_refunded(code) => {
                 self.give_back(event, user_id.as_str(), amount.won())
             }
             ProductEvent::InvestReserved { .. }
@@ -118,11 +143,18 @@ impl HoldingsState {
 
     fn settle(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
         self.check_product(event)?;
-        let holding = match self.holdings.after.entry((user.into(), event.product_id.get())) {
+        let holding = match self
+            .holdings
+            .after
+            .entry((user.into(), event.product_id.get()))
+        {
             Entry::Occupied(held) => held.into_mut(),
             Entry::Vacant(new) => {
                 *self.counts.after.entry(user.into()).or_default() += 1;
-                new.insert(Holding { amount: 0, invest_date: event.recorded_at })
+                new.insert(Holding {
+                    amount: 0,
+                    invest_date: event.recorded_at,
+                })
             }
         };
         holding.amount += amount;
@@ -131,10 +163,20 @@ impl HoldingsState {
     }
 
     /// The date stays that of the latest settlement, also when that is what was given back.
-    fn give_back(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
+    fn give_back(
+        &mut self,
+        event: &RecordedEvent,
+        user: &str,
+        amount: i64,
+    ) -> Result<(), ApplyError> {
         let key = (user.into(), event.product_id.get());
-        let held = self.holdings.after.get_mut(&key).filter(|holding| holding.amount >= amount);
-        let held = held.ok_or_else(|| invariant_violation(event, "it gives back more than its user holds"))?;
+        let held = self
+            .holdings
+            .after
+            .get_mut(&key)
+            .filter(|holding| holding.amount >= amount);
+        let held = held
+            .ok_or_else(|| invariant_violation(event, "it gives back more than its user holds"))?;
         held.amount -= amount;
         if held.amount == 0 {
             self.holdings.after.remove(&key);
@@ -146,7 +188,8 @@ impl HoldingsState {
     /// The user has one holding less.
     fn uncount(&mut self, event: &RecordedEvent, user: &str) -> Result<(), ApplyError> {
         let count = self.counts.after.get_mut(user).filter(|count| **count > 0);
-        let count = count.ok_or_else(|| invariant_violation(event, "it is of a holding that was not counted"))?;
+        let count = count
+            .ok_or_else(|| invariant_violation(event, "it is of a holding that was not counted"))?;
         *count -= 1;
         if *count == 0 {
             self.counts.after.remove(user);
@@ -166,12 +209,23 @@ async fn read_products(
     transaction: &mut Connection,
     events: &[RecordedEvent],
 ) -> sqlx::Result<ChangeSet<i64, Product>> {
-    let rows: Vec<(i64, String, i64)> =
-        sqlx::query_as("select product_id, title, total_amount from holdings_product where product_id = any($1)")
-            .bind(products_of(events))
-            .fetch_all(transaction)
-            .await?;
-    Ok(ChangeSet::of(rows.into_iter().map(|(id, title, total_amount)| (id, Product { title, total_amount }))))
+    let rows: Vec<(i64, String, i64)> = sqlx::query_as(
+        "select product_id, title, total_amount from holdings_product where product_id = any($1)",
+    )
+    .bind(products_of(events))
+    .fetch_all(transaction)
+    .await?;
+    Ok(ChangeSet::of(rows.into_iter().map(
+        |(id, title, total_amount)| {
+            (
+                id,
+                Product {
+                    title,
+                    total_amount,
+                },
+            )
+        },
+    )))
 }
 
 async fn read_holdings(
@@ -189,7 +243,15 @@ async fn read_holdings(
     .bind(products)
     .fetch_all(transaction)
     .await?;
-    let row = |(user, product, amount, invest_date)| ((user, product), Holding { amount, invest_date });
+    let row = |(user, product, amount, invest_date)| {
+        (
+            (user, product),
+            Holding {
+                amount,
+                invest_date,
+            },
+        )
+    };
     Ok(ChangeSet::of(rows.into_iter().map(row)))
 }
 
@@ -198,7 +260,9 @@ fn holder_of(event: &RecordedEvent) -> Option<(&str, i64)> {
     match &event.event {
         ProductEvent::InvestSettled { user_id, .. }
         | ProductEvent::InvestWithdrawn { user_id, .. }
-        | ProductEvent::InvestRefunded { user_id, .. } => Some((user_id.as_str(), event.product_id.get())),
+        | ProductEvent::InvestRefunded { user_id, .. } => {
+            Some((user_id.as_str(), event.product_id.get()))
+        }
         ProductEvent::ProductOpened { .. }
         | ProductEvent::InvestReserved { .. }
         | ProductEvent::InvestFailed { .. }
@@ -208,8 +272,14 @@ fn holder_of(event: &RecordedEvent) -> Option<(&str, i64)> {
     }
 }
 
-async fn read_counts(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<ChangeSet<String, i64>> {
-    let holders: BTreeSet<_> = events.iter().filter_map(|event| Some((holder_of(event)?.0, event.partition))).collect();
+async fn read_counts(
+    transaction: &mut Connection,
+    events: &[RecordedEvent],
+) -> sqlx::Result<ChangeSet<String, i64>> {
+    let holders: BTreeSet<_> = events
+        .iter()
+        .filter_map(|event| Some((holder_of(event)?.0, event.partition)))
+        .collect();
     let (users, partitions): (Vec<_>, Vec<_>) = holders.into_iter().unzip();
     let rows: Vec<(String, i64)> = sqlx::query_as(
         "select user_id, c.holdings
@@ -223,7 +293,10 @@ async fn read_counts(transaction: &mut Connection, events: &[RecordedEvent]) -> 
     Ok(ChangeSet::of(rows))
 }
 
-async fn update_holdings(transaction: &mut Connection, changed: &[(&(String, i64), &Holding)]) -> sqlx::Result<()> {
+async fn update_holdings(
+    transaction: &mut Connection,
+    changed: &[(&(String, i64), &Holding)],
+) -> sqlx::Result<()> {
     if changed.is_empty() {
         return Ok(());
     }
@@ -242,7 +315,10 @@ async fn update_holdings(transaction: &mut Connection, changed: &[(&(String, i64
     Ok(())
 }
 
-async fn remove_holdings(transaction: &mut Connection, gone: &[&(String, i64)]) -> sqlx::Result<()> {
+async fn remove_holdings(
+    transaction: &mut Connection,
+    gone: &[&(String, i64)],
+) -> sqlx::Result<()> {
     if gone.is_empty() {
         return Ok(());
     }
@@ -279,7 +355,11 @@ async fn update_counts(
     Ok(())
 }
 
-async fn remove_counts(transaction: &mut Connection, partition: Partition, gone: &[&String]) -> sqlx::Result<()> {
+async fn remove_counts(
+    transaction: &mut Connection,
+    partition: Partition,
+    gone: &[&String],
+) -> sqlx::Result<()> {
     if gone.is_empty() {
         return Ok(());
     }

@@ -22,7 +22,11 @@ impl Projection for InvestLogProjection {
     const NAME: &'static str = "invest_log";
     const VERSION: i32 = 1;
 
-    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(
+        &self,
+        transaction: &mut Connection,
+        events: &[RecordedEvent],
+    ) -> Result<(), ApplyError> {
         fold::apply_batch::<Self>(transaction, events).await
     }
 }
@@ -93,25 +97,72 @@ impl Fold for InvestLogState {
     fn apply(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
         match &event.event {
             ProductEvent::ProductOpened { title, .. } => self.open(event, title.as_str()),
-            ProductEvent::InvestReserved { invest_id, user_id, amount, .. } => {
-                self.reserve(event, *invest_id, user_id.as_str(), amount.won())
-            }
-            ProductEvent::InvestSettled { invest_id, user_id, amount } => {
-                self.change(event, *invest_id, user_id.as_str(), amount.won(), &State::Reserved, State::Settled)
-            }
-            ProductEvent::InvestFailed { invest_id, user_id, amount, code, detail } => {
-                let failed = State::Failed { code: code.clone(), detail: detail.clone() };
-                self.change(event, *invest_id, user_id.as_str(), amount.won(), &State::Reserved, failed)?;
+            ProductEvent::InvestReserved {
+                invest_id,
+                user_id,
+                amount,
+                ..
+            } => self.reserve(event, *invest_id, user_id.as_str(), amount.won()),
+            ProductEvent::InvestSettled {
+                invest_id,
+                user_id,
+                amount,
+            } => self.change(
+                event,
+                *invest_id,
+                user_id.as_str(),
+                amount.won(),
+                &State::Reserved,
+                State::Settled,
+            ),
+            ProductEvent::InvestFailed {
+                invest_id,
+                user_id,
+                amount,
+                code,
+                detail,
+            } => {
+                let failed = State::Failed {
+                    code: code.clone(),
+                    detail: detail.clone(),
+                };
+                self.change(
+                    event,
+                    *invest_id,
+                    user_id.as_str(),
+                    amount.won(),
+                    &State::Reserved,
+                    failed,
+                )?;
                 self.release(event, user_id.as_str(), amount.won())
             }
-            ProductEvent::InvestWithdrawn { invest_id, user_id, amount, settled } => {
-                let stood = if *settled { State::Settled } else { State::Reserved };
-                self.change(event, *invest_id, user_id.as_str(), amount.won(), &stood, State::Withdrawn)?;
+            ProductEvent::InvestWithdrawn {
+                invest_id,
+                user_id,
+                amount,
+                settled,
+            } => {
+                let stood = if *settled {
+                    State::Settled
+                } else {
+                    State::Reserved
+                };
+                self.change(
+                    event,
+                    *invest_id,
+                    user_id.as_str(),
+                    amount.won(),
+                    &stood,
+                    State::Withdrawn,
+                )?;
                 self.release(event, user_id.as_str(), amount.won())
             }
-            ProductEvent::InvestRefunded { invest_id, user_id, amount, code } => {
-                self.refund(event, *invest_id, user_id.as_str(), amount.won(), code)
-            }
+            ProductEvent::InvestRefunded {
+                invest_id,
+                user_id,
+                amount,
+                code,
+            } => self.refund(event, *invest_id, user_id.as_str(), amount.won(), code),
             ProductEvent::ProductClosed {}
             | ProductEvent::ProductCancelled { .. }
             | ProductEvent::ProductFailed { .. } => self.product(event).map(drop),
@@ -124,7 +175,11 @@ impl Fold for InvestLogState {
 
     /// A settled invest stays in memory: it can be withdrawn, or its product be cancelled.
     fn emit_finished(&mut self, copy: &mut CopyWriter) {
-        for (id, invest) in self.invests.after.extract_if(|_, invest| invest.state.is_final()) {
+        for (id, invest) in self
+            .invests
+            .after
+            .extract_if(|_, invest| invest.state.is_final())
+        {
             invest.copy(&id, copy);
         }
     }
@@ -144,7 +199,16 @@ impl Fold for InvestLogState {
 
 impl Invest {
     fn copy(&self, id: &Uuid, copy: &mut CopyWriter) {
-        let Self { product_id, user_id, amount, state, accrued_user, accrued_product, requested_at, updated_at } = self;
+        let Self {
+            product_id,
+            user_id,
+            amount,
+            state,
+            accrued_user,
+            accrued_product,
+            requested_at,
+            updated_at,
+        } = self;
         let (name, (code, detail)) = (state.name(), state.reason());
         copy.row(
             0,
@@ -167,18 +231,31 @@ impl Invest {
 
 impl InvestLogState {
     fn open(&mut self, event: &RecordedEvent, title: &str) -> Result<(), ApplyError> {
-        let product = Product { title: title.into(), accrued: 0 };
+        let product = Product {
+            title: title.into(),
+            accrued: 0,
+        };
         match self.products.after.insert(event.product_id.get(), product) {
             None => Ok(()),
             Some(_) => Err(invariant_violation(event, "it is already opened")),
         }
     }
 
-    fn reserve(&mut self, event: &RecordedEvent, id: InvestId, user: &str, amount: i64) -> Result<(), ApplyError> {
+    fn reserve(
+        &mut self,
+        event: &RecordedEvent,
+        id: InvestId,
+        user: &str,
+        amount: i64,
+    ) -> Result<(), ApplyError> {
         let product = self.product(event)?;
         product.accrued += amount;
         let accrued_product = product.accrued;
-        let of_user = self.users.after.entry((user.into(), event.product_id.get())).or_default();
+        let of_user = self
+            .users
+            .after
+            .entry((user.into(), event.product_id.get()))
+            .or_default();
         of_user.accrued += amount;
         of_user.invests += 1;
         let invest = Invest {
@@ -193,7 +270,10 @@ impl InvestLogState {
         };
         match self.invests.after.insert(id.0, invest) {
             None => Ok(()),
-            Some(_) => Err(invariant_violation(event, format!("invest {id} is already in the log"))),
+            Some(_) => Err(invariant_violation(
+                event,
+                format!("invest {id} is already in the log"),
+            )),
         }
     }
 
@@ -207,11 +287,21 @@ impl InvestLogState {
         code: &str,
     ) -> Result<(), ApplyError> {
         let reason = GiveBackReason::from_code(code);
-        let reason = reason.ok_or_else(|| invariant_violation(event, format!("{code:?} is no reason to give back")))?;
+        let reason = reason.ok_or_else(|| {
+            invariant_violation(event, format!("{code:?} is no reason to give back"))
+        })?;
         let stood = stood_until_refunded(code);
-        let from = if stood { State::Settled } else { State::Withdrawn };
+        let from = if stood {
+            State::Settled
+        } else {
+            State::Withdrawn
+        };
         self.change(event, id, user, amount, &from, State::Refunded(reason))?;
-        if stood { self.release(event, user, amount) } else { Ok(()) }
+        if stood {
+            self.release(event, user, amount)
+        } else {
+            Ok(())
+        }
     }
 
     /// Moves the invest from the one state to the other.
@@ -226,7 +316,8 @@ impl InvestLogState {
     ) -> Result<(), ApplyError> {
         let found = self.invests.after.get_mut(&id.0).filter(|invest| {
             invest.state == *from
-                && (invest.product_id, invest.user_id.as_str(), invest.amount) == (event.product_id.get(), user, amount)
+                && (invest.product_id, invest.user_id.as_str(), invest.amount)
+                    == (event.product_id.get(), user, amount)
         });
         let Some(invest) = found else {
             let reason = format!("invest {id} is not {} of that user and amount", from.name());
@@ -237,11 +328,23 @@ impl InvestLogState {
         Ok(())
     }
 
-    fn release(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
+    fn release(
+        &mut self,
+        event: &RecordedEvent,
+        user: &str,
+        amount: i64,
+    ) -> Result<(), ApplyError> {
         let key = (user.into(), event.product_id.get());
-        let of_user = self.users.after.get_mut(&key).filter(|user| user.accrued >= amount);
+        let of_user = self
+            .users
+            .after
+            .get_mut(&key)
+            .filter(|user| user.accrued >= amount);
         let Some(of_user) = of_user else {
-            return Err(invariant_violation(event, "it gives back more than its user has"));
+            return Err(invariant_violation(
+                event,
+                "it gives back more than its user has",
+            ));
         };
         of_user.accrued -= amount;
         self.product(event)?.accrued -= amount;
@@ -292,7 +395,9 @@ impl State {
             ("FAILED", Some(code), Some(detail), _) => Ok(Self::Failed { code, detail }),
             ("WITHDRAWN", .., Some(GiveBackReason::Withdrawn)) => Ok(Self::Withdrawn),
             ("REFUNDED", .., Some(reason)) => Ok(Self::Refunded(reason)),
-            (other, ..) => Err(sqlx::Error::Decode(format!("{other:?} is no state of an invest").into())),
+            (other, ..) => Err(sqlx::Error::Decode(
+                format!("{other:?} is no state of an invest").into(),
+            )),
         }
     }
 }

@@ -22,7 +22,11 @@ impl Projection for InvestorSummaryProjection {
     /// Version 1 had a row for each user and partition, and a second table to count products.
     const VERSION: i32 = 2;
 
-    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(
+        &self,
+        transaction: &mut Connection,
+        events: &[RecordedEvent],
+    ) -> Result<(), ApplyError> {
         fold::apply_batch::<Self>(transaction, events).await
     }
 }
@@ -57,30 +61,55 @@ struct Sums {
 
 impl Fold for InvestorSummaryState {
     async fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
-        Ok(Self { sums: read_sums(transaction, events).await? })
+        Ok(Self {
+            sums: read_sums(transaction, events).await?,
+        })
     }
 
     fn apply(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
         match &event.event {
-            ProductEvent::InvestReserved { user_id, amount, .. } => {
+            ProductEvent::InvestReserved {
+                user_id, amount, ..
+            } => {
                 self.reserve(event, user_id.as_str(), amount.won());
                 Ok(())
             }
-            ProductEvent::InvestSettled { user_id, amount, .. } => {
-                self.take(event, user_id.as_str(), amount.won(), Sums::reserved)?.settled += amount.won();
+            ProductEvent::InvestSettled {
+                user_id, amount, ..
+            } => {
+                self.take(event, user_id.as_str(), amount.won(), Sums::reserved)?
+                    .settled += amount.won();
                 Ok(())
             }
-            ProductEvent::InvestFailed { user_id, amount, .. } => {
-                self.take(event, user_id.as_str(), amount.won(), Sums::reserved)?.failed_invests += 1;
+            ProductEvent::InvestFailed {
+                user_id, amount, ..
+            } => {
+                self.take(event, user_id.as_str(), amount.won(), Sums::reserved)?
+                    .failed_invests += 1;
                 Ok(())
             }
-            ProductEvent::InvestWithdrawn { user_id, amount, settled, .. } => {
-                let stood = if *settled { Sums::settled } else { Sums::reserved };
-                self.take(event, user_id.as_str(), amount.won(), stood).map(drop)
+            ProductEvent::InvestWithdrawn {
+                user_id,
+                amount,
+                settled,
+                ..
+            } => {
+                let stood = if *settled {
+                    Sums::settled
+                } else {
+                    Sums::reserved
+                };
+                self.take(event, user_id.as_str(), amount.won(), stood)
+                    .map(drop)
             }
-            ProductEvent::InvestRefunded { user_id, amount, code, .. } if stood_until_refunded(code) => {
-                self.take(event, user_id.as_str(), amount.won(), Sums::settled).map(drop)
-            }
+            ProductEvent::InvestRefunded {
+                user_id,
+                amount,
+                code,
+                ..
+            } if stood_until_refunded(code) => self
+                .take(event, user_id.as_str(), amount.won(), Sums::settled)
+                .map(drop),
             ProductEvent::ProductOpened { .. }
             | ProductEvent::InvestRefunded { .. }
             | ProductEvent::ProductClosed {}
@@ -91,7 +120,13 @@ impl Fold for InvestorSummaryState {
 
     fn emit_new(&self, _: Partition, copy: &mut CopyWriter) {
         for ((user, product), sums) in self.sums.added() {
-            let Sums { settled, reserved, failed_invests, first_invest_date, last_invest_date } = sums;
+            let Sums {
+                settled,
+                reserved,
+                failed_invests,
+                first_invest_date,
+                last_invest_date,
+            } = sums;
             let row: [&dyn Field; 8] = [
                 user,
                 product,
@@ -114,7 +149,11 @@ impl Fold for InvestorSummaryState {
 impl InvestorSummaryState {
     fn reserve(&mut self, event: &RecordedEvent, user: &str, amount: i64) {
         let key = (user.into(), event.product_id.get());
-        let sums = self.sums.after.entry(key).or_insert_with(|| Sums::since(event.recorded_at));
+        let sums = self
+            .sums
+            .after
+            .entry(key)
+            .or_insert_with(|| Sums::since(event.recorded_at));
         sums.reserved += amount;
         sums.last_invest_date = event.recorded_at;
     }
@@ -128,7 +167,11 @@ impl InvestorSummaryState {
         stood: fn(&mut Sums) -> &mut i64,
     ) -> Result<&mut Sums, ApplyError> {
         let too_much = || invariant_violation(event, "it is of more than its user has there");
-        let sums = self.sums.after.get_mut(&(user.into(), event.product_id.get())).ok_or_else(too_much)?;
+        let sums = self
+            .sums
+            .after
+            .get_mut(&(user.into(), event.product_id.get()))
+            .ok_or_else(too_much)?;
         let left = stood(sums);
         if *left < amount {
             return Err(too_much());
@@ -142,7 +185,13 @@ impl Sums {
     /// Of a user whose first invest in the product is of this time.
     fn since(first_invest_date: DateTime<Utc>) -> Self {
         let last_invest_date = first_invest_date;
-        Self { settled: 0, reserved: 0, failed_invests: 0, first_invest_date, last_invest_date }
+        Self {
+            settled: 0,
+            reserved: 0,
+            failed_invests: 0,
+            first_invest_date,
+            last_invest_date,
+        }
     }
 
     /// 1 while anything is reserved or settled, so that a reader counts a user's products by adding up.
@@ -163,8 +212,10 @@ async fn read_sums(
     transaction: &mut Connection,
     events: &[RecordedEvent],
 ) -> sqlx::Result<ChangeSet<(String, i64), Sums>> {
-    let touched: BTreeSet<_> =
-        events.iter().filter_map(|event| Some((subject(&event.event)?.0.as_str(), event.product_id.get()))).collect();
+    let touched: BTreeSet<_> = events
+        .iter()
+        .filter_map(|event| Some((subject(&event.event)?.0.as_str(), event.product_id.get())))
+        .collect();
     let (users, products): (Vec<_>, Vec<_>) = touched.into_iter().unzip();
     type Columns = (String, i64, i64, i64, i64, DateTime<Utc>, DateTime<Utc>);
     let rows: Vec<Columns> = sqlx::query_as(
@@ -177,13 +228,33 @@ async fn read_sums(
     .bind(products)
     .fetch_all(transaction)
     .await?;
-    let row = |(user, product, settled, reserved, failed_invests, first_invest_date, last_invest_date)| {
-        ((user, product), Sums { settled, reserved, failed_invests, first_invest_date, last_invest_date })
+    let row = |(
+        user,
+        product,
+        settled,
+        reserved,
+        failed_invests,
+        first_invest_date,
+        last_invest_date,
+    )| {
+        (
+            (user, product),
+            Sums {
+                settled,
+                reserved,
+                failed_invests,
+                first_invest_date,
+                last_invest_date,
+            },
+        )
     };
     Ok(ChangeSet::of(rows.into_iter().map(row)))
 }
 
-async fn update_sums(transaction: &mut Connection, changed: &[(&(String, i64), &Sums)]) -> sqlx::Result<()> {
+async fn update_sums(
+    transaction: &mut Connection,
+    changed: &[(&(String, i64), &Sums)],
+) -> sqlx::Result<()> {
     if changed.is_empty() {
         return Ok(());
     }

@@ -108,18 +108,28 @@ pub(crate) struct Progress {
 impl Progress {
     /// As the job was left.
     pub(crate) fn of(job: &Job) -> Self {
-        Self { done: job.done.into(), total: job.total.into(), ..Self::default() }
+        Self {
+            done: job.done.into(),
+            total: job.total.into(),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn begin_stage(&self, stage: JobStage) {
-        let index = JobStage::ALL.iter().position(|known| *known == stage).unwrap_or_default();
+        let index = JobStage::ALL
+            .iter()
+            .position(|known| *known == stage)
+            .unwrap_or_default();
         if self.stage.swap(index, Ordering::Relaxed) != index {
             self.stage_began.notify_one();
         }
     }
 
     pub(crate) fn stage(&self) -> JobStage {
-        JobStage::ALL.get(self.stage.load(Ordering::Relaxed)).copied().unwrap_or(JobStage::Waiting)
+        JobStage::ALL
+            .get(self.stage.load(Ordering::Relaxed))
+            .copied()
+            .unwrap_or(JobStage::Waiting)
     }
 
     pub(crate) fn done(&self) -> i64 {

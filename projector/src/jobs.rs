@@ -109,7 +109,9 @@ impl From<SwitchError> for JobRejected {
             SwitchError::Unfit { reason, .. } => Self::NotAvailable(reason),
             SwitchError::CatchUp(StepError::Log(error)) => error.into(),
             SwitchError::CatchUp(StepError::Apply(ApplyError::Database(error))) => error.into(),
-            SwitchError::CatchUp(StepError::Apply(ApplyError::Event { reason, .. })) => Self::Stuck(reason),
+            SwitchError::CatchUp(StepError::Apply(ApplyError::Event { reason, .. })) => {
+                Self::Stuck(reason)
+            }
             SwitchError::Database(error) => error.into(),
         }
     }
@@ -129,17 +131,30 @@ impl Jobs {
     }
 
     /// Requests a rebuild by this release's code; returns the job's id.
-    pub async fn rebuild(&self, projection: &str, options: RebuildOptions) -> Result<i64, JobRejected> {
+    pub async fn rebuild(
+        &self,
+        projection: &str,
+        options: RebuildOptions,
+    ) -> Result<i64, JobRejected> {
         self.request(JobKind::Rebuild, projection, options).await
     }
 
     /// Requests a dry run of this release's code, which is compared with the live generation and dropped; returns the job's id.
     pub async fn diff(&self, projection: &str, max_rate: Option<i32>) -> Result<i64, JobRejected> {
-        let options = RebuildOptions { switches: false, accept_differences: false, max_rate };
+        let options = RebuildOptions {
+            switches: false,
+            accept_differences: false,
+            max_rate,
+        };
         self.request(JobKind::Diff, projection, options).await
     }
 
-    async fn request(&self, kind: JobKind, projection: &str, options: RebuildOptions) -> Result<i64, JobRejected> {
+    async fn request(
+        &self,
+        kind: JobKind,
+        projection: &str,
+        options: RebuildOptions,
+    ) -> Result<i64, JobRejected> {
         let known = known(projection)?;
         if let Some(job) = self.running(known.name).await? {
             return Err(JobRejected::Busy(job));
@@ -170,21 +185,27 @@ impl Jobs {
         .await;
         match requested {
             // A concurrent request was faster.
-            Err(error) if is_unique_violation(&error) => {
-                Err(self.running(known.name).await?.map_or(JobRejected::TablesLocked, JobRejected::Busy))
-            }
+            Err(error) if is_unique_violation(&error) => Err(self
+                .running(known.name)
+                .await?
+                .map_or(JobRejected::TablesLocked, JobRejected::Busy)),
             requested => Ok(requested?),
         }
     }
 
     /// One job; `None` when there is no such job.
     pub async fn job(&self, id: i64) -> Result<Option<Job>, JobRejected> {
-        Ok(sqlx::query_as("select * from jobs where id = $1").bind(id).fetch_optional(&self.pool).await?)
+        Ok(sqlx::query_as("select * from jobs where id = $1")
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await?)
     }
 
     /// The jobs that run, and the last one of each read model.
     pub async fn jobs(&self) -> Result<Vec<Job>, JobRejected> {
-        let jobs = sqlx::query_as("select distinct on (projection) * from jobs order by projection, id desc");
+        let jobs = sqlx::query_as(
+            "select distinct on (projection) * from jobs order by projection, id desc",
+        );
         Ok(jobs.fetch_all(&self.pool).await?)
     }
 
@@ -195,22 +216,39 @@ impl Jobs {
     }
 
     /// Switches to the standby that is ready; to one that differs only when `accept_differences`.
-    pub async fn switch(&self, projection: &str, accept_differences: bool) -> Result<i32, JobRejected> {
+    pub async fn switch(
+        &self,
+        projection: &str,
+        accept_differences: bool,
+    ) -> Result<i32, JobRejected> {
         let known = known(projection)?;
         let standbys = self.standbys(known.name).await?;
         let may_switch = |state: GenerationState| {
-            state == GenerationState::Ready || (state == GenerationState::Different && accept_differences)
+            state == GenerationState::Ready
+                || (state == GenerationState::Different && accept_differences)
         };
         match standbys.iter().find(|standby| may_switch(standby.state)) {
             Some(standby) => self.switch_to(known.name, standby.generation).await,
-            None if standbys.iter().any(|standby| standby.state == GenerationState::Different) => {
-                Err(JobRejected::NotAvailable("it differs from the live one: accept the differences, or drop it"))
+            None if standbys
+                .iter()
+                .any(|standby| standby.state == GenerationState::Different) =>
+            {
+                Err(JobRejected::NotAvailable(
+                    "it differs from the live one: accept the differences, or drop it",
+                ))
             }
             // After a rollback, the one to switch to is the one to roll back to.
-            None if standbys.iter().any(|standby| standby.state == GenerationState::Previous) => {
-                Err(JobRejected::NotAvailable("its standby was live before: roll back to it, or drop it and rebuild"))
+            None if standbys
+                .iter()
+                .any(|standby| standby.state == GenerationState::Previous) =>
+            {
+                Err(JobRejected::NotAvailable(
+                    "its standby was live before: roll back to it, or drop it and rebuild",
+                ))
             }
-            None => Err(JobRejected::NotAvailable("no standby of it is ready: rebuild it first")),
+            None => Err(JobRejected::NotAvailable(
+                "no standby of it is ready: rebuild it first",
+            )),
         }
     }
 
@@ -218,13 +256,22 @@ impl Jobs {
     pub async fn rollback(&self, projection: &str) -> Result<i32, JobRejected> {
         let known = known(projection)?;
         let standbys = self.standbys(known.name).await?;
-        match standbys.iter().find(|standby| standby.state == GenerationState::Previous) {
+        match standbys
+            .iter()
+            .find(|standby| standby.state == GenerationState::Previous)
+        {
             Some(previous) => self.switch_to(known.name, previous.generation).await,
-            None => Err(JobRejected::NotAvailable("there is no previous generation of it to go back to")),
+            None => Err(JobRejected::NotAvailable(
+                "there is no previous generation of it to go back to",
+            )),
         }
     }
 
-    async fn switch_to(&self, projection: &'static str, generation: i32) -> Result<i32, JobRejected> {
+    async fn switch_to(
+        &self,
+        projection: &'static str,
+        generation: i32,
+    ) -> Result<i32, JobRejected> {
         rebuild::switch(&self.log, &self.pool, projection, generation).await?;
         tracing::info!(projection, generation, "another generation is live");
         Ok(generation)
@@ -282,16 +329,22 @@ impl Jobs {
     }
 
     async fn running(&self, projection: &str) -> Result<Option<i64>, JobRejected> {
-        let running = sqlx::query_scalar("select id from jobs where projection = $1 and state = 'RUNNING'");
+        let running =
+            sqlx::query_scalar("select id from jobs where projection = $1 and state = 'RUNNING'");
         Ok(running.bind(projection).fetch_optional(&self.pool).await?)
     }
 
     /// Its standbys, in order.
     async fn standbys(&self, projection: &str) -> Result<Vec<Generation>, JobRejected> {
-        let standbys =
-            sqlx::query_as("select * from generations where projection = $1 and state = any($2) order by generation");
+        let standbys = sqlx::query_as(
+            "select * from generations where projection = $1 and state = any($2) order by generation",
+        );
         let states = GenerationState::STANDBY.map(GenerationState::as_str);
-        Ok(standbys.bind(projection).bind(states).fetch_all(&self.pool).await?)
+        Ok(standbys
+            .bind(projection)
+            .bind(states)
+            .fetch_all(&self.pool)
+            .await?)
     }
 
     /// Removes incomplete generations of ended jobs; returns how many.
@@ -305,7 +358,9 @@ impl Jobs {
         .await?;
         for (job, generation) in &incomplete {
             // Its projector may not have heard yet that it ended.
-            let acquiring = tokio::time::timeout(LEASE_HANDBACK_TIMEOUT, acquire_job_lease(&self.log, *job)).await;
+            let acquiring =
+                tokio::time::timeout(LEASE_HANDBACK_TIMEOUT, acquire_job_lease(&self.log, *job))
+                    .await;
             let lease = acquiring.map_err(|_| JobRejected::Busy(*job))??;
             remove_generation(&self.pool, projection, *generation).await?;
             lease.release().await?;
@@ -321,6 +376,8 @@ fn known(projection: &str) -> Result<&'static crate::Description, JobRejected> {
 
 /// Whether a unique index refused, because a concurrent request inserted a job or a generation first.
 fn is_unique_violation(error: &sqlx::Error) -> bool {
-    let refused = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    let refused = error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
     refused.is_some_and(|refused| refused.code() == "23505")
 }

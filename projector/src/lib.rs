@@ -93,7 +93,10 @@ pub struct Description {
 
 impl Description {
     const fn of<P: Projection>() -> Self {
-        Self { name: P::NAME, version: P::VERSION }
+        Self {
+            name: P::NAME,
+            version: P::VERSION,
+        }
     }
 }
 

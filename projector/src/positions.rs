@@ -5,7 +5,10 @@ use event_log::Position;
 use sqlx::PgExecutor;
 
 /// A consumer's position in every partition, 0 where it has no checkpoint.
-pub(crate) async fn positions(executor: impl PgExecutor<'_>, consumer: &str) -> sqlx::Result<Vec<Position>> {
+pub(crate) async fn positions(
+    executor: impl PgExecutor<'_>,
+    consumer: &str,
+) -> sqlx::Result<Vec<Position>> {
     sqlx::query_scalar(
         "select coalesce(position, 0)
            from log_identity cross join generate_series(0, partitions - 1) as p
@@ -37,9 +40,14 @@ pub(crate) async fn ensure_checkpoints(
 }
 
 /// Locks every checkpoint of a consumer, so that it does not move while the transaction lives; returns its positions.
-pub(crate) async fn hold(transaction: &mut Connection, consumer: &str) -> sqlx::Result<Vec<Position>> {
-    sqlx::query_scalar("select position from checkpoints where consumer = $1 order by partition for update")
-        .bind(consumer)
-        .fetch_all(transaction)
-        .await
+pub(crate) async fn hold(
+    transaction: &mut Connection,
+    consumer: &str,
+) -> sqlx::Result<Vec<Position>> {
+    sqlx::query_scalar(
+        "select position from checkpoints where consumer = $1 order by partition for update",
+    )
+    .bind(consumer)
+    .fetch_all(transaction)
+    .await
 }

@@ -21,7 +21,11 @@ impl Projection for ProductListProjection {
     const NAME: &'static str = "product_list";
     const VERSION: i32 = 1;
 
-    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(
+        &self,
+        transaction: &mut Connection,
+        events: &[RecordedEvent],
+    ) -> Result<(), ApplyError> {
         fold::apply_batch::<Self>(transaction, events).await
     }
 }
@@ -106,12 +110,23 @@ impl Fold for ProductListState {
     async fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
         let products = read_products(transaction, events).await?;
         let users = read_users(transaction, events).await?;
-        Ok(Self { products, users, user_ids: HashSet::new() })
+        Ok(Self {
+            products,
+            users,
+            user_ids: HashSet::new(),
+        })
     }
 
     fn apply(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
         match &event.event {
-            ProductEvent::ProductOpened { title, total_investing_amount, started_at, finished_at, terms, .. } => {
+            ProductEvent::ProductOpened {
+                title,
+                total_investing_amount,
+                started_at,
+                finished_at,
+                terms,
+                ..
+            } => {
                 let product = Product {
                     title: title.as_str().into(),
                     total_amount: total_investing_amount.won(),
@@ -126,15 +141,24 @@ impl Fold for ProductListState {
                 };
                 self.open(event, product)
             }
-            ProductEvent::InvestReserved { user_id, amount, .. } => self.reserve(event, user_id.as_str(), amount.won()),
-            ProductEvent::InvestFailed { user_id, amount, .. }
-            | ProductEvent::InvestWithdrawn { user_id, amount, .. } => {
-                self.release(event, user_id.as_str(), amount.won())
+            ProductEvent::InvestReserved {
+                user_id, amount, ..
+            } => self.reserve(event, user_id.as_str(), amount.won()),
+            ProductEvent::InvestFailed {
+                user_id, amount, ..
             }
-            ProductEvent::InvestRefunded { user_id, amount, code, .. } if stood_until_refunded(code) => {
-                self.release(event, user_id.as_str(), amount.won())
+            | ProductEvent::InvestWithdrawn {
+                user_id, amount, ..
+            } => self.release(event, user_id.as_str(), amount.won()),
+            ProductEvent::InvestRefunded {
+                user_id,
+                amount,
+                code,
+                ..
+            } if stood_until_refunded(code) => self.release(event, user_id.as_str(), amount.won()),
+            ProductEvent::InvestSettled { .. } | ProductEvent::InvestRefunded { .. } => {
+                self.product(event).map(drop)
             }
-            ProductEvent::InvestSettled { .. } | ProductEvent::InvestRefunded { .. } => self.product(event).map(drop),
             ProductEvent::ProductClosed {} => self.close(event),
             ProductEvent::ProductCancelled { reason } => {
                 self.end(event)?.cancel_reason = Some(reason.as_str().into());
@@ -165,10 +189,29 @@ impl Fold for ProductListState {
 
 impl Product {
     fn copy(&self, id: &i64, copy: &mut CopyWriter) {
-        let Self { title, total_amount, current_amount, invest_users, started_at, finished_at, .. } = self;
-        let Self { closed, cancel_reason, failed, terms, .. } = self;
-        let Terms { min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount, withdrawable_until } =
-            terms;
+        let Self {
+            title,
+            total_amount,
+            current_amount,
+            invest_users,
+            started_at,
+            finished_at,
+            ..
+        } = self;
+        let Self {
+            closed,
+            cancel_reason,
+            failed,
+            terms,
+            ..
+        } = self;
+        let Terms {
+            min_invest_amount,
+            invest_amount_unit,
+            max_amount_per_user,
+            target_amount,
+            withdrawable_until,
+        } = terms;
         copy.row(
             0,
             &[
@@ -200,7 +243,12 @@ impl ProductListState {
         }
     }
 
-    fn reserve(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
+    fn reserve(
+        &mut self,
+        event: &RecordedEvent,
+        user: &str,
+        amount: i64,
+    ) -> Result<(), ApplyError> {
         let key = (event.product_id.get(), self.user(user));
         let is_first = !self.users.after.contains_key(&key);
         let product = self.product(event)?;
@@ -210,11 +258,21 @@ impl ProductListState {
         Ok(())
     }
 
-    fn release(&mut self, event: &RecordedEvent, user: &str, amount: i64) -> Result<(), ApplyError> {
+    fn release(
+        &mut self,
+        event: &RecordedEvent,
+        user: &str,
+        amount: i64,
+    ) -> Result<(), ApplyError> {
         let key = (event.product_id.get(), self.user(user));
         let left = match self.users.after.get(&key) {
             Some(taken) if *taken >= amount => taken - amount,
-            _ => return Err(invariant_violation(event, "it gives back more than its user has")),
+            _ => {
+                return Err(invariant_violation(
+                    event,
+                    "it gives back more than its user has",
+                ));
+            }
         };
         let product = self.product(event)?;
         product.current_amount -= amount;
@@ -238,7 +296,10 @@ impl ProductListState {
     fn end(&mut self, event: &RecordedEvent) -> Result<&mut Product, ApplyError> {
         let product = self.product(event)?;
         if product.cancel_reason.is_some() || product.failed {
-            return Err(invariant_violation(event, "it is already cancelled, or has failed"));
+            return Err(invariant_violation(
+                event,
+                "it is already cancelled, or has failed",
+            ));
         }
         Ok(product)
     }
@@ -271,7 +332,9 @@ async fn read_products(
     .bind(products_of(events))
     .fetch_all(transaction)
     .await?;
-    Ok(ChangeSet::of(rows.into_iter().map(|row| (row.product_id, row.product))))
+    Ok(ChangeSet::of(
+        rows.into_iter().map(|row| (row.product_id, row.product)),
+    ))
 }
 
 async fn read_users(
@@ -289,7 +352,9 @@ async fn read_users(
     .bind(users)
     .fetch_all(transaction)
     .await?;
-    Ok(ChangeSet::of(rows.into_iter().map(|(product, user, amount)| ((product, user.into()), amount))))
+    Ok(ChangeSet::of(rows.into_iter().map(
+        |(product, user, amount)| ((product, user.into()), amount),
+    )))
 }
 
 /// The row that the event may change: its product and user.
@@ -298,7 +363,9 @@ fn user_of(event: &RecordedEvent) -> Option<(i64, &str)> {
         ProductEvent::InvestReserved { user_id, .. }
         | ProductEvent::InvestFailed { user_id, .. }
         | ProductEvent::InvestWithdrawn { user_id, .. }
-        | ProductEvent::InvestRefunded { user_id, .. } => Some((event.product_id.get(), user_id.as_str())),
+        | ProductEvent::InvestRefunded { user_id, .. } => {
+            Some((event.product_id.get(), user_id.as_str()))
+        }
         ProductEvent::ProductOpened { .. }
         | ProductEvent::InvestSettled { .. }
         | ProductEvent::ProductClosed {}
@@ -307,7 +374,10 @@ fn user_of(event: &RecordedEvent) -> Option<(i64, &str)> {
     }
 }
 
-async fn update_products(transaction: &mut Connection, changed: &[(&i64, &Product)]) -> sqlx::Result<()> {
+async fn update_products(
+    transaction: &mut Connection,
+    changed: &[(&i64, &Product)],
+) -> sqlx::Result<()> {
     if changed.is_empty() {
         return Ok(());
     }
@@ -330,7 +400,10 @@ async fn update_products(transaction: &mut Connection, changed: &[(&i64, &Produc
     Ok(())
 }
 
-async fn update_users(transaction: &mut Connection, changed: &[(&(i64, Arc<str>), &i64)]) -> sqlx::Result<()> {
+async fn update_users(
+    transaction: &mut Connection,
+    changed: &[(&(i64, Arc<str>), &i64)],
+) -> sqlx::Result<()> {
     if changed.is_empty() {
         return Ok(());
     }

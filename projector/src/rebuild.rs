@@ -64,7 +64,9 @@ impl From<sqlx::Error> for JobError {
             }
             // A constraint is violated (23), or the statement is not allowed (42): a retry changes neither.
             sqlx::Error::Database(refused)
-                if refused.code().is_some_and(|it| it.starts_with("23") || it.starts_with("42")) =>
+                if refused
+                    .code()
+                    .is_some_and(|it| it.starts_with("23") || it.starts_with("42")) =>
             {
                 Self::Fatal(format!("the database refuses it: {error}"))
             }
@@ -76,7 +78,9 @@ impl From<sqlx::Error> for JobError {
 /// Whether a process whose lease expired created the same table or index concurrently (42P06, 42P07, 42710, 42P16; a key of
 /// the catalog, when it has not committed yet). The next attempt finds it and skips it.
 fn is_concurrent_create(refused: &dyn sqlx::error::DatabaseError) -> bool {
-    let catalog = refused.constraint().is_some_and(|key| key.starts_with("pg_"));
+    let catalog = refused
+        .constraint()
+        .is_some_and(|key| key.starts_with("pg_"));
     match refused.code().as_deref() {
         Some("42P06" | "42P07" | "42710" | "42P16") => true,
         Some("23505") => catalog,
@@ -150,12 +154,21 @@ impl<M: ReadModel> Rebuild<M> {
         let mut transaction = self.begin().await?;
         tables::create(&mut transaction, M::NAME, self.generation, M::VERSION).await?;
         transaction.commit().await?;
-        let (live, head) = (positions(&self.pool, M::NAME).await?, self.log.heads().await?);
+        let (live, head) = (
+            positions(&self.pool, M::NAME).await?,
+            self.log.heads().await?,
+        );
         let behind = lag(&head, &live);
         let skips = may_skip && behind > SKIP_COMPARE_LAG;
-        let target = if skips { CatchUpTarget::Head { behind } } else { CatchUpTarget::Live };
+        let target = if skips {
+            CatchUpTarget::Head { behind }
+        } else {
+            CatchUpTarget::Live
+        };
         let upto = if skips { head } else { live };
-        self.progress.total.store(upto.iter().sum(), Ordering::Relaxed);
+        self.progress
+            .total
+            .store(upto.iter().sum(), Ordering::Relaxed);
         self.progress.begin_stage(JobStage::Folding);
         self.fold_all(&upto).await?;
         self.progress.begin_stage(JobStage::Indexing);
@@ -196,13 +209,21 @@ impl<M: ReadModel> Rebuild<M> {
             }
             tokio::time::sleep(HOLD_RETRY_DELAY).await;
         }
-        Err(JobError::Retryable("the live generation advances too fast to be compared with".into()))
+        Err(JobError::Retryable(
+            "the live generation advances too fast to be compared with".into(),
+        ))
     }
 
     /// Holds the live generation's consumers, catches up with them, and opens a snapshot of both; `None` when that took too
     /// long.
     async fn snapshot_at_same_positions(&self) -> Result<Option<Snapshot>, JobError> {
-        ensure_checkpoints(&self.pool, M::NAME, self.log.identity().partitions, M::VERSION).await?;
+        ensure_checkpoints(
+            &self.pool,
+            M::NAME,
+            self.log.identity().partitions,
+            M::VERSION,
+        )
+        .await?;
         let mut held = self.pool.begin().await?;
         let opening = async {
             let live = hold(&mut held, M::NAME).await?;
@@ -217,36 +238,65 @@ impl<M: ReadModel> Rebuild<M> {
     /// A transaction under the lease: while it lives, no other process can take the job over.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static>, JobError> {
         let mut transaction = self.pool.begin().await?;
-        if self.lease.verify_held(&mut transaction).await? { Ok(transaction) } else { Err(JobError::LeaseLost) }
+        if self.lease.verify_held(&mut transaction).await? {
+            Ok(transaction)
+        } else {
+            Err(JobError::LeaseLost)
+        }
     }
 }
 
 /// The consumers of a standby generation.
-fn consumers<M: ReadModel>(log: &Log, pool: &Pool, model: Arc<M>, generation: i32) -> Vec<Consumer<M>> {
+fn consumers<M: ReadModel>(
+    log: &Log,
+    pool: &Pool,
+    model: Arc<M>,
+    generation: i32,
+) -> Vec<Consumer<M>> {
     let schema = standby_schema(M::NAME, generation);
     let consumer = |partition| Consumer::new(log.clone(), pool.clone(), model.clone(), partition);
-    log.partitions().map(|partition| consumer(partition).for_standby(schema.clone())).collect()
+    log.partitions()
+        .map(|partition| consumer(partition).for_standby(schema.clone()))
+        .collect()
 }
 
 /// Brings every consumer to its partition's position.
-async fn advance_to<M: ReadModel>(consumers: &[Consumer<M>], positions: &[Position]) -> Result<(), JobError> {
-    let advancing = consumers.iter().zip(positions).map(|(consumer, upto)| advance_consumer_to(consumer, *upto));
+async fn advance_to<M: ReadModel>(
+    consumers: &[Consumer<M>],
+    positions: &[Position],
+) -> Result<(), JobError> {
+    let advancing = consumers
+        .iter()
+        .zip(positions)
+        .map(|(consumer, upto)| advance_consumer_to(consumer, *upto));
     futures::future::try_join_all(advancing).await?;
     Ok(())
 }
 
-async fn advance_consumer_to<M: ReadModel>(consumer: &Consumer<M>, upto: Position) -> Result<(), JobError> {
+async fn advance_consumer_to<M: ReadModel>(
+    consumer: &Consumer<M>,
+    upto: Position,
+) -> Result<(), JobError> {
     while matches!(consumer.step_to(upto).await?, Step::Moved(at) if at < upto) {}
     Ok(())
 }
 
 /// How many events `behind` lacks of `ahead`.
 fn lag(ahead: &[Position], behind: &[Position]) -> Position {
-    ahead.iter().zip(behind).map(|(ahead, behind)| (ahead - behind).max(0)).sum()
+    ahead
+        .iter()
+        .zip(behind)
+        .map(|(ahead, behind)| (ahead - behind).max(0))
+        .sum()
 }
 
 /// Makes a standby the live generation, after it has caught up.
-pub(crate) async fn switch(log: &Log, pool: &Pool, projection: &str, generation: i32) -> Result<Switched, SwitchError> {
+pub(crate) async fn switch(
+    log: &Log,
+    pool: &Pool,
+    projection: &str,
+    generation: i32,
+) -> Result<Switched, SwitchError> {
     with_model!(
         projection,
         Model => switch_model::<Model>(log, pool, generation).await,
@@ -257,16 +307,30 @@ pub(crate) async fn switch(log: &Log, pool: &Pool, projection: &str, generation:
     )
 }
 
-async fn switch_model<M: ReadModel>(log: &Log, pool: &Pool, generation: i32) -> Result<Switched, SwitchError> {
+async fn switch_model<M: ReadModel>(
+    log: &Log,
+    pool: &Pool,
+    generation: i32,
+) -> Result<Switched, SwitchError> {
     let mut catch_up = ConsumersCatchUp(consumers(log, pool, Arc::new(M::default()), generation));
-    generation::switch::switch(&mut pool.acquire().await?, M::NAME, generation, &mut catch_up).await
+    generation::switch::switch(
+        &mut pool.acquire().await?,
+        M::NAME,
+        generation,
+        &mut catch_up,
+    )
+    .await
 }
 
 /// Catches up with the consumers of the generation that is to become live.
 struct ConsumersCatchUp<M>(Vec<Consumer<M>>);
 
 impl<M: ReadModel> CatchUp for ConsumersCatchUp<M> {
-    async fn catch_up(&mut self, transaction: &mut Connection, live: &[Position]) -> Result<(), StepError> {
+    async fn catch_up(
+        &mut self,
+        transaction: &mut Connection,
+        live: &[Position],
+    ) -> Result<(), StepError> {
         for (consumer, upto) in self.0.iter().zip(live) {
             consumer.catch_up_in(transaction, *upto).await?;
         }

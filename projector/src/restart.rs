@@ -13,10 +13,18 @@ pub(crate) fn spawn_for_each_partition<F: Future<Output = ()> + Send + 'static>(
     start: impl Fn(Partition) -> F + Clone + Send + Sync + 'static,
 ) {
     for partition in log.partitions() {
-        let (readiness, shutdown, start) = (log.readiness().clone(), shutdown.clone(), start.clone());
+        let (readiness, shutdown, start) =
+            (log.readiness().clone(), shutdown.clone(), start.clone());
         tasks.spawn(async move {
             let start = move || start(partition);
-            restart_on_panic(consumer, format!("partition {partition}"), &readiness, shutdown, start).await;
+            restart_on_panic(
+                consumer,
+                format!("partition {partition}"),
+                &readiness,
+                shutdown,
+                start,
+            )
+            .await;
         });
     }
 }

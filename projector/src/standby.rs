@@ -20,7 +20,10 @@ type Standby = (String, i32, i32);
 
 /// Keeps every standby generation up to date whose code this release has, until `shutdown`.
 pub(crate) async fn run_standbys(log: Log, pool: Pool, shutdown: CancellationToken) {
-    let (mut running, mut consumers) = (BTreeMap::<Standby, CancellationToken>::new(), JoinSet::new());
+    let (mut running, mut consumers) = (
+        BTreeMap::<Standby, CancellationToken>::new(),
+        JoinSet::new(),
+    );
     while !shutdown.is_cancelled() {
         // When they cannot be listed, those that run continue.
         if let Ok(standbys) = standbys(&pool).await {
@@ -39,16 +42,20 @@ pub(crate) async fn run_standbys(log: Log, pool: Pool, shutdown: CancellationTok
             }
         }
         while consumers.try_join_next().is_some() {}
-        shutdown.run_until_cancelled(tokio::time::sleep(POLL_INTERVAL)).await;
+        shutdown
+            .run_until_cancelled(tokio::time::sleep(POLL_INTERVAL))
+            .await;
     }
     while consumers.join_next().await.is_some() {}
 }
 
 async fn standbys(pool: &Pool) -> sqlx::Result<Vec<Standby>> {
-    sqlx::query_as("select projection, generation, code_version from generations where state = any($1)")
-        .bind(GenerationState::STANDBY.map(GenerationState::as_str))
-        .fetch_all(pool)
-        .await
+    sqlx::query_as(
+        "select projection, generation, code_version from generations where state = any($1)",
+    )
+    .bind(GenerationState::STANDBY.map(GenerationState::as_str))
+    .fetch_all(pool)
+    .await
 }
 
 fn start(

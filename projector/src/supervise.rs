@@ -34,7 +34,11 @@ pub struct Deferrals {
 
 impl Default for Lingers {
     fn default() -> Self {
-        Self { amounts: Duration::from_millis(100), views: Duration::from_millis(500), search: Duration::from_secs(1) }
+        Self {
+            amounts: Duration::from_millis(100),
+            views: Duration::from_millis(500),
+            search: Duration::from_secs(1),
+        }
     }
 }
 
@@ -96,7 +100,8 @@ fn run_consumers<P: Projection, S: EventSource + 'static>(
     source: &(impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static),
     shutdown: &CancellationToken,
 ) {
-    let (own_log, pool, source, stop) = (log.clone(), pool.clone(), source.clone(), shutdown.clone());
+    let (own_log, pool, source, stop) =
+        (log.clone(), pool.clone(), source.clone(), shutdown.clone());
     let projection = Arc::new(projection);
     spawn_for_each_partition(consumers, P::NAME, log, shutdown, move |partition| {
         let consumer = Consumer::new(own_log.clone(), pool.clone(), projection.clone(), partition);
@@ -139,15 +144,38 @@ mod tests {
         let log = Log::open(pool.clone(), 1).await.unwrap();
         let mut writer = Writer::open(log.clone(), 0).await.unwrap();
         let product_id = 1.try_into().unwrap();
-        let metadata = Metadata { correlation_id: "a test".into(), ..Metadata::default() };
-        let event = NewEvent { product_id, sequence: 1, event: ProductEvent::ProductClosed {}, metadata };
+        let metadata = Metadata {
+            correlation_id: "a test".into(),
+            ..Metadata::default()
+        };
+        let event = NewEvent {
+            product_id,
+            sequence: 1,
+            event: ProductEvent::ProductClosed {},
+            metadata,
+        };
         let at = writer.now();
-        writer.append(Batch { events: vec![event], ..Batch::default() }, at).await.unwrap();
+        writer
+            .append(
+                Batch {
+                    events: vec![event],
+                    ..Batch::default()
+                },
+                at,
+            )
+            .await
+            .unwrap();
         log
     }
 
     async fn comes_to_position_1(log: &Log) {
-        while log.checkpoints().await.unwrap().iter().all(|at| at.position < 1) {
+        while log
+            .checkpoints()
+            .await
+            .unwrap()
+            .iter()
+            .all(|at| at.position < 1)
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -168,7 +196,9 @@ mod tests {
             &listen(log.clone()),
             &shutdown,
         );
-        tokio::time::timeout(TEST_TIMEOUT, comes_to_position_1(&log)).await.expect("it continues after the panic");
+        tokio::time::timeout(TEST_TIMEOUT, comes_to_position_1(&log))
+            .await
+            .expect("it continues after the panic");
         shutdown.cancel();
         consumers.join_next().await.unwrap().unwrap();
     }

@@ -7,8 +7,8 @@ mod harm;
 mod histories;
 
 use crate::support::{
-    Happened, Hash, RedisCounters, Running, TestApp, cancelled, closed, failed, opened, reserved, settled,
-    target_missed,
+    Happened, Hash, RedisCounters, Running, TestApp, cancelled, closed, failed, opened, reserved,
+    settled, target_missed,
 };
 use event_log::consume::EventSource;
 use event_log::{Log, Partition, Position, RecordedEvent};
@@ -25,7 +25,10 @@ use tokio::time::Instant;
 fn the_key_is_the_one_that_readers_know() {
     let log_id = "0192d3a0-0000-7000-8000-000000000001".parse().unwrap();
     let key = projector::counters_key(log_id, 13, "77.5");
-    assert_eq!(key, "moa:{0192d3a0-0000-7000-8000-000000000001.13}:counters:2:77.5");
+    assert_eq!(
+        key,
+        "moa:{0192d3a0-0000-7000-8000-000000000001.13}:counters:2:77.5"
+    );
     assert_eq!(projector::COUNTERS, "counters");
 }
 
@@ -36,25 +39,64 @@ async fn the_fields_are_those_that_readers_know() {
     let redis = RedisCounters::of(&app);
     let running = Running::all(&app, &redis);
     redis.until_at(&[0, 0]).await;
-    app.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), reserved(2, "lee", 1, 50)]).await;
-    app.append(&[opened(3, "plums", 90), opened(2, "pears", 10), closed(3), failed(2, "lee", 1, 50)]).await;
+    app.append(&[
+        opened(1, "apples", 1_000),
+        reserved(1, "kim", 1, 300),
+        reserved(2, "lee", 1, 50),
+    ])
+    .await;
+    app.append(&[
+        opened(3, "plums", 90),
+        opened(2, "pears", 10),
+        closed(3),
+        failed(2, "lee", 1, 50),
+    ])
+    .await;
     app.append(&[settled(1, "kim", 1, 300)]).await;
     redis.until_at(&[1, 7]).await;
     let raw: Hash = redis.connection().hgetall(redis.key(1)).unwrap();
     assert_eq!(raw.keys().collect::<Vec<_>>(), ["1", "3", "@state"]);
-    assert!(raw["1"].starts_with("300:1:0:7:") && raw["3"].starts_with("0:0:1:"), "{raw:?}");
+    assert!(
+        raw["1"].starts_with("300:1:0:7:") && raw["3"].starts_with("0:0:1:"),
+        "{raw:?}"
+    );
     let mut hash = redis.hash(1);
     assert!(hash.remove("@by").is_some());
     let event = app.log.raw_after(1, 6, 1).await.unwrap().remove(0);
-    let digits: String = event.hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits: String = event
+        .hash
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     assert_eq!(hash.remove("@hash"), Some(digits));
-    let fields: Vec<_> = hash.iter().map(|(field, value)| (field.as_str(), value.as_str())).collect();
-    assert_eq!(fields, [("1", "300:1:0"), ("3", "0:0:1"), ("@position", "7"), ("@products", "5")]);
+    let fields: Vec<_> = hash
+        .iter()
+        .map(|(field, value)| (field.as_str(), value.as_str()))
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            ("1", "300:1:0"),
+            ("3", "0:0:1"),
+            ("@position", "7"),
+            ("@products", "5")
+        ]
+    );
     assert_eq!(redis.hash(0)["2"], "0:0:0");
-    app.append(&[cancelled(3, "a reason"), target_missed(2, 9, 0)]).await;
+    app.append(&[cancelled(3, "a reason"), target_missed(2, 9, 0)])
+        .await;
     redis.until_at(&[2, 8]).await;
-    assert_eq!((redis.hash(0)["2"].as_str(), redis.hash(1)["3"].as_str()), ("0:0:2", "0:0:2"));
-    assert_eq!((redis.hash(0)["@products"].as_str(), redis.hash(1)["@products"].as_str()), ("2", "8"));
+    assert_eq!(
+        (redis.hash(0)["2"].as_str(), redis.hash(1)["3"].as_str()),
+        ("0:0:2", "0:0:2")
+    );
+    assert_eq!(
+        (
+            redis.hash(0)["@products"].as_str(),
+            redis.hash(1)["@products"].as_str()
+        ),
+        ("2", "8")
+    );
     running.stop().await;
 }
 
@@ -64,11 +106,15 @@ async fn logs_do_not_mix() {
     let (mut one, mut other) = (TestApp::fresh().await, TestApp::fresh().await);
     let (redis, others) = (RedisCounters::of(&one), RedisCounters::of(&other));
     let running = (Running::all(&one, &redis), Running::all(&other, &others));
-    one.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300)]).await;
+    one.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300)])
+        .await;
     other.append(&[opened(1, "pears", 1_000)]).await;
     redis.until_at(&[0, 2]).await;
     others.until_at(&[0, 1]).await;
-    assert_eq!((redis.hash(1)["1"].as_str(), others.hash(1)["1"].as_str()), ("300:1:0", "0:0:0"));
+    assert_eq!(
+        (redis.hash(1)["1"].as_str(), others.hash(1)["1"].as_str()),
+        ("300:1:0", "0:0:0")
+    );
     running.0.stop().await;
     running.1.stop().await;
 }
@@ -79,7 +125,8 @@ async fn a_read_model_that_is_behind_is_waited_for() {
     let mut app = TestApp::fresh().await;
     let redis = RedisCounters::of(&app);
     let running = Running::alone(&app.log).with_counters(&app, &redis.client);
-    app.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300)]).await;
+    app.append(&[opened(1, "apples", 1_000), reserved(1, "kim", 1, 300)])
+        .await;
     redis.until_at(&[0, 0]).await;
     let running = running.with_read_models(&app.log, &app.pool);
     redis.until_at(&[0, 2]).await;
@@ -127,20 +174,40 @@ struct Repeats {
 }
 
 impl EventSource for Repeats {
-    async fn next_batch(&mut self, position: Position, not_before: Instant, delivered: &mut Vec<RecordedEvent>) {
+    async fn next_batch(
+        &mut self,
+        position: Position,
+        not_before: Instant,
+        delivered: &mut Vec<RecordedEvent>,
+    ) {
         let mut fresh = Vec::new();
-        tokio::time::timeout(Duration::from_millis(20), self.listener.next_batch(position, not_before, &mut fresh))
-            .await
-            .ok();
+        tokio::time::timeout(
+            Duration::from_millis(20),
+            self.listener.next_batch(position, not_before, &mut fresh),
+        )
+        .await
+        .ok();
         self.heard.extend(fresh);
-        let turned = self.heard.iter().rev().chain(self.heard.iter().step_by(2)).chain(&self.heard);
+        let turned = self
+            .heard
+            .iter()
+            .rev()
+            .chain(self.heard.iter().step_by(2))
+            .chain(&self.heard);
         delivered.extend(turned.cloned());
     }
 }
 
-fn repeating(log: &Log) -> impl Fn(&'static str, Partition) -> Option<Repeats> + Clone + Send + Sync + 'static {
+fn repeating(
+    log: &Log,
+) -> impl Fn(&'static str, Partition) -> Option<Repeats> + Clone + Send + Sync + 'static {
     let log = log.clone();
-    move |_, partition| Some(Repeats { listener: log.subscribe(partition)?, heard: Vec::new() })
+    move |_, partition| {
+        Some(Repeats {
+            listener: log.subscribe(partition)?,
+            heard: Vec::new(),
+        })
+    }
 }
 
 #[tokio::test]
@@ -150,9 +217,14 @@ async fn repeated_deliveries_change_nothing() {
     let running = Running::read_models(&app.log, &app.pool);
     let running = running.with_counters_from(&app, &redis.client, repeating(&app.log));
     let watch = Watch::begin(&redis);
-    let mut history = app.append(&[opened(1, "apples", 1_000), opened(2, "pears", 1_000)]).await;
+    let mut history = app
+        .append(&[opened(1, "apples", 1_000), opened(2, "pears", 1_000)])
+        .await;
     for n in 1..=20 {
-        history.extend(app.append(&[reserved(n, "kim", 1 + (n as i64 % 2), 10)]).await);
+        history.extend(
+            app.append(&[reserved(n, "kim", 1 + (n as i64 % 2), 10)])
+                .await,
+        );
     }
     redis.until_at(&[11, 11]).await;
     watch.end().await.all_are_folds_of(&history);
@@ -196,7 +268,9 @@ pub async fn is_always_a_fold(
     let redis = RedisCounters::of(&app);
     let mut running = Running::alone(&app.log);
     for _ in 0..instances {
-        running = running.with_read_models(&app.log, &app.pool).with_counters(&app, &redis.client);
+        running = running
+            .with_read_models(&app.log, &app.pool)
+            .with_counters(&app, &redis.client);
     }
     let watch = Watch::begin(&redis);
     let mut history = Vec::new();
@@ -227,5 +301,9 @@ proptest! {
 }
 
 pub fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
 }

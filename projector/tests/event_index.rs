@@ -1,8 +1,8 @@
 //! event_index: where in the log the events of a user, an invest and a request are, and those of the rare types.
 
 use crate::support::{
-    Running, Spec, TestApp, cancelled, closed, failed, opened, refunded, reserved, settled, target_missed,
-    withdrawn_settled,
+    Running, Spec, TestApp, cancelled, closed, failed, opened, refunded, reserved, settled,
+    target_missed, withdrawn_settled,
 };
 use domain::GiveBackReason;
 use projector::EventIndexProjection;
@@ -33,9 +33,21 @@ pub const FOLDED: &str = r#"
 #[tokio::test]
 async fn each_event_has_a_row_and_a_rare_one_its_type() {
     Spec::of(EventIndexProjection)
-        .given([opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), opened(2, "pears", 10)])
-        .given([settled(1, "kim", 1, 300), reserved(2, "lee", 1, 1), failed(2, "lee", 1, 1), closed(1)])
-        .given([withdrawn_settled(1, "kim", 1, 300), refunded(1, "kim", 1, 300, GiveBackReason::Withdrawn)])
+        .given([
+            opened(1, "apples", 1_000),
+            reserved(1, "kim", 1, 300),
+            opened(2, "pears", 10),
+        ])
+        .given([
+            settled(1, "kim", 1, 300),
+            reserved(2, "lee", 1, 1),
+            failed(2, "lee", 1, 1),
+            closed(1),
+        ])
+        .given([
+            withdrawn_settled(1, "kim", 1, 300),
+            refunded(1, "kim", 1, 300, GiveBackReason::Withdrawn),
+        ])
         .given([cancelled(1, "a reason"), target_missed(2, 9, 0)])
         .then(
             PLACES,
@@ -67,8 +79,16 @@ async fn a_key_finds_what_is_of_the_same_value() {
          where invest_key = ('x000000000000'
                || encode(substr(sha256('\x00000000000000000000000000000001'), 1, 2), 'hex'))::bit(64)::bigint";
     Spec::of(EventIndexProjection)
-        .given([opened(1, "apples", 1_000), opened(2, "pears", 10), reserved(1, "kim", 1, 300)])
-        .given([reserved(2, "lee", 2, 1), settled(1, "kim", 1, 300), reserved(3, "kim", 2, 1)])
+        .given([
+            opened(1, "apples", 1_000),
+            opened(2, "pears", 10),
+            reserved(1, "kim", 1, 300),
+        ])
+        .given([
+            reserved(2, "lee", 2, 1),
+            settled(1, "kim", 1, 300),
+            reserved(3, "kim", 2, 1),
+        ])
         .then(of_kim, ["{0/3,1/2,1/3}"])
         .then(of_invest_1, ["{1/2,1/3}"])
         .holds()
@@ -81,13 +101,23 @@ async fn a_key_finds_what_is_of_the_same_value() {
 #[tokio::test]
 async fn on_a_log_with_history_it_fills_itself() {
     let mut app = TestApp::fresh().await;
-    app.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)]).await;
+    app.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)])
+        .await;
     let running = Running::read_models(&app.log, &app.pool);
-    app.until(PLACES, &["1/1 ProductOpened", "1/2 of a user of an invest"]).await;
+    app.until(PLACES, &["1/1 ProductOpened", "1/2 of a user of an invest"])
+        .await;
 
     app.append(&[closed(1)]).await;
 
-    app.until(PLACES, &["1/1 ProductOpened", "1/2 of a user of an invest", "1/3 ProductClosed"]).await;
+    app.until(
+        PLACES,
+        &[
+            "1/1 ProductOpened",
+            "1/2 of a user of an invest",
+            "1/3 ProductClosed",
+        ],
+    )
+    .await;
     assert_eq!(app.says(ROWS).await, app.says(FOLDED).await);
     running.stop().await;
 }

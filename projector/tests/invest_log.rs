@@ -1,7 +1,8 @@
 //! invest_log: every invest that was accepted, and what became of it.
 
 use crate::support::{
-    Spec, cancelled, closed, failed, opened, refunded, reserved, settled, target_missed, withdrawn, withdrawn_settled,
+    Spec, cancelled, closed, failed, opened, refunded, reserved, settled, target_missed, withdrawn,
+    withdrawn_settled,
 };
 use domain::GiveBackReason;
 use projector::InvestLogProjection;
@@ -13,8 +14,7 @@ pub const INVESTS: &str = "
                   extract(epoch from requested_at - '2026-03-01 00:00:00Z')::bigint,
                   extract(epoch from updated_at - '2026-03-01 00:00:00Z')::bigint)
       from invest_log order by invest_id";
-pub const PRODUCTS: &str =
-    "select format('%s %s: accrued %s', product_id, title, accrued) from invest_log_product order by product_id";
+pub const PRODUCTS: &str = "select format('%s %s: accrued %s', product_id, title, accrued) from invest_log_product order by product_id";
 pub const USERS: &str = r#"
     select format('%s in %s: accrued %s in %s', user_id, product_id, accrued, invests)
       from invest_log_user order by user_id collate "C", product_id"#;
@@ -27,7 +27,10 @@ fn spec() -> Spec<InvestLogProjection> {
 async fn a_reservation_is_logged_with_what_it_makes_accrue() {
     spec()
         .given([opened(1, "apples", 1_000), reserved(1, "kim", 1, 300)])
-        .then(INVESTS, ["1: kim 300 of 1 RESERVED, accrued 300 and 300, second 1 to 1"])
+        .then(
+            INVESTS,
+            ["1: kim 300 of 1 RESERVED, accrued 300 and 300, second 1 to 1"],
+        )
         .then(PRODUCTS, ["1 apples: accrued 300"])
         .then(USERS, ["kim in 1: accrued 300 in 1"])
         .holds()
@@ -37,8 +40,16 @@ async fn a_reservation_is_logged_with_what_it_makes_accrue() {
 #[tokio::test]
 async fn what_has_accrued_is_of_the_user_and_of_all_and_never_changes() {
     spec()
-        .given([opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), reserved(2, "lee", 1, 50)])
-        .given([settled(1, "kim", 1, 300), reserved(3, "kim", 1, 5), failed(2, "lee", 1, 50)])
+        .given([
+            opened(1, "apples", 1_000),
+            reserved(1, "kim", 1, 300),
+            reserved(2, "lee", 1, 50),
+        ])
+        .given([
+            settled(1, "kim", 1, 300),
+            reserved(3, "kim", 1, 5),
+            failed(2, "lee", 1, 50),
+        ])
         .then(
             INVESTS,
             [
@@ -48,7 +59,10 @@ async fn what_has_accrued_is_of_the_user_and_of_all_and_never_changes() {
             ],
         )
         .then(PRODUCTS, ["1 apples: accrued 305"])
-        .then(USERS, ["kim in 1: accrued 305 in 2", "lee in 1: accrued 0 in 1"])
+        .then(
+            USERS,
+            ["kim in 1: accrued 305 in 2", "lee in 1: accrued 0 in 1"],
+        )
         .holds()
         .await;
 }
@@ -56,7 +70,11 @@ async fn what_has_accrued_is_of_the_user_and_of_all_and_never_changes() {
 #[tokio::test]
 async fn after_a_failure_what_is_reserved_next_accrues_without_it() {
     spec()
-        .given([opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), failed(1, "kim", 1, 300)])
+        .given([
+            opened(1, "apples", 1_000),
+            reserved(1, "kim", 1, 300),
+            failed(1, "kim", 1, 300),
+        ])
         .given([reserved(2, "kim", 1, 20), reserved(3, "kim", 1, 1)])
         .then(
             INVESTS,
@@ -74,8 +92,18 @@ async fn after_a_failure_what_is_reserved_next_accrues_without_it() {
 #[tokio::test]
 async fn products_do_not_mix_in_one_partition_or_two() {
     spec()
-        .given([opened(1, "apples", 1_000), opened(2, "pears", 500), opened(3, "plums", 90), closed(2)])
-        .given([reserved(1, "kim", 1, 1), reserved(2, "kim", 2, 2), reserved(3, "kim", 3, 3), reserved(4, "lee", 3, 4)])
+        .given([
+            opened(1, "apples", 1_000),
+            opened(2, "pears", 500),
+            opened(3, "plums", 90),
+            closed(2),
+        ])
+        .given([
+            reserved(1, "kim", 1, 1),
+            reserved(2, "kim", 2, 2),
+            reserved(3, "kim", 3, 3),
+            reserved(4, "lee", 3, 4),
+        ])
         .given([settled(3, "kim", 3, 3), failed(2, "kim", 2, 2)])
         .then(
             INVESTS,
@@ -86,7 +114,14 @@ async fn products_do_not_mix_in_one_partition_or_two() {
                 "4: lee 4 of 3 RESERVED, accrued 4 and 7, second 7 to 7",
             ],
         )
-        .then(PRODUCTS, ["1 apples: accrued 1", "2 pears: accrued 0", "3 plums: accrued 7"])
+        .then(
+            PRODUCTS,
+            [
+                "1 apples: accrued 1",
+                "2 pears: accrued 0",
+                "3 plums: accrued 7",
+            ],
+        )
         .then(
             USERS,
             [

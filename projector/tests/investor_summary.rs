@@ -1,8 +1,8 @@
 //! investor_summary: what each user has invested, in sums.
 
 use crate::support::{
-    Running, Spec, TestApp, cancelled, closed, failed, opened, refunded, reserved, settled, target_missed, withdrawn,
-    withdrawn_settled,
+    Running, Spec, TestApp, cancelled, closed, failed, opened, refunded, reserved, settled,
+    target_missed, withdrawn, withdrawn_settled,
 };
 use domain::GiveBackReason;
 use projector::InvestorSummaryProjection;
@@ -20,14 +20,21 @@ fn spec() -> Spec<InvestorSummaryProjection> {
 
 #[tokio::test]
 async fn a_product_that_nobody_invests_in_says_nothing() {
-    spec().given([opened(1, "apples", 1_000), closed(1)]).then(SUMS, []).holds().await;
+    spec()
+        .given([opened(1, "apples", 1_000), closed(1)])
+        .then(SUMS, [])
+        .holds()
+        .await;
 }
 
 #[tokio::test]
 async fn what_is_reserved_counts_from_the_start() {
     spec()
         .given([opened(1, "apples", 1_000), reserved(1, "kim", 1, 300)])
-        .then(SUMS, ["kim in 1: 0 settled, 300 reserved, 0 failed, 1 of a product, second 1 to 1"])
+        .then(
+            SUMS,
+            ["kim in 1: 0 settled, 300 reserved, 0 failed, 1 of a product, second 1 to 1"],
+        )
         .holds()
         .await;
 }
@@ -35,9 +42,16 @@ async fn what_is_reserved_counts_from_the_start() {
 #[tokio::test]
 async fn what_is_settled_is_not_reserved_any_more_and_the_dates_are_of_reservations() {
     spec()
-        .given([opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), reserved(2, "kim", 1, 7)])
+        .given([
+            opened(1, "apples", 1_000),
+            reserved(1, "kim", 1, 300),
+            reserved(2, "kim", 1, 7),
+        ])
         .given([settled(1, "kim", 1, 300)])
-        .then(SUMS, ["kim in 1: 300 settled, 7 reserved, 0 failed, 1 of a product, second 1 to 2"])
+        .then(
+            SUMS,
+            ["kim in 1: 300 settled, 7 reserved, 0 failed, 1 of a product, second 1 to 2"],
+        )
         .holds()
         .await;
 }
@@ -45,8 +59,15 @@ async fn what_is_settled_is_not_reserved_any_more_and_the_dates_are_of_reservati
 #[tokio::test]
 async fn a_failed_invest_leaves_its_dates_and_is_counted() {
     spec()
-        .given([opened(1, "apples", 1_000), reserved(1, "kim", 1, 300), failed(1, "kim", 1, 300)])
-        .then(SUMS, ["kim in 1: 0 settled, 0 reserved, 1 failed, 0 of a product, second 1 to 1"])
+        .given([
+            opened(1, "apples", 1_000),
+            reserved(1, "kim", 1, 300),
+            failed(1, "kim", 1, 300),
+        ])
+        .then(
+            SUMS,
+            ["kim in 1: 0 settled, 0 reserved, 1 failed, 0 of a product, second 1 to 1"],
+        )
         .holds()
         .await;
 }
@@ -61,7 +82,12 @@ async fn a_product_counts_while_anything_in_it_is_reserved_or_settled() {
             reserved(3, "kim", 3, 1),
             reserved(4, "lee", 3, 9),
         ])
-        .given([settled(1, "kim", 1, 300), failed(2, "kim", 1, 7), failed(3, "kim", 3, 1), failed(4, "lee", 3, 9)])
+        .given([
+            settled(1, "kim", 1, 300),
+            failed(2, "kim", 1, 7),
+            failed(3, "kim", 3, 1),
+            failed(4, "lee", 3, 9),
+        ])
         .given([reserved(5, "lee", 3, 8)])
         .then(
             SUMS,
@@ -84,8 +110,15 @@ async fn a_withdrawn_invest_counts_no_more_and_has_not_failed() {
             reserved(1, "kim", 1, 300),
             reserved(2, "kim", 1, 7),
         ])
-        .given([reserved(3, "kim", 3, 5), settled(1, "kim", 1, 300), withdrawn_settled(1, "kim", 1, 300)])
-        .given([withdrawn(3, "kim", 3, 5), refunded(1, "kim", 1, 300, GiveBackReason::Withdrawn)])
+        .given([
+            reserved(3, "kim", 3, 5),
+            settled(1, "kim", 1, 300),
+            withdrawn_settled(1, "kim", 1, 300),
+        ])
+        .given([
+            withdrawn(3, "kim", 3, 5),
+            refunded(1, "kim", 1, 300, GiveBackReason::Withdrawn),
+        ])
         .then(
             SUMS,
             [
@@ -106,7 +139,12 @@ async fn what_a_cancelled_or_failed_product_refunds_counts_no_more() {
             reserved(1, "kim", 1, 300),
             reserved(2, "kim", 1, 7),
         ])
-        .given([reserved(3, "kim", 3, 5), settled(1, "kim", 1, 300), settled(2, "kim", 1, 7), settled(3, "kim", 3, 5)])
+        .given([
+            reserved(3, "kim", 3, 5),
+            settled(1, "kim", 1, 300),
+            settled(2, "kim", 1, 7),
+            settled(3, "kim", 3, 5),
+        ])
         .given([cancelled(1, "a reason"), target_missed(3, 80, 5)])
         .given([
             refunded(1, "kim", 1, 300, GiveBackReason::Cancelled),
@@ -126,8 +164,16 @@ async fn what_a_cancelled_or_failed_product_refunds_counts_no_more() {
 #[tokio::test]
 async fn each_product_has_its_own_sums_of_a_user() {
     spec()
-        .given([opened(1, "apples", 1_000), opened(2, "pears", 500), opened(3, "plums", 90)])
-        .given([reserved(1, "kim", 2, 1), reserved(2, "kim", 1, 2), reserved(3, "kim", 3, 3)])
+        .given([
+            opened(1, "apples", 1_000),
+            opened(2, "pears", 500),
+            opened(3, "plums", 90),
+        ])
+        .given([
+            reserved(1, "kim", 2, 1),
+            reserved(2, "kim", 1, 2),
+            reserved(3, "kim", 3, 3),
+        ])
         .given([settled(1, "kim", 2, 1), settled(3, "kim", 3, 3)])
         .then(
             SUMS,
@@ -147,8 +193,14 @@ async fn each_product_has_its_own_sums_of_a_user() {
 #[tokio::test]
 async fn on_a_log_with_history_it_fills_itself() {
     let mut app = TestApp::fresh().await;
-    app.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4), settled(1, "kim", 1, 4)]).await;
-    app.append(&[opened(2, "pears", 10), reserved(2, "kim", 2, 5)]).await;
+    app.append(&[
+        opened(1, "apples", 10),
+        reserved(1, "kim", 1, 4),
+        settled(1, "kim", 1, 4),
+    ])
+    .await;
+    app.append(&[opened(2, "pears", 10), reserved(2, "kim", 2, 5)])
+        .await;
     let running = Running::read_models(&app.log, &app.pool);
     let of_1 = "kim in 1: 4 settled, 0 reserved, 0 failed, 1 of a product, second 1 to 1";
     let of_2 = "kim in 2: 0 settled, 5 reserved, 0 failed, 1 of a product, second 4 to 4";

@@ -15,7 +15,10 @@ fn history() -> Vec<Happened> {
         let fate = if n.is_multiple_of(4) { failed } else { settled };
         [reserved(n, user, 1, n as i64), fate(n, user, 1, n as i64)]
     });
-    [opened(1, "apples", 100_000)].into_iter().chain(invests).collect()
+    [opened(1, "apples", 100_000)]
+        .into_iter()
+        .chain(invests)
+        .collect()
 }
 
 /// Steps until it is at `end`, and returns the positions it moved to.
@@ -40,7 +43,9 @@ async fn two_instances_end_up_as_one<P: Projection + Copy>(projection: P) {
     alone.drain(&projection).await;
 
     let mut raced = TestApp::fresh().await;
-    let other_pool = Pool::from(sqlx::PgPool::connect_lazy_with((*raced.pool.inner().connect_options()).clone()));
+    let other_pool = Pool::from(sqlx::PgPool::connect_lazy_with(
+        (*raced.pool.inner().connect_options()).clone(),
+    ));
     let [one, other] = [raced.pool.clone(), other_pool].map(|pool| {
         let consumer = Consumer::new(raced.log.clone(), pool, Arc::new(projection), 1);
         tokio::spawn(chase(consumer, history().len() as Position))
@@ -48,11 +53,20 @@ async fn two_instances_end_up_as_one<P: Projection + Copy>(projection: P) {
     raced.append(&history()).await;
 
     let (one, other) = (one.await.unwrap(), other.await.unwrap());
-    assert!(!one.is_empty() && !other.is_empty(), "only one of them ever moved");
+    assert!(
+        !one.is_empty() && !other.is_empty(),
+        "only one of them ever moved"
+    );
     let mut moves = [one, other].concat();
     moves.sort_unstable();
-    assert!(moves.windows(2).all(|pair| pair[0] < pair[1]), "a position was moved to twice: {moves:?}");
-    assert_eq!(raced.everything_of(P::NAME).await, alone.everything_of(P::NAME).await);
+    assert!(
+        moves.windows(2).all(|pair| pair[0] < pair[1]),
+        "a position was moved to twice: {moves:?}"
+    );
+    assert_eq!(
+        raced.everything_of(P::NAME).await,
+        alone.everything_of(P::NAME).await
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

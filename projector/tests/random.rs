@@ -57,7 +57,8 @@ fn attempt() -> impl Strategy<Value = (usize, Try)> {
 }
 
 fn cut() -> impl Strategy<Value = Cut> {
-    (prop::collection::vec(attempt(), 1..40), any::<bool>()).prop_map(|(tries, delivered)| Cut { tries, delivered })
+    (prop::collection::vec(attempt(), 1..40), any::<bool>())
+        .prop_map(|(tries, delivered)| Cut { tries, delivered })
 }
 
 /// The products as the domain decides on them, the next invest's number, and the invests of each product that were settled or
@@ -85,7 +86,13 @@ impl Decider {
         let events: Vec<ProductEvent> = block_on(sink.collect());
         assert_eq!(decided.is_ok(), !events.is_empty());
         self.kept[at].extend(events.iter().filter_map(kept));
-        events.into_iter().map(|event| Happened { product: product_id, event }).collect()
+        events
+            .into_iter()
+            .map(|event| Happened {
+                product: product_id,
+                event,
+            })
+            .collect()
     }
 
     fn command(&mut self, at: usize, attempt: &Try) -> ProductCommand {
@@ -100,25 +107,52 @@ impl Decider {
                     expires_at: second(10),
                 }
             }
-            Try::Settle { which } => ProductCommand::SettleInvest { invest_id: self.open_invest(at, *which) },
+            Try::Settle { which } => ProductCommand::SettleInvest {
+                invest_id: self.open_invest(at, *which),
+            },
             Try::Fail { which } => {
                 let reason = FailReason::new("DECLINED", "no funds").unwrap();
-                ProductCommand::FailInvest { invest_id: self.open_invest(at, *which), reason }
+                ProductCommand::FailInvest {
+                    invest_id: self.open_invest(at, *which),
+                    reason,
+                }
             }
-            Try::Expire { which } => {
-                ProductCommand::ExpireInvest { invest_id: self.open_invest(at, *which), at: second(10) }
-            }
+            Try::Expire { which } => ProductCommand::ExpireInvest {
+                invest_id: self.open_invest(at, *which),
+                at: second(10),
+            },
             Try::Withdraw { which } => {
-                let Kept { invest_id, user_id, amount, was_settled } = self.kept_or_open(at, *which);
+                let Kept {
+                    invest_id,
+                    user_id,
+                    amount,
+                    was_settled,
+                } = self.kept_or_open(at, *which);
                 let settled = was_settled.then_some(amount);
-                ProductCommand::WithdrawInvest { invest_id, user_id, settled, at: second(0) }
+                ProductCommand::WithdrawInvest {
+                    invest_id,
+                    user_id,
+                    settled,
+                    at: second(0),
+                }
             }
             Try::Refund { which } => {
-                let Kept { invest_id, user_id, amount, .. } = self.kept(at, *which);
-                ProductCommand::RefundInvest { invest_id, user_id, amount }
+                let Kept {
+                    invest_id,
+                    user_id,
+                    amount,
+                    ..
+                } = self.kept(at, *which);
+                ProductCommand::RefundInvest {
+                    invest_id,
+                    user_id,
+                    amount,
+                }
             }
             Try::Close => ProductCommand::CloseProduct,
-            Try::Cancel => ProductCommand::CancelProduct { reason: "a reason".to_owned().try_into().unwrap() },
+            Try::Cancel => ProductCommand::CancelProduct {
+                reason: "a reason".to_owned().try_into().unwrap(),
+            },
             Try::MissTarget => ProductCommand::FailProduct { at: second(3_600) },
         }
     }
@@ -126,10 +160,16 @@ impl Decider {
     /// An open one for an even number, else one that was settled or withdrawn.
     fn kept_or_open(&self, at: usize, which: usize) -> Kept {
         let invest_id = self.open_invest(at, which / 2);
-        match self.products[at].open_invests().find(|(id, _)| **id == invest_id) {
-            Some((_, open)) if which.is_multiple_of(2) => {
-                Kept { invest_id, user_id: open.user_id.clone(), amount: open.amount, was_settled: false }
-            }
+        match self.products[at]
+            .open_invests()
+            .find(|(id, _)| **id == invest_id)
+        {
+            Some((_, open)) if which.is_multiple_of(2) => Kept {
+                invest_id,
+                user_id: open.user_id.clone(),
+                amount: open.amount,
+                was_settled: false,
+            },
             _ => self.kept(at, which / 2),
         }
     }
@@ -143,12 +183,20 @@ impl Decider {
             amount: (TOTAL + 1).try_into().unwrap(),
             was_settled: false,
         };
-        self.kept[at].iter().rev().nth(which).cloned().unwrap_or_else(never)
+        self.kept[at]
+            .iter()
+            .rev()
+            .nth(which)
+            .cloned()
+            .unwrap_or_else(never)
     }
 
     /// One of the open ones, or one that never was.
     fn open_invest(&self, at: usize, which: usize) -> InvestId {
-        let mut open: Vec<_> = self.products[at].open_invests().map(|(id, _)| *id).collect();
+        let mut open: Vec<_> = self.products[at]
+            .open_invests()
+            .map(|(id, _)| *id)
+            .collect();
         open.sort_unstable();
         open.get(which).copied().unwrap_or(invest(u128::MAX))
     }
@@ -162,10 +210,17 @@ fn kept(event: &ProductEvent) -> Option<Kept> {
         was_settled,
     };
     match event {
-        ProductEvent::InvestSettled { invest_id, user_id, amount } => Some(kept(invest_id, user_id, amount, true)),
-        ProductEvent::InvestWithdrawn { invest_id, user_id, amount, settled: false } => {
-            Some(kept(invest_id, user_id, amount, false))
-        }
+        ProductEvent::InvestSettled {
+            invest_id,
+            user_id,
+            amount,
+        } => Some(kept(invest_id, user_id, amount, true)),
+        ProductEvent::InvestWithdrawn {
+            invest_id,
+            user_id,
+            amount,
+            settled: false,
+        } => Some(kept(invest_id, user_id, amount, false)),
         ProductEvent::InvestWithdrawn { settled: true, .. }
         | ProductEvent::InvestReserved { .. }
         | ProductEvent::InvestFailed { .. }
@@ -179,7 +234,11 @@ fn kept(event: &ProductEvent) -> Option<Kept> {
 
 async fn deliver<P: Projection + Clone>(app: &TestApp, projection: P, events: &[RecordedEvent]) {
     for (partition, consumer) in (0..).zip(app.consumers(&projection)) {
-        let here: Vec<_> = events.iter().filter(|event| event.partition == partition).cloned().collect();
+        let here: Vec<_> = events
+            .iter()
+            .filter(|event| event.partition == partition)
+            .cloned()
+            .collect();
         if !here.is_empty() {
             consumer.step(&here).await.unwrap();
         }
@@ -203,13 +262,18 @@ async fn rows_are_those_of_a_plain_fold(cuts: Vec<Cut>) {
         withdrawable_until: Some(second(100)),
         ..Terms::default()
     };
-    let opened = (1..=PRODUCTS as i64).map(|id| opened_with(id, "a title", TOTAL, terms)).collect::<Vec<_>>();
+    let opened = (1..=PRODUCTS as i64)
+        .map(|id| opened_with(id, "a title", TOTAL, terms))
+        .collect::<Vec<_>>();
     for (product, opened) in decider.products.iter_mut().zip(&opened) {
         product.apply(opened.event.clone());
     }
     let mut events = apply(&mut app, &opened, false).await;
     for Cut { tries, delivered } in &cuts {
-        let happened: Vec<_> = tries.iter().flat_map(|(at, attempt)| decider.decide(*at, attempt)).collect();
+        let happened: Vec<_> = tries
+            .iter()
+            .flat_map(|(at, attempt)| decider.decide(*at, attempt))
+            .collect();
         events.extend(apply(&mut app, &happened, *delivered).await);
     }
     for projection in PROJECTIONS {
@@ -220,7 +284,10 @@ async fn rows_are_those_of_a_plain_fold(cuts: Vec<Cut>) {
     for (query, rows) in fold.expected() {
         assert_eq!(app.says(query).await, rows, "{query}");
     }
-    assert_eq!(app.says(event_index::ROWS).await, app.says(event_index::FOLDED).await);
+    assert_eq!(
+        app.says(event_index::ROWS).await,
+        app.says(event_index::FOLDED).await
+    );
 }
 
 proptest! {

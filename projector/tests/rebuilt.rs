@@ -3,7 +3,8 @@
 mod earlier_version;
 
 use crate::support::{
-    Happened, TestApp, cancelled, failed, listening, opened, refunded, reserved, settled, withdrawn, withdrawn_settled,
+    Happened, TestApp, cancelled, failed, listening, opened, refunded, reserved, settled,
+    withdrawn, withdrawn_settled,
 };
 use domain::GiveBackReason;
 use projector::{Job, JobRejected, JobState, Jobs, PROJECTIONS, RebuildOptions};
@@ -13,7 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a rebuild of a small log may take, on a busy machine.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
-const OPTIONS: RebuildOptions = RebuildOptions { switches: true, accept_differences: false, max_rate: None };
+const OPTIONS: RebuildOptions = RebuildOptions {
+    switches: true,
+    accept_differences: false,
+    max_rate: None,
+};
 
 /// A log, and projectors that may be started and stopped.
 struct RunningJobs {
@@ -46,7 +51,13 @@ impl RunningJobs {
             async move { log.poll_heads(stop).await }
         });
         let jobs = Jobs::new(log, pool);
-        Self { app, jobs, shutdown, tasks: vec![running, following], invests: 0 }
+        Self {
+            app,
+            jobs,
+            shutdown,
+            tasks: vec![running, following],
+            invests: 0,
+        }
     }
 
     /// With a history that is applied.
@@ -69,7 +80,10 @@ impl RunningJobs {
     /// Three products, and so many invests, each with another fate.
     async fn history(&mut self, invests: u128) {
         let titles = ["apples", "pears", "plums"];
-        let opened = (1..).zip(titles).map(|(id, title)| opened(id, title, 1_000_000)).collect::<Vec<_>>();
+        let opened = (1..)
+            .zip(titles)
+            .map(|(id, title)| opened(id, title, 1_000_000))
+            .collect::<Vec<_>>();
         self.app.append_at_once(&opened).await;
         self.invest(invests).await;
     }
@@ -137,7 +151,8 @@ impl RunningJobs {
     async fn generations(&self, projection: &str) -> Vec<String> {
         let all = self.jobs.generations().await.unwrap();
         let mine = all.iter().filter(|one| one.projection == projection);
-        mine.map(|one| format!("{} {}", one.generation, one.state.as_str())).collect()
+        mine.map(|one| format!("{} {}", one.generation, one.state.as_str()))
+            .collect()
     }
 
     async fn stop(self) {
@@ -157,14 +172,29 @@ async fn rebuilt_under_live_writes_every_read_model_is_equal_and_continues() {
     running.work();
     let mut jobs = Vec::new();
     for projection in PROJECTIONS {
-        jobs.push((projection.name, running.jobs.rebuild(projection.name, OPTIONS).await.unwrap()));
+        jobs.push((
+            projection.name,
+            running
+                .jobs
+                .rebuild(projection.name, OPTIONS)
+                .await
+                .unwrap(),
+        ));
     }
     running.invest(100).await;
     for (name, job) in jobs {
         let ended = running.ended(job).await;
-        assert_eq!((ended.state, ended.problem.as_deref()), (JobState::Done, None), "{name}");
+        assert_eq!(
+            (ended.state, ended.problem.as_deref()),
+            (JobState::Done, None),
+            "{name}"
+        );
         assert_eq!(ended.outcome.unwrap()["equal"], true, "{name}");
-        assert_eq!(running.generations(name).await, ["1 PREVIOUS", "2 LIVE"], "{name}");
+        assert_eq!(
+            running.generations(name).await,
+            ["1 PREVIOUS", "2 LIVE"],
+            "{name}"
+        );
     }
     running.invest(50).await;
     running.caught_up().await;
@@ -177,7 +207,9 @@ async fn rebuilt_under_live_writes_every_read_model_is_equal_and_continues() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(TEST_TIMEOUT, until_equal).await.unwrap();
+        tokio::time::timeout(TEST_TIMEOUT, until_equal)
+            .await
+            .unwrap();
         assert_eq!(running.generations(name).await, ["1 LIVE", "2 PREVIOUS"]);
         assert_eq!(running.app.everything_of(name).await, rebuilt);
         assert_eq!(running.jobs.drop(name).await.unwrap(), 1);
@@ -189,16 +221,25 @@ async fn rebuilt_under_live_writes_every_read_model_is_equal_and_continues() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_rebuild_is_resumed_and_a_second_request_is_rejected() {
     let mut running = RunningJobs::with_history(300).await;
-    let slow = RebuildOptions { max_rate: Some(150), ..OPTIONS };
+    let slow = RebuildOptions {
+        max_rate: Some(150),
+        ..OPTIONS
+    };
     let job = running.jobs.rebuild("invest_log", slow).await.unwrap();
     for _ in 0..3 {
         let working = running.work();
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         let second = running.jobs.rebuild("invest_log", OPTIONS).await;
-        assert!(matches!(second, Err(JobRejected::Busy(running)) if running == job), "{second:?}");
+        assert!(
+            matches!(second, Err(JobRejected::Busy(running)) if running == job),
+            "{second:?}"
+        );
         working.abort();
         // A dead process's lease expires; a test need not wait for that.
-        sqlx::query("update leases set until = clock_timestamp()").execute(&running.app.pool).await.unwrap();
+        sqlx::query("update leases set until = clock_timestamp()")
+            .execute(&running.app.pool)
+            .await
+            .unwrap();
     }
     let before = running.jobs.job(job).await.unwrap().unwrap();
     assert_eq!(before.state, JobState::Running);
@@ -206,7 +247,10 @@ async fn a_killed_rebuild_is_resumed_and_a_second_request_is_rejected() {
     running.work();
     let ended = running.ended(job).await;
 
-    assert_eq!((ended.state, ended.problem.as_deref()), (JobState::Done, None));
+    assert_eq!(
+        (ended.state, ended.problem.as_deref()),
+        (JobState::Done, None)
+    );
     running.invest(20).await;
     running.caught_up().await;
     let first = running.app.everything_of("invest_log").await;
@@ -216,7 +260,11 @@ async fn a_killed_rebuild_is_resumed_and_a_second_request_is_rejected() {
     let digest = |job: &Job| job.outcome.as_ref().unwrap()["digest"]["new"].clone();
     assert_eq!(ended_again.outcome.as_ref().unwrap()["equal"], true);
     assert_eq!(running.app.everything_of("invest_log").await, first);
-    assert_ne!(digest(&ended), digest(&ended_again), "there is more in the log by now");
+    assert_ne!(
+        digest(&ended),
+        digest(&ended_again),
+        "there is more in the log by now"
+    );
     running.stop().await;
 }
 
@@ -225,12 +273,18 @@ async fn a_standby_that_differs_is_not_switched_to_until_that_is_accepted() {
     let mut running = RunningJobs::with_history(40).await;
     let tamper = "update holdings set amount = amount + 1 where (user_id, product_id) in
                      (select user_id, product_id from holdings order by user_id, product_id limit 1)";
-    sqlx::query(tamper).execute(&running.app.pool).await.unwrap();
+    sqlx::query(tamper)
+        .execute(&running.app.pool)
+        .await
+        .unwrap();
     running.work();
     let dry = running.jobs.diff("holdings", None).await.unwrap();
 
     let looked = running.ended(dry).await;
-    assert_eq!((looked.state, &looked.outcome.as_ref().unwrap()["equal"]), (JobState::Done, &false.into()));
+    assert_eq!(
+        (looked.state, &looked.outcome.as_ref().unwrap()["equal"]),
+        (JobState::Done, &false.into())
+    );
     assert_eq!(running.generations("holdings").await, ["1 LIVE"]);
 
     let job = running.jobs.rebuild("holdings", OPTIONS).await.unwrap();
@@ -238,22 +292,47 @@ async fn a_standby_that_differs_is_not_switched_to_until_that_is_accepted() {
 
     assert_eq!(ended.state, JobState::Failed);
     let tables = ended.outcome.unwrap()["tables"].clone();
-    let differences: Vec<_> =
-        tables.as_array().unwrap().iter().flat_map(|it| it["differences"].as_array().unwrap()).collect();
+    let differences: Vec<_> = tables
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|it| it["differences"].as_array().unwrap())
+        .collect();
     assert_eq!(differences.len(), 1);
     let amount = |side: &str| differences[0][side]["amount"].as_i64().unwrap();
     assert_eq!(amount("live"), amount("new") + 1);
-    assert_eq!(running.generations("holdings").await, ["1 LIVE", "3 DIFFERENT"]);
+    assert_eq!(
+        running.generations("holdings").await,
+        ["1 LIVE", "3 DIFFERENT"]
+    );
     // A projector that resumes it after the outcome was stored comes to the same end.
     let again = "update jobs set state = 'RUNNING', ended_at = null where id = $1";
-    sqlx::query(again).bind(job).execute(&running.app.pool).await.unwrap();
+    sqlx::query(again)
+        .bind(job)
+        .execute(&running.app.pool)
+        .await
+        .unwrap();
     assert_eq!(running.ended(job).await.state, JobState::Failed);
-    assert_eq!(running.generations("holdings").await, ["1 LIVE", "3 DIFFERENT"]);
+    assert_eq!(
+        running.generations("holdings").await,
+        ["1 LIVE", "3 DIFFERENT"]
+    );
     let refused = running.jobs.switch("holdings", false).await;
-    assert!(matches!(refused, Err(JobRejected::NotAvailable(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(JobRejected::NotAvailable(_))),
+        "{refused:?}"
+    );
     assert_eq!(running.jobs.switch("holdings", true).await.unwrap(), 3);
-    assert_eq!(running.generations("holdings").await, ["1 PREVIOUS", "3 LIVE"]);
-    let again = running.jobs.switch("holdings", true).await.unwrap_err().to_string();
+    assert_eq!(
+        running.generations("holdings").await,
+        ["1 PREVIOUS", "3 LIVE"]
+    );
+    let again = running
+        .jobs
+        .switch("holdings", true)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(again.contains("roll back to it"), "{again}");
     running.stop().await;
 }
@@ -261,11 +340,22 @@ async fn a_standby_that_differs_is_not_switched_to_until_that_is_accepted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_cannot_be_applied_is_named() {
     let mut running = RunningJobs::with_history(20).await;
-    let spoil = "update events set payload = '{\"ProductClosed\": 7}' where partition = 1 and position = 5";
-    for statement in ["alter table events disable trigger all", spoil, "alter table events enable trigger all"] {
-        sqlx::query(statement).execute(&running.app.pool).await.unwrap();
+    let spoil =
+        "update events set payload = '{\"ProductClosed\": 7}' where partition = 1 and position = 5";
+    for statement in [
+        "alter table events disable trigger all",
+        spoil,
+        "alter table events enable trigger all",
+    ] {
+        sqlx::query(statement)
+            .execute(&running.app.pool)
+            .await
+            .unwrap();
     }
-    let id = running.app.says("select event_id::text from events where partition = 1 and position = 5").await;
+    let id = running
+        .app
+        .says("select event_id::text from events where partition = 1 and position = 5")
+        .await;
     running.work();
     let job = running.jobs.rebuild("product_list", OPTIONS).await.unwrap();
 
@@ -273,8 +363,14 @@ async fn an_event_that_cannot_be_applied_is_named() {
 
     let problem = ended.problem.unwrap();
     assert_eq!(ended.state, JobState::Failed);
-    assert!(problem.starts_with(&format!("partition 1 position 5 (event {}): ", id[0])), "{problem}");
-    assert_eq!(running.generations("product_list").await, ["1 LIVE", "2 BUILDING"]);
+    assert!(
+        problem.starts_with(&format!("partition 1 position 5 (event {}): ", id[0])),
+        "{problem}"
+    );
+    assert_eq!(
+        running.generations("product_list").await,
+        ["1 LIVE", "2 BUILDING"]
+    );
     assert_eq!(running.jobs.drop("product_list").await.unwrap(), 1);
     assert_eq!(running.generations("product_list").await, ["1 LIVE"]);
     running.stop().await;
@@ -284,7 +380,10 @@ async fn an_event_that_cannot_be_applied_is_named() {
 async fn a_rebuild_survives_lost_connections() {
     let mut running = RunningJobs::with_history(200).await;
     running.work();
-    let slow = RebuildOptions { max_rate: Some(200), ..OPTIONS };
+    let slow = RebuildOptions {
+        max_rate: Some(200),
+        ..OPTIONS
+    };
     let job = running.jobs.rebuild("holdings", slow).await.unwrap();
     for _ in 0..4 {
         tokio::time::sleep(Duration::from_millis(400)).await;
@@ -295,7 +394,10 @@ async fn a_rebuild_survives_lost_connections() {
 
     let ended = running.ended(job).await;
 
-    assert_eq!((ended.state, ended.problem.as_deref()), (JobState::Done, None));
+    assert_eq!(
+        (ended.state, ended.problem.as_deref()),
+        (JobState::Done, None)
+    );
     assert_eq!(ended.outcome.unwrap()["equal"], true);
     running.stop().await;
 }
@@ -318,7 +420,10 @@ async fn a_rebuild_waits_while_the_disk_is_full_and_reports_it() {
         "create event trigger fill_up on ddl_command_end when tag in ('CREATE TABLE') execute function fill_up()",
     ];
     for statement in no_room {
-        sqlx::query(statement).execute(&running.app.pool).await.unwrap();
+        sqlx::query(statement)
+            .execute(&running.app.pool)
+            .await
+            .unwrap();
     }
     running.work();
     let job = running.jobs.rebuild("invest_log", OPTIONS).await.unwrap();
@@ -326,20 +431,35 @@ async fn a_rebuild_waits_while_the_disk_is_full_and_reports_it() {
     loop {
         let known = running.jobs.job(job).await.unwrap().unwrap();
         assert_eq!(known.state, JobState::Running, "{known:?}");
-        if known.problem.is_some_and(|problem| problem.contains("No space left on device")) {
+        if known
+            .problem
+            .is_some_and(|problem| problem.contains("No space left on device"))
+        {
             break;
         }
         assert!(start.elapsed() < TEST_TIMEOUT);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    for statement in ["drop event trigger fill_up", "drop function no_room cascade"] {
-        sqlx::query(statement).execute(&running.app.pool).await.unwrap();
+    for statement in [
+        "drop event trigger fill_up",
+        "drop function no_room cascade",
+    ] {
+        sqlx::query(statement)
+            .execute(&running.app.pool)
+            .await
+            .unwrap();
     }
 
     let ended = running.ended(job).await;
 
-    assert_eq!((ended.state, ended.problem.as_deref()), (JobState::Done, None));
-    assert_eq!(running.generations("invest_log").await, ["1 PREVIOUS", "2 LIVE"]);
+    assert_eq!(
+        (ended.state, ended.problem.as_deref()),
+        (JobState::Done, None)
+    );
+    assert_eq!(
+        running.generations("invest_log").await,
+        ["1 PREVIOUS", "2 LIVE"]
+    );
     running.stop().await;
 }
 
@@ -348,11 +468,27 @@ async fn a_ready_standby_waits_for_the_switch() {
     let mut running = RunningJobs::start().await;
     running.history(30).await;
     running.work();
-    let job = running.jobs.rebuild("holdings", RebuildOptions { switches: false, ..OPTIONS }).await.unwrap();
+    let job = running
+        .jobs
+        .rebuild(
+            "holdings",
+            RebuildOptions {
+                switches: false,
+                ..OPTIONS
+            },
+        )
+        .await
+        .unwrap();
     assert_eq!(running.ended(job).await.state, JobState::Done);
     assert_eq!(running.generations("holdings").await, ["1 LIVE", "2 READY"]);
     let standby_exists = running.jobs.rebuild("holdings", OPTIONS).await;
-    assert!(matches!(standby_exists, Err(JobRejected::StandbyExists { generation: 2, .. })), "{standby_exists:?}");
+    assert!(
+        matches!(
+            standby_exists,
+            Err(JobRejected::StandbyExists { generation: 2, .. })
+        ),
+        "{standby_exists:?}"
+    );
     running.invest(30).await;
     running.caught_up().await;
     let before = running.app.everything_of("holdings").await;
@@ -375,6 +511,9 @@ async fn a_paused_one_stands_still_until_it_is_resumed() {
     running.caught_up().await;
     assert_ne!(running.app.everything_of("holdings").await, before);
     let unknown = running.jobs.pause("counters").await;
-    assert!(matches!(unknown, Err(JobRejected::Unknown(_))), "{unknown:?}");
+    assert!(
+        matches!(unknown, Err(JobRejected::Unknown(_))),
+        "{unknown:?}"
+    );
     running.stop().await;
 }

@@ -4,7 +4,9 @@ use crate::support::{Happened, Running, TestApp, closed, failed, opened, reserve
 use crate::{holdings, invest_log, product_list};
 use event_log::RecordedEvent;
 use event_log::consume::{ApplyError, Projection, Step, StepError};
-use projector::{HoldingsProjection, InvestLogProjection, InvestorSummaryProjection, ProductListProjection};
+use projector::{
+    HoldingsProjection, InvestLogProjection, InvestorSummaryProjection, ProductListProjection,
+};
 use rstest::rstest;
 
 /// `contradicting` must be refused, by its position, and stay so: in one batch with `given`, which is then applied by
@@ -15,7 +17,10 @@ async fn refuses<P: Projection>(projection: P, given: Vec<Happened>, contradicti
     let bad = app.append(&[contradicting]).await.pop().unwrap();
     let consumer = app.consumer(projection, bad.partition);
     assert_refused(consumer.catch_up().await, &bad);
-    assert_eq!(app.checkpoint(P::NAME, bad.partition).await.0, bad.position - 1);
+    assert_eq!(
+        app.checkpoint(P::NAME, bad.partition).await.0,
+        bad.position - 1
+    );
     let before = app.everything_of(P::NAME).await;
     assert_refused(consumer.step(&[]).await, &bad);
     assert_refused(consumer.step(std::slice::from_ref(&bad)).await, &bad);
@@ -38,7 +43,10 @@ fn apples() -> Vec<Happened> {
 
 /// Kim has 4 won of the apples; and what happens then.
 fn kims<const N: usize>(then: [Happened; N]) -> Vec<Happened> {
-    [opened(1, "apples", 10), reserved(1, "kim", 1, 4)].into_iter().chain(then).collect()
+    [opened(1, "apples", 10), reserved(1, "kim", 1, 4)]
+        .into_iter()
+        .chain(then)
+        .collect()
 }
 
 #[rstest]
@@ -93,7 +101,10 @@ async fn the_invest_log_refuses(#[case] given: Vec<Happened>, #[case] contradict
 #[case::failed_after_it_was_settled(kims([settled(1, "kim", 1, 4)]), failed(1, "kim", 1, 4))]
 #[case::settled_after_it_failed(kims([failed(1, "kim", 1, 4)]), settled(1, "kim", 1, 4))]
 #[tokio::test]
-async fn the_investor_summary_refuses(#[case] given: Vec<Happened>, #[case] contradicting: Happened) {
+async fn the_investor_summary_refuses(
+    #[case] given: Vec<Happened>,
+    #[case] contradicting: Happened,
+) {
     refuses(InvestorSummaryProjection, given, contradicting).await;
 }
 
@@ -103,11 +114,17 @@ async fn the_investor_summary_refuses(#[case] given: Vec<Happened>, #[case] cont
 #[tokio::test]
 async fn a_stuck_consumer_is_named_and_the_others_continue() {
     let mut app = TestApp::fresh().await;
-    app.append(&[opened(1, "apples", 10), opened(2, "pears", 10)]).await;
+    app.append(&[opened(1, "apples", 10), opened(2, "pears", 10)])
+        .await;
     app.drain(&InvestLogProjection).await;
     let running = Running::read_models(&app.log, &app.pool);
 
-    app.append(&[settled(9, "kim", 1, 4), reserved(1, "kim", 1, 4), reserved(2, "kim", 2, 5)]).await;
+    app.append(&[
+        settled(9, "kim", 1, 4),
+        reserved(1, "kim", 1, 4),
+        reserved(2, "kim", 2, 5),
+    ])
+    .await;
 
     app.until(
         "select format('%s %s %s', consumer, partition, stuck_at) from checkpoints where stuck_at is not null
@@ -115,12 +132,26 @@ async fn a_stuck_consumer_is_named_and_the_others_continue() {
         &["invest_log 1 2", "investor_summary 1 2"],
     )
     .await;
-    app.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1", "2 pears: 5 of 10 by 1"]).await;
-    app.until(holdings::COUNTS, &["kim has 1 in partition 1"]).await;
-    app.until(invest_log::INVESTS, &["2: kim 5 of 2 RESERVED, accrued 5 and 5, second 4 to 4"]).await;
+    app.until(
+        product_list::PRODUCTS,
+        &["1 apples: 4 of 10 by 1", "2 pears: 5 of 10 by 1"],
+    )
+    .await;
+    app.until(holdings::COUNTS, &["kim has 1 in partition 1"])
+        .await;
+    app.until(
+        invest_log::INVESTS,
+        &["2: kim 5 of 2 RESERVED, accrued 5 and 5, second 4 to 4"],
+    )
+    .await;
     let (position, stuck) = app.checkpoint("invest_log", 1).await;
     assert_eq!(position, 1);
-    assert!(stuck.unwrap().1.contains("InvestSettled of product 1: invest 00000000-0000-0000-0000-000000000009"));
+    assert!(
+        stuck
+            .unwrap()
+            .1
+            .contains("InvestSettled of product 1: invest 00000000-0000-0000-0000-000000000009")
+    );
     running.stop().await;
 }
 

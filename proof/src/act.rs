@@ -25,7 +25,9 @@ pub fn text(log: Uuid, act: &StoredAct, previous: &Hash) -> String {
         act.subject,
         act.parameters,
         optional(&act.correlation_id),
-        act.outcome_of.map(|number| number.to_string()).unwrap_or_default(),
+        act.outcome_of
+            .map(|number| number.to_string())
+            .unwrap_or_default(),
         optional(&act.outcome),
         hex(previous),
     )
@@ -39,7 +41,14 @@ pub fn hash(log: Uuid, act: &StoredAct, previous: &Hash) -> Hash {
 /// Whether the text is one of lines that begin as they should: no column breaks a line, and what is absent is not empty.
 fn is_plain(act: &StoredAct) -> bool {
     let optional = [act.correlation_id.as_deref(), act.outcome.as_deref()];
-    let needed = [&act.login, &act.actor, &act.role, &act.act, &act.subject, &act.parameters];
+    let needed = [
+        &act.login,
+        &act.actor,
+        &act.role,
+        &act.act,
+        &act.subject,
+        &act.parameters,
+    ];
     let is_line = |text: &str| !text.is_empty() && !text.contains('\n');
     needed.into_iter().all(|text| is_line(text)) && optional.into_iter().flatten().all(is_line)
 }
@@ -58,7 +67,14 @@ pub struct ActChecker<'a> {
 impl<'a> ActChecker<'a> {
     /// Before the first row of the log `log`.
     pub fn new(log: Uuid, sealed: &'a ValidActSeals) -> Self {
-        Self { log, sealed, acts: 0, hash: Hash::default(), at: None, bad: None }
+        Self {
+            log,
+            sealed,
+            acts: 0,
+            hash: Hash::default(),
+            at: None,
+            bad: None,
+        }
     }
 
     /// The hash of the last row, while nothing is wrong.
@@ -80,7 +96,11 @@ impl<'a> ActChecker<'a> {
         }
         match self.wrong(expected, act) {
             Some((problem, detail)) => {
-                self.bad = Some(BadAct { act: expected, problem, detail: detail.into() });
+                self.bad = Some(BadAct {
+                    act: expected,
+                    problem,
+                    detail: detail.into(),
+                });
             }
             None => (self.hash, self.at) = (hash(self.log, act, &self.hash), Some(act.at)),
         }
@@ -95,10 +115,20 @@ impl<'a> ActChecker<'a> {
             return Some((Problem::Changed, "another row stands in its place"));
         }
         if !is_plain(act) || act.hash != hash {
-            return Some((Problem::Changed, "its hash does not follow from its columns and the row before"));
+            return Some((
+                Problem::Changed,
+                "its hash does not follow from its columns and the row before",
+            ));
         }
-        if self.sealed.hash(expected).is_some_and(|sealed| sealed != hash) {
-            return Some((Problem::Rewritten, "it follows from the row before, but is not what was sealed"));
+        if self
+            .sealed
+            .hash(expected)
+            .is_some_and(|sealed| sealed != hash)
+        {
+            return Some((
+                Problem::Rewritten,
+                "it follows from the row before, but is not what was sealed",
+            ));
         }
         self.at
             .is_some_and(|before| act.at < before)
@@ -110,9 +140,16 @@ impl<'a> ActChecker<'a> {
         let sealed_upto = self.sealed.sealed_to();
         if self.bad.is_none() && self.acts < sealed_upto {
             let detail = "the record ends before it, and it was sealed".into();
-            self.bad = Some(BadAct { act: self.acts + 1, problem: Problem::CutOff, detail });
+            self.bad = Some(BadAct {
+                act: self.acts + 1,
+                problem: Problem::CutOff,
+                detail,
+            });
         }
-        let unsealed = (self.acts > sealed_upto).then_some(PositionRange { first: sealed_upto + 1, last: self.acts });
+        let unsealed = (self.acts > sealed_upto).then_some(PositionRange {
+            first: sealed_upto + 1,
+            last: self.acts,
+        });
         ActsReport {
             acts: self.acts,
             seals: self.sealed.seals(),

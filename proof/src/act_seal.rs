@@ -57,7 +57,11 @@ impl ActStatement {
     /// Signs it.
     pub fn seal(self, key: &SigningKey) -> ActSeal {
         let signature = key.sign(self.text().as_bytes());
-        ActSeal { key: KeyId::of(&key.verifying_key()), statement: self, signature }
+        ActSeal {
+            key: KeyId::of(&key.verifying_key()),
+            statement: self,
+            signature,
+        }
     }
 }
 
@@ -75,7 +79,8 @@ pub struct ActSeal {
 impl ActSeal {
     /// Whether `key` signed it.
     pub fn is_signed_by(&self, key: &VerifyingKey) -> bool {
-        key.verify_strict(self.statement.text().as_bytes(), &self.signature).is_ok()
+        key.verify_strict(self.statement.text().as_bytes(), &self.signature)
+            .is_ok()
     }
 
     /// Its line in a file of seals of acts, without the line's end.
@@ -86,7 +91,9 @@ impl ActSeal {
 
     /// The seal of a line.
     pub fn read(line: &str) -> Result<Self, SealParseError> {
-        serde_json::from_str::<ActSealLine>(line).map_err(|error| SealParseError(error.to_string()))?.seal()
+        serde_json::from_str::<ActSealLine>(line)
+            .map_err(|error| SealParseError(error.to_string()))?
+            .seal()
     }
 }
 
@@ -137,7 +144,11 @@ impl ActSealLine {
             previous: unhex(&self.previous).ok_or_else(|| malformed("previous"))?,
         };
         let signature = signature(&self.signature).ok_or_else(|| malformed("signature"))?;
-        Ok(ActSeal { statement, key: KeyId(unhex(&self.key).ok_or_else(|| malformed("key"))?), signature })
+        Ok(ActSeal {
+            statement,
+            key: KeyId(unhex(&self.key).ok_or_else(|| malformed("key"))?),
+            signature,
+        })
     }
 }
 
@@ -176,13 +187,21 @@ mod tests {
         let key = SigningKey::from_bytes(&[7; 32]);
         let seal = statement().seal(&key);
         let line = seal.line();
-        assert!(line.starts_with(r#"{"format":"moa-act-seal-1","log":"01991f5e-"#), "{line}");
+        assert!(
+            line.starts_with(r#"{"format":"moa-act-seal-1","log":"01991f5e-"#),
+            "{line}"
+        );
         assert_eq!(ActSeal::read(&line), Ok(seal.clone()));
         for at in 0..line.len() {
             let mut changed = line.clone().into_bytes();
             changed[at] ^= 1;
-            let Ok(read) = ActSeal::read(&String::from_utf8(changed).unwrap()) else { continue };
-            assert!(read.key != seal.key || !read.is_signed_by(&key.verifying_key()), "byte {at}: {read:?}");
+            let Ok(read) = ActSeal::read(&String::from_utf8(changed).unwrap()) else {
+                continue;
+            };
+            assert!(
+                read.key != seal.key || !read.is_signed_by(&key.verifying_key()),
+                "byte {at}: {read:?}"
+            );
         }
     }
 }

@@ -25,7 +25,14 @@ impl ActSealChain {
     /// Before the first seal of the log `log`. Only seals that one of `keys` signed are valid.
     pub fn new(log: Uuid, keys: &[VerifyingKey]) -> Self {
         let keys = keys.iter().map(|key| (KeyId::of(key), *key)).collect();
-        Self { log, keys, seals: 0, digest: Hash::default(), hashes: Vec::new(), lost: Vec::new() }
+        Self {
+            log,
+            keys,
+            seals: 0,
+            digest: Hash::default(),
+            hashes: Vec::new(),
+            lost: Vec::new(),
+        }
     }
 
     /// The number of the last seal; 0 before the first.
@@ -59,13 +66,20 @@ impl ActSealChain {
         let statement = &seal.statement;
         let (next, last) = (self.seals + 1, self.sealed_to());
         if statement.seal != next {
-            return wrong(format!("it should be the seal of acts {next}, but says {}", statement.seal));
+            return wrong(format!(
+                "it should be the seal of acts {next}, but says {}",
+                statement.seal
+            ));
         }
         if statement.log != self.log {
             return wrong(format!("it is of another log, {}", statement.log));
         }
         if !(1..=last + 1).contains(&statement.act) {
-            return wrong(format!("it should seal act {} or one before, but seals {}", last + 1, statement.act));
+            return wrong(format!(
+                "it should seal act {} or one before, but seals {}",
+                last + 1,
+                statement.act
+            ));
         }
         if statement.previous != self.digest {
             return wrong("it does not name the seal before".into());
@@ -76,9 +90,13 @@ impl ActSealChain {
             return wrong("its signature is not of what it says".into());
         }
         if statement.act <= last {
-            self.lost.push(PositionRange { first: statement.act, last });
+            self.lost.push(PositionRange {
+                first: statement.act,
+                last,
+            });
         }
-        self.hashes.truncate(usize::try_from(statement.act - 1).unwrap_or_default());
+        self.hashes
+            .truncate(usize::try_from(statement.act - 1).unwrap_or_default());
         self.hashes.push(statement.hash);
         (self.seals, self.digest) = (next, statement.digest());
         Ok(())
@@ -96,7 +114,11 @@ pub struct ValidActSeals {
 impl ValidActSeals {
     /// None: then the chain of hashes alone is checked.
     pub fn none(log: Uuid) -> Self {
-        Self { chain: ActSealChain::new(log, &[]), bad: None, is_key_unknown: false }
+        Self {
+            chain: ActSealChain::new(log, &[]),
+            bad: None,
+            is_key_unknown: false,
+        }
     }
 
     /// Those of `seals`, in their order, up to the first that is not valid.
@@ -105,14 +127,20 @@ impl ValidActSeals {
         seals: impl IntoIterator<Item = Result<ActSeal, SealParseError>>,
         keys: &[VerifyingKey],
     ) -> Self {
-        let mut valid = Self { chain: ActSealChain::new(log, keys), ..Self::none(log) };
+        let mut valid = Self {
+            chain: ActSealChain::new(log, keys),
+            ..Self::none(log)
+        };
         for seal in seals {
             let appended = seal
                 .map_err(|error| SealChainError::Wrong(error.to_string()))
                 .and_then(|seal| valid.chain.append(&seal));
             if let Err(why) = appended {
                 valid.is_key_unknown = matches!(why, SealChainError::UnknownKey(_));
-                valid.bad = Some(BadSeal { seal: valid.chain.seals() + 1, detail: why.to_string() });
+                valid.bad = Some(BadSeal {
+                    seal: valid.chain.seals() + 1,
+                    detail: why.to_string(),
+                });
                 break;
             }
         }
@@ -121,14 +149,21 @@ impl ValidActSeals {
 
     /// Says that the seal of this number, and all after it, are not what they should be, unless one before is not either.
     pub fn reject(&mut self, bad: BadSeal) {
-        if self.bad.as_ref().is_none_or(|before| bad.seal < before.seal) {
+        if self
+            .bad
+            .as_ref()
+            .is_none_or(|before| bad.seal < before.seal)
+        {
             (self.bad, self.is_key_unknown) = (Some(bad), false);
         }
     }
 
     /// The sealed hash of a row; `None` where it is not sealed.
     pub fn hash(&self, act: i64) -> Option<Hash> {
-        self.chain.hashes.get(usize::try_from(act.checked_sub(1)?).ok()?).copied()
+        self.chain
+            .hashes
+            .get(usize::try_from(act.checked_sub(1)?).ok()?)
+            .copied()
     }
 
     /// The last row that is sealed; 0 when none is.

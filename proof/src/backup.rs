@@ -64,8 +64,10 @@ impl BackupReport {
         ends: &[Option<DateTime<Utc>>],
     ) -> Self {
         let (mut partitions, mut acts) = (found.partitions, found.acts);
-        let later: Vec<_> =
-            partitions.iter_mut().filter_map(|partition| later_events(partition, sealed, own)).collect();
+        let later: Vec<_> = partitions
+            .iter_mut()
+            .filter_map(|partition| later_events(partition, sealed, own))
+            .collect();
         let later_acts = acts.as_mut().and_then(|acts| later_acts(acts, own));
         let report = Report::of(sealed, partitions);
         let report = match acts {
@@ -74,8 +76,9 @@ impl BackupReport {
         };
         let last_sealed_at = later.iter().map(|(_, sealed_at)| *sealed_at).max();
         let newest = ends.iter().flatten().max();
-        let later_seconds =
-            last_sealed_at.zip(newest).map(|(sealed_at, newest)| (sealed_at - *newest).as_seconds_f64());
+        let later_seconds = last_sealed_at
+            .zip(newest)
+            .map(|(sealed_at, newest)| (sealed_at - *newest).as_seconds_f64());
         let ends_at = ends.iter().map(|at| at.map(time::format)).collect();
         Self {
             report,
@@ -96,8 +99,12 @@ fn later_events(
 ) -> Option<(LaterEvents, DateTime<Utc>)> {
     let (partition, seals) = (found.partition, sealed.of(found.partition));
     let sealed_at = seals.last()?.statement.at;
-    let bad = found.bad.take_if(|bad| bad.problem == Problem::CutOff && covers(own, partition) < bad.position)?;
-    let cut = seals.iter().find(|seal| bad.position <= seal.statement.last);
+    let bad = found
+        .bad
+        .take_if(|bad| bad.problem == Problem::CutOff && covers(own, partition) < bad.position)?;
+    let cut = seals
+        .iter()
+        .find(|seal| bad.position <= seal.statement.last);
     let events = LaterEvents {
         partition,
         first: bad.position,
@@ -110,11 +117,17 @@ fn later_events(
 }
 
 fn covers(own: &OwnSeals, partition: Partition) -> Position {
-    usize::try_from(partition).ok().and_then(|at| own.events.get(at)).copied().unwrap_or_default()
+    usize::try_from(partition)
+        .ok()
+        .and_then(|at| own.events.get(at))
+        .copied()
+        .unwrap_or_default()
 }
 
 fn later_acts(found: &mut ActsReport, own: &OwnSeals) -> Option<PositionRange> {
-    let bad = found.bad.take_if(|bad| bad.problem == Problem::CutOff && own.acts < bad.act)?;
+    let bad = found
+        .bad
+        .take_if(|bad| bad.problem == Problem::CutOff && own.acts < bad.act)?;
     let later = range(bad.act, found.sealed_upto);
     found.sealed_upto = bad.act - 1;
     later

@@ -92,12 +92,29 @@ impl Checker {
     pub fn finish(mut self) -> PartitionReport {
         let sealed_upto = self.seals.last().map_or(0, |seal| seal.statement.last);
         if self.bad.is_none() && self.position < sealed_upto {
-            let detail = format!("the partition ends here, but it was sealed up to position {sealed_upto}");
+            let detail =
+                format!("the partition ends here, but it was sealed up to position {sealed_upto}");
             self.fail(self.position + 1, Problem::CutOff, detail);
         }
-        let unsealed = (self.head > sealed_upto).then(|| PositionRange { first: sealed_upto + 1, last: self.head });
-        let Self { partition, events, head, bad, .. } = self;
-        PartitionReport { partition, events, head, sealed_upto, unsealed, bad }
+        let unsealed = (self.head > sealed_upto).then(|| PositionRange {
+            first: sealed_upto + 1,
+            last: self.head,
+        });
+        let Self {
+            partition,
+            events,
+            head,
+            bad,
+            ..
+        } = self;
+        PartitionReport {
+            partition,
+            events,
+            head,
+            sealed_upto,
+            unsealed,
+            bad,
+        }
     }
 
     /// Counts a row; says whether that is all there is to do.
@@ -123,24 +140,45 @@ impl Checker {
     ) -> Result<(), (Position, Problem, String)> {
         let here = |problem, detail: &str| Err((position, problem, detail.to_owned()));
         if row.position > position {
-            return here(Problem::Missing, &format!("it is not there; the next row is at position {}", row.position));
+            return here(
+                Problem::Missing,
+                &format!(
+                    "it is not there; the next row is at position {}",
+                    row.position
+                ),
+            );
         }
         if row.position < position {
-            return here(Problem::Changed, &format!("a row that says position {} stands here", row.position));
+            return here(
+                Problem::Changed,
+                &format!("a row that says position {} stands here", row.position),
+            );
         }
         if row.hash != *hash {
-            return here(Problem::Changed, "its hash does not follow from its columns and the hash before it");
+            return here(
+                Problem::Changed,
+                "its hash does not follow from its columns and the hash before it",
+            );
         }
         self.compare_with_seal(row)?;
         if row.recorded_at < self.recorded_at {
-            return here(Problem::Time, "it was recorded before the position before it");
+            return here(
+                Problem::Time,
+                "it was recorded before the position before it",
+            );
         }
         let Some(product) = self.product(row) else {
-            return here(Problem::Partition, "it is of no product that lives in this partition");
+            return here(
+                Problem::Partition,
+                "it is of no product that lives in this partition",
+            );
         };
         let last = self.sequences.entry(product).or_insert(0);
         if row.sequence != *last + 1 {
-            let detail = format!("its sequence is {}, its product's last was {last}", row.sequence);
+            let detail = format!(
+                "its sequence is {}, its product's last was {last}",
+                row.sequence
+            );
             return here(Problem::Sequence, &detail);
         }
         *last = row.sequence;
@@ -149,10 +187,16 @@ impl Checker {
     }
 
     /// Compares the row with the seal that covers it.
-    fn compare_with_seal(&mut self, row: &RawEventRef<'_>) -> Result<(), (Position, Problem, String)> {
-        let Some(seal) = self.seals.get(self.seal) else { return Ok(()) };
+    fn compare_with_seal(
+        &mut self,
+        row: &RawEventRef<'_>,
+    ) -> Result<(), (Position, Problem, String)> {
+        let Some(seal) = self.seals.get(self.seal) else {
+            return Ok(());
+        };
         if !row.hash.starts_with(seal.hash_prefix(row.position)) {
-            let detail = "the chain is whole, but from here on it is not the one that was sealed".into();
+            let detail =
+                "the chain is whole, but from here on it is not the one that was sealed".into();
             return Err((row.position, Problem::Rewritten, detail));
         }
         self.tree.add(&row.hash);
@@ -161,8 +205,9 @@ impl Checker {
         }
         if row.hash != seal.statement.head || self.tree.root() != seal.statement.root {
             let (first, last) = (seal.statement.first, seal.statement.last);
-            let detail =
-                format!("every hash prefix fits, but somewhere in {first} to {last} this is not what was sealed");
+            let detail = format!(
+                "every hash prefix fits, but somewhere in {first} to {last} this is not what was sealed"
+            );
             return Err((first, Problem::Rewritten, detail));
         }
         self.tree = Tree::default();
@@ -174,14 +219,27 @@ impl Checker {
     fn product(&self, row: &RawEventRef<'_>) -> Option<i64> {
         let id = row.aggregate_id;
         let plain = id.bytes().all(|byte| byte.is_ascii_digit()) && !id.starts_with('0');
-        let id: i64 = id.parse().ok().filter(|_| plain && row.aggregate_type == AGGREGATE_TYPE)?;
+        let id: i64 = id
+            .parse()
+            .ok()
+            .filter(|_| plain && row.aggregate_type == AGGREGATE_TYPE)?;
         let lives_here = id % i64::from(self.identity.partitions) == i64::from(self.partition);
         (lives_here && row.partition == self.partition).then_some(id)
     }
 
     fn fail(&mut self, position: Position, problem: Problem, detail: String) {
-        let covers = |seal: &&Arc<Seal>| (seal.statement.first..=seal.statement.last).contains(&position);
-        let seal = self.seals.iter().find(covers).map(|seal| seal.statement.seal);
-        self.bad = Some(BadPosition { position, problem, detail, seal });
+        let covers =
+            |seal: &&Arc<Seal>| (seal.statement.first..=seal.statement.last).contains(&position);
+        let seal = self
+            .seals
+            .iter()
+            .find(covers)
+            .map(|seal| seal.statement.seal);
+        self.bad = Some(BadPosition {
+            position,
+            problem,
+            detail,
+            seal,
+        });
     }
 }

@@ -112,43 +112,97 @@ pub struct ProofError(pub String);
 
 /// Checks the proof `text` against seals that one of `keys` signed.
 pub fn check(text: &str, keys: &[VerifyingKey]) -> Result<VerifiedProof, ProofError> {
-    let proof: Proof = serde_json::from_str(text).map_err(|error| ProofError(format!("it is no proof: {error}")))?;
+    let proof: Proof = serde_json::from_str(text)
+        .map_err(|error| ProofError(format!("it is no proof: {error}")))?;
     if proof.format != FORMAT {
-        return Err(ProofError(format!("its format is {}, not {FORMAT}", proof.format)));
+        return Err(ProofError(format!(
+            "its format is {}, not {FORMAT}",
+            proof.format
+        )));
     }
     if proof.events.is_empty() {
         return Err(ProofError("it has no events".into()));
     }
-    let events = proof.events.iter().map(|event| proof.verify(event, keys)).collect::<Result<Vec<_>, _>>()?;
-    let in_order =
-        |pair: &[VerifiedEvent]| pair[0].partition == pair[1].partition && pair[0].position < pair[1].position;
+    let events = proof
+        .events
+        .iter()
+        .map(|event| proof.verify(event, keys))
+        .collect::<Result<Vec<_>, _>>()?;
+    let in_order = |pair: &[VerifiedEvent]| {
+        pair[0].partition == pair[1].partition && pair[0].position < pair[1].position
+    };
     if !events.windows(2).all(in_order) {
-        return Err(ProofError("its events are not in the order of their positions in one partition".into()));
+        return Err(ProofError(
+            "its events are not in the order of their positions in one partition".into(),
+        ));
     }
-    Ok(VerifiedProof { log: proof.log, invest: proof.invest, events, unsealed: proof.unsealed })
+    Ok(VerifiedProof {
+        log: proof.log,
+        invest: proof.invest,
+        events,
+        unsealed: proof.unsealed,
+    })
 }
 
 impl Proof {
     /// The proof of `events` of `invest` in the log `identity`, each sealed by one of `seals`; `unsealed` more are not sealed yet.
-    pub fn new(identity: &Identity, invest: Uuid, events: Vec<ProvedEvent>, seals: &[Seal], unsealed: usize) -> Self {
-        let Identity { log_id: log, partitions } = *identity;
+    pub fn new(
+        identity: &Identity,
+        invest: Uuid,
+        events: Vec<ProvedEvent>,
+        seals: &[Seal],
+        unsealed: usize,
+    ) -> Self {
+        let Identity {
+            log_id: log,
+            partitions,
+        } = *identity;
         let seals = seals.iter().map(SealWithoutPrefixes::of).collect();
-        Self { format: FORMAT.into(), log, partitions, invest, events, unsealed, seals }
+        Self {
+            format: FORMAT.into(),
+            log,
+            partitions,
+            invest,
+            events,
+            unsealed,
+            seals,
+        }
     }
 
-    fn verify(&self, event: &ProvedEvent, keys: &[VerifyingKey]) -> Result<VerifiedEvent, ProofError> {
-        let wrong = |what: &str| ProofError(format!("the event at position {}: {what}", event.row.position));
-        let row = event.row.row().ok_or_else(|| wrong("its row is malformed"))?;
+    fn verify(
+        &self,
+        event: &ProvedEvent,
+        keys: &[VerifyingKey],
+    ) -> Result<VerifiedEvent, ProofError> {
+        let wrong = |what: &str| {
+            ProofError(format!(
+                "the event at position {}: {what}",
+                event.row.position
+            ))
+        };
+        let row = event
+            .row
+            .row()
+            .ok_or_else(|| wrong("its row is malformed"))?;
         if !self.is_about(&row) {
             return Err(wrong("it is not of this invest"));
         }
-        let seal =
-            self.seals.iter().find(|seal| seal.seal == event.seal).ok_or_else(|| wrong("its seal is not there"))?;
-        let statement = self.statement(seal).ok_or_else(|| wrong("its seal is malformed"))?;
-        seal.is_signed(&statement, keys).map_err(|why| wrong(&why))?;
-        let before = unhex(&event.before).ok_or_else(|| wrong("the hash before it is malformed"))?;
+        let seal = self
+            .seals
+            .iter()
+            .find(|seal| seal.seal == event.seal)
+            .ok_or_else(|| wrong("its seal is not there"))?;
+        let statement = self
+            .statement(seal)
+            .ok_or_else(|| wrong("its seal is malformed"))?;
+        seal.is_signed(&statement, keys)
+            .map_err(|why| wrong(&why))?;
+        let before =
+            unhex(&event.before).ok_or_else(|| wrong("the hash before it is malformed"))?;
         if row.hash_after(&before, &mut Vec::new()) != row.hash {
-            return Err(wrong("its hash does not follow from its columns and the hash before it"));
+            return Err(wrong(
+                "its hash does not follow from its columns and the hash before it",
+            ));
         }
         if !is_at(&statement, &row, event.leaf) {
             return Err(wrong("its seal does not cover its place"));
@@ -189,9 +243,19 @@ impl ProvedEvent {
     pub fn new(row: &RawEvent, seal: &Seal, hashes: &[Hash]) -> Option<Self> {
         let leaf = usize::try_from(row.position - seal.statement.first).ok()?;
         let (before, leaves) = (hashes.get(leaf)?, hashes.get(1..)?);
-        let is_sealed = leaves.get(leaf) == Some(&row.hash) && merkle::root(leaves) == seal.statement.root;
-        let path = merkle::path(leaves, leaf).iter().map(|hash| hex(hash)).collect();
-        let proved = Self { row: row.into(), before: hex(before), seal: seal.statement.seal, leaf: leaf as u64, path };
+        let is_sealed =
+            leaves.get(leaf) == Some(&row.hash) && merkle::root(leaves) == seal.statement.root;
+        let path = merkle::path(leaves, leaf)
+            .iter()
+            .map(|hash| hex(hash))
+            .collect();
+        let proved = Self {
+            row: row.into(),
+            before: hex(before),
+            seal: seal.statement.seal,
+            leaf: leaf as u64,
+            path,
+        };
         is_sealed.then_some(proved)
     }
 }
@@ -199,22 +263,44 @@ impl ProvedEvent {
 impl SealWithoutPrefixes {
     fn is_signed(&self, statement: &Statement, keys: &[VerifyingKey]) -> Result<(), String> {
         let signature = signature(&self.signature).ok_or("its seal's signature is malformed")?;
-        let key = keys.iter().find(|key| KeyId::of(key).to_string() == self.key);
-        let key = key.ok_or_else(|| format!("its seal was made with the key {}, which was not given", self.key))?;
+        let key = keys
+            .iter()
+            .find(|key| KeyId::of(key).to_string() == self.key);
+        let key = key.ok_or_else(|| {
+            format!(
+                "its seal was made with the key {}, which was not given",
+                self.key
+            )
+        })?;
         let signed = key.verify_strict(statement.text().as_bytes(), &signature);
         signed.map_err(|_| "its seal's signature is not of what the seal says".into())
     }
 }
 
 fn is_at(statement: &Statement, row: &RawEventRef<'_>, leaf: u64) -> bool {
-    let place = row.position.checked_sub(statement.first).and_then(|place| u64::try_from(place).ok());
+    let place = row
+        .position
+        .checked_sub(statement.first)
+        .and_then(|place| u64::try_from(place).ok());
     row.partition == statement.partition && row.position <= statement.last && place == Some(leaf)
 }
 
 fn root(statement: &Statement, event: &ProvedEvent, row: &RawEventRef<'_>) -> Option<Hash> {
-    let size = statement.last.checked_sub(statement.first)?.checked_add(1).and_then(|size| u64::try_from(size).ok())?;
-    let path = event.path.iter().map(|hash| unhex(hash)).collect::<Option<Vec<Hash>>>()?;
-    if path.len() > MAX_PATH_HASHES { None } else { root_of_path(&row.hash, event.leaf, size, &path) }
+    let size = statement
+        .last
+        .checked_sub(statement.first)?
+        .checked_add(1)
+        .and_then(|size| u64::try_from(size).ok())?;
+    let path = event
+        .path
+        .iter()
+        .map(|hash| unhex(hash))
+        .collect::<Option<Vec<Hash>>>()?;
+    if path.len() > MAX_PATH_HASHES {
+        None
+    } else {
+        root_of_path(&row.hash, event.leaf, size, &path)
+    }
 }
 
 fn verified(row: &RawEventRef<'_>, columns: &Columns, seal: &SealWithoutPrefixes) -> VerifiedEvent {

@@ -3,7 +3,9 @@
 use crate::hex::hex;
 use ed25519_dalek::pkcs8::KeypairBytes;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _};
+use ed25519_dalek::pkcs8::{
+    DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _,
+};
 pub use ed25519_dalek::{SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions};
@@ -64,7 +66,8 @@ pub fn signing_key(path: &Path) -> Result<SigningKey, KeyError> {
 /// The key to check seals with in `path`, a SubjectPublicKeyInfo file.
 pub fn public_key(path: &Path) -> Result<VerifyingKey, KeyError> {
     let pem = fs::read_to_string(path).map_err(file("read", path))?;
-    VerifyingKey::from_public_key_pem(&pem).map_err(|_| KeyError::NotAKey(path.to_owned(), "public"))
+    VerifyingKey::from_public_key_pem(&pem)
+        .map_err(|_| KeyError::NotAKey(path.to_owned(), "public"))
 }
 
 /// A fresh key, from the operating system's randomness.
@@ -87,9 +90,17 @@ pub fn public_path(path: &Path) -> PathBuf {
 pub fn create_key(path: &Path) -> Result<SigningKey, KeyError> {
     let key = generate_key()?;
     // Without the public key in it, because older OpenSSL cannot read those.
-    let pair = KeypairBytes { secret_key: key.to_bytes(), public_key: None };
-    let private = pair.to_pkcs8_pem(LineEnding::LF).map_err(|_| KeyError::Unwritable)?;
-    let public = key.verifying_key().to_public_key_pem(LineEnding::LF).map_err(|_| KeyError::Unwritable)?;
+    let pair = KeypairBytes {
+        secret_key: key.to_bytes(),
+        public_key: None,
+    };
+    let private = pair
+        .to_pkcs8_pem(LineEnding::LF)
+        .map_err(|_| KeyError::Unwritable)?;
+    let public = key
+        .verifying_key()
+        .to_public_key_pem(LineEnding::LF)
+        .map_err(|_| KeyError::Unwritable)?;
     write_new(path, 0o600, private.as_bytes())?;
     if let Err(error) = write_new(&public_path(path), 0o644, public.as_bytes()) {
         // A private key whose public half was never written down is of no use, and in the way of the next try.
@@ -100,7 +111,11 @@ pub fn create_key(path: &Path) -> Result<SigningKey, KeyError> {
 }
 
 fn write_new(path: &Path, rights: u32, bytes: &[u8]) -> Result<(), KeyError> {
-    let made = OpenOptions::new().write(true).create_new(true).mode(rights).open(path);
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(rights)
+        .open(path);
     let written = made.and_then(|mut made| made.write_all(bytes).and_then(|()| made.sync_all()));
     written.map_err(file("write", path))
 }
@@ -112,15 +127,25 @@ mod tests {
     /// Neither file may be there, whatever it is; and where the second one is, the first is not left behind.
     #[test]
     fn a_key_replaces_nothing_and_leaves_no_half() {
-        let folder = std::env::temp_dir().join(format!("moa-key-{}", uuid::Uuid::now_v7().simple()));
+        let folder =
+            std::env::temp_dir().join(format!("moa-key-{}", uuid::Uuid::now_v7().simple()));
         fs::create_dir(&folder).unwrap();
         let path = folder.join("key");
         fs::write(public_path(&path), "mine").unwrap();
-        assert!(matches!(create_key(&path), Err(KeyError::File { what: "write", .. })));
-        assert_eq!((path.exists(), fs::read(public_path(&path)).unwrap()), (false, b"mine".to_vec()));
+        assert!(matches!(
+            create_key(&path),
+            Err(KeyError::File { what: "write", .. })
+        ));
+        assert_eq!(
+            (path.exists(), fs::read(public_path(&path)).unwrap()),
+            (false, b"mine".to_vec())
+        );
         fs::remove_file(public_path(&path)).unwrap();
         let made = create_key(&path).unwrap();
-        assert_eq!(public_key(&public_path(&path)).unwrap(), made.verifying_key());
+        assert_eq!(
+            public_key(&public_path(&path)).unwrap(),
+            made.verifying_key()
+        );
         assert!(create_key(&path).is_err(), "the key is there");
         assert_eq!(signing_key(&path).unwrap().to_bytes(), made.to_bytes());
         assert!(create_key(Path::new("/dev/full")).is_err());

@@ -10,11 +10,20 @@ const NODE_PREFIX: u8 = 1;
 
 /// The hash of a leaf whose data is `data`.
 pub fn leaf(data: &[u8]) -> Hash {
-    Sha256::new().chain_update([LEAF_PREFIX]).chain_update(data).finalize().into()
+    Sha256::new()
+        .chain_update([LEAF_PREFIX])
+        .chain_update(data)
+        .finalize()
+        .into()
 }
 
 fn node(left: &Hash, right: &Hash) -> Hash {
-    Sha256::new().chain_update([NODE_PREFIX]).chain_update(left).chain_update(right).finalize().into()
+    Sha256::new()
+        .chain_update([NODE_PREFIX])
+        .chain_update(left)
+        .chain_update(right)
+        .finalize()
+        .into()
 }
 
 /// A tree that grows leaf by leaf and keeps only what its root needs: at most a hash for each power of two in it.
@@ -42,7 +51,9 @@ impl Tree {
     /// The root; of a tree without leaves, the hash of nothing.
     pub fn root(&self) -> Hash {
         let mut subtrees = self.whole.iter().rev();
-        let Some(last) = subtrees.next() else { return Sha256::digest([]).into() };
+        let Some(last) = subtrees.next() else {
+            return Sha256::digest([]).into();
+        };
         subtrees.fold(*last, |right, left| node(left, &right))
     }
 }
@@ -125,7 +136,10 @@ mod tests {
 
     #[test]
     fn known_roots() {
-        assert_eq!(hex(&root::<&[u8]>(&[])), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(
+            hex(&root::<&[u8]>(&[])),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
         for (size, expected) in (1..).zip(ROOTS) {
             assert_eq!(hex(&root(&LEAVES[..size])), expected, "of {size} leaves");
         }
@@ -150,7 +164,11 @@ mod tests {
             [] => Sha256::digest([]).into(),
             [one] => leaf(one),
             _ => {
-                let k = (0..).map(|power| 1 << power).take_while(|k| *k < leaves.len()).last().unwrap();
+                let k = (0..)
+                    .map(|power| 1 << power)
+                    .take_while(|k| *k < leaves.len())
+                    .last()
+                    .unwrap();
                 node(&defined(&leaves[..k]), &defined(&leaves[k..]))
             }
         }
@@ -170,7 +188,11 @@ mod tests {
             let step = if size <= 40 { 1 } else { 7 };
             for (index, leaf) in leaves.iter().enumerate().step_by(step) {
                 let path = path(&leaves, index);
-                assert_eq!(root_of_path(leaf, index as u64, size.into(), &path), Some(root), "leaf {index} of {size}");
+                assert_eq!(
+                    root_of_path(leaf, index as u64, size.into(), &path),
+                    Some(root),
+                    "leaf {index} of {size}"
+                );
                 assert!(path.len() <= 7);
             }
         }
@@ -185,7 +207,11 @@ mod tests {
                 let (path, at, n) = (path(&leaves, index), index as u64, u64::from(size));
                 assert_ne!(root_of_path(b"another", at, n, &path), root);
                 for other in (0..n + 2).filter(|other| *other != at) {
-                    assert_ne!(root_of_path(leaf, other, n, &path), root, "leaf {index} of {size} as {other}");
+                    assert_ne!(
+                        root_of_path(leaf, other, n, &path),
+                        root,
+                        "leaf {index} of {size} as {other}"
+                    );
                 }
                 for changed in 0..path.len() {
                     let mut tampered = path.clone();

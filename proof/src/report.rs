@@ -143,8 +143,19 @@ pub struct LostRange {
 
 impl LostRange {
     fn of(statement: &Statement, loss: &Loss) -> Self {
-        let (seal, at, partition) = (statement.seal, time::format(statement.at), statement.partition);
-        Self { seal, at, partition, first: loss.first, last: loss.last, head: hex(&loss.head) }
+        let (seal, at, partition) = (
+            statement.seal,
+            time::format(statement.at),
+            statement.partition,
+        );
+        Self {
+            seal,
+            at,
+            partition,
+            first: loss.first,
+            last: loss.last,
+            head: hex(&loss.head),
+        }
     }
 }
 
@@ -220,7 +231,10 @@ impl Report {
             events: partitions.iter().map(|found| found.events).sum(),
             seals: i64::try_from(sealed.seals().len()).unwrap_or(i64::MAX),
             partitions,
-            losses: sealed.losses().map(|(statement, loss)| LostRange::of(statement, loss)).collect(),
+            losses: sealed
+                .losses()
+                .map(|(statement, loss)| LostRange::of(statement, loss))
+                .collect(),
             bad_seal: sealed.bad().cloned(),
             acts: None,
         }
@@ -230,7 +244,11 @@ impl Report {
     #[must_use]
     pub fn with_acts(self, acts: ActsReport, sealed: &ValidActSeals) -> Self {
         let verdict = match &acts {
-            ActsReport { bad: None, bad_seal: None, .. } => Verdict::Whole,
+            ActsReport {
+                bad: None,
+                bad_seal: None,
+                ..
+            } => Verdict::Whole,
             ActsReport { bad: None, .. } if sealed.is_key_unknown() => Verdict::Unverifiable,
             _ => Verdict::Broken,
         };
@@ -239,6 +257,10 @@ impl Report {
             (Verdict::Unverifiable, _) | (_, Verdict::Unverifiable) => Verdict::Unverifiable,
             (Verdict::Whole, Verdict::Whole) => Verdict::Whole,
         };
-        Self { verdict, acts: Some(acts), ..self }
+        Self {
+            verdict,
+            acts: Some(acts),
+            ..self
+        }
     }
 }

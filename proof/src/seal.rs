@@ -66,7 +66,8 @@ pub struct Loss {
 impl Statement {
     /// The signed text.
     pub fn text(&self) -> String {
-        self.loss.map_or_else(|| self.segment_text(), |loss| self.loss_text(loss))
+        self.loss
+            .map_or_else(|| self.segment_text(), |loss| self.loss_text(loss))
     }
 
     fn loss_text(&self, loss: Loss) -> String {
@@ -111,7 +112,12 @@ impl Statement {
     /// Signs it. `hash_prefixes` are those whose digest it has.
     pub fn seal(self, hash_prefixes: Vec<u8>, key: &SigningKey) -> Seal {
         let signature = key.sign(self.text().as_bytes());
-        Seal { key: KeyId::of(&key.verifying_key()), statement: self, hash_prefixes, signature }
+        Seal {
+            key: KeyId::of(&key.verifying_key()),
+            statement: self,
+            hash_prefixes,
+            signature,
+        }
     }
 }
 
@@ -136,8 +142,15 @@ pub struct SealParseError(pub String);
 impl Seal {
     /// The prefix of the hash of the event at `position`; empty where the seal has none.
     pub fn hash_prefix(&self, position: Position) -> &[u8] {
-        let at = position.checked_sub(self.statement.first).and_then(|at| usize::try_from(at).ok());
-        at.and_then(|at| self.hash_prefixes.get(at * HASH_PREFIX_BYTES..)?.get(..HASH_PREFIX_BYTES)).unwrap_or_default()
+        let at = position
+            .checked_sub(self.statement.first)
+            .and_then(|at| usize::try_from(at).ok());
+        at.and_then(|at| {
+            self.hash_prefixes
+                .get(at * HASH_PREFIX_BYTES..)?
+                .get(..HASH_PREFIX_BYTES)
+        })
+        .unwrap_or_default()
     }
 
     /// How many events it covers; a loss seal none.
@@ -147,7 +160,8 @@ impl Seal {
 
     /// Whether `key` signed it.
     pub fn is_signed_by(&self, key: &VerifyingKey) -> bool {
-        key.verify_strict(self.statement.text().as_bytes(), &self.signature).is_ok()
+        key.verify_strict(self.statement.text().as_bytes(), &self.signature)
+            .is_ok()
     }
 
     /// Its line in a file of seals, without the line's end.
@@ -164,7 +178,9 @@ impl Seal {
 
 /// A signature from its base64.
 pub fn signature(text: &str) -> Option<Signature> {
-    Some(Signature::from_bytes(&BASE64_STANDARD.decode(text).ok()?.try_into().ok()?))
+    Some(Signature::from_bytes(
+        &BASE64_STANDARD.decode(text).ok()?.try_into().ok()?,
+    ))
 }
 
 #[cfg(test)]
@@ -194,7 +210,11 @@ mod tests {
         Statement {
             root: [0; 32],
             hash_prefixes_digest: Sha256::digest([]).into(),
-            loss: Some(Loss { first: 12, last: 20, head: [0xcd; 32] }),
+            loss: Some(Loss {
+                first: 12,
+                last: 20,
+                head: [0xcd; 32],
+            }),
             last: 10,
             ..statement()
         }
@@ -234,8 +254,15 @@ mod tests {
             previous 0000000000000000000000000000000000000000000000000000000000000000\n";
         assert_eq!(loss().text(), expected);
         let seal = loss().seal(Vec::new(), &SigningKey::from_bytes(&[7; 32]));
-        assert!(seal.line().starts_with(r#"{"format":2,"log":"01991f5e-"#), "{}", seal.line());
-        assert_eq!((Seal::read(&seal.line()), seal.events()), (Ok(seal.clone()), 0));
+        assert!(
+            seal.line().starts_with(r#"{"format":2,"log":"01991f5e-"#),
+            "{}",
+            seal.line()
+        );
+        assert_eq!(
+            (Seal::read(&seal.line()), seal.events()),
+            (Ok(seal.clone()), 0)
+        );
     }
 
     /// A signature of RFC 8032 is deterministic, so the line is the same for ever.
@@ -245,14 +272,21 @@ mod tests {
         let line = seal.line();
         assert!(line.starts_with(r#"{"format":1,"log":"01991f5e-7c3a-7b60-9a52-3f0f6ed1a001","partitions":4,"seal":7,"partition":3,"first":11,"last":12,"head":"abab"#), "{line}");
         assert!(
-            line.contains(r#""marks":"YWJjZGVmZ2g=","at":"2026-03-01T03:10:00.000000Z","previous":"0000"#),
+            line.contains(
+                r#""marks":"YWJjZGVmZ2g=","at":"2026-03-01T03:10:00.000000Z","previous":"0000"#
+            ),
             "{line}"
         );
         assert_eq!(Seal::read(&line), Ok(seal.clone()));
         assert!(seal.is_signed_by(&SigningKey::from_bytes(&[7; 32]).verifying_key()));
         assert!(!seal.is_signed_by(&SigningKey::from_bytes(&[8; 32]).verifying_key()));
         assert_eq!(
-            (seal.hash_prefix(11), seal.hash_prefix(12), seal.hash_prefix(13), seal.hash_prefix(10)),
+            (
+                seal.hash_prefix(11),
+                seal.hash_prefix(12),
+                seal.hash_prefix(13),
+                seal.hash_prefix(10)
+            ),
             (&b"abcd"[..], &b"efgh"[..], &b""[..], &b""[..])
         );
     }
@@ -270,9 +304,14 @@ mod tests {
         for at in 0..line.len() {
             let mut changed = line.clone().into_bytes();
             changed[at] ^= 1;
-            let Ok(read) = Seal::read(&String::from_utf8(changed).unwrap()) else { continue };
+            let Ok(read) = Seal::read(&String::from_utf8(changed).unwrap()) else {
+                continue;
+            };
             // Which key it was is not signed: another is looked for, and is none or did not sign.
-            assert!(read.key != seal.key || !read.is_signed_by(&key.verifying_key()), "byte {at}: {read:?}");
+            assert!(
+                read.key != seal.key || !read.is_signed_by(&key.verifying_key()),
+                "byte {at}: {read:?}"
+            );
         }
     }
 }

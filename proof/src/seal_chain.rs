@@ -54,15 +54,28 @@ pub struct SealedTo {
 impl SealChain {
     /// Before the first seal of the log `identity`. Only seals that one of `keys` signed are valid.
     pub fn new(identity: Identity, keys: &[VerifyingKey]) -> Self {
-        let ends =
-            (0..identity.partitions).map(|partition| SealedTo { position: 0, head: identity.genesis(partition) });
+        let ends = (0..identity.partitions).map(|partition| SealedTo {
+            position: 0,
+            head: identity.genesis(partition),
+        });
         let keys = keys.iter().map(|key| (KeyId::of(key), *key)).collect();
-        Self { identity, keys, seals: 0, digest: Hash::default(), ends: ends.collect() }
+        Self {
+            identity,
+            keys,
+            seals: 0,
+            digest: Hash::default(),
+            ends: ends.collect(),
+        }
     }
 
     /// The same after `seals` seals, the last of them with this digest; `ends` has how far each partition is sealed.
     pub fn after(self, seals: i64, digest: Hash, ends: Vec<SealedTo>) -> Self {
-        Self { seals, digest, ends, ..self }
+        Self {
+            seals,
+            digest,
+            ends,
+            ..self
+        }
     }
 
     /// The log that is sealed.
@@ -96,12 +109,19 @@ impl SealChain {
         let key = self.keys.iter().find(|(id, _)| *id == seal.key);
         let (_, key) = key.ok_or(SealChainError::UnknownKey(seal.key))?;
         if !seal.is_signed_by(key) {
-            return Err(SealChainError::wrong("its signature is not of what it says"));
+            return Err(SealChainError::wrong(
+                "its signature is not of what it says",
+            ));
         }
         let statement = &seal.statement;
-        if let Some(end) = usize::try_from(statement.partition).ok().and_then(|partition| self.ends.get_mut(partition))
+        if let Some(end) = usize::try_from(statement.partition)
+            .ok()
+            .and_then(|partition| self.ends.get_mut(partition))
         {
-            *end = SealedTo { position: statement.last, head: statement.head };
+            *end = SealedTo {
+                position: statement.last,
+                head: statement.head,
+            };
         }
         (self.seals, self.digest) = (statement.seal, statement.digest());
         Ok(())
@@ -115,7 +135,9 @@ impl SealChain {
             Some(loss) => is_loss_at(end, statement, loss)?,
         }
         if statement.previous != self.digest {
-            return Err(SealChainError::wrong("it does not follow from the one before"));
+            return Err(SealChainError::wrong(
+                "it does not follow from the one before",
+            ));
         }
         Ok(())
     }
@@ -123,13 +145,21 @@ impl SealChain {
     /// Checks its number and its log; gives how far its partition is sealed.
     fn check_place(&self, statement: &Statement) -> Result<SealedTo, SealChainError> {
         if statement.seal != self.seals + 1 {
-            return Err(SealChainError::Wrong(format!("it has the number {}", statement.seal)));
+            return Err(SealChainError::Wrong(format!(
+                "it has the number {}",
+                statement.seal
+            )));
         }
-        if (statement.log, statement.partitions) != (self.identity.log_id, self.identity.partitions) {
-            return Err(SealChainError::OfAnotherLog(statement.log, statement.partitions));
+        if (statement.log, statement.partitions) != (self.identity.log_id, self.identity.partitions)
+        {
+            return Err(SealChainError::OfAnotherLog(
+                statement.log,
+                statement.partitions,
+            ));
         }
-        self.sealed_to(statement.partition)
-            .ok_or_else(|| SealChainError::Wrong(format!("there is no partition {}", statement.partition)))
+        self.sealed_to(statement.partition).ok_or_else(|| {
+            SealChainError::Wrong(format!("there is no partition {}", statement.partition))
+        })
     }
 }
 
@@ -142,10 +172,18 @@ fn is_segment_after(end: SealedTo, seal: &Seal) -> Result<(), SealChainError> {
         )));
     }
     if statement.last < statement.first || statement.last - statement.first >= MAX_EVENTS_PER_SEAL {
-        return Err(SealChainError::Wrong(format!("it covers no segment of 1 to {MAX_EVENTS_PER_SEAL} events")));
+        return Err(SealChainError::Wrong(format!(
+            "it covers no segment of 1 to {MAX_EVENTS_PER_SEAL} events"
+        )));
     }
-    if usize::try_from(seal.events()).ok().map(|events| events * HASH_PREFIX_BYTES) != Some(seal.hash_prefixes.len()) {
-        return Err(SealChainError::wrong("it does not have one hash prefix for each event"));
+    if usize::try_from(seal.events())
+        .ok()
+        .map(|events| events * HASH_PREFIX_BYTES)
+        != Some(seal.hash_prefixes.len())
+    {
+        return Err(SealChainError::wrong(
+            "it does not have one hash prefix for each event",
+        ));
     }
     Ok(())
 }
@@ -153,7 +191,9 @@ fn is_segment_after(end: SealedTo, seal: &Seal) -> Result<(), SealChainError> {
 /// Whether it says of what is sealed up to `end` that its tail is lost.
 fn is_loss_at(end: SealedTo, statement: &Statement, loss: &Loss) -> Result<(), SealChainError> {
     if (loss.last, loss.head) != (end.position, end.head) {
-        return Err(SealChainError::wrong("what it says is lost is not what was sealed last"));
+        return Err(SealChainError::wrong(
+            "what it says is lost is not what was sealed last",
+        ));
     }
     if statement.last < 0 || loss.first <= statement.last || loss.last < loss.first {
         return Err(SealChainError::wrong("it says that nothing is lost"));
@@ -173,7 +213,12 @@ pub struct ValidSeals {
 impl ValidSeals {
     /// No seals: only the chain can be checked.
     pub fn none(identity: Identity) -> Self {
-        Self { identity, seals: Vec::new(), bad: None, is_of_unknown_origin: false }
+        Self {
+            identity,
+            seals: Vec::new(),
+            bad: None,
+            is_of_unknown_origin: false,
+        }
     }
 
     /// Of `seals`, in their order, those that are valid. The log is `identity`, or, where it is not known, that of
@@ -189,7 +234,10 @@ impl ValidSeals {
             // No more than a log can have: from what was not checked yet, a list of them is made.
             (1..=64)
                 .contains(&statement.partitions)
-                .then_some(Identity { log_id: statement.log, partitions: statement.partitions })
+                .then_some(Identity {
+                    log_id: statement.log,
+                    partitions: statement.partitions,
+                })
         };
         let identity = identity.or_else(first_seals_log)?;
         let mut chain = SealChain::new(identity, keys);
@@ -206,7 +254,10 @@ impl ValidSeals {
                         SealChainError::OfAnotherLog(log, _) => seal == 1 && log != identity.log_id,
                         SealChainError::Wrong(_) => false,
                     };
-                    sealed.bad = Some(BadSeal { seal, detail: why.to_string() });
+                    sealed.bad = Some(BadSeal {
+                        seal,
+                        detail: why.to_string(),
+                    });
                     break;
                 }
             }
@@ -227,12 +278,16 @@ impl ValidSeals {
     /// Those of one partition that cover its events, in order: without what was lost later.
     pub fn of(&self, partition: Partition) -> Vec<Arc<Seal>> {
         let mut standing: Vec<Arc<Seal>> = Vec::new();
-        for seal in self.seals.iter().filter(|seal| seal.statement.partition == partition) {
+        for seal in self
+            .seals
+            .iter()
+            .filter(|seal| seal.statement.partition == partition)
+        {
             match seal.statement.loss {
                 None => standing.push(seal.clone()),
-                Some(_) => {
-                    standing.truncate(standing.partition_point(|before| before.statement.last <= seal.statement.last))
-                }
+                Some(_) => standing.truncate(
+                    standing.partition_point(|before| before.statement.last <= seal.statement.last),
+                ),
             }
         }
         standing
@@ -240,23 +295,30 @@ impl ValidSeals {
 
     /// What was lost, in order.
     pub fn losses(&self) -> impl Iterator<Item = (&Statement, &Loss)> {
-        self.seals.iter().filter_map(|seal| Some((&seal.statement, seal.statement.loss.as_ref()?)))
+        self.seals
+            .iter()
+            .filter_map(|seal| Some((&seal.statement, seal.statement.loss.as_ref()?)))
     }
 
     /// Checks that a loss seal keeps what a seal ends with: then those that stand cover every event.
     fn check_kept(&self, seal: &Seal) -> Result<(), SealChainError> {
         let statement = &seal.statement;
-        if statement.loss.is_none() || !(0..self.identity.partitions).contains(&statement.partition) {
+        if statement.loss.is_none() || !(0..self.identity.partitions).contains(&statement.partition)
+        {
             return Ok(());
         }
         let ends = self.of(statement.partition);
-        let is_kept =
-            |before: &Arc<Seal>| (before.statement.last, before.statement.head) == (statement.last, statement.head);
-        let is_genesis = (statement.last, statement.head) == (0, self.identity.genesis(statement.partition));
+        let is_kept = |before: &Arc<Seal>| {
+            (before.statement.last, before.statement.head) == (statement.last, statement.head)
+        };
+        let is_genesis =
+            (statement.last, statement.head) == (0, self.identity.genesis(statement.partition));
         if is_genesis || ends.iter().any(is_kept) {
             return Ok(());
         }
-        Err(SealChainError::wrong("what it keeps is not where a seal ended"))
+        Err(SealChainError::wrong(
+            "what it keeps is not where a seal ended",
+        ))
     }
 
     /// The first that is not valid.
@@ -272,7 +334,8 @@ impl ValidSeals {
 
     /// Rejects the seals from `bad` on for a reason from outside, unless one before it is wrong already.
     pub fn reject_from(&mut self, bad: BadSeal) {
-        if self.bad.as_ref().is_none_or(|known| bad.seal < known.seal) || self.is_of_unknown_origin {
+        if self.bad.as_ref().is_none_or(|known| bad.seal < known.seal) || self.is_of_unknown_origin
+        {
             (self.bad, self.is_of_unknown_origin) = (Some(bad), false);
         }
     }
@@ -280,5 +343,7 @@ impl ValidSeals {
 
 /// The seals of a file's text, line by line.
 pub fn read_lines(text: &str) -> impl Iterator<Item = Result<Seal, SealParseError>> + '_ {
-    text.lines().filter(|line| !line.trim().is_empty()).map(Seal::read)
+    text.lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(Seal::read)
 }

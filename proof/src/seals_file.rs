@@ -28,20 +28,33 @@ impl SealsFile {
     /// Opens `path`, making the file when it is not there; its folder must be. A last line that was not written to its end
     /// is taken away: what it was to say is in the database. [`io::ErrorKind::WouldBlock`] when another has it open.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)?;
         file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => {
-                io::Error::new(io::ErrorKind::WouldBlock, "another sealer adds to it: give each a file of its own")
-            }
+            TryLockError::WouldBlock => io::Error::new(
+                io::ErrorKind::WouldBlock,
+                "another sealer adds to it: give each a file of its own",
+            ),
             TryLockError::Error(error) => error,
         })?;
         let (whole, length) = (end_of_lines(&mut file)?, file.metadata()?.len());
         if whole < length {
-            tracing::warn!("the last line of {} was not written to its end; it is taken away", path.display());
+            tracing::warn!(
+                "the last line of {} was not written to its end; it is taken away",
+                path.display()
+            );
             file.set_len(whole)?;
             file.sync_data()?;
         }
-        Ok(Self { path: path.to_owned(), file, length: whole, last: whole })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            length: whole,
+            last: whole,
+        })
     }
 
     /// Where it is.
@@ -87,7 +100,9 @@ impl SealsFile {
         if (here.dev(), here.ino()) == (there.dev(), there.ino()) && here.len() >= self.length {
             return Ok(());
         }
-        Err(io::Error::other("it was cut or replaced while it was written to"))
+        Err(io::Error::other(
+            "it was cut or replaced while it was written to",
+        ))
     }
 }
 
@@ -106,18 +121,26 @@ impl Lines {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(from))?;
-        Ok(Self { left: BufReader::new(file).take(length.saturating_sub(from)), next: from, last: from })
+        Ok(Self {
+            left: BufReader::new(file).take(length.saturating_sub(from)),
+            next: from,
+            last: from,
+        })
     }
 
     /// Up to `most` of the next lines; fewer when there are no more.
     pub fn read(&mut self, most: usize) -> io::Result<Vec<Result<Seal, SealParseError>>> {
-        std::iter::from_fn(|| self.next().transpose()).take(most).collect()
+        std::iter::from_fn(|| self.next().transpose())
+            .take(most)
+            .collect()
     }
 
     fn next(&mut self) -> io::Result<Option<Result<Seal, SealParseError>>> {
         loop {
             let mut line = Vec::new();
-            let length = (&mut self.left).take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? as u64;
+            let length = (&mut self.left)
+                .take(MAX_LINE_BYTES)
+                .read_until(b'\n', &mut line)? as u64;
             if length == 0 {
                 return Ok(None);
             }
@@ -143,7 +166,11 @@ pub fn read(path: &Path) -> io::Result<Vec<Result<Seal, SealParseError>>> {
 
 /// The same of a file of seals of acts.
 pub fn read_acts(path: &Path) -> io::Result<Vec<Result<ActSeal, SealParseError>>> {
-    Ok(whole_lines(path)?.lines().filter(|line| !line.trim().is_empty()).map(ActSeal::read).collect())
+    Ok(whole_lines(path)?
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(ActSeal::read)
+        .collect())
 }
 
 /// The file of seals of acts beside the file of seals at `seals`.
@@ -155,7 +182,10 @@ pub fn acts_path(seals: &Path) -> PathBuf {
 
 fn whole_lines(path: &Path) -> io::Result<String> {
     let bytes = fs::read(path)?;
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let whole = bytes
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
     Ok(String::from_utf8_lossy(&bytes[..whole]).into_owned())
 }
 

@@ -14,7 +14,8 @@ pub fn format(at: DateTime<Utc>) -> String {
 /// The time `micros` after 1970. Outside of the years 1 to 9999, which Moa never writes, it is only the number: [`parse_micros`]
 /// refuses that.
 pub fn format_micros(micros: i64) -> String {
-    let at = DateTime::<Utc>::from_timestamp_micros(micros).filter(|at| (1..=9999).contains(&at.year()));
+    let at =
+        DateTime::<Utc>::from_timestamp_micros(micros).filter(|at| (1..=9999).contains(&at.year()));
     at.map_or_else(|| micros.to_string(), format)
 }
 
@@ -38,7 +39,11 @@ pub fn parse_micros(text: &str) -> Option<i64> {
 
 /// Of at most nine digits.
 fn digits(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')))
+    digits.iter().try_fold(0, |number, digit| {
+        digit
+            .is_ascii_digit()
+            .then(|| number * 10 + u32::from(digit - b'0'))
+    })
 }
 
 #[cfg(test)]
@@ -49,7 +54,10 @@ mod tests {
     fn a_time_is_read_as_it_is_written_and_in_no_other_way() {
         let written = "2026-03-01T03:10:00.123456Z";
         assert_eq!(parse(written).map(format).as_deref(), Some(written));
-        assert_eq!(parse_micros(written).map(format_micros).as_deref(), Some(written));
+        assert_eq!(
+            parse_micros(written).map(format_micros).as_deref(),
+            Some(written)
+        );
         assert_eq!(format_micros(i64::MAX), i64::MAX.to_string());
         for (text, micros) in [
             ("1970-01-01T00:00:00.000001Z", Some(1)),

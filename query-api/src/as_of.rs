@@ -43,21 +43,34 @@ pub struct Views<'c> {
 impl Views<'_> {
     /// As `GET /api/product/my/invest`.
     pub async fn holdings(&mut self, user_id: &str, paging: &Paging) -> sqlx::Result<View> {
-        let found: ViewRows<HoldingRow> =
-            self.query(holdings::select(self.partitions, user_id, &Slice::Page(*paging))).await?;
+        let found: ViewRows<HoldingRow> = self
+            .query(holdings::select(
+                self.partitions,
+                user_id,
+                &Slice::Page(*paging),
+            ))
+            .await?;
         view(&found, |row| row.item(user_id, self.time))
     }
 
     /// As `GET /api/invest/log`; of all products, or of one.
-    pub async fn invest_log(&mut self, user_id: &str, product_id: Option<i64>, paging: &Paging) -> sqlx::Result<View> {
-        let select = invest_log::select(self.partitions, user_id, product_id, &Slice::Page(*paging));
+    pub async fn invest_log(
+        &mut self,
+        user_id: &str,
+        product_id: Option<i64>,
+        paging: &Paging,
+    ) -> sqlx::Result<View> {
+        let select =
+            invest_log::select(self.partitions, user_id, product_id, &Slice::Page(*paging));
         let found: ViewRows<InvestRow> = self.query(select).await?;
         view(&found, |row| row.item(self.time))
     }
 
     /// As `GET /api/product/my/summary`: always one item.
     pub async fn summary(&mut self, user_id: &str) -> sqlx::Result<View> {
-        let mut found: ViewRows<SummaryRow> = self.query(investor_summary::select(self.partitions, user_id)).await?;
+        let mut found: ViewRows<SummaryRow> = self
+            .query(investor_summary::select(self.partitions, user_id))
+            .await?;
         if found.rows.is_empty() {
             found.rows.push(SummaryRow::default());
         }
@@ -66,17 +79,33 @@ impl Views<'_> {
 
     /// As `GET /api/product` at that time.
     pub async fn products(&mut self, at: DateTime<Utc>, paging: &Paging) -> sqlx::Result<View> {
-        let found: ViewRows<ProductRow> = self.query(product_list::select_at(self.partitions, paging, at)).await?;
+        let found: ViewRows<ProductRow> = self
+            .query(product_list::select_at(self.partitions, paging, at))
+            .await?;
         view(&found, |row| row.item(self.time))
     }
 
-    async fn query<T: for<'r> FromRow<'r, PgRow>>(&mut self, select: Select<'_>) -> sqlx::Result<ViewRows<T>> {
+    async fn query<T: for<'r> FromRow<'r, PgRow>>(
+        &mut self,
+        select: Select<'_>,
+    ) -> sqlx::Result<ViewRows<T>> {
         ViewRows::of(&select.fetch_all(&mut *self.connection).await?)
     }
 }
 
-fn view<'a, T, I: Serialize>(found: &'a ViewRows<T>, item: impl Fn(&'a T) -> I) -> sqlx::Result<View> {
-    let items = found.rows.iter().map(|row| to_raw_value(&item(row))).collect::<Result<_, _>>();
+fn view<'a, T, I: Serialize>(
+    found: &'a ViewRows<T>,
+    item: impl Fn(&'a T) -> I,
+) -> sqlx::Result<View> {
+    let items = found
+        .rows
+        .iter()
+        .map(|row| to_raw_value(&item(row)))
+        .collect::<Result<_, _>>();
     let items = items.map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
-    Ok(View { total_count: found.total_count, items, positions: found.positions.clone() })
+    Ok(View {
+        total_count: found.total_count,
+        items,
+        positions: found.positions.clone(),
+    })
 }

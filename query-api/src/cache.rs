@@ -46,8 +46,15 @@ pub(crate) struct Cache {
 impl Cache {
     /// Polls PostgreSQL once a second from now on, as long as it lives. Needs a runtime.
     pub(crate) fn new(client: Client, pool: Pool, log_id: Uuid, partitions: usize) -> Arc<Self> {
-        let (poller, counters) = (PostgresPoller::default(), Arc::new(Counters::new(client, log_id, partitions)));
-        let polling = tokio::spawn(poller.clone().poll_for_ever(pool.clone(), counters.clone(), partitions));
+        let (poller, counters) = (
+            PostgresPoller::default(),
+            Arc::new(Counters::new(client, log_id, partitions)),
+        );
+        let polling = tokio::spawn(poller.clone().poll_for_ever(
+            pool.clone(),
+            counters.clone(),
+            partitions,
+        ));
         Arc::new(Self {
             counters,
             facts: FactsCache::new(pool),
@@ -59,12 +66,25 @@ impl Cache {
 
     /// One product, open or not, at positions that have reached the required one. Of one that was cancelled or has failed Redis does not
     /// know which, nor why.
-    pub(crate) async fn one(&self, required: &RequiredPosition, product_id: i64) -> Option<ViewRows<ProductRow>> {
+    pub(crate) async fn one(
+        &self,
+        required: &RequiredPosition,
+        product_id: i64,
+    ) -> Option<ViewRows<ProductRow>> {
         let read = self.read(required, &[product_id]).await?;
-        let counter = read.counters.get(&product_id).filter(|counter| counter.standing != Standing::GivenBack)?;
+        let counter = read
+            .counters
+            .get(&product_id)
+            .filter(|counter| counter.standing != Standing::GivenBack)?;
         let (facts, now) = (self.facts.of(product_id).await?, self.now()?);
-        let row = counter.is_within(facts.total_amount).then(|| product_row(&facts, counter, now))?;
-        Some(ViewRows { rows: vec![row], total_count: 1, positions: read.positions() })
+        let row = counter
+            .is_within(facts.total_amount)
+            .then(|| product_row(&facts, counter, now))?;
+        Some(ViewRows {
+            rows: vec![row],
+            total_count: 1,
+            positions: read.positions(),
+        })
     }
 
     /// A page of the open products, at positions that have reached the required one.
@@ -79,7 +99,11 @@ impl Cache {
             let ids: Vec<_> = page.iter().map(|facts| facts.product_id).collect();
             let read = self.read(required, &ids).await?;
             if catalog.is_at(&read.listed()) {
-                return Some(ViewRows { rows: rows(&page, &read, now)?, total_count, positions: read.positions() });
+                return Some(ViewRows {
+                    rows: rows(&page, &read, now)?,
+                    total_count,
+                    positions: read.positions(),
+                });
             }
             self.renew(read.listed()).await?;
         }
@@ -97,8 +121,13 @@ impl Cache {
         let last = self.poller.last()?;
         let read = self.counters.read(products).await?;
         let positions = read.positions();
-        let is_fresh = last.is_reached_by(&positions) && required.is_reached_by(&positions) != Some(false);
-        let is_trusted = read.states.iter().enumerate().all(|(partition, state)| last.trusts(partition, state));
+        let is_fresh =
+            last.is_reached_by(&positions) && required.is_reached_by(&positions) != Some(false);
+        let is_trusted = read
+            .states
+            .iter()
+            .enumerate()
+            .all(|(partition, state)| last.trusts(partition, state));
         (is_fresh && is_trusted).then_some(read)
     }
 
@@ -110,7 +139,10 @@ impl Cache {
         let cache = self.clone();
         // In a task of its own, so that a reader that disconnects does not cancel the load.
         let renewing = tokio::spawn(async move {
-            let renewed = cache.catalog_cache.renew(&listed, &cache.counters, &cache.facts, &polled).await;
+            let renewed = cache
+                .catalog_cache
+                .renew(&listed, &cache.counters, &cache.facts, &polled)
+                .await;
             guard.finish(renewed.is_some());
             renewed
         });
@@ -119,12 +151,22 @@ impl Cache {
 }
 
 /// The rows of a page; `None` when Redis has no counter of a product, an impossible one, or one that does not say open.
-fn rows(page: &[Arc<ProductFacts>], read: &CounterSnapshot, now: DateTime<Utc>) -> Option<Vec<ProductRow>> {
+fn rows(
+    page: &[Arc<ProductFacts>],
+    read: &CounterSnapshot,
+    now: DateTime<Utc>,
+) -> Option<Vec<ProductRow>> {
     let is_open = |counter: &Counter, facts: &ProductFacts| {
         counter.standing == Standing::Open && counter.is_within(facts.total_amount)
     };
-    let open = |facts: &ProductFacts| read.counters.get(&facts.product_id).filter(|counter| is_open(counter, facts));
-    page.iter().map(|facts| Some(product_row(facts, open(facts)?, now))).collect()
+    let open = |facts: &ProductFacts| {
+        read.counters
+            .get(&facts.product_id)
+            .filter(|counter| is_open(counter, facts))
+    };
+    page.iter()
+        .map(|facts| Some(product_row(facts, open(facts)?, now)))
+        .collect()
 }
 
 fn product_row(facts: &ProductFacts, counter: &Counter, now: DateTime<Utc>) -> ProductRow {

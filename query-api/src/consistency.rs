@@ -58,12 +58,26 @@ pub(crate) struct ReadModel {
 }
 
 impl ReadModel {
-    pub(crate) fn new(consumer: &'static str, settings: &Settings, user_reads: Arc<UserReads>) -> Self {
+    pub(crate) fn new(
+        consumer: &'static str,
+        settings: &Settings,
+        user_reads: Arc<UserReads>,
+    ) -> Self {
         let (log, partitions) = (settings.log(), settings.partitions);
         let (polled, _) = watch::channel(vec![0; partitions]);
         let (poll_leader, waiting_permits) = (Mutex::new(()), Semaphore::new(MAX_WAITING_READS));
         let (pool, readers) = (settings.pool.clone(), settings.readers.clone());
-        Self { consumer, pool, log, partitions, polled, poll_leader, waiting_permits, user_reads, readers }
+        Self {
+            consumer,
+            pool,
+            log,
+            partitions,
+            polled,
+            poll_leader,
+            waiting_permits,
+            user_reads,
+            readers,
+        }
     }
 
     /// The rows of `select`, of the user's own, from PostgreSQL, after waiting up to 2 s for the positions of every token in `headers`. Each
@@ -77,7 +91,8 @@ impl ReadModel {
     where
         T: for<'r> FromRow<'r, PgRow>,
     {
-        self.query_with(headers, || self.read(Some(user_id), select())).await
+        self.query_with(headers, || self.read(Some(user_id), select()))
+            .await
     }
 
     /// As [`ReadModel::query`], of rows that `read` reads now.
@@ -122,7 +137,11 @@ impl ReadModel {
         self.at_least(required, || self.read(None, select())).await
     }
 
-    async fn at_least<T, F>(&self, required: &RequiredPosition, read: impl Fn() -> F) -> Result<ViewRows<T>, Problem>
+    async fn at_least<T, F>(
+        &self,
+        required: &RequiredPosition,
+        read: impl Fn() -> F,
+    ) -> Result<ViewRows<T>, Problem>
     where
         F: Future<Output = Result<ViewRows<T>, Problem>>,
     {
@@ -138,9 +157,16 @@ impl ReadModel {
     }
 
     /// The headers that say at which positions an answer is, and whether the required one is reached.
-    pub(crate) fn consistency_headers(&self, required: &RequiredPosition, positions: &[i64]) -> ConsistencyHeaders {
+    pub(crate) fn consistency_headers(
+        &self,
+        required: &RequiredPosition,
+        positions: &[i64],
+    ) -> ConsistencyHeaders {
         let token = ConsistencyToken::new(self.log.now(), positions.to_vec());
-        ConsistencyHeaders { token, reached: required.is_reached_by(positions) }
+        ConsistencyHeaders {
+            token,
+            reached: required.is_reached_by(positions),
+        }
     }
 
     /// A user's own are read when it is their turn.
@@ -154,29 +180,42 @@ impl ReadModel {
             None => None,
         };
         let rows = select.fetch_all(&self.pool).await;
-        rows.and_then(|rows| ViewRows::of(&rows)).map_err(database::problem)
+        rows.and_then(|rows| ViewRows::of(&rows))
+            .map_err(database::problem)
     }
 
     /// Returns when the token is reached, or after 2 s.
     async fn wait(&self, token: &ConsistencyToken) -> Result<(), Problem> {
-        let _permit = self.waiting_permits.try_acquire().map_err(|_| Problem::Overloaded)?;
+        let _permit = self
+            .waiting_permits
+            .try_acquire()
+            .map_err(|_| Problem::Overloaded)?;
         let mut polled = self.polled.subscribe();
         // The sender lives as long as `self`, so this ends only when the token is reached.
-        let polled_by_another = async { polled.wait_for(|positions| token.is_reached_by(positions)).await.map(drop) };
+        let polled_by_another = async {
+            polled
+                .wait_for(|positions| token.is_reached_by(positions))
+                .await
+                .map(drop)
+        };
         let reached = async {
             tokio::select! {
                 _ = polled_by_another => Ok(()),
                 _leader = self.poll_leader.lock() => self.poll_until(token).await,
             }
         };
-        timeout(CONSISTENCY_TIMEOUT, reached).await.unwrap_or(Ok(())).map_err(database::problem)
+        timeout(CONSISTENCY_TIMEOUT, reached)
+            .await
+            .unwrap_or(Ok(()))
+            .map_err(database::problem)
     }
 
     /// Its positions now, for somebody who follows them; reads that wait for them learn of it.
     pub(crate) async fn poll(&self) -> sqlx::Result<Vec<i64>> {
         (self.readers.0)(self.consumer);
         let positions = self.positions().await?;
-        self.polled.send_if_modified(|polled| std::mem::replace(polled, positions.clone()) != positions);
+        self.polled
+            .send_if_modified(|polled| std::mem::replace(polled, positions.clone()) != positions);
         Ok(positions)
     }
 
@@ -196,6 +235,10 @@ impl ReadModel {
     async fn positions(&self) -> sqlx::Result<Vec<i64>> {
         const POSITIONS: &str = concat!("select ", positions_of!("$2"));
         let partitions = i32::try_from(self.partitions).unwrap_or(i32::MAX);
-        sqlx::query_scalar(POSITIONS).bind(partitions).bind(self.consumer).fetch_one(&self.pool).await
+        sqlx::query_scalar(POSITIONS)
+            .bind(partitions)
+            .bind(self.consumer)
+            .fetch_one(&self.pool)
+            .await
     }
 }

@@ -55,7 +55,12 @@ struct ContinuedList<T> {
 }
 
 impl ListFingerprint {
-    pub(crate) fn new(log_id: Uuid, read_model: &str, user_id: &str, product_id: Option<i64>) -> Self {
+    pub(crate) fn new(
+        log_id: Uuid,
+        read_model: &str,
+        user_id: &str,
+        product_id: Option<i64>,
+    ) -> Self {
         let list = format!("{log_id} {read_model} {user_id} {product_id:?}");
         let digest = Sha256::digest(list);
         Self(digest.first_chunk().copied().unwrap_or_default())
@@ -74,8 +79,12 @@ impl ListFingerprint {
     }
 
     fn decode<K: RowKey>(self, text: &str) -> Option<K> {
-        let bytes = URL_SAFE_NO_PAD.decode(Some(text).filter(|text| text.len() <= MAX_CURSOR_CHARS)?).ok()?;
-        let (&[VERSION], rest) = bytes.split_first_chunk::<1>()? else { return None };
+        let bytes = URL_SAFE_NO_PAD
+            .decode(Some(text).filter(|text| text.len() <= MAX_CURSOR_CHARS)?)
+            .ok()?;
+        let (&[VERSION], rest) = bytes.split_first_chunk::<1>()? else {
+            return None;
+        };
         let (fingerprint, key) = rest.split_first_chunk()?;
         K::from_bytes(key).filter(|_| self.0 == *fingerprint)
     }
@@ -88,7 +97,10 @@ impl<K: RowKey> Slice<K> {
             return Some(Self::Page(paging));
         }
         if params.has("page") {
-            params.wrong("cursor", "and page exclude each other: leave one of them out");
+            params.wrong(
+                "cursor",
+                "and page exclude each other: leave one of them out",
+            );
             return None;
         }
         let after = params.text("cursor", |text| list.key(text))?.flatten();
@@ -103,11 +115,21 @@ impl<K: RowKey> Slice<K> {
         key: impl Fn(&R) -> K,
         item: impl Fn(&'a R) -> T,
     ) -> Response {
-        let data = |rows: &'a [R]| ListData { total_count: found.total_count, list: rows.iter().map(&item).collect() };
-        let Self::After(_, size) = self else { return edge::ok(data(&found.rows)) };
-        let shown = usize::try_from(*size).map_or(&found.rows[..], |size| &found.rows[..size.min(found.rows.len())]);
+        let data = |rows: &'a [R]| ListData {
+            total_count: found.total_count,
+            list: rows.iter().map(&item).collect(),
+        };
+        let Self::After(_, size) = self else {
+            return edge::ok(data(&found.rows));
+        };
+        let shown = usize::try_from(*size).map_or(&found.rows[..], |size| {
+            &found.rows[..size.min(found.rows.len())]
+        });
         let last = shown.last().filter(|_| shown.len() < found.rows.len());
-        edge::ok(ContinuedList { data: data(shown), next_cursor: last.map(|row| list.cursor(&key(row))) })
+        edge::ok(ContinuedList {
+            data: data(shown),
+            next_cursor: last.map(|row| list.cursor(&key(row))),
+        })
     }
 }
 
@@ -122,7 +144,10 @@ mod tests {
     const LOG: Uuid = Uuid::from_u128(7);
 
     fn key() -> InvestKey {
-        InvestKey { requested_at: "2026-11-29T12:00:00.123456Z".parse().unwrap(), invest_id: Uuid::from_u128(9) }
+        InvestKey {
+            requested_at: "2026-11-29T12:00:00.123456Z".parse().unwrap(),
+            invest_id: Uuid::from_u128(9),
+        }
     }
 
     fn list(user_id: &str, product_id: Option<i64>) -> ListFingerprint {
@@ -148,19 +173,44 @@ mod tests {
         ] {
             assert_eq!(other.key::<InvestKey>(&cursor), Err(FOREIGN));
         }
-        assert_eq!(list("kim", None).key::<HeldProduct>(&cursor), Err(FOREIGN), "a key of another length");
+        assert_eq!(
+            list("kim", None).key::<HeldProduct>(&cursor),
+            Err(FOREIGN),
+            "a key of another length"
+        );
     }
 
     #[test]
     fn garbage_is_no_cursor() {
         let list = list("kim", None);
         let good = list.cursor(&key());
-        let raw = |key: &[u8]| URL_SAFE_NO_PAD.encode([&[VERSION], list.0.as_slice(), key].concat());
-        let other_version = URL_SAFE_NO_PAD.encode([&[2], list.0.as_slice(), &key().to_bytes()].concat());
-        let end_of_time = InvestKey { requested_at: DateTime::UNIX_EPOCH, ..key() }.to_bytes();
+        let raw =
+            |key: &[u8]| URL_SAFE_NO_PAD.encode([&[VERSION], list.0.as_slice(), key].concat());
+        let other_version =
+            URL_SAFE_NO_PAD.encode([&[2], list.0.as_slice(), &key().to_bytes()].concat());
+        let end_of_time = InvestKey {
+            requested_at: DateTime::UNIX_EPOCH,
+            ..key()
+        }
+        .to_bytes();
         let end_of_time = raw(&[&[0x7f; 8], &end_of_time[8..]].concat());
-        let garbage = ["x", "=", "#", "AA", &good[1..], &good[..good.len() - 1], &other_version, &end_of_time];
-        let longer = [format!("{good}AA"), format!("{good}="), format!(" {good}"), "A".repeat(1_000), raw(&[])];
+        let garbage = [
+            "x",
+            "=",
+            "#",
+            "AA",
+            &good[1..],
+            &good[..good.len() - 1],
+            &other_version,
+            &end_of_time,
+        ];
+        let longer = [
+            format!("{good}AA"),
+            format!("{good}="),
+            format!(" {good}"),
+            "A".repeat(1_000),
+            raw(&[]),
+        ];
         for text in garbage.into_iter().chain(longer.iter().map(String::as_str)) {
             assert_eq!(list.key::<InvestKey>(text), Err(FOREIGN), "{text}");
         }

@@ -16,7 +16,8 @@ pub(crate) fn problem(error: Error) -> Problem {
         return Problem::internal(error);
     }
     // A pool without a free connection is our own load, not the database's fault. An outage has its own lines.
-    if !matches!(error, Error::PoolTimedOut | Error::PoolClosed) && !POSTGRESQL.explains_failures() {
+    if !matches!(error, Error::PoolTimedOut | Error::PoolClosed) && !POSTGRESQL.explains_failures()
+    {
         log(&error);
     }
     Problem::Overloaded

@@ -20,13 +20,27 @@ pub(crate) async fn list(
     mut params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Some(paging) = params.paging() else { return Err(params.refuse()) };
+    let Some(paging) = params.paging() else {
+        return Err(params.refuse());
+    };
     let (user_id, model) = (user_id.as_str(), &api.holdings);
     let list = model.list_of(user_id, None);
-    let Some(slice) = Slice::read(&mut params, paging, list) else { return Err(params.refuse()) };
+    let Some(slice) = Slice::read(&mut params, paging, list) else {
+        return Err(params.refuse());
+    };
     let (found, consistency) = match &slice {
-        Slice::Page(paging) => model.query_with(&headers, || api.holding_pages.read(user_id, *paging)).await?,
-        Slice::After(..) => model.query(user_id, &headers, || select(api.partitions, user_id, &slice)).await?,
+        Slice::Page(paging) => {
+            model
+                .query_with(&headers, || api.holding_pages.read(user_id, *paging))
+                .await?
+        }
+        Slice::After(..) => {
+            model
+                .query(user_id, &headers, || {
+                    select(api.partitions, user_id, &slice)
+                })
+                .await?
+        }
     };
     let item = |row| HoldingRow::item(row, user_id, times.of(api.time));
     Ok(consistency.add_to(slice.respond(&found, list, |row| HeldProduct(row.product_id), item)))
@@ -47,13 +61,19 @@ impl RowKey for HeldProduct {
     }
 }
 
-pub(crate) fn select<'q>(partitions: i32, user_id: &'q str, slice: &Slice<HeldProduct>) -> Select<'q> {
+pub(crate) fn select<'q>(
+    partitions: i32,
+    user_id: &'q str,
+    slice: &Slice<HeldProduct>,
+) -> Select<'q> {
     match slice {
         Slice::Page(paging) => select_pages(PAGES, partitions, &[(user_id, *paging)]),
         // One row more than asked for tells whether there are more.
-        Slice::After(after, size) => {
-            sqlx::query(AFTER).bind(partitions).bind(user_id).bind(after.map(|held| held.0)).bind(size + 1)
-        }
+        Slice::After(after, size) => sqlx::query(AFTER)
+            .bind(partitions)
+            .bind(user_id)
+            .bind(after.map(|held| held.0))
+            .bind(size + 1),
     }
 }
 

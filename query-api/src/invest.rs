@@ -20,9 +20,16 @@ pub(crate) async fn one(
     times: Times,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let select = || sqlx::query(ONE).bind(api.partitions).bind(user_id.as_str()).bind(invest_id.0);
-    let (found, consistency): (ViewRows<InvestRow>, _) =
-        api.invest_log.query(user_id.as_str(), &headers, select).await?;
+    let select = || {
+        sqlx::query(ONE)
+            .bind(api.partitions)
+            .bind(user_id.as_str())
+            .bind(invest_id.0)
+    };
+    let (found, consistency): (ViewRows<InvestRow>, _) = api
+        .invest_log
+        .query(user_id.as_str(), &headers, select)
+        .await?;
     let answer = match found.rows.first() {
         Some(row) => edge::ok(row.item(times.of(api.time))),
         None => Problem::NotFound.into_response(),
@@ -102,9 +109,14 @@ impl InvestRow {
         let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
         match self.state.as_str() {
             "SETTLED" => ("SUCCESS", None),
-            "FAILED" | "WITHDRAWN" | "REFUNDED" => {
-                ("FAIL", Some(format!("{} : {}", or_empty(&self.fail_code), or_empty(&self.fail_detail))))
-            }
+            "FAILED" | "WITHDRAWN" | "REFUNDED" => (
+                "FAIL",
+                Some(format!(
+                    "{} : {}",
+                    or_empty(&self.fail_code),
+                    or_empty(&self.fail_detail)
+                )),
+            ),
             _ => ("FAIL", Some("PENDING".to_owned())),
         }
     }

@@ -21,16 +21,34 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (paging, product_id) = (params.paging(), params.product_id());
-    let (Some(paging), Some(product_id)) = (paging, product_id) else { return Err(params.refuse()) };
+    let (Some(paging), Some(product_id)) = (paging, product_id) else {
+        return Err(params.refuse());
+    };
     let (user_id, product_id) = (user_id.as_str(), product_id.map(|id| id.get()));
     let list = api.invest_log.list_of(user_id, product_id);
-    let Some(slice) = Slice::read(&mut params, paging, list) else { return Err(params.refuse()) };
+    let Some(slice) = Slice::read(&mut params, paging, list) else {
+        return Err(params.refuse());
+    };
     let model = &api.invest_log;
     let (found, consistency) = match (&slice, product_id) {
-        (Slice::Page(paging), None) => model.query_with(&headers, || api.invest_pages.read(user_id, *paging)).await?,
-        _ => model.query(user_id, &headers, || select(api.partitions, user_id, product_id, &slice)).await?,
+        (Slice::Page(paging), None) => {
+            model
+                .query_with(&headers, || api.invest_pages.read(user_id, *paging))
+                .await?
+        }
+        _ => {
+            model
+                .query(user_id, &headers, || {
+                    select(api.partitions, user_id, product_id, &slice)
+                })
+                .await?
+        }
     };
-    Ok(consistency.add_to(slice.respond(&found, list, InvestKey::of, |row| row.item(times.of(api.time)))))
+    Ok(
+        consistency.add_to(slice.respond(&found, list, InvestKey::of, |row| {
+            row.item(times.of(api.time))
+        })),
+    )
 }
 
 /// An invest's place in the log.
@@ -42,19 +60,32 @@ pub(crate) struct InvestKey {
 
 impl InvestKey {
     fn of(row: &InvestRow) -> Self {
-        Self { requested_at: row.requested_at, invest_id: row.invest_id }
+        Self {
+            requested_at: row.requested_at,
+            invest_id: row.invest_id,
+        }
     }
 }
 
 impl RowKey for InvestKey {
     fn to_bytes(&self) -> Vec<u8> {
-        [self.requested_at.timestamp_micros().to_be_bytes().as_slice(), self.invest_id.as_bytes()].concat()
+        [
+            self.requested_at
+                .timestamp_micros()
+                .to_be_bytes()
+                .as_slice(),
+            self.invest_id.as_bytes(),
+        ]
+        .concat()
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (micros, invest_id) = bytes.split_first_chunk()?;
         let requested_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?;
-        Some(Self { requested_at: within_bounds(requested_at).ok()?, invest_id: Uuid::from_slice(invest_id).ok()? })
+        Some(Self {
+            requested_at: within_bounds(requested_at).ok()?,
+            invest_id: Uuid::from_slice(invest_id).ok()?,
+        })
     }
 }
 
@@ -68,12 +99,14 @@ pub(crate) fn select<'q>(
     let of = |sql| sqlx::query(sql).bind(partitions).bind(user_id);
     match (slice, product_id) {
         (Slice::Page(paging), None) => select_pages(PAGES, partitions, &[(user_id, *paging)]),
-        (Slice::Page(paging), Some(product_id)) => {
-            of(PAGE_OF_PRODUCT).bind(paging.offset()).bind(paging.size()).bind(product_id)
-        }
+        (Slice::Page(paging), Some(product_id)) => of(PAGE_OF_PRODUCT)
+            .bind(paging.offset())
+            .bind(paging.size())
+            .bind(product_id),
         // One row more than asked for tells whether there are more.
         (Slice::After(after, size), product_id) => {
-            let (requested_at, invest_id) = after.map(|key| (key.requested_at, key.invest_id)).unzip();
+            let (requested_at, invest_id) =
+                after.map(|key| (key.requested_at, key.invest_id)).unzip();
             let of = |sql| of(sql).bind(requested_at).bind(size + 1).bind(invest_id);
             match product_id {
                 None => of(AFTER),

@@ -21,7 +21,10 @@ pub(crate) async fn one(
 ) -> Result<Response, Problem> {
     let user_id = user_id.as_str();
     let select = || select(api.partitions, user_id);
-    let (found, consistency): (ViewRows<SummaryRow>, _) = api.investor_summary.query(user_id, &headers, select).await?;
+    let (found, consistency): (ViewRows<SummaryRow>, _) = api
+        .investor_summary
+        .query(user_id, &headers, select)
+        .await?;
     let row = found.rows.into_iter().next().unwrap_or_default();
     Ok(consistency.add_to(edge::ok(row.item(user_id, times.of(api.time)))))
 }

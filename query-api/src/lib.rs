@@ -125,7 +125,10 @@ impl fmt::Debug for ReaderNotice {
 
 impl Settings {
     fn log(&self) -> WatchedLog {
-        WatchedLog { log_id: self.log_id, incarnation: self.incarnation.clone() }
+        WatchedLog {
+            log_id: self.log_id,
+            incarnation: self.incarnation.clone(),
+        }
     }
 }
 
@@ -138,7 +141,10 @@ pub(crate) struct WatchedLog {
 
 impl WatchedLog {
     fn now(&self) -> LogIncarnation {
-        LogIncarnation { log_id: self.log_id, incarnation: *self.incarnation.borrow() }
+        LogIncarnation {
+            log_id: self.log_id,
+            incarnation: *self.incarnation.borrow(),
+        }
     }
 }
 
@@ -181,44 +187,94 @@ pub fn router(settings: Settings) -> Router {
     let reference = edge::reference::reference(&reference::LISTENER, &reference::endpoints());
     let zone = HeaderValue::from_static(settings.time.zone_name());
     let zone = SetResponseHeaderLayer::overriding(header::TIME_ZONE, zone);
-    let routes = routes.with_state(api).layer(zone).merge(settings.health).merge(reference);
+    let routes = routes
+        .with_state(api)
+        .layer(zone)
+        .merge(settings.health)
+        .merge(reference);
     edge::with_middleware(routes.layer(compression()), settings.callers)
 }
 
 /// For callers that accept brotli or gzip; a page of products is a fifth of its size. A stream's events must not wait until there is enough to
 /// compress.
 fn compression() -> CompressionLayer<And<SizeAbove, NotForContentType>> {
-    let layer = CompressionLayer::new().br(true).gzip(true).quality(CompressionLevel::Fastest);
+    let layer = CompressionLayer::new()
+        .br(true)
+        .gzip(true)
+        .quality(CompressionLevel::Fastest);
     layer.compress_when(SizeAbove::new(MIN_COMPRESSED_BYTES).and(NotForContentType::SSE))
 }
 
 /// Serves the reads on `listener` until the settings' `shutdown`; then streams end, and requests in flight may finish, for a bounded time.
-pub async fn run(settings: Settings, listener: TcpListener, policy: ConnectionPolicy) -> io::Result<()> {
-    let (streams, shutdown) = (settings.streams.within(policy.max_connections()), settings.shutdown.clone());
-    edge::serve(listener, router(Settings { streams, ..settings }), policy, shutdown).await
+pub async fn run(
+    settings: Settings,
+    listener: TcpListener,
+    policy: ConnectionPolicy,
+) -> io::Result<()> {
+    let (streams, shutdown) = (
+        settings.streams.within(policy.max_connections()),
+        settings.shutdown.clone(),
+    );
+    edge::serve(
+        listener,
+        router(Settings {
+            streams,
+            ..settings
+        }),
+        policy,
+        shutdown,
+    )
+    .await
 }
 
 impl QueryApi {
     fn new(settings: &Settings) -> Self {
         let cache = |client: &redis::Client| {
-            Cache::new(client.clone(), settings.pool.clone(), settings.log_id, settings.partitions)
+            Cache::new(
+                client.clone(),
+                settings.pool.clone(),
+                settings.log_id,
+                settings.partitions,
+            )
         };
         let user_reads = Arc::new(UserReads::within(settings.pool.max_connections()));
         let model = |consumer| ReadModel::new(consumer, settings, user_reads.clone());
-        let (product_list, invest_log) = (Arc::new(model("product_list")), Arc::new(model("invest_log")));
-        let streams = Streams::new(settings.log(), settings.partitions, settings.streams, settings.shutdown.clone());
+        let (product_list, invest_log) = (
+            Arc::new(model("product_list")),
+            Arc::new(model("invest_log")),
+        );
+        let streams = Streams::new(
+            settings.log(),
+            settings.partitions,
+            settings.streams,
+            settings.shutdown.clone(),
+        );
         let partitions = i32::try_from(settings.partitions).unwrap_or(i32::MAX);
         let (pool, reads) = (&settings.pool, &user_reads);
         Self {
             partitions,
             time: settings.time,
-            product_stream: ProductStream::start(streams.clone(), product_list.clone(), settings.time),
+            product_stream: ProductStream::start(
+                streams.clone(),
+                product_list.clone(),
+                settings.time,
+            ),
             invest_stream: InvestStream::start(streams, invest_log.clone(), settings.time),
             product_list,
             holdings: model("holdings"),
-            holding_pages: PageBatcher::new(holdings::PAGES, pool.clone(), partitions, reads.clone()),
+            holding_pages: PageBatcher::new(
+                holdings::PAGES,
+                pool.clone(),
+                partitions,
+                reads.clone(),
+            ),
             invest_log,
-            invest_pages: PageBatcher::new(invest_log::PAGES, pool.clone(), partitions, reads.clone()),
+            invest_pages: PageBatcher::new(
+                invest_log::PAGES,
+                pool.clone(),
+                partitions,
+                reads.clone(),
+            ),
             investor_summary: model("investor_summary"),
             cache: settings.redis.as_ref().map(cache),
             product_pages: SingleFlight::new(),

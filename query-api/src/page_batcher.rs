@@ -54,12 +54,31 @@ struct Overloaded;
 
 /// A statement for the pages of several users: `$1` partitions, and for each page a user, the rows before it, and its size. Its rows are in
 /// the order of the pages, and `asked` is the page's number, from 1.
-pub(crate) fn select_pages<'q>(sql: &'static str, partitions: i32, pages: &[(&'q str, Paging)]) -> Select<'q> {
+pub(crate) fn select_pages<'q>(
+    sql: &'static str,
+    partitions: i32,
+    pages: &[(&'q str, Paging)],
+) -> Select<'q> {
     sqlx::query(sql)
         .bind(partitions)
-        .bind(pages.iter().map(|(user_id, _)| *user_id).collect::<Vec<_>>())
-        .bind(pages.iter().map(|(_, paging)| paging.offset()).collect::<Vec<_>>())
-        .bind(pages.iter().map(|(_, paging)| paging.size()).collect::<Vec<_>>())
+        .bind(
+            pages
+                .iter()
+                .map(|(user_id, _)| *user_id)
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            pages
+                .iter()
+                .map(|(_, paging)| paging.offset())
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            pages
+                .iter()
+                .map(|(_, paging)| paging.size())
+                .collect::<Vec<_>>(),
+        )
 }
 
 impl<T> PageBatcher<T>
@@ -67,13 +86,32 @@ where
     T: for<'r> FromRow<'r, PgRow> + Send + Unpin + 'static,
 {
     /// `sql` is a statement as [`select_pages`] takes it.
-    pub(crate) fn new(sql: &'static str, pool: Pool, partitions: i32, user_reads: Arc<UserReads>) -> Arc<Self> {
-        let queue = Mutex::new(Queue { waiting: VecDeque::new(), running: 0, next_number: 0 });
-        Arc::new(Self { sql, pool, partitions, user_reads, queue })
+    pub(crate) fn new(
+        sql: &'static str,
+        pool: Pool,
+        partitions: i32,
+        user_reads: Arc<UserReads>,
+    ) -> Arc<Self> {
+        let queue = Mutex::new(Queue {
+            waiting: VecDeque::new(),
+            running: 0,
+            next_number: 0,
+        });
+        Arc::new(Self {
+            sql,
+            pool,
+            partitions,
+            user_reads,
+            queue,
+        })
     }
 
     /// The user's page, as it is after this call. It waits as long for a statement to begin as other reads of users do.
-    pub(crate) async fn read(self: &Arc<Self>, user_id: &str, paging: Paging) -> Result<ViewRows<T>, Problem> {
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        user_id: &str,
+        paging: Paging,
+    ) -> Result<ViewRows<T>, Problem> {
         let end = Instant::now() + TURN_TIMEOUT;
         let _turn = self.user_reads.turn_of_user(user_id, end).await?;
         if paging.offset() + paging.size() <= MAX_ROWS_OF_BATCHED_PAGE {
@@ -83,7 +121,10 @@ where
             }
         }
         let _turn = self.user_reads.turn_of_all(end).await?;
-        self.read_pages(&[(user_id, paging)]).await?.pop().ok_or(Problem::Overloaded)
+        self.read_pages(&[(user_id, paging)])
+            .await?
+            .pop()
+            .ok_or(Problem::Overloaded)
     }
 
     /// The page, of a batch that begins before `end`; `None` when the batch failed.
@@ -97,7 +138,9 @@ where
         let number = self.enqueue(user_id.to_owned(), paging, reader);
         let sent = match timeout_at(end, &mut page).await {
             Ok(sent) => sent,
-            Err(_) if self.withdraw(number) => return Err(user_reads::refused("all", Problem::Overloaded)),
+            Err(_) if self.withdraw(number) => {
+                return Err(user_reads::refused("all", Problem::Overloaded));
+            }
             // It is being read.
             Err(_) => page.await,
         };
@@ -113,10 +156,18 @@ where
         let mut queue = self.queue();
         let number = queue.next_number;
         queue.next_number += 1;
-        queue.waiting.push_back(Asked { number, user_id, paging, reader });
+        queue.waiting.push_back(Asked {
+            number,
+            user_id,
+            paging,
+            reader,
+        });
         if queue.running < MAX_CONCURRENT_BATCHES {
             queue.running += 1;
-            let running = Running { batcher: self.clone(), is_counted: true };
+            let running = Running {
+                batcher: self.clone(),
+                is_counted: true,
+            };
             tokio::spawn(running.read_all());
         }
         number
@@ -131,20 +182,31 @@ where
     }
 
     async fn read_batch(&self, batch: Vec<Asked<T>>) {
-        let pages: Vec<_> = batch.iter().map(|asked| (asked.user_id.as_str(), asked.paging)).collect();
+        let pages: Vec<_> = batch
+            .iter()
+            .map(|asked| (asked.user_id.as_str(), asked.paging))
+            .collect();
         match self.read_pages(&pages).await {
             // A reader who has left is no error.
-            Ok(found) => batch.into_iter().zip(found).for_each(|(asked, found)| drop(asked.reader.send(Ok(found)))),
+            Ok(found) => batch
+                .into_iter()
+                .zip(found)
+                .for_each(|(asked, found)| drop(asked.reader.send(Ok(found)))),
             Err(Problem::Overloaded) => {
-                batch.into_iter().for_each(|asked| drop(asked.reader.send(Err(Overloaded))));
+                batch
+                    .into_iter()
+                    .for_each(|asked| drop(asked.reader.send(Err(Overloaded))));
             }
             Err(_) => {}
         }
     }
 
     async fn read_pages(&self, pages: &[(&str, Paging)]) -> Result<Vec<ViewRows<T>>, Problem> {
-        let rows = select_pages(self.sql, self.partitions, pages).fetch_all(&self.pool).await;
-        rows.and_then(|rows| split(&rows, pages.len())).map_err(database::problem)
+        let rows = select_pages(self.sql, self.partitions, pages)
+            .fetch_all(&self.pool)
+            .await;
+        rows.and_then(|rows| split(&rows, pages.len()))
+            .map_err(database::problem)
     }
 }
 
@@ -170,7 +232,9 @@ where
         loop {
             // Without a bound of its own: those for whom it waits have theirs. Whoever comes meanwhile is in the batch.
             let _turn = batcher.user_reads.next_turn_of_all().await;
-            let Some(batch) = self.next_batch() else { return };
+            let Some(batch) = self.next_batch() else {
+                return;
+            };
             batcher.read_batch(batch).await;
         }
     }
@@ -208,9 +272,18 @@ impl<T> Drop for Running<T> {
 }
 
 /// The rows of each page. Every page has one row at least.
-fn split<T: for<'r> FromRow<'r, PgRow>>(rows: &[PgRow], pages: usize) -> sqlx::Result<Vec<ViewRows<T>>> {
+fn split<T: for<'r> FromRow<'r, PgRow>>(
+    rows: &[PgRow],
+    pages: usize,
+) -> sqlx::Result<Vec<ViewRows<T>>> {
     let asked = |row: &PgRow| row.try_get::<i64, _>("asked").ok();
-    let found: Vec<_> =
-        rows.chunk_by(|one, next| asked(one) == asked(next)).map(ViewRows::of).collect::<Result<_, _>>()?;
-    if found.len() == pages { Ok(found) } else { Err(sqlx::Error::RowNotFound) }
+    let found: Vec<_> = rows
+        .chunk_by(|one, next| asked(one) == asked(next))
+        .map(ViewRows::of)
+        .collect::<Result<_, _>>()?;
+    if found.len() == pages {
+        Ok(found)
+    } else {
+        Err(sqlx::Error::RowNotFound)
+    }
 }

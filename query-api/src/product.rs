@@ -21,7 +21,15 @@ pub(crate) async fn one(
 ) -> Result<Response, Problem> {
     let (flights, model, product_id) = (&api.products, &api.product_list, product_id.get());
     let read = |required| read(api.clone(), required, product_id, times);
-    shared_answer::respond(flights, (product_id, times), model, &headers, "product", read).await
+    shared_answer::respond(
+        flights,
+        (product_id, times),
+        model,
+        &headers,
+        "product",
+        read,
+    )
+    .await
 }
 
 async fn read(
@@ -31,7 +39,11 @@ async fn read(
     times: Times,
 ) -> Result<Answer, Problem> {
     let (found, from) = find(&api, &required, product_id).await?;
-    let body = found.rows.first().map(|row| edge::ok_body(row.whole(times.of(api.time)))).transpose()?;
+    let body = found
+        .rows
+        .first()
+        .map(|row| edge::ok_body(row.whole(times.of(api.time))))
+        .transpose()?;
     Ok(Answer::new(body, found.positions, from))
 }
 
@@ -46,7 +58,10 @@ async fn find(
         return Ok((found, "redis"));
     }
     let select = || sqlx::query(ONE).bind(api.partitions).bind(product_id);
-    Ok((api.product_list.query_at_least(required, select).await?, "postgres"))
+    Ok((
+        api.product_list.query_at_least(required, select).await?,
+        "postgres",
+    ))
 }
 
 const ONE: &str = concat!(

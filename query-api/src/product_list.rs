@@ -29,16 +29,37 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (paging, filter) = (params.paging(), params.text("status", StatusFilter::parse));
-    let (Some(paging), Some(filter)) = (paging, filter) else { return Err(params.refuse()) };
-    let (flights, model, page) = (&api.product_pages, &api.product_list, ProductPage { paging, filter, times });
+    let (Some(paging), Some(filter)) = (paging, filter) else {
+        return Err(params.refuse());
+    };
+    let (flights, model, page) = (
+        &api.product_pages,
+        &api.product_list,
+        ProductPage {
+            paging,
+            filter,
+            times,
+        },
+    );
     let read = |required| read(api.clone(), required, page.clone());
     shared_answer::respond(flights, page.clone(), model, &headers, "product_list", read).await
 }
 
-async fn read(api: Arc<QueryApi>, required: RequiredPosition, page: ProductPage) -> Result<Answer, Problem> {
+async fn read(
+    api: Arc<QueryApi>,
+    required: RequiredPosition,
+    page: ProductPage,
+) -> Result<Answer, Problem> {
     let (found, from) = find(&api, &required, &page).await?;
-    let list = found.rows.iter().map(|row| row.item(page.times.of(api.time))).collect();
-    let body = edge::ok_body(ListData { total_count: found.total_count, list })?;
+    let list = found
+        .rows
+        .iter()
+        .map(|row| row.item(page.times.of(api.time)))
+        .collect();
+    let body = edge::ok_body(ListData {
+        total_count: found.total_count,
+        list,
+    })?;
     Ok(Answer::new(Some(body), found.positions, from))
 }
 
@@ -54,18 +75,30 @@ async fn find(
     {
         return Ok((found, "redis"));
     }
-    let of = |statement| sqlx::query(statement).bind(api.partitions).bind(paging.offset()).bind(paging.size());
+    let of = |statement| {
+        sqlx::query(statement)
+            .bind(api.partitions)
+            .bind(paging.offset())
+            .bind(paging.size())
+    };
     let select = || match filter {
         None => of(PAGE),
         Some(filter) if filter.is_live() => of(PAGE_OF_LIVE).bind(filter.words()),
         Some(filter) => of(PAGE_OF_ALL).bind(filter.words()),
     };
-    Ok((api.product_list.query_at_least(required, select).await?, "postgres"))
+    Ok((
+        api.product_list.query_at_least(required, select).await?,
+        "postgres",
+    ))
 }
 
 /// The same at the caller's time.
 pub(crate) fn select_at<'q>(partitions: i32, paging: &Paging, at: DateTime<Utc>) -> Select<'q> {
-    sqlx::query(PAGE_AT).bind(partitions).bind(paging.offset()).bind(paging.size()).bind(at)
+    sqlx::query(PAGE_AT)
+        .bind(partitions)
+        .bind(paging.offset())
+        .bind(paging.size())
+        .bind(at)
 }
 
 /// The statement, with the clock as an SQL expression.

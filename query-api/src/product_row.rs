@@ -142,7 +142,11 @@ impl ProductRow {
     /// With its terms, where it has any, and why it was cancelled, where it was.
     pub(crate) fn whole(&self, time: ServiceTime) -> WholeProduct<'_> {
         let (terms, cancel_reason) = (self.terms.item(time), self.cancel_reason.as_deref());
-        WholeProduct { item: self.item(time), terms, cancel_reason }
+        WholeProduct {
+            item: self.item(time),
+            terms,
+            cancel_reason,
+        }
     }
 
     /// Whether it is among the products that take invests now.
@@ -158,7 +162,10 @@ impl ProductRow {
 
     /// When its window began or ended last.
     pub(crate) fn last_turn(&self) -> Option<DateTime<Utc>> {
-        [self.started_at, self.finished_at].into_iter().filter(|at| *at <= self.now).max()
+        [self.started_at, self.finished_at]
+            .into_iter()
+            .filter(|at| *at <= self.now)
+            .max()
     }
 
     /// Whether it was ended before its window.

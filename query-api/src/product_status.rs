@@ -41,7 +41,15 @@ pub fn product_status(product: ProductState, now: DateTime<Utc>) -> &'static str
 }
 
 /// Every status, as `?status=` names them.
-pub(crate) const STATUSES: [&str; 7] = ["UPCOMING", "ONGOING", "COMPLETE", "FINISHED", "CLOSED", "CANCELLED", "FAILED"];
+pub(crate) const STATUSES: [&str; 7] = [
+    "UPCOMING",
+    "ONGOING",
+    "COMPLETE",
+    "FINISHED",
+    "CLOSED",
+    "CANCELLED",
+    "FAILED",
+];
 /// Those of a product that takes invests, or will, and whose window is not over: an index finds them.
 const LIVE_STATUSES: [&str; 3] = ["UPCOMING", "ONGOING", "COMPLETE"];
 
@@ -56,7 +64,12 @@ impl StatusFilter {
         if asked.iter().any(|word| !STATUSES.contains(word)) {
             return Err(format!("must be a list of {}", STATUSES.join(", ")));
         }
-        Ok(Self(STATUSES.into_iter().filter(|status| asked.contains(status)).collect()))
+        Ok(Self(
+            STATUSES
+                .into_iter()
+                .filter(|status| asked.contains(status))
+                .collect(),
+        ))
     }
 
     pub(crate) fn words(&self) -> &[&'static str] {
@@ -96,10 +109,36 @@ mod tests {
         let at = |second| DateTime::UNIX_EPOCH + TimeDelta::seconds(second);
         let (started_at, finished_at) = (at(0), at(10));
         let (cancelled, failed, total_amount) = (false, false, 100);
-        let product = ProductState { cancelled, failed, closed, started_at, finished_at, total_amount, current_amount };
+        let product = ProductState {
+            cancelled,
+            failed,
+            closed,
+            started_at,
+            finished_at,
+            total_amount,
+            current_amount,
+        };
         assert_eq!(product_status(product, at(now)), status);
-        assert_eq!(product_status(ProductState { failed: true, ..product }, at(now)), "FAILED");
-        assert_eq!(product_status(ProductState { cancelled: true, ..product }, at(now)), "CANCELLED");
+        assert_eq!(
+            product_status(
+                ProductState {
+                    failed: true,
+                    ..product
+                },
+                at(now)
+            ),
+            "FAILED"
+        );
+        assert_eq!(
+            product_status(
+                ProductState {
+                    cancelled: true,
+                    ..product
+                },
+                at(now)
+            ),
+            "CANCELLED"
+        );
     }
 
     #[rstest]
@@ -111,7 +150,10 @@ mod tests {
     #[case("ONGOING, UPCOMING", Err(()))]
     fn a_filter_is_a_list_of_statuses(#[case] text: &str, #[case] parsed: Result<&[&str], ()>) {
         let filter = StatusFilter::parse(text);
-        assert_eq!(filter.as_ref().map(StatusFilter::words).map_err(drop), parsed);
+        assert_eq!(
+            filter.as_ref().map(StatusFilter::words).map_err(drop),
+            parsed
+        );
         let is_live = filter.map(|filter| filter.is_live());
         assert_eq!(is_live.unwrap_or(true), !text.contains("FINISHED"));
     }

@@ -1,8 +1,8 @@
 //! The reference of the read side: what its OpenAPI document says of each call.
 
 use edge::reference::{
-    CONSISTENCY_TOKEN, CORRELATION_ID, CURSOR, Endpoint, INVEST_ID, LAST_EVENT_ID, Listener, PAGE, PRODUCT_ID,
-    Parameter, SIZE, TIMES, USER_ID, health, product_id,
+    CONSISTENCY_TOKEN, CORRELATION_ID, CURSOR, Endpoint, INVEST_ID, LAST_EVENT_ID, Listener, PAGE,
+    PRODUCT_ID, Parameter, SIZE, TIMES, USER_ID, health, product_id,
 };
 use edge::{AuthFault, FieldProblem, Problem};
 use serde_json::{Value, json};
@@ -23,9 +23,18 @@ pub const LISTENER: Listener = Listener {
 };
 
 const ANSWER_HEADERS: [(&str, &str); 4] = [
-    ("X-Time-Zone", "The zone of times without an offset, by its IANA name."),
-    ("X-Consistency-Token", "The state that the answer shows; opaque."),
-    ("X-Consistency", "reached or timeout, when the request had a token."),
+    (
+        "X-Time-Zone",
+        "The zone of times without an offset, by its IANA name.",
+    ),
+    (
+        "X-Consistency-Token",
+        "The state that the answer shows; opaque.",
+    ),
+    (
+        "X-Consistency",
+        "reached or timeout, when the request had a token.",
+    ),
     ("X-Correlation-Id", "The name of this request."),
 ];
 
@@ -113,8 +122,13 @@ fn read(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint
 }
 
 fn streamed(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint {
-    let refusals = [invalid("Last-Event-ID", "must be the id of an event that Moa sent")];
-    read(path, id, summary).takes([LAST_EVENT_ID]).refuses(refusals)
+    let refusals = [invalid(
+        "Last-Event-ID",
+        "must be the id of an event that Moa sent",
+    )];
+    read(path, id, summary)
+        .takes([LAST_EVENT_ID])
+        .refuses(refusals)
 }
 
 fn mine(path: &'static str, id: &'static str, summary: &'static str) -> Endpoint {

@@ -31,14 +31,28 @@ impl Answer {
         body.hash(&mut hasher);
         // Weak: the same body may go out compressed.
         let entity_tag = format!("W/\"{:016x}\"", hasher.finish());
-        Self { body, positions, from, entity_tag }
+        Self {
+            body,
+            positions,
+            from,
+            entity_tag,
+        }
     }
 
     /// The whole answer, or 304 when the caller has it.
     fn respond(&self, asked: &HeaderMap) -> Response {
-        let Some(body) = self.body.clone() else { return Problem::NotExistProduct.into_response() };
-        let is_known = asked.get_all(header::IF_NONE_MATCH).iter().any(|tags| self.is_among(tags));
-        let mut response = if is_known { StatusCode::NOT_MODIFIED.into_response() } else { edge::ok_with(body) };
+        let Some(body) = self.body.clone() else {
+            return Problem::NotExistProduct.into_response();
+        };
+        let is_known = asked
+            .get_all(header::IF_NONE_MATCH)
+            .iter()
+            .any(|tags| self.is_among(tags));
+        let mut response = if is_known {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            edge::ok_with(body)
+        };
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, REVALIDATED);
         headers.extend(HeaderValue::try_from(&self.entity_tag).map(|tag| (header::ETAG, tag)));
@@ -49,7 +63,8 @@ impl Answer {
     fn is_among(&self, tags: &HeaderValue) -> bool {
         let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
         let own = opaque(&self.entity_tag);
-        tags.to_str().is_ok_and(|tags| tags.trim() == "*" || tags.split(',').any(|tag| opaque(tag) == own))
+        tags.to_str()
+            .is_ok_and(|tags| tags.trim() == "*" || tags.split(',').any(|tag| opaque(tag) == own))
     }
 }
 
@@ -75,13 +90,22 @@ where
     F: Future<Output = Result<Answer, Problem>> + Send + 'static,
 {
     let required = model.required(headers)?;
-    let answer = match flights.get(key, shared(read(RequiredPosition::none()))).await {
+    let answer = match flights
+        .get(key, shared(read(RequiredPosition::none())))
+        .await
+    {
         Some(Shared::Overloaded) => return Err(Problem::Overloaded),
-        Some(Shared::Answer(answer)) if required.is_reached_by(&answer.positions) != Some(false) => answer,
+        Some(Shared::Answer(answer))
+            if required.is_reached_by(&answer.positions) != Some(false) =>
+        {
+            answer
+        }
         _ => Arc::new(read(required.clone()).await?),
     };
     count_read(view, answer.from);
-    Ok(model.consistency_headers(&required, &answer.positions).add_to(answer.respond(headers)))
+    Ok(model
+        .consistency_headers(&required, &answer.positions)
+        .add_to(answer.respond(headers)))
 }
 
 async fn shared(read: impl Future<Output = Result<Answer, Problem>>) -> Option<Shared> {

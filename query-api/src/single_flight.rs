@@ -25,15 +25,26 @@ pub(crate) struct SingleFlight<K, V: Clone> {
 
 impl<K: Clone + Eq + Hash + Send + 'static, V: Clone + Send + Sync + 'static> SingleFlight<K, V> {
     pub(crate) fn new() -> Self {
-        Self { waiting: Arc::default(), turns: Arc::new(Semaphore::new(MAX_CONCURRENT_READS)) }
+        Self {
+            waiting: Arc::default(),
+            turns: Arc::new(Semaphore::new(MAX_CONCURRENT_READS)),
+        }
     }
 
     /// What `read` returns for `key`, or another reader's `read` that begins from now on; `None` when it returns nothing.
-    pub(crate) async fn get(&self, key: K, read: impl Future<Output = Option<V>> + Send + 'static) -> Option<V> {
+    pub(crate) async fn get(
+        &self,
+        key: K,
+        read: impl Future<Output = Option<V>> + Send + 'static,
+    ) -> Option<V> {
         self.join(key, read).await
     }
 
-    fn join(&self, key: K, read: impl Future<Output = Option<V>> + Send + 'static) -> Shared<Read<V>> {
+    fn join(
+        &self,
+        key: K,
+        read: impl Future<Output = Option<V>> + Send + 'static,
+    ) -> Shared<Read<V>> {
         let mut waiting = lock(&self.waiting);
         if let Some(joined) = waiting.get(&key).and_then(WeakShared::upgrade) {
             return joined;
@@ -68,7 +79,10 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     /// Reads a number that grows with every read, once it is let go.
-    fn read(count: &Arc<AtomicU32>, go: &Arc<Semaphore>) -> impl Future<Output = Option<u32>> + Send + 'static {
+    fn read(
+        count: &Arc<AtomicU32>,
+        go: &Arc<Semaphore>,
+    ) -> impl Future<Output = Option<u32>> + Send + 'static {
         let (count, go) = (count.clone(), go.clone());
         async move {
             let number = count.fetch_add(1, Ordering::SeqCst);
@@ -79,7 +93,11 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_while_reads_run_shares_the_next_one() {
-        let (flight, count, go) = (SingleFlight::new(), Arc::default(), Arc::new(Semaphore::new(0)));
+        let (flight, count, go) = (
+            SingleFlight::new(),
+            Arc::default(),
+            Arc::new(Semaphore::new(0)),
+        );
         let mut readers = Vec::new();
         for _ in 0..102 {
             let reader = flight.join("page", read(&count, &go));
@@ -91,12 +109,19 @@ mod tests {
         go.add_permits(3);
         let answers = join_all(readers).await;
         assert_eq!(answers[..2], [Some(0), Some(1)]);
-        assert!(answers[2..].iter().all(|answer| *answer == Some(2)), "a hundred readers, one read");
+        assert!(
+            answers[2..].iter().all(|answer| *answer == Some(2)),
+            "a hundred readers, one read"
+        );
     }
 
     #[tokio::test]
     async fn a_read_that_nobody_waits_for_does_not_hinder_the_next() {
-        let (flight, count, go) = (SingleFlight::new(), Arc::default(), Arc::new(Semaphore::new(1)));
+        let (flight, count, go) = (
+            SingleFlight::new(),
+            Arc::default(),
+            Arc::new(Semaphore::new(1)),
+        );
         for key in 0..1_000 {
             drop(flight.join(key, read(&count, &go)));
         }
@@ -112,7 +137,10 @@ mod tests {
     #[tokio::test]
     async fn different_keys_are_read_apart() {
         let flight = SingleFlight::new();
-        let (one, two) = tokio::join!(flight.get(1, async { Some("one") }), flight.get(2, async { None }));
+        let (one, two) = tokio::join!(
+            flight.get(1, async { Some("one") }),
+            flight.get(2, async { None })
+        );
         assert_eq!((one, two), (Some("one"), None));
     }
 }

@@ -50,8 +50,18 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    pub(crate) fn new(log: WatchedLog, partitions: usize, limits: StreamLimits, shutdown: CancellationToken) -> Self {
-        Self { log, partitions, admission: Admission::new(limits), shutdown }
+    pub(crate) fn new(
+        log: WatchedLog,
+        partitions: usize,
+        limits: StreamLimits,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            log,
+            partitions,
+            admission: Admission::new(limits),
+            shutdown,
+        }
     }
 
     /// As PostgreSQL's `generate_series` takes it.
@@ -89,8 +99,12 @@ impl Asked {
             (required, last_event) => required.or_else(|| last_event.clone()),
         };
         // Who has seen nothing has nothing to resume.
-        let last_event = last_event.filter(|token| token.positions().iter().any(|position| *position > 0));
-        Ok(Self { last_event, required })
+        let last_event =
+            last_event.filter(|token| token.positions().iter().any(|position| *position > 0));
+        Ok(Self {
+            last_event,
+            required,
+        })
     }
 
     /// The listener's place in `topic`.
@@ -102,14 +116,30 @@ impl Asked {
     }
 
     /// Waits up to 2 s until the stream has reached what is required. What the answer then says of its state.
-    async fn reached(&self, audience: &Audience, streams: &Streams) -> Result<ConsistencyHeaders, Problem> {
+    async fn reached(
+        &self,
+        audience: &Audience,
+        streams: &Streams,
+    ) -> Result<ConsistencyHeaders, Problem> {
         let mut published = audience.published();
-        let is_reached = |positions: &[i64]| self.required.as_ref().map(|token| token.is_reached_by(positions));
-        let is_enough = |now: &Option<Arc<[i64]>>| now.as_ref().is_some_and(|now| is_reached(now) != Some(false));
+        let is_reached = |positions: &[i64]| {
+            self.required
+                .as_ref()
+                .map(|token| token.is_reached_by(positions))
+        };
+        let is_enough = |now: &Option<Arc<[i64]>>| {
+            now.as_ref()
+                .is_some_and(|now| is_reached(now) != Some(false))
+        };
         // Without it the stream says `timeout`, as every other read does.
-        timeout(FIRST_STATE_TIMEOUT, published.wait_for(is_enough)).await.ok();
+        timeout(FIRST_STATE_TIMEOUT, published.wait_for(is_enough))
+            .await
+            .ok();
         let positions = published.borrow().clone().ok_or(Problem::Overloaded)?;
-        Ok(ConsistencyHeaders { token: streams.token(&positions), reached: is_reached(&positions) })
+        Ok(ConsistencyHeaders {
+            token: streams.token(&positions),
+            reached: is_reached(&positions),
+        })
     }
 }
 
@@ -127,7 +157,10 @@ struct RowVersions {
 impl RowVersions {
     /// Nothing was read.
     fn none() -> Self {
-        Self { table: 0, since: "3".into() }
+        Self {
+            table: 0,
+            since: "3".into(),
+        }
     }
 }
 
@@ -153,6 +186,10 @@ impl<S: Send + Sync> FromRequestParts<S> for OfAddress {
 impl Zone {
     /// As a request wants its times.
     fn of(times: Times, time: ServiceTime) -> Self {
-        if times.of(time) == time { Self::Local } else { Self::WithOffset }
+        if times.of(time) == time {
+            Self::Local
+        } else {
+            Self::WithOffset
+        }
     }
 }

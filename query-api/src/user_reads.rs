@@ -49,21 +49,34 @@ impl UserReads {
     /// Two thirds of so many connections are for what users read of their own.
     pub(crate) fn within(connections: u32) -> Self {
         let connections = usize::try_from(connections).unwrap_or(usize::MAX);
-        Self { users: Users::default(), of_all: Semaphore::new((connections * 2 / 3).max(1)) }
+        Self {
+            users: Users::default(),
+            of_all: Semaphore::new((connections * 2 / 3).max(1)),
+        }
     }
 
     /// A turn to run one statement for the user. A user who has too many waits and is refused with [`Problem::RateLimited`]; where all
     /// together have too many it is [`Problem::Overloaded`].
     pub(crate) async fn turn(&self, user_id: &str) -> Result<Turn<'_>, Problem> {
         let end = Instant::now() + TURN_TIMEOUT;
-        Ok(Turn { _of_user: self.turn_of_user(user_id, end).await?, _of_all: self.turn_of_all(end).await? })
+        Ok(Turn {
+            _of_user: self.turn_of_user(user_id, end).await?,
+            _of_all: self.turn_of_all(end).await?,
+        })
     }
 
     /// A turn among the user's own reads, where a statement is shared by several users.
-    pub(crate) async fn turn_of_user(&self, user_id: &str, end: Instant) -> Result<UserTurn, Problem> {
+    pub(crate) async fn turn_of_user(
+        &self,
+        user_id: &str,
+        end: Instant,
+    ) -> Result<UserTurn, Problem> {
         let present = Present::new(&self.users, user_id);
         match timeout_at(end, present.turns.clone().acquire_owned()).await {
-            Ok(Ok(_permit)) => Ok(UserTurn { _permit, _present: present }),
+            Ok(Ok(_permit)) => Ok(UserTurn {
+                _permit,
+                _present: present,
+            }),
             _ => Err(refused("user", Problem::RateLimited)),
         }
     }
@@ -85,10 +98,15 @@ impl UserReads {
 impl Present {
     fn new(users: &Users, user_id: &str) -> Self {
         let mut all = lock(users);
-        let (turns, count) =
-            all.entry(user_id.to_owned()).or_insert_with(|| (Arc::new(Semaphore::new(MAX_READS_PER_USER)), 0));
+        let (turns, count) = all
+            .entry(user_id.to_owned())
+            .or_insert_with(|| (Arc::new(Semaphore::new(MAX_READS_PER_USER)), 0));
         *count += 1;
-        Self { users: users.clone(), user_id: user_id.to_owned(), turns: turns.clone() }
+        Self {
+            users: users.clone(),
+            user_id: user_id.to_owned(),
+            turns: turns.clone(),
+        }
     }
 }
 
@@ -129,9 +147,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_user_has_two_turns_and_waits_for_more_in_vain() {
         let reads = reads();
-        let held = [reads.turn("ann").await.unwrap(), reads.turn("ann").await.unwrap()];
-        assert!(matches!(reads.turn("ann").await.err(), Some(Problem::RateLimited)));
-        assert!(reads.turn("bob").now_or_never().is_some_and(|turn| turn.is_ok()), "others have turns of their own");
+        let held = [
+            reads.turn("ann").await.unwrap(),
+            reads.turn("ann").await.unwrap(),
+        ];
+        assert!(matches!(
+            reads.turn("ann").await.err(),
+            Some(Problem::RateLimited)
+        ));
+        assert!(
+            reads
+                .turn("bob")
+                .now_or_never()
+                .is_some_and(|turn| turn.is_ok()),
+            "others have turns of their own"
+        );
         let waiting = reads.turn("ann");
         tokio::pin!(waiting);
         assert!(waiting.as_mut().now_or_never().is_none());
@@ -142,20 +172,40 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn all_together_have_two_thirds() {
         let reads = reads();
-        let held = [reads.turn("a").await, reads.turn("a").await, reads.turn("b").await, reads.turn("c").await];
+        let held = [
+            reads.turn("a").await,
+            reads.turn("a").await,
+            reads.turn("b").await,
+            reads.turn("c").await,
+        ];
         assert!(held.iter().all(Result::is_ok));
-        assert!(matches!(reads.turn("d").await.err(), Some(Problem::Overloaded)));
+        assert!(matches!(
+            reads.turn("d").await.err(),
+            Some(Problem::Overloaded)
+        ));
         drop(held);
-        assert!(reads.turn("d").now_or_never().is_some_and(|turn| turn.is_ok()));
+        assert!(
+            reads
+                .turn("d")
+                .now_or_never()
+                .is_some_and(|turn| turn.is_ok())
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_neither_reads_nor_waits_takes_no_memory() {
         let reads = reads();
-        let held = [reads.turn("ann").await.unwrap(), reads.turn("ann").await.unwrap()];
+        let held = [
+            reads.turn("ann").await.unwrap(),
+            reads.turn("ann").await.unwrap(),
+        ];
         let waits = reads.turn("ann").now_or_never();
         assert!(waits.is_none());
-        assert_eq!(lock(&reads.users)["ann"].1, 2, "who has left does not count");
+        assert_eq!(
+            lock(&reads.users)["ann"].1,
+            2,
+            "who has left does not count"
+        );
         assert!(reads.turn("ann").await.is_err());
         drop(held);
         assert!(lock(&reads.users).is_empty());

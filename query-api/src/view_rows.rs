@@ -21,8 +21,15 @@ impl<T: for<'r> FromRow<'r, PgRow>> ViewRows<T> {
         let (total_count, positions) = (first.try_get("total_count")?, first.try_get("positions")?);
         // A left join returns one row of nulls where the view has no rows.
         let present = if first.try_get("present")? { rows } else { &[] };
-        let rows = present.iter().map(T::from_row).collect::<sqlx::Result<_>>()?;
-        Ok(Self { rows, total_count, positions })
+        let rows = present
+            .iter()
+            .map(T::from_row)
+            .collect::<sqlx::Result<_>>()?;
+        Ok(Self {
+            rows,
+            total_count,
+            positions,
+        })
     }
 }
 
@@ -38,7 +45,9 @@ impl ConsistencyHeaders {
         let headers = response.headers_mut();
         headers.insert(header::CONSISTENCY_TOKEN, self.token.header_value());
         // What is one user's must not be another's, even in a cache that does not know X-USER-ID.
-        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-store"));
+        headers
+            .entry(CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("private, no-store"));
         if let Some(reached) = self.reached {
             let word = if reached { "reached" } else { "timeout" };
             headers.insert(header::CONSISTENCY, HeaderValue::from_static(word));

@@ -15,7 +15,10 @@ pub struct AppendLockHolder(PgConnection);
 impl AppendLockHolder {
     /// Lets the next one have it.
     pub async fn release(mut self) {
-        sqlx::query("select pg_advisory_unlock_all()").execute(&mut self.0).await.expect("released");
+        sqlx::query("select pg_advisory_unlock_all()")
+            .execute(&mut self.0)
+            .await
+            .expect("released");
     }
 }
 
@@ -23,7 +26,9 @@ impl TestLog {
     /// Holds the append lock of a partition from now on.
     pub async fn hold_append_lock(&self, partition: Partition) -> AppendLockHolder {
         let mut connection = self.options().connect().await.expect("a connection");
-        let lock = sqlx::query("select pg_advisory_lock($1, $2)").bind(APPEND_LOCK_CLASS).bind(partition);
+        let lock = sqlx::query("select pg_advisory_lock($1, $2)")
+            .bind(APPEND_LOCK_CLASS)
+            .bind(partition);
         lock.execute(&mut connection).await.expect("the lock");
         AppendLockHolder(connection)
     }
@@ -35,13 +40,23 @@ impl TestLog {
 
     /// Polls until so many sessions, or more, wait for an append lock.
     pub async fn until_waiting_for_append_lock(&self, sessions: i64) {
-        until("sessions wait for the append lock", async || self.waiting_for_append_lock().await >= sessions).await;
+        until("sessions wait for the append lock", async || {
+            self.waiting_for_append_lock().await >= sessions
+        })
+        .await;
     }
 
     /// Ends the one session that holds the append lock, or that waits for it.
     pub async fn kill_session_of_append_lock(&self, holds: bool) {
-        let pids = format!("select pg_terminate_backend(pid) from {}", append_locks(&format!("granted = {holds}")));
-        assert_eq!(self.count(&format!("({pids}) as killed")).await, 1, "exactly one session was to be killed");
+        let pids = format!(
+            "select pg_terminate_backend(pid) from {}",
+            append_locks(&format!("granted = {holds}"))
+        );
+        assert_eq!(
+            self.count(&format!("({pids}) as killed")).await,
+            1,
+            "exactly one session was to be killed"
+        );
     }
 }
 

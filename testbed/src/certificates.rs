@@ -1,7 +1,9 @@
 //! Certificates of a test's own: a CA, and what it issues.
 
 use crate::TempFolder;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -54,7 +56,9 @@ impl Authority {
         let mut params = params(&[], name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"));
-        Self { issuer: issuer.expect("a CA") }
+        Self {
+            issuer: issuer.expect("a CA"),
+        }
     }
 
     /// Its own certificate, in PEM.
@@ -103,21 +107,30 @@ impl Authority {
     fn sign(&self, params: CertificateParams) -> Issued {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        Issued { certificate: certificate.pem(), key: key.serialize_pem() }
+        Issued {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        }
     }
 }
 
 impl Issued {
     /// In files of the folder.
     pub fn write(&self, folder: &TempFolder) -> IssuedFiles {
-        let files = IssuedFiles { certificate: folder.file(&unique("cert.pem")), key: folder.file(&unique("key.pem")) };
+        let files = IssuedFiles {
+            certificate: folder.file(&unique("cert.pem")),
+            key: folder.file(&unique("key.pem")),
+        };
         self.overwrite(&files);
         files
     }
 
     /// In place of what the files had: each is replaced at once, as those who renew certificates do.
     pub fn overwrite(&self, files: &IssuedFiles) {
-        for (path, text, mode) in [(&files.certificate, &self.certificate, 0o644), (&files.key, &self.key, 0o600)] {
+        for (path, text, mode) in [
+            (&files.certificate, &self.certificate, 0o644),
+            (&files.key, &self.key, 0o600),
+        ] {
             let unfinished = format!("{path}.unfinished");
             fs::write(&unfinished, text).expect("a file");
             fs::set_permissions(&unfinished, Permissions::from_mode(mode)).expect("its mode");
@@ -129,17 +142,22 @@ impl Issued {
     pub fn server_config(&self, clients: Option<&Authority>) -> ServerConfig {
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone());
-        let builder = builder.with_safe_default_protocol_versions().expect("TLS 1.2 and 1.3");
+        let builder = builder
+            .with_safe_default_protocol_versions()
+            .expect("TLS 1.2 and 1.3");
         let builder = match clients {
             Some(authority) => {
                 let mut roots = RootCertStore::empty();
                 roots.add(authority.issuer.der().clone()).expect("a CA");
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
                 builder.with_client_cert_verifier(verifier.expect("a verifier"))
             }
             None => builder.with_no_client_auth(),
         };
-        let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes()).map(|one| one.expect("PEM")).collect();
+        let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes())
+            .map(|one| one.expect("PEM"))
+            .collect();
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("PEM");
         builder.with_single_cert(chain, key).expect("they fit")
     }
@@ -153,7 +171,9 @@ pub fn let_others_read(path: &str) {
 fn params(names: &[&str], common_name: &str) -> CertificateParams {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).expect("names of hosts");
-    params.distinguished_name.push(DnType::CommonName, common_name);
+    params
+        .distinguished_name
+        .push(DnType::CommonName, common_name);
     params
 }
 

@@ -8,7 +8,10 @@ use uuid::Uuid;
 
 /// What the first event of a partition follows.
 pub fn genesis(log_id: Uuid, partitions: i32, partition: Partition) -> Hash {
-    let (partitions, partition) = (i64::from(partitions).to_be_bytes(), i64::from(partition).to_be_bytes());
+    let (partitions, partition) = (
+        i64::from(partitions).to_be_bytes(),
+        i64::from(partition).to_be_bytes(),
+    );
     let parts: [&[u8]; 4] = [b"moa-log-1", log_id.as_bytes(), &partitions, &partition];
     Sha256::digest(parts.concat()).into()
 }
@@ -45,7 +48,8 @@ fn link(previous: Hash, event: &RawEvent) -> Hash {
 
 /// Writes them as they are.
 pub async fn insert(connection: &mut Connection, events: &[RawEvent]) {
-    let texts = |column: fn(&RawEvent) -> &String| events.iter().map(column).cloned().collect::<Vec<_>>();
+    let texts =
+        |column: fn(&RawEvent) -> &String| events.iter().map(column).cloned().collect::<Vec<_>>();
     sqlx::query(
         "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
                              partition, position, event_id, recorded_at, hash)

@@ -33,7 +33,12 @@ pub fn reserved(number: i64, amount: i64) -> ProductEvent {
 /// The same by somebody else.
 pub fn reserved_by(name: &str, invest_id: InvestId, amount: i64) -> ProductEvent {
     let expires_at = at("2026-06-01T00:10:00Z");
-    ProductEvent::InvestReserved { invest_id, user_id: user(name), amount: won(amount), expires_at }
+    ProductEvent::InvestReserved {
+        invest_id,
+        user_id: user(name),
+        amount: won(amount),
+        expires_at,
+    }
 }
 
 /// An invest of `user1`'s is settled.
@@ -43,29 +48,54 @@ pub fn settled(number: i64, amount: i64) -> ProductEvent {
 
 /// The same of somebody else's.
 pub fn settled_by(name: &str, invest_id: InvestId, amount: i64) -> ProductEvent {
-    ProductEvent::InvestSettled { invest_id, user_id: user(name), amount: won(amount) }
+    ProductEvent::InvestSettled {
+        invest_id,
+        user_id: user(name),
+        amount: won(amount),
+    }
 }
 
 /// The payment provider declined it.
 pub fn failed_by(name: &str, invest_id: InvestId, amount: i64) -> ProductEvent {
     let (code, detail) = ("DECLINED".into(), "no funds".into());
-    ProductEvent::InvestFailed { invest_id, user_id: user(name), amount: won(amount), code, detail }
+    ProductEvent::InvestFailed {
+        invest_id,
+        user_id: user(name),
+        amount: won(amount),
+        code,
+        detail,
+    }
 }
 
 /// What product 1's stream has at `sequence` when the product is opened and then only reserved from: 1, 2, 3... won.
 pub fn nth_event(sequence: i64) -> ProductEvent {
-    if sequence == 1 { opened(1) } else { reserved(sequence, sequence - 1) }
+    if sequence == 1 {
+        opened(1)
+    } else {
+        reserved(sequence, sequence - 1)
+    }
 }
 
 /// An event to be appended, with a correlation id of its own.
 pub fn new_event(product_id: ProductId, sequence: i64, event: ProductEvent) -> NewEvent {
-    let metadata = Metadata { correlation_id: format!("request-{product_id}-{sequence}"), ..Metadata::default() };
-    NewEvent { product_id, sequence, event, metadata }
+    let metadata = Metadata {
+        correlation_id: format!("request-{product_id}-{sequence}"),
+        ..Metadata::default()
+    };
+    NewEvent {
+        product_id,
+        sequence,
+        event,
+        metadata,
+    }
 }
 
 /// A batch without keys.
 pub fn batch(events: Vec<NewEvent>) -> Batch {
-    Batch { events, keys: Vec::new() }
+    Batch {
+        events,
+        keys: Vec::new(),
+    }
 }
 
 /// Appends now what nobody contests.
@@ -75,7 +105,11 @@ pub async fn commit(writer: &mut Writer, events: Vec<NewEvent>) -> Vec<RecordedE
 }
 
 /// The same at that time.
-pub async fn commit_at(writer: &mut Writer, at: DateTime<Utc>, events: Vec<NewEvent>) -> Vec<RecordedEvent> {
+pub async fn commit_at(
+    writer: &mut Writer,
+    at: DateTime<Utc>,
+    events: Vec<NewEvent>,
+) -> Vec<RecordedEvent> {
     match writer.append(batch(events), at).await {
         Ok(Appended::Committed(events)) => events.to_vec(),
         other => panic!("it should be committed, but: {other:?}"),
@@ -99,9 +133,17 @@ impl History {
     pub async fn continued(log: &Log, sequences: HashMap<ProductId, i64>) -> Self {
         let mut writers = Vec::new();
         for partition in log.partitions() {
-            writers.push(Writer::open(log.clone(), partition).await.expect("a writer"));
+            writers.push(
+                Writer::open(log.clone(), partition)
+                    .await
+                    .expect("a writer"),
+            );
         }
-        Self { log: log.clone(), writers, sequences }
+        Self {
+            log: log.clone(),
+            writers,
+            sequences,
+        }
     }
 
     /// Each product's last sequence.
@@ -115,20 +157,39 @@ impl History {
     }
 
     /// The product's next event.
-    pub fn next(&mut self, product_id: ProductId, event: ProductEvent, metadata: Metadata) -> NewEvent {
+    pub fn next(
+        &mut self,
+        product_id: ProductId,
+        event: ProductEvent,
+        metadata: Metadata,
+    ) -> NewEvent {
         let sequence = self.sequences.entry(product_id).or_default();
         *sequence += 1;
-        NewEvent { product_id, sequence: *sequence, event, metadata }
+        NewEvent {
+            product_id,
+            sequence: *sequence,
+            event,
+            metadata,
+        }
     }
 
     /// Appends them at `at`, or now: one batch for each partition.
-    pub async fn append(&mut self, at: Option<DateTime<Utc>>, events: Vec<NewEvent>) -> Vec<RecordedEvent> {
+    pub async fn append(
+        &mut self,
+        at: Option<DateTime<Utc>>,
+        events: Vec<NewEvent>,
+    ) -> Vec<RecordedEvent> {
         let mut batches = vec![Vec::new(); self.writers.len()];
         for event in events {
             batches[self.log.partition_of(event.product_id) as usize].push(event);
         }
         let mut recorded = Vec::new();
-        for (writer, events) in self.writers.iter_mut().zip(batches).filter(|(_, events)| !events.is_empty()) {
+        for (writer, events) in self
+            .writers
+            .iter_mut()
+            .zip(batches)
+            .filter(|(_, events)| !events.is_empty())
+        {
             let at = at.unwrap_or_else(|| writer.now());
             recorded.extend(commit_at(writer, at, events).await);
         }

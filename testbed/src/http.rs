@@ -21,17 +21,33 @@ pub struct Answer {
 /// What `routes` answer, with nothing between.
 pub async fn call(routes: &Router, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
     let request = Request::builder().method(method).uri(path);
-    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-    let answer = routes.clone().oneshot(request.body(Body::empty()).expect("a request")).await;
+    let request = headers.iter().fold(request, |request, (name, value)| {
+        request.header(*name, *value)
+    });
+    let answer = routes
+        .clone()
+        .oneshot(request.body(Body::empty()).expect("a request"))
+        .await;
     let (parts, body) = answer.expect("an answer").into_parts();
-    let body = to_bytes(body, usize::MAX).await.expect("a whole answer").to_vec();
-    Answer { status: parts.status.as_u16(), headers: parts.headers, body: String::from_utf8(body).expect("text") }
+    let body = to_bytes(body, usize::MAX)
+        .await
+        .expect("a whole answer")
+        .to_vec();
+    Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body: String::from_utf8(body).expect("text"),
+    }
 }
 
 impl Answer {
     /// The header's only value.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.headers.get_all(name).iter().map(|value| value.to_str().expect("text"));
+        let mut values = self
+            .headers
+            .get_all(name)
+            .iter()
+            .map(|value| value.to_str().expect("text"));
         let only = values.next();
         assert_eq!(values.next(), None, "{name} is there twice");
         only
@@ -71,20 +87,30 @@ impl Answer {
     /// Asserts that it is 200 and refused; what remains is told in a header.
     #[track_caller]
     pub fn is_sold_out(&self, remaining: i64) -> &Self {
-        self.is_refused(200, "SOLD_OUT", "Product is sold out : ").says("x-remaining-amount", &remaining.to_string())
+        self.is_refused(200, "SOLD_OUT", "Product is sold out : ")
+            .says("x-remaining-amount", &remaining.to_string())
     }
 
     /// Asserts that nothing happened, for want of time.
     #[track_caller]
     pub fn is_overloaded(&self) -> &Self {
-        self.is_refused(503, "OVERLOADED", "Overloaded and not accepted, try again later : ").says("retry-after", "1");
+        self.is_refused(
+            503,
+            "OVERLOADED",
+            "Overloaded and not accepted, try again later : ",
+        )
+        .says("retry-after", "1");
         self.is_silent_about("x-invest-id")
     }
 
     /// Asserts that it does not say whether anything happened.
     #[track_caller]
     pub fn is_outcome_unknown(&self) -> &Self {
-        self.is_refused(503, "OUTCOME_UNKNOWN", "Outcome is unknown, look before trying again : ");
+        self.is_refused(
+            503,
+            "OUTCOME_UNKNOWN",
+            "Outcome is unknown, look before trying again : ",
+        );
         self.says("retry-after", "1")
     }
 
@@ -92,7 +118,8 @@ impl Answer {
     #[track_caller]
     pub fn is_key_reused(&self) -> &Self {
         let message = "Idempotency-Key was used for another request, take a new key : ";
-        self.is_refused(422, "IDEMPOTENCY_KEY_REUSED", message).is_silent_about("x-invest-id")
+        self.is_refused(422, "IDEMPOTENCY_KEY_REUSED", message)
+            .is_silent_about("x-invest-id")
     }
 
     /// Asserts that it was given before.
@@ -110,7 +137,11 @@ impl Answer {
     /// The invest that it names.
     #[track_caller]
     pub fn invest_id(&self) -> InvestId {
-        InvestId(self.header("x-invest-id").and_then(|id| id.parse().ok()).expect("it names no invest"))
+        InvestId(
+            self.header("x-invest-id")
+                .and_then(|id| id.parse().ok())
+                .expect("it names no invest"),
+        )
     }
 
     /// The position in the log that the answer reflects.
@@ -120,13 +151,18 @@ impl Answer {
 
     /// The `field` of each item of its list, in order.
     pub fn each(&self, field: &str) -> Vec<Value> {
-        let items = self.json()["data"]["list"].as_array().cloned().expect("a list");
+        let items = self.json()["data"]["list"]
+            .as_array()
+            .cloned()
+            .expect("a list");
         items.iter().map(|item| item[field].clone()).collect()
     }
 
     /// How many items there are, on all pages.
     pub fn total_count(&self) -> i64 {
-        self.json()["data"]["totalCount"].as_i64().expect("a number")
+        self.json()["data"]["totalCount"]
+            .as_i64()
+            .expect("a number")
     }
 
     /// Asserts that the header has this one value.
@@ -152,5 +188,7 @@ pub fn success(data: &str) -> String {
 /// A refusal, whole.
 pub fn refusal(status: u16, code: &str, message: &str) -> String {
     let message = Value::from(message);
-    format!(r#"{{"result":false,"code":"{code}","message":{message},"data":null,"status":{status}}}"#)
+    format!(
+        r#"{{"result":false,"code":"{code}","message":{message},"data":null,"status":{status}}}"#
+    )
 }

@@ -83,7 +83,9 @@ pub struct Database {
 impl Database {
     /// A new database that holds what the migrations make, and nothing else.
     pub async fn fresh() -> Database {
-        Self::try_fresh().await.unwrap_or_else(|error| panic!("{error}"))
+        Self::try_fresh()
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     async fn try_fresh() -> Result<Database, server::Unusable> {
@@ -92,7 +94,9 @@ impl Database {
         template::drop_leftovers_once(&mut admin).await;
         // Version 7, because the time in it tells when a leftover was made.
         let name = format!("{PREFIX}{}", Uuid::now_v7().simple());
-        template::copy(&server, &mut admin, &name).await.map_err(|error| server.refused(error))?;
+        template::copy(&server, &mut admin, &name)
+            .await
+            .map_err(|error| server.refused(error))?;
         Self::named(server, name)
     }
 
@@ -103,26 +107,43 @@ impl Database {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_lazy(&url)
             .map_err(|error| server.refused(error))?;
-        Ok(Database { server, name, url, pool: Pool::from(pool).with_answer_timeout(ANSWER_TIMEOUT) })
+        Ok(Database {
+            server,
+            name,
+            url,
+            pool: Pool::from(pool).with_answer_timeout(ANSWER_TIMEOUT),
+        })
     }
 
     /// A new database with all that this one has. Ends the sessions that use this one.
     pub async fn copy(&self) -> Database {
-        self.try_copy().await.unwrap_or_else(|error| panic!("{error}"))
+        self.try_copy()
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     async fn try_copy(&self) -> Result<Database, server::Unusable> {
         let mut admin = self.server.connect().await?;
         let end = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1";
-        sqlx::query(end).bind(&self.name).execute(&mut admin).await.map_err(|error| self.server.refused(error))?;
+        sqlx::query(end)
+            .bind(&self.name)
+            .execute(&mut admin)
+            .await
+            .map_err(|error| self.server.refused(error))?;
         let name = format!("{PREFIX}{}", Uuid::now_v7().simple());
         let copy = format!(r#"create database "{name}" template "{}""#, self.name);
-        sqlx::query(&copy).execute(&mut admin).await.map_err(|error| self.server.refused(error))?;
+        sqlx::query(&copy)
+            .execute(&mut admin)
+            .await
+            .map_err(|error| self.server.refused(error))?;
         Self::named(self.server.clone(), name)
     }
 
     /// The database's one pool, of at most [`POOL_SIZE`] connections; every call hands out the same one.
-    #[expect(clippy::unused_async, reason = "callers await it, so that it may connect first one day")]
+    #[expect(
+        clippy::unused_async,
+        reason = "callers await it, so that it may connect first one day"
+    )]
     pub async fn pool(&self) -> Pool {
         self.pool.clone()
     }
@@ -139,7 +160,10 @@ impl Drop for Database {
         let (server, name) = (self.server.clone(), self.name.clone());
         let dropped = std::thread::spawn(move || server.drop_database_blocking(&name)).join();
         if !matches!(dropped, Ok(Ok(()))) {
-            eprintln!("the test database {} is left over; a run an hour from now drops it", self.name);
+            eprintln!(
+                "the test database {} is left over; a run an hour from now drops it",
+                self.name
+            );
         }
     }
 }

@@ -79,7 +79,11 @@ impl Payments {
         let shared = Arc::new(Shared::default());
         let mut listening = JoinSet::new();
         listening.spawn(server::serve(listener, shared.clone()));
-        Self { shared, address, listening: tokio::sync::Mutex::new(listening) }
+        Self {
+            shared,
+            address,
+            listening: tokio::sync::Mutex::new(listening),
+        }
     }
 
     /// Its URL, for `--payment-url`.
@@ -89,7 +93,10 @@ impl Payments {
 
     /// From now on this user has no money; `reason` is told as it is.
     pub fn refuses(&self, user: &str, reason: &str) {
-        self.shared.ledger().refused.insert(user.to_owned(), reason.to_owned());
+        self.shared
+            .ledger()
+            .refused
+            .insert(user.to_owned(), reason.to_owned());
     }
 
     /// From now on this user's fresh payments are pending, and decided when they were looked at so often.
@@ -109,7 +116,10 @@ impl Payments {
 
     /// From now on every call about a payment of this user's meets this trouble. Others do not notice.
     pub fn troubles_user(&self, user: &str, trouble: Trouble) {
-        self.shared.troubles().of_user.insert(user.to_owned(), trouble);
+        self.shared
+            .troubles()
+            .of_user
+            .insert(user.to_owned(), trouble);
     }
 
     /// From now on so many of a hundred calls meet some trouble or other, the same ones each time this is run.
@@ -142,8 +152,13 @@ impl Payments {
                 }
             }
         };
-        let listener = tokio::time::timeout(PORT_TIMEOUT, bound).await.expect("the provider's port is taken");
-        self.listening.lock().await.spawn(server::serve(listener, self.shared.clone()));
+        let listener = tokio::time::timeout(PORT_TIMEOUT, bound)
+            .await
+            .expect("the provider's port is taken");
+        self.listening
+            .lock()
+            .await
+            .spawn(server::serve(listener, self.shared.clone()));
     }
 
     /// Everything it knows, by payment id.
@@ -163,7 +178,10 @@ impl Payments {
 
     /// The most calls that were under way at a time, since this was asked last.
     pub fn most_at_once(&self) -> usize {
-        self.shared.most_at_once.swap(self.shared.under_way.load(Ordering::SeqCst), Ordering::SeqCst)
+        self.shared.most_at_once.swap(
+            self.shared.under_way.load(Ordering::SeqCst),
+            Ordering::SeqCst,
+        )
     }
 
     /// Where the ledger and the log in `pool`'s database contradict each other, a sentence each. To be asked when every

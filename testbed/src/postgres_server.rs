@@ -41,19 +41,38 @@ impl PostgresServer {
         let data = folder.join("data");
         fs::create_dir(&data).expect("a folder");
         give(&data, account);
-        let initdb =
-            program("initdb", account).args(["--auth=trust", "-U", "owner", "-E", "UTF8", "-D"]).arg(&data).output();
+        let initdb = program("initdb", account)
+            .args(["--auth=trust", "-U", "owner", "-E", "UTF8", "-D"])
+            .arg(&data)
+            .output();
         let initdb = initdb.expect("this test needs a PostgreSQL of its own: install postgresql");
-        assert!(initdb.status.success(), "{}", String::from_utf8_lossy(&initdb.stderr));
-        let written =
-            [("server.pem", certificate.map(|it| &it.certificate)), ("server.key", certificate.map(|it| &it.key))];
-        for (name, text) in written.into_iter().chain([("clients.pem", Some(&clients.pem()))]) {
+        assert!(
+            initdb.status.success(),
+            "{}",
+            String::from_utf8_lossy(&initdb.stderr)
+        );
+        let written = [
+            ("server.pem", certificate.map(|it| &it.certificate)),
+            ("server.key", certificate.map(|it| &it.key)),
+        ];
+        for (name, text) in written
+            .into_iter()
+            .chain([("clients.pem", Some(&clients.pem()))])
+        {
             write(&data.join(name), text.map_or("", String::as_str), account);
         }
-        write(&data.join("pg_hba.conf"), &LOGINS.map(|(_, line)| line).join("\n"), account);
+        write(
+            &data.join("pg_hba.conf"),
+            &LOGINS.map(|(_, line)| line).join("\n"),
+            account,
+        );
         create_logins(&data, account);
         let process = run(&data, port, certificate.is_some(), account);
-        let mut server = Self { port, process, folder };
+        let mut server = Self {
+            port,
+            process,
+            folder,
+        };
         server.wait();
         server
     }
@@ -63,13 +82,18 @@ impl PostgresServer {
         let (data, account) = (self.folder.join("data"), account());
         write(&data.join("server.pem"), &certificate.certificate, account);
         write(&data.join("server.key"), &certificate.key, account);
-        let told = Command::new("kill").args(["-HUP", &self.process.id().to_string()]).status();
+        let told = Command::new("kill")
+            .args(["-HUP", &self.process.id().to_string()])
+            .status();
         assert!(told.is_ok_and(|told| told.success()), "the server is gone");
     }
 
     /// The address of its database as this login, with these parameters.
     pub fn url(&self, login: &str, host: &str, parameters: &str) -> String {
-        format!("postgres://{login}@{host}:{}/postgres?{parameters}", self.port)
+        format!(
+            "postgres://{login}@{host}:{}/postgres?{parameters}",
+            self.port
+        )
     }
 
     fn wait(&mut self) {
@@ -88,28 +112,58 @@ impl PostgresServer {
 impl Drop for PostgresServer {
     fn drop(&mut self) {
         // At once: SIGQUIT; what it leaves is removed.
-        Command::new("kill").args(["-QUIT", &self.process.id().to_string()]).status().ok();
+        Command::new("kill")
+            .args(["-QUIT", &self.process.id().to_string()])
+            .status()
+            .ok();
         self.process.wait().ok();
     }
 }
 
 fn create_logins(data: &Path, account: Option<(u32, u32)>) {
     let mut alone = program("postgres", account);
-    alone.args(["--single", "-D"]).arg(data).arg("postgres").stdin(Stdio::piped()).stdout(Stdio::null());
+    alone
+        .args(["--single", "-D"])
+        .arg(data)
+        .arg("postgres")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null());
     let mut alone = alone.stderr(Stdio::null()).spawn().expect("postgres");
-    let statements: String = LOGINS.iter().map(|(name, _)| format!("create role {name} superuser login\n")).collect();
-    std::io::Write::write_all(&mut alone.stdin.take().expect("its input"), statements.as_bytes()).expect("it reads");
-    assert!(alone.wait().expect("it ends").success(), "the logins were not created");
+    let statements: String = LOGINS
+        .iter()
+        .map(|(name, _)| format!("create role {name} superuser login\n"))
+        .collect();
+    std::io::Write::write_all(
+        &mut alone.stdin.take().expect("its input"),
+        statements.as_bytes(),
+    )
+    .expect("it reads");
+    assert!(
+        alone.wait().expect("it ends").success(),
+        "the logins were not created"
+    );
 }
 
 fn run(data: &Path, port: u16, tls: bool, account: Option<(u32, u32)>) -> Child {
     let mut server = program("postgres", account);
-    server.arg("-D").arg(data).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    server
+        .arg("-D")
+        .arg(data)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let port = port.to_string();
-    let mut settings =
-        vec![("port", port.as_str()), ("listen_addresses", "localhost"), ("unix_socket_directories", "")];
+    let mut settings = vec![
+        ("port", port.as_str()),
+        ("listen_addresses", "localhost"),
+        ("unix_socket_directories", ""),
+    ];
     if tls {
-        let files = [("ssl_cert_file", "server.pem"), ("ssl_key_file", "server.key"), ("ssl_ca_file", "clients.pem")];
+        let files = [
+            ("ssl_cert_file", "server.pem"),
+            ("ssl_key_file", "server.key"),
+            ("ssl_ca_file", "clients.pem"),
+        ];
         settings.extend([("ssl", "on")].into_iter().chain(files));
     }
     for (name, value) in settings {
@@ -120,9 +174,15 @@ fn run(data: &Path, port: u16, tls: bool, account: Option<(u32, u32)>) -> Child 
 
 /// A program of the newest installed PostgreSQL, or of the one in PATH, as an account that it accepts.
 fn program(name: &str, account: Option<(u32, u32)>) -> Command {
-    let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path());
+    let installed = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     let newest = installed.max_by_key(|path| path.file_name()?.to_str()?.parse::<u32>().ok());
-    let mut command = Command::new(newest.map_or_else(|| PathBuf::from(name), |path| path.join("bin").join(name)));
+    let mut command = Command::new(
+        newest.map_or_else(|| PathBuf::from(name), |path| path.join("bin").join(name)),
+    );
     if let Some((uid, gid)) = account {
         command.uid(uid).gid(gid);
     }
@@ -136,9 +196,14 @@ fn account() -> Option<(u32, u32)> {
         let said = Command::new("id").args([flag, name]).output().ok()?;
         String::from_utf8(said.stdout).ok()?.trim().parse().ok()
     };
-    let is_root = Command::new("id").arg("-u").output().is_ok_and(|said| said.stdout == b"0\n");
+    let is_root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|said| said.stdout == b"0\n");
     let accounts = ["postgres", "nobody"].into_iter().filter(|_| is_root);
-    accounts.into_iter().find_map(|name| Some((number("-u", name)?, number("-g", name)?)))
+    accounts
+        .into_iter()
+        .find_map(|name| Some((number("-u", name)?, number("-g", name)?)))
 }
 
 fn write(path: &Path, text: &str, account: Option<(u32, u32)>) {

@@ -58,7 +58,9 @@ struct Shared {
 impl Proxy {
     /// Before the server at `target`, a host and a port.
     pub async fn before(target: (String, u16)) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port on loopback");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port on loopback");
         let address = listener.local_addr().expect("its address");
         let shared = Arc::new(Shared::default());
         tokio::spawn(accept(listener, target, shared.clone()));
@@ -104,7 +106,9 @@ impl Proxy {
 
     /// New connections are silent from the start, or are not.
     pub fn silence_new(&self, silent: bool) {
-        self.shared.silent_from_start.store(silent, Ordering::SeqCst);
+        self.shared
+            .silent_from_start
+            .store(silent, Ordering::SeqCst);
     }
 
     /// Happens once, after those that were staged before.
@@ -114,12 +118,18 @@ impl Proxy {
 
     /// Waits until a fault has happened.
     pub async fn until_struck(&self) {
-        until("the fault struck", async || *self.shared.has_struck.borrow()).await;
+        until("the fault struck", async || {
+            *self.shared.has_struck.borrow()
+        })
+        .await;
     }
 
     /// Waits until all faults have happened.
     pub async fn until_all_struck(&self) {
-        until("all faults struck", async || self.shared.faults().is_empty()).await;
+        until("all faults struck", async || {
+            self.shared.faults().is_empty()
+        })
+        .await;
     }
 
     /// What a fault holds goes on its way.
@@ -155,12 +165,15 @@ async fn accept(listener: TcpListener, target: (String, u16), shared: Arc<Shared
 }
 
 async fn carry(mut client: TcpStream, target: (String, u16), shared: Arc<Shared>) {
-    let (mut silences, mut client_cuts) = (shared.silences.subscribe(), shared.client_cuts.subscribe());
+    let (mut silences, mut client_cuts) =
+        (shared.silences.subscribe(), shared.client_cuts.subscribe());
     let mut state = shared.state.subscribe();
     if shared.silent_from_start.load(Ordering::SeqCst) {
         return swallow(client, &shared).await;
     }
-    let Ok(mut server) = TcpStream::connect(&target).await else { return };
+    let Ok(mut server) = TcpStream::connect(&target).await else {
+        return;
+    };
     let (mut said, mut answered) = (vec![0; BUFFER_BYTES], vec![0; BUFFER_BYTES]);
     loop {
         let now = *state.borrow_and_update();

@@ -18,8 +18,17 @@ impl Random {
 
     /// With the seed that the environment's `variable` has, else with one from the clock.
     pub fn from_env(variable: &str) -> Self {
-        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos().into();
-        Self::new(std::env::var(variable).map_or_else(|_| clock(), |seed| seed.parse().expect("a seed is a number")))
+        let clock = || {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .subsec_nanos()
+                .into()
+        };
+        Self::new(std::env::var(variable).map_or_else(
+            |_| clock(),
+            |seed| seed.parse().expect("a seed is a number"),
+        ))
     }
 
     /// The next number.

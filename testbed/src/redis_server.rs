@@ -31,26 +31,39 @@ impl RedisServer {
     /// A port where nobody listens.
     pub fn nowhere() -> Self {
         let reserved = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        Self { port: reserved.expect("a free port").port(), process: None, encrypted: None }
+        Self {
+            port: reserved.expect("a free port").port(),
+            process: None,
+            encrypted: None,
+        }
     }
 
     /// Starts one that speaks TLS too, and there wants a certificate of its clients that `clients` issued, where there is one.
     pub fn start_encrypted(certificate: &Issued, clients: Option<&Authority>) -> Self {
         let folder = TempFolder::new("redis");
-        let files = [("cert.pem", &certificate.certificate), ("key.pem", &certificate.key)];
+        let files = [
+            ("cert.pem", &certificate.certificate),
+            ("key.pem", &certificate.key),
+        ];
         let ca = clients.map(Authority::pem).unwrap_or_default();
         for (name, text) in files.into_iter().chain([("clients.pem", &ca)]) {
             std::fs::write(folder.join(name), text).expect("a file");
         }
         let mut server = Self::nowhere();
-        server.encrypted = Some(Encrypted { port: free_port(), folder });
+        server.encrypted = Some(Encrypted {
+            port: free_port(),
+            folder,
+        });
         server.start();
         server
     }
 
     /// Its address over TLS, by this name of the machine's; only where it speaks TLS.
     pub fn encrypted_url(&self, host: &str) -> String {
-        format!("rediss://{host}:{}", self.encrypted.as_ref().expect("it speaks TLS").port)
+        format!(
+            "rediss://{host}:{}",
+            self.encrypted.as_ref().expect("it speaks TLS").port
+        )
     }
 
     /// Its address, whether it runs or not.
@@ -67,13 +80,32 @@ impl RedisServer {
     pub fn start(&mut self) {
         let port = self.port.to_string();
         let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"]);
-        self.encrypted.iter().for_each(|encrypted| encrypted.tell(&mut command));
-        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).current_dir(std::env::temp_dir()).spawn();
-        self.process = Some(process.expect("this test does harm to a Redis of its own: install redis-server"));
+        command.args([
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port,
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]);
+        self.encrypted
+            .iter()
+            .for_each(|encrypted| encrypted.tell(&mut command));
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .current_dir(std::env::temp_dir())
+            .spawn();
+        self.process =
+            Some(process.expect("this test does harm to a Redis of its own: install redis-server"));
         let start = Instant::now();
         while self.client().get_connection().is_err() {
-            assert!(start.elapsed() < START_TIMEOUT, "a private Redis did not start");
+            assert!(
+                start.elapsed() < START_TIMEOUT,
+                "a private Redis did not start"
+            );
             std::thread::sleep(POLL_INTERVAL);
         }
     }
@@ -81,7 +113,10 @@ impl RedisServer {
     /// Ends it at once, with all it has.
     pub fn kill(&mut self) {
         let mut process = self.process.take().expect("it runs");
-        process.kill().and_then(|()| process.wait()).expect("it ends");
+        process
+            .kill()
+            .and_then(|()| process.wait())
+            .expect("it ends");
     }
 
     /// Stops it in its tracks.
@@ -96,18 +131,35 @@ impl RedisServer {
 
     fn signal(&self, signal: &str) {
         let id = self.process.as_ref().expect("it runs").id().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().is_ok_and(|status| status.success()));
+        assert!(
+            Command::new("kill")
+                .args([signal, &id])
+                .status()
+                .is_ok_and(|status| status.success())
+        );
     }
 }
 
 impl Encrypted {
     fn tell(&self, command: &mut Command) {
-        let wants = std::fs::read(self.folder.join("clients.pem")).is_ok_and(|text| !text.is_empty());
-        command.args(["--tls-port", &self.port.to_string(), "--tls-auth-clients", if wants { "yes" } else { "no" }]);
-        let files =
-            [("--tls-cert-file", "cert.pem"), ("--tls-key-file", "key.pem"), ("--tls-ca-cert-file", "clients.pem")];
+        let wants =
+            std::fs::read(self.folder.join("clients.pem")).is_ok_and(|text| !text.is_empty());
+        command.args([
+            "--tls-port",
+            &self.port.to_string(),
+            "--tls-auth-clients",
+            if wants { "yes" } else { "no" },
+        ]);
+        let files = [
+            ("--tls-cert-file", "cert.pem"),
+            ("--tls-key-file", "key.pem"),
+            ("--tls-ca-cert-file", "clients.pem"),
+        ];
         // Without clients' certificates it has no CA to name.
-        for (flag, name) in files.into_iter().filter(|(flag, _)| wants || *flag != "--tls-ca-cert-file") {
+        for (flag, name) in files
+            .into_iter()
+            .filter(|(flag, _)| wants || *flag != "--tls-ca-cert-file")
+        {
             command.args([flag, &self.folder.file(name)]);
         }
     }

@@ -37,8 +37,12 @@ impl Server {
         tls::install_provider();
         let url = std::env::var("DATABASE_URL").unwrap_or_else(|_| DEFAULT_URL.to_owned());
         match PgConnectOptions::from_str(&url) {
-            Ok(_) => Ok(Server { url: without_tls(&url) }),
-            Err(error) => Err(Unusable(format!("DATABASE_URL is no PostgreSQL URL ({error}), correct or unset it"))),
+            Ok(_) => Ok(Server {
+                url: without_tls(&url),
+            }),
+            Err(error) => Err(Unusable(format!(
+                "DATABASE_URL is no PostgreSQL URL ({error}), correct or unset it"
+            ))),
         }
     }
 
@@ -52,7 +56,8 @@ impl Server {
     }
 
     pub(crate) async fn try_connect(&self, url: &str) -> Result<PgConnection, sqlx::Error> {
-        let options = PgConnectOptions::from_str(url)?.options([("statement_timeout", STATEMENT_TIMEOUT)]);
+        let options =
+            PgConnectOptions::from_str(url)?.options([("statement_timeout", STATEMENT_TIMEOUT)]);
         options.disable_statement_logging().connect().await
     }
 
@@ -72,7 +77,9 @@ impl Server {
     }
 
     pub(crate) fn drop_database_blocking(&self, name: &str) -> Result<(), sqlx::Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(async {
             let mut admin = self.try_connect(&self.url).await?;
             drop_database(&mut admin, name).await?;
@@ -91,14 +98,22 @@ pub(crate) async fn drop_database(admin: &mut PgConnection, name: &str) -> Resul
 /// The URL as Moa reads one of this machine: sqlx would ask for TLS where the URL says nothing of it, which costs every test.
 fn without_tls(url: &str) -> String {
     let separator = if url.contains('?') { '&' } else { '?' };
-    if url.contains("sslmode=") { url.to_owned() } else { format!("{url}{separator}sslmode=disable") }
+    if url.contains("sslmode=") {
+        url.to_owned()
+    } else {
+        format!("{url}{separator}sslmode=disable")
+    }
 }
 
 /// What stands before and after the path of a URL.
 fn around_path(url: &str) -> (&str, &str) {
     let authority = url.find("://").map_or(0, |at| at + 3);
-    let query = url[authority..].find('?').map_or(url.len(), |at| authority + at);
-    let path = url[authority..query].find('/').map_or(query, |at| authority + at);
+    let query = url[authority..]
+        .find('?')
+        .map_or(url.len(), |at| authority + at);
+    let path = url[authority..query]
+        .find('/')
+        .map_or(query, |at| authority + at);
     (&url[..path], &url[query..])
 }
 
@@ -114,7 +129,9 @@ mod tests {
     use super::*;
 
     fn server(url: &str) -> Server {
-        Server { url: url.to_owned() }
+        Server {
+            url: url.to_owned(),
+        }
     }
 
     #[test]
@@ -122,10 +139,19 @@ mod tests {
         for (given, expected) in [
             ("postgres://me:pw@host:1/db", "postgres://me:pw@host:1/x"),
             ("postgres://me@host", "postgres://me@host/x"),
-            ("postgres://host/?sslmode=disable", "postgres://host/x?sslmode=disable"),
-            ("postgres://host?application_name=a/b", "postgres://host/x?application_name=a/b"),
+            (
+                "postgres://host/?sslmode=disable",
+                "postgres://host/x?sslmode=disable",
+            ),
+            (
+                "postgres://host?application_name=a/b",
+                "postgres://host/x?application_name=a/b",
+            ),
             ("postgres:///db?host=/run/pg", "postgres:///x?host=/run/pg"),
-            ("postgres://me@%2Frun%2Fpg/db", "postgres://me@%2Frun%2Fpg/x"),
+            (
+                "postgres://me@%2Frun%2Fpg/db",
+                "postgres://me@%2Frun%2Fpg/x",
+            ),
         ] {
             assert_eq!(server(given).url_of("x"), expected);
         }
@@ -133,8 +159,13 @@ mod tests {
 
     #[test]
     fn the_refusal_does_not_show_the_password() {
-        let sentence = server("postgres://me:secret@host:1/db").refused("why").to_string();
-        assert!(sentence.contains("host:1") && !sentence.contains("secret"), "{sentence}");
+        let sentence = server("postgres://me:secret@host:1/db")
+            .refused("why")
+            .to_string();
+        assert!(
+            sentence.contains("host:1") && !sentence.contains("secret"),
+            "{sentence}"
+        );
     }
 
     #[tokio::test]

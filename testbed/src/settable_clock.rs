@@ -16,11 +16,13 @@ impl TestLog {
                  'select pg_catalog.statement_timestamp() + by from clock.off'",
         )
         .await;
-        self.options().options([("search_path", "clock,pg_catalog,public")])
+        self.options()
+            .options([("search_path", "clock,pg_catalog,public")])
     }
 
     /// From now on that clock is off by `interval`, in PostgreSQL's words.
     pub async fn set_clock(&self, interval: &str) {
-        self.execute(&format!("update clock.off set by = '{interval}'")).await;
+        self.execute(&format!("update clock.off set by = '{interval}'"))
+            .await;
     }
 }

@@ -49,7 +49,12 @@ impl SseReader {
                 _ => panic!("no line of a stream: {line}"),
             }
         }
-        let event = |data| SseEvent { name, id: self.id.clone(), data, at: Instant::now() };
+        let event = |data| SseEvent {
+            name,
+            id: self.id.clone(),
+            data,
+            at: Instant::now(),
+        };
         self.events.extend(data.map(event));
     }
 
@@ -80,15 +85,29 @@ mod tests {
 
     #[test]
     fn events_are_read_from_whatever_pieces() {
-        let stream =
-            "retry: 1500\n\n:\n\nid: a\nevent: product\ndata: {\"x\":1}\n\nevent: product\ndata: 2\n\nid: b\n\n";
+        let stream = "retry: 1500\n\n:\n\nid: a\nevent: product\ndata: {\"x\":1}\n\nevent: product\ndata: 2\n\nid: b\n\n";
         for size in [1, 7, 1_000] {
             let mut reader = SseReader::default();
-            stream.as_bytes().chunks(size).for_each(|piece| reader.push(piece));
+            stream
+                .as_bytes()
+                .chunks(size)
+                .for_each(|piece| reader.push(piece));
             let events: Vec<_> = std::iter::from_fn(|| reader.event()).collect();
-            let read: Vec<_> = events.iter().map(|event| (&*event.name, &*event.id, event.data.to_string())).collect();
-            assert_eq!(read, [("product", "a", r#"{"x":1}"#.into()), ("product", "a", "2".into())]);
-            assert_eq!((reader.id(), reader.retry(), reader.comments()), ("b", Some(1500), 1));
+            let read: Vec<_> = events
+                .iter()
+                .map(|event| (&*event.name, &*event.id, event.data.to_string()))
+                .collect();
+            assert_eq!(
+                read,
+                [
+                    ("product", "a", r#"{"x":1}"#.into()),
+                    ("product", "a", "2".into())
+                ]
+            );
+            assert_eq!(
+                (reader.id(), reader.retry(), reader.comments()),
+                ("b", Some(1500), 1)
+            );
         }
     }
 }

@@ -32,13 +32,18 @@ impl TestLog {
         let database = Database::fresh().await;
         let pool = database.pool().await;
         let log = Log::open(pool.clone(), partitions).await.expect("a log");
-        Self { database, pool, log }
+        Self {
+            database,
+            pool,
+            log,
+        }
     }
 
     /// One partition, in it product 1 with `events` events in all: it is opened, then `user1` reserves 1, 2, 3... won.
     pub async fn with_events(events: i64) -> Self {
         let test = Self::with_one_partition().await;
-        let stream = (1..=events).map(|sequence| new_event(product(1), sequence, nth_event(sequence)));
+        let stream =
+            (1..=events).map(|sequence| new_event(product(1), sequence, nth_event(sequence)));
         commit(&mut test.writer().await, stream.collect()).await;
         test
     }
@@ -50,7 +55,9 @@ impl TestLog {
 
     /// A writer of that partition.
     pub async fn writer_of(&self, partition: Partition) -> Writer {
-        Writer::open(self.log.clone(), partition).await.expect("a writer")
+        Writer::open(self.log.clone(), partition)
+            .await
+            .expect("a writer")
     }
 
     /// A handle that shares nothing with the first one but the database.
@@ -60,8 +67,14 @@ impl TestLog {
 
     /// The same, which sees the database through these options.
     pub async fn process_with(&self, options: PgConnectOptions) -> Log {
-        let pool = PgPoolOptions::new().max_connections(4).connect_with(options).await.expect("a pool");
-        Log::open(pool, self.log.identity().partitions).await.expect("a log")
+        let pool = PgPoolOptions::new()
+            .max_connections(4)
+            .connect_with(options)
+            .await
+            .expect("a pool");
+        Log::open(pool, self.log.identity().partitions)
+            .await
+            .expect("a log")
     }
 
     /// How the database is reached.
@@ -73,41 +86,71 @@ impl TestLog {
     pub async fn events(&self) -> Vec<RecordedEvent> {
         let mut all = Vec::new();
         for partition in self.log.partitions() {
-            all.extend(self.log.read_after(partition, 0, 1_000_000).await.expect("events"));
+            all.extend(
+                self.log
+                    .read_after(partition, 0, 1_000_000)
+                    .await
+                    .expect("events"),
+            );
         }
         all
     }
 
     /// Runs statements without values; how many rows they touched.
     pub async fn execute(&self, sql: &str) -> u64 {
-        sqlx::raw_sql(sql).execute(&self.pool).await.unwrap_or_else(|error| panic!("{error}: {sql}")).rows_affected()
+        sqlx::raw_sql(sql)
+            .execute(&self.pool)
+            .await
+            .unwrap_or_else(|error| panic!("{error}: {sql}"))
+            .rows_affected()
     }
 
     /// How many rows `of` has: a table, or more of a statement after `from`.
     pub async fn count(&self, of: &str) -> i64 {
-        sqlx::query_scalar(&format!("select count(*) from {of}")).fetch_one(&self.pool).await.expect("a number")
+        sqlx::query_scalar(&format!("select count(*) from {of}"))
+            .fetch_one(&self.pool)
+            .await
+            .expect("a number")
     }
 
     /// What a query of one text column says, row by row.
     pub async fn says(&self, query: &str) -> Vec<String> {
-        sqlx::query_scalar(query).fetch_all(&self.pool).await.expect("texts")
+        sqlx::query_scalar(query)
+            .fetch_all(&self.pool)
+            .await
+            .expect("texts")
     }
 
     /// Polls until a row of this is there.
     pub async fn until_there_is(&self, row: &str) {
-        until(&format!("there is {row}"), async || self.count(row).await > 0).await;
+        until(&format!("there is {row}"), async || {
+            self.count(row).await > 0
+        })
+        .await;
     }
 
     /// Polls until no row of this is there.
     pub async fn until_there_is_no(&self, row: &str) {
-        until(&format!("there is no {row}"), async || self.count(row).await == 0).await;
+        until(&format!("there is no {row}"), async || {
+            self.count(row).await == 0
+        })
+        .await;
     }
 
     /// Does to the log, the record of acts and their seals what their triggers refuse to everybody.
     pub async fn tamper(&self, sql: &str) {
         let tables = ["events", "seals", "acts", "act_seals"];
-        let switch = |to: &str| tables.map(|table| format!("alter table {table} {to} trigger all")).join("; ");
-        self.execute(&format!("{};\n{sql};\n{}", switch("disable"), switch("enable"))).await;
+        let switch = |to: &str| {
+            tables
+                .map(|table| format!("alter table {table} {to} trigger all"))
+                .join("; ")
+        };
+        self.execute(&format!(
+            "{};\n{sql};\n{}",
+            switch("disable"),
+            switch("enable")
+        ))
+        .await;
     }
 }
 

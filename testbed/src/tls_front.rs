@@ -26,7 +26,10 @@ impl TlsFront {
                 tokio::spawn(forward(stream, acceptor.clone(), target.clone()));
             }
         });
-        Self { address, _accepting: AbortOnDropHandle::new(accepting) }
+        Self {
+            address,
+            _accepting: AbortOnDropHandle::new(accepting),
+        }
     }
 
     /// Its URL, by this name of the machine's.
@@ -37,7 +40,9 @@ impl TlsFront {
 
 /// A client that does not believe the certificate goes away, and so does one that is done.
 async fn forward(stream: TcpStream, acceptor: TlsAcceptor, target: String) {
-    let Ok(mut client) = acceptor.accept(stream).await else { return };
+    let Ok(mut client) = acceptor.accept(stream).await else {
+        return;
+    };
     let mut server = TcpStream::connect(target).await.expect("the server behind");
     copy_bidirectional(&mut client, &mut server).await.ok();
 }

@@ -14,10 +14,14 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
             sleep(POLL_INTERVAL).await;
         }
     };
-    timeout(TEST_TIMEOUT, polled).await.unwrap_or_else(|_| panic!("waited {TEST_TIMEOUT:?} in vain until {what}"));
+    timeout(TEST_TIMEOUT, polled)
+        .await
+        .unwrap_or_else(|_| panic!("waited {TEST_TIMEOUT:?} in vain until {what}"));
 }
 
 /// What comes of `work`.
 pub async fn soon<T>(work: impl Future<Output = T>) -> T {
-    timeout(TEST_TIMEOUT, work).await.expect("it should have ended long ago")
+    timeout(TEST_TIMEOUT, work)
+        .await
+        .expect("it should have ended long ago")
 }

@@ -26,8 +26,13 @@ async fn each_test_gets_a_database_of_its_own_with_the_migrations_in_it() {
     assert_ne!(one.url(), other.url());
     let one = one.pool().await;
     assert!(migrations_applied(&one).await > 0);
-    sqlx::query("create table mine ()").execute(&one).await.unwrap();
-    let seen = sqlx::query("select from mine").execute(&other.pool().await).await;
+    sqlx::query("create table mine ()")
+        .execute(&one)
+        .await
+        .unwrap();
+    let seen = sqlx::query("select from mine")
+        .execute(&other.pool().await)
+        .await;
     assert!(seen.is_err(), "a table of one test shows in another's");
 }
 
@@ -45,7 +50,10 @@ async fn the_database_goes_with_its_value_even_while_a_session_uses_it() {
 fn many_tests_at_once_make_one_template() {
     let tests = (0..8).map(|_| {
         std::thread::spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async {
                 let database = Database::fresh().await;
                 migrations_applied(&database.pool().await).await

@@ -10,8 +10,13 @@ use std::path::Path;
 /// The file has no certificate, or a damaged one.
 pub fn expires_at(certificate: &Path) -> Result<DateTime<Utc>, PemError> {
     let chain = pem::certificates(certificate, &pem::read(certificate)?)?;
-    let end = chain.first().and_then(pem::not_after).and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-    end.ok_or_else(|| PemError::NoCertificate { path: certificate.to_owned() })
+    let end = chain
+        .first()
+        .and_then(pem::not_after)
+        .and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    end.ok_or_else(|| PemError::NoCertificate {
+        path: certificate.to_owned(),
+    })
 }
 
 #[cfg(test)]

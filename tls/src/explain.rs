@@ -40,29 +40,51 @@ fn inside<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
 fn sentence(error: &TlsError) -> String {
     match error {
         TlsError::InvalidCertificate(fault) => {
-            format!("the server's certificate is not believed: {}", of_server(fault))
+            format!(
+                "the server's certificate is not believed: {}",
+                of_server(fault)
+            )
         }
         TlsError::AlertReceived(alert) => of_client(*alert),
         TlsError::InvalidMessage(_) => {
             "what answers there does not speak TLS: check the port and the URL's scheme".into()
         }
-        TlsError::PeerIncompatible(fault) => format!("the server speaks no TLS that is safe, 1.2 or 1.3: {fault:?}"),
+        TlsError::PeerIncompatible(fault) => {
+            format!("the server speaks no TLS that is safe, 1.2 or 1.3: {fault:?}")
+        }
         other => format!("TLS failed: {other}"),
     }
 }
 
 fn of_server(fault: &CertificateError) -> String {
     match fault {
-        CertificateError::ExpiredContext { not_after, .. } => format!("it expired at {}: renew it", time(*not_after)),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("it expired at {}: renew it", time(*not_after))
+        }
         CertificateError::Expired => "it has expired: renew it".into(),
         CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("it is valid from {} only: compare both machines' clocks", time(*not_before))
+            format!(
+                "it is valid from {} only: compare both machines' clocks",
+                time(*not_before)
+            )
         }
-        CertificateError::NotValidYet => "it is not valid yet: compare both machines' clocks".into(),
-        CertificateError::NotValidForNameContext { expected, presented } => {
-            let presented: Vec<_> = presented.iter().take(MAX_SHOWN_NAMES).map(|name| bare(name)).collect();
+        CertificateError::NotValidYet => {
+            "it is not valid yet: compare both machines' clocks".into()
+        }
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => {
+            let presented: Vec<_> = presented
+                .iter()
+                .take(MAX_SHOWN_NAMES)
+                .map(|name| bare(name))
+                .collect();
             let expected = expected.to_str();
-            format!("it is for {}, not for {expected}: call the server by a name of its certificate", names(&presented))
+            format!(
+                "it is for {}, not for {expected}: call the server by a name of its certificate",
+                names(&presented)
+            )
         }
         CertificateError::NotValidForName => {
             "it is for another name: call the server by a name of its certificate".into()
@@ -76,12 +98,18 @@ fn of_server(fault: &CertificateError) -> String {
 
 /// Without what rustls puts around it: `DnsName("host")`, `IpAddress(10.0.0.7)`.
 fn bare(name: &str) -> &str {
-    let inside = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    let inside = name
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
     inside.unwrap_or(name).trim_matches('"')
 }
 
 fn names(presented: &[&str]) -> String {
-    if presented.is_empty() { "no name at all".into() } else { presented.join(", ") }
+    if presented.is_empty() {
+        "no name at all".into()
+    } else {
+        presented.join(", ")
+    }
 }
 
 /// What the server said of the certificate that it was shown.
@@ -97,12 +125,19 @@ fn of_client(alert: AlertDescription) -> String {
         | AlertDescription::CertificateExpired
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnknownCA
-        | AlertDescription::AccessDenied => format!("{said}: it does not believe our client's certificate"),
+        | AlertDescription::AccessDenied => {
+            format!("{said}: it does not believe our client's certificate")
+        }
         _ => said,
     }
 }
 
 fn time(at: UnixTime) -> String {
-    let at = i64::try_from(at.as_secs()).ok().and_then(|seconds| DateTime::<Utc>::from_timestamp(seconds, 0));
-    at.map_or_else(|| "a time long past".into(), |at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+    let at = i64::try_from(at.as_secs())
+        .ok()
+        .and_then(|seconds| DateTime::<Utc>::from_timestamp(seconds, 0));
+    at.map_or_else(
+        || "a time long past".into(),
+        |at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+    )
 }

@@ -45,26 +45,38 @@ pub enum PemError {
 
 /// What is in the file, up to 4 MB.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, PemError> {
-    let unreadable = |error| PemError::Unreadable { path: path.to_owned(), error };
+    let unreadable = |error| PemError::Unreadable {
+        path: path.to_owned(),
+        error,
+    };
     let length = std::fs::metadata(path).map_err(unreadable)?.len();
     if length > MAX_FILE_BYTES {
-        return Err(PemError::TooLarge { path: path.to_owned() });
+        return Err(PemError::TooLarge {
+            path: path.to_owned(),
+        });
     }
     std::fs::read(path).map_err(unreadable)
 }
 
 /// The certificates of the file's text, one at least.
-pub(crate) fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
+pub(crate) fn certificates(
+    path: &Path,
+    text: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(PemError::NoCertificate { path: path.to_owned() }),
+        _ => Err(PemError::NoCertificate {
+            path: path.to_owned(),
+        }),
     }
 }
 
 /// The first private key of the file's text.
 pub(crate) fn key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
-    PrivateKeyDer::from_pem_slice(text).map_err(|_| PemError::NoKey { path: path.to_owned() })
+    PrivateKeyDer::from_pem_slice(text).map_err(|_| PemError::NoKey {
+        path: path.to_owned(),
+    })
 }
 
 /// When a certificate expires, in seconds since 1970; `None` for one that cannot be read.
@@ -75,11 +87,20 @@ pub(crate) fn not_after(certificate: &CertificateDer<'_>) -> Option<i64> {
 
 /// Certificates as a file has them.
 pub(crate) fn encode(certificates: &[CertificateDer<'_>]) -> String {
-    certificates.iter().map(|certificate| encode_one(certificate)).collect()
+    certificates
+        .iter()
+        .map(|certificate| encode_one(certificate))
+        .collect()
 }
 
 fn encode_one(certificate: &[u8]) -> String {
     let encoded = BASE64_STANDARD.encode(certificate);
-    let lines = encoded.as_bytes().chunks(LINE_CHARS).map(|line| String::from_utf8_lossy(line).into_owned() + "\n");
-    format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", lines.collect::<String>())
+    let lines = encoded
+        .as_bytes()
+        .chunks(LINE_CHARS)
+        .map(|line| String::from_utf8_lossy(line).into_owned() + "\n");
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n",
+        lines.collect::<String>()
+    )
 }

@@ -3,7 +3,9 @@
 use crate::pem::{self, PemError};
 use crate::provider::install_provider;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use std::path::Path;
@@ -17,11 +19,21 @@ use std::sync::Arc;
 pub fn pinned_client_config(certificate: &Path) -> Result<ClientConfig, PemError> {
     install_provider();
     let chain = pem::certificates(certificate, &pem::read(certificate)?)?;
-    let certificate =
-        chain.into_iter().next().ok_or_else(|| PemError::NoCertificate { path: certificate.to_owned() })?;
+    let certificate = chain
+        .into_iter()
+        .next()
+        .ok_or_else(|| PemError::NoCertificate {
+            path: certificate.to_owned(),
+        })?;
     let algorithms = ring::default_provider().signature_verification_algorithms;
-    let pinned = Arc::new(Pinned { certificate, algorithms });
-    Ok(ClientConfig::builder().dangerous().with_custom_certificate_verifier(pinned).with_no_client_auth())
+    let pinned = Arc::new(Pinned {
+        certificate,
+        algorithms,
+    });
+    Ok(ClientConfig::builder()
+        .dangerous()
+        .with_custom_certificate_verifier(pinned)
+        .with_no_client_auth())
 }
 
 /// Believes one certificate. That the server has its key is verified as ever.

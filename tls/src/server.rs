@@ -38,13 +38,22 @@ impl ServerIdentity {
         read: impl Fn() -> Result<Identity, E> + Send + Sync + 'static,
     ) -> Result<Arc<Self>, E> {
         let certified = read()?.certified().clone();
-        let current = Current { certified, read_at: Instant::now(), fault: None };
-        Ok(Arc::new(Self { read: Box::new(move || read().map_err(Into::into)), current: Mutex::new(current) }))
+        let current = Current {
+            certified,
+            read_at: Instant::now(),
+            fault: None,
+        };
+        Ok(Arc::new(Self {
+            read: Box::new(move || read().map_err(Into::into)),
+            current: Mutex::new(current),
+        }))
     }
 
     /// How a listener speaks TLS 1.2 and 1.3 for HTTP/1.1, and asks its clients for no certificate.
     pub fn server_config(self: &Arc<Self>) -> ServerConfig {
-        let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(self.clone());
+        let mut config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_cert_resolver(self.clone());
         config.alpn_protocols = vec![PROTOCOL.to_owned()];
         config
     }
@@ -116,7 +125,11 @@ mod tests {
             Identity::read(Path::new(&files.certificate), Path::new(&files.key)).expect("they fit")
         };
         let (first, second) = (issued(), issued());
-        let mut current = Current { certified: first.certified().clone(), read_at: Instant::now(), fault: None };
+        let mut current = Current {
+            certified: first.certified().clone(),
+            read_at: Instant::now(),
+            fault: None,
+        };
         for _ in 0..2 {
             current.refresh(Err("no such file".into()));
             assert_eq!(current.certified.cert, first.certified().cert);

@@ -48,9 +48,18 @@ impl Trust {
         Ok(Self::of(ca_file.map(Path::to_owned), added, identity))
     }
 
-    fn of(ca_file: Option<PathBuf>, added: Vec<CertificateDer<'static>>, identity: Option<Identity>) -> Self {
+    fn of(
+        ca_file: Option<PathBuf>,
+        added: Vec<CertificateDer<'static>>,
+        identity: Option<Identity>,
+    ) -> Self {
         install_provider();
-        Self(Arc::new(Shared { ca_file, added, identity, roots: OnceLock::new() }))
+        Self(Arc::new(Shared {
+            ca_file,
+            added,
+            identity,
+            roots: OnceLock::new(),
+        }))
     }
 
     /// The file of CAs that were added to the system's.
@@ -79,7 +88,10 @@ impl Trust {
             let mut store = RootCertStore::empty();
             // A system's bundle may have some of a form that nobody uses any more.
             certificates.retain(|certificate| store.add(certificate.clone()).is_ok());
-            Roots { pem: pem::encode(&certificates), config: client_config(store, self.identity()) }
+            Roots {
+                pem: pem::encode(&certificates),
+                config: client_config(store, self.identity()),
+            }
         })
     }
 }
@@ -99,9 +111,8 @@ fn client_config(roots: RootCertStore, identity: Option<&Identity>) -> ClientCon
 fn system_certificates() -> Vec<CertificateDer<'static>> {
     let found = rustls_native_certs::load_native_certs();
     // Whoever speaks no TLS needs none of them, and a certificate that is not believed says what to do.
-    found
-        .errors
-        .iter()
-        .for_each(|error| tracing::debug!(%error, "some of the system's CA certificates cannot be read"));
+    found.errors.iter().for_each(
+        |error| tracing::debug!(%error, "some of the system's CA certificates cannot be read"),
+    );
     found.certs
 }

@@ -17,11 +17,17 @@ impl BatchSpan {
     /// nothing is allocated.
     pub fn begin<'a>(traceparents: impl IntoIterator<Item = Option<&'a str>>) -> Option<Self> {
         crate::recorder()?;
-        let mut parents: Vec<_> = traceparents.into_iter().filter_map(SpanContext::sampled).collect();
+        let mut parents: Vec<_> = traceparents
+            .into_iter()
+            .filter_map(SpanContext::sampled)
+            .collect();
         // A reservation and its fate may be in one batch.
         parents.sort_unstable();
         parents.dedup();
-        (!parents.is_empty()).then(|| Self { parents, since: Instant::now() })
+        (!parents.is_empty()).then(|| Self {
+            parents,
+            since: Instant::now(),
+        })
     }
 
     /// Ends it in every trace.

@@ -32,14 +32,30 @@ impl TraceParent {
         let bytes = text.as_bytes();
         let is_dash = |at: usize| DASHES.contains(&at);
         let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        let is_shaped = |(at, byte): (usize, &u8)| if is_dash(at) { *byte == b'-' } else { is_hex(*byte) };
-        if bytes.len() != TRACEPARENT_CHARS || !bytes.iter().enumerate().all(is_shaped) || text.starts_with("ff") {
+        let is_shaped = |(at, byte): (usize, &u8)| {
+            if is_dash(at) {
+                *byte == b'-'
+            } else {
+                is_hex(*byte)
+            }
+        };
+        if bytes.len() != TRACEPARENT_CHARS
+            || !bytes.iter().enumerate().all(is_shaped)
+            || text.starts_with("ff")
+        {
             return None;
         }
-        let trace_id = u128::from_str_radix(&text[3..35], 16).ok().filter(|id| *id != 0)?;
-        let span_id = u64::from_str_radix(&text[36..52], 16).ok().filter(|id| *id != 0)?;
+        let trace_id = u128::from_str_radix(&text[3..35], 16)
+            .ok()
+            .filter(|id| *id != 0)?;
+        let span_id = u64::from_str_radix(&text[36..52], 16)
+            .ok()
+            .filter(|id| *id != 0)?;
         let flags = u8::from_str_radix(&text[53..], 16).ok()?;
-        Some(Self { context: SpanContext { trace_id, span_id }, is_sampled: flags & SAMPLED == SAMPLED })
+        Some(Self {
+            context: SpanContext { trace_id, span_id },
+            is_sampled: flags & SAMPLED == SAMPLED,
+        })
     }
 
     pub(crate) fn context(&self) -> SpanContext {
@@ -62,7 +78,10 @@ impl SpanContext {
 
     /// A new span of the same trace.
     pub(crate) fn child(&self) -> Self {
-        Self { trace_id: self.trace_id, span_id: random_span_id() }
+        Self {
+            trace_id: self.trace_id,
+            span_id: random_span_id(),
+        }
     }
 }
 
@@ -103,18 +122,32 @@ mod tests {
     #[case("00-0af7651916cd43dd8448eb211c80319cb-7ad6b7169203331-01", None)]
     #[case("00-0af7651916cd43dd8448eb211c80319-ｂ7ad6b7169203331-01", None)]
     #[case("", None)]
-    fn a_good_traceparent_says_whether_its_trace_is_sampled(#[case] text: &str, #[case] sampled: Option<bool>) {
-        assert_eq!(TraceParent::parse(text).map(|parent| parent.is_sampled()), sampled);
+    fn a_good_traceparent_says_whether_its_trace_is_sampled(
+        #[case] text: &str,
+        #[case] sampled: Option<bool>,
+    ) {
+        assert_eq!(
+            TraceParent::parse(text).map(|parent| parent.is_sampled()),
+            sampled
+        );
     }
 
     #[test]
     fn a_context_is_written_as_it_is_read() {
         let text = "00-0af7651916cd43dd8448eb211c80319c-00ad6b7169203331-01";
-        assert_eq!(TraceParent::parse(text).unwrap().context().to_string(), text);
+        assert_eq!(
+            TraceParent::parse(text).unwrap().context().to_string(),
+            text
+        );
     }
 
     #[test]
     fn nothing_is_sampled_where_nothing_is_recorded() {
-        assert_eq!(SpanContext::sampled(Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")), None);
+        assert_eq!(
+            SpanContext::sampled(Some(
+                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+            )),
+            None
+        );
     }
 }

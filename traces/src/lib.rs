@@ -45,7 +45,10 @@ pub(crate) fn recorder() -> Option<&'static Recorder> {
 impl Recorder {
     fn new(ratio: f64, record: impl Fn(Span) + Send + Sync + 'static) -> Self {
         let threshold = (ratio.clamp(0.0, 1.0) * ALL_TRACES as f64) as u64;
-        Self { threshold, record: Box::new(record) }
+        Self {
+            threshold,
+            record: Box::new(record),
+        }
     }
 
     /// Whether a trace that begins here is sampled: by its id, as OpenTelemetry does it, so that whoever decides by the same ratio
@@ -65,7 +68,9 @@ mod tests {
 
     fn sampled_of(ratio: f64) -> usize {
         let recorder = Recorder::new(ratio, |_| {});
-        (0..10_000).filter(|_| recorder.samples(rand::random())).count()
+        (0..10_000)
+            .filter(|_| recorder.samples(rand::random()))
+            .count()
     }
 
     #[test]
@@ -80,6 +85,9 @@ mod tests {
         let recorder = Recorder::new(0.5, |_| {});
         assert!(recorder.samples(0x7fff_ffff_ffff_ffff));
         assert!(!recorder.samples(0x8000_0000_0000_0000));
-        assert!(recorder.samples(u128::from(u64::MAX) << 64), "the upper half of the id has no say");
+        assert!(
+            recorder.samples(u128::from(u64::MAX) << 64),
+            "the upper half of the id has no say"
+        );
     }
 }

@@ -111,18 +111,31 @@ impl OpenSpan {
     pub fn of_request(traceparent: Option<&str>) -> Option<Self> {
         let recorder = crate::recorder()?;
         match traceparent.and_then(TraceParent::parse) {
-            Some(parent) => parent.is_sampled().then(|| Self::child_of(parent.context())),
+            Some(parent) => parent
+                .is_sampled()
+                .then(|| Self::child_of(parent.context())),
             None => {
                 let trace_id = random_trace_id();
-                let context = || SpanContext { trace_id, span_id: random_span_id() };
-                recorder.samples(trace_id).then(|| Self { context: context(), parent: None, since: Instant::now() })
+                let context = || SpanContext {
+                    trace_id,
+                    span_id: random_span_id(),
+                };
+                recorder.samples(trace_id).then(|| Self {
+                    context: context(),
+                    parent: None,
+                    since: Instant::now(),
+                })
             }
         }
     }
 
     /// A span that begins now as a part of `parent`.
     pub fn child_of(parent: SpanContext) -> Self {
-        Self { context: parent.child(), parent: Some(parent.span_id), since: Instant::now() }
+        Self {
+            context: parent.child(),
+            parent: Some(parent.span_id),
+            since: Instant::now(),
+        }
     }
 
     /// Its ids, for what is called within it.
@@ -132,7 +145,11 @@ impl OpenSpan {
 
     /// Ends it.
     pub fn end(self, work: Work) {
-        let Self { context, parent, since } = self;
+        let Self {
+            context,
+            parent,
+            since,
+        } = self;
         record(context, parent, None, since.elapsed(), work);
     }
 }
@@ -145,9 +162,24 @@ impl Work {
 }
 
 /// Records a span that ended now.
-pub(crate) fn record(context: SpanContext, parent: Option<u64>, link: Option<SpanContext>, took: Duration, work: Work) {
-    let Some(recorder) = crate::recorder() else { return };
+pub(crate) fn record(
+    context: SpanContext,
+    parent: Option<u64>,
+    link: Option<SpanContext>,
+    took: Duration,
+    work: Work,
+) {
+    let Some(recorder) = crate::recorder() else {
+        return;
+    };
     let ended = SystemTime::now();
     let began = ended.checked_sub(took).unwrap_or(ended);
-    recorder.record(Span { context, parent, link, began, ended, work });
+    recorder.record(Span {
+        context,
+        parent,
+        link,
+        began,
+        ended,
+        work,
+    });
 }

@@ -99,20 +99,39 @@ async fn list(State(audit): State<Arc<Audit>>, params: Params) -> Result<Respons
     .map_err(problem)?;
     let more = rows.len() as i64 > request.limit;
     rows.truncate(usize::try_from(request.limit).unwrap_or(usize::MAX));
-    let next_cursor = rows.last().filter(|_| more).map(|row| cursor(Cursor { at: row.at, id: row.id }));
-    Ok(edge::ok(Page { list: rows.into_iter().map(|row| item(row, &audit.time)).collect(), next_cursor }))
+    let next_cursor = rows.last().filter(|_| more).map(|row| {
+        cursor(Cursor {
+            at: row.at,
+            id: row.id,
+        })
+    });
+    Ok(edge::ok(Page {
+        list: rows.into_iter().map(|row| item(row, &audit.time)).collect(),
+        next_cursor,
+    }))
 }
 
 impl ListRequest {
     fn of(mut params: Params, zone: &ServiceTime) -> Result<Self, Problem> {
-        let (from, to) = (params.text("from", |text| zone.parse(text)), params.text("to", |text| zone.parse(text)));
+        let (from, to) = (
+            params.text("from", |text| zone.parse(text)),
+            params.text("to", |text| zone.parse(text)),
+        );
         let before = params.text("cursor", read_cursor);
-        let limit =
-            params.int("limit", |n| if (1..=MAX_ROWS_PER_PAGE).contains(&n) { Ok(n) } else { Err(LIMIT_RANGE) });
-        match (from, to, before, limit) {
-            (Some(from), Some(to), Some(before), Some(limit)) => {
-                Ok(Self { from, to, before, limit: limit.unwrap_or(DEFAULT_ROWS_PER_PAGE) })
+        let limit = params.int("limit", |n| {
+            if (1..=MAX_ROWS_PER_PAGE).contains(&n) {
+                Ok(n)
+            } else {
+                Err(LIMIT_RANGE)
             }
+        });
+        match (from, to, before, limit) {
+            (Some(from), Some(to), Some(before), Some(limit)) => Ok(Self {
+                from,
+                to,
+                before,
+                limit: limit.unwrap_or(DEFAULT_ROWS_PER_PAGE),
+            }),
             _ => Err(params.refuse()),
         }
     }
@@ -125,8 +144,12 @@ fn cursor(cursor: Cursor) -> String {
 }
 
 fn read_cursor(text: &str) -> Result<Cursor, &'static str> {
-    let ([], at, id) = time_cursor::decode(text).ok_or("must be the nextCursor of an earlier answer")?;
-    Ok(Cursor { at, id: i64::from_be_bytes(id) })
+    let ([], at, id) =
+        time_cursor::decode(text).ok_or("must be the nextCursor of an earlier answer")?;
+    Ok(Cursor {
+        at,
+        id: i64::from_be_bytes(id),
+    })
 }
 
 fn item(row: Row, zone: &ServiceTime) -> Item {

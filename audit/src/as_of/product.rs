@@ -30,7 +30,10 @@ pub(super) async fn one(
     ProductIdPath(id): ProductIdPath,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let (at, sequence) = (at(&mut params, audit.time), params.int("sequence", from_one));
+    let (at, sequence) = (
+        at(&mut params, audit.time),
+        params.int("sequence", from_one),
+    );
     let upto = match (at, sequence) {
         (Some(Some(_)), Some(Some(_))) => {
             params.wrong("sequence", "and at exclude each other: give one of them");
@@ -53,7 +56,11 @@ async fn time_of(audit: &Audit, at: Option<DateTime<Utc>>) -> Result<DateTime<Ut
 }
 
 fn from_one(sequence: i64) -> Result<i64, &'static str> {
-    if sequence >= 1 { Ok(sequence) } else { Err("must be a whole number from 1") }
+    if sequence >= 1 {
+        Ok(sequence)
+    } else {
+        Err("must be a whole number from 1")
+    }
 }
 
 /// What `ProductOpened` fixes.
@@ -91,7 +98,9 @@ impl Folded {
     async fn of(log: &Log, id: ProductId, upto: FoldBound) -> Result<Self, LogError> {
         let mut folded = Self::default();
         loop {
-            let events = log.read_stream(id, folded.state.sequence, EVENTS_PER_READ).await?;
+            let events = log
+                .read_stream(id, folded.state.sequence, EVENTS_PER_READ)
+                .await?;
             let is_last_page = (events.len() as i64) < EVENTS_PER_READ;
             for event in events {
                 if upto.is_before(&event) {
@@ -108,41 +117,75 @@ impl Folded {
 
     fn apply(&mut self, event: RecordedEvent) -> Result<(), LogError> {
         if event.sequence != self.state.sequence + 1 {
-            let reason =
-                format!("the stream of product {} has a hole before sequence {}", event.product_id, event.sequence);
-            return Err(LogError::Broken { partition: event.partition, position: event.position, reason });
+            let reason = format!(
+                "the stream of product {} has a hole before sequence {}",
+                event.product_id, event.sequence
+            );
+            return Err(LogError::Broken {
+                partition: event.partition,
+                position: event.position,
+                reason,
+            });
         }
         self.state.apply(&event);
         match &event.event {
-            ProductEvent::ProductOpened { title, total_investing_amount, started_at, finished_at, terms, .. } => {
+            ProductEvent::ProductOpened {
+                title,
+                total_investing_amount,
+                started_at,
+                finished_at,
+                terms,
+                ..
+            } => {
                 let (title, total) = (title.as_str().into(), total_investing_amount.won());
                 let (started_at, finished_at, terms) = (*started_at, *finished_at, shown(terms));
-                self.opening = Some(Opening { title, total, started_at, finished_at, terms });
+                self.opening = Some(Opening {
+                    title,
+                    total,
+                    started_at,
+                    finished_at,
+                    terms,
+                });
             }
-            ProductEvent::InvestReserved { user_id, amount, .. } => {
+            ProductEvent::InvestReserved {
+                user_id, amount, ..
+            } => {
                 *self.users.entry(user_id.clone()).or_default() += amount.won();
             }
             ProductEvent::InvestSettled { .. } => self.settled += 1,
-            ProductEvent::InvestFailed { user_id, amount, .. } => {
+            ProductEvent::InvestFailed {
+                user_id, amount, ..
+            } => {
                 self.failed += 1;
                 self.release(user_id, *amount);
             }
-            ProductEvent::InvestWithdrawn { user_id, amount, settled, .. } => {
+            ProductEvent::InvestWithdrawn {
+                user_id,
+                amount,
+                settled,
+                ..
+            } => {
                 self.settled -= i64::from(*settled);
                 self.withdrawn += 1;
                 self.release(user_id, *amount);
             }
-            ProductEvent::InvestRefunded { code, .. } if code == GiveBackReason::Withdrawn.code() => {
+            ProductEvent::InvestRefunded { code, .. }
+                if code == GiveBackReason::Withdrawn.code() =>
+            {
                 self.withdrawn -= 1;
                 self.refunded += 1;
             }
-            ProductEvent::InvestRefunded { user_id, amount, .. } => {
+            ProductEvent::InvestRefunded {
+                user_id, amount, ..
+            } => {
                 self.settled -= 1;
                 self.refunded += 1;
                 self.release(user_id, *amount);
             }
             ProductEvent::ProductClosed {} => self.closed = true,
-            ProductEvent::ProductCancelled { reason } => self.cancel_reason = Some(reason.as_str().into()),
+            ProductEvent::ProductCancelled { reason } => {
+                self.cancel_reason = Some(reason.as_str().into())
+            }
             ProductEvent::ProductFailed { .. } => self.target_missed = true,
         }
         self.last = Some(event);
@@ -164,8 +207,13 @@ impl Folded {
         };
         match upto {
             FoldBound::Sequence(sequence) if sequence > self.state.sequence => {
-                let words = format!("is beyond the end of the stream, which has {} events so far", self.state.sequence);
-                return Err(Problem::invalid(FieldProblem::new("sequence", words).given(&sequence.to_string())));
+                let words = format!(
+                    "is beyond the end of the stream, which has {} events so far",
+                    self.state.sequence
+                );
+                return Err(Problem::invalid(
+                    FieldProblem::new("sequence", words).given(&sequence.to_string()),
+                ));
             }
             FoldBound::Sequence(_) | FoldBound::Time(_) => {}
         }
@@ -179,14 +227,23 @@ impl Folded {
     fn not_there(&self, upto: FoldBound, time: ServiceTime) -> Problem {
         match (upto, &self.next) {
             (FoldBound::Time(_), Some(first)) => {
-                let words = format!("is before the product was opened, at {}", time.format(first.recorded_at));
+                let words = format!(
+                    "is before the product was opened, at {}",
+                    time.format(first.recorded_at)
+                );
                 Problem::invalid(FieldProblem::new("at", words))
             }
             _ => Problem::NotFound,
         }
     }
 
-    fn item(&self, opening: &Opening, last: &RecordedEvent, at: Option<DateTime<Utc>>, time: ServiceTime) -> Item {
+    fn item(
+        &self,
+        opening: &Opening,
+        last: &RecordedEvent,
+        at: Option<DateTime<Utc>>,
+        time: ServiceTime,
+    ) -> Item {
         let product = &self.state.product;
         let taken = product.reserved() + product.settled();
         Item {
@@ -235,8 +292,13 @@ impl Folded {
 
 /// The terms as the public view has them.
 fn shown(terms: &domain::Terms) -> Terms {
-    let domain::Terms { min_invest_amount, invest_amount_unit, max_amount_per_user, target_amount, withdrawable_until } =
-        *terms;
+    let domain::Terms {
+        min_invest_amount,
+        invest_amount_unit,
+        max_amount_per_user,
+        target_amount,
+        withdrawable_until,
+    } = *terms;
     Terms {
         min_invest_amount: min_invest_amount.map(Amount::won),
         invest_amount_unit: invest_amount_unit.map(Amount::won),

@@ -59,7 +59,11 @@ impl Item {
             event_type: event.event_type,
             version: event.event_version,
             recorded_at: time.format(event.recorded_at),
-            hash: event.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            hash: event
+                .hash
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
         }
     }
 
@@ -83,9 +87,15 @@ impl Item {
 
 /// Stored JSON as a part of other JSON, byte for byte, on one line: a line break in JSON is never more than space.
 fn nested(json: String) -> Box<RawValue> {
-    let line = if json.contains(['\n', '\r']) { json.replace(['\n', '\r'], " ") } else { json };
+    let line = if json.contains(['\n', '\r']) {
+        json.replace(['\n', '\r'], " ")
+    } else {
+        json
+    };
     // The database takes nothing but JSON for these columns; should its idea of it ever be wider, the text is shown.
-    RawValue::from_string(line.clone()).or_else(|_| to_raw_value(&line)).unwrap_or_else(|_| RawValue::NULL.to_owned())
+    RawValue::from_string(line.clone())
+        .or_else(|_| to_raw_value(&line))
+        .unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 #[cfg(test)]

@@ -27,8 +27,11 @@ pub(super) enum Format {
 impl Format {
     /// What the client takes best; a page where it takes none of ours, or does not say.
     pub(super) fn accepted(headers: &HeaderMap) -> Self {
-        const OFFERS: [(&str, Format); 3] =
-            [("application/json", Format::Json), ("application/x-ndjson", Format::NdJson), ("text/csv", Format::Csv)];
+        const OFFERS: [(&str, Format); 3] = [
+            ("application/json", Format::Json),
+            ("application/x-ndjson", Format::NdJson),
+            ("text/csv", Format::Csv),
+        ];
         accept::best(headers, &OFFERS).unwrap_or(Self::Json)
     }
 }
@@ -46,12 +49,25 @@ pub(super) struct EventsRequest {
 impl EventsRequest {
     pub(super) fn read(mut params: Params, audit: &Audit, format: Format) -> Result<Self, Problem> {
         let filter = filter(&mut params, audit);
-        let order = params.text("order", order).map(|order| order.unwrap_or(Order::Ascending));
+        let order = params
+            .text("order", order)
+            .map(|order| order.unwrap_or(Order::Ascending));
         let limit = params.int("limit", |limit| limit_of(limit, format));
-        let (Some(filter), Some(order), Some(limit)) = (filter, order, limit) else { return Err(params.refuse()) };
-        let cursor = params.text("cursor", |text| Cursor::read(text, audit.log.identity(), &filter, order));
-        let Some(cursor) = cursor else { return Err(params.refuse()) };
-        Ok(Self { filter, order, cursor, limit })
+        let (Some(filter), Some(order), Some(limit)) = (filter, order, limit) else {
+            return Err(params.refuse());
+        };
+        let cursor = params.text("cursor", |text| {
+            Cursor::read(text, audit.log.identity(), &filter, order)
+        });
+        let Some(cursor) = cursor else {
+            return Err(params.refuse());
+        };
+        Ok(Self {
+            filter,
+            order,
+            cursor,
+            limit,
+        })
     }
 }
 
@@ -68,7 +84,10 @@ pub(crate) fn filter(params: &mut Params, audit: &Audit) -> Option<Filter> {
     let (from, to) = (params.text("from", bound), params.text("to", bound));
     let partition = params.int("partition", |partition| match i32::try_from(partition) {
         Ok(partition) if (0..partitions).contains(&partition) => Ok(partition),
-        _ => Err(format!("must be a whole number from 0 to {}", partitions - 1)),
+        _ => Err(format!(
+            "must be a whole number from 0 to {}",
+            partitions - 1
+        )),
     });
     Some(Filter {
         product: product?,
@@ -83,7 +102,9 @@ pub(crate) fn filter(params: &mut Params, audit: &Audit) -> Option<Filter> {
 }
 
 fn invest(text: &str) -> Result<InvestId, &'static str> {
-    Uuid::try_parse(text).map(InvestId).map_err(|_| "must be a uuid")
+    Uuid::try_parse(text)
+        .map(InvestId)
+        .map_err(|_| "must be a uuid")
 }
 
 fn event_type(text: &str) -> Result<String, String> {
@@ -93,11 +114,20 @@ fn event_type(text: &str) -> Result<String, String> {
 
 fn correlation(text: &str) -> Result<String, String> {
     let good = (1..=MAX_CORRELATION_ID_CHARS).contains(&text.chars().count());
-    if good { Ok(text.to_owned()) } else { Err(format!("must be 1 to {MAX_CORRELATION_ID_CHARS} characters")) }
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "must be 1 to {MAX_CORRELATION_ID_CHARS} characters"
+        ))
+    }
 }
 
 /// A plain whole number is a position, from 1; anything else a time.
-fn bound(text: &str, time: impl Fn(&str) -> Result<DateTime<Utc>, InvalidTimeError>) -> Result<Bound, String> {
+fn bound(
+    text: &str,
+    time: impl Fn(&str) -> Result<DateTime<Utc>, InvalidTimeError>,
+) -> Result<Bound, String> {
     const POSITION: &str = "must be a position, a whole number from 1 to 9223372036854775807";
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if is_number {
@@ -106,7 +136,9 @@ fn bound(text: &str, time: impl Fn(&str) -> Result<DateTime<Utc>, InvalidTimeErr
             _ => Err(POSITION.into()),
         };
     }
-    time(text).map(Bound::Time).map_err(|error| format!("{error}, or a position, a whole number from 1"))
+    time(text)
+        .map(Bound::Time)
+        .map_err(|error| format!("{error}, or a position, a whole number from 1"))
 }
 
 fn order(text: &str) -> Result<Order, &'static str> {
@@ -125,7 +157,9 @@ fn limit_of(limit: i64, format: Format) -> Result<usize, String> {
     };
     match usize::try_from(limit) {
         Ok(limit) if (1..=most).contains(&limit) => Ok(limit),
-        _ if most == MAX_PAGE_EVENTS => Err(format!("must be a whole number from 1 to {MAX_PAGE_EVENTS}")),
+        _ if most == MAX_PAGE_EVENTS => Err(format!(
+            "must be a whole number from 1 to {MAX_PAGE_EVENTS}"
+        )),
         _ => Err("must be a whole number from 1".into()),
     }
 }

@@ -20,13 +20,19 @@ pub(super) async fn answer(
     format: Format,
     time: ServiceTime,
 ) -> Result<Response, Problem> {
-    let mut stream = EventStream { search: Some(search), left: limit.unwrap_or(usize::MAX), format, time };
+    let mut stream = EventStream {
+        search: Some(search),
+        left: limit.unwrap_or(usize::MAX),
+        format,
+        time,
+    };
     let first = stream.next().await.map_err(broken_off)?;
     let head = match format {
         Format::Csv => format!("{}\r\n", COLUMN_NAMES.join(",")),
         Format::Json | Format::NdJson => String::new(),
     };
-    let begin = stream::iter([Bytes::from(head), first.unwrap_or_default()].map(Ok::<_, io::Error>));
+    let begin =
+        stream::iter([Bytes::from(head), first.unwrap_or_default()].map(Ok::<_, io::Error>));
     let media_type = match format {
         Format::Csv => "text/csv; charset=utf-8",
         Format::Json | Format::NdJson => "application/x-ndjson",
@@ -55,8 +61,13 @@ struct EventStream {
 impl EventStream {
     /// The next page, written; `None` after the last.
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let Some(search) = self.search.as_mut().filter(|_| self.left > 0) else { return Ok(None) };
-        let Page { events, next } = search.page(self.left.min(MAX_PAGE_EVENTS)).await.map_err(io::Error::other)?;
+        let Some(search) = self.search.as_mut().filter(|_| self.left > 0) else {
+            return Ok(None);
+        };
+        let Page { events, next } = search
+            .page(self.left.min(MAX_PAGE_EVENTS))
+            .await
+            .map_err(io::Error::other)?;
         self.left -= events.len();
         if next.is_none() {
             self.search = None;
@@ -71,8 +82,10 @@ impl EventStream {
 
     fn stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send {
         stream::try_unfold(self, async |mut stream| {
-            let written =
-                stream.next().await.inspect_err(|error| tracing::error!(%error, "a stream of events broke off"));
+            let written = stream
+                .next()
+                .await
+                .inspect_err(|error| tracing::error!(%error, "a stream of events broke off"));
             Ok(written?.map(|page| (page, stream)))
         })
     }
@@ -89,9 +102,14 @@ fn lines(items: impl Iterator<Item = Item>) -> io::Result<Bytes> {
 
 /// RFC 4180.
 fn rows(items: impl Iterator<Item = Item>) -> io::Result<Bytes> {
-    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    let mut writer = csv::WriterBuilder::new()
+        .terminator(csv::Terminator::CRLF)
+        .from_writer(Vec::new());
     for item in items {
         writer.write_record(item.row()).map_err(io::Error::other)?;
     }
-    writer.into_inner().map(Bytes::from).map_err(|error| io::Error::other(error.to_string()))
+    writer
+        .into_inner()
+        .map(Bytes::from)
+        .map_err(|error| io::Error::other(error.to_string()))
 }

@@ -55,18 +55,31 @@ where
 }
 
 /// What comes out of `blocks`.
-pub(super) fn stream_of<T: Send + 'static>(blocks: Receiver<T>) -> impl Stream<Item = T> + Send + 'static {
-    futures::stream::unfold(blocks, async |mut blocks| blocks.recv().await.map(|block| (block, blocks)))
+pub(super) fn stream_of<T: Send + 'static>(
+    blocks: Receiver<T>,
+) -> impl Stream<Item = T> + Send + 'static {
+    futures::stream::unfold(blocks, async |mut blocks| {
+        blocks.recv().await.map(|block| (block, blocks))
+    })
 }
 
-async fn write(pool: &Pool, header: &Header, format: Format, out: &BlockSender) -> Result<(), LogError> {
+async fn write(
+    pool: &Pool,
+    header: &Header,
+    format: Format,
+    out: &BlockSender,
+) -> Result<(), LogError> {
     let mut reader = RawReader::open(pool).await?;
     out.send(Ok(format.begin(header))).await.ok();
     let mut events = 0;
     for (partition, head) in (0..).zip(header.heads()) {
         let mut after = None;
-        while let (rows, Some(last)) = range(&mut reader, partition, (after, *head), ROWS_PER_READ).await? {
-            let Some(spawn_writer) = send(rows, format, out).await else { return Ok(()) };
+        while let (rows, Some(last)) =
+            range(&mut reader, partition, (after, *head), ROWS_PER_READ).await?
+        {
+            let Some(spawn_writer) = send(rows, format, out).await else {
+                return Ok(());
+            };
             (events, after) = (events + spawn_writer, Some(last));
         }
     }
@@ -79,12 +92,18 @@ async fn write(pool: &Pool, header: &Header, format: Format, out: &BlockSender) 
     Ok(())
 }
 
-async fn write_found(search: Search, header: &Header, format: Format, out: &BlockSender) -> Result<(), LogError> {
+async fn write_found(
+    search: Search,
+    header: &Header,
+    format: Format,
+    out: &BlockSender,
+) -> Result<(), LogError> {
     out.send(Ok(format.begin(header))).await.ok();
     let (mut pages, mut events) = (std::pin::pin!(search.pages()), 0);
     while let Some(page) = pages.try_next().await? {
         let mut lines = Vec::new();
-        page.iter().for_each(|event| format.row(&RawEventRef::from(event), &mut lines));
+        page.iter()
+            .for_each(|event| format.row(&RawEventRef::from(event), &mut lines));
         events += page.len() as i64;
         if out.send(Ok(lines)).await.is_err() {
             return Ok(());

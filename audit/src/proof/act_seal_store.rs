@@ -37,7 +37,10 @@ pub async fn all_seals(pool: &Pool) -> sqlx::Result<Vec<Result<ActSeal, SealPars
     loop {
         let page = seals_after(pool, after, ACT_SEALS_PER_PAGE).await?;
         let is_last = page.len() < ACT_SEALS_PER_PAGE as usize;
-        let last = page.last().and_then(|seal| seal.as_ref().ok()).map(|seal| seal.statement.seal);
+        let last = page
+            .last()
+            .and_then(|seal| seal.as_ref().ok())
+            .map(|seal| seal.statement.seal);
         seals.extend(page);
         match last {
             Some(last) if !is_last => after = last,
@@ -80,7 +83,8 @@ struct Row {
 
 impl Row {
     fn seal(self) -> Result<ActSeal, SealParseError> {
-        let hash = |name: &str, bytes: &[u8]| -> Result<Hash, SealParseError> { bytes_of(name, bytes) };
+        let hash =
+            |name: &str, bytes: &[u8]| -> Result<Hash, SealParseError> { bytes_of(name, bytes) };
         let statement = ActStatement {
             log: self.log,
             seal: self.seal,
@@ -90,10 +94,16 @@ impl Row {
             previous: hash("previous", &self.previous)?,
         };
         let signature = Signature::from_bytes(&bytes_of("signature", &self.signature)?);
-        Ok(ActSeal { statement, key: KeyId(bytes_of("key", &self.key)?), signature })
+        Ok(ActSeal {
+            statement,
+            key: KeyId(bytes_of("key", &self.key)?),
+            signature,
+        })
     }
 }
 
 fn bytes_of<const N: usize>(name: &str, bytes: &[u8]) -> Result<[u8; N], SealParseError> {
-    bytes.try_into().map_err(|_| SealParseError(format!("its {name} is malformed")))
+    bytes
+        .try_into()
+        .map_err(|_| SealParseError(format!("its {name} is malformed")))
 }

@@ -41,7 +41,9 @@ pub async fn run(log: Log, pool: Pool, sealing: Sealing, shutdown: CancellationT
             Ok(()) => return,
             Err(error) => failed(&error, &mut fault, &refusing),
         };
-        let _: Option<()> = shutdown.run_until_cancelled(tokio::time::sleep(delay)).await;
+        let _: Option<()> = shutdown
+            .run_until_cancelled(tokio::time::sleep(delay))
+            .await;
     }
 }
 
@@ -76,9 +78,16 @@ impl ActSealer {
     /// # Errors
     /// They contradict each other, or cannot be read.
     pub async fn begin(log: &Log, pool: &Pool, sealing: &Sealing) -> Result<Self, SealError> {
-        let keys: Vec<VerifyingKey> =
-            std::iter::once(sealing.key.verifying_key()).chain(sealing.earlier.iter().copied()).collect();
-        let (file, filed) = open_file(sealing.file.as_ref().map(|path| seals_file::acts_path(path))).await?;
+        let keys: Vec<VerifyingKey> = std::iter::once(sealing.key.verifying_key())
+            .chain(sealing.earlier.iter().copied())
+            .collect();
+        let (file, filed) = open_file(
+            sealing
+                .file
+                .as_ref()
+                .map(|path| seals_file::acts_path(path)),
+        )
+        .await?;
         let mut sealer = Self {
             log: log.clone(),
             pool: pool.clone(),
@@ -112,7 +121,8 @@ impl ActSealer {
             self.append(&seal)?;
         }
         if !lost.is_empty() {
-            self.check_loss_accepted("the file has seals of acts that the database lacks").await?;
+            self.check_loss_accepted("the file has seals of acts that the database lacks")
+                .await?;
             self.insert(&lost).await?;
         }
         Ok(())
@@ -121,7 +131,9 @@ impl ActSealer {
     fn append(&mut self, seal: &ActSeal) -> Result<(), SealError> {
         let number = self.chain.seals() + 1;
         let appended = self.chain.append(seal);
-        appended.map_err(|why| SealError::Conflict(format!("seal of acts {number} is not valid: {why}")))?;
+        appended.map_err(|why| {
+            SealError::Conflict(format!("seal of acts {number} is not valid: {why}"))
+        })?;
         self.sealed_at = Some(seal.statement.at);
         Ok(())
     }
@@ -132,17 +144,25 @@ impl ActSealer {
         if accepted.is_some_and(|at| self.sealed_at.is_none_or(|sealed| at >= sealed)) {
             return Ok(());
         }
-        Err(SealError::Conflict(format!("{what}: it was set back or written into; run moa audit verify")))
+        Err(SealError::Conflict(format!(
+            "{what}: it was set back or written into; run moa audit verify"
+        )))
     }
 
     /// Finds the last row that is as it was sealed: the last sealed one, or, of a database that was set back, one before.
     async fn find_end(&mut self) -> Result<(), SealError> {
-        let Some(end) = self.chain.end() else { return Ok(()) };
+        let Some(end) = self.chain.end() else {
+            return Ok(());
+        };
         self.last = end;
         if self.has(end).await? {
             return Ok(());
         }
-        self.check_loss_accepted(&format!("the database does not have act {} as it was sealed", end.0)).await?;
+        self.check_loss_accepted(&format!(
+            "the database does not have act {} as it was sealed",
+            end.0
+        ))
+        .await?;
         self.last = (0, Hash::default());
         for (number, hash) in (1..).zip(self.chain.hashes().to_vec()) {
             if !self.has((number, hash)).await? {
@@ -155,7 +175,9 @@ impl ActSealer {
 
     async fn has(&self, (number, hash): (i64, Hash)) -> sqlx::Result<bool> {
         let there = acts::read_after(&self.pool, number - 1, 1).await?;
-        Ok(there.first().is_some_and(|act| act.number == number && act.hash == hash))
+        Ok(there
+            .first()
+            .is_some_and(|act| act.number == number && act.hash == hash))
     }
 
     async fn run(
@@ -173,7 +195,9 @@ impl ActSealer {
                 return Ok(());
             }
             // When it is cancelled it seals once more.
-            let _: Option<()> = shutdown.run_until_cancelled(tokio::time::sleep(SEAL_INTERVAL)).await;
+            let _: Option<()> = shutdown
+                .run_until_cancelled(tokio::time::sleep(SEAL_INTERVAL))
+                .await;
         }
     }
 
@@ -198,11 +222,16 @@ impl ActSealer {
     /// The rows after the last sealed one, which must still be there, each following from the one before.
     async fn new_acts(&self) -> Result<Vec<StoredAct>, SealError> {
         let (mut number, mut hash) = self.last;
-        let mut acts = acts::read_after(&self.pool, (number - 1).max(0), ACTS_PER_TRANSACTION + 1).await?;
+        let mut acts =
+            acts::read_after(&self.pool, (number - 1).max(0), ACTS_PER_TRANSACTION + 1).await?;
         if number > 0 {
-            let is_there = acts.first().is_some_and(|act| act.number == number && act.hash == hash);
+            let is_there = acts
+                .first()
+                .is_some_and(|act| act.number == number && act.hash == hash);
             if !is_there {
-                return Err(SealError::Conflict(format!("the database does not have act {number} as it was sealed")));
+                return Err(SealError::Conflict(format!(
+                    "the database does not have act {number} as it was sealed"
+                )));
             }
             acts.remove(0);
         }
@@ -210,20 +239,33 @@ impl ActSealer {
             number += 1;
             hash = proof::act::hash(self.log.identity().log_id, act, &hash);
             if act.number != number || act.hash != hash {
-                return Err(SealError::Conflict(format!("act {number} does not follow from the one before")));
+                return Err(SealError::Conflict(format!(
+                    "act {number} does not follow from the one before"
+                )));
             }
         }
         Ok(acts)
     }
 
     async fn seals_of(&self, acts: &[StoredAct]) -> Result<Vec<ActSeal>, SealError> {
-        let at: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp()").fetch_one(&self.pool).await?;
-        let (mut seal, mut previous, mut seals) = (self.chain.seals(), self.chain.digest(), Vec::new());
+        let at: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp()")
+            .fetch_one(&self.pool)
+            .await?;
+        let (mut seal, mut previous, mut seals) =
+            (self.chain.seals(), self.chain.digest(), Vec::new());
         for act in acts {
             seal += 1;
-            let malformed = |_| SealError::Conflict(format!("the hash of act {} is malformed", act.number));
+            let malformed =
+                |_| SealError::Conflict(format!("the hash of act {} is malformed", act.number));
             let hash = act.hash.clone().try_into().map_err(malformed)?;
-            let statement = ActStatement { log: self.log.identity().log_id, seal, act: act.number, hash, at, previous };
+            let statement = ActStatement {
+                log: self.log.identity().log_id,
+                seal,
+                act: act.number,
+                hash,
+                at,
+                previous,
+            };
             previous = statement.digest();
             seals.push(statement.seal(&self.sealing.key));
         }
@@ -234,7 +276,9 @@ impl ActSealer {
     async fn insert(&self, seals: &[ActSeal]) -> Result<(), SealError> {
         let mut transaction = self.pool.begin().await?;
         // The file must never have what a crash can take from the database.
-        sqlx::query("set local synchronous_commit = on").execute(&mut *transaction).await?;
+        sqlx::query("set local synchronous_commit = on")
+            .execute(&mut *transaction)
+            .await?;
         for seal in seals {
             if !act_seal_store::insert(&mut transaction, seal).await? {
                 return Ok(transaction.rollback().await?);
@@ -247,20 +291,25 @@ impl ActSealer {
     async fn catch_up(&mut self) -> Result<(), SealError> {
         loop {
             let known = self.chain.seals();
-            let mut page = act_seal_store::seals_after(&self.pool, known - 1, ACT_SEALS_PER_PAGE + 1).await?;
+            let mut page =
+                act_seal_store::seals_after(&self.pool, known - 1, ACT_SEALS_PER_PAGE + 1).await?;
             if known > 0 {
                 let first = page.drain(..page.len().min(1)).next().and_then(Result::ok);
-                let is_same =
-                    |seal: &ActSeal| (seal.statement.seal, seal.statement.digest()) == (known, self.chain.digest());
+                let is_same = |seal: &ActSeal| {
+                    (seal.statement.seal, seal.statement.digest()) == (known, self.chain.digest())
+                };
                 if !first.as_ref().is_some_and(is_same) {
-                    let why = format!("the database does not have seal of acts {known} any more as it was");
+                    let why = format!(
+                        "the database does not have seal of acts {known} any more as it was"
+                    );
                     return Err(SealError::Conflict(why));
                 }
             }
             let mut added = Vec::new();
             for seal in page {
                 let number = self.chain.seals() + 1;
-                let seal = seal.map_err(|why| SealError::Conflict(format!("seal of acts {number}: {why}")))?;
+                let seal = seal
+                    .map_err(|why| SealError::Conflict(format!("seal of acts {number}: {why}")))?;
                 self.append(&seal)?;
                 self.last = (seal.statement.act, seal.statement.hash);
                 added.push(seal);
@@ -273,9 +322,17 @@ impl ActSealer {
     }
 
     async fn write(&mut self, seals: Vec<ActSeal>) -> Result<(), SealError> {
-        let Some(mut file) = self.file.take() else { return Ok(()) };
-        let written = tokio::task::spawn_blocking(move || file.append_acts(&seals).map(|()| file)).await;
-        self.file = Some(written.map_err(io::Error::other).and_then(|written| written).map_err(file_fault)?);
+        let Some(mut file) = self.file.take() else {
+            return Ok(());
+        };
+        let written =
+            tokio::task::spawn_blocking(move || file.append_acts(&seals).map(|()| file)).await;
+        self.file = Some(
+            written
+                .map_err(io::Error::other)
+                .and_then(|written| written)
+                .map_err(file_fault)?,
+        );
         Ok(())
     }
 }
@@ -286,13 +343,21 @@ fn file_fault(error: io::Error) -> SealError {
 
 /// The file, open for appending, and the seals in it.
 async fn open_file(path: Option<PathBuf>) -> Result<(Option<SealsFile>, Vec<ActSeal>), SealError> {
-    let Some(path) = path else { return Ok((None, Vec::new())) };
+    let Some(path) = path else {
+        return Ok((None, Vec::new()));
+    };
     let opened = tokio::task::spawn_blocking(move || {
         let file = SealsFile::open(&path)?;
         seals_file::read_acts(&path).map(|seals| (file, seals))
     });
-    let (file, seals) = opened.await.map_err(io::Error::other).and_then(|opened| opened).map_err(file_fault)?;
+    let (file, seals) = opened
+        .await
+        .map_err(io::Error::other)
+        .and_then(|opened| opened)
+        .map_err(file_fault)?;
     let seals: Result<Vec<_>, _> = seals.into_iter().collect();
-    let seals = seals.map_err(|why| SealError::Conflict(format!("a line of the file of seals of acts: {why}")))?;
+    let seals = seals.map_err(|why| {
+        SealError::Conflict(format!("a line of the file of seals of acts: {why}"))
+    })?;
     Ok((Some(file), seals))
 }

@@ -15,7 +15,9 @@ pub enum ProveError {
     #[error("no such invest")]
     Unknown,
     /// None of its events is sealed.
-    #[error("none of its events is sealed yet: try again in some seconds, or see that a sealer runs")]
+    #[error(
+        "none of its events is sealed yet: try again in some seconds, or see that a sealer runs"
+    )]
     NotSealed,
     /// The log is not what was sealed.
     #[error("the log is not what was sealed: run moa audit verify")]
@@ -40,7 +42,10 @@ pub async fn prove(log: &Log, pool: &Pool, invest: InvestId) -> Result<Proof, Pr
             unsealed += 1;
             continue;
         };
-        let seal = seal_store::seals_from(pool, number, 1).await?.into_iter().next();
+        let seal = seal_store::seals_from(pool, number, 1)
+            .await?
+            .into_iter()
+            .next();
         let seal = seal.and_then(Result::ok).ok_or(ProveError::Broken)?;
         events.push(proved(log, row, &seal).await?);
         if !seals.iter().any(|known| known.statement.seal == number) {
@@ -50,11 +55,20 @@ pub async fn prove(log: &Log, pool: &Pool, invest: InvestId) -> Result<Proof, Pr
     if events.is_empty() {
         return Err(ProveError::NotSealed);
     }
-    Ok(Proof::new(log.identity(), invest.0, events, &seals, unsealed))
+    Ok(Proof::new(
+        log.identity(),
+        invest.0,
+        events,
+        &seals,
+        unsealed,
+    ))
 }
 
 async fn rows(log: &Log, pool: &Pool, invest: InvestId) -> Result<Vec<RawEvent>, LogError> {
-    let filter = Filter { invest: Some(invest), ..Filter::default() };
+    let filter = Filter {
+        invest: Some(invest),
+        ..Filter::default()
+    };
     let mut search = Search::begin(log, pool, filter, Order::Ascending, None).await?;
     let mut rows = Vec::new();
     loop {
@@ -69,7 +83,13 @@ async fn rows(log: &Log, pool: &Pool, invest: InvestId) -> Result<Vec<RawEvent>,
 async fn proved(log: &Log, row: &RawEvent, seal: &Seal) -> Result<ProvedEvent, ProveError> {
     let statement = &seal.statement;
     // With the hash before the segment, for its first event.
-    let mut hashes = log.hashes(statement.partition, (statement.first - 1).max(1), statement.last).await?;
+    let mut hashes = log
+        .hashes(
+            statement.partition,
+            (statement.first - 1).max(1),
+            statement.last,
+        )
+        .await?;
     if statement.first == 1 {
         hashes.insert(0, log.identity().genesis(statement.partition));
     }

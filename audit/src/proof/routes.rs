@@ -43,11 +43,16 @@ fn verify_problem(why: VerifyError) -> Problem {
         VerifyError::File(..) => Problem::Conflict(why.to_string()),
         VerifyError::Database(error) => problem(error),
         VerifyError::Log(error) => problem(error),
-        VerifyError::NoLog | VerifyError::NoActs | VerifyError::Cancelled(_) => Problem::internal(why),
+        VerifyError::NoLog | VerifyError::NoActs | VerifyError::Cancelled(_) => {
+            Problem::internal(why)
+        }
     }
 }
 
-async fn prove(State(audit): State<Arc<Audit>>, InvestIdPath(invest): InvestIdPath) -> Result<Response, Problem> {
+async fn prove(
+    State(audit): State<Arc<Audit>>,
+    InvestIdPath(invest): InvestIdPath,
+) -> Result<Response, Problem> {
     let proof = prove::prove(&audit.log, &audit.read, invest).await;
     Ok(edge::ok(proof.map_err(prove_problem)?))
 }
@@ -76,15 +81,33 @@ pub(crate) struct Seals {
 }
 
 async fn seals(State(audit): State<Arc<Audit>>, mut params: Params) -> Result<Response, Problem> {
-    let Some(newest) = params.flag("newest", false) else { return Err(params.refuse()) };
+    let Some(newest) = params.flag("newest", false) else {
+        return Err(params.refuse());
+    };
     let (mut after, limit) = page_of(params, SEALS_PER_PAGE)?;
     if newest {
-        after = seal_store::last(&audit.read).await.map_err(problem)?.saturating_sub(limit).max(after);
+        after = seal_store::last(&audit.read)
+            .await
+            .map_err(problem)?
+            .saturating_sub(limit)
+            .max(after);
     }
-    let page = seal_store::seals_from(&audit.read, after.saturating_add(1), limit).await.map_err(problem)?;
-    let page = page.into_iter().collect::<Result<Vec<Seal>, _>>().map_err(Problem::internal)?;
-    let next_after = next(limit, page.len(), page.last().map(|seal| seal.statement.seal));
-    Ok(edge::ok(Seals { list: raw(page.iter().map(Seal::line))?, next_after }))
+    let page = seal_store::seals_from(&audit.read, after.saturating_add(1), limit)
+        .await
+        .map_err(problem)?;
+    let page = page
+        .into_iter()
+        .collect::<Result<Vec<Seal>, _>>()
+        .map_err(Problem::internal)?;
+    let next_after = next(
+        limit,
+        page.len(),
+        page.last().map(|seal| seal.statement.seal),
+    );
+    Ok(edge::ok(Seals {
+        list: raw(page.iter().map(Seal::line))?,
+        next_after,
+    }))
 }
 
 /// Some seals of acts, and what to ask for the next after.
@@ -100,20 +123,40 @@ pub(crate) struct ActSeals {
 
 async fn act_seals(State(audit): State<Arc<Audit>>, params: Params) -> Result<Response, Problem> {
     let (after, limit) = page_of(params, ACT_SEALS_PER_PAGE)?;
-    let page = act_seal_store::seals_after(&audit.read, after, limit).await.map_err(problem)?;
-    let page = page.into_iter().collect::<Result<Vec<ActSeal>, _>>().map_err(Problem::internal)?;
-    let next_after = next(limit, page.len(), page.last().map(|seal| seal.statement.seal));
-    Ok(edge::ok(ActSeals { list: raw(page.iter().map(ActSeal::line))?, next_after }))
+    let page = act_seal_store::seals_after(&audit.read, after, limit)
+        .await
+        .map_err(problem)?;
+    let page = page
+        .into_iter()
+        .collect::<Result<Vec<ActSeal>, _>>()
+        .map_err(Problem::internal)?;
+    let next_after = next(
+        limit,
+        page.len(),
+        page.last().map(|seal| seal.statement.seal),
+    );
+    Ok(edge::ok(ActSeals {
+        list: raw(page.iter().map(ActSeal::line))?,
+        next_after,
+    }))
 }
 
 /// After which number, and how many.
 fn page_of(mut params: Params, most: i64) -> Result<(i64, i64), Problem> {
-    let after = params.int("after", |after| if after >= 0 { Ok(after) } else { Err("must be a whole number from 0") });
+    let after = params.int("after", |after| {
+        if after >= 0 {
+            Ok(after)
+        } else {
+            Err("must be a whole number from 0")
+        }
+    });
     let limit = params.int("limit", |limit| match (1..=most).contains(&limit) {
         true => Ok(limit),
         false => Err(format!("must be a whole number from 1 to {most}")),
     });
-    let (Some(after), Some(limit)) = (after, limit) else { return Err(params.refuse()) };
+    let (Some(after), Some(limit)) = (after, limit) else {
+        return Err(params.refuse());
+    };
     Ok((after.unwrap_or(0), limit.unwrap_or(most)))
 }
 
@@ -122,5 +165,8 @@ fn next(limit: i64, found: usize, last: Option<i64>) -> Option<i64> {
 }
 
 fn raw(lines: impl Iterator<Item = String>) -> Result<Vec<Box<RawValue>>, Problem> {
-    lines.map(RawValue::from_string).collect::<Result<_, _>>().map_err(Problem::internal)
+    lines
+        .map(RawValue::from_string)
+        .collect::<Result<_, _>>()
+        .map_err(Problem::internal)
 }

@@ -35,7 +35,9 @@ pub async fn seals_from(
 
 /// The number of the newest seal; 0 without any.
 pub async fn last(executor: impl PgExecutor<'_>) -> sqlx::Result<i64> {
-    sqlx::query_scalar("select coalesce(max(seal), 0) from seals").fetch_one(executor).await
+    sqlx::query_scalar("select coalesce(max(seal), 0) from seals")
+        .fetch_one(executor)
+        .await
 }
 
 /// Every seal, page by page.
@@ -79,7 +81,9 @@ pub async fn covering(
 
 /// The database's time.
 pub async fn now(connection: &mut Connection) -> sqlx::Result<DateTime<Utc>> {
-    sqlx::query_scalar("select clock_timestamp()").fetch_one(connection).await
+    sqlx::query_scalar("select clock_timestamp()")
+        .fetch_one(connection)
+        .await
 }
 
 /// Up to `limit` ends of segments of `partition` up to `position`, the last first; those that do not stand are among them.
@@ -97,7 +101,12 @@ pub async fn ends_until(
     .bind(limit)
     .fetch_all(connection)
     .await?;
-    let end = |(position, head): (Position, Vec<u8>)| Some(SealedTo { position, head: head.try_into().ok()? });
+    let end = |(position, head): (Position, Vec<u8>)| {
+        Some(SealedTo {
+            position,
+            head: head.try_into().ok()?,
+        })
+    };
     Ok(ends.into_iter().filter_map(end).collect())
 }
 
@@ -167,7 +176,14 @@ struct Row {
 impl Row {
     fn seal(self) -> Result<Seal, SealParseError> {
         let root: Hash = bytes("root", &self.root)?;
-        let loss = self.lost_first.zip(self.lost_last).map(|(first, last)| Loss { first, last, head: root });
+        let loss = self
+            .lost_first
+            .zip(self.lost_last)
+            .map(|(first, last)| Loss {
+                first,
+                last,
+                head: root,
+            });
         let statement = Statement {
             log: self.log,
             partitions: self.partitions,
@@ -176,7 +192,11 @@ impl Row {
             first: self.first,
             last: self.last,
             head: bytes("head", &self.head)?,
-            root: if loss.is_some() { Hash::default() } else { root },
+            root: if loss.is_some() {
+                Hash::default()
+            } else {
+                root
+            },
             hash_prefixes_digest: Sha256::digest(&self.marks).into(),
             at: self
                 .at
@@ -187,10 +207,17 @@ impl Row {
             loss,
         };
         let signature = Signature::from_bytes(&bytes("signature", &self.signature)?);
-        Ok(Seal { statement, hash_prefixes: self.marks, key: KeyId(bytes("key", &self.key)?), signature })
+        Ok(Seal {
+            statement,
+            hash_prefixes: self.marks,
+            key: KeyId(bytes("key", &self.key)?),
+            signature,
+        })
     }
 }
 
 fn bytes<const N: usize>(name: &str, bytes: &[u8]) -> Result<[u8; N], SealParseError> {
-    bytes.try_into().map_err(|_| SealParseError(format!("its {name} is malformed")))
+    bytes
+        .try_into()
+        .map_err(|_| SealParseError(format!("its {name} is malformed")))
 }

@@ -113,7 +113,11 @@ pub async fn run(log: Log, pool: Pool, sealing: Sealing, shutdown: CancellationT
                 fault.failed(&why);
             }
         }
-        if shutdown.run_until_cancelled(tokio::time::sleep(SEAL_INTERVAL)).await.is_none() {
+        if shutdown
+            .run_until_cancelled(tokio::time::sleep(SEAL_INTERVAL))
+            .await
+            .is_none()
+        {
             return;
         }
     }
@@ -138,7 +142,11 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    async fn run(&mut self, shutdown: &CancellationToken, fault: &mut RepeatedFault) -> Result<(), SealError> {
+    async fn run(
+        &mut self,
+        shutdown: &CancellationToken,
+        fault: &mut RepeatedFault,
+    ) -> Result<(), SealError> {
         loop {
             if shutdown.is_cancelled() {
                 return self.seal_once_and_release().await.map(drop);
@@ -146,7 +154,9 @@ impl Sealer {
             self.seal_once().await?;
             fault.recovered();
             // When it is cancelled it seals once more: so nothing of a quiet log is left unsealed.
-            let _: Option<()> = shutdown.run_until_cancelled(tokio::time::sleep(SEAL_INTERVAL)).await;
+            let _: Option<()> = shutdown
+                .run_until_cancelled(tokio::time::sleep(SEAL_INTERVAL))
+                .await;
         }
     }
 
@@ -169,7 +179,11 @@ impl Sealer {
         let mut added = 0;
         loop {
             self.catch_up().await?;
-            let sealed_now = if self.holds_lease().await? { self.seal_new().await? } else { 0 };
+            let sealed_now = if self.holds_lease().await? {
+                self.seal_new().await?
+            } else {
+                0
+            };
             if sealed_now == 0 {
                 self.report_progress();
                 return Ok(added);
@@ -204,7 +218,8 @@ impl Sealer {
                 let appended = self.chain.append(&seal);
                 appended.map_err(|why| invalid_seal(number, why))?;
                 self.write(vec![seal]).await?;
-                self.write_marker(self.file.as_ref().map_or(0, SealsFile::last_began)).await;
+                self.write_marker(self.file.as_ref().map_or(0, SealsFile::last_began))
+                    .await;
             }
             if added == 0 {
                 return Ok(());
@@ -215,7 +230,9 @@ impl Sealer {
     /// Checks that the database still has the last seal as it was.
     fn check_last_seal(&self, seal: Option<Seal>) -> Result<(), SealError> {
         let known = self.chain.seals();
-        let same = |seal: &Seal| (seal.statement.seal, seal.statement.digest()) == (known, self.chain.digest());
+        let same = |seal: &Seal| {
+            (seal.statement.seal, seal.statement.digest()) == (known, self.chain.digest())
+        };
         if seal.as_ref().is_some_and(same) {
             return Ok(());
         }
@@ -225,22 +242,40 @@ impl Sealer {
     }
 
     async fn write(&mut self, seals: Vec<Seal>) -> Result<(), SealError> {
-        let Some(mut file) = self.file.take() else { return Ok(()) };
+        let Some(mut file) = self.file.take() else {
+            return Ok(());
+        };
         let written = tokio::task::spawn_blocking(move || file.append(&seals).map(|()| file)).await;
-        let written = written.map_err(std::io::Error::other).and_then(|written| written);
-        self.file = Some(written.map_err(|error| SealError::Unavailable(format!("the file of seals: {error}")))?);
+        let written = written
+            .map_err(std::io::Error::other)
+            .and_then(|written| written);
+        self.file = Some(
+            written
+                .map_err(|error| SealError::Unavailable(format!("the file of seals: {error}")))?,
+        );
         Ok(())
     }
 
     /// If the last seal, whose line begins at byte `begins`, gets a resume marker: writes the marker before this one, so that the
     /// next start compares at least that many seals.
     async fn write_marker(&mut self, begins: u64) {
-        let Some(file) = self.file.as_ref().filter(|_| self.chain.seals() % self.seals_per_marker == 0) else { return };
-        let before = self.resume_marker.replace(ResumeMarker::at(&self.chain, begins));
+        let Some(file) = self
+            .file
+            .as_ref()
+            .filter(|_| self.chain.seals() % self.seals_per_marker == 0)
+        else {
+            return;
+        };
+        let before = self
+            .resume_marker
+            .replace(ResumeMarker::at(&self.chain, begins));
         let (path, key) = (file.path().to_owned(), self.key.clone());
         let Some(before) = before else { return };
         let written = tokio::task::spawn_blocking(move || before.write(&path, &key)).await;
-        if let Err(error) = written.map_err(std::io::Error::other).and_then(|written| written) {
+        if let Err(error) = written
+            .map_err(std::io::Error::other)
+            .and_then(|written| written)
+        {
             tracing::warn!(%error, "the resume marker of the file of seals is not written: the next start takes longer");
         }
     }
@@ -250,7 +285,9 @@ impl Sealer {
         let heads = self.log.heads().await?;
         let mut added = 0;
         for (partition, head) in self.log.partitions().zip(heads) {
-            let Some(sealed) = self.chain.sealed_to(partition) else { continue };
+            let Some(sealed) = self.chain.sealed_to(partition) else {
+                continue;
+            };
             if head < sealed.position {
                 return Err(SealError::Conflict(format!(
                     "partition {partition} ends at position {head}, but it was sealed up to {}",
@@ -268,21 +305,40 @@ impl Sealer {
 
     /// Seals what is new of `partition`, up to [`MAX_EVENTS_PER_SEAL`] events; returns false if another instance has the lease.
     async fn seal_segment(&mut self, partition: Partition) -> Result<bool, SealError> {
-        let Some(sealed) = self.chain.sealed_to(partition) else { return Ok(false) };
+        let Some(sealed) = self.chain.sealed_to(partition) else {
+            return Ok(false);
+        };
         // The last sealed event too: it must still be there.
-        let rows = self.log.raw_after(partition, (sealed.position - 1).max(0), MAX_EVENTS_PER_SEAL + 1).await?;
-        let new = tokio::task::spawn_blocking(move || segment::next_segment(partition, sealed, &rows)).await;
-        let new = new.map_err(|error| SealError::Unavailable(error.to_string()))?.map_err(SealError::Conflict)?;
+        let rows = self
+            .log
+            .raw_after(
+                partition,
+                (sealed.position - 1).max(0),
+                MAX_EVENTS_PER_SEAL + 1,
+            )
+            .await?;
+        let new =
+            tokio::task::spawn_blocking(move || segment::next_segment(partition, sealed, &rows))
+                .await;
+        let new = new
+            .map_err(|error| SealError::Unavailable(error.to_string()))?
+            .map_err(SealError::Conflict)?;
         let Some(new) = new else { return Ok(false) };
-        let Some(lease) = &self.lease else { return Ok(false) };
+        let Some(lease) = &self.lease else {
+            return Ok(false);
+        };
         let mut transaction = self.pool.begin().await?;
         // The file must never have what a crash can take from the database.
-        transaction.execute("set local synchronous_commit = on").await?;
+        transaction
+            .execute("set local synchronous_commit = on")
+            .await?;
         if !lease.verify_held(&mut transaction).await? {
             self.lease = None;
             return Ok(false);
         }
-        let at: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut *transaction).await?;
+        let at: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp()")
+            .fetch_one(&mut *transaction)
+            .await?;
         let identity = self.log.identity();
         let statement = Statement {
             log: identity.log_id,
@@ -298,16 +354,28 @@ impl Sealer {
             previous: self.chain.digest(),
             loss: None,
         };
-        seal_store::insert(&mut transaction, &statement.seal(new.hash_prefixes, &self.key)).await?;
+        seal_store::insert(
+            &mut transaction,
+            &statement.seal(new.hash_prefixes, &self.key),
+        )
+        .await?;
         transaction.commit().await?;
         Ok(true)
     }
 
     fn report_progress(&self) {
-        report_state(if self.lease.is_some() { State::Active } else { State::Standby });
+        report_state(if self.lease.is_some() {
+            State::Active
+        } else {
+            State::Standby
+        });
         for partition in self.log.partitions() {
-            let sealed = self.chain.sealed_to(partition).map_or(0, |sealed| sealed.position);
-            metrics::gauge!("moa_sealed_position", "partition" => partition.to_string()).set(sealed as f64);
+            let sealed = self
+                .chain
+                .sealed_to(partition)
+                .map_or(0, |sealed| sealed.position);
+            metrics::gauge!("moa_sealed_position", "partition" => partition.to_string())
+                .set(sealed as f64);
         }
     }
 }

@@ -35,28 +35,49 @@ struct SealedEnds {
 
 /// Stops writes into each partition whose last sealed event is not in the database as it was sealed: the database was
 /// set back. An operator's `restore` that is newer than the seals outweighs them. Without a file, nothing is compared.
-pub async fn stop_writes_behind_seals(log: &Log, outside: &ExternalSeals) -> Result<(), CompareError> {
-    let Some(path) = outside.file.clone() else { return Ok(()) };
+pub async fn stop_writes_behind_seals(
+    log: &Log,
+    outside: &ExternalSeals,
+) -> Result<(), CompareError> {
+    let Some(path) = outside.file.clone() else {
+        return Ok(());
+    };
     let (identity, keys) = (*log.identity(), outside.keys.clone());
     let sealed = tokio::task::spawn_blocking(move || {
         let chain = SealChain::new(identity, &keys);
         let marker = ResumeMarker::read(&path, identity.partitions, &keys);
         read(&path, chain, marker)
     });
-    let Some(sealed) = sealed.await?? else { return Ok(()) };
-    if log.loss_accepted_at().await?.is_some_and(|at| sealed.last_at.is_none_or(|sealed| at >= sealed)) {
+    let Some(sealed) = sealed.await?? else {
+        return Ok(());
+    };
+    if log
+        .loss_accepted_at()
+        .await?
+        .is_some_and(|at| sealed.last_at.is_none_or(|sealed| at >= sealed))
+    {
         return Ok(());
     }
     for (partition, end) in (0..).zip(sealed.ends) {
         if end.position > 0 && !log.has_event(partition, end.position, &end.head).await? {
-            log.stop_writes(partition, WriteStop::BehindSeals { partition, sealed: end.position });
+            log.stop_writes(
+                partition,
+                WriteStop::BehindSeals {
+                    partition,
+                    sealed: end.position,
+                },
+            );
         }
     }
     Ok(())
 }
 
 /// The seals of the file, from the sealer's resume marker on where there is one; up to the first that is not valid.
-fn read(path: &Path, chain: SealChain, marker: Option<ResumeMarker>) -> io::Result<Option<SealedEnds>> {
+fn read(
+    path: &Path,
+    chain: SealChain,
+    marker: Option<ResumeMarker>,
+) -> io::Result<Option<SealedEnds>> {
     if !path.exists() {
         return Ok(None);
     }
@@ -72,14 +93,22 @@ fn read(path: &Path, chain: SealChain, marker: Option<ResumeMarker>) -> io::Resu
     Ok(Some(read_valid(Lines::open(path, 0)?, chain, None)?))
 }
 
-fn read_valid(mut lines: Lines, mut chain: SealChain, mut last_at: Option<DateTime<Utc>>) -> io::Result<SealedEnds> {
+fn read_valid(
+    mut lines: Lines,
+    mut chain: SealChain,
+    mut last_at: Option<DateTime<Utc>>,
+) -> io::Result<SealedEnds> {
     loop {
         let read = lines.read(SEALS_PER_READ)?;
         let more = read.len() == SEALS_PER_READ;
         for seal in read {
             let appended = seal
                 .map_err(|error| SealChainError::Wrong(error.to_string()))
-                .and_then(|seal| chain.append(&seal).map(|()| last_at = Some(seal.statement.at)));
+                .and_then(|seal| {
+                    chain
+                        .append(&seal)
+                        .map(|()| last_at = Some(seal.statement.at))
+                });
             if let Err(why) = appended {
                 tracing::error!(
                     seal = chain.seals() + 1,
@@ -96,5 +125,8 @@ fn read_valid(mut lines: Lines, mut chain: SealChain, mut last_at: Option<DateTi
 }
 
 fn sealed(chain: &SealChain, last_at: Option<DateTime<Utc>>) -> SealedEnds {
-    SealedEnds { ends: chain.ends().to_vec(), last_at }
+    SealedEnds {
+        ends: chain.ends().to_vec(),
+        last_at,
+    }
 }

@@ -23,8 +23,14 @@ type ReadSeals = Vec<Result<ActSeal, SealParseError>>;
 ///
 /// # Errors
 /// The database cannot be read.
-pub async fn verify_acts(pool: &Pool, log: Uuid, sealed: &ValidActSeals) -> Result<Option<ActsReport>, VerifyError> {
-    let exists: bool = sqlx::query_scalar("select to_regclass('acts') is not null").fetch_one(pool).await?;
+pub async fn verify_acts(
+    pool: &Pool,
+    log: Uuid,
+    sealed: &ValidActSeals,
+) -> Result<Option<ActsReport>, VerifyError> {
+    let exists: bool = sqlx::query_scalar("select to_regclass('acts') is not null")
+        .fetch_one(pool)
+        .await?;
     if !exists {
         return Ok(None);
     }
@@ -45,14 +51,24 @@ pub(super) async fn known_seals(
     log: Uuid,
     outside: Option<&ExternalSeals>,
 ) -> Result<ValidActSeals, VerifyError> {
-    let Some(outside) = outside else { return Ok(ValidActSeals::none(log)) };
+    let Some(outside) = outside else {
+        return Ok(ValidActSeals::none(log));
+    };
     // The file first: what is in it is in the database before.
     let filed = match outside.file.clone() {
-        Some(path) => tokio::task::spawn_blocking(move || read_file(&seals_file::acts_path(&path))).await??,
+        Some(path) => {
+            tokio::task::spawn_blocking(move || read_file(&seals_file::acts_path(&path))).await??
+        }
         None => Vec::new(),
     };
-    let exists: bool = sqlx::query_scalar("select to_regclass('act_seals') is not null").fetch_one(pool).await?;
-    let stored = if exists { act_seal_store::all_seals(pool).await? } else { Vec::new() };
+    let exists: bool = sqlx::query_scalar("select to_regclass('act_seals') is not null")
+        .fetch_one(pool)
+        .await?;
+    let stored = if exists {
+        act_seal_store::all_seals(pool).await?
+    } else {
+        Vec::new()
+    };
     let keys = outside.keys.clone();
     Ok(tokio::task::spawn_blocking(move || merge(log, &keys, filed, stored)).await?)
 }
@@ -66,18 +82,37 @@ fn read_file(path: &Path) -> Result<ReadSeals, VerifyError> {
 }
 
 /// The file's seals, then those that only the database has, which must continue them.
-fn merge(log: Uuid, keys: &[proof::key::VerifyingKey], filed: ReadSeals, mut stored: ReadSeals) -> ValidActSeals {
+fn merge(
+    log: Uuid,
+    keys: &[proof::key::VerifyingKey],
+    filed: ReadSeals,
+    mut stored: ReadSeals,
+) -> ValidActSeals {
     let number = |at: usize| i64::try_from(at).map_or(i64::MAX, |at| at + 1);
-    let differs = filed.iter().zip(&stored).position(|(filed, stored)| filed != stored);
+    let differs = filed
+        .iter()
+        .zip(&stored)
+        .position(|(filed, stored)| filed != stored);
     let lacks = (filed.len() > stored.len()).then_some(stored.len());
-    let rest = if stored.len() > filed.len() { stored.split_off(filed.len()) } else { Vec::new() };
+    let rest = if stored.len() > filed.len() {
+        stored.split_off(filed.len())
+    } else {
+        Vec::new()
+    };
     let mut sealed = ValidActSeals::read(log, filed.into_iter().chain(rest), keys);
     if let Some(at) = differs {
         let detail = "the database has another than the file outside it".into();
-        sealed.reject(BadSeal { seal: number(at), detail });
+        sealed.reject(BadSeal {
+            seal: number(at),
+            detail,
+        });
     } else if let Some(at) = lacks {
-        let detail = "the file outside the database has it, the database does not: it was set back".into();
-        sealed.reject(BadSeal { seal: number(at), detail });
+        let detail =
+            "the file outside the database has it, the database does not: it was set back".into();
+        sealed.reject(BadSeal {
+            seal: number(at),
+            detail,
+        });
     }
     sealed
 }

@@ -26,12 +26,18 @@ pub async fn verify_backup(
     keys: &[VerifyingKey],
 ) -> Result<BackupReport, VerifyError> {
     let identity = Log::identity_of(pool).await?.ok_or(VerifyError::NoLog)?;
-    let (own, own_acts) = (seal_store::all_seals(pool).await?, act_seal_store::all_seals(pool).await?);
+    let (own, own_acts) = (
+        seal_store::all_seals(pool).await?,
+        act_seal_store::all_seals(pool).await?,
+    );
     let (common, common_acts) = (common(&own, &filed), common(&own_acts, &filed_acts));
     let shared = valid(filed[..common].to_vec(), keys, identity);
-    let shared_acts = ValidActSeals::read(identity.log_id, filed_acts[..common_acts].to_vec(), keys);
-    let of_another =
-        |common| BadSeal { seal: number_after(common), detail: "the backup has another than the file".into() };
+    let shared_acts =
+        ValidActSeals::read(identity.log_id, filed_acts[..common_acts].to_vec(), keys);
+    let of_another = |common| BadSeal {
+        seal: number_after(common),
+        detail: "the backup has another than the file".into(),
+    };
     let differs = common < own.len().min(filed.len());
     let acts_differ = common_acts < own_acts.len().min(filed_acts.len());
     let mut sealed = valid(filed, keys, identity);
@@ -43,7 +49,10 @@ pub async fn verify_backup(
         return Err(VerifyError::NoActs);
     }
     let ends = Log::head_times_of(pool, identity.partitions).await?;
-    let own = OwnSeals { events: sealed_upto(&shared), acts: shared_acts.sealed_to() };
+    let own = OwnSeals {
+        events: sealed_upto(&shared),
+        acts: shared_acts.sealed_to(),
+    };
     Ok(BackupReport::of(found, (&sealed, &act_seals), &own, &ends))
 }
 
@@ -53,7 +62,10 @@ fn valid(seals: Lines<Seal>, keys: &[VerifyingKey], identity: Identity) -> Valid
 
 /// How many seals both begin with.
 fn common<T: PartialEq>(own: &[T], filed: &[T]) -> usize {
-    own.iter().zip(filed).take_while(|(own, filed)| own == filed).count()
+    own.iter()
+        .zip(filed)
+        .take_while(|(own, filed)| own == filed)
+        .count()
 }
 
 fn number_after(seals: usize) -> i64 {
@@ -61,6 +73,11 @@ fn number_after(seals: usize) -> i64 {
 }
 
 fn sealed_upto(seals: &ValidSeals) -> Vec<i64> {
-    let last = |partition| seals.of(partition).last().map_or(0, |seal| seal.statement.last);
+    let last = |partition| {
+        seals
+            .of(partition)
+            .last()
+            .map_or(0, |seal| seal.statement.last)
+    };
     (0..seals.identity().partitions).map(last).collect()
 }

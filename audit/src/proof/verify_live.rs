@@ -44,7 +44,9 @@ pub enum VerifyError {
     #[error("the database has no log")]
     NoLog,
     /// There is no record of acts.
-    #[error("the database has no record of acts: it was taken away, or made by a release that had none")]
+    #[error(
+        "the database has no record of acts: it was taken away, or made by a release that had none"
+    )]
     NoActs,
     /// The file of seals cannot be read.
     #[error("the file of seals {0} cannot be read: {1}")]
@@ -55,7 +57,10 @@ pub enum VerifyError {
 }
 
 /// Verifies the log and its record of acts in `pool`'s database against the seals that it has itself and those outside it.
-pub async fn verify_live(pool: &Pool, outside: Option<&ExternalSeals>) -> Result<Report, VerifyError> {
+pub async fn verify_live(
+    pool: &Pool,
+    outside: Option<&ExternalSeals>,
+) -> Result<Report, VerifyError> {
     let identity = Log::identity_of(pool).await?.ok_or(VerifyError::NoLog)?;
     let sealed = match outside {
         Some(outside) => known_seals(pool, identity, outside).await?,
@@ -66,12 +71,18 @@ pub async fn verify_live(pool: &Pool, outside: Option<&ExternalSeals>) -> Result
 }
 
 /// Verifies the log and its record of acts in `pool`'s database against these seals alone.
-pub async fn verify_all(pool: &Pool, sealed: &ValidSeals, act_seals: &ValidActSeals) -> Result<Report, VerifyError> {
+pub async fn verify_all(
+    pool: &Pool,
+    sealed: &ValidSeals,
+    act_seals: &ValidActSeals,
+) -> Result<Report, VerifyError> {
     let report = verify(pool, sealed).await?;
-    Ok(match verify_acts::verify_acts(pool, sealed.identity().log_id, act_seals).await? {
-        Some(acts) => report.with_acts(acts, act_seals),
-        None => report,
-    })
+    Ok(
+        match verify_acts::verify_acts(pool, sealed.identity().log_id, act_seals).await? {
+            Some(acts) => report.with_acts(acts, act_seals),
+            None => report,
+        },
+    )
 }
 
 /// Verifies the log in `pool`'s database against `sealed` alone.
@@ -82,7 +93,8 @@ pub async fn verify(pool: &Pool, sealed: &ValidSeals) -> Result<Report, VerifyEr
     let left = Mutex::new((0..).zip(heads));
     let readers = (0..CONCURRENT_PARTITIONS.min(partitions.unsigned_abs() as usize))
         .map(|_| verify_partitions(pool, sealed, &left));
-    let mut found: Vec<PartitionReport> = try_join_all(readers).await?.into_iter().flatten().collect();
+    let mut found: Vec<PartitionReport> =
+        try_join_all(readers).await?.into_iter().flatten().collect();
     found.extend(Log::stray_of(pool, partitions).await?.map(stray));
     Ok(Report::of(sealed, found))
 }
@@ -94,9 +106,21 @@ async fn verify_partitions<I: Iterator<Item = (Partition, Position)>>(
 ) -> Result<Vec<PartitionReport>, VerifyError> {
     let mut reader = RawReader::open(pool).await?;
     let mut found = Vec::new();
-    let next = || left.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
+    let next = || {
+        left.lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .next()
+    };
     while let Some((partition, head)) = next() {
-        found.push(verify_partition(&mut reader, Checker::new(sealed, partition), partition, head).await?);
+        found.push(
+            verify_partition(
+                &mut reader,
+                Checker::new(sealed, partition),
+                partition,
+                head,
+            )
+            .await?,
+        );
     }
     Ok(found)
 }
@@ -111,7 +135,10 @@ async fn verify_partition(
     let (blocks, incoming) = mpsc::channel(MAX_QUEUED_BLOCKS);
     let checking = tokio::task::spawn_blocking(move || check(checker, incoming));
     let mut after = None;
-    while let Some(last) = reader.copy(partition, after, head, ROWS_PER_READ, &blocks).await? {
+    while let Some(last) = reader
+        .copy(partition, after, head, ROWS_PER_READ, &blocks)
+        .await?
+    {
         after = Some(last);
         if last >= head {
             break;
@@ -136,12 +163,28 @@ fn check(mut checker: Checker, mut incoming: mpsc::Receiver<RawRows>) -> Partiti
 /// A row where the log has no partition.
 fn stray((partition, position): (Partition, Position)) -> PartitionReport {
     let detail = "the log has no such partition".into();
-    let bad = Some(BadPosition { position, problem: Problem::Partition, detail, seal: None });
-    PartitionReport { partition, events: 1, head: position, sealed_upto: 0, unsealed: None, bad }
+    let bad = Some(BadPosition {
+        position,
+        problem: Problem::Partition,
+        detail,
+        seal: None,
+    });
+    PartitionReport {
+        partition,
+        events: 1,
+        head: position,
+        sealed_upto: 0,
+        unsealed: None,
+        bad,
+    }
 }
 
 /// The seals of the database, merge with those of the file.
-async fn known_seals(pool: &Pool, identity: Identity, outside: &ExternalSeals) -> Result<ValidSeals, VerifyError> {
+async fn known_seals(
+    pool: &Pool,
+    identity: Identity,
+    outside: &ExternalSeals,
+) -> Result<ValidSeals, VerifyError> {
     // The file first: what is in it is in the database before.
     let filed = match outside.file.clone() {
         Some(path) => Some(tokio::task::spawn_blocking(move || read_file(path)).await??),
@@ -164,18 +207,32 @@ fn merge(
     mut stored: Vec<Result<Seal, SealParseError>>,
 ) -> ValidSeals {
     let filed = filed.unwrap_or_default();
-    let differs = filed.iter().zip(&stored).position(|(filed, stored)| filed != stored);
+    let differs = filed
+        .iter()
+        .zip(&stored)
+        .position(|(filed, stored)| filed != stored);
     let lacks = (filed.len() > stored.len()).then_some(stored.len());
-    let rest = if stored.len() > filed.len() { stored.split_off(filed.len()) } else { Vec::new() };
+    let rest = if stored.len() > filed.len() {
+        stored.split_off(filed.len())
+    } else {
+        Vec::new()
+    };
     let number = |at: usize| i64::try_from(at).map_or(i64::MAX, |at| at + 1);
     let sealed = ValidSeals::read(filed.into_iter().chain(rest), keys, Some(identity));
     let mut sealed = sealed.unwrap_or_else(|| ValidSeals::none(identity));
     if let Some(at) = differs {
         let detail = "the database has another than the file outside it".into();
-        sealed.reject_from(BadSeal { seal: number(at), detail });
+        sealed.reject_from(BadSeal {
+            seal: number(at),
+            detail,
+        });
     } else if let Some(at) = lacks {
-        let detail = "the file outside the database has it, the database does not: it was set back".into();
-        sealed.reject_from(BadSeal { seal: number(at), detail });
+        let detail =
+            "the file outside the database has it, the database does not: it was set back".into();
+        sealed.reject_from(BadSeal {
+            seal: number(at),
+            detail,
+        });
     }
     sealed
 }

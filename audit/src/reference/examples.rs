@@ -6,7 +6,8 @@ const EVENT_ID: &str = "01991f5e-7c3a-7b60-9a52-3f0f6ed1a002";
 const INVEST_ID: &str = "01991f5e-7c3a-7b60-9a52-3f0f6ed1a001";
 const LOG_ID: &str = "01991f5e-0000-7b60-9a52-3f0f6ed1a000";
 const HASH: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
-const SIGNATURE: &str = "hFWMYlQLhnLDOBP1MP0kL4OlLd7mEkLFsfWIBNpvsRSrfrNz9rzSsU0P7hM0EIWm4qfZyEk1DdFWhFy8vwXYCg==";
+const SIGNATURE: &str =
+    "hFWMYlQLhnLDOBP1MP0kL4OlLd7mEkLFsfWIBNpvsRSrfrNz9rzSsU0P7hM0EIWm4qfZyEk1DdFWhFy8vwXYCg==";
 
 /// The header of an export without events, and its end.
 pub(super) const EXPORT: &str = "{\"format\":\"moa-export-1\",\"log\":\"01991f5e-0000-7b60-9a52-3f0f6ed1a000\",\"partitions\":1,\
@@ -17,8 +18,7 @@ pub(super) const CSV_EXPORT: &str = "aggregate_type,aggregate_id,sequence,event_
                                      event_id,recorded_at,hash\r\n";
 
 /// The first line of a search as CSV.
-pub(super) const CSV_EVENTS: &str =
-    "eventId,partition,position,productId,sequence,type,version,payload,metadata,recordedAt,hash\r\n";
+pub(super) const CSV_EVENTS: &str = "eventId,partition,position,productId,sequence,type,version,payload,metadata,recordedAt,hash\r\n";
 
 pub(super) fn event() -> Value {
     json!({

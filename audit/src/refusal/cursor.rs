@@ -52,19 +52,36 @@ pub(super) struct Cursor {
 impl Cursor {
     /// Opaque to whoever sends it back, and good for the same question only.
     pub(super) fn written(self, filter: &Filter, order: Order) -> String {
-        time_cursor::encode(&fingerprint(filter, order), self.refused_at, self.invest_id.as_bytes())
+        time_cursor::encode(
+            &fingerprint(filter, order),
+            self.refused_at,
+            self.invest_id.as_bytes(),
+        )
     }
 
     /// The cursor that `text` says, if it was made for this question.
     pub(super) fn read(text: &str, filter: &Filter, order: Order) -> Result<Self, &'static str> {
         let (question, refused_at, id) = time_cursor::decode(text).ok_or(MALFORMED)?;
-        let cursor = Self { refused_at, invest_id: Uuid::from_bytes(id) };
-        if question == fingerprint(filter, order) { Ok(cursor) } else { Err(MALFORMED) }
+        let cursor = Self {
+            refused_at,
+            invest_id: Uuid::from_bytes(id),
+        };
+        if question == fingerprint(filter, order) {
+            Ok(cursor)
+        } else {
+            Err(MALFORMED)
+        }
     }
 }
 
 fn fingerprint(filter: &Filter, order: Order) -> [u8; FINGERPRINT_BYTES] {
-    let Filter { product_id, user_id, code, from, to } = filter;
+    let Filter {
+        product_id,
+        user_id,
+        code,
+        from,
+        to,
+    } = filter;
     let question = format!("{product_id:?} {user_id:?} {code:?} {from:?} {to:?} {order:?}");
     let mut fingerprint = [0; FINGERPRINT_BYTES];
     fingerprint.copy_from_slice(&Sha256::digest(question)[..FINGERPRINT_BYTES]);
@@ -77,10 +94,19 @@ mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-    const ALL: Filter = Filter { product_id: None, user_id: None, code: None, from: None, to: None };
+    const ALL: Filter = Filter {
+        product_id: None,
+        user_id: None,
+        code: None,
+        from: None,
+        to: None,
+    };
 
     fn cursor() -> Cursor {
-        Cursor { refused_at: "2026-01-01T00:00:00.123456Z".parse().unwrap(), invest_id: Uuid::from_u128(7) }
+        Cursor {
+            refused_at: "2026-01-01T00:00:00.123456Z".parse().unwrap(),
+            invest_id: Uuid::from_u128(7),
+        }
     }
 
     #[test]
@@ -92,8 +118,14 @@ mod tests {
     #[test]
     fn a_cursor_is_good_for_its_question_only() {
         let written = cursor().written(&ALL, Order::Asc);
-        let sold_out = Filter { code: Some("SOLD_OUT"), ..ALL };
-        assert_eq!(Cursor::read(&written, &sold_out, Order::Asc), Err(MALFORMED));
+        let sold_out = Filter {
+            code: Some("SOLD_OUT"),
+            ..ALL
+        };
+        assert_eq!(
+            Cursor::read(&written, &sold_out, Order::Asc),
+            Err(MALFORMED)
+        );
         assert_eq!(Cursor::read(&written, &ALL, Order::Desc), Err(MALFORMED));
     }
 
@@ -102,8 +134,19 @@ mod tests {
         let written = cursor().written(&ALL, Order::Asc);
         let mut ends_of_time = fingerprint(&ALL, Order::Asc).to_vec();
         ends_of_time.extend([0x7f; 24]);
-        for garbage in ["", "x", "=", &written[1..], &format!("{written}AAAA"), &URL_SAFE_NO_PAD.encode(ends_of_time)] {
-            assert_eq!(Cursor::read(garbage, &ALL, Order::Asc), Err(MALFORMED), "{garbage}");
+        for garbage in [
+            "",
+            "x",
+            "=",
+            &written[1..],
+            &format!("{written}AAAA"),
+            &URL_SAFE_NO_PAD.encode(ends_of_time),
+        ] {
+            assert_eq!(
+                Cursor::read(garbage, &ALL, Order::Asc),
+                Err(MALFORMED),
+                "{garbage}"
+            );
         }
     }
 }

@@ -51,8 +51,15 @@ pub(super) async fn of(read: &Pool, event: &RecordedEvent) -> sqlx::Result<Vec<A
     .await?;
     let mut applied: Vec<_> = rows.into_iter().map(|row| row.about(event)).collect();
     let begun = |name: &str| applied.iter().any(|it: &Applied| it.consumer == name);
-    let missing: Vec<_> = projector::PROJECTIONS.iter().filter(|it| !begun(it.name)).collect();
-    applied.extend(missing.iter().map(|it| Applied::not_yet(it.name.into(), event)));
+    let missing: Vec<_> = projector::PROJECTIONS
+        .iter()
+        .filter(|it| !begun(it.name))
+        .collect();
+    applied.extend(
+        missing
+            .iter()
+            .map(|it| Applied::not_yet(it.name.into(), event)),
+    );
     Ok(applied)
 }
 
@@ -61,16 +68,31 @@ impl Row {
         if self.position < event.position {
             return Applied::not_yet(self.consumer, event);
         }
-        let before = self.seen_past.map_or(self.moved_at, |seen| seen.min(self.moved_at));
+        let before = self
+            .seen_past
+            .map_or(self.moved_at, |seen| seen.min(self.moved_at));
         // The history of an earlier generation may be out of order; nothing is applied before it is there.
-        let after = self.seen_before.filter(|seen| *seen <= before).unwrap_or(event.recorded_at);
+        let after = self
+            .seen_before
+            .filter(|seen| *seen <= before)
+            .unwrap_or(event.recorded_at);
         let after = after.max(event.recorded_at);
-        Applied { consumer: self.consumer, is_applied: true, after, before: Some(before.max(after)) }
+        Applied {
+            consumer: self.consumer,
+            is_applied: true,
+            after,
+            before: Some(before.max(after)),
+        }
     }
 }
 
 impl Applied {
     fn not_yet(consumer: String, event: &RecordedEvent) -> Self {
-        Self { consumer, is_applied: false, after: event.recorded_at, before: None }
+        Self {
+            consumer,
+            is_applied: false,
+            after: event.recorded_at,
+            before: None,
+        }
     }
 }

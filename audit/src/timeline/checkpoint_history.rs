@@ -29,13 +29,21 @@ pub async fn record_checkpoint_history(log: Log, pool: Pool, shutdown: Cancellat
             Ok(()) => fault.recovered(),
             Err(error) => fault.failed(&error),
         }
-        shutdown.run_until_cancelled(tokio::time::sleep(RECORD_INTERVAL)).await;
+        shutdown
+            .run_until_cancelled(tokio::time::sleep(RECORD_INTERVAL))
+            .await;
     }
 }
 
 /// Records as long as this process holds the lease; returns at once when another holds it.
-async fn record_while_leased(log: &Log, pool: &Pool, shutdown: &CancellationToken) -> Result<(), LogError> {
-    let Some(lease) = Lease::acquire(log, LEASE_NAME, LEASE_DURATION).await? else { return Ok(()) };
+async fn record_while_leased(
+    log: &Log,
+    pool: &Pool,
+    shutdown: &CancellationToken,
+) -> Result<(), LogError> {
+    let Some(lease) = Lease::acquire(log, LEASE_NAME, LEASE_DURATION).await? else {
+        return Ok(());
+    };
     let mut purged_at: Option<Instant> = None;
     while !shutdown.is_cancelled() && lease.renew(LEASE_DURATION).await? {
         if !record(pool, &lease).await? {
@@ -45,7 +53,9 @@ async fn record_while_leased(log: &Log, pool: &Pool, shutdown: &CancellationToke
             purge(log, pool).await?;
             purged_at = Some(Instant::now());
         }
-        shutdown.run_until_cancelled(tokio::time::sleep(RECORD_INTERVAL)).await;
+        shutdown
+            .run_until_cancelled(tokio::time::sleep(RECORD_INTERVAL))
+            .await;
     }
     lease.release().await
 }

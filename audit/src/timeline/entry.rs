@@ -44,7 +44,10 @@ pub(super) struct Cause {
 impl Cause {
     pub(super) fn of(event: &RecordedEvent) -> Self {
         let correlation_id = event.metadata.correlation_id.clone();
-        Self { event_id: event.event_id.to_string(), correlation_id }
+        Self {
+            event_id: event.event_id.to_string(),
+            correlation_id,
+        }
     }
 }
 
@@ -55,7 +58,9 @@ pub(super) fn requested(
     user: &str,
     time: ServiceTime,
 ) -> Option<TimelineEntry> {
-    let ProductEvent::InvestReserved { amount, .. } = &reservation.event else { return None };
+    let ProductEvent::InvestReserved { amount, .. } = &reservation.event else {
+        return None;
+    };
     Some(TimelineEntry {
         what: "REQUESTED",
         at: Some(time.format(requested_at(id.0)?)),
@@ -183,10 +188,19 @@ pub(super) fn called(call: &PaymentCall, cause: &Cause, time: ServiceTime) -> Ti
 }
 
 /// A consumer has applied the event, or has not yet.
-pub(super) fn applied(applied: &Applied, event: &RecordedEvent, depth: usize, time: ServiceTime) -> TimelineEntry {
+pub(super) fn applied(
+    applied: &Applied,
+    event: &RecordedEvent,
+    depth: usize,
+    time: ServiceTime,
+) -> TimelineEntry {
     let before = applied.before.map(|at| time.format(at));
     TimelineEntry {
-        what: if applied.is_applied { "APPLIED" } else { "NOT_APPLIED" },
+        what: if applied.is_applied {
+            "APPLIED"
+        } else {
+            "NOT_APPLIED"
+        },
         at: before.clone(),
         actor: format!("consumer {}", applied.consumer),
         correlation_id: event.metadata.correlation_id.clone(),

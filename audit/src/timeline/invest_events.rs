@@ -27,11 +27,20 @@ pub(super) struct InvestEvents {
 }
 
 /// The events of this invest; `None` when it was never reserved.
-pub(super) async fn find(log: &Log, read: &Pool, id: InvestId) -> Result<Option<InvestEvents>, LogError> {
+pub(super) async fn find(
+    log: &Log,
+    read: &Pool,
+    id: InvestId,
+) -> Result<Option<InvestEvents>, LogError> {
     let mut reader = log.bulk().await?;
-    let Some(reservation) = reservation(log, read, &mut reader, id.0).await? else { return Ok(None) };
+    let Some(reservation) = reservation(log, read, &mut reader, id.0).await? else {
+        return Ok(None);
+    };
     let changes = changes(log, &mut reader, &reservation, id.0).await?;
-    Ok(Some(InvestEvents { reservation, changes }))
+    Ok(Some(InvestEvents {
+        reservation,
+        changes,
+    }))
 }
 
 async fn reservation(
@@ -41,7 +50,13 @@ async fn reservation(
     id: Uuid,
 ) -> Result<Option<RecordedEvent>, LogError> {
     if let Some(at) = requested_at(id) {
-        let found = between(log, reader, (at - MAX_CLOCK_DIFFERENCE, at + MAX_RESERVATION_DELAY), id).await?;
+        let found = between(
+            log,
+            reader,
+            (at - MAX_CLOCK_DIFFERENCE, at + MAX_RESERVATION_DELAY),
+            id,
+        )
+        .await?;
         if found.is_some() {
             return Ok(found);
         }
@@ -60,13 +75,19 @@ async fn reservation(
 
 /// The time in a uuid of version 7, in milliseconds (RFC 9562, 5.7).
 pub(super) fn requested_at(id: Uuid) -> Option<DateTime<Utc>> {
-    let (seconds, nanoseconds) = id.get_timestamp().filter(|_| id.get_version_num() == 7)?.to_unix();
+    let (seconds, nanoseconds) = id
+        .get_timestamp()
+        .filter(|_| id.get_version_num() == 7)?
+        .to_unix();
     DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanoseconds)
 }
 
 /// When the live read model has it reserved. It may be wrong, or not know it; what is found there is found in the log.
 async fn hint(read: &Pool, id: Uuid) -> sqlx::Result<Option<DateTime<Utc>>> {
-    sqlx::query_scalar("select requested_at from invest_log where invest_id = $1").bind(id).fetch_optional(read).await
+    sqlx::query_scalar("select requested_at from invest_log where invest_id = $1")
+        .bind(id)
+        .fetch_optional(read)
+        .await
 }
 
 async fn between(
@@ -75,7 +96,10 @@ async fn between(
     (after, upto): (DateTime<Utc>, DateTime<Utc>),
     id: Uuid,
 ) -> Result<Option<RecordedEvent>, LogError> {
-    let (after, upto) = (log.positions_at(after).await?, log.positions_at(upto).await?);
+    let (after, upto) = (
+        log.positions_at(after).await?,
+        log.positions_at(upto).await?,
+    );
     anywhere(reader, &after, &upto, id).await
 }
 
@@ -90,7 +114,11 @@ async fn anywhere(
         let mut at = *after;
         while at < *upto {
             let range = (at, (*upto).min(at + BulkReader::MAX_POSITIONS_PER_READ));
-            let found = reader.of_invest(partition, range, id).await?.into_iter().find(is_reservation);
+            let found = reader
+                .of_invest(partition, range, id)
+                .await?
+                .into_iter()
+                .find(is_reservation);
             if found.is_some() {
                 return Ok(found);
             }
@@ -107,13 +135,21 @@ async fn changes(
     reservation: &RecordedEvent,
     id: Uuid,
 ) -> Result<Vec<RecordedEvent>, LogError> {
-    let head = log.heads().await?.get(reservation.partition as usize).copied().unwrap_or_default();
+    let head = log
+        .heads()
+        .await?
+        .get(reservation.partition as usize)
+        .copied()
+        .unwrap_or_default();
     let (mut at, mut step, mut changes) = (reservation.position, INITIAL_SCAN_EVENTS, Vec::new());
     while at < head && !changes.last().is_some_and(is_final) {
         let range = (at, head.min(at + step));
         let found = reader.of_invest(reservation.partition, range, id).await?;
-        changes
-            .extend(found.into_iter().filter(|event| event.product_id == reservation.product_id && is_change(event)));
+        changes.extend(
+            found
+                .into_iter()
+                .filter(|event| event.product_id == reservation.product_id && is_change(event)),
+        );
         (at, step) = (range.1, (step * 4).min(BulkReader::MAX_POSITIONS_PER_READ));
     }
     Ok(changes)
@@ -139,5 +175,8 @@ fn is_change(event: &RecordedEvent) -> bool {
 
 /// Whether nothing can happen to the invest any more.
 fn is_final(event: &RecordedEvent) -> bool {
-    matches!(event.event, ProductEvent::InvestFailed { .. } | ProductEvent::InvestRefunded { .. })
+    matches!(
+        event.event,
+        ProductEvent::InvestFailed { .. } | ProductEvent::InvestRefunded { .. }
+    )
 }

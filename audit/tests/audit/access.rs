@@ -20,7 +20,13 @@ async fn ask(test: &TestLog, reader: Role, path: &str) -> Answer {
 }
 
 async fn answer(test: &TestLog, reader: Option<Role>, path: &str) -> Answer {
-    call(&routes(test, reader, None), "GET", path, &[("x-correlation-id", "asked-by-hand")]).await
+    call(
+        &routes(test, reader, None),
+        "GET",
+        path,
+        &[("x-correlation-id", "asked-by-hand")],
+    )
+    .await
 }
 
 async fn page(test: &TestLog, query: &str) -> Value {
@@ -44,7 +50,12 @@ async fn recorded(test: &TestLog) -> i64 {
 }
 
 fn paths(page: &Value) -> Vec<&str> {
-    page["list"].as_array().unwrap().iter().map(|item| item["path"].as_str().unwrap()).collect()
+    page["list"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["path"].as_str().unwrap())
+        .collect()
 }
 
 /// The list's first row is the request that asked for it: it was written down before it was answered.
@@ -59,8 +70,15 @@ async fn a_reading_is_written_down_before_it_is_answered(#[case] reader: Role, #
     let body: Value = answer.json();
     let first = &body["data"]["list"][0];
     let of = |field: &str| first[field].as_str().unwrap_or_default().to_owned();
-    assert_eq!((of("reader"), of("method"), of("path")), (name.into(), "GET".into(), path.into()), "{body}");
-    assert_eq!((of("correlationId"), of("login")), ("asked-by-hand".into(), "postgres".into()));
+    assert_eq!(
+        (of("reader"), of("method"), of("path")),
+        (name.into(), "GET".into(), path.into()),
+        "{body}"
+    );
+    assert_eq!(
+        (of("correlationId"), of("login")),
+        ("asked-by-hand".into(), "postgres".into())
+    );
     assert!(of("at").starts_with("20"), "{body}");
 }
 
@@ -84,16 +102,27 @@ async fn a_reading_is_written_down_before_it_is_answered(#[case] reader: Role, #
 async fn what_cannot_be_written_down_is_not_shown(#[case] path: &str) {
     let test = opened().await;
     ask(&test, Role::Auditor, path).await;
-    let written: String = sqlx::query_scalar("select path from audit_access").fetch_one(&test.pool).await.unwrap();
+    let written: String = sqlx::query_scalar("select path from audit_access")
+        .fetch_one(&test.pool)
+        .await
+        .unwrap();
     assert_eq!(written, path);
-    test.execute("alter table audit_access add check (reader <> 'AUDITOR') not valid").await;
+    test.execute("alter table audit_access add check (reader <> 'AUDITOR') not valid")
+        .await;
     let refused = ask(&test, Role::Auditor, path).await;
     assert_eq!(refused.status, 503, "{}", refused.body);
     let body: Value = refused.json();
-    assert_eq!((&body["code"], &body["data"]), (&"OVERLOADED".into(), &Value::Null));
+    assert_eq!(
+        (&body["code"], &body["data"]),
+        (&"OVERLOADED".into(), &Value::Null)
+    );
     assert_eq!(recorded(&test).await, 1);
     ask(&test, Role::Operator, path).await;
-    assert_eq!(recorded(&test).await, 2, "it is the auditor's that cannot be written down");
+    assert_eq!(
+        recorded(&test).await,
+        2,
+        "it is the auditor's that cannot be written down"
+    );
 }
 
 /// The route is behind a guard; should there be none one day, nothing is shown either.
@@ -115,10 +144,17 @@ async fn pages_go_on_where_they_were() {
     let next = |page: &Value| format!("limit=2&cursor={}", page["nextCursor"].as_str().unwrap());
     let second = page(&test, &next(&first)).await;
     let third = page(&test, &next(&second)).await;
-    assert_eq!((paths(&second), paths(&third)), (vec!["/3", "/2"], vec!["/1"]));
+    assert_eq!(
+        (paths(&second), paths(&third)),
+        (vec!["/3", "/2"], vec!["/1"])
+    );
     assert_eq!(third["nextCursor"], Value::Null);
     let window = page(&test, "from=2026-01-01T00:02:00Z&to=2026-01-01T00:04:00Z").await;
-    assert_eq!(paths(&window), ["/3", "/2"], "from its time on, before the other");
+    assert_eq!(
+        paths(&window),
+        ["/3", "/2"],
+        "from its time on, before the other"
+    );
 }
 
 /// Two at the very same time are told apart by what comes after the time in a cursor.
@@ -126,10 +162,18 @@ async fn pages_go_on_where_they_were() {
 async fn readings_of_one_moment_are_each_given_once() {
     let test = opened().await;
     was_read(&test, 3).await;
-    test.execute("update audit_access set at = '2026-01-01T00:00:00Z'").await;
+    test.execute("update audit_access set at = '2026-01-01T00:00:00Z'")
+        .await;
     let first = page(&test, "to=2026-01-01T01:00:00Z&limit=2").await;
-    let second = page(&test, &format!("limit=2&cursor={}", first["nextCursor"].as_str().unwrap())).await;
-    assert_eq!((paths(&first), paths(&second)), (vec!["/3", "/2"], vec!["/1"]));
+    let second = page(
+        &test,
+        &format!("limit=2&cursor={}", first["nextCursor"].as_str().unwrap()),
+    )
+    .await;
+    assert_eq!(
+        (paths(&first), paths(&second)),
+        (vec!["/3", "/2"], vec!["/1"])
+    );
 }
 
 #[rstest]
@@ -150,22 +194,44 @@ async fn what_cannot_be_read_is_named(#[case] query: &str, #[case] sentence: &st
 #[tokio::test]
 async fn of_a_long_query_the_beginning_is_kept() {
     let test = opened().await;
-    ask(&test, Role::Auditor, &format!("{ACCESS}?limit=1&x={}", "y".repeat(5_000))).await;
-    let kept: String = sqlx::query_scalar("select path from audit_access").fetch_one(&test.pool).await.unwrap();
-    assert_eq!((kept.len(), &kept[..28]), (2_000, "/admin/audit/access?limit=1&"));
+    ask(
+        &test,
+        Role::Auditor,
+        &format!("{ACCESS}?limit=1&x={}", "y".repeat(5_000)),
+    )
+    .await;
+    let kept: String = sqlx::query_scalar("select path from audit_access")
+        .fetch_one(&test.pool)
+        .await
+        .unwrap();
+    assert_eq!(
+        (kept.len(), &kept[..28]),
+        (2_000, "/admin/audit/access?limit=1&")
+    );
 }
 
 #[tokio::test]
 async fn who_reads_the_database_itself_is_written_down_by_login() {
     let test = opened().await;
-    let options = (*test.pool.inner().connect_options()).clone().options([("default_transaction_read_only", "on")]);
+    let options = (*test.pool.inner().connect_options())
+        .clone()
+        .options([("default_transaction_read_only", "on")]);
     let only_reads = Pool::from(sqlx::PgPool::connect_lazy_with(options));
     record_direct(&only_reads, "verify").await.unwrap();
     let written: (String, String, String) =
-        sqlx::query_as("select reader, path, login from audit_access").fetch_one(&test.pool).await.unwrap();
-    assert_eq!(written, ("DIRECT".into(), "verify".into(), "postgres".into()));
+        sqlx::query_as("select reader, path, login from audit_access")
+            .fetch_one(&test.pool)
+            .await
+            .unwrap();
+    assert_eq!(
+        written,
+        ("DIRECT".into(), "verify".into(), "postgres".into())
+    );
     test.execute("drop table audit_access").await;
-    assert!(record_direct(&test.pool, "verify").await.is_err(), "then nothing is to be shown");
+    assert!(
+        record_direct(&test.pool, "verify").await.is_err(),
+        "then nothing is to be shown"
+    );
 }
 
 /// What is 400 days old goes, at most a thousand at a time; what is younger stays.
@@ -180,7 +246,10 @@ async fn readings_are_forgotten_after_400_days() {
     .await;
     let forget = "select forget_audit_access()";
     for expected in [1_000_i64, 200, 0] {
-        let forgotten: i64 = sqlx::query_scalar(forget).fetch_one(&test.pool).await.unwrap();
+        let forgotten: i64 = sqlx::query_scalar(forget)
+            .fetch_one(&test.pool)
+            .await
+            .unwrap();
         assert_eq!(forgotten, expected);
     }
     assert_eq!(recorded(&test).await, 1_200);

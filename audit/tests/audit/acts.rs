@@ -11,10 +11,22 @@ async fn with_acts(number: i64) -> TestLog {
     let test = TestLog::with_partitions(4).await;
     let acts = Acts::new(test.pool.clone());
     for n in 1..=number {
-        let (actor, act) = if n % 2 == 1 { ("ann", "PAUSE") } else { ("bob", "RESUME") };
+        let (actor, act) = if n % 2 == 1 {
+            ("ann", "PAUSE")
+        } else {
+            ("bob", "RESUME")
+        };
         let by = ActBy::Operator(actor.into());
-        let act = NewAct { by, act, subject: n.to_string(), parameters: json!({"n": n}), correlation_id: None };
-        acts.perform(act, async {}, |()| ActOutcome::Refused("409".into())).await.unwrap();
+        let act = NewAct {
+            by,
+            act,
+            subject: n.to_string(),
+            parameters: json!({"n": n}),
+            correlation_id: None,
+        };
+        acts.perform(act, async {}, |()| ActOutcome::Refused("409".into()))
+            .await
+            .unwrap();
     }
     test
 }
@@ -26,14 +38,22 @@ async fn page(test: &TestLog, query: &str) -> Value {
 }
 
 fn subjects(page: &Value) -> Vec<&str> {
-    page["list"].as_array().unwrap().iter().map(|item| item["subject"].as_str().unwrap()).collect()
+    page["list"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["subject"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test]
 async fn an_act_and_its_outcome_are_one_line() {
     let test = with_acts(2).await;
     let page = page(&test, "").await;
-    assert_eq!((subjects(&page), &page["nextCursor"]), (vec!["2", "1"], &Value::Null));
+    assert_eq!(
+        (subjects(&page), &page["nextCursor"]),
+        (vec!["2", "1"], &Value::Null)
+    );
     let first = &page["list"][1];
     let expected = json!({"number": 1, "actor": "ann", "role": "OPERATOR", "act": "PAUSE", "subject": "1", "parameters": {"n": 1},
                           "correlationId": null, "login": "postgres", "outcome": "REFUSED", "result": {"code": "409"}});
@@ -49,7 +69,10 @@ async fn an_act_without_an_outcome_is_shown_without_one() {
     test.says("select moa_record_act('ann', 'OPERATOR', 'PAUSE', 'holdings', '{}', null, null, null)::text").await;
     let page = page(&test, "").await;
     let act = &page["list"][0];
-    assert_eq!((&act["outcome"], &act["result"], &act["endedAt"]), (&Value::Null, &Value::Null, &Value::Null));
+    assert_eq!(
+        (&act["outcome"], &act["result"], &act["endedAt"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
 }
 
 /// Steps: five acts; pages of two, while others come in; the pages go on where they were.
@@ -57,11 +80,17 @@ async fn an_act_without_an_outcome_is_shown_without_one() {
 async fn pages_go_on_where_they_were() {
     let test = with_acts(5).await;
     let first = page(&test, "limit=2").await;
-    test.says("select moa_record_act('ann', 'OPERATOR', 'PAUSE', 'later', '{}', null, null, null)::text").await;
+    test.says(
+        "select moa_record_act('ann', 'OPERATOR', 'PAUSE', 'later', '{}', null, null, null)::text",
+    )
+    .await;
     let next = |page: &Value| format!("limit=2&cursor={}", page["nextCursor"].as_str().unwrap());
     let second = page(&test, &next(&first)).await;
     let third = page(&test, &next(&second)).await;
-    assert_eq!([subjects(&first), subjects(&second), subjects(&third)], [vec!["5", "4"], vec!["3", "2"], vec!["1"]]);
+    assert_eq!(
+        [subjects(&first), subjects(&second), subjects(&third)],
+        [vec!["5", "4"], vec!["3", "2"], vec!["1"]]
+    );
     assert_eq!(third["nextCursor"], Value::Null);
 }
 
@@ -70,13 +99,25 @@ async fn a_filter_leaves_what_it_names() {
     let test = with_acts(4).await;
     assert_eq!(subjects(&page(&test, "actor=ann").await), ["3", "1"]);
     assert_eq!(subjects(&page(&test, "act=RESUME").await), ["4", "2"]);
-    assert_eq!(subjects(&page(&test, "actor=ann&act=RESUME").await), [""; 0]);
-    assert_eq!(subjects(&page(&test, "to=2020-01-01T00:00:00Z").await), [""; 0]);
+    assert_eq!(
+        subjects(&page(&test, "actor=ann&act=RESUME").await),
+        [""; 0]
+    );
+    assert_eq!(
+        subjects(&page(&test, "to=2020-01-01T00:00:00Z").await),
+        [""; 0]
+    );
     let third = test
         .says("select to_char(at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') from acts where number = 5");
     let third = third.await.remove(0);
-    assert_eq!(subjects(&page(&test, &format!("from={third}")).await), ["4", "3"]);
-    assert_eq!(subjects(&page(&test, &format!("to={third}")).await), ["2", "1"]);
+    assert_eq!(
+        subjects(&page(&test, &format!("from={third}")).await),
+        ["4", "3"]
+    );
+    assert_eq!(
+        subjects(&page(&test, &format!("to={third}")).await),
+        ["2", "1"]
+    );
 }
 
 #[rstest]

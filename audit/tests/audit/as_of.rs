@@ -10,7 +10,9 @@ use domain::ProductEvent;
 use event_log::RecordedEvent;
 use event_log::consume::{Consumer, Projection, Step};
 use past::{Past, USERS, recorded_up_to};
-use projector::{HoldingsProjection, InvestLogProjection, InvestorSummaryProjection, ProductListProjection};
+use projector::{
+    HoldingsProjection, InvestLogProjection, InvestorSummaryProjection, ProductListProjection,
+};
 use rstest::rstest;
 use serde_json::Value;
 use std::sync::Arc;
@@ -32,8 +34,10 @@ async fn every_model_is_shown_as_the_live_one_was(#[values(1, 2)] seed: u64) {
         bring_to(&past, &InvestLogProjection, &positions).await;
         bring_to(&past, &InvestorSummaryProjection, &positions).await;
         let at = past.time.format(at);
-        let products =
-            (past.public("", "/api/product?size=1000").await, past.audit(&format!("product?at={at}&size=1000")).await);
+        let products = (
+            past.public("", "/api/product?size=1000").await,
+            past.audit(&format!("product?at={at}&size=1000")).await,
+        );
         same_list(products, &positions, &at);
         for user in USERS.iter().chain(&["stranger"]) {
             same_views(&past, user, &at, &positions).await;
@@ -50,7 +54,11 @@ async fn same_views(past: &Past, user: &str, at: &str, positions: &[i64]) {
     same("/api/invest/log?size=1000", "invest-log?size=1000&").await;
     same("/api/invest/log?productId=2", "invest-log?productId=2&").await;
     if user == USERS[0] {
-        same("/api/product/my/invest?size=1&page=1", "holdings?size=1&page=1&").await;
+        same(
+            "/api/product/my/invest?size=1&page=1",
+            "holdings?size=1&page=1&",
+        )
+        .await;
         same("/api/invest/log?size=3&page=1", "invest-log?size=3&page=1&").await;
         same("/api/invest/log?productId=999", "invest-log?productId=999&").await;
     }
@@ -86,21 +94,43 @@ async fn bring_to<P: Projection + Clone>(past: &Past, projection: &P, positions:
 async fn one_event_less_is_seen() {
     let mut past = Past::with_partitions(2, 7).await;
     past.happens(60).await;
-    let stands_last =
-        |it: &&RecordedEvent| recorded_up_to(&past.events, it.recorded_at, 2)[it.partition as usize] == it.position;
+    let stands_last = |it: &&RecordedEvent| {
+        recorded_up_to(&past.events, it.recorded_at, 2)[it.partition as usize] == it.position
+    };
     let reserves = |it: &&RecordedEvent| matches!(it.event, ProductEvent::InvestReserved { .. });
-    let last = past.events.iter().rev().filter(reserves).find(stands_last).unwrap().clone();
-    let ProductEvent::InvestReserved { user_id, .. } = &last.event else { panic!("{last:?}") };
+    let last = past
+        .events
+        .iter()
+        .rev()
+        .filter(reserves)
+        .find(stands_last)
+        .unwrap()
+        .clone();
+    let ProductEvent::InvestReserved { user_id, .. } = &last.event else {
+        panic!("{last:?}")
+    };
     let at = past.time.format(last.recorded_at);
-    let audit = past.audit(&format!("invest-log?size=1000&userId={user_id}&at={at}")).await;
+    let audit = past
+        .audit(&format!("invest-log?size=1000&userId={user_id}&at={at}"))
+        .await;
     let mut positions = recorded_up_to(&past.events, last.recorded_at, 2);
     positions[last.partition as usize] -= 1;
     bring_to(&past, &InvestLogProjection, &positions).await;
-    let less = past.public(user_id.as_str(), "/api/invest/log?size=1000").await;
+    let less = past
+        .public(user_id.as_str(), "/api/invest/log?size=1000")
+        .await;
     assert_ne!(audit["data"]["list"], less["data"]["list"]);
     positions[last.partition as usize] += 1;
     bring_to(&past, &InvestLogProjection, &positions).await;
-    same_list((past.public(user_id.as_str(), "/api/invest/log?size=1000").await, audit), &positions, &at);
+    same_list(
+        (
+            past.public(user_id.as_str(), "/api/invest/log?size=1000")
+                .await,
+            audit,
+        ),
+        &positions,
+        &at,
+    );
 }
 
 /// The live read models are not read at all: here they are empty, and wrong.
@@ -108,7 +138,9 @@ async fn one_event_less_is_seen() {
 async fn the_live_read_models_are_of_no_account() {
     let mut past = Past::with_partitions(2, 9).await;
     past.happens(40).await;
-    let at = past.time.format(past.events.last().unwrap().recorded_at + TimeDelta::microseconds(1));
+    let at = past
+        .time
+        .format(past.events.last().unwrap().recorded_at + TimeDelta::microseconds(1));
     let ask = async || {
         let mut answers = vec![past.audit(&format!("product?at={at}")).await];
         for user in USERS {
@@ -127,5 +159,10 @@ async fn the_live_read_models_are_of_no_account() {
     )
     .await;
     assert_eq!(ask().await, empty);
-    assert!(empty.iter().any(|answer| answer["data"]["totalCount"].as_i64() > Some(3)), "{empty:?}");
+    assert!(
+        empty
+            .iter()
+            .any(|answer| answer["data"]["totalCount"].as_i64() > Some(3)),
+        "{empty:?}"
+    );
 }

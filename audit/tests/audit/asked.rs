@@ -16,15 +16,30 @@ pub fn service_time() -> ServiceTime {
 pub fn routes(test: &TestLog, reader: Option<Role>, seals: Option<ExternalSeals>) -> Router {
     let pool = test.pool.clone();
     let (log, read, bulk, write) = (test.log.clone(), pool.clone(), pool.clone(), pool);
-    let routes = audit::routes(Audit { log, read, bulk, write, time: service_time(), seals });
+    let routes = audit::routes(Audit {
+        log,
+        read,
+        bulk,
+        write,
+        time: service_time(),
+        seals,
+    });
     let routes = match reader {
         Some(role) => routes.layer(Extension(Actor::new(&role.to_string(), role).unwrap())),
         None => routes,
     };
-    edge::with_middleware_and_timeouts(routes, edge::CallerPolicy::default(), |_| audit::ANSWER_TIMEOUT)
+    edge::with_middleware_and_timeouts(routes, edge::CallerPolicy::default(), |_| {
+        audit::ANSWER_TIMEOUT
+    })
 }
 
 /// What an auditor is answered to the path and query after `/admin/audit/`.
 pub async fn ask(test: &TestLog, path: &str) -> Answer {
-    call(&routes(test, Some(Role::Auditor), None), "GET", &format!("/admin/audit/{path}"), &[]).await
+    call(
+        &routes(test, Some(Role::Auditor), None),
+        "GET",
+        &format!("/admin/audit/{path}"),
+        &[],
+    )
+    .await
 }

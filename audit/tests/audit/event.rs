@@ -20,7 +20,12 @@ const ORDERS: [Order; 2] = [Order::Ascending, Order::Descending];
 const PAGES: usize = 8;
 
 /// All that is found, page by page, each asked for with the cursor of the one before.
-async fn found(app: &TestApp, filter: &Filter, order: Order, limit: usize) -> Vec<(Partition, Position)> {
+async fn found(
+    app: &TestApp,
+    filter: &Filter,
+    order: Order,
+    limit: usize,
+) -> Vec<(Partition, Position)> {
     let (mut found, mut cursor) = (Vec::new(), None::<String>);
     loop {
         let Page { events, next } = page(app, filter, order, cursor.as_deref(), limit).await;
@@ -34,7 +39,12 @@ async fn found(app: &TestApp, filter: &Filter, order: Order, limit: usize) -> Ve
 }
 
 /// The same from one search that goes on, as a stream does.
-async fn streamed(app: &TestApp, filter: &Filter, order: Order, limit: usize) -> Vec<(Partition, Position)> {
+async fn streamed(
+    app: &TestApp,
+    filter: &Filter,
+    order: Order,
+    limit: usize,
+) -> Vec<(Partition, Position)> {
     let search = Search::begin(&app.log, &app.pool, filter.clone(), order, None).await;
     let (mut search, mut found) = (search.unwrap(), Vec::new());
     loop {
@@ -46,7 +56,13 @@ async fn streamed(app: &TestApp, filter: &Filter, order: Order, limit: usize) ->
     }
 }
 
-async fn page(app: &TestApp, filter: &Filter, order: Order, cursor: Option<&str>, limit: usize) -> Page {
+async fn page(
+    app: &TestApp,
+    filter: &Filter,
+    order: Order,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Page {
     let cursor = cursor.map(|text| Cursor::read(text, app.log.identity(), filter, order).unwrap());
     let search = Search::begin(&app.log, &app.pool, filter.clone(), order, cursor.as_ref()).await;
     search.unwrap().page(limit).await.unwrap()
@@ -59,14 +75,36 @@ fn question(random: &mut Random, all: &[RecordedEvent], fields: u64) -> Filter {
         let event = &all[random.below(all.len() as u64) as usize];
         let strange = random.below(12) == 0;
         match random.below(8) {
-            0 => filter.product = Some(if strange { product_id(77) } else { event.product_id }),
-            1 => filter.user = subject(&event.event).map(|(of, _)| if strange { user("nobody") } else { of.clone() }),
+            0 => {
+                filter.product = Some(if strange {
+                    product_id(77)
+                } else {
+                    event.product_id
+                })
+            }
+            1 => {
+                filter.user = subject(&event.event)
+                    .map(|(of, _)| if strange { user("nobody") } else { of.clone() })
+            }
             2 => {
                 let invest = subject(&event.event).map(|(_, invest)| invest);
-                filter.invest = if strange { Some(InvestId(Uuid::now_v7())) } else { invest };
+                filter.invest = if strange {
+                    Some(InvestId(Uuid::now_v7()))
+                } else {
+                    invest
+                };
             }
-            3 => filter.event_type = Some(EVENT_TYPES[random.below(EVENT_TYPES.len() as u64) as usize].into()),
-            4 => filter.correlation = Some(if strange { "none".into() } else { event.metadata.correlation_id.clone() }),
+            3 => {
+                filter.event_type =
+                    Some(EVENT_TYPES[random.below(EVENT_TYPES.len() as u64) as usize].into())
+            }
+            4 => {
+                filter.correlation = Some(if strange {
+                    "none".into()
+                } else {
+                    event.metadata.correlation_id.clone()
+                })
+            }
             5 => filter.from = Some(bound(random, event)),
             6 => filter.to = Some(bound(random, event)),
             _ => filter.partition = Some(if strange { 60 } else { event.partition }),
@@ -78,7 +116,9 @@ fn question(random: &mut Random, all: &[RecordedEvent], fields: u64) -> Filter {
 fn bound(random: &mut Random, event: &RecordedEvent) -> Bound {
     match random.below(4) {
         0 => Bound::Time(event.recorded_at),
-        1 => Bound::Time(event.recorded_at + chrono::TimeDelta::microseconds(random.below(3) as i64 - 1)),
+        1 => Bound::Time(
+            event.recorded_at + chrono::TimeDelta::microseconds(random.below(3) as i64 - 1),
+        ),
         2 => Bound::Time(event.recorded_at + chrono::TimeDelta::hours(random.below(3) as i64 - 1)),
         _ => Bound::Position(event.position),
     }
@@ -88,9 +128,17 @@ async fn agrees(app: &mut TestApp, filter: &Filter, all: &[RecordedEvent]) {
     for order in ORDERS {
         let expected = scanned(all, filter, order);
         let limit = app.random.below(60) as usize + 1 + expected.len() / PAGES;
-        assert_eq!(found(app, filter, order, limit).await, expected, "{filter:?} {order:?}, {limit} a page");
+        assert_eq!(
+            found(app, filter, order, limit).await,
+            expected,
+            "{filter:?} {order:?}, {limit} a page"
+        );
         let limit = app.random.below(40) as usize + 1;
-        assert_eq!(streamed(app, filter, order, limit).await, expected, "{filter:?} {order:?}, {limit} at a time");
+        assert_eq!(
+            streamed(app, filter, order, limit).await,
+            expected,
+            "{filter:?} {order:?}, {limit} at a time"
+        );
     }
 }
 
@@ -124,9 +172,19 @@ async fn an_answer_is_that_of_a_plain_scan(
     assert_eq!(all.len(), 2_000);
     agrees(&mut app, &Filter::default(), &all).await;
     for event_type in EVENT_TYPES {
-        agrees(&mut app, &Filter { event_type: Some(event_type.into()), ..Filter::default() }, &all).await;
+        agrees(
+            &mut app,
+            &Filter {
+                event_type: Some(event_type.into()),
+                ..Filter::default()
+            },
+            &all,
+        )
+        .await;
     }
-    for fields in [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 3, 3, 3, 4, 5, 6] {
+    for fields in [
+        1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 3, 3, 3, 4, 5, 6,
+    ] {
         let filter = question(&mut app.random, &all, fields);
         agrees(&mut app, &filter, &all).await;
     }

@@ -20,12 +20,16 @@ async fn with_many(from: i32, to: i32) -> TestLog {
 }
 
 async fn adds(test: &TestLog, from: i32, to: i32) {
-    test.execute(&format!("{MANY} from generate_series({from}, {to}) n")).await;
+    test.execute(&format!("{MANY} from generate_series({from}, {to}) n"))
+        .await;
 }
 
 /// What a plain scan says, in amounts: they tell them apart.
 async fn scanned(test: &TestLog, of: &str) -> Vec<i64> {
-    sqlx::query_scalar(&format!("select amount from {of}")).fetch_all(&test.pool).await.unwrap()
+    sqlx::query_scalar(&format!("select amount from {of}"))
+        .fetch_all(&test.pool)
+        .await
+        .unwrap()
 }
 
 async fn asks(test: &TestLog, query: &str) -> Value {
@@ -39,7 +43,12 @@ async fn data(test: &TestLog, query: &str) -> Value {
 }
 
 fn amounts(data: &Value) -> Vec<i64> {
-    data["list"].as_array().unwrap().iter().map(|item| item["amount"].as_i64().unwrap()).collect()
+    data["list"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["amount"].as_i64().unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -72,8 +81,7 @@ async fn a_refusal_is_shown_whole() {
         {"reason": "DATABASE", "count": 5, "from": "2026-03-01T19:00:00", "to": "2026-03-01T19:00:01"},
         {"reason": "FULL", "count": 7, "from": "2026-03-01T18:59:59", "to": "2026-03-01T19:00:02"},
     ]);
-    let all =
-        json!({"list": [first, second], "nextCursor": null, "dropped": dropped, "keptDays": REFUSAL_RETENTION_DAYS});
+    let all = json!({"list": [first, second], "nextCursor": null, "dropped": dropped, "keptDays": REFUSAL_RETENTION_DAYS});
     assert_eq!(data(&test, "").await, all);
     // Of the asked time only.
     let later = data(&test, "from=2026-03-01T19:00:01.5").await;
@@ -100,17 +108,30 @@ async fn a_refusal_is_shown_whole() {
      and refused_at < '2026-03-01T10:02:00Z'"
 )]
 #[tokio::test]
-async fn filters_combine_and_pages_in_either_order_agree_with_a_scan(#[case] query: &str, #[case] scan: &str) {
+async fn filters_combine_and_pages_in_either_order_agree_with_a_scan(
+    #[case] query: &str,
+    #[case] scan: &str,
+) {
     let test = with_many(1, 300).await;
     for order in ["asc", "desc"] {
-        let sorted = format!("refusals where {scan} order by refused_at {order}, invest_id {order}");
+        let sorted =
+            format!("refusals where {scan} order by refused_at {order}, invest_id {order}");
         let expected = scanned(&test, &sorted).await;
-        for limit in [1, 7, 100, 1_000].into_iter().filter(|limit| *limit > 1 || expected.len() < 30) {
+        for limit in [1, 7, 100, 1_000]
+            .into_iter()
+            .filter(|limit| *limit > 1 || expected.len() < 30)
+        {
             let (mut found, mut cursor) = (Vec::new(), String::new());
             loop {
-                let data = data(&test, &format!("{query}&order={order}&limit={limit}{cursor}")).await;
+                let data = data(
+                    &test,
+                    &format!("{query}&order={order}&limit={limit}{cursor}"),
+                )
+                .await;
                 found.extend(amounts(&data));
-                let Some(next) = data["nextCursor"].as_str() else { break };
+                let Some(next) = data["nextCursor"].as_str() else {
+                    break;
+                };
                 assert_eq!(data["list"].as_array().unwrap().len(), limit);
                 cursor = format!("&cursor={next}");
             }
@@ -130,7 +151,9 @@ async fn what_was_there_is_given_once_while_more_is_written(#[values("asc", "des
     loop {
         let data = data(&test, &format!("order={order}&limit=20{cursor}")).await;
         found.extend(amounts(&data));
-        let Some(next) = data["nextCursor"].as_str() else { break };
+        let Some(next) = data["nextCursor"].as_str() else {
+            break;
+        };
         cursor = format!("&cursor={next}");
         page += 1;
         if page <= 5 {
@@ -138,13 +161,19 @@ async fn what_was_there_is_given_once_while_more_is_written(#[values("asc", "des
             adds(&test, 300 + page * 10, 309 + page * 10).await;
             // The same times as those that are there.
             adds(&test, 100_001 + page, 100_001 + page).await;
-            test.execute("update refusals set refused_at = '2026-03-01T10:01:30Z' where amount > 100000").await;
+            test.execute(
+                "update refusals set refused_at = '2026-03-01T10:01:30Z' where amount > 100000",
+            )
+            .await;
         }
     }
     let once: BTreeSet<_> = found.iter().copied().collect();
     assert_eq!(once.len(), found.len(), "something is given twice");
     assert!(there.is_subset(&once), "something is missing");
-    assert!(once.len() > there.len(), "what came meanwhile is given where it comes later");
+    assert!(
+        once.len() > there.len(),
+        "what came meanwhile is given where it comes later"
+    );
 }
 
 #[tokio::test]
@@ -152,15 +181,39 @@ async fn what_cannot_be_read_is_refused_all_at_once() {
     let test = with_many(1, 10).await;
     let said = async |query: &str| {
         let answer = asks(&test, query).await;
-        assert_eq!((&answer["status"], &answer["code"]), (&json!(400), &json!("00")), "{query}: {answer}");
+        assert_eq!(
+            (&answer["status"], &answer["code"]),
+            (&json!(400), &json!("00")),
+            "{query}: {answer}"
+        );
         answer["message"].as_str().unwrap().to_owned()
     };
     let all = said("productId=0&userId=a%20b&code=sold_out&from=x&to=&order=up&limit=1001").await;
-    let named = ["productId", "userId", "code", "from", "to", "order", "limit"];
-    assert!(named.iter().all(|name| all.contains(&format!("{name} must be"))), "{all}");
-    assert!(said("limit=0").await.contains("limit must be a whole number from 1 to 1000"));
+    let named = [
+        "productId",
+        "userId",
+        "code",
+        "from",
+        "to",
+        "order",
+        "limit",
+    ];
+    assert!(
+        named
+            .iter()
+            .all(|name| all.contains(&format!("{name} must be"))),
+        "{all}"
+    );
+    assert!(
+        said("limit=0")
+            .await
+            .contains("limit must be a whole number from 1 to 1000")
+    );
 
-    let cursor = data(&test, "limit=1").await["nextCursor"].as_str().unwrap().to_owned();
+    let cursor = data(&test, "limit=1").await["nextCursor"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     data(&test, &format!("limit=5&cursor={cursor}")).await;
     for query in [
         "cursor=".to_owned(),
@@ -170,6 +223,9 @@ async fn what_cannot_be_read_is_refused_all_at_once() {
         format!("cursor={cursor}&productId=1"),
     ] {
         let said = said(&query).await;
-        assert!(said.contains("cursor must be the nextCursor of an answer to the same question"), "{said}");
+        assert!(
+            said.contains("cursor must be the nextCursor of an answer to the same question"),
+            "{said}"
+        );
     }
 }

@@ -49,11 +49,18 @@ impl Deref for SealedApp {
 
 impl SealedApp {
     pub async fn sealed() -> Self {
-        let (test_log, folder) = (TestLog::with_partitions(PARTITIONS).await, TempFolder::new("tampering"));
+        let (test_log, folder) = (
+            TestLog::with_partitions(PARTITIONS).await,
+            TempFolder::new("tampering"),
+        );
         let TestLog { log, pool, .. } = &test_log;
         let key = create_key(&folder.join("key")).unwrap();
         let public = key.verifying_key();
-        let sealing = Sealing { key: key.clone(), earlier: Vec::new(), file: Some(folder.join("seals.ndjson")) };
+        let sealing = Sealing {
+            key: key.clone(),
+            earlier: Vec::new(),
+            file: Some(folder.join("seals.ndjson")),
+        };
         let mut sealer = Sealer::begin(log, pool, &sealing).await.unwrap();
         let mut history = History::of(log).await;
         for _ in 0..ROUNDS {
@@ -63,11 +70,21 @@ impl SealedApp {
         let sealed = log.heads().await.unwrap();
         goes_on(&mut history).await;
         // Who may change rows may take a constraint away.
-        test_log.execute("alter table events drop constraint events_stream").await;
+        test_log
+            .execute("alter table events drop constraint events_stream")
+            .await;
         let rows = rows::read(log).await;
         let seals = seals_file::read(&folder.join("seals.ndjson")).unwrap();
         let believed = ValidSeals::read(seals, &[public], Some(*log.identity())).unwrap();
-        Self { test_log, folder, key: public, secret: key, rows, believed, sealed }
+        Self {
+            test_log,
+            folder,
+            key: public,
+            secret: key,
+            rows,
+            believed,
+            sealed,
+        }
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -86,14 +103,20 @@ impl SealedApp {
     pub async fn export(&self, format: Format, file: &Path) {
         let heads = Log::heads_of(&self.pool, PARTITIONS).await.unwrap();
         let header = Header::of(*self.log.identity(), heads, None, Utc::now());
-        let blocks: Vec<Vec<u8>> =
-            export::export(self.pool.clone(), header, format).try_collect().await.expect("a whole export");
+        let blocks: Vec<Vec<u8>> = export::export(self.pool.clone(), header, format)
+            .try_collect()
+            .await
+            .expect("a whole export");
         std::fs::write(file, blocks.concat()).unwrap();
     }
 
     /// The rows of a partition, by position from 1.
     pub fn partition(&self, partition: i32) -> Vec<RawEvent> {
-        self.rows.iter().filter(|row| row.partition == partition).cloned().collect()
+        self.rows
+            .iter()
+            .filter(|row| row.partition == partition)
+            .cloned()
+            .collect()
     }
 }
 
@@ -102,7 +125,10 @@ async fn goes_on(history: &mut History) {
     for commit in 0..3 {
         for id in 1..=PRODUCTS {
             let events = happens(history.sequence(id) == 0, id, commit);
-            let events = events.into_iter().map(|event| next(history, id, event)).collect();
+            let events = events
+                .into_iter()
+                .map(|event| next(history, id, event))
+                .collect();
             history.append(None, events).await;
         }
     }
@@ -136,7 +162,10 @@ fn happens(new: bool, product: i64, commit: i64) -> Vec<ProductEvent> {
         },
     ];
     if new {
-        events.insert(0, opened_as(product, &format!("상품, \"{product}\" \\u0041")));
+        events.insert(
+            0,
+            opened_as(product, &format!("상품, \"{product}\" \\u0041")),
+        );
     } else if commit == 2 && product % 4 == 0 {
         events.push(ProductEvent::ProductClosed {});
     }

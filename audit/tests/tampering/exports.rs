@@ -35,19 +35,41 @@ async fn two_hundred_tamperings_are_found_and_rightly_placed_by_every_verifier()
         let name = format!("tampering {number} of seed {seed}: {}", tampered.name);
         rows::write(&app.pool, &tampered.rows).await;
         let live = in_the_database(&app).await;
-        assert_eq!(findings(&live), tampered.expected, "{name}, in the database: {live:#}");
-        let format = if random.index(4) == 0 { Format::Csv } else { Format::Ndjson };
+        assert_eq!(
+            findings(&live),
+            tampered.expected,
+            "{name}, in the database: {live:#}"
+        );
+        let format = if random.index(4) == 0 {
+            Format::Csv
+        } else {
+            Format::Ndjson
+        };
         let export = app.file(&format!("{number}.export"));
         app.export(format, &export).await;
         let moa = by_moa(&app, &export);
-        assert_eq!(findings(&moa), tampered.expected, "{name}, exported: {moa:#}");
-        cases.push(Case { name, expected: tampered.expected, export, moa });
+        assert_eq!(
+            findings(&moa),
+            tampered.expected,
+            "{name}, exported: {moa:#}"
+        );
+        cases.push(Case {
+            name,
+            expected: tampered.expected,
+            export,
+            moa,
+        });
     }
     rows::write(&app.pool, &app.rows).await;
     is_whole(&app).await;
     let exports: Vec<_> = cases.iter().map(|case| case.export.clone()).collect();
     for (case, python) in cases.iter().zip(by_python(&app, &exports, &app.seals())) {
-        assert_eq!(findings(&python), case.expected, "{}, in Python: {python:#}", case.name);
+        assert_eq!(
+            findings(&python),
+            case.expected,
+            "{}, in Python: {python:#}",
+            case.name
+        );
         assert_eq!(facts(&python), facts(&case.moa), "{}", case.name);
     }
 }
@@ -57,9 +79,17 @@ pub async fn is_whole(app: &SealedApp) {
     let live = in_the_database(app).await;
     assert_eq!(findings(&live), Findings::new(), "{live:#}");
     assert_eq!(live["events"], app.rows.len());
-    for (partition, sealed) in live["partitions"].as_array().unwrap().iter().zip(&app.sealed) {
+    for (partition, sealed) in live["partitions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(&app.sealed)
+    {
         let unsealed = serde_json::json!({"first": sealed + 1, "last": partition["head"]});
-        assert_eq!((&partition["sealedUpto"], &partition["unsealed"]), (&(*sealed).into(), &unsealed));
+        assert_eq!(
+            (&partition["sealedUpto"], &partition["unsealed"]),
+            (&(*sealed).into(), &unsealed)
+        );
     }
     let exports = [app.file("whole.ndjson"), app.file("whole.csv")];
     app.export(Format::Ndjson, &exports[0]).await;

@@ -56,13 +56,22 @@ fn lines(app: &SealedApp, export: &[u8]) -> Vec<Line> {
     let texts = export.split_inclusive(|byte| *byte == b'\n');
     let lines = texts.enumerate().map(|(number, text)| Line {
         text: text.to_vec(),
-        place: if number == 0 { None } else { rows.next().map(|row| (row.partition.into(), row.position)) },
+        place: if number == 0 {
+            None
+        } else {
+            rows.next().map(|row| (row.partition.into(), row.position))
+        },
     });
     lines.collect()
 }
 
 /// What is done, where it shows, and what is left.
-fn done_to(lines: &[Line], app: &SealedApp, number: usize, random: &mut Random) -> (String, (i64, i64), Vec<u8>) {
+fn done_to(
+    lines: &[Line],
+    app: &SealedApp,
+    number: usize,
+    random: &mut Random,
+) -> (String, (i64, i64), Vec<u8>) {
     let mut lines = lines.to_vec();
     // ValidSeals, so that in a CSV, too, it is known what must be there.
     let at = loop {
@@ -101,14 +110,21 @@ fn done_to(lines: &[Line], app: &SealedApp, number: usize, random: &mut Random) 
         }
     };
     let what = format!("{what} at {:?}", lines.get(at).map(|_| place));
-    (what, place, lines.into_iter().flat_map(|line| line.text).collect())
+    (
+        what,
+        place,
+        lines.into_iter().flat_map(|line| line.text).collect(),
+    )
 }
 
 /// The same in other bytes: each would be read, if the form were not one.
 const OTHERWISE: &[(&str, &str)] = &[
     ("{\"aggregate_type\"", "{ \"aggregate_type\""),
     ("\"product\"", "\"pr\\u006fduct\""),
-    ("\"product\",\"aggregate_id\"", "\"product\" ,\"aggregate_id\""),
+    (
+        "\"product\",\"aggregate_id\"",
+        "\"product\" ,\"aggregate_id\"",
+    ),
     ("\"partition\":0", "\"partition\":0.0"),
     ("\"partition\":0", "\"partition\":-0"),
     ("\"partition\":0", "\"partition\":false"),
@@ -116,7 +132,10 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("Z\",\"hash\"", "+00:00\",\"hash\""),
     ("Z\",\"hash\"", "0Z\",\"hash\""),
     ("\"hash\"", "\"hash\":\"\",\"hash\""),
-    ("\"aggregate_type\":\"product\",\"aggregate_id\":\"3\"", "\"aggregate_id\":\"3\",\"aggregate_type\":\"product\""),
+    (
+        "\"aggregate_type\":\"product\",\"aggregate_id\":\"3\"",
+        "\"aggregate_id\":\"3\",\"aggregate_type\":\"product\"",
+    ),
     ("\"}\n", "\",\"more\":1}\n"),
     ("\"}\n", "\"}\r\n"),
 ];
@@ -129,16 +148,34 @@ async fn a_line_that_says_the_same_in_other_bytes_cannot_be_read() {
     let lines = lines(&app, &std::fs::read(&whole).unwrap());
     let line = String::from_utf8(lines[2].text.clone()).unwrap();
     let (partition, position) = lines[2].place.unwrap();
-    let files: Vec<_> = (0..OTHERWISE.len()).map(|number| app.file(&format!("{number}.ndjson"))).collect();
+    let files: Vec<_> = (0..OTHERWISE.len())
+        .map(|number| app.file(&format!("{number}.ndjson")))
+        .collect();
     for ((from, to), file) in OTHERWISE.iter().zip(&files) {
         assert!(line.contains(from), "{from} in {line}");
         let mut lines = lines.clone();
         lines[2].text = line.replacen(from, to, 1).into_bytes();
-        std::fs::write(file, lines.into_iter().flat_map(|line| line.text).collect::<Vec<_>>()).unwrap();
+        std::fs::write(
+            file,
+            lines
+                .into_iter()
+                .flat_map(|line| line.text)
+                .collect::<Vec<_>>(),
+        )
+        .unwrap();
     }
     let expected: Findings = [Found::Bad(partition, position, "UNREADABLE".into())].into();
-    for (((_, to), file), python) in OTHERWISE.iter().zip(&files).zip(by_python(&app, &files, &app.seals())) {
-        assert_eq!((findings(&by_moa(&app, file)), findings(&python)), (expected.clone(), expected.clone()), "{to}");
+    for (((_, to), file), python) in
+        OTHERWISE
+            .iter()
+            .zip(&files)
+            .zip(by_python(&app, &files, &app.seals()))
+    {
+        assert_eq!(
+            (findings(&by_moa(&app, file)), findings(&python)),
+            (expected.clone(), expected.clone()),
+            "{to}"
+        );
     }
 }
 
@@ -155,9 +192,19 @@ async fn a_line_that_cannot_be_read_belongs_to_the_partition_that_it_stood_in() 
         let (partition, position) = lines[at].place.unwrap();
         lines[at].text.insert(0, b' ');
         let file = app.file(&format!("{at}.ndjson"));
-        std::fs::write(&file, lines.into_iter().flat_map(|line| line.text).collect::<Vec<_>>()).unwrap();
+        std::fs::write(
+            &file,
+            lines
+                .into_iter()
+                .flat_map(|line| line.text)
+                .collect::<Vec<_>>(),
+        )
+        .unwrap();
         let expected: Findings = [Found::Bad(partition, position, "UNREADABLE".into())].into();
-        for report in [by_moa(&app, &file), by_python(&app, &[file], &app.seals()).remove(0)] {
+        for report in [
+            by_moa(&app, &file),
+            by_python(&app, &[file], &app.seals()).remove(0),
+        ] {
             assert_eq!(findings(&report), expected, "{report:#}");
         }
     }
@@ -172,11 +219,17 @@ async fn a_tail_that_is_taken_from_the_file_is_missed() {
     let text = std::fs::read_to_string(&whole).unwrap();
     let head = app.partition(1).len() as i64;
     let last = format!("\"partition\":1,\"position\":{head},");
-    let left: String = text.split_inclusive('\n').filter(|line| !line.contains(&last)).collect();
+    let left: String = text
+        .split_inclusive('\n')
+        .filter(|line| !line.contains(&last))
+        .collect();
     let events = |less: usize| format!("\"events\":{}", app.rows.len() - less);
     std::fs::write(&cut, left.replace(&events(0), &events(1))).unwrap();
     let expected: Findings = [Found::Bad(1, head, "CUT_OFF".into())].into();
-    for report in [by_moa(&app, &cut), by_python(&app, &[cut], &app.seals()).remove(0)] {
+    for report in [
+        by_moa(&app, &cut),
+        by_python(&app, &[cut], &app.seals()).remove(0),
+    ] {
         assert_eq!(findings(&report), expected, "{report:#}");
     }
 }
@@ -189,25 +242,42 @@ async fn an_export_is_taken_for_whole_only_with_its_beginning_and_its_end() {
     app.export(Format::Ndjson, &whole).await;
     let text = std::fs::read_to_string(&whole).unwrap();
     let lines: Vec<_> = text.split_inclusive('\n').collect();
-    let (header, rows, end) = (lines[0], lines[1..lines.len() - 1].concat(), lines[lines.len() - 1]);
+    let (header, rows, end) = (
+        lines[0],
+        lines[1..lines.len() - 1].concat(),
+        lines[lines.len() - 1],
+    );
     let other_count = format!("{{\"end\":true,\"events\":{}}}\n", app.rows.len() - 1);
     let filtered = header.replace("\"filter\":null", "\"filter\":{\"productId\":1}");
     let tampered = [
         ("its last line is missing", format!("{header}{rows}")),
         ("its last line says", format!("{header}{rows}{other_count}")),
-        ("something follows its last line", format!("{header}{rows}{end}{end}")),
+        (
+            "something follows its last line",
+            format!("{header}{rows}{end}{end}"),
+        ),
         ("it is not a whole log", format!("{filtered}{rows}{end}")),
         ("neither with a header", format!("{rows}{end}")),
         ("neither with a header", String::new()),
     ];
-    let files: Vec<_> = (0..tampered.len()).map(|number| app.file(&format!("{number}.ndjson"))).collect();
+    let files: Vec<_> = (0..tampered.len())
+        .map(|number| app.file(&format!("{number}.ndjson")))
+        .collect();
     for ((_, text), file) in tampered.iter().zip(&files) {
         std::fs::write(file, text).unwrap();
     }
-    for (((why, _), file), python) in tampered.iter().zip(&files).zip(by_python(&app, &files, &app.seals())) {
+    for (((why, _), file), python) in
+        tampered
+            .iter()
+            .zip(&files)
+            .zip(by_python(&app, &files, &app.seals()))
+    {
         for report in [by_moa(&app, file), python] {
             assert_eq!(findings(&report), [Found::VerifyError].into(), "{why}");
-            let detail = report["detail"].as_str().unwrap().replace("is not a whole log", "it is not a whole log");
+            let detail = report["detail"]
+                .as_str()
+                .unwrap()
+                .replace("is not a whole log", "it is not a whole log");
             assert!(detail.contains(why), "{why}: {detail}");
         }
     }

@@ -33,15 +33,24 @@ pub fn findings(report: &Value) -> Findings {
     let mut found = Findings::new();
     for partition in report["partitions"].as_array().into_iter().flatten() {
         let bad = &partition["bad"];
-        if let (Some(at), Some(position)) = (partition["partition"].as_i64(), bad["position"].as_i64()) {
-            found.insert(Found::Bad(at, position, bad["problem"].as_str().unwrap().into()));
+        if let (Some(at), Some(position)) =
+            (partition["partition"].as_i64(), bad["position"].as_i64())
+        {
+            found.insert(Found::Bad(
+                at,
+                position,
+                bad["problem"].as_str().unwrap().into(),
+            ));
         }
     }
     found.extend(report["badSeal"]["seal"].as_i64().map(Found::Seal));
     match report["verdict"].as_str().unwrap() {
         "WHOLE" => assert!(found.is_empty(), "{report}"),
         "BROKEN" => assert!(!found.is_empty(), "{report}"),
-        "UNVERIFIABLE" => assert!(matches!(Vec::from_iter(&found)[..], [Found::Seal(_)]), "{report}"),
+        "UNVERIFIABLE" => assert!(
+            matches!(Vec::from_iter(&found)[..], [Found::Seal(_)]),
+            "{report}"
+        ),
         "IMPOSSIBLE" => assert!(found.insert(Found::VerifyError)),
         other => panic!("{other}"),
     }
@@ -60,7 +69,11 @@ pub fn by_moa(app: &SealedApp, export: &Path) -> Value {
 
 /// An export, against what seals there are in a file.
 pub fn by_moa_with(app: &SealedApp, export: &Path, seals: &Path) -> Value {
-    value(export::verify(export, seals_file::read(seals).unwrap(), &[app.key]))
+    value(export::verify(
+        export,
+        seals_file::read(seals).unwrap(),
+        &[app.key],
+    ))
 }
 
 fn value(report: Result<Report, export::ExportError>) -> Value {
@@ -85,9 +98,14 @@ pub fn proof_by_python(app: &SealedApp, proofs: &[PathBuf]) -> Vec<Value> {
 fn python(app: &SealedApp) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     // Where `make test` puts what it needs.
-    let path = std::env::var("PYTHONPATH").unwrap_or_else(|_| root.join("target/python").display().to_string());
+    let path = std::env::var("PYTHONPATH")
+        .unwrap_or_else(|_| root.join("target/python").display().to_string());
     let mut command = Command::new("python3");
-    command.arg(root.join("examples/verify.py")).arg("--json").env("PYTHONPATH", path).stdin(Stdio::null());
+    command
+        .arg(root.join("examples/verify.py"))
+        .arg("--json")
+        .env("PYTHONPATH", path)
+        .stdin(Stdio::null());
     command.arg("--public-key").arg(app.public_key());
     command
 }
@@ -97,8 +115,14 @@ fn asked(mut command: Command, what: &str, files: &[PathBuf], well: &str) -> Vec
         command.arg(what).arg(file);
     });
     let output = command.output().unwrap();
-    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
-    let reports: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (out, err) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    let reports: Vec<Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(reports.len(), files.len(), "{err}");
     let all_well = reports.iter().all(|report| report["verdict"] == well);
     assert_eq!(output.status.code(), Some(i32::from(!all_well)), "{err}");
@@ -111,10 +135,15 @@ pub fn facts(report: &Value) -> Value {
     if let Some(facts) = report.as_object_mut() {
         facts.remove("export");
         facts.remove("detail");
-        facts.get_mut("badSeal").and_then(Value::as_object_mut).map(|seal| seal.remove("detail"));
+        facts
+            .get_mut("badSeal")
+            .and_then(Value::as_object_mut)
+            .map(|seal| seal.remove("detail"));
     }
     for partition in report["partitions"].as_array_mut().into_iter().flatten() {
-        partition["bad"].as_object_mut().map(|bad| bad.remove("detail"));
+        partition["bad"]
+            .as_object_mut()
+            .map(|bad| bad.remove("detail"));
     }
     report
 }

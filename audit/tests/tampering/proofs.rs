@@ -16,9 +16,14 @@ const TIMES: usize = 60;
 async fn a_proof_convinces_both_verifiers_and_a_changed_one_neither() {
     let app = SealedApp::sealed().await;
     let mut random = Random::from_env("MOA_TAMPERING_SEED");
-    let row = app.rows.iter().find(|row| row.event_type == "InvestFailed" && row.position > 20).unwrap();
+    let row = app
+        .rows
+        .iter()
+        .find(|row| row.event_type == "InvestFailed" && row.position > 20)
+        .unwrap();
     let payload: Value = serde_json::from_str(&row.payload).unwrap();
-    let invest: InvestId = serde_json::from_value(payload["InvestFailed"]["investId"].clone()).unwrap();
+    let invest: InvestId =
+        serde_json::from_value(payload["InvestFailed"]["investId"].clone()).unwrap();
     let proof = serde_json::to_string(&prove(&app.log, &app.pool, invest).await.unwrap()).unwrap();
     let shown = inclusion::check(&proof, &[app.key]).unwrap();
     assert_eq!(shown.events.len(), 2, "reserved and failed");
@@ -34,12 +39,30 @@ async fn a_proof_convinces_both_verifiers_and_a_changed_one_neither() {
             files.push((app.file(&format!("proof-{}.json", files.len())), changed));
         }
     }
-    files.iter().for_each(|(file, text)| std::fs::write(file, text).unwrap());
-    let reports = proof_by_python(&app, &files.iter().map(|(file, _)| file.clone()).collect::<Vec<_>>());
+    files
+        .iter()
+        .for_each(|(file, text)| std::fs::write(file, text).unwrap());
+    let reports = proof_by_python(
+        &app,
+        &files
+            .iter()
+            .map(|(file, _)| file.clone())
+            .collect::<Vec<_>>(),
+    );
     for (number, ((_, text), report)) in files.iter().zip(&reports).enumerate() {
         let proved = number == 0;
-        assert_eq!(inclusion::check(text, &[app.key]).is_ok(), proved, "seed {}: {text}", random.seed);
-        assert_eq!(report["verdict"] == "PROVED", proved, "seed {}: {report} {text}", random.seed);
+        assert_eq!(
+            inclusion::check(text, &[app.key]).is_ok(),
+            proved,
+            "seed {}: {text}",
+            random.seed
+        );
+        assert_eq!(
+            report["verdict"] == "PROVED",
+            proved,
+            "seed {}: {report} {text}",
+            random.seed
+        );
     }
     assert_eq!(reports[0]["events"][1]["payload"], row.payload);
 }

@@ -17,16 +17,26 @@ pub async fn read(log: &Log) -> Vec<RawEvent> {
 /// Makes `rows` the log.
 pub async fn write(pool: &Pool, rows: &[RawEvent]) {
     let mut transaction = pool.begin().await.unwrap();
-    transaction.execute("alter table events disable trigger all").await.unwrap();
+    transaction
+        .execute("alter table events disable trigger all")
+        .await
+        .unwrap();
     transaction.execute("delete from events").await.unwrap();
     insert(&mut transaction, rows).await;
-    transaction.execute("alter table events enable trigger all").await.unwrap();
+    transaction
+        .execute("alter table events enable trigger all")
+        .await
+        .unwrap();
     transaction.commit().await.unwrap();
 }
 
 /// Hashes the rows of a partition again from the row `from` on, as who may write to the database can.
 pub fn rehash_from(log: Uuid, partitions: i32, rows: &mut [RawEvent], from: usize) {
     let Some(first) = rows.first() else { return };
-    let previous = if from == 0 { genesis(log, partitions, first.partition) } else { rows[from - 1].hash };
+    let previous = if from == 0 {
+        genesis(log, partitions, first.partition)
+    } else {
+        rows[from - 1].hash
+    };
     rehash(previous, &mut rows[from..]);
 }

@@ -52,7 +52,10 @@ async fn seals_that_are_missing_at_the_end_leave_more_unsealed_and_it_is_stated(
     assert_eq!(report["seals"], 4);
     for partition in report["partitions"].as_array().unwrap() {
         let upto = partition["sealedUpto"].as_i64().unwrap();
-        assert_eq!(partition["unsealed"], serde_json::json!({"first": upto + 1, "last": partition["head"]}));
+        assert_eq!(
+            partition["unsealed"],
+            serde_json::json!({"first": upto + 1, "last": partition["head"]})
+        );
     }
     let (found, report) = sealed.with(&[], "none");
     assert_eq!((found, &report["seals"]), (Findings::new(), &0.into()));
@@ -68,8 +71,14 @@ async fn a_seal_that_is_missing_changed_or_out_of_its_place_is_named() {
         lines.remove(at);
         lines
     };
-    assert_eq!(sealed.with(&without(0), "without the first").0, [Found::Seal(1)].into());
-    assert_eq!(sealed.with(&without(5), "without the sixth").0, [Found::Seal(6)].into());
+    assert_eq!(
+        sealed.with(&without(0), "without the first").0,
+        [Found::Seal(1)].into()
+    );
+    assert_eq!(
+        sealed.with(&without(5), "without the sixth").0,
+        [Found::Seal(6)].into()
+    );
     let mut lines = sealed.lines.clone();
     lines.swap(2, 3);
     assert_eq!(sealed.with(&lines, "swapped").0, [Found::Seal(3)].into());
@@ -77,14 +86,27 @@ async fn a_seal_that_is_missing_changed_or_out_of_its_place_is_named() {
         let mut lines = sealed.lines.clone();
         let at = random.index(lines.len());
         let mut line = std::mem::take(&mut lines[at]).into_bytes();
-        let (byte, digit) = (random.index(line.len() - 1), b"0123456789abcdefXY"[random.index(18)]);
+        let (byte, digit) = (
+            random.index(line.len() - 1),
+            b"0123456789abcdefXY"[random.index(18)],
+        );
         let before = std::mem::replace(&mut line[byte], digit);
         if before == digit {
             continue;
         }
         lines[at] = String::from_utf8(line).unwrap();
-        let name = format!("seed {}: byte {byte} of seal {} was {}", random.seed, at + 1, char::from(before));
-        assert_eq!(sealed.with(&lines, &name).0, [Found::Seal(at as i64 + 1)].into(), "{name}: {}", lines[at]);
+        let name = format!(
+            "seed {}: byte {byte} of seal {} was {}",
+            random.seed,
+            at + 1,
+            char::from(before)
+        );
+        assert_eq!(
+            sealed.with(&lines, &name).0,
+            [Found::Seal(at as i64 + 1)].into(),
+            "{name}: {}",
+            lines[at]
+        );
     }
 }
 
@@ -93,8 +115,14 @@ async fn a_seal_that_is_missing_changed_or_out_of_its_place_is_named() {
 async fn a_loss_that_was_sealed_is_reported_and_a_wrong_one_is_not_believed() {
     let sealed = SealedLog::log().await;
     let believed = sealed.app.believed.seals();
-    let of_first: Vec<_> = believed.iter().filter(|seal| seal.statement.partition == 0).collect();
-    let (kept, end) = (&of_first[0].statement, &of_first[of_first.len() - 1].statement);
+    let of_first: Vec<_> = believed
+        .iter()
+        .filter(|seal| seal.statement.partition == 0)
+        .collect();
+    let (kept, end) = (
+        &of_first[0].statement,
+        &of_first[of_first.len() - 1].statement,
+    );
     let loss = Statement {
         seal: believed.len() as i64 + 1,
         first: kept.last + 1,
@@ -103,7 +131,11 @@ async fn a_loss_that_was_sealed_is_reported_and_a_wrong_one_is_not_believed() {
         root: [0; 32],
         hash_prefixes_digest: Sha256::digest([]).into(),
         previous: believed[believed.len() - 1].statement.digest(),
-        loss: Some(Loss { first: kept.last + 2, last: end.last, head: end.head }),
+        loss: Some(Loss {
+            first: kept.last + 2,
+            last: end.last,
+            head: end.head,
+        }),
         ..end.clone()
     };
     let with = |statement: Statement| {
@@ -122,7 +154,9 @@ async fn a_loss_that_was_sealed_is_reported_and_a_wrong_one_is_not_believed() {
         |_, loss| loss.last -= 1,
         |_, loss| loss.head = [7; 32],
         |statement, loss| loss.first = statement.last,
-        |statement, _| (statement.first, statement.last) = (statement.first - 1, statement.last - 1),
+        |statement, _| {
+            (statement.first, statement.last) = (statement.first - 1, statement.last - 1)
+        },
         |statement, _| statement.head = [7; 32],
         |statement, _| statement.previous = [7; 32],
     ];
@@ -151,38 +185,70 @@ async fn a_seal_that_follows_another_is_not_believed() {
         let mut statement = believed[4].statement.clone();
         change(&mut statement);
         let mut lines = sealed.lines.clone();
-        lines[4] = statement.seal(believed[4].hash_prefixes.clone(), &sealed.app.secret).line() + "\n";
-        assert_eq!(sealed.with(&lines, &format!("change {number}")).0, [Found::Seal(5)].into(), "change {number}");
+        lines[4] = statement
+            .seal(believed[4].hash_prefixes.clone(), &sealed.app.secret)
+            .line()
+            + "\n";
+        assert_eq!(
+            sealed.with(&lines, &format!("change {number}")).0,
+            [Found::Seal(5)].into(),
+            "change {number}"
+        );
     }
     // Signed, and in its place; but not of what the log has. The next one does not follow it.
     let mut statement = believed[4].statement.clone();
     statement.root = [7; 32];
-    let first = Found::Bad(statement.partition.into(), statement.first, "REWRITTEN".into());
+    let first = Found::Bad(
+        statement.partition.into(),
+        statement.first,
+        "REWRITTEN".into(),
+    );
     let mut lines = sealed.lines.clone();
-    lines[4] = statement.seal(believed[4].hash_prefixes.clone(), &sealed.app.secret).line() + "\n";
-    assert_eq!(sealed.with(&lines, "another root").0, [first, Found::Seal(6)].into());
+    lines[4] = statement
+        .seal(believed[4].hash_prefixes.clone(), &sealed.app.secret)
+        .line()
+        + "\n";
+    assert_eq!(
+        sealed.with(&lines, "another root").0,
+        [first, Found::Seal(6)].into()
+    );
 }
 
 /// That says nothing about the log, and nobody may take it for broken.
 #[tokio::test]
-async fn seals_of_an_unknown_key_or_of_another_log_are_not_believed_and_the_log_is_not_called_broken() {
+async fn seals_of_an_unknown_key_or_of_another_log_are_not_believed_and_the_log_is_not_called_broken()
+ {
     let mut sealed = SealedLog::log().await;
     let other = SealedApp::sealed().await;
     let with_the_seals_of_another = |sealed: &SealedLog, name: &str| {
         let (found, report) = sealed.with_file(&other.seals(), name);
-        assert_eq!((found, &report["verdict"]), ([Found::Seal(1)].into(), &"UNVERIFIABLE".into()));
+        assert_eq!(
+            (found, &report["verdict"]),
+            ([Found::Seal(1)].into(), &"UNVERIFIABLE".into())
+        );
     };
     with_the_seals_of_another(&sealed, "another log");
     // One of them in the midst of this log's is another matter: somebody put it there.
     let mut lines = sealed.lines.clone();
-    lines[1] = std::fs::read_to_string(other.seals()).unwrap().split_inclusive('\n').nth(1).unwrap().to_owned();
+    lines[1] = std::fs::read_to_string(other.seals())
+        .unwrap()
+        .split_inclusive('\n')
+        .nth(1)
+        .unwrap()
+        .to_owned();
     let (found, report) = sealed.with(&lines, "another log's second");
-    assert_eq!((found, &report["verdict"]), ([Found::Seal(2)].into(), &"BROKEN".into()));
+    assert_eq!(
+        (found, &report["verdict"]),
+        ([Found::Seal(2)].into(), &"BROKEN".into())
+    );
     // The same file under another app's key: neither verifier believes one seal of it.
     sealed.app.key = other.key;
     std::fs::copy(other.public_key(), sealed.app.public_key()).unwrap();
     let (found, report) = sealed.with(&sealed.lines, "another key");
-    assert_eq!((found, &report["verdict"]), ([Found::Seal(1)].into(), &"UNVERIFIABLE".into()));
+    assert_eq!(
+        (found, &report["verdict"]),
+        ([Found::Seal(1)].into(), &"UNVERIFIABLE".into())
+    );
     assert_eq!(report["seals"], 0);
     with_the_seals_of_another(&sealed, "another log, and its key");
 }
@@ -192,12 +258,20 @@ async fn seals_of_an_unknown_key_or_of_another_log_are_not_believed_and_the_log_
 async fn a_broken_log_is_called_broken_whatever_key_is_given() {
     let mut sealed = SealedLog::log().await;
     let text = std::fs::read_to_string(&sealed.export).unwrap();
-    std::fs::write(&sealed.export, text.replacen("\\\"amount\\\":1", "\\\"amount\\\":2", 1)).unwrap();
+    std::fs::write(
+        &sealed.export,
+        text.replacen("\\\"amount\\\":1", "\\\"amount\\\":2", 1),
+    )
+    .unwrap();
     let other = SealedApp::sealed().await;
     sealed.app.key = other.key;
     std::fs::copy(other.public_key(), sealed.app.public_key()).unwrap();
     let (found, report) = sealed.with(&sealed.lines, "another key, and a change");
-    assert_eq!((found.len(), &report["verdict"]), (2, &"BROKEN".into()), "{report:#}");
+    assert_eq!(
+        (found.len(), &report["verdict"]),
+        (2, &"BROKEN".into()),
+        "{report:#}"
+    );
 }
 
 /// 1. The sealer gets a new key after two seals.
@@ -209,7 +283,12 @@ async fn after_a_rotation_each_key_alone_leaves_the_log_unverifiable() {
     let believed = sealed.app.believed.seals();
     let mut lines = sealed.lines.clone();
     for (line, seal) in lines.iter_mut().zip(believed).skip(2) {
-        *line = seal.statement.clone().seal(seal.hash_prefixes.clone(), &new).line() + "\n";
+        *line = seal
+            .statement
+            .clone()
+            .seal(seal.hash_prefixes.clone(), &new)
+            .line()
+            + "\n";
     }
     let seals = sealed.app.file("rotated.ndjson");
     std::fs::write(&seals, lines.concat()).unwrap();
@@ -218,9 +297,15 @@ async fn after_a_rotation_each_key_alone_leaves_the_log_unverifiable() {
         proof::export::verify(&sealed.export, seals, keys).unwrap()
     };
     let old = verified(&[sealed.app.key]);
-    assert_eq!((old.verdict, old.seals, old.bad_seal.unwrap().seal), (Verdict::Unverifiable, 2, 3));
+    assert_eq!(
+        (old.verdict, old.seals, old.bad_seal.unwrap().seal),
+        (Verdict::Unverifiable, 2, 3)
+    );
     let later = verified(&[new.verifying_key()]);
-    assert_eq!((later.verdict, later.seals, later.bad_seal.unwrap().seal), (Verdict::Unverifiable, 0, 1));
+    assert_eq!(
+        (later.verdict, later.seals, later.bad_seal.unwrap().seal),
+        (Verdict::Unverifiable, 0, 1)
+    );
     let both = verified(&[sealed.app.key, new.verifying_key()]);
     assert_eq!((both.verdict, both.bad_seal), (Verdict::Whole, None));
 }

@@ -55,19 +55,35 @@ pub struct Target<'a> {
 pub fn tampered(app: &SealedApp, kind: Kind, random: &mut Random) -> Tampered {
     let mut target = target(app, random);
     let (name, expected) = kind(&mut target);
-    let Target { partition, rows, .. } = target;
-    Tampered { name, rows: others(app, partition).chain(rows).collect(), expected }
+    let Target {
+        partition, rows, ..
+    } = target;
+    Tampered {
+        name,
+        rows: others(app, partition).chain(rows).collect(),
+        expected,
+    }
 }
 
 fn target<'a>(app: &'a SealedApp, random: &'a mut Random) -> Target<'a> {
     let partition = random.index(PARTITIONS as usize) as i32;
     let sealed = app.sealed[partition as usize] as usize;
     let at = random.within(1, sealed);
-    Target { app, partition, rows: app.partition(partition), sealed, at, random }
+    Target {
+        app,
+        partition,
+        rows: app.partition(partition),
+        sealed,
+        at,
+        random,
+    }
 }
 
 fn others(app: &SealedApp, partition: i32) -> impl Iterator<Item = RawEvent> + '_ {
-    app.rows.iter().filter(move |row| row.partition != partition).cloned()
+    app.rows
+        .iter()
+        .filter(move |row| row.partition != partition)
+        .cloned()
 }
 
 impl Target<'_> {
@@ -81,7 +97,10 @@ impl Target<'_> {
 
     fn here(&self, what: &str, problem: &str) -> (String, Findings) {
         let (partition, at) = (self.partition, self.at);
-        (format!("{what} at partition {partition} position {at}"), self.found(at, problem))
+        (
+            format!("{what} at partition {partition} position {at}"),
+            self.found(at, problem),
+        )
     }
 
     fn renumber(&mut self) {
@@ -92,7 +111,12 @@ impl Target<'_> {
 
     /// As who wants it to look right: hashes follow again, from `from` on.
     fn rehash_from(&mut self, from: usize) {
-        rehash_from(self.app.log.identity().log_id, PARTITIONS, &mut self.rows, from - 1);
+        rehash_from(
+            self.app.log.identity().log_id,
+            PARTITIONS,
+            &mut self.rows,
+            from - 1,
+        );
     }
 
     /// As who wants it to look right: every stream of the partition counts 1, 2, 3... again.
@@ -109,7 +133,10 @@ impl Target<'_> {
 /// One letter or digit of a text becomes another; JSON stays JSON, for the column takes nothing else.
 fn changed_text(target: &mut Target<'_>) -> (String, Findings) {
     let column = target.random.index(6);
-    let (at, other) = (target.random.next_u64() as usize, b"abcxyz0123456789"[target.random.index(16)]);
+    let (at, other) = (
+        target.random.next_u64() as usize,
+        b"abcxyz0123456789"[target.random.index(16)],
+    );
     let row = target.row();
     let (name, text) = match column {
         0 => ("aggregate_type", &mut row.aggregate_type),
@@ -135,7 +162,10 @@ fn with_another_byte(text: &str, at: usize, other: u8, json: bool) -> String {
         let changed = String::from_utf8(bytes).ok()?;
         (!json || serde_json::from_str::<serde_json::Value>(&changed).is_ok()).then_some(changed)
     });
-    changed.into_iter().next().expect("a byte that can be another")
+    changed
+        .into_iter()
+        .next()
+        .expect("a byte that can be another")
 }
 
 fn changed_number(target: &mut Target<'_>) -> (String, Findings) {
@@ -278,5 +308,8 @@ fn two_at_once(target: &mut Target<'_>) -> (String, Findings) {
     change_amount(target);
     let later = target.random.within(target.at, target.rows.len());
     target.rows.truncate(later);
-    target.here(&format!("another amount, and cut off after {later}"), "CHANGED")
+    target.here(
+        &format!("another amount, and cut off after {later}"),
+        "CHANGED",
+    )
 }

@@ -10,7 +10,11 @@ use crate::app::{PARTITIONS, SealedApp};
 use crate::found::{Findings, bad, by_moa, by_python, facts, findings, in_the_database};
 use crate::rows::{self, rehash_from};
 
-type Done = (&'static str, fn(&mut Vec<RawEvent>, usize), Option<&'static str>);
+type Done = (
+    &'static str,
+    fn(&mut Vec<RawEvent>, usize),
+    Option<&'static str>,
+);
 
 /// What is done to a partition's rows after the last seal, from the row at `first` on; and what must be found there.
 const DONE: &[Done] = &[
@@ -25,12 +29,36 @@ const DONE: &[Done] = &[
         |rows, at| rows[at].recorded_at = rows[at - 1].recorded_at - TimeDelta::microseconds(1),
         Some("TIME"),
     ),
-    ("out of its stream", |rows, at| rows[at].sequence += 1, Some("SEQUENCE")),
-    ("of a product of another partition", |rows, at| rows[at].aggregate_id = "11".into(), Some("PARTITION")),
-    ("of no product", |rows, at| rows[at].aggregate_id = "01".into(), Some("PARTITION")),
-    ("of another aggregate", |rows, at| rows[at].aggregate_type = "order \"1\"\n".into(), Some("PARTITION")),
-    ("before all times", |rows, at| rows[at].recorded_at = time("0001-01-01T00:00:00Z"), Some("TIME")),
-    ("text of every kind", |rows, at| rows[at].event_type = "\u{1}\u{7f}\t\\\"\u{8}\u{c},\u{1f4b8}/".into(), None),
+    (
+        "out of its stream",
+        |rows, at| rows[at].sequence += 1,
+        Some("SEQUENCE"),
+    ),
+    (
+        "of a product of another partition",
+        |rows, at| rows[at].aggregate_id = "11".into(),
+        Some("PARTITION"),
+    ),
+    (
+        "of no product",
+        |rows, at| rows[at].aggregate_id = "01".into(),
+        Some("PARTITION"),
+    ),
+    (
+        "of another aggregate",
+        |rows, at| rows[at].aggregate_type = "order \"1\"\n".into(),
+        Some("PARTITION"),
+    ),
+    (
+        "before all times",
+        |rows, at| rows[at].recorded_at = time("0001-01-01T00:00:00Z"),
+        Some("TIME"),
+    ),
+    (
+        "text of every kind",
+        |rows, at| rows[at].event_type = "\u{1}\u{7f}\t\\\"\u{8}\u{c},\u{1f4b8}/".into(),
+        None,
+    ),
 ];
 
 #[tokio::test]
@@ -43,8 +71,15 @@ async fn what_was_not_sealed_is_checked_as_far_as_it_can_be() {
         done(&mut part, at);
         rehash_from(app.log.identity().log_id, PARTITIONS, &mut part, at);
         let others = app.rows.iter().filter(|row| row.partition != 0).cloned();
-        rows::write(&app.pool, &part.into_iter().chain(others).collect::<Vec<_>>()).await;
-        let expected: Findings = problem.iter().map(|problem| bad(0, at as i64 + 1, problem)).collect();
+        rows::write(
+            &app.pool,
+            &part.into_iter().chain(others).collect::<Vec<_>>(),
+        )
+        .await;
+        let expected: Findings = problem
+            .iter()
+            .map(|problem| bad(0, at as i64 + 1, problem))
+            .collect();
         let live = in_the_database(&app).await;
         assert_eq!(findings(&live), expected, "{name}: {live:#}");
         let file = app.file(&format!("{number}.ndjson"));

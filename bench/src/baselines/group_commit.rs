@@ -38,7 +38,9 @@ impl GroupCommit {
     pub(super) async fn start(settings: &ServeBaseline) -> anyhow::Result<Self> {
         let pool = settings.pool(1).await?;
         sqlx::raw_sql(TABLE).execute(&pool).await?;
-        let remaining = (1..=settings.products).map(|product| (product, MAX_AMOUNT)).collect();
+        let remaining = (1..=settings.products)
+            .map(|product| (product, MAX_AMOUNT))
+            .collect();
         let (queue, waiting) = mpsc::channel(QUEUE_CAPACITY);
         tokio::spawn(commit_batches(pool, remaining, waiting));
         Ok(Self { queue })
@@ -48,7 +50,11 @@ impl GroupCommit {
 impl Invests for GroupCommit {
     async fn invest(&self, invest: Invest) -> anyhow::Result<Outcome> {
         let (responder, outcome) = oneshot::channel();
-        self.queue.send((invest, responder)).await.ok().context("the task is gone")?;
+        self.queue
+            .send((invest, responder))
+            .await
+            .ok()
+            .context("the task is gone")?;
         outcome.await.context("the commit failed")
     }
 }
@@ -73,7 +79,8 @@ async fn commit(
     remaining: &mut HashMap<i64, i64>,
     batch: &mut Vec<(Invest, Responder)>,
 ) -> sqlx::Result<()> {
-    let (mut ids, mut products, mut users, mut amounts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut ids, mut products, mut users, mut amounts) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut accepted = Vec::with_capacity(batch.len());
     for (invest, responder) in batch.drain(..) {
         match remaining.get_mut(&invest.product_id) {
@@ -88,7 +95,13 @@ async fn commit(
             _ => _ = responder.send(Outcome::SoldOut),
         }
     }
-    sqlx::query(INSERT).bind(ids).bind(products).bind(users).bind(amounts).execute(pool).await?;
+    sqlx::query(INSERT)
+        .bind(ids)
+        .bind(products)
+        .bind(users)
+        .bind(amounts)
+        .execute(pool)
+        .await?;
     for responder in accepted {
         // Who has gone needs no answer.
         responder.send(Outcome::Accepted).ok();

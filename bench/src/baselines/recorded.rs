@@ -13,10 +13,15 @@ const ADDED_HEADERS: [&str; 4] = ["content-length", "date", "connection", "trans
 pub(super) fn routes(settings: &ServeBaseline) -> anyhow::Result<Router> {
     let path = settings.answer.as_ref().context("it needs --answer")?;
     let answer = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").context("that is no answer over HTTP")?;
+    let end = answer
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .context("that is no answer over HTTP")?;
     let headers = headers(std::str::from_utf8(&answer[..end])?)?;
     let body = Bytes::copy_from_slice(&answer[end + 4..]);
-    Ok(Router::new().fallback(get(move || std::future::ready((headers.clone(), body.clone())))))
+    Ok(Router::new().fallback(get(move || {
+        std::future::ready((headers.clone(), body.clone()))
+    })))
 }
 
 fn headers(head: &str) -> anyhow::Result<HeaderMap> {
@@ -24,7 +29,10 @@ fn headers(head: &str) -> anyhow::Result<HeaderMap> {
     for line in head.lines().skip(1) {
         let (name, value) = line.split_once(':').context("a header without a value")?;
         if !ADDED_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-            headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value.trim())?);
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes())?,
+                HeaderValue::from_str(value.trim())?,
+            );
         }
     }
     Ok(headers)

@@ -58,14 +58,33 @@ impl SeedLock {
     pub(super) async fn start(settings: &ServeBaseline) -> anyhow::Result<Self> {
         let pool = settings.pool(POOL_SIZE).await?;
         sqlx::raw_sql(TABLE).execute(&pool).await?;
-        let redis = settings.redis_url.as_deref().context("it needs --redis-url")?;
-        let redis = redis::Client::open(redis)?.get_multiplexed_async_connection().await?;
-        let amqp = settings.amqp_url.as_deref().context("it needs --amqp-url")?;
+        let redis = settings
+            .redis_url
+            .as_deref()
+            .context("it needs --redis-url")?;
+        let redis = redis::Client::open(redis)?
+            .get_multiplexed_async_connection()
+            .await?;
+        let amqp = settings
+            .amqp_url
+            .as_deref()
+            .context("it needs --amqp-url")?;
         let connection = Connection::connect(amqp, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(settings.prefix.as_str().into(), durable, FieldTable::default()).await?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        let durable = QueueDeclareOptions {
+            durable: true,
+            ..QueueDeclareOptions::default()
+        };
+        channel
+            .queue_declare(
+                settings.prefix.as_str().into(),
+                durable,
+                FieldTable::default(),
+            )
+            .await?;
         Ok(Self {
             prefix: settings.prefix.clone(),
             pool,
@@ -90,8 +109,16 @@ impl SeedLock {
     async fn lock(&self, key: &str, token: &str) -> anyhow::Result<bool> {
         let (began, mut redis) = (Instant::now(), self.redis.clone());
         let mut set = redis::cmd("SET");
-        set.arg(key).arg(token).arg("NX").arg("PX").arg(LOCK_TIME_MS);
-        while set.query_async::<Option<String>>(&mut redis).await?.is_none() {
+        set.arg(key)
+            .arg(token)
+            .arg("NX")
+            .arg("PX")
+            .arg(LOCK_TIME_MS);
+        while set
+            .query_async::<Option<String>>(&mut redis)
+            .await?
+            .is_none()
+        {
             if began.elapsed() > LOCK_TIMEOUT {
                 return Ok(false);
             }
@@ -102,10 +129,22 @@ impl SeedLock {
 
     /// Under the lock: the amount and the log row are changed together, or the answer is an error.
     async fn reserve(&self, id: Uuid, invest: &Invest) -> anyhow::Result<bool> {
-        let (key, mut redis) = (format!("{}:taken:{}", self.prefix, invest.product_id), self.redis.clone());
-        let raised: bool = self.raise.key(key).arg(invest.amount).arg(MAX_AMOUNT).invoke_async(&mut redis).await?;
+        let (key, mut redis) = (
+            format!("{}:taken:{}", self.prefix, invest.product_id),
+            self.redis.clone(),
+        );
+        let raised: bool = self
+            .raise
+            .key(key)
+            .arg(invest.amount)
+            .arg(MAX_AMOUNT)
+            .invoke_async(&mut redis)
+            .await?;
         if raised {
-            let insert = sqlx::query(INSERT).bind(id).bind(invest.product_id).bind(&invest.user_id);
+            let insert = sqlx::query(INSERT)
+                .bind(id)
+                .bind(invest.product_id)
+                .bind(&invest.user_id);
             insert.bind(invest.amount).execute(&self.pool).await?;
         }
         Ok(raised)
@@ -115,15 +154,23 @@ impl SeedLock {
         let body = format!(r#"{{"productId":{product_id},"investLogId":"{id}"}}"#);
         let properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
         let (options, queue) = (BasicPublishOptions::default(), self.prefix.as_str().into());
-        let sent = self.channel.basic_publish("".into(), queue, options, body.as_bytes(), properties).await?;
-        ensure!(matches!(sent.await?, Confirmation::Ack(None)), "RabbitMQ did not take a message");
+        let sent = self
+            .channel
+            .basic_publish("".into(), queue, options, body.as_bytes(), properties)
+            .await?;
+        ensure!(
+            matches!(sent.await?, Confirmation::Ack(None)),
+            "RabbitMQ did not take a message"
+        );
         Ok(())
     }
 }
 
 impl Invests for SeedLock {
     async fn invest(&self, invest: Invest) -> anyhow::Result<Outcome> {
-        let Some(queued) = self.queued.get(&invest.product_id) else { return Ok(Outcome::SoldOut) };
+        let Some(queued) = self.queued.get(&invest.product_id) else {
+            return Ok(Outcome::SoldOut);
+        };
         let (id, token) = (Uuid::now_v7(), Uuid::new_v4().simple().to_string());
         let key = format!("{}:lock:{}", self.prefix, invest.product_id);
         let first = queued.lock().await;
@@ -131,7 +178,11 @@ impl Invests for SeedLock {
             return Ok(Outcome::Overloaded);
         }
         let reserved = self.reserve(id, &invest).await;
-        self.unlock.key(key).arg(token).invoke_async::<i64>(&mut self.redis.clone()).await?;
+        self.unlock
+            .key(key)
+            .arg(token)
+            .invoke_async::<i64>(&mut self.redis.clone())
+            .await?;
         drop(first);
         if !reserved? {
             return Ok(Outcome::SoldOut);

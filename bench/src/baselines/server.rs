@@ -51,7 +51,9 @@ struct Envelope {
 }
 
 pub(super) fn routes(way: impl Invests) -> Router {
-    Router::new().route("/api/invest", post(invest)).with_state(Arc::new(way))
+    Router::new()
+        .route("/api/invest", post(invest))
+        .with_state(Arc::new(way))
 }
 
 pub(super) async fn serve(listener: TcpListener, routes: Router) -> anyhow::Result<()> {
@@ -59,28 +61,66 @@ pub(super) async fn serve(listener: TcpListener, routes: Router) -> anyhow::Resu
     Ok(axum::serve(listener, routes).await?)
 }
 
-async fn invest<W: Invests>(State(way): State<Arc<W>>, headers: HeaderMap, Json(body): Json<Body>) -> Response {
-    let Some(user_id) = headers.get("x-user-id").and_then(|value| value.to_str().ok()) else {
-        return refused(StatusCode::BAD_REQUEST, "MISSING_X_USER_ID", "Missing X-USER-ID header value : ");
+async fn invest<W: Invests>(
+    State(way): State<Arc<W>>,
+    headers: HeaderMap,
+    Json(body): Json<Body>,
+) -> Response {
+    let Some(user_id) = headers
+        .get("x-user-id")
+        .and_then(|value| value.to_str().ok())
+    else {
+        return refused(
+            StatusCode::BAD_REQUEST,
+            "MISSING_X_USER_ID",
+            "Missing X-USER-ID header value : ",
+        );
     };
     if body.invest_amount <= 0 {
-        return refused(StatusCode::BAD_REQUEST, "INVALID_REQUEST", "investAmount must be positive");
+        return refused(
+            StatusCode::BAD_REQUEST,
+            "INVALID_REQUEST",
+            "investAmount must be positive",
+        );
     }
-    let invest = Invest { user_id: user_id.to_owned(), product_id: body.product_id, amount: body.invest_amount };
+    let invest = Invest {
+        user_id: user_id.to_owned(),
+        product_id: body.product_id,
+        amount: body.invest_amount,
+    };
     match way.invest(invest).await {
-        Ok(Outcome::Accepted) => {
-            Json(Envelope { result: true, code: "01", message: None, data: Some("OK"), status: 200 }).into_response()
-        }
+        Ok(Outcome::Accepted) => Json(Envelope {
+            result: true,
+            code: "01",
+            message: None,
+            data: Some("OK"),
+            status: 200,
+        })
+        .into_response(),
         Ok(Outcome::SoldOut) => refused(StatusCode::OK, "SOLD_OUT", "Product is sold out : "),
-        Ok(Outcome::Overloaded) => refused(StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED", "Try again later"),
+        Ok(Outcome::Overloaded) => refused(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "OVERLOADED",
+            "Try again later",
+        ),
         Err(error) => {
             eprintln!("an invest failed: {error:#}");
-            refused(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "It is not known whether it happened")
+            refused(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "INTERNAL_ERROR",
+                "It is not known whether it happened",
+            )
         }
     }
 }
 
 fn refused(status: StatusCode, code: &'static str, message: &'static str) -> Response {
-    let answer = Envelope { result: false, code, message: Some(message), data: None, status: status.as_u16() };
+    let answer = Envelope {
+        result: false,
+        code,
+        message: Some(message),
+        data: None,
+        status: status.as_u16(),
+    };
     (status, Json(answer)).into_response()
 }

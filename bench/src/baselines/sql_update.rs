@@ -20,7 +20,8 @@ const TABLES: &str = "
 
 const PRODUCTS: &str = "insert into product select id, $2 from generate_series(1, $1) as id";
 
-const TAKE: &str = "update product set remaining = remaining - $2 where id = $1 and remaining >= $2";
+const TAKE: &str =
+    "update product set remaining = remaining - $2 where id = $1 and remaining >= $2";
 
 const INSERT: &str = "insert into invest (id, product_id, user_id, amount) values ($1, $2, $3, $4)";
 
@@ -32,7 +33,11 @@ impl SqlUpdate {
     pub(super) async fn start(settings: &ServeBaseline) -> anyhow::Result<Self> {
         let pool = settings.pool(POOL_SIZE).await?;
         sqlx::raw_sql(TABLES).execute(&pool).await?;
-        sqlx::query(PRODUCTS).bind(settings.products).bind(MAX_AMOUNT).execute(&pool).await?;
+        sqlx::query(PRODUCTS)
+            .bind(settings.products)
+            .bind(MAX_AMOUNT)
+            .execute(&pool)
+            .await?;
         Ok(Self { pool })
     }
 }
@@ -40,7 +45,11 @@ impl SqlUpdate {
 impl Invests for SqlUpdate {
     async fn invest(&self, invest: Invest) -> anyhow::Result<Outcome> {
         let mut transaction = self.pool.begin().await?;
-        let taken = sqlx::query(TAKE).bind(invest.product_id).bind(invest.amount).execute(&mut *transaction).await?;
+        let taken = sqlx::query(TAKE)
+            .bind(invest.product_id)
+            .bind(invest.amount)
+            .execute(&mut *transaction)
+            .await?;
         if taken.rows_affected() == 0 {
             transaction.rollback().await?;
             return Ok(Outcome::SoldOut);

@@ -7,7 +7,10 @@ use anyhow::Context;
 use chrono::{TimeDelta, Utc};
 use cqrs_es::persist::PersistedEventStore;
 use cqrs_es::{AggregateError, CqrsFramework};
-use domain::{Amount, InvestId, MAX_AMOUNT, Product, ProductCommand, ProductId, Refusal, Terms, Title, UserId, Window};
+use domain::{
+    Amount, InvestId, MAX_AMOUNT, Product, ProductCommand, ProductId, Refusal, Terms, Title,
+    UserId, Window,
+};
 use postgres_es::{PostgresEventRepository, postgres_cqrs};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -43,9 +46,20 @@ impl Stock {
         let framework = postgres_cqrs(pool, Vec::new(), ());
         for product in 1..=settings.products {
             let (now, product_id) = (Utc::now(), ProductId::try_from(product)?);
-            let window = Window::new(now, now + OPEN_FOR).ok().context("a window of no time")?;
-            let (title, total) = (Title::try_from(format!("product{product}"))?, Amount::try_from(MAX_AMOUNT)?);
-            let open = ProductCommand::OpenProduct { product_id, title, total, window, terms: Terms::default() };
+            let window = Window::new(now, now + OPEN_FOR)
+                .ok()
+                .context("a window of no time")?;
+            let (title, total) = (
+                Title::try_from(format!("product{product}"))?,
+                Amount::try_from(MAX_AMOUNT)?,
+            );
+            let open = ProductCommand::OpenProduct {
+                product_id,
+                title,
+                total,
+                window,
+                terms: Terms::default(),
+            };
             framework.execute(&product.to_string(), open).await?;
         }
         Ok(Self { framework })
@@ -55,16 +69,27 @@ impl Stock {
 impl Invests for Stock {
     async fn invest(&self, invest: Invest) -> anyhow::Result<Outcome> {
         let (began, aggregate_id) = (Instant::now(), invest.product_id.to_string());
-        let (user_id, amount) = (UserId::try_from(invest.user_id)?, Amount::try_from(invest.amount)?);
+        let (user_id, amount) = (
+            UserId::try_from(invest.user_id)?,
+            Amount::try_from(invest.amount)?,
+        );
         let invest_id = InvestId(Uuid::now_v7());
         while began.elapsed() < CONFLICT_TIMEOUT {
             let (at, user_id) = (Utc::now(), user_id.clone());
             let expires_at = at + RESERVED_FOR;
-            let requested = ProductCommand::InvestRequested { invest_id, user_id, amount, at, expires_at };
+            let requested = ProductCommand::InvestRequested {
+                invest_id,
+                user_id,
+                amount,
+                at,
+                expires_at,
+            };
             match self.framework.execute(&aggregate_id, requested).await {
                 Ok(()) => return Ok(Outcome::Accepted),
                 Err(AggregateError::AggregateConflict) => {}
-                Err(AggregateError::UserError(Refusal::SoldOut { .. })) => return Ok(Outcome::SoldOut),
+                Err(AggregateError::UserError(Refusal::SoldOut { .. })) => {
+                    return Ok(Outcome::SoldOut);
+                }
                 Err(other) => return Err(other.into()),
             }
         }

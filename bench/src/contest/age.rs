@@ -29,10 +29,21 @@ pub(super) async fn watch(
     let (mut connection, mut ages) = (Connection::open(read).await?, Latencies::default());
     let before = amount(&mut connection, product).await?;
     let accepted = Accepted::default();
-    let ticking = tokio::spawn(end.clone().run_until_cancelled_owned(write_down(requests, accepted.clone())));
-    while end.run_until_cancelled(tokio::time::sleep(READ_INTERVAL)).await.is_some() {
+    let ticking = tokio::spawn(
+        end.clone()
+            .run_until_cancelled_owned(write_down(requests, accepted.clone())),
+    );
+    while end
+        .run_until_cancelled(tokio::time::sleep(READ_INTERVAL))
+        .await
+        .is_some()
+    {
         let shown = amount(&mut connection, product).await? - before;
-        ages.add(age(&accepted.lock().unwrap_or_else(PoisonError::into_inner), shown, Instant::now()));
+        ages.add(age(
+            &accepted.lock().unwrap_or_else(PoisonError::into_inner),
+            shown,
+            Instant::now(),
+        ));
     }
     ticking.await?;
     Ok(ages)
@@ -43,19 +54,28 @@ async fn write_down(requests: Requests, accepted: Accepted) {
     loop {
         tick.tick().await;
         let now = (Instant::now(), requests.accepted() as i64);
-        accepted.lock().unwrap_or_else(PoisonError::into_inner).push(now);
+        accepted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(now);
     }
 }
 
 fn age(accepted: &[(Instant, i64)], shown: i64, read: Instant) -> Duration {
     let overtaken = accepted.partition_point(|(_, amount)| *amount <= shown);
-    accepted.get(overtaken).map_or(Duration::ZERO, |(since, _)| read.saturating_duration_since(*since))
+    accepted
+        .get(overtaken)
+        .map_or(Duration::ZERO, |(since, _)| {
+            read.saturating_duration_since(*since)
+        })
 }
 
 async fn amount(connection: &mut Connection, product: i64) -> anyhow::Result<i64> {
     let request = format!("GET /api/product/{product} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let answer: Value = serde_json::from_slice(connection.ask(request.as_bytes()).await?.body)?;
-    answer["data"]["currentInvestingAmount"].as_i64().with_context(|| format!("no amount: {answer}"))
+    answer["data"]["currentInvestingAmount"]
+        .as_i64()
+        .with_context(|| format!("no amount: {answer}"))
 }
 
 #[cfg(test)]
@@ -68,7 +88,11 @@ mod tests {
         let at = |millis| began + Duration::from_millis(millis);
         let accepted = [(at(0), 0), (at(10), 5), (at(20), 9), (at(30), 9)];
         for (shown, expected) in [(0, 90), (4, 90), (5, 80), (8, 80), (9, 0), (12, 0)] {
-            assert_eq!(age(&accepted, shown, at(100)), Duration::from_millis(expected), "{shown}");
+            assert_eq!(
+                age(&accepted, shown, at(100)),
+                Duration::from_millis(expected),
+                "{shown}"
+            );
         }
     }
 }

@@ -83,11 +83,24 @@ impl Contestant {
         self.is_all_of_moa() || self == Self::MoaAccepting
     }
 
-    async fn start_baseline(self, servers: &Servers, database: &str, products: usize) -> anyhow::Result<Process> {
+    async fn start_baseline(
+        self,
+        servers: &Servers,
+        database: &str,
+        products: usize,
+    ) -> anyhow::Result<Process> {
         let mut serve = command(&std::env::current_exe()?);
-        serve.args(["serve-baseline", self.name(), "--database-url", &servers.url(database)]);
+        serve.args([
+            "serve-baseline",
+            self.name(),
+            "--database-url",
+            &servers.url(database),
+        ]);
         serve.args(["--prefix", database, "--products", &products.to_string()]);
-        for (flag, url) in [("--redis-url", &servers.redis), ("--amqp-url", &servers.amqp)] {
+        for (flag, url) in [
+            ("--redis-url", &servers.redis),
+            ("--amqp-url", &servers.amqp),
+        ] {
             serve.args(url.iter().flat_map(|url| [flag, url]));
         }
         Process::start(serve, LISTENING, &log_file(servers)).await
@@ -101,21 +114,34 @@ impl Contestant {
         seals: &Path,
     ) -> anyhow::Result<Process> {
         let mut serve = command(&moa()?);
-        serve.arg("serve").env("DATABASE_URL", servers.url(database)).env("MOA_LOG", "warn");
+        serve
+            .arg("serve")
+            .env("DATABASE_URL", servers.url(database))
+            .env("MOA_LOG", "warn");
         serve.env("MOA_RESERVATION_SECONDS", RESERVATION_SECONDS);
         if self == Self::MoaAccepting {
-            serve.arg("command-api").envs([listen("COMMAND"), listen("OPS")]);
+            serve
+                .arg("command-api")
+                .envs([listen("COMMAND"), listen("OPS")]);
             // `approve` settles what its process appends, whatever is paused.
-            serve.env("MOA_PAYMENT_PROVIDER", "http").env("MOA_PAYMENT_URL", NO_PAYMENT_URL);
+            serve
+                .env("MOA_PAYMENT_PROVIDER", "http")
+                .env("MOA_PAYMENT_URL", NO_PAYMENT_URL);
         } else {
-            serve.arg("--no-demo").envs([listen("COMMAND"), listen("QUERY"), listen("ADMIN")]);
-            serve.env("MOA_SEAL_KEY_FILE", &base.seal_key).env("MOA_SEALS_FILE", seals);
+            serve
+                .arg("--no-demo")
+                .envs([listen("COMMAND"), listen("QUERY"), listen("ADMIN")]);
+            serve
+                .env("MOA_SEAL_KEY_FILE", &base.seal_key)
+                .env("MOA_SEALS_FILE", seals);
             serve.env("MOA_OPERATOR_TOKEN", Uuid::new_v4().to_string());
         }
         if self == Self::MoaWithServers {
             serve.envs(brokers(servers));
         }
-        Process::start(serve, MOA_IS_OPEN, &log_file(servers)).await.context("moa serve")
+        Process::start(serve, MOA_IS_OPEN, &log_file(servers))
+            .await
+            .context("moa serve")
     }
 }
 
@@ -126,12 +152,17 @@ fn brokers(servers: &Servers) -> impl Iterator<Item = (&str, &String)> {
 }
 
 fn log_file(servers: &Servers) -> PathBuf {
-    servers.folder.join(format!("{}.log", Uuid::now_v7().simple()))
+    servers
+        .folder
+        .join(format!("{}.log", Uuid::now_v7().simple()))
 }
 
 /// Where a process of Moa listens.
 fn address(process: &Process, listener: &str) -> anyhow::Result<SocketAddr> {
-    Ok(process.said_after(listener)?.trim_start_matches("http://").parse()?)
+    Ok(process
+        .said_after(listener)?
+        .trim_start_matches("http://")
+        .parse()?)
 }
 
 /// On any free port.
@@ -141,10 +172,16 @@ fn listen(listener: &str) -> (String, &'static str) {
 
 /// One invest of 1 won, which must be accepted.
 async fn invest_once(write: SocketAddr, products: &[i64]) -> anyhow::Result<()> {
-    let product = *products.first().context("there is no product to invest in")?;
+    let product = *products
+        .first()
+        .context("there is no product to invest in")?;
     let mut connection = Connection::open(write).await?;
     let answer = connection.ask(&invest_request(product, FIRST_USER)).await?;
-    anyhow::ensure!(answer.is_acceptance(), "the first invest was refused: {}", String::from_utf8_lossy(answer.body));
+    anyhow::ensure!(
+        answer.is_acceptance(),
+        "the first invest was refused: {}",
+        String::from_utf8_lossy(answer.body)
+    );
     Ok(())
 }
 
@@ -175,13 +212,16 @@ pub(crate) struct Running {
 
 impl Arena {
     pub(crate) async fn open(servers: Servers, shape: BaseShape) -> anyhow::Result<Self> {
-        let base = Base::prepare(&servers, shape).await.context("no database could be prepared")?;
+        let base = Base::prepare(&servers, shape)
+            .await
+            .context("no database could be prepared")?;
         Ok(Self { servers, base })
     }
 
     /// Those of `all` whose servers are there.
     pub(crate) fn able(&self, all: &[Contestant]) -> Vec<Contestant> {
-        let able = |contestant: &&Contestant| !contestant.needs_brokers() || self.servers.has_brokers();
+        let able =
+            |contestant: &&Contestant| !contestant.needs_brokers() || self.servers.has_brokers();
         all.iter().filter(able).copied().collect()
     }
 
@@ -195,7 +235,9 @@ impl Arena {
         let (servers, base) = (&self.servers, &self.base);
         let (database, pool) = self.create_database(contestant).await?;
         if !contestant.is_moa() {
-            let process = contestant.start_baseline(servers, &database, base.products.len()).await?;
+            let process = contestant
+                .start_baseline(servers, &database, base.products.len())
+                .await?;
             let write = process.said_after(LISTENING)?.parse()?;
             let products = (1..=base.products.len() as i64).collect();
             servers.checkpoint().await?;
@@ -220,10 +262,16 @@ impl Arena {
         let seals = servers.folder.join(format!("{database}.seals"));
         std::fs::copy(&base.seals, &seals).context("the seals cannot be copied")?;
         let began = Instant::now();
-        let process = contestant.start_moa(servers, &database, base, &seals).await?;
+        let process = contestant
+            .start_moa(servers, &database, base, &seals)
+            .await?;
         let (write, mut read, mut counters) = (address(&process, "write")?, None, None);
         let products = base.products.clone();
-        let first_accept = Some(invest_once(write, &products).await.map(|()| began.elapsed())?);
+        let first_accept = Some(
+            invest_once(write, &products)
+                .await
+                .map(|()| began.elapsed())?,
+        );
         if contestant.is_all_of_moa() {
             read = Some(address(&process, "read")?);
             if contestant == Contestant::MoaWithServers {
@@ -233,7 +281,18 @@ impl Arena {
         }
         servers.checkpoint().await?;
         let others = Vec::new();
-        Ok(Running { contestant, process, write, read, database, pool, products, first_accept, others, counters })
+        Ok(Running {
+            contestant,
+            process,
+            write,
+            read,
+            database,
+            pool,
+            products,
+            first_accept,
+            others,
+            counters,
+        })
     }
 
     /// A new database for a round, and connections to it.
@@ -247,8 +306,14 @@ impl Arena {
 
     /// Another process of a Moa that accepts alone, on the same log; and where it accepts.
     pub(crate) async fn start_another(&self, running: &mut Running) -> anyhow::Result<SocketAddr> {
-        let seals = self.servers.folder.join(format!("{}.seals", running.database));
-        let process = running.contestant.start_moa(&self.servers, &running.database, &self.base, &seals).await?;
+        let seals = self
+            .servers
+            .folder
+            .join(format!("{}.seals", running.database));
+        let process = running
+            .contestant
+            .start_moa(&self.servers, &running.database, &self.base, &seals)
+            .await?;
         let write = address(&process, "write")?;
         invest_once(write, &running.products).await?;
         running.others.push(process);
@@ -262,8 +327,13 @@ impl Arena {
         let mut processes = Vec::new();
         for service in SERVICES.iter().flat_map(|service| [service, service]) {
             let mut serve = command(&moa()?);
-            serve.args(["serve", service]).env("DATABASE_URL", servers.url(&database)).env("MOA_LOG", "warn");
-            serve.env("MOA_RESERVATION_SECONDS", RESERVATION_SECONDS).envs(brokers(servers));
+            serve
+                .args(["serve", service])
+                .env("DATABASE_URL", servers.url(&database))
+                .env("MOA_LOG", "warn");
+            serve
+                .env("MOA_RESERVATION_SECONDS", RESERVATION_SECONDS)
+                .envs(brokers(servers));
             serve.envs(["COMMAND", "QUERY", "OPS"].map(listen));
             let started = Process::start(serve, MOA_IS_OPEN, &log_file(servers)).await;
             processes.push(started.with_context(|| format!("moa serve {service}"))?);
@@ -275,16 +345,33 @@ impl Arena {
         wait_until_applied(&pool, counters.as_ref()).await?;
         servers.checkpoint().await?;
         let (first_accept, others) = (None, processes);
-        Ok(Running { contestant, process, write, read, database, pool, products, first_accept, others, counters })
+        Ok(Running {
+            contestant,
+            process,
+            write,
+            read,
+            database,
+            pool,
+            products,
+            first_accept,
+            others,
+            counters,
+        })
     }
 
     /// A server that gives one answer over HTTP, head and body, to every GET; and where it is.
-    pub(crate) async fn serve_recorded(&self, answer: &[u8]) -> anyhow::Result<(Process, SocketAddr)> {
+    pub(crate) async fn serve_recorded(
+        &self,
+        answer: &[u8],
+    ) -> anyhow::Result<(Process, SocketAddr)> {
         let file = self.servers.folder.join("recorded.http");
         std::fs::write(&file, answer)?;
         let mut serve = command(&std::env::current_exe()?);
-        serve.args(["serve-baseline", "recorded", "--answer"]).arg(&file);
-        let process = Process::start(serve, LISTENING, &self.servers.folder.join("recorded.log")).await?;
+        serve
+            .args(["serve-baseline", "recorded", "--answer"])
+            .arg(&file);
+        let process =
+            Process::start(serve, LISTENING, &self.servers.folder.join("recorded.log")).await?;
         let address = process.said_after(LISTENING)?.parse()?;
         Ok((process, address))
     }
@@ -305,14 +392,27 @@ impl Arena {
         if running.contestant.is_all_of_moa() {
             wait_until_settled(&running.pool, running.counters.as_ref()).await?;
         }
-        self.sums(running).await?.check_grown(before, accepted, unknown)
+        self.sums(running)
+            .await?
+            .check_grown(before, accepted, unknown)
     }
 
     /// Stops it and removes everything that it leaves.
     pub(crate) async fn end(&self, running: Running) -> anyhow::Result<()> {
-        let Running { contestant, process, others, database, pool, products, .. } = running;
+        let Running {
+            contestant,
+            process,
+            others,
+            database,
+            pool,
+            products,
+            ..
+        } = running;
         for process in others.into_iter().chain([process]) {
-            process.stop().await.with_context(|| format!("{} does not stop", contestant.name()))?;
+            process
+                .stop()
+                .await
+                .with_context(|| format!("{} does not stop", contestant.name()))?;
         }
         leftovers::remove(&self.servers, contestant, &database, &pool, &products).await?;
         pool.close().await;
@@ -329,12 +429,20 @@ impl Arena {
 /// As an operator pauses a projection.
 async fn pause_settlement(pool: &PgPool) -> anyhow::Result<()> {
     let pause = "update checkpoints set paused = true where consumer = $1";
-    let paused = sqlx::query(pause).bind(SETTLEMENT).execute(pool).await?.rows_affected();
+    let paused = sqlx::query(pause)
+        .bind(SETTLEMENT)
+        .execute(pool)
+        .await?
+        .rows_affected();
     anyhow::ensure!(paused > 0, "{SETTLEMENT} has no checkpoints to pause");
     Ok(())
 }
 
 /// Every consumer with checkpoints in PostgreSQL.
 pub(super) fn consumers() -> Vec<&'static str> {
-    PROJECTIONS.iter().map(|projection| projection.name).chain([SETTLEMENT]).collect()
+    PROJECTIONS
+        .iter()
+        .map(|projection| projection.name)
+        .chain([SETTLEMENT])
+        .collect()
 }

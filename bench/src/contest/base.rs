@@ -48,7 +48,9 @@ impl Base {
         servers.create(&database, None).await?;
         let url = servers.url(&database);
         let mut migrate = command(&moa()?);
-        migrate.args(["migrate", "--partitions", &history::PARTITIONS.to_string()]).env("DATABASE_URL", &url);
+        migrate
+            .args(["migrate", "--partitions", &history::PARTITIONS.to_string()])
+            .env("DATABASE_URL", &url);
         run(migrate).await.context("moa migrate")?;
         history::run(shape.history, &url).await?;
         let pool = connect(&url, CONNECTIONS).await?;
@@ -63,14 +65,21 @@ impl Base {
         make_key.args(["audit", "key"]).arg(&seal_key);
         run(make_key).await.context("moa audit key")?;
         let seals = servers.folder.join(format!("{database}.seals"));
-        let base = Self { database, products, seal_key, seals };
+        let base = Self {
+            database,
+            products,
+            seal_key,
+            seals,
+        };
         base.catch_up(servers).await?;
         Ok(base)
     }
 
     /// A Moa applies and seals what is there, and is stopped.
     async fn catch_up(&self, servers: &Servers) -> anyhow::Result<()> {
-        let moa = Contestant::Moa.start_moa(servers, &self.database, self, &self.seals).await?;
+        let moa = Contestant::Moa
+            .start_moa(servers, &self.database, self, &self.seals)
+            .await?;
         let pool = servers.pool(&self.database).await?;
         wait_until_quiet(&pool, None).await?;
         moa.stop().await?;
@@ -87,15 +96,27 @@ async fn open_products(log: &Log, count: usize) -> anyhow::Result<Vec<i64>> {
     for _ in 0..count {
         let product_id = log.next_product_id().await?;
         products.push(product_id.get());
-        of_partition.entry(log.partition_of(product_id)).or_default().push(opened(product_id)?);
+        of_partition
+            .entry(log.partition_of(product_id))
+            .or_default()
+            .push(opened(product_id)?);
     }
     for (partition, mut events) in of_partition {
         let mut writer = Writer::open(log.clone(), partition).await?;
         while !events.is_empty() {
             let rest = events.split_off(events.len().min(EVENTS_PER_APPEND));
-            let (now, batch) = (writer.now(), Batch { events: std::mem::replace(&mut events, rest), keys: Vec::new() });
+            let (now, batch) = (
+                writer.now(),
+                Batch {
+                    events: std::mem::replace(&mut events, rest),
+                    keys: Vec::new(),
+                },
+            );
             let appended = writer.append(batch, now).await?;
-            anyhow::ensure!(matches!(appended, Appended::Committed(_)), "somebody else writes to this log");
+            anyhow::ensure!(
+                matches!(appended, Appended::Committed(_)),
+                "somebody else writes to this log"
+            );
         }
     }
     Ok(products)
@@ -111,6 +132,14 @@ fn opened(product_id: ProductId) -> anyhow::Result<NewEvent> {
         finished_at: now + OPEN_FOR,
         terms: Terms::default(),
     };
-    let metadata = Metadata { correlation_id: Uuid::now_v7().to_string(), ..Metadata::default() };
-    Ok(NewEvent { product_id, sequence: 1, event, metadata })
+    let metadata = Metadata {
+        correlation_id: Uuid::now_v7().to_string(),
+        ..Metadata::default()
+    };
+    Ok(NewEvent {
+        product_id,
+        sequence: 1,
+        event,
+        metadata,
+    })
 }

@@ -26,10 +26,21 @@ impl CpuTimes {
     /// Until now.
     pub(crate) fn read(contestant: u32, postmaster: u32) -> anyhow::Result<Self> {
         let (mut all, own) = (Self::default(), std::process::id());
-        for entry in std::fs::read_dir("/proc").context("CPU times are read from Linux's /proc")?.flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        for entry in std::fs::read_dir("/proc")
+            .context("CPU times are read from Linux's /proc")?
+            .flatten()
+        {
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<u32>().ok())
+            else {
+                continue;
+            };
             // It may have ended meanwhile; then its parent has its time.
-            let Some(process) = Stat::of(pid) else { continue };
+            let Some(process) = Stat::of(pid) else {
+                continue;
+            };
             if pid == contestant {
                 all.contestant += process.own;
             } else if pid == own {
@@ -61,10 +72,18 @@ impl Sub for CpuTimes {
 
 /// Memory of a process that is resident.
 pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the process has ended")?;
-    let kilobytes =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
-    kilobytes.map(|kilobytes: f64| kilobytes * 1_024.0).context("Linux does not say how much memory it has")
+    let status =
+        std::fs::read_to_string(format!("/proc/{pid}/status")).context("the process has ended")?;
+    let kilobytes = status.lines().find_map(|line| {
+        line.strip_prefix("VmRSS:")?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    });
+    kilobytes
+        .map(|kilobytes: f64| kilobytes * 1_024.0)
+        .context("Linux does not say how much memory it has")
 }
 
 /// What `/proc/PID/stat` says of a process.
@@ -87,7 +106,8 @@ impl Stat {
         let (_, name) = before.split_once('(')?;
         let fields: Vec<&str> = after.split_whitespace().collect();
         // By their numbers in proc(5), less the three that are before.
-        let seconds = |field: usize| Some(fields.get(field - 3)?.parse::<f64>().ok()? / TICKS_PER_SECOND);
+        let seconds =
+            |field: usize| Some(fields.get(field - 3)?.parse::<f64>().ok()? / TICKS_PER_SECOND);
         Some(Self {
             name: name.to_owned(),
             parent: fields.get(1)?.parse().ok()?,
@@ -104,7 +124,12 @@ mod tests {
     #[test]
     fn a_line_of_proc_is_read_whatever_the_name_is() {
         let line = "42 (a (b) c) S 7 42 42 0 -1 4194560 1 0 0 0 150 50 30 20 20 0 9 0 1 2 3";
-        let expected = Stat { name: "a (b) c".into(), parent: 7, own: 2.0, ended_children: 0.5 };
+        let expected = Stat {
+            name: "a (b) c".into(),
+            parent: 7,
+            own: 2.0,
+            ended_children: 0.5,
+        };
         assert_eq!(Stat::parse(line), Some(expected));
     }
 }

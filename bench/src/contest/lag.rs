@@ -29,12 +29,25 @@ pub(crate) struct Lags {
 
 pub(super) async fn watch(pool: PgPool, end: CancellationToken) -> anyhow::Result<Lags> {
     let (began, mut lags) = (Instant::now(), Lags::default());
-    while end.run_until_cancelled(tokio::time::sleep(LOOK_INTERVAL)).await.is_some() {
-        let now: Vec<(String, f64)> = sqlx::query_as(LAGS).bind(consumers()).fetch_all(&pool).await?;
+    while end
+        .run_until_cancelled(tokio::time::sleep(LOOK_INTERVAL))
+        .await
+        .is_some()
+    {
+        let now: Vec<(String, f64)> = sqlx::query_as(LAGS)
+            .bind(consumers())
+            .fetch_all(&pool)
+            .await?;
         for (consumer, lag) in now {
             let lag = lag.max(0.0);
-            lags.ranked.entry(consumer.clone()).or_default().add(Duration::from_secs_f64(lag));
-            lags.over_time.entry(consumer).or_default().push((began.elapsed().as_secs_f64(), lag));
+            lags.ranked
+                .entry(consumer.clone())
+                .or_default()
+                .add(Duration::from_secs_f64(lag));
+            lags.over_time
+                .entry(consumer)
+                .or_default()
+                .push((began.elapsed().as_secs_f64(), lag));
         }
     }
     Ok(lags)

@@ -22,7 +22,12 @@ pub(super) async fn remove(
     match contestant {
         Contestant::SeedLock => {
             delete_queues(servers, [database.to_owned()], None).await?;
-            let keys = |product: &i64| [format!("{database}:taken:{product}"), format!("{database}:lock:{product}")];
+            let keys = |product: &i64| {
+                [
+                    format!("{database}:taken:{product}"),
+                    format!("{database}:lock:{product}"),
+                ]
+            };
             delete_keys(servers, products.iter().flat_map(keys).collect()).await
         }
         Contestant::MoaWithServers => remove_of_moa(servers, pool).await,
@@ -40,9 +45,23 @@ async fn remove_of_moa(servers: &Servers, pool: &PgPool) -> anyhow::Result<()> {
     let (log_id, database) = (log.identity().log_id, log.database_id().await?);
     // The marks too: the next round's copy of the log is behind this one's, and would take no writes.
     let consumers = consumers().into_iter().chain([COUNTERS, PUBLISHED]);
-    let queue = |consumer| log.partitions().map(move |partition| format!("moa.{log_id}.{consumer}.{partition}"));
-    delete_queues(servers, consumers.flat_map(queue), Some(format!("product.events.{log_id}"))).await?;
-    delete_keys(servers, log.partitions().map(|partition| counters_key(log_id, partition, &database)).collect()).await
+    let queue = |consumer| {
+        log.partitions()
+            .map(move |partition| format!("moa.{log_id}.{consumer}.{partition}"))
+    };
+    delete_queues(
+        servers,
+        consumers.flat_map(queue),
+        Some(format!("product.events.{log_id}")),
+    )
+    .await?;
+    delete_keys(
+        servers,
+        log.partitions()
+            .map(|partition| counters_key(log_id, partition, &database))
+            .collect(),
+    )
+    .await
 }
 
 async fn delete_queues(
@@ -52,10 +71,14 @@ async fn delete_queues(
 ) -> anyhow::Result<()> {
     let (connection, channel) = channel(servers).await?;
     for queue in queues {
-        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
+        channel
+            .queue_delete(queue.into(), QueueDeleteOptions::default())
+            .await?;
     }
     if let Some(exchange) = exchange {
-        channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await?;
+        channel
+            .exchange_delete(exchange.into(), ExchangeDeleteOptions::default())
+            .await?;
     }
     Ok(connection.close(200, "".into()).await?)
 }
@@ -70,6 +93,8 @@ pub(super) async fn channel(servers: &Servers) -> anyhow::Result<(Connection, Ch
 
 async fn delete_keys(servers: &Servers, keys: Vec<String>) -> anyhow::Result<()> {
     let redis = servers.redis.as_deref().context("there is no Redis")?;
-    let mut redis = redis::Client::open(redis)?.get_multiplexed_async_connection().await?;
+    let mut redis = redis::Client::open(redis)?
+        .get_multiplexed_async_connection()
+        .await?;
     Ok(redis::cmd("DEL").arg(keys).exec_async(&mut redis).await?)
 }

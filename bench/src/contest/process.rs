@@ -28,8 +28,16 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts it and waits until it prints a line with `open`. What it logs goes to the file `log`.
-    pub(super) async fn start(mut command: Command, open: &str, log: &Path) -> anyhow::Result<Self> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(log)?).kill_on_drop(true);
+    pub(super) async fn start(
+        mut command: Command,
+        open: &str,
+        log: &Path,
+    ) -> anyhow::Result<Self> {
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(log)?)
+            .kill_on_drop(true);
         let mut child = command.spawn().context("it cannot be started")?;
         let pid = child.id().context("it has ended")?;
         let mut lines = BufReader::new(child.stdout.take().context("it has no output")?).lines();
@@ -44,24 +52,44 @@ impl Process {
             }
             bail!("it ended")
         });
-        heard.await.context("it takes too long to open").flatten().with_context(|| last_lines(log))?;
+        heard
+            .await
+            .context("it takes too long to open")
+            .flatten()
+            .with_context(|| last_lines(log))?;
         // So that the process never waits for a reader.
-        tokio::spawn(async move { while lines.next_line().await.is_ok_and(|line| line.is_some()) {} });
+        tokio::spawn(
+            async move { while lines.next_line().await.is_ok_and(|line| line.is_some()) {} },
+        );
         Ok(Self { child, pid, said })
     }
 
     /// What follows `label` in a line that it printed, blanks apart.
     pub(super) fn said_after(&self, label: &str) -> anyhow::Result<&str> {
-        let line = self.said.lines().find_map(|line| line.trim().strip_prefix(label));
-        line.map(str::trim).with_context(|| format!("it does not say where {label} is: {}", self.said))
+        let line = self
+            .said
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(label));
+        line.map(str::trim)
+            .with_context(|| format!("it does not say where {label} is: {}", self.said))
     }
 
     /// Asks it to end, and waits.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         drop(self.child.stdin.take());
-        let asked = command(Path::new("kill")).arg("-TERM").arg(self.pid.to_string()).status().await?;
-        ensure!(asked.success(), "process {} had ended before it was asked to", self.pid);
-        timeout(STOP_TIMEOUT, self.child.wait()).await.context("it does not stop")??;
+        let asked = command(Path::new("kill"))
+            .arg("-TERM")
+            .arg(self.pid.to_string())
+            .status()
+            .await?;
+        ensure!(
+            asked.success(),
+            "process {} had ended before it was asked to",
+            self.pid
+        );
+        timeout(STOP_TIMEOUT, self.child.wait())
+            .await
+            .context("it does not stop")??;
         Ok(())
     }
 }
@@ -69,14 +97,23 @@ impl Process {
 /// A program in an environment that has `PATH` and nothing else: no setting comes from whoever starts the bench.
 pub(super) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).kill_on_drop(true);
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .kill_on_drop(true);
     command
 }
 
 /// Runs it to its end.
 pub(super) async fn run(mut command: Command) -> anyhow::Result<()> {
-    let ended = timeout(COMMAND_TIMEOUT, command.stdin(Stdio::null()).output()).await.context("it does not end")??;
-    ensure!(ended.status.success(), "it failed: {}", String::from_utf8_lossy(&ended.stderr).trim());
+    let ended = timeout(COMMAND_TIMEOUT, command.stdin(Stdio::null()).output())
+        .await
+        .context("it does not end")??;
+    ensure!(
+        ended.status.success(),
+        "it failed: {}",
+        String::from_utf8_lossy(&ended.stderr).trim()
+    );
     Ok(())
 }
 
@@ -84,8 +121,16 @@ pub(super) async fn run(mut command: Command) -> anyhow::Result<()> {
 pub(super) fn moa() -> anyhow::Result<PathBuf> {
     let bench = std::env::current_exe()?;
     let moa = bench.with_file_name("moa");
-    let profile = if cfg!(debug_assertions) { "" } else { " --release" };
-    ensure!(moa.is_file(), "there is no {}: build it with `cargo build{profile} -p moa`", moa.display());
+    let profile = if cfg!(debug_assertions) {
+        ""
+    } else {
+        " --release"
+    };
+    ensure!(
+        moa.is_file(),
+        "there is no {}: build it with `cargo build{profile} -p moa`",
+        moa.display()
+    );
     Ok(moa)
 }
 

@@ -42,29 +42,45 @@ pub(crate) struct Counters {
 impl Counters {
     pub(super) async fn of(pool: &PgPool, servers: &Servers) -> anyhow::Result<Self> {
         let redis = servers.redis.as_deref().context("there is no Redis")?;
-        Ok(Self { redis: redis::Client::open(redis)?, log: open_log(pool).await? })
+        Ok(Self {
+            redis: redis::Client::open(redis)?,
+            log: open_log(pool).await?,
+        })
     }
 
     async fn are_at_the_heads(&self) -> anyhow::Result<bool> {
-        let positions = projector::counter_positions(&self.redis, &self.log).await.map_err(|error| anyhow!(error))?;
+        let positions = projector::counter_positions(&self.redis, &self.log)
+            .await
+            .map_err(|error| anyhow!(error))?;
         let heads = self.log.heads().await?;
         // Without an event there is nothing to count.
-        Ok(positions.iter().map(|position| position.unwrap_or(0)).eq(heads))
+        Ok(positions
+            .iter()
+            .map(|position| position.unwrap_or(0))
+            .eq(heads))
     }
 }
 
 /// The log in a database.
 pub(super) async fn open_log(pool: &PgPool) -> anyhow::Result<Log> {
     let pool = Pool::from(pool.clone());
-    let partitions = Log::partitions_of(&pool).await?.context("there is no log")?;
+    let partitions = Log::partitions_of(&pool)
+        .await?
+        .context("there is no log")?;
     Ok(Log::open(pool, partitions).await?)
 }
 
 /// Until all is settled and in all read models; returns how long that took.
-pub(super) async fn wait_until_settled(pool: &PgPool, counters: Option<&Counters>) -> anyhow::Result<Duration> {
+pub(super) async fn wait_until_settled(
+    pool: &PgPool,
+    counters: Option<&Counters>,
+) -> anyhow::Result<Duration> {
     let began = Instant::now();
     loop {
-        let settled: bool = sqlx::query_scalar(IS_SETTLED).bind(consumers()).fetch_one(pool).await?;
+        let settled: bool = sqlx::query_scalar(IS_SETTLED)
+            .bind(consumers())
+            .fetch_one(pool)
+            .await?;
         let counted = match counters {
             Some(counters) if settled => counters.are_at_the_heads().await?,
             _ => true,
@@ -77,7 +93,10 @@ pub(super) async fn wait_until_settled(pool: &PgPool, counters: Option<&Counters
 }
 
 /// The same, and sealed, and published where there is a RabbitMQ: of the database that a round begins with nothing is yet.
-pub(super) async fn wait_until_quiet(pool: &PgPool, counters: Option<&Counters>) -> anyhow::Result<()> {
+pub(super) async fn wait_until_quiet(
+    pool: &PgPool,
+    counters: Option<&Counters>,
+) -> anyhow::Result<()> {
     wait_until_applied(pool, counters).await?;
     let began = Instant::now();
     while !sqlx::query_scalar(IS_SEALED).fetch_one(pool).await? {
@@ -87,10 +106,18 @@ pub(super) async fn wait_until_quiet(pool: &PgPool, counters: Option<&Counters>)
 }
 
 /// The same where nobody seals.
-pub(super) async fn wait_until_applied(pool: &PgPool, counters: Option<&Counters>) -> anyhow::Result<()> {
+pub(super) async fn wait_until_applied(
+    pool: &PgPool,
+    counters: Option<&Counters>,
+) -> anyhow::Result<()> {
     wait_until_settled(pool, counters).await?;
     let began = Instant::now();
-    while counters.is_some() && !sqlx::query_scalar(IS_SETTLED).bind([RELAY]).fetch_one(pool).await? {
+    while counters.is_some()
+        && !sqlx::query_scalar(IS_SETTLED)
+            .bind([RELAY])
+            .fetch_one(pool)
+            .await?
+    {
         pause(began, "published").await?;
     }
     Ok(())

@@ -89,7 +89,11 @@ impl Figures {
 ///
 /// # Errors
 /// A wrong sum, or something that does not work. Never a time.
-pub(crate) async fn measure(arena: &Arena, contestant: Contestant, load: Load) -> anyhow::Result<Figures> {
+pub(crate) async fn measure(
+    arena: &Arena,
+    contestant: Contestant,
+    load: Load,
+) -> anyhow::Result<Figures> {
     let running = arena.start(contestant).await?;
     let measured = measure_running(arena, &running, load).await;
     let ended = arena.end(running).await;
@@ -102,7 +106,12 @@ async fn measure_running(arena: &Arena, running: &Running, load: Load) -> anyhow
     let sums_before = Sums::of(servers, running).await?;
     let disk_before = Disk::of(pool).await?;
     let cpu_before = CpuTimes::read(running.process.pid, servers.postmaster)?;
-    let Watched { mut answers, amount_age, lags, sent_rate } = put_under(running, load).await?;
+    let Watched {
+        mut answers,
+        amount_age,
+        lags,
+        sent_rate,
+    } = put_under(running, load).await?;
     let settled_after = match running.contestant.is_all_of_moa() {
         true => wait_until_settled(pool, running.counters.as_ref()).await?,
         false => Duration::ZERO,
@@ -112,7 +121,11 @@ async fn measure_running(arena: &Arena, running: &Running, load: Load) -> anyhow
     let accepted = answers.accepted.count() as u64;
     let sums = Sums::of(servers, running).await?;
     // Nothing adds up to nothing: that is no figure.
-    ensure!(accepted > 0, "nothing was accepted, all was answered otherwise: {:?}", answers.refused);
+    ensure!(
+        accepted > 0,
+        "nothing was accepted, all was answered otherwise: {:?}",
+        answers.refused
+    );
     sums.check_grown(&sums_before, accepted, answers.unknown)?;
     let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| answers.accepted.at(share));
     Ok(Figures {
@@ -151,11 +164,21 @@ async fn put_under(running: &Running, load: Load) -> anyhow::Result<Watched> {
         count => Some(Listeners::start(running.read.context("it has no streams")?, count).await?),
     };
     let sent_before = listeners.as_ref().map_or(0, Listeners::events);
-    let requests = invest(running.write, running.products.clone(), load.users, load.keys);
+    let requests = invest(
+        running.write,
+        running.products.clone(),
+        load.users,
+        load.keys,
+    );
     let end = CancellationToken::new();
     let _ended = end.clone().drop_guard();
     let age = match (running.read, running.products.as_slice()) {
-        (Some(read), [product]) => Some(tokio::spawn(age::watch(read, *product, requests.clone(), end.clone()))),
+        (Some(read), [product]) => Some(tokio::spawn(age::watch(
+            read,
+            *product,
+            requests.clone(),
+            end.clone(),
+        ))),
         _ => None,
     };
     let is_watched = running.contestant.is_all_of_moa() && load.pace != Pace::Closed;
@@ -175,7 +198,12 @@ async fn put_under(running: &Running, load: Load) -> anyhow::Result<Watched> {
         Some(lags) => Some(lags.await??),
         None => None,
     };
-    Ok(Watched { sent_rate: sent as f64 / answers.took.as_secs_f64(), answers, amount_age, lags })
+    Ok(Watched {
+        sent_rate: sent as f64 / answers.took.as_secs_f64(),
+        answers,
+        amount_age,
+        lags,
+    })
 }
 
 /// What PostgreSQL has written.

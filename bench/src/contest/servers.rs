@@ -39,18 +39,35 @@ impl Servers {
     /// Starts a new PostgreSQL whose data is in the folder for temporary files, and looks for the others.
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let load_before = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        let options = Options { data_dir: default_data_dir(), ephemeral: true };
+        let options = Options {
+            data_dir: default_data_dir(),
+            ephemeral: true,
+        };
         let postgres = Embedded::start(&options).await?;
         let mut session = postgres.connect_options().connect().await?;
-        let data: String = sqlx::query_scalar("show data_directory").fetch_one(&mut session).await?;
+        let data: String = sqlx::query_scalar("show data_directory")
+            .fetch_one(&mut session)
+            .await?;
         let pid_file = std::fs::read_to_string(format!("{data}/postmaster.pid"))?;
-        let postmaster = pid_file.lines().next().and_then(|pid| pid.trim().parse().ok());
+        let postmaster = pid_file
+            .lines()
+            .next()
+            .and_then(|pid| pid.trim().parse().ok());
         let postmaster = postmaster.context("PostgreSQL does not say which process it is")?;
         let (amqp, redis, folder) = (amqp().await, redis().await, TempFolder::new("bench"));
-        let servers = Self { postgres, postmaster, amqp, redis, folder, load_before };
+        let servers = Self {
+            postgres,
+            postmaster,
+            amqp,
+            redis,
+            folder,
+            load_before,
+        };
         for (server, url) in [("RabbitMQ", &servers.amqp), ("Redis", &servers.redis)] {
             if url.is_none() {
-                println!("There is no {server}: who needs one does not take part. Set AMQP_URL and REDIS_URL.");
+                println!(
+                    "There is no {server}: who needs one does not take part. Set AMQP_URL and REDIS_URL."
+                );
             }
         }
         Ok(servers)
@@ -62,7 +79,10 @@ impl Servers {
     }
 
     fn options(&self, database: &str) -> PgConnectOptions {
-        self.postgres.connect_options().database(database).disable_statement_logging()
+        self.postgres
+            .connect_options()
+            .database(database)
+            .disable_statement_logging()
     }
 
     /// The address of a database.
@@ -83,9 +103,16 @@ impl Servers {
     pub(crate) async fn create(&self, name: &str, template: Option<&str>) -> anyhow::Result<()> {
         let template = template.unwrap_or("template1");
         let mut session = self.session().await?;
-        let strategy = if is_small(&mut session, template).await? { "wal_log" } else { "file_copy" };
+        let strategy = if is_small(&mut session, template).await? {
+            "wal_log"
+        } else {
+            "file_copy"
+        };
         let statement = format!("create database {name} template {template} strategy {strategy}");
-        sqlx::raw_sql(&statement).execute(&mut session).await.with_context(|| statement.clone())?;
+        sqlx::raw_sql(&statement)
+            .execute(&mut session)
+            .await
+            .with_context(|| statement.clone())?;
         Ok(session.close().await?)
     }
 
@@ -93,7 +120,9 @@ impl Servers {
     pub(crate) async fn discard(&self, name: &str) -> anyhow::Result<()> {
         let mut session = self.session().await?;
         if !is_small(&mut session, name).await? {
-            sqlx::raw_sql(&format!("drop database {name} with (force)")).execute(&mut session).await?;
+            sqlx::raw_sql(&format!("drop database {name} with (force)"))
+                .execute(&mut session)
+                .await?;
         }
         Ok(session.close().await?)
     }
@@ -119,7 +148,9 @@ impl Servers {
     /// Where PostgreSQL's data is.
     pub(crate) async fn data_directory(&self) -> anyhow::Result<String> {
         let mut session = self.session().await?;
-        Ok(sqlx::query_scalar("show data_directory").fetch_one(&mut session).await?)
+        Ok(sqlx::query_scalar("show data_directory")
+            .fetch_one(&mut session)
+            .await?)
     }
 
     /// Stops PostgreSQL and removes its data.
@@ -129,14 +160,20 @@ impl Servers {
 }
 
 async fn is_small(session: &mut PgConnection, database: &str) -> anyhow::Result<bool> {
-    let bytes: i64 = sqlx::query_scalar("select pg_database_size($1)").bind(database).fetch_one(session).await?;
+    let bytes: i64 = sqlx::query_scalar("select pg_database_size($1)")
+        .bind(database)
+        .fetch_one(session)
+        .await?;
     Ok(bytes < SMALL_DATABASE_BYTES)
 }
 
 async fn amqp() -> Option<String> {
     let url = std::env::var("AMQP_URL").unwrap_or_else(|_| DEFAULT_AMQP_URL.into());
     let connecting = lapin::Connection::connect(&url, ConnectionProperties::default());
-    let connection = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.ok()?.ok()?;
+    let connection = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
+        .await
+        .ok()?
+        .ok()?;
     connection.close(200, "".into()).await.ok()?;
     Some(url)
 }
@@ -145,6 +182,9 @@ async fn redis() -> Option<String> {
     let url = std::env::var("REDIS_URL").unwrap_or_else(|_| DEFAULT_REDIS_URL.into());
     let client = redis::Client::open(url.as_str()).ok()?;
     let connecting = client.get_multiplexed_async_connection();
-    tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.ok()?.ok()?;
+    tokio::time::timeout(CONNECT_TIMEOUT, connecting)
+        .await
+        .ok()?
+        .ok()?;
     Some(url)
 }

@@ -57,7 +57,11 @@ impl Stream {
     }
 
     /// What happens together next, at `at`: about `together` events. Tell [`Self::committed`] what became of them.
-    pub(crate) fn next(&mut self, together: usize, at: DateTime<Utc>) -> anyhow::Result<Vec<NewEvent>> {
+    pub(crate) fn next(
+        &mut self,
+        together: usize,
+        at: DateTime<Utc>,
+    ) -> anyhow::Result<Vec<NewEvent>> {
         let mut events = Vec::with_capacity(together);
         while events.len() < together
             && let Some(id) = self.unopened.pop_front()
@@ -66,7 +70,12 @@ impl Stream {
         }
         let reservations = (together.saturating_sub(events.len()) / 2).min(self.room(events.len()));
         for number in 0..reservations.max(self.open.len()) {
-            events.extend(self.open.pop_front().map(|reserved| self.fate(reserved)).transpose()?);
+            events.extend(
+                self.open
+                    .pop_front()
+                    .map(|reserved| self.fate(reserved))
+                    .transpose()?,
+            );
             if number < reservations {
                 events.push(self.reserve(at)?);
             }
@@ -85,12 +94,18 @@ impl Stream {
 
     /// Reservations get their fates once they are committed: a fate names its reservation as its cause.
     pub(crate) fn committed(&mut self, events: &[RecordedEvent]) {
-        let reserved = events.iter().filter(|event| matches!(event.event, ProductEvent::InvestReserved { .. }));
+        let reserved = events
+            .iter()
+            .filter(|event| matches!(event.event, ProductEvent::InvestReserved { .. }));
         self.open.extend(reserved.cloned());
     }
 
     fn open(&mut self, product_id: ProductId, at: DateTime<Utc>) -> anyhow::Result<NewEvent> {
-        self.products.push(Product { id: product_id, sequence: 0, remaining: MAX_AMOUNT });
+        self.products.push(Product {
+            id: product_id,
+            sequence: 0,
+            remaining: MAX_AMOUNT,
+        });
         let event = ProductEvent::ProductOpened {
             product_id,
             title: Title::try_from(format!("product{product_id}"))?,
@@ -103,29 +118,78 @@ impl Stream {
     }
 
     fn reserve(&mut self, at: DateTime<Utc>) -> anyhow::Result<NewEvent> {
-        let amount = Amount::try_from((self.random.below(AMOUNT_UNITS) as i64 + 1) * AMOUNT_UNIT_WON)?;
+        let amount =
+            Amount::try_from((self.random.below(AMOUNT_UNITS) as i64 + 1) * AMOUNT_UNIT_WON)?;
         let user_id = UserId::try_from(format!("user{}", self.random.below(self.users) + 1))?;
         let place = self.random.below(self.products.len() as u64) as usize;
-        let product = self.products.get_mut(place).context("there is no product")?;
+        let product = self
+            .products
+            .get_mut(place)
+            .context("there is no product")?;
         product.remaining -= amount.won();
-        anyhow::ensure!(product.remaining >= 0, "a product is sold out: take more --products");
+        anyhow::ensure!(
+            product.remaining >= 0,
+            "a product is sold out: take more --products"
+        );
         let invest_id = InvestId(Uuid::now_v7());
         let expires_at = at + RESERVED_FOR;
-        self.happens(place, ProductEvent::InvestReserved { invest_id, user_id, amount, expires_at }, requested())
+        self.happens(
+            place,
+            ProductEvent::InvestReserved {
+                invest_id,
+                user_id,
+                amount,
+                expires_at,
+            },
+            requested(),
+        )
     }
 
     fn fate(&mut self, reserved: RecordedEvent) -> anyhow::Result<NewEvent> {
-        let ProductEvent::InvestReserved { invest_id, user_id, amount, .. } = reserved.event else {
+        let ProductEvent::InvestReserved {
+            invest_id,
+            user_id,
+            amount,
+            ..
+        } = reserved.event
+        else {
             anyhow::bail!("only a reservation has a fate");
         };
-        let place = *self.places.get(&reserved.product_id).context("a product without a place")?;
-        let metadata = Metadata { causation_id: Some(reserved.event_id.to_string()), ..reserved.metadata };
+        let place = *self
+            .places
+            .get(&reserved.product_id)
+            .context("a product without a place")?;
+        let metadata = Metadata {
+            causation_id: Some(reserved.event_id.to_string()),
+            ..reserved.metadata
+        };
         if self.random.below(EVENTS_PER_FAILURE) > 0 {
-            return self.happens(place, ProductEvent::InvestSettled { invest_id, user_id, amount }, metadata);
+            return self.happens(
+                place,
+                ProductEvent::InvestSettled {
+                    invest_id,
+                    user_id,
+                    amount,
+                },
+                metadata,
+            );
         }
         self.products[place].remaining += amount.won();
-        let (code, detail) = ("PAYMENT_DECLINED".into(), "the account does not cover it".into());
-        self.happens(place, ProductEvent::InvestFailed { invest_id, user_id, amount, code, detail }, metadata)
+        let (code, detail) = (
+            "PAYMENT_DECLINED".into(),
+            "the account does not cover it".into(),
+        );
+        self.happens(
+            place,
+            ProductEvent::InvestFailed {
+                invest_id,
+                user_id,
+                amount,
+                code,
+                detail,
+            },
+            metadata,
+        )
     }
 
     /// For the one event that is left when no reservation and fate fit any more.
@@ -133,15 +197,31 @@ impl Stream {
         self.happens(0, ProductEvent::ProductClosed {}, requested())
     }
 
-    fn happens(&mut self, place: usize, event: ProductEvent, metadata: Metadata) -> anyhow::Result<NewEvent> {
-        let product = self.products.get_mut(place).context("there is no such product")?;
+    fn happens(
+        &mut self,
+        place: usize,
+        event: ProductEvent,
+        metadata: Metadata,
+    ) -> anyhow::Result<NewEvent> {
+        let product = self
+            .products
+            .get_mut(place)
+            .context("there is no such product")?;
         product.sequence += 1;
-        Ok(NewEvent { product_id: product.id, sequence: product.sequence, event, metadata })
+        Ok(NewEvent {
+            product_id: product.id,
+            sequence: product.sequence,
+            event,
+            metadata,
+        })
     }
 }
 
 fn requested() -> Metadata {
-    Metadata { correlation_id: Uuid::now_v7().to_string(), ..Metadata::default() }
+    Metadata {
+        correlation_id: Uuid::now_v7().to_string(),
+        ..Metadata::default()
+    }
 }
 
 #[cfg(test)]
@@ -167,7 +247,9 @@ mod tests {
 
     /// The whole stream in batches of 100.
     fn all(products: i64, events: u64) -> Vec<RecordedEvent> {
-        let products = (1..=products).map(|id| ProductId::try_from(id).expect("an id")).collect();
+        let products = (1..=products)
+            .map(|id| ProductId::try_from(id).expect("an id"))
+            .collect();
         let (mut stream, mut all) = (Stream::new(1, products, 50, events), Vec::new());
         while stream.left() > 0 {
             let events = stream.next(100, DateTime::UNIX_EPOCH).expect("events");
@@ -193,21 +275,31 @@ mod tests {
             let (product, sequence) = products.entry(event.product_id).or_default();
             assert_eq!(event.sequence, *sequence + 1);
             *sequence += 1;
-            let was_open = |product: &domain::Product, id| product.open_invests().any(|(open, _)| *open == id);
+            let was_open =
+                |product: &domain::Product, id| product.open_invests().any(|(open, _)| *open == id);
             match &event.event {
                 ProductEvent::ProductOpened { .. } => assert_eq!(event.sequence, 1),
-                ProductEvent::InvestReserved { amount, .. } => assert!(amount.won() <= product.remaining()),
-                ProductEvent::InvestSettled { invest_id, .. } | ProductEvent::InvestFailed { invest_id, .. } => {
+                ProductEvent::InvestReserved { amount, .. } => {
+                    assert!(amount.won() <= product.remaining())
+                }
+                ProductEvent::InvestSettled { invest_id, .. }
+                | ProductEvent::InvestFailed { invest_id, .. } => {
                     assert!(was_open(product, *invest_id));
                 }
                 ProductEvent::ProductClosed {} => assert!(product.is_opened()),
                 ProductEvent::InvestWithdrawn { .. }
                 | ProductEvent::InvestRefunded { .. }
                 | ProductEvent::ProductCancelled { .. }
-                | ProductEvent::ProductFailed { .. } => panic!("nothing is given back here: {event:?}"),
+                | ProductEvent::ProductFailed { .. } => {
+                    panic!("nothing is given back here: {event:?}")
+                }
             }
             cqrs_es::Aggregate::apply(product, event.event);
         }
-        assert!(products.values().all(|(product, _)| product.reserved() == 0 && product.settled() > 0));
+        assert!(
+            products
+                .values()
+                .all(|(product, _)| product.reserved() == 0 && product.settled() > 0)
+        );
     }
 }

@@ -11,7 +11,11 @@ const MAX_BREAKS_IN_A_ROW: u32 = 50;
 const REOPEN_DELAY: Duration = Duration::from_millis(20);
 
 /// As fast as answers come, for `time`; what was sent by then is waited for.
-pub(crate) async fn closed_loop(requests: &Requests, connections: u16, time: Duration) -> anyhow::Result<Answers> {
+pub(crate) async fn closed_loop(
+    requests: &Requests,
+    connections: u16,
+    time: Duration,
+) -> anyhow::Result<Answers> {
     let mut clients = JoinSet::new();
     let mut open = Vec::new();
     for _ in 0..connections {
@@ -41,7 +45,13 @@ pub(super) struct Client {
 impl Client {
     pub(super) async fn open(requests: Requests) -> anyhow::Result<Self> {
         let connection = Connection::open(requests.to).await?;
-        Ok(Self { requests, connection, buffer: Vec::new(), breaks: 0, answers: Answers::default() })
+        Ok(Self {
+            requests,
+            connection,
+            buffer: Vec::new(),
+            breaks: 0,
+            answers: Answers::default(),
+        })
     }
 
     async fn ask_until(mut self, end: Instant) -> anyhow::Result<Answers> {

@@ -33,25 +33,45 @@ pub(crate) struct Listeners {
 impl Listeners {
     /// Connects so many, and returns once each was sent its first events.
     pub(crate) async fn start(to: SocketAddr, count: u16) -> anyhow::Result<Self> {
-        ensure!(to.ip().is_loopback() && to.is_ipv4(), "load goes to loopback only, not to {to}");
-        let (events, begun, end) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)), CancellationToken::new());
+        ensure!(
+            to.ip().is_loopback() && to.is_ipv4(),
+            "load goes to loopback only, not to {to}"
+        );
+        let (events, begun, end) = (
+            Arc::new(AtomicU64::new(0)),
+            Arc::new(AtomicU64::new(0)),
+            CancellationToken::new(),
+        );
         let thread = std::thread::spawn({
             let all = listen(to, count, events.clone(), begun.clone());
             let end = end.clone();
             move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                runtime.block_on(end.run_until_cancelled(all)).unwrap_or(Ok(()))
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()?;
+                runtime
+                    .block_on(end.run_until_cancelled(all))
+                    .unwrap_or(Ok(()))
             }
         });
-        let listeners = Self { events, end, thread };
+        let listeners = Self {
+            events,
+            end,
+            thread,
+        };
         let all_begun = async {
             while begun.load(Relaxed) < u64::from(count) && !listeners.thread.is_finished() {
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
-        tokio::time::timeout(START_TIMEOUT, all_begun).await.context("the listeners take too long to connect")?;
+        tokio::time::timeout(START_TIMEOUT, all_begun)
+            .await
+            .context("the listeners take too long to connect")?;
         if listeners.thread.is_finished() {
-            return Err(listeners.stop().err().unwrap_or_else(|| anyhow::anyhow!("the listeners have ended")));
+            return Err(listeners
+                .stop()
+                .err()
+                .unwrap_or_else(|| anyhow::anyhow!("the listeners have ended")));
         }
         Ok(listeners)
     }
@@ -67,15 +87,24 @@ impl Listeners {
     /// One of them was refused, or was cut.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         self.end.cancel();
-        self.thread.join().map_err(|_| anyhow::anyhow!("the listeners panicked"))?
+        self.thread
+            .join()
+            .map_err(|_| anyhow::anyhow!("the listeners panicked"))?
     }
 }
 
-async fn listen(to: SocketAddr, count: u16, events: Arc<AtomicU64>, begun: Arc<AtomicU64>) -> anyhow::Result<()> {
+async fn listen(
+    to: SocketAddr,
+    count: u16,
+    events: Arc<AtomicU64>,
+    begun: Arc<AtomicU64>,
+) -> anyhow::Result<()> {
     let mut all = JoinSet::new();
     for number in 0..count {
         let from = SOURCES[usize::from(number) % SOURCES.len()];
-        let stream = connect(from, to).await.with_context(|| format!("cannot reach {to}"))?;
+        let stream = connect(from, to)
+            .await
+            .with_context(|| format!("cannot reach {to}"))?;
         all.spawn(read_all(stream, events.clone(), begun.clone()));
     }
     while let Some(ended) = all.join_next().await {
@@ -90,7 +119,11 @@ async fn connect(from: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpStream> {
     socket.connect(to).await
 }
 
-async fn read_all(mut stream: TcpStream, events: Arc<AtomicU64>, begun: Arc<AtomicU64>) -> anyhow::Result<()> {
+async fn read_all(
+    mut stream: TcpStream,
+    events: Arc<AtomicU64>,
+    begun: Arc<AtomicU64>,
+) -> anyhow::Result<()> {
     stream.write_all(REQUEST).await?;
     let (mut read, mut has_begun) = (Vec::with_capacity(READ_BYTES), false);
     loop {
@@ -102,7 +135,10 @@ async fn read_all(mut stream: TcpStream, events: Arc<AtomicU64>, begun: Arc<Atom
             String::from_utf8_lossy(&read)
         );
         // An event that falls apart is not counted: a few in a thousand at most.
-        let count = read.windows(EVENT.len()).filter(|bytes| *bytes == EVENT).count() as u64;
+        let count = read
+            .windows(EVENT.len())
+            .filter(|bytes| *bytes == EVENT)
+            .count() as u64;
         events.fetch_add(count, Relaxed);
         if count > 0 && !has_begun {
             has_begun = true;

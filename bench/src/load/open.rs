@@ -14,7 +14,10 @@ pub(crate) async fn open_loop(
     rate: f64,
     time: Duration,
 ) -> anyhow::Result<Answers> {
-    anyhow::ensure!(rate.is_finite() && rate > 0.0, "a rate of {rate} a second is none");
+    anyhow::ensure!(
+        rate.is_finite() && rate > 0.0,
+        "a rate of {rate} a second is none"
+    );
     let due_in_all = (rate * time.as_secs_f64()) as u64;
     let mut open = Vec::new();
     for _ in 0..connections {
@@ -22,7 +25,13 @@ pub(crate) async fn open_loop(
     }
     let (began, mut clients) = (Instant::now(), JoinSet::new());
     for client in open {
-        clients.spawn(ask_when_due(client, requests.clone(), began, rate, due_in_all));
+        clients.spawn(ask_when_due(
+            client,
+            requests.clone(),
+            began,
+            rate,
+            due_in_all,
+        ));
     }
     let mut all = Answers::default();
     while let Some(answers) = clients.join_next().await {
@@ -72,12 +81,28 @@ mod tests {
                 }
                 let body = br#"{"result":true,"code":"01"}"#;
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-                client.write_all(&[head.as_bytes(), body].concat()).await.expect("a client that reads");
+                client
+                    .write_all(&[head.as_bytes(), body].concat())
+                    .await
+                    .expect("a client that reads");
             }
         });
-        let requests = get(to, "/", Some(Users { count: 10, first: 0 }));
-        let mut answers = open_loop(&requests, 1, 100.0, Duration::from_millis(400)).await.expect("answers");
+        let requests = get(
+            to,
+            "/",
+            Some(Users {
+                count: 10,
+                first: 0,
+            }),
+        );
+        let mut answers = open_loop(&requests, 1, 100.0, Duration::from_millis(400))
+            .await
+            .expect("answers");
         assert_eq!(answers.requests(), 40);
-        assert!(answers.accepted.at(0.5) > Duration::from_millis(50), "{}", answers.accepted.ranked());
+        assert!(
+            answers.accepted.at(0.5) > Duration::from_millis(50),
+            "{}",
+            answers.accepted.ranked()
+        );
     }
 }

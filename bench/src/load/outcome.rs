@@ -80,25 +80,55 @@ mod tests {
     use super::*;
 
     fn answer(body: &[u8], status: u16) -> (Vec<u8>, Vec<u8>) {
-        (format!("HTTP/1.1 {status} X\r\n\r\n").into_bytes(), body.to_vec())
+        (
+            format!("HTTP/1.1 {status} X\r\n\r\n").into_bytes(),
+            body.to_vec(),
+        )
     }
 
     #[test]
     fn every_answer_that_is_not_an_acceptance_is_counted_by_its_code() {
         let mut answers = Answers::default();
         let given = [
-            (answer(br#"{"result":true,"code":"01","message":null}"#, 200), true),
+            (
+                answer(br#"{"result":true,"code":"01","message":null}"#, 200),
+                true,
+            ),
             (answer(br#"{"result":false,"code":"SOLD_OUT"}"#, 200), false),
-            (answer(br#"{"result":false,"code":"OVERLOADED"}"#, 503), false),
-            (answer(br#"{"result":false,"code":"OUTCOME_UNKNOWN"}"#, 503), false),
+            (
+                answer(br#"{"result":false,"code":"OVERLOADED"}"#, 503),
+                false,
+            ),
+            (
+                answer(br#"{"result":false,"code":"OUTCOME_UNKNOWN"}"#, 503),
+                false,
+            ),
             (answer(b"gone", 502), false),
         ];
         for ((head, body), accepted) in given {
-            assert_eq!(answers.count(Answer { head: &head, body: &body }, Duration::ZERO), accepted);
+            assert_eq!(
+                answers.count(
+                    Answer {
+                        head: &head,
+                        body: &body
+                    },
+                    Duration::ZERO
+                ),
+                accepted
+            );
         }
         answers.count_broken();
-        let codes = ["(connection broken)", "(status 502)", "OUTCOME_UNKNOWN", "OVERLOADED", "SOLD_OUT"];
-        assert_eq!(answers.refused, codes.map(|code| (code.to_owned(), 1)).into());
+        let codes = [
+            "(connection broken)",
+            "(status 502)",
+            "OUTCOME_UNKNOWN",
+            "OVERLOADED",
+            "SOLD_OUT",
+        ];
+        assert_eq!(
+            answers.refused,
+            codes.map(|code| (code.to_owned(), 1)).into()
+        );
         assert_eq!((answers.unknown, answers.requests()), (3, 6));
     }
 }

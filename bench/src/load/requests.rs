@@ -22,7 +22,12 @@ pub(crate) struct Requests {
 
 impl Requests {
     fn new(to: SocketAddr, write: impl Fn(u64, &mut Vec<u8>) + Send + Sync + 'static) -> Self {
-        Self { to, write: Arc::new(write), next: Arc::default(), accepted: Arc::default() }
+        Self {
+            to,
+            write: Arc::new(write),
+            next: Arc::default(),
+            accepted: Arc::default(),
+        }
     }
 
     /// The next ticket.
@@ -50,8 +55,17 @@ pub(crate) fn invest(to: SocketAddr, products: Vec<i64>, users: Users, keys: boo
     let load = Uuid::now_v7().simple();
     Requests::new(to, move |ticket, into| {
         let product = products[ticket as usize % products.len()];
-        let key = if keys { format!("Idempotency-Key: {load}-{ticket}\r\n") } else { String::new() };
-        write_invest(into, product, format_args!("user{}", users.of(ticket)), &key);
+        let key = if keys {
+            format!("Idempotency-Key: {load}-{ticket}\r\n")
+        } else {
+            String::new()
+        };
+        write_invest(
+            into,
+            product,
+            format_args!("user{}", users.of(ticket)),
+            &key,
+        );
     })
 }
 
@@ -66,7 +80,9 @@ pub(crate) fn invest_request(product: i64, user: &str) -> Vec<u8> {
 pub(crate) fn get(to: SocketAddr, path: &str, users: Option<Users>) -> Requests {
     let path = path.to_owned();
     Requests::new(to, move |ticket, into| {
-        let user = users.map(|users| format!("X-USER-ID: user{}\r\n", users.of(ticket))).unwrap_or_default();
+        let user = users
+            .map(|users| format!("X-USER-ID: user{}\r\n", users.of(ticket)))
+            .unwrap_or_default();
         // A Vec takes every write.
         write!(into, "GET {path} HTTP/1.1\r\nHost: localhost\r\n{user}\r\n").ok();
     })

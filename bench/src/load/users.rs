@@ -19,8 +19,13 @@ impl Users {
     /// The number of the user who sends a request, from 1.
     pub(crate) fn of(self, ticket: u64) -> u64 {
         // Of a repeater: the middle one of a hundred, about half as long ago as the load has gone on.
-        let middle = ticket / (2 * REQUESTS_PER_REPEAT) * REQUESTS_PER_REPEAT + REQUESTS_PER_REPEAT / 2;
-        let first_of_its_user = if Self::repeats(ticket) { middle } else { ticket };
+        let middle =
+            ticket / (2 * REQUESTS_PER_REPEAT) * REQUESTS_PER_REPEAT + REQUESTS_PER_REPEAT / 2;
+        let first_of_its_user = if Self::repeats(ticket) {
+            middle
+        } else {
+            ticket
+        };
         first_of_its_user.wrapping_add(self.first) % self.count * STEP % self.count + 1
     }
 
@@ -41,7 +46,10 @@ mod tests {
 
     #[test]
     fn one_in_a_hundred_requests_is_by_a_user_who_has_asked_before() {
-        let users = Users { count: 1_000_000, first: 0 };
+        let users = Users {
+            count: 1_000_000,
+            first: 0,
+        };
         let asked: HashSet<_> = (0..50_000).map(|ticket| users.of(ticket)).collect();
         assert_eq!(asked.len(), 49_500);
         assert_eq!(users.distinct(50_000), 49_500);
@@ -50,9 +58,14 @@ mod tests {
 
     #[test]
     fn all_users_come_before_one_comes_again() {
-        let users = Users { count: 7_000, first: 77 };
-        let asked: HashSet<_> =
-            (0..7_000).filter(|ticket| !Users::repeats(*ticket)).map(|ticket| users.of(ticket)).collect();
+        let users = Users {
+            count: 7_000,
+            first: 77,
+        };
+        let asked: HashSet<_> = (0..7_000)
+            .filter(|ticket| !Users::repeats(*ticket))
+            .map(|ticket| users.of(ticket))
+            .collect();
         assert_eq!(asked.len(), 6_930);
     }
 }

@@ -16,14 +16,30 @@ pub(super) async fn describe(servers: &Servers) -> anyhow::Result<String> {
         ("processor", cpu_model()),
         ("cores", std::thread::available_parallelism()?.to_string()),
         ("memory", word_after("/proc/meminfo", "MemTotal:")),
-        ("kernel", read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()),
+        (
+            "kernel",
+            read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default(),
+        ),
         ("PostgreSQL's data on", format!("{file_system}, {disk}")),
-        ("load before, 1, 5 and 15 minutes", servers.load_before.clone()),
-        ("load at the end", read_to_string("/proc/loadavg").unwrap_or_default()),
+        (
+            "load before, 1, 5 and 15 minutes",
+            servers.load_before.clone(),
+        ),
+        (
+            "load at the end",
+            read_to_string("/proc/loadavg").unwrap_or_default(),
+        ),
     ];
     let settings = servers.describe().await?;
-    facts.extend(settings.iter().map(|(name, value)| (name.as_str(), value.clone())));
-    let rows: Vec<_> = facts.into_iter().map(|(name, value)| vec![name.to_owned(), value.trim().to_owned()]).collect();
+    facts.extend(
+        settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.clone())),
+    );
+    let rows: Vec<_> = facts
+        .into_iter()
+        .map(|(name, value)| vec![name.to_owned(), value.trim().to_owned()])
+        .collect();
     let mut text = table(&["", ""], &rows);
     if IN_MEMORY.contains(&file_system.as_str()) {
         text.push_str(
@@ -39,23 +55,37 @@ pub(super) async fn describe(servers: &Servers) -> anyhow::Result<String> {
 
 fn cpu_model() -> String {
     let info = read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name));
+    let model = info.lines().find_map(|line| {
+        line.strip_prefix("model name")?
+            .split_once(':')
+            .map(|(_, name)| name)
+    });
     model.unwrap_or("unknown").trim().to_owned()
 }
 
 fn word_after(file: &str, label: &str) -> String {
     let text = read_to_string(file).unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix(label)).unwrap_or("unknown").trim().to_owned()
+    text.lines()
+        .find_map(|line| line.strip_prefix(label))
+        .unwrap_or("unknown")
+        .trim()
+        .to_owned()
 }
 
 /// The device and the file system of the mount that a folder is on: the longest mount point that it begins with.
 fn mount_of(folder: &Path) -> anyhow::Result<(String, String)> {
-    let mounts = read_to_string("/proc/self/mounts").context("only Linux says what is mounted where")?;
+    let mounts =
+        read_to_string("/proc/self/mounts").context("only Linux says what is mounted where")?;
     let fields = |line: &str| {
         let mut words = line.split(' ').map(str::to_owned);
         Some((words.next()?, words.next()?, words.next()?))
     };
-    let under = mounts.lines().filter_map(fields).filter(|(_, point, _)| folder.starts_with(point));
-    let (disk, _, file_system) = under.max_by_key(|(_, point, _)| point.len()).context("a folder on no mount")?;
+    let under = mounts
+        .lines()
+        .filter_map(fields)
+        .filter(|(_, point, _)| folder.starts_with(point));
+    let (disk, _, file_system) = under
+        .max_by_key(|(_, point, _)| point.len())
+        .context("a folder on no mount")?;
     Ok((disk, file_system))
 }

@@ -18,7 +18,9 @@ const LINES_X: f64 = 60.0;
 const LINES_END: f64 = 640.0;
 const LINES_BOTTOM: f64 = 300.0;
 /// Told apart by people who do not see red and green, too (Okabe and Ito).
-const COLOURS: [&str; 7] = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000"];
+const COLOURS: [&str; 7] = [
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000",
+];
 
 /// A bar: the median, with a line from the least to the most.
 pub(crate) struct Bar {
@@ -34,9 +36,15 @@ pub(crate) struct Line {
 
 /// One below the other, from zero.
 pub(crate) fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
-    let longest = bars.iter().map(|bar| bar.size.max).fold(f64::MIN_POSITIVE, f64::max);
+    let longest = bars
+        .iter()
+        .map(|bar| bar.size.max)
+        .fold(f64::MIN_POSITIVE, f64::max);
     let x = |size: f64| BAR_X + size.max(0.0) / longest * (BAR_END - BAR_X);
-    let mut svg = begin(&format!("{title}, {unit}"), TOP + ROW_HEIGHT * bars.len() as f64 + 8.0);
+    let mut svg = begin(
+        &format!("{title}, {unit}"),
+        TOP + ROW_HEIGHT * bars.len() as f64 + 8.0,
+    );
     for (row, bar) in bars.iter().enumerate() {
         let (y, size) = (TOP + ROW_HEIGHT * row as f64, bar.size);
         let (middle, end) = (y + BAR_HEIGHT / 2.0, x(size.median));
@@ -56,7 +64,13 @@ pub(crate) fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
                 r##"<path d="M{least:.1} {middle}H{most:.1}M{least:.1} {y}v{BAR_HEIGHT}M{most:.1} {y}v{BAR_HEIGHT}" stroke="#555"/>"##
             ),
         );
-        text(&mut svg, most.max(end) + 8.0, middle + 4.0, "start", &spread(size, digits(size.median)));
+        text(
+            &mut svg,
+            most.max(end) + 8.0,
+            middle + 4.0,
+            "start",
+            &spread(size, digits(size.median)),
+        );
     }
     end(svg)
 }
@@ -71,18 +85,39 @@ pub(crate) fn lines(title: &str, x_unit: &str, y_unit: &str, lines: &[Line]) -> 
     let mut svg = begin(&format!("{title}, {y_unit}"), LINES_BOTTOM + 36.0);
     push(
         &mut svg,
-        format_args!(r##"<path d="M{LINES_X} {TOP}V{LINES_BOTTOM}H{LINES_END}" fill="none" stroke="#555"/>"##),
+        format_args!(
+            r##"<path d="M{LINES_X} {TOP}V{LINES_BOTTOM}H{LINES_END}" fill="none" stroke="#555"/>"##
+        ),
     );
     text(&mut svg, LINES_X - 6.0, LINES_BOTTOM, "end", "0");
-    text(&mut svg, LINES_X - 6.0, TOP + 6.0, "end", &format!("{highest:.*}", digits(highest)));
-    text(&mut svg, LINES_END, LINES_BOTTOM + 20.0, "end", &format!("{widest:.*} {x_unit}", digits(widest)));
+    text(
+        &mut svg,
+        LINES_X - 6.0,
+        TOP + 6.0,
+        "end",
+        &format!("{highest:.*}", digits(highest)),
+    );
+    text(
+        &mut svg,
+        LINES_END,
+        LINES_BOTTOM + 20.0,
+        "end",
+        &format!("{widest:.*} {x_unit}", digits(widest)),
+    );
     for (row, line) in lines.iter().enumerate() {
         let colour = COLOURS[row % COLOURS.len()];
-        let path: Vec<_> = line.points.iter().map(|(at, size)| format!("{:.1} {:.1}", x(*at), y(*size))).collect();
+        let path: Vec<_> = line
+            .points
+            .iter()
+            .map(|(at, size)| format!("{:.1} {:.1}", x(*at), y(*size)))
+            .collect();
         if !path.is_empty() {
             push(
                 &mut svg,
-                format_args!(r#"<path d="M{}" fill="none" stroke="{colour}" stroke-width="1.5"/>"#, path.join("L")),
+                format_args!(
+                    r#"<path d="M{}" fill="none" stroke="{colour}" stroke-width="1.5"/>"#,
+                    path.join("L")
+                ),
             );
         }
         let label = TOP + 20.0 * row as f64;
@@ -108,12 +143,24 @@ fn begin(title: &str, height: f64) -> String {
         ),
     );
     svg.push_str("<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n");
-    push(&mut svg, format_args!(r#"<text x="12" y="24" font-size="16">{}</text>"#, escaped(title)));
+    push(
+        &mut svg,
+        format_args!(
+            r#"<text x="12" y="24" font-size="16">{}</text>"#,
+            escaped(title)
+        ),
+    );
     svg
 }
 
 fn text(svg: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
-    push(svg, format_args!(r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{}</text>"#, escaped(text)));
+    push(
+        svg,
+        format_args!(
+            r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{}</text>"#,
+            escaped(text)
+        ),
+    );
 }
 
 fn push(svg: &mut String, element: std::fmt::Arguments<'_>) {
@@ -127,7 +174,9 @@ fn end(mut svg: String) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -136,9 +185,26 @@ mod tests {
 
     #[test]
     fn the_longest_bar_reaches_the_end_and_others_their_share() {
-        let bar = |label: &str, median| Bar { label: label.into(), size: Spread { median, min: median, max: median } };
-        let svg = bars("a < b", "accepted/s", &[bar("one", 100.0), bar("half", 50.0), bar("none", 0.0)]);
-        for expected in ["a &lt; b, accepted/s", r#"width="410.0""#, r#"width="205.0""#, r#"width="0.0""#, ">half<"] {
+        let bar = |label: &str, median| Bar {
+            label: label.into(),
+            size: Spread {
+                median,
+                min: median,
+                max: median,
+            },
+        };
+        let svg = bars(
+            "a < b",
+            "accepted/s",
+            &[bar("one", 100.0), bar("half", 50.0), bar("none", 0.0)],
+        );
+        for expected in [
+            "a &lt; b, accepted/s",
+            r#"width="410.0""#,
+            r#"width="205.0""#,
+            r#"width="0.0""#,
+            ">half<",
+        ] {
             assert!(svg.contains(expected), "{expected} is not in {svg}");
         }
         assert_eq!(svg.matches('<').count(), svg.matches('>').count());
@@ -146,7 +212,10 @@ mod tests {
 
     #[test]
     fn a_line_goes_from_corner_to_corner() {
-        let line = Line { label: "lag".into(), points: vec![(0.0, 0.0), (60.0, 2.0)] };
+        let line = Line {
+            label: "lag".into(),
+            points: vec![(0.0, 0.0), (60.0, 2.0)],
+        };
         let svg = lines("lag", "s", "s", &[line]);
         assert!(svg.contains("M60.0 300.0L640.0 44.0"), "{svg}");
         lines("nothing", "s", "s", &[]);

@@ -20,8 +20,11 @@ pub(crate) async fn alternate(
     entries: &[(Contestant, Load)],
     rounds: u32,
 ) -> anyhow::Result<Vec<Series>> {
-    let series =
-        |(contestant, load): &(Contestant, Load)| Series { contestant: *contestant, load: *load, rounds: Vec::new() };
+    let series = |(contestant, load): &(Contestant, Load)| Series {
+        contestant: *contestant,
+        load: *load,
+        rounds: Vec::new(),
+    };
     let mut all: Vec<_> = entries.iter().map(series).collect();
     for round in 0..rounds {
         let mut order: Vec<_> = all.iter_mut().collect();
@@ -38,7 +41,11 @@ pub(crate) async fn alternate(
 }
 
 fn tell(series: &Series, round: u32, figures: &Figures) {
-    let sums = if figures.sums == 0 { "no sums".into() } else { format!("{} sums right", figures.sums) };
+    let sums = if figures.sums == 0 {
+        "no sums".into()
+    } else {
+        format!("{} sums right", figures.sums)
+    };
     println!(
         "round {} {:28} {:3} connections{}  {:7.0}/s  p99 {:7.1} ms  settled after {:5.1} s  {sums}",
         round + 1,
@@ -53,7 +60,12 @@ fn tell(series: &Series, round: u32, figures: &Figures) {
 
 /// One measure of each round beside that of another one, round by round.
 pub(crate) fn ratio(of: &Series, to: &Series, measure: impl Fn(&Figures) -> f64) -> Spread {
-    Spread::of(of.rounds.iter().zip(&to.rounds).map(|(of, to)| measure(of) / measure(to).max(f64::MIN_POSITIVE)))
+    Spread::of(
+        of.rounds
+            .iter()
+            .zip(&to.rounds)
+            .map(|(of, to)| measure(of) / measure(to).max(f64::MIN_POSITIVE)),
+    )
 }
 
 impl Series {
@@ -84,8 +96,14 @@ impl Series {
             "WAL B",
             "database B",
         ];
-        let rows = |row: fn(&Self) -> Vec<String>| all.iter().map(|series| row(series)).collect::<Vec<_>>();
-        format!("{}\n{}", table(&did, &rows(Self::did)), table(&cost, &rows(Self::cost)))
+        let rows = |row: fn(&Self) -> Vec<String>| {
+            all.iter().map(|series| row(series)).collect::<Vec<_>>()
+        };
+        format!(
+            "{}\n{}",
+            table(&did, &rows(Self::did)),
+            table(&cost, &rows(Self::cost))
+        )
     }
 
     fn did(&self) -> Vec<String> {
@@ -96,21 +114,35 @@ impl Series {
             spread(self.spread(|round| millis(round.p50)), 1),
             spread(self.spread(|round| millis(round.p99)), 1),
             spread(self.spread(|round| millis(round.max)), 0),
-            if self.contestant.is_all_of_moa() { settled() } else { String::new() },
-            self.amount_age().map(|age| spread(age, 0)).unwrap_or_default(),
+            if self.contestant.is_all_of_moa() {
+                settled()
+            } else {
+                String::new()
+            },
+            self.amount_age()
+                .map(|age| spread(age, 0))
+                .unwrap_or_default(),
             spread(self.spread(|round| round.distinct_users as f64), 0),
             self.refused(),
         ]
     }
 
     fn cost(&self) -> Vec<String> {
-        let cpu =
-            |of: fn(&Figures) -> f64| spread(self.spread(|round| of(round) * 1e6 / round.accepted.max(1) as f64), 0);
+        let cpu = |of: fn(&Figures) -> f64| {
+            spread(
+                self.spread(|round| of(round) * 1e6 / round.accepted.max(1) as f64),
+                0,
+            )
+        };
         vec![
             self.contestant.name().to_owned(),
             cpu(|round| round.cpu.contestant),
             cpu(|round| round.cpu.postgres),
-            if self.contestant.needs_brokers() { cpu(|round| round.cpu.brokers) } else { String::new() },
+            if self.contestant.needs_brokers() {
+                cpu(|round| round.cpu.brokers)
+            } else {
+                String::new()
+            },
             cpu(|round| round.cpu.loader),
             spread(self.spread(Figures::wal_bytes_per_invest), 0),
             spread(self.spread(Figures::grown_bytes_per_invest), 0),
@@ -119,7 +151,8 @@ impl Series {
 
     /// Of the product's own amount in reads, p99 of each round, in milliseconds.
     pub(crate) fn amount_age(&self) -> Option<Spread> {
-        let ages: Option<Vec<Duration>> = self.rounds.iter().map(|round| round.amount_age).collect();
+        let ages: Option<Vec<Duration>> =
+            self.rounds.iter().map(|round| round.amount_age).collect();
         ages.map(|ages| Spread::of(ages.into_iter().map(millis)))
     }
 
@@ -129,7 +162,11 @@ impl Series {
         for (code, count) in self.rounds.iter().flat_map(|round| &round.refused) {
             *codes.entry(code).or_default() += count;
         }
-        codes.iter().map(|(code, count)| format!("{code} {count}")).collect::<Vec<_>>().join(", ")
+        codes
+            .iter()
+            .map(|(code, count)| format!("{code} {count}"))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// CPU of each and of PostgreSQL for each accepted invest.
@@ -138,13 +175,23 @@ impl Series {
             label: series.contestant.name().into(),
             size: series.spread(Figures::cpu_micros_per_invest),
         };
-        bars(title, "CPU µs for each accepted invest", &all.iter().map(bar).collect::<Vec<_>>())
+        bars(
+            title,
+            "CPU µs for each accepted invest",
+            &all.iter().map(bar).collect::<Vec<_>>(),
+        )
     }
 
     /// Accepted a second of each.
     pub(crate) fn plot(title: &str, all: &[&Self]) -> String {
-        let bar =
-            |series: &&Self| Bar { label: series.contestant.name().into(), size: series.spread(|round| round.rate) };
-        bars(title, "accepted/s", &all.iter().map(bar).collect::<Vec<_>>())
+        let bar = |series: &&Self| Bar {
+            label: series.contestant.name().into(),
+            size: series.spread(|round| round.rate),
+        };
+        bars(
+            title,
+            "accepted/s",
+            &all.iter().map(bar).collect::<Vec<_>>(),
+        )
     }
 }

@@ -30,14 +30,18 @@ enum Invalid {
 impl Deliveries {
     /// Acknowledges the messages whose events are applied, up to `position`.
     pub(super) fn acknowledge(&mut self, position: Position) {
-        let done = self.unacknowledged.extract_if(.., |message| message.last <= position);
+        let done = self
+            .unacknowledged
+            .extract_if(.., |message| message.last <= position);
         done.for_each(|message| acknowledge(&message.acker));
     }
 
     /// Whether messages with events after `position` are unacknowledged: they will not be delivered again, and the log has
     /// their events.
     pub(super) fn holds_events_after(&self, position: Position) -> bool {
-        self.unacknowledged.iter().any(|message| message.last > position)
+        self.unacknowledged
+            .iter()
+            .any(|message| message.last > position)
     }
 
     /// Validates the received messages in order, and puts the events that continue from `position` into `delivered`. A
@@ -48,7 +52,11 @@ impl Deliveries {
         delivered: &mut Vec<RecordedEvent>,
     ) -> Result<(), LogError> {
         let mut reached = position;
-        while let Some(delivery) = self.received.front().filter(|_| delivered.len() < MAX_EVENTS_PER_STEP) {
+        while let Some(delivery) = self
+            .received
+            .front()
+            .filter(|_| delivered.len() < MAX_EVENTS_PER_STEP)
+        {
             let validated = match self.validate(delivery).await {
                 Ok(events) => Ok(events),
                 Err(Invalid::Message(reason)) => Err(reason),
@@ -58,7 +66,9 @@ impl Deliveries {
             if !delivered.is_empty() && delivered.len() + events > MAX_EVENTS_PER_STEP {
                 return Ok(());
             }
-            let Some(delivery) = self.received.pop_front() else { return Ok(()) };
+            let Some(delivery) = self.received.pop_front() else {
+                return Ok(());
+            };
             metrics::counter!("moa_deliveries_total", "consumer" => self.consumer).increment(1);
             match validated {
                 Ok(events) => self.accept(&delivery.acker, &events, &mut reached, delivered),
@@ -70,17 +80,33 @@ impl Deliveries {
 
     /// The events of a message.
     async fn validate(&self, delivery: &Delivery) -> Result<ValidEvents, Invalid> {
-        let content_type = delivery.properties.content_type().as_ref().map(|kind| kind.as_str());
+        let content_type = delivery
+            .properties
+            .content_type()
+            .as_ref()
+            .map(|kind| kind.as_str());
         if content_type != Some(cloud_events::CONTENT_TYPE) {
-            return Err(Invalid::Message(format!("its content type is not {}", cloud_events::CONTENT_TYPE)));
+            return Err(Invalid::Message(format!(
+                "its content type is not {}",
+                cloud_events::CONTENT_TYPE
+            )));
         }
         if delivery.data.len() > MAX_MESSAGE_BYTES {
-            return Err(Invalid::Message(format!("it is longer than {MAX_MESSAGE_BYTES} bytes")));
+            return Err(Invalid::Message(format!(
+                "it is longer than {MAX_MESSAGE_BYTES} bytes"
+            )));
         }
         let validating = async {
-            let events = cloud_events::decode(self.log.identity().log_id, &delivery.data).map_err(Invalid::Message)?;
-            if let Some(event) = events.iter().find(|event| event.partition != self.partition) {
-                return Err(Invalid::Message(format!("it is of partition {}", event.partition)));
+            let events = cloud_events::decode(self.log.identity().log_id, &delivery.data)
+                .map_err(Invalid::Message)?;
+            if let Some(event) = events
+                .iter()
+                .find(|event| event.partition != self.partition)
+            {
+                return Err(Invalid::Message(format!(
+                    "it is of partition {}",
+                    event.partition
+                )));
             }
             match self.log.verify_delivery(self.partition, &events).await {
                 Ok(Ok(events)) => Ok(events.into()),
@@ -88,7 +114,9 @@ impl Deliveries {
                 Err(error) => Err(Invalid::Unknown(error)),
             }
         };
-        self.validated.get_or_validate(self.partition, &delivery.data, validating).await
+        self.validated
+            .get_or_validate(self.partition, &delivery.data, validating)
+            .await
     }
 
     /// Delivers events that continue from `reached`. After a gap the consumer reads the log instead.
@@ -100,7 +128,8 @@ impl Deliveries {
         delivered: &mut Vec<RecordedEvent>,
     ) {
         let new = &events[events.partition_point(|event| event.position <= *reached)..];
-        let (Some(first), Some(last)) = (new.first(), new.last().map(|event| event.position)) else {
+        let (Some(first), Some(last)) = (new.first(), new.last().map(|event| event.position))
+        else {
             // All its events are applied already, or cannot be read: the consumer meets those in the log and names them.
             return acknowledge(acker);
         };
@@ -108,7 +137,10 @@ impl Deliveries {
             *reached = last;
             delivered.extend_from_slice(new);
         }
-        self.unacknowledged.push(Unacknowledged { acker: acker.clone(), last });
+        self.unacknowledged.push(Unacknowledged {
+            acker: acker.clone(),
+            last,
+        });
     }
 
     /// Parks the invalid messages, and then acknowledges them. A message that cannot be parked stays with the server.
@@ -120,8 +152,13 @@ impl Deliveries {
                     return self.parking_fault.failed(&error);
                 }
                 self.parking_fault.recovered();
-                tracing::warn!(queue = self.queue, reason, "a delivery was parked; see `moa parked list`");
-                metrics::counter!("moa_deliveries_parked_total", "consumer" => self.consumer).increment(1);
+                tracing::warn!(
+                    queue = self.queue,
+                    reason,
+                    "a delivery was parked; see `moa parked list`"
+                );
+                metrics::counter!("moa_deliveries_parked_total", "consumer" => self.consumer)
+                    .increment(1);
                 acknowledge(&delivery.acker);
             }
             self.invalid.pop_front();

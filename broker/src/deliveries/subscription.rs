@@ -39,14 +39,32 @@ impl QueueSubscription {
         let (received, incoming) = mpsc::channel(2 * usize::from(MAX_UNACKNOWLEDGED_MESSAGES));
         let (consuming, is_consuming) = watch::channel(false);
         let redeclare = Arc::new(Notify::new());
-        let queue = Queue { broker, consumer, partition, received, consuming, redeclare: redeclare.clone() };
-        let task = spawn_supervised("a consumer's queue", move || queue.clone().consume_for_ever());
-        Self { incoming, is_consuming, redeclared_at: None, redeclare, _task: task }
+        let queue = Queue {
+            broker,
+            consumer,
+            partition,
+            received,
+            consuming,
+            redeclare: redeclare.clone(),
+        };
+        let task = spawn_supervised("a consumer's queue", move || {
+            queue.clone().consume_for_ever()
+        });
+        Self {
+            incoming,
+            is_consuming,
+            redeclared_at: None,
+            redeclare,
+            _task: task,
+        }
     }
 
     /// Declares and binds the queue again, because the log has events that it did not deliver; unless that was just done.
     pub(super) fn redeclare_queue(&mut self) {
-        if self.redeclared_at.is_none_or(|before| before.elapsed() >= REDECLARE_INTERVAL) {
+        if self
+            .redeclared_at
+            .is_none_or(|before| before.elapsed() >= REDECLARE_INTERVAL)
+        {
             self.redeclared_at = Some(Instant::now());
             self.redeclare.notify_one();
         }
@@ -77,12 +95,22 @@ impl Queue {
     }
 
     /// Receives messages until the queue, the channel or the connection is gone.
-    async fn consume(&self, backoff: &mut Backoff, last_reported: &mut String) -> lapin::Result<()> {
+    async fn consume(
+        &self,
+        backoff: &mut Backoff,
+        last_reported: &mut String,
+    ) -> lapin::Result<()> {
         let channel = self.broker.channel_to_consume().await?;
         self.declare(&channel).await?;
-        within_timeout(channel.basic_qos(MAX_UNACKNOWLEDGED_MESSAGES, BasicQosOptions::default())).await?;
+        within_timeout(channel.basic_qos(MAX_UNACKNOWLEDGED_MESSAGES, BasicQosOptions::default()))
+            .await?;
         let queue = topology::queue(self.broker.log_id(), self.consumer, self.partition).into();
-        let consuming = channel.basic_consume(queue, "".into(), BasicConsumeOptions::default(), FieldTable::default());
+        let consuming = channel.basic_consume(
+            queue,
+            "".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
         let mut messages = within_timeout(consuming).await?;
         self.consuming.send_replace(true);
         backoff.reset();

@@ -57,7 +57,11 @@ impl ValidatedMessages {
         if recent.len() == MAX_REMEMBERED_MESSAGES {
             recent.pop_front();
         }
-        let new = Arc::new(Message { partition, body: body.into(), events: OnceCell::new() });
+        let new = Arc::new(Message {
+            partition,
+            body: body.into(),
+            events: OnceCell::new(),
+        });
         recent.push_back(new.clone());
         new
     }
@@ -77,12 +81,24 @@ mod tests {
                 tokio::task::yield_now().await;
                 outcome.map(|()| ValidEvents::from([]))
             };
-            messages.get_or_validate(partition, body, validate).await.map(drop)
+            messages
+                .get_or_validate(partition, body, validate)
+                .await
+                .map(drop)
         };
-        assert_eq!(ask(0, b"a", Err("the log is away")).await, Err("the log is away"));
+        assert_eq!(
+            ask(0, b"a", Err("the log is away")).await,
+            Err("the log is away")
+        );
         let (one, two) = tokio::join!(ask(0, b"a", Ok(())), ask(0, b"a", Ok(())));
-        assert_eq!((one, two, calls.load(Ordering::Relaxed)), (Ok(()), Ok(()), 2));
-        assert_eq!(ask(1, b"a", Err("another partition")).await, Err("another partition"));
+        assert_eq!(
+            (one, two, calls.load(Ordering::Relaxed)),
+            (Ok(()), Ok(()), 2)
+        );
+        assert_eq!(
+            ask(1, b"a", Err("another partition")).await,
+            Err("another partition")
+        );
         assert_eq!(ask(0, b"b", Err("another body")).await, Err("another body"));
     }
 
@@ -91,7 +107,10 @@ mod tests {
         let messages = ValidatedMessages::default();
         let ask = async |number: usize, outcome: Result<(), ()>| {
             let validate = async { outcome.map(|()| ValidEvents::from([])) };
-            messages.get_or_validate(0, &number.to_be_bytes(), validate).await.map(drop)
+            messages
+                .get_or_validate(0, &number.to_be_bytes(), validate)
+                .await
+                .map(drop)
         };
         for number in 0..=MAX_REMEMBERED_MESSAGES {
             assert_eq!(ask(number, Ok(())).await, Ok(()));
@@ -105,12 +124,21 @@ mod tests {
         let messages = ValidatedMessages::default();
         let ask = async |bytes: usize, outcome: Result<(), ()>| {
             let validate = async { outcome.map(|()| ValidEvents::from([])) };
-            messages.get_or_validate(0, &vec![b' '; bytes], validate).await.map(drop)
+            messages
+                .get_or_validate(0, &vec![b' '; bytes], validate)
+                .await
+                .map(drop)
         };
-        for (bytes, again) in [(MAX_REMEMBERED_BODY_BYTES, Ok(())), (MAX_REMEMBERED_BODY_BYTES + 1, Err(()))] {
+        for (bytes, again) in [
+            (MAX_REMEMBERED_BODY_BYTES, Ok(())),
+            (MAX_REMEMBERED_BODY_BYTES + 1, Err(())),
+        ] {
             assert_eq!(ask(bytes, Ok(())).await, Ok(()));
             assert_eq!(ask(bytes, Err(())).await, again);
         }
-        assert_eq!(messages.recent.lock().map(|recent| recent.len()).ok(), Some(1));
+        assert_eq!(
+            messages.recent.lock().map(|recent| recent.len()).ok(),
+            Some(1)
+        );
     }
 }

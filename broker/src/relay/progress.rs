@@ -17,17 +17,28 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn position(&self) -> Position {
-        self.confirmed.as_ref().map_or(self.checkpoint, |(last, _)| last.position)
+        self.confirmed
+            .as_ref()
+            .map_or(self.checkpoint, |(last, _)| last.position)
     }
 
     pub(super) fn confirm(&mut self, events: Vec<RawEvent>) {
-        let since = self.confirmed.as_ref().map_or_else(Instant::now, |(_, since)| *since);
-        self.confirmed = events.into_iter().last().map(|last| (last, since)).or(self.confirmed.take());
+        let since = self
+            .confirmed
+            .as_ref()
+            .map_or_else(Instant::now, |(_, since)| *since);
+        self.confirmed = events
+            .into_iter()
+            .last()
+            .map(|last| (last, since))
+            .or(self.confirmed.take());
     }
 
     /// When the checkpoint is due to move; `None` when nothing was confirmed since it moved.
     fn checkpoint_due(&self) -> Option<Instant> {
-        self.confirmed.as_ref().map(|(_, since)| *since + CHECKPOINT_INTERVAL)
+        self.confirmed
+            .as_ref()
+            .map(|(_, since)| *since + CHECKPOINT_INTERVAL)
     }
 }
 

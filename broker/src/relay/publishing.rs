@@ -9,7 +9,9 @@ use crate::supervised_connection::{REPLY_TIMEOUT, backoff, within_timeout};
 use crate::{Broker, topology};
 use connection_pool::outage::{POSTGRESQL, RABBITMQ};
 use event_log::consume::Pace;
-use event_log::{Backoff, Lease, LocalSubscription, Log, LogError, Partition, Position, RawEvent, RepeatedFault};
+use event_log::{
+    Backoff, Lease, LocalSubscription, Log, LogError, Partition, Position, RawEvent, RepeatedFault,
+};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{Channel, Confirmation, PublisherConfirm};
@@ -76,13 +78,21 @@ pub(super) struct Publishing<'a> {
 impl Publishing<'_> {
     /// Publishes. After any fault it declares everything again and continues from the checkpoint, for ever.
     pub(super) async fn run(&self, shutdown: &CancellationToken) -> End {
-        let Some(mut head) = self.log.subscribe(self.partition) else { return End::Stopped };
+        let Some(mut head) = self.log.subscribe(self.partition) else {
+            return End::Stopped;
+        };
         let clause = self.log.readiness().clause("relay");
-        let fault = RepeatedFault::new("the relay cannot publish", format!("partition {}", self.partition));
+        let fault = RepeatedFault::new(
+            "the relay cannot publish",
+            format!("partition {}", self.partition),
+        );
         let fault = fault.needing(vec![&POSTGRESQL, &RABBITMQ]);
         let (mut backoff, mut fault) = (backoff(), fault.failing(clause, UNREADY_TIMEOUT));
         loop {
-            match self.publish_rounds(&mut head, &mut backoff, &mut fault, shutdown).await {
+            match self
+                .publish_rounds(&mut head, &mut backoff, &mut fault, shutdown)
+                .await
+            {
                 Ok(end) => return end,
                 Err(error) => {
                     error.report_outage();
@@ -103,18 +113,30 @@ impl Publishing<'_> {
         fault: &mut RepeatedFault,
         shutdown: &CancellationToken,
     ) -> Result<End, PublishError> {
-        let Some(channel) = shutdown.run_until_cancelled(self.open_channel()).await else { return Ok(End::Stopped) };
+        let Some(channel) = shutdown.run_until_cancelled(self.open_channel()).await else {
+            return Ok(End::Stopped);
+        };
         let channel = channel?;
         RABBITMQ.answered();
         let marker = Marker::open(&channel, self.broker, self.partition).await?;
         let checkpoint = self.lease.position(RELAY, self.partition).await?;
         if marker.is_missing() {
-            self.mark_checkpoint((&channel, &marker), checkpoint).await?;
+            self.mark_checkpoint((&channel, &marker), checkpoint)
+                .await?;
         }
-        let (mut progress, mut pace) = (Progress { checkpoint, confirmed: None }, Pace::of(ROUND_LINGER_DELAY));
+        let (mut progress, mut pace) = (
+            Progress {
+                checkpoint,
+                confirmed: None,
+            },
+            Pace::of(ROUND_LINGER_DELAY),
+        );
         while !shutdown.is_cancelled() {
             let began = Instant::now();
-            let events = self.log.raw_after(self.partition, progress.position(), MAX_EVENTS_PER_ROUND).await?;
+            let events = self
+                .log
+                .raw_after(self.partition, progress.position(), MAX_EVENTS_PER_ROUND)
+                .await?;
             if !events.is_empty() {
                 self.publish(&channel, &events).await?;
                 progress.confirm(events);
@@ -123,12 +145,24 @@ impl Publishing<'_> {
             fault.recovered();
             let not_before = pace.next_step_at(began, progress.position());
             while wait(head, &progress, not_before, shutdown).await == Wakeup::CheckpointDue {
-                if !self.save_checkpoint((&channel, &marker), &mut progress).await? {
+                if !self
+                    .save_checkpoint((&channel, &marker), &mut progress)
+                    .await?
+                {
                     return Ok(End::LeaseLost);
                 }
             }
         }
-        Ok(if self.save_checkpoint((&channel, &marker), &mut progress).await? { End::Stopped } else { End::LeaseLost })
+        Ok(
+            if self
+                .save_checkpoint((&channel, &marker), &mut progress)
+                .await?
+            {
+                End::Stopped
+            } else {
+                End::LeaseLost
+            },
+        )
     }
 
     /// A channel with publisher confirms, after the exchange and the consumers' queues are declared.
@@ -146,7 +180,9 @@ impl Publishing<'_> {
     async fn declare_queue(&self, consumer: &str) -> lapin::Result<()> {
         // A refusal closes the channel, so the declaration has one of its own.
         let channel = self.broker.channel_to_publish().await?;
-        match topology::declare_queue(&channel, self.broker.log_id(), consumer, self.partition).await {
+        match topology::declare_queue(&channel, self.broker.log_id(), consumer, self.partition)
+            .await
+        {
             Err(error) if topology::is_precondition_failed(&error) => {
                 let partition = self.partition;
                 tracing::warn!(consumer, partition, %error, "a queue exists with other arguments: delete it, and it is declared again");
@@ -159,7 +195,8 @@ impl Publishing<'_> {
     /// Publishes `events`; `Ok` means that the broker confirmed all of them.
     async fn publish(&self, channel: &Channel, events: &[RawEvent]) -> Result<(), PublishError> {
         let span = trace::send(events);
-        let published = tokio::time::timeout(REPLY_TIMEOUT, self.publish_messages(channel, events)).await;
+        let published =
+            tokio::time::timeout(REPLY_TIMEOUT, self.publish_messages(channel, events)).await;
         published.unwrap_or(Err(PublishError::ConfirmTimeout))?;
         RABBITMQ.answered();
         if let Some(span) = span {
@@ -169,7 +206,11 @@ impl Publishing<'_> {
         Ok(())
     }
 
-    async fn publish_messages(&self, channel: &Channel, events: &[RawEvent]) -> Result<(), PublishError> {
+    async fn publish_messages(
+        &self,
+        channel: &Channel,
+        events: &[RawEvent],
+    ) -> Result<(), PublishError> {
         // Forks are read after the events, so none that precedes them is missing.
         let forks = self.log.read_forks().await?;
         let (mut rest, mut window) = (events, Vec::new());
@@ -184,22 +225,50 @@ impl Publishing<'_> {
     }
 
     async fn send(&self, channel: &Channel, message: Message) -> lapin::Result<PublisherConfirm> {
-        let (exchange, key) = (topology::exchange(self.broker.log_id()), topology::routing_key(self.partition));
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        channel.basic_publish(exchange.into(), key, options, &message.body, message.properties).await
+        let (exchange, key) = (
+            topology::exchange(self.broker.log_id()),
+            topology::routing_key(self.partition),
+        );
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
+        channel
+            .basic_publish(
+                exchange.into(),
+                key,
+                options,
+                &message.body,
+                message.properties,
+            )
+            .await
     }
 
     /// RabbitMQ keeps how far this partition is published.
-    async fn mark(&self, (channel, marker): (&Channel, &Marker), last: &RawEvent) -> Result<(), PublishError> {
+    async fn mark(
+        &self,
+        (channel, marker): (&Channel, &Marker),
+        last: &RawEvent,
+    ) -> Result<(), PublishError> {
         let incarnation = *self.log.incarnation().borrow();
-        let marked = marker.publish(channel, self.broker, incarnation, last).await?;
-        let confirmed = tokio::time::timeout(REPLY_TIMEOUT, await_confirms(marked.into_iter().collect())).await;
+        let marked = marker
+            .publish(channel, self.broker, incarnation, last)
+            .await?;
+        let confirmed =
+            tokio::time::timeout(REPLY_TIMEOUT, await_confirms(marked.into_iter().collect())).await;
         confirmed.unwrap_or(Err(PublishError::ConfirmTimeout))
     }
 
     /// Writes the mark of the stored checkpoint, where RabbitMQ has none: at the first start, or after its queue was deleted.
-    async fn mark_checkpoint(&self, to: (&Channel, &Marker), checkpoint: Position) -> Result<(), PublishError> {
-        let found = self.log.raw_after(self.partition, checkpoint - 1, 1).await?;
+    async fn mark_checkpoint(
+        &self,
+        to: (&Channel, &Marker),
+        checkpoint: Position,
+    ) -> Result<(), PublishError> {
+        let found = self
+            .log
+            .raw_after(self.partition, checkpoint - 1, 1)
+            .await?;
         match found.first().filter(|last| last.position == checkpoint) {
             Some(last) => self.mark(to, last).await,
             None => Ok(()),
@@ -212,12 +281,17 @@ impl Publishing<'_> {
         (channel, marker): (&Channel, &Marker),
         progress: &mut Progress,
     ) -> Result<bool, PublishError> {
-        let Some((last, _)) = &progress.confirmed else { return Ok(true) };
+        let Some((last, _)) = &progress.confirmed else {
+            return Ok(true);
+        };
         if !self.lease.advance(RELAY, progress.checkpoint, last).await? {
             return Ok(false);
         }
         self.mark((channel, marker), last).await?;
-        *progress = Progress { checkpoint: last.position, confirmed: None };
+        *progress = Progress {
+            checkpoint: last.position,
+            confirmed: None,
+        };
         Ok(true)
     }
 }

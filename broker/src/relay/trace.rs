@@ -26,10 +26,18 @@ pub(super) fn sent(span: BatchSpan, log_id: Uuid, partition: Partition, events: 
         ("messaging.operation.type", "send".into()),
         ("messaging.operation.name", "publish".into()),
         ("messaging.destination.name", exchange.into()),
-        ("messaging.rabbitmq.destination.routing_key", topology::routing_key(partition).to_string().into()),
+        (
+            "messaging.rabbitmq.destination.routing_key",
+            topology::routing_key(partition).to_string().into(),
+        ),
         ("messaging.batch.message_count", events.into()),
     ];
-    span.end(&Work { name: "publish product.events".into(), kind: SpanKind::Producer, attributes, is_error: false });
+    span.end(&Work {
+        name: "publish product.events".into(),
+        kind: SpanKind::Producer,
+        attributes,
+        is_error: false,
+    });
 }
 
 fn traceparent(metadata: &str) -> Option<&str> {
@@ -46,8 +54,14 @@ mod tests {
     #[test]
     fn the_traceparent_is_found_in_metadata_as_it_is_written() {
         let written = |metadata: &Metadata| serde_json::to_string(metadata).unwrap();
-        let (correlation_id, traceparent_of_it) = (r#""traceparent":"x""#.to_owned(), Some("00-1-2-01".to_owned()));
-        let mut metadata = Metadata { correlation_id, ..Metadata::default() };
+        let (correlation_id, traceparent_of_it) = (
+            r#""traceparent":"x""#.to_owned(),
+            Some("00-1-2-01".to_owned()),
+        );
+        let mut metadata = Metadata {
+            correlation_id,
+            ..Metadata::default()
+        };
         assert_eq!(traceparent(&written(&metadata)), None);
         metadata.traceparent = traceparent_of_it;
         assert_eq!(traceparent(&written(&metadata)), Some("00-1-2-01"));

@@ -59,11 +59,17 @@ mod tests {
 
     #[test]
     fn names_of_moas_own_queues_and_invalid_names_are_refused() {
-        let (longest, too_long) = ("q".repeat(MAX_QUEUE_NAME_BYTES), "q".repeat(MAX_QUEUE_NAME_BYTES + 1));
+        let (longest, too_long) = (
+            "q".repeat(MAX_QUEUE_NAME_BYTES),
+            "q".repeat(MAX_QUEUE_NAME_BYTES + 1),
+        );
         for (name, expected) in [
             ("", Err(OutsideQueueError::Empty)),
             ("moa.", Err(OutsideQueueError::Reserved)),
-            ("moa.01991f5e-7c3a-7b60-9a52-3f0f6ed1a001.holdings.0", Err(OutsideQueueError::Reserved)),
+            (
+                "moa.01991f5e-7c3a-7b60-9a52-3f0f6ed1a001.holdings.0",
+                Err(OutsideQueueError::Reserved),
+            ),
             (&too_long, Err(OutsideQueueError::TooLong)),
             (&longest, Ok(())),
             ("moa", Ok(())),

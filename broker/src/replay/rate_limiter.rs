@@ -12,7 +12,10 @@ pub(super) struct RateLimiter {
 
 impl RateLimiter {
     pub(super) fn new(max_rate: Option<NonZeroU32>) -> Self {
-        Self { max_rate, next: Instant::now() }
+        Self {
+            max_rate,
+            next: Instant::now(),
+        }
     }
 
     /// The most events that may be sent together: those of one second.
@@ -25,6 +28,7 @@ impl RateLimiter {
         let Some(rate) = self.max_rate else { return };
         tokio::time::sleep_until(self.next).await;
         // At most one second's, so it is exact.
-        self.next = Instant::now() + Duration::from_secs(1).mul_f64(events as f64 / f64::from(rate.get()));
+        self.next =
+            Instant::now() + Duration::from_secs(1).mul_f64(events as f64 / f64::from(rate.get()));
     }
 }

@@ -51,8 +51,13 @@ impl PositionRange {
 
 impl Selection {
     pub(super) fn matches(&self, event: &RawEvent) -> bool {
-        self.product.as_ref().is_none_or(|product| *product == event.aggregate_id)
-            && self.event_type.as_ref().is_none_or(|name| *name == event.event_type)
+        self.product
+            .as_ref()
+            .is_none_or(|product| *product == event.aggregate_id)
+            && self
+                .event_type
+                .as_ref()
+                .is_none_or(|name| *name == event.event_type)
     }
 
     /// The ranges to read, up to the current heads. Partitions with nothing to read are left out.
@@ -66,7 +71,11 @@ impl Selection {
             .partitions()
             .zip(heads.into_iter().zip(before))
             .filter(|(partition, _)| self.partitions.contains(partition))
-            .map(|(partition, (head, before))| PositionRange { partition, after: before.clamp(0, head), head })
+            .map(|(partition, (head, before))| PositionRange {
+                partition,
+                after: before.clamp(0, head),
+                head,
+            })
             .collect();
         ranges.retain(|range| range.events() > 0);
         Ok(ranges)
@@ -74,5 +83,9 @@ impl Selection {
 }
 
 pub(super) fn missing(partition: Partition, position: Position) -> LogError {
-    LogError::Broken { partition, position, reason: "it was there and is gone".into() }
+    LogError::Broken {
+        partition,
+        position,
+        reason: "it was there and is gone".into(),
+    }
 }

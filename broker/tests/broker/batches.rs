@@ -34,7 +34,12 @@ fn there_and_back(events: &[RawEvent]) -> Vec<RawEvent> {
 
 #[test]
 fn an_event_reads_as_the_document_says() {
-    let (body, _) = encode(LOG_ID, &Forks::default(), &[event(5, r#"{"InvestSettled":{"amount":10}}"#)]).unwrap();
+    let (body, _) = encode(
+        LOG_ID,
+        &Forks::default(),
+        &[event(5, r#"{"InvestSettled":{"amount":10}}"#)],
+    )
+    .unwrap();
     let batch: Value = serde_json::from_slice(&body).unwrap();
     let expected = json!([{
         "specversion": "1.0",
@@ -97,10 +102,12 @@ prop_compose! {
 /// JSON with odd texts and spaces in odd places, or anything else.
 fn any_payload() -> impl Strategy<Value = String> {
     let spaces = || "[ \t\n\r]{0,3}";
-    let json = (spaces(), ".*", spaces(), any::<f64>(), spaces()).prop_map(|(before, text, between, number, after)| {
-        let text = serde_json::to_string(&text).unwrap();
-        format!("{before}{{{text}{between}:{between}[{number:?},{text}]}}{after}")
-    });
+    let json = (spaces(), ".*", spaces(), any::<f64>(), spaces()).prop_map(
+        |(before, text, between, number, after)| {
+            let text = serde_json::to_string(&text).unwrap();
+            format!("{before}{{{text}{between}:{between}[{number:?},{text}]}}{after}")
+        },
+    );
     prop_oneof![3 => json, 1 => ".*"]
 }
 
@@ -123,12 +130,21 @@ fn a_batch_is_bounded_in_events_and_bytes_and_takes_one_at_least() {
     assert_eq!(written, MAX_EVENTS_PER_MESSAGE);
 
     let kibibyte = format!(r#"{{"x":"{}"}}"#, "x".repeat(10_240));
-    let large: Vec<_> = (1..=100).map(|position| event(position, &kibibyte)).collect();
+    let large: Vec<_> = (1..=100)
+        .map(|position| event(position, &kibibyte))
+        .collect();
     let (body, written) = encode(LOG_ID, &Forks::default(), &large).unwrap();
-    assert!(body.len() >= TARGET_MESSAGE_BYTES && body.len() < TARGET_MESSAGE_BYTES + 12_000, "{}", body.len());
+    assert!(
+        body.len() >= TARGET_MESSAGE_BYTES && body.len() < TARGET_MESSAGE_BYTES + 12_000,
+        "{}",
+        body.len()
+    );
     assert_eq!(decode(LOG_ID, &body).unwrap(), large[..written]);
 
-    let huge = [event(1, &format!(r#"{{"x":"{}"}}"#, "x".repeat(2 * TARGET_MESSAGE_BYTES)))];
+    let huge = [event(
+        1,
+        &format!(r#"{{"x":"{}"}}"#, "x".repeat(2 * TARGET_MESSAGE_BYTES)),
+    )];
     assert_eq!(there_and_back(&huge), huge);
     assert_eq!(encode(LOG_ID, &Forks::default(), &[]).unwrap().1, 0);
 }
@@ -145,15 +161,39 @@ fn what_is_no_batch_of_this_log_is_refused_with_a_reason() {
         ("it is not a batch of our CloudEvents", "{".into()),
         ("it is not a batch of our CloudEvents", "{}".into()),
         ("it is not a batch of our CloudEvents", "[{}]".into()),
-        ("it is not a batch of our CloudEvents", changed(r#""partition":3"#, r#""partition":3000000000"#)),
+        (
+            "it is not a batch of our CloudEvents",
+            changed(r#""partition":3"#, r#""partition":3000000000"#),
+        ),
         ("it holds no event", "[]".into()),
-        ("CloudEvents 0.3 is not 1.0", changed(r#""specversion":"1.0""#, r#""specversion":"0.3""#)),
-        ("it is of another log", changed("/moa/01991f5e", "/moa/01991f5f")),
-        ("its position is none", changed(r#""position":"5""#, r#""position":"0""#)),
-        ("its position is none", changed(r#""position":"5""#, r#""position":"9223372036854775807""#)),
-        ("its sequence is none", changed(r#""sequence":"5""#, r#""sequence":"five""#)),
-        ("its time is not one that we write", changed(".120400Z", ".120400001Z")),
-        ("its time is not one that we write", changed(".120400Z", ".120400+00:00")),
+        (
+            "CloudEvents 0.3 is not 1.0",
+            changed(r#""specversion":"1.0""#, r#""specversion":"0.3""#),
+        ),
+        (
+            "it is of another log",
+            changed("/moa/01991f5e", "/moa/01991f5f"),
+        ),
+        (
+            "its position is none",
+            changed(r#""position":"5""#, r#""position":"0""#),
+        ),
+        (
+            "its position is none",
+            changed(r#""position":"5""#, r#""position":"9223372036854775807""#),
+        ),
+        (
+            "its sequence is none",
+            changed(r#""sequence":"5""#, r#""sequence":"five""#),
+        ),
+        (
+            "its time is not one that we write",
+            changed(".120400Z", ".120400001Z"),
+        ),
+        (
+            "its time is not one that we write",
+            changed(".120400Z", ".120400+00:00"),
+        ),
         ("its hash is not 64", changed("a5a5a5\",", "a5a5A5\",")),
         ("its hash is not 64", changed("a5a5a5\",", "a5a5a\",")),
     ] {
@@ -165,17 +205,36 @@ fn what_is_no_batch_of_this_log_is_refused_with_a_reason() {
 /// A partner that has positions after `forkedat` of an earlier incarnation has what does not stand any more.
 #[test]
 fn an_event_after_a_loss_says_of_which_incarnation_it_is_and_where_that_began() {
-    let forks = Forks::new(vec![Fork { incarnation: 1_764_400_000_123, heads: vec![0, 0, 0, 4] }]);
+    let forks = Forks::new(vec![Fork {
+        incarnation: 1_764_400_000_123,
+        heads: vec![0, 0, 0, 4],
+    }]);
     let (body, _) = encode(LOG_ID, &forks, &[event(4, "{}"), event(5, "{}")]).unwrap();
     let batch: Value = serde_json::from_slice(&body).unwrap();
-    let said = |at: usize| (batch[at]["incarnation"].as_str(), batch[at]["forkedat"].as_str());
-    assert_eq!((said(0), said(1)), ((None, None), (Some("1764400000123"), Some("4"))));
-    assert_eq!(decode(LOG_ID, &body).unwrap(), [event(4, "{}"), event(5, "{}")]);
+    let said = |at: usize| {
+        (
+            batch[at]["incarnation"].as_str(),
+            batch[at]["forkedat"].as_str(),
+        )
+    };
+    assert_eq!(
+        (said(0), said(1)),
+        ((None, None), (Some("1764400000123"), Some("4")))
+    );
+    assert_eq!(
+        decode(LOG_ID, &body).unwrap(),
+        [event(4, "{}"), event(5, "{}")]
+    );
 }
 
 #[test]
 fn attributes_that_are_not_known_are_passed_over() {
     let (body, _) = encode(LOG_ID, &Forks::default(), &[event(5, "{}")]).unwrap();
-    let replayed = String::from_utf8(body).unwrap().replacen('{', r#"{"replayed":true,"#, 1);
-    assert_eq!(decode(LOG_ID, replayed.as_bytes()).unwrap(), [event(5, "{}")]);
+    let replayed = String::from_utf8(body)
+        .unwrap()
+        .replacen('{', r#"{"replayed":true,"#, 1);
+    assert_eq!(
+        decode(LOG_ID, replayed.as_bytes()).unwrap(),
+        [event(5, "{}")]
+    );
 }

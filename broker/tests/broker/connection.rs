@@ -11,7 +11,10 @@ use testbed::Proxy;
 const NOWHERE: &str = "amqp://guest:guest@127.0.0.1:1/%2f";
 
 /// A relay and a consumer behind a proxy; `parameters` is the rest of its URL. The outsider's queue is not behind it.
-async fn behind_proxy(test: &TestBroker, parameters: &str) -> (Broker, Proxy, Tap, Noting, Relaying) {
+async fn behind_proxy(
+    test: &TestBroker,
+    parameters: &str,
+) -> (Broker, Proxy, Tap, Noting, Relaying) {
     let (broker, proxy) = test.behind_proxy(parameters).await;
     let tap = Tap::on(test).await;
     let noting = Noting::start_with(test, &test.log, &broker, 0).await;
@@ -26,7 +29,8 @@ async fn a_consumer_follows_the_log_while_no_broker_is_there() {
     let noting = Noting::start_with(&test, &test.log, &nowhere, 0).await;
     for appended in 1..=5 {
         test.append(0, 20, 20).await;
-        test.noted_within(Duration::from_secs(1), 0, appended * 20).await;
+        test.noted_within(Duration::from_secs(1), 0, appended * 20)
+            .await;
     }
     assert!(!nowhere.is_connected());
     noting.stop().await;
@@ -37,7 +41,10 @@ async fn a_relay_that_has_no_broker_stops_at_once() {
     let test = TestBroker::with_one_partition().await;
     test.append(0, 1, 1).await;
     let relaying = Relaying::start(&test.log, &Broker::new(NOWHERE, test.log_id()).unwrap());
-    until("it has the lease", async || test.execute("update leases set until = until").await == 1).await;
+    until("it has the lease", async || {
+        test.execute("update leases set until = until").await == 1
+    })
+    .await;
     let stopped = tokio::time::timeout(Duration::from_secs(1), relaying.stop()).await;
     assert!(stopped.is_ok());
 }
@@ -52,7 +59,8 @@ async fn a_lost_connection_is_opened_again() {
         proxy.cut();
         test.append(0, 100, 2).await;
         until("the loss is noticed", async || !broker.is_connected()).await;
-        test.noted_within(Duration::from_secs(3), 0, (round + 1) * 200).await;
+        test.noted_within(Duration::from_secs(3), 0, (round + 1) * 200)
+            .await;
         // Both connections, more than once.
         let before = proxy.refused();
         until("it is tried again", async || proxy.refused() >= before + 4).await;
@@ -77,7 +85,8 @@ async fn a_frozen_broker_blocks_no_consumer() {
     proxy.freeze();
     for appended in 2..=4 {
         test.append(0, 20, 2).await;
-        test.noted_within(Duration::from_secs(5), 0, appended * 20).await;
+        test.noted_within(Duration::from_secs(5), 0, appended * 20)
+            .await;
     }
     proxy.mend();
     assert_eq!(once(tap.up_to(0, 80).await), test.stored(0).await);
@@ -102,7 +111,10 @@ async fn silent_connections_are_opened_again() {
     test.noted_within(Duration::from_secs(5), 0, 40).await;
     test.until_relayed(0, 40).await;
     assert_eq!(once(tap.up_to(0, 40).await), test.stored(0).await);
-    until("the silent connections are closed", async || proxy.silent() == 0).await;
+    until("the silent connections are closed", async || {
+        proxy.silent() == 0
+    })
+    .await;
     until("it is connected", async || broker.is_connected()).await;
     noting.stop().await;
     relaying.stop().await;

@@ -40,7 +40,8 @@ async fn repeated_deliveries_are_skipped() {
         let relaying = Relaying::start(&test.log, &test.broker);
         test.until_relayed(0, appended * 100).await;
         relaying.stop().await;
-        test.execute("delete from checkpoints where consumer = 'relay'").await;
+        test.execute("delete from checkpoints where consumer = 'relay'")
+            .await;
     }
     test.until_noted(0, 300).await;
     test.has_acknowledged(noting, 0).await;
@@ -69,7 +70,8 @@ async fn a_consumer_that_is_far_behind_is_not_held_up() {
     // Reading takes about as long as writing did, on whatever machine.
     let work = began.elapsed();
     noting.hold_up(false);
-    test.noted_within(Duration::from_secs(10) + work, 0, 60_000).await;
+    test.noted_within(Duration::from_secs(10) + work, 0, 60_000)
+        .await;
     noting.stop().await;
 }
 
@@ -101,7 +103,8 @@ async fn a_gap_is_filled_from_the_log() {
     relaying.stop().await;
     noting.hold_up(true);
     test.append(0, 10, 10).await;
-    test.execute("update checkpoints set position = 15 where consumer = 'relay'").await;
+    test.execute("update checkpoints set position = 15 where consumer = 'relay'")
+        .await;
     let relaying = Relaying::start(&test.log, &test.broker);
     test.until_relayed(0, 20).await;
     noting.hold_up(false);
@@ -134,9 +137,17 @@ async fn a_message_is_acknowledged_only_after_its_events_are_applied() {
     let relaying = Relaying::start(&test.log, &test.broker);
     test.append(0, 20, 20).await;
     test.until_relayed(0, 20).await;
-    until("the consumer has every message", async || test.in_the_queue(0).await == Some((0, 1))).await;
+    until("the consumer has every message", async || {
+        test.in_the_queue(0).await == Some((0, 1))
+    })
+    .await;
     noting.kill().await;
-    until("the server has them back", async || test.in_the_queue(0).await.is_some_and(|(ready, _)| ready > 0)).await;
+    until("the server has them back", async || {
+        test.in_the_queue(0)
+            .await
+            .is_some_and(|(ready, _)| ready > 0)
+    })
+    .await;
     let noting = Noting::start(&test, 0).await;
     test.until_noted(0, 20).await;
     relaying.stop().await;
@@ -171,10 +182,15 @@ async fn an_idle_instance_is_not_woken_while_another_moves_the_checkpoint() {
              select 'notes', 0, position, hash from events where position = 10",
     )
     .await;
-    let mut deliveries = Deliveries::new(&test.log, &test.broker, test.pool.clone(), NOTES, 0).unwrap();
+    let mut deliveries =
+        Deliveries::new(&test.log, &test.broker, test.pool.clone(), NOTES, 0).unwrap();
     test.until_the_queue_is_consumed(0, 1).await;
     let mut delivered = Vec::new();
-    let woken = tokio::time::timeout(GAP_FILL_TIMEOUT, deliveries.next_batch(0, Instant::now(), &mut delivered)).await;
+    let woken = tokio::time::timeout(
+        GAP_FILL_TIMEOUT,
+        deliveries.next_batch(0, Instant::now(), &mut delivered),
+    )
+    .await;
     assert!(woken.is_err(), "the other instance has applied every event");
     test.append(0, 1, 1).await;
     soon(deliveries.next_batch(0, Instant::now(), &mut delivered)).await;
@@ -204,7 +220,8 @@ async fn a_queue_that_was_deleted_is_declared_again() {
 async fn a_queue_that_was_unbound_is_bound_again() {
     let test = TestBroker::with_one_partition().await;
     let tap = crate::tap::Tap::on(&test).await;
-    let mut deliveries = Deliveries::new(&test.log, &test.broker, test.pool.clone(), NOTES, 0).unwrap();
+    let mut deliveries =
+        Deliveries::new(&test.log, &test.broker, test.pool.clone(), NOTES, 0).unwrap();
     let relaying = Relaying::start(&test.log, &test.broker);
     test.until_the_queue_is_consumed(0, 1).await;
     // Both have declared the queue, and will not do so again by themselves.
@@ -215,7 +232,9 @@ async fn a_queue_that_was_unbound_is_bound_again() {
     soon(async {
         loop {
             let position = test.append(0, 1, 1).await[0].position;
-            deliveries.next_batch(position - 1, Instant::now(), &mut delivered).await;
+            deliveries
+                .next_batch(position - 1, Instant::now(), &mut delivered)
+                .await;
             if !delivered.is_empty() {
                 return;
             }
@@ -237,7 +256,8 @@ async fn a_queue_that_stays_silent_is_subscribed_to_again() {
     test.append(0, 1, 1).await;
     test.until_relayed(0, 1).await;
     let (first, _consumer) = consume(&test).await;
-    let mut deliveries = Deliveries::new(&test.log, &test.broker, test.pool.clone(), NOTES, 0).unwrap();
+    let mut deliveries =
+        Deliveries::new(&test.log, &test.broker, test.pool.clone(), NOTES, 0).unwrap();
     // Without a queue to wait for, it reads the log at once.
     while !waits_in_vain(&test, &mut deliveries).await {}
     let (_third, mut served) = consume(&test).await;
@@ -262,17 +282,29 @@ async fn waits_in_vain(test: &TestBroker, deliveries: &mut Deliveries) -> bool {
 /// Consumes at most one message of the queue.
 async fn consume(test: &TestBroker) -> (Channel, Consumer) {
     let channel = amqp().await.create_channel().await.unwrap();
-    channel.basic_qos(1, BasicQosOptions::default()).await.unwrap();
+    channel
+        .basic_qos(1, BasicQosOptions::default())
+        .await
+        .unwrap();
     let (queue, options) = (test.queue(0).into(), BasicConsumeOptions::default());
-    let consumer = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await.unwrap();
+    let consumer = channel
+        .basic_consume(queue, "".into(), options, FieldTable::default())
+        .await
+        .unwrap();
     (channel, consumer)
 }
 
 #[tokio::test]
 async fn a_consumer_whose_queue_has_other_arguments_reads_the_log_until_it_is_deleted() {
     let test = TestBroker::with_one_partition().await;
-    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    test.amqp.queue_declare(test.queue(0).into(), durable, FieldTable::default()).await.unwrap();
+    let durable = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    test.amqp
+        .queue_declare(test.queue(0).into(), durable, FieldTable::default())
+        .await
+        .unwrap();
     let noting = Noting::start(&test, 0).await;
     for appended in 1..=3 {
         test.append(0, 10, 10).await;
@@ -295,7 +327,10 @@ impl TestBroker {
     /// Every delivered message is acknowledged once it is applied: when the consumer ends, only the message in flight
     /// returns to the queue.
     async fn has_acknowledged(&self, noting: Noting, partition: i32) {
-        until("nothing waits in the queue", async || self.in_the_queue(partition).await == Some((0, 1))).await;
+        until("nothing waits in the queue", async || {
+            self.in_the_queue(partition).await == Some((0, 1))
+        })
+        .await;
         // Once this one is applied, all before it are acknowledged.
         let position = self.append(partition, 1, 1).await[0].position;
         self.until_noted(partition, position).await;

@@ -19,16 +19,22 @@ pub struct Notes {
 impl Projection for Notes {
     const NAME: &'static str = NOTES;
 
-    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(
+        &self,
+        transaction: &mut Connection,
+        events: &[RecordedEvent],
+    ) -> Result<(), ApplyError> {
         if self.is_held_up.load(Ordering::SeqCst) {
             return Err(ApplyError::Database(sqlx::Error::PoolTimedOut));
         }
         let positions: Vec<_> = events.iter().map(|event| event.position).collect();
-        sqlx::query("insert into notes (partition, position) select $1, p from unnest($2::bigint[]) p")
-            .bind(events.first().map(|event| event.partition))
-            .bind(positions)
-            .execute(transaction)
-            .await?;
+        sqlx::query(
+            "insert into notes (partition, position) select $1, p from unnest($2::bigint[]) p",
+        )
+        .bind(events.first().map(|event| event.partition))
+        .bind(positions)
+        .execute(transaction)
+        .await?;
         Ok(())
     }
 }
@@ -45,7 +51,12 @@ impl Noting {
         Self::start_with(test, &test.log, &test.broker, partition).await
     }
 
-    pub async fn start_with(test: &TestBroker, log: &Log, broker: &Broker, partition: Partition) -> Self {
+    pub async fn start_with(
+        test: &TestBroker,
+        log: &Log,
+        broker: &Broker,
+        partition: Partition,
+    ) -> Self {
         Self::start_lingering(test, (log, broker), partition, Duration::ZERO).await
     }
 
@@ -56,12 +67,20 @@ impl Noting {
         partition: Partition,
         linger: Duration,
     ) -> Self {
-        test.execute("create table if not exists notes (nr bigserial, partition integer, position bigint)").await;
+        test.execute(
+            "create table if not exists notes (nr bigserial, partition integer, position bigint)",
+        )
+        .await;
         let (notes, shutdown) = (Arc::new(Notes::default()), CancellationToken::new());
-        let consumer = Consumer::new(log.clone(), test.pool.clone(), notes.clone(), partition).lingering(linger);
+        let consumer = Consumer::new(log.clone(), test.pool.clone(), notes.clone(), partition)
+            .lingering(linger);
         let deliveries = Deliveries::new(log, broker, test.pool.clone(), NOTES, partition).unwrap();
         let task = tokio::spawn(consumer.run_with(deliveries, shutdown.clone()));
-        Self { notes, shutdown, task }
+        Self {
+            notes,
+            shutdown,
+            task,
+        }
     }
 
     pub async fn stop(self) {
@@ -91,8 +110,14 @@ impl TestBroker {
 
     /// Everything up to `position` is noted in order, each once.
     pub async fn until_noted(&self, partition: Partition, position: Position) {
-        until("all is noted", async || self.checkpoint(NOTES, partition).await == position).await;
-        assert_eq!(self.noted(partition).await, (1..=position).collect::<Vec<_>>());
+        until("all is noted", async || {
+            self.checkpoint(NOTES, partition).await == position
+        })
+        .await;
+        assert_eq!(
+            self.noted(partition).await,
+            (1..=position).collect::<Vec<_>>()
+        );
     }
 
     /// Like [`Self::until_noted`], within `time`.

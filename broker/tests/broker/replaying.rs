@@ -4,7 +4,9 @@ mod held_up;
 
 use crate::tap::Tap;
 use crate::test_broker::*;
-use broker::replay::{IncompleteReplay, OutsideQueue, Progress, Replay, ReplayError, Selection, Start};
+use broker::replay::{
+    IncompleteReplay, OutsideQueue, Progress, Replay, ReplayError, Selection, Start,
+};
 use broker::{Broker, cloud_events};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::ProductEvent;
@@ -33,34 +35,58 @@ impl Outside {
     }
 
     async fn queue_with(arguments: &[(&str, AMQPValue)]) -> Self {
-        let outside = Self { name: format!("outside.{}", Uuid::now_v7().simple()), amqp: channel().await };
+        let outside = Self {
+            name: format!("outside.{}", Uuid::now_v7().simple()),
+            amqp: channel().await,
+        };
         outside.declare(arguments).await;
         outside
     }
 
     async fn declare(&self, arguments: &[(&str, AMQPValue)]) {
         let mut table = FieldTable::default();
-        for (name, value) in [("x-expires", AMQPValue::LongInt(EXPIRES))].iter().chain(arguments) {
+        for (name, value) in [("x-expires", AMQPValue::LongInt(EXPIRES))]
+            .iter()
+            .chain(arguments)
+        {
             table.insert((*name).into(), value.clone());
         }
-        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        self.amqp.queue_declare(self.name.as_str().into(), durable, table).await.unwrap();
+        let durable = QueueDeclareOptions {
+            durable: true,
+            ..QueueDeclareOptions::default()
+        };
+        self.amqp
+            .queue_declare(self.name.as_str().into(), durable, table)
+            .await
+            .unwrap();
     }
 
     async fn delete(&self) {
-        self.amqp.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+        self.amqp
+            .queue_delete(self.name.as_str().into(), QueueDeleteOptions::default())
+            .await
+            .unwrap();
     }
 
     /// How many messages are in it.
     async fn holds(&self) -> u32 {
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let found = self.amqp.queue_declare(self.name.as_str().into(), passive, FieldTable::default()).await;
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let found = self
+            .amqp
+            .queue_declare(self.name.as_str().into(), passive, FieldTable::default())
+            .await;
         found.unwrap().message_count()
     }
 
     async fn take(&self) -> Option<BasicGetMessage> {
         let no_ack = BasicGetOptions { no_ack: true };
-        self.amqp.basic_get(self.name.as_str().into(), no_ack).await.unwrap()
+        self.amqp
+            .basic_get(self.name.as_str().into(), no_ack)
+            .await
+            .unwrap()
     }
 
     /// All that is in it.
@@ -75,13 +101,25 @@ impl Outside {
     /// All events that are in it.
     async fn events(&self, test: &TestBroker) -> Vec<RawEvent> {
         let messages = self.messages().await;
-        messages.iter().flat_map(|message| cloud_events::decode(test.log_id(), &message.data).unwrap()).collect()
+        messages
+            .iter()
+            .flat_map(|message| cloud_events::decode(test.log_id(), &message.data).unwrap())
+            .collect()
     }
 
     fn all(&self, test: &TestBroker) -> Replay {
         let partitions = test.log.partitions().collect();
-        let selection = Selection { partitions, from: Start::Position(1), product: None, event_type: None };
-        Replay { to: self.name.parse().unwrap(), selection, max_rate: None }
+        let selection = Selection {
+            partitions,
+            from: Start::Position(1),
+            product: None,
+            event_type: None,
+        };
+        Replay {
+            to: self.name.parse().unwrap(),
+            selection,
+            max_rate: None,
+        }
     }
 }
 
@@ -93,8 +131,19 @@ async fn run(test: &TestBroker, replay: &Replay) -> Result<Progress, IncompleteR
     run_over(&test.log, &test.broker, replay).await
 }
 
-async fn run_over(log: &Log, broker: &Broker, replay: &Replay) -> Result<Progress, IncompleteReplay> {
-    replay.run(log, broker, &watch::Sender::default(), &CancellationToken::new()).await
+async fn run_over(
+    log: &Log,
+    broker: &Broker,
+    replay: &Replay,
+) -> Result<Progress, IncompleteReplay> {
+    replay
+        .run(
+            log,
+            broker,
+            &watch::Sender::default(),
+            &CancellationToken::new(),
+        )
+        .await
 }
 
 fn the_rest(incomplete: &IncompleteReplay) -> (&[(i32, i64)], u64) {
@@ -117,18 +166,45 @@ async fn a_replayed_message_is_the_relays_with_a_mark() {
     live.sort_by_key(|message| message.routing_key.to_string());
     relaying.stop().await;
     let sent = run(&test, &outside.all(&test)).await.unwrap();
-    assert_eq!(sent, Progress { read: 307, total: 307, sent: 307 });
+    assert_eq!(
+        sent,
+        Progress {
+            read: 307,
+            total: 307,
+            sent: 307
+        }
+    );
     let replayed = outside.messages().await;
     assert_eq!(replayed.len(), live.len());
     for (message, live) in replayed.iter().zip(&live) {
-        let mut headers = message.properties.headers().clone().unwrap().inner().clone();
+        let mut headers = message
+            .properties
+            .headers()
+            .clone()
+            .unwrap()
+            .inner()
+            .clone();
         assert_eq!(headers.remove("replayed"), Some(AMQPValue::Boolean(true)));
-        assert_eq!(message.properties.clone().with_headers(headers.into()), live.properties);
+        assert_eq!(
+            message.properties.clone().with_headers(headers.into()),
+            live.properties
+        );
         let body = String::from_utf8(message.data.clone()).unwrap();
         let marks = body.matches(r#","replayed":true,"data":"#).count();
-        assert_eq!(marks, cloud_events::decode(test.log_id(), &message.data).unwrap().len());
-        assert_eq!(body.replace(r#""replayed":true,"#, "").as_bytes(), live.data);
-        assert_eq!((message.exchange.as_str(), message.routing_key.as_str()), ("", outside.name.as_str()));
+        assert_eq!(
+            marks,
+            cloud_events::decode(test.log_id(), &message.data)
+                .unwrap()
+                .len()
+        );
+        assert_eq!(
+            body.replace(r#""replayed":true,"#, "").as_bytes(),
+            live.data
+        );
+        assert_eq!(
+            (message.exchange.as_str(), message.routing_key.as_str()),
+            ("", outside.name.as_str())
+        );
     }
 }
 
@@ -139,9 +215,19 @@ async fn all_of_history_comes_once_and_in_order_and_nothing_reaches_the_exchange
     test.append(2, 1_200, 600).await;
     let (mut tap, outside) = (Tap::on(&test).await, Outside::queue().await);
     let sent = run(&test, &outside.all(&test)).await.unwrap();
-    assert_eq!(sent, Progress { read: 6_201, total: 6_201, sent: 6_201 });
+    assert_eq!(
+        sent,
+        Progress {
+            read: 6_201,
+            total: 6_201,
+            sent: 6_201
+        }
+    );
     let events = outside.events(&test).await;
-    assert_eq!(events, [test.stored(0).await, test.stored(2).await].concat());
+    assert_eq!(
+        events,
+        [test.stored(0).await, test.stored(2).await].concat()
+    );
     let anything = tokio::time::timeout(Duration::from_millis(300), tap.next()).await;
     assert!(anything.is_err(), "the exchange must not hear of a replay");
     assert_eq!(test.checkpoint(broker::RELAY, 0).await, 0);
@@ -150,7 +236,10 @@ async fn all_of_history_comes_once_and_in_order_and_nothing_reaches_the_exchange
 #[tokio::test]
 async fn an_empty_log_sends_nothing() {
     let (test, outside) = (TestBroker::with_partitions(2).await, Outside::queue().await);
-    assert_eq!(run(&test, &outside.all(&test)).await.unwrap(), Progress::default());
+    assert_eq!(
+        run(&test, &outside.all(&test)).await.unwrap(),
+        Progress::default()
+    );
     assert_eq!(outside.messages().await, []);
 }
 
@@ -170,8 +259,15 @@ async fn it_begins_at_a_position_of_each_partition_that_is_wanted() {
         (vec![0, 1], i64::MAX, vec![]),
     ] {
         let mut replay = outside.all(&test);
-        replay.selection = Selection { partitions, from: Start::Position(position), ..replay.selection };
-        assert_eq!(run(&test, &replay).await.unwrap().sent, expected.len() as u64);
+        replay.selection = Selection {
+            partitions,
+            from: Start::Position(position),
+            ..replay.selection
+        };
+        assert_eq!(
+            run(&test, &replay).await.unwrap().sent,
+            expected.len() as u64
+        );
         assert_eq!(outside.events(&test).await, expected, "from {position}");
     }
 }
@@ -185,11 +281,26 @@ async fn close(test: &TestBroker, products: &[(i64, i64)]) {
     let mut writer = Writer::open(test.log.clone(), 0).await.unwrap();
     let mut sequences = std::collections::BTreeMap::new();
     for (product, second) in products {
-        let sequence = sequences.entry(product).and_modify(|it| *it += 1).or_insert(1);
-        let event = if *sequence == 1 { nth_event(0, 1).event } else { ProductEvent::ProductClosed {} };
+        let sequence = sequences
+            .entry(product)
+            .and_modify(|it| *it += 1)
+            .or_insert(1);
+        let event = if *sequence == 1 {
+            nth_event(0, 1).event
+        } else {
+            ProductEvent::ProductClosed {}
+        };
         let product_id = (*product).try_into().unwrap();
-        let event = NewEvent { product_id, sequence: *sequence, event, metadata: Metadata::default() };
-        let batch = Batch { events: vec![event], keys: Vec::new() };
+        let event = NewEvent {
+            product_id,
+            sequence: *sequence,
+            event,
+            metadata: Metadata::default(),
+        };
+        let batch = Batch {
+            events: vec![event],
+            keys: Vec::new(),
+        };
         let appended = writer.append(batch, time(*second)).await.unwrap();
         assert!(matches!(appended, Appended::Committed(_)), "{appended:?}");
     }
@@ -198,16 +309,45 @@ async fn close(test: &TestBroker, products: &[(i64, i64)]) {
 /// Two events have the same time, and 9 is before none.
 #[tokio::test]
 async fn it_begins_with_what_was_recorded_at_a_time_or_later() {
-    let (test, outside) = (TestBroker::with_one_partition().await, Outside::queue().await);
-    close(&test, &[(1, 10), (1, 20), (1, 20), (1, 30), (1, 40), (1, 50), (1, 60)]).await;
+    let (test, outside) = (
+        TestBroker::with_one_partition().await,
+        Outside::queue().await,
+    );
+    close(
+        &test,
+        &[
+            (1, 10),
+            (1, 20),
+            (1, 20),
+            (1, 30),
+            (1, 40),
+            (1, 50),
+            (1, 60),
+        ],
+    )
+    .await;
     let stored = test.stored(0).await;
     assert_eq!(stored[3].recorded_at, time(30));
-    for (second, skipped) in [(9, 0), (10, 0), (11, 1), (20, 1), (21, 3), (30, 3), (59, 6), (60, 6), (61, 7), (900, 7)]
-    {
+    for (second, skipped) in [
+        (9, 0),
+        (10, 0),
+        (11, 1),
+        (20, 1),
+        (21, 3),
+        (30, 3),
+        (59, 6),
+        (60, 6),
+        (61, 7),
+        (900, 7),
+    ] {
         let mut replay = outside.all(&test);
         replay.selection.from = Start::Time(time(second));
         run(&test, &replay).await.unwrap();
-        assert_eq!(outside.events(&test).await, stored[skipped..], "from second {second}");
+        assert_eq!(
+            outside.events(&test).await,
+            stored[skipped..],
+            "from second {second}"
+        );
     }
     let mut replay = outside.all(&test);
     replay.selection.from = Start::Time(time(20) + TimeDelta::microseconds(1));
@@ -216,8 +356,15 @@ async fn it_begins_with_what_was_recorded_at_a_time_or_later() {
 
 #[tokio::test]
 async fn only_the_chosen_product_and_type_are_sent() {
-    let (test, outside) = (TestBroker::with_one_partition().await, Outside::queue().await);
-    close(&test, &[(1, 0), (12, 0), (1, 0), (12, 0), (2, 0), (12, 0), (1, 0)]).await;
+    let (test, outside) = (
+        TestBroker::with_one_partition().await,
+        Outside::queue().await,
+    );
+    close(
+        &test,
+        &[(1, 0), (12, 0), (1, 0), (12, 0), (2, 0), (12, 0), (1, 0)],
+    )
+    .await;
     for (product, event_type, expected) in [
         (Some("1"), None, &[1, 3, 7][..]),
         (Some("12"), None, &[2, 4, 6]),
@@ -228,10 +375,26 @@ async fn only_the_chosen_product_and_type_are_sent() {
     ] {
         let (product, event_type) = (product.map(str::to_owned), event_type.map(str::to_owned));
         let mut replay = outside.all(&test);
-        replay.selection = Selection { product, event_type, ..replay.selection };
+        replay.selection = Selection {
+            product,
+            event_type,
+            ..replay.selection
+        };
         let sent = run(&test, &replay).await.unwrap();
-        assert_eq!(sent, Progress { read: 7, total: 7, sent: expected.len() as u64 });
-        let positions: Vec<_> = outside.events(&test).await.iter().map(|event| event.position).collect();
+        assert_eq!(
+            sent,
+            Progress {
+                read: 7,
+                total: 7,
+                sent: expected.len() as u64
+            }
+        );
+        let positions: Vec<_> = outside
+            .events(&test)
+            .await
+            .iter()
+            .map(|event| event.position)
+            .collect();
         assert_eq!(positions, expected);
     }
 }
@@ -256,21 +419,38 @@ async fn events_appended_meanwhile_are_left_to_the_exchange() {
 
 #[tokio::test]
 async fn it_keeps_to_its_max_rate() {
-    let (test, outside) = (TestBroker::with_one_partition().await, Outside::queue().await);
+    let (test, outside) = (
+        TestBroker::with_one_partition().await,
+        Outside::queue().await,
+    );
     test.append(0, 250, 250).await;
     let mut replay = outside.all(&test);
     replay.max_rate = NonZeroU32::new(100);
     let since = Instant::now();
     run(&test, &replay).await.unwrap();
-    assert!(since.elapsed() >= Duration::from_secs(2), "{:?}", since.elapsed());
+    assert!(
+        since.elapsed() >= Duration::from_secs(2),
+        "{:?}",
+        since.elapsed()
+    );
     let messages = outside.messages().await;
-    let size = |message: &BasicGetMessage| cloud_events::decode(test.log_id(), &message.data).unwrap().len();
-    assert_eq!(messages.iter().map(size).collect::<Vec<_>>(), [100, 100, 50]);
+    let size = |message: &BasicGetMessage| {
+        cloud_events::decode(test.log_id(), &message.data)
+            .unwrap()
+            .len()
+    };
+    assert_eq!(
+        messages.iter().map(size).collect::<Vec<_>>(),
+        [100, 100, 50]
+    );
 }
 
 #[tokio::test]
 async fn a_missing_queue_is_reported_and_not_declared() {
-    let (test, outside) = (TestBroker::with_one_partition().await, Outside::queue().await);
+    let (test, outside) = (
+        TestBroker::with_one_partition().await,
+        Outside::queue().await,
+    );
     test.append(0, 10, 10).await;
     outside.delete().await;
     let incomplete = run(&test, &outside.all(&test)).await.unwrap_err();
@@ -286,15 +466,29 @@ async fn a_missing_queue_is_reported_and_not_declared() {
 async fn a_queue_that_is_exclusive_to_another_is_forbidden() {
     let test = TestBroker::with_one_partition().await;
     let (amqp, mut outside) = (channel().await, Outside::queue().await);
-    let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
-    let queue = amqp.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap();
+    let exclusive = QueueDeclareOptions {
+        exclusive: true,
+        ..QueueDeclareOptions::default()
+    };
+    let queue = amqp
+        .queue_declare("".into(), exclusive, FieldTable::default())
+        .await
+        .unwrap();
     outside.name = queue.name().to_string();
     let incomplete = run(&test, &outside.all(&test)).await.unwrap_err();
-    assert!(matches!(incomplete.error, ReplayError::QueueForbidden(_)), "{incomplete}");
+    assert!(
+        matches!(incomplete.error, ReplayError::QueueForbidden(_)),
+        "{incomplete}"
+    );
 }
 
 #[test]
 fn a_queue_of_moas_own_has_no_name_here() {
     let own = broker::topology::queue(Uuid::nil(), NOTES, 0);
-    assert!(own.parse::<OutsideQueue>().unwrap_err().to_string().contains("Moa's own"));
+    assert!(
+        own.parse::<OutsideQueue>()
+            .unwrap_err()
+            .to_string()
+            .contains("Moa's own")
+    );
 }

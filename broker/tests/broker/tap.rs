@@ -5,7 +5,9 @@ use broker::{cloud_events, topology};
 use event_log::{Partition, Position, RawEvent};
 use futures::StreamExt as _;
 use lapin::message::Delivery;
-use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+};
 use lapin::types::FieldTable;
 use lapin::{Connection, Consumer, ExchangeKind};
 
@@ -21,12 +23,25 @@ impl Tap {
         let connection = crate::test_broker::amqp().await;
         let channel = connection.create_channel().await.unwrap();
         let exchange = topology::exchange(test.log_id());
-        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let declared =
-            channel.exchange_declare(exchange.as_str().into(), ExchangeKind::Topic, durable, FieldTable::default());
+        let durable = ExchangeDeclareOptions {
+            durable: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        let declared = channel.exchange_declare(
+            exchange.as_str().into(),
+            ExchangeKind::Topic,
+            durable,
+            FieldTable::default(),
+        );
         declared.await.unwrap();
-        let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
-        let queue = channel.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap();
+        let exclusive = QueueDeclareOptions {
+            exclusive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let queue = channel
+            .queue_declare("".into(), exclusive, FieldTable::default())
+            .await
+            .unwrap();
         let name = queue.name().clone();
         let binding = channel.queue_bind(
             name.clone(),
@@ -36,9 +51,19 @@ impl Tap {
             FieldTable::default(),
         );
         binding.await.unwrap();
-        let no_ack = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-        let messages = channel.basic_consume(name, "".into(), no_ack, FieldTable::default()).await.unwrap();
-        Self { connection, messages, log_id: test.log_id() }
+        let no_ack = BasicConsumeOptions {
+            no_ack: true,
+            ..BasicConsumeOptions::default()
+        };
+        let messages = channel
+            .basic_consume(name, "".into(), no_ack, FieldTable::default())
+            .await
+            .unwrap();
+        Self {
+            connection,
+            messages,
+            log_id: test.log_id(),
+        }
     }
 
     pub async fn next(&mut self) -> Delivery {
@@ -49,7 +74,11 @@ impl Tap {
     pub async fn batch(&mut self) -> Vec<RawEvent> {
         let message = self.next().await;
         let events = cloud_events::decode(self.log_id, &message.data).unwrap();
-        assert!(events.iter().all(|event| event.partition.to_string() == message.routing_key.as_str()));
+        assert!(
+            events
+                .iter()
+                .all(|event| event.partition.to_string() == message.routing_key.as_str())
+        );
         events
     }
 
@@ -57,7 +86,12 @@ impl Tap {
     pub async fn up_to(&mut self, partition: Partition, position: Position) -> Vec<RawEvent> {
         let mut events: Vec<RawEvent> = Vec::new();
         while events.last().is_none_or(|last| last.position < position) {
-            events.extend(self.batch().await.into_iter().filter(|event| event.partition == partition));
+            events.extend(
+                self.batch()
+                    .await
+                    .into_iter()
+                    .filter(|event| event.partition == partition),
+            );
         }
         events
     }
@@ -72,11 +106,19 @@ pub fn once(events: Vec<RawEvent>) -> Vec<RawEvent> {
     let mut seen: Vec<RawEvent> = Vec::new();
     for event in events {
         let expected = seen.last().map_or(event.position, |last| last.position + 1);
-        assert!(event.position <= expected, "position {} came where {expected} was due", event.position);
+        assert!(
+            event.position <= expected,
+            "position {} came where {expected} was due",
+            event.position
+        );
         if event.position == expected {
             seen.push(event);
         } else {
-            assert_eq!(seen[(event.position - seen[0].position) as usize], event, "a repeat is the same event");
+            assert_eq!(
+                seen[(event.position - seen[0].position) as usize],
+                event,
+                "a repeat is the same event"
+            );
         }
     }
     seen

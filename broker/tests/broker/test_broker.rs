@@ -42,7 +42,12 @@ impl TestBroker {
         let broker = broker_of(&test_log.log);
         let amqp = amqp().await.create_channel().await.unwrap();
         let _polls = poll_heads(&test_log.log);
-        Self { test_log, broker, amqp, _polls }
+        Self {
+            test_log,
+            broker,
+            amqp,
+            _polls,
+        }
     }
 
     /// The broker, seen through a proxy; `parameters` is the rest of its URL.
@@ -50,7 +55,10 @@ impl TestBroker {
         let proxy = Proxy::before(amqp_address()).await;
         let (host, port) = amqp_address();
         let url = amqp_url().replace(&format!("{host}:{port}"), &proxy.address().to_string());
-        (Broker::new(&format!("{url}{parameters}"), self.log_id()).unwrap(), proxy)
+        (
+            Broker::new(&format!("{url}{parameters}"), self.log_id()).unwrap(),
+            proxy,
+        )
     }
 
     pub fn log_id(&self) -> Uuid {
@@ -65,7 +73,12 @@ impl TestBroker {
     }
 
     /// Appends `events` events to `partition`, `at_once` a commit: a product is opened first, then it is reserved from.
-    pub async fn append(&self, partition: Partition, events: i64, at_once: i64) -> Vec<RecordedEvent> {
+    pub async fn append(
+        &self,
+        partition: Partition,
+        events: i64,
+        at_once: i64,
+    ) -> Vec<RecordedEvent> {
         append_with(&mut self.writer_of(partition).await, events, at_once).await
     }
 
@@ -76,12 +89,17 @@ impl TestBroker {
     /// Where a consumer stands.
     pub async fn checkpoint(&self, consumer: &str, partition: Partition) -> Position {
         let checkpoints = self.log.checkpoints().await.unwrap();
-        let found = checkpoints.iter().find(|at| at.consumer == consumer && at.partition == partition);
+        let found = checkpoints
+            .iter()
+            .find(|at| at.consumer == consumer && at.partition == partition);
         found.map_or(0, |at| at.position)
     }
 
     pub async fn until_relayed(&self, partition: Partition, position: Position) {
-        until("all is relayed", async || self.checkpoint("relay", partition).await == position).await;
+        until("all is relayed", async || {
+            self.checkpoint("relay", partition).await == position
+        })
+        .await;
     }
 
     pub fn exchange(&self) -> String {
@@ -93,20 +111,38 @@ impl TestBroker {
     }
 
     pub async fn delete_the_queue(&self, partition: Partition) {
-        self.amqp.queue_delete(self.queue(partition).into(), QueueDeleteOptions::default()).await.unwrap();
+        self.amqp
+            .queue_delete(self.queue(partition).into(), QueueDeleteOptions::default())
+            .await
+            .unwrap();
     }
 
     pub async fn delete_the_exchange(&self) {
-        self.amqp.exchange_delete(self.exchange().into(), ExchangeDeleteOptions::default()).await.unwrap();
+        self.amqp
+            .exchange_delete(self.exchange().into(), ExchangeDeleteOptions::default())
+            .await
+            .unwrap();
     }
 
     pub async fn purge_the_queue(&self, partition: Partition) -> u32 {
-        self.amqp.queue_purge(self.queue(partition).into(), QueuePurgeOptions::default()).await.unwrap()
+        self.amqp
+            .queue_purge(self.queue(partition).into(), QueuePurgeOptions::default())
+            .await
+            .unwrap()
     }
 
     pub async fn unbind_the_queue(&self, partition: Partition) {
-        let (queue, exchange, key) = (self.queue(partition), self.exchange(), partition.to_string());
-        let unbinding = self.amqp.queue_unbind(queue.into(), exchange.into(), key.into(), FieldTable::default());
+        let (queue, exchange, key) = (
+            self.queue(partition),
+            self.exchange(),
+            partition.to_string(),
+        );
+        let unbinding = self.amqp.queue_unbind(
+            queue.into(),
+            exchange.into(),
+            key.into(),
+            FieldTable::default(),
+        );
         unbinding.await.unwrap();
     }
 
@@ -116,7 +152,11 @@ impl TestBroker {
     }
 
     pub async fn until_the_queue_is_consumed(&self, partition: Partition, consumers: u32) {
-        let consumed = async || self.in_the_queue(partition).await.is_some_and(|(_, found)| found == consumers);
+        let consumed = async || {
+            self.in_the_queue(partition)
+                .await
+                .is_some_and(|(_, found)| found == consumers)
+        };
         until("the queue has its consumers", consumed).await;
     }
 
@@ -129,10 +169,18 @@ impl Drop for TestBroker {
     /// On a thread and a runtime of its own, because the test's runtime may be the one that drops it.
     fn drop(&mut self) {
         let (exchange, partitions) = (self.exchange(), self.log.partitions());
-        let of_partition = |partition| [self.queue(partition), topology::marks_queue(self.log_id(), partition)];
+        let of_partition = |partition| {
+            [
+                self.queue(partition),
+                topology::marks_queue(self.log_id(), partition),
+            ]
+        };
         let queues: Vec<_> = partitions.flat_map(of_partition).collect();
         let cleaned = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(delete(&exchange, queues));
         });
         if cleaned.join().is_err() {
@@ -145,17 +193,29 @@ async fn delete(exchange: &str, queues: Vec<String>) {
     let connection = amqp().await;
     let channel = connection.create_channel().await.unwrap();
     for queue in queues {
-        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+        channel
+            .queue_delete(queue.into(), QueueDeleteOptions::default())
+            .await
+            .unwrap();
     }
-    channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.unwrap();
+    channel
+        .exchange_delete(exchange.into(), ExchangeDeleteOptions::default())
+        .await
+        .unwrap();
     connection.close(200, "OK".into()).await.unwrap();
 }
 
 pub async fn in_queue(queue: &str) -> Option<(u32, u32)> {
     let connection = amqp().await;
-    let options = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
+    let options = lapin::options::QueueDeclareOptions {
+        passive: true,
+        ..Default::default()
+    };
     let channel = connection.create_channel().await.unwrap();
-    let found = channel.queue_declare(queue.into(), options, FieldTable::default()).await.ok();
+    let found = channel
+        .queue_declare(queue.into(), options, FieldTable::default())
+        .await
+        .ok();
     connection.close(200, "OK".into()).await.unwrap();
     found.map(|queue| (queue.message_count(), queue.consumer_count()))
 }
@@ -168,14 +228,20 @@ pub fn amqp_url() -> String {
 fn amqp_address() -> (String, u16) {
     let url = amqp_url();
     let after_the_password = url.rsplit('@').next().unwrap();
-    let address = after_the_password.trim_start_matches("amqp://").split('/').next().unwrap();
+    let address = after_the_password
+        .trim_start_matches("amqp://")
+        .split('/')
+        .next()
+        .unwrap();
     let (host, port) = address.split_once(':').unwrap();
     (host.to_owned(), port.parse().unwrap())
 }
 
 /// A connection that has nothing to do with the code under test.
 pub async fn amqp() -> Connection {
-    Connection::connect(&amqp_url(), ConnectionProperties::default()).await.unwrap()
+    Connection::connect(&amqp_url(), ConnectionProperties::default())
+        .await
+        .unwrap()
 }
 
 pub fn broker_of(log: &Log) -> Broker {
@@ -188,7 +254,9 @@ pub async fn append_with(writer: &mut Writer, events: i64, at_once: i64) -> Vec<
     while (recorded.len() as i64) < events {
         let count = at_once.min(events - recorded.len() as i64);
         let first = writer.position() + 1;
-        let events = (first..first + count).map(|position| nth_event(writer.partition(), position)).collect();
+        let events = (first..first + count)
+            .map(|position| nth_event(writer.partition(), position))
+            .collect();
         recorded.extend(commit(writer, events).await);
     }
     recorded
@@ -196,15 +264,29 @@ pub async fn append_with(writer: &mut Writer, events: i64, at_once: i64) -> Vec<
 
 /// A partition has one product, so sequence and position are the same.
 pub fn nth_event(partition: Partition, position: Position) -> NewEvent {
-    let id = if partition == 0 { 64 } else { i64::from(partition) };
-    let event = if position == 1 { opened_as(id, "a \"product\"") } else { reserved(position, 1) };
+    let id = if partition == 0 {
+        64
+    } else {
+        i64::from(partition)
+    };
+    let event = if position == 1 {
+        opened_as(id, "a \"product\"")
+    } else {
+        reserved(position, 1)
+    };
     let metadata = Metadata {
         correlation_id: format!("request-{partition}-{position}"),
         causation_id: None,
-        traceparent: (position % 3 == 0).then(|| format!("00-0af7651916cd43dd8448eb211c80319c-{position:016x}-01")),
+        traceparent: (position % 3 == 0)
+            .then(|| format!("00-0af7651916cd43dd8448eb211c80319c-{position:016x}-01")),
         ..Metadata::default()
     };
-    NewEvent { product_id: product(id), sequence: position, event, metadata }
+    NewEvent {
+        product_id: product(id),
+        sequence: position,
+        event,
+        metadata,
+    }
 }
 
 /// A relay that runs until it is told to stop, the way a process does.
@@ -221,7 +303,12 @@ impl Relaying {
 
     pub fn start_for(log: &Log, broker: &Broker, consumers: Vec<&'static str>) -> Self {
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(broker::relay(log.clone(), broker.clone(), consumers, shutdown.clone()));
+        let task = tokio::spawn(broker::relay(
+            log.clone(),
+            broker.clone(),
+            consumers,
+            shutdown.clone(),
+        ));
         Self { shutdown, task }
     }
 

@@ -39,7 +39,11 @@ pub(super) struct AdmissionControl {
 impl AdmissionControl {
     pub(super) fn new() -> Self {
         let limit = Arc::new(AdmissionLimit(AtomicUsize::new(COMMAND_QUEUE_CAPACITY)));
-        Self { limit, last_ended: None, per_second: None }
+        Self {
+            limit,
+            last_ended: None,
+            per_second: None,
+        }
     }
 
     pub(super) fn limit(&self) -> Arc<AdmissionLimit> {
@@ -56,7 +60,9 @@ impl AdmissionControl {
     pub(super) fn batch_ended(&mut self, commands: usize, longest_wait: Duration, now: Instant) {
         if let Some(before) = self.last_ended.replace(now) {
             let rate = commands as f64 / (now - before).as_secs_f64().max(0.001);
-            let mean = self.per_second.map_or(rate, |mean| mean + RATE_WEIGHT * (rate - mean));
+            let mean = self
+                .per_second
+                .map_or(rate, |mean| mean + RATE_WEIGHT * (rate - mean));
             self.per_second = Some(mean);
             if longest_wait > MAX_QUEUED_DURATION {
                 self.set((mean * MAX_QUEUED_DURATION.as_secs_f64()) as usize);
@@ -65,7 +71,10 @@ impl AdmissionControl {
     }
 
     fn set(&self, limit: usize) {
-        self.limit.0.store(limit.clamp(MIN_WAITING_INVESTS, COMMAND_QUEUE_CAPACITY), Ordering::Relaxed);
+        self.limit.0.store(
+            limit.clamp(MIN_WAITING_INVESTS, COMMAND_QUEUE_CAPACITY),
+            Ordering::Relaxed,
+        );
     }
 }
 
@@ -101,6 +110,9 @@ mod tests {
     #[test]
     fn some_may_always_wait() {
         let control = after_batches(1, Duration::from_secs(2));
-        assert!(control.limit().admits(MIN_WAITING_INVESTS - 1) && !control.limit().admits(MIN_WAITING_INVESTS));
+        assert!(
+            control.limit().admits(MIN_WAITING_INVESTS - 1)
+                && !control.limit().admits(MIN_WAITING_INVESTS)
+        );
     }
 }

@@ -30,12 +30,18 @@ impl AggregateCache {
     pub(super) fn touch(&mut self, id: ProductId) -> bool {
         self.uses += 1;
         let uses = self.uses;
-        self.products.get_mut(&id).map(|cached| cached.used = uses).is_some()
+        self.products
+            .get_mut(&id)
+            .map(|cached| cached.used = uses)
+            .is_some()
     }
 
     /// A copy to decide on; unopened when it is not cached.
     pub(super) fn copy(&self, id: ProductId) -> VersionedProduct {
-        self.products.get(&id).map(|cached| cached.product.clone()).unwrap_or_default()
+        self.products
+            .get(&id)
+            .map(|cached| cached.product.clone())
+            .unwrap_or_default()
     }
 
     pub(super) fn insert(&mut self, id: ProductId, product: VersionedProduct) {
@@ -43,7 +49,13 @@ impl AggregateCache {
             self.evict_oldest();
         }
         self.uses += 1;
-        self.products.insert(id, CachedProduct { product, used: self.uses });
+        self.products.insert(
+            id,
+            CachedProduct {
+                product,
+                used: self.uses,
+            },
+        );
     }
 
     /// Replaces products by their state after a committed batch.
@@ -65,12 +77,18 @@ impl AggregateCache {
     /// Saves snapshots of products that have grown enough, in the background. Nothing waits for it, and if it fails the next load
     /// reads a longer stream.
     pub(super) fn save_snapshots(&mut self, log: &Log, committed: &[RecordedEvent]) {
-        let last: HashMap<ProductId, (i64, Hash)> =
-            committed.iter().map(|event| (event.product_id, (event.sequence, event.hash))).collect();
+        let last: HashMap<ProductId, (i64, Hash)> = committed
+            .iter()
+            .map(|event| (event.product_id, (event.sequence, event.hash)))
+            .collect();
         for (id, (sequence, hash)) in last {
-            let Some(cached) = self.products.get_mut(&id) else { continue };
+            let Some(cached) = self.products.get_mut(&id) else {
+                continue;
+            };
             let interval = snapshot_interval(cached.product.product.limited_users());
-            if sequence - cached.product.snapshot_sequence < interval || sequence != cached.product.sequence {
+            if sequence - cached.product.snapshot_sequence < interval
+                || sequence != cached.product.sequence
+            {
                 continue;
             }
             cached.product.snapshot_sequence = sequence;

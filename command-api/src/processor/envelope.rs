@@ -23,9 +23,19 @@ pub struct CommandEnvelope {
 
 impl CommandEnvelope {
     /// An envelope whose command is rejected, undecided, when it waits longer than 2 s.
-    pub fn new(product_id: ProductId, command: impl Into<UntimedCommand>, metadata: Metadata) -> Self {
+    pub fn new(
+        product_id: ProductId,
+        command: impl Into<UntimedCommand>,
+        metadata: Metadata,
+    ) -> Self {
         let deadline = Instant::now() + COMMAND_QUEUE_TIMEOUT;
-        Self { product_id, command: command.into(), key: None, metadata, deadline }
+        Self {
+            product_id,
+            command: command.into(),
+            key: None,
+            metadata,
+            deadline,
+        }
     }
 
     /// The same under its client's idempotency key.
@@ -83,13 +93,28 @@ impl UntimedCommand {
     /// The command, decided at `at`; a reservation is open for `reservation`.
     pub(super) fn at(&self, at: DateTime<Utc>, reservation: TimeDelta) -> ProductCommand {
         match self.clone() {
-            Self::Invest { invest_id, user_id, amount } => {
-                ProductCommand::InvestRequested { invest_id, user_id, amount, at, expires_at: at + reservation }
-            }
+            Self::Invest {
+                invest_id,
+                user_id,
+                amount,
+            } => ProductCommand::InvestRequested {
+                invest_id,
+                user_id,
+                amount,
+                at,
+                expires_at: at + reservation,
+            },
             Self::Expire(invest_id) => ProductCommand::ExpireInvest { invest_id, at },
-            Self::Withdraw { invest_id, user_id, settled } => {
-                ProductCommand::WithdrawInvest { invest_id, user_id, settled, at }
-            }
+            Self::Withdraw {
+                invest_id,
+                user_id,
+                settled,
+            } => ProductCommand::WithdrawInvest {
+                invest_id,
+                user_id,
+                settled,
+                at,
+            },
             Self::FailProduct => ProductCommand::FailProduct { at },
             Self::Timeless(command) => command,
         }

@@ -23,8 +23,9 @@ pub(super) struct ProcessorFaults {
 impl ProcessorFaults {
     pub(super) fn new(log: &Log, partition: Partition) -> Self {
         let who = format!("partition {partition}");
-        let failing =
-            |what, clause| RepeatedFault::new(what, &who).failing(log.readiness().clause(clause), UNREADY_AFTER);
+        let failing = |what, clause| {
+            RepeatedFault::new(what, &who).failing(log.readiness().clause(clause), UNREADY_AFTER)
+        };
         Self {
             appends: failing("a batch cannot be written", "append"),
             loads: failing("a product cannot be loaded", "products"),
@@ -45,7 +46,8 @@ impl ProcessorFaults {
     }
 
     pub(super) fn cannot_load(&mut self, id: ProductId, error: &LogError) {
-        self.loads.failed(&format_args!("product {}: {error}", id.get()));
+        self.loads
+            .failed(&format_args!("product {}: {error}", id.get()));
         if self.unloaded.len() < MAX_RETRIED_PRODUCTS {
             self.unloaded.insert(id);
         }

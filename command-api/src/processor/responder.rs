@@ -24,23 +24,34 @@ pub(super) struct Responder<'a> {
 impl Responder<'_> {
     /// Responds to each command with the outcome at its index. Where a refusal is not final and its key is in use, the stored outcome
     /// is replayed instead.
-    pub(super) async fn respond_all(&self, commands: &mut Vec<PendingCommand>, outcomes: Vec<Outcome>) {
+    pub(super) async fn respond_all(
+        &self,
+        commands: &mut Vec<PendingCommand>,
+        outcomes: Vec<Outcome>,
+    ) {
         let mut decided: Vec<_> = commands.drain(..).zip(outcomes).enumerate().collect();
-        let unkept: Vec<_> =
-            decided.extract_if(.., |(_, (command, outcome))| is_unkept(&command.envelope, outcome)).collect();
+        let unkept: Vec<_> = decided
+            .extract_if(.., |(_, (command, outcome))| {
+                is_unkept(&command.envelope, outcome)
+            })
+            .collect();
         for (index, (command, outcome)) in decided {
             self.respond(command, outcome, Some(index));
         }
         if unkept.is_empty() {
             return;
         }
-        let keys: Vec<_> =
-            unkept.iter().filter_map(|(_, (command, _))| Some(command.envelope.key.as_ref()?.pair())).collect();
+        let keys: Vec<_> = unkept
+            .iter()
+            .filter_map(|(_, (command, _))| Some(command.envelope.key.as_ref()?.pair()))
+            .collect();
         match tokio::time::timeout(KEY_LOOKUP_TIMEOUT, self.log.idempotency_records(&keys)).await {
             Ok(Ok(records)) => {
                 let replays: Replays = records.into_iter().collect();
                 for (index, (command, outcome)) in unkept {
-                    let outcome = replays.replay(command.envelope.key.as_ref()).unwrap_or(outcome);
+                    let outcome = replays
+                        .replay(command.envelope.key.as_ref())
+                        .unwrap_or(outcome);
                     self.respond(command, outcome, Some(index));
                 }
             }
@@ -48,13 +59,19 @@ impl Responder<'_> {
                 tracing::warn!(
                     "idempotency keys could not be looked up: requests that were not accepted get OVERLOADED"
                 );
-                unkept.into_iter().for_each(|(_, (command, _))| reject_undecided(command));
+                unkept
+                    .into_iter()
+                    .for_each(|(_, (command, _))| reject_undecided(command));
             }
         }
     }
 
     /// Replays the stored outcomes of the commands whose keys are in use; the rest stays, to be decided again.
-    pub(super) fn replay(&self, commands: &mut Vec<PendingCommand>, records: Vec<IdempotencyRecord>) {
+    pub(super) fn replay(
+        &self,
+        commands: &mut Vec<PendingCommand>,
+        records: Vec<IdempotencyRecord>,
+    ) {
         let replays: Replays = records.into_iter().collect();
         for command in std::mem::take(commands) {
             match replays.replay(command.envelope.key.as_ref()) {
@@ -66,12 +83,15 @@ impl Responder<'_> {
 
     /// Responds to the caller, and records a refused invest; `index` is the command's place in its batch.
     fn respond(&self, command: PendingCommand, outcome: Outcome, index: Option<usize>) {
-        let PendingCommand { envelope, reply, .. } = command;
+        let PendingCommand {
+            envelope, reply, ..
+        } = command;
         let outcome = outcome.map(|outcome| without_own_replay(&envelope, outcome));
         let refused = match (self.refusals, &outcome) {
             // A replayed refusal was recorded when it was decided.
             (Some(sink), Ok(outcome)) if !outcome.replayed => {
-                RefusedInvest::of(envelope, outcome, self.decided_at, index).map(|refused| (sink, refused))
+                RefusedInvest::of(envelope, outcome, self.decided_at, index)
+                    .map(|refused| (sink, refused))
             }
             _ => None,
         };
@@ -86,7 +106,10 @@ impl Responder<'_> {
 /// After a batch that appended nothing: where a command's own append was lost, its position is still free, and the append may still
 /// arrive. So a decision made since is not told.
 pub(super) fn mark_indeterminate(commands: &[PendingCommand], outcomes: &mut [Outcome]) {
-    let lost = commands.iter().zip(outcomes).filter(|(command, _)| command.maybe_committed);
+    let lost = commands
+        .iter()
+        .zip(outcomes)
+        .filter(|(command, _)| command.maybe_committed);
     lost.for_each(|(_, outcome)| *outcome = Err(CommandError::OutcomeUnknown));
 }
 
@@ -102,12 +125,18 @@ fn is_unkept(envelope: &CommandEnvelope, outcome: &Outcome) -> bool {
 /// Rejects commands that have waited too long. Called before a decision, never after one that may have been written.
 pub(super) fn reject_timed_out(commands: &mut Vec<PendingCommand>) {
     let now = Instant::now();
-    commands.extract_if(.., |command| command.envelope.deadline <= now).for_each(reject_undecided);
+    commands
+        .extract_if(.., |command| command.envelope.deadline <= now)
+        .for_each(reject_undecided);
 }
 
 /// Responds that nothing was decided, unless an earlier append may still arrive.
 pub(super) fn reject_undecided(command: PendingCommand) {
-    let error = if command.maybe_committed { CommandError::OutcomeUnknown } else { CommandError::Overloaded };
+    let error = if command.maybe_committed {
+        CommandError::OutcomeUnknown
+    } else {
+        CommandError::Overloaded
+    };
     reject(command, error);
 }
 
@@ -119,5 +148,8 @@ pub(super) fn reject(command: PendingCommand, error: CommandError) {
 /// A key that this very command has used is no replay: the answer to its commit had been lost.
 fn without_own_replay(envelope: &CommandEnvelope, outcome: CommandOutcome) -> CommandOutcome {
     let is_own = outcome.invest_id.is_some() && outcome.invest_id == envelope.invest_id();
-    CommandOutcome { replayed: outcome.replayed && !is_own, ..outcome }
+    CommandOutcome {
+        replayed: outcome.replayed && !is_own,
+        ..outcome
+    }
 }

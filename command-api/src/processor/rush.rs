@@ -28,13 +28,17 @@ impl RushDetector {
 
     /// Whether it is a rush, now that a processor begins a batch with an invest in it. A batch of other commands says nothing.
     pub(super) fn is_rush(&self) -> bool {
-        self.update_mean(|mean| mean + BATCH_WEIGHT * (self.waiting.load(Ordering::Relaxed) as f64 - mean))
-            >= RUSH_INVESTS
+        self.update_mean(|mean| {
+            mean + BATCH_WEIGHT * (self.waiting.load(Ordering::Relaxed) as f64 - mean)
+        }) >= RUSH_INVESTS
     }
 
     fn update_mean(&self, update: impl FnOnce(f64) -> f64) -> f64 {
         // A panic while it was locked left a number.
-        let mut mean = self.mean_waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut mean = self
+            .mean_waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *mean = update(*mean);
         *mean
     }

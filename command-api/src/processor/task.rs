@@ -60,7 +60,8 @@ pub(super) async fn run(
     mut queue: mpsc::Receiver<PendingCommand>,
     (mut admission, rush): (AdmissionControl, Arc<RushDetector>),
 ) {
-    let mut processor = PartitionProcessor::new(log, writer, reservation, (refusals, keyed_refusals));
+    let mut processor =
+        PartitionProcessor::new(log, writer, reservation, (refusals, keyed_refusals));
     let mut arrived = Vec::with_capacity(MAX_BATCH_COMMANDS);
     let (mut is_open, mut retry_at) = (true, Instant::now());
     let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
@@ -89,10 +90,18 @@ pub(super) async fn run(
             else => Vec::new(),
         };
         let (commands, began) = (pending.len(), Instant::now());
-        if pending.iter().any(|command| command.envelope.invest_id().is_some()) && rush.is_rush() {
+        if pending
+            .iter()
+            .any(|command| command.envelope.invest_id().is_some())
+            && rush.is_rush()
+        {
             processor.log.note_rush();
         }
-        let longest_wait = pending.iter().map(|command| command.envelope.waited(began)).inspect(record_wait).max();
+        let longest_wait = pending
+            .iter()
+            .map(|command| command.envelope.waited(began))
+            .inspect(record_wait)
+            .max();
         processor.process(pending).await;
         if let Some(longest_wait) = longest_wait {
             admission.batch_ended(commands, longest_wait, Instant::now());
@@ -136,11 +145,16 @@ impl PartitionProcessor {
     async fn reopen(&mut self) -> bool {
         (self.cache, self.loads) = (AggregateCache::default(), JoinSet::new());
         self.queued_loads.clear();
-        self.pending_loads.drain().flat_map(|(_, load)| load.commands).for_each(reject_undecided);
+        self.pending_loads
+            .drain()
+            .flat_map(|(_, load)| load.commands)
+            .for_each(reject_undecided);
         self.commands_awaiting_load = 0;
         match Writer::open(self.log.clone(), self.writer.partition()).await {
             Ok(writer) => self.writer = writer,
-            Err(error) => tracing::warn!(%error, "the head of a partition cannot be read; it is retried"),
+            Err(error) => {
+                tracing::warn!(%error, "the head of a partition cannot be read; it is retried")
+            }
         }
         !self.writer.is_outdated()
     }
@@ -233,17 +247,29 @@ impl PartitionProcessor {
                 } else {
                     self.faults.appends.recovered();
                 }
-                self.responder(context.at).respond_all(pending, outcomes).await;
+                self.responder(context.at)
+                    .respond_all(pending, outcomes)
+                    .await;
             }
             Ok(Appended::Conflict) => metrics::counter!("moa_append_conflicts_total").increment(1),
             Ok(Appended::KeysTaken(records)) => self.responder(context.at).replay(pending, records),
             Err(LogError::OutcomeUnknown { first, source }) => {
-                self.faults.appends.failed(&format_args!("the answer to a commit was lost ({source})"));
+                self.faults
+                    .appends
+                    .failed(&format_args!("the answer to a commit was lost ({source})"));
                 match self.resolve_outcome(first).await {
-                    Some(true) => self.responder(context.at).respond_all(pending, decided.outcomes).await,
+                    Some(true) => {
+                        self.responder(context.at)
+                            .respond_all(pending, decided.outcomes)
+                            .await
+                    }
                     // Until the batch is written its first append may still arrive, however late, if it had any event.
-                    Some(false) => pending.iter_mut().for_each(|command| command.maybe_committed |= first.is_some()),
-                    None => pending.drain(..).for_each(|command| reject(command, CommandError::OutcomeUnknown)),
+                    Some(false) => pending
+                        .iter_mut()
+                        .for_each(|command| command.maybe_committed |= first.is_some()),
+                    None => pending
+                        .drain(..)
+                        .for_each(|command| reject(command, CommandError::OutcomeUnknown)),
                 }
             }
             // The next batch rejects all.
@@ -270,7 +296,11 @@ impl PartitionProcessor {
     }
 
     fn responder(&self, decided_at: DateTime<Utc>) -> Responder<'_> {
-        Responder { log: &self.log, refusals: self.refusals.as_ref(), decided_at }
+        Responder {
+            log: &self.log,
+            refusals: self.refusals.as_ref(),
+            decided_at,
+        }
     }
 
     fn decision_context(&self) -> DecisionContext {

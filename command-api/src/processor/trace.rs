@@ -13,7 +13,12 @@ pub(super) fn waited(commands: &[PendingCommand], partition: Partition, now: Ins
     for PendingCommand { envelope, .. } in commands {
         if let Some(request) = SpanContext::sampled(envelope.metadata.traceparent.as_deref()) {
             let attributes = vec![("moa.partition", partition.into())];
-            let work = Work { name: "queue".into(), kind: SpanKind::Internal, attributes, is_error: false };
+            let work = Work {
+                name: "queue".into(),
+                kind: SpanKind::Internal,
+                attributes,
+                is_error: false,
+            };
             work.took(request, envelope.waited(now));
         }
     }
@@ -21,7 +26,11 @@ pub(super) fn waited(commands: &[PendingCommand], partition: Partition, now: Ins
 
 /// The append of these commands, which begins now.
 pub(super) fn append(commands: &[PendingCommand]) -> Option<BatchSpan> {
-    BatchSpan::begin(commands.iter().map(|command| command.envelope.metadata.traceparent.as_deref()))
+    BatchSpan::begin(
+        commands
+            .iter()
+            .map(|command| command.envelope.metadata.traceparent.as_deref()),
+    )
 }
 
 /// Ends the append, of so many events; refusals are confirmed against the head and have none.
@@ -33,5 +42,10 @@ pub(super) fn appended(span: BatchSpan, partition: Partition, events: usize, is_
         ("db.operation.batch.size", events.into()),
         ("moa.partition", partition.into()),
     ];
-    span.end(&Work { name: "append events".into(), kind: SpanKind::Client, attributes, is_error });
+    span.end(&Work {
+        name: "append events".into(),
+        kind: SpanKind::Client,
+        attributes,
+        is_error,
+    });
 }

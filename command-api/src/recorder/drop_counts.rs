@@ -35,11 +35,14 @@ pub(super) struct DropCounts {
 impl DropCounts {
     pub(super) fn add<T: Record>(&self, reason: Reason, number: u64) {
         self.of(reason).fetch_add(number, Ordering::Relaxed);
-        metrics::counter!(T::DROPPED_METRIC, "reason" => reason.name().to_ascii_lowercase()).increment(number);
+        metrics::counter!(T::DROPPED_METRIC, "reason" => reason.name().to_ascii_lowercase())
+            .increment(number);
     }
 
     pub(super) fn is_none(&self) -> bool {
-        Reason::ALL.iter().all(|reason| self.of(*reason).load(Ordering::Relaxed) == 0)
+        Reason::ALL
+            .iter()
+            .all(|reason| self.of(*reason).load(Ordering::Relaxed) == 0)
     }
 
     /// Inserts how many were dropped since `since`, and starts again at 0. What cannot be inserted stays counted.
@@ -62,7 +65,12 @@ impl DropCounts {
     }
 }
 
-async fn report<T: Record>(pool: &Pool, reason: Reason, number: u64, since: Instant) -> sqlx::Result<()> {
+async fn report<T: Record>(
+    pool: &Pool,
+    reason: Reason,
+    number: u64,
+    since: Instant,
+) -> sqlx::Result<()> {
     sqlx::query(
         "insert into recorder_drops (what, reason, number, from_time, to_time)
          select $1, $2, $3, now - make_interval(secs => $4), now from clock_timestamp() now",

@@ -36,10 +36,19 @@ impl RefusedInvest {
         let remaining = match problem {
             // Our fault: no request over HTTP leads here.
             Problem::Internal(_) => return None,
-            Problem::SoldOut { remaining } | Problem::LimitExceeded { remaining } => Some(remaining),
+            Problem::SoldOut { remaining } | Problem::LimitExceeded { remaining } => {
+                Some(remaining)
+            }
             _ => None,
         };
-        let UntimedCommand::Invest { invest_id, user_id, amount } = envelope.command else { return None };
+        let UntimedCommand::Invest {
+            invest_id,
+            user_id,
+            amount,
+        } = envelope.command
+        else {
+            return None;
+        };
         Some(Self {
             at,
             invest_id,

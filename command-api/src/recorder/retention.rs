@@ -44,7 +44,10 @@ pub async fn purge_records(log: Log, pool: Pool, shutdown: CancellationToken) {
 async fn purge(log: &Log, pool: &Pool) -> sqlx::Result<()> {
     for delete in DELETES {
         loop {
-            let deletion = sqlx::query(delete).bind(RETENTION_DAYS).bind(PURGE_BATCH_ROWS).bind(log.trusted_time());
+            let deletion = sqlx::query(delete)
+                .bind(RETENTION_DAYS)
+                .bind(PURGE_BATCH_ROWS)
+                .bind(log.trusted_time());
             if deletion.execute(pool).await?.rows_affected() == 0 {
                 break;
             }

@@ -38,21 +38,36 @@ pub(super) struct RecordWriter<T> {
 
 impl<T: Record> RecordWriter<T> {
     pub(super) fn new(queue: mpsc::Receiver<T>, drop_counts: Arc<DropCounts>) -> Self {
-        Self { queue, drop_counts, reported_at: Instant::now(), fault: RepeatedFault::new(WRITE_FAULT, T::KIND) }
+        Self {
+            queue,
+            drop_counts,
+            reported_at: Instant::now(),
+            fault: RepeatedFault::new(WRITE_FAULT, T::KIND),
+        }
     }
 
     /// Writes until `shutdown` or until all sinks are gone; then the rest of the queue.
     pub(super) async fn write(mut self, pool: &Pool, shutdown: &CancellationToken) {
         let mut records = Vec::with_capacity(MAX_BATCH_RECORDS);
-        while let Some(true) = shutdown.run_until_cancelled(self.collect(&mut records)).await {
+        while let Some(true) = shutdown
+            .run_until_cancelled(self.collect(&mut records))
+            .await
+        {
             // Not cancelled: it may be committed.
             self.write_batch(&mut records, pool).await;
             shutdown.run_until_cancelled(sleep(FLUSH_INTERVAL)).await;
         }
         self.queue.close();
-        if timeout(SHUTDOWN_TIMEOUT, self.flush(&mut records, pool)).await.is_err() {
+        if timeout(SHUTDOWN_TIMEOUT, self.flush(&mut records, pool))
+            .await
+            .is_err()
+        {
             let left = self.queue.len() + records.len();
-            tracing::warn!(left, kind = T::KIND, "the recorder could not write all records before the shutdown");
+            tracing::warn!(
+                left,
+                kind = T::KIND,
+                "the recorder could not write all records before the shutdown"
+            );
         }
     }
 
@@ -60,7 +75,12 @@ impl<T: Record> RecordWriter<T> {
     async fn collect(&mut self, records: &mut Vec<T>) -> bool {
         loop {
             self.reset_reported_at();
-            match timeout(REPORT_INTERVAL, self.queue.recv_many(records, MAX_BATCH_RECORDS)).await {
+            match timeout(
+                REPORT_INTERVAL,
+                self.queue.recv_many(records, MAX_BATCH_RECORDS),
+            )
+            .await
+            {
                 Ok(taken) => return taken > 0,
                 Err(_) if !self.drop_counts.is_none() => return true,
                 Err(_) => {}
@@ -91,7 +111,8 @@ impl<T: Record> RecordWriter<T> {
             }
         }
         if !records.is_empty() {
-            self.drop_counts.add::<T>(Reason::Database, records.len() as u64);
+            self.drop_counts
+                .add::<T>(Reason::Database, records.len() as u64);
             records.clear();
         }
         self.reset_reported_at();

@@ -16,10 +16,17 @@ use tokio_util::sync::CancellationToken;
 /// How often it is looked whether the database's clock is known; the poll of the heads reads it.
 const CLOCK_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-pub(super) async fn settle(processors: &PartitionProcessors, pool: &Pool, shutdown: &CancellationToken) {
+pub(super) async fn settle(
+    processors: &PartitionProcessors,
+    pool: &Pool,
+    shutdown: &CancellationToken,
+) {
     let log = processors.log();
-    let reserved = log.partitions().filter_map(|partition| log.subscribe(partition));
-    let settling = join_all(reserved.map(|reserved| settle_reserved(processors, pool, reserved, shutdown)));
+    let reserved = log
+        .partitions()
+        .filter_map(|partition| log.subscribe(partition));
+    let settling =
+        join_all(reserved.map(|reserved| settle_reserved(processors, pool, reserved, shutdown)));
     tokio::join!(settling, sweep(processors, pool, shutdown));
 }
 
@@ -39,7 +46,8 @@ async fn settle_reserved(
     };
     while let Some((batches, clock)) = shutdown.run_until_cancelled(next(&mut reserved)).await {
         let events = batches.iter().flat_map(|batch| batch.iter());
-        let due = events.filter_map(|event| open_invest::due(event, Provider::Approve.visibility_timeout()));
+        let due = events
+            .filter_map(|event| open_invest::due(event, Provider::Approve.visibility_timeout()));
         give_all(processors, pool, due, clock.now()).await;
     }
 }
@@ -59,7 +67,9 @@ async fn sweep(processors: &PartitionProcessors, pool: &Pool, shutdown: &Cancell
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut fault = work_list::fault(processors.log());
     while shutdown.run_until_cancelled(sweep.tick()).await.is_some() {
-        let Some((due, now)) = claim_due(processors.log(), pool, &mut fault).await else { continue };
+        let Some((due, now)) = claim_due(processors.log(), pool, &mut fault).await else {
+            continue;
+        };
         if due.len() >= CLAIM_BATCH {
             // There is more.
             sweep.reset_immediately();
@@ -68,9 +78,23 @@ async fn sweep(processors: &PartitionProcessors, pool: &Pool, shutdown: &Cancell
     }
 }
 
-async fn claim_due(log: &Log, pool: &Pool, fault: &mut RepeatedFault) -> Option<(Vec<OpenInvestTask>, DateTime<Utc>)> {
-    let wanted = Wanted { new: CLAIM_BATCH, retries: CLAIM_BATCH };
-    let (clock, due) = work_list::claim_due(log, pool, wanted, Provider::Approve.visibility_timeout(), fault).await?;
+async fn claim_due(
+    log: &Log,
+    pool: &Pool,
+    fault: &mut RepeatedFault,
+) -> Option<(Vec<OpenInvestTask>, DateTime<Utc>)> {
+    let wanted = Wanted {
+        new: CLAIM_BATCH,
+        retries: CLAIM_BATCH,
+    };
+    let (clock, due) = work_list::claim_due(
+        log,
+        pool,
+        wanted,
+        Provider::Approve.visibility_timeout(),
+        fault,
+    )
+    .await?;
     Some((due, clock.now()))
 }
 

@@ -12,7 +12,10 @@ pub(super) struct CallSpan {
 
 impl CallSpan {
     pub(super) fn begin(call: ProviderCall, traceparent: Option<&str>) -> Option<Self> {
-        SpanContext::sampled(traceparent).map(|request| Self { call, open: OpenSpan::child_of(request) })
+        SpanContext::sampled(traceparent).map(|request| Self {
+            call,
+            open: OpenSpan::child_of(request),
+        })
     }
 
     /// What the provider is sent: so its own spans are parts of the call.
@@ -29,20 +32,34 @@ impl CallSpan {
         answer: &Result<ProviderAnswer, ProviderError>,
     ) {
         let (method, template) = method_and_template(self.call);
-        let outcome = answer.as_ref().map_or_else(ProviderError::name, ProviderAnswer::name);
+        let outcome = answer
+            .as_ref()
+            .map_or_else(ProviderError::name, ProviderAnswer::name);
         let mut attributes: Vec<Attribute> = vec![
             ("http.request.method", method.into()),
             ("url.template", template.into()),
-            ("server.address", provider.host_str().unwrap_or_default().to_owned().into()),
-            ("server.port", provider.port_or_known_default().unwrap_or_default().into()),
+            (
+                "server.address",
+                provider.host_str().unwrap_or_default().to_owned().into(),
+            ),
+            (
+                "server.port",
+                provider.port_or_known_default().unwrap_or_default().into(),
+            ),
             ("moa.payment.outcome", outcome.into()),
         ];
-        attributes.extend(status.map(|status| ("http.response.status_code", status.as_u16().into())));
+        attributes
+            .extend(status.map(|status| ("http.response.status_code", status.as_u16().into())));
         if answer.is_err() {
             attributes.push(("error.type", outcome.into()));
         }
         let name = format!("{method} {template}").into();
-        self.open.end(Work { name, kind: SpanKind::Client, attributes, is_error: answer.is_err() });
+        self.open.end(Work {
+            name,
+            kind: SpanKind::Client,
+            attributes,
+            is_error: answer.is_err(),
+        });
     }
 }
 

@@ -48,8 +48,13 @@ impl Calls {
     /// A permit for the first call about a reservation, if there is one now.
     pub(super) fn first_call(&self) -> Option<CallPermit> {
         let slot = self.slots.clone().try_acquire_owned().ok()?;
-        let circuit_permit = self.circuit.try_acquire(Purpose::FirstCall, Instant::now())?;
-        Some(CallPermit { circuit_permit, _slots: (slot, None) })
+        let circuit_permit = self
+            .circuit
+            .try_acquire(Purpose::FirstCall, Instant::now())?;
+        Some(CallPermit {
+            circuit_permit,
+            _slots: (slot, None),
+        })
     }
 
     /// A permit to retry a payment in trouble, if there is one now.
@@ -57,18 +62,29 @@ impl Calls {
         let follow_up = self.follow_up_slots.clone().try_acquire_owned().ok()?;
         let slot = self.slots.clone().try_acquire_owned().ok()?;
         let circuit_permit = self.circuit.try_acquire(Purpose::Retry, Instant::now())?;
-        Some(CallPermit { circuit_permit, _slots: (slot, Some(follow_up)) })
+        Some(CallPermit {
+            circuit_permit,
+            _slots: (slot, Some(follow_up)),
+        })
     }
 
     /// A permit for any other call, within the time-out of a call, unless the circuit is open then.
     async fn follow_up(&self) -> Option<CallPermit> {
         let both = async {
             let follow_up = self.follow_up_slots.clone().acquire_owned().await.ok()?;
-            Some((self.slots.clone().acquire_owned().await.ok()?, Some(follow_up)))
+            Some((
+                self.slots.clone().acquire_owned().await.ok()?,
+                Some(follow_up),
+            ))
         };
         let _slots = timeout(self.http.timeouts().call, both).await.ok()??;
-        let circuit_permit = self.circuit.try_acquire(Purpose::FollowUp, Instant::now())?;
-        Some(CallPermit { circuit_permit, _slots })
+        let circuit_permit = self
+            .circuit
+            .try_acquire(Purpose::FollowUp, Instant::now())?;
+        Some(CallPermit {
+            circuit_permit,
+            _slots,
+        })
     }
 
     /// Makes one call, with this permit or else when there is one.
@@ -93,7 +109,9 @@ impl Calls {
             }
             Err(error) => {
                 tracing::debug!(invest_id = %due.invest_id, ?asked, %error, "the payment provider did not answer");
-                call_permit.circuit_permit.unanswered(Instant::now(), failure(due, error));
+                call_permit
+                    .circuit_permit
+                    .unanswered(Instant::now(), failure(due, error));
                 count(error.name());
             }
         }
@@ -115,7 +133,9 @@ impl Calls {
         asked_at: DateTime<Utc>,
         began: Instant,
     ) {
-        let Some(recorder) = &self.recorder else { return };
+        let Some(recorder) = &self.recorder else {
+            return;
+        };
         let (answer, detail) = in_words(answer);
         recorder.payment_calls.record(PaymentCall {
             invest_id: due.invest_id,
@@ -135,7 +155,11 @@ impl Calls {
 
     /// Completes when the next probe for a first call may begin; never when there is none to wait for.
     pub(super) async fn probe_is_due(&self) {
-        match self.circuit.next_first_call().filter(|due| *due > Instant::now()) {
+        match self
+            .circuit
+            .next_first_call()
+            .filter(|due| *due > Instant::now())
+        {
             Some(due) => sleep_until(due.into()).await,
             None => std::future::pending().await,
         }
@@ -166,24 +190,35 @@ impl Calls {
 fn failure(due: &OpenInvestTask, error: &ProviderError) -> Failure {
     let (is_news, provider) = match error {
         ProviderError::NotReached(_) => (true, ProviderState::Silent),
-        ProviderError::Unanswered(_) | ProviderError::NotAsked => (!due.cancelling, ProviderState::Silent),
+        ProviderError::Unanswered(_) | ProviderError::NotAsked => {
+            (!due.cancelling, ProviderState::Silent)
+        }
         ProviderError::Undecided(_) => (!due.cancelling, ProviderState::Failing),
     };
-    Failure { into_trouble: is_news.then_some(due.invest_id), provider, why: error.to_string() }
+    Failure {
+        into_trouble: is_news.then_some(due.invest_id),
+        provider,
+        why: error.to_string(),
+    }
 }
 
 /// An answer in its stored words, with the provider's reason or the error.
 fn in_words(answer: &Result<ProviderAnswer, ProviderError>) -> (&'static str, Option<String>) {
     match answer {
         Ok(ProviderAnswer::Paid) => ("PAID", None),
-        Ok(ProviderAnswer::Refused(reason)) => ("REFUSED", Some(redact(reason)).filter(|reason| !reason.is_empty())),
+        Ok(ProviderAnswer::Refused(reason)) => (
+            "REFUSED",
+            Some(redact(reason)).filter(|reason| !reason.is_empty()),
+        ),
         Ok(ProviderAnswer::Pending) => ("PENDING", None),
         Ok(ProviderAnswer::Cancelled) => ("CANCELLED", None),
         Ok(ProviderAnswer::Refunded) => ("REFUNDED", None),
         Ok(ProviderAnswer::NeverHeard) => ("NEVER_HEARD", None),
         Err(ProviderError::NotAsked) => ("NOT_ASKED", None),
         Err(ProviderError::NotReached(why)) => ("NOT_REACHED", Some(redact(why))),
-        Err(ProviderError::Unanswered(why) | ProviderError::Undecided(why)) => ("UNANSWERED", Some(redact(why))),
+        Err(ProviderError::Unanswered(why) | ProviderError::Undecided(why)) => {
+            ("UNANSWERED", Some(redact(why)))
+        }
     }
 }
 

@@ -89,8 +89,14 @@ pub(super) struct Permit {
 impl CircuitBreaker {
     pub(super) fn new(timeouts: &Timeouts) -> Self {
         show(false);
-        let (pause, longest_pause, failing_pause) = (timeouts.open, timeouts.max_open, timeouts.open_failing);
-        Self { state: Mutex::default(), pause, longest_pause, failing_pause }
+        let (pause, longest_pause, failing_pause) =
+            (timeouts.open, timeouts.max_open, timeouts.open_failing);
+        Self {
+            state: Mutex::default(),
+            pause,
+            longest_pause,
+            failing_pause,
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -109,17 +115,29 @@ impl CircuitBreaker {
             open.probed_at = now;
         }
         drop(state);
-        Some(Permit { circuit: self.clone(), epoch, purpose, reported: false })
+        Some(Permit {
+            circuit: self.clone(),
+            epoch,
+            purpose,
+            reported: false,
+        })
     }
 
     /// When the next probe for a first call may begin; `None` while it is closed, or one is under way.
     pub(super) fn next_first_call(&self) -> Option<Instant> {
-        self.state().open.as_ref().filter(|open| !open.probing).map(Open::first_call_from)
+        self.state()
+            .open
+            .as_ref()
+            .filter(|open| !open.probing)
+            .map(Open::first_call_from)
     }
 
     /// Whether it is open, and a payment in trouble may be tried.
     pub(super) fn is_retry_due(&self, now: Instant) -> bool {
-        self.state().open.as_ref().is_some_and(|open| open.may_probe(Purpose::Retry, now))
+        self.state()
+            .open
+            .as_ref()
+            .is_some_and(|open| open.may_probe(Purpose::Retry, now))
     }
 
     /// There is no payment in trouble to be retried: the next retry is due after another pause.
@@ -148,15 +166,24 @@ impl State {
         self.unanswered.clear();
         let retry_from = now + retry_pause;
         let (since, logged_at) = (now, now);
-        self.open =
-            Some(Open { probing: false, probed_at: now, first_call_pause, retry_from, retry_pause, since, logged_at });
+        self.open = Some(Open {
+            probing: false,
+            probed_at: now,
+            first_call_pause,
+            retry_from,
+            retry_pause,
+            since,
+            logged_at,
+        });
         show(true);
     }
 
     /// A recent answer shows that the provider is there, however many payments it cannot decide.
     fn is_silent(&self, now: Instant, pause: Duration) -> bool {
         self.unanswered.len() >= FAILURE_THRESHOLD
-            && self.answered_at.is_none_or(|answered_at| now.saturating_duration_since(answered_at) >= pause)
+            && self
+                .answered_at
+                .is_none_or(|answered_at| now.saturating_duration_since(answered_at) >= pause)
     }
 }
 
@@ -190,7 +217,10 @@ impl Permit {
             open.probing = false;
             open.first_call_pause = first_call_pause;
             if self.purpose == Purpose::Retry {
-                open.retry_pause = open.retry_pause.saturating_mul(2).min(circuit.longest_pause);
+                open.retry_pause = open
+                    .retry_pause
+                    .saturating_mul(2)
+                    .min(circuit.longest_pause);
                 open.retry_from = now + open.retry_pause;
             }
             open.log_again(now, &failure.why);

@@ -50,7 +50,11 @@ pub(super) async fn decide(
     command: UntimedCommand,
 ) -> Option<Fate> {
     let (invest_id, fate) = (task.invest_id, Fate::of(&command));
-    match processors.submit(task.envelope(command)).await.map(|outcome| outcome.decision) {
+    match processors
+        .submit(task.envelope(command))
+        .await
+        .map(|outcome| outcome.decision)
+    {
         // The consumer of `open_invest` deletes the row when it applies the event.
         Ok(Ok(())) => fate,
         // An invest that is not open has its fate, and its row is about to be deleted. An invest may not be expired yet for a processor
@@ -77,7 +81,8 @@ pub(super) fn count(given: &[Option<Fate>]) {
     for fate in Fate::ALL {
         let number = given.iter().filter(|given| **given == Some(fate)).count();
         if number > 0 {
-            metrics::counter!("moa_settlement_fates_total", "fate" => fate.name()).increment(number as u64);
+            metrics::counter!("moa_settlement_fates_total", "fate" => fate.name())
+                .increment(number as u64);
         }
     }
 }

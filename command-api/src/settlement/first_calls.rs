@@ -97,18 +97,26 @@ mod tests {
         let at = |second: &i64| due(*second as u128, START + TimeDelta::seconds(15 + second));
         let mut queue = FirstCalls::default();
         queue.push_new(new.iter().map(at));
-        claimed.iter().map(at).for_each(|due| queue.push_claimed(due));
+        claimed
+            .iter()
+            .map(at)
+            .for_each(|due| queue.push_claimed(due));
         queue
     }
 
     fn order(mut queue: FirstCalls, now: i64) -> Vec<u128> {
         let next = || queue.next(START + TimeDelta::seconds(now));
-        std::iter::from_fn(next).map(|due| due.invest_id.0.as_u128()).collect()
+        std::iter::from_fn(next)
+            .map(|due| due.invest_id.0.as_u128())
+            .collect()
     }
 
     #[test]
     fn the_newest_and_the_oldest_take_turns() {
-        assert_eq!(order(queue(&[10, 11, 12, 13], &[1, 2, 3]), 14), [13, 1, 12, 2, 11, 3, 10]);
+        assert_eq!(
+            order(queue(&[10, 11, 12, 13], &[1, 2, 3]), 14),
+            [13, 1, 12, 2, 11, 3, 10]
+        );
         assert_eq!(order(queue(&[10, 11, 12, 13], &[]), 14), [13, 10, 12, 11]);
         assert_eq!(order(queue(&[], &[1, 2, 3]), 14), [1, 2, 3]);
     }

@@ -32,9 +32,13 @@ fn show(open: i64, oldest: Option<Uuid>, owed: i64) {
 
 /// The age in seconds, by this machine's clock; 0 for an id without a time.
 fn age(invest_id: Uuid) -> f64 {
-    let Some((seconds, nanoseconds)) = invest_id.get_timestamp().map(|made| made.to_unix()) else { return 0.0 };
+    let Some((seconds, nanoseconds)) = invest_id.get_timestamp().map(|made| made.to_unix()) else {
+        return 0.0;
+    };
     let made = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
-    SystemTime::now().duration_since(made).map_or(0.0, |age| age.as_secs_f64())
+    SystemTime::now()
+        .duration_since(made)
+        .map_or(0.0, |age| age.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -43,7 +47,10 @@ mod tests {
 
     #[test]
     fn an_invests_age_is_in_its_id() {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
         let made = uuid::Timestamp::from_unix(uuid::NoContext, now - 90, 0);
         assert!((90.0..100.0).contains(&age(Uuid::new_v7(made))));
         let ahead = uuid::Timestamp::from_unix(uuid::NoContext, now + 90, 0);

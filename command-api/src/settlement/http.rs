@@ -50,7 +50,10 @@ impl Http {
         Self::that(url, trust, Timeouts::DEFAULT)
     }
 
-    pub(super) fn with_scaled_down_timeouts(url: &str, times: u32) -> Result<Self, InvalidPaymentUrlError> {
+    pub(super) fn with_scaled_down_timeouts(
+        url: &str,
+        times: u32,
+    ) -> Result<Self, InvalidPaymentUrlError> {
         Self::that(url, &Trust::default(), Timeouts::DEFAULT.scaled_down(times))
     }
 
@@ -64,8 +67,14 @@ impl Http {
             .no_proxy()
             .tls_backend_preconfigured(trust.client_config())
             .build()
-            .map_err(|error| InvalidPaymentUrlError(format!("cannot be used: {}", root_cause(error))))?;
-        Ok(Self(Arc::new(HttpClient { client, base, timeouts })))
+            .map_err(|error| {
+                InvalidPaymentUrlError(format!("cannot be used: {}", root_cause(error)))
+            })?;
+        Ok(Self(Arc::new(HttpClient {
+            client,
+            base,
+            timeouts,
+        })))
     }
 
     pub(super) fn timeouts(&self) -> &Timeouts {
@@ -73,10 +82,21 @@ impl Http {
     }
 
     /// Makes one call about an invest. Never [`ProviderError::NotAsked`].
-    pub(super) async fn ask(&self, asked: ProviderCall, due: &OpenInvestTask) -> Result<ProviderAnswer, ProviderError> {
+    pub(super) async fn ask(
+        &self,
+        asked: ProviderCall,
+        due: &OpenInvestTask,
+    ) -> Result<ProviderAnswer, ProviderError> {
         let span = CallSpan::begin(asked, due.traceparent.as_deref());
-        let traceparent = span.as_ref().map(CallSpan::traceparent).or_else(|| due.traceparent.clone());
-        let sent = self.request(asked, due).headers(origin(due, traceparent)).send().await;
+        let traceparent = span
+            .as_ref()
+            .map(CallSpan::traceparent)
+            .or_else(|| due.traceparent.clone());
+        let sent = self
+            .request(asked, due)
+            .headers(origin(due, traceparent))
+            .send()
+            .await;
         let status = sent.as_ref().ok().map(Response::status);
         let answer = match sent {
             Ok(response) => read(asked, due, response).await,
@@ -114,7 +134,8 @@ impl Http {
 }
 
 fn parse(url: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(url).map_err(|_| "cannot be read: give one such as http://payments:9000")?;
+    let url =
+        Url::parse(url).map_err(|_| "cannot be read: give one such as http://payments:9000")?;
     if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
         return Err("must begin with http:// or https:// and name a host");
     }
@@ -129,8 +150,14 @@ fn parse(url: &str) -> Result<Url, &'static str> {
 
 /// The invest's origin, for the provider's own logs and traces. What does not fit into a header is left out.
 fn origin(due: &OpenInvestTask, traceparent: Option<String>) -> HeaderMap {
-    let named = |name, value: &str| Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?));
-    let correlation = named("x-correlation-id", &due.correlation_id).filter(|_| !due.correlation_id.is_empty());
+    let named = |name, value: &str| {
+        Some((
+            HeaderName::from_static(name),
+            HeaderValue::from_str(value).ok()?,
+        ))
+    };
+    let correlation =
+        named("x-correlation-id", &due.correlation_id).filter(|_| !due.correlation_id.is_empty());
     let trace = traceparent.and_then(|trace| named("traceparent", &trace));
     correlation.into_iter().chain(trace).collect()
 }
@@ -149,7 +176,9 @@ async fn body(response: &mut Response) -> Result<Vec<u8>, ProviderError> {
     while let Some(chunk) = response.chunk().await.map_err(half_an_answer)? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_ANSWER_BYTES {
-            return Err(ProviderError::Undecided(format!("its answer is longer than {MAX_ANSWER_BYTES} bytes")));
+            return Err(ProviderError::Undecided(format!(
+                "its answer is longer than {MAX_ANSWER_BYTES} bytes"
+            )));
         }
     }
     Ok(body)
@@ -168,7 +197,11 @@ fn half_an_answer(error: reqwest::Error) -> ProviderError {
 }
 
 fn why(error: reqwest::Error) -> String {
-    if error.is_timeout() { "it did not answer in time".to_owned() } else { root_cause(error) }
+    if error.is_timeout() {
+        "it did not answer in time".to_owned()
+    } else {
+        root_cause(error)
+    }
 }
 
 /// What TLS has to say of it, else the innermost cause; without the URL.
@@ -196,15 +229,30 @@ mod tests {
     #[case("http://[::1]:9000/pay/", "http://[::1]:9000/pay/payment/7/cancel")]
     #[case("https://payments/v1", "https://payments/v1/payment/7/cancel")]
     fn calls_go_below_the_providers_url(#[case] base: &str, #[case] url: &str) {
-        assert_eq!(Http::at(base, &Trust::default()).unwrap().url(&["payment", "7", "cancel"]).as_str(), url);
+        assert_eq!(
+            Http::at(base, &Trust::default())
+                .unwrap()
+                .url(&["payment", "7", "cancel"])
+                .as_str(),
+            url
+        );
     }
 
     #[rstest]
     #[case("", "cannot be read: give one such as http://payments:9000")]
     #[case("payments:9000", "must begin with http:// or https:// and name a host")]
-    #[case("ftp://hunter2/", "must begin with http:// or https:// and name a host")]
-    #[case("http://moa:hunter2@payments", "must have no user and password: let a proxy beside Moa add them")]
-    #[case("http://payments?key=hunter2", "must end with its path: leave away what begins with ? or #")]
+    #[case(
+        "ftp://hunter2/",
+        "must begin with http:// or https:// and name a host"
+    )]
+    #[case(
+        "http://moa:hunter2@payments",
+        "must have no user and password: let a proxy beside Moa add them"
+    )]
+    #[case(
+        "http://payments?key=hunter2",
+        "must end with its path: leave away what begins with ? or #"
+    )]
     fn a_url_that_will_not_do_is_refused_with_a_sentence(#[case] url: &str, #[case] why: &str) {
         let refused = Http::at(url, &Trust::default()).unwrap_err().to_string();
         assert_eq!(refused, format!("the payment provider's URL {why}"));

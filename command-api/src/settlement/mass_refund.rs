@@ -37,8 +37,13 @@ struct MassRefund {
 }
 
 /// Adds the row of a product that has ended.
-pub(super) async fn apply(transaction: &mut Connection, recorded: &RecordedEvent) -> sqlx::Result<()> {
-    let (ProductEvent::ProductCancelled { .. } | ProductEvent::ProductFailed { .. }) = &recorded.event else {
+pub(super) async fn apply(
+    transaction: &mut Connection,
+    recorded: &RecordedEvent,
+) -> sqlx::Result<()> {
+    let (ProductEvent::ProductCancelled { .. } | ProductEvent::ProductFailed { .. }) =
+        &recorded.event
+    else {
         return Ok(());
     };
     sqlx::query(
@@ -61,7 +66,10 @@ pub(super) async fn settled_late(
     transaction: &mut Connection,
     settled: &[&RecordedEvent],
 ) -> sqlx::Result<Vec<OpenInvestTask>> {
-    let products: Vec<_> = settled.iter().map(|recorded| recorded.product_id.get()).collect();
+    let products: Vec<_> = settled
+        .iter()
+        .map(|recorded| recorded.product_id.get())
+        .collect();
     let refunds: Vec<MassRefund> = sqlx::query_as(
         "select product_id, last_sequence, read_sequence, event_id, correlation_id, traceparent from mass_refunds
           where product_id = any($1)",
@@ -71,7 +79,10 @@ pub(super) async fn settled_late(
     .await?;
     let task = |recorded: &&RecordedEvent| {
         let of_it = |refund: &&MassRefund| refund.product_id == recorded.product_id.get();
-        let refund = refunds.iter().find(of_it).filter(|refund| recorded.sequence > refund.last_sequence)?;
+        let refund = refunds
+            .iter()
+            .find(of_it)
+            .filter(|refund| recorded.sequence > refund.last_sequence)?;
         self::task(recorded, refund, recorded.recorded_at)
     };
     Ok(settled.iter().filter_map(task).collect())
@@ -83,7 +94,9 @@ pub(super) async fn advance(log: &Log, pool: &Pool, shutdown: &CancellationToken
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut fault = RepeatedFault::new("a product's invests are not given back", "");
     while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
-        let Some(now) = log.trusted_time() else { continue };
+        let Some(now) = log.trusted_time() else {
+            continue;
+        };
         match step(log, pool, now).await {
             // Another product's may be due.
             Ok(true) => {
@@ -100,15 +113,26 @@ pub(super) async fn advance(log: &Log, pool: &Pool, shutdown: &CancellationToken
 async fn step(log: &Log, pool: &Pool, now: DateTime<Utc>) -> Result<bool, LogError> {
     let mut connection = pool.acquire().await?;
     let mut transaction = connection.begin().await?;
-    let Some(refund) = claim(&mut transaction, now).await? else { return Ok(false) };
-    let Ok(product_id) = ProductId::try_from(refund.product_id) else { return Ok(false) };
+    let Some(refund) = claim(&mut transaction, now).await? else {
+        return Ok(false);
+    };
+    let Ok(product_id) = ProductId::try_from(refund.product_id) else {
+        return Ok(false);
+    };
     // In this order: what is settled meanwhile is open no more, and then it is queued.
     let open = cancel_open(&mut transaction, &refund).await?;
     let queued = queued(&mut transaction, &refund).await?;
     let left = refund.last_sequence - refund.read_sequence;
     let limit = left.min(MAX_STEP_EVENTS).min(MAX_QUEUED_REFUNDS - queued);
-    let events = if limit > 0 { log.read_stream(product_id, refund.read_sequence, limit).await? } else { Vec::new() };
-    let tasks = events.iter().filter_map(|recorded| task(recorded, &refund, now));
+    let events = if limit > 0 {
+        log.read_stream(product_id, refund.read_sequence, limit)
+            .await?
+    } else {
+        Vec::new()
+    };
+    let tasks = events
+        .iter()
+        .filter_map(|recorded| task(recorded, &refund, now));
     open_invest::insert(&mut transaction, tasks).await?;
     let is_done = left <= 0 && open + queued == 0;
     match is_done {
@@ -117,12 +141,18 @@ async fn step(log: &Log, pool: &Pool, now: DateTime<Utc>) -> Result<bool, LogErr
     }
     transaction.commit().await?;
     if is_done {
-        tracing::info!(product = refund.product_id, "every invest of the product is given back");
+        tracing::info!(
+            product = refund.product_id,
+            "every invest of the product is given back"
+        );
     }
     Ok(true)
 }
 
-async fn claim(transaction: &mut Connection, now: DateTime<Utc>) -> sqlx::Result<Option<MassRefund>> {
+async fn claim(
+    transaction: &mut Connection,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Option<MassRefund>> {
     sqlx::query_as(
         "select product_id, last_sequence, read_sequence, event_id, correlation_id, traceparent from mass_refunds
           where due_at <= $1 order by due_at limit 1 for update skip locked",
@@ -165,8 +195,19 @@ async fn queued(transaction: &mut Connection, refund: &MassRefund) -> sqlx::Resu
 
 /// The task to give back what this event settled. An invest that was withdrawn since is refunded already, or about to be: then the
 /// aggregate refuses a second refund, and the row goes.
-fn task(recorded: &RecordedEvent, refund: &MassRefund, now: DateTime<Utc>) -> Option<OpenInvestTask> {
-    let ProductEvent::InvestSettled { invest_id, user_id, amount } = &recorded.event else { return None };
+fn task(
+    recorded: &RecordedEvent,
+    refund: &MassRefund,
+    now: DateTime<Utc>,
+) -> Option<OpenInvestTask> {
+    let ProductEvent::InvestSettled {
+        invest_id,
+        user_id,
+        amount,
+    } = &recorded.event
+    else {
+        return None;
+    };
     Some(OpenInvestTask {
         invest_id: *invest_id,
         product_id: recorded.product_id,
@@ -204,6 +245,9 @@ async fn move_on(
 }
 
 async fn delete(transaction: &mut Connection, refund: &MassRefund) -> sqlx::Result<()> {
-    sqlx::query("delete from mass_refunds where product_id = $1").bind(refund.product_id).execute(transaction).await?;
+    sqlx::query("delete from mass_refunds where product_id = $1")
+        .bind(refund.product_id)
+        .execute(transaction)
+        .await?;
     Ok(())
 }

@@ -26,13 +26,20 @@ pub struct OpenInvest {
 impl OpenInvest {
     /// For one partition's consumer: the steps of two must not mix.
     pub fn new(settlement: FastPathSender) -> Self {
-        Self { settlement, added: Mutex::default() }
+        Self {
+            settlement,
+            added: Mutex::default(),
+        }
     }
 
     /// How long its consumer lets events gather under load. With `approve` most reservations have their fate by then, and never become
     /// a row; a payment over HTTP waits for its row.
     pub fn linger(&self) -> Duration {
-        if self.settlement.sender.is_none() { LINGER_DELAY } else { Duration::ZERO }
+        if self.settlement.sender.is_none() {
+            LINGER_DELAY
+        } else {
+            Duration::ZERO
+        }
     }
 
     fn added(&self) -> std::sync::MutexGuard<'_, Vec<OpenInvestTask>> {
@@ -63,9 +70,8 @@ impl<'a> Rows<'a> {
                     rows.remove(invest_id.0);
                     rows.settled.push(recorded);
                 }
-                ProductEvent::InvestFailed { invest_id, .. } | ProductEvent::InvestRefunded { invest_id, .. } => {
-                    rows.remove(invest_id.0)
-                }
+                ProductEvent::InvestFailed { invest_id, .. }
+                | ProductEvent::InvestRefunded { invest_id, .. } => rows.remove(invest_id.0),
                 // The row of the reservation, if there is one, makes way for that of the withdrawal.
                 ProductEvent::InvestWithdrawn { invest_id, .. } => {
                     rows.remove(invest_id.0);
@@ -91,7 +97,11 @@ impl<'a> Rows<'a> {
 impl Projection for OpenInvest {
     const NAME: &'static str = "open_invest";
 
-    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(
+        &self,
+        transaction: &mut Connection,
+        events: &[RecordedEvent],
+    ) -> Result<(), ApplyError> {
         let rows = Rows::fold(events);
         for recorded in &rows.of_products {
             target::apply(transaction, recorded).await?;
@@ -103,7 +113,11 @@ impl Projection for OpenInvest {
         }
         if !rows.added.is_empty() {
             let added = rows.added.values().copied();
-            insert(transaction, added.filter_map(|recorded| due(recorded, self.settlement.visibility_timeout))).await?;
+            insert(
+                transaction,
+                added.filter_map(|recorded| due(recorded, self.settlement.visibility_timeout)),
+            )
+            .await?;
         }
         if self.settlement.sender.is_none() {
             return Ok(());
@@ -111,14 +125,18 @@ impl Projection for OpenInvest {
         let visibility_timeout = self.settlement.visibility_timeout;
         let mut added: Vec<_> = rows.added.into_values().collect();
         added.sort_unstable_by_key(|recorded| recorded.position);
-        let due = added.into_iter().filter_map(|recorded| due(recorded, visibility_timeout));
+        let due = added
+            .into_iter()
+            .filter_map(|recorded| due(recorded, visibility_timeout));
         // A refund is not urgent: the sweep claims it, among the payments that are not new.
         *self.added() = due.filter(|due| due.given_back.is_none()).collect();
         Ok(())
     }
 
     fn applied(&self) {
-        let Some(settlement) = &self.settlement.sender else { return };
+        let Some(settlement) = &self.settlement.sender else {
+            return;
+        };
         for due in self.added().drain(..) {
             // When the channel is full or closed, a sweep claims the row when it is due.
             settlement.try_send(due).ok();
@@ -140,15 +158,40 @@ async fn delete(transaction: &mut Connection, rows: &Rows<'_>) -> sqlx::Result<b
 }
 
 /// The task of a reservation or a withdrawal; `None` of another event. A withdrawal's is due at once.
-pub(super) fn due(recorded: &RecordedEvent, visibility_timeout: TimeDelta) -> Option<OpenInvestTask> {
+pub(super) fn due(
+    recorded: &RecordedEvent,
+    visibility_timeout: TimeDelta,
+) -> Option<OpenInvestTask> {
     let at = recorded.recorded_at;
-    let (invest_id, user_id, amount, expires_at, claimed_until, given_back) = match &recorded.event {
-        ProductEvent::InvestReserved { invest_id, user_id, amount, expires_at } => {
+    let (invest_id, user_id, amount, expires_at, claimed_until, given_back) = match &recorded.event
+    {
+        ProductEvent::InvestReserved {
+            invest_id,
+            user_id,
+            amount,
+            expires_at,
+        } => {
             // Claimed by the settlement that it is sent to.
-            (invest_id, user_id, amount, *expires_at, at + visibility_timeout, None)
+            (
+                invest_id,
+                user_id,
+                amount,
+                *expires_at,
+                at + visibility_timeout,
+                None,
+            )
         }
-        ProductEvent::InvestWithdrawn { invest_id, user_id, amount, settled } => {
-            let given_back = if *settled { GivenBack::Settled } else { GivenBack::Reserved };
+        ProductEvent::InvestWithdrawn {
+            invest_id,
+            user_id,
+            amount,
+            settled,
+        } => {
+            let given_back = if *settled {
+                GivenBack::Settled
+            } else {
+                GivenBack::Reserved
+            };
             (invest_id, user_id, amount, at, at, Some(given_back))
         }
         ProductEvent::InvestSettled { .. }
@@ -182,7 +225,8 @@ pub(super) async fn insert(
 ) -> sqlx::Result<()> {
     let (mut invests, mut products, mut users) = (Vec::new(), Vec::new(), Vec::new());
     let (mut amounts, mut expiries, mut causes) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut correlations, mut traces, mut due_at, mut given_back) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut correlations, mut traces, mut due_at, mut given_back) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for task in tasks {
         invests.push(task.invest_id.0);
         products.push(task.product_id.get());

@@ -45,8 +45,19 @@ enum Next {
 }
 
 impl Payments {
-    pub(super) fn new(processors: PartitionProcessors, pool: Pool, calls: Calls, timeouts: Timeouts) -> Self {
-        Self { processors, pool, calls, timeouts, followed_up: Semaphore::new(MAX_FOLLOWED_UP_PAYMENTS) }
+    pub(super) fn new(
+        processors: PartitionProcessors,
+        pool: Pool,
+        calls: Calls,
+        timeouts: Timeouts,
+    ) -> Self {
+        Self {
+            processors,
+            pool,
+            calls,
+            timeouts,
+            followed_up: Semaphore::new(MAX_FOLLOWED_UP_PAYMENTS),
+        }
     }
 
     pub(super) fn log(&self) -> &Log {
@@ -58,42 +69,69 @@ impl Payments {
     }
 
     /// Settles one claimed invest. Its first call uses `call_permit`, or waits for one.
-    pub(super) async fn settle_one(&self, due: OpenInvestTask, clock: DatabaseClock, call_permit: Option<CallPermit>) {
+    pub(super) async fn settle_one(
+        &self,
+        due: OpenInvestTask,
+        clock: DatabaseClock,
+        call_permit: Option<CallPermit>,
+    ) {
         // It waited too long for its call: another process may have claimed it by now.
         if due.claimed_until <= clock.now() {
             return;
         }
         match self.next(&due, clock, call_permit).await {
-            Next::Fate(command) => fate::count(&[fate::decide(&self.processors, &self.pool, due, command).await]),
+            Next::Fate(command) => {
+                fate::count(&[fate::decide(&self.processors, &self.pool, due, command).await])
+            }
             Next::Later { cancelling } => self.release(&due, cancelling).await,
         }
     }
 
-    async fn next(&self, due: &OpenInvestTask, clock: DatabaseClock, call_permit: Option<CallPermit>) -> Next {
+    async fn next(
+        &self,
+        due: &OpenInvestTask,
+        clock: DatabaseClock,
+        call_permit: Option<CallPermit>,
+    ) -> Next {
         match due.given_back {
             Some(GivenBack::Settled) => return self.refund(due, clock, call_permit).await,
-            Some(GivenBack::Reserved) => return self.cancel_withdrawn(due, clock, call_permit).await,
+            Some(GivenBack::Reserved) => {
+                return self.cancel_withdrawn(due, clock, call_permit).await;
+            }
             None => {}
         }
         // A process that has died may have requested the payment of an expired one.
         if due.is_in_trouble(clock.now()) {
             return self.cancel(due, clock, call_permit).await;
         }
-        match self.calls.ask(ProviderCall::Pay, due, clock, call_permit).await {
-            Ok(ProviderAnswer::Paid) => Next::Fate(ProductCommand::SettleInvest { invest_id: due.invest_id }.into()),
+        match self
+            .calls
+            .ask(ProviderCall::Pay, due, clock, call_permit)
+            .await
+        {
+            Ok(ProviderAnswer::Paid) => Next::Fate(
+                ProductCommand::SettleInvest {
+                    invest_id: due.invest_id,
+                }
+                .into(),
+            ),
             Ok(ProviderAnswer::Refused(reason)) => declined(due, &reason),
             Ok(ProviderAnswer::Refunded) => declined(due, REFUNDED_BY_PROVIDER),
-            Err(ProviderError::NotAsked | ProviderError::NotReached(_)) => Next::Later { cancelling: false },
+            Err(ProviderError::NotAsked | ProviderError::NotReached(_)) => {
+                Next::Later { cancelling: false }
+            }
             Ok(ProviderAnswer::Pending) => match self.followed_up.try_acquire() {
                 Ok(_permit) => self.pending(due, clock).await,
                 // Requested again, it is the same payment.
                 Err(_) => Next::Later { cancelling: false },
             },
             Ok(ProviderAnswer::Cancelled | ProviderAnswer::NeverHeard)
-            | Err(ProviderError::Unanswered(_) | ProviderError::Undecided(_)) => match self.followed_up.try_acquire() {
-                Ok(_permit) => self.cancel(due, clock, None).await,
-                Err(_) => Next::Later { cancelling: true },
-            },
+            | Err(ProviderError::Unanswered(_) | ProviderError::Undecided(_)) => {
+                match self.followed_up.try_acquire() {
+                    Ok(_permit) => self.cancel(due, clock, None).await,
+                    Err(_) => Next::Later { cancelling: true },
+                }
+            }
         }
     }
 
@@ -107,33 +145,57 @@ impl Payments {
             }
             match self.calls.ask(ProviderCall::Query, due, clock, None).await {
                 Ok(ProviderAnswer::Paid) => {
-                    return Next::Fate(ProductCommand::SettleInvest { invest_id: due.invest_id }.into());
+                    return Next::Fate(
+                        ProductCommand::SettleInvest {
+                            invest_id: due.invest_id,
+                        }
+                        .into(),
+                    );
                 }
                 Ok(ProviderAnswer::Refused(reason)) => return declined(due, &reason),
                 Ok(ProviderAnswer::Refunded) => return declined(due, REFUNDED_BY_PROVIDER),
                 // The provider has lost what it accepted: only a cancel is certain.
                 Ok(ProviderAnswer::NeverHeard | ProviderAnswer::Cancelled) => break,
-                Ok(ProviderAnswer::Pending) | Err(_) => pause = (pause * 2).min(self.timeouts.max_poll),
+                Ok(ProviderAnswer::Pending) | Err(_) => {
+                    pause = (pause * 2).min(self.timeouts.max_poll)
+                }
             }
         }
         self.cancel(due, clock, None).await
     }
 
     /// The answer to a cancel is the fate, whatever was requested before.
-    async fn cancel(&self, due: &OpenInvestTask, clock: DatabaseClock, call_permit: Option<CallPermit>) -> Next {
-        let answer = self.calls.ask(ProviderCall::Cancel, due, clock, call_permit).await;
+    async fn cancel(
+        &self,
+        due: &OpenInvestTask,
+        clock: DatabaseClock,
+        call_permit: Option<CallPermit>,
+    ) -> Next {
+        let answer = self
+            .calls
+            .ask(ProviderCall::Cancel, due, clock, call_permit)
+            .await;
         let expired = due.has_expired(clock.now());
         match answer {
-            Ok(ProviderAnswer::Paid) => Next::Fate(ProductCommand::SettleInvest { invest_id: due.invest_id }.into()),
-            Ok(ProviderAnswer::Cancelled | ProviderAnswer::Refused(_) | ProviderAnswer::Refunded) if expired => {
-                Next::Fate(UntimedCommand::Expire(due.invest_id))
-            }
-            Ok(ProviderAnswer::Cancelled) => {
-                fail(due, "PAYMENT_TIMEOUT", "the payment was not made in time and was cancelled")
-            }
+            Ok(ProviderAnswer::Paid) => Next::Fate(
+                ProductCommand::SettleInvest {
+                    invest_id: due.invest_id,
+                }
+                .into(),
+            ),
+            Ok(
+                ProviderAnswer::Cancelled | ProviderAnswer::Refused(_) | ProviderAnswer::Refunded,
+            ) if expired => Next::Fate(UntimedCommand::Expire(due.invest_id)),
+            Ok(ProviderAnswer::Cancelled) => fail(
+                due,
+                "PAYMENT_TIMEOUT",
+                "the payment was not made in time and was cancelled",
+            ),
             Ok(ProviderAnswer::Refused(reason)) => declined(due, &reason),
             Ok(ProviderAnswer::Refunded) => declined(due, REFUNDED_BY_PROVIDER),
-            Ok(ProviderAnswer::Pending | ProviderAnswer::NeverHeard) | Err(_) => Next::Later { cancelling: true },
+            Ok(ProviderAnswer::Pending | ProviderAnswer::NeverHeard) | Err(_) => {
+                Next::Later { cancelling: true }
+            }
         }
     }
 
@@ -144,24 +206,38 @@ impl Payments {
         clock: DatabaseClock,
         call_permit: Option<CallPermit>,
     ) -> Next {
-        match self.calls.ask(ProviderCall::Cancel, due, clock, call_permit).await {
-            Ok(ProviderAnswer::Cancelled | ProviderAnswer::Refused(_) | ProviderAnswer::Refunded) => {
-                Next::Fate(due.refunded().into())
-            }
+        match self
+            .calls
+            .ask(ProviderCall::Cancel, due, clock, call_permit)
+            .await
+        {
+            Ok(
+                ProviderAnswer::Cancelled | ProviderAnswer::Refused(_) | ProviderAnswer::Refunded,
+            ) => Next::Fate(due.refunded().into()),
             Ok(ProviderAnswer::Paid) => self.refund(due, clock, None).await,
-            Ok(ProviderAnswer::Pending | ProviderAnswer::NeverHeard) | Err(_) => Next::Later { cancelling: true },
+            Ok(ProviderAnswer::Pending | ProviderAnswer::NeverHeard) | Err(_) => {
+                Next::Later { cancelling: true }
+            }
         }
     }
 
     /// Asked until the provider says that the money is given back, or that it never came.
-    async fn refund(&self, due: &OpenInvestTask, clock: DatabaseClock, call_permit: Option<CallPermit>) -> Next {
-        match self.calls.ask(ProviderCall::Refund, due, clock, call_permit).await {
-            Ok(ProviderAnswer::Refunded | ProviderAnswer::Cancelled | ProviderAnswer::Refused(_)) => {
-                Next::Fate(due.refunded().into())
-            }
-            Ok(ProviderAnswer::Pending | ProviderAnswer::Paid | ProviderAnswer::NeverHeard) | Err(_) => {
-                Next::Later { cancelling: true }
-            }
+    async fn refund(
+        &self,
+        due: &OpenInvestTask,
+        clock: DatabaseClock,
+        call_permit: Option<CallPermit>,
+    ) -> Next {
+        match self
+            .calls
+            .ask(ProviderCall::Refund, due, clock, call_permit)
+            .await
+        {
+            Ok(
+                ProviderAnswer::Refunded | ProviderAnswer::Cancelled | ProviderAnswer::Refused(_),
+            ) => Next::Fate(due.refunded().into()),
+            Ok(ProviderAnswer::Pending | ProviderAnswer::Paid | ProviderAnswer::NeverHeard)
+            | Err(_) => Next::Later { cancelling: true },
         }
     }
 
@@ -169,7 +245,14 @@ impl Payments {
     /// once more, which is the same payment to the provider.
     async fn release(&self, due: &OpenInvestTask, cancelling: bool) {
         let after = self.timeouts.retry_delay(due.attempts, due.invest_id);
-        let released = work_list::release(self.processors.log(), &self.pool, due.invest_id, after, cancelling).await;
+        let released = work_list::release(
+            self.processors.log(),
+            &self.pool,
+            due.invest_id,
+            after,
+            cancelling,
+        )
+        .await;
         if let Err(error) = released
             && !POSTGRESQL.explains_failures()
         {
@@ -203,7 +286,13 @@ fn declined(due: &OpenInvestTask, reason: &str) -> Next {
 
 fn fail(due: &OpenInvestTask, code: &str, detail: &str) -> Next {
     match FailReason::new(code, detail) {
-        Ok(reason) => Next::Fate(ProductCommand::FailInvest { invest_id: due.invest_id, reason }.into()),
+        Ok(reason) => Next::Fate(
+            ProductCommand::FailInvest {
+                invest_id: due.invest_id,
+                reason,
+            }
+            .into(),
+        ),
         Err(error) => {
             tracing::error!(invest_id = %due.invest_id, %error, "an open invest got no fate");
             Next::Later { cancelling: true }

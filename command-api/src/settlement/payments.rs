@@ -54,7 +54,10 @@ pub(super) async fn settle(
     while !shutdown.is_cancelled() {
         let free_slots = settlement.first_calls.free_slots();
         let wanted = free_slots > 0 && settlement.clock.is_some() && !fast_path.is_over();
-        let (calls, is_needed) = (settlement.payments.calls(), settlement.may_probe_a_first_call());
+        let (calls, is_needed) = (
+            settlement.payments.calls(),
+            settlement.may_probe_a_first_call(),
+        );
         // Not biased: a branch that is always ready must not starve the others.
         tokio::select! {
             () = shutdown.cancelled() => {}
@@ -76,7 +79,10 @@ pub(super) async fn settle(
 impl<'a> Settlement<'a> {
     fn new(processors: PartitionProcessors, pool: &'a Pool, http: Http) -> Self {
         let fault = work_list::fault(processors.log());
-        let (timeouts, calls) = (*http.timeouts(), Calls::to(http, processors.recorder().cloned()));
+        let (timeouts, calls) = (
+            *http.timeouts(),
+            Calls::to(http, processors.recorder().cloned()),
+        );
         let payments = Arc::new(Payments::new(processors, pool.clone(), calls, timeouts));
         Self {
             pool,
@@ -94,21 +100,34 @@ impl<'a> Settlement<'a> {
     /// Claims from the list what there are free slots for, and begins payments in trouble.
     async fn sweep(&mut self) {
         let wanted = self.wanted();
-        let Some((clock, rows)) =
-            work_list::claim_due(self.payments.log(), self.pool, wanted, self.visibility_timeout, &mut self.fault)
-                .await
+        let Some((clock, rows)) = work_list::claim_due(
+            self.payments.log(),
+            self.pool,
+            wanted,
+            self.visibility_timeout,
+            &mut self.fault,
+        )
+        .await
         else {
             return;
         };
         self.clock = Some(clock);
-        let (retries, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|due| due.is_in_trouble(clock.now()));
+        let (retries, new): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .partition(|due| due.is_in_trouble(clock.now()));
         let all = |got: usize, wanted: usize| wanted > 0 && got >= wanted;
-        self.more = Wanted { new: all(new.len(), wanted.new), retries: all(retries.len(), wanted.retries) };
-        new.into_iter().for_each(|due| self.first_calls.push_claimed(due));
+        self.more = Wanted {
+            new: all(new.len(), wanted.new),
+            retries: all(retries.len(), wanted.retries),
+        };
+        new.into_iter()
+            .for_each(|due| self.first_calls.push_claimed(due));
         if self.is_retry_next() {
             self.probe_a_retry(retries, clock);
         } else {
-            retries.into_iter().for_each(|due| self.begin_retry(due, clock, None));
+            retries
+                .into_iter()
+                .for_each(|due| self.begin_retry(due, clock, None));
         }
     }
 
@@ -116,7 +135,10 @@ impl<'a> Settlement<'a> {
     fn wanted(&self) -> Wanted<usize> {
         if self.payments.calls().circuit_is_open() {
             let new = usize::from(self.first_calls.claimed_count() == 0);
-            return Wanted { new, retries: usize::from(self.is_retry_next()) };
+            return Wanted {
+                new,
+                retries: usize::from(self.is_retry_next()),
+            };
         }
         Wanted {
             new: MAX_CLAIMED_WAITING.saturating_sub(self.first_calls.claimed_count()),
@@ -126,7 +148,8 @@ impl<'a> Settlement<'a> {
 
     /// Whether the next probe is one of a payment in trouble: those have turns of the oldest.
     fn is_retry_next(&self) -> bool {
-        let is_free = self.first_calls.pick() == first_calls::Pick::Oldest || self.first_calls.is_empty();
+        let is_free =
+            self.first_calls.pick() == first_calls::Pick::Oldest || self.first_calls.is_empty();
         is_free && self.payments.calls().is_retry_due()
     }
 
@@ -137,7 +160,8 @@ impl<'a> Settlement<'a> {
     /// Whether to sweep again now: there was more, and half of the slots for it are free.
     fn should_sweep_now(&self) -> bool {
         let new = self.more.new && self.first_calls.claimed_count() <= MAX_CLAIMED_WAITING / 2;
-        let retries = self.more.retries && self.retries_in_flight.len() <= MAX_RETRIES_IN_FLIGHT / 2;
+        let retries =
+            self.more.retries && self.retries_in_flight.len() <= MAX_RETRIES_IN_FLIGHT / 2;
         (new || retries) && !self.payments.calls().circuit_is_open()
     }
 
@@ -146,16 +170,27 @@ impl<'a> Settlement<'a> {
         let Some(clock) = self.clock else { return };
         self.first_calls.forget_overdue(clock.now());
         while self.may_probe_a_first_call() && self.new_in_flight.len() < MAX_NEW_IN_FLIGHT {
-            let Some(call_permit) = self.payments.calls().first_call() else { return };
-            let Some(due) = self.first_calls.next(clock.now()) else { return };
+            let Some(call_permit) = self.payments.calls().first_call() else {
+                return;
+            };
+            let Some(due) = self.first_calls.next(clock.now()) else {
+                return;
+            };
             let payments = self.payments.clone();
-            self.new_in_flight.spawn(async move { payments.settle_one(due, clock, Some(call_permit)).await });
+            self.new_in_flight
+                .spawn(async move { payments.settle_one(due, clock, Some(call_permit)).await });
         }
     }
 
-    fn begin_retry(&mut self, due: OpenInvestTask, clock: DatabaseClock, call_permit: Option<CallPermit>) {
+    fn begin_retry(
+        &mut self,
+        due: OpenInvestTask,
+        clock: DatabaseClock,
+        call_permit: Option<CallPermit>,
+    ) {
         let payments = self.payments.clone();
-        self.retries_in_flight.spawn(async move { payments.settle_one(due, clock, call_permit).await });
+        self.retries_in_flight
+            .spawn(async move { payments.settle_one(due, clock, call_permit).await });
     }
 
     /// Probes with the payment that was claimed for it, unless another probe is in flight.
@@ -179,7 +214,10 @@ impl<'a> Settlement<'a> {
         };
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, all).await.is_err() {
             let left = self.new_in_flight.len() + self.retries_in_flight.len();
-            tracing::info!(left, "payments are still in flight; they are due again when their claims end");
+            tracing::info!(
+                left,
+                "payments are still in flight; they are due again when their claims end"
+            );
         }
     }
 }

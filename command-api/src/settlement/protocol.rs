@@ -122,7 +122,8 @@ pub(super) fn read(
     if !matches!(status, StatusCode::OK | StatusCode::ACCEPTED) {
         return Err(ProviderError::Undecided(with_status()));
     }
-    let body: Body = serde_json::from_slice(body).map_err(|_| undecided("its answer cannot be read"))?;
+    let body: Body =
+        serde_json::from_slice(body).map_err(|_| undecided("its answer cannot be read"))?;
     if body.payment_id != about.to_string() {
         return Err(undecided("it answered for another payment"));
     }
@@ -131,19 +132,32 @@ pub(super) fn read(
 
 /// Whether the status says that the provider as a whole is not available: a gateway's answer, or an overloaded provider's.
 fn is_of_a_gateway(status: StatusCode) -> bool {
-    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
 }
 
 /// Each state has its status, and answers some calls only.
 fn said(asked: ProviderCall, status: StatusCode, body: Body) -> Option<ProviderAnswer> {
     let (answer, fits) = match body.state {
         State::Paid => (ProviderAnswer::Paid, asked != ProviderCall::Refund),
-        State::Refused => (ProviderAnswer::Refused(body.reason.unwrap_or_default()), true),
+        State::Refused => (
+            ProviderAnswer::Refused(body.reason.unwrap_or_default()),
+            true,
+        ),
         State::Pending => (ProviderAnswer::Pending, asked != ProviderCall::Cancel),
-        State::Cancelled => (ProviderAnswer::Cancelled, matches!(asked, ProviderCall::Cancel | ProviderCall::Refund)),
+        State::Cancelled => (
+            ProviderAnswer::Cancelled,
+            matches!(asked, ProviderCall::Cancel | ProviderCall::Refund),
+        ),
         State::Refunded => (ProviderAnswer::Refunded, true),
     };
-    let its_status = if answer == ProviderAnswer::Pending { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let its_status = if answer == ProviderAnswer::Pending {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
     (fits && status == its_status).then_some(answer)
 }
 
@@ -161,12 +175,23 @@ mod tests {
 
     fn said_to(asked: ProviderCall, status: u16, body: &str) -> Option<ProviderAnswer> {
         let status = StatusCode::from_u16(status).unwrap();
-        read(asked, InvestId(Uuid::from_u128(7)), status, body.replace("<id>", ID).as_bytes()).ok()
+        read(
+            asked,
+            InvestId(Uuid::from_u128(7)),
+            status,
+            body.replace("<id>", ID).as_bytes(),
+        )
+        .ok()
     }
 
     #[rstest]
     #[case(ProviderCall::Pay, 200, "PAID", Some(ProviderAnswer::Paid))]
-    #[case(ProviderCall::Pay, 200, "REFUSED", Some(ProviderAnswer::Refused(String::new())))]
+    #[case(
+        ProviderCall::Pay,
+        200,
+        "REFUSED",
+        Some(ProviderAnswer::Refused(String::new()))
+    )]
     #[case(ProviderCall::Pay, 202, "PENDING", Some(ProviderAnswer::Pending))]
     #[case(ProviderCall::Pay, 200, "CANCELLED", None)]
     #[case(ProviderCall::Pay, 202, "PAID", None)]
@@ -175,21 +200,46 @@ mod tests {
     #[case(ProviderCall::Pay, 500, "PAID", None)]
     #[case(ProviderCall::Pay, 404, "REFUSED", None)]
     #[case(ProviderCall::Query, 200, "PAID", Some(ProviderAnswer::Paid))]
-    #[case(ProviderCall::Query, 200, "REFUSED", Some(ProviderAnswer::Refused(String::new())))]
+    #[case(
+        ProviderCall::Query,
+        200,
+        "REFUSED",
+        Some(ProviderAnswer::Refused(String::new()))
+    )]
     #[case(ProviderCall::Query, 202, "PENDING", Some(ProviderAnswer::Pending))]
     #[case(ProviderCall::Query, 404, "REFUSED", Some(ProviderAnswer::NeverHeard))]
     #[case(ProviderCall::Query, 200, "CANCELLED", None)]
-    #[case(ProviderCall::Cancel, 200, "CANCELLED", Some(ProviderAnswer::Cancelled))]
+    #[case(
+        ProviderCall::Cancel,
+        200,
+        "CANCELLED",
+        Some(ProviderAnswer::Cancelled)
+    )]
     #[case(ProviderCall::Cancel, 200, "PAID", Some(ProviderAnswer::Paid))]
-    #[case(ProviderCall::Cancel, 200, "REFUSED", Some(ProviderAnswer::Refused(String::new())))]
+    #[case(
+        ProviderCall::Cancel,
+        200,
+        "REFUSED",
+        Some(ProviderAnswer::Refused(String::new()))
+    )]
     #[case(ProviderCall::Cancel, 202, "PENDING", None)]
     #[case(ProviderCall::Cancel, 404, "CANCELLED", None)]
     #[case(ProviderCall::Cancel, 200, "REFUNDED", Some(ProviderAnswer::Refunded))]
     #[case(ProviderCall::Pay, 200, "REFUNDED", Some(ProviderAnswer::Refunded))]
     #[case(ProviderCall::Query, 200, "REFUNDED", Some(ProviderAnswer::Refunded))]
     #[case(ProviderCall::Refund, 200, "REFUNDED", Some(ProviderAnswer::Refunded))]
-    #[case(ProviderCall::Refund, 200, "REFUSED", Some(ProviderAnswer::Refused(String::new())))]
-    #[case(ProviderCall::Refund, 200, "CANCELLED", Some(ProviderAnswer::Cancelled))]
+    #[case(
+        ProviderCall::Refund,
+        200,
+        "REFUSED",
+        Some(ProviderAnswer::Refused(String::new()))
+    )]
+    #[case(
+        ProviderCall::Refund,
+        200,
+        "CANCELLED",
+        Some(ProviderAnswer::Cancelled)
+    )]
     #[case(ProviderCall::Refund, 202, "PENDING", Some(ProviderAnswer::Pending))]
     #[case(ProviderCall::Refund, 200, "PAID", None)]
     #[case(ProviderCall::Refund, 202, "REFUNDED", None)]
@@ -233,13 +283,21 @@ mod tests {
         #[case] is_there: bool,
     ) {
         let status = StatusCode::from_u16(status).unwrap();
-        let no_answer = read(ProviderCall::Pay, InvestId(Uuid::from_u128(7)), status, b"").unwrap_err();
-        assert_eq!(matches!(no_answer, ProviderError::Undecided(_)), is_there, "{no_answer:?}");
+        let no_answer =
+            read(ProviderCall::Pay, InvestId(Uuid::from_u128(7)), status, b"").unwrap_err();
+        assert_eq!(
+            matches!(no_answer, ProviderError::Undecided(_)),
+            is_there,
+            "{no_answer:?}"
+        );
     }
 
     #[test]
     fn what_is_not_known_is_ignored() {
         let body = r#"{"paymentId":"<id>","state":"REFUSED","reason":"no funds","fee":3}"#;
-        assert_eq!(said_to(ProviderCall::Pay, 200, body), Some(ProviderAnswer::Refused("no funds".to_owned())));
+        assert_eq!(
+            said_to(ProviderCall::Pay, 200, body),
+            Some(ProviderAnswer::Refused("no funds".to_owned()))
+        );
     }
 }

@@ -26,7 +26,10 @@ impl Provider {
 
     /// The same with every time-out so many times shorter, for tests.
     #[doc(hidden)]
-    pub fn http_with_scaled_down_timeouts(url: &str, times: u32) -> Result<Self, InvalidPaymentUrlError> {
+    pub fn http_with_scaled_down_timeouts(
+        url: &str,
+        times: u32,
+    ) -> Result<Self, InvalidPaymentUrlError> {
         Http::with_scaled_down_timeouts(url, times).map(Self::Http)
     }
 

@@ -15,7 +15,12 @@ pub(super) fn redact(reason: &str) -> String {
     if personal_data(&shown).is_some() {
         return WITHHELD.to_owned();
     }
-    shown.chars().take(MAX_REASON_CHARS).collect::<String>().trim().to_owned()
+    shown
+        .chars()
+        .take(MAX_REASON_CHARS)
+        .collect::<String>()
+        .trim()
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -26,7 +31,10 @@ mod tests {
     #[rstest]
     #[case("", "")]
     #[case(" no\u{0} fun\nds\u{7f} ", "no funds")]
-    #[case("limit of 1000-2000 exceeded on 2026-01-01", "limit of 1000-2000 exceeded on 2026-01-01")]
+    #[case(
+        "limit of 1000-2000 exceeded on 2026-01-01",
+        "limit of 1000-2000 exceeded on 2026-01-01"
+    )]
     #[case("no funds, call 010-1234-5678", "withheld")]
     #[case("kim@example.com has no funds", "withheld")]
     #[case("900101-\n1234567 is not known", "withheld")]

@@ -27,9 +27,19 @@ struct Check {
 }
 
 /// Adds a row for a product that is opened with a target; deletes that of one that has ended.
-pub(super) async fn apply(transaction: &mut Connection, recorded: &RecordedEvent) -> sqlx::Result<()> {
+pub(super) async fn apply(
+    transaction: &mut Connection,
+    recorded: &RecordedEvent,
+) -> sqlx::Result<()> {
     match &recorded.event {
-        ProductEvent::ProductOpened { finished_at, terms: Terms { target_amount: Some(_), .. }, .. } => {
+        ProductEvent::ProductOpened {
+            finished_at,
+            terms: Terms {
+                target_amount: Some(_),
+                ..
+            },
+            ..
+        } => {
             sqlx::query(
                 "insert into target_checks (product_id, due_at, event_id, correlation_id) values ($1, $2, $3, $4)
                  on conflict (product_id) do nothing",
@@ -56,12 +66,19 @@ pub(super) async fn apply(transaction: &mut Connection, recorded: &RecordedEvent
 }
 
 async fn delete(database: impl sqlx::PgExecutor<'_>, product: ProductId) -> sqlx::Result<()> {
-    sqlx::query("delete from target_checks where product_id = $1").bind(product.get()).execute(database).await?;
+    sqlx::query("delete from target_checks where product_id = $1")
+        .bind(product.get())
+        .execute(database)
+        .await?;
     Ok(())
 }
 
 /// Has each product decided whose window is over, until `shutdown`.
-pub(super) async fn check(processors: &PartitionProcessors, pool: &Pool, shutdown: &CancellationToken) {
+pub(super) async fn check(
+    processors: &PartitionProcessors,
+    pool: &Pool,
+    shutdown: &CancellationToken,
+) {
     let mut tick = tokio::time::interval(CHECK_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut fault = RepeatedFault::new("targets of products cannot be checked", "");
@@ -72,7 +89,10 @@ pub(super) async fn check(processors: &PartitionProcessors, pool: &Pool, shutdow
                 if due.len() >= MAX_CHECKS {
                     tick.reset_immediately();
                 }
-                futures::future::join_all(due.into_iter().map(|check| decide(processors, pool, check))).await;
+                futures::future::join_all(
+                    due.into_iter().map(|check| decide(processors, pool, check)),
+                )
+                .await;
             }
             Err(error) => fault.failed(&error),
         }
@@ -81,7 +101,9 @@ pub(super) async fn check(processors: &PartitionProcessors, pool: &Pool, shutdow
 
 /// Claims what is due by the log's trusted time: a clock that jumps fails no product.
 async fn claim(processors: &PartitionProcessors, pool: &Pool) -> sqlx::Result<Vec<Check>> {
-    let Some(clock) = processors.log().trusted_clock() else { return Ok(Vec::new()) };
+    let Some(clock) = processors.log().trusted_clock() else {
+        return Ok(Vec::new());
+    };
     sqlx::query_as(
         "update target_checks set due_at = $1 + make_interval(secs => $2)
           where product_id = any (array(select product_id from target_checks
@@ -96,19 +118,29 @@ async fn claim(processors: &PartitionProcessors, pool: &Pool) -> sqlx::Result<Ve
 }
 
 async fn decide(processors: &PartitionProcessors, pool: &Pool, check: Check) {
-    let Ok(product_id) = ProductId::try_from(check.product_id) else { return };
+    let Ok(product_id) = ProductId::try_from(check.product_id) else {
+        return;
+    };
     let metadata = Metadata {
         correlation_id: check.correlation_id,
         causation_id: Some(check.event_id.to_string()),
         ..Metadata::default()
     };
     let envelope = CommandEnvelope::new(product_id, UntimedCommand::FailProduct, metadata);
-    match processors.submit(envelope).await.map(|outcome| outcome.decision) {
+    match processors
+        .submit(envelope)
+        .await
+        .map(|outcome| outcome.decision)
+    {
         // The consumer deletes the row when it applies the event.
         Ok(Ok(())) => {
-            tracing::info!(product = product_id.get(), "a product missed its target; every invest is given back")
+            tracing::info!(
+                product = product_id.get(),
+                "a product missed its target; every invest is given back"
+            )
         }
-        Ok(Err(Refusal::TargetUndecided)) | Err(CommandError::Overloaded | CommandError::OutcomeUnknown) => {}
+        Ok(Err(Refusal::TargetUndecided))
+        | Err(CommandError::Overloaded | CommandError::OutcomeUnknown) => {}
         Ok(Err(Refusal::TargetNotMissed | Refusal::Cancelled | Refusal::Failed)) => {
             if let Err(error) = delete(pool, product_id).await
                 && !POSTGRESQL.explains_failures()

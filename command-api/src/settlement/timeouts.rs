@@ -98,8 +98,17 @@ mod tests {
     #[case(6, 0, 15_000)]
     #[case(6, 1_023, 29_985)]
     #[case(i32::MAX, 0, 15_000)]
-    fn an_invest_comes_back_later_each_time(#[case] attempts: i32, #[case] id: u128, #[case] milliseconds: u128) {
+    fn an_invest_comes_back_later_each_time(
+        #[case] attempts: i32,
+        #[case] id: u128,
+        #[case] milliseconds: u128,
+    ) {
         let invest_id = InvestId(Uuid::from_u128(id));
-        assert_eq!(Timeouts::DEFAULT.retry_delay(attempts, invest_id).as_millis(), milliseconds);
+        assert_eq!(
+            Timeouts::DEFAULT
+                .retry_delay(attempts, invest_id)
+                .as_millis(),
+            milliseconds
+        );
     }
 }

@@ -40,7 +40,8 @@ const UNREADY_AFTER: Duration = Duration::from_secs(5);
 
 /// The fault of an unreadable list.
 pub(super) fn fault(log: &Log) -> RepeatedFault {
-    RepeatedFault::new("open invests cannot be read", "").failing(log.readiness().clause("settlement"), UNREADY_AFTER)
+    RepeatedFault::new("open invests cannot be read", "")
+        .failing(log.readiness().clause("settlement"), UNREADY_AFTER)
 }
 
 /// As [`claim`], by the trusted time of `log`: a clock that jumps makes no reservation expire. `None` when

@@ -3,8 +3,12 @@
 use crate::call::Call;
 use axum::Extension;
 use chrono::{DateTime, TimeDelta, Utc};
-use command_api::processor::{CommandEnvelope, CommandError, CommandOutcome, PartitionProcessors, UntimedCommand};
-use command_api::{CommandApi, FastPathReceiver, FastPathSender, IdempotencyKey, OpenInvest, Provider, Recorder};
+use command_api::processor::{
+    CommandEnvelope, CommandError, CommandOutcome, PartitionProcessors, UntimedCommand,
+};
+use command_api::{
+    CommandApi, FastPathReceiver, FastPathSender, IdempotencyKey, OpenInvest, Provider, Recorder,
+};
 use connection_pool::Pool;
 use domain::{InvestId, ProductCommand, ProductId, Refusal, Terms, Title, Window};
 use edge::{Actor, Role, ServiceTime};
@@ -25,8 +29,11 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// As `moa serve` sets them for those who write.
-const BOUNDS: [(&str, &str); 3] =
-    [("lock_timeout", "2s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "5s")];
+const BOUNDS: [(&str, &str); 3] = [
+    ("lock_timeout", "2s"),
+    ("idle_in_transaction_session_timeout", "2s"),
+    ("statement_timeout", "5s"),
+];
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(5_500);
 const LOG_CONNECTIONS: u32 = 8;
@@ -74,18 +81,35 @@ impl TestApp {
     pub async fn start(options: PgConnectOptions, partitions: i32, settings: AppSettings) -> Self {
         let log = pool(&options, LOG_CONNECTIONS + partitions.unsigned_abs());
         let log = Log::open(log, partitions).await.unwrap();
-        let (processor_tasks, tasks, stop) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
+        let (processor_tasks, tasks, stop) = (
+            TaskTracker::new(),
+            TaskTracker::new(),
+            CancellationToken::new(),
+        );
         let processors = match settings.recorder {
             Some(recorder) => {
-                PartitionProcessors::open_with_recorder(log.clone(), settings.reservation, &processor_tasks, recorder)
-                    .await
+                PartitionProcessors::open_with_recorder(
+                    log.clone(),
+                    settings.reservation,
+                    &processor_tasks,
+                    recorder,
+                )
+                .await
             }
-            None => PartitionProcessors::open(log.clone(), settings.reservation, &processor_tasks).await,
+            None => {
+                PartitionProcessors::open(log.clone(), settings.reservation, &processor_tasks).await
+            }
         };
         let processors = processors.unwrap();
         let time: ServiceTime = settings.zone.parse().unwrap();
         let door = CommandApi::new(processors.clone(), time);
-        let public = listen(&tasks, &stop, command_api::routes(door.clone()), settings.time_limit).await;
+        let public = listen(
+            &tasks,
+            &stop,
+            command_api::routes(door.clone()),
+            settings.time_limit,
+        )
+        .await;
         let project = pool(&options, PROJECT_CONNECTIONS);
         let guarded = command_api::product_routes(door, Acts::new(project.clone()))
             .layer(Extension(Actor::new("ann", Role::Operator).unwrap()));
@@ -143,8 +167,20 @@ impl TestApp {
     }
 
     fn sees_to(&self, provider: &Provider, handed: FastPathReceiver) -> AbortHandle {
-        let (processors, pool, stop) = (self.processors.clone(), self.project.clone(), self.stop.clone());
-        self.tasks.spawn(command_api::settle(processors, pool, provider.clone(), handed, stop)).abort_handle()
+        let (processors, pool, stop) = (
+            self.processors.clone(),
+            self.project.clone(),
+            self.stop.clone(),
+        );
+        self.tasks
+            .spawn(command_api::settle(
+                processors,
+                pool,
+                provider.clone(),
+                handed,
+                stop,
+            ))
+            .abort_handle()
     }
 
     /// As SIGTERM does: the listeners first, the processors when nobody can send commands any more.
@@ -159,7 +195,11 @@ impl TestApp {
 
     /// AppSettings the next product, for this much in all, from an hour ago on.
     pub async fn opens(&self, total: i64) -> ProductId {
-        self.opens_for(total, Window::new(hours_from_now(-1), hours_from_now(1)).unwrap()).await
+        self.opens_for(
+            total,
+            Window::new(hours_from_now(-1), hours_from_now(1)).unwrap(),
+        )
+        .await
     }
 
     pub async fn opens_for(&self, total: i64, window: Window) -> ProductId {
@@ -169,13 +209,21 @@ impl TestApp {
     }
 
     pub async fn opens_as(&self, id: ProductId, total: i64, window: Window) {
-        let outcome = self.processors.submit(open_command(id, total, window)).await.unwrap();
+        let outcome = self
+            .processors
+            .submit(open_command(id, total, window))
+            .await
+            .unwrap();
         assert_eq!(outcome.decision, Ok(()));
     }
 
     pub async fn closes(&self, product: ProductId) {
-        let envelope = CommandEnvelope::new(product, ProductCommand::CloseProduct, Metadata::default());
-        assert_eq!(self.processors.submit(envelope).await.unwrap().decision, Ok(()));
+        let envelope =
+            CommandEnvelope::new(product, ProductCommand::CloseProduct, Metadata::default());
+        assert_eq!(
+            self.processors.submit(envelope).await.unwrap().decision,
+            Ok(())
+        );
     }
 
     /// Straight to the processor, past HTTP.
@@ -185,12 +233,17 @@ impl TestApp {
 
     /// `POST /api/invest` as `user1`, to be changed before it is sent.
     pub fn invest(&self, product: ProductId, amount: i64) -> Call<'_> {
-        self.invests(format!(r#"{{"productId":{product},"investAmount":{amount}}}"#)).header("X-USER-ID", "user1")
+        self.invests(format!(
+            r#"{{"productId":{product},"investAmount":{amount}}}"#
+        ))
+        .header("X-USER-ID", "user1")
     }
 
     /// `POST /api/invest` with this body and no header but the media type.
     pub fn invests(&self, body: impl AsRef<[u8]>) -> Call<'_> {
-        self.call("POST", self.public, "/api/invest").header("content-type", "application/json").body(body)
+        self.call("POST", self.public, "/api/invest")
+            .header("content-type", "application/json")
+            .body(body)
     }
 
     pub fn calls(&self, method: &str, path: &str) -> Call<'_> {
@@ -198,7 +251,8 @@ impl TestApp {
     }
 
     pub fn admin(&self, path: &str) -> Call<'_> {
-        self.call("POST", self.admin, path).header("content-type", "application/json")
+        self.call("POST", self.admin, path)
+            .header("content-type", "application/json")
     }
 
     fn call(&self, method: &str, at: SocketAddr, path: &str) -> Call<'_> {
@@ -214,8 +268,10 @@ impl TestApp {
 }
 
 fn pool(options: &PgConnectOptions, connections: u32) -> Pool {
-    let pool =
-        PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false);
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false);
     let pool = pool.connect_lazy_with(options.clone().options(BOUNDS));
     Pool::from(pool).with_answer_timeout(ANSWER_TIMEOUT)
 }
@@ -228,15 +284,26 @@ async fn listen(
 ) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let routes = edge::with_middleware_and_timeouts(routes, edge::CallerPolicy::default(), time_limit);
-    tasks.spawn(edge::serve(listener, routes, edge::ConnectionPolicy::default(), stop.clone()));
+    let routes =
+        edge::with_middleware_and_timeouts(routes, edge::CallerPolicy::default(), time_limit);
+    tasks.spawn(edge::serve(
+        listener,
+        routes,
+        edge::ConnectionPolicy::default(),
+        stop.clone(),
+    ));
     address
 }
 
 pub fn open_command(id: ProductId, total: i64, window: Window) -> CommandEnvelope {
     let title = Title::try_from(format!("product{id}")).unwrap();
-    let command =
-        ProductCommand::OpenProduct { product_id: id, title, total: won(total), window, terms: Terms::default() };
+    let command = ProductCommand::OpenProduct {
+        product_id: id,
+        title,
+        total: won(total),
+        window,
+        terms: Terms::default(),
+    };
     CommandEnvelope::new(id, command, Metadata::default())
 }
 
@@ -245,7 +312,11 @@ pub fn invest_command(product: ProductId, by: &str, amount: i64) -> CommandEnvel
     let invest_id = InvestId(Uuid::now_v7());
     CommandEnvelope::new(
         product,
-        UntimedCommand::Invest { invest_id, user_id: user(by), amount: won(amount) },
+        UntimedCommand::Invest {
+            invest_id,
+            user_id: user(by),
+            amount: won(amount),
+        },
         Metadata::default(),
     )
 }

@@ -19,7 +19,10 @@ impl WriteSide {
     pub async fn everything_adds_up(&self) {
         let mut books: HashMap<ProductId, Books> = HashMap::new();
         for recorded in self.events().await {
-            books.entry(recorded.product_id).or_default().enter(&recorded);
+            books
+                .entry(recorded.product_id)
+                .or_default()
+                .enter(&recorded);
         }
         for (partition, head) in self.log.partitions().zip(self.log.heads().await.unwrap()) {
             assert_eq!(self.log.verify(partition).await.unwrap().position, head);
@@ -29,7 +32,10 @@ impl WriteSide {
     /// What of the product is neither reserved nor settled.
     pub async fn remaining(&self, product: ProductId) -> i64 {
         let mut books = Books::default();
-        self.events_of(product).await.iter().for_each(|recorded| books.enter(recorded));
+        self.events_of(product)
+            .await
+            .iter()
+            .for_each(|recorded| books.enter(recorded));
         books.total - books.taken
     }
 }
@@ -39,8 +45,13 @@ impl Books {
         self.sequence += 1;
         assert_eq!(recorded.sequence, self.sequence, "{recorded:?}");
         match &recorded.event {
-            ProductEvent::ProductOpened { total_investing_amount, .. } => self.total = total_investing_amount.won(),
-            ProductEvent::InvestReserved { invest_id, amount, .. } => {
+            ProductEvent::ProductOpened {
+                total_investing_amount,
+                ..
+            } => self.total = total_investing_amount.won(),
+            ProductEvent::InvestReserved {
+                invest_id, amount, ..
+            } => {
                 self.taken += amount.won();
                 let before = self.open.insert(*invest_id, amount.won());
                 assert_eq!(before, None, "reserved twice: {recorded:?}");
@@ -48,13 +59,18 @@ impl Books {
             ProductEvent::InvestSettled { invest_id, .. } => self.fate(*invest_id, 0),
             ProductEvent::InvestFailed { invest_id, .. } => self.fate(*invest_id, 1),
             ProductEvent::InvestWithdrawn { amount, .. } => self.taken -= amount.won(),
-            ProductEvent::InvestRefunded { code, amount, .. } if code != "WITHDRAWN" => self.taken -= amount.won(),
+            ProductEvent::InvestRefunded { code, amount, .. } if code != "WITHDRAWN" => {
+                self.taken -= amount.won()
+            }
             ProductEvent::InvestRefunded { .. }
             | ProductEvent::ProductClosed {}
             | ProductEvent::ProductCancelled { .. }
             | ProductEvent::ProductFailed { .. } => {}
         }
-        assert!((0..=self.total).contains(&self.taken), "oversold: {recorded:?}");
+        assert!(
+            (0..=self.total).contains(&self.taken),
+            "oversold: {recorded:?}"
+        );
     }
 
     /// `freed` is how many times its amount is free again.

@@ -26,17 +26,28 @@ const PLAIN: &str = "must be a whole number without quotes, fraction or exponent
 #[case::array("[1]")]
 #[case::object(r#"{"a":1}"#)]
 #[tokio::test]
-async fn a_number_is_written_plainly(#[values("productId", "investAmount")] field: &str, #[case] given: &str) {
-    let body =
-        r#"{"productId":1,"investAmount":1}"#.replace(&format!(r#""{field}":1"#), &format!(r#""{field}":{given}"#));
-    answer_to(body).await.is_invalid(&format!("{field} {PLAIN}, was {given}"));
+async fn a_number_is_written_plainly(
+    #[values("productId", "investAmount")] field: &str,
+    #[case] given: &str,
+) {
+    let body = r#"{"productId":1,"investAmount":1}"#
+        .replace(&format!(r#""{field}":1"#), &format!(r#""{field}":{given}"#));
+    answer_to(body)
+        .await
+        .is_invalid(&format!("{field} {PLAIN}, was {given}"));
 }
 
 const AMOUNT: &str = "investAmount must be a whole number from 1 to 1000000000000";
 
 #[rstest]
-#[case(r#"{"productId":0,"investAmount":1}"#, "productId must be a whole number from 1, was 0")]
-#[case(r#"{"productId":-1,"investAmount":1}"#, "productId must be a whole number from 1, was -1")]
+#[case(
+    r#"{"productId":0,"investAmount":1}"#,
+    "productId must be a whole number from 1, was 0"
+)]
+#[case(
+    r#"{"productId":-1,"investAmount":1}"#,
+    "productId must be a whole number from 1, was -1"
+)]
 #[case(
     r#"{"productId":9223372036854775808,"investAmount":1}"#,
     "productId must be a whole number nearer to zero, was 9223372036854775808"
@@ -51,13 +62,26 @@ const AMOUNT: &str = "investAmount must be a whole number from 1 to 100000000000
 #[case(r#"{"investAmount":1}"#, "productId is missing")]
 #[case(r#"{"productId":1}"#, "investAmount is missing")]
 #[case(r#"{}"#, "productId is missing; investAmount is missing")]
-#[case(r#"{"productid":1,"InvestAmount":1}"#, "productId is missing; investAmount is missing")]
-#[case(r#"{"productId":1,"productId":1,"investAmount":1}"#, "productId is repeated")]
-#[case(r#"{"productId":1,"investAmount":1,"investAmount":2}"#, "investAmount is repeated")]
+#[case(
+    r#"{"productid":1,"InvestAmount":1}"#,
+    "productId is missing; investAmount is missing"
+)]
+#[case(
+    r#"{"productId":1,"productId":1,"investAmount":1}"#,
+    "productId is repeated"
+)]
+#[case(
+    r#"{"productId":1,"investAmount":1,"investAmount":2}"#,
+    "investAmount is repeated"
+)]
 #[case(r#"{"productId":"a","investAmount":0}"#, &format!(r#"productId {PLAIN}, was "a"; {AMOUNT}, was 0"#))]
 #[tokio::test]
 async fn every_field_that_is_wrong_is_named(#[case] body: &str, #[case] what: &str) {
-    answer_to(body).await.is_invalid(what).is_silent_about("x-invest-id").is_silent_about("x-consistency-token");
+    answer_to(body)
+        .await
+        .is_invalid(what)
+        .is_silent_about("x-invest-id")
+        .is_silent_about("x-consistency-token");
 }
 
 const OBJECT: &str = "body must be one JSON object";
@@ -74,7 +98,10 @@ const OBJECT: &str = "body must be one JSON object";
 #[case::trailing_comma(br#"{"productId":1,"investAmount":1,}"#, OBJECT)]
 #[case::nul(b"{\"productId\":1,\"investAmount\":1\0}", OBJECT)]
 #[case::byte_order_mark(b"\xef\xbb\xbf{\"productId\":1,\"investAmount\":1}", OBJECT)]
-#[case::not_utf8(b"{\"productId\":1,\"investAmount\":1,\"\xff\":1}", "body must be UTF-8")]
+#[case::not_utf8(
+    b"{\"productId\":1,\"investAmount\":1,\"\xff\":1}",
+    "body must be UTF-8"
+)]
 #[tokio::test]
 async fn a_body_is_one_json_object(#[case] body: &[u8], #[case] what: &str) {
     answer_to(body).await.is_invalid(what);
@@ -82,8 +109,14 @@ async fn a_body_is_one_json_object(#[case] body: &[u8], #[case] what: &str) {
 
 #[tokio::test]
 async fn a_body_is_not_nested_deep() {
-    let body = format!(r#"{{"productId":1,"investAmount":1,"deep":{}{}}}"#, "[".repeat(32), "]".repeat(32));
-    answer_to(body).await.is_invalid("body must not be nested deeper than 32");
+    let body = format!(
+        r#"{{"productId":1,"investAmount":1,"deep":{}{}}}"#,
+        "[".repeat(32),
+        "]".repeat(32)
+    );
+    answer_to(body)
+        .await
+        .is_invalid("body must not be nested deeper than 32");
 }
 
 #[rstest]
@@ -101,7 +134,10 @@ async fn what_does_not_matter_is_ignored(#[case] body: &str) {
 async fn the_largest_amount_is_an_amount() {
     let (_test, app, product) = WriteSide::with_product(4, 1_000_000_000_000).await;
     app.invest(product, 1_000_000_000_000).sent().await.is_ok();
-    app.invest(product, 1_000_000_000_000).sent().await.is_sold_out(0);
+    app.invest(product, 1_000_000_000_000)
+        .sent()
+        .await
+        .is_sold_out(0);
 }
 
 #[rstest]
@@ -114,7 +150,12 @@ async fn the_largest_amount_is_an_amount() {
 #[tokio::test]
 async fn a_key_is_one_and_visible(#[case] keys: &[&str], #[case] what: &str) {
     let (test, app, product) = WriteSide::with_product(4, 100).await;
-    let invest = keys.iter().fold(app.invest(product, 1), |invest, key| invest.header("Idempotency-Key", key));
-    invest.sent().await.is_invalid(&format!("Idempotency-Key {what}"));
+    let invest = keys.iter().fold(app.invest(product, 1), |invest, key| {
+        invest.header("Idempotency-Key", key)
+    });
+    invest
+        .sent()
+        .await
+        .is_invalid(&format!("Idempotency-Key {what}"));
     assert_eq!(test.reservations().await, []);
 }

@@ -17,12 +17,16 @@ pub struct Call<'a> {
 impl Call<'_> {
     /// One more header; the same one again makes two.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_bytes(value.as_ref()).unwrap());
+        self.headers.append(
+            HeaderName::try_from(name).unwrap(),
+            HeaderValue::from_bytes(value.as_ref()).unwrap(),
+        );
         self
     }
 
     pub fn by(mut self, user: &str) -> Self {
-        self.headers.insert("x-user-id", HeaderValue::from_str(user).unwrap());
+        self.headers
+            .insert("x-user-id", HeaderValue::from_str(user).unwrap());
         self
     }
 
@@ -40,9 +44,17 @@ impl Call<'_> {
     }
 
     pub async fn sent(self) -> Answer {
-        let request = self.client.request(self.method, self.url).headers(self.headers).body(self.body);
+        let request = self
+            .client
+            .request(self.method, self.url)
+            .headers(self.headers)
+            .body(self.body);
         let response = soon(request.send()).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Answer { status, headers, body: response.text().await.unwrap() }
+        Answer {
+            status,
+            headers,
+            body: response.text().await.unwrap(),
+        }
     }
 }

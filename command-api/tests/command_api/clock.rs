@@ -14,12 +14,18 @@ async fn an_instance_with_a_clock_to_set() -> (WriteSide, TestApp) {
 
 async fn jumps(test: &WriteSide, app: &TestApp, interval: &str) {
     test.set_clock(interval).await;
-    until("the jump is noticed", async || app.log.write_stop(0).is_some()).await;
+    until("the jump is noticed", async || {
+        app.log.write_stop(0).is_some()
+    })
+    .await;
 }
 
 async fn is_back(test: &WriteSide, app: &TestApp) {
     test.set_clock("0").await;
-    until("it is noticed that it is back", async || app.log.write_stop(0).is_none()).await;
+    until("it is noticed that it is back", async || {
+        app.log.write_stop(0).is_none()
+    })
+    .await;
 }
 
 /// Meanwhile nobody is told anything that the true time contradicts; afterwards all is as it was.
@@ -31,16 +37,32 @@ async fn no_product_opens_or_ends_by_a_clock_that_jumped(#[case] by: &str) {
     let (test, app) = an_instance_with_a_clock_to_set().await;
     app.only_keeps_the_list();
     let open = app.opens(100).await;
-    let later = app.opens_for(100, Window::new(hours_from_now(2), hours_from_now(4)).unwrap()).await;
-    let over = app.opens_for(100, Window::new(hours_from_now(-2), hours_from_now(-1)).unwrap()).await;
+    let later = app
+        .opens_for(
+            100,
+            Window::new(hours_from_now(2), hours_from_now(4)).unwrap(),
+        )
+        .await;
+    let over = app
+        .opens_for(
+            100,
+            Window::new(hours_from_now(-2), hours_from_now(-1)).unwrap(),
+        )
+        .await;
     jumps(&test, &app, by).await;
     for product in [open, later, over] {
         app.invest(product, 1).sent().await.is_overloaded();
     }
     is_back(&test, &app).await;
     app.invest(open, 1).sent().await.is_ok();
-    app.invest(later, 1).sent().await.is_refused(200, "NOT_STARTED", "Product is not started : ");
-    app.invest(over, 1).sent().await.is_refused(200, "FINISHED", "Product is finished : ");
+    app.invest(later, 1)
+        .sent()
+        .await
+        .is_refused(200, "NOT_STARTED", "Product is not started : ");
+    app.invest(over, 1)
+        .sent()
+        .await
+        .is_refused(200, "FINISHED", "Product is finished : ");
 }
 
 /// 1. An invest is reserved for ten minutes, and the clock is an hour ahead.
@@ -53,12 +75,17 @@ async fn no_reservation_expires_by_a_clock_that_jumped() {
     let product = app.opens(100).await;
     app.invest(product, 10).sent().await.is_ok();
     test.until_there_is("open_invest").await;
-    test.execute("update open_invest set due_at = '2000-01-01'").await;
+    test.execute("update open_invest set due_at = '2000-01-01'")
+        .await;
     jumps(&test, &app, "1 hour").await;
     app.only_sweeps();
     test.until_there_is("open_invest where attempts > 0").await;
     is_back(&test, &app).await;
-    test.until_there_is("events where event_type in ('InvestSettled', 'InvestFailed')").await;
+    test.until_there_is("events where event_type in ('InvestSettled', 'InvestFailed')")
+        .await;
     let fate = test.events_of(product).await.pop().unwrap().event;
-    assert!(matches!(fate, ProductEvent::InvestSettled { .. }), "{fate:?}");
+    assert!(
+        matches!(fate, ProductEvent::InvestSettled { .. }),
+        "{fate:?}"
+    );
 }

@@ -32,15 +32,25 @@ impl Neighbours {
         let test = WriteSide::with_one_partition().await;
         let one = test.app().await;
         let hot = one.opens(1_000_000).await;
-        one.opens_as(the_cold_one(), 10, window_of_hours(-1, 1)).await;
+        one.opens_as(the_cold_one(), 10, window_of_hours(-1, 1))
+            .await;
         let (proxy, options) = Proxy::before_database(test.options()).await;
         let other = test.app_at(options).await;
         other.invest(hot, 1).sent().await.is_ok();
-        Self { test, proxy, one, other, hot }
+        Self {
+            test,
+            proxy,
+            one,
+            other,
+            hot,
+        }
     }
 
     /// Its load at the other instance has read the stream, and goes no further until it is let through.
-    async fn the_load_is_held_up(&self, amount: i64) -> JoinHandle<Result<CommandOutcome, CommandError>> {
+    async fn the_load_is_held_up(
+        &self,
+        amount: i64,
+    ) -> JoinHandle<Result<CommandOutcome, CommandError>> {
         self.proxy.stage(Fault::at(COLD, FaultKind::HoldsAnswer));
         let waits = self.commands(amount);
         self.proxy.until_struck().await;
@@ -50,7 +60,11 @@ impl Neighbours {
     /// Commands the cold product from the other instance.
     fn commands(&self, amount: i64) -> JoinHandle<Result<CommandOutcome, CommandError>> {
         let processors = self.other.processors.clone();
-        tokio::spawn(async move { processors.submit(invest_command(the_cold_one(), "user1", amount)).await })
+        tokio::spawn(async move {
+            processors
+                .submit(invest_command(the_cold_one(), "user1", amount))
+                .await
+        })
     }
 
     async fn the_other_goes_on_with_the_hot_one(&self) {
@@ -80,7 +94,12 @@ async fn the_processor_goes_on_while_a_product_is_loaded() {
 async fn what_others_append_during_a_load_is_not_missed() {
     let neighbours = Neighbours::new().await;
     let waits = neighbours.the_load_is_held_up(2).await;
-    neighbours.one.invest(the_cold_one(), 9).sent().await.is_ok();
+    neighbours
+        .one
+        .invest(the_cold_one(), 9)
+        .sent()
+        .await
+        .is_ok();
     neighbours.the_other_goes_on_with_the_hot_one().await;
     let fits = neighbours.commands(1);
     neighbours.proxy.let_through();
@@ -94,7 +113,12 @@ async fn what_others_append_during_a_load_is_not_missed() {
 async fn a_load_that_is_stale_is_found_out() {
     let neighbours = Neighbours::new().await;
     let waits = neighbours.the_load_is_held_up(2).await;
-    neighbours.one.invest(the_cold_one(), 9).sent().await.is_ok();
+    neighbours
+        .one
+        .invest(the_cold_one(), 9)
+        .sent()
+        .await
+        .is_ok();
     neighbours.proxy.let_through();
     assert_eq!(answer(waits).await, Err(Refusal::SoldOut { remaining: 1 }));
     assert_eq!(answer(neighbours.commands(1)).await, Ok(()));
@@ -114,7 +138,9 @@ async fn who_comes_after_a_product_was_opened_is_not_told_that_it_does_not_exist
     proxy.stage(Fault::at(COLD, FaultKind::HoldsAnswer));
     let (early, late) = tokio::join!(envelope(the_cold_one()), async {
         proxy.until_struck().await;
-        opener.opens_as(the_cold_one(), 10, window_of_hours(-1, 1)).await;
+        opener
+            .opens_as(the_cold_one(), 10, window_of_hours(-1, 1))
+            .await;
         let (late, ()) = tokio::join!(envelope(the_cold_one()), async {
             // When a command that was sent after the second invest is answered, the processor has seen that one as well.
             let unknown = envelope(product(1_000)).await.unwrap();
@@ -135,7 +161,9 @@ async fn a_bounded_number_of_commands_awaits_a_load() {
     const MAX_COMMANDS_AWAITING_LOAD: i64 = 2_048;
     let neighbours = Neighbours::new().await;
     let first = neighbours.the_load_is_held_up(1).await;
-    let crowd: Vec<_> = (1..MAX_COMMANDS_AWAITING_LOAD).map(|_| neighbours.commands(1)).collect();
+    let crowd: Vec<_> = (1..MAX_COMMANDS_AWAITING_LOAD)
+        .map(|_| neighbours.commands(1))
+        .collect();
     until("one more is shed", async || {
         let mut shed = neighbours.commands(1);
         tokio::select! {
@@ -148,20 +176,36 @@ async fn a_bounded_number_of_commands_awaits_a_load() {
     neighbours.proxy.let_through();
     let outcomes = soon(join_all([first].into_iter().chain(crowd))).await;
     let told = |wanted: fn(&Result<CommandOutcome, CommandError>) -> bool| {
-        outcomes.iter().filter(|outcome| wanted(outcome.as_ref().unwrap())).count()
+        outcomes
+            .iter()
+            .filter(|outcome| wanted(outcome.as_ref().unwrap()))
+            .count()
     };
     let decided = told(|outcome| outcome.is_ok());
     let shed = told(|outcome| *outcome == Err(CommandError::Overloaded));
     assert_eq!((decided + shed) as i64, MAX_COMMANDS_AWAITING_LOAD);
-    assert!(told(|outcome| outcome.as_ref().is_ok_and(|outcome| outcome.decision == Ok(()))) <= 10);
-    neighbours.one.invest(the_cold_one(), 11).sent().await.is_sold_out(neighbours.test.remaining(the_cold_one()).await);
+    assert!(
+        told(|outcome| outcome
+            .as_ref()
+            .is_ok_and(|outcome| outcome.decision == Ok(())))
+            <= 10
+    );
+    neighbours
+        .one
+        .invest(the_cold_one(), 11)
+        .sent()
+        .await
+        .is_sold_out(neighbours.test.remaining(the_cold_one()).await);
     neighbours.test.everything_adds_up().await;
 }
 
 /// Until this is let go no load gets far, and whatever needs none goes on.
 async fn hold_up_loads(test: &WriteSide) -> PgConnection {
     let mut somebody = test.options().connect().await.unwrap();
-    sqlx::raw_sql("begin; lock table product_snapshots in access exclusive mode").execute(&mut somebody).await.unwrap();
+    sqlx::raw_sql("begin; lock table product_snapshots in access exclusive mode")
+        .execute(&mut somebody)
+        .await
+        .unwrap();
     somebody
 }
 
@@ -169,17 +213,28 @@ async fn hold_up_loads(test: &WriteSide) -> PgConnection {
 async fn an_unknown_product_is_looked_up_every_time_and_takes_no_room() {
     let (test, app) = WriteSide::with_app(1).await;
     let hot = app.opens(100).await;
-    app.invest(product(1_000), 1).sent().await.is_refused(200, "NOT_EXIST_PRODUCT", "Not exist product : ");
+    app.invest(product(1_000), 1).sent().await.is_refused(
+        200,
+        "NOT_EXIST_PRODUCT",
+        "Not exist product : ",
+    );
 
     let mut somebody = hold_up_loads(&test).await;
     let again = tokio::spawn({
-        let (processors, envelope) = (app.processors.clone(), invest_command(product(1_000), "user1", 1));
+        let (processors, envelope) = (
+            app.processors.clone(),
+            invest_command(product(1_000), "user1", 1),
+        );
         async move { processors.submit(envelope).await }
     });
-    test.until_there_is("pg_locks where relation = 'product_snapshots'::regclass and not granted").await;
+    test.until_there_is("pg_locks where relation = 'product_snapshots'::regclass and not granted")
+        .await;
     app.invest(hot, 1).sent().await.is_ok();
     assert!(!again.is_finished());
-    sqlx::raw_sql("rollback").execute(&mut somebody).await.unwrap();
+    sqlx::raw_sql("rollback")
+        .execute(&mut somebody)
+        .await
+        .unwrap();
     assert_eq!(answer(again).await, Err(Refusal::NotExist));
 }
 
@@ -191,7 +246,10 @@ async fn a_product_that_cannot_be_loaded_now_is_overload() {
     let app = test.app().await;
     let mut somebody = hold_up_loads(&test).await;
     app.invest(cold, 1).sent().await.is_overloaded();
-    sqlx::raw_sql("rollback").execute(&mut somebody).await.unwrap();
+    sqlx::raw_sql("rollback")
+        .execute(&mut somebody)
+        .await
+        .unwrap();
     app.invest(cold, 1).sent().await.is_ok();
 }
 
@@ -207,11 +265,19 @@ async fn many_cold_products_are_loaded_a_few_at_a_time() {
     let mut somebody = hold_up_loads(&test).await;
     let invests = products.iter().map(|&product| {
         let processors = app.processors.clone();
-        tokio::spawn(async move { processors.submit(invest_command(product, "user1", 10)).await })
+        tokio::spawn(async move {
+            processors
+                .submit(invest_command(product, "user1", 10))
+                .await
+        })
     });
     let invests: Vec<_> = invests.collect();
-    test.until_there_is("pg_locks where relation = 'product_snapshots'::regclass and not granted").await;
-    sqlx::raw_sql("rollback").execute(&mut somebody).await.unwrap();
+    test.until_there_is("pg_locks where relation = 'product_snapshots'::regclass and not granted")
+        .await;
+    sqlx::raw_sql("rollback")
+        .execute(&mut somebody)
+        .await
+        .unwrap();
     for invest in invests {
         assert_eq!(answer(invest).await, Ok(()));
     }

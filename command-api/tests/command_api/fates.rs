@@ -11,7 +11,10 @@ use std::time::Duration;
 use testbed::payments::Payments;
 
 pub fn reserves_for(seconds: u64) -> AppSettings {
-    AppSettings { reservation: Duration::from_secs(seconds), ..AppSettings::default() }
+    AppSettings {
+        reservation: Duration::from_secs(seconds),
+        ..AppSettings::default()
+    }
 }
 
 impl WriteSide {
@@ -26,7 +29,10 @@ impl WriteSide {
     pub async fn until_all_have_their_fate(&self) {
         until("every reservation has its fate", async || {
             let events = self.events().await;
-            let fates = events.iter().filter(|recorded| is_fate(&recorded.event)).count();
+            let fates = events
+                .iter()
+                .filter(|recorded| is_fate(&recorded.event))
+                .count();
             fates == self.reservations().await.len()
         })
         .await;
@@ -35,7 +41,11 @@ impl WriteSide {
     }
 
     pub async fn fates(&self) -> Vec<RecordedEvent> {
-        self.events().await.into_iter().filter(|recorded| is_fate(&recorded.event)).collect()
+        self.events()
+            .await
+            .into_iter()
+            .filter(|recorded| is_fate(&recorded.event))
+            .collect()
     }
 
     /// What became of the invests, in the log's envelope: `SETTLED` or `CODE : detail`.
@@ -55,21 +65,31 @@ impl WriteSide {
 
     /// Until the database's clock says so.
     pub async fn until_passed(&self, time: DateTime<Utc>) {
-        self.until_there_is(&format!("(select where clock_timestamp() > '{}') passed", time.to_rfc3339())).await;
+        self.until_there_is(&format!(
+            "(select where clock_timestamp() > '{}') passed",
+            time.to_rfc3339()
+        ))
+        .await;
     }
 
     /// As when whoever had taken them is given up.
     pub async fn makes_all_due(&self) -> u64 {
-        self.execute("update open_invest set due_at = clock_timestamp()").await
+        self.execute("update open_invest set due_at = clock_timestamp()")
+            .await
     }
 }
 
 fn is_fate(event: &ProductEvent) -> bool {
-    matches!(event, ProductEvent::InvestSettled { .. } | ProductEvent::InvestFailed { .. })
+    matches!(
+        event,
+        ProductEvent::InvestSettled { .. } | ProductEvent::InvestFailed { .. }
+    )
 }
 
 pub fn expires_at(reserved: &RecordedEvent) -> DateTime<Utc> {
-    let ProductEvent::InvestReserved { expires_at, .. } = reserved.event else { panic!("{reserved:?}") };
+    let ProductEvent::InvestReserved { expires_at, .. } = reserved.event else {
+        panic!("{reserved:?}")
+    };
     expires_at
 }
 
@@ -78,13 +98,19 @@ pub async fn reserves(app: &TestApp, product: ProductId, amount: i64) -> InvestI
 }
 
 pub async fn reserves_by(app: &TestApp, product: ProductId, user: &str, amount: i64) -> InvestId {
-    let outcome = app.decides(invest_command(product, user, amount)).await.unwrap();
+    let outcome = app
+        .decides(invest_command(product, user, amount))
+        .await
+        .unwrap();
     assert_eq!(outcome.decision, Ok(()));
     outcome.invest_id.unwrap()
 }
 
 pub async fn reserves_many(app: &TestApp, product: ProductId, count: usize) {
-    let envelope = |n| app.processors.submit(invest_command(product, &format!("user{n}"), 1));
+    let envelope = |n| {
+        app.processors
+            .submit(invest_command(product, &format!("user{n}"), 1))
+    };
     for outcome in soon(join_all((0..count).map(envelope))).await {
         assert_eq!(outcome.unwrap().decision, Ok(()));
     }

@@ -15,7 +15,9 @@ async fn settlement_tells_how_it_goes() {
 
     let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     payments.refuses("user2", "no funds");
-    let (app, product) = test.with_one_product(&with_scaled_down_timeouts(&payments)).await;
+    let (app, product) = test
+        .with_one_product(&with_scaled_down_timeouts(&payments))
+        .await;
     reserves(&app, product, 10).await;
     reserves_by(&app, product, "user2", 10).await;
     test.until_all_have_their_fate().await;

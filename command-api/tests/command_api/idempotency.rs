@@ -7,7 +7,8 @@ use testbed::http::Answer;
 
 /// What an answer says beside its correlation id, which is the request's own.
 fn told(answer: &Answer) -> (u16, &str, [Option<&str>; 3]) {
-    let headers = ["x-invest-id", "x-remaining-amount", "x-consistency-token"].map(|name| answer.header(name));
+    let headers = ["x-invest-id", "x-remaining-amount", "x-consistency-token"]
+        .map(|name| answer.header(name));
     (answer.status, &answer.body, headers)
 }
 
@@ -51,13 +52,20 @@ async fn final_answers_are_given_again_as_they_were() {
         is_told_again(&app, of, amount, key, first).await;
         is_told_again(&app, of, amount, key, first).await;
     }
-    assert_eq!(test.log.heads().await.unwrap(), head, "a replay appends nothing");
+    assert_eq!(
+        test.log.heads().await.unwrap(),
+        head,
+        "a replay appends nothing"
+    );
 }
 
 #[tokio::test]
 async fn without_a_key_a_repeated_request_is_a_new_one() {
     let (test, app, product) = WriteSide::with_product(4, 100).await;
-    let [first, second] = [app.invest(product, 1).sent().await, app.invest(product, 1).sent().await];
+    let [first, second] = [
+        app.invest(product, 1).sent().await,
+        app.invest(product, 1).sent().await,
+    ];
     assert_ne!(first.is_fresh().invest_id(), second.is_fresh().invest_id());
     assert_eq!(test.count("idempotency_keys").await, 0);
 }
@@ -65,7 +73,11 @@ async fn without_a_key_a_repeated_request_is_a_new_one() {
 #[tokio::test]
 async fn an_answer_that_time_may_change_is_not_kept() {
     let (test, app) = WriteSide::with_app(4).await;
-    let soon = Window::new(chrono::Utc::now() + chrono::TimeDelta::hours(1), crate::app::hours_from_now(2)).unwrap();
+    let soon = Window::new(
+        chrono::Utc::now() + chrono::TimeDelta::hours(1),
+        crate::app::hours_from_now(2),
+    )
+    .unwrap();
     let coming = app.opens_for(100, soon).await;
     for _ in 0..2 {
         let early = is_told_afresh(&app, coming, 1, "early").await;
@@ -76,26 +88,45 @@ async fn an_answer_that_time_may_change_is_not_kept() {
     }
     assert_eq!(test.count("idempotency_keys").await, 0);
 
-    app.opens_as(product(1_000), 100, window_of_hours(-1, 1)).await;
-    is_told_afresh(&app, product(1_000), 1, "unknown").await.is_ok();
+    app.opens_as(product(1_000), 100, window_of_hours(-1, 1))
+        .await;
+    is_told_afresh(&app, product(1_000), 1, "unknown")
+        .await
+        .is_ok();
     let accepted = is_told_afresh(&app, product(1_000), 2, "early").await;
     is_told_again(&app, product(1_000), 2, "early", accepted.is_ok()).await;
-    is_told_afresh(&app, product(1_000), 3, "wrong").await.is_ok();
+    is_told_afresh(&app, product(1_000), 3, "wrong")
+        .await
+        .is_ok();
 }
 
 /// Whatever the other request would have been told: also that its product does not exist, or has not started.
 #[tokio::test]
 async fn a_key_stands_for_one_request_over_all_products() {
     let (test, app) = WriteSide::with_app(4).await;
-    let [first, other, next] = [app.opens(100).await, app.opens(100).await, app.opens(100).await];
+    let [first, other, next] = [
+        app.opens(100).await,
+        app.opens(100).await,
+        app.opens(100).await,
+    ];
     let coming = app.opens_for(100, window_of_hours(1, 2)).await;
     let sold_out = app.opens(1).await;
     assert_ne!(test.log.partition_of(first), test.log.partition_of(other));
     let accepted = is_told_afresh(&app, first, 1, "k").await;
-    for (product, amount) in
-        [(first, 2), (other, 1), (next, 1), (sold_out, 2), (coming, 1), (product(1_001), 1), (product(1_002), 1)]
-    {
-        app.invest(product, amount).key("k").sent().await.is_key_reused();
+    for (product, amount) in [
+        (first, 2),
+        (other, 1),
+        (next, 1),
+        (sold_out, 2),
+        (coming, 1),
+        (product(1_001), 1),
+        (product(1_002), 1),
+    ] {
+        app.invest(product, amount)
+            .key("k")
+            .sent()
+            .await
+            .is_key_reused();
     }
     is_told_again(&app, first, 1, "k", &accepted).await;
     assert_eq!(test.reservations().await.len(), 1);
@@ -125,16 +156,26 @@ async fn a_key_outlives_the_instance() {
     let after = test.app().await;
     is_told_again(&after, product, 60, "k", accepted.is_ok()).await;
     is_told_again(&after, product, 41, "r", refused.is_sold_out(40)).await;
-    after.invest(product, 59).key("k").sent().await.is_key_reused();
+    after
+        .invest(product, 59)
+        .key("k")
+        .sent()
+        .await
+        .is_key_reused();
     assert_eq!(test.reservations().await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_key_is_forgotten_after_a_day_and_not_before() {
     let (test, app, product) = WriteSide::with_product(4, 100).await;
-    let [old, young] = [is_told_afresh(&app, product, 1, "old").await, is_told_afresh(&app, product, 1, "young").await];
+    let [old, young] = [
+        is_told_afresh(&app, product, 1, "old").await,
+        is_told_afresh(&app, product, 1, "young").await,
+    ];
     let age = async |key: &str, age: &str| {
-        let aged = format!("update idempotency_keys set recorded_at = now() - interval '{age}' where key = '{key}'");
+        let aged = format!(
+            "update idempotency_keys set recorded_at = now() - interval '{age}' where key = '{key}'"
+        );
         assert_eq!(test.execute(&aged).await, 1);
     };
     age("old", "24 hours 1 minute").await;
@@ -150,7 +191,10 @@ async fn a_key_is_forgotten_after_a_day_and_not_before() {
 #[tokio::test]
 async fn the_longest_key_and_the_oddest_are_keys() {
     let (_test, app, product) = WriteSide::with_product(4, 100).await;
-    for key in ["k".repeat(255).as_str(), r##"!"#$%&'()*+,-./:;<=>?@[\]^_`{|}~"##] {
+    for key in [
+        "k".repeat(255).as_str(),
+        r##"!"#$%&'()*+,-./:;<=>?@[\]^_`{|}~"##,
+    ] {
         let first = is_told_afresh(&app, product, 1, key).await;
         is_told_again(&app, product, 1, key, first.is_ok()).await;
     }

@@ -8,16 +8,39 @@ use futures::future::join_all;
 
 /// One of these is the first, and the others repeat it.
 fn are_one_and_its_repeats(outcomes: &[CommandOutcome]) {
-    let fresh: Vec<_> = outcomes.iter().filter(|outcome| !outcome.replayed).collect();
+    let fresh: Vec<_> = outcomes
+        .iter()
+        .filter(|outcome| !outcome.replayed)
+        .collect();
     assert_eq!(fresh.len(), 1, "{fresh:?}");
     for outcome in outcomes {
-        assert_eq!(CommandOutcome { replayed: false, ..outcome.clone() }, *fresh[0]);
+        assert_eq!(
+            CommandOutcome {
+                replayed: false,
+                ..outcome.clone()
+            },
+            *fresh[0]
+        );
     }
 }
 
-async fn twins(apps: &[&TestApp], product: ProductId, amount: i64, key: &str, count: usize) -> Vec<CommandOutcome> {
-    let envelope = |n: usize| apps[n % apps.len()].processors.submit(keyed_command(product, "user1", amount, key));
-    soon(join_all((0..count).map(envelope))).await.into_iter().map(Result::unwrap).collect()
+async fn twins(
+    apps: &[&TestApp],
+    product: ProductId,
+    amount: i64,
+    key: &str,
+    count: usize,
+) -> Vec<CommandOutcome> {
+    let envelope = |n: usize| {
+        apps[n % apps.len()]
+            .processors
+            .submit(keyed_command(product, "user1", amount, key))
+    };
+    soon(join_all((0..count).map(envelope)))
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect()
 }
 
 #[tokio::test]
@@ -33,7 +56,10 @@ async fn twins_in_one_batch_are_one_invest() {
 async fn twins_that_are_refused_are_refused_alike() {
     let (_test, app, product) = WriteSide::with_product(1, 100).await;
     let outcomes = twins(&[&app], product, 101, "k", 200).await;
-    assert_eq!(outcomes[0].decision, Err(Refusal::SoldOut { remaining: 100 }));
+    assert_eq!(
+        outcomes[0].decision,
+        Err(Refusal::SoldOut { remaining: 100 })
+    );
     are_one_and_its_repeats(&outcomes);
 }
 
@@ -43,11 +69,19 @@ async fn in_one_batch_a_key_stands_for_the_first_request() {
     let (test, app) = WriteSide::with_app(1).await;
     let [product, other] = [app.opens(100).await, app.opens(100).await];
     let outcomes = soon(join_all(
-        [(product, 60), (product, 59), (product, 60), (other, 60)]
-            .map(|(product, amount)| app.processors.submit(keyed_command(product, "user1", amount, "k"))),
+        [(product, 60), (product, 59), (product, 60), (other, 60)].map(|(product, amount)| {
+            app.processors
+                .submit(keyed_command(product, "user1", amount, "k"))
+        }),
     ))
     .await;
-    let [Ok(first), Err(CommandError::KeyReused), Ok(repeat), Err(CommandError::KeyReused)] = &outcomes[..] else {
+    let [
+        Ok(first),
+        Err(CommandError::KeyReused),
+        Ok(repeat),
+        Err(CommandError::KeyReused),
+    ] = &outcomes[..]
+    else {
         panic!("{outcomes:?}");
     };
     are_one_and_its_repeats(&[first.clone(), repeat.clone()]);
@@ -59,10 +93,20 @@ async fn in_one_batch_a_key_stands_for_the_first_request() {
 #[tokio::test]
 async fn a_taken_key_does_not_disturb_the_rest_of_its_batch() {
     let (test, app, product) = WriteSide::with_product(1, 100).await;
-    let first = app.decides(keyed_command(product, "user1", 1, "taken")).await.unwrap();
+    let first = app
+        .decides(keyed_command(product, "user1", 1, "taken"))
+        .await
+        .unwrap();
     let keys = ["a", "taken", "b"];
-    let outcomes = soon(join_all(keys.map(|key| app.processors.submit(keyed_command(product, "user1", 1, key))))).await;
-    let replayed: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().unwrap().replayed).collect();
+    let outcomes = soon(join_all(keys.map(|key| {
+        app.processors
+            .submit(keyed_command(product, "user1", 1, key))
+    })))
+    .await;
+    let replayed: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| outcome.as_ref().unwrap().replayed)
+        .collect();
     assert_eq!(replayed, [false, true, false]);
     assert_eq!(outcomes[1].as_ref().unwrap().invest_id, first.invest_id);
     assert_eq!(test.reservations().await.len(), 3);
@@ -72,7 +116,10 @@ async fn a_taken_key_does_not_disturb_the_rest_of_its_batch() {
 async fn twins_over_http_are_one_invest() {
     let (test, app, product) = WriteSide::with_product(4, 100).await;
     let answers = join_all((0..64).map(|_| app.invest(product, 60).key("k").sent())).await;
-    let fresh = answers.iter().filter(|answer| answer.header("idempotency-replayed").is_none()).count();
+    let fresh = answers
+        .iter()
+        .filter(|answer| answer.header("idempotency-replayed").is_none())
+        .count();
     assert_eq!(fresh, 1);
     for answer in &answers {
         assert_eq!(answer.is_ok().invest_id(), answers[0].invest_id());
@@ -98,13 +145,24 @@ async fn twins_through_two_instances_are_one_invest() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_key_in_several_partitions_stands_for_one_of_them() {
     let (test, app) = WriteSide::with_app(4).await;
-    let products = [app.opens(1_000).await, app.opens(1_000).await, app.opens(1_000).await, app.opens(1_000).await];
+    let products = [
+        app.opens(1_000).await,
+        app.opens(1_000).await,
+        app.opens(1_000).await,
+        app.opens(1_000).await,
+    ];
     for round in 1..=20 {
         let key = format!("round {round}");
-        let envelope = |product| app.processors.submit(keyed_command(product, "user1", 1, &key));
+        let envelope = |product| {
+            app.processors
+                .submit(keyed_command(product, "user1", 1, &key))
+        };
         let outcomes = soon(join_all(products.map(envelope))).await;
         let accepted = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-        let reused = outcomes.iter().filter(|outcome| **outcome == Err(CommandError::KeyReused)).count();
+        let reused = outcomes
+            .iter()
+            .filter(|outcome| **outcome == Err(CommandError::KeyReused))
+            .count();
         assert_eq!((accepted, reused), (1, 3), "{outcomes:?}");
         assert_eq!(test.reservations().await.len(), round);
     }

@@ -18,9 +18,19 @@ async fn behind_a_proxy() -> (WriteSide, Proxy, TestApp, ProductId) {
     let (proxy, options) = Proxy::before_database(test.options()).await;
     let app = test.app_at(options).await;
     let product = app.opens(100).await;
-    app.invest(product, 10).by("earlier").key("earlier").sent().await.is_ok();
+    app.invest(product, 10)
+        .by("earlier")
+        .key("earlier")
+        .sent()
+        .await
+        .is_ok();
     app.invest(product, 10).by("earlier").sent().await.is_ok();
-    app.invest(product, 101).by("earlier").key("refused").sent().await.is_sold_out(80);
+    app.invest(product, 101)
+        .by("earlier")
+        .key("refused")
+        .sent()
+        .await
+        .is_sold_out(80);
     (test, proxy, app, product)
 }
 
@@ -37,15 +47,25 @@ fn the_commit(kind: FaultKind) -> Fault {
 }
 
 async fn fatal_reservations(test: &WriteSide) -> usize {
-    test.reservations().await.iter().filter(|reserved| reserved.metadata.correlation_id == FATAL).count()
+    test.reservations()
+        .await
+        .iter()
+        .filter(|reserved| reserved.metadata.correlation_id == FATAL)
+        .count()
 }
 
 async fn is_in_the_log_once(test: &WriteSide, answer: &Answer) {
     let reserved = test.reservations().await;
-    let named: Vec<_> = reserved.iter().filter(|reserved| reserved.metadata.correlation_id == FATAL).collect();
+    let named: Vec<_> = reserved
+        .iter()
+        .filter(|reserved| reserved.metadata.correlation_id == FATAL)
+        .collect();
     assert_eq!(named.len(), 1);
     let payload = serde_json::to_value(&named[0].event).unwrap();
-    assert_eq!(payload["InvestReserved"]["investId"].as_str(), answer.header("x-invest-id"));
+    assert_eq!(
+        payload["InvestReserved"]["investId"].as_str(),
+        answer.header("x-invest-id")
+    );
     test.everything_adds_up().await;
 }
 
@@ -53,7 +73,10 @@ async fn is_in_the_log_once(test: &WriteSide, answer: &Answer) {
 async fn recovers(app: &TestApp, product: ProductId) {
     until("the processor accepts again", async || {
         let answer = app.invest(product, 1).by("later").sent().await;
-        assert!(answer.status == 200 || answer.header("retry-after").is_some(), "{answer:?}");
+        assert!(
+            answer.status == 200 || answer.header("retry-after").is_some(),
+            "{answer:?}"
+        );
         answer.status == 200
     })
     .await;
@@ -105,10 +128,23 @@ async fn also_when_it_is_a_refusal_with_a_key() {
 }
 
 /// Is at its processor when this returns.
-fn submitted(app: &TestApp, envelope: CommandEnvelope) -> impl Future<Output = Result<Decision, CommandError>> + use<> {
+fn submitted(
+    app: &TestApp,
+    envelope: CommandEnvelope,
+) -> impl Future<Output = Result<Decision, CommandError>> + use<> {
     let processors = app.processors.clone();
-    let mut outcome = Box::pin(async move { processors.submit(envelope).await.map(|outcome| outcome.decision) });
-    assert!(outcome.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let mut outcome = Box::pin(async move {
+        processors
+            .submit(envelope)
+            .await
+            .map(|outcome| outcome.decision)
+    });
+    assert!(
+        outcome
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+    );
     outcome
 }
 
@@ -124,7 +160,9 @@ async fn a_large_batch_is_found_out_though_the_way_there_is_broken() {
     let holder = test.hold_append_lock(test.log.partition_of(product)).await;
     let first = tokio::spawn(submitted(&app, invest_command(product, "first", 1)));
     test.until_waiting_for_append_lock(1).await;
-    let batch: Vec<_> = (0..BATCH).map(|_| tokio::spawn(submitted(&app, invest_command(product, FATAL, 1)))).collect();
+    let batch: Vec<_> = (0..BATCH)
+        .map(|_| tokio::spawn(submitted(&app, invest_command(product, FATAL, 1))))
+        .collect();
     proxy.stage(the_insert(FaultKind::LosesAnswer));
     proxy.stage(Fault::at("begin", FaultKind::LosesRequest));
     holder.release().await;
@@ -147,15 +185,25 @@ async fn what_cannot_be_found_out_is_not_known_and_the_log_tells() {
     proxy.stage(the_insert(FaultKind::LosesAnswer).and_cuts());
     let asked = Instant::now();
     let answer = app.invest(product, 70).correlation_id(FATAL).sent().await;
-    answer.is_outcome_unknown().is_fresh().is_silent_about("x-consistency-token");
-    assert!((2_000..4_000).contains(&asked.elapsed().as_millis()), "{:?}", asked.elapsed());
+    answer
+        .is_outcome_unknown()
+        .is_fresh()
+        .is_silent_about("x-consistency-token");
+    assert!(
+        (2_000..4_000).contains(&asked.elapsed().as_millis()),
+        "{:?}",
+        asked.elapsed()
+    );
     is_in_the_log_once(&test, &answer).await;
 
     proxy.mend();
     recovers(&app, product).await;
     is_in_the_log_once(&test, &answer).await;
     let remaining = test.remaining(product).await;
-    app.invest(product, remaining + 1).sent().await.is_sold_out(remaining);
+    app.invest(product, remaining + 1)
+        .sent()
+        .await
+        .is_sold_out(remaining);
 }
 
 /// As above, with a key. The request is lost: the log tells that it never happened, and the key is free. Or it was carried
@@ -164,7 +212,10 @@ async fn what_cannot_be_found_out_is_not_known_and_the_log_tells() {
 #[case::that_never_arrived(FaultKind::LosesRequest, false)]
 #[case::that_was_carried_out(FaultKind::LosesAnswer, true)]
 #[tokio::test]
-async fn the_key_of_a_commit_whose_outcome_is_unknown_tells(#[case] lost: FaultKind, #[case] is_there: bool) {
+async fn the_key_of_a_commit_whose_outcome_is_unknown_tells(
+    #[case] lost: FaultKind,
+    #[case] is_there: bool,
+) {
     let (test, proxy, app, product) = behind_a_proxy().await;
     proxy.stage(the_commit(lost).and_cuts());
     let invest = app.invest(product, 70).correlation_id(FATAL).key("k");
@@ -176,7 +227,10 @@ async fn the_key_of_a_commit_whose_outcome_is_unknown_tells(#[case] lost: FaultK
     recovers(&app, product).await;
     let again = invest.sent().await;
     let is_replayed = again.is_ok().header("idempotency-replayed").is_some();
-    assert_eq!((is_replayed, again.invest_id() == answer.invest_id()), (is_there, is_there));
+    assert_eq!(
+        (is_replayed, again.invest_id() == answer.invest_id()),
+        (is_there, is_there)
+    );
     is_in_the_log_once(&test, &again).await;
 }
 
@@ -206,7 +260,12 @@ async fn what_may_still_arrive_is_never_called_refused() {
     let (test, proxy, app, product) = behind_a_proxy().await;
     proxy.stage(the_insert(FaultKind::HoldsRequest));
     let asked = Instant::now();
-    let passed = async |millis| until("time passes", async || asked.elapsed() >= Duration::from_millis(millis)).await;
+    let passed = async |millis| {
+        until("time passes", async || {
+            asked.elapsed() >= Duration::from_millis(millis)
+        })
+        .await
+    };
     let meanwhile = async {
         proxy.until_struck().await;
         passed(800).await;
@@ -214,12 +273,18 @@ async fn what_may_still_arrive_is_never_called_refused() {
         passed(2_300).await;
         proxy.mend();
     };
-    let (answer, ()) = tokio::join!(app.invest(product, 70).correlation_id(FATAL).sent(), meanwhile);
+    let (answer, ()) = tokio::join!(
+        app.invest(product, 70).correlation_id(FATAL).sent(),
+        meanwhile
+    );
     answer.is_outcome_unknown();
     assert_eq!(fatal_reservations(&test).await, 0);
 
     proxy.let_through();
-    until("the append arrives", async || fatal_reservations(&test).await == 1).await;
+    until("the append arrives", async || {
+        fatal_reservations(&test).await == 1
+    })
+    .await;
     is_in_the_log_once(&test, &answer).await;
     recovers(&app, product).await;
     test.everything_adds_up().await;
@@ -230,14 +295,23 @@ async fn what_may_still_arrive_is_never_called_refused() {
 async fn when_the_request_is_given_up_the_caller_is_told_which_invest_it_was() {
     let test = WriteSide::with_one_partition().await;
     let (proxy, options) = Proxy::before_database(test.options()).await;
-    let opens = AppSettings { time_limit: |_| Duration::from_millis(300), ..AppSettings::default() };
+    let opens = AppSettings {
+        time_limit: |_| Duration::from_millis(300),
+        ..AppSettings::default()
+    };
     let app = TestApp::start(options, 1, opens).await;
     let product = app.opens(100).await;
     proxy.stage(the_insert(FaultKind::HoldsAnswer));
     let answer = app.invest(product, 80).correlation_id(FATAL).sent().await;
-    assert!(answer.status == 503 && answer.body.contains("OUTCOME_UNKNOWN"), "{answer:?}");
+    assert!(
+        answer.status == 503 && answer.body.contains("OUTCOME_UNKNOWN"),
+        "{answer:?}"
+    );
     proxy.until_struck().await;
     proxy.let_through();
-    until("it is in the log", async || fatal_reservations(&test).await > 0).await;
+    until("it is in the log", async || {
+        fatal_reservations(&test).await > 0
+    })
+    .await;
     is_in_the_log_once(&test, &answer).await;
 }

@@ -17,7 +17,8 @@ async fn two_instances() -> (WriteSide, TestApp, TestApp, ProductId) {
         first.invest(product, 1).sent().await.is_ok();
     }
     until("both know of it", async || {
-        let heads = [&first, &second].map(|app| app.log.write_stop(0).is_none() && app.log.trusted_time().is_some());
+        let heads = [&first, &second]
+            .map(|app| app.log.write_stop(0).is_none() && app.log.trusted_time().is_some());
         heads == [true, true]
     })
     .await;
@@ -39,7 +40,8 @@ async fn answered(app: &TestApp, product: ProductId, amount: i64) -> Answer {
 
 /// What was answered last is gone from the database.
 async fn loses_the_last_event(test: &WriteSide) {
-    test.tamper("delete from events where position = (select max(position) from events)").await;
+    test.tamper("delete from events where position = (select max(position) from events)")
+        .await;
 }
 
 /// 1. The first instance has sold 2, and the database loses the second of them.
@@ -53,9 +55,18 @@ async fn an_instance_that_knows_more_than_the_database_sells_nothing() {
     let fresh = test.app().await;
     fresh.invest(product, 999).by("user2").sent().await.is_ok();
     for amount in [998, 999, 1_000] {
-        first.invest(product, amount).by("user3").sent().await.is_overloaded();
+        first
+            .invest(product, amount)
+            .by("user3")
+            .sent()
+            .await
+            .is_overloaded();
     }
-    first.invest(ProductId::try_from(77).unwrap(), 1).sent().await.is_overloaded();
+    first
+        .invest(ProductId::try_from(77).unwrap(), 1)
+        .sent()
+        .await
+        .is_overloaded();
     assert_eq!(first.log.readiness().failed(), ["log-lost-events"]);
     let sold: i64 = test.reservations().await.len() as i64;
     assert_eq!(sold, 2, "1 won that was left, and 999");
@@ -90,6 +101,10 @@ async fn a_word_without_a_loss_harms_nobody() {
     for app in [&first, &second, &first] {
         answered(app, product, 100).await.is_ok();
     }
-    assert_eq!(test.reservations().await.len(), 5, "what was told to come again was not accepted");
+    assert_eq!(
+        test.reservations().await.len(),
+        5,
+        "what was told to come again was not accepted"
+    );
     test.everything_adds_up().await;
 }

@@ -40,16 +40,40 @@ fn invest(n: u128) -> InvestId {
 
 fn reserved(of: i64, n: u128, by: &str, amount: i64) -> Happened {
     let expires_at = second(1_000);
-    (of, ProductEvent::InvestReserved { invest_id: invest(n), user_id: user(by), amount: won(amount), expires_at })
+    (
+        of,
+        ProductEvent::InvestReserved {
+            invest_id: invest(n),
+            user_id: user(by),
+            amount: won(amount),
+            expires_at,
+        },
+    )
 }
 
 fn settled(of: i64, n: u128, by: &str, amount: i64) -> Happened {
-    (of, ProductEvent::InvestSettled { invest_id: invest(n), user_id: user(by), amount: won(amount) })
+    (
+        of,
+        ProductEvent::InvestSettled {
+            invest_id: invest(n),
+            user_id: user(by),
+            amount: won(amount),
+        },
+    )
 }
 
 fn failed(of: i64, n: u128, by: &str, amount: i64) -> Happened {
     let (code, detail) = ("DECLINED".into(), "no funds".into());
-    (of, ProductEvent::InvestFailed { invest_id: invest(n), user_id: user(by), amount: won(amount), code, detail })
+    (
+        of,
+        ProductEvent::InvestFailed {
+            invest_id: invest(n),
+            user_id: user(by),
+            amount: won(amount),
+            code,
+            detail,
+        },
+    )
 }
 
 /// Those of 1 and 5 go at once, of 2 later, of 6 after its product was closed; 3 and 4 stay.
@@ -108,7 +132,10 @@ impl Manner {
         match self {
             Self::OneByOne => singly().collect(),
             Self::AllAtOnce => whole().into(),
-            Self::Twice => singly().flat_map(|one| [one.clone(), one]).chain(whole()).collect(),
+            Self::Twice => singly()
+                .flat_map(|one| [one.clone(), one])
+                .chain(whole())
+                .collect(),
             Self::Shuffled => singly().rev().chain(whole()).collect(),
             Self::WithGaps => singly().skip(1).step_by(2).collect(),
             Self::NotAtAll => vec![],
@@ -123,12 +150,34 @@ async fn happen(test: &WriteSide, happened: Vec<Happened>) -> Vec<RecordedEvent>
     }
     let (mut sequences, mut recorded) = (HashMap::new(), Vec::new());
     for (n, (of, event)) in happened.into_iter().enumerate() {
-        let sequence = *sequences.entry(of).and_modify(|sequence| *sequence += 1).or_insert(1);
-        let metadata = Metadata { correlation_id: format!("request-{n}"), ..Metadata::default() };
-        let events = vec![NewEvent { product_id: product(of), sequence, event, metadata }];
+        let sequence = *sequences
+            .entry(of)
+            .and_modify(|sequence| *sequence += 1)
+            .or_insert(1);
+        let metadata = Metadata {
+            correlation_id: format!("request-{n}"),
+            ..Metadata::default()
+        };
+        let events = vec![NewEvent {
+            product_id: product(of),
+            sequence,
+            event,
+            metadata,
+        }];
         let writer = &mut writers[(of % i64::from(PARTITIONS)) as usize];
-        let appended = writer.append(Batch { events, keys: vec![] }, second(n as i64)).await.unwrap();
-        let Appended::Committed(events) = appended else { panic!("nobody else writes here") };
+        let appended = writer
+            .append(
+                Batch {
+                    events,
+                    keys: vec![],
+                },
+                second(n as i64),
+            )
+            .await
+            .unwrap();
+        let Appended::Committed(events) = appended else {
+            panic!("nobody else writes here")
+        };
         recorded.extend(events.iter().cloned());
     }
     recorded
@@ -137,7 +186,14 @@ async fn happen(test: &WriteSide, happened: Vec<Happened>) -> Vec<RecordedEvent>
 #[rstest]
 #[tokio::test]
 async fn however_it_is_delivered_the_open_ones_are_there(
-    #[values(Manner::OneByOne, Manner::AllAtOnce, Manner::Twice, Manner::Shuffled, Manner::WithGaps, Manner::NotAtAll)]
+    #[values(
+        Manner::OneByOne,
+        Manner::AllAtOnce,
+        Manner::Twice,
+        Manner::Shuffled,
+        Manner::WithGaps,
+        Manner::NotAtAll
+    )]
     manner: Manner,
 ) {
     let test = WriteSide::with_partitions(PARTITIONS).await;
@@ -146,7 +202,11 @@ async fn however_it_is_delivered_the_open_ones_are_there(
         let (settlement, _receiver) = command_api::fast_path(&Provider::Approve);
         let open = Arc::new(OpenInvest::new(settlement));
         let consumer = Consumer::new(test.log.clone(), test.pool.clone(), open, partition);
-        let here: Vec<_> = recorded.iter().filter(|event| event.partition == partition).cloned().collect();
+        let here: Vec<_> = recorded
+            .iter()
+            .filter(|event| event.partition == partition)
+            .cloned()
+            .collect();
         for delivered in manner.deliveries(&here) {
             consumer.step(&delivered).await.unwrap();
         }

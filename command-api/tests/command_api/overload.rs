@@ -14,8 +14,16 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_millis(3_500);
 
 async fn is_told_to_come_back(invest: Call<'_>) {
     let asked = Instant::now();
-    invest.sent().await.is_overloaded().is_silent_about("x-consistency-token");
-    assert!(asked.elapsed() < REFUSAL_TIMEOUT, "told after {:?}", asked.elapsed());
+    invest
+        .sent()
+        .await
+        .is_overloaded()
+        .is_silent_about("x-consistency-token");
+    assert!(
+        asked.elapsed() < REFUSAL_TIMEOUT,
+        "told after {:?}",
+        asked.elapsed()
+    );
 }
 
 /// 1. Somebody holds the append lock and does not let go: nobody can append.
@@ -30,10 +38,19 @@ async fn an_invest_that_waited_too_long_is_never_accepted() {
 
     holder.release().await;
     let next = app.invest(product, 100).by("user2").sent().await;
-    assert_eq!(test.reservations().await.len(), 1, "its amount would not have fitted");
+    assert_eq!(
+        test.reservations().await.len(),
+        1,
+        "its amount would not have fitted"
+    );
     next.is_ok();
     assert_eq!(test.count("idempotency_keys").await, 0);
-    app.invest(product, 60).key("k").sent().await.is_sold_out(0).is_fresh();
+    app.invest(product, 60)
+        .key("k")
+        .sent()
+        .await
+        .is_sold_out(0)
+        .is_fresh();
 }
 
 /// A refusal must be certain as well: it is not given while nobody can say whether it still holds.
@@ -41,9 +58,15 @@ async fn an_invest_that_waited_too_long_is_never_accepted() {
 async fn a_refusal_that_cannot_be_confirmed_is_not_given() {
     let (test, app, product) = WriteSide::with_product(4, 100).await;
     let mut somebody = test.options().connect().await.unwrap();
-    sqlx::raw_sql("begin; lock table events in access exclusive mode").execute(&mut somebody).await.unwrap();
+    sqlx::raw_sql("begin; lock table events in access exclusive mode")
+        .execute(&mut somebody)
+        .await
+        .unwrap();
     is_told_to_come_back(app.invest(product, 101)).await;
-    sqlx::raw_sql("rollback").execute(&mut somebody).await.unwrap();
+    sqlx::raw_sql("rollback")
+        .execute(&mut somebody)
+        .await
+        .unwrap();
     app.invest(product, 101).sent().await.is_sold_out(100);
 }
 
@@ -62,10 +85,16 @@ async fn a_full_queue_sheds_at_once() {
     });
     test.until_waiting_for_append_lock(1).await;
 
-    let envelope = |n| app.processors.submit(invest_command(product, &format!("user{n}"), 1));
+    let envelope = |n| {
+        app.processors
+            .submit(invest_command(product, &format!("user{n}"), 1))
+    };
     let mut crowd: FuturesUnordered<_> = (0..QUEUE + MORE).map(envelope).collect();
     for _ in 0..MORE {
-        assert_eq!(soon(crowd.next()).await.unwrap(), Err(CommandError::Overloaded));
+        assert_eq!(
+            soon(crowd.next()).await.unwrap(),
+            Err(CommandError::Overloaded)
+        );
     }
     assert_eq!(test.reservations().await, []);
 
@@ -73,7 +102,11 @@ async fn a_full_queue_sheds_at_once() {
     assert_eq!(soon(first).await.unwrap().unwrap().decision, Ok(()));
     let outcomes: Vec<_> = soon(crowd.collect()).await;
     let accepted = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-    assert!(outcomes.iter().all(|outcome| outcome.is_ok() || *outcome == Err(CommandError::Overloaded)));
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome.is_ok() || *outcome == Err(CommandError::Overloaded))
+    );
     assert_eq!(test.reservations().await.len(), 1 + accepted);
 }
 
@@ -90,7 +123,10 @@ async fn a_caller_that_hangs_up_takes_nothing_back() {
         () = test.until_waiting_for_append_lock(1) => {}
     }
     holder.release().await;
-    until("it is in the log", async || test.reservations().await.len() == 1).await;
+    until("it is in the log", async || {
+        test.reservations().await.len() == 1
+    })
+    .await;
     assert_eq!(test.reservations().await[0].metadata.correlation_id, "gone");
     app.invest(product, 41).sent().await.is_sold_out(40);
     app.invest(product, 40).sent().await.is_ok();
@@ -105,7 +141,10 @@ async fn processors_finish_what_is_queued_before_they_end() {
     let (test, app, product) = WriteSide::with_product(4, 100).await;
     let holder = test.hold_append_lock(test.log.partition_of(product)).await;
     let envelope = |n| {
-        let (processors, envelope) = (app.processors.clone(), invest_command(product, &format!("user{n}"), 1));
+        let (processors, envelope) = (
+            app.processors.clone(),
+            invest_command(product, &format!("user{n}"), 1),
+        );
         tokio::spawn(async move { processors.submit(envelope).await })
     };
     let queued: Vec<_> = (0..10).map(envelope).collect();

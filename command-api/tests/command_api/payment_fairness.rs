@@ -26,7 +26,13 @@ async fn opens(test: &WriteSide) -> (TestApp, ProductId) {
 }
 
 /// Invests of a user whose payments meet that trouble, whatever is asked about them.
-async fn reserves_in_trouble(app: &TestApp, payments: &Payments, product: ProductId, count: usize, trouble: Trouble) {
+async fn reserves_in_trouble(
+    app: &TestApp,
+    payments: &Payments,
+    product: ProductId,
+    count: usize,
+    trouble: Trouble,
+) {
     payments.troubles_user("bad", trouble);
     let envelope = |_| app.processors.submit(invest_command(product, "bad", 1));
     for outcome in soon(join_all((0..count).map(envelope))).await {
@@ -35,27 +41,47 @@ async fn reserves_in_trouble(app: &TestApp, payments: &Payments, product: Produc
 }
 
 fn has_call(payments: &Payments, invest: InvestId, call: Call) -> bool {
-    payments.ledger().get(&invest.0).is_some_and(|payment| payment.calls.contains(&call))
+    payments
+        .ledger()
+        .get(&invest.0)
+        .is_some_and(|payment| payment.calls.contains(&call))
 }
 
 /// Reserves, and says how long it took until the provider was asked for the payment.
-async fn first_call_after(app: &TestApp, payments: &Payments, product: ProductId, user: &str) -> Duration {
+async fn first_call_after(
+    app: &TestApp,
+    payments: &Payments,
+    product: ProductId,
+    user: &str,
+) -> Duration {
     let invest = reserves_by(app, product, user, 1).await;
     let reserved = Instant::now();
-    until("it gets its first call", async || payments.ledger().contains_key(&invest.0)).await;
-    assert!(has_call(payments, invest, Call::Pay), "its first call was a cancel");
+    until("it gets its first call", async || {
+        payments.ledger().contains_key(&invest.0)
+    })
+    .await;
+    assert!(
+        has_call(payments, invest, Call::Pay),
+        "its first call was a cancel"
+    );
     reserved.elapsed()
 }
 
 /// Until so many invests are known to be in trouble.
 async fn until_in_trouble(test: &WriteSide, count: usize) {
-    until("all are in trouble", async || test.count("open_invest where cancelling").await == count as i64).await;
+    until("all are in trouble", async || {
+        test.count("open_invest where cancelling").await == count as i64
+    })
+    .await;
 }
 
 /// Until they were tried so often again that the pauses between two tries have grown.
 async fn until_tried_again(payments: &Payments, times: usize) {
     let asked = payments.calls();
-    until("they are tried again", async || payments.calls() >= asked + times).await;
+    until("they are tried again", async || {
+        payments.calls() >= asked + times
+    })
+    .await;
 }
 
 /// 1. The provider answers each call about 30 payments with 500, as it should when it cannot say, again and again.
@@ -69,12 +95,16 @@ async fn thirty_payments_that_fail_hold_up_no_lone_good_one() {
     until_in_trouble(&test, 30).await;
     until_tried_again(&payments, 5).await;
     let took = first_call_after(&app, &payments, product, "good").await;
-    assert!(took < FIRST_CALL_TIMEOUT, "its first call came after {took:?}");
+    assert!(
+        took < FIRST_CALL_TIMEOUT,
+        "its first call came after {took:?}"
+    );
     until("it is settled", async || test.became().await == ["SETTLED"]).await;
 
     payments.recovers();
     test.makes_all_due().await;
-    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    test.until_all_have_their_fate_and_agree_with(&payments)
+        .await;
 }
 
 /// 1. Reservations last 8 s; five payments fail, again and again.
@@ -91,7 +121,10 @@ async fn five_payments_that_fail_let_no_good_one_expire() {
     for n in 1..=4 {
         reserves_by(&app, product, &format!("good{n}"), 1).await;
     }
-    until("all good ones have their fate", async || test.fates().await.len() == 4).await;
+    until("all good ones have their fate", async || {
+        test.fates().await.len() == 4
+    })
+    .await;
     assert_eq!(test.became().await, ["SETTLED"; 4]);
 }
 
@@ -120,11 +153,15 @@ async fn whatever_befalls_many_the_next_one_gets_its_first_call(
     reserves_in_trouble(&app, &payments, product, count, trouble).await;
     for n in 1..=3 {
         let took = first_call_after(&app, &payments, product, &format!("good{n}")).await;
-        assert!(took < FIRST_CALL_TIMEOUT, "the first call of the {n}th came after {took:?}");
+        assert!(
+            took < FIRST_CALL_TIMEOUT,
+            "the first call of the {n}th came after {took:?}"
+        );
     }
     payments.recovers();
     test.makes_all_due().await;
-    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    test.until_all_have_their_fate_and_agree_with(&payments)
+        .await;
 }
 
 /// 1. 600 payments stay pending, more than are followed up at a time.
@@ -137,7 +174,10 @@ async fn whatever_is_pending_the_next_one_gets_its_first_call() {
     app.settles_with(&of(&payments));
     reserves_in_trouble(&app, &payments, product, 600, Trouble::Late(Duration::ZERO)).await;
     let took = first_call_after(&app, &payments, product, "good").await;
-    assert!(took < FIRST_CALL_TIMEOUT, "its first call came after {took:?}");
+    assert!(
+        took < FIRST_CALL_TIMEOUT,
+        "its first call came after {took:?}"
+    );
 }
 
 /// 1. Two instances have payments that fail, and share them.
@@ -157,11 +197,15 @@ async fn two_instances_with_payments_in_trouble_call_the_next_one_in_time(
     until("all were tried", async || payments.ledger().len() == 80).await;
     for app in [&one, &two] {
         let took = first_call_after(app, &payments, product, "good").await;
-        assert!(took < FIRST_CALL_TIMEOUT, "its first call came after {took:?}");
+        assert!(
+            took < FIRST_CALL_TIMEOUT,
+            "its first call came after {took:?}"
+        );
     }
     payments.recovers();
     test.makes_all_due().await;
-    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    test.until_all_have_their_fate_and_agree_with(&payments)
+        .await;
 }
 
 /// 1. Now the provider's port is open, and now nobody listens: connections are refused to some.
@@ -179,7 +223,8 @@ async fn connections_refused_to_some_cost_no_fate() {
         reserves_by(&app, product, &format!("there{round}"), 1).await;
         test.until_there_is_no("open_invest").await;
     }
-    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    test.until_all_have_their_fate_and_agree_with(&payments)
+        .await;
     assert_eq!(test.became().await, ["SETTLED"; 20]);
 }
 
@@ -203,7 +248,10 @@ async fn a_provider_that_fails_for_all_is_not_hammered(
         let (asked, since) = (payments.calls(), Instant::now());
         assert!(asked < 250, "{asked} calls before it was left alone");
         payments.most_at_once();
-        until("it is tried again", async || payments.calls() >= asked + probes).await;
+        until("it is tried again", async || {
+            payments.calls() >= asked + probes
+        })
+        .await;
         if since.elapsed() > take && payments.most_at_once() == 1 {
             break;
         }

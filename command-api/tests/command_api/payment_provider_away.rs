@@ -1,6 +1,8 @@
 //! Settlement while its payment provider is away, or settlement itself: reservations stay open, and go on by themselves.
 
-use crate::fates::{expires_at, reserves, reserves_by, reserves_for, reserves_many, with_scaled_down_timeouts};
+use crate::fates::{
+    expires_at, reserves, reserves_by, reserves_for, reserves_many, with_scaled_down_timeouts,
+};
 use crate::write_side::{WriteSide, until};
 use std::time::Duration;
 use testbed::payments::{Call, Payments, Trouble};
@@ -11,11 +13,15 @@ use testbed::payments::{Call, Payments, Trouble};
 async fn a_provider_that_cannot_be_reached_costs_no_fate() {
     let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     payments.closes().await;
-    let (app, product) = test.with_one_product(&with_scaled_down_timeouts(&payments)).await;
+    let (app, product) = test
+        .with_one_product(&with_scaled_down_timeouts(&payments))
+        .await;
     let id = reserves(&app, product, 10).await;
-    test.until_there_is("open_invest where attempts > 2 and not cancelling").await;
+    test.until_there_is("open_invest where attempts > 2 and not cancelling")
+        .await;
     payments.reopens().await;
-    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    test.until_all_have_their_fate_and_agree_with(&payments)
+        .await;
     assert_eq!(test.became().await, ["SETTLED"]);
     assert_eq!(payments.ledger()[&id.0].calls, [Call::Pay]);
 }
@@ -31,13 +37,21 @@ async fn an_expired_one_waits_for_its_provider() {
     app.settles_with(&with_scaled_down_timeouts(&payments));
     let id = reserves(&app, product, 100).await;
     let expires_at = expires_at(&test.reservations().await[0]);
-    test.until_there_is(&format!("open_invest where cancelling and due_at > '{}'", expires_at.to_rfc3339())).await;
+    test.until_there_is(&format!(
+        "open_invest where cancelling and due_at > '{}'",
+        expires_at.to_rfc3339()
+    ))
+    .await;
     assert_eq!(test.became().await, [""; 0]);
     app.invest(product, 1).sent().await.is_sold_out(0);
 
     payments.reopens().await;
-    test.until_all_have_their_fate_and_agree_with(&payments).await;
-    assert_eq!(test.became().await, [format!("EXPIRED : {}", expires_at.to_rfc3339())]);
+    test.until_all_have_their_fate_and_agree_with(&payments)
+        .await;
+    assert_eq!(
+        test.became().await,
+        [format!("EXPIRED : {}", expires_at.to_rfc3339())]
+    );
     assert_eq!(payments.ledger()[&id.0].calls, [Call::Cancel]);
 }
 
@@ -54,9 +68,15 @@ async fn a_silent_provider_is_left_alone_until_it_answers() {
     let product = app.opens(10_000).await;
     app.settles_with(&with_scaled_down_timeouts(&payments));
     reserves_many(&app, product, INVESTS).await;
-    until("calls are given up", async || payments.calls() >= 60 && payments.under_way() == 0).await;
+    until("calls are given up", async || {
+        payments.calls() >= 60 && payments.under_way() == 0
+    })
+    .await;
     let asked = payments.calls();
-    assert!(asked <= 100, "{asked} calls were made before it was left alone");
+    assert!(
+        asked <= 100,
+        "{asked} calls were made before it was left alone"
+    );
     payments.most_at_once();
     until("it is tried again", async || payments.calls() >= asked + 3).await;
     // One at a time, as the circuit breaker's own tests show; here the provider may notice late that one was given up.
@@ -65,8 +85,14 @@ async fn a_silent_provider_is_left_alone_until_it_answers() {
 
     payments.recovers();
     test.until_there_is_no("open_invest").await;
-    test.until_all_have_their_fate_and_agree_with(&payments).await;
-    let settled = test.became().await.iter().filter(|became| *became == "SETTLED").count();
+    test.until_all_have_their_fate_and_agree_with(&payments)
+        .await;
+    let settled = test
+        .became()
+        .await
+        .iter()
+        .filter(|became| *became == "SETTLED")
+        .count();
     assert!(settled >= INVESTS - asked - 20, "{settled} are settled");
 }
 
@@ -78,9 +104,12 @@ async fn a_slow_provider_gets_a_bounded_number_of_calls_at_once() {
     let app = test.app().await;
     let product = app.opens(1_000).await;
     // In no haste: a call that is given up here would still be under way there.
-    app.settles_with(&command_api::Provider::http(&payments.url(), &tls::Trust::default()).unwrap());
+    app.settles_with(
+        &command_api::Provider::http(&payments.url(), &tls::Trust::default()).unwrap(),
+    );
     reserves_many(&app, product, 300).await;
-    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    test.until_all_have_their_fate_and_agree_with(&payments)
+        .await;
     let most = payments.most_at_once();
     assert!((32..=64).contains(&most), "{most} at once");
 }
@@ -103,14 +132,23 @@ async fn a_settlement_that_dies_leaves_nothing_behind() {
     test.makes_all_due().await;
     let asked = payments.calls();
     let second = app.only_sweeps_with(&with_scaled_down_timeouts(&payments));
-    until("calls are under way", async || payments.calls() > asked + 30).await;
+    until("calls are under way", async || {
+        payments.calls() > asked + 30
+    })
+    .await;
     second.abort();
 
     payments.recovers();
     app.only_sweeps_with(&with_scaled_down_timeouts(&payments));
-    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    test.until_all_have_their_fate_and_agree_with(&payments)
+        .await;
     assert_eq!(test.became().await.len(), 200);
-    assert!(payments.ledger().values().all(|payment| payment.debits <= 1));
+    assert!(
+        payments
+            .ledger()
+            .values()
+            .all(|payment| payment.debits <= 1)
+    );
 }
 
 /// 1. A payment was asked for and is not answered.
@@ -120,7 +158,9 @@ async fn a_settlement_that_dies_leaves_nothing_behind() {
 async fn what_is_unanswered_at_the_end_is_cancelled_by_the_next() {
     let (test, payments) = (WriteSide::with_partitions(4).await, Payments::open().await);
     payments.troubles(Call::Pay, Trouble::DoneAndSilent);
-    let (app, product) = test.with_one_product(&with_scaled_down_timeouts(&payments)).await;
+    let (app, product) = test
+        .with_one_product(&with_scaled_down_timeouts(&payments))
+        .await;
     let id = reserves(&app, product, 10).await;
     until("it is asked for", async || payments.under_way() == 1).await;
     app.stops().await;
@@ -129,7 +169,8 @@ async fn what_is_unanswered_at_the_end_is_cancelled_by_the_next() {
 
     let next = test.app().await;
     next.settles_with(&with_scaled_down_timeouts(&payments));
-    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    test.until_all_have_their_fate_and_agree_with(&payments)
+        .await;
     assert_eq!(test.became().await, ["SETTLED"]);
     assert_eq!(payments.ledger()[&id.0].calls, [Call::Pay, Call::Cancel]);
 }
@@ -144,8 +185,10 @@ async fn two_instances_with_one_provider_give_one_fate_each() {
     let product = one.opens(10_000).await;
     reserves_many(&one, product, 200).await;
     reserves_many(&two, product, 200).await;
-    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    test.until_all_have_their_fate_and_agree_with(&payments)
+        .await;
     assert_eq!(test.became().await, ["SETTLED"; 400]);
     reserves_by(&two, product, "user1", 1).await;
-    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    test.until_all_have_their_fate_and_agree_with(&payments)
+        .await;
 }

@@ -11,8 +11,17 @@ use tokio_util::sync::CancellationToken;
 /// An instance that settles with this provider and whose calls are written.
 async fn settles(test: &WriteSide, provider: &Provider) -> (TestApp, ProductId) {
     let (recorder, recording) = recorder();
-    tokio::spawn(run_recorder(recording, test.pool.clone(), CancellationToken::new()));
-    let app = test.app_with(AppSettings { recorder: Some(recorder), ..AppSettings::default() }).await;
+    tokio::spawn(run_recorder(
+        recording,
+        test.pool.clone(),
+        CancellationToken::new(),
+    ));
+    let app = test
+        .app_with(AppSettings {
+            recorder: Some(recorder),
+            ..AppSettings::default()
+        })
+        .await;
     let product = app.opens(1_000).await;
     app.settles_with(provider);
     (app, product)
@@ -36,7 +45,12 @@ async fn calls_so_far(test: &WriteSide, invest: InvestId) -> Vec<String> {
 
 /// Those up to the one that ended it, which is written a moment after the invest's fate.
 async fn calls_up_to(test: &WriteSide, invest: InvestId, last: &str) -> Vec<String> {
-    let written = async || calls_so_far(test, invest).await.last().is_some_and(|call| call == last);
+    let written = async || {
+        calls_so_far(test, invest)
+            .await
+            .last()
+            .is_some_and(|call| call == last)
+    };
     until("the last call is written", written).await;
     calls_so_far(test, invest).await
 }
@@ -56,12 +70,29 @@ async fn each_answer_is_written_down() {
     ];
     for (user, calls) in cases {
         let invest = reserves_by(&app, product, user, 1).await;
-        assert_eq!(calls_up_to(&test, invest, calls[calls.len() - 1]).await, calls, "{user}");
-        test.until_all_have_their_fate_and_agree_with(&payments).await;
+        assert_eq!(
+            calls_up_to(&test, invest, calls[calls.len() - 1]).await,
+            calls,
+            "{user}"
+        );
+        test.until_all_have_their_fate_and_agree_with(&payments)
+            .await;
     }
     let became = test.became().await;
-    assert_eq!(became, ["SETTLED", "PAYMENT_DECLINED : no funds", "PAYMENT_DECLINED : withheld", "SETTLED"]);
-    assert_eq!(test.count("payment_calls where attempt <> 0 or took_ms not between 0 and 3000").await, 0);
+    assert_eq!(
+        became,
+        [
+            "SETTLED",
+            "PAYMENT_DECLINED : no funds",
+            "PAYMENT_DECLINED : withheld",
+            "SETTLED"
+        ]
+    );
+    assert_eq!(
+        test.count("payment_calls where attempt <> 0 or took_ms not between 0 and 3000")
+            .await,
+        0
+    );
     assert_eq!(
         test.count("payment_calls where asked_at not between now() - interval '1 min' and now() + interval '1 s'")
             .await,
@@ -75,9 +106,16 @@ async fn a_call_without_an_answer_is_written_down_and_how_long_it_was_waited_for
     let (app, product) = settles(&test, &with_scaled_down_timeouts(&payments)).await;
     payments.troubles(Call::Pay, Trouble::Silent);
     let invest = reserves_by(&app, product, "user1", 1).await;
-    assert_eq!(calls_up_to(&test, invest, "CANCEL CANCELLED").await, ["PAY UNANSWERED why", "CANCEL CANCELLED"]);
+    assert_eq!(
+        calls_up_to(&test, invest, "CANCEL CANCELLED").await,
+        ["PAY UNANSWERED why", "CANCEL CANCELLED"]
+    );
     // A call may take 600 ms in this haste.
-    assert_eq!(test.count("payment_calls where call = 'PAY' and took_ms between 550 and 5000").await, 1);
+    assert_eq!(
+        test.count("payment_calls where call = 'PAY' and took_ms between 550 and 5000")
+            .await,
+        1
+    );
 }
 
 #[tokio::test]
@@ -86,14 +124,21 @@ async fn a_payment_that_its_provider_has_lost_is_written_down() {
     payments.pends("user1", u32::MAX);
     let (app, product) = settles(&test, &in_no_haste(&payments)).await;
     let invest = reserves_by(&app, product, "user1", 1).await;
-    let pends =
-        || payments.ledger().get(&invest.0).is_some_and(|payment| matches!(payment.state, State::Pending { .. }));
+    let pends = || {
+        payments
+            .ledger()
+            .get(&invest.0)
+            .is_some_and(|payment| matches!(payment.state, State::Pending { .. }))
+    };
     until("it is pending there", async || pends()).await;
     payments.forgets();
     // How often it was looked for before it was lost is a matter of time.
     let mut calls = calls_up_to(&test, invest, "CANCEL CANCELLED").await;
     calls.retain(|call| call != "LOOK PENDING");
-    assert_eq!(calls, ["PAY PENDING", "LOOK NEVER_HEARD", "CANCEL CANCELLED"]);
+    assert_eq!(
+        calls,
+        ["PAY PENDING", "LOOK NEVER_HEARD", "CANCEL CANCELLED"]
+    );
 }
 
 /// It was not asked, so it may be tried again; each attempt is there with its number.
@@ -103,14 +148,21 @@ async fn a_provider_that_is_not_reached_is_written_down_each_time() {
     payments.closes().await;
     let (app, product) = settles(&test, &with_scaled_down_timeouts(&payments)).await;
     let invest = reserves_by(&app, product, "user1", 1).await;
-    test.until_there_is("payment_calls where attempt >= 2").await;
+    test.until_there_is("payment_calls where attempt >= 2")
+        .await;
     payments.reopens().await;
-    test.until_all_have_their_fate_and_agree_with(&payments).await;
+    test.until_all_have_their_fate_and_agree_with(&payments)
+        .await;
     let calls = calls_up_to(&test, invest, "PAY PAID").await;
     let (last, before) = calls.split_last().unwrap();
     assert_eq!(last, "PAY PAID");
-    assert!(before.len() >= 3 && before.iter().all(|call| call == "PAY NOT_REACHED why"), "{calls:?}");
-    let attempts = test.says("select attempt::text from payment_calls order by asked_at").await;
+    assert!(
+        before.len() >= 3 && before.iter().all(|call| call == "PAY NOT_REACHED why"),
+        "{calls:?}"
+    );
+    let attempts = test
+        .says("select attempt::text from payment_calls order by asked_at")
+        .await;
     assert!(attempts.is_sorted() && attempts[0] == "0", "{attempts:?}");
 }
 

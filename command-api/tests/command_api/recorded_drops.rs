@@ -25,7 +25,11 @@ async fn what_finds_no_room_is_dropped_and_counted() {
     all_is_written(recording, &test.pool).await;
     assert_eq!(test.count("refusals").await, 10);
     assert_eq!(test.dropped().await, ["REFUSAL FULL 40"]);
-    assert_eq!(test.count("recorder_drops where from_time < to_time and to_time <= now()").await, 1);
+    assert_eq!(
+        test.count("recorder_drops where from_time < to_time and to_time <= now()")
+            .await,
+        1
+    );
 }
 
 /// 1. The table is locked: whoever writes is stuck, and then refused.
@@ -41,7 +45,10 @@ async fn nobody_waits_for_a_writer_that_is_stuck() {
     let writing: JoinHandle<()> = tokio::spawn(run_recorder(recording, pool, over.clone()));
     let product = app.opens(1_000_000).await;
     let mut lock = test.pool.begin().await.unwrap();
-    sqlx::query("lock table refusals in access exclusive mode").execute(&mut *lock).await.unwrap();
+    sqlx::query("lock table refusals in access exclusive mode")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
 
     let began = Instant::now();
     let mut slowest = Duration::ZERO;
@@ -51,11 +58,16 @@ async fn nobody_waits_for_a_writer_that_is_stuck() {
         slowest = slowest.max(asked.elapsed());
         refuses(&app, product, 20).await;
     }
-    assert!(slowest < Duration::from_secs(1), "an accept took {slowest:?}");
+    assert!(
+        slowest < Duration::from_secs(1),
+        "an accept took {slowest:?}"
+    );
     lock.rollback().await.unwrap();
 
-    test.until_there_is("recorder_drops where reason = 'FULL'").await;
-    test.until_there_is("recorder_drops where reason = 'DATABASE'").await;
+    test.until_there_is("recorder_drops where reason = 'FULL'")
+        .await;
+    test.until_there_is("recorder_drops where reason = 'DATABASE'")
+        .await;
     test.execute("delete from refusals").await;
     // Of somebody else: what is recorded of one user has a budget, and a fast machine may have used it up.
     refuses_of(&app, product, ["somebody"]).await;
@@ -98,9 +110,19 @@ async fn so_many_are_written_in_a_second_and_at_the_end_all_at_once() {
     let product = app.opens(100).await;
     refuses(&app, product, 2_500).await;
     let over = CancellationToken::new();
-    let (began, writing) = (Instant::now(), tokio::spawn(run_recorder(recording, test.pool.clone(), over.clone())));
-    until("1,500 are written", async || test.count("refusals").await >= 1_500).await;
-    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+    let (began, writing) = (
+        Instant::now(),
+        tokio::spawn(run_recorder(recording, test.pool.clone(), over.clone())),
+    );
+    until("1,500 are written", async || {
+        test.count("refusals").await >= 1_500
+    })
+    .await;
+    assert!(
+        began.elapsed() >= Duration::from_millis(500),
+        "{:?}",
+        began.elapsed()
+    );
     over.cancel();
     soon(writing).await.unwrap();
     assert_eq!(test.count("refusals").await, 2_500);
@@ -117,9 +139,15 @@ async fn of_one_user_a_thousand_are_written_and_the_rest_is_counted() {
     refuses(&app, product, 3).await;
     all_is_written(recording, &test.pool).await;
     let written = test.count("refusals where user_id = 'eager'").await;
-    assert!((1_000..1_003).contains(&written), "{written}: one more comes free in a minute");
+    assert!(
+        (1_000..1_003).contains(&written),
+        "{written}: one more comes free in a minute"
+    );
     assert_eq!(test.count("refusals where user_id <> 'eager'").await, 3);
-    assert_eq!(test.dropped().await, [format!("REFUSAL FULL {}", 1_200 - written)]);
+    assert_eq!(
+        test.dropped().await,
+        [format!("REFUSAL FULL {}", 1_200 - written)]
+    );
 }
 
 /// More than go in one delete.
@@ -139,9 +167,18 @@ async fn what_is_old_is_forgotten_in_steps() {
     )
     .await;
     let over = CancellationToken::new();
-    let purging = tokio::spawn(purge_records(test.log.clone(), test.pool.clone(), over.clone()));
-    test.until_there_is_no("recorder_drops where number > 29").await;
-    let left = (test.count("refusals").await, test.count("payment_calls").await, test.count("recorder_drops").await);
+    let purging = tokio::spawn(purge_records(
+        test.log.clone(),
+        test.pool.clone(),
+        over.clone(),
+    ));
+    test.until_there_is_no("recorder_drops where number > 29")
+        .await;
+    let left = (
+        test.count("refusals").await,
+        test.count("payment_calls").await,
+        test.count("recorder_drops").await,
+    );
     assert_eq!(left, (3, 1, 1));
     over.cancel();
     soon(purging).await.unwrap();

@@ -11,20 +11,41 @@ async fn a_reservation_is_settled_and_its_cause_is_told() {
     const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let (test, app, product) = WriteSide::with_product(4, 100).await;
     app.settles();
-    let invest = app.invest(product, 60).by("user4").correlation_id("c-1").header("traceparent", TRACE);
+    let invest = app
+        .invest(product, 60)
+        .by("user4")
+        .correlation_id("c-1")
+        .header("traceparent", TRACE);
     let answer = invest.sent().await;
     test.until_all_have_their_fate().await;
 
-    let [reserved, settled] = [test.reservations().await.remove(0), test.fates().await.remove(0)];
-    let (invest_id, user_id, amount) = (answer.invest_id(), crate::app::user("user4"), crate::app::won(60));
-    assert_eq!(settled.event, ProductEvent::InvestSettled { invest_id, user_id, amount });
+    let [reserved, settled] = [
+        test.reservations().await.remove(0),
+        test.fates().await.remove(0),
+    ];
+    let (invest_id, user_id, amount) = (
+        answer.invest_id(),
+        crate::app::user("user4"),
+        crate::app::won(60),
+    );
+    assert_eq!(
+        settled.event,
+        ProductEvent::InvestSettled {
+            invest_id,
+            user_id,
+            amount
+        }
+    );
     for recorded in [&reserved, &settled] {
         assert_eq!(recorded.metadata.correlation_id, "c-1");
     }
     assert_eq!(reserved.metadata.traceparent.as_deref(), Some(TRACE));
     assert_eq!(settled.metadata.traceparent.as_deref(), Some(TRACE));
     assert_eq!(reserved.metadata.causation_id, None);
-    assert_eq!(settled.metadata.causation_id, Some(reserved.event_id.to_string()));
+    assert_eq!(
+        settled.metadata.causation_id,
+        Some(reserved.event_id.to_string())
+    );
     app.invest(product, 41).sent().await.is_sold_out(40);
 }
 
@@ -66,7 +87,10 @@ async fn instances_share_the_list_without_waiting_for_each_other() {
     let held = reserves(&one, product, 1).await;
     reserves_many(&one, product, 1_200).await;
     one.only_keeps_the_list();
-    until("all are on the list", async || test.count("open_invest").await == 1_201).await;
+    until("all are on the list", async || {
+        test.count("open_invest").await == 1_201
+    })
+    .await;
     assert_eq!(test.makes_all_due().await, 1_201);
 
     let mut somebody = test.options().connect().await.unwrap();
@@ -74,8 +98,14 @@ async fn instances_share_the_list_without_waiting_for_each_other() {
     sqlx::raw_sql(&lock).execute(&mut somebody).await.unwrap();
     one.only_sweeps();
     two.only_sweeps();
-    until("all others have their fate", async || test.fates().await.len() == 1_200).await;
-    sqlx::raw_sql("rollback").execute(&mut somebody).await.unwrap();
+    until("all others have their fate", async || {
+        test.fates().await.len() == 1_200
+    })
+    .await;
+    sqlx::raw_sql("rollback")
+        .execute(&mut somebody)
+        .await
+        .unwrap();
     test.until_all_have_their_fate().await;
 }
 
@@ -105,7 +135,10 @@ async fn a_reservation_that_nobody_saw_to_in_time_expires() {
     let product = app.opens(100).await;
     let invest_id = reserves(&app, product, 100).await;
     let reserved = test.reservations().await.remove(0);
-    assert_eq!(expires_at(&reserved), reserved.recorded_at + Duration::from_secs(1));
+    assert_eq!(
+        expires_at(&reserved),
+        reserved.recorded_at + Duration::from_secs(1)
+    );
     app.invest(product, 1).sent().await.is_sold_out(0);
     test.until_passed(expires_at(&reserved)).await;
 
@@ -114,8 +147,20 @@ async fn a_reservation_that_nobody_saw_to_in_time_expires() {
     let (user_id, amount) = (crate::app::user("user1"), crate::app::won(100));
     let (code, detail) = ("EXPIRED".into(), expires_at(&reserved).to_rfc3339());
     let failed = test.fates().await.remove(0);
-    assert_eq!(failed.event, ProductEvent::InvestFailed { invest_id, user_id, amount, code, detail });
-    assert_eq!(failed.metadata.causation_id, Some(reserved.event_id.to_string()));
+    assert_eq!(
+        failed.event,
+        ProductEvent::InvestFailed {
+            invest_id,
+            user_id,
+            amount,
+            code,
+            detail
+        }
+    );
+    assert_eq!(
+        failed.metadata.causation_id,
+        Some(reserved.event_id.to_string())
+    );
     assert!(failed.recorded_at >= expires_at(&reserved));
     app.invest(product, 100).sent().await.is_ok();
 }
@@ -130,17 +175,26 @@ async fn what_a_dead_settlement_had_taken_is_taken_again() {
     let product = dead.opens(100).await;
     reserves(&dead, product, 60).await;
     dead.only_keeps_the_list();
-    test.until_there_is("open_invest where due_at > clock_timestamp()").await;
+    test.until_there_is("open_invest where due_at > clock_timestamp()")
+        .await;
     // However slow this machine is, the next one shall find it taken.
-    test.execute("update open_invest set due_at = clock_timestamp() + interval '1 minute'").await;
+    test.execute("update open_invest set due_at = clock_timestamp() + interval '1 minute'")
+        .await;
     dead.stops().await;
 
     let next = test.app().await;
     next.settles();
     let other = next.opens(100).await;
     reserves(&next, other, 1).await;
-    until("a fresh one is settled", async || test.fates().await.len() == 1).await;
-    assert_eq!(test.fates().await[0].product_id, other, "the one that is taken was not waited for");
+    until("a fresh one is settled", async || {
+        test.fates().await.len() == 1
+    })
+    .await;
+    assert_eq!(
+        test.fates().await[0].product_id,
+        other,
+        "the one that is taken was not waited for"
+    );
     test.makes_all_due().await;
     test.until_all_have_their_fate().await;
 }
@@ -162,7 +216,10 @@ async fn a_processor_that_is_overloaded_costs_no_fate() {
 
     test.makes_all_due().await;
     test.until_all_have_their_fate().await;
-    assert!(matches!(test.fates().await[0].event, ProductEvent::InvestSettled { .. }));
+    assert!(matches!(
+        test.fates().await[0].event,
+        ProductEvent::InvestSettled { .. }
+    ));
 }
 
 /// Its row was there though it had its fate: nothing more happens to it.
@@ -172,19 +229,24 @@ async fn a_second_fate_is_refused() {
     reserves(&app, product, 60).await;
     app.only_keeps_the_list();
     test.until_there_is("open_invest").await;
-    test.execute("create table kept as select * from open_invest").await;
+    test.execute("create table kept as select * from open_invest")
+        .await;
     test.makes_all_due().await;
     app.only_sweeps();
     test.until_all_have_their_fate().await;
 
-    test.execute("insert into open_invest select * from kept").await;
+    test.execute("insert into open_invest select * from kept")
+        .await;
     test.makes_all_due().await;
     test.until_there_is("open_invest where attempts > 0").await;
     // A sweep that claims it once more has had it refused before.
     test.makes_all_due().await;
     test.until_there_is("open_invest where attempts > 1").await;
     reserves(&app, product, 1).await;
-    until("the next one has its fate", async || test.fates().await.len() == 2).await;
+    until("the next one has its fate", async || {
+        test.fates().await.len() == 2
+    })
+    .await;
     test.everything_adds_up().await;
 }
 
@@ -195,5 +257,8 @@ async fn a_closed_products_reservations_still_get_their_fate() {
     app.closes(product).await;
     app.settles();
     test.until_all_have_their_fate().await;
-    assert!(matches!(test.fates().await[0].event, ProductEvent::InvestSettled { .. }));
+    assert!(matches!(
+        test.fates().await[0].event,
+        ProductEvent::InvestSettled { .. }
+    ));
 }

@@ -27,7 +27,11 @@ async fn accepts_again(app: &TestApp, product: ProductId) {
     until("it accepts again", async || {
         let began = Instant::now();
         let answer = app.invest(product, 1).by("later").sent().await;
-        assert!(began.elapsed() < ANSWER_TIMEOUT, "answered after {:?}: {answer:?}", began.elapsed());
+        assert!(
+            began.elapsed() < ANSWER_TIMEOUT,
+            "answered after {:?}: {answer:?}",
+            began.elapsed()
+        );
         assert!(answer.status == 200 || answer.status == 503, "{answer:?}");
         answer.status == 200
     })
@@ -41,7 +45,10 @@ async fn a_product_whose_load_meets_a_silent_connection_takes_invests_again() {
     accepts_again(&app, cold).await;
     app.invest(cold, 1).sent().await.is_ok();
     test.everything_adds_up().await;
-    until("the silent connections are closed", async || proxy.silent() == 0).await;
+    until("the silent connections are closed", async || {
+        proxy.silent() == 0
+    })
+    .await;
 }
 
 /// 1. Nothing of the database is heard, on new connections either: every answer is 503, in time.
@@ -55,7 +62,11 @@ async fn an_invest_is_answered_in_time_while_nothing_is_heard_of_the_database() 
         let began = Instant::now();
         let answer = app.invest(cold, 1).sent().await;
         assert_eq!(answer.status, 503, "{answer:?}");
-        assert!(began.elapsed() < ANSWER_TIMEOUT, "answered after {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < ANSWER_TIMEOUT,
+            "answered after {:?}",
+            began.elapsed()
+        );
     }
     proxy.silence_new(false);
     accepts_again(&app, cold).await;
@@ -66,7 +77,9 @@ async fn an_invest_is_answered_in_time_while_nothing_is_heard_of_the_database() 
 async fn settlement_and_its_work_list_go_on_after_the_way_fell_silent() {
     let (test, proxy, app, cold) = behind_a_proxy().await;
     let payments = Payments::open().await;
-    app.settles_with(&command_api::Provider::http(&payments.url(), &tls::Trust::default()).unwrap());
+    app.settles_with(
+        &command_api::Provider::http(&payments.url(), &tls::Trust::default()).unwrap(),
+    );
     accepts_again(&app, cold).await;
     test.until_there_is_no("open_invest").await;
     proxy.silence();

@@ -14,16 +14,31 @@ use uuid::Uuid;
 /// A product of 100 won whose invests can be withdrawn for an hour; with `None` never.
 async fn opens(app: &TestApp, withdrawable_until: Option<DateTime<Utc>>) -> ProductId {
     let until = withdrawable_until.map(written);
-    opens_with(app, hours_from_now(2), json!({"totalInvestingAmount": 100, "withdrawableUntil": until})).await
+    opens_with(
+        app,
+        hours_from_now(2),
+        json!({"totalInvestingAmount": 100, "withdrawableUntil": until}),
+    )
+    .await
 }
 
 /// A product that has started, with these fields.
 pub async fn opens_with(app: &TestApp, finished_at: DateTime<Utc>, fields: Value) -> ProductId {
-    let mut body =
-        json!({"title": "apples", "startedAt": written(hours_from_now(-1)), "finishedAt": written(finished_at)});
-    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    let answer = app.admin("/admin/product").body(body.to_string()).sent().await;
-    ProductId::try_from(answer.json()["data"]["productId"].as_i64().expect(&answer.body)).unwrap()
+    let mut body = json!({"title": "apples", "startedAt": written(hours_from_now(-1)), "finishedAt": written(finished_at)});
+    body.as_object_mut()
+        .unwrap()
+        .extend(fields.as_object().unwrap().clone());
+    let answer = app
+        .admin("/admin/product")
+        .body(body.to_string())
+        .sent()
+        .await;
+    ProductId::try_from(
+        answer.json()["data"]["productId"]
+            .as_i64()
+            .expect(&answer.body),
+    )
+    .unwrap()
 }
 
 pub fn written(time: DateTime<Utc>) -> String {
@@ -31,7 +46,10 @@ pub fn written(time: DateTime<Utc>) -> String {
 }
 
 pub async fn withdraws(app: &TestApp, invest: InvestId, user: &str) -> Answer {
-    app.calls("POST", &format!("/api/invest/{invest}/withdraw")).header("X-USER-ID", user).sent().await
+    app.calls("POST", &format!("/api/invest/{invest}/withdraw"))
+        .header("X-USER-ID", user)
+        .sent()
+        .await
 }
 
 pub fn code(answer: &Answer) -> (u16, String) {
@@ -54,31 +72,77 @@ async fn a_reservation_is_withdrawn_and_its_amount_is_free_at_once() {
     let product = opens(&app, Some(hours_from_now(1))).await;
     let invest = reserves_by(&app, product, "user1", 100).await;
     let answer = withdraws(&app, invest, "user1").await;
-    assert_eq!((code(&answer), answer.json()["data"].clone()), ((200, "01".into()), json!("OK")));
+    assert_eq!(
+        (code(&answer), answer.json()["data"].clone()),
+        ((200, "01".into()), json!("OK"))
+    );
     assert!(answer.header("x-consistency-token").is_some());
     reserves_by(&app, product, "user2", 100).await;
 
     // Again, also after its refund: the same answer, and nothing more happens.
     app.settles();
     until_refunded(&test, product, 1).await;
-    assert_eq!(code(&withdraws(&app, invest, "user1").await), (200, "01".into()));
-    let names: Vec<_> = test.events_of(product).await.into_iter().map(|recorded| recorded.event.name()).collect();
-    assert_eq!(names.iter().filter(|name| **name == "InvestWithdrawn").count(), 1, "{names:?}");
-    assert_eq!(names.iter().filter(|name| **name == "InvestRefunded").count(), 1, "{names:?}");
+    assert_eq!(
+        code(&withdraws(&app, invest, "user1").await),
+        (200, "01".into())
+    );
+    let names: Vec<_> = test
+        .events_of(product)
+        .await
+        .into_iter()
+        .map(|recorded| recorded.event.name())
+        .collect();
+    assert_eq!(
+        names
+            .iter()
+            .filter(|name| **name == "InvestWithdrawn")
+            .count(),
+        1,
+        "{names:?}"
+    );
+    assert_eq!(
+        names
+            .iter()
+            .filter(|name| **name == "InvestRefunded")
+            .count(),
+        1,
+        "{names:?}"
+    );
 }
 
 #[tokio::test]
 async fn what_cannot_be_withdrawn_is_said() {
     let (_test, app) = WriteSide::with_app(4).await;
-    let (product, without) = (opens(&app, Some(hours_from_now(1))).await, opens(&app, None).await);
-    let (invest, no_right) =
-        (reserves_by(&app, product, "user1", 10).await, reserves_by(&app, without, "user1", 10).await);
-    assert_eq!(code(&withdraws(&app, invest, "user2").await), (200, "NOT_EXIST_INVEST".into()));
-    assert_eq!(code(&withdraws(&app, InvestId(Uuid::now_v7()), "user1").await), (200, "NOT_EXIST_INVEST".into()));
-    assert_eq!(code(&withdraws(&app, no_right, "user1").await), (200, "NOT_WITHDRAWABLE".into()));
-    let malformed = app.calls("POST", "/api/invest/7/withdraw").header("X-USER-ID", "user1").sent().await;
+    let (product, without) = (
+        opens(&app, Some(hours_from_now(1))).await,
+        opens(&app, None).await,
+    );
+    let (invest, no_right) = (
+        reserves_by(&app, product, "user1", 10).await,
+        reserves_by(&app, without, "user1", 10).await,
+    );
+    assert_eq!(
+        code(&withdraws(&app, invest, "user2").await),
+        (200, "NOT_EXIST_INVEST".into())
+    );
+    assert_eq!(
+        code(&withdraws(&app, InvestId(Uuid::now_v7()), "user1").await),
+        (200, "NOT_EXIST_INVEST".into())
+    );
+    assert_eq!(
+        code(&withdraws(&app, no_right, "user1").await),
+        (200, "NOT_WITHDRAWABLE".into())
+    );
+    let malformed = app
+        .calls("POST", "/api/invest/7/withdraw")
+        .header("X-USER-ID", "user1")
+        .sent()
+        .await;
     assert_eq!(code(&malformed), (400, "00".into()));
-    let nobody = app.calls("POST", &format!("/api/invest/{invest}/withdraw")).sent().await;
+    let nobody = app
+        .calls("POST", &format!("/api/invest/{invest}/withdraw"))
+        .sent()
+        .await;
     assert_eq!(code(&nobody), (400, "MISSING_X_USER_ID".into()));
 }
 
@@ -89,17 +153,28 @@ async fn a_holding_is_withdrawn_and_refunded_once() {
     let product = opens(&app, Some(hours_from_now(1))).await;
     app.settles_with(&Provider::http(&payments.url(), &tls::Trust::default()).unwrap());
     let invest = reserves_by(&app, product, "user1", 60).await;
-    test.until_all_have_their_fate_and_agree_with(&payments).await;
-    assert_eq!(code(&withdraws(&app, invest, "user1").await), (200, "01".into()));
+    test.until_all_have_their_fate_and_agree_with(&payments)
+        .await;
+    assert_eq!(
+        code(&withdraws(&app, invest, "user1").await),
+        (200, "01".into())
+    );
     until_refunded(&test, product, 1).await;
 
     let payment = &payments.ledger()[&invest.0];
-    assert_eq!((payment.debits, payment.refunds, &payment.state), (1, 1, &State::Refunded));
+    assert_eq!(
+        (payment.debits, payment.refunds, &payment.state),
+        (1, 1, &State::Refunded)
+    );
     assert_eq!(payment.calls, [Call::Pay, Call::Refund]);
     assert_eq!(payments.contradictions(&test.pool).await, [""; 0]);
     let events = test.events_of(product).await;
-    assert!(matches!(events[events.len() - 2].event, ProductEvent::InvestWithdrawn { settled: true, .. }));
-    test.until_there_is("(select where not exists (select from open_invest)) empty").await;
+    assert!(matches!(
+        events[events.len() - 2].event,
+        ProductEvent::InvestWithdrawn { settled: true, .. }
+    ));
+    test.until_there_is("(select where not exists (select from open_invest)) empty")
+        .await;
 }
 
 /// Every trouble of the provider with its payment and its refund ends the same way: nothing stands.
@@ -118,16 +193,29 @@ async fn a_troubled_provider_gives_back_what_it_took() {
         invests.push(reserves_by(&app, product, user, 10).await);
     }
     testbed::until("all are paid", async || {
-        payments.ledger().values().filter(|payment| payment.debits > 0).count() == 3
+        payments
+            .ledger()
+            .values()
+            .filter(|payment| payment.debits > 0)
+            .count()
+            == 3
     })
     .await;
     for (invest, user) in invests.iter().zip(["user1", "user2", "user3"]) {
-        assert_eq!(code(&withdraws(&app, *invest, user).await), (200, "01".into()));
+        assert_eq!(
+            code(&withdraws(&app, *invest, user).await),
+            (200, "01".into())
+        );
     }
     payments.recovers();
     until_refunded(&test, product, 3).await;
     assert_eq!(payments.contradictions(&test.pool).await, [""; 0]);
-    assert!(payments.ledger().values().all(|payment| (payment.debits, payment.refunds) == (1, 1)));
+    assert!(
+        payments
+            .ledger()
+            .values()
+            .all(|payment| (payment.debits, payment.refunds) == (1, 1))
+    );
 }
 
 /// Two processes, withdrawals and settlements of the same invests at the same time: each ends in one of the two lawful orders. The
@@ -148,20 +236,45 @@ async fn withdrawals_and_settlements_race() {
             1 => testbed::until("it is paid", async || is_paid(&payments, invest)).await,
             _ => test.until_there_is(&settled(invest)).await,
         }
-        let both = tokio::join!(withdraws(&apps[0], invest, "user1"), withdraws(&apps[1], invest, "user1"));
-        assert_eq!((code(&both.0), code(&both.1)), ((200, "01".into()), (200, "01".into())));
+        let both = tokio::join!(
+            withdraws(&apps[0], invest, "user1"),
+            withdraws(&apps[1], invest, "user1")
+        );
+        assert_eq!(
+            (code(&both.0), code(&both.1)),
+            ((200, "01".into()), (200, "01".into()))
+        );
     }
     until_refunded(&test, product, rounds).await;
     assert_eq!(payments.contradictions(&test.pool).await, [""; 0]);
-    assert_eq!(apps[0].log.load_product(product).await.unwrap().product.remaining(), 100);
+    assert_eq!(
+        apps[0]
+            .log
+            .load_product(product)
+            .await
+            .unwrap()
+            .product
+            .remaining(),
+        100
+    );
     let events = test.events_of(product).await;
-    let of_holdings =
-        events.iter().filter(|it| matches!(it.event, ProductEvent::InvestWithdrawn { settled: true, .. }));
-    assert!(of_holdings.count() >= rounds / 3, "each that was seen settled was withdrawn as a holding");
+    let of_holdings = events.iter().filter(|it| {
+        matches!(
+            it.event,
+            ProductEvent::InvestWithdrawn { settled: true, .. }
+        )
+    });
+    assert!(
+        of_holdings.count() >= rounds / 3,
+        "each that was seen settled was withdrawn as a holding"
+    );
 }
 
 fn is_paid(payments: &Payments, invest: InvestId) -> bool {
-    payments.ledger().get(&invest.0).is_some_and(|payment| payment.debits > 0)
+    payments
+        .ledger()
+        .get(&invest.0)
+        .is_some_and(|payment| payment.debits > 0)
 }
 
 /// A row when the invest is settled.

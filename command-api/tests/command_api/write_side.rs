@@ -54,7 +54,12 @@ impl WriteSide {
 
     /// An instance that sees this database through other options, such as a proxy's.
     pub async fn app_at(&self, options: PgConnectOptions) -> TestApp {
-        TestApp::start(options, self.log.identity().partitions, AppSettings::default()).await
+        TestApp::start(
+            options,
+            self.log.identity().partitions,
+            AppSettings::default(),
+        )
+        .await
     }
 
     pub async fn events_of(&self, product: ProductId) -> Vec<RecordedEvent> {

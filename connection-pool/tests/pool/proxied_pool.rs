@@ -25,12 +25,22 @@ impl ProxiedPool {
         let database = Database::fresh().await;
         let options = PgConnectOptions::from_str(database.url()).unwrap();
         let (proxy, options) = Proxy::before_database(options).await;
-        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(Duration::from_secs(2));
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(Duration::from_secs(2));
         let pool: PgPool = pool.test_before_acquire(false).connect_lazy_with(options);
         let pool = Pool::from(pool).with_answer_timeout(ANSWER_TIMEOUT);
         let direct = database.pool().await;
-        sqlx::query("create table notes (note text not null)").execute(&direct).await.unwrap();
-        Self { proxy, pool, direct, _database: database }
+        sqlx::query("create table notes (note text not null)")
+            .execute(&direct)
+            .await
+            .unwrap();
+        Self {
+            proxy,
+            pool,
+            direct,
+            _database: database,
+        }
     }
 
     /// The same, where every connection of the pool stands and is idle.
@@ -41,7 +51,10 @@ impl ProxiedPool {
             connections.push(test.pool.acquire().await.unwrap());
         }
         drop(connections);
-        until("every connection is idle", async || test.pool.num_idle() == CONNECTIONS as usize).await;
+        until("every connection is idle", async || {
+            test.pool.num_idle() == CONNECTIONS as usize
+        })
+        .await;
         test
     }
 
@@ -50,12 +63,18 @@ impl ProxiedPool {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
             let mut connection = self.pool.acquire().await.unwrap();
-            sqlx::query("select 1").execute(&mut connection).await.unwrap();
+            sqlx::query("select 1")
+                .execute(&mut connection)
+                .await
+                .unwrap();
             connections.push(connection);
         }
     }
 
     pub async fn notes(&self) -> Vec<String> {
-        sqlx::query_scalar("select note from notes order by note").fetch_all(&self.direct).await.unwrap()
+        sqlx::query_scalar("select note from notes order by note")
+            .fetch_all(&self.direct)
+            .await
+            .unwrap()
     }
 }

@@ -6,7 +6,11 @@ use futures::FutureExt as _;
 use testbed::until;
 
 async fn note(connection: &mut Connection, note: &str) {
-    sqlx::query("insert into notes values ($1)").bind(note).execute(connection).await.unwrap();
+    sqlx::query("insert into notes values ($1)")
+        .bind(note)
+        .execute(connection)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -22,7 +26,10 @@ async fn a_transaction_is_committed_or_rolled_back() {
     note(&mut back, "back").await;
     back.rollback().await.unwrap();
     // On the connection that had them open.
-    sqlx::query("insert into notes values ('later')").execute(&test.pool).await.unwrap();
+    sqlx::query("insert into notes values ('later')")
+        .execute(&test.pool)
+        .await
+        .unwrap();
     assert_eq!(test.notes().await, ["kept", "later"]);
 }
 
@@ -60,9 +67,15 @@ async fn a_begin_that_is_given_up_half_way_opens_no_transaction_for_the_next_use
         assert!(connection.begin().now_or_never().is_none());
     }
     for _ in 0..CONNECTIONS {
-        sqlx::query("insert into notes values ('mine')").execute(&test.pool).await.unwrap();
+        sqlx::query("insert into notes values ('mine')")
+            .execute(&test.pool)
+            .await
+            .unwrap();
     }
-    until("all are noted", async || test.notes().await.len() == CONNECTIONS as usize).await;
+    until("all are noted", async || {
+        test.notes().await.len() == CONNECTIONS as usize
+    })
+    .await;
 }
 
 #[tokio::test]

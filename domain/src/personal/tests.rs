@@ -92,7 +92,19 @@ fn in_ids_only_resident_numbers_are_seen(#[case] id: &str, #[case] seen: bool) {
 
 #[test]
 fn any_text_can_be_looked_at() {
-    for text in ["-", "@", "1", "-1-", "@.", "a@.", "+82", "010-", "٣٤", "\u{10ffff}1-2", "1-1-1-1-1-1-1"] {
+    for text in [
+        "-",
+        "@",
+        "1",
+        "-1-",
+        "@.",
+        "a@.",
+        "+82",
+        "010-",
+        "٣٤",
+        "\u{10ffff}1-2",
+        "1-1-1-1-1-1-1",
+    ] {
         assert_eq!(personal_data(text), None);
     }
 }

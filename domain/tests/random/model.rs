@@ -1,8 +1,8 @@
 //! The rules once more, as plainly as can be: one list of everything that was ever accepted.
 
 use crate::support::{
-    cancelled, expired, expiry, failed, failed_for, missed, opened_with, refunded, reserved, second, settled, user,
-    withdrawn, won,
+    cancelled, expired, expiry, failed, failed_for, missed, opened_with, refunded, reserved,
+    second, settled, user, withdrawn, won,
 };
 use domain::{ProductCommand, ProductEvent, Refusal, Terms};
 
@@ -49,7 +49,10 @@ impl Model {
 
     /// Ids and amounts of what is open, by id.
     pub fn open(&self) -> Vec<(u128, i64)> {
-        let open = self.invests.iter().filter(|invest| invest.state == State::Open);
+        let open = self
+            .invests
+            .iter()
+            .filter(|invest| invest.state == State::Open);
         let mut open: Vec<_> = open.map(|invest| (invest.id, invest.amount)).collect();
         open.sort_unstable();
         open
@@ -57,19 +60,32 @@ impl Model {
 
     /// The command as it is sent: with what the log says of its invest, now or a while ago. `None` when its id was used before.
     pub fn look_up(&self, mut command: ProductCommand) -> Option<ProductCommand> {
-        let known = |id: &domain::InvestId| self.invests.iter().find(|invest| invest.id == id.0.as_u128());
+        let known = |id: &domain::InvestId| {
+            self.invests
+                .iter()
+                .find(|invest| invest.id == id.0.as_u128())
+        };
         match &mut command {
             ProductCommand::InvestRequested { invest_id, .. }
                 if known(invest_id).is_some_and(|invest| invest.state != State::Open) =>
             {
                 return None;
             }
-            ProductCommand::WithdrawInvest { invest_id, user_id, settled, .. } => {
+            ProductCommand::WithdrawInvest {
+                invest_id,
+                user_id,
+                settled,
+                ..
+            } => {
                 let invest = known(invest_id)?;
                 *user_id = user(&invest.user);
                 *settled = invest.was_settled.then(|| won(invest.amount));
             }
-            ProductCommand::RefundInvest { invest_id, user_id, amount } => {
+            ProductCommand::RefundInvest {
+                invest_id,
+                user_id,
+                amount,
+            } => {
                 let invest = known(invest_id).filter(|invest| invest.state != State::Failed)?;
                 (*user_id, *amount) = (user(&invest.user), won(invest.amount));
             }
@@ -79,31 +95,59 @@ impl Model {
     }
 
     fn sum(&self, state: State) -> i64 {
-        self.invests.iter().filter(|invest| invest.state == state).map(|invest| invest.amount).sum()
+        self.invests
+            .iter()
+            .filter(|invest| invest.state == state)
+            .map(|invest| invest.amount)
+            .sum()
     }
 
     /// What the product should say, and what it should be then.
     pub fn decide(&mut self, command: &ProductCommand) -> Result<ProductEvent, Refusal> {
         match command {
-            ProductCommand::WithdrawInvest { invest_id, user_id, settled, at } => {
+            ProductCommand::WithdrawInvest {
+                invest_id,
+                user_id,
+                settled,
+                at,
+            } => {
                 self.total.ok_or(Refusal::NotExist)?;
-                self.withdraw(invest_id.0.as_u128(), user_id.as_str(), settled.map(|amount| amount.won()), *at)
+                self.withdraw(
+                    invest_id.0.as_u128(),
+                    user_id.as_str(),
+                    settled.map(|amount| amount.won()),
+                    *at,
+                )
             }
-            ProductCommand::RefundInvest { invest_id, user_id, amount } => {
+            ProductCommand::RefundInvest {
+                invest_id,
+                user_id,
+                amount,
+            } => {
                 self.total.ok_or(Refusal::NotExist)?;
                 self.refund(invest_id.0.as_u128(), user_id.as_str(), amount.won())
             }
             ProductCommand::CancelProduct { .. } => {
                 self.total.ok_or(Refusal::NotExist)?;
-                self.ended.replace(self.ended.unwrap_or(Refusal::Cancelled)).map_or(Ok(cancelled()), Err)
+                self.ended
+                    .replace(self.ended.unwrap_or(Refusal::Cancelled))
+                    .map_or(Ok(cancelled()), Err)
             }
             ProductCommand::FailProduct { at } => {
                 self.total.ok_or(Refusal::NotExist)?;
                 self.miss_target(*at)
             }
-            ProductCommand::OpenProduct { total, terms, .. } => self.open_product(total.won(), *terms),
+            ProductCommand::OpenProduct { total, terms, .. } => {
+                self.open_product(total.won(), *terms)
+            }
             ProductCommand::CloseProduct => self.close(),
-            ProductCommand::InvestRequested { invest_id, user_id, amount, at, .. } => {
+            ProductCommand::InvestRequested {
+                invest_id,
+                user_id,
+                amount,
+                at,
+                ..
+            } => {
                 self.total.ok_or(Refusal::NotExist)?;
                 self.refuse_unless_open_at(*at)?;
                 self.reserve(invest_id.0.as_u128(), user_id.as_str(), amount.won())
@@ -137,7 +181,15 @@ impl Model {
 
     /// In a product that ended, the reason of a failure is that.
     fn as_ended(&self, failed: ProductEvent) -> ProductEvent {
-        let ProductEvent::InvestFailed { invest_id, user_id, amount, .. } = &failed else { return failed };
+        let ProductEvent::InvestFailed {
+            invest_id,
+            user_id,
+            amount,
+            ..
+        } = &failed
+        else {
+            return failed;
+        };
         let words = match self.ended {
             None => return failed,
             Some(Refusal::Cancelled) => ("CANCELLED", "the product was cancelled by its operator"),
@@ -148,7 +200,9 @@ impl Model {
 
     /// The one that stands under this id now; others had it before.
     fn standing(&mut self, id: u128, state: State) -> Option<&mut Invest> {
-        self.invests.iter_mut().find(|invest| invest.id == id && invest.state == state)
+        self.invests
+            .iter_mut()
+            .find(|invest| invest.id == id && invest.state == state)
     }
 
     fn withdraw(
@@ -164,7 +218,12 @@ impl Model {
             None => (State::Settled, settled.ok_or(Refusal::NotOpen)?),
         };
         self.standing(id, from).ok_or(Refusal::NotOpen)?;
-        if self.ended.is_some() || self.terms.withdrawable_until.is_none_or(|until| at >= until) {
+        if self.ended.is_some()
+            || self
+                .terms
+                .withdrawable_until
+                .is_none_or(|until| at >= until)
+        {
             return Err(Refusal::NotWithdrawable);
         }
         self.standing(id, from).unwrap().state = State::Withdrawn;
@@ -198,7 +257,11 @@ impl Model {
         if let Some(ended) = self.ended {
             return Err(ended);
         }
-        let target = self.terms.target_amount.ok_or(Refusal::TargetNotMissed)?.won();
+        let target = self
+            .terms
+            .target_amount
+            .ok_or(Refusal::TargetNotMissed)?
+            .won();
         match () {
             () if at < second(3_600) => Err(Refusal::TargetUndecided),
             () if self.settled() >= target => Err(Refusal::TargetNotMissed),
@@ -240,23 +303,42 @@ impl Model {
         if amount > remaining {
             return Err(Refusal::SoldOut { remaining });
         }
-        self.invests.push(Invest { id, user: user.into(), amount, state: State::Open, was_settled: false });
+        self.invests.push(Invest {
+            id,
+            user: user.into(),
+            amount,
+            state: State::Open,
+            was_settled: false,
+        });
         Ok(reserved(id, user, amount))
     }
 
     fn refuse_what_the_terms_do_not_allow(&self, user: &str, amount: i64) -> Result<(), Refusal> {
-        let Terms { min_invest_amount, invest_amount_unit, max_amount_per_user, .. } = self.terms;
+        let Terms {
+            min_invest_amount,
+            invest_amount_unit,
+            max_amount_per_user,
+            ..
+        } = self.terms;
         if min_invest_amount.is_some_and(|minimum| amount < minimum.won()) {
             let is_allowed = |amount: &i64| {
                 *amount >= min_invest_amount.unwrap().won()
                     && invest_amount_unit.is_none_or(|unit| amount % unit.won() == 0)
             };
-            return Err(Refusal::BelowMinimum { smallest: (1..).find(is_allowed).unwrap() });
+            return Err(Refusal::BelowMinimum {
+                smallest: (1..).find(is_allowed).unwrap(),
+            });
         }
-        if let Some(unit) = invest_amount_unit.map(domain::Amount::won).filter(|unit| amount % unit != 0) {
+        if let Some(unit) = invest_amount_unit
+            .map(domain::Amount::won)
+            .filter(|unit| amount % unit != 0)
+        {
             return Err(Refusal::NotAMultiple { unit });
         }
-        let standing = self.invests.iter().filter(|invest| invest.user == user && invest.stands());
+        let standing = self
+            .invests
+            .iter()
+            .filter(|invest| invest.user == user && invest.stands());
         let taken: i64 = standing.map(|invest| invest.amount).sum();
         match max_amount_per_user.map(|limit| limit.won() - taken) {
             Some(remaining) if amount > remaining => Err(Refusal::LimitExceeded { remaining }),
@@ -266,7 +348,10 @@ impl Model {
 
     fn end(&mut self, id: u128, fate: State) -> Result<(u128, String, i64), Refusal> {
         self.total.ok_or(Refusal::NotExist)?;
-        let open = self.invests.iter_mut().find(|invest| invest.id == id && invest.state == State::Open);
+        let open = self
+            .invests
+            .iter_mut()
+            .find(|invest| invest.id == id && invest.state == State::Open);
         let invest = open.ok_or(Refusal::NotOpen)?;
         invest.state = fate;
         invest.was_settled = fate == State::Settled;

@@ -33,12 +33,20 @@ pub struct InvalidRateError;
 impl Rate {
     /// `calls` each second, and `burst` at once.
     pub const fn per_second(calls: NonZeroU32, burst: NonZeroU32) -> Self {
-        Self { calls, period: Period::Second, burst }
+        Self {
+            calls,
+            period: Period::Second,
+            burst,
+        }
     }
 
     /// `calls` each hour, and `burst` at once.
     pub const fn per_hour(calls: NonZeroU32, burst: NonZeroU32) -> Self {
-        Self { calls, period: Period::Hour, burst }
+        Self {
+            calls,
+            period: Period::Hour,
+            burst,
+        }
     }
 
     /// The most calls at once, after a rest.
@@ -79,7 +87,9 @@ impl FromStr for Rate {
     type Err = InvalidRateError;
 
     fn from_str(text: &str) -> Result<Self, InvalidRateError> {
-        let (rate, burst) = text.split_once(':').map_or((text, None), |(rate, burst)| (rate, Some(burst)));
+        let (rate, burst) = text
+            .split_once(':')
+            .map_or((text, None), |(rate, burst)| (rate, Some(burst)));
         let (calls, period) = rate.split_once('/').ok_or(InvalidRateError)?;
         let period = match period {
             "s" => Period::Second,
@@ -88,14 +98,21 @@ impl FromStr for Rate {
             _ => return Err(InvalidRateError),
         };
         let calls = number(calls)?;
-        Ok(Self { calls, period, burst: burst.map_or(Ok(calls), number)? })
+        Ok(Self {
+            calls,
+            period,
+            burst: burst.map_or(Ok(calls), number)?,
+        })
     }
 }
 
 fn number(text: &str) -> Result<NonZeroU32, InvalidRateError> {
     // Not what `parse` takes besides digits: a plus.
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = text.parse().ok().filter(|number: &NonZeroU32| number.get() <= MAX_CALLS);
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number: &NonZeroU32| number.get() <= MAX_CALLS);
     number.filter(|_| digits).ok_or(InvalidRateError)
 }
 
@@ -115,9 +132,16 @@ mod tests {
     #[case("10/s:50", "10/s:50", 100)]
     #[case("600/m", "600/m:600", 100)]
     #[case("1/h:3", "1/h:3", 3_600_000)]
-    fn a_rate_is_calls_in_a_period_and_at_once(#[case] text: &str, #[case] whole: &str, #[case] interval_ms: u64) {
+    fn a_rate_is_calls_in_a_period_and_at_once(
+        #[case] text: &str,
+        #[case] whole: &str,
+        #[case] interval_ms: u64,
+    ) {
         let rate: Rate = text.parse().unwrap();
-        assert_eq!((rate.to_string().as_str(), rate.interval()), (whole, Duration::from_millis(interval_ms)));
+        assert_eq!(
+            (rate.to_string().as_str(), rate.interval()),
+            (whole, Duration::from_millis(interval_ms))
+        );
     }
 
     #[rstest]

@@ -52,7 +52,13 @@ impl TokenBuckets {
 
     fn bounded(rate: Rate, max_buckets: usize) -> Self {
         let (hasher, started) = (RandomState::new(), Instant::now());
-        Self { rate, max_per_shard: max_buckets.div_ceil(SHARDS), hasher, started, shards: Default::default() }
+        Self {
+            rate,
+            max_per_shard: max_buckets.div_ceil(SHARDS),
+            hasher,
+            started,
+            shards: Default::default(),
+        }
     }
 
     /// How fast they fill, and how much they hold.
@@ -78,12 +84,17 @@ impl TokenBuckets {
     /// It is empty.
     pub fn peek(&self, key: &impl Hash) -> Result<(), Exhausted> {
         let hash = self.hasher.hash_one(key);
-        self.next(&self.shard(hash), hash, self.started.elapsed()).map(|_| ())
+        self.next(&self.shard(hash), hash, self.started.elapsed())
+            .map(|_| ())
     }
 
     /// When the bucket would be full again after one more token is taken.
     fn next(&self, shard: &Shard, hash: u64, now: Duration) -> Result<Duration, Exhausted> {
-        let full_at = shard.full_at.get(&hash).map_or(now, |full_at| now.max(*full_at)) + self.rate.interval();
+        let full_at = shard
+            .full_at
+            .get(&hash)
+            .map_or(now, |full_at| now.max(*full_at))
+            + self.rate.interval();
         match full_at.checked_sub(now + self.rate.window()) {
             None | Some(Duration::ZERO) => Ok(full_at),
             Some(wait) => Err(Exhausted { wait }),
@@ -92,7 +103,9 @@ impl TokenBuckets {
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
         let index = usize::try_from(hash % SHARDS as u64).unwrap_or_default();
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -125,33 +138,74 @@ mod tests {
     async fn a_bucket_gives_its_burst_and_then_its_rate() {
         let buckets = buckets("10/s:3", MAX_BUCKETS);
         assert_eq!(taken(&buckets, "ann", 5), 3);
-        assert_eq!(buckets.take(&"ann"), Err(Exhausted { wait: Duration::from_millis(100) }));
-        assert_eq!(taken(&buckets, "bob", 5), 3, "others have buckets of their own");
+        assert_eq!(
+            buckets.take(&"ann"),
+            Err(Exhausted {
+                wait: Duration::from_millis(100)
+            })
+        );
+        assert_eq!(
+            taken(&buckets, "bob", 5),
+            3,
+            "others have buckets of their own"
+        );
         advance(Duration::from_millis(99)).await;
-        assert_eq!(buckets.take(&"ann"), Err(Exhausted { wait: Duration::from_millis(1) }));
+        assert_eq!(
+            buckets.take(&"ann"),
+            Err(Exhausted {
+                wait: Duration::from_millis(1)
+            })
+        );
         advance(Duration::from_millis(1)).await;
         assert_eq!(taken(&buckets, "ann", 5), 1);
         advance(Duration::from_secs(60)).await;
-        assert_eq!(taken(&buckets, "ann", 5), 3, "it holds no more than its burst");
+        assert_eq!(
+            taken(&buckets, "ann", 5),
+            3,
+            "it holds no more than its burst"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_looks_takes_nothing() {
         let buckets = buckets("1/m:1", MAX_BUCKETS);
-        assert_eq!([buckets.peek(&"ann"), buckets.peek(&"ann"), buckets.take(&"ann")], [Ok(()); 3]);
-        assert_eq!(buckets.peek(&"ann"), Err(Exhausted { wait: Duration::from_secs(60) }));
+        assert_eq!(
+            [
+                buckets.peek(&"ann"),
+                buckets.peek(&"ann"),
+                buckets.take(&"ann")
+            ],
+            [Ok(()); 3]
+        );
+        assert_eq!(
+            buckets.peek(&"ann"),
+            Err(Exhausted {
+                wait: Duration::from_secs(60)
+            })
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn made_up_names_take_no_more_memory_than_is_allowed() {
         let buckets = buckets("1/s:1", 32);
-        let kept = || buckets.shards.iter().map(|shard| shard.lock().unwrap().full_at.len()).sum::<usize>();
+        let kept = || {
+            buckets
+                .shards
+                .iter()
+                .map(|shard| shard.lock().unwrap().full_at.len())
+                .sum::<usize>()
+        };
         (0..10_000).for_each(|name| assert_eq!(buckets.take(&name), Ok(())));
         assert_eq!(kept(), 32);
         advance(Duration::from_secs(2)).await;
         (0..10_000).for_each(|name| assert_eq!(buckets.take(&name), Ok(())));
         assert_eq!(kept(), 32, "those that are full again have made room");
-        let limited = (0..10_000).filter(|name| buckets.take(name).is_err()).count();
-        assert_eq!(limited, 32, "who was there before the memory was full stays limited");
+        let limited = (0..10_000)
+            .filter(|name| buckets.take(name).is_err())
+            .count();
+        assert_eq!(
+            limited, 32,
+            "who was there before the memory was full stays limited"
+        );
     }
 }

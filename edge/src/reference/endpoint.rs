@@ -63,7 +63,12 @@ impl Endpoint {
         Self::new("post", path, id, summary)
     }
 
-    fn new(method: &'static str, path: &'static str, id: &'static str, summary: &'static str) -> Self {
+    fn new(
+        method: &'static str,
+        path: &'static str,
+        id: &'static str,
+        summary: &'static str,
+    ) -> Self {
         Self {
             method,
             path,
@@ -85,12 +90,18 @@ impl Endpoint {
 
     /// It needs no token, also where the listener has one.
     pub fn without_token(self) -> Self {
-        Self { needs_token: false, ..self }
+        Self {
+            needs_token: false,
+            ..self
+        }
     }
 
     /// What a caller must know besides the summary.
     pub fn described(self, description: &'static str) -> Self {
-        Self { description, ..self }
+        Self {
+            description,
+            ..self
+        }
     }
 
     /// It takes these parameters.
@@ -101,7 +112,11 @@ impl Endpoint {
 
     /// It takes a JSON body.
     pub fn body(self, schema: Value, example: Value) -> Self {
-        Self { body: Some(json!({"schema": schema, "example": example})), ..self }.refuses([
+        Self {
+            body: Some(json!({"schema": schema, "example": example})),
+            ..self
+        }
+        .refuses([
             Problem::TooLarge,
             Problem::UnsupportedMediaType,
             Problem::TooSlow,
@@ -110,12 +125,17 @@ impl Endpoint {
 
     /// The `data` of a success, as `T` is serialized, with an example.
     pub fn gives<T: ToSchema>(self, example: Value) -> Self {
-        self.refers_to::<T>().gives_data(to_value(&T::schema()), example)
+        self.refers_to::<T>()
+            .gives_data(to_value(&T::schema()), example)
     }
 
     /// The same, as 202: the work begins and goes on after the answer.
     pub fn begins<T: ToSchema>(self, example: Value) -> Self {
-        Self { success: StatusCode::ACCEPTED, ..self }.gives::<T>(example)
+        Self {
+            success: StatusCode::ACCEPTED,
+            ..self
+        }
+        .gives::<T>(example)
     }
 
     /// The `data` of a success is a page of these.
@@ -128,7 +148,8 @@ impl Endpoint {
                 "list": {"type": "array", "items": to_value(&T::schema())},
             },
         });
-        self.refers_to::<T>().gives_data(list, json!({"totalCount": 1, "list": [example]}))
+        self.refers_to::<T>()
+            .gives_data(list, json!({"totalCount": 1, "list": [example]}))
     }
 
     /// Where it is asked with a cursor, its list says where the next page begins.
@@ -143,7 +164,11 @@ impl Endpoint {
     fn refers_to<T: ToSchema>(mut self) -> Self {
         let mut schemas = Vec::new();
         T::schemas(&mut schemas);
-        self.components.extend(schemas.into_iter().map(|(name, schema)| (name, to_value(&schema))));
+        self.components.extend(
+            schemas
+                .into_iter()
+                .map(|(name, schema)| (name, to_value(&schema))),
+        );
         self
     }
 
@@ -167,13 +192,20 @@ impl Endpoint {
             "required": ["id", "event", "data"],
             "properties": {"id": {"type": "string"}, "event": {"type": "string", "const": event}, "data": data},
         });
-        let example = format!("id: AQGS06AAAHAAgAAAAAAAAAEEAQMCBw\nevent: {event}\ndata: {example}\n\n");
-        self.refers_to::<T>().answers(StatusCode::OK, EVENT_STREAM, schema, &example)
+        let example =
+            format!("id: AQGS06AAAHAAgAAAAAAAAAEEAQMCBw\nevent: {event}\ndata: {example}\n\n");
+        self.refers_to::<T>()
+            .answers(StatusCode::OK, EVENT_STREAM, schema, &example)
     }
 
     /// A success is, by `Accept`, a text of this media type, with an example.
     pub fn gives_text(self, media_type: &'static str, description: &str, example: &str) -> Self {
-        self.answers(StatusCode::OK, media_type, json!({"type": "string", "description": description}), example)
+        self.answers(
+            StatusCode::OK,
+            media_type,
+            json!({"type": "string", "description": description}),
+            example,
+        )
     }
 
     /// It may be refused with this status and a plain text, which is no envelope.
@@ -181,13 +213,26 @@ impl Endpoint {
         self.answers(status, PLAIN_TEXT, json!({"type": "string"}), example)
     }
 
-    fn answers(mut self, status: StatusCode, media_type: &'static str, schema: Value, example: &str) -> Self {
-        self.others.push((status, media_type, json!({"schema": schema, "example": example})));
+    fn answers(
+        mut self,
+        status: StatusCode,
+        media_type: &'static str,
+        schema: Value,
+        example: &str,
+    ) -> Self {
+        self.others.push((
+            status,
+            media_type,
+            json!({"schema": schema, "example": example}),
+        ));
         self
     }
 
     /// Its answers have these headers, each with what it says.
-    pub fn answers_with(mut self, headers: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
+    pub fn answers_with(
+        mut self,
+        headers: impl IntoIterator<Item = (&'static str, &'static str)>,
+    ) -> Self {
         self.answer_headers.extend(headers);
         self
     }
@@ -224,7 +269,8 @@ impl Endpoint {
             "responses": self.responses(),
         });
         if let Some(body) = &self.body {
-            operation["requestBody"] = json!({"required": true, "content": {"application/json": body}});
+            operation["requestBody"] =
+                json!({"required": true, "content": {"application/json": body}});
         }
         if has_token && self.needs_token {
             operation["security"] = json!([{"token": []}]);
@@ -235,12 +281,17 @@ impl Endpoint {
     /// By status.
     fn responses(&self) -> Value {
         let mut envelopes = self.envelopes();
-        for status in self.others.iter().map(|(status, _, _)| *status).chain(self.problems.iter().map(details_status)) {
+        for status in self
+            .others
+            .iter()
+            .map(|(status, _, _)| *status)
+            .chain(self.problems.iter().map(details_status))
+        {
             envelopes.entry(status).or_default();
         }
-        let responses = envelopes
-            .into_iter()
-            .map(|(status, examples)| (status.as_u16().to_string(), self.response(status, examples)));
+        let responses = envelopes.into_iter().map(|(status, examples)| {
+            (status.as_u16().to_string(), self.response(status, examples))
+        });
         Value::Object(responses.collect())
     }
 
@@ -251,7 +302,10 @@ impl Endpoint {
             by_status.insert(self.success, self.examples.clone());
         }
         for problem in &self.problems {
-            by_status.entry(problem.status()).or_default().insert(problem.code().into(), to_value(&problem.body()));
+            by_status
+                .entry(problem.status())
+                .or_default()
+                .insert(problem.code().into(), to_value(&problem.body()));
         }
         by_status
     }
@@ -265,22 +319,45 @@ impl Endpoint {
             .map(|(_, media_type, content)| ((*media_type).to_owned(), content.clone()))
             .collect();
         if !codes.is_empty() {
-            contents.insert("application/json".into(), self.envelope(status, &codes, examples));
+            contents.insert(
+                "application/json".into(),
+                self.envelope(status, &codes, examples),
+            );
         }
-        let detailed: Map<_, _> =
-            self.problems.iter().filter(|problem| details_status(problem) == status).map(details).collect();
+        let detailed: Map<_, _> = self
+            .problems
+            .iter()
+            .filter(|problem| details_status(problem) == status)
+            .map(details)
+            .collect();
         if !detailed.is_empty() {
             let schema = json!({"$ref": format!("#/components/schemas/{PROBLEM_DETAILS}")});
-            contents.insert(problem_details::MEDIA_TYPE.into(), json!({"schema": schema, "examples": detailed}));
+            contents.insert(
+                problem_details::MEDIA_TYPE.into(),
+                json!({"schema": schema, "examples": detailed}),
+            );
         }
         let reason = status.canonical_reason().unwrap_or_default();
-        let named = if codes.is_empty() { String::new() } else { format!(": `code` is one of {}", codes.join(", ")) };
+        let named = if codes.is_empty() {
+            String::new()
+        } else {
+            format!(": `code` is one of {}", codes.join(", "))
+        };
         json!({"description": format!("{reason}{named}"), "headers": self.headers(status), "content": contents})
     }
 
-    fn envelope(&self, status: StatusCode, codes: &[String], examples: Map<String, Value>) -> Value {
+    fn envelope(
+        &self,
+        status: StatusCode,
+        codes: &[String],
+        examples: Map<String, Value>,
+    ) -> Value {
         let nothing = json!({"type": "null"});
-        let data = if status == self.success { &self.data } else { &nothing };
+        let data = if status == self.success {
+            &self.data
+        } else {
+            &nothing
+        };
         let described = |(name, value)| (name, json!({"value": value}));
         let examples: Map<_, _> = examples.into_iter().map(described).collect();
         json!({"schema": envelope(data, codes, status.as_u16()), "examples": examples})
@@ -288,14 +365,25 @@ impl Endpoint {
 
     fn headers(&self, status: StatusCode) -> Map<String, Value> {
         let described = |says: &str| json!({"description": says, "schema": {"type": "string"}});
-        let answered = self.answer_headers.iter().filter(|_| status == self.success);
-        answered.map(|(name, says)| ((*name).to_owned(), described(says))).collect()
+        let answered = self
+            .answer_headers
+            .iter()
+            .filter(|_| status == self.success);
+        answered
+            .map(|(name, says)| ((*name).to_owned(), described(says)))
+            .collect()
     }
 }
 
 impl Parameter {
     fn document(&self) -> Value {
-        let Self { location, name, is_required, description, schema } = *self;
+        let Self {
+            location,
+            name,
+            is_required,
+            description,
+            schema,
+        } = *self;
         json!({"in": location, "name": name, "required": is_required, "description": description, "schema": schema()})
     }
 }
@@ -309,13 +397,21 @@ fn details_status(problem: &Problem) -> StatusCode {
 fn details(problem: &Problem) -> (String, Value) {
     let status = details_status(problem);
     let message = problem.body().message.unwrap_or_default();
-    (problem.code().into(), json!({"value": problem_details::body(status, problem.code(), &message, "7b0c")}))
+    (
+        problem.code().into(),
+        json!({"value": problem_details::body(status, problem.code(), &message, "7b0c")}),
+    )
 }
 
 /// What a listener whose calls are limited refuses with.
 fn over_rate() -> Problem {
-    const WRITES: Rate = Rate::per_second(NonZeroU32::new(10).unwrap(), NonZeroU32::new(20).unwrap());
-    Problem::OverRate(OverRate { whose: "user", rate: WRITES, wait: WRITES.interval() })
+    const WRITES: Rate =
+        Rate::per_second(NonZeroU32::new(10).unwrap(), NonZeroU32::new(20).unwrap());
+    Problem::OverRate(OverRate {
+        whose: "user",
+        rate: WRITES,
+        wait: WRITES.interval(),
+    })
 }
 
 /// What any call of any listener may get before or instead of its own answer.

@@ -17,8 +17,16 @@ macro_rules! file {
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// Name, media type and content.
 const FILES: [(&str, &str, &[u8]); 3] = [
-    ("swagger-ui-bundle.js", SCRIPT, file!("swagger-ui-bundle.js")),
-    ("swagger-ui.css", "text/css; charset=utf-8", file!("swagger-ui.css")),
+    (
+        "swagger-ui-bundle.js",
+        SCRIPT,
+        file!("swagger-ui-bundle.js"),
+    ),
+    (
+        "swagger-ui.css",
+        "text/css; charset=utf-8",
+        file!("swagger-ui.css"),
+    ),
     ("favicon-32x32.png", "image/png", file!("favicon-32x32.png")),
 ];
 /// Nothing comes from elsewhere, and no script but these runs. Swagger UI sets styles from its script, and has pictures in its own.
@@ -39,21 +47,35 @@ pub(super) fn routes(title: &'static str) -> Router {
         "SwaggerUIBundle({{url: \"{DOCUMENT_PATH}\", dom_id: \"#swagger-ui\", deepLinking: true, tryItOutEnabled: true}});"
     );
     let files = [
-        (String::new(), "text/html; charset=utf-8", index.into_bytes()),
-        ("swagger-initializer.js".into(), SCRIPT, initializer.into_bytes()),
+        (
+            String::new(),
+            "text/html; charset=utf-8",
+            index.into_bytes(),
+        ),
+        (
+            "swagger-initializer.js".into(),
+            SCRIPT,
+            initializer.into_bytes(),
+        ),
     ];
-    let vendored = FILES.map(|(name, media_type, content)| (name.to_owned(), media_type, content.to_vec()));
+    let vendored =
+        FILES.map(|(name, media_type, content)| (name.to_owned(), media_type, content.to_vec()));
     files.into_iter().chain(vendored).fold(
         Router::new().route(PAGE_PATH, get(async || Redirect::permanent("/docs/"))),
         |routes, (name, media_type, content)| {
             let content = axum::body::Bytes::from(content);
-            routes.route(&format!("{PAGE_PATH}/{name}"), get(async move || serve(media_type, content.clone())))
+            routes.route(
+                &format!("{PAGE_PATH}/{name}"),
+                get(async move || serve(media_type, content.clone())),
+            )
         },
     )
 }
 
 fn serve(media_type: &'static str, content: axum::body::Bytes) -> Response {
-    let headers =
-        [(header::CONTENT_TYPE, HeaderValue::from_static(media_type)), (header::CONTENT_SECURITY_POLICY, POLICY)];
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+    ];
     (headers, content).into_response()
 }

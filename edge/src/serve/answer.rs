@@ -29,25 +29,44 @@ impl Answer {
         progress: Progress,
     ) -> hyper::Response<Self> {
         let bytes = known_bytes(&response);
-        let memory = if bytes > OWN_BYTES { policy.take(bytes) } else { None };
+        let memory = if bytes > OWN_BYTES {
+            policy.take(bytes)
+        } else {
+            None
+        };
         let refused = bytes > OWN_BYTES && memory.is_none() && method.is_safe();
-        let response = if refused { overloaded(&response) } else { response };
+        let response = if refused {
+            overloaded(&response)
+        } else {
+            response
+        };
         if response.headers().contains_key(header::CONNECTION) {
             progress.will_close();
         }
-        response.map(|body| Self { body, memory, progress })
+        response.map(|body| Self {
+            body,
+            memory,
+            progress,
+        })
     }
 }
 
 /// How large the body is; 0 for one that is made while it is sent, which never has more than a piece in memory.
 fn known_bytes(response: &Response) -> usize {
-    response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0)
+    response
+        .body()
+        .size_hint()
+        .exact()
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .unwrap_or(0)
 }
 
 fn overloaded(instead_of: &Response) -> Response {
     let mut response = Problem::Overloaded.into_response();
     if let Some(id) = instead_of.headers().get(ours::CORRELATION_ID) {
-        response.headers_mut().insert(ours::CORRELATION_ID, id.clone());
+        response
+            .headers_mut()
+            .insert(ours::CORRELATION_ID, id.clone());
     }
     response
 }
@@ -56,11 +75,17 @@ impl HttpBody for Answer {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
         Pin::new(&mut this.body).poll_frame(cx).map_ok(|frame| {
             frame.map_data(|data| match this.memory.take() {
-                Some(memory) => Bytes::from_owner(Counted { data, _memory: memory }),
+                Some(memory) => Bytes::from_owner(Counted {
+                    data,
+                    _memory: memory,
+                }),
                 None => data,
             })
         })

@@ -41,11 +41,19 @@ pub(super) struct Service {
 }
 
 /// Serves `stream` until its client goes, breaks a limit, or `shutdown` and its request is done; over TLS where the policy says so.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Service, shutdown: CancellationToken) {
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: Service,
+    shutdown: CancellationToken,
+) {
     // Without it small answers wait for the peer's delayed acknowledgements; a socket that refuses is closing anyway.
     stream.set_nodelay(true).ok();
     drop_when_nothing_is_taken(&stream);
-    let ends = Ends { peer, local: stream.local_addr().ok() };
+    let ends = Ends {
+        peer,
+        local: stream.local_addr().ok(),
+    };
     match service.policy.acceptor().cloned() {
         None => serve_over(stream, ends, service, shutdown).await,
         Some(acceptor) => {
@@ -56,10 +64,18 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, service: Service,
     }
 }
 
-async fn serve_over(stream: impl Socket + Send + 'static, ends: Ends, service: Service, shutdown: CancellationToken) {
+async fn serve_over(
+    stream: impl Socket + Send + 'static,
+    ends: Ends,
+    service: Service,
+    shutdown: CancellationToken,
+) {
     let progress = Progress::default();
     let socket = ClientSocket::new(stream, progress.clone(), service.policy.clone());
-    let mut connection = http().serve_connection(TokioIo::new(socket), requests(service, ends, progress.clone()));
+    let mut connection = http().serve_connection(
+        TokioIo::new(socket),
+        requests(service, ends, progress.clone()),
+    );
     let ended = tokio::select! {
         biased;
         ended = &mut connection => Some(ended),
@@ -86,7 +102,9 @@ async fn serve_over(stream: impl Socket + Send + 'static, ends: Ends, service: S
 /// take from us, and a reader of a stream that has gone without a word would hold its place for a quarter of an hour.
 fn drop_when_nothing_is_taken(stream: &TcpStream) {
     #[cfg(target_os = "linux")]
-    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT)).ok();
+    socket2::SockRef::from(stream)
+        .set_tcp_user_timeout(Some(WRITE_TIMEOUT))
+        .ok();
     #[cfg(not(target_os = "linux"))]
     let _ = stream;
 }
@@ -103,12 +121,22 @@ fn requests(
     service: Service,
     ends: Ends,
     progress: Progress,
-) -> impl HyperService<Request<Incoming>, Response = hyper::Response<Answer>, Error = Infallible, Future: Send> {
-    let Service { router, policy, hosts } = service;
+) -> impl HyperService<
+    Request<Incoming>,
+    Response = hyper::Response<Answer>,
+    Error = Infallible,
+    Future: Send,
+> {
+    let Service {
+        router,
+        policy,
+        hosts,
+    } = service;
     let router = TowerToHyperService::new(router);
     service_fn(move |mut request: Request<Incoming>| {
         progress.enter(Stage::Serving);
-        let (method, policy, progress) = (request.method().clone(), policy.clone(), progress.clone());
+        let (method, policy, progress) =
+            (request.method().clone(), policy.clone(), progress.clone());
         let answer = match admit(&request, &hosts, ends.local, &policy) {
             Ok(memory) => {
                 request.extensions_mut().insert(Peer(ends.peer));
@@ -143,7 +171,9 @@ fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
     // The socket has limits of its own for idling and for heads. hyper's limit of 100 headers is kept: setting it, even to
     // the same, costs a heap allocation for each request.
-    http.header_read_timeout(None).max_buf_size(MAX_HEAD_BYTES).half_close(true);
+    http.header_read_timeout(None)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .half_close(true);
     http
 }
 
@@ -154,7 +184,11 @@ fn admit(
     local: Option<SocketAddr>,
     policy: &ConnectionPolicy,
 ) -> Result<Option<SharedBytes>, Problem> {
-    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > MAX_URI_BYTES) {
+    if request
+        .uri()
+        .path_and_query()
+        .is_some_and(|target| target.as_str().len() > MAX_URI_BYTES)
+    {
         return Err(Problem::UriTooLong);
     }
     hosts.check(request.version(), request.uri(), request.headers(), local)?;

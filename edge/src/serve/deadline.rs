@@ -31,7 +31,9 @@ impl Deadline {
 
     /// Ready once the limit has passed; without a limit never.
     pub(super) fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = self.at else { return Poll::Pending };
+        let Some(at) = self.at else {
+            return Poll::Pending;
+        };
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if timer.deadline() > at {
             timer.as_mut().reset(at);
@@ -65,7 +67,10 @@ mod tests {
         for limit in [LONG_TIMEOUT, SHORT_TIMEOUT, LONG_TIMEOUT] {
             deadline.set(limit);
             let taken = passed(&mut deadline).await;
-            assert!(taken >= limit && taken < limit + Duration::from_secs(1), "{limit:?} took {taken:?}");
+            assert!(
+                taken >= limit && taken < limit + Duration::from_secs(1),
+                "{limit:?} took {taken:?}"
+            );
             deadline.lift();
         }
     }
@@ -74,7 +79,11 @@ mod tests {
     async fn a_limit_that_is_lifted_and_set_again_counts_from_the_second_time() {
         let mut deadline = Deadline::default();
         deadline.set(LONG_TIMEOUT);
-        assert!(tokio::time::timeout(LONG_TIMEOUT - SHORT_TIMEOUT, passed(&mut deadline)).await.is_err());
+        assert!(
+            tokio::time::timeout(LONG_TIMEOUT - SHORT_TIMEOUT, passed(&mut deadline))
+                .await
+                .is_err()
+        );
         deadline.lift();
         deadline.set(LONG_TIMEOUT);
         assert!(passed(&mut deadline).await >= LONG_TIMEOUT);

@@ -13,7 +13,9 @@ pub struct AllowedHost(String);
 
 /// Not the name of a host. Says what would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be the name of a host such as admin.example or 10.0.0.7, without scheme, port and path")]
+#[error(
+    "must be the name of a host such as admin.example or 10.0.0.7, without scheme, port and path"
+)]
 pub struct InvalidHostError;
 
 impl FromStr for AllowedHost {
@@ -22,7 +24,11 @@ impl FromStr for AllowedHost {
     fn from_str(text: &str) -> Result<Self, InvalidHostError> {
         let authority: Authority = text.parse().map_err(|_| InvalidHostError)?;
         let bare = authority.host() == text && !text.is_empty() && !text.contains('*');
-        if bare { Ok(Self(normalized(text))) } else { Err(InvalidHostError) }
+        if bare {
+            Ok(Self(normalized(text)))
+        } else {
+            Err(InvalidHostError)
+        }
     }
 }
 
@@ -65,17 +71,32 @@ impl HostRule {
             Self::Any => Ok(()),
             Self::OwnNames { .. } => {
                 let named = [Some(host), uri.authority().map(Authority::as_str)];
-                let own = named.into_iter().flatten().all(|named| self.is_own(named, local));
+                let own = named
+                    .into_iter()
+                    .flatten()
+                    .all(|named| self.is_own(named, local));
                 if own { Ok(()) } else { Err(Problem::WrongHost) }
             }
         }
     }
 
     fn is_own(&self, named: &str, local: Option<SocketAddr>) -> bool {
-        let Self::OwnNames { any_address, allowed } = self else { return true };
-        let Ok(authority) = named.parse::<Authority>() else { return false };
+        let Self::OwnNames {
+            any_address,
+            allowed,
+        } = self
+        else {
+            return true;
+        };
+        let Ok(authority) = named.parse::<Authority>() else {
+            return false;
+        };
         let host = normalized(authority.host());
-        if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        if let Ok(address) = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>()
+        {
             let address = address.to_canonical();
             let connected_to = local.is_some_and(|local| local.ip().to_canonical() == address);
             if *any_address || address.is_loopback() || connected_to {
@@ -119,12 +140,17 @@ mod tests {
         let local = Some("10.0.0.7:8082".parse().unwrap());
         match rule.check(version, &uri.parse().unwrap(), &headers, local) {
             Ok(()) => 200,
-            Err(problem) => axum::response::IntoResponse::into_response(problem).status().as_u16(),
+            Err(problem) => axum::response::IntoResponse::into_response(problem)
+                .status()
+                .as_u16(),
         }
     }
 
     fn own_names(any_address: bool) -> HostRule {
-        HostRule::OwnNames { any_address, allowed: vec!["Admin.Example".parse().unwrap()] }
+        HostRule::OwnNames {
+            any_address,
+            allowed: vec!["Admin.Example".parse().unwrap()],
+        }
     }
 
     #[rstest]
@@ -140,7 +166,11 @@ mod tests {
     #[case(&["a b"], Version::HTTP_11, 400)]
     #[case(&["user@a"], Version::HTTP_11, 400)]
     #[case(&["a/b"], Version::HTTP_11, 400)]
-    fn a_request_names_one_host(#[case] hosts: &[&str], #[case] version: Version, #[case] status: u16) {
+    fn a_request_names_one_host(
+        #[case] hosts: &[&str],
+        #[case] version: Version,
+        #[case] status: u16,
+    ) {
         assert_eq!(check(&HostRule::Any, hosts, version, "/"), status);
     }
 
@@ -161,22 +191,50 @@ mod tests {
     #[case("admin.example.evil.example", 421)]
     #[case("", 421)]
     fn a_private_listener_answers_to_its_own_names(#[case] host: &str, #[case] status: u16) {
-        assert_eq!(check(&own_names(false), &[host], Version::HTTP_11, "/"), status);
+        assert_eq!(
+            check(&own_names(false), &[host], Version::HTTP_11, "/"),
+            status
+        );
     }
 
     #[rstest]
     #[case("10.0.0.8:8082", 200)]
     #[case("evil.example", 421)]
-    fn one_that_is_bound_to_all_addresses_answers_to_any_address(#[case] host: &str, #[case] status: u16) {
-        assert_eq!(check(&own_names(true), &[host], Version::HTTP_11, "/"), status);
+    fn one_that_is_bound_to_all_addresses_answers_to_any_address(
+        #[case] host: &str,
+        #[case] status: u16,
+    ) {
+        assert_eq!(
+            check(&own_names(true), &[host], Version::HTTP_11, "/"),
+            status
+        );
     }
 
     #[test]
     fn a_whole_target_counts_as_well_as_the_header() {
         let rule = own_names(false);
-        assert_eq!(check(&rule, &["localhost"], Version::HTTP_11, "http://evil.example/"), 421);
-        assert_eq!(check(&rule, &["evil.example"], Version::HTTP_11, "http://localhost/"), 421);
-        assert_eq!(check(&rule, &["localhost"], Version::HTTP_11, "http://localhost/"), 200);
+        assert_eq!(
+            check(
+                &rule,
+                &["localhost"],
+                Version::HTTP_11,
+                "http://evil.example/"
+            ),
+            421
+        );
+        assert_eq!(
+            check(
+                &rule,
+                &["evil.example"],
+                Version::HTTP_11,
+                "http://localhost/"
+            ),
+            421
+        );
+        assert_eq!(
+            check(&rule, &["localhost"], Version::HTTP_11, "http://localhost/"),
+            200
+        );
     }
 
     #[rstest]

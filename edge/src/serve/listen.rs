@@ -17,7 +17,11 @@ const SEND_BUFFER_BYTES: u32 = 128 * 1024;
 /// # Errors
 /// The address is taken, or is not this machine's.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     // A restart must not wait for the connections of the process before it.
     socket.set_reuseaddr(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;

@@ -73,17 +73,28 @@ impl ConnectionPolicy {
     /// A policy with a budget of its own.
     pub fn new(settings: ConnectionSettings) -> Self {
         let shared_bytes = Arc::new(Semaphore::new(settings.max_shared_bytes));
-        Self { settings: Arc::new(settings), shared_bytes, own_names_only: false, acceptor: None }
+        Self {
+            settings: Arc::new(settings),
+            shared_bytes,
+            own_names_only: false,
+            acceptor: None,
+        }
     }
 
     /// The same for a listener that answers only to its own names, wherever it is bound. Any listener bound to loopback does.
     pub fn for_operators(&self) -> Self {
-        Self { own_names_only: true, ..self.clone() }
+        Self {
+            own_names_only: true,
+            ..self.clone()
+        }
     }
 
     /// The same for a listener that speaks TLS, and shows this.
     pub fn with_tls(&self, identity: &Arc<ServerIdentity>) -> Self {
-        Self { acceptor: Some(Arc::new(identity.server_config()).into()), ..self.clone() }
+        Self {
+            acceptor: Some(Arc::new(identity.server_config()).into()),
+            ..self.clone()
+        }
     }
 
     /// How a handshake is made, where TLS is spoken.
@@ -93,7 +104,13 @@ impl ConnectionPolicy {
 
     /// The same for a listener that serves at most `max_connections` at once.
     pub fn with_max_connections(&self, max_connections: usize) -> Self {
-        Self { settings: Arc::new(ConnectionSettings { max_connections, ..(*self.settings).clone() }), ..self.clone() }
+        Self {
+            settings: Arc::new(ConnectionSettings {
+                max_connections,
+                ..(*self.settings).clone()
+            }),
+            ..self.clone()
+        }
     }
 
     /// Connections that a listener serves at once.
@@ -116,21 +133,33 @@ impl ConnectionPolicy {
             return HostRule::Any;
         }
         let allowed = self.settings.allowed_hosts.clone();
-        HostRule::OwnNames { any_address: local.ip().is_unspecified(), allowed }
+        HostRule::OwnNames {
+            any_address: local.ip().is_unspecified(),
+            allowed,
+        }
     }
 
     /// Takes `bytes` of the shared budget until they are dropped; `None` when they are not there.
     pub(super) fn take(&self, bytes: usize) -> Option<SharedBytes> {
         let permits = u32::try_from(bytes).ok()?;
-        self.shared_bytes.clone().try_acquire_many_owned(permits).ok()
+        self.shared_bytes
+            .clone()
+            .try_acquire_many_owned(permits)
+            .ok()
     }
 
     /// What a request's body may need beyond the connection's own bytes; refuses one for which it is not there.
     pub(super) fn take_for_body(&self, body: &Incoming) -> Result<Option<SharedBytes>, Problem> {
-        if body.size_hint().upper().is_some_and(|bytes| bytes <= OWN_BYTES as u64) {
+        if body
+            .size_hint()
+            .upper()
+            .is_some_and(|bytes| bytes <= OWN_BYTES as u64)
+        {
             return Ok(None);
         }
-        self.take(MAX_BODY_BYTES).map(Some).ok_or(Problem::Overloaded)
+        self.take(MAX_BODY_BYTES)
+            .map(Some)
+            .ok_or(Problem::Overloaded)
     }
 }
 

@@ -32,9 +32,15 @@ pub(super) fn problem(refusal: HeadRefusal, unread: &[u8]) -> Problem {
         HeadRefusal::Unreadable(StatusCode::URI_TOO_LONG) => Problem::UriTooLong,
         HeadRefusal::Unreadable(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => {
             let ends_in_its_first_line = unread.len() >= MAX_HEAD_BYTES && !unread.contains(&b'\n');
-            if ends_in_its_first_line { Problem::UriTooLong } else { Problem::HeadTooLarge }
+            if ends_in_its_first_line {
+                Problem::UriTooLong
+            } else {
+                Problem::HeadTooLarge
+            }
         }
-        HeadRefusal::Unreadable(_) => Problem::invalid(FieldProblem::new("request", "must be well-formed HTTP/1.1")),
+        HeadRefusal::Unreadable(_) => {
+            Problem::invalid(FieldProblem::new("request", "must be well-formed HTTP/1.1"))
+        }
     }
 }
 
@@ -56,13 +62,23 @@ pub(super) async fn serialized(problem: Problem) -> Vec<u8> {
     let (parts, body) = refuse(problem, &HeaderMap::new()).into_parts();
     let body = to_bytes(body, MAX_HEAD_BYTES).await.unwrap_or_default();
     let mut answer = format!("HTTP/1.1 {}\r\n", parts.status).into_bytes();
-    for (name, value) in parts.headers.iter().filter(|(name, _)| *name != "connection") {
+    for (name, value) in parts
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != "connection")
+    {
         answer.extend_from_slice(name.as_str().as_bytes());
         answer.extend_from_slice(b": ");
         answer.extend_from_slice(value.as_bytes());
         answer.extend_from_slice(b"\r\n");
     }
-    answer.extend_from_slice(format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()).as_bytes());
+    answer.extend_from_slice(
+        format!(
+            "content-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        )
+        .as_bytes(),
+    );
     answer.extend_from_slice(&body);
     answer
 }

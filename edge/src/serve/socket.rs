@@ -47,7 +47,9 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
 
 impl Socket for TcpStream {
     fn has_unread(&self) -> bool {
-        socket2::SockRef::from(self).peek(&mut [MaybeUninit::uninit()]).is_ok()
+        socket2::SockRef::from(self)
+            .peek(&mut [MaybeUninit::uninit()])
+            .is_ok()
     }
 }
 
@@ -149,13 +151,21 @@ impl<S: Socket> ClientSocket<S> {
     fn is_hypers_own(&mut self, bytes: &[u8]) -> bool {
         let own = matches!(self.progress.stage(), Stage::Idle | Stage::Head);
         if own && self.refusal.is_none() {
-            let status = bytes.get("HTTP/1.1 ".len()..).and_then(|rest| StatusCode::from_bytes(rest.get(..3)?).ok());
-            self.refusal = Some(HeadRefusal::Unreadable(status.unwrap_or(StatusCode::BAD_REQUEST)));
+            let status = bytes
+                .get("HTTP/1.1 ".len()..)
+                .and_then(|rest| StatusCode::from_bytes(rest.get(..3)?).ok());
+            self.refusal = Some(HeadRefusal::Unreadable(
+                status.unwrap_or(StatusCode::BAD_REQUEST),
+            ));
         }
         own
     }
 
-    fn watch_write(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn watch_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Ok(bytes)) => {
                 self.taken_bytes += bytes;
@@ -174,7 +184,8 @@ impl<S: Socket> ClientSocket<S> {
     fn poll_not_taken(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         self.write_deadline.set(WRITE_TIMEOUT);
         ready!(self.write_deadline.poll_passed(cx));
-        metrics::counter!("moa_http_connections_cut_total", "why" => "answer not taken").increment(1);
+        metrics::counter!("moa_http_connections_cut_total", "why" => "answer not taken")
+            .increment(1);
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
@@ -191,7 +202,11 @@ impl<S: Socket> ClientSocket<S> {
 }
 
 impl<S: Socket> AsyncRead for ClientSocket<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.take_head_memory()?;
         let before = buf.filled().len();
@@ -206,7 +221,11 @@ impl<S: Socket> AsyncRead for ClientSocket<S> {
 }
 
 impl<S: Socket> AsyncWrite for ClientSocket<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.is_hypers_own(bytes) {
             return Poll::Ready(Ok(bytes.len()));

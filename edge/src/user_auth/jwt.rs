@@ -67,7 +67,11 @@ impl JwtVerifier {
     /// One that has no keys yet, and answers `OVERLOADED` until it is given some.
     pub fn new(rules: JwtRules) -> Self {
         signature_verifier::install();
-        Self { rules, keys: RwLock::new([].into()), unknown_key: Notify::new() }
+        Self {
+            rules,
+            keys: RwLock::new([].into()),
+            unknown_key: Notify::new(),
+        }
     }
 
     /// Takes the keys of a JWK set instead of those before, and says how many. Keys that are for something else are left out.
@@ -77,8 +81,14 @@ impl JwtVerifier {
     pub fn replace_keys(&self, set: &[u8]) -> Result<usize, InvalidKeysError> {
         let set: KeySet = serde_json::from_slice(set).map_err(InvalidKeysError::Malformed)?;
         // One by one: a provider may have keys that we do not understand.
-        let jwks = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
-        let keys: Arc<[Key]> = jwks.filter_map(|jwk| Key::of(&jwk, &self.rules)).take(MAX_KEYS).collect();
+        let jwks = set
+            .keys
+            .into_iter()
+            .filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
+        let keys: Arc<[Key]> = jwks
+            .filter_map(|jwk| Key::of(&jwk, &self.rules))
+            .take(MAX_KEYS)
+            .collect();
         if keys.is_empty() {
             return Err(InvalidKeysError::NoUsableKey);
         }
@@ -94,13 +104,22 @@ impl JwtVerifier {
 
     pub(super) fn user(&self, headers: &HeaderMap) -> Result<UserId, Problem> {
         let token = bearer(headers).ok_or_else(|| AuthFault::NoToken.refuse())?;
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let keys = self
+            .keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if keys.is_empty() {
             return Err(Problem::Overloaded);
         }
         let user = self.verified(token, &keys).map_err(AuthFault::refuse)?;
-        let is_other = headers.contains_key(ours::USER_ID) && named_user(headers).ok().as_ref() != Some(&user);
-        if is_other { Err(AuthFault::OtherUser.refuse()) } else { Ok(user) }
+        let is_other =
+            headers.contains_key(ours::USER_ID) && named_user(headers).ok().as_ref() != Some(&user);
+        if is_other {
+            Err(AuthFault::OtherUser.refuse())
+        } else {
+            Ok(user)
+        }
     }
 
     fn verified(&self, token: &str, keys: &[Key]) -> Result<UserId, AuthFault> {
@@ -114,11 +133,17 @@ impl JwtVerifier {
             AuthFault::BadToken
         })?;
         let claims =
-            decode::<Map<String, Value>>(token, &key.key, &key.validation).map_err(|error| match error.kind() {
-                ErrorKind::ExpiredSignature => AuthFault::ExpiredToken,
-                _ => AuthFault::BadToken,
+            decode::<Map<String, Value>>(token, &key.key, &key.validation).map_err(|error| {
+                match error.kind() {
+                    ErrorKind::ExpiredSignature => AuthFault::ExpiredToken,
+                    _ => AuthFault::BadToken,
+                }
             })?;
-        let user = claims.claims.get(&self.rules.user_claim).and_then(Value::as_str).unwrap_or_default();
+        let user = claims
+            .claims
+            .get(&self.rules.user_claim)
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         UserId::try_from(user.to_owned()).map_err(|_| AuthFault::BadToken)
     }
 }
@@ -126,7 +151,10 @@ impl JwtVerifier {
 impl Key {
     /// `None` for a key that is not for verifying one of our algorithms.
     fn of(jwk: &Jwk, rules: &JwtRules) -> Option<Self> {
-        let is_for_signatures = matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature));
+        let is_for_signatures = matches!(
+            jwk.common.public_key_use,
+            None | Some(PublicKeyUse::Signature)
+        );
         let algorithm = algorithm(jwk).filter(|_| is_for_signatures)?;
         let mut validation = Validation::new(algorithm);
         validation.leeway = CLOCK_LEEWAY_SECONDS;
@@ -135,7 +163,11 @@ impl Key {
         validation.set_audience(&[&rules.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         let key = DecodingKey::from_jwk(jwk).ok()?;
-        Some(Self { id: jwk.common.key_id.clone(), key, validation })
+        Some(Self {
+            id: jwk.common.key_id.clone(),
+            key,
+            validation,
+        })
     }
 }
 
@@ -169,5 +201,7 @@ fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
 /// The token of the one `Authorization` header.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = only(headers, &header::AUTHORIZATION)?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
 }

@@ -5,8 +5,9 @@ use jsonwebtoken::errors::{ErrorKind, Result};
 use jsonwebtoken::signature::{Error as SignatureError, Verifier};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, EncodingKey};
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
-    RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA256, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey,
+    VerificationAlgorithm,
 };
 
 /// The algorithms that are accepted: each verifies with a public key, so no key that is known can sign.
@@ -46,7 +47,11 @@ fn no_signer(_: &Algorithm, _: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
 
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
     let scheme = scheme(*algorithm).ok_or(ErrorKind::UnsupportedAlgorithm)?;
-    Ok(Box::new(RingVerifier { algorithm: *algorithm, scheme, key: key.clone() }))
+    Ok(Box::new(RingVerifier {
+        algorithm: *algorithm,
+        scheme,
+        key: key.clone(),
+    }))
 }
 
 struct RingVerifier {
@@ -62,7 +67,11 @@ impl JwtVerifier for RingVerifier {
 }
 
 impl Verifier<Vec<u8>> for RingVerifier {
-    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> std::result::Result<(), SignatureError> {
+    fn verify(
+        &self,
+        message: &[u8],
+        signature: &Vec<u8>,
+    ) -> std::result::Result<(), SignatureError> {
         let verified = match (self.scheme, self.key.kind()) {
             (Scheme::Rsa(parameters), DecodingKeyKind::RsaModulusExponent { n, e }) => {
                 RsaPublicKeyComponents { n, e }.verify(parameters, message, signature)
@@ -94,10 +103,14 @@ mod tests {
                  FZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
         let key = DecodingKey::from_rsa_components(n, "AQAB").unwrap();
         let (message, signature) = token.rsplit_once('.').unwrap();
-        let is_signed =
-            |message: &str, algorithm| verify(signature, message.as_bytes(), &key, algorithm).unwrap_or(false);
+        let is_signed = |message: &str, algorithm| {
+            verify(signature, message.as_bytes(), &key, algorithm).unwrap_or(false)
+        };
         assert!(is_signed(message, Algorithm::RS256));
-        assert!(!is_signed(&message.replace("joe", "jim").replace("eyJpc3", "eyJpc4"), Algorithm::RS256));
+        assert!(!is_signed(
+            &message.replace("joe", "jim").replace("eyJpc3", "eyJpc4"),
+            Algorithm::RS256
+        ));
         assert!(!is_signed(message, Algorithm::PS256) && !is_signed(message, Algorithm::ES256));
         assert!(!is_signed(message, Algorithm::HS256));
     }

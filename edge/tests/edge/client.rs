@@ -61,7 +61,13 @@ pub async fn served_by(policy: ConnectionPolicy) -> Served {
         policy,
         shutdown.clone(),
     ));
-    Served { address, shutdown, ended, asked, answer }
+    Served {
+        address,
+        shutdown,
+        ended,
+        asked,
+        answer,
+    }
 }
 
 impl Served {
@@ -80,7 +86,9 @@ impl Served {
     }
 
     pub async fn still_answers(&self) {
-        let answer = self.answers("GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
+        let answer = self
+            .answers("GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .await;
         assert!(answer.ends_with("here"), "{answer}");
     }
 }
@@ -88,7 +96,13 @@ impl Served {
 /// Everything that comes until the connection ends.
 pub async fn rest(stream: &mut TcpStream) -> String {
     let mut text = Vec::new();
-    timeout(TEST_TIMEOUT + edge::HEAD_TIMEOUT, stream.read_to_end(&mut text)).await.expect("it ends").unwrap();
+    timeout(
+        TEST_TIMEOUT + edge::HEAD_TIMEOUT,
+        stream.read_to_end(&mut text),
+    )
+    .await
+    .expect("it ends")
+    .unwrap();
     String::from_utf8(text).unwrap()
 }
 
@@ -97,7 +111,10 @@ pub async fn until(stream: &mut TcpStream, end: &str) -> String {
     let mut text = String::new();
     while !text.ends_with(end) {
         let mut some = [0; 4096];
-        let read = timeout(TEST_TIMEOUT, stream.read(&mut some)).await.expect("it goes on").unwrap();
+        let read = timeout(TEST_TIMEOUT, stream.read(&mut some))
+            .await
+            .expect("it goes on")
+            .unwrap();
         assert!(read > 0, "the connection ended after {text:?}");
         text.push_str(std::str::from_utf8(&some[..read]).unwrap());
     }
@@ -106,10 +123,15 @@ pub async fn until(stream: &mut TcpStream, end: &str) -> String {
 
 /// Whether the answer is a refusal of this status and code in the contract's envelope, with a correlation id.
 pub fn is_refusal(answer: &str, status: u16, code: &str) -> bool {
-    let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
-    let Ok(body) = serde_json::from_str::<serde_json::Value>(body) else { return false };
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let Ok(body) = serde_json::from_str::<serde_json::Value>(body) else {
+        return false;
+    };
     head.starts_with(&format!("HTTP/1.1 {status} "))
         && head.contains("x-correlation-id: ")
         && head.contains("content-type: application/json")
-        && (&body["result"], &body["code"], &body["status"]) == (&false.into(), &code.into(), &status.into())
+        && (&body["result"], &body["code"], &body["status"])
+            == (&false.into(), &code.into(), &status.into())
 }

@@ -12,19 +12,40 @@ use crate::answers::whole;
 
 fn limited(rates: Rates) -> Router {
     let routes = Router::new()
-        .route("/user", get(async |UserIdHeader(user)| edge::ok(user.as_str())))
+        .route(
+            "/user",
+            get(async |UserIdHeader(user)| edge::ok(user.as_str())),
+        )
         .route("/all", get(async || edge::ok("OK")))
         .merge(edge::health(async || vec![]));
     let limits = RateLimits::new(rates);
     let proxies = vec!["10.0.0.7".parse().unwrap()];
-    edge::with_middleware(routes, CallerPolicy { limits, proxies, ..CallerPolicy::default() })
+    edge::with_middleware(
+        routes,
+        CallerPolicy {
+            limits,
+            proxies,
+            ..CallerPolicy::default()
+        },
+    )
 }
 
 /// What a request over a connection from `peer` is answered.
-async fn call(router: &Router, peer: &str, path: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap, String) {
-    let request = headers.iter().fold(Request::get(path), |request, (name, value)| request.header(*name, *value));
+async fn call(
+    router: &Router,
+    peer: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> (StatusCode, HeaderMap, String) {
+    let request = headers
+        .iter()
+        .fold(Request::get(path), |request, (name, value)| {
+            request.header(*name, *value)
+        });
     let mut request = request.body(Body::empty()).unwrap();
-    request.extensions_mut().insert(Peer(SocketAddr::new(peer.parse().unwrap(), 1)));
+    request
+        .extensions_mut()
+        .insert(Peer(SocketAddr::new(peer.parse().unwrap(), 1)));
     whole(router.clone().oneshot(request).await.unwrap()).await
 }
 
@@ -39,10 +60,16 @@ fn rate(text: &str) -> Option<edge::Rate> {
 /// Hours, so that a slow machine gives none back meanwhile.
 #[tokio::test]
 async fn a_user_who_calls_too_often_is_told_when_to_come_back() {
-    let router = limited(Rates { per_user: rate("1/h:2"), ..Rates::default() });
+    let router = limited(Rates {
+        per_user: rate("1/h:2"),
+        ..Rates::default()
+    });
     let ann = [("x-user-id", "ann")];
     assert_eq!(
-        [status(&router, "192.0.2.1", "/user", &ann).await, status(&router, "192.0.2.2", "/user", &ann).await],
+        [
+            status(&router, "192.0.2.1", "/user", &ann).await,
+            status(&router, "192.0.2.2", "/user", &ann).await
+        ],
         [200; 2]
     );
     let (refused, headers, body) = call(&router, "192.0.2.3", "/user", &ann).await;
@@ -55,13 +82,23 @@ async fn a_user_who_calls_too_often_is_told_when_to_come_back() {
     let wait: u64 = headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((3_500..=3_600).contains(&wait), "{wait}");
     assert_eq!(headers["ratelimit"], format!(r#""user";r=0;t={wait}"#));
-    assert_eq!(status(&router, "192.0.2.1", "/user", &[("x-user-id", "bob")]).await, 200);
-    assert_eq!(status(&router, "192.0.2.1", "/all", &ann).await, 200, "what is nobody's is not counted");
+    assert_eq!(
+        status(&router, "192.0.2.1", "/user", &[("x-user-id", "bob")]).await,
+        200
+    );
+    assert_eq!(
+        status(&router, "192.0.2.1", "/all", &ann).await,
+        200,
+        "what is nobody's is not counted"
+    );
 }
 
 #[tokio::test]
 async fn an_address_is_counted_also_behind_a_proxy_that_is_trusted() {
-    let router = limited(Rates { per_address: rate("1/h:1"), ..Rates::default() });
+    let router = limited(Rates {
+        per_address: rate("1/h:1"),
+        ..Rates::default()
+    });
     let forwarded = |client: &'static str| [("x-forwarded-for", client)];
     assert_eq!(status(&router, "192.0.2.1", "/all", &[]).await, 200);
     assert_eq!(
@@ -69,16 +106,33 @@ async fn an_address_is_counted_also_behind_a_proxy_that_is_trusted() {
         429,
         "nobody is another by saying so"
     );
-    assert_eq!(status(&router, "10.0.0.7", "/all", &forwarded("192.0.2.1")).await, 429);
-    assert_eq!(status(&router, "10.0.0.7", "/all", &forwarded("192.0.2.2")).await, 200);
+    assert_eq!(
+        status(&router, "10.0.0.7", "/all", &forwarded("192.0.2.1")).await,
+        429
+    );
+    assert_eq!(
+        status(&router, "10.0.0.7", "/all", &forwarded("192.0.2.2")).await,
+        200
+    );
     assert_eq!(status(&router, "2001:db8::1", "/all", &[]).await, 200);
-    assert_eq!(status(&router, "2001:db8::2", "/all", &[]).await, 429, "one network is one caller");
-    assert_eq!(status(&router, "192.0.2.1", "/livez", &[]).await, 200, "probes are not counted");
+    assert_eq!(
+        status(&router, "2001:db8::2", "/all", &[]).await,
+        429,
+        "one network is one caller"
+    );
+    assert_eq!(
+        status(&router, "192.0.2.1", "/livez", &[]).await,
+        200,
+        "probes are not counted"
+    );
 }
 
 #[tokio::test]
 async fn all_together_may_call_only_so_often() {
-    let router = limited(Rates { in_all: rate("1/h:2"), ..Rates::default() });
+    let router = limited(Rates {
+        in_all: rate("1/h:2"),
+        ..Rates::default()
+    });
     let mut statuses = Vec::new();
     for peer in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
         statuses.push(status(&router, peer, "/none", &[]).await);

@@ -22,7 +22,10 @@ async fn a_client_that_dawdles_over_its_head_is_cut_off_and_one_that_idles_is_no
     let answer = rest(&mut dawdler).await;
     assert!(is_refusal(&answer, 408, "408"), "{answer}");
     let held = begun.elapsed();
-    assert!(held < edge::HEAD_TIMEOUT + TEST_TIMEOUT, "held a connection for {held:?}");
+    assert!(
+        held < edge::HEAD_TIMEOUT + TEST_TIMEOUT,
+        "held a connection for {held:?}"
+    );
     for idle in [&mut silent, &mut used] {
         idle.write_all(SMALL.as_bytes()).await.unwrap();
         until(idle, "here").await;
@@ -33,18 +36,29 @@ async fn a_client_that_dawdles_over_its_head_is_cut_off_and_one_that_idles_is_no
 #[tokio::test]
 async fn an_idle_connection_is_closed_cleanly() {
     let idle_timeout = Duration::from_millis(300);
-    let served = served_with(ConnectionSettings { idle_timeout, ..Default::default() }).await;
+    let served = served_with(ConnectionSettings {
+        idle_timeout,
+        ..Default::default()
+    })
+    .await;
     let mut silent = served.sends("").await;
     let mut used = served.sends(SMALL).await;
     until(&mut used, "here").await;
-    assert_eq!((rest(&mut silent).await, rest(&mut used).await), (String::new(), String::new()));
+    assert_eq!(
+        (rest(&mut silent).await, rest(&mut used).await),
+        (String::new(), String::new())
+    );
 }
 
 /// Requests that come shortly before the end of idling keep the connection, each time for the whole limit.
 #[tokio::test]
 async fn each_request_begins_the_idling_anew() {
     let idle_timeout = Duration::from_secs(2);
-    let served = served_with(ConnectionSettings { idle_timeout, ..Default::default() }).await;
+    let served = served_with(ConnectionSettings {
+        idle_timeout,
+        ..Default::default()
+    })
+    .await;
     let mut used = served.sends("").await;
     let begun = Instant::now();
     while begun.elapsed() < idle_timeout * 2 {
@@ -57,8 +71,12 @@ async fn each_request_begins_the_idling_anew() {
 #[tokio::test]
 async fn a_malformed_request_ends_only_its_connection() {
     let served = served().await;
-    for garbage in ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\nbad header\r\n\r\n"]
-    {
+    for garbage in [
+        "\0\0\0\0\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET / HTTP/1.1\r\nbad header\r\n\r\n",
+    ] {
         let answer = served.answers(garbage).await;
         assert!(is_refusal(&answer, 400, "00"), "{garbage:?}: {answer}");
     }
@@ -69,7 +87,9 @@ async fn a_malformed_request_ends_only_its_connection() {
 #[tokio::test]
 async fn a_malformed_request_after_good_ones_takes_nothing_from_them() {
     let served = served().await;
-    let answer = served.answers(format!("{SMALL}{SMALL}garbage\r\n\r\n")).await;
+    let answer = served
+        .answers(format!("{SMALL}{SMALL}garbage\r\n\r\n"))
+        .await;
     let (good, refusal) = answer.rsplit_once("here").unwrap();
     assert_eq!(good.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
     assert!(is_refusal(refusal, 400, "00"), "{answer}");
@@ -78,7 +98,9 @@ async fn a_malformed_request_after_good_ones_takes_nothing_from_them() {
 #[tokio::test]
 async fn a_client_that_ends_its_side_after_its_request_gets_its_answer() {
     let served = served().await;
-    let mut held = served.sends("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    let mut held = served
+        .sends("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await;
     held.shutdown().await.unwrap();
     served.asked.notified().await;
     // Its farewell is there before the answer is.
@@ -93,22 +115,45 @@ async fn a_client_that_ends_its_side_after_its_request_gets_its_answer() {
 async fn shutdown_accepts_no_more_and_lets_requests_finish() {
     let served = served().await;
     let mut idle = served.sends("").await;
-    let mut held = served.sends("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    let mut held = served
+        .sends("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await;
     served.asked.notified().await;
     served.shutdown.cancel();
-    timeout(TEST_TIMEOUT, async { while TcpStream::connect(served.address).await.is_ok() {} }).await.unwrap();
-    assert_eq!(timeout(TEST_TIMEOUT, idle.read(&mut [0])).await.unwrap().unwrap(), 0, "who idles is let go");
+    timeout(TEST_TIMEOUT, async {
+        while TcpStream::connect(served.address).await.is_ok() {}
+    })
+    .await
+    .unwrap();
+    assert_eq!(
+        timeout(TEST_TIMEOUT, idle.read(&mut [0]))
+            .await
+            .unwrap()
+            .unwrap(),
+        0,
+        "who idles is let go"
+    );
     assert!(!served.ended.is_finished());
     served.answer.notify_one();
     assert!(rest(&mut held).await.ends_with("held"));
-    timeout(TEST_TIMEOUT, served.ended).await.unwrap().unwrap().unwrap();
+    timeout(TEST_TIMEOUT, served.ended)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]
 async fn shutdown_does_not_wait_for_ever() {
     let served = served().await;
-    let _held = served.sends("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    let _held = served
+        .sends("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await;
     served.asked.notified().await;
     served.shutdown.cancel();
-    timeout(edge::SHUTDOWN_TIMEOUT + TEST_TIMEOUT, served.ended).await.unwrap().unwrap().unwrap();
+    timeout(edge::SHUTDOWN_TIMEOUT + TEST_TIMEOUT, served.ended)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
 }

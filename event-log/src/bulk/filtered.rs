@@ -40,7 +40,8 @@ impl BulkReader {
         (after, upto): (Position, Position),
     ) -> Result<Vec<RecordedEvent>, LogError> {
         let select = selected("aggregate_type = 'product' and sequence = 1");
-        self.all(sqlx::query(&select).bind(partition).bind(after).bind(upto)).await
+        self.all(sqlx::query(&select).bind(partition).bind(after).bind(upto))
+            .await
     }
 
     /// The events of the range that are about this invest.
@@ -50,10 +51,18 @@ impl BulkReader {
         (after, upto): (Position, Position),
         invest_id: Uuid,
     ) -> Result<Vec<RecordedEvent>, LogError> {
-        let select = selected(&format!("aggregate_type = 'product' and ({})", may_hold("$4")));
-        let select = sqlx::query(&select).bind(partition).bind(after).bind(upto).bind(quoted(&invest_id.to_string()));
+        let select = selected(&format!(
+            "aggregate_type = 'product' and ({})",
+            may_hold("$4")
+        ));
+        let select = sqlx::query(&select)
+            .bind(partition)
+            .bind(after)
+            .bind(upto)
+            .bind(quoted(&invest_id.to_string()));
         let mut found = self.all(select).await?;
-        found.retain(|event| subject(&event.event).is_some_and(|(_, invest)| invest.0 == invest_id));
+        found
+            .retain(|event| subject(&event.event).is_some_and(|(_, invest)| invest.0 == invest_id));
         Ok(found)
     }
 
@@ -69,10 +78,17 @@ impl BulkReader {
               where partition = $1 and position > $2 and position <= $3 and aggregate_type = 'product' and ({})",
             may_hold("$4")
         );
-        let select = sqlx::query_scalar(&statement).bind(partition).bind(after).bind(upto).bind(quoted(user));
+        let select = sqlx::query_scalar(&statement)
+            .bind(partition)
+            .bind(after)
+            .bind(upto)
+            .bind(quoted(user));
         let ids: Vec<String> = select.fetch_all(self.connection().await?).await?;
         // An invalid id is no product's stream; verification reports it.
-        Ok(ids.iter().filter_map(|id| ProductId::try_from(id.parse::<i64>().ok()?).ok()).collect())
+        Ok(ids
+            .iter()
+            .filter_map(|id| ProductId::try_from(id.parse::<i64>().ok()?).ok())
+            .collect())
     }
 
     async fn all(&mut self, select: Select<'_>) -> Result<Vec<RecordedEvent>, LogError> {
@@ -98,7 +114,11 @@ async fn copy(
     (after, upto): (Position, Position),
     products: &[ProductId],
 ) -> Result<Vec<RecordedEvent>, LogError> {
-    let wanted = products.iter().map(ProductId::to_string).collect::<Vec<_>>().join(",");
+    let wanted = products
+        .iter()
+        .map(ProductId::to_string)
+        .collect::<Vec<_>>()
+        .join(",");
     let condition = format!(
         "{} and aggregate_type = 'product' and aggregate_id = any('{{{wanted}}}')",
         range(partition, after, upto)

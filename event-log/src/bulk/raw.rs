@@ -36,7 +36,10 @@ pub struct RawRows {
 impl RawReader {
     /// A reader over one of `pool`'s connections, kept until it is dropped. The pool may be of any role that can read.
     pub async fn open(pool: &Pool) -> Result<Self, LogError> {
-        Ok(Self { connection: Some(connection(pool).await?), pool: pool.clone() })
+        Ok(Self {
+            connection: Some(connection(pool).await?),
+            pool: pool.clone(),
+        })
     }
 
     /// Sends the rows of `partition` after `after` (`None` is before all) up to and including `upto`, at most `limit` of them, in
@@ -59,14 +62,21 @@ impl RawReader {
         let (mut block, mut last, mut header) = (RawRows::default(), None, HEADER.len());
         while let Some(message) = copied.try_next().await? {
             // The header comes with the first row.
-            let rows = message.get(std::mem::take(&mut header)..).unwrap_or_default();
+            let rows = message
+                .get(std::mem::take(&mut header)..)
+                .unwrap_or_default();
             if rows.starts_with(&TRAILER) {
                 continue;
             }
             last = position(rows).or(last);
             block.bytes.extend_from_slice(rows);
             if block.bytes.len() >= BLOCK_BYTES {
-                let full = std::mem::replace(&mut block, RawRows { bytes: Vec::with_capacity(BLOCK_CAPACITY_BYTES) });
+                let full = std::mem::replace(
+                    &mut block,
+                    RawRows {
+                        bytes: Vec::with_capacity(BLOCK_CAPACITY_BYTES),
+                    },
+                );
                 if blocks.send(full).await.is_err() {
                     return Ok(None);
                 }
@@ -117,7 +127,10 @@ impl Log {
 
     /// When the last event of each of `partitions` in `pool`'s database was recorded, for tools that only read; `None` where there is no
     /// event, or no time that a log can have.
-    pub async fn head_times_of(pool: &Pool, partitions: i32) -> Result<Vec<Option<DateTime<Utc>>>, LogError> {
+    pub async fn head_times_of(
+        pool: &Pool,
+        partitions: i32,
+    ) -> Result<Vec<Option<DateTime<Utc>>>, LogError> {
         let times = sqlx::query_scalar(
             "select (select case when e.recorded_at between '0001-01-01Z' and '9999-12-31Z' then e.recorded_at end
                        from events e where e.partition = p order by e.position desc limit 1)
@@ -128,7 +141,12 @@ impl Log {
 
     /// The hashes of the positions `first` to `last` of `partition`, in order; those that are there. Meant for some
     /// thousands.
-    pub async fn hashes(&self, partition: Partition, first: Position, last: Position) -> Result<Vec<Hash>, LogError> {
+    pub async fn hashes(
+        &self,
+        partition: Partition,
+        first: Position,
+        last: Position,
+    ) -> Result<Vec<Hash>, LogError> {
         let hashes: Vec<Vec<u8>> = sqlx::query_scalar(
             "select hash from events where partition = $1 and position between $2 and $3 order by position",
         )
@@ -137,11 +155,17 @@ impl Log {
         .bind(last)
         .fetch_all(self.reads())
         .await?;
-        Ok(hashes.into_iter().map_while(|hash| hash.try_into().ok()).collect())
+        Ok(hashes
+            .into_iter()
+            .map_while(|hash| hash.try_into().ok())
+            .collect())
     }
 
     /// A row in a partition that a log of `partitions` does not have. The log never wrote such a row.
-    pub async fn stray_of(pool: &Pool, partitions: i32) -> Result<Option<(Partition, Position)>, LogError> {
+    pub async fn stray_of(
+        pool: &Pool,
+        partitions: i32,
+    ) -> Result<Option<(Partition, Position)>, LogError> {
         let stray = sqlx::query_as(
             "(select partition, position from events where partition < 0 order by partition, position limit 1)
              union all

@@ -16,7 +16,9 @@ pub(super) const COLUMN_COUNT: usize = 12;
 pub struct MalformedRowError(pub &'static str);
 
 #[inline]
-pub(super) fn decode<'a>(row: &CopyRow<'a, COLUMN_COUNT>) -> Result<RawEventRef<'a>, MalformedRowError> {
+pub(super) fn decode<'a>(
+    row: &CopyRow<'a, COLUMN_COUNT>,
+) -> Result<RawEventRef<'a>, MalformedRowError> {
     Ok(RawEventRef {
         aggregate_type: row.text(0).ok_or(MalformedRowError("aggregate_type"))?,
         aggregate_id: row.text(1).ok_or(MalformedRowError("aggregate_id"))?,
@@ -25,10 +27,18 @@ pub(super) fn decode<'a>(row: &CopyRow<'a, COLUMN_COUNT>) -> Result<RawEventRef<
         event_version: row.text(4).ok_or(MalformedRowError("event_version"))?,
         payload: row.text(5).ok_or(MalformedRowError("payload"))?,
         metadata: row.text(6).ok_or(MalformedRowError("metadata"))?,
-        partition: row.fixed(7).map(i32::from_be_bytes).ok_or(MalformedRowError("partition"))?,
+        partition: row
+            .fixed(7)
+            .map(i32::from_be_bytes)
+            .ok_or(MalformedRowError("partition"))?,
         position: row.bigint(8).ok_or(MalformedRowError("position"))?,
-        event_id: row.fixed(9).map(Uuid::from_bytes).ok_or(MalformedRowError("event_id"))?,
-        recorded_at: row.unix_micros(10).ok_or(MalformedRowError("recorded_at"))?,
+        event_id: row
+            .fixed(9)
+            .map(Uuid::from_bytes)
+            .ok_or(MalformedRowError("event_id"))?,
+        recorded_at: row
+            .unix_micros(10)
+            .ok_or(MalformedRowError("recorded_at"))?,
         hash: row.fixed(11).ok_or(MalformedRowError("hash"))?,
     })
 }

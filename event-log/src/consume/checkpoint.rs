@@ -80,7 +80,10 @@ impl Log {
 
 /// Locks the checkpoint for this transaction; `None` while the holder may not move it: another instance has it, it is paused, its
 /// rows are of another code version, or it is gone.
-pub(super) async fn lock(transaction: &mut Connection, holder: Holder<'_>) -> sqlx::Result<Option<Checkpoint>> {
+pub(super) async fn lock(
+    transaction: &mut Connection,
+    holder: Holder<'_>,
+) -> sqlx::Result<Option<Checkpoint>> {
     let mut found = lock_existing(transaction, holder).await?;
     if found.is_none() && holder.begins {
         let begun = sqlx::query(
@@ -98,7 +101,10 @@ pub(super) async fn lock(transaction: &mut Connection, holder: Holder<'_>) -> sq
     Ok(found.filter(|at| at.code_version == holder.code_version && !at.paused))
 }
 
-async fn lock_existing(transaction: &mut Connection, holder: Holder<'_>) -> sqlx::Result<Option<Checkpoint>> {
+async fn lock_existing(
+    transaction: &mut Connection,
+    holder: Holder<'_>,
+) -> sqlx::Result<Option<Checkpoint>> {
     let row: Option<Row> = sqlx::query_as(
         "select consumer, partition, position, hash, moved_at, stuck_at, stuck_reason, code_version, paused
            from checkpoints where consumer = $1 and partition = $2 for update skip locked",
@@ -138,7 +144,9 @@ pub(super) async fn advance(
         return Ok(());
     }
     let at = to.position;
-    Err(sqlx::Error::Protocol(format!("another consumer moved the checkpoint, or the event at position {at} was lost")))
+    Err(sqlx::Error::Protocol(format!(
+        "another consumer moved the checkpoint, or the event at position {at} was lost"
+    )))
 }
 
 /// Stores the event at which a consumer is stuck, even if it is the first; not one that another instance has passed meanwhile.

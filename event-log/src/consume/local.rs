@@ -28,7 +28,14 @@ impl Log {
         let feed = self.feed(partition)?;
         let (head, numbers) = (feed.heads(), feed.numbers());
         let known = *numbers.borrow();
-        Some(LocalSubscription { log: self.clone(), partition, head, numbers, known, shares_backlog: true })
+        Some(LocalSubscription {
+            log: self.clone(),
+            partition,
+            head,
+            numbers,
+            known,
+            shares_backlog: true,
+        })
     }
 }
 
@@ -45,10 +52,17 @@ impl LocalSubscription {
     /// left out.
     pub async fn appended(&mut self) -> Vec<Arc<[RecordedEvent]>> {
         let known = self.known;
-        if self.numbers.wait_for(|number| *number > known).await.is_err() {
+        if self
+            .numbers
+            .wait_for(|number| *number > known)
+            .await
+            .is_err()
+        {
             std::future::pending().await
         }
-        let (batches, number) = self.feed().map_or_else(Default::default, |feed| feed.sent_after(known));
+        let (batches, number) = self
+            .feed()
+            .map_or_else(Default::default, |feed| feed.sent_after(known));
         self.known = number;
         batches
     }
@@ -71,16 +85,28 @@ impl LocalSubscription {
 }
 
 impl EventSource for LocalSubscription {
-    async fn next_batch(&mut self, position: Position, not_before: Instant, delivered: &mut Vec<RecordedEvent>) {
+    async fn next_batch(
+        &mut self,
+        position: Position,
+        not_before: Instant,
+        delivered: &mut Vec<RecordedEvent>,
+    ) {
         self.head_past(position).await;
         tokio::select! {
             () = tokio::time::sleep_until(not_before) => {}
             () = self.head_past(position + MAX_EVENTS_PER_STEP as Position) => {}
         }
         // A batch is sent before its head, so it is here when the head is.
-        let Some(feed) = self.log.feed(self.partition) else { return };
+        let Some(feed) = self.log.feed(self.partition) else {
+            return;
+        };
         for batch in feed.following(position, self.known, MAX_EVENTS_PER_STEP) {
-            delivered.extend(batch.iter().filter(|event| event.position > position).cloned());
+            delivered.extend(
+                batch
+                    .iter()
+                    .filter(|event| event.position > position)
+                    .cloned(),
+            );
         }
         if delivered.is_empty() {
             self.take_backlog(position, delivered).await;

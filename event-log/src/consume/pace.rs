@@ -28,10 +28,13 @@ impl Pace {
 
     /// When the step may begin that follows the one that began at `began` and reached `at`.
     pub fn next_step_at(&mut self, began: Instant, at: Position) -> Instant {
-        let per_second = self.last.replace((began, at)).map_or(0.0, |(last_began, last_at)| {
-            let seconds = (began - last_began).max(MIN_STEP_INTERVAL).as_secs_f64();
-            (at - last_at) as f64 / seconds
-        });
+        let per_second = self
+            .last
+            .replace((began, at))
+            .map_or(0.0, |(last_began, last_at)| {
+                let seconds = (began - last_began).max(MIN_STEP_INTERVAL).as_secs_f64();
+                (at - last_at) as f64 / seconds
+            });
         let interval = if per_second > BUSY_EVENTS_PER_SECOND {
             self.linger
         } else if per_second > STEADY_EVENTS_PER_SECOND {
@@ -69,6 +72,10 @@ mod tests {
         assert_eq!(interval(100, second), MIN_STEP_INTERVAL);
         assert_eq!(interval(101, second), STEADY_STEP_INTERVAL);
         assert_eq!(interval(501, second), LINGER_DELAY);
-        assert_eq!(interval(1, Duration::ZERO), STEADY_STEP_INTERVAL, "no interval counts as less than the least");
+        assert_eq!(
+            interval(1, Duration::ZERO),
+            STEADY_STEP_INTERVAL,
+            "no interval counts as less than the least"
+        );
     }
 }

@@ -21,9 +21,17 @@ impl ProcessSpan {
     /// Begins now, with events delivered from this queue of RabbitMQ; without one they were read from the log. `None` when no trace of
     /// them is sampled.
     pub fn begin(events: &[RecordedEvent], queue: Option<&str>) -> Option<Self> {
-        let span = BatchSpan::begin(events.iter().map(|event| event.metadata.traceparent.as_deref()))?;
+        let span = BatchSpan::begin(
+            events
+                .iter()
+                .map(|event| event.metadata.traceparent.as_deref()),
+        )?;
         let is_recent = Utc::now() - events.last()?.recorded_at < MAX_TRACED_AGE;
-        is_recent.then(|| Self { span, queue: queue.map(str::to_owned), events: events.len() })
+        is_recent.then(|| Self {
+            span,
+            queue: queue.map(str::to_owned),
+            events: events.len(),
+        })
     }
 
     /// Ends when `consumer` has applied the events.
@@ -41,6 +49,11 @@ impl ProcessSpan {
             ("messaging.batch.message_count", self.events.into()),
         ];
         let (name, kind) = (format!("process {consumer}").into(), SpanKind::Consumer);
-        self.span.end(&Work { name, kind, attributes, is_error: false });
+        self.span.end(&Work {
+            name,
+            kind,
+            attributes,
+            is_error: false,
+        });
     }
 }

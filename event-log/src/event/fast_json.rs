@@ -17,11 +17,21 @@ pub(super) fn event(payload: &str) -> Option<ProductEvent> {
     let payload = payload.strip_suffix("}}")?;
     if let Some(settled) = payload.strip_prefix(r#"{"InvestSettled":{"investId":""#) {
         let (invest_id, user_id, amount) = invest(settled)?;
-        return Some(ProductEvent::InvestSettled { invest_id, user_id, amount: won(amount)? });
+        return Some(ProductEvent::InvestSettled {
+            invest_id,
+            user_id,
+            amount: won(amount)?,
+        });
     }
-    let (invest_id, user_id, rest) = invest(payload.strip_prefix(r#"{"InvestReserved":{"investId":""#)?)?;
+    let (invest_id, user_id, rest) =
+        invest(payload.strip_prefix(r#"{"InvestReserved":{"investId":""#)?)?;
     let (amount, expires_at) = rest.strip_suffix('"')?.split_once(r#","expiresAt":""#)?;
-    Some(ProductEvent::InvestReserved { invest_id, user_id, amount: won(amount)?, expires_at: time(expires_at)? })
+    Some(ProductEvent::InvestReserved {
+        invest_id,
+        user_id,
+        amount: won(amount)?,
+        expires_at: time(expires_at)?,
+    })
 }
 
 /// What both have; and what begins with the amount.
@@ -30,7 +40,11 @@ fn invest(fields: &str) -> Option<(InvestId, UserId, &str)> {
     // No user id holds what JSON would escape.
     let (user_id, rest) = rest.strip_prefix(r#"","userId":""#)?.split_once('"')?;
     let user_id = UserId::try_from(user_id.to_owned()).ok()?;
-    Some((InvestId(Uuid::try_parse(invest_id).ok()?), user_id, rest.strip_prefix(r#","amount":"#)?))
+    Some((
+        InvestId(Uuid::try_parse(invest_id).ok()?),
+        user_id,
+        rest.strip_prefix(r#","amount":"#)?,
+    ))
 }
 
 fn won(amount: &str) -> Option<Amount> {
@@ -44,7 +58,10 @@ fn won(amount: &str) -> Option<Amount> {
 
 /// `2026-03-01T03:10:00Z`, with 0, 3, 6 or 9 digits of a second's fraction.
 fn time(text: &str) -> Option<DateTime<Utc>> {
-    let (seconds, fraction) = text.strip_suffix('Z')?.as_bytes().split_at_checked(SECONDS_CHARS)?;
+    let (seconds, fraction) = text
+        .strip_suffix('Z')?
+        .as_bytes()
+        .split_at_checked(SECONDS_CHARS)?;
     if [4, 7, 10, 13, 16].map(|at| seconds[at]) != *b"--T::" {
         return None;
     }
@@ -57,21 +74,33 @@ fn time(text: &str) -> Option<DateTime<Utc>> {
         _ => return None,
     };
     let date = NaiveDate::from_ymd_opt(number(&seconds[..4])?.cast_signed(), two(5)?, two(8)?)?;
-    Some(date.and_hms_nano_opt(two(11)?, two(14)?, two(17)?, nanoseconds)?.and_utc())
+    Some(
+        date.and_hms_nano_opt(two(11)?, two(14)?, two(17)?, nanoseconds)?
+            .and_utc(),
+    )
 }
 
 /// Of at most nine digits.
 fn number(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')))
+    digits.iter().try_fold(0, |number, digit| {
+        digit
+            .is_ascii_digit()
+            .then(|| number * 10 + u32::from(digit - b'0'))
+    })
 }
 
 /// The metadata of `text`, if it is in this very form and has nothing that JSON escapes.
 pub(super) fn metadata(text: &str) -> Option<Metadata> {
     // Without an early exit, so that it is one vectorised pass.
-    if !text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'\\')) {
+    if !text
+        .bytes()
+        .fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'\\'))
+    {
         return None;
     }
-    let (correlation_id, rest) = text.strip_prefix(r#"{"correlationId":""#)?.split_once('"')?;
+    let (correlation_id, rest) = text
+        .strip_prefix(r#"{"correlationId":""#)?
+        .split_once('"')?;
     let (causation_id, rest) = field(rest, r#","causationId":""#)?;
     let (traceparent, rest) = field(rest, r#","traceparent":""#)?;
     // What an operator caused is rare, and is read the long way.
@@ -85,8 +114,11 @@ pub(super) fn metadata(text: &str) -> Option<Metadata> {
 
 /// The field that begins with `name`, if it is there, and what follows.
 fn field<'a>(text: &'a str, name: &str) -> Option<(Option<String>, &'a str)> {
-    let Some(rest) = text.strip_prefix(name) else { return Some((None, text)) };
-    rest.split_once('"').map(|(value, rest)| (Some(value.into()), rest))
+    let Some(rest) = text.strip_prefix(name) else {
+        return Some((None, text));
+    };
+    rest.split_once('"')
+        .map(|(value, rest)| (Some(value.into()), rest))
 }
 
 #[cfg(test)]
@@ -120,19 +152,31 @@ mod tests {
             String::from_utf8(missed).ok()
         };
         (0..bytes.len()).flat_map(move |at| {
-            let changed = BYTES.iter().flat_map(move |new| [spliced(at..at + 1, &[*new]), spliced(at..at, &[*new])]);
-            changed.chain([spliced(at..at + 1, b""), spliced(at..at, &bytes[at..=at])]).flatten()
+            let changed = BYTES
+                .iter()
+                .flat_map(move |new| [spliced(at..at + 1, &[*new]), spliced(at..at, &[*new])]);
+            changed
+                .chain([spliced(at..at + 1, b""), spliced(at..at, &bytes[at..=at])])
+                .flatten()
         })
     }
 
     #[test]
     fn what_is_plainly_written_is_read_without_the_parser() {
         for payload in PAYLOADS {
-            assert_eq!(event(payload), Some(serde_json::from_str(payload).unwrap()), "{payload}");
+            assert_eq!(
+                event(payload),
+                Some(serde_json::from_str(payload).unwrap()),
+                "{payload}"
+            );
             assert_eq!(serde_json::to_string(&event(payload)).unwrap(), payload);
         }
         for text in METADATA {
-            assert_eq!(metadata(text), Some(serde_json::from_str(text).unwrap()), "{text}");
+            assert_eq!(
+                metadata(text),
+                Some(serde_json::from_str(text).unwrap()),
+                "{text}"
+            );
         }
     }
 
@@ -141,13 +185,21 @@ mod tests {
         let mut read = 0;
         for missed in PAYLOADS.into_iter().flat_map(near_misses) {
             if let Some(event) = event(&missed) {
-                assert_eq!(serde_json::from_str::<ProductEvent>(&missed).ok(), Some(event), "{missed}");
+                assert_eq!(
+                    serde_json::from_str::<ProductEvent>(&missed).ok(),
+                    Some(event),
+                    "{missed}"
+                );
                 read += 1;
             }
         }
         for missed in METADATA.into_iter().flat_map(near_misses) {
             if let Some(metadata) = metadata(&missed) {
-                assert_eq!(serde_json::from_str::<Metadata>(&missed).ok(), Some(metadata), "{missed}");
+                assert_eq!(
+                    serde_json::from_str::<Metadata>(&missed).ok(),
+                    Some(metadata),
+                    "{missed}"
+                );
                 read += 1;
             }
         }

@@ -18,7 +18,9 @@ impl Search {
     pub(super) async fn fetch(&mut self, wanted: usize) -> Result<i64, LogError> {
         // Twice their share: partitions are rarely in step.
         let share = (2 * wanted / self.cursors.len().max(1)) as i64;
-        let waiting: Vec<_> = (0..self.cursors.len()).filter(|cursor| self.cursors[*cursor].needs_rows()).collect();
+        let waiting: Vec<_> = (0..self.cursors.len())
+            .filter(|cursor| self.cursors[*cursor].needs_rows())
+            .collect();
         let most = (ROWS_PER_FETCH / (waiting.len().max(1) as i64)).max(MIN_ROWS_PER_FETCH);
         let step = waiting
             .iter()
@@ -28,8 +30,9 @@ impl Search {
         if let AccessPath::Stream(product) = self.access_path {
             return self.fetch_stream(&waiting, product, step).await;
         }
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|cursor| self.cursors[*cursor].indexed().is_some());
+        let (known, unknown): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|cursor| self.cursors[*cursor].indexed().is_some());
         Ok(self.fetch_indexed(&known, step).await? + self.read(&unknown, step).await?)
     }
 
@@ -39,17 +42,23 @@ impl Search {
         if parts.is_empty() {
             return Ok(0);
         }
-        let places = statements::candidates(&self.pool, &self.access_path, &parts, self.order, step).await?;
+        let places =
+            statements::candidates(&self.pool, &self.access_path, &parts, self.order, step).await?;
         let events = self.judged(statements::at(&self.pool, &places).await?);
         for (cursor, (partition, range)) in cursors.iter().zip(&parts) {
-            let here = places.iter().filter(|(at, _)| at == partition).map(|(_, position)| *position);
+            let here = places
+                .iter()
+                .filter(|(at, _)| at == partition)
+                .map(|(_, position)| *position);
             let scanned = here.clone().count() as i64;
             let last = match self.order {
                 Order::Ascending => here.max(),
                 Order::Descending => here.min(),
             };
             // Fewer than were asked for are all of the range.
-            let upto = last.filter(|_| scanned >= step).unwrap_or_else(|| self.end_of(range));
+            let upto = last
+                .filter(|_| scanned >= step)
+                .unwrap_or_else(|| self.end_of(range));
             self.cursors[*cursor].take(of_partition(&events, *partition), scanned, upto);
         }
         Ok(places.len() as i64)
@@ -71,21 +80,41 @@ impl Search {
     }
 
     /// From the product's stream, which lies in one partition.
-    async fn fetch_stream(&mut self, cursors: &[usize], product: ProductId, step: i64) -> Result<i64, LogError> {
-        let Some(cursor) = cursors.first().and_then(|cursor| self.cursors.get_mut(*cursor)) else { return Ok(0) };
+    async fn fetch_stream(
+        &mut self,
+        cursors: &[usize],
+        product: ProductId,
+        step: i64,
+    ) -> Result<i64, LogError> {
+        let Some(cursor) = cursors
+            .first()
+            .and_then(|cursor| self.cursors.get_mut(*cursor))
+        else {
+            return Ok(0);
+        };
         let (left, order) = (cursor.left(), self.order);
         let sequence = match (cursor.sequence, order) {
             (Some(sequence), _) => sequence,
-            (None, Order::Ascending) => statements::sequence_since(&self.pool, product, left.low).await?,
+            (None, Order::Ascending) => {
+                statements::sequence_since(&self.pool, product, left.low).await?
+            }
             (None, Order::Descending) => {
-                statements::sequence_since(&self.pool, product, left.high.saturating_add(1)).await? - 1
+                statements::sequence_since(&self.pool, product, left.high.saturating_add(1)).await?
+                    - 1
             }
         };
         let events = statements::stream(&self.pool, product, sequence, order, step).await?;
-        let (scanned, last) = (events.len() as i64, events.last().map(|event| (event.sequence, event.position)));
-        let is_here =
-            |event: &RawEvent| event.partition == cursor.partition && (left.low..=left.high).contains(&event.position);
-        let good = events.into_iter().filter(|event| is_here(event) && self.filter.matches(event)).collect();
+        let (scanned, last) = (
+            events.len() as i64,
+            events.last().map(|event| (event.sequence, event.position)),
+        );
+        let is_here = |event: &RawEvent| {
+            event.partition == cursor.partition && (left.low..=left.high).contains(&event.position)
+        };
+        let good = events
+            .into_iter()
+            .filter(|event| is_here(event) && self.filter.matches(event))
+            .collect();
         match last {
             Some((sequence, upto)) if scanned >= step && (left.low..=left.high).contains(&upto) => {
                 cursor.take(good, scanned, upto);
@@ -102,9 +131,15 @@ impl Search {
         Ok(scanned)
     }
 
-    fn parts(&self, cursors: &[usize], of: impl Fn(&PartitionCursor) -> Option<PositionRange>) -> Vec<Part> {
+    fn parts(
+        &self,
+        cursors: &[usize],
+        of: impl Fn(&PartitionCursor) -> Option<PositionRange>,
+    ) -> Vec<Part> {
         let cursors = cursors.iter().map(|cursor| &self.cursors[*cursor]);
-        cursors.filter_map(|cursor| Some((cursor.partition, of(cursor)?))).collect()
+        cursors
+            .filter_map(|cursor| Some((cursor.partition, of(cursor)?)))
+            .collect()
     }
 
     fn judged(&self, mut events: Vec<RawEvent>) -> Vec<RawEvent> {
@@ -122,5 +157,9 @@ impl Search {
 }
 
 fn of_partition(events: &[RawEvent], partition: i32) -> Vec<RawEvent> {
-    events.iter().filter(|event| event.partition == partition).cloned().collect()
+    events
+        .iter()
+        .filter(|event| event.partition == partition)
+        .cloned()
+        .collect()
 }

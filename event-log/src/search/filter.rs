@@ -79,7 +79,12 @@ impl Filter {
         let of = |column, key: Option<i64>| key.map(|key| AccessPath::Key { column, key });
         let rare = || self.event_type.as_deref().and_then(key::rare_type);
         of("invest_key", self.invest.map(key::invest_key))
-            .or_else(|| of("correlation_key", self.correlation.as_deref().map(key::correlation_key)))
+            .or_else(|| {
+                of(
+                    "correlation_key",
+                    self.correlation.as_deref().map(key::correlation_key),
+                )
+            })
             .or_else(|| of("user_key", self.user.as_ref().map(key::user_key)))
             .or_else(|| self.product.map(AccessPath::Stream))
             .or_else(|| rare().map(|rare| AccessPath::RareType(rare.into())))
@@ -90,7 +95,10 @@ impl Filter {
     pub(super) fn matches(&self, event: &RawEvent) -> bool {
         let of_product = |id: ProductId| event.aggregate_id == id.to_string();
         self.product.is_none_or(of_product)
-            && self.event_type.as_ref().is_none_or(|asked| event.event_type == *asked)
+            && self
+                .event_type
+                .as_ref()
+                .is_none_or(|asked| event.event_type == *asked)
             && self.partition.is_none_or(|asked| event.partition == asked)
             && self.from.is_none_or(|from| !is_before(event, from))
             && self.to.is_none_or(|to| !is_after(event, to))
@@ -102,11 +110,20 @@ impl Filter {
         if self.user.is_none() && self.invest.is_none() && self.correlation.is_none() {
             return true;
         }
-        let Ok(read) = RecordedEvent::try_from(event) else { return false };
+        let Ok(read) = RecordedEvent::try_from(event) else {
+            return false;
+        };
         let subject = key::subject(&read.event);
-        self.user.as_ref().is_none_or(|asked| subject.is_some_and(|(user, _)| user == asked))
-            && self.invest.is_none_or(|asked| subject.is_some_and(|(_, invest)| invest == asked))
-            && self.correlation.as_ref().is_none_or(|asked| read.metadata.correlation_id == *asked)
+        self.user
+            .as_ref()
+            .is_none_or(|asked| subject.is_some_and(|(user, _)| user == asked))
+            && self
+                .invest
+                .is_none_or(|asked| subject.is_some_and(|(_, invest)| invest == asked))
+            && self
+                .correlation
+                .as_ref()
+                .is_none_or(|asked| read.metadata.correlation_id == *asked)
     }
 
     /// Goes into cursors, so that each is used for its own question: every field, with its length.
@@ -127,7 +144,12 @@ impl Filter {
             self.partition.map(|partition| partition.to_string()),
         ];
         for field in fields {
-            sha.update(field.as_ref().map_or(-1, |field| field.len() as i64).to_be_bytes());
+            sha.update(
+                field
+                    .as_ref()
+                    .map_or(-1, |field| field.len() as i64)
+                    .to_be_bytes(),
+            );
             sha.update(field.unwrap_or_default());
         }
     }
@@ -155,7 +177,9 @@ mod tests {
     /// The reader of events names all it knows when it meets one that it does not.
     #[test]
     fn every_type_of_event_is_known() {
-        let said = serde_json::from_str::<ProductEvent>(r#"{"Unknown":{}}"#).unwrap_err().to_string();
+        let said = serde_json::from_str::<ProductEvent>(r#"{"Unknown":{}}"#)
+            .unwrap_err()
+            .to_string();
         let known: Vec<_> = said.split('`').skip(3).step_by(2).collect();
         assert_eq!(known, EVENT_TYPES);
     }

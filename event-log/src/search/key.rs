@@ -39,11 +39,21 @@ pub fn rare_type(event_type: &str) -> Option<&str> {
 /// Whose event it is, and of which invest; `None` for what happens to a whole product.
 pub fn subject(event: &ProductEvent) -> Option<(&UserId, InvestId)> {
     match event {
-        ProductEvent::InvestReserved { user_id, invest_id, .. }
-        | ProductEvent::InvestSettled { user_id, invest_id, .. }
-        | ProductEvent::InvestFailed { user_id, invest_id, .. }
-        | ProductEvent::InvestWithdrawn { user_id, invest_id, .. }
-        | ProductEvent::InvestRefunded { user_id, invest_id, .. } => Some((user_id, *invest_id)),
+        ProductEvent::InvestReserved {
+            user_id, invest_id, ..
+        }
+        | ProductEvent::InvestSettled {
+            user_id, invest_id, ..
+        }
+        | ProductEvent::InvestFailed {
+            user_id, invest_id, ..
+        }
+        | ProductEvent::InvestWithdrawn {
+            user_id, invest_id, ..
+        }
+        | ProductEvent::InvestRefunded {
+            user_id, invest_id, ..
+        } => Some((user_id, *invest_id)),
         ProductEvent::ProductOpened { .. }
         | ProductEvent::ProductClosed {}
         | ProductEvent::ProductCancelled { .. }
@@ -56,12 +66,17 @@ fn of_text(text: &str) -> i64 {
 }
 
 fn of_uuid(id: Uuid) -> i64 {
-    let (time, hash) = (&id.as_bytes()[..UUID_KEY_BYTES], Sha256::digest(id.as_bytes()));
+    let (time, hash) = (
+        &id.as_bytes()[..UUID_KEY_BYTES],
+        Sha256::digest(id.as_bytes()),
+    );
     first_eight(&[time, &hash].concat())
 }
 
 fn first_eight(bytes: &[u8]) -> i64 {
-    bytes.first_chunk().map_or(0, |first| i64::from_be_bytes(*first))
+    bytes
+        .first_chunk()
+        .map_or(0, |first| i64::from_be_bytes(*first))
 }
 
 #[cfg(test)]
@@ -74,7 +89,10 @@ mod tests {
         let kim = UserId::try_from("kim".to_owned()).unwrap();
         assert_eq!(format!("{:016x}", user_key(&kim)), "26ae784d194a5760");
         let id: Uuid = "01991f5e-7c3a-7b60-9a52-3f0f6ed1a001".parse().unwrap();
-        assert_eq!(format!("{:016x}", invest_key(InvestId(id))), "01991f5e7c3aaa0b");
+        assert_eq!(
+            format!("{:016x}", invest_key(InvestId(id))),
+            "01991f5e7c3aaa0b"
+        );
         assert_eq!(correlation_key(&id.to_string()), invest_key(InvestId(id)));
         assert_eq!(correlation_key("kim"), user_key(&kim));
     }

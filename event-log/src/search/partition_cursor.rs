@@ -24,8 +24,14 @@ impl PositionRange {
     /// Its first positions in this order, at most so many.
     pub(super) fn first(&self, order: Order, most: i64) -> Self {
         match order {
-            Order::Ascending => Self { high: self.high.min(self.low.saturating_add(most - 1)), ..*self },
-            Order::Descending => Self { low: self.low.max(self.high.saturating_sub(most - 1)), ..*self },
+            Order::Ascending => Self {
+                high: self.high.min(self.low.saturating_add(most - 1)),
+                ..*self
+            },
+            Order::Descending => Self {
+                low: self.low.max(self.high.saturating_sub(most - 1)),
+                ..*self
+            },
         }
     }
 }
@@ -46,8 +52,21 @@ pub(super) struct PartitionCursor {
 }
 
 impl PartitionCursor {
-    pub(super) fn new(partition: Partition, order: Order, left: PositionRange, indexed: Position) -> Self {
-        Self { partition, order, left, indexed, found: VecDeque::new(), step: 0, sequence: None }
+    pub(super) fn new(
+        partition: Partition,
+        order: Order,
+        left: PositionRange,
+        indexed: Position,
+    ) -> Self {
+        Self {
+            partition,
+            order,
+            left,
+            indexed,
+            found: VecDeque::new(),
+            step: 0,
+            sequence: None,
+        }
     }
 
     /// Whether rows must be fetched to know what comes next.
@@ -76,7 +95,10 @@ impl PartitionCursor {
 
     /// The next range that the index covers; `None` when the index does not cover what comes next.
     pub(super) fn indexed(&self) -> Option<PositionRange> {
-        let known = PositionRange { high: self.left.high.min(self.indexed), ..self.left };
+        let known = PositionRange {
+            high: self.left.high.min(self.indexed),
+            ..self.left
+        };
         let comes_next = match self.order {
             Order::Ascending => !known.is_empty(),
             Order::Descending => known == self.left,
@@ -98,7 +120,11 @@ impl PartitionCursor {
     /// Adds the result of scanning `scanned` rows: `events`; everything up to `upto`, or down to it, is done.
     pub(super) fn take(&mut self, mut events: Vec<RawEvent>, scanned: i64, upto: Position) {
         let is_little = (events.len() as i64) < scanned / 4;
-        self.step = if is_little { scanned.saturating_mul(4) } else { scanned };
+        self.step = if is_little {
+            scanned.saturating_mul(4)
+        } else {
+            scanned
+        };
         events.sort_unstable_by_key(|event| event.position);
         match self.order {
             Order::Ascending => {
@@ -149,7 +175,10 @@ mod tests {
         cursor.take(Vec::new(), 3, 8);
         assert_eq!(cursor.unindexed(3), PositionRange { low: 7, high: 7 });
         cursor.take(Vec::new(), 1, 7);
-        assert_eq!((cursor.indexed(), cursor.next()), (Some(PositionRange { low: 3, high: 6 }), 6));
+        assert_eq!(
+            (cursor.indexed(), cursor.next()),
+            (Some(PositionRange { low: 3, high: 6 }), 6)
+        );
         cursor.end();
         assert!(cursor.is_done());
         assert_eq!(cursor.next(), 2);

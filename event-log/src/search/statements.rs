@@ -38,11 +38,13 @@ fn columns(parts: &[Part]) -> (Vec<Partition>, Vec<Position>, Vec<Position>) {
 
 /// Up to where the index has rows that this code can use, by partition; where it has none it is absent.
 pub(super) async fn indexed(pool: &Pool) -> sqlx::Result<Vec<(Partition, Position)>> {
-    sqlx::query_as("select partition, position from checkpoints where consumer = $1 and code_version = $2")
-        .bind(EVENT_INDEX)
-        .bind(INDEX_VERSION)
-        .fetch_all(pool)
-        .await
+    sqlx::query_as(
+        "select partition, position from checkpoints where consumer = $1 and code_version = $2",
+    )
+    .bind(EVENT_INDEX)
+    .bind(INDEX_VERSION)
+    .fetch_all(pool)
+    .await
 }
 
 /// At most so many places of each part that the index has for `access_path`, in order.
@@ -69,7 +71,10 @@ pub(super) async fn candidates(
         order.sql()
     );
     let (partitions, lows, highs) = columns(parts);
-    let asked = sqlx::query_as(&statement).bind(partitions).bind(lows).bind(highs);
+    let asked = sqlx::query_as(&statement)
+        .bind(partitions)
+        .bind(lows)
+        .bind(highs);
     let asked = match access_path {
         AccessPath::Key { key, .. } => asked.bind(*key),
         AccessPath::RareType(name) => asked.bind(name.as_str()),
@@ -79,18 +84,30 @@ pub(super) async fn candidates(
 }
 
 /// The events at these places; those that are there.
-pub(super) async fn at(pool: &Pool, places: &[(Partition, Position)]) -> sqlx::Result<Vec<RawEvent>> {
+pub(super) async fn at(
+    pool: &Pool,
+    places: &[(Partition, Position)],
+) -> sqlx::Result<Vec<RawEvent>> {
     let (partitions, positions): (Vec<_>, Vec<_>) = places.iter().copied().unzip();
     let statement = format!(
         "select {COLUMNS}
            from unnest($1::integer[], $2::bigint[]) as place (partition, position)
            join events e on e.partition = place.partition and e.position = place.position"
     );
-    sqlx::query(&statement).bind(partitions).bind(positions).try_map(raw_event).fetch_all(pool).await
+    sqlx::query(&statement)
+        .bind(partitions)
+        .bind(positions)
+        .try_map(raw_event)
+        .fetch_all(pool)
+        .await
 }
 
 /// All events of these parts, of one type where it is given.
-pub(super) async fn within(pool: &Pool, parts: &[Part], event_type: Option<&str>) -> sqlx::Result<Vec<RawEvent>> {
+pub(super) async fn within(
+    pool: &Pool,
+    parts: &[Part],
+    event_type: Option<&str>,
+) -> sqlx::Result<Vec<RawEvent>> {
     // Limited, so that it goes along the key whatever statistics say of it.
     let statement = format!(
         "select {COLUMNS}
@@ -102,9 +119,21 @@ pub(super) async fn within(pool: &Pool, parts: &[Part], event_type: Option<&str>
                  order by position limit $5) as e"
     );
     let (partitions, lows, highs) = columns(parts);
-    let most = parts.iter().map(|(_, range)| range.length()).max().unwrap_or(0);
-    let asked = sqlx::query(&statement).bind(partitions).bind(lows).bind(highs);
-    asked.bind(event_type).bind(most).try_map(raw_event).fetch_all(pool).await
+    let most = parts
+        .iter()
+        .map(|(_, range)| range.length())
+        .max()
+        .unwrap_or(0);
+    let asked = sqlx::query(&statement)
+        .bind(partitions)
+        .bind(lows)
+        .bind(highs);
+    asked
+        .bind(event_type)
+        .bind(most)
+        .try_map(raw_event)
+        .fetch_all(pool)
+        .await
 }
 
 /// When the first event of each part is from; nothing for one without events.
@@ -123,7 +152,12 @@ pub(super) async fn begins(
         order.sql()
     );
     let (partitions, lows, highs) = columns(parts);
-    sqlx::query_as(&statement).bind(partitions).bind(lows).bind(highs).fetch_all(pool).await
+    sqlx::query_as(&statement)
+        .bind(partitions)
+        .bind(lows)
+        .bind(highs)
+        .fetch_all(pool)
+        .await
 }
 
 /// Of each partition, whose head is given: the first position that is from `time` or later; the one after the head when
@@ -160,7 +194,11 @@ pub(super) async fn first_since(
 
 /// The first sequence of a product's stream that stands at `position` or later; the one after its last when there is none.
 /// By bisection, too.
-pub(super) async fn sequence_since(pool: &Pool, product: ProductId, position: Position) -> sqlx::Result<i64> {
+pub(super) async fn sequence_since(
+    pool: &Pool,
+    product: ProductId,
+    position: Position,
+) -> sqlx::Result<i64> {
     sqlx::query_scalar(
         "with recursive narrowed (low, high) as (
              select 1::bigint, coalesce(max(sequence), 0) + 1 from events
@@ -201,5 +239,11 @@ pub(super) async fn stream(
           order by e.sequence {} limit $3",
         order.sql()
     );
-    sqlx::query(&statement).bind(product.to_string()).bind(sequence).bind(most).try_map(raw_event).fetch_all(pool).await
+    sqlx::query(&statement)
+        .bind(product.to_string())
+        .bind(sequence)
+        .bind(most)
+        .try_map(raw_event)
+        .fetch_all(pool)
+        .await
 }

@@ -24,7 +24,8 @@ impl Writer {
                 self.holds_append_lock = false;
                 self.advance_head(&rows);
                 let events: Arc<[RecordedEvent]> = recorded.into();
-                self.log.notify_local_consumers(self.partition, events.clone());
+                self.log
+                    .notify_local_consumers(self.partition, events.clone());
                 Ok(Appended::Committed(events))
             }
             Ok(Some(other)) => {
@@ -54,18 +55,26 @@ impl Writer {
     }
 
     /// The common case: one statement, one round trip, one commit.
-    async fn append_in_one_statement(&mut self, rows: &[RawEvent]) -> Result<Option<Appended>, LogError> {
+    async fn append_in_one_statement(
+        &mut self,
+        rows: &[RawEvent],
+    ) -> Result<Option<Appended>, LogError> {
         let (partition, head, asked) = (self.partition, self.head, SteadyInstant::now());
         let connection = self.connection().await?;
         match answer(insert(connection, partition, head, rows, Vec::new())).await {
             Ok(inserted) if !inserted.follows => Err(self.lost_tail()),
             Ok(inserted) => {
-                self.log.clock().observe(inserted.received, inserted.said, asked);
+                self.log
+                    .clock()
+                    .observe(inserted.received, inserted.said, asked);
                 Ok(None)
             }
             Err(error) if is_conflict(&error) => Ok(Some(Appended::Conflict)),
             Err(error) if answered(&error) => Err(LogError::Unavailable(error)),
-            Err(source) => Err(LogError::OutcomeUnknown { first: first(rows), source }),
+            Err(source) => Err(LogError::OutcomeUnknown {
+                first: first(rows),
+                source,
+            }),
         }
     }
 
@@ -74,7 +83,10 @@ impl Writer {
         rows: &[RawEvent],
         keys: Vec<IdempotencyRecord>,
     ) -> Result<Option<Appended>, LogError> {
-        let claimed_keys: Vec<_> = keys.iter().map(|record| (record.user_id.clone(), record.key.clone())).collect();
+        let claimed_keys: Vec<_> = keys
+            .iter()
+            .map(|record| (record.user_id.clone(), record.key.clone()))
+            .collect();
         if !std::mem::replace(&mut self.holds_append_lock, true) {
             let connection = self.connection().await?;
             answer(sqlx::query("begin").execute(&mut *connection)).await?;
@@ -87,7 +99,9 @@ impl Writer {
             Err(error) if is_conflict(&error) => return self.withdraw(Appended::Conflict).await,
             Err(error) => return Err(LogError::Unavailable(error)),
         };
-        self.log.clock().observe(inserted.received, inserted.said, asked);
+        self.log
+            .clock()
+            .observe(inserted.received, inserted.said, asked);
         // The statement above holds the append lock, so nobody can change what this one reads.
         if rows.is_empty() && self.confirm().await?.is_some() {
             return self.withdraw(Appended::Conflict).await;
@@ -95,7 +109,9 @@ impl Writer {
         if inserted.claimed < claimed_keys.len() as i64 {
             self.release_append_lock().await?;
             let connection = self.connection().await?;
-            return Ok(Some(Appended::KeysTaken(answer(idempotency::records(connection, &claimed_keys)).await?)));
+            return Ok(Some(Appended::KeysTaken(
+                answer(idempotency::records(connection, &claimed_keys)).await?,
+            )));
         }
         self.commit(rows).await
     }
@@ -110,7 +126,10 @@ impl Writer {
         match answer(sqlx::query("commit").execute(&mut *connection)).await {
             Ok(_) => Ok(None),
             Err(error) if answered(&error) => Err(LogError::Unavailable(error)),
-            Err(source) => Err(LogError::OutcomeUnknown { first: first(rows), source }),
+            Err(source) => Err(LogError::OutcomeUnknown {
+                first: first(rows),
+                source,
+            }),
         }
     }
 
@@ -133,7 +152,11 @@ impl Writer {
 
     fn advance_head(&mut self, rows: &[RawEvent]) {
         if let Some(last) = rows.last() {
-            self.head = Head { position: last.position, hash: last.hash, recorded_at: last.recorded_at };
+            self.head = Head {
+                position: last.position,
+                hash: last.hash,
+                recorded_at: last.recorded_at,
+            };
         }
     }
 
@@ -144,7 +167,10 @@ impl Writer {
     ) -> Result<(Vec<RawEvent>, Vec<RecordedEvent>), LogError> {
         let recorded_at = storable(at).max(self.head.recorded_at);
         let mut previous = self.head.hash;
-        let mut both = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
+        let mut both = (
+            Vec::with_capacity(events.len()),
+            Vec::with_capacity(events.len()),
+        );
         for (position, event) in (self.head.position + 1..).zip(events) {
             let row = self.row(&event, position, recorded_at, &previous)?;
             previous = row.hash;
@@ -200,7 +226,10 @@ fn first(rows: &[RawEvent]) -> Option<Uuid> {
 }
 
 pub(super) fn is_conflict(error: &sqlx::Error) -> bool {
-    let constraint = error.as_database_error().filter(|db| db.is_unique_violation()).and_then(|db| db.constraint());
+    let constraint = error
+        .as_database_error()
+        .filter(|db| db.is_unique_violation())
+        .and_then(|db| db.constraint());
     matches!(constraint, Some("events_fence" | "events_stream"))
 }
 

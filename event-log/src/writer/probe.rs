@@ -26,7 +26,15 @@ impl Writer {
         self.holds_append_lock = true;
         let connection = self.connection().await?;
         answer(sqlx::query("begin").execute(&mut *connection)).await?;
-        match answer(append::insert(connection, partition, head, &rows, Vec::new())).await {
+        match answer(append::insert(
+            connection,
+            partition,
+            head,
+            &rows,
+            Vec::new(),
+        ))
+        .await
+        {
             Ok(inserted) if !inserted.follows => Err(self.lost_tail()),
             // A conflict proves it as well: another writer has just appended.
             Err(error) if !append::is_conflict(&error) => Err(error.into()),
@@ -38,8 +46,17 @@ impl Writer {
     fn probing_event(&self) -> Result<NewEvent, LogError> {
         let partitions = i64::from(self.log.identity().partitions);
         let id = (i64::MAX / partitions - 1) * partitions + i64::from(self.partition);
-        let product_id = ProductId::try_from(id).map_err(|error| LogError::Mismatch(error.to_string()))?;
-        let metadata = Metadata { correlation_id: "probe".repeat(PROBE_BYTES / 5), ..Metadata::default() };
-        Ok(NewEvent { product_id, sequence: 1, event: ProductEvent::ProductClosed {}, metadata })
+        let product_id =
+            ProductId::try_from(id).map_err(|error| LogError::Mismatch(error.to_string()))?;
+        let metadata = Metadata {
+            correlation_id: "probe".repeat(PROBE_BYTES / 5),
+            ..Metadata::default()
+        };
+        Ok(NewEvent {
+            product_id,
+            sequence: 1,
+            event: ProductEvent::ProductClosed {},
+            metadata,
+        })
     }
 }

@@ -39,7 +39,8 @@ async fn an_append_releases_the_append_lock_and_the_next_sees_what_it_wrote() {
 #[tokio::test]
 async fn a_conflicting_or_refused_append_releases_the_append_lock() {
     let (test, mut holder, waiter) = one_holds_and_one_waits().await;
-    test.execute("insert into idempotency_keys values ('user1', 'key1', '', '1')").await;
+    test.execute("insert into idempotency_keys values ('user1', 'key1', '', '1')")
+        .await;
     let mut batch = batch(vec![new_event(product(1), 1, opened(1))]);
     batch.keys = vec![record("user1", "key1", "2")];
     holder.append(batch, holder.now()).await.unwrap();
@@ -68,7 +69,10 @@ async fn a_dropped_writer_leaves_neither_the_append_lock_nor_an_open_transaction
     drop(holder);
     let (next, _) = soon(waiter).await.unwrap();
     drop(next);
-    until("no session is left in a transaction", async || test.count(SESSIONS_IN_A_TRANSACTION).await == 0).await;
+    until("no session is left in a transaction", async || {
+        test.count(SESSIONS_IN_A_TRANSACTION).await == 0
+    })
+    .await;
     assert_eq!(its_process.heads().await.unwrap(), [0]);
 }
 
@@ -80,8 +84,16 @@ async fn a_holder_whose_connection_is_killed_loses_the_append_lock_and_comes_bac
     assert_eq!(missed, []);
     let written = commit(&mut next, vec![new_event(product(1), 1, opened(1))]).await;
 
-    let refused = holder.append(batch(vec![new_event(product(2), 1, opened(2))]), holder.now()).await;
-    assert!(matches!(refused, Err(LogError::Unavailable(_))), "{refused:?}");
+    let refused = holder
+        .append(
+            batch(vec![new_event(product(2), 1, opened(2))]),
+            holder.now(),
+        )
+        .await;
+    assert!(
+        matches!(refused, Err(LogError::Unavailable(_))),
+        "{refused:?}"
+    );
     assert!(!holder.holds_append_lock());
     assert_eq!(acquire_append_lock(&mut holder).await, written);
     commit(&mut holder, vec![new_event(product(2), 1, opened(2))]).await;
@@ -92,17 +104,34 @@ async fn a_holder_whose_connection_is_killed_loses_the_append_lock_and_comes_bac
 #[tokio::test]
 async fn a_holder_that_stalls_loses_the_append_lock_within_two_seconds() {
     let test = TestLog::with_one_partition().await;
-    let strict = test.options().options([("idle_in_transaction_session_timeout", "2s"), ("lock_timeout", "2s")]);
-    let mut staller = Writer::open(test.process_with(strict).await, 0).await.unwrap();
+    let strict = test.options().options([
+        ("idle_in_transaction_session_timeout", "2s"),
+        ("lock_timeout", "2s"),
+    ]);
+    let mut staller = Writer::open(test.process_with(strict).await, 0)
+        .await
+        .unwrap();
     let stalled = Instant::now();
     acquire_append_lock(&mut staller).await;
 
     let (mut next, _) = soon(start_waiting(&test).await).await.unwrap();
-    assert!(stalled.elapsed() < Duration::from_millis(2_500), "{:?}", stalled.elapsed());
+    assert!(
+        stalled.elapsed() < Duration::from_millis(2_500),
+        "{:?}",
+        stalled.elapsed()
+    );
     let written = commit(&mut next, vec![new_event(product(1), 1, opened(1))]).await;
 
-    let refused = staller.append(batch(vec![new_event(product(2), 1, opened(2))]), staller.now()).await;
-    assert!(matches!(refused, Err(LogError::Unavailable(_))), "{refused:?}");
+    let refused = staller
+        .append(
+            batch(vec![new_event(product(2), 1, opened(2))]),
+            staller.now(),
+        )
+        .await;
+    assert!(
+        matches!(refused, Err(LogError::Unavailable(_))),
+        "{refused:?}"
+    );
     assert_eq!(test.events().await, written);
     assert_eq!(acquire_append_lock(&mut staller).await, written);
 }

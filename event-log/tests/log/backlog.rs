@@ -20,10 +20,19 @@ impl<const N: usize> Applied<N> {
 impl<const N: usize> Projection for Applied<N> {
     const NAME: &'static str = Self::NAMES[N];
 
-    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(
+        &self,
+        transaction: &mut Connection,
+        events: &[RecordedEvent],
+    ) -> Result<(), ApplyError> {
         let positions: Vec<_> = events.iter().map(|event| event.position).collect();
-        let noted = sqlx::query("insert into applied (consumer, position) select $1, unnest($2::bigint[])");
-        noted.bind(Self::NAME).bind(positions).execute(transaction).await?;
+        let noted =
+            sqlx::query("insert into applied (consumer, position) select $1, unnest($2::bigint[])");
+        noted
+            .bind(Self::NAME)
+            .bind(positions)
+            .execute(transaction)
+            .await?;
         Ok(())
     }
 }
@@ -47,14 +56,30 @@ async fn what_one_consumer_has_read_the_others_are_given_until_a_fault() {
     // It forgets what is old, and a test may be slow.
     drop(polled);
     let step = MAX_EVENTS_PER_STEP as Position;
-    assert_eq!(positions_of_backlog(&mut first, 0).await, (1..=step).collect::<Vec<_>>());
-    test.tamper(&format!("delete from events where position <= {step}")).await;
+    assert_eq!(
+        positions_of_backlog(&mut first, 0).await,
+        (1..=step).collect::<Vec<_>>()
+    );
+    test.tamper(&format!("delete from events where position <= {step}"))
+        .await;
 
-    assert_eq!(positions_of_backlog(&mut second, step - 3).await, [step - 2, step - 1, step]);
+    assert_eq!(
+        positions_of_backlog(&mut second, step - 3).await,
+        [step - 2, step - 1, step]
+    );
     second.distrust();
     assert!(positions_of_backlog(&mut second, 0).await.is_empty());
-    assert_eq!(positions_of_backlog(&mut third, 0).await.first(), Some(&(step + 1)), "nothing is kept after a fault");
-    assert!(positions_of_backlog(&mut third, BACKLOG - 10).await.is_empty(), "it is no step behind");
+    assert_eq!(
+        positions_of_backlog(&mut third, 0).await.first(),
+        Some(&(step + 1)),
+        "nothing is kept after a fault"
+    );
+    assert!(
+        positions_of_backlog(&mut third, BACKLOG - 10)
+            .await
+            .is_empty(),
+        "it is no step behind"
+    );
 }
 
 /// What each consumer has applied: how often, up to where, and whether that is every position.
@@ -69,22 +94,41 @@ const APPLIED: &str =
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumers_with_the_same_backlog_each_apply_all_of_it_once() {
     let test = TestLog::with_events(BACKLOG).await;
-    test.execute("create table applied (consumer text not null, position bigint not null)").await;
+    test.execute("create table applied (consumer text not null, position bigint not null)")
+        .await;
     let process = test.another_process().await;
     let _polled = poll_heads(&process);
     let shutdown = CancellationToken::new();
     let _stop = shutdown.clone().drop_guard();
     let pool = &test.pool;
-    tokio::spawn(Consumer::new(process.clone(), pool.clone(), Arc::new(Applied::<0>), 0).run(shutdown.clone()));
-    tokio::spawn(Consumer::new(process.clone(), pool.clone(), Arc::new(Applied::<1>), 0).run(shutdown.clone()));
-    tokio::spawn(Consumer::new(process.clone(), pool.clone(), Arc::new(Applied::<2>), 0).run(shutdown.clone()));
+    tokio::spawn(
+        Consumer::new(process.clone(), pool.clone(), Arc::new(Applied::<0>), 0)
+            .run(shutdown.clone()),
+    );
+    tokio::spawn(
+        Consumer::new(process.clone(), pool.clone(), Arc::new(Applied::<1>), 0)
+            .run(shutdown.clone()),
+    );
+    tokio::spawn(
+        Consumer::new(process.clone(), pool.clone(), Arc::new(Applied::<2>), 0)
+            .run(shutdown.clone()),
+    );
     let mut writer = test.writer().await;
     for sequence in BACKLOG + 1..=BACKLOG + 50 {
-        commit(&mut writer, vec![new_event(product(1), sequence, nth_event(sequence))]).await;
+        commit(
+            &mut writer,
+            vec![new_event(product(1), sequence, nth_event(sequence))],
+        )
+        .await;
     }
 
     let all = BACKLOG + 50;
     let expected = format!("first {all} {all}, second {all} {all}, third {all} {all}");
-    let applied = async || sqlx::query_scalar::<_, String>(APPLIED).fetch_one(&test.pool).await.unwrap();
+    let applied = async || {
+        sqlx::query_scalar::<_, String>(APPLIED)
+            .fetch_one(&test.pool)
+            .await
+            .unwrap()
+    };
     until("all is applied", async || applied().await == expected).await;
 }

@@ -19,7 +19,10 @@ fn all_kinds() -> Vec<NewEvent> {
         "\"}}",
         &longest,
     ];
-    let titled = titles.into_iter().zip(10..).map(|(title, id)| new_event(product(id), 1, opened_as(id, title)));
+    let titled = titles
+        .into_iter()
+        .zip(10..)
+        .map(|(title, id)| new_event(product(id), 1, opened_as(id, title)));
     let failed = ProductEvent::InvestFailed {
         invest_id: InvestId(Uuid::now_v7()),
         user_id: user("A-user_1.x"),
@@ -42,7 +45,11 @@ fn all_kinds() -> Vec<NewEvent> {
             new_event(product(1), 3, settled(1, 1)),
             new_event(product(1), 4, failed),
             traced,
-            new_event(product(i64::MAX), i64::MAX, reserved(i64::MAX, domain::MAX_AMOUNT)),
+            new_event(
+                product(i64::MAX),
+                i64::MAX,
+                reserved(i64::MAX, domain::MAX_AMOUNT),
+            ),
         ])
         .collect()
 }
@@ -50,7 +57,12 @@ fn all_kinds() -> Vec<NewEvent> {
 /// An event that is good but not written as the log writes it: by hand, or by another release.
 fn written_otherwise(payload: &str, metadata: &str) -> ByHand {
     let (payload, metadata) = (payload.into(), metadata.into());
-    ByHand { event_type: "InvestSettled", event_version: "1.0.0", payload, metadata }
+    ByHand {
+        event_type: "InvestSettled",
+        event_version: "1.0.0",
+        payload,
+        metadata,
+    }
 }
 
 const ID: &str = "01991f5e-7c3a-7b60-9a52-3f0f6ed1a001";
@@ -59,8 +71,12 @@ const ID: &str = "01991f5e-7c3a-7b60-9a52-3f0f6ed1a001";
 async fn what_is_read_in_bulk_is_what_is_read() {
     let test = TestLog::with_one_partition().await;
     commit(&mut test.writer().await, all_kinds()).await;
-    failed_in_the_old_shape(invest(2), 1, "NO_MONEY : the \"card\" was refused").write(&test).await;
-    failed_in_the_old_shape(invest(3), 1, "NO_MONEY").write(&test).await;
+    failed_in_the_old_shape(invest(2), 1, "NO_MONEY : the \"card\" was refused")
+        .write(&test)
+        .await;
+    failed_in_the_old_shape(invest(3), 1, "NO_MONEY")
+        .write(&test)
+        .await;
     let (plain, upper) = (ID, ID.to_uppercase());
     for (payload, metadata) in [
         (
@@ -81,13 +97,26 @@ async fn what_is_read_in_bulk_is_what_is_read() {
         written_otherwise(&payload, metadata).write(&test).await;
     }
     let all = test.events().await;
-    assert_eq!(test.log.bulk().await.unwrap().read(0, 0, all.len() as i64).await.unwrap(), all);
+    assert_eq!(
+        test.log
+            .bulk()
+            .await
+            .unwrap()
+            .read(0, 0, all.len() as i64)
+            .await
+            .unwrap(),
+        all
+    );
 }
 
 #[tokio::test]
 async fn a_range_is_read_whole_of_its_partition_alone() {
     let test = TestLog::with_partitions(2).await;
-    let stream = |id| (1..=5).map(move |sequence| new_event(product(id), sequence, reserved(sequence, 1))).collect();
+    let stream = |id| {
+        (1..=5)
+            .map(move |sequence| new_event(product(id), sequence, reserved(sequence, 1)))
+            .collect()
+    };
     commit(&mut test.writer_of(0).await, stream(2)).await;
     let odd = commit(&mut test.writer_of(1).await, stream(1)).await;
     let mut reader = test.log.bulk().await.unwrap();
@@ -104,7 +133,10 @@ async fn a_hole_is_named_after_what_comes_before_it() {
     test.tamper("delete from events where position = 3").await;
     let mut reader = test.log.bulk().await.unwrap();
     assert_eq!(positions(&reader.read(0, 0, 5).await.unwrap()), [1, 2]);
-    assert_eq!(broken(reader.read(0, 2, 5).await), (3, "there is a hole".into()));
+    assert_eq!(
+        broken(reader.read(0, 2, 5).await),
+        (3, "there is a hole".into())
+    );
     assert_eq!(positions(&reader.read(0, 3, 5).await.unwrap()), [4, 5]);
 }
 
@@ -113,7 +145,10 @@ async fn a_missing_tail_is_a_hole() {
     let test = TestLog::with_events(2).await;
     let mut reader = test.log.bulk().await.unwrap();
     assert_eq!(positions(&reader.read(0, 0, 9).await.unwrap()), [1, 2]);
-    assert_eq!(broken(reader.read(0, 2, 9).await), (3, "there is a hole".into()));
+    assert_eq!(
+        broken(reader.read(0, 2, 9).await),
+        (3, "there is a hole".into())
+    );
 }
 
 #[tokio::test]
@@ -121,19 +156,57 @@ async fn what_cannot_be_read_is_named_after_what_comes_before_it() {
     let test = TestLog::with_events(2).await;
     let good = r#"{"correlationId":"c"}"#;
     for (payload, metadata) in [
-        (format!(r#"{{"InvestSettled":{{"investId":"{ID}","userId":"u","amount":0}}}}"#), good),
-        (format!(r#"{{"InvestSettled":{{"investId":"{ID}","userId":"u v","amount":1}}}}"#), good),
-        (format!(r#"{{"InvestSettled":{{"investId":"{}","userId":"u","amount":1}}}}"#, &ID[1..]), good),
-        (format!(r#"{{"InvestSettled":{{"investId":"{ID}","userId":"u","amount":01}}}}"#).replace("01}", "1.5}"), good),
-        (format!(r#"{{"InvestSettled":{{"investId":"{ID}","userId":"u","amount":1,"amount":1}}}}"#), good),
-        (format!(r#"{{"InvestSettled":{{"investId":"{ID}","userId":"u","amount":1}},"ProductClosed":{{}}}}"#), good),
+        (
+            format!(r#"{{"InvestSettled":{{"investId":"{ID}","userId":"u","amount":0}}}}"#),
+            good,
+        ),
+        (
+            format!(r#"{{"InvestSettled":{{"investId":"{ID}","userId":"u v","amount":1}}}}"#),
+            good,
+        ),
+        (
+            format!(
+                r#"{{"InvestSettled":{{"investId":"{}","userId":"u","amount":1}}}}"#,
+                &ID[1..]
+            ),
+            good,
+        ),
+        (
+            format!(r#"{{"InvestSettled":{{"investId":"{ID}","userId":"u","amount":01}}}}"#)
+                .replace("01}", "1.5}"),
+            good,
+        ),
+        (
+            format!(
+                r#"{{"InvestSettled":{{"investId":"{ID}","userId":"u","amount":1,"amount":1}}}}"#
+            ),
+            good,
+        ),
+        (
+            format!(
+                r#"{{"InvestSettled":{{"investId":"{ID}","userId":"u","amount":1}},"ProductClosed":{{}}}}"#
+            ),
+            good,
+        ),
         (r#"{"NeverHeardOf":{}}"#.into(), good),
-        (format!(r#"{{"InvestSettled":{{"investId":"{ID}","userId":"u","amount":1}}}}"#), "{}"),
+        (
+            format!(r#"{{"InvestSettled":{{"investId":"{ID}","userId":"u","amount":1}}}}"#),
+            "{}",
+        ),
     ] {
         let position = written_otherwise(&payload, metadata).write(&test).await;
         let mut reader = test.log.bulk().await.unwrap();
-        let before = positions(&reader.read(0, position - 2, position).await.unwrap_or_default());
-        assert_eq!(before.last().copied().unwrap_or(position - 1), position - 1, "{payload}");
+        let before = positions(
+            &reader
+                .read(0, position - 2, position)
+                .await
+                .unwrap_or_default(),
+        );
+        assert_eq!(
+            before.last().copied().unwrap_or(position - 1),
+            position - 1,
+            "{payload}"
+        );
         let (named, reason) = broken(reader.read(0, position - 1, position).await);
         let read = broken(test.log.read_after(0, position - 1, 1).await);
         assert_eq!((named, &reason), (position, &read.1), "{payload}");
@@ -179,13 +252,20 @@ async fn a_reader_whose_connection_was_lost_takes_another() {
               where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'",
     )
     .await;
-    assert!(matches!(reader.read(0, 0, 3).await, Err(LogError::Unavailable(_))));
+    assert!(matches!(
+        reader.read(0, 0, 3).await,
+        Err(LogError::Unavailable(_))
+    ));
     assert_eq!(positions(&reader.read(0, 0, 3).await.unwrap()), [1, 2, 3]);
 }
 
 fn broken<T: std::fmt::Debug>(read: Result<T, LogError>) -> (i64, String) {
     match read {
-        Err(LogError::Broken { partition: 0, position, reason }) => (position, reason),
+        Err(LogError::Broken {
+            partition: 0,
+            position,
+            reason,
+        }) => (position, reason),
         other => panic!("it should be broken, but: {other:?}"),
     }
 }

@@ -19,10 +19,20 @@ impl ByHand {
     pub async fn write(self, test: &TestLog) -> i64 {
         let before = test.log.raw_after(0, 0, 10_000).await.unwrap().pop();
         let (position, previous) = before.map_or_else(
-            || (1, genesis(test.log.identity().log_id, test.log.identity().partitions, 0)),
+            || {
+                (
+                    1,
+                    genesis(
+                        test.log.identity().log_id,
+                        test.log.identity().partitions,
+                        0,
+                    ),
+                )
+            },
             |last| (last.position + 1, last.hash),
         );
-        let recorded_at = sqlx::query_scalar("select greatest(clock_timestamp(), max(recorded_at)) from events");
+        let recorded_at =
+            sqlx::query_scalar("select greatest(clock_timestamp(), max(recorded_at)) from events");
         let mut event = RawEvent {
             aggregate_type: "product".into(),
             aggregate_id: "1".into(),

@@ -18,8 +18,15 @@ impl SetClock {
         let test = TestLog::with_one_partition().await;
         let process = test.process_with(test.settable_clock().await).await;
         let _polled = poll_heads(&process);
-        until("the clock is read", async || process.trusted_time().is_some()).await;
-        Self { test, process, _polled }
+        until("the clock is read", async || {
+            process.trusted_time().is_some()
+        })
+        .await;
+        Self {
+            test,
+            process,
+            _polled,
+        }
     }
 
     async fn is_off_by(&self, interval: &str) {
@@ -31,7 +38,10 @@ impl SetClock {
     }
 
     async fn until_stopped(&self, stopped: bool) {
-        until("the jump is noticed", async || self.process.write_stop(0).is_some() == stopped).await;
+        until("the jump is noticed", async || {
+            self.process.write_stop(0).is_some() == stopped
+        })
+        .await;
     }
 
     fn believes_about(&self, time: DateTime<Utc>) {
@@ -48,14 +58,21 @@ async fn a_clock_that_jumped_is_not_believed_until_it_is_back() {
     let clock = SetClock::new().await;
     let mut writer = clock.writer().await;
     clock.is_off_by("1 hour").await;
-    let recorded = writer.append(batch(vec![new_event(product(1), 1, opened(1))]), writer.now()).await;
+    let recorded = writer
+        .append(
+            batch(vec![new_event(product(1), 1, opened(1))]),
+            writer.now(),
+        )
+        .await;
     if let Ok(appended) = recorded {
         let recorded = committed(Ok(appended));
         assert!((recorded[0].recorded_at - Utc::now()).abs() < TimeDelta::minutes(1));
     }
     clock.until_stopped(true).await;
     let refused = writer.append(batch(vec![]), writer.now()).await;
-    let Err(LogError::WritesStopped(WriteStop::ClockJumped { seconds })) = refused else { panic!("{refused:?}") };
+    let Err(LogError::WritesStopped(WriteStop::ClockJumped { seconds })) = refused else {
+        panic!("{refused:?}")
+    };
     assert!((3_590..=3_610).contains(&seconds), "{seconds}");
     assert_eq!(clock.process.readiness().failed(), ["clock"]);
     clock.believes_about(Utc::now());
@@ -64,7 +81,11 @@ async fn a_clock_that_jumped_is_not_believed_until_it_is_back() {
     clock.until_stopped(false).await;
     assert_eq!(clock.process.readiness().failed().len(), 0);
     let next = writer.position() + 1;
-    commit(&mut writer, vec![new_event(product(1), next, nth_event(next))]).await;
+    commit(
+        &mut writer,
+        vec![new_event(product(1), next, nth_event(next))],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -83,7 +104,11 @@ async fn an_operators_word_makes_a_clock_believed_that_jumped() {
     clock.test.log.accept(Acceptance::Clock).await.unwrap();
     clock.until_stopped(false).await;
     clock.believes_about(Utc::now() + TimeDelta::hours(1));
-    commit(&mut clock.writer().await, vec![new_event(product(1), 1, opened(1))]).await;
+    commit(
+        &mut clock.writer().await,
+        vec![new_event(product(1), 1, opened(1))],
+    )
+    .await;
 }
 
 /// Two seconds are what another server's clock may differ by: it is followed.
@@ -91,7 +116,10 @@ async fn an_operators_word_makes_a_clock_believed_that_jumped() {
 async fn a_small_step_is_believed() {
     let clock = SetClock::new().await;
     clock.is_off_by("2 seconds").await;
-    until("it is followed", async || clock.process.trusted_time().unwrap() - Utc::now() > TimeDelta::seconds(1)).await;
+    until("it is followed", async || {
+        clock.process.trusted_time().unwrap() - Utc::now() > TimeDelta::seconds(1)
+    })
+    .await;
     assert_eq!(clock.process.write_stop(0), None);
 }
 
@@ -99,7 +127,10 @@ async fn a_small_step_is_believed() {
 #[tokio::test]
 async fn nothing_is_forgotten_by_a_clock_that_is_ahead() {
     let clock = SetClock::new().await;
-    clock.test.execute("insert into idempotency_keys values ('user1', 'key1', '', '1')").await;
+    clock
+        .test
+        .execute("insert into idempotency_keys values ('user1', 'key1', '', '1')")
+        .await;
     clock.is_off_by("2 days").await;
     assert_eq!(clock.process.purge_idempotency_keys().await.unwrap(), 0);
     clock.until_stopped(true).await;
@@ -112,9 +143,15 @@ async fn nothing_is_forgotten_by_a_clock_that_is_ahead() {
 async fn a_lease_that_was_taken_by_a_clock_that_was_ahead_ends() {
     let clock = SetClock::new().await;
     clock.is_off_by("1 hour").await;
-    let ahead = Lease::acquire(&clock.process, "relay.0", Duration::from_secs(10)).await.unwrap().unwrap();
+    let ahead = Lease::acquire(&clock.process, "relay.0", Duration::from_secs(10))
+        .await
+        .unwrap()
+        .unwrap();
     clock.is_off_by("0").await;
-    let taken = Lease::acquire(&clock.process, "relay.0", Duration::from_secs(10)).await.unwrap().unwrap();
+    let taken = Lease::acquire(&clock.process, "relay.0", Duration::from_secs(10))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(!ahead.renew(Duration::from_secs(10)).await.unwrap());
     assert!(taken.renew(Duration::from_secs(10)).await.unwrap());
 }

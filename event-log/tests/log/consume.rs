@@ -2,7 +2,9 @@
 
 use crate::support::*;
 use connection_pool::{Connection, Pool};
-use event_log::consume::{ApplyError, Checkpoint, Consumer, EventSource, Projection, Step, StepError};
+use event_log::consume::{
+    ApplyError, Checkpoint, Consumer, EventSource, Projection, Step, StepError,
+};
 use event_log::{Log, LogError, Position, RecordedEvent, Writer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,10 +20,17 @@ struct Notes {
 impl Projection for Notes {
     const NAME: &'static str = "notes";
 
-    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(
+        &self,
+        transaction: &mut Connection,
+        events: &[RecordedEvent],
+    ) -> Result<(), ApplyError> {
         for event in events {
             if event.position == self.indigestible.load(Ordering::SeqCst) {
-                return Err(ApplyError::Event { position: event.position, reason: "it does not agree with me".into() });
+                return Err(ApplyError::Event {
+                    position: event.position,
+                    reason: "it does not agree with me".into(),
+                });
             }
             sqlx::query("insert into notes (position, event) values ($1, $2)")
                 .bind(event.position)
@@ -35,7 +44,10 @@ impl Projection for Notes {
 
 async fn test_log_with_notes(events: i64) -> TestLog {
     let test = TestLog::with_events(events).await;
-    test.execute("create table notes (nr bigserial, position bigint not null, event text not null)").await;
+    test.execute(
+        "create table notes (nr bigserial, position bigint not null, event text not null)",
+    )
+    .await;
     test
 }
 
@@ -48,11 +60,17 @@ fn consumer(test: &TestLog) -> Consumer<Notes> {
 }
 
 async fn notes(test: &TestLog) -> Vec<Position> {
-    sqlx::query_scalar("select position from notes order by nr").fetch_all(&test.pool).await.unwrap()
+    sqlx::query_scalar("select position from notes order by nr")
+        .fetch_all(&test.pool)
+        .await
+        .unwrap()
 }
 
 async fn noted_up_to(test: &TestLog, position: Position) {
-    until("all is noted", async || notes(test).await.last() == Some(&position)).await;
+    until("all is noted", async || {
+        notes(test).await.last() == Some(&position)
+    })
+    .await;
     assert_eq!(notes(test).await, (1..=position).collect::<Vec<_>>());
 }
 
@@ -66,8 +84,18 @@ async fn everything_in_the_log_is_applied_in_order_and_the_checkpoint_says_so() 
     assert_eq!(consumer(&test).catch_up().await.unwrap(), Step::Idle(2_500));
     noted_up_to(&test, 2_500).await;
     let checkpoint = checkpoint(&test).await.unwrap();
-    assert_eq!((checkpoint.consumer.as_str(), checkpoint.partition, checkpoint.position), ("notes", 0, 2_500));
-    assert_eq!(checkpoint.hash, Some(test.log.verify(0).await.unwrap().hash));
+    assert_eq!(
+        (
+            checkpoint.consumer.as_str(),
+            checkpoint.partition,
+            checkpoint.position
+        ),
+        ("notes", 0, 2_500)
+    );
+    assert_eq!(
+        checkpoint.hash,
+        Some(test.log.verify(0).await.unwrap().hash)
+    );
     assert_eq!(checkpoint.stuck, None);
 }
 
@@ -119,15 +147,25 @@ async fn two_racing_consumers_apply_everything_once() {
     let (events, mut race) = (test.events().await, tokio::task::JoinSet::new());
     for start in [0, 20] {
         let pool = test.pool.clone();
-        let (consumer, events) = (consumer_of(&test.another_process().await, &pool), events.clone());
+        let (consumer, events) = (
+            consumer_of(&test.another_process().await, &pool),
+            events.clone(),
+        );
         race.spawn(async move {
             let mut deliveries = events[start..].chunks(3).cycle();
-            while !matches!(consumer.step(deliveries.next().unwrap()).await.unwrap(), Step::Idle(150)) {}
+            while !matches!(
+                consumer.step(deliveries.next().unwrap()).await.unwrap(),
+                Step::Idle(150)
+            ) {}
         });
     }
     let mut writer = test.writer().await;
     for sequence in 51..=150 {
-        commit(&mut writer, vec![new_event(product(1), sequence, nth_event(sequence))]).await;
+        commit(
+            &mut writer,
+            vec![new_event(product(1), sequence, nth_event(sequence))],
+        )
+        .await;
     }
     soon(race.join_all()).await;
     noted_up_to(&test, 150).await;
@@ -139,7 +177,10 @@ async fn while_one_instance_is_at_it_another_stays_away() {
     let consumer = consumer(&test);
     consumer.step(&test.events().await[..1]).await.unwrap();
     let mut one = test.pool.begin().await.unwrap();
-    sqlx::query("select from checkpoints for update").execute(&mut *one).await.unwrap();
+    sqlx::query("select from checkpoints for update")
+        .execute(&mut *one)
+        .await
+        .unwrap();
     assert_eq!(consumer.step(&[]).await.unwrap(), Step::NotOwned);
     one.rollback().await.unwrap();
     assert_eq!(consumer.step(&[]).await.unwrap(), Step::Moved(3));
@@ -150,9 +191,13 @@ async fn rows_and_checkpoint_change_together_or_not_at_all() {
     let test = test_log_with_notes(3).await;
     let consumer = consumer(&test);
     consumer.step(&test.events().await[..1]).await.unwrap();
-    test.execute("alter table notes add constraint too_many check (position < 3)").await;
+    test.execute("alter table notes add constraint too_many check (position < 3)")
+        .await;
     let refused = consumer.step(&[]).await;
-    assert!(matches!(refused, Err(StepError::Apply(ApplyError::Database(_)))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(StepError::Apply(ApplyError::Database(_)))),
+        "{refused:?}"
+    );
     assert_eq!(notes(&test).await, [1]);
     assert_eq!(checkpoint(&test).await.unwrap().position, 1);
 }
@@ -165,15 +210,24 @@ fn running(consumer: Consumer<Notes>) -> CancellationToken {
 }
 
 async fn until_stuck_at(test: &TestLog, position: Position) -> String {
-    let stuck = async || checkpoint(test).await.and_then(|checkpoint| checkpoint.stuck);
-    until("the status names the event", async || stuck().await.is_some_and(|(at, _)| at == position)).await;
+    let stuck = async || {
+        checkpoint(test)
+            .await
+            .and_then(|checkpoint| checkpoint.stuck)
+    };
+    until("the status names the event", async || {
+        stuck().await.is_some_and(|(at, _)| at == position)
+    })
+    .await;
     stuck().await.unwrap().1
 }
 
 #[tokio::test]
 async fn an_event_that_cannot_be_applied_stops_the_partition_and_is_named_until_it_can() {
     let test = test_log_with_notes(2).await;
-    let projection = Arc::new(Notes { indigestible: AtomicI64::new(3) });
+    let projection = Arc::new(Notes {
+        indigestible: AtomicI64::new(3),
+    });
     let consumer = Consumer::new(test.log.clone(), test.pool.clone(), projection.clone(), 0);
     consumer.catch_up().await.unwrap();
     let stream = (3..=5).map(|sequence| new_event(product(1), sequence, nth_event(sequence)));
@@ -193,8 +247,15 @@ async fn an_event_that_cannot_be_applied_stops_the_partition_and_is_named_until_
 #[tokio::test]
 async fn the_very_first_event_is_named_as_well() {
     let test = test_log_with_notes(2).await;
-    let projection = Arc::new(Notes { indigestible: AtomicI64::new(1) });
-    let shutdown = running(Consumer::new(test.log.clone(), test.pool.clone(), projection, 0));
+    let projection = Arc::new(Notes {
+        indigestible: AtomicI64::new(1),
+    });
+    let shutdown = running(Consumer::new(
+        test.log.clone(),
+        test.pool.clone(),
+        projection,
+        0,
+    ));
     until_stuck_at(&test, 1).await;
     assert_eq!(checkpoint(&test).await.unwrap().position, 0);
     shutdown.cancel();
@@ -226,11 +287,23 @@ async fn an_event_that_cannot_be_read_stops_the_partition_and_is_named() {
 #[tokio::test]
 async fn what_comes_before_a_bad_event_is_applied() {
     let test = test_log_with_notes(5).await;
-    let projection = Arc::new(Notes { indigestible: AtomicI64::new(4) });
+    let projection = Arc::new(Notes {
+        indigestible: AtomicI64::new(4),
+    });
     let consumer = Consumer::new(test.log.clone(), test.pool.clone(), projection, 0);
-    assert_eq!(consumer.step(&[]).await.unwrap(), Step::Moved(3), "from the log");
+    assert_eq!(
+        consumer.step(&[]).await.unwrap(),
+        Step::Moved(3),
+        "from the log"
+    );
     let refused = consumer.step(&test.events().await).await;
-    assert!(matches!(refused, Err(StepError::Apply(ApplyError::Event { position: 4, .. }))), "{refused:?}");
+    assert!(
+        matches!(
+            refused,
+            Err(StepError::Apply(ApplyError::Event { position: 4, .. }))
+        ),
+        "{refused:?}"
+    );
     assert_eq!(notes(&test).await, [1, 2, 3]);
 }
 
@@ -239,7 +312,10 @@ async fn what_comes_before_an_unreadable_event_is_applied() {
     let test = test_log_with_notes(2).await;
     append_an_event_of_a_later_release(&test).await;
     assert_eq!(consumer(&test).step(&[]).await.unwrap(), Step::Moved(2));
-    assert!(matches!(consumer(&test).step(&[]).await, Err(StepError::Log(LogError::Broken { position: 3, .. }))));
+    assert!(matches!(
+        consumer(&test).step(&[]).await,
+        Err(StepError::Log(LogError::Broken { position: 3, .. }))
+    ));
     assert_eq!(notes(&test).await, [1, 2]);
 }
 
@@ -257,8 +333,12 @@ async fn a_checkpoint_that_is_not_of_this_log_is_refused() {
         test.execute("create table kept as table checkpoints").await;
         test.execute(spoiling).await;
         let refused = consumer.step(&[]).await;
-        assert!(matches!(refused, Err(StepError::Log(LogError::Broken { .. }))), "{spoiling}: {refused:?}");
-        test.execute("truncate checkpoints; insert into checkpoints table kept; drop table kept").await;
+        assert!(
+            matches!(refused, Err(StepError::Log(LogError::Broken { .. }))),
+            "{spoiling}: {refused:?}"
+        );
+        test.execute("truncate checkpoints; insert into checkpoints table kept; drop table kept")
+            .await;
     }
     assert_eq!(notes(&test).await, [1, 2]);
     assert_eq!(consumer.step(&[]).await.unwrap(), Step::Moved(3));
@@ -271,7 +351,13 @@ async fn a_hole_in_the_log_is_named_and_not_skipped() {
     consumer.step(&test.events().await[..1]).await.unwrap();
     test.tamper("delete from events where position = 3").await;
     let refused = consumer.step(&[]).await;
-    assert!(matches!(refused, Err(StepError::Log(LogError::Broken { position: 3, .. }))), "{refused:?}");
+    assert!(
+        matches!(
+            refused,
+            Err(StepError::Log(LogError::Broken { position: 3, .. }))
+        ),
+        "{refused:?}"
+    );
     assert_eq!(notes(&test).await, [1]);
 }
 
@@ -281,7 +367,11 @@ async fn a_running_consumer_is_handed_what_its_own_process_appends() {
     let shutdown = running(consumer(&test));
     let mut writer = test.writer().await;
     for sequence in 2..=20 {
-        commit(&mut writer, vec![new_event(product(1), sequence, nth_event(sequence))]).await;
+        commit(
+            &mut writer,
+            vec![new_event(product(1), sequence, nth_event(sequence))],
+        )
+        .await;
     }
     noted_up_to(&test, 20).await;
     shutdown.cancel();
@@ -308,17 +398,22 @@ async fn a_process_that_follows_the_log_sees_what_another_one_appends() {
 #[tokio::test]
 async fn rows_of_other_code_are_left_to_who_knows_it() {
     let test = test_log_with_notes(3).await;
-    test.execute("insert into checkpoints (consumer, partition, code_version) values ('notes', 0, 2)").await;
+    test.execute(
+        "insert into checkpoints (consumer, partition, code_version) values ('notes', 0, 2)",
+    )
+    .await;
     assert_eq!(consumer(&test).step(&[]).await.unwrap(), Step::NotOwned);
     assert!(notes(&test).await.is_empty());
-    test.execute("update checkpoints set code_version = 1").await;
+    test.execute("update checkpoints set code_version = 1")
+        .await;
     assert_eq!(consumer(&test).catch_up().await.unwrap(), Step::Idle(3));
 }
 
 #[tokio::test]
 async fn a_paused_consumer_stands_still() {
     let test = test_log_with_notes(3).await;
-    test.execute("insert into checkpoints (consumer, partition, paused) values ('notes', 0, true)").await;
+    test.execute("insert into checkpoints (consumer, partition, paused) values ('notes', 0, true)")
+        .await;
     assert_eq!(consumer(&test).step(&[]).await.unwrap(), Step::NotOwned);
     test.execute("update checkpoints set paused = false").await;
     assert_eq!(consumer(&test).catch_up().await.unwrap(), Step::Idle(3));
@@ -332,14 +427,21 @@ async fn beside_the_live_tables_a_checkpoint_that_is_gone_stays_gone() {
     assert_eq!(beside().step(&[]).await.unwrap(), Step::NotOwned);
     assert!(checkpoint(&test).await.is_none() && notes(&test).await.is_empty());
     test.execute("create schema notes_2").await;
-    test.execute("create table notes_2.notes (like notes including all)").await;
-    test.execute("insert into checkpoints (consumer, partition) values ('notes_2', 0)").await;
+    test.execute("create table notes_2.notes (like notes including all)")
+        .await;
+    test.execute("insert into checkpoints (consumer, partition) values ('notes_2', 0)")
+        .await;
     assert_eq!(beside().step_to(2).await.unwrap(), Step::Moved(2));
     assert_eq!(beside().step_to(2).await.unwrap(), Step::Idle(2));
-    let told: Vec<Position> =
-        sqlx::query_scalar("select position from notes_2.notes order by nr").fetch_all(&test.pool).await.unwrap();
+    let told: Vec<Position> = sqlx::query_scalar("select position from notes_2.notes order by nr")
+        .fetch_all(&test.pool)
+        .await
+        .unwrap();
     assert_eq!(told, [1, 2]);
-    assert!(notes(&test).await.is_empty(), "the live tables are another's");
+    assert!(
+        notes(&test).await.is_empty(),
+        "the live tables are another's"
+    );
 }
 
 /// Hands over what the test sends, a batch at a time; one more waits.
@@ -371,7 +473,11 @@ async fn what_was_handed_over_before_a_fault_is_not_believed_after_it() {
     noted_up_to(&test, 2).await;
     test.execute("alter table checkpoints rename to away").await;
     soon(hand_out.send(test.events().await)).await.unwrap();
-    let lost = commit(&mut test.writer().await, vec![new_event(product(1), 3, nth_event(3))]).await;
+    let lost = commit(
+        &mut test.writer().await,
+        vec![new_event(product(1), 3, nth_event(3))],
+    )
+    .await;
     test.tamper("delete from events where position = 3").await;
     // The consumer has met the fault when there is room for the next.
     soon(hand_out.send(lost)).await.unwrap();
@@ -385,7 +491,10 @@ async fn what_was_handed_over_before_a_fault_is_not_believed_after_it() {
     let in_its_place = commit(&mut other, vec![new_event(product(1), 3, settled(2, 1))]).await;
     soon(hand_out.send(in_its_place.clone())).await.unwrap();
     noted_up_to(&test, 3).await;
-    assert_eq!(checkpoint(&test).await.unwrap().hash, Some(in_its_place[0].hash));
+    assert_eq!(
+        checkpoint(&test).await.unwrap().hash,
+        Some(in_its_place[0].hash)
+    );
     shutdown.cancel();
     soon(running).await.unwrap();
 }
@@ -395,10 +504,19 @@ async fn what_was_handed_over_before_a_fault_is_not_believed_after_it() {
 async fn what_the_log_has_lost_is_not_applied_from_memory() {
     let test = test_log_with_notes(2).await;
     assert_eq!(consumer(&test).catch_up().await.unwrap(), Step::Idle(2));
-    let lost = commit(&mut test.writer().await, vec![new_event(product(1), 3, nth_event(3))]).await;
+    let lost = commit(
+        &mut test.writer().await,
+        vec![new_event(product(1), 3, nth_event(3))],
+    )
+    .await;
     test.tamper("delete from events where position = 3").await;
     let error = consumer(&test).step(&lost).await.unwrap_err();
-    assert!(error.to_string().contains("the event at position 3 was lost"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("the event at position 3 was lost"),
+        "{error}"
+    );
     assert_eq!(consumer(&test).step(&[]).await.unwrap(), Step::Idle(2));
     assert_eq!(notes(&test).await.len(), 2);
 }

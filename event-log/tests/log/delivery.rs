@@ -12,19 +12,26 @@ async fn stored(test: &TestLog) -> Vec<RawEvent> {
     test.log.raw_after(0, 0, 100).await.unwrap()
 }
 
-async fn verify_delivery(test: &TestLog, range: &[RawEvent]) -> Result<Vec<RecordedEvent>, DeliveryMismatch> {
+async fn verify_delivery(
+    test: &TestLog,
+    range: &[RawEvent],
+) -> Result<Vec<RecordedEvent>, DeliveryMismatch> {
     test.log.verify_delivery(0, range).await.unwrap()
 }
 
 async fn refused(test: &TestLog, range: &[RawEvent]) -> (Position, &'static str) {
-    let DeliveryMismatch { position, reason } = verify_delivery(test, range).await.expect_err("it is not the log's");
+    let DeliveryMismatch { position, reason } = verify_delivery(test, range)
+        .await
+        .expect_err("it is not the log's");
     (position, reason)
 }
 
 #[tokio::test]
 async fn every_stretch_of_the_log_is_believed_and_read() {
     let test = TestLog::with_events(6).await;
-    failed_in_the_old_shape(invest(3), 2, "EXPIRED : late").write(&test).await;
+    failed_in_the_old_shape(invest(3), 2, "EXPIRED : late")
+        .write(&test)
+        .await;
     let (stored, events) = (stored(&test).await, test.events().await);
     for first in 0..stored.len() {
         for end in first..=stored.len() {
@@ -56,7 +63,11 @@ async fn any_other_byte_is_refused() {
     for (number, change) in changes.into_iter().enumerate() {
         let mut range = stored[1..5].to_vec();
         change(&mut range[2]);
-        assert_eq!(refused(&test, &range).await, (4, "its hash does not follow from the log"), "change {number}");
+        assert_eq!(
+            refused(&test, &range).await,
+            (4, "its hash does not follow from the log"),
+            "change {number}"
+        );
     }
 }
 
@@ -69,7 +80,12 @@ async fn a_chain_that_was_made_anew_is_refused() {
         let mut range = stored[2..=4].to_vec();
         range[changed - 2].payload = range[changed - 2].payload.replace("user1", "user2");
         rehash(stored[1].hash, &mut range);
-        assert_eq!(refused(&test, &range).await, (5, "the log has another event here"), "position {}", changed + 1);
+        assert_eq!(
+            refused(&test, &range).await,
+            (5, "the log has another event here"),
+            "position {}",
+            changed + 1
+        );
     }
 }
 
@@ -77,34 +93,75 @@ async fn a_chain_that_was_made_anew_is_refused() {
 async fn what_the_log_does_not_have_is_refused() {
     let test = TestLog::with_events(3).await;
     let stored = stored(&test).await;
-    let mut next = RawEvent { position: 4, sequence: 4, ..stored[2].clone() };
+    let mut next = RawEvent {
+        position: 4,
+        sequence: 4,
+        ..stored[2].clone()
+    };
     rehash(stored[2].hash, std::slice::from_mut(&mut next));
     let no_such = "the log has no such position";
-    assert_eq!(refused(&test, &[stored[2].clone(), next.clone()]).await, (4, no_such));
-    assert_eq!(refused(&test, &[RawEvent { position: 1_000_000, ..next }]).await, (1_000_000, no_such));
+    assert_eq!(
+        refused(&test, &[stored[2].clone(), next.clone()]).await,
+        (4, no_such)
+    );
+    assert_eq!(
+        refused(
+            &test,
+            &[RawEvent {
+                position: 1_000_000,
+                ..next
+            }]
+        )
+        .await,
+        (1_000_000, no_such)
+    );
 }
 
 #[tokio::test]
 async fn what_is_no_stretch_of_the_partition_is_refused() {
     let test = TestLog::with_events(5).await;
     let stored = stored(&test).await;
-    let pick = |positions: &[usize]| positions.iter().map(|at| stored[at - 1].clone()).collect::<Vec<_>>();
+    let pick = |positions: &[usize]| {
+        positions
+            .iter()
+            .map(|at| stored[at - 1].clone())
+            .collect::<Vec<_>>()
+    };
     let broken = "there is a hole, or a repeat";
     assert_eq!(refused(&test, &pick(&[1, 2, 4])).await, (3, broken));
     assert_eq!(refused(&test, &pick(&[2, 2])).await, (3, broken));
     assert_eq!(refused(&test, &pick(&[3, 2])).await, (4, broken));
     for position in [0, -1, i64::MIN] {
-        assert_eq!(refused(&test, &[RawEvent { position, ..stored[0].clone() }]).await, (position, broken));
+        assert_eq!(
+            refused(
+                &test,
+                &[RawEvent {
+                    position,
+                    ..stored[0].clone()
+                }]
+            )
+            .await,
+            (position, broken)
+        );
     }
-    let elsewhere = RawEvent { partition: 1, ..stored[1].clone() };
-    assert_eq!(refused(&test, &[stored[0].clone(), elsewhere]).await, (2, "it is of another partition"));
+    let elsewhere = RawEvent {
+        partition: 1,
+        ..stored[1].clone()
+    };
+    assert_eq!(
+        refused(&test, &[stored[0].clone(), elsewhere]).await,
+        (2, "it is of another partition")
+    );
 }
 
 /// Another log's first events, byte for byte what they are there.
 #[tokio::test]
 async fn the_events_of_another_log_are_refused() {
     let (test, another) = (TestLog::with_events(3).await, TestLog::with_events(3).await);
-    assert_eq!(refused(&test, &stored(&another).await).await, (1, "its hash does not follow from the log"));
+    assert_eq!(
+        refused(&test, &stored(&another).await).await,
+        (1, "its hash does not follow from the log")
+    );
 }
 
 /// It is the log's all the same: not to be parked, but to be met in the log, where a consumer names it.
@@ -119,18 +176,41 @@ async fn what_comes_before_an_event_of_a_later_release_is_vouched_for() {
     }
     .write(&test)
     .await;
-    let vouched = test.log.verify_delivery(0, &stored(&test).await).await.unwrap().unwrap();
-    assert_eq!(vouched.iter().map(|event| event.position).collect::<Vec<_>>(), [1, 2]);
+    let vouched = test
+        .log
+        .verify_delivery(0, &stored(&test).await)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        vouched
+            .iter()
+            .map(|event| event.position)
+            .collect::<Vec<_>>(),
+        [1, 2]
+    );
 }
 
 /// A connection that planned it while the log was short keeps its plan, as Moa's connections do.
 #[tokio::test]
 async fn it_reads_two_rows_however_long_the_log_is() {
     let test = TestLog::with_events(3).await;
-    let options = test.options().options([("plan_cache_mode", "force_generic_plan"), ("enable_seqscan", "off")]);
-    let pool = Pool::from(PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap());
+    let options = test.options().options([
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+    ]);
+    let pool = Pool::from(
+        PgPoolOptions::new()
+            .max_connections(1)
+            .connect_with(options)
+            .await
+            .unwrap(),
+    );
     let log = Log::open(pool.clone(), 1).await.unwrap();
-    log.verify_delivery(0, &stored(&test).await).await.unwrap().unwrap();
+    log.verify_delivery(0, &stored(&test).await)
+        .await
+        .unwrap()
+        .unwrap();
     let stream = (4..=3_000).map(|sequence| new_event(product(1), sequence, nth_event(sequence)));
     commit(&mut test.writer().await, stream.collect()).await;
     let range = test.log.raw_after(0, 2_000, 100).await.unwrap();

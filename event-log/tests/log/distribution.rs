@@ -14,8 +14,11 @@ const KEYS: &str = "
 async fn the_unique_keys_of_the_write_path_that_lack_the_partition_are_those_of_the_document() {
     let (test, _writer) = with_writer(1).await;
     let keys: Vec<(String, bool)> = sqlx::query_as(KEYS).fetch_all(&test.pool).await.unwrap();
-    let lacking: Vec<_> =
-        keys.iter().filter(|(_, has_partition)| !has_partition).map(|(key, _)| key.as_str()).collect();
+    let lacking: Vec<_> = keys
+        .iter()
+        .filter(|(_, has_partition)| !has_partition)
+        .map(|(key, _)| key.as_str())
+        .collect();
     assert_eq!(
         lacking,
         [
@@ -24,7 +27,9 @@ async fn the_unique_keys_of_the_write_path_that_lack_the_partition_are_those_of_
             "product_snapshots: product_snapshots_pkey"
         ]
     );
-    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/scaling.md")).unwrap();
+    let document =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/scaling.md"))
+            .unwrap();
     for key in lacking.iter().filter_map(|key| key.split(": ").nth(1)) {
         assert!(document.contains(key), "{key}");
     }

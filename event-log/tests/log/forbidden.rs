@@ -81,11 +81,16 @@ async fn answer(pool: &Pool, role: &str, statement: &str) -> Option<String> {
     let mut transaction = pool.begin().await.unwrap();
     let connection = &mut *transaction;
     // As a login would be: what was a superuser may become anybody, a session of the role's own may not.
-    connection.execute(format!("set local session authorization {role}").as_str()).await.unwrap();
+    connection
+        .execute(format!("set local session authorization {role}").as_str())
+        .await
+        .unwrap();
     let answered = connection.execute(statement).await;
     transaction.rollback().await.unwrap();
     let error = answered.err()?;
-    let refused = error.as_database_error().unwrap_or_else(|| panic!("{statement}: {error}"));
+    let refused = error
+        .as_database_error()
+        .unwrap_or_else(|| panic!("{statement}: {error}"));
     Some(refused.code().unwrap().into_owned())
 }
 
@@ -109,9 +114,12 @@ async fn nobody_but_the_owner_may_touch_what_was(
 const EVENT: &str =
     "insert into events values ('product', '1', 1, 't', '1', '{}', '{}', 0, 1, gen_random_uuid(), now(),
                                                sha256(''))";
-const ACT: &str = "select moa_record_act('ann', 'OPERATOR', 'PAUSE', 'holdings', '{}', null, null, null)";
-const ACT_SEAL: &str = "insert into act_seals values (1, gen_random_uuid(), 1, '', now(), '', '', '')";
-const SEAL: &str = "insert into seals values (1, gen_random_uuid(), 4, 0, 1, 1, '', '', '', now(), '', '', '')";
+const ACT: &str =
+    "select moa_record_act('ann', 'OPERATOR', 'PAUSE', 'holdings', '{}', null, null, null)";
+const ACT_SEAL: &str =
+    "insert into act_seals values (1, gen_random_uuid(), 1, '', now(), '', '', '')";
+const SEAL: &str =
+    "insert into seals values (1, gen_random_uuid(), 4, 0, 1, 1, '', '', '', now(), '', '', '')";
 
 #[rstest]
 #[case::writer(WRITER, &[
@@ -163,7 +171,10 @@ const SEAL: &str = "insert into seals values (1, gen_random_uuid(), 4, 0, 1, 1, 
     "select pg_advisory_xact_lock(5074785, 0)", "select pg_export_snapshot()", "insert into leases values ('relay.0', gen_random_uuid(), 1, now())", "insert into leases values ('job:1', gen_random_uuid(), 1, now())",
 ])]
 #[tokio::test]
-async fn each_role_is_refused_what_is_not_its_business(#[case] role: &str, #[case] statements: &[&str]) {
+async fn each_role_is_refused_what_is_not_its_business(
+    #[case] role: &str,
+    #[case] statements: &[&str],
+) {
     let (_database, pool) = granted().await;
     for statement in statements {
         is_refused(&pool, role, statement).await;
@@ -180,8 +191,14 @@ async fn each_role_is_refused_what_is_not_its_business(#[case] role: &str, #[cas
 #[case(SEALER, "select from acts, act_seals")]
 #[case(AUDITOR, "select from acts, act_seals")]
 #[case(WRITER, "select nextval('product_id')")]
-#[case(WRITER, "insert into idempotency_keys (user_id, key, fingerprint, answer) values ('u', 'k', 'f', '{}')")]
-#[case(AUDITOR, "insert into audit_access (reader, method, path) values ('AUDITOR', 'GET', '/')")]
+#[case(
+    WRITER,
+    "insert into idempotency_keys (user_id, key, fingerprint, answer) values ('u', 'k', 'f', '{}')"
+)]
+#[case(
+    AUDITOR,
+    "insert into audit_access (reader, method, path) values ('AUDITOR', 'GET', '/')"
+)]
 #[case(AUDITOR, "create temporary table mine ()")]
 #[case(
     AUDITOR,
@@ -189,19 +206,38 @@ async fn each_role_is_refused_what_is_not_its_business(#[case] role: &str, #[cas
 )]
 #[case(AUDITOR, "select forget_audit_access()")]
 #[case(READER, "select from holdings, checkpoints, generations, log_identity")]
-#[case(RELAY, "insert into leases values ('relay.0', gen_random_uuid(), 1, now())")]
+#[case(
+    RELAY,
+    "insert into leases values ('relay.0', gen_random_uuid(), 1, now())"
+)]
 #[case(WRITER, "select pg_advisory_xact_lock(5074785, 0)")]
 #[case("moa_owner", "select pg_advisory_lock(1), pg_advisory_unlock(1)")]
-#[case(PROJECTOR, "begin isolation level repeatable read; select pg_export_snapshot()")]
+#[case(
+    PROJECTOR,
+    "begin isolation level repeatable read; select pg_export_snapshot()"
+)]
 #[case(READER, "select moa_event_hash(0, 1), moa_database_id()")]
 #[case(SEALER, "select moa_open_rights()")]
-#[case(PROJECTOR, "create schema mine; create table public.mine (); drop table holdings; delete from generations")]
-#[case("moa_owner", "alter table events disable trigger events_are_append_only")]
-#[case("moa_owner", "alter table events add column more text; alter table holdings add column more text")]
+#[case(
+    PROJECTOR,
+    "create schema mine; create table public.mine (); drop table holdings; delete from generations"
+)]
+#[case(
+    "moa_owner",
+    "alter table events disable trigger events_are_append_only"
+)]
+#[case(
+    "moa_owner",
+    "alter table events add column more text; alter table holdings add column more text"
+)]
 #[tokio::test]
 async fn each_role_may_do_its_own(#[case] role: &str, #[case] statement: &str) {
     let (_database, pool) = granted().await;
-    assert_eq!(answer(&pool, role, statement).await, None, "{role}: {statement}");
+    assert_eq!(
+        answer(&pool, role, statement).await,
+        None,
+        "{role}: {statement}"
+    );
 }
 
 /// Even the owner meets the trigger as long as it is there; and whoever was given one right too many meets it too.
@@ -209,9 +245,18 @@ async fn each_role_may_do_its_own(#[case] role: &str, #[case] statement: &str) {
 async fn rights_alone_do_not_open_the_log() {
     let (_database, pool) = granted().await;
     let update = "update events set payload = payload";
-    assert_eq!(answer(&pool, "moa_owner", update).await.as_deref(), Some("P0001"));
-    pool.execute("grant update on events to moa_writer").await.unwrap();
-    assert_eq!(answer(&pool, WRITER, update).await.as_deref(), Some("P0001"), "no longer the right that is missing");
+    assert_eq!(
+        answer(&pool, "moa_owner", update).await.as_deref(),
+        Some("P0001")
+    );
+    pool.execute("grant update on events to moa_writer")
+        .await
+        .unwrap();
+    assert_eq!(
+        answer(&pool, WRITER, update).await.as_deref(),
+        Some("P0001"),
+        "no longer the right that is missing"
+    );
 }
 
 /// Updates reach a role's own rows and no other, whatever they say.
@@ -223,7 +268,11 @@ async fn rights_alone_do_not_open_the_log() {
 #[case(SEALER, "leases", &["sealer"])]
 #[case(PROJECTOR, "leases", &["checkpoint_trail", "job:7"])]
 #[tokio::test]
-async fn each_role_moves_its_own_rows_alone(#[case] role: &str, #[case] table: &str, #[case] own: &[&str]) {
+async fn each_role_moves_its_own_rows_alone(
+    #[case] role: &str,
+    #[case] table: &str,
+    #[case] own: &[&str],
+) {
     let (_database, pool) = granted().await;
     pool.execute(
         "insert into checkpoints (consumer, partition)
@@ -235,16 +284,24 @@ async fn each_role_moves_its_own_rows_alone(#[case] role: &str, #[case] table: &
     .unwrap();
     let mut session = pool.acquire().await.unwrap();
     session.close_on_drop();
-    session.execute(format!("set session authorization {role}").as_str()).await.unwrap();
+    session
+        .execute(format!("set session authorization {role}").as_str())
+        .await
+        .unwrap();
     let update = if table == "leases" {
         "update leases set epoch = 9 returning name"
     } else {
         "update checkpoints set position = 9 returning consumer"
     };
-    let mut moved: Vec<String> = sqlx::query_scalar(update).fetch_all(&mut session).await.unwrap();
+    let mut moved: Vec<String> = sqlx::query_scalar(update)
+        .fetch_all(&mut session)
+        .await
+        .unwrap();
     moved.sort();
     assert_eq!(moved, own);
-    let seen = sqlx::query_scalar::<_, i64>(&format!("select count(*) from {table}")).fetch_one(&mut session).await;
+    let seen = sqlx::query_scalar::<_, i64>(&format!("select count(*) from {table}"))
+        .fetch_one(&mut session)
+        .await;
     assert_eq!(seen.unwrap(), 4, "all may be read");
 }
 
@@ -253,12 +310,20 @@ async fn each_role_moves_its_own_rows_alone(#[case] role: &str, #[case] table: &
 async fn logins_are_limited() {
     let (_database, pool) = granted().await;
     let (reader, auditor) = (login(&pool, READER).await, login(&pool, AUDITOR).await);
-    let database: String = sqlx::query_scalar("select current_database()").fetch_one(&pool).await.unwrap();
+    let database: String = sqlx::query_scalar("select current_database()")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
     let own = format!("alter role {reader} in database {database} set lock_timeout = '1s'");
     pool.execute(own.as_str()).await.unwrap();
     let open = async || {
-        let open = sqlx::query_scalar::<_, String>("select moa_open_rights()").fetch_all(&pool).await.unwrap();
-        open.into_iter().filter(|said| said.contains(&reader)).collect::<Vec<_>>()
+        let open = sqlx::query_scalar::<_, String>("select moa_open_rights()")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
+        open.into_iter()
+            .filter(|said| said.contains(&reader))
+            .collect::<Vec<_>>()
     };
     assert_eq!(open().await.len(), 1);
     pool.execute("select moa_grant_roles()").await.unwrap();
@@ -266,7 +331,12 @@ async fn logins_are_limited() {
     let settings = async |login: &str| {
         let settings = "select array_to_string(setconfig, ' ') from pg_db_role_setting
                          where setrole = $1::regrole and setdatabase = (select oid from pg_database where datname = $2)";
-        sqlx::query_scalar::<_, String>(settings).bind(login).bind(&database).fetch_one(&pool).await.unwrap()
+        sqlx::query_scalar::<_, String>(settings)
+            .bind(login)
+            .bind(&database)
+            .fetch_one(&pool)
+            .await
+            .unwrap()
     };
     let mut found = (settings(&reader).await, settings(&auditor).await);
     for login in [&reader, &auditor] {
@@ -281,18 +351,26 @@ async fn logins_are_limited() {
         found.0,
         "idle_in_transaction_session_timeout=10s lock_timeout=1s statement_timeout=30s temp_file_limit=1GB"
     );
-    assert_eq!(found.1, "idle_in_transaction_session_timeout=60s lock_timeout=5s statement_timeout=15min");
+    assert_eq!(
+        found.1,
+        "idle_in_transaction_session_timeout=60s lock_timeout=5s statement_timeout=15min"
+    );
 }
 
 /// Another test may give every login of the server its settings meanwhile, which changes the same row: then once more.
 async fn drop_login(pool: &Pool, login: &str) {
     let drop = format!("drop role {login}");
-    until("the login is dropped", async || pool.execute(drop.as_str()).await.is_ok()).await;
+    until("the login is dropped", async || {
+        pool.execute(drop.as_str()).await.is_ok()
+    })
+    .await;
 }
 
 async fn login(pool: &Pool, role: &str) -> String {
     let name = format!("moa_test_{}", uuid::Uuid::now_v7().simple());
-    pool.execute(format!("create role {name} login in role {role}").as_str()).await.unwrap();
+    pool.execute(format!("create role {name} login in role {role}").as_str())
+        .await
+        .unwrap();
     name
 }
 
@@ -301,17 +379,29 @@ async fn login(pool: &Pool, role: &str) -> String {
 async fn what_could_not_be_taken_away_is_said() {
     let (_database, pool) = granted().await;
     let open = async || {
-        let open = sqlx::query_scalar::<_, String>("select moa_open_rights()").fetch_all(&pool).await.unwrap();
-        open.into_iter().filter(|said| !said.starts_with("the login")).collect::<Vec<_>>()
+        let open = sqlx::query_scalar::<_, String>("select moa_open_rights()")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
+        open.into_iter()
+            .filter(|said| !said.starts_with("the login"))
+            .collect::<Vec<_>>()
     };
     assert_eq!(open().await, [""; 0]);
     for again in ["pg_advisory_lock(integer, integer)", "lo_create(oid)"] {
-        pool.execute(format!("grant execute on function {again} to public").as_str()).await.unwrap();
+        pool.execute(format!("grant execute on function {again} to public").as_str())
+            .await
+            .unwrap();
     }
-    pool.execute("drop policy relay on checkpoints; alter table leases disable row level security").await.unwrap();
+    pool.execute("drop policy relay on checkpoints; alter table leases disable row level security")
+        .await
+        .unwrap();
     let mut owner = pool.acquire().await.unwrap();
     owner.close_on_drop();
-    owner.execute("set session authorization moa_owner").await.unwrap();
+    owner
+        .execute("set session authorization moa_owner")
+        .await
+        .unwrap();
     owner.execute("select moa_grant_roles()").await.unwrap();
     assert_eq!(
         open().await,

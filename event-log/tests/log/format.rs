@@ -12,32 +12,52 @@ const DOCUMENT: &str = include_str!("../../../docs/log-format.md");
 /// The bodies of the document's fenced blocks in `language`.
 fn blocks(language: &str) -> Vec<&'static str> {
     let opening = format!("\n```{language}\n");
-    DOCUMENT.split(opening.as_str()).skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect()
+    DOCUMENT
+        .split(opening.as_str())
+        .skip(1)
+        .map(|rest| rest.split("\n```").next().unwrap())
+        .collect()
 }
 
 /// Runs the document's one SQL statement, as printed, and gives what it says of `partition`: events, first bad position.
 async fn verified_by_sql(test: &TestLog, partition: Partition) -> Option<(i64, Option<i64>)> {
-    let [statement] = blocks("sql")[..] else { panic!("the document has one sql block") };
-    let rows = sqlx::raw_sql(statement).fetch_all(&test.pool).await.unwrap();
-    let row = rows.iter().find(|row| row.get::<Partition, _>("partition") == partition)?;
+    let [statement] = blocks("sql")[..] else {
+        panic!("the document has one sql block")
+    };
+    let rows = sqlx::raw_sql(statement)
+        .fetch_all(&test.pool)
+        .await
+        .unwrap();
+    let row = rows
+        .iter()
+        .find(|row| row.get::<Partition, _>("partition") == partition)?;
     Some((row.get("events"), row.get("first_bad_position")))
 }
 
 pub async fn first_bad_position_by_sql(test: &TestLog, partition: Partition) -> Option<i64> {
-    verified_by_sql(test, partition).await.and_then(|(_, first_bad)| first_bad)
+    verified_by_sql(test, partition)
+        .await
+        .and_then(|(_, first_bad)| first_bad)
 }
 
 #[tokio::test]
 async fn the_documents_sql_finds_a_real_log_whole() {
     let test = TestLog::with_partitions(3).await;
-    assert_eq!(verified_by_sql(&test, 0).await, None, "an empty partition has no row");
+    assert_eq!(
+        verified_by_sql(&test, 0).await,
+        None,
+        "an empty partition has no row"
+    );
     for partition in 0..2 {
         let mut writer = test.writer_of(partition).await;
         let id = i64::from(partition) + 3;
         commit(&mut writer, vec![new_event(product(id), 1, opened(id))]).await;
         commit(
             &mut writer,
-            vec![new_event(product(id), 2, reserved(id, 10)), new_event(product(id), 3, settled(id, 10))],
+            vec![
+                new_event(product(id), 2, reserved(id, 10)),
+                new_event(product(id), 3, settled(id, 10)),
+            ],
         )
         .await;
     }
@@ -61,7 +81,9 @@ async fn the_documents_sql_finds_rows_of_a_partition_that_the_log_does_not_have(
 #[tokio::test]
 async fn a_row_hashed_as_the_document_says_is_good() {
     let test = TestLog::with_events(2).await;
-    failed_in_the_old_shape(invest(2), 1, "NO_MONEY : \u{1f4b8}").write(&test).await;
+    failed_in_the_old_shape(invest(2), 1, "NO_MONEY : \u{1f4b8}")
+        .write(&test)
+        .await;
     assert_eq!(test.log.verify(0).await.unwrap().position, 3);
     assert_eq!(verified_by_sql(&test, 0).await, Some((3, None)));
 }
@@ -69,7 +91,9 @@ async fn a_row_hashed_as_the_document_says_is_good() {
 #[tokio::test]
 async fn the_first_row_of_a_log_hashed_as_the_document_says_is_good() {
     let test = TestLog::with_one_partition().await;
-    failed_in_the_old_shape(invest(2), 1, "NO_MONEY").write(&test).await;
+    failed_in_the_old_shape(invest(2), 1, "NO_MONEY")
+        .write(&test)
+        .await;
     assert_eq!(test.log.verify(0).await.unwrap().position, 1);
 }
 
@@ -78,7 +102,8 @@ async fn the_first_row_of_a_log_hashed_as_the_document_says_is_good() {
 fn the_documents_payloads_are_stored_so_to_the_byte() {
     let mut shown = Vec::new();
     for payload in blocks("json").iter().flat_map(|block| block.lines()) {
-        let event: ProductEvent = serde_json::from_str(payload).unwrap_or_else(|error| panic!("{payload}: {error}"));
+        let event: ProductEvent =
+            serde_json::from_str(payload).unwrap_or_else(|error| panic!("{payload}: {error}"));
         assert_eq!(serde_json::to_string(&event).unwrap(), payload);
         let section = format!("`{}` {}", event.name(), event.version());
         assert!(DOCUMENT.contains(&section), "no word of {section}");
@@ -90,21 +115,37 @@ fn the_documents_payloads_are_stored_so_to_the_byte() {
 
 #[tokio::test]
 async fn the_documents_old_payload_is_read_in_todays_shape() {
-    let [old] = blocks("json-old")[..] else { panic!("the document shows one old payload") };
+    let [old] = blocks("json-old")[..] else {
+        panic!("the document shows one old payload")
+    };
     let test = TestLog::with_one_partition().await;
-    let row = crate::by_hand::ByHand { payload: old.into(), ..failed_in_the_old_shape(invest(1), 1, "") };
+    let row = crate::by_hand::ByHand {
+        payload: old.into(),
+        ..failed_in_the_old_shape(invest(1), 1, "")
+    };
     row.write(&test).await;
     let today = &test.events().await[0].event;
-    assert!(blocks("json").contains(&serde_json::to_string(today).unwrap().as_str()), "{today:?}");
+    assert!(
+        blocks("json").contains(&serde_json::to_string(today).unwrap().as_str()),
+        "{today:?}"
+    );
 }
 
 /// Its payload may be readable all the same: what is new in it would be ignored.
 #[tokio::test]
 async fn an_event_of_a_later_release_is_refused() {
     let test = TestLog::with_one_partition().await;
-    crate::by_hand::ByHand { event_version: "3.0.0", ..failed_in_the_old_shape(invest(1), 1, "") }.write(&test).await;
+    crate::by_hand::ByHand {
+        event_version: "3.0.0",
+        ..failed_in_the_old_shape(invest(1), 1, "")
+    }
+    .write(&test)
+    .await;
     let error = test.log.read_after(0, 0, 1).await.unwrap_err().to_string();
-    assert!(error.contains("a later release wrote it: InvestFailed 3.0.0"), "{error}");
+    assert!(
+        error.contains("a later release wrote it: InvestFailed 3.0.0"),
+        "{error}"
+    );
 }
 
 /// Whatever a title may hold is stored, hashed and read back unchanged.
@@ -128,25 +169,43 @@ async fn any_text_survives_to_the_byte() {
         &longest,
     ];
     for (title, id) in titles.iter().zip(1..) {
-        commit(&mut writer, vec![new_event(product(id), 1, opened_as(id, title))]).await;
-        let stored: String = sqlx::query_scalar("select payload::text from events where position = $1")
-            .bind(id)
-            .fetch_one(&test.pool)
-            .await
-            .unwrap();
-        assert_eq!(stored, serde_json::to_string(&opened_as(id, title)).unwrap());
+        commit(
+            &mut writer,
+            vec![new_event(product(id), 1, opened_as(id, title))],
+        )
+        .await;
+        let stored: String =
+            sqlx::query_scalar("select payload::text from events where position = $1")
+                .bind(id)
+                .fetch_one(&test.pool)
+                .await
+                .unwrap();
+        assert_eq!(
+            stored,
+            serde_json::to_string(&opened_as(id, title)).unwrap()
+        );
     }
     for (event, title) in test.events().await.iter().zip(titles) {
         assert_eq!(event.event, opened_as(event.position, title));
     }
-    assert_eq!(test.log.verify(0).await.unwrap().position, titles.len() as i64);
-    assert_eq!(verified_by_sql(&test, 0).await, Some((titles.len() as i64, None)));
+    assert_eq!(
+        test.log.verify(0).await.unwrap().position,
+        titles.len() as i64
+    );
+    assert_eq!(
+        verified_by_sql(&test, 0).await,
+        Some((titles.len() as i64, None))
+    );
 }
 
 #[tokio::test]
 async fn the_largest_numbers_and_all_metadata_survive() {
     let (test, mut writer) = with_writer(0).await;
-    let mut event = new_event(product(i64::MAX), i64::MAX, reserved(i64::MAX, domain::MAX_AMOUNT));
+    let mut event = new_event(
+        product(i64::MAX),
+        i64::MAX,
+        reserved(i64::MAX, domain::MAX_AMOUNT),
+    );
     event.metadata = Metadata {
         correlation_id: "\u{1f4e8} \"\\".into(),
         causation_id: Some(String::new()),
@@ -157,7 +216,10 @@ async fn the_largest_numbers_and_all_metadata_survive() {
     let written = commit(&mut writer, vec![event.clone()]).await;
     let read = test.events().await;
     assert_eq!(read, written);
-    assert_eq!((&read[0].event, &read[0].metadata, read[0].sequence), (&event.event, &event.metadata, i64::MAX));
+    assert_eq!(
+        (&read[0].event, &read[0].metadata, read[0].sequence),
+        (&event.event, &event.metadata, i64::MAX)
+    );
     test.log.verify(0).await.unwrap();
     assert_eq!(verified_by_sql(&test, 0).await, Some((1, None)));
 }
@@ -165,6 +227,9 @@ async fn the_largest_numbers_and_all_metadata_survive() {
 #[tokio::test]
 async fn metadata_is_a_flat_map_of_strings() {
     let test = TestLog::with_events(1).await;
-    let stored: String = sqlx::query_scalar("select metadata::text from events").fetch_one(&test.pool).await.unwrap();
+    let stored: String = sqlx::query_scalar("select metadata::text from events")
+        .fetch_one(&test.pool)
+        .await
+        .unwrap();
     assert_eq!(stored, r#"{"correlationId":"request-1-1"}"#);
 }

@@ -21,7 +21,9 @@ async fn insert(session: &mut Connection, partition: i32, positions: &[i64]) -> 
     .bind(positions)
     .execute(session)
     .await;
-    inserted.map(drop).map_err(|error| error.as_database_error().unwrap().message().to_owned())
+    inserted
+        .map(drop)
+        .map_err(|error| error.as_database_error().unwrap().message().to_owned())
 }
 
 #[rstest]
@@ -30,7 +32,10 @@ async fn insert(session: &mut Connection, partition: i32, positions: &[i64]) -> 
 #[case::in_a_partition_that_has_nothing(7, &[2])]
 #[case::in_a_partition_that_has_nothing_after_its_first(7, &[1, 3])]
 #[tokio::test]
-async fn an_insert_that_leaves_a_hole_is_refused_with_its_place(#[case] partition: i32, #[case] positions: &[i64]) {
+async fn an_insert_that_leaves_a_hole_is_refused_with_its_place(
+    #[case] partition: i32,
+    #[case] positions: &[i64],
+) {
     let test = TestLog::with_events(3).await;
     let refused = insert_at(&test, partition, positions).await.unwrap_err();
     let said = format!(
@@ -57,10 +62,15 @@ async fn another_search_path_does_not_mislead_it() {
     let test = TestLog::with_events(3).await;
     let mut session = test.pool.acquire().await.unwrap();
     session
-        .execute("create schema other; create table other.events (partition integer, position bigint)")
+        .execute(
+            "create schema other; create table other.events (partition integer, position bigint)",
+        )
         .await
         .unwrap();
-    session.execute("insert into other.events values (0, 9); set search_path = other, public").await.unwrap();
+    session
+        .execute("insert into other.events values (0, 9); set search_path = other, public")
+        .await
+        .unwrap();
     let hole = session
         .execute(
             "insert into public.events select aggregate_type, aggregate_id, 10, event_type, event_version, payload, metadata,
@@ -68,7 +78,11 @@ async fn another_search_path_does_not_mislead_it() {
                from public.events where position = 1",
         )
         .await;
-    assert!(hole.unwrap_err().to_string().contains("the log has no holes"));
+    assert!(
+        hole.unwrap_err()
+            .to_string()
+            .contains("the log has no holes")
+    );
 }
 
 /// A session that began while the table was new, and knew nothing of it, keeps its plans as the table grows.
@@ -88,7 +102,10 @@ async fn it_reads_one_row_however_many_there_are() {
     insert(&mut session, 0, &positions).await.unwrap();
     let read = rows_read(&mut session).await - before;
     // The row that is copied, and the one before.
-    assert!(read <= 10, "{read} rows were read for an append behind {last}");
+    assert!(
+        read <= 10,
+        "{read} rows were read for an append behind {last}"
+    );
 }
 
 /// Rows of `events` that the session has read in this transaction, and in those whose statistics it still keeps to itself.

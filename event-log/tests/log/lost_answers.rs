@@ -10,7 +10,9 @@ use uuid::Uuid;
 /// statements are known to the database, so each is one request from now on.
 async fn writer_behind_a_proxy(test: &TestLog) -> (Proxy, Writer) {
     let (proxy, options) = Proxy::before_database(test.options()).await;
-    let mut writer = Writer::open(test.process_with(options).await, 0).await.unwrap();
+    let mut writer = Writer::open(test.process_with(options).await, 0)
+        .await
+        .unwrap();
     let mut batch = batch(vec![new_event(product(1), 1, opened(1))]);
     batch.keys = vec![record("user1", "key0", "0")];
     committed(writer.append(batch, writer.now()).await);
@@ -27,7 +29,10 @@ fn the_fatal_batch() -> Batch {
 }
 
 fn the_fatal_batch_with_a_key() -> Batch {
-    Batch { keys: vec![record("user1", "key1", r#""yes""#)], ..the_fatal_batch() }
+    Batch {
+        keys: vec![record("user1", "key1", r#""yes""#)],
+        ..the_fatal_batch()
+    }
 }
 
 fn the_insert(kind: FaultKind) -> Fault {
@@ -42,25 +47,42 @@ fn the_commit(kind: FaultKind) -> Fault {
 /// The first event of a batch that may have happened.
 async fn the_outcome_is_unknown(writer: &mut Writer, batch: Batch) -> Uuid {
     let lost = soon(writer.append(batch, writer.now())).await;
-    assert!(writer.is_contested(), "it must acquire the append lock to learn what happened");
+    assert!(
+        writer.is_contested(),
+        "it must acquire the append lock to learn what happened"
+    );
     match lost {
-        Err(LogError::OutcomeUnknown { first: Some(first), .. }) => first,
+        Err(LogError::OutcomeUnknown {
+            first: Some(first), ..
+        }) => first,
         other => panic!("its outcome cannot be known, but: {other:?}"),
     }
 }
 
 async fn nothing_is_known_to_have_happened(writer: &mut Writer, batch: Batch) {
     let refused = soon(writer.append(batch, writer.now())).await;
-    assert!(matches!(refused, Err(LogError::Unavailable(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(LogError::Unavailable(_))),
+        "{refused:?}"
+    );
 }
 
 async fn with_the_append_lock_it_is_found(writer: &mut Writer, first: Uuid) {
     let missed = acquire_append_lock(writer).await;
-    assert_eq!(missed.iter().map(|event| event.event_id).collect::<Vec<_>>(), [first]);
+    assert_eq!(
+        missed
+            .iter()
+            .map(|event| event.event_id)
+            .collect::<Vec<_>>(),
+        [first]
+    );
     assert_eq!(missed[0].metadata.correlation_id, FATAL);
 }
 
-async fn with_the_append_lock_it_is_missing_and_can_be_appended_again(writer: &mut Writer, batch: Batch) {
+async fn with_the_append_lock_it_is_missing_and_can_be_appended_again(
+    writer: &mut Writer,
+    batch: Batch,
+) {
     assert_eq!(acquire_append_lock(writer).await, []);
     committed(writer.append(batch, writer.now()).await);
 }
@@ -72,13 +94,21 @@ async fn it_is_in_the_log_once(test: &TestLog, writer: &mut Writer) {
 }
 
 async fn answer_of_key1(test: &TestLog) -> Option<String> {
-    let stored = test.log.idempotency_records(&[("user1".into(), "key1".into())]).await.unwrap();
+    let stored = test
+        .log
+        .idempotency_records(&[("user1".into(), "key1".into())])
+        .await
+        .unwrap();
     stored.into_iter().next().map(|stored| stored.answer)
 }
 
 #[rstest]
 #[case::without_keys(the_insert(FaultKind::LosesAnswer), the_fatal_batch(), None)]
-#[case::with_its_keys(the_commit(FaultKind::LosesAnswer), the_fatal_batch_with_a_key(), Some(r#""yes""#))]
+#[case::with_its_keys(
+    the_commit(FaultKind::LosesAnswer),
+    the_fatal_batch_with_a_key(),
+    Some(r#""yes""#)
+)]
 #[tokio::test]
 async fn what_was_committed_but_never_answered_is_found_under_the_append_lock(
     #[case] fault: Fault,
@@ -98,7 +128,10 @@ async fn what_was_committed_but_never_answered_is_found_under_the_append_lock(
 #[case::without_keys(the_insert(FaultKind::LosesRequest), the_fatal_batch())]
 #[case::with_its_keys(the_commit(FaultKind::LosesRequest), the_fatal_batch_with_a_key())]
 #[tokio::test]
-async fn what_never_arrived_is_found_missing_and_can_be_appended_again(#[case] fault: Fault, #[case] batch: Batch) {
+async fn what_never_arrived_is_found_missing_and_can_be_appended_again(
+    #[case] fault: Fault,
+    #[case] batch: Batch,
+) {
     let test = TestLog::with_one_partition().await;
     let (proxy, mut writer) = writer_behind_a_proxy(&test).await;
     proxy.stage(fault);
@@ -115,7 +148,11 @@ async fn an_append_with_keys_that_dies_before_its_commit_is_known_not_to_have_ha
     let (proxy, mut writer) = writer_behind_a_proxy(&test).await;
     proxy.stage(the_insert(FaultKind::LosesAnswer));
     nothing_is_known_to_have_happened(&mut writer, the_fatal_batch_with_a_key()).await;
-    with_the_append_lock_it_is_missing_and_can_be_appended_again(&mut writer, the_fatal_batch_with_a_key()).await;
+    with_the_append_lock_it_is_missing_and_can_be_appended_again(
+        &mut writer,
+        the_fatal_batch_with_a_key(),
+    )
+    .await;
     it_is_in_the_log_once(&test, &mut writer).await;
 }
 
@@ -135,7 +172,8 @@ async fn an_append_whose_session_is_killed_learns_the_truth_under_the_append_loc
     let mut writer = soon(killed).await.unwrap();
 
     holder.release_append_lock().await.unwrap();
-    with_the_append_lock_it_is_missing_and_can_be_appended_again(&mut writer, the_fatal_batch()).await;
+    with_the_append_lock_it_is_missing_and_can_be_appended_again(&mut writer, the_fatal_batch())
+        .await;
     it_is_in_the_log_once(&test, &mut writer).await;
 }
 
@@ -175,16 +213,34 @@ async fn the_append_lock_waits_for_a_zombie_that_may_still_commit() {
 #[tokio::test]
 async fn what_was_read_before_the_append_lock_failed_is_returned_with_the_next() {
     let test = TestLog::with_one_partition().await;
-    let mut writer =
-        Writer::open(test.process_with(test.options().options([("lock_timeout", "50ms")])).await, 0).await.unwrap();
+    let mut writer = Writer::open(
+        test.process_with(test.options().options([("lock_timeout", "50ms")]))
+            .await,
+        0,
+    )
+    .await
+    .unwrap();
     let mut holder = test.writer().await;
     let missed = commit(&mut holder, vec![new_event(product(1), 1, opened(1))]).await;
     acquire_append_lock(&mut holder).await;
 
     let failed = writer.acquire_append_lock().await;
-    assert!(matches!(failed, Err(LogError::Unavailable(_))), "{failed:?}");
+    assert!(
+        matches!(failed, Err(LogError::Unavailable(_))),
+        "{failed:?}"
+    );
     holder.release_append_lock().await.unwrap();
-    let blind = writer.append(batch(vec![new_event(product(2), 1, opened(2))]), writer.now()).await.unwrap();
-    assert_eq!(blind, Appended::Conflict, "it decided without what it was not told of");
+    let blind = writer
+        .append(
+            batch(vec![new_event(product(2), 1, opened(2))]),
+            writer.now(),
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        blind,
+        Appended::Conflict,
+        "it decided without what it was not told of"
+    );
     assert_eq!(acquire_append_lock(&mut writer).await, missed);
 }

@@ -6,12 +6,18 @@ use rstest::rstest;
 
 /// What a restore, or a failover to a server that had not everything, leaves of partition 0.
 async fn loses_what_follows(test: &TestLog, position: i64) {
-    test.tamper(&format!("delete from events where partition = 0 and position > {position}")).await;
+    test.tamper(&format!(
+        "delete from events where partition = 0 and position > {position}"
+    ))
+    .await;
 }
 
 fn is_stopped(appended: Result<Appended, LogError>, seen: i64) {
     let stop = WriteStop::LostTail { partition: 0, seen };
-    assert!(matches!(&appended, Err(LogError::WritesStopped(found)) if *found == stop), "{appended:?}");
+    assert!(
+        matches!(&appended, Err(LogError::WritesStopped(found)) if *found == stop),
+        "{appended:?}"
+    );
 }
 
 fn next_event(sequence: i64) -> Batch {
@@ -30,11 +36,20 @@ fn keyed(mut batch: Batch) -> Batch {
 #[case::refusals_with_keys(keyed(batch(vec![])), 3)]
 #[case::events_behind_a_hole(next_event(4), 1)]
 #[tokio::test]
-async fn nothing_is_appended_where_the_last_event_that_was_seen_is_gone(#[case] batch: Batch, #[case] left: i64) {
+async fn nothing_is_appended_where_the_last_event_that_was_seen_is_gone(
+    #[case] batch: Batch,
+    #[case] left: i64,
+) {
     let (test, mut writer) = with_writer(3).await;
     loses_what_follows(&test, left.min(2)).await;
     is_stopped(writer.append(batch, writer.now()).await, 3);
-    assert_eq!((test.count("events").await, test.count("idempotency_keys").await), (left.min(2), 0));
+    assert_eq!(
+        (
+            test.count("events").await,
+            test.count("idempotency_keys").await
+        ),
+        (left.min(2), 0)
+    );
     is_stopped(writer.append(next_event(4), writer.now()).await, 3);
     assert_eq!(test.log.readiness().failed(), ["log-lost-events"]);
 }
@@ -58,13 +73,21 @@ async fn nothing_is_appended_with_the_lock_either(#[case] batch: Batch) {
 #[case::events(next_event(5))]
 #[case::refusals(batch(vec![]))]
 #[tokio::test]
-async fn nothing_is_appended_to_what_another_wrote_in_the_place_of_what_was_lost(#[case] batch: Batch) {
+async fn nothing_is_appended_to_what_another_wrote_in_the_place_of_what_was_lost(
+    #[case] batch: Batch,
+) {
     let test = TestLog::with_events(3).await;
     let mut first = test.writer().await;
     loses_what_follows(&test, 2).await;
     let mut second = Writer::open(test.another_process().await, 0).await.unwrap();
-    commit(&mut second, vec![new_event(product(1), 3, reserved(33, 1)), new_event(product(1), 4, reserved(44, 1))])
-        .await;
+    commit(
+        &mut second,
+        vec![
+            new_event(product(1), 3, reserved(33, 1)),
+            new_event(product(1), 4, reserved(44, 1)),
+        ],
+    )
+    .await;
     is_stopped(first.append(batch, first.now()).await, 3);
     assert_eq!(test.count("events").await, 4);
 }
@@ -74,7 +97,13 @@ async fn what_was_missed_is_not_read_behind_a_lost_event() {
     let (test, mut writer) = with_writer(3).await;
     loses_what_follows(&test, 2).await;
     let read = writer.acquire_append_lock().await;
-    assert!(matches!(read, Err(LogError::WritesStopped(WriteStop::LostTail { seen: 3, .. }))), "{read:?}");
+    assert!(
+        matches!(
+            read,
+            Err(LogError::WritesStopped(WriteStop::LostTail { seen: 3, .. }))
+        ),
+        "{read:?}"
+    );
     assert!(!writer.holds_append_lock());
 }
 
@@ -98,7 +127,13 @@ async fn whoever_polls_the_heads_notices_that_one_fell() {
     soon(listener.head_past(2)).await;
     loses_what_follows(&test, 2).await;
     until("it is noticed", async || process.write_stop(0).is_some()).await;
-    assert_eq!(process.write_stop(0), Some(WriteStop::LostTail { partition: 0, seen: 3 }));
+    assert_eq!(
+        process.write_stop(0),
+        Some(WriteStop::LostTail {
+            partition: 0,
+            seen: 3
+        })
+    );
     assert_eq!(process.readiness().failed(), ["log-lost-events"]);
 }
 
@@ -122,9 +157,18 @@ async fn an_operators_word_lets_it_go_on_from_what_is_there() {
     let mut writer = Writer::open(process.clone(), 0).await.unwrap();
     assert!(!writer.is_outdated());
     commit(&mut writer, vec![new_event(product(1), 3, reserved(33, 1))]).await;
-    assert_eq!((test.log.verify(0).await.unwrap().position, process.readiness().failed().len()), (3, 0));
+    assert_eq!(
+        (
+            test.log.verify(0).await.unwrap().position,
+            process.readiness().failed().len()
+        ),
+        (3, 0)
+    );
     // A head that is lower than it was is nothing new any more.
-    until("the heads are polled again", async || process.write_stop(0).is_none()).await;
+    until("the heads are polled again", async || {
+        process.write_stop(0).is_none()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -140,6 +184,10 @@ async fn an_earlier_word_does_not_count() {
     test.log.accept(Acceptance::Clock).await.unwrap();
     // The poll after the next has seen both.
     let mut later = test.another_process().await.subscribe(0).unwrap();
-    assert!(tokio::time::timeout(std::time::Duration::from_millis(300), later.head_past(9)).await.is_err());
+    assert!(
+        tokio::time::timeout(std::time::Duration::from_millis(300), later.head_past(9))
+            .await
+            .is_err()
+    );
     assert!(process.write_stop(0).is_some());
 }

@@ -15,7 +15,10 @@ async fn a_log_keeps_its_identity() {
 
 #[tokio::test]
 async fn two_logs_are_not_the_same() {
-    let (one, other) = (TestLog::with_one_partition().await, TestLog::with_one_partition().await);
+    let (one, other) = (
+        TestLog::with_one_partition().await,
+        TestLog::with_one_partition().await,
+    );
     assert_ne!(one.log.identity().log_id, other.log.identity().log_id);
 }
 
@@ -27,7 +30,9 @@ async fn another_number_of_partitions_is_refused_with_a_sentence() {
         assert!(matches!(refused, LogError::Mismatch(_)), "{refused:?}");
         assert_eq!(
             refused.to_string(),
-            format!("this log was created with 4 partitions, which cannot change: set partitions to 4, not {wrong}")
+            format!(
+                "this log was created with 4 partitions, which cannot change: set partitions to 4, not {wrong}"
+            )
         );
     }
 }
@@ -51,7 +56,10 @@ async fn processes_that_create_the_log_at_once_agree() {
     let database = Database::fresh().await;
     let pool = database.pool().await;
     let opened = futures::future::join_all((0..8).map(|_| Log::open(pool.clone(), 3))).await;
-    let mut identities: Vec<_> = opened.into_iter().map(|log| *log.unwrap().identity()).collect();
+    let mut identities: Vec<_> = opened
+        .into_iter()
+        .map(|log| *log.unwrap().identity())
+        .collect();
     identities.dedup();
     assert_eq!(identities.len(), 1);
 }
@@ -60,6 +68,11 @@ async fn processes_that_create_the_log_at_once_agree() {
 async fn product_ids_are_never_given_twice() {
     let test = TestLog::with_one_partition().await;
     let first = test.log.next_product_id().await.unwrap();
-    let second = test.another_process().await.next_product_id().await.unwrap();
+    let second = test
+        .another_process()
+        .await
+        .next_product_id()
+        .await
+        .unwrap();
     assert_eq!((first, second), (product(1), product(2)));
 }

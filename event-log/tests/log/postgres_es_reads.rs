@@ -15,8 +15,14 @@ fn store_of_the_crate(test: &TestLog) -> PersistedEventStore<PostgresEventReposi
 #[tokio::test]
 async fn the_crate_loads_a_product_as_we_do_an_old_event_included() {
     let test = TestLog::with_events(4).await;
-    commit(&mut test.writer().await, vec![new_event(product(1), 5, settled(3, 2))]).await;
-    failed_in_the_old_shape(invest(2), 1, "NO_MONEY : none").write(&test).await;
+    commit(
+        &mut test.writer().await,
+        vec![new_event(product(1), 5, settled(3, 2))],
+    )
+    .await;
+    failed_in_the_old_shape(invest(2), 1, "NO_MONEY : none")
+        .write(&test)
+        .await;
 
     let ours = test.log.load_product(product(1)).await.unwrap();
     let store = store_of_the_crate(&test);
@@ -27,8 +33,14 @@ async fn the_crate_loads_a_product_as_we_do_an_old_event_included() {
     let (events, envelopes) = (test.events().await, store.load_events("1").await.unwrap());
     assert_eq!(envelopes.len(), events.len());
     for (envelope, event) in envelopes.iter().zip(&events) {
-        assert_eq!((&envelope.payload, envelope.sequence as i64), (&event.event, event.sequence));
-        assert_eq!(envelope.metadata["correlationId"], event.metadata.correlation_id);
+        assert_eq!(
+            (&envelope.payload, envelope.sequence as i64),
+            (&event.event, event.sequence)
+        );
+        assert_eq!(
+            envelope.metadata["correlationId"],
+            event.metadata.correlation_id
+        );
     }
 }
 
@@ -42,6 +54,8 @@ async fn the_crates_own_append_is_refused() {
         context,
         [("correlationId".into(), "past the optimistic check".into())].into(),
     );
-    refused.await.expect_err("a row without position and hash must not get in");
+    refused
+        .await
+        .expect_err("a row without position and hash must not get in");
     assert_eq!(test.count("events").await, 2);
 }

@@ -80,21 +80,30 @@ async fn found(pool: &Pool) -> Vec<String> {
 
 fn listed() -> Vec<String> {
     let text = std::fs::read_to_string(LIST).unwrap();
-    text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+    text.lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// What is in one and not in the other, as a diff of the list.
 fn differences(listed: &[String], found: &[String]) -> Vec<String> {
-    let (listed, found): (BTreeSet<_>, BTreeSet<_>) = (listed.iter().collect(), found.iter().collect());
+    let (listed, found): (BTreeSet<_>, BTreeSet<_>) =
+        (listed.iter().collect(), found.iter().collect());
     let gone = listed.difference(&found).map(|line| format!("- {line}"));
-    gone.chain(found.difference(&listed).map(|line| format!("+ {line}"))).collect()
+    gone.chain(found.difference(&listed).map(|line| format!("+ {line}")))
+        .collect()
 }
 
 #[tokio::test]
 async fn the_rights_are_those_on_the_list() {
     let (_database, pool) = granted().await;
     let differences = differences(&listed(), &found(&pool).await);
-    assert!(differences.is_empty(), "docs/rights.txt (-) and the database (+) differ:\n{}", differences.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "docs/rights.txt (-) and the database (+) differ:\n{}",
+        differences.join("\n")
+    );
 }
 
 /// What is planted is found, and called by its name; giving the rights again takes it back.
@@ -102,33 +111,91 @@ async fn the_rights_are_those_on_the_list() {
 async fn a_right_too_many_or_too_few_is_found() {
     let (_database, pool) = granted().await;
     for (planted, seen) in [
-        ("grant update on events to moa_writer", "+ table events: moa_writer SELECT, UPDATE, INSERT ("),
-        ("grant update (hash) on events to moa_sealer", "+ table events: moa_sealer SELECT, UPDATE (hash)"),
-        ("revoke select on events from moa_relay", "- table events: moa_relay SELECT"),
-        ("grant select on events to moa_reader", "+ table events: moa_reader SELECT"),
-        ("grant delete on audit_access to moa_auditor", "+ table audit_access: moa_auditor DELETE, SELECT"),
-        ("grant insert on holdings to moa_writer", "+ table holdings: moa_writer INSERT"),
-        ("alter table seals owner to moa_sealer", "+ table seals: moa_sealer owns it"),
-        ("grant create on schema public to public", "+ schema public: everybody CREATE, USAGE"),
-        ("grant select on refusals to public", "+ table refusals: everybody SELECT"),
-        ("grant execute on function lo_create(oid) to public", "+ function lo_create(oid): everybody EXECUTE"),
+        (
+            "grant update on events to moa_writer",
+            "+ table events: moa_writer SELECT, UPDATE, INSERT (",
+        ),
+        (
+            "grant update (hash) on events to moa_sealer",
+            "+ table events: moa_sealer SELECT, UPDATE (hash)",
+        ),
+        (
+            "revoke select on events from moa_relay",
+            "- table events: moa_relay SELECT",
+        ),
+        (
+            "grant select on events to moa_reader",
+            "+ table events: moa_reader SELECT",
+        ),
+        (
+            "grant delete on audit_access to moa_auditor",
+            "+ table audit_access: moa_auditor DELETE, SELECT",
+        ),
+        (
+            "grant insert on holdings to moa_writer",
+            "+ table holdings: moa_writer INSERT",
+        ),
+        (
+            "alter table seals owner to moa_sealer",
+            "+ table seals: moa_sealer owns it",
+        ),
+        (
+            "grant create on schema public to public",
+            "+ schema public: everybody CREATE, USAGE",
+        ),
+        (
+            "grant select on refusals to public",
+            "+ table refusals: everybody SELECT",
+        ),
+        (
+            "grant execute on function lo_create(oid) to public",
+            "+ function lo_create(oid): everybody EXECUTE",
+        ),
         (
             "grant execute on function pg_advisory_lock(bigint) to public",
             "+ function pg_advisory_lock(bigint): everybody",
         ),
-        ("grant execute on function moa_event_hash(integer, bigint) to public", "+ function moa_event_hash("),
-        ("alter table checkpoints disable row level security", "- rows of checkpoints: kept apart"),
-        ("drop policy sealer on leases", "- rows of leases: moa_sealer ALL"),
-        ("create policy mine on leases to moa_relay using (true)", "+ rows of leases: moa_relay ALL where true"),
-        ("alter policy relay on checkpoints using (true)", "+ rows of checkpoints: moa_relay ALL where true"),
-        ("alter policy relay on checkpoints with check (true)", "+ rows of checkpoints: moa_relay ALL where (consumer"),
-        ("alter policy relay on checkpoints to public", "- rows of checkpoints: moa_relay ALL"),
+        (
+            "grant execute on function moa_event_hash(integer, bigint) to public",
+            "+ function moa_event_hash(",
+        ),
+        (
+            "alter table checkpoints disable row level security",
+            "- rows of checkpoints: kept apart",
+        ),
+        (
+            "drop policy sealer on leases",
+            "- rows of leases: moa_sealer ALL",
+        ),
+        (
+            "create policy mine on leases to moa_relay using (true)",
+            "+ rows of leases: moa_relay ALL where true",
+        ),
+        (
+            "alter policy relay on checkpoints using (true)",
+            "+ rows of checkpoints: moa_relay ALL where true",
+        ),
+        (
+            "alter policy relay on checkpoints with check (true)",
+            "+ rows of checkpoints: moa_relay ALL where (consumer",
+        ),
+        (
+            "alter policy relay on checkpoints to public",
+            "- rows of checkpoints: moa_relay ALL",
+        ),
     ] {
         pool.execute(planted).await.unwrap();
         let differences = differences(&listed(), &found(&pool).await);
-        assert!(differences.iter().any(|line| line.starts_with(seen)), "{planted}: {differences:?}");
+        assert!(
+            differences.iter().any(|line| line.starts_with(seen)),
+            "{planted}: {differences:?}"
+        );
         pool.execute("select moa_grant_roles()").await.unwrap();
-        assert_eq!(self::differences(&listed(), &found(&pool).await), [""; 0], "{planted}");
+        assert_eq!(
+            self::differences(&listed(), &found(&pool).await),
+            [""; 0],
+            "{planted}"
+        );
     }
 }
 
@@ -136,8 +203,19 @@ async fn a_right_too_many_or_too_few_is_found() {
 #[tokio::test]
 async fn a_column_that_is_added_to_the_log_is_nobodys_to_fill() {
     let (_database, pool) = granted().await;
-    pool.execute("alter table events add column secret text").await.unwrap();
-    assert_eq!(differences(&listed(), &found(&pool).await), [""; 0], "no right came with it");
+    pool.execute("alter table events add column secret text")
+        .await
+        .unwrap();
+    assert_eq!(
+        differences(&listed(), &found(&pool).await),
+        [""; 0],
+        "no right came with it"
+    );
     let may = "select has_column_privilege('moa_writer', 'events', 'secret', 'insert')";
-    assert!(!sqlx::query_scalar::<_, bool>(may).fetch_one(&pool).await.unwrap());
+    assert!(
+        !sqlx::query_scalar::<_, bool>(may)
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+    );
 }

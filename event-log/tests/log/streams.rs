@@ -8,14 +8,26 @@ use event_log::{LogError, VersionedProduct};
 /// Product 1, opened, three invests reserved, the second settled: five events.
 async fn test_log_with_a_stream() -> TestLog {
     let test = TestLog::with_events(4).await;
-    commit(&mut test.writer().await, vec![new_event(product(1), 5, settled(3, 2))]).await;
+    commit(
+        &mut test.writer().await,
+        vec![new_event(product(1), 5, settled(3, 2))],
+    )
+    .await;
     test
 }
 
 async fn folded(test: &TestLog, up_to: usize) -> VersionedProduct {
     let mut product = Product::default();
-    test.events().await.into_iter().take(up_to).for_each(|event| product.apply(event.event));
-    VersionedProduct { product, sequence: up_to as i64, snapshot_sequence: 0 }
+    test.events()
+        .await
+        .into_iter()
+        .take(up_to)
+        .for_each(|event| product.apply(event.event));
+    VersionedProduct {
+        product,
+        sequence: up_to as i64,
+        snapshot_sequence: 0,
+    }
 }
 
 /// Alone and together with one that does not exist it is the same.
@@ -29,7 +41,10 @@ async fn loaded(test: &TestLog) -> VersionedProduct {
 
 async fn snapshot_at(test: &TestLog, sequence: usize) {
     let hash = test.events().await[sequence - 1].hash;
-    test.log.save_snapshot(product(1), &folded(test, sequence).await, &hash).await.unwrap();
+    test.log
+        .save_snapshot(product(1), &folded(test, sequence).await, &hash)
+        .await
+        .unwrap();
 }
 
 /// Puts another product's state in the snapshot: whoever uses it is found out.
@@ -39,7 +54,10 @@ async fn mark_the_snapshot(test: &TestLog) -> Product {
     marked.apply(reserved(99, 99));
     let state = serde_json::to_string(&marked).unwrap();
     let marking = sqlx::query("update product_snapshots set state = $1::json").bind(state);
-    assert_eq!(marking.execute(&test.pool).await.unwrap().rows_affected(), 1);
+    assert_eq!(
+        marking.execute(&test.pool).await.unwrap().rows_affected(),
+        1
+    );
     marked
 }
 
@@ -48,7 +66,10 @@ async fn a_product_is_the_fold_of_its_stream() {
     let test = test_log_with_a_stream().await;
     let product = loaded(&test).await;
     assert_eq!(product, folded(&test, 5).await);
-    assert_eq!((product.product.reserved(), product.product.settled()), (4, 2));
+    assert_eq!(
+        (product.product.reserved(), product.product.settled()),
+        (4, 2)
+    );
 }
 
 #[tokio::test]
@@ -68,8 +89,15 @@ async fn a_snapshot_changes_nothing_but_how_much_is_read() {
     let test = test_log_with_a_stream().await;
     for sequence in 1..=5 {
         snapshot_at(&test, sequence).await;
-        let expected = VersionedProduct { snapshot_sequence: sequence as i64, ..folded(&test, 5).await };
-        assert_eq!(loaded(&test).await, expected, "with a snapshot at {sequence}");
+        let expected = VersionedProduct {
+            snapshot_sequence: sequence as i64,
+            ..folded(&test, 5).await
+        };
+        assert_eq!(
+            loaded(&test).await,
+            expected,
+            "with a snapshot at {sequence}"
+        );
     }
 }
 
@@ -78,7 +106,14 @@ async fn a_good_snapshot_is_used() {
     let test = test_log_with_a_stream().await;
     snapshot_at(&test, 5).await;
     let marked = mark_the_snapshot(&test).await;
-    assert_eq!(loaded(&test).await, VersionedProduct { product: marked, sequence: 5, snapshot_sequence: 5 });
+    assert_eq!(
+        loaded(&test).await,
+        VersionedProduct {
+            product: marked,
+            sequence: 5,
+            snapshot_sequence: 5
+        }
+    );
 }
 
 #[tokio::test]
@@ -102,14 +137,18 @@ async fn a_snapshot_of_other_code_or_of_another_log_or_unreadable_is_passed_over
 async fn the_later_snapshot_is_kept_unless_it_is_of_other_code() {
     let test = test_log_with_a_stream().await;
     let kept = async || -> i64 {
-        sqlx::query_scalar("select sequence from product_snapshots").fetch_one(&test.pool).await.unwrap()
+        sqlx::query_scalar("select sequence from product_snapshots")
+            .fetch_one(&test.pool)
+            .await
+            .unwrap()
     };
     snapshot_at(&test, 4).await;
     snapshot_at(&test, 2).await;
     assert_eq!(kept().await, 4);
     snapshot_at(&test, 5).await;
     assert_eq!(kept().await, 5);
-    test.execute("update product_snapshots set code_version = 'another'").await;
+    test.execute("update product_snapshots set code_version = 'another'")
+        .await;
     snapshot_at(&test, 2).await;
     assert_eq!(kept().await, 2);
 }
@@ -119,7 +158,23 @@ async fn a_hole_in_a_stream_is_named_and_not_skipped() {
     let test = test_log_with_a_stream().await;
     test.tamper("delete from events where sequence = 3").await;
     let broken = test.log.load_product(product(1)).await;
-    assert!(matches!(broken, Err(LogError::Broken { partition: 0, position: 4, .. })), "{broken:?}");
+    assert!(
+        matches!(
+            broken,
+            Err(LogError::Broken {
+                partition: 0,
+                position: 4,
+                ..
+            })
+        ),
+        "{broken:?}"
+    );
     let together = test.log.load_products(&[product(1), product(2)]).await;
-    assert!(matches!(together[..], [Err(LogError::Broken { position: 4, .. }), Ok(_)]), "{together:?}");
+    assert!(
+        matches!(
+            together[..],
+            [Err(LogError::Broken { position: 4, .. }), Ok(_)]
+        ),
+        "{together:?}"
+    );
 }

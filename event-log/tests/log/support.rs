@@ -1,7 +1,9 @@
 //! The words the tests are written in, beside the test kit's.
 
 use event_log::{Appended, IdempotencyRecord, LogError, RecordedEvent, Writer};
-pub use testbed::events::{batch, commit, new_event, nth_event, opened, opened_as, reserved, settled};
+pub use testbed::events::{
+    batch, commit, new_event, nth_event, opened, opened_as, reserved, settled,
+};
 pub use testbed::values::{at, invest, product, user, won};
 pub use testbed::{TestLog, poll_heads, soon, until};
 
@@ -14,7 +16,12 @@ pub async fn with_writer(events: i64) -> (TestLog, Writer) {
 
 pub fn record(user_id: &str, key: &str, answer: &str) -> IdempotencyRecord {
     let [user_id, key, answer] = [user_id, key, answer].map(str::to_owned);
-    IdempotencyRecord { fingerprint: format!("asked for {key}"), user_id, key, answer }
+    IdempotencyRecord {
+        fingerprint: format!("asked for {key}"),
+        user_id,
+        key,
+        answer,
+    }
 }
 
 pub fn committed(appended: Result<Appended, LogError>) -> Vec<RecordedEvent> {

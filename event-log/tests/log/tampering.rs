@@ -76,31 +76,60 @@ const TAMPERINGS: &[(&str, &str, i64)] = &[
 #[tokio::test]
 async fn the_first_bad_position_is_named_by_the_code_and_by_the_documents_sql() {
     let test = TestLog::with_events(8).await;
-    test.execute("create table kept as table events; create table kept_identity as table log_identity").await;
+    test.execute(
+        "create table kept as table events; create table kept_identity as table log_identity",
+    )
+    .await;
     for (tampering, sql, first_bad) in TAMPERINGS {
         test.tamper(sql).await;
         // Another handle: an identity that was changed is seen by who opens the log then.
         let verified = test.another_process().await.verify(0).await;
         match verified {
-            Err(LogError::Broken { partition: 0, position, .. }) => assert_eq!(position, *first_bad, "{tampering}"),
+            Err(LogError::Broken {
+                partition: 0,
+                position,
+                ..
+            }) => assert_eq!(position, *first_bad, "{tampering}"),
             other => panic!("{tampering}: {other:?}"),
         }
-        assert_eq!(first_bad_position_by_sql(&test, 0).await, Some(*first_bad), "{tampering}, by sql");
+        assert_eq!(
+            first_bad_position_by_sql(&test, 0).await,
+            Some(*first_bad),
+            "{tampering}, by sql"
+        );
         test.tamper(
             "truncate events; insert into events table kept;
                  truncate log_identity; insert into log_identity table kept_identity",
         )
         .await;
     }
-    assert_eq!(test.log.verify(0).await.unwrap().position, 8, "the log is whole again");
+    assert_eq!(
+        test.log.verify(0).await.unwrap().position,
+        8,
+        "the log is whole again"
+    );
     assert_eq!(first_bad_position_by_sql(&test, 0).await, None);
 }
 
 #[tokio::test]
 async fn a_stretch_of_another_log_or_partition_does_not_fit_in() {
     let test = TestLog::with_partitions(2).await;
-    commit(&mut test.writer_of(1).await, vec![new_event(product(1), 1, opened(1))]).await;
+    commit(
+        &mut test.writer_of(1).await,
+        vec![new_event(product(1), 1, opened(1))],
+    )
+    .await;
     test.tamper("update events set partition = 0").await;
     let broken = test.log.verify(0).await;
-    assert!(matches!(broken, Err(LogError::Broken { partition: 0, position: 1, .. })), "{broken:?}");
+    assert!(
+        matches!(
+            broken,
+            Err(LogError::Broken {
+                partition: 0,
+                position: 1,
+                ..
+            })
+        ),
+        "{broken:?}"
+    );
 }

@@ -22,7 +22,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Acting {
         let acts = parts.extensions.get::<Acts>().cloned();
         let acts = acts.ok_or_else(|| Problem::internal("this route has no record of acts"))?;
         let Ok(correlation) = Correlation::from_request_parts(parts, state).await;
-        Ok(Self { acts, actor: Actor::from_request_parts(parts, state).await?, correlation })
+        Ok(Self {
+            acts,
+            actor: Actor::from_request_parts(parts, state).await?,
+            correlation,
+        })
     }
 }
 
@@ -37,8 +41,17 @@ impl Acting {
     ) -> Result<T, Problem> {
         let by = ActBy::Operator(self.actor.name().to_owned());
         let correlation_id = Some(self.correlation.id().to_owned());
-        let act = NewAct { by, act, subject: subject.into(), parameters, correlation_id };
-        self.acts.perform(act, work, outcome).await.map_err(not_recorded)?
+        let act = NewAct {
+            by,
+            act,
+            subject: subject.into(),
+            parameters,
+            correlation_id,
+        };
+        self.acts
+            .perform(act, work, outcome)
+            .await
+            .map_err(not_recorded)?
     }
 }
 

@@ -27,7 +27,12 @@ struct ConsoleProcess {
 }
 
 /// The admin routes and the console over them; to be passed to [`edge::with_middleware`].
-pub(crate) fn with_console(admin: Admin, ops: &Ops, is_encrypted: bool, shutdown: CancellationToken) -> Router {
+pub(crate) fn with_console(
+    admin: Admin,
+    ops: &Ops,
+    is_encrypted: bool,
+    shutdown: CancellationToken,
+) -> Router {
     let process = ConsoleProcess {
         tokens: admin.tokens.clone(),
         ops: ops.clone(),
@@ -52,7 +57,15 @@ impl Process for ConsoleProcess {
     }
 
     fn unready(&self) -> BoxFuture<'_, Vec<String>> {
-        async { self.ops.unready().await.into_iter().map(str::to_owned).collect() }.boxed()
+        async {
+            self.ops
+                .unready()
+                .await
+                .into_iter()
+                .map(str::to_owned)
+                .collect()
+        }
+        .boxed()
     }
 
     fn needs(&self, projections: &Value, parked: i64) -> Vec<String> {
@@ -77,6 +90,10 @@ impl ConsoleProcess {
         .bind(MAX_COUNTED_RESERVATIONS)
         .fetch_one(&self.pool)
         .await?;
-        Ok(Advance { heads, accepted, unresolved })
+        Ok(Advance {
+            heads,
+            accepted,
+            unresolved,
+        })
     }
 }

@@ -23,19 +23,33 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    pub(crate) fn new(settings: NamedTokens, file: Option<SharedTokens>, max_guesses: Option<Rate>) -> Self {
-        Self { settings: settings.into(), file, guesses: max_guesses.map(TokenBuckets::new).map(Arc::new) }
+    pub(crate) fn new(
+        settings: NamedTokens,
+        file: Option<SharedTokens>,
+        max_guesses: Option<Rate>,
+    ) -> Self {
+        Self {
+            settings: settings.into(),
+            file,
+            guesses: max_guesses.map(TokenBuckets::new).map(Arc::new),
+        }
     }
 
     /// Who shows the token with this hash. The file's are compared whether or not it is one of the settings'.
     fn bearer(&self, hash: &[u8; 32]) -> Option<Actor> {
-        let of_file = self.file.as_ref().and_then(|file| file.get().bearer(hash).cloned());
+        let of_file = self
+            .file
+            .as_ref()
+            .and_then(|file| file.get().bearer(hash).cloned());
         self.settings.bearer(hash).cloned().or(of_file)
     }
 
     fn admit(&self, request: &Request) -> Result<Actor, Problem> {
         let token = bearer(request.headers()).ok_or(Problem::Unauthorized)?;
-        let address = request.extensions().get().map(|ClientAddress(address)| *address);
+        let address = request
+            .extensions()
+            .get()
+            .map(|ClientAddress(address)| *address);
         let actor = self.actor(token, address)?;
         match actor.role() {
             Role::Auditor if !request.method().is_safe() => Err(forbidden(&actor, request.uri())),
@@ -54,17 +68,26 @@ impl Tokens {
     }
 
     fn may_guess(&self, address: Option<IpAddr>) -> Result<(), Problem> {
-        let Some(guesses) = &self.guesses else { return Ok(()) };
+        let Some(guesses) = &self.guesses else {
+            return Ok(());
+        };
         guesses.peek(&address).map_err(|Exhausted { wait }| {
-            metrics::counter!("moa_http_requests_limited_total", "limit" => "token guesses").increment(1);
-            Problem::OverRate(OverRate { whose: "address", rate: guesses.rate(), wait })
+            metrics::counter!("moa_http_requests_limited_total", "limit" => "token guesses")
+                .increment(1);
+            Problem::OverRate(OverRate {
+                whose: "address",
+                rate: guesses.rate(),
+                wait,
+            })
         })
     }
 
     fn guessed(&self, address: Option<IpAddr>) {
         metrics::counter!("moa_admin_wrong_tokens_total").increment(1);
         // Those that are under way at the same time may be a few more.
-        self.guesses.as_ref().and_then(|guesses| guesses.take(&address).ok());
+        self.guesses
+            .as_ref()
+            .and_then(|guesses| guesses.take(&address).ok());
     }
 }
 
@@ -99,7 +122,11 @@ pub(super) fn guard(routes: Router, tokens: Tokens) -> Router {
     routes.route_layer(from_fn_with_state(tokens, admit))
 }
 
-async fn admit(State(tokens): State<Tokens>, mut request: Request, next: Next) -> Result<Response, Problem> {
+async fn admit(
+    State(tokens): State<Tokens>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     let actor = tokens.admit(&request)?;
     request.extensions_mut().insert(actor);
     Ok(next.run(request).await)
@@ -107,7 +134,13 @@ async fn admit(State(tokens): State<Tokens>, mut request: Request, next: Next) -
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let only = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
+    let only = values
+        .next()
+        .filter(|_| values.next().is_none())?
+        .to_str()
+        .ok()?;
     let (scheme, token) = only.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_start())
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim_start())
 }

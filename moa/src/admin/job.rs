@@ -94,14 +94,28 @@ pub(super) struct Dropped<T> {
 /// `GET /admin/job`: the latest of each read model.
 pub(super) async fn list(State(managed): State<ProjectionsState>) -> Result<Response, Problem> {
     let jobs = managed.jobs.jobs().await.map_err(problem)?;
-    let list: Vec<_> = jobs.into_iter().map(|job| JobView::of(job, &managed.time)).collect();
-    Ok(edge::ok(ListData { total_count: list.len() as i64, list }))
+    let list: Vec<_> = jobs
+        .into_iter()
+        .map(|job| JobView::of(job, &managed.time))
+        .collect();
+    Ok(edge::ok(ListData {
+        total_count: list.len() as i64,
+        list,
+    }))
 }
 
 /// `GET /admin/job/{id}`.
-pub(super) async fn show(State(managed): State<ProjectionsState>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn show(
+    State(managed): State<ProjectionsState>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
     let id = id.parse().map_err(|_| Problem::NotFound)?;
-    let job = managed.jobs.job(id).await.map_err(problem)?.ok_or(Problem::NotFound)?;
+    let job = managed
+        .jobs
+        .job(id)
+        .await
+        .map_err(problem)?
+        .ok_or(Problem::NotFound)?;
     Ok(edge::ok(JobView::of(job, &managed.time)))
 }
 
@@ -112,13 +126,28 @@ pub(super) async fn rebuild(
     ModelPath(name): ModelPath,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let (switches, accepts) = (params.flag("switch", true), params.flag("acceptDifferences", false));
-    let (Some(switches), Some(accept_differences), Some(max_rate)) = (switches, accepts, max_rate(&mut params)) else {
+    let (switches, accepts) = (
+        params.flag("switch", true),
+        params.flag("acceptDifferences", false),
+    );
+    let (Some(switches), Some(accept_differences), Some(max_rate)) =
+        (switches, accepts, max_rate(&mut params))
+    else {
         return Err(params.refuse());
     };
-    let wanted = RebuildOptions { switches, accept_differences, max_rate };
-    let how = json!({"switch": switches, "acceptDifferences": accept_differences, "maxRate": max_rate});
-    let begun = acting.perform("REBUILD", name, how, begun(async move { jobs.rebuild(name, wanted).await }));
+    let wanted = RebuildOptions {
+        switches,
+        accept_differences,
+        max_rate,
+    };
+    let how =
+        json!({"switch": switches, "acceptDifferences": accept_differences, "maxRate": max_rate});
+    let begun = acting.perform(
+        "REBUILD",
+        name,
+        how,
+        begun(async move { jobs.rebuild(name, wanted).await }),
+    );
     Ok(edge::accepted(begun.await?))
 }
 
@@ -130,9 +159,16 @@ pub(super) async fn diff(
     ModelPath(name): ModelPath,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let Some(max_rate) = max_rate(&mut params) else { return Err(params.refuse()) };
+    let Some(max_rate) = max_rate(&mut params) else {
+        return Err(params.refuse());
+    };
     let how = json!({"maxRate": max_rate});
-    let begun = acting.perform("DIFF", name, how, begun(async move { jobs.diff(name, max_rate).await }));
+    let begun = acting.perform(
+        "DIFF",
+        name,
+        how,
+        begun(async move { jobs.diff(name, max_rate).await }),
+    );
     Ok(edge::accepted(begun.await?))
 }
 
@@ -143,9 +179,20 @@ pub(super) async fn switch(
     ModelPath(name): ModelPath,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let Some(accepts) = params.flag("acceptDifferences", false) else { return Err(params.refuse()) };
+    let Some(accepts) = params.flag("acceptDifferences", false) else {
+        return Err(params.refuse());
+    };
     let switching = async move { live(jobs.switch(name, accepts).await) };
-    Ok(edge::ok(acting.perform("SWITCH", name, json!({"acceptDifferences": accepts}), switching).await?))
+    Ok(edge::ok(
+        acting
+            .perform(
+                "SWITCH",
+                name,
+                json!({"acceptDifferences": accepts}),
+                switching,
+            )
+            .await?,
+    ))
 }
 
 /// `POST /admin/projection/{name}/rollback`.
@@ -155,7 +202,11 @@ pub(super) async fn rollback(
     ModelPath(name): ModelPath,
 ) -> Result<Response, Problem> {
     let switching = async move { live(jobs.rollback(name).await) };
-    Ok(edge::ok(acting.perform("ROLLBACK", name, json!({}), switching).await?))
+    Ok(edge::ok(
+        acting
+            .perform("ROLLBACK", name, json!({}), switching)
+            .await?,
+    ))
 }
 
 /// `POST /admin/projection/{name}/pause`.
@@ -186,16 +237,30 @@ pub(super) async fn drop(
     acting: Acting,
     ModelPath(name): ModelPath,
 ) -> Result<Response, Problem> {
-    let dropping = async move { Ok(Dropped { dropped: jobs.drop(name).await.map_err(problem)? }) };
-    Ok(edge::ok(acting.perform("DROP_STANDBYS", name, json!({}), dropping).await?))
+    let dropping = async move {
+        Ok(Dropped {
+            dropped: jobs.drop(name).await.map_err(problem)?,
+        })
+    };
+    Ok(edge::ok(
+        acting
+            .perform("DROP_STANDBYS", name, json!({}), dropping)
+            .await?,
+    ))
 }
 
-async fn begun(requested: impl Future<Output = Result<i64, JobRejected>>) -> Result<Begun, Problem> {
-    Ok(Begun { job_id: requested.await.map_err(problem)? })
+async fn begun(
+    requested: impl Future<Output = Result<i64, JobRejected>>,
+) -> Result<Begun, Problem> {
+    Ok(Begun {
+        job_id: requested.await.map_err(problem)?,
+    })
 }
 
 fn live(switched: Result<i32, JobRejected>) -> Result<Live, Problem> {
-    Ok(Live { generation: switched.map_err(problem)? })
+    Ok(Live {
+        generation: switched.map_err(problem)?,
+    })
 }
 
 /// The read model that the path names; there is no other: 404.
@@ -205,15 +270,21 @@ impl<S: Send + Sync> FromRequestParts<S> for ModelPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(name) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| Problem::NotFound)?;
-        let known = projector::PROJECTIONS.iter().find(|known| known.name == name);
+        let Path(name) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::NotFound)?;
+        let known = projector::PROJECTIONS
+            .iter()
+            .find(|known| known.name == name);
         known.map(|known| Self(known.name)).ok_or(Problem::NotFound)
     }
 }
 
 fn max_rate(params: &mut Params) -> Option<Option<i32>> {
     let positive = |rate: i64| i32::try_from(rate).ok().filter(|rate| *rate > 0);
-    params.int("maxRate", |rate| positive(rate).ok_or("must be a whole number from 1 to 2147483647"))
+    params.int("maxRate", |rate| {
+        positive(rate).ok_or("must be a whole number from 1 to 2147483647")
+    })
 }
 
 pub(super) fn problem(refused: JobRejected) -> Problem {

@@ -38,7 +38,9 @@ struct Row {
     now: DateTime<Utc>,
 }
 
-pub(super) async fn list(State((pool, time)): State<(Pool, ServiceTime)>) -> Result<Response, Problem> {
+pub(super) async fn list(
+    State((pool, time)): State<(Pool, ServiceTime)>,
+) -> Result<Response, Problem> {
     let rows: Vec<Row> = sqlx::query_as(
         "select product_id, last_sequence, read_sequence, began_at, clock_timestamp() as now,
                 (select count(*) from (select from open_invest o where o.product_id = m.product_id
@@ -52,7 +54,10 @@ pub(super) async fn list(State((pool, time)): State<(Pool, ServiceTime)>) -> Res
     .await
     .map_err(database::problem)?;
     let list: Vec<_> = rows.into_iter().map(|row| item(&row, time)).collect();
-    Ok(edge::ok(ListData { total_count: list.len() as i64, list }))
+    Ok(edge::ok(ListData {
+        total_count: list.len() as i64,
+        list,
+    }))
 }
 
 fn item(row: &Row, time: ServiceTime) -> Item {
@@ -84,7 +89,11 @@ mod tests {
     #[case::a_quarter(500, 25, Some(30))]
     #[case::read(2_000, 100, Some(0))]
     #[case::read_beyond_its_end(2_500, 100, Some(0))]
-    fn what_is_left_is_told(#[case] read_sequence: i64, #[case] percent: i64, #[case] left: Option<i64>) {
+    fn what_is_left_is_told(
+        #[case] read_sequence: i64,
+        #[case] percent: i64,
+        #[case] left: Option<i64>,
+    ) {
         let began_at = DateTime::UNIX_EPOCH;
         let row = Row {
             product_id: 1,

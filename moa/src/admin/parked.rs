@@ -12,13 +12,20 @@ use serde_json::json;
 
 /// `GET /admin/parked?page&size`: the newest first.
 pub(super) async fn list(State(pool): State<Pool>, paging: Paging) -> Result<Response, Problem> {
-    let (total_count, list) = parked::list(&pool, paging.offset(), paging.size()).await.map_err(database::problem)?;
+    let (total_count, list) = parked::list(&pool, paging.offset(), paging.size())
+        .await
+        .map_err(database::problem)?;
     Ok(edge::ok(ListData { total_count, list }))
 }
 
 /// `GET /admin/parked/{id}`: one, with its headers and the beginning of its body.
-pub(super) async fn show(State(pool): State<Pool>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let found = parked::show(&pool, id_of(&id)?).await.map_err(database::problem)?;
+pub(super) async fn show(
+    State(pool): State<Pool>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let found = parked::show(&pool, id_of(&id)?)
+        .await
+        .map_err(database::problem)?;
     found.map(edge::ok).ok_or(Problem::NotFound)
 }
 
@@ -30,16 +37,37 @@ pub(super) async fn drop_one(
 ) -> Result<Response, Problem> {
     let id = id_of(&id)?;
     let dropping = async move {
-        let dropped = parked::drop_one(&pool, id).await.map_err(database::problem)?;
-        if dropped { Ok(Dropped { dropped: 1_u64 }) } else { Err(Problem::NotFound) }
+        let dropped = parked::drop_one(&pool, id)
+            .await
+            .map_err(database::problem)?;
+        if dropped {
+            Ok(Dropped { dropped: 1_u64 })
+        } else {
+            Err(Problem::NotFound)
+        }
     };
-    Ok(edge::ok(acting.perform("DROP_PARKED", format!("delivery {id}"), json!({}), dropping).await?))
+    Ok(edge::ok(
+        acting
+            .perform("DROP_PARKED", format!("delivery {id}"), json!({}), dropping)
+            .await?,
+    ))
 }
 
 /// `POST /admin/parked/drop`: forgets all.
-pub(super) async fn drop_all(State(pool): State<Pool>, acting: Acting) -> Result<Response, Problem> {
-    let dropping = async move { Ok(Dropped { dropped: parked::drop_all(&pool).await.map_err(database::problem)? }) };
-    Ok(edge::ok(acting.perform("DROP_PARKED", "all deliveries", json!({}), dropping).await?))
+pub(super) async fn drop_all(
+    State(pool): State<Pool>,
+    acting: Acting,
+) -> Result<Response, Problem> {
+    let dropping = async move {
+        Ok(Dropped {
+            dropped: parked::drop_all(&pool).await.map_err(database::problem)?,
+        })
+    };
+    Ok(edge::ok(
+        acting
+            .perform("DROP_PARKED", "all deliveries", json!({}), dropping)
+            .await?,
+    ))
 }
 
 fn id_of(text: &str) -> Result<i64, Problem> {

@@ -34,7 +34,9 @@ pub(super) async fn list(
     mut params: Params,
 ) -> Result<Response, Problem> {
     let (paging, product) = (params.paging(), params.product_id());
-    let (Some(paging), Some(product)) = (paging, product) else { return Err(params.refuse()) };
+    let (Some(paging), Some(product)) = (paging, product) else {
+        return Err(params.refuse());
+    };
     let product = product.map(ProductId::get);
     let select = format!(
         "select {PRODUCT_COLUMNS}, clock_timestamp() as now
@@ -48,9 +50,15 @@ pub(super) async fn list(
         .await
         .map_err(database::problem)?;
     let counted = "select count(*) from product_list where $1::bigint is null or product_id = $1";
-    let total_count: i64 =
-        sqlx::query_scalar(counted).bind(product).fetch_one(&pool).await.map_err(database::problem)?;
-    Ok(edge::ok(ListData { total_count, list: rows.into_iter().map(|row| item(row, &time)).collect() }))
+    let total_count: i64 = sqlx::query_scalar(counted)
+        .bind(product)
+        .fetch_one(&pool)
+        .await
+        .map_err(database::problem)?;
+    Ok(edge::ok(ListData {
+        total_count,
+        list: rows.into_iter().map(|row| item(row, &time)).collect(),
+    }))
 }
 
 fn item(row: ProductRow, time: &ServiceTime) -> Item {

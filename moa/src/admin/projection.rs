@@ -48,19 +48,38 @@ struct Stuck {
 
 pub(super) async fn list(State(managed): State<ProjectionsState>) -> Result<Response, Problem> {
     let list = statuses(&managed).await.map_err(job::problem)?;
-    Ok(edge::ok(ListData { total_count: list.len() as i64, list }))
+    Ok(edge::ok(ListData {
+        total_count: list.len() as i64,
+        list,
+    }))
 }
 
-async fn statuses(ProjectionsState { log, jobs, redis, .. }: &ProjectionsState) -> Result<Vec<Status>, JobRejected> {
+async fn statuses(
+    ProjectionsState {
+        log, jobs, redis, ..
+    }: &ProjectionsState,
+) -> Result<Vec<Status>, JobRejected> {
     let generations = jobs.generations().await?;
     // Checkpoints first: heads only grow, so no lag comes out negative.
     let checkpoints = log.checkpoints().await?;
     let counters = counters(log, redis.as_ref()).await;
     let (head, now) = log.heads_now().await?;
-    let of = |consumer: &str| checkpoints.iter().filter(|at| at.consumer == consumer).collect::<Vec<_>>();
-    let mut statuses: Vec<_> =
-        generations.iter().map(|generation| of_generation(generation, &of(&generation.consumer()), &head)).collect();
-    statuses.push(status(OpenInvest::NAME, OpenInvest::VERSION, &of(OpenInvest::NAME), &head));
+    let of = |consumer: &str| {
+        checkpoints
+            .iter()
+            .filter(|at| at.consumer == consumer)
+            .collect::<Vec<_>>()
+    };
+    let mut statuses: Vec<_> = generations
+        .iter()
+        .map(|generation| of_generation(generation, &of(&generation.consumer()), &head))
+        .collect();
+    statuses.push(status(
+        OpenInvest::NAME,
+        OpenInvest::VERSION,
+        &of(OpenInvest::NAME),
+        &head,
+    ));
     let relay = of(RELAY);
     statuses.extend((!relay.is_empty()).then(|| status(RELAY, 1, &relay, &head)));
     statuses.extend(counters.map(|counters| counters_status(counters, &head)));
@@ -71,7 +90,10 @@ async fn statuses(ProjectionsState { log, jobs, redis, .. }: &ProjectionsState) 
 }
 
 /// The position of the counters in Redis, partition by partition, where there is a Redis; `Err` when it does not answer.
-async fn counters(log: &Log, redis: Option<&redis::Client>) -> Option<Result<Vec<Option<Position>>, String>> {
+async fn counters(
+    log: &Log,
+    redis: Option<&redis::Client>,
+) -> Option<Result<Vec<Option<Position>>, String>> {
     let positions = projector::counter_positions(redis?, log).await;
     Some(positions.map_err(|error| error.to_string()))
 }
@@ -81,7 +103,10 @@ fn counters_status(positions: Result<Vec<Option<Position>>, String>, head: &[Pos
     let is_away = positions.is_err();
     let positions = positions.unwrap_or_else(|_| vec![None; head.len()]);
     let is_whole = positions.iter().all(Option::is_some);
-    let positions: Vec<_> = positions.into_iter().map(Option::unwrap_or_default).collect();
+    let positions: Vec<_> = positions
+        .into_iter()
+        .map(Option::unwrap_or_default)
+        .collect();
     let state = if is_away {
         "AWAY"
     } else if is_whole {
@@ -89,7 +114,10 @@ fn counters_status(positions: Result<Vec<Option<Position>>, String>, head: &[Pos
     } else {
         "MISSING"
     };
-    Status { state: state.into(), ..status_of(COUNTERS, 1, positions, head) }
+    Status {
+        state: state.into(),
+        ..status_of(COUNTERS, 1, positions, head)
+    }
 }
 
 /// One set of a read model's tables.
@@ -97,26 +125,53 @@ fn of_generation(generation: &Generation, mine: &[&Checkpoint], head: &[Position
     let status = status(&generation.projection, generation.code_version, mine, head);
     let state = match generation.state {
         GenerationState::Live if mine.iter().any(|at| at.paused) => "PAUSED",
-        GenerationState::Live if !is_known(&generation.projection, status.version) => "OTHER_VERSION",
-        GenerationState::Live => return Status { generation: Some(generation.generation), ..status },
+        GenerationState::Live if !is_known(&generation.projection, status.version) => {
+            "OTHER_VERSION"
+        }
+        GenerationState::Live => {
+            return Status {
+                generation: Some(generation.generation),
+                ..status
+            };
+        }
         other => other.as_str(),
     };
-    Status { generation: Some(generation.generation), state: state.into(), ..status }
+    Status {
+        generation: Some(generation.generation),
+        state: state.into(),
+        ..status
+    }
 }
 
 /// Whether this release's code applies events to rows of this version.
 fn is_known(projection: &str, version: i32) -> bool {
-    PROJECTIONS.iter().any(|known| known.name == projection && known.version == version)
+    PROJECTIONS
+        .iter()
+        .any(|known| known.name == projection && known.version == version)
 }
 
 fn status(name: &str, version: i32, mine: &[&Checkpoint], head: &[Position]) -> Status {
-    let position = |partition| mine.iter().find(|at| at.partition == partition).map_or(0, |at| at.position);
-    let positions: Vec<_> = (0..).zip(head).map(|(partition, _)| position(partition)).collect();
-    let stuck: Vec<_> = mine.iter().filter_map(|checkpoint| stuck(checkpoint)).collect();
+    let position = |partition| {
+        mine.iter()
+            .find(|at| at.partition == partition)
+            .map_or(0, |at| at.position)
+    };
+    let positions: Vec<_> = (0..)
+        .zip(head)
+        .map(|(partition, _)| position(partition))
+        .collect();
+    let stuck: Vec<_> = mine
+        .iter()
+        .filter_map(|checkpoint| stuck(checkpoint))
+        .collect();
     let state = if stuck.is_empty() { "RUNNING" } else { "STUCK" };
     // The rows' own version: a consumer goes by it.
     let version = mine.first().map_or(version, |at| at.code_version);
-    Status { state: state.into(), stuck, ..status_of(name, version, positions, head) }
+    Status {
+        state: state.into(),
+        stuck,
+        ..status_of(name, version, positions, head)
+    }
 }
 
 fn status_of(name: &str, version: i32, positions: Vec<Position>, head: &[Position]) -> Status {
@@ -125,7 +180,11 @@ fn status_of(name: &str, version: i32, positions: Vec<Position>, head: &[Positio
         generation: None,
         version,
         state: "RUNNING".into(),
-        lag_events: head.iter().zip(&positions).map(|(head, position)| head - position).sum(),
+        lag_events: head
+            .iter()
+            .zip(&positions)
+            .map(|(head, position)| head - position)
+            .sum(),
         positions,
         head: head.to_vec(),
         lag_seconds: 0.0,
@@ -135,7 +194,11 @@ fn status_of(name: &str, version: i32, positions: Vec<Position>, head: &[Positio
 
 fn stuck(checkpoint: &Checkpoint) -> Option<Stuck> {
     let (position, reason) = checkpoint.stuck.clone()?;
-    Some(Stuck { partition: checkpoint.partition, position, reason })
+    Some(Stuck {
+        partition: checkpoint.partition,
+        position,
+        reason,
+    })
 }
 
 /// How long the oldest event that is not applied yet has been in the log.
@@ -144,7 +207,9 @@ async fn seconds_behind(log: &Log, status: &Status, now: DateTime<Utc>) -> Resul
     for (partition, (position, head)) in (0..).zip(status.positions.iter().zip(&status.head)) {
         if position < head {
             let next = log.raw_after(partition, *position, 1).await?;
-            oldest = next.first().map_or(oldest, |event| oldest.min(event.recorded_at));
+            oldest = next
+                .first()
+                .map_or(oldest, |event| oldest.min(event.recorded_at));
         }
     }
     Ok((now - oldest).as_seconds_f64())

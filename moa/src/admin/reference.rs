@@ -13,7 +13,9 @@ pub(super) const LISTENER: Listener = Listener {
     title: "Moa: admin",
     description: "For operators and auditors; never expose it. Products, read models and their rebuilds, parked deliveries, and the audit of \
                   the log. Times are local to the service's zone, without an offset.",
-    bearer: Some("The operator's token, which may do everything, or the auditor's, which may only read."),
+    bearer: Some(
+        "The operator's token, which may do everything, or the auditor's, which may only read.",
+    ),
     console: Some(admin_console::PATH),
 };
 
@@ -50,26 +52,51 @@ const ACCEPT_DIFFERENCES: Parameter = flag(
 );
 
 const fn flag(name: &'static str, description: &'static str, schema: fn() -> Value) -> Parameter {
-    Parameter { location: "query", name, is_required: false, description, schema }
+    Parameter {
+        location: "query",
+        name,
+        is_required: false,
+        description,
+        schema,
+    }
 }
 
 /// Every call of the listener.
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    let products = command_api::reference::product_endpoints().into_iter().chain([products(), refunds()]);
-    let guarded = products.chain(projections()).chain(jobs()).chain(parked()).chain([accept()]);
-    let guarded = guarded.chain(audit::reference::endpoints()).map(guarded_as_it_is);
+    let products = command_api::reference::product_endpoints()
+        .into_iter()
+        .chain([products(), refunds()]);
+    let guarded = products
+        .chain(projections())
+        .chain(jobs())
+        .chain(parked())
+        .chain([accept()]);
+    let guarded = guarded
+        .chain(audit::reference::endpoints())
+        .map(guarded_as_it_is);
     guarded.chain(crate::ops::reference::endpoints()).collect()
 }
 
 /// What every call behind the guard takes and may answer.
 fn guarded_as_it_is(endpoint: Endpoint) -> Endpoint {
-    let endpoint = if endpoint.is_read() { endpoint } else { endpoint.refuses([Problem::Forbidden]) };
-    let correlated = endpoint.takes([CORRELATION_ID]).answers_with([("X-Correlation-Id", "The name of this request.")]);
+    let endpoint = if endpoint.is_read() {
+        endpoint
+    } else {
+        endpoint.refuses([Problem::Forbidden])
+    };
+    let correlated = endpoint
+        .takes([CORRELATION_ID])
+        .answers_with([("X-Correlation-Id", "The name of this request.")]);
     correlated.refuses([Problem::Unauthorized])
 }
 
 fn products() -> Endpoint {
-    let only = Parameter { location: "query", is_required: false, description: "Only this product.", ..PRODUCT_ID };
+    let only = Parameter {
+        location: "query",
+        is_required: false,
+        description: "Only this product.",
+        ..PRODUCT_ID
+    };
     Endpoint::get("/admin/product", "listAllProducts", "All products, open or not, newest first")
         .takes([PAGE, SIZE, only])
         .gives_list_of::<product::Item>(json!({
@@ -115,14 +142,23 @@ fn projections() -> Vec<Endpoint> {
     .described("A job, as a rebuild that is dropped. It makes work, so it is the operator's alone.")
     .takes([MAX_RATE])
     .begins::<Begun>(json!({"jobId": 1}))
-    .refuses([invalid("maxRate", "must be a whole number from 1 to 2147483647"), busy(), Problem::Forbidden]);
-    let switch = of_one(Endpoint::post, "/admin/projection/{name}/switch", "switchProjection", "Make the standby live")
-        .takes([ACCEPT_DIFFERENCES])
-        .gives::<Live>(json!({"generation": 2}))
-        .refuses([
-            invalid("acceptDifferences", "must be true or false"),
-            Problem::Conflict("no standby of it is ready: rebuild it first".into()),
-        ]);
+    .refuses([
+        invalid("maxRate", "must be a whole number from 1 to 2147483647"),
+        busy(),
+        Problem::Forbidden,
+    ]);
+    let switch = of_one(
+        Endpoint::post,
+        "/admin/projection/{name}/switch",
+        "switchProjection",
+        "Make the standby live",
+    )
+    .takes([ACCEPT_DIFFERENCES])
+    .gives::<Live>(json!({"generation": 2}))
+    .refuses([
+        invalid("acceptDifferences", "must be true or false"),
+        Problem::Conflict("no standby of it is ready: rebuild it first".into()),
+    ]);
     let rollback = of_one(
         Endpoint::post,
         "/admin/projection/{name}/rollback",
@@ -130,7 +166,9 @@ fn projections() -> Vec<Endpoint> {
         "Make the previous generation live again",
     )
     .gives::<Live>(json!({"generation": 1}))
-    .refuses([Problem::Conflict("there is no previous generation of it to go back to".into())]);
+    .refuses([Problem::Conflict(
+        "there is no previous generation of it to go back to".into(),
+    )]);
     let pause = of_one(
         Endpoint::post,
         "/admin/projection/{name}/pause",
@@ -138,8 +176,13 @@ fn projections() -> Vec<Endpoint> {
         "Apply no more events, until it is resumed",
     )
     .gives::<String>(json!("OK"));
-    let resume = of_one(Endpoint::post, "/admin/projection/{name}/resume", "resumeProjection", "Apply events again")
-        .gives::<String>(json!("OK"));
+    let resume = of_one(
+        Endpoint::post,
+        "/admin/projection/{name}/resume",
+        "resumeProjection",
+        "Apply events again",
+    )
+    .gives::<String>(json!("OK"));
     let drop = of_one(
         Endpoint::post,
         "/admin/projection/{name}/drop",
@@ -158,12 +201,17 @@ fn of_one(
     id: &'static str,
     summary: &'static str,
 ) -> Endpoint {
-    method(path, id, summary).takes([NAME]).refuses([Problem::NotFound])
+    method(path, id, summary)
+        .takes([NAME])
+        .refuses([Problem::NotFound])
 }
 
 fn jobs() -> [Endpoint; 2] {
     let no = json!({"live": [], "new": []});
-    let (digest, rows) = (json!({"live": "9f86d081", "new": "9f86d081"}), json!({"live": 2, "new": 2}));
+    let (digest, rows) = (
+        json!({"live": "9f86d081", "new": "9f86d081"}),
+        json!({"live": 2, "new": 2}),
+    );
     let table = json!({"table": "holdings", "rows": rows, "sums": {}, "digest": digest, "differences": [], "only": no});
     let outcome = json!({"equal": true, "positions": [7, 3, 0, 12], "digest": digest, "tables": [table], "only": no});
     let job = json!({
@@ -173,8 +221,12 @@ fn jobs() -> [Endpoint; 2] {
         "movedAt": "2026-11-22T23:59:02.115211", "endedAt": "2026-11-22T23:59:02.115211",
     });
     [
-        Endpoint::get("/admin/job", "listJobs", "The latest job of each read model")
-            .gives_list_of::<JobView>(job.clone()),
+        Endpoint::get(
+            "/admin/job",
+            "listJobs",
+            "The latest job of each read model",
+        )
+        .gives_list_of::<JobView>(job.clone()),
         Endpoint::get("/admin/job/{id}", "getJob", "One job, running or ended")
             .takes([ID])
             .gives::<JobView>(job)
@@ -191,19 +243,31 @@ fn parked() -> [Endpoint; 4] {
     let mut whole = delivery.clone();
     whole["body"] = json!("[]");
     [
-        Endpoint::get("/admin/parked", "listParked", "Deliveries that do not match the log, the newest first")
-            .described("Dead letters: they changed nothing.")
-            .takes([PAGE, SIZE])
-            .gives_list_of::<ParkedDelivery>(delivery)
-            .refuses([not_a_page()]),
-        Endpoint::get("/admin/parked/{id}", "getParked", "One of them, with the beginning of its body")
-            .takes([ID])
-            .gives::<ParkedDelivery>(whole)
-            .refuses([Problem::NotFound]),
-        Endpoint::post("/admin/parked/{id}/drop", "dropParked", "Forget one of them")
-            .takes([ID])
-            .gives::<Dropped<u64>>(json!({"dropped": 1}))
-            .refuses([Problem::NotFound]),
+        Endpoint::get(
+            "/admin/parked",
+            "listParked",
+            "Deliveries that do not match the log, the newest first",
+        )
+        .described("Dead letters: they changed nothing.")
+        .takes([PAGE, SIZE])
+        .gives_list_of::<ParkedDelivery>(delivery)
+        .refuses([not_a_page()]),
+        Endpoint::get(
+            "/admin/parked/{id}",
+            "getParked",
+            "One of them, with the beginning of its body",
+        )
+        .takes([ID])
+        .gives::<ParkedDelivery>(whole)
+        .refuses([Problem::NotFound]),
+        Endpoint::post(
+            "/admin/parked/{id}/drop",
+            "dropParked",
+            "Forget one of them",
+        )
+        .takes([ID])
+        .gives::<Dropped<u64>>(json!({"dropped": 1}))
+        .refuses([Problem::NotFound]),
         Endpoint::post("/admin/parked/drop", "dropAllParked", "Forget all of them")
             .gives::<Dropped<u64>>(json!({"dropped": 1})),
     ]
@@ -211,7 +275,8 @@ fn parked() -> [Endpoint; 4] {
 
 fn accept() -> Endpoint {
     let accepted = json!({"type": "string", "enum": ["LOSS", "CLOCK"]});
-    let body = json!({"type": "object", "required": ["accept"], "properties": {"accept": accepted}});
+    let body =
+        json!({"type": "object", "required": ["accept"], "properties": {"accept": accepted}});
     Endpoint::post(
         "/admin/restore",
         "acceptRestore",

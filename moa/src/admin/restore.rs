@@ -20,11 +20,25 @@ pub(super) struct Accepted {
 }
 
 /// `POST /admin/restore {"accept": "LOSS"|"CLOCK"}`: every process hears of it within moments.
-pub(super) async fn accept(State(log): State<Log>, acting: Acting, body: JsonObject) -> Result<Response, Problem> {
+pub(super) async fn accept(
+    State(log): State<Log>,
+    acting: Acting,
+    body: JsonObject,
+) -> Result<Response, Problem> {
     let mut fields = body.fields();
-    let Some(what) = fields.text("accept", parse) else { return Err(fields.refuse()) };
-    let accepting = async move { Ok(Accepted { heads: log.accept(what).await.map_err(unavailable)? }) };
-    Ok(edge::ok(acting.perform(act(what), "the log", json!({}), accepting).await?))
+    let Some(what) = fields.text("accept", parse) else {
+        return Err(fields.refuse());
+    };
+    let accepting = async move {
+        Ok(Accepted {
+            heads: log.accept(what).await.map_err(unavailable)?,
+        })
+    };
+    Ok(edge::ok(
+        acting
+            .perform(act(what), "the log", json!({}), accepting)
+            .await?,
+    ))
 }
 
 fn act(what: Acceptance) -> &'static str {

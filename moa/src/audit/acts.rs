@@ -26,7 +26,9 @@ pub struct ActsSettings {
 }
 
 pub(super) async fn run(settings: ActsSettings, client: &Client<'_>) -> anyhow::Result<()> {
-    let query = settings.page.query([("actor", settings.actor), ("act", settings.act)]);
+    let query = settings
+        .page
+        .query([("actor", settings.actor), ("act", settings.act)]);
     let data = client.get(PATH, &query).await?;
     if settings.page.output.json {
         return print_json(&data);
@@ -48,6 +50,10 @@ pub(super) async fn run(settings: ActsSettings, client: &Client<'_>) -> anyhow::
 /// An act with its time in seconds, and with the product's id where it made one.
 fn row(act: &Value) -> Value {
     let mut row = act.clone();
-    row["at"] = text(&act["at"]).chars().take(TIME_CHARS).collect::<String>().into();
+    row["at"] = text(&act["at"])
+        .chars()
+        .take(TIME_CHARS)
+        .collect::<String>()
+        .into();
     row
 }

@@ -69,16 +69,31 @@ struct ReadModel {
 impl ReadModel {
     fn query(&self) -> Vec<(&'static str, String)> {
         let ListPage { page, size } = self.page;
-        vec![("at", self.at.clone()), ("page", page.to_string()), ("size", size.to_string())]
+        vec![
+            ("at", self.at.clone()),
+            ("page", page.to_string()),
+            ("size", size.to_string()),
+        ]
     }
 }
 
 pub(super) async fn product(settings: ProductSettings, client: &Client<'_>) -> anyhow::Result<()> {
     let at = settings.at.map(|at| ("at", at));
-    let sequence = settings.sequence.map(|sequence| ("sequence", sequence.to_string()));
+    let sequence = settings
+        .sequence
+        .map(|sequence| ("sequence", sequence.to_string()));
     let query: Vec<_> = at.into_iter().chain(sequence).collect();
-    let data = client.get(&format!("/admin/audit/product/{}", settings.product_id), &query).await?;
-    if settings.json { print_json(&data) } else { print_product(&data) }
+    let data = client
+        .get(
+            &format!("/admin/audit/product/{}", settings.product_id),
+            &query,
+        )
+        .await?;
+    if settings.json {
+        print_json(&data)
+    } else {
+        print_product(&data)
+    }
 }
 
 fn print_product(data: &Value) -> anyhow::Result<()> {
@@ -105,7 +120,10 @@ fn print_product(data: &Value) -> anyhow::Result<()> {
     for (name, field) in lines {
         print_line!("{name:<18}{}", text(&data[field]));
     }
-    let at = data["at"].as_str().map(|at| format!(" at {at}")).unwrap_or_default();
+    let at = data["at"]
+        .as_str()
+        .map(|at| format!(" at {at}"))
+        .unwrap_or_default();
     print_line!(
         "As it stood{at}: up to sequence {}, partition {} position {}, recorded at {}.",
         text(&data["sequence"]),
@@ -116,7 +134,10 @@ fn print_product(data: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) async fn products(settings: ProductsSettings, client: &Client<'_>) -> anyhow::Result<()> {
+pub(super) async fn products(
+    settings: ProductsSettings,
+    client: &Client<'_>,
+) -> anyhow::Result<()> {
     let columns = [
         column("ID", "productId"),
         column("TITLE", "title"),
@@ -128,7 +149,14 @@ pub(super) async fn products(settings: ProductsSettings, client: &Client<'_>) ->
         wide("FINISHES", "finishedAt"),
     ];
     let listed = settings.listed;
-    list(client, "/admin/audit/product", &listed.query(), (&columns, "open products"), listed.output).await
+    list(
+        client,
+        "/admin/audit/product",
+        &listed.query(),
+        (&columns, "open products"),
+        listed.output,
+    )
+    .await
 }
 
 pub(super) async fn holdings(settings: UserSettings, client: &Client<'_>) -> anyhow::Result<()> {
@@ -141,10 +169,20 @@ pub(super) async fn holdings(settings: UserSettings, client: &Client<'_>) -> any
     ];
     let mut query = settings.listed.query();
     query.push(("userId", settings.user));
-    list(client, "/admin/audit/holdings", &query, (&columns, "holdings"), settings.listed.output).await
+    list(
+        client,
+        "/admin/audit/holdings",
+        &query,
+        (&columns, "holdings"),
+        settings.listed.output,
+    )
+    .await
 }
 
-pub(super) async fn invest_log(settings: InvestLogSettings, client: &Client<'_>) -> anyhow::Result<()> {
+pub(super) async fn invest_log(
+    settings: InvestLogSettings,
+    client: &Client<'_>,
+) -> anyhow::Result<()> {
     let columns = [
         wide("REQUESTED", "requestedAt"),
         column("INVEST", "investId"),
@@ -157,7 +195,14 @@ pub(super) async fn invest_log(settings: InvestLogSettings, client: &Client<'_>)
     let mut query = settings.listed.query();
     query.push(("userId", settings.user));
     query.extend(settings.product.map(|id| ("productId", id.to_string())));
-    list(client, "/admin/audit/invest-log", &query, (&columns, "invests"), settings.listed.output).await
+    list(
+        client,
+        "/admin/audit/invest-log",
+        &query,
+        (&columns, "invests"),
+        settings.listed.output,
+    )
+    .await
 }
 
 pub(super) async fn summary(settings: UserSettings, client: &Client<'_>) -> anyhow::Result<()> {
@@ -195,5 +240,9 @@ async fn list(
 }
 
 fn positions_line(data: &Value) -> String {
-    format!("As it stood at {}, with the partitions at {}.", text(&data["at"]), text(&data["positions"]))
+    format!(
+        "As it stood at {}, with the partitions at {}.",
+        text(&data["at"]),
+        text(&data["positions"])
+    )
 }

@@ -37,23 +37,35 @@ impl<'a> Client<'a> {
         query: &[(&str, String)],
         media_type: &str,
     ) -> anyhow::Result<Response> {
-        let response = self.send(self.request(path, query)?.header(ACCEPT, media_type)).await?;
+        let response = self
+            .send(self.request(path, query)?.header(ACCEPT, media_type))
+            .await?;
         if response.status().is_success() {
             return Ok(response);
         }
         let answer: Value = response.json().await.with_context(|| self.not_moa())?;
-        Err(operator::data(answer).err().unwrap_or_else(|| anyhow::anyhow!(self.not_moa())))
+        Err(operator::data(answer)
+            .err()
+            .unwrap_or_else(|| anyhow::anyhow!(self.not_moa())))
     }
 
     fn request(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<RequestBuilder> {
         let url = format!("{}{path}", self.auditor.admin_url.trim_end_matches('/'));
-        let client =
-            trust::http_client().connect_timeout(AUDIT_HTTP_TIMEOUT).read_timeout(AUDIT_HTTP_TIMEOUT).build()?;
-        Ok(client.get(url).query(query).bearer_auth(self.token()?.reveal()))
+        let client = trust::http_client()
+            .connect_timeout(AUDIT_HTTP_TIMEOUT)
+            .read_timeout(AUDIT_HTTP_TIMEOUT)
+            .build()?;
+        Ok(client
+            .get(url)
+            .query(query)
+            .bearer_auth(self.token()?.reveal()))
     }
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        request.send().await.map_err(|error| operator::unreachable(&self.auditor.admin_url, error))
+        request
+            .send()
+            .await
+            .map_err(|error| operator::unreachable(&self.auditor.admin_url, error))
     }
 
     fn not_moa(&self) -> String {
@@ -64,8 +76,18 @@ impl<'a> Client<'a> {
         let of = |name, token: &Option<Secret>, file: &Option<std::path::PathBuf>| {
             token::configured(name, token.as_ref(), file.as_deref())
         };
-        let auditor = of("MOA_AUDITOR_TOKEN", &self.auditor.auditor_token, &self.auditor.auditor_token_file)?;
-        let operator = || of("MOA_OPERATOR_TOKEN", &self.auditor.operator_token, &self.auditor.operator_token_file);
+        let auditor = of(
+            "MOA_AUDITOR_TOKEN",
+            &self.auditor.auditor_token,
+            &self.auditor.auditor_token_file,
+        )?;
+        let operator = || {
+            of(
+                "MOA_OPERATOR_TOKEN",
+                &self.auditor.operator_token,
+                &self.auditor.operator_token_file,
+            )
+        };
         let set = match auditor {
             Some(auditor) => Some(auditor),
             None => operator()?,

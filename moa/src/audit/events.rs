@@ -67,9 +67,15 @@ impl EventFilter {
             ("correlationId", self.correlation.clone()),
             ("from", self.from.clone()),
             ("to", self.to.clone()),
-            ("partition", self.partition.map(|partition| partition.to_string())),
+            (
+                "partition",
+                self.partition.map(|partition| partition.to_string()),
+            ),
         ];
-        given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+        given
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
     }
 }
 
@@ -133,11 +139,16 @@ pub(super) async fn run(settings: EventsSettings, client: &Client<'_>) -> anyhow
 
 /// Page after page, as many as it takes: one may have few events or none though more follow.
 async fn list(settings: &EventsSettings, client: &Client<'_>) -> anyhow::Result<()> {
-    let most = settings.limit.map_or(DEFAULT_EVENTS_PER_PAGE, |limit| limit as usize);
+    let most = settings
+        .limit
+        .map_or(DEFAULT_EVENTS_PER_PAGE, |limit| limit as usize);
     let (mut events, mut cursor) = (Vec::new(), settings.cursor.clone());
     loop {
         let mut query = query(settings);
-        query.push(("limit", (most - events.len()).min(MAX_EVENTS_PER_PAGE).to_string()));
+        query.push((
+            "limit",
+            (most - events.len()).min(MAX_EVENTS_PER_PAGE).to_string(),
+        ));
         query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
         let mut page = client.get(PATH, &query).await?;
         if let Some(list) = page["list"].as_array_mut() {
@@ -152,7 +163,12 @@ async fn list(settings: &EventsSettings, client: &Client<'_>) -> anyhow::Result<
         true => events,
         false => events.iter().map(row).collect(),
     };
-    table::print_list(&COLUMNS, &json!({"list": list, "nextCursor": cursor}), settings.output, table::print_cursor)
+    table::print_list(
+        &COLUMNS,
+        &json!({"list": list, "nextCursor": cursor}),
+        settings.output,
+        table::print_cursor,
+    )
 }
 
 fn query(settings: &EventsSettings) -> Vec<(&'static str, String)> {
@@ -168,12 +184,26 @@ fn query(settings: &EventsSettings) -> Vec<(&'static str, String)> {
 /// An event, with what happened, and which operator did it, in one cell.
 fn row(event: &Value) -> Value {
     let mut row = event.clone();
-    let inner = event["payload"].as_object().and_then(|payload| payload.values().next()).and_then(Value::as_object);
-    let fields = inner.into_iter().flatten().map(|(name, value)| format!("{name} {}", text(value)));
-    let what = fields.chain(event["metadata"]["actor"].as_str().map(|actor| format!("by {actor}")));
+    let inner = event["payload"]
+        .as_object()
+        .and_then(|payload| payload.values().next())
+        .and_then(Value::as_object);
+    let fields = inner
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| format!("{name} {}", text(value)));
+    let what = fields.chain(
+        event["metadata"]["actor"]
+            .as_str()
+            .map(|actor| format!("by {actor}")),
+    );
     let what: Vec<_> = what.collect();
     let of_product = std::iter::once(format!("product {}", text(&event["productId"])));
-    row["ofProduct"] = of_product.chain(what.iter().cloned()).collect::<Vec<_>>().join(", ").into();
+    row["ofProduct"] = of_product
+        .chain(what.iter().cloned())
+        .collect::<Vec<_>>()
+        .join(", ")
+        .into();
     row["what"] = what.join(", ").into();
     row["correlationId"] = event["metadata"]["correlationId"].clone();
     row

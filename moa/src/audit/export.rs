@@ -50,7 +50,9 @@ pub(super) async fn run(settings: ExportSettings, client: &Client<'_>) -> anyhow
     let query = settings.filter.query();
     let Some(out) = settings.out else {
         let answer = client.stream(PATH, &query, media_type).await?;
-        return copy(answer, &mut StandardOutput, &ProgressBar::hidden()).await.map(drop);
+        return copy(answer, &mut StandardOutput, &ProgressBar::hidden())
+            .await
+            .map(drop);
     };
     may_be_written(&out, settings.force)?;
     let answer = client.stream(PATH, &query, media_type).await?;
@@ -65,7 +67,9 @@ fn may_be_written(out: &Path, force: bool) -> anyhow::Result<()> {
     let kind = match fs::symlink_metadata(out) {
         Ok(there) => there.file_type(),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("cannot look at {}", out.display())),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot look at {}", out.display()));
+        }
     };
     let out = out.display();
     anyhow::ensure!(
@@ -73,7 +77,10 @@ fn may_be_written(out: &Path, force: bool) -> anyhow::Result<()> {
         "{out} is {}, which is not replaced: choose another name; without --out the export goes to standard output",
         named(kind)
     );
-    anyhow::ensure!(force, "{out} is there already: choose another name, or replace it with --force");
+    anyhow::ensure!(
+        force,
+        "{out} is there already: choose another name, or replace it with --force"
+    );
     Ok(())
 }
 
@@ -94,7 +101,8 @@ async fn save(answer: Response, out: &Path, force: bool) -> anyhow::Result<u64> 
     let mut partial = out.as_os_str().to_owned();
     partial.push(format!(".{}.partial", std::process::id()));
     let partial = PathBuf::from(partial);
-    let file = File::create_new(&partial).with_context(|| format!("cannot write {}", partial.display()))?;
+    let file = File::create_new(&partial)
+        .with_context(|| format!("cannot write {}", partial.display()))?;
     let saved = write(answer, file, &partial, out, force).await;
     if saved.is_err() {
         // The error is reported already; that the file may not even exist adds nothing.
@@ -103,22 +111,42 @@ async fn save(answer: Response, out: &Path, force: bool) -> anyhow::Result<u64> 
     saved
 }
 
-async fn write(answer: Response, mut file: File, partial: &Path, out: &Path, force: bool) -> anyhow::Result<u64> {
+async fn write(
+    answer: Response,
+    mut file: File,
+    partial: &Path,
+    out: &Path,
+    force: bool,
+) -> anyhow::Result<u64> {
     let cannot = || format!("cannot write {}", out.display());
     let bytes = copy(answer, &mut file, &bar()).await?;
     file.sync_all().with_context(cannot)?;
     // Much time has passed: somebody else may have taken the name.
     may_be_written(out, force)?;
     fs::rename(partial, out).with_context(cannot)?;
-    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).with_context(cannot)?;
+    let folder = out
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .with_context(cannot)?;
     Ok(bytes)
 }
 
-async fn copy(mut answer: Response, out: &mut impl Write, bar: &ProgressBar) -> anyhow::Result<u64> {
+async fn copy(
+    mut answer: Response,
+    out: &mut impl Write,
+    bar: &ProgressBar,
+) -> anyhow::Result<u64> {
     let mut bytes = 0;
-    while let Some(block) = answer.chunk().await.context("the export was broken off: begin again")? {
-        out.write_all(&block).context("the export cannot be written")?;
+    while let Some(block) = answer
+        .chunk()
+        .await
+        .context("the export was broken off: begin again")?
+    {
+        out.write_all(&block)
+            .context("the export cannot be written")?;
         bytes += block.len() as u64;
         bar.set_position(bytes);
     }
@@ -147,15 +175,30 @@ mod tests {
     /// Without `--force` nothing is replaced, with it a file and nothing else.
     #[test]
     fn only_files_are_replaced_and_only_with_force() {
-        let folder = std::env::temp_dir().join(format!("moa-export-{}", uuid::Uuid::now_v7().simple()));
+        let folder =
+            std::env::temp_dir().join(format!("moa-export-{}", uuid::Uuid::now_v7().simple()));
         fs::create_dir(&folder).unwrap();
-        let (file, link, nowhere, pipe) =
-            (folder.join("file"), folder.join("link"), folder.join("nowhere"), folder.join("pipe"));
+        let (file, link, nowhere, pipe) = (
+            folder.join("file"),
+            folder.join("link"),
+            folder.join("nowhere"),
+            folder.join("pipe"),
+        );
         fs::write(&file, "mine").unwrap();
         symlink(&file, &link).unwrap();
         symlink(folder.join("gone"), &nowhere).unwrap();
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let said = |out: &Path, force| may_be_written(out, force).err().map(|error| error.to_string());
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let said = |out: &Path, force| {
+            may_be_written(out, force)
+                .err()
+                .map(|error| error.to_string())
+        };
         assert_eq!(said(&folder.join("new"), false), None);
         assert_eq!(said(&folder.join("new"), true), None);
         assert!(said(&file, false).unwrap().contains("is there already"));
@@ -169,10 +212,19 @@ mod tests {
             (&pipe, "a pipe"),
         ] {
             for force in [false, true] {
-                assert!(said(out, force).unwrap().contains(&format!("is {kind}, which is not replaced")), "{out:?}");
+                assert!(
+                    said(out, force)
+                        .unwrap()
+                        .contains(&format!("is {kind}, which is not replaced")),
+                    "{out:?}"
+                );
             }
         }
-        assert!(said(&file.join("below"), true).unwrap().contains("cannot look at"));
+        assert!(
+            said(&file.join("below"), true)
+                .unwrap()
+                .contains("cannot look at")
+        );
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -19,11 +19,14 @@ pub struct InvestSettings {
 
 pub(super) async fn run(settings: InvestSettings, client: &Client<'_>) -> anyhow::Result<()> {
     // What is no uuid could be another path.
-    let id: uuid::Uuid = settings
-        .invest_id
-        .parse()
-        .map_err(|_| anyhow::anyhow!("an invest id is a UUID: `moa audit events --user USER` shows those of a user"))?;
-    let data = client.get(&format!("/admin/audit/invest/{id}"), &[]).await?;
+    let id: uuid::Uuid = settings.invest_id.parse().map_err(|_| {
+        anyhow::anyhow!(
+            "an invest id is a UUID: `moa audit events --user USER` shows those of a user"
+        )
+    })?;
+    let data = client
+        .get(&format!("/admin/audit/invest/{id}"), &[])
+        .await?;
     if settings.json {
         return print_json(&data);
     }

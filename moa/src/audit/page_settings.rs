@@ -28,8 +28,23 @@ impl PageSettings {
         &self,
         others: impl IntoIterator<Item = (&'static str, Option<String>)>,
     ) -> Vec<(&'static str, String)> {
-        let Self { from, to, limit, cursor, .. } = self.clone();
-        let own = [("from", from), ("to", to), ("cursor", cursor), ("limit", Some(limit.to_string()))];
-        others.into_iter().chain(own).filter_map(|(name, value)| Some((name, value?))).collect()
+        let Self {
+            from,
+            to,
+            limit,
+            cursor,
+            ..
+        } = self.clone();
+        let own = [
+            ("from", from),
+            ("to", to),
+            ("cursor", cursor),
+            ("limit", Some(limit.to_string())),
+        ];
+        others
+            .into_iter()
+            .chain(own)
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
     }
 }

@@ -30,7 +30,11 @@ pub struct SealsSettings {
 
 /// Every seal that the database has, a line each, as in the file outside it.
 pub(super) async fn seals(settings: SealsSettings, client: &Client<'_>) -> anyhow::Result<()> {
-    let path = if settings.acts { "/admin/audit/act/seal" } else { "/admin/audit/seal" };
+    let path = if settings.acts {
+        "/admin/audit/act/seal"
+    } else {
+        "/admin/audit/seal"
+    };
     let mut out = output(settings.out.as_ref())?;
     let (mut after, mut seals) = (0, 0_u64);
     loop {
@@ -53,8 +57,13 @@ pub(super) async fn seals(settings: SealsSettings, client: &Client<'_>) -> anyho
 
 /// Standard output, or a new file.
 fn output(path: Option<&PathBuf>) -> anyhow::Result<Box<dyn Write>> {
-    let Some(path) = path else { return Ok(Box::new(std::io::BufWriter::new(StandardOutput))) };
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+    let Some(path) = path else {
+        return Ok(Box::new(std::io::BufWriter::new(StandardOutput)));
+    };
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path);
     let file = file.with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Box::new(std::io::BufWriter::new(file)))
 }
@@ -70,11 +79,18 @@ pub struct KeySettings {
 pub(super) fn key(settings: KeySettings) -> anyhow::Result<()> {
     let (path, public) = (&settings.new_file, key::public_path(&settings.new_file));
     let made = key::create_key(path)?;
-    print_line!("Made the key {} in {}; only its owner may read it.", KeyId::of(&made.verifying_key()), path.display());
+    print_line!(
+        "Made the key {} in {}; only its owner may read it.",
+        KeyId::of(&made.verifying_key()),
+        path.display()
+    );
     print_line!("Give {} to who is to check seals.", public.display());
     Ok(())
 }
 
 pub(crate) fn public_keys(paths: &[PathBuf]) -> anyhow::Result<Vec<VerifyingKey>> {
-    paths.iter().map(|path| key::public_key(path).map_err(anyhow::Error::from)).collect()
+    paths
+        .iter()
+        .map(|path| key::public_key(path).map_err(anyhow::Error::from))
+        .collect()
 }

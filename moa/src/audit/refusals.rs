@@ -50,7 +50,9 @@ pub enum Order {
 }
 
 pub(super) async fn run(settings: RefusalsSettings, client: &Client<'_>) -> anyhow::Result<()> {
-    let data = client.get("/admin/audit/refusal", &query(&settings)).await?;
+    let data = client
+        .get("/admin/audit/refusal", &query(&settings))
+        .await?;
     let columns = [
         column("REFUSED AT", "refusedAt"),
         column("USER", "userId"),
@@ -81,7 +83,10 @@ fn query(settings: &RefusalsSettings) -> Vec<(&'static str, String)> {
         ("limit", Some(settings.limit.to_string())),
         ("order", Some(order.to_owned())),
     ];
-    given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    given
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
 }
 
 fn print_rest(data: &Value) {

@@ -15,7 +15,12 @@ pub(super) fn print(found: &BackupReport, output: ListOutput) -> anyhow::Result<
         print_json(&serde_json::to_value(found)?)?;
         return check(&found.report);
     }
-    let rows: Value = found.report.partitions.iter().map(|partition| row(partition, found)).collect();
+    let rows: Value = found
+        .report
+        .partitions
+        .iter()
+        .map(|partition| row(partition, found))
+        .collect();
     let columns = [
         column("PARTITION", "partition"),
         wide("EVENTS", "events"),
@@ -28,14 +33,19 @@ pub(super) fn print(found: &BackupReport, output: ListOutput) -> anyhow::Result<
     table::print(&columns, &rows, output);
     check(&found.report)?;
     print_line!("{}", whole(found));
-    unproven(found).into_iter().for_each(|sentence| print_line!("{sentence}"));
+    unproven(found)
+        .into_iter()
+        .for_each(|sentence| print_line!("{sentence}"));
     print_line!("{}", loss(found));
     Ok(())
 }
 
 fn row(partition: &PartitionReport, found: &BackupReport) -> Value {
     let at = usize::try_from(partition.partition).ok();
-    let later = found.later_events.iter().find(|later| later.partition == partition.partition);
+    let later = found
+        .later_events
+        .iter()
+        .find(|later| later.partition == partition.partition);
     json!({
         "partition": partition.partition,
         "events": partition.events,
@@ -50,7 +60,9 @@ fn row(partition: &PartitionReport, found: &BackupReport) -> Value {
 fn whole(found: &BackupReport) -> String {
     let acts = found.report.acts.as_ref().map_or(0, |acts| acts.acts);
     let (events, seals) = (found.report.events, found.report.seals);
-    format!("The backup is whole: {events} events and {acts} rows of acts, compared with {seals} seals.")
+    format!(
+        "The backup is whole: {events} events and {acts} rows of acts, compared with {seals} seals."
+    )
 }
 
 /// What is not proved by a signature: it came after the last seal that is held, or its seal goes on after the backup.
@@ -74,11 +86,22 @@ fn unproven(found: &BackupReport) -> Vec<String> {
 }
 
 fn loss(found: &BackupReport) -> String {
-    let events: i64 = found.later_events.iter().map(|later: &LaterEvents| later.last - later.first + 1).sum();
-    let acts = found.later_acts.map_or(0, |range| range.last - range.first + 1);
+    let events: i64 = found
+        .later_events
+        .iter()
+        .map(|later: &LaterEvents| later.last - later.first + 1)
+        .sum();
+    let acts = found
+        .later_acts
+        .map_or(0, |range| range.last - range.first + 1);
     if events + acts == 0 {
         return "A restore of it loses nothing that was sealed.".to_owned();
     }
-    let seconds = found.later_seconds.map(|seconds| format!(", of the {seconds:.1} s after its newest event,"));
-    format!("A restore of it loses {events} sealed events{} and {acts} rows of acts.", seconds.unwrap_or_default())
+    let seconds = found
+        .later_seconds
+        .map(|seconds| format!(", of the {seconds:.1} s after its newest event,"));
+    format!(
+        "A restore of it loses {events} sealed events{} and {acts} rows of acts.",
+        seconds.unwrap_or_default()
+    )
 }

@@ -28,7 +28,10 @@ impl SslParameters {
     pub(super) fn take(url: &mut Url) -> Self {
         let mut found = Self::default();
         let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-        let others = pairs.into_iter().filter_map(|(name, value)| found.keep(name, value)).collect::<Vec<_>>();
+        let others = pairs
+            .into_iter()
+            .filter_map(|(name, value)| found.keep(name, value))
+            .collect::<Vec<_>>();
         url.set_query(None);
         if !others.is_empty() {
             url.query_pairs_mut().extend_pairs(others);
@@ -52,7 +55,11 @@ impl SslParameters {
     ///
     /// # Errors
     /// A file cannot be used, or the parameters contradict each other.
-    pub(super) fn apply(&self, options: PgConnectOptions, trust: &Trust) -> anyhow::Result<PgConnectOptions> {
+    pub(super) fn apply(
+        &self,
+        options: PgConnectOptions,
+        trust: &Trust,
+    ) -> anyhow::Result<PgConnectOptions> {
         let mode = self.mode(&options)?;
         let options = options.ssl_mode(mode);
         // A socket has no TLS, as in libpq; its files may be anywhere then.
@@ -83,13 +90,17 @@ impl SslParameters {
             None | Some("allow" | "prefer") => PgSslMode::Prefer,
             Some("require") if self.root.is_none() => PgSslMode::Require,
             Some("require" | "verify-ca" | "verify-full") => PgSslMode::VerifyFull,
-            Some(_) => bail!("its sslmode must be disable, allow, prefer, require, verify-ca or verify-full"),
+            Some(_) => bail!(
+                "its sslmode must be disable, allow, prefer, require, verify-ca or verify-full"
+            ),
         })
     }
 
     /// The file of CAs in the URL, with certificates in it.
     fn root_file(&self) -> anyhow::Result<Option<&Path>> {
-        let Some(file) = self.root.as_deref().filter(|root| *root != SYSTEM_ROOTS) else { return Ok(None) };
+        let Some(file) = self.root.as_deref().filter(|root| *root != SYSTEM_ROOTS) else {
+            return Ok(None);
+        };
         Trust::open(Some(Path::new(file)), None).context("its sslrootcert")?;
         Ok(Some(Path::new(file)))
     }
@@ -108,8 +119,12 @@ impl SslParameters {
 }
 
 fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -141,38 +156,80 @@ mod tests {
     #[case::verify_full("localhost", "ssl-mode=verify-full&sslrootcert=CA", "VerifyFull")]
     #[case::system("localhost", "sslrootcert=system", "VerifyFull")]
     #[case::system_said("db.example", "sslmode=verify-full&sslrootcert=system", "VerifyFull")]
-    #[case::socket("localhost", "host=/run/pg&sslmode=require&sslcert=/nowhere", "Disable")]
-    fn a_mode_is_what_libpq_makes_of_it(#[case] host: &str, #[case] query: &str, #[case] expected: &str) {
+    #[case::socket(
+        "localhost",
+        "host=/run/pg&sslmode=require&sslcert=/nowhere",
+        "Disable"
+    )]
+    fn a_mode_is_what_libpq_makes_of_it(
+        #[case] host: &str,
+        #[case] query: &str,
+        #[case] expected: &str,
+    ) {
         let folder = TempFolder::new("ssl");
         let ca = Authority::new("a").write(&folder);
-        let options = read(&format!("postgres://me@{host}/moa?{}", query.replace("CA", &ca))).expect("good parameters");
+        let options = read(&format!(
+            "postgres://me@{host}/moa?{}",
+            query.replace("CA", &ca)
+        ))
+        .expect("good parameters");
         assert_eq!(format!("{:?}", options.get_ssl_mode()), expected);
     }
 
     #[rstest]
     #[case("sslmode=on", "its sslmode must be disable, allow, prefer")]
-    #[case("sslmode=require&sslrootcert=system", "its sslrootcert=system needs sslmode=verify-full")]
-    #[case("sslmode=require&sslrootcert=/nowhere", "its sslrootcert: cannot read /nowhere")]
-    #[case("sslmode=require&sslrootcert=/dev/null", "its sslrootcert: /dev/null has no certificate in PEM")]
-    #[case("sslmode=require&sslcert=/nowhere", "it must have both sslcert and sslkey")]
-    #[case("sslmode=require&sslcert=/nowhere&sslkey=/nowhere", "its sslcert and sslkey: cannot read /nowhere")]
+    #[case(
+        "sslmode=require&sslrootcert=system",
+        "its sslrootcert=system needs sslmode=verify-full"
+    )]
+    #[case(
+        "sslmode=require&sslrootcert=/nowhere",
+        "its sslrootcert: cannot read /nowhere"
+    )]
+    #[case(
+        "sslmode=require&sslrootcert=/dev/null",
+        "its sslrootcert: /dev/null has no certificate in PEM"
+    )]
+    #[case(
+        "sslmode=require&sslcert=/nowhere",
+        "it must have both sslcert and sslkey"
+    )]
+    #[case(
+        "sslmode=require&sslcert=/nowhere&sslkey=/nowhere",
+        "its sslcert and sslkey: cannot read /nowhere"
+    )]
     fn what_cannot_be_is_refused_with_a_sentence(#[case] query: &str, #[case] expected: &str) {
-        let refused = read(&format!("postgres://me@host/moa?{query}")).expect_err("it should be refused");
+        let refused =
+            read(&format!("postgres://me@host/moa?{query}")).expect_err("it should be refused");
         assert!(format!("{refused:#}").starts_with(expected), "{refused:#}");
     }
 
     #[test]
     fn a_key_that_others_may_read_or_of_another_certificate_is_refused() {
         let (folder, authority) = (TempFolder::new("ssl"), Authority::new("a"));
-        let (ours, others) = (authority.issue("client").write(&folder), authority.issue("other").write(&folder));
+        let (ours, others) = (
+            authority.issue("client").write(&folder),
+            authority.issue("other").write(&folder),
+        );
         let read = |certificate: &str, key: &str| {
-            read(&format!("postgres://me@host/moa?sslmode=require&sslcert={certificate}&sslkey={key}"))
+            read(&format!(
+                "postgres://me@host/moa?sslmode=require&sslcert={certificate}&sslkey={key}"
+            ))
         };
         read(&ours.certificate, &ours.key).expect("they fit");
-        let refused = format!("{:#}", read(&ours.certificate, &others.key).expect_err("they do not fit"));
-        assert!(refused.contains("is not the one of the certificate in"), "{refused}");
+        let refused = format!(
+            "{:#}",
+            read(&ours.certificate, &others.key).expect_err("they do not fit")
+        );
+        assert!(
+            refused.contains("is not the one of the certificate in"),
+            "{refused}"
+        );
         testbed::certificates::let_others_read(&ours.key);
-        let refused = format!("{:#}", read(&ours.certificate, &ours.key).expect_err("others may read it"));
+        let refused = format!(
+            "{:#}",
+            read(&ours.certificate, &ours.key).expect_err("others may read it")
+        );
         assert!(refused.contains("run `chmod 600"), "{refused}");
     }
 }

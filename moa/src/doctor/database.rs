@@ -32,7 +32,11 @@ pub(super) async fn check(settings: &DoctorSettings) -> (Vec<Finding>, Option<Lo
         Ok(pool) => pool,
         Err(error) => {
             return (
-                vec![Finding::wrong(CHECK, complaint::causes(&error), "until then nothing else is checked there")],
+                vec![Finding::wrong(
+                    CHECK,
+                    complaint::causes(&error),
+                    "until then nothing else is checked there",
+                )],
                 None,
             );
         }
@@ -42,25 +46,46 @@ pub(super) async fn check(settings: &DoctorSettings) -> (Vec<Finding>, Option<Lo
     keep(&mut findings, "durability", durability(&pool).await);
     keep(&mut findings, "wal", wal(&pool).await);
     keep(&mut findings, "schema", schema(&pool).await);
-    keep(&mut findings, "rights", rights::check(&pool, settings.service).await);
+    keep(
+        &mut findings,
+        "rights",
+        rights::check(&pool, settings.service).await,
+    );
     keep(&mut findings, "clock", clock(&pool).await);
     let log = open_log(&pool).await.unwrap_or_else(|error| {
-        findings.push(Finding::wrong("log", complaint::causes(&error), "see the rights and the schema above"));
+        findings.push(Finding::wrong(
+            "log",
+            complaint::causes(&error),
+            "see the rights and the schema above",
+        ));
         None
     });
     let partitions = log.as_ref().map(|log| log.identity().partitions);
-    keep(&mut findings, "connections", log::connections(&pool, settings.service, partitions).await);
+    keep(
+        &mut findings,
+        "connections",
+        log::connections(&pool, settings.service, partitions).await,
+    );
     match &log {
         Some(log) => findings.extend(log::lag(log).await),
-        None => findings.push(Finding::ok("log", "none is read: the first start makes one")),
+        None => findings.push(Finding::ok(
+            "log",
+            "none is read: the first start makes one",
+        )),
     }
     (findings, log)
 }
 
 /// The log, where there is one.
 async fn open_log(pool: &Pool) -> anyhow::Result<Option<Log>> {
-    let there: bool = sqlx::query_scalar("select to_regclass('log_identity') is not null").fetch_one(pool).await?;
-    let partitions = if there { Log::partitions_of(pool).await? } else { None };
+    let there: bool = sqlx::query_scalar("select to_regclass('log_identity') is not null")
+        .fetch_one(pool)
+        .await?;
+    let partitions = if there {
+        Log::partitions_of(pool).await?
+    } else {
+        None
+    };
     match partitions {
         Some(partitions) => Ok(Some(Log::open(pool.clone(), partitions).await?)),
         None => Ok(None),
@@ -70,16 +95,21 @@ async fn open_log(pool: &Pool) -> anyhow::Result<Option<Log>> {
 /// Keeps what was found, or that it could not be asked for.
 fn keep(findings: &mut Vec<Finding>, check: &'static str, found: sqlx::Result<Finding>) {
     findings.push(found.unwrap_or_else(|error| {
-        Finding::wrong(check, format!("cannot be asked: {}", complaint::text(&error)), "see the rights")
+        Finding::wrong(
+            check,
+            format!("cannot be asked: {}", complaint::text(&error)),
+            "see the rights",
+        )
     }));
 }
 
 async fn version(pool: &Pool) -> sqlx::Result<Finding> {
     const CHECK: &str = "postgresql";
-    let (number, version): (i32, String) =
-        sqlx::query_as("select current_setting('server_version_num')::integer, current_setting('server_version')")
-            .fetch_one(pool)
-            .await?;
+    let (number, version): (i32, String) = sqlx::query_as(
+        "select current_setting('server_version_num')::integer, current_setting('server_version')",
+    )
+    .fetch_one(pool)
+    .await?;
     Ok(match number >= MIN_VERSION {
         true => Finding::ok(CHECK, version),
         false => Finding::wrong(CHECK, version, "Moa needs 15 or later"),
@@ -88,10 +118,11 @@ async fn version(pool: &Pool) -> sqlx::Result<Finding> {
 
 /// What each is set to, for this database and this login.
 async fn server_settings(pool: &Pool, names: &[&str]) -> sqlx::Result<HashMap<String, String>> {
-    let rows: Vec<(String, String)> = sqlx::query_as("select name, setting from pg_settings where name = any ($1)")
-        .bind(names)
-        .fetch_all(pool)
-        .await?;
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("select name, setting from pg_settings where name = any ($1)")
+            .bind(names)
+            .fetch_all(pool)
+            .await?;
     Ok(rows.into_iter().collect())
 }
 
@@ -99,11 +130,17 @@ async fn durability(pool: &Pool) -> sqlx::Result<Finding> {
     const CHECK: &str = "durability";
     let set = server_settings(pool, &["fsync", "full_page_writes", "synchronous_commit"]).await?;
     let is_off = |name: &&str| set.get(*name).is_some_and(|value| value == "off");
-    let off: Vec<_> = ["fsync", "full_page_writes"].into_iter().filter(is_off).collect();
+    let off: Vec<_> = ["fsync", "full_page_writes"]
+        .into_iter()
+        .filter(is_off)
+        .collect();
     Ok(if !off.is_empty() {
         Finding::wrong(
             CHECK,
-            format!("the server runs with {} off, and Moa does not start", off.join(" and ")),
+            format!(
+                "the server runs with {} off, and Moa does not start",
+                off.join(" and ")
+            ),
             "a crash may lose what was answered: alter system set fsync = on, full_page_writes likewise; then select pg_reload_conf()",
         )
     } else if is_off(&"synchronous_commit") {
@@ -115,7 +152,10 @@ async fn durability(pool: &Pool) -> sqlx::Result<Finding> {
         )
     } else {
         let commit = set.get("synchronous_commit").map_or("-", String::as_str);
-        Finding::ok(CHECK, format!("fsync and full_page_writes are on, synchronous_commit is {commit}"))
+        Finding::ok(
+            CHECK,
+            format!("fsync and full_page_writes are on, synchronous_commit is {commit}"),
+        )
     })
 }
 
@@ -123,10 +163,17 @@ async fn wal(pool: &Pool) -> sqlx::Result<Finding> {
     const CHECK: &str = "wal";
     let set = server_settings(pool, &["wal_compression", "max_wal_size"]).await?;
     let compression = set.get("wal_compression").map_or("off", String::as_str);
-    let mib: i64 = set.get("max_wal_size").and_then(|mib| mib.parse().ok()).unwrap_or_default();
+    let mib: i64 = set
+        .get("max_wal_size")
+        .and_then(|mib| mib.parse().ok())
+        .unwrap_or_default();
     let found = format!("wal_compression is {compression}, max_wal_size {mib} MB");
     Ok(if mib < MIN_WAL_MIB {
-        Finding::warn(CHECK, found, "checkpoints come often: alter system set max_wal_size = '1GB'")
+        Finding::warn(
+            CHECK,
+            found,
+            "checkpoints come often: alter system set max_wal_size = '1GB'",
+        )
     } else if compression == "off" {
         Finding::warn(
             CHECK,
@@ -141,15 +188,33 @@ async fn wal(pool: &Pool) -> sqlx::Result<Finding> {
 /// This release's migrations beside those that were applied.
 async fn schema(pool: &Pool) -> sqlx::Result<Finding> {
     const CHECK: &str = "schema";
-    let there: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null").fetch_one(pool).await?;
+    let there: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
+        .fetch_one(pool)
+        .await?;
     let applied: Vec<(i64, Vec<u8>)> = match there {
-        true => sqlx::query_as("select version, checksum from _sqlx_migrations where success").fetch_all(pool).await?,
+        true => {
+            sqlx::query_as("select version, checksum from _sqlx_migrations where success")
+                .fetch_all(pool)
+                .await?
+        }
         false => Vec::new(),
     };
-    let known: HashMap<_, _> = MIGRATIONS.iter().map(|known| (known.version, known.checksum.as_ref())).collect();
-    let newer = applied.iter().map(|(version, _)| *version).filter(|version| !known.contains_key(version)).max();
-    let changed = applied.iter().find(|(version, checksum)| known.get(version).is_some_and(|known| known != checksum));
-    let missing = known.keys().filter(|version| !applied.iter().any(|(applied, _)| applied == *version)).count();
+    let known: HashMap<_, _> = MIGRATIONS
+        .iter()
+        .map(|known| (known.version, known.checksum.as_ref()))
+        .collect();
+    let newer = applied
+        .iter()
+        .map(|(version, _)| *version)
+        .filter(|version| !known.contains_key(version))
+        .max();
+    let changed = applied
+        .iter()
+        .find(|(version, checksum)| known.get(version).is_some_and(|known| known != checksum));
+    let missing = known
+        .keys()
+        .filter(|version| !applied.iter().any(|(applied, _)| applied == *version))
+        .count();
     Ok(match (newer, changed, missing) {
         (Some(newer), ..) => Finding::wrong(
             CHECK,
@@ -161,7 +226,10 @@ async fn schema(pool: &Pool) -> sqlx::Result<Finding> {
             format!("migration {version} was not applied as this release has it"),
             "another build of Moa migrated it: run that one, or restore a backup",
         ),
-        (.., 0) => Finding::ok(CHECK, format!("all {} migrations of this release", known.len())),
+        (.., 0) => Finding::ok(
+            CHECK,
+            format!("all {} migrations of this release", known.len()),
+        ),
         (.., missing) => Finding::wrong(
             CHECK,
             format!("it lacks {missing} migrations of this release"),
@@ -172,7 +240,9 @@ async fn schema(pool: &Pool) -> sqlx::Result<Finding> {
 
 async fn clock(pool: &Pool) -> sqlx::Result<Finding> {
     let asked = Utc::now();
-    let said: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp()").fetch_one(pool).await?;
+    let said: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp()")
+        .fetch_one(pool)
+        .await?;
     let answered = Utc::now();
     Ok(judge_clock(asked, said, answered))
 }
@@ -181,8 +251,12 @@ async fn clock(pool: &Pool) -> sqlx::Result<Finding> {
 fn judge_clock(asked: DateTime<Utc>, said: DateTime<Utc>, answered: DateTime<Utc>) -> Finding {
     const CHECK: &str = "clock";
     let off = (asked - said).max(said - answered).max(TimeDelta::zero());
-    let found = format!("the database's and this machine's differ by {:.1} s", off.as_seconds_f64());
-    let mend = "set both by NTP: Moa goes by the database's, certificates and users' tokens by this one";
+    let found = format!(
+        "the database's and this machine's differ by {:.1} s",
+        off.as_seconds_f64()
+    );
+    let mend =
+        "set both by NTP: Moa goes by the database's, certificates and users' tokens by this one";
     match off {
         off if off > MAX_CLOCK_ERROR => Finding::wrong(CHECK, found, mend),
         off if off > CLOCK_MARGIN => Finding::warn(CHECK, found, mend),
@@ -210,7 +284,11 @@ mod tests {
             (63_000, Wrong),
         ] {
             let said = asked + TimeDelta::milliseconds(said_ms);
-            assert_eq!(judge_clock(asked, said, answered).verdict, verdict, "{said_ms}");
+            assert_eq!(
+                judge_clock(asked, said, answered).verdict,
+                verdict,
+                "{said_ms}"
+            );
         }
     }
 }

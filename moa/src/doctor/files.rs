@@ -18,32 +18,55 @@ const KEY_FILE: &str = "seal-key.pem";
 
 pub(super) fn check(settings: &DoctorSettings) -> Vec<Finding> {
     let database = &settings.database;
-    let data_dir = (database.database_url.is_none() && !database.ephemeral).then_some(database.data_dir.as_path());
-    let kept_key = data_dir.map(|folder| folder.join(KEY_FILE)).filter(|path| path.exists());
+    let data_dir = (database.database_url.is_none() && !database.ephemeral)
+        .then_some(database.data_dir.as_path());
+    let kept_key = data_dir
+        .map(|folder| folder.join(KEY_FILE))
+        .filter(|path| path.exists());
     let key = settings.seal_key_file.clone().or(kept_key);
     let disk = data_dir.map(disk);
     let certificate = settings.tls_cert_file.as_deref().map(certificate);
-    [disk, certificate, key.as_deref().map(seal_key)].into_iter().flatten().collect()
+    [disk, certificate, key.as_deref().map(seal_key)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn disk(folder: &Path) -> Finding {
     const CHECK: &str = "disk";
     // The folder is made at the first start.
-    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let there = folder
+        .ancestors()
+        .find(|folder| folder.exists())
+        .unwrap_or(Path::new("/"));
     match rustix::fs::statvfs(there) {
         Ok(disk) => judge_disk(folder, disk.f_bavail.saturating_mul(disk.f_frsize)),
-        Err(error) => Finding::warn(CHECK, format!("{} cannot be asked: {error}", there.display()), "check it by hand"),
+        Err(error) => Finding::warn(
+            CHECK,
+            format!("{} cannot be asked: {error}", there.display()),
+            "check it by hand",
+        ),
     }
 }
 
 fn judge_disk(folder: &Path, free: u64) -> Finding {
     const CHECK: &str = "disk";
-    let found = format!("{:.1} GiB free for {}", free as f64 / GIB as f64, folder.display());
+    let found = format!(
+        "{:.1} GiB free for {}",
+        free as f64 / GIB as f64,
+        folder.display()
+    );
     match free {
-        ..MIN_FREE_BYTES => Finding::wrong(CHECK, found, "make room: PostgreSQL stops when its disk is full"),
-        MIN_FREE_BYTES..LOW_FREE_BYTES => {
-            Finding::warn(CHECK, found, "make room soon: PostgreSQL stops when its disk is full")
-        }
+        ..MIN_FREE_BYTES => Finding::wrong(
+            CHECK,
+            found,
+            "make room: PostgreSQL stops when its disk is full",
+        ),
+        MIN_FREE_BYTES..LOW_FREE_BYTES => Finding::warn(
+            CHECK,
+            found,
+            "make room soon: PostgreSQL stops when its disk is full",
+        ),
         _ => Finding::ok(CHECK, found),
     }
 }
@@ -52,7 +75,11 @@ fn certificate(path: &Path) -> Finding {
     const CHECK: &str = "certificate";
     match tls::expires_at(path) {
         Ok(end) => judge_end(end, Utc::now(), path),
-        Err(error) => Finding::wrong(CHECK, error.to_string(), "name another file in MOA_TLS_CERT_FILE"),
+        Err(error) => Finding::wrong(
+            CHECK,
+            error.to_string(),
+            "name another file in MOA_TLS_CERT_FILE",
+        ),
     }
 }
 
@@ -60,12 +87,16 @@ fn judge_end(end: DateTime<Utc>, now: DateTime<Utc>, path: &Path) -> Finding {
     const CHECK: &str = "certificate";
     let path = path.display();
     match end - now {
-        left if left <= TimeDelta::zero() => {
-            Finding::wrong(CHECK, format!("the one in {path} expired at {end}"), "renew it: clients refuse it")
-        }
-        left if left < RENEWAL_MARGIN => {
-            Finding::warn(CHECK, format!("the one in {path} expires at {end}"), "renew it: the file is read again")
-        }
+        left if left <= TimeDelta::zero() => Finding::wrong(
+            CHECK,
+            format!("the one in {path} expired at {end}"),
+            "renew it: clients refuse it",
+        ),
+        left if left < RENEWAL_MARGIN => Finding::warn(
+            CHECK,
+            format!("the one in {path} expires at {end}"),
+            "renew it: the file is read again",
+        ),
         _ => Finding::ok(CHECK, format!("valid until {end}")),
     }
 }
@@ -75,7 +106,11 @@ fn seal_key(path: &Path) -> Finding {
     match secret_file::check(path) {
         Ok(()) => Finding::ok(CHECK, format!("{} is for its owner alone", path.display())),
         // It says what to run.
-        Err(error) => Finding::wrong(CHECK, crate::complaint::causes(&error), "a start is refused"),
+        Err(error) => Finding::wrong(
+            CHECK,
+            crate::complaint::causes(&error),
+            "a start is refused",
+        ),
     }
 }
 
@@ -86,16 +121,37 @@ mod tests {
 
     #[test]
     fn a_disk_is_judged_by_what_is_free() {
-        for (free, verdict) in [(0, Wrong), (GIB - 1, Wrong), (GIB, Warn), (5 * GIB - 1, Warn), (5 * GIB, Ok)] {
-            assert_eq!(judge_disk(Path::new("/data"), free).verdict, verdict, "{free}");
+        for (free, verdict) in [
+            (0, Wrong),
+            (GIB - 1, Wrong),
+            (GIB, Warn),
+            (5 * GIB - 1, Warn),
+            (5 * GIB, Ok),
+        ] {
+            assert_eq!(
+                judge_disk(Path::new("/data"), free).verdict,
+                verdict,
+                "{free}"
+            );
         }
     }
 
     #[test]
     fn a_certificate_is_judged_by_what_is_left_of_it() {
         let now = DateTime::UNIX_EPOCH;
-        for (days, verdict) in [(-1, Wrong), (0, Wrong), (1, Warn), (13, Warn), (14, Ok), (400, Ok)] {
-            assert_eq!(judge_end(now + TimeDelta::days(days), now, Path::new("/cert")).verdict, verdict, "{days}");
+        for (days, verdict) in [
+            (-1, Wrong),
+            (0, Wrong),
+            (1, Warn),
+            (13, Warn),
+            (14, Ok),
+            (400, Ok),
+        ] {
+            assert_eq!(
+                judge_end(now + TimeDelta::days(days), now, Path::new("/cert")).verdict,
+                verdict,
+                "{days}"
+            );
         }
     }
 }

@@ -38,11 +38,23 @@ async fn rabbitmq(url: &Secret, log: Option<Log>) -> Vec<Finding> {
     const CHECK: &str = "rabbitmq";
     let address = match Address::parse(url.reveal(), trust::of_process()) {
         Ok(address) => address,
-        Err(error) => return vec![Finding::wrong(CHECK, error.to_string(), "set AMQP_URL right")],
+        Err(error) => {
+            return vec![Finding::wrong(
+                CHECK,
+                error.to_string(),
+                "set AMQP_URL right",
+            )];
+        }
     };
     // Without a log there is no queue yet.
-    let (log_id, partitions) = log.map(|log| (log.identity().log_id, log.identity().partitions)).unwrap_or_default();
-    let inspected = timeout(RABBITMQ_TIMEOUT, inspect(&address, log_id, &consumers(), partitions)).await;
+    let (log_id, partitions) = log
+        .map(|log| (log.identity().log_id, log.identity().partitions))
+        .unwrap_or_default();
+    let inspected = timeout(
+        RABBITMQ_TIMEOUT,
+        inspect(&address, log_id, &consumers(), partitions),
+    )
+    .await;
     match inspected.unwrap_or_else(|_| Err("it does not answer in time".into())) {
         Ok(found) => vec![rabbitmq_version(&found), queues(&found)],
         Err(error) => {
@@ -57,21 +69,39 @@ fn rabbitmq_version(found: &Inspection) -> Finding {
     match &found.version {
         Some(version) if is_at_least(version, MIN_RABBITMQ) => Finding::ok(CHECK, version),
         Some(version) => Finding::wrong(CHECK, version, "Moa needs 3.10 or later"),
-        None => Finding::warn(CHECK, "it does not say its version", "Moa needs RabbitMQ 3.10 or later"),
+        None => Finding::warn(
+            CHECK,
+            "it does not say its version",
+            "Moa needs RabbitMQ 3.10 or later",
+        ),
     }
 }
 
 fn queues(found: &Inspection) -> Finding {
     const CHECK: &str = "queues";
-    let Inspection { declared, missing, different, .. } = found;
+    let Inspection {
+        declared,
+        missing,
+        different,
+        ..
+    } = found;
     match (different.first(), missing.len()) {
         (Some((name, why)), _) => Finding::wrong(
             CHECK,
-            format!("{} have other arguments than this release declares; {name}: {why}", different.len()),
+            format!(
+                "{} have other arguments than this release declares; {name}: {why}",
+                different.len()
+            ),
             "delete them: the projector and the relay declare them again, and what was in them is read from the log",
         ),
-        (None, 0) => Finding::ok(CHECK, format!("{declared} are declared as this release does")),
-        (None, missing) => Finding::ok(CHECK, format!("{missing} are still to be declared, by whoever consumes them")),
+        (None, 0) => Finding::ok(
+            CHECK,
+            format!("{declared} are declared as this release does"),
+        ),
+        (None, missing) => Finding::ok(
+            CHECK,
+            format!("{missing} are still to be declared, by whoever consumes them"),
+        ),
     }
 }
 
@@ -83,25 +113,37 @@ async fn redis(url: &Secret) -> anyhow::Result<Vec<Finding>> {
         let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
         redis::RedisResult::Ok(info)
     };
-    let info = timeout(REDIS_TIMEOUT, asked).await.map_err(|_| anyhow::anyhow!("it does not answer in time"))?;
-    let info = info.map_err(|error| anyhow::anyhow!(tls::explain(&error).unwrap_or_else(|| error.to_string())))?;
-    let fields: HashMap<_, _> = info.lines().filter_map(|line| line.trim().split_once(':')).collect();
+    let info = timeout(REDIS_TIMEOUT, asked)
+        .await
+        .map_err(|_| anyhow::anyhow!("it does not answer in time"))?;
+    let info = info.map_err(|error| {
+        anyhow::anyhow!(tls::explain(&error).unwrap_or_else(|| error.to_string()))
+    })?;
+    let fields: HashMap<_, _> = info
+        .lines()
+        .filter_map(|line| line.trim().split_once(':'))
+        .collect();
     let field = |name: &str| fields.get(name).copied().unwrap_or("-");
     let version = field("redis_version");
     let version = match is_at_least(version, MIN_REDIS) {
         true => Finding::ok(CHECK, version),
         false => Finding::wrong(CHECK, version, "Moa needs 7 or later"),
     };
-    Ok(vec![version, eviction(field("maxmemory"), field("maxmemory_policy"))])
+    Ok(vec![
+        version,
+        eviction(field("maxmemory"), field("maxmemory_policy")),
+    ])
 }
 
 fn eviction(maxmemory: &str, policy: &str) -> Finding {
     const CHECK: &str = "eviction";
     let found = format!("maxmemory is {maxmemory} bytes, maxmemory-policy {policy}");
     match (maxmemory, policy) {
-        ("0", _) => {
-            Finding::warn(CHECK, found, "bound it: config set maxmemory 256mb, with maxmemory-policy noeviction")
-        }
+        ("0", _) => Finding::warn(
+            CHECK,
+            found,
+            "bound it: config set maxmemory 256mb, with maxmemory-policy noeviction",
+        ),
         (_, "noeviction") => Finding::ok(CHECK, found),
         _ => Finding::wrong(
             CHECK,
@@ -123,9 +165,14 @@ mod tests {
 
     #[test]
     fn versions_are_compared_by_their_numbers() {
-        for (version, is_enough) in
-            [("3.10.8", true), ("3.9.29", false), ("4.0.2", true), ("3.10", true), ("2.11", false), ("-", false)]
-        {
+        for (version, is_enough) in [
+            ("3.10.8", true),
+            ("3.9.29", false),
+            ("4.0.2", true),
+            ("3.10", true),
+            ("2.11", false),
+            ("-", false),
+        ] {
             assert_eq!(is_at_least(version, MIN_RABBITMQ), is_enough, "{version}");
         }
     }

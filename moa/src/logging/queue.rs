@@ -44,9 +44,14 @@ impl LogQueue {
     ) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel();
         let shared = Arc::new(Shared::default());
-        let queue = Self { sender, shared: shared.clone() };
+        let queue = Self {
+            sender,
+            shared: shared.clone(),
+        };
         let write = move || write_on(&receiver, &shared, out, log_dropped);
-        std::thread::Builder::new().name("log".into()).spawn(write)?;
+        std::thread::Builder::new()
+            .name("log".into())
+            .spawn(write)?;
         Ok(queue)
     }
 
@@ -90,7 +95,12 @@ impl Shared {
     }
 }
 
-fn write_on(messages: &Receiver<Message>, shared: &Shared, mut out: impl Write, log_dropped: impl Fn(u64)) {
+fn write_on(
+    messages: &Receiver<Message>,
+    shared: &Shared,
+    mut out: impl Write,
+    log_dropped: impl Fn(u64),
+) {
     for message in messages {
         match message {
             Message::Flush(done) => {
@@ -99,7 +109,9 @@ fn write_on(messages: &Receiver<Message>, shared: &Shared, mut out: impl Write, 
             }
             Message::Line(line) => {
                 let written = write_whole(&mut out, &line);
-                shared.queued_bytes.fetch_sub(line.len() + LINE_OVERHEAD_BYTES, Ordering::Relaxed);
+                shared
+                    .queued_bytes
+                    .fetch_sub(line.len() + LINE_OVERHEAD_BYTES, Ordering::Relaxed);
                 match written {
                     Ok(()) => Some(shared.dropped.swap(0, Ordering::Relaxed))
                         .filter(|n| *n > 0)
@@ -149,11 +161,16 @@ mod tests {
         queue.flush(Duration::from_millis(10));
         assert!(began.elapsed() < TEST_TIMEOUT, "{:?}", began.elapsed());
 
-        let read = std::thread::spawn(move || BufReader::new(reader).lines().map_while(Result::ok).count());
+        let read = std::thread::spawn(move || {
+            BufReader::new(reader).lines().map_while(Result::ok).count()
+        });
         let dropped = hear.recv_timeout(TEST_TIMEOUT).unwrap();
         queue.flush(TEST_TIMEOUT);
         drop(queue);
-        assert_eq!(read.join().unwrap() + usize::try_from(dropped).unwrap(), lines);
+        assert_eq!(
+            read.join().unwrap() + usize::try_from(dropped).unwrap(),
+            lines
+        );
         assert!(dropped as usize > lines / 2, "{dropped}");
     }
 

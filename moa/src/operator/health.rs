@@ -32,9 +32,9 @@ async fn unready_here(settings: &HealthcheckSettings) -> anyhow::Result<Option<S
     }
     let admin = HealthAddress::of(settings.admin_listen, settings.tls_cert_file.is_some());
     let builder = match &settings.tls_cert_file {
-        Some(certificate) => Client::builder()
-            .no_proxy()
-            .tls_backend_preconfigured(tls::pinned_client_config(certificate).context("MOA_TLS_CERT_FILE")?),
+        Some(certificate) => Client::builder().no_proxy().tls_backend_preconfigured(
+            tls::pinned_client_config(certificate).context("MOA_TLS_CERT_FILE")?,
+        ),
         None => trust::http_client(),
     };
     let asked = ask(builder.timeout(HEALTH_HTTP_TIMEOUT).build()?, admin.url()).await;
@@ -50,13 +50,21 @@ async fn unready_here(settings: &HealthcheckSettings) -> anyhow::Result<Option<S
 
 /// What `/readyz` at this URL says, unless it is ready.
 pub(super) async fn unready(url: &str) -> anyhow::Result<Option<String>> {
-    ask(trust::http_client().timeout(HEALTH_HTTP_TIMEOUT).build()?, url).await
+    ask(
+        trust::http_client().timeout(HEALTH_HTTP_TIMEOUT).build()?,
+        url,
+    )
+    .await
 }
 
 async fn ask(client: Client, url: &str) -> anyhow::Result<Option<String>> {
     let asked = client.get(format!("{}/readyz", url.trim_end_matches('/')));
     let nothing = || format!("nothing answers at {}", shown(url));
-    let response = asked.send().await.map_err(trust::explained).with_context(nothing)?;
+    let response = asked
+        .send()
+        .await
+        .map_err(trust::explained)
+        .with_context(nothing)?;
     let (status, said) = (response.status(), response.text().await.unwrap_or_default());
     Ok((!status.is_success()).then_some(said))
 }
@@ -66,5 +74,7 @@ fn shown(url: &str) -> &str {
 }
 
 fn nobody_listens(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<NoAnswerError>().is_some_and(|error| error.is_refused)
+    error
+        .downcast_ref::<NoAnswerError>()
+        .is_some_and(|error| error.is_refused)
 }

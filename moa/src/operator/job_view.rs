@@ -46,7 +46,9 @@ async fn watch(admin: &AdminSettings, id: i64, mut show: ProgressView) -> anyhow
             Err(error) if answered.elapsed() < UNREACHABLE_TIMEOUT && may_pass(&error) => {
                 show.note(&format!("{error:#}; trying again"))
             }
-            Err(error) => return Err(error).with_context(|| format!("what job {id} does is not known")),
+            Err(error) => {
+                return Err(error).with_context(|| format!("what job {id} does is not known"));
+            }
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }
@@ -54,7 +56,9 @@ async fn watch(admin: &AdminSettings, id: i64, mut show: ProgressView) -> anyhow
 
 /// Whether asking again may help: the listener is away, or busy.
 fn may_pass(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Refusal>().is_none_or(|refusal| ["OVERLOADED", "500"].contains(&refusal.code.as_str()))
+    error
+        .downcast_ref::<Refusal>()
+        .is_none_or(|refusal| ["OVERLOADED", "500"].contains(&refusal.code.as_str()))
 }
 
 /// What has been shown, and how.
@@ -81,11 +85,22 @@ impl ProgressView {
             false => Output::Lines,
         };
         let (stage, noted) = (String::new(), String::new());
-        Self { output, rate: RateMeter::default(), stage, done: -1, noted, line_at: Instant::now() }
+        Self {
+            output,
+            rate: RateMeter::default(),
+            stage,
+            done: -1,
+            noted,
+            line_at: Instant::now(),
+        }
     }
 
     fn show(&mut self, job: &Value) {
-        let (stage, done, total) = (text(&job["stage"]), number(&job["done"]), number(&job["total"]));
+        let (stage, done, total) = (
+            text(&job["stage"]),
+            number(&job["done"]),
+            number(&job["total"]),
+        );
         self.rate.reached(Instant::now(), done);
         let (is_new, has_moved) = (stage != self.stage, done != self.done);
         match &self.output {
@@ -98,14 +113,17 @@ impl ProgressView {
                 bar.set_position(done.unsigned_abs());
                 bar.set_message(sentence(job, &self.rate));
             }
-            Output::Lines if is_new || (has_moved && self.line_at.elapsed() >= PROGRESS_INTERVAL) => {
+            Output::Lines
+                if is_new || (has_moved && self.line_at.elapsed() >= PROGRESS_INTERVAL) =>
+            {
                 print_note!("{}", sentence(job, &self.rate));
                 self.line_at = Instant::now();
             }
             Output::Lines => {}
         }
         (self.stage, self.done) = (stage, done);
-        if let (Some(problem), "RUNNING") = (job["problem"].as_str(), text(&job["state"]).as_str()) {
+        if let (Some(problem), "RUNNING") = (job["problem"].as_str(), text(&job["state"]).as_str())
+        {
             self.note(&format!("it failed, and is tried again: {problem}"));
         }
     }
@@ -124,18 +142,34 @@ impl ProgressView {
 
 /// Goes away with its value; what came of the job is printed then.
 fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("[{bar:30}] {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(0).with_style(style.progress_chars("=> ")).with_finish(ProgressFinish::AndClear)
+    let style = ProgressStyle::with_template("[{bar:30}] {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0)
+        .with_style(style.progress_chars("=> "))
+        .with_finish(ProgressFinish::AndClear)
 }
 
 /// Stage, position, rate and what is left, where there are such.
 fn sentence(job: &Value, meter: &RateMeter) -> String {
-    let (stage, done, total) = (text(&job["stage"]), number(&job["done"]), number(&job["total"]));
+    let (stage, done, total) = (
+        text(&job["stage"]),
+        number(&job["done"]),
+        number(&job["total"]),
+    );
     match stage.as_str() {
-        "WAITING" => format!("WAITING for a projector with version {} of the code", text(&job["codeVersion"])),
+        "WAITING" => format!(
+            "WAITING for a projector with version {} of the code",
+            text(&job["codeVersion"])
+        ),
         "FOLDING" | "CATCHING_UP" => {
-            let rate = meter.events_per_second().map(|rate| format!(", {rate:.0}/s")).unwrap_or_default();
-            let left = meter.left(total).map(|left| format!(", {} left", FormattedDuration(left))).unwrap_or_default();
+            let rate = meter
+                .events_per_second()
+                .map(|rate| format!(", {rate:.0}/s"))
+                .unwrap_or_default();
+            let left = meter
+                .left(total)
+                .map(|left| format!(", {} left", FormattedDuration(left)))
+                .unwrap_or_default();
             format!("{stage}: {done} of {total} events{rate}{left}")
         }
         _ => stage,
@@ -151,7 +185,11 @@ struct RateMeter {
 impl RateMeter {
     fn reached(&mut self, at: Instant, done: i64) {
         self.seen.push_back((at, done));
-        while self.seen.front().is_some_and(|(first, _)| at - *first > RATE_WINDOW) {
+        while self
+            .seen
+            .front()
+            .is_some_and(|(first, _)| at - *first > RATE_WINDOW)
+        {
             self.seen.pop_front();
         }
     }
@@ -173,8 +211,10 @@ impl RateMeter {
     /// The job with its rate.
     fn with_rate(&self, job: &Value) -> Value {
         let mut with_rate = job.clone();
-        with_rate["eventsPerSecond"] = json!(self.events_per_second().map(|rate| rate.round() as i64));
-        with_rate["secondsLeft"] = json!(self.left(number(&job["total"])).map(|left| left.as_secs()));
+        with_rate["eventsPerSecond"] =
+            json!(self.events_per_second().map(|rate| rate.round() as i64));
+        with_rate["secondsLeft"] =
+            json!(self.left(number(&job["total"])).map(|left| left.as_secs()));
         with_rate
     }
 }
@@ -197,8 +237,14 @@ mod tests {
 
     #[test]
     fn the_pace_is_that_of_the_last_ten_seconds() {
-        assert_eq!(rate(&[(0, 0), (5, 1_000), (10, 3_000), (20, 9_000)]).events_per_second(), Some(600.0));
-        assert_eq!(rate(&[(0, 0), (5, 1_000)]).left(5_000), Some(Duration::from_secs(20)));
+        assert_eq!(
+            rate(&[(0, 0), (5, 1_000), (10, 3_000), (20, 9_000)]).events_per_second(),
+            Some(600.0)
+        );
+        assert_eq!(
+            rate(&[(0, 0), (5, 1_000)]).left(5_000),
+            Some(Duration::from_secs(20))
+        );
     }
 
     #[test]
@@ -211,10 +257,22 @@ mod tests {
     #[test]
     fn a_line_says_stage_position_pace_and_what_is_left() {
         let job = json!({"stage": "FOLDING", "done": 1_000, "total": 5_000, "codeVersion": 2});
-        assert_eq!(sentence(&job, &rate(&[(0, 0), (5, 1_000)])), "FOLDING: 1000 of 5000 events, 200/s, 00:00:20 left");
-        assert_eq!(sentence(&job, &RateMeter::default()), "FOLDING: 1000 of 5000 events");
+        assert_eq!(
+            sentence(&job, &rate(&[(0, 0), (5, 1_000)])),
+            "FOLDING: 1000 of 5000 events, 200/s, 00:00:20 left"
+        );
+        assert_eq!(
+            sentence(&job, &RateMeter::default()),
+            "FOLDING: 1000 of 5000 events"
+        );
         let waits = json!({"stage": "WAITING", "codeVersion": 2});
-        assert_eq!(sentence(&waits, &RateMeter::default()), "WAITING for a projector with version 2 of the code");
-        assert_eq!(sentence(&json!({"stage": "COMPARING"}), &RateMeter::default()), "COMPARING");
+        assert_eq!(
+            sentence(&waits, &RateMeter::default()),
+            "WAITING for a projector with version 2 of the code"
+        );
+        assert_eq!(
+            sentence(&json!({"stage": "COMPARING"}), &RateMeter::default()),
+            "COMPARING"
+        );
     }
 }

@@ -11,16 +11,45 @@ use serde_json::Value;
 pub async fn projection(command: ProjectionCommand, admin: &AdminSettings) -> anyhow::Result<()> {
     match command {
         ProjectionCommand::List { output } => list(output, admin).await,
-        ProjectionCommand::Rebuild { name, no_switch, accept_differences, detach, job } => {
-            let what = format!("rebuild?switch={}&acceptDifferences={accept_differences}", !no_switch);
-            let id = request_job(admin, Method::POST, &name, &format!("{what}{}", rate(&job, '&'))).await?;
+        ProjectionCommand::Rebuild {
+            name,
+            no_switch,
+            accept_differences,
+            detach,
+            job,
+        } => {
+            let what = format!(
+                "rebuild?switch={}&acceptDifferences={accept_differences}",
+                !no_switch
+            );
+            let id = request_job(
+                admin,
+                Method::POST,
+                &name,
+                &format!("{what}{}", rate(&job, '&')),
+            )
+            .await?;
             match detach {
-                true => print_line!("{}", if job.json { format!(r#"{{"jobId":{id}}}"#) } else { format!("Job {id}.") }),
-                false => rebuilt(&job_view::follow(admin, id, job.json).await?, &name, job.json)?,
+                true => print_line!(
+                    "{}",
+                    if job.json {
+                        format!(r#"{{"jobId":{id}}}"#)
+                    } else {
+                        format!("Job {id}.")
+                    }
+                ),
+                false => rebuilt(
+                    &job_view::follow(admin, id, job.json).await?,
+                    &name,
+                    job.json,
+                )?,
             }
             Ok(())
         }
-        ProjectionCommand::Switch { name, accept_differences } => {
+        ProjectionCommand::Switch {
+            name,
+            accept_differences,
+        } => {
             let what = format!("switch?acceptDifferences={accept_differences}");
             say_live(&post(admin, Method::POST, &name, &what).await?, &name);
             Ok(())
@@ -40,8 +69,18 @@ pub async fn projection(command: ProjectionCommand, admin: &AdminSettings) -> an
             Ok(())
         }
         ProjectionCommand::Diff { name, job } => {
-            let id = request_job(admin, Method::GET, &name, &format!("diff{}", rate(&job, '?'))).await?;
-            compared(&job_view::follow(admin, id, job.json).await?, &name, job.json)
+            let id = request_job(
+                admin,
+                Method::GET,
+                &name,
+                &format!("diff{}", rate(&job, '?')),
+            )
+            .await?;
+            compared(
+                &job_view::follow(admin, id, job.json).await?,
+                &name,
+                job.json,
+            )
         }
         ProjectionCommand::Drop { name } => drop(&name, admin).await,
     }
@@ -54,10 +93,23 @@ async fn list(output: ListOutput, admin: &AdminSettings) -> anyhow::Result<()> {
     }
     print_projections(&data, output);
     let jobs = ask(admin, Method::GET, "/admin/job", None).await?;
-    for job in rows(&jobs["list"]).iter().filter(|job| job["state"] == "RUNNING") {
-        let [id, kind, name, generation, stage, done, total] =
-            ["jobId", "kind", "projection", "generation", "stage", "done", "total"].map(|key| text(&job[key]));
-        print_line!("Job {id}, {kind} of {name}, generation {generation}: {stage}, {done} of {total} events.");
+    for job in rows(&jobs["list"])
+        .iter()
+        .filter(|job| job["state"] == "RUNNING")
+    {
+        let [id, kind, name, generation, stage, done, total] = [
+            "jobId",
+            "kind",
+            "projection",
+            "generation",
+            "stage",
+            "done",
+            "total",
+        ]
+        .map(|key| text(&job[key]));
+        print_line!(
+            "Job {id}, {kind} of {name}, generation {generation}: {stage}, {done} of {total} events."
+        );
     }
     Ok(())
 }
@@ -65,11 +117,22 @@ async fn list(output: ListOutput, admin: &AdminSettings) -> anyhow::Result<()> {
 async fn drop(name: &str, admin: &AdminSettings) -> anyhow::Result<()> {
     let known = ask(admin, Method::GET, "/admin/projection", None).await?;
     let data = post(admin, Method::POST, name, "drop").await?;
-    let is_standby =
-        |row: &&Value| ["BUILDING", "READY", "DIFFERENT", "PREVIOUS"].contains(&text(&row["state"]).as_str());
-    let of_it = rows(&known["list"]).iter().filter(|row| row["name"] == name).filter(is_standby);
-    let dropped: Vec<_> =
-        of_it.map(|row| format!("generation {} ({})", text(&row["generation"]), text(&row["state"]))).collect();
+    let is_standby = |row: &&Value| {
+        ["BUILDING", "READY", "DIFFERENT", "PREVIOUS"].contains(&text(&row["state"]).as_str())
+    };
+    let of_it = rows(&known["list"])
+        .iter()
+        .filter(|row| row["name"] == name)
+        .filter(is_standby);
+    let dropped: Vec<_> = of_it
+        .map(|row| {
+            format!(
+                "generation {} ({})",
+                text(&row["generation"]),
+                text(&row["state"])
+            )
+        })
+        .collect();
     match text(&data["dropped"]).as_str() {
         "0" => print_line!("There was no standby of {name}."),
         number => print_line!("Dropped {number} of {name}: {}.", dropped.join(", ")),
@@ -78,25 +141,53 @@ async fn drop(name: &str, admin: &AdminSettings) -> anyhow::Result<()> {
 }
 
 /// The job that the admin listener made of what was asked for.
-async fn request_job(admin: &AdminSettings, method: Method, name: &str, what: &str) -> anyhow::Result<i64> {
+async fn request_job(
+    admin: &AdminSettings,
+    method: Method,
+    name: &str,
+    what: &str,
+) -> anyhow::Result<i64> {
     let data = post(admin, method, name, what).await?;
-    data["jobId"].as_i64().ok_or_else(|| anyhow!("what answers at {} is another version of Moa", admin.admin_url))
+    data["jobId"].as_i64().ok_or_else(|| {
+        anyhow!(
+            "what answers at {} is another version of Moa",
+            admin.admin_url
+        )
+    })
 }
 
-async fn post(admin: &AdminSettings, method: Method, name: &str, what: &str) -> anyhow::Result<Value> {
-    let answer = ask(admin, method, &format!("/admin/projection/{name}/{what}"), None).await;
+async fn post(
+    admin: &AdminSettings,
+    method: Method,
+    name: &str,
+    what: &str,
+) -> anyhow::Result<Value> {
+    let answer = ask(
+        admin,
+        method,
+        &format!("/admin/projection/{name}/{what}"),
+        None,
+    )
+    .await;
     answer.map_err(|error| match error.downcast_ref::<Refusal>() {
-        Some(refusal) if refusal.code == "404" => anyhow!("there is no read model {name}: see `moa projection list`"),
+        Some(refusal) if refusal.code == "404" => {
+            anyhow!("there is no read model {name}: see `moa projection list`")
+        }
         _ => error,
     })
 }
 
 fn rate(job: &JobSettings, before: char) -> String {
-    job.max_rate.map(|rate| format!("{before}maxRate={rate}")).unwrap_or_default()
+    job.max_rate
+        .map(|rate| format!("{before}maxRate={rate}"))
+        .unwrap_or_default()
 }
 
 fn say_live(data: &Value, name: &str) {
-    print_line!("Generation {} of {name} is live.", text(&data["generation"]));
+    print_line!(
+        "Generation {} of {name} is live.",
+        text(&data["generation"])
+    );
 }
 
 /// Says what came of a rebuild; an error unless it is done.
@@ -109,7 +200,10 @@ fn rebuilt(job: &Value, name: &str, json: bool) -> anyhow::Result<()> {
         ("DONE", _) if json => {}
         ("DONE", _) if job["switches"] == true => say_live(job, name),
         ("DONE", _) => {
-            print_line!("Generation {} of {name} is ready: `moa projection switch {name}`.", text(&job["generation"]))
+            print_line!(
+                "Generation {} of {name} is ready: `moa projection switch {name}`.",
+                text(&job["generation"])
+            )
         }
         (_, true) if job["acceptDifferences"] == false => bail!(
             "it differs from the live one, which stays; `moa projection switch {name} --accept-differences` switches \
@@ -143,12 +237,23 @@ fn failed(job: &Value) -> anyhow::Error {
 /// Rows and digests, or why there are none; where the two differ also sums, and the first keys that do with both rows.
 fn print_comparison(outcome: &Value) {
     if outcome["equal"].is_null() {
-        return outcome["skipped"].as_str().into_iter().for_each(|why| print_line!("{why}"));
+        return outcome["skipped"]
+            .as_str()
+            .into_iter()
+            .for_each(|why| print_line!("{why}"));
     }
     let digest = &outcome["digest"];
     match outcome["equal"] == true {
-        true => print_line!("Equal at positions {}, digest {}", text(&outcome["positions"]), text(&digest["live"])),
-        false => print_line!("Different at positions {}, digest {}", text(&outcome["positions"]), sides(digest)),
+        true => print_line!(
+            "Equal at positions {}, digest {}",
+            text(&outcome["positions"]),
+            text(&digest["live"])
+        ),
+        false => print_line!(
+            "Different at positions {}, digest {}",
+            text(&outcome["positions"]),
+            sides(digest)
+        ),
     }
     for table in rows(&outcome["tables"]) {
         print_table(table);
@@ -157,8 +262,17 @@ fn print_comparison(outcome: &Value) {
 }
 
 fn print_table(table: &Value) {
-    print_line!("  {}: {} rows", text(&table["table"]), sides(&table["rows"]));
-    for (column, sum) in table["sums"].as_object().into_iter().flatten().filter(|(_, sum)| sum["live"] != sum["new"]) {
+    print_line!(
+        "  {}: {} rows",
+        text(&table["table"]),
+        sides(&table["rows"])
+    );
+    for (column, sum) in table["sums"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, sum)| sum["live"] != sum["new"])
+    {
         print_line!("    sum of {column}: {}", sides(sum));
     }
     for difference in rows(&table["differences"]) {
@@ -173,7 +287,10 @@ fn print_table(table: &Value) {
 fn print_only(what: &str, only: &Value) {
     for side in ["live", "new"] {
         for name in rows(&only[side]) {
-            print_line!("    {what} {}: only in the {side} one, not compared", text(name));
+            print_line!(
+                "    {what} {}: only in the {side} one, not compared",
+                text(name)
+            );
         }
     }
 }
@@ -187,5 +304,9 @@ fn sides(both: &Value) -> String {
 }
 
 fn row(values: &Value) -> String {
-    if values.is_null() { "none".into() } else { values.to_string() }
+    if values.is_null() {
+        "none".into()
+    } else {
+        values.to_string()
+    }
 }

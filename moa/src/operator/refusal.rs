@@ -67,7 +67,9 @@ fn with_flags(problems: &str) -> String {
         let (_, flag) = FLAGS.iter().find(|(name, _)| *name == field)?;
         Some(format!("{flag} {rest}"))
     };
-    let problems = problems.split("; ").map(|problem| named(problem).unwrap_or_else(|| problem.to_owned()));
+    let problems = problems
+        .split("; ")
+        .map(|problem| named(problem).unwrap_or_else(|| problem.to_owned()));
     problems.collect::<Vec<_>>().join("; ")
 }
 
@@ -79,6 +81,14 @@ pub(crate) fn data(answer: Value) -> anyhow::Result<Value> {
     if answer["result"] == true {
         return Ok(answer["data"].clone());
     }
-    let message = answer["message"].as_str().unwrap_or_default().trim_end_matches(" : ").to_owned();
-    Err(Refusal { code: text(&answer["code"]), message }.into())
+    let message = answer["message"]
+        .as_str()
+        .unwrap_or_default()
+        .trim_end_matches(" : ")
+        .to_owned();
+    Err(Refusal {
+        code: text(&answer["code"]),
+        message,
+    }
+    .into())
 }

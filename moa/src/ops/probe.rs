@@ -30,7 +30,11 @@ pub(super) struct DatabaseProbe {
 
 impl DatabaseProbe {
     pub(super) fn new(pool: Pool, answers: Clause, takes_writes: Option<Clause>) -> Self {
-        Self { pool, answers, takes_writes }
+        Self {
+            pool,
+            answers,
+            takes_writes,
+        }
     }
 
     /// Asks, within 1.5 s, and fails or clears the clauses.
@@ -38,7 +42,9 @@ impl DatabaseProbe {
         match ask(&self.pool).await {
             Ok(answer) => {
                 self.answers.clear();
-                self.takes_writes.iter().for_each(|clause| check_writable(clause, answer));
+                self.takes_writes
+                    .iter()
+                    .for_each(|clause| check_writable(clause, answer));
             }
             Err(reason) if POSTGRESQL.explains_failures() => self.answers.fail_quietly(reason),
             Err(reason) => self.answers.fail(reason),
@@ -48,7 +54,8 @@ impl DatabaseProbe {
 
 fn check_writable(takes_writes: &Clause, answer: Answer) {
     if answer.is_standby {
-        takes_writes.fail("the database is a standby: promote it, or name the primary in DATABASE_URL");
+        takes_writes
+            .fail("the database is a standby: promote it, or name the primary in DATABASE_URL");
     } else if answer.is_read_only {
         takes_writes.fail("the database is read-only: default_transaction_read_only is on");
     } else {
@@ -62,7 +69,11 @@ async fn ask(pool: &Pool) -> Result<Answer, String> {
     let mut pooled = match acquired {
         Ok(Ok(pooled)) => pooled,
         Ok(Err(error)) => return Err(reason(&error)),
-        Err(_) => return Err("the database cannot be reached, or no connection of the pool is free".into()),
+        Err(_) => {
+            return Err(
+                "the database cannot be reached, or no connection of the pool is free".into(),
+            );
+        }
     };
     if let Ok(Ok(answer)) = timeout(ANSWER_TIMEOUT, state(&mut pooled)).await {
         return Ok(answer);
@@ -75,7 +86,9 @@ async fn ask(pool: &Pool) -> Result<Answer, String> {
         connection.close().await?;
         Ok(answer)
     };
-    let answered = timeout(ANSWER_TIMEOUT, fresh).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+    let answered = timeout(ANSWER_TIMEOUT, fresh)
+        .await
+        .unwrap_or(Err(sqlx::Error::PoolTimedOut));
     answered.map_err(|error| reason(&error))
 }
 

@@ -32,16 +32,30 @@ pub(super) struct Config {
 impl Config {
     /// `None` where no collector is set.
     pub(super) fn read(settings: &TraceSettings, service: &str) -> anyhow::Result<Option<Self>> {
-        let Some(endpoint) = &settings.otlp_endpoint else { return Ok(None) };
+        let Some(endpoint) = &settings.otlp_endpoint else {
+            return Ok(None);
+        };
         warn_of_unknown_variables();
-        if let Some(protocol) = settings.otlp_protocol.as_deref().filter(|protocol| *protocol != "http/protobuf") {
-            bail!("OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}: Moa speaks http/protobuf alone, mostly at port 4318");
+        if let Some(protocol) = settings
+            .otlp_protocol
+            .as_deref()
+            .filter(|protocol| *protocol != "http/protobuf")
+        {
+            bail!(
+                "OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}: Moa speaks http/protobuf alone, mostly at port 4318"
+            );
         }
-        let headers = settings.otlp_headers.as_ref().map_or("", |headers| headers.reveal());
+        let headers = settings
+            .otlp_headers
+            .as_ref()
+            .map_or("", |headers| headers.reveal());
         Ok(Some(Self {
             url: url(endpoint).context("OTEL_EXPORTER_OTLP_ENDPOINT")?,
             headers: header_map(headers).context("OTEL_EXPORTER_OTLP_HEADERS")?,
-            ratio: ratio(settings.traces_sampler.as_deref(), settings.traces_sampler_arg.as_deref())?,
+            ratio: ratio(
+                settings.traces_sampler.as_deref(),
+                settings.traces_sampler_arg.as_deref(),
+            )?,
             resource: resource(settings, service).context("OTEL_RESOURCE_ATTRIBUTES")?,
         }))
     }
@@ -50,18 +64,27 @@ impl Config {
 /// They may be set for all programs alike, so they are no reason not to start.
 fn warn_of_unknown_variables() {
     let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let unknown: Vec<_> =
-        set.filter(|name| name.starts_with("OTEL_") && !KNOWN_VARIABLES.contains(&name.as_str())).collect();
+    let unknown: Vec<_> = set
+        .filter(|name| name.starts_with("OTEL_") && !KNOWN_VARIABLES.contains(&name.as_str()))
+        .collect();
     if !unknown.is_empty() {
-        tracing::warn!("{}: variables of OpenTelemetry that have no effect on Moa", unknown.join(", "));
+        tracing::warn!(
+            "{}: variables of OpenTelemetry that have no effect on Moa",
+            unknown.join(", ")
+        );
     }
 }
 
 /// The path of traces below the endpoint. No error repeats the URL, which may hold a secret.
 fn url(endpoint: &str) -> anyhow::Result<Url> {
-    let mut url = Url::parse(endpoint).ok().context("cannot be read: give one such as http://127.0.0.1:4318")?;
+    let mut url = Url::parse(endpoint)
+        .ok()
+        .context("cannot be read: give one such as http://127.0.0.1:4318")?;
     let is_http = ["http", "https"].contains(&url.scheme()) && url.has_host();
-    ensure!(is_http, "must begin with http:// or https:// and name a host, such as http://127.0.0.1:4318");
+    ensure!(
+        is_http,
+        "must begin with http:// or https:// and name a host, such as http://127.0.0.1:4318"
+    );
     ensure!(
         url.query().is_none() && url.fragment().is_none(),
         "must end with its path: leave away what begins with ? or #"
@@ -75,9 +98,10 @@ fn url(endpoint: &str) -> anyhow::Result<Url> {
 
 fn header_map(text: &str) -> anyhow::Result<HeaderMap> {
     let header = |(name, value): (String, String)| {
-        let name = HeaderName::try_from(&name).with_context(|| format!("{name} is no name of a header"))?;
-        let mut value =
-            HeaderValue::try_from(value).with_context(|| format!("the value of {name} is none of a header"))?;
+        let name = HeaderName::try_from(&name)
+            .with_context(|| format!("{name} is no name of a header"))?;
+        let mut value = HeaderValue::try_from(value)
+            .with_context(|| format!("the value of {name} is none of a header"))?;
         value.set_sensitive(true);
         Ok((name, value))
     };
@@ -86,13 +110,24 @@ fn header_map(text: &str) -> anyhow::Result<HeaderMap> {
 
 /// `a=1,b=2`, with percent-encoded values.
 fn pairs(text: &str) -> anyhow::Result<Vec<(String, String)>> {
-    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let entries = text
+        .split(',')
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty());
     let pair = |entry: &str| {
         let (name, value) = entry.split_once('=')?;
-        Some((name.trim().to_owned(), percent_decode_str(value.trim()).decode_utf8().ok()?.into_owned()))
+        Some((
+            name.trim().to_owned(),
+            percent_decode_str(value.trim())
+                .decode_utf8()
+                .ok()?
+                .into_owned(),
+        ))
     };
     entries
-        .map(|entry| pair(entry).context("must be NAME=VALUE, separated by commas, values percent-encoded"))
+        .map(|entry| {
+            pair(entry).context("must be NAME=VALUE, separated by commas, values percent-encoded")
+        })
         .collect()
 }
 
@@ -101,7 +136,11 @@ fn ratio(sampler: Option<&str>, argument: Option<&str>) -> anyhow::Result<f64> {
         None | Some("parentbased_always_on") => Ok(1.0),
         Some("parentbased_always_off") => Ok(0.0),
         Some("parentbased_traceidratio") => {
-            let ratio = argument.unwrap_or("1").parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+            let ratio = argument
+                .unwrap_or("1")
+                .parse::<f64>()
+                .ok()
+                .filter(|ratio| (0.0..=1.0).contains(ratio));
             ratio.context("OTEL_TRACES_SAMPLER_ARG must be a fraction from 0 to 1, such as 0.01")
         }
         Some(other) => bail!(
@@ -114,8 +153,12 @@ fn ratio(sampler: Option<&str>, argument: Option<&str>) -> anyhow::Result<f64> {
 fn resource(settings: &TraceSettings, service: &str) -> anyhow::Result<Vec<(String, String)>> {
     let mut resource = pairs(settings.resource_attributes.as_deref().unwrap_or_default())?;
     let named = settings.service_name.clone();
-    let named =
-        named.or_else(|| resource.iter().find(|(name, _)| name == SERVICE_NAME).map(|(_, value)| value.clone()));
+    let named = named.or_else(|| {
+        resource
+            .iter()
+            .find(|(name, _)| name == SERVICE_NAME)
+            .map(|(_, value)| value.clone())
+    });
     let ours = [
         (SERVICE_NAME, named.unwrap_or_else(|| service.to_owned())),
         ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -136,7 +179,10 @@ mod tests {
     use rstest::rstest;
 
     fn set(endpoint: &str) -> TraceSettings {
-        TraceSettings { otlp_endpoint: Some(endpoint.to_owned()), ..TraceSettings::default() }
+        TraceSettings {
+            otlp_endpoint: Some(endpoint.to_owned()),
+            ..TraceSettings::default()
+        }
     }
 
     #[rstest]
@@ -153,7 +199,10 @@ mod tests {
     #[case("http://collector?key=canary", "must end with its path")]
     fn an_endpoint_that_cannot_be_is_refused(#[case] endpoint: &str, #[case] why: &str) {
         let refused = format!("{:#}", Config::read(&set(endpoint), "moa").err().unwrap());
-        assert!(refused.contains(why) && refused.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{refused}");
+        assert!(
+            refused.contains(why) && refused.contains("OTEL_EXPORTER_OTLP_ENDPOINT"),
+            "{refused}"
+        );
         assert!(!refused.contains("canary"), "{refused}");
     }
 
@@ -188,13 +237,17 @@ mod tests {
     fn a_process_is_called_what_is_set() {
         let name = |settings: &TraceSettings| {
             let named = resource(settings, "moa-relay").unwrap();
-            let names: Vec<_> =
-                named.into_iter().filter(|(name, _)| name == SERVICE_NAME).map(|(_, name)| name).collect();
+            let names: Vec<_> = named
+                .into_iter()
+                .filter(|(name, _)| name == SERVICE_NAME)
+                .map(|(_, name)| name)
+                .collect();
             names.join(",")
         };
         let mut settings = set("http://collector");
         assert_eq!(name(&settings), "moa-relay");
-        settings.resource_attributes = Some("service.name=attribute,deployment.environment.name=test".into());
+        settings.resource_attributes =
+            Some("service.name=attribute,deployment.environment.name=test".into());
         assert_eq!(name(&settings), "attribute");
         settings.service_name = Some("variable".into());
         assert_eq!(name(&settings), "variable");
@@ -202,7 +255,10 @@ mod tests {
 
     #[test]
     fn other_protocols_are_refused() {
-        let settings = TraceSettings { otlp_protocol: Some("grpc".into()), ..set("http://collector") };
+        let settings = TraceSettings {
+            otlp_protocol: Some("grpc".into()),
+            ..set("http://collector")
+        };
         let refused = Config::read(&settings, "moa").err().unwrap().to_string();
         assert!(refused.contains("http/protobuf"), "{refused}");
     }

@@ -16,24 +16,49 @@ const SAMPLED: u32 = 1;
 
 /// The body of a request with these spans of a process.
 pub(super) fn request(resource: &[(String, String)], spans: Vec<Span>) -> Vec<u8> {
-    let attributes =
-        resource.iter().map(|(name, value)| attribute(name, any_value::Value::StringValue(value.clone()))).collect();
+    let attributes = resource
+        .iter()
+        .map(|(name, value)| attribute(name, any_value::Value::StringValue(value.clone())))
+        .collect();
     let (name, version) = ("moa".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     let scope_spans = ScopeSpans {
-        scope: Some(InstrumentationScope { name, version, ..InstrumentationScope::default() }),
+        scope: Some(InstrumentationScope {
+            name,
+            version,
+            ..InstrumentationScope::default()
+        }),
         spans: spans.into_iter().map(span).collect(),
         ..ScopeSpans::default()
     };
     let resource_spans = ResourceSpans {
-        resource: Some(Resource { attributes, ..Resource::default() }),
+        resource: Some(Resource {
+            attributes,
+            ..Resource::default()
+        }),
         scope_spans: vec![scope_spans],
         ..ResourceSpans::default()
     };
-    ExportTraceServiceRequest { resource_spans: vec![resource_spans] }.encode_to_vec()
+    ExportTraceServiceRequest {
+        resource_spans: vec![resource_spans],
+    }
+    .encode_to_vec()
 }
 
-fn span(Span { context, parent, link: linked, began, ended, work }: Span) -> otlp::Span {
-    let code = if work.is_error { StatusCode::Error } else { StatusCode::Unset };
+fn span(
+    Span {
+        context,
+        parent,
+        link: linked,
+        began,
+        ended,
+        work,
+    }: Span,
+) -> otlp::Span {
+    let code = if work.is_error {
+        StatusCode::Error
+    } else {
+        StatusCode::Unset
+    };
     otlp::Span {
         trace_id: context.trace_id.to_be_bytes().into(),
         span_id: context.span_id.to_be_bytes().into(),
@@ -43,16 +68,28 @@ fn span(Span { context, parent, link: linked, began, ended, work }: Span) -> otl
         kind: kind(work.kind).into(),
         start_time_unix_nano: nanoseconds(began),
         end_time_unix_nano: nanoseconds(ended),
-        attributes: work.attributes.into_iter().map(|(name, it)| attribute(name, value(it))).collect(),
+        attributes: work
+            .attributes
+            .into_iter()
+            .map(|(name, it)| attribute(name, value(it)))
+            .collect(),
         links: linked.into_iter().map(link).collect(),
-        status: Some(Status { code: code.into(), ..Status::default() }),
+        status: Some(Status {
+            code: code.into(),
+            ..Status::default()
+        }),
         ..otlp::Span::default()
     }
 }
 
 fn link(SpanContext { trace_id, span_id }: SpanContext) -> Link {
     let (trace_id, span_id) = (trace_id.to_be_bytes().into(), span_id.to_be_bytes().into());
-    Link { trace_id, span_id, flags: SAMPLED, ..Link::default() }
+    Link {
+        trace_id,
+        span_id,
+        flags: SAMPLED,
+        ..Link::default()
+    }
 }
 
 fn kind(kind: traces::SpanKind) -> SpanKind {
@@ -66,7 +103,11 @@ fn kind(kind: traces::SpanKind) -> SpanKind {
 }
 
 fn attribute(name: &str, value: any_value::Value) -> KeyValue {
-    KeyValue { key: name.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+    KeyValue {
+        key: name.to_owned(),
+        value: Some(AnyValue { value: Some(value) }),
+        ..KeyValue::default()
+    }
 }
 
 fn value(value: Value) -> any_value::Value {

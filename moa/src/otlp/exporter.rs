@@ -45,10 +45,18 @@ pub struct Exporter {
 impl Exporter {
     /// Records spans from now on. The collector need not be there yet.
     pub(super) fn start(config: Config) -> anyhow::Result<Self> {
-        let client = trust::http_client().timeout(REQUEST_TIMEOUT).redirect(Policy::none());
+        let client = trust::http_client()
+            .timeout(REQUEST_TIMEOUT)
+            .redirect(Policy::none());
         let client = client.default_headers(config.headers).build()?;
         let (queue, spans) = mpsc::channel(MAX_QUEUED_SPANS);
-        let sender = Sender { client, url: config.url, resource: config.resource, spans, lost: None };
+        let sender = Sender {
+            client,
+            url: config.url,
+            resource: config.resource,
+            spans,
+            lost: None,
+        };
         let stop = CancellationToken::new();
         let sending = tokio::spawn(sender.run(stop.clone()));
         traces::record_with(config.ratio, move |span| {
@@ -90,11 +98,21 @@ enum SendError {
 impl Sender {
     async fn run(mut self, stop: CancellationToken) {
         let mut batch = Vec::new();
-        while stop.run_until_cancelled(self.gather(&mut batch)).await.is_some() {
+        while stop
+            .run_until_cancelled(self.gather(&mut batch))
+            .await
+            .is_some()
+        {
             self.send(std::mem::take(&mut batch)).await;
         }
         self.spans.close();
-        while !batch.is_empty() || self.spans.recv_many(&mut batch, MAX_SPANS_PER_REQUEST).await > 0 {
+        while !batch.is_empty()
+            || self
+                .spans
+                .recv_many(&mut batch, MAX_SPANS_PER_REQUEST)
+                .await
+                > 0
+        {
             self.send(std::mem::take(&mut batch)).await;
         }
     }
@@ -109,13 +127,18 @@ impl Sender {
         let until = Instant::now() + EXPORT_INTERVAL;
         while received > 0 && batch.len() < MAX_SPANS_PER_REQUEST {
             let room = MAX_SPANS_PER_REQUEST - batch.len();
-            received = timeout_at(until, self.spans.recv_many(batch, room)).await.unwrap_or(0);
+            received = timeout_at(until, self.spans.recv_many(batch, room))
+                .await
+                .unwrap_or(0);
         }
     }
 
     /// Sends a batch, again where the collector may take it later; then drops it.
     async fn send(&mut self, batch: Vec<Span>) {
-        let (spans, mut backoff) = (batch.len() as u64, Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY));
+        let (spans, mut backoff) = (
+            batch.len() as u64,
+            Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY),
+        );
         let body = encode::request(&self.resource, batch);
         for _ in 0..MAX_ATTEMPTS {
             match self.post(body.clone()).await {
@@ -138,18 +161,27 @@ impl Sender {
 
     /// Returns how many spans the collector did not want.
     async fn post(&self, body: Vec<u8>) -> Result<u64, SendError> {
-        let sending = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/x-protobuf").body(body);
+        let sending = self
+            .client
+            .post(self.url.clone())
+            .header(CONTENT_TYPE, "application/x-protobuf")
+            .body(body);
         // The URL may hold a secret.
-        let answer = sending.send().await.map_err(reqwest::Error::without_url).map_err(trust::explained);
+        let answer = sending
+            .send()
+            .await
+            .map_err(reqwest::Error::without_url)
+            .map_err(trust::explained);
         let answer = answer.map_err(|error| SendError::Unanswered(error.into()))?;
         match answer.status() {
             status if status.is_success() => Ok(rejected_spans(answer).await),
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => {
-                Err(SendError::Unanswered(anyhow::anyhow!("it answered {}", answer.status())))
-            }
+            | StatusCode::GATEWAY_TIMEOUT => Err(SendError::Unanswered(anyhow::anyhow!(
+                "it answered {}",
+                answer.status()
+            ))),
             status => Err(SendError::Refused(status)),
         }
     }
@@ -173,7 +205,11 @@ impl Sender {
     fn report_back(&mut self) {
         if let Some((since, dropped)) = self.lost.take() {
             let seconds = since.elapsed().as_secs();
-            tracing::info!(seconds, dropped, "the collector of traces takes spans again");
+            tracing::info!(
+                seconds,
+                dropped,
+                "the collector of traces takes spans again"
+            );
         }
     }
 }
@@ -188,6 +224,8 @@ async fn rejected_spans(mut answer: Response) -> u64 {
         }
     }
     let answer = ExportTraceServiceResponse::decode(body.as_slice()).unwrap_or_default();
-    let rejected = answer.partial_success.map_or(0, |partial| partial.rejected_spans);
+    let rejected = answer
+        .partial_success
+        .map_or(0, |partial| partial.rejected_spans);
     u64::try_from(rejected).unwrap_or(0)
 }

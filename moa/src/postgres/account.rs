@@ -35,7 +35,10 @@ impl Account {
         }
         // The owner and not a name, because `postgres` appears when somebody installs a package later.
         match std::fs::metadata(cluster) {
-            Ok(there) => Ok(Account::Other { uid: there.uid(), gid: there.gid() }),
+            Ok(there) => Ok(Account::Other {
+                uid: there.uid(),
+                gid: there.gid(),
+            }),
             Err(_) => unprivileged(),
         }
     }
@@ -69,7 +72,9 @@ impl Account {
 
     /// Refuses a folder that this account cannot enter, and names the parent that keeps it out.
     pub(super) async fn check_reach(self, folder: &Path) -> anyhow::Result<()> {
-        let Account::Other { uid, .. } = self else { return Ok(()) };
+        let Account::Other { uid, .. } = self else {
+            return Ok(());
+        };
         if self.can_enter(folder).await? {
             return Ok(());
         }
@@ -90,7 +95,10 @@ impl Account {
 
     async fn can_enter(self, folder: &Path) -> anyhow::Result<bool> {
         let mut enter = self.command("/bin/sh");
-        enter.args(["-c", r#"cd "$1""#, "sh"]).arg(folder).stderr(Stdio::null());
+        enter
+            .args(["-c", r#"cd "$1""#, "sh"])
+            .arg(folder)
+            .stderr(Stdio::null());
         let status = tokio::time::timeout(REACH_TIMEOUT, enter.status()).await;
         let status = status.with_context(|| format!("{} does not answer", folder.display()))?;
         Ok(status.context("cannot run /bin/sh")?.success())
@@ -101,12 +109,20 @@ impl Account {
 ///
 /// The error is the last line it printed to stderr, which with PostgreSQL's tools and pip says what is wrong.
 pub(super) async fn run(command: &mut Command, limit: Duration) -> anyhow::Result<String> {
-    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let program = command
+        .as_std()
+        .get_program()
+        .to_string_lossy()
+        .into_owned();
     let output = tokio::time::timeout(limit, command.output()).await;
-    let output = output.with_context(|| format!("{program} took longer than {} s", limit.as_secs()))?;
+    let output =
+        output.with_context(|| format!("{program} took longer than {} s", limit.as_secs()))?;
     let output = output.with_context(|| format!("cannot run {program}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
+    let last = said
+        .lines()
+        .rfind(|line| !line.trim().is_empty())
+        .unwrap_or("no reason given");
     ensure!(output.status.success(), "{program} failed: {}", last.trim());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -129,26 +145,41 @@ fn unprivileged() -> anyhow::Result<Account> {
 
 /// What `id` prints; asked of a program, because the system call is not in the standard library.
 fn id(arguments: &[&str]) -> Option<u32> {
-    let output = clean("id").args(arguments).stderr(Stdio::null()).output().ok()?;
+    let output = clean("id")
+        .args(arguments)
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }
 
 /// Every program that Moa starts begins here: from `/`, without input, and in an environment that has `PATH` and no more.
 fn clean(program: impl AsRef<OsStr>) -> std::process::Command {
     let mut command = std::process::Command::new(program);
-    command.stdin(Stdio::null()).current_dir("/").env_clear().env("PATH", search_path()).env("LC_ALL", "C");
+    command
+        .stdin(Stdio::null())
+        .current_dir("/")
+        .env_clear()
+        .env("PATH", search_path())
+        .env("LC_ALL", "C");
     command
 }
 
 fn search_path() -> OsString {
     let joined = std::env::join_paths(program_folders()).unwrap_or_default();
-    if joined.is_empty() { DEFAULT_PATH.into() } else { joined }
+    if joined.is_empty() {
+        DEFAULT_PATH.into()
+    } else {
+        joined
+    }
 }
 
 /// The folders of `PATH`, without those that depend on the current folder: whoever may write there chooses what is in it.
 pub(super) fn program_folders() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).filter(|folder| folder.is_absolute()).collect()
+    std::env::split_paths(&path)
+        .filter(|folder| folder.is_absolute())
+        .collect()
 }
 
 /// The user that this process is; none where that cannot be found out.

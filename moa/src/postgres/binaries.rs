@@ -43,13 +43,18 @@ impl Search {
     /// The current folder is gone and no home folder is known.
     pub fn of_this_machine() -> anyhow::Result<Search> {
         let mut folders = account::program_folders();
-        folders.extend(VERSIONED_FOLDERS.iter().flat_map(|(parent, prefix, below)| versions_in(parent, prefix, below)));
+        folders.extend(
+            VERSIONED_FOLDERS
+                .iter()
+                .flat_map(|(parent, prefix, below)| versions_in(parent, prefix, below)),
+        );
         let cache = if account::is_root() {
             PathBuf::from("/var/cache/moa")
         } else {
             data_folder::of_user("XDG_CACHE_HOME", ".cache")
         };
-        let cache = std::path::absolute(cache).context("the current folder is gone, change to another")?;
+        let cache =
+            std::path::absolute(cache).context("the current folder is gone, change to another")?;
         Ok(Search { folders, cache })
     }
 }
@@ -76,12 +81,21 @@ impl Binaries {
     /// Asks the server program itself, which also proves that it runs.
     async fn probe(folder: &Path, account: Account) -> Option<Binaries> {
         // Only the real path has its neighbours: a package may link some of its programs into PATH.
-        let folder = folder.join("pg_ctl").canonicalize().ok()?.parent()?.to_owned();
-        if !PROGRAMS.iter().all(|name| folder.join(name).is_file()) || has_meaning_to_a_shell(&folder) {
+        let folder = folder
+            .join("pg_ctl")
+            .canonicalize()
+            .ok()?
+            .parent()?
+            .to_owned();
+        if !PROGRAMS.iter().all(|name| folder.join(name).is_file())
+            || has_meaning_to_a_shell(&folder)
+        {
             return None;
         }
         let mut ask = account.command(folder.join("postgres"));
-        let said = account::run(ask.arg("--version"), VERSION_TIMEOUT).await.ok()?;
+        let said = account::run(ask.arg("--version"), VERSION_TIMEOUT)
+            .await
+            .ok()?;
         let version = parse_version(&said)?;
         Some(Binaries { folder, version })
     }
@@ -89,14 +103,25 @@ impl Binaries {
 
 /// `initdb` and `pg_ctl` put the path of their programs between double quotes and hand it to a shell.
 fn has_meaning_to_a_shell(folder: &Path) -> bool {
-    folder.to_str().is_none_or(|path| path.contains(['"', '\\', '$', '`', '\n']))
+    folder
+        .to_str()
+        .is_none_or(|path| path.contains(['"', '\\', '$', '`', '\n']))
 }
 
 /// The binaries for a new cluster, or for one whose `PG_VERSION` is given.
-pub(super) async fn choose(search: &Search, account: Account, recorded: Option<&str>) -> anyhow::Result<Binaries> {
+pub(super) async fn choose(
+    search: &Search,
+    account: Account,
+    recorded: Option<&str>,
+) -> anyhow::Result<Binaries> {
     let installed = installed(search, account).await;
-    let fits = |binaries: &&Binaries| recorded.is_none_or(|major| major == binaries.version.0.to_string());
-    if let Some(newest) = installed.iter().filter(fits).max_by_key(|binaries| binaries.version) {
+    let fits =
+        |binaries: &&Binaries| recorded.is_none_or(|major| major == binaries.version.0.to_string());
+    if let Some(newest) = installed
+        .iter()
+        .filter(fits)
+        .max_by_key(|binaries| binaries.version)
+    {
         return Ok(newest.clone());
     }
     match recorded {
@@ -142,10 +167,21 @@ fn mismatch(recorded: &str, installed: &[Binaries]) -> String {
 
 /// Reads `postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)`.
 fn parse_version(said: &str) -> Option<(u32, u32)> {
-    let version = said.split_once("(PostgreSQL)")?.1.split_whitespace().next()?;
-    let digits = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
+    let version = said
+        .split_once("(PostgreSQL)")?
+        .1
+        .split_whitespace()
+        .next()?;
+    let digits = |part: &str| {
+        part.chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+    };
     let (major, minor) = version.split_once('.').unwrap_or((version, "0"));
-    Some((digits(major).parse().ok()?, digits(minor).parse().unwrap_or(0)))
+    Some((
+        digits(major).parse().ok()?,
+        digits(minor).parse().unwrap_or(0),
+    ))
 }
 
 #[cfg(test)]
@@ -155,7 +191,10 @@ mod tests {
     #[test]
     fn versions_are_read_as_released_and_as_beta() {
         for (said, version) in [
-            ("postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)\n", Some((15, 20))),
+            (
+                "postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)\n",
+                Some((15, 20)),
+            ),
             ("postgres (PostgreSQL) 18.6\n", Some((18, 6))),
             ("postgres (PostgreSQL) 19beta1\n", Some((19, 0))),
             ("something else 4.2\n", None),
@@ -166,7 +205,10 @@ mod tests {
 
     #[test]
     fn a_mismatch_names_both_versions_and_the_ways_out() {
-        let other = Binaries { folder: PathBuf::new(), version: (16, 4) };
+        let other = Binaries {
+            folder: PathBuf::new(),
+            version: (16, 4),
+        };
         assert_eq!(
             mismatch("12", &[other]),
             "the data folder belongs to PostgreSQL 12 and the newest one found is 16: install PostgreSQL 12, choose \

@@ -27,7 +27,11 @@ pub(super) struct Folder {
 
 impl Folder {
     /// Makes the folder if need be, sees that PostgreSQL's account reaches it, and locks it.
-    pub(super) async fn open(root: PathBuf, ephemeral: bool, account: Account) -> anyhow::Result<Folder> {
+    pub(super) async fn open(
+        root: PathBuf,
+        ephemeral: bool,
+        account: Account,
+    ) -> anyhow::Result<Folder> {
         make(&root, account)?;
         let opened = async {
             if ephemeral {
@@ -52,19 +56,28 @@ impl Folder {
 /// The data folder's absolute path; a new one under the temporary folder for ephemeral data.
 pub(super) fn root_of(options: &Options) -> anyhow::Result<PathBuf> {
     if options.ephemeral {
-        return Ok(std::path::absolute(std::env::temp_dir())?.join(format!("moa-{}", Uuid::now_v7().simple())));
+        return Ok(std::path::absolute(std::env::temp_dir())?
+            .join(format!("moa-{}", Uuid::now_v7().simple())));
     }
     let path = &options.data_dir;
-    let root = std::path::absolute(path).with_context(|| format!("{} is no path for --data-dir", path.display()))?;
+    let root = std::path::absolute(path)
+        .with_context(|| format!("{} is no path for --data-dir", path.display()))?;
     // PostgreSQL writes it into files line by line.
-    let lasts = root.to_str().is_some_and(|path| !path.contains(char::is_control));
-    ensure!(lasts, "{root:?} cannot be a data folder: choose another --data-dir, in UTF-8 and without line breaks");
+    let lasts = root
+        .to_str()
+        .is_some_and(|path| !path.contains(char::is_control));
+    ensure!(
+        lasts,
+        "{root:?} cannot be a data folder: choose another --data-dir, in UTF-8 and without line breaks"
+    );
     Ok(root)
 }
 
 /// `moa` in the folder that a variable names, else in that part of the home folder, else `.moa` here.
 pub(super) fn of_user(variable: &str, below_home: &str) -> PathBuf {
-    let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let named = std::env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
     let parent = named.or_else(|| std::env::home_dir().map(|home| home.join(below_home)));
     parent.map_or_else(|| PathBuf::from(".moa"), |parent| parent.join("moa"))
 }
@@ -74,10 +87,19 @@ fn make(root: &Path, account: Account) -> anyhow::Result<()> {
     if root.is_dir() {
         return Ok(());
     }
-    let mode = if account == Account::Own { 0o700 } else { 0o711 };
+    let mode = if account == Account::Own {
+        0o700
+    } else {
+        0o711
+    };
     let made = DirBuilder::new().recursive(true).create(root);
     let made = made.and_then(|()| std::fs::set_permissions(root, Permissions::from_mode(mode)));
-    made.with_context(|| format!("cannot make the data folder {}, choose another --data-dir", root.display()))
+    made.with_context(|| {
+        format!(
+            "cannot make the data folder {}, choose another --data-dir",
+            root.display()
+        )
+    })
 }
 
 /// Makes a folder that only `account` can enter, or checks that the one there is such: under `/tmp` anybody may have
@@ -87,8 +109,14 @@ pub(super) fn make_private(folder: &Path, account: Account) -> anyhow::Result<()
         Ok(()) => account.give(folder),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             let there = std::fs::symlink_metadata(folder)?;
-            let private = there.is_dir() && there.mode() & OTHERS_MODE_BITS == 0 && Some(there.uid()) == account.uid();
-            ensure!(private, "{} is not private to PostgreSQL's account: remove it", folder.display());
+            let private = there.is_dir()
+                && there.mode() & OTHERS_MODE_BITS == 0
+                && Some(there.uid()) == account.uid();
+            ensure!(
+                private,
+                "{} is not private to PostgreSQL's account: remove it",
+                folder.display()
+            );
             Ok(())
         }
         Err(error) => Err(error).with_context(|| format!("cannot make {}", folder.display())),
@@ -97,13 +125,21 @@ pub(super) fn make_private(folder: &Path, account: Account) -> anyhow::Result<()
 
 fn lock(root: &Path) -> anyhow::Result<File> {
     let path = root.join(LOCK_FILE);
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-    let mut file = file.with_context(|| format!("cannot write {}, choose another --data-dir", path.display()))?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path);
+    let mut file = file
+        .with_context(|| format!("cannot write {}, choose another --data-dir", path.display()))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => bail!(in_use(root, &mut file)),
         Err(TryLockError::Error(error)) => {
-            return Err(error).with_context(|| format!("cannot lock {}, choose another --data-dir", path.display()));
+            return Err(error).with_context(|| {
+                format!("cannot lock {}, choose another --data-dir", path.display())
+            });
         }
     }
     file.set_len(0)?;
@@ -117,5 +153,8 @@ fn in_use(root: &Path, lock: &mut File) -> String {
     // Only for the sentence, which is right without it.
     lock.read_to_string(&mut holder).ok();
     let pid = holder.trim();
-    format!("Moa already runs on {} as process {pid}: stop it, or choose another --data-dir", root.display())
+    format!(
+        "Moa already runs on {} as process {pid}: stop it, or choose another --data-dir",
+        root.display()
+    )
 }

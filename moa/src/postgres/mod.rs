@@ -81,9 +81,16 @@ impl Embedded {
         let binaries = binaries::choose(search, account, recorded.as_deref()).await?;
         let folder = Folder::open(root, options.ephemeral, account).await?;
         let mut cluster = Cluster::new(&folder.root, account, binaries)?;
-        let watchdog = options.ephemeral.then(|| Watchdog::spawn(&cluster, &folder.root)).transpose()?;
+        let watchdog = options
+            .ephemeral
+            .then(|| Watchdog::spawn(&cluster, &folder.root))
+            .transpose()?;
         cluster.bring_up().await?;
-        Ok(Embedded { cluster, watchdog, folder })
+        Ok(Embedded {
+            cluster,
+            watchdog,
+            folder,
+        })
     }
 
     /// How to connect to the database `moa` as its owner.
@@ -98,7 +105,10 @@ impl Embedded {
         let version = self.cluster.version();
         match &self.watchdog {
             Some(_) => format!("PostgreSQL {version}, private, data kept only until Moa stops"),
-            None => format!("PostgreSQL {version}, private, data in {}", self.folder.root.display()),
+            None => format!(
+                "PostgreSQL {version}, private, data in {}",
+                self.folder.root.display()
+            ),
         }
     }
 
@@ -121,7 +131,11 @@ impl Embedded {
     pub async fn stop(self) -> anyhow::Result<()> {
         match self.watchdog {
             Some(watchdog) => watchdog.clean_up(&self.folder.root).await,
-            None => self.cluster.stop().await.context("PostgreSQL did not stop, the next start takes it over"),
+            None => self
+                .cluster
+                .stop()
+                .await
+                .context("PostgreSQL did not stop, the next start takes it over"),
         }
     }
 }
@@ -131,7 +145,10 @@ impl Embedded {
 /// # Errors
 /// The folder has no server yet, or cannot be looked into.
 pub(crate) fn options_of_running(data_dir: &Path) -> anyhow::Result<PgConnectOptions> {
-    let root = data_folder::root_of(&Options { data_dir: data_dir.to_owned(), ephemeral: false })?;
+    let root = data_folder::root_of(&Options {
+        data_dir: data_dir.to_owned(),
+        ephemeral: false,
+    })?;
     anyhow::ensure!(
         cluster::recorded_version(&root)?.is_some(),
         "there is no private PostgreSQL in {} yet: start `moa serve`, or name a database in DATABASE_URL",

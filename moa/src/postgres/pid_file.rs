@@ -39,13 +39,19 @@ impl PidFile {
     /// Whether PostgreSQL would take the pid for a running server's although it is none.
     fn misleads(&self) -> bool {
         // No such file: the process is gone, which PostgreSQL sees by itself, or this is no Linux.
-        std::fs::read_to_string(format!("/proc/{}/status", self.pid)).is_ok_and(|status| is_no_server(&status))
+        std::fs::read_to_string(format!("/proc/{}/status", self.pid))
+            .is_ok_and(|status| is_no_server(&status))
     }
 }
 
 /// Another program has the pid, as after a container's restart, or nobody has collected the killed server yet.
 fn is_no_server(status: &str) -> bool {
-    let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let field = |name| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::trim)
+    };
     let name = field("Name:").unwrap_or_default();
     !name.starts_with("postgres") || field("State:").is_some_and(|state| state.starts_with('Z'))
 }
@@ -68,9 +74,22 @@ mod tests {
 
     #[test]
     fn the_file_of_a_running_and_of_a_starting_server_is_read() {
-        let running = "4711\n/data/postgres\n1700000000\n5432\n/data/socket\n\n  12345 3\nready   \n";
-        assert_eq!(PidFile::parse(running), Some(PidFile { pid: 4711, socket: "/data/socket".into() }));
-        assert_eq!(PidFile::parse("4711\n/data\n"), Some(PidFile { pid: 4711, socket: PathBuf::new() }));
+        let running =
+            "4711\n/data/postgres\n1700000000\n5432\n/data/socket\n\n  12345 3\nready   \n";
+        assert_eq!(
+            PidFile::parse(running),
+            Some(PidFile {
+                pid: 4711,
+                socket: "/data/socket".into()
+            })
+        );
+        assert_eq!(
+            PidFile::parse("4711\n/data\n"),
+            Some(PidFile {
+                pid: 4711,
+                socket: PathBuf::new()
+            })
+        );
         assert_eq!(PidFile::parse(""), None);
     }
 

@@ -25,12 +25,20 @@ pub struct Supervisor {
 
 impl Supervisor {
     pub(super) fn of(cluster: &Cluster) -> Self {
-        Self { cluster: cluster.clone(), starts: 0, started_at: Instant::now() }
+        Self {
+            cluster: cluster.clone(),
+            starts: 0,
+            started_at: Instant::now(),
+        }
     }
 
     /// Starts the server whenever it is gone, until `shutdown`. Returns before that when it does not stay up.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        while shutdown.run_until_cancelled(sleep(CHECK_INTERVAL)).await.is_some() {
+        while shutdown
+            .run_until_cancelled(sleep(CHECK_INTERVAL))
+            .await
+            .is_some()
+        {
             self.cluster.shorten_log();
             if !self.cluster.is_gone().await {
                 continue;
@@ -54,7 +62,8 @@ impl Supervisor {
             return false;
         }
         tracing::error!("the private PostgreSQL is gone; it is started again");
-        metrics::counter!("moa_task_restarts_total", "task" => "the private PostgreSQL").increment(1);
+        metrics::counter!("moa_task_restarts_total", "task" => "the private PostgreSQL")
+            .increment(1);
         if self.starts > 0 {
             sleep(FIRST_BACKOFF_DELAY * 2_u32.pow(self.starts - 1)).await;
         }

@@ -35,11 +35,20 @@ pub(super) struct Watchdog {
 impl Watchdog {
     pub(super) fn spawn(cluster: &Cluster, root: &Path) -> anyhow::Result<Watchdog> {
         let mut command = cluster.account.command("/bin/sh");
-        command.args(["-c", SCRIPT, "moa-watchdog"]).arg(cluster.binaries.program("pg_ctl"));
+        command
+            .args(["-c", SCRIPT, "moa-watchdog"])
+            .arg(cluster.binaries.program("pg_ctl"));
         command.arg(&cluster.folder).arg(root).arg(&cluster.socket);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         // A group of its own: Ctrl-C is for Moa.
-        let mut process = command.process_group(0).kill_on_drop(false).spawn().context("cannot run /bin/sh")?;
+        let mut process = command
+            .process_group(0)
+            .kill_on_drop(false)
+            .spawn()
+            .context("cannot run /bin/sh")?;
         let input = process.stdin.take().context("the watchdog has no input")?;
         Ok(Watchdog { process, input })
     }

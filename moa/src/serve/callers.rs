@@ -3,10 +3,15 @@
 use super::jwt_keys::KeySource;
 use super::stages::Stages;
 use crate::ops::Ops;
-use crate::settings::{Limit, PublicSettings, ReadLimitSettings, UserAuthMode, UserAuthSettings, WriteLimitSettings};
+use crate::settings::{
+    Limit, PublicSettings, ReadLimitSettings, UserAuthMode, UserAuthSettings, WriteLimitSettings,
+};
 use crate::token;
 use anyhow::{Context, ensure};
-use edge::{AllowedOrigin, CallerPolicy, GatewaySecrets, JwtRules, JwtVerifier, Rate, RateLimits, Rates, UserAuth};
+use edge::{
+    AllowedOrigin, CallerPolicy, GatewaySecrets, JwtRules, JwtVerifier, Rate, RateLimits, Rates,
+    UserAuth,
+};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -51,7 +56,10 @@ impl Callers {
     ///
     /// # Errors
     /// A listener is beyond loopback and nobody has said who the users are; a secret or key cannot be used.
-    pub(super) fn open(settings: &PublicSettings, addresses: &[SocketAddr]) -> anyhow::Result<Self> {
+    pub(super) fn open(
+        settings: &PublicSettings,
+        addresses: &[SocketAddr],
+    ) -> anyhow::Result<Self> {
         let auth = &settings.users;
         let public = addresses.iter().find(|address| !is_loopback(address));
         let mode = match (auth.user_auth, public) {
@@ -63,9 +71,19 @@ impl Callers {
             ),
         };
         let (users, keys) = users(mode, auth)?;
-        let (origins, proxies) = (settings.allowed_origins.clone(), auth.trusted_proxies.clone());
+        let (origins, proxies) = (
+            settings.allowed_origins.clone(),
+            auth.trusted_proxies.clone(),
+        );
         let know_addresses = mode == UserAuthMode::Jwt || !proxies.is_empty();
-        Ok(Self { users, keys, is_public: public.is_some(), origins, proxies, know_addresses })
+        Ok(Self {
+            users,
+            keys,
+            is_public: public.is_some(),
+            origins,
+            proxies,
+            know_addresses,
+        })
     }
 
     /// Who the users are, for people.
@@ -94,25 +112,65 @@ impl Callers {
         }
         let Some(keys) = self.keys.take() else { return };
         let clause = ops.clause("user-keys");
-        stages.spawn_consumer("the refresh of users' keys", |shutdown| keys.keep_fresh(clause, shutdown));
+        stages.spawn_consumer("the refresh of users' keys", |shutdown| {
+            keys.keep_fresh(clause, shutdown)
+        });
     }
 
     /// For the read side.
-    pub(super) fn of_reads(&self, address: SocketAddr, limits: &ReadLimitSettings) -> Arc<CallerPolicy> {
-        let ReadLimitSettings { limit_reads_per_user, limit_reads_per_address, limit_reads } = *limits;
-        self.policy(address, [limit_reads_per_user, limit_reads_per_address, limit_reads], PUBLIC_READS)
+    pub(super) fn of_reads(
+        &self,
+        address: SocketAddr,
+        limits: &ReadLimitSettings,
+    ) -> Arc<CallerPolicy> {
+        let ReadLimitSettings {
+            limit_reads_per_user,
+            limit_reads_per_address,
+            limit_reads,
+        } = *limits;
+        self.policy(
+            address,
+            [limit_reads_per_user, limit_reads_per_address, limit_reads],
+            PUBLIC_READS,
+        )
     }
 
     /// For the write side.
-    pub(super) fn of_writes(&self, address: SocketAddr, limits: &WriteLimitSettings) -> Arc<CallerPolicy> {
-        let WriteLimitSettings { limit_writes_per_user, limit_writes_per_address, limit_writes } = *limits;
-        self.policy(address, [limit_writes_per_user, limit_writes_per_address, limit_writes], PUBLIC_WRITES)
+    pub(super) fn of_writes(
+        &self,
+        address: SocketAddr,
+        limits: &WriteLimitSettings,
+    ) -> Arc<CallerPolicy> {
+        let WriteLimitSettings {
+            limit_writes_per_user,
+            limit_writes_per_address,
+            limit_writes,
+        } = *limits;
+        self.policy(
+            address,
+            [
+                limit_writes_per_user,
+                limit_writes_per_address,
+                limit_writes,
+            ],
+            PUBLIC_WRITES,
+        )
     }
 
-    fn policy(&self, address: SocketAddr, set: [Option<Limit>; 3], public: Rates) -> Arc<CallerPolicy> {
+    fn policy(
+        &self,
+        address: SocketAddr,
+        set: [Option<Limit>; 3],
+        public: Rates,
+    ) -> Arc<CallerPolicy> {
         let limits = RateLimits::new(rates(set, defaults(address, self.know_addresses, public)));
         let (users, proxies) = (self.users.clone(), self.proxies.clone());
-        Arc::new(CallerPolicy { origins: self.origins_at(address), users, limits, proxies })
+        Arc::new(CallerPolicy {
+            origins: self.origins_at(address),
+            users,
+            limits,
+            proxies,
+        })
     }
 
     /// The settings' origins; without any, on loopback, those of this machine, for whoever builds a page against it.
@@ -135,7 +193,10 @@ fn defaults(address: SocketAddr, know_addresses: bool, public: Rates) -> Rates {
     match (is_loopback(&address), know_addresses) {
         (true, _) => Rates::default(),
         (false, true) => public,
-        (false, false) => Rates { per_address: None, ..public },
+        (false, false) => Rates {
+            per_address: None,
+            ..public
+        },
     }
 }
 
@@ -148,36 +209,55 @@ fn rates([per_user, per_address, in_all]: [Option<Limit>; 3], defaults: Rates) -
     }
 }
 
-fn users(mode: UserAuthMode, settings: &UserAuthSettings) -> anyhow::Result<(UserAuth, Option<KeySource>)> {
+fn users(
+    mode: UserAuthMode,
+    settings: &UserAuthSettings,
+) -> anyhow::Result<(UserAuth, Option<KeySource>)> {
     let has_secrets = settings.gateway_secrets.is_some() || settings.gateway_secrets_file.is_some();
     ensure!(
         mode == UserAuthMode::HeaderSecret || !has_secrets,
         "MOA_GATEWAY_SECRETS is for MOA_USER_AUTH=header+secret"
     );
-    ensure!(mode == UserAuthMode::Jwt || settings.jwt_keys.is_none(), "MOA_JWT_KEYS is for MOA_USER_AUTH=jwt");
+    ensure!(
+        mode == UserAuthMode::Jwt || settings.jwt_keys.is_none(),
+        "MOA_JWT_KEYS is for MOA_USER_AUTH=jwt"
+    );
     match mode {
         UserAuthMode::Header => Ok((UserAuth::Header, None)),
         UserAuthMode::HeaderSecret => Ok((UserAuth::Gateway(Arc::new(gateway(settings)?)), None)),
         UserAuthMode::Jwt => {
             let verifier = Arc::new(JwtVerifier::new(rules(settings)?));
-            let keys = KeySource::open(settings.jwt_keys.as_deref().unwrap_or_default(), verifier.clone())?;
+            let keys = KeySource::open(
+                settings.jwt_keys.as_deref().unwrap_or_default(),
+                verifier.clone(),
+            )?;
             Ok((UserAuth::Jwt(verifier), Some(keys)))
         }
     }
 }
 
 fn gateway(settings: &UserAuthSettings) -> anyhow::Result<GatewaySecrets> {
-    let (text, file) = (settings.gateway_secrets.as_ref(), settings.gateway_secrets_file.as_deref());
+    let (text, file) = (
+        settings.gateway_secrets.as_ref(),
+        settings.gateway_secrets_file.as_deref(),
+    );
     let text = token::text("MOA_GATEWAY_SECRETS", text, file)?
         .context("set MOA_GATEWAY_SECRETS or MOA_GATEWAY_SECRETS_FILE to the gateway's secret")?;
-    let secrets = text.reveal().split([',', '\n']).map(str::trim).filter(|secret| !secret.is_empty());
+    let secrets = text
+        .reveal()
+        .split([',', '\n'])
+        .map(str::trim)
+        .filter(|secret| !secret.is_empty());
     GatewaySecrets::new(secrets).map_err(|error| anyhow::anyhow!("MOA_GATEWAY_SECRETS {error}"))
 }
 
 fn rules(settings: &UserAuthSettings) -> anyhow::Result<JwtRules> {
     Ok(JwtRules {
         issuer: settings.jwt_issuer.clone().context("set MOA_JWT_ISSUER")?,
-        audience: settings.jwt_audience.clone().context("set MOA_JWT_AUDIENCE")?,
+        audience: settings
+            .jwt_audience
+            .clone()
+            .context("set MOA_JWT_AUDIENCE")?,
         user_claim: settings.jwt_user_claim.clone(),
     })
 }
@@ -196,9 +276,19 @@ mod tests {
         assert_eq!(at("127.0.0.1:8081", true), Rates::default());
         assert_eq!(at("[::1]:8081", true), Rates::default());
         assert_eq!(at("0.0.0.0:8081", true), PUBLIC_WRITES);
-        assert_eq!(at("0.0.0.0:8081", false), Rates { per_address: None, ..PUBLIC_WRITES });
+        assert_eq!(
+            at("0.0.0.0:8081", false),
+            Rates {
+                per_address: None,
+                ..PUBLIC_WRITES
+            }
+        );
         let set = [Some("1/m".parse().unwrap()), Some(Limit::Off), None];
-        let expected = Rates { per_user: "1/m".parse().ok(), per_address: None, in_all: PUBLIC_WRITES.in_all };
+        let expected = Rates {
+            per_user: "1/m".parse().ok(),
+            per_address: None,
+            in_all: PUBLIC_WRITES.in_all,
+        };
         assert_eq!(rates(set, PUBLIC_WRITES), expected);
     }
 }

@@ -8,8 +8,8 @@ use super::limits::ListenerLimits;
 use super::seal_keys::{self, Keys};
 use crate::database::Database;
 use crate::settings::{
-    AdminServiceSettings, CommandApiSettings, ProjectorSettings, QueryApiSettings, RelaySettings, SealerSettings,
-    Serve, ServeSettings, Service,
+    AdminServiceSettings, CommandApiSettings, ProjectorSettings, QueryApiSettings, RelaySettings,
+    SealerSettings, Serve, ServeSettings, Service,
 };
 use crate::token::Secret;
 use audit::proof::ExternalSeals;
@@ -73,12 +73,18 @@ fn database(url: &Secret) -> anyhow::Result<()> {
 }
 
 /// For public listeners at these addresses.
-pub(super) fn all_in_one(settings: &ServeSettings, public: &[SocketAddr]) -> anyhow::Result<AllInOneParts> {
+pub(super) fn all_in_one(
+    settings: &ServeSettings,
+    public: &[SocketAddr],
+) -> anyhow::Result<AllInOneParts> {
     Ok(AllInOneParts {
         tokens: SetTokens::read(&settings.admin)?,
         callers: Callers::open(&settings.public, public)?,
         provider: provider(&settings.command)?,
-        optional_servers: OptionalServers::read(settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref())?,
+        optional_servers: OptionalServers::read(
+            settings.broker.amqp_url.as_ref(),
+            settings.cache.redis_url.as_ref(),
+        )?,
         keys: seal_keys::keys(&settings.seal, &settings.database)?,
         listening: ListenerLimits::open(&settings.listeners, PUBLIC_LISTENERS)?,
     })
@@ -94,7 +100,10 @@ pub(super) struct CommandApiParts {
 }
 
 /// For a listener at this address.
-pub(super) fn command_api(settings: &CommandApiSettings, address: SocketAddr) -> anyhow::Result<CommandApiParts> {
+pub(super) fn command_api(
+    settings: &CommandApiSettings,
+    address: SocketAddr,
+) -> anyhow::Result<CommandApiParts> {
     Ok(CommandApiParts {
         listening: ListenerLimits::open(&settings.listeners, 1)?,
         provider: provider(&settings.command)?,
@@ -111,17 +120,32 @@ pub(super) fn query_api(
 ) -> anyhow::Result<(OptionalServers, ListenerLimits, Callers)> {
     let optional_servers = OptionalServers::read(None, settings.cache.redis_url.as_ref())?;
     let listening = ListenerLimits::open(&settings.listeners, 1)?;
-    Ok((optional_servers, listening, Callers::open(&settings.public, &[address])?))
+    Ok((
+        optional_servers,
+        listening,
+        Callers::open(&settings.public, &[address])?,
+    ))
 }
 
-pub(super) fn projector(settings: &ProjectorSettings) -> anyhow::Result<(OptionalServers, ListenerLimits)> {
-    let optional_servers = OptionalServers::read(settings.broker.amqp_url.as_ref(), settings.cache.redis_url.as_ref())?;
-    Ok((optional_servers, ListenerLimits::open(&settings.listeners, 0)?))
+pub(super) fn projector(
+    settings: &ProjectorSettings,
+) -> anyhow::Result<(OptionalServers, ListenerLimits)> {
+    let optional_servers = OptionalServers::read(
+        settings.broker.amqp_url.as_ref(),
+        settings.cache.redis_url.as_ref(),
+    )?;
+    Ok((
+        optional_servers,
+        ListenerLimits::open(&settings.listeners, 0)?,
+    ))
 }
 
 pub(super) fn relay(settings: &RelaySettings) -> anyhow::Result<(OptionalServers, ListenerLimits)> {
     let optional_servers = OptionalServers::read(Some(&settings.amqp_url), None)?;
-    Ok((optional_servers, ListenerLimits::open(&settings.listeners, 0)?))
+    Ok((
+        optional_servers,
+        ListenerLimits::open(&settings.listeners, 0)?,
+    ))
 }
 
 /// Of the operators' service.
@@ -142,10 +166,21 @@ pub(super) fn admin(settings: &AdminServiceSettings) -> anyhow::Result<AdminPart
     );
     let seals = seal_keys::outside(&settings.outside)?;
     let optional_servers = OptionalServers::read(None, settings.cache.redis_url.as_ref())?;
-    Ok(AdminParts { listening, tokens, seals, optional_servers })
+    Ok(AdminParts {
+        listening,
+        tokens,
+        seals,
+        optional_servers,
+    })
 }
 
-pub(super) fn sealer(settings: &SealerSettings) -> anyhow::Result<(ListenerLimits, Sealing, OptionalServers)> {
+pub(super) fn sealer(
+    settings: &SealerSettings,
+) -> anyhow::Result<(ListenerLimits, Sealing, OptionalServers)> {
     let listening = ListenerLimits::open(&settings.listeners, 0)?;
-    Ok((listening, seal_keys::sealing_of_service(settings)?, OptionalServers::read(None, None)?))
+    Ok((
+        listening,
+        seal_keys::sealing_of_service(settings)?,
+        OptionalServers::read(None, None)?,
+    ))
 }

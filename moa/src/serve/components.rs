@@ -40,13 +40,17 @@ pub(super) fn provider(settings: &CommandSettings) -> anyhow::Result<Provider> {
         (PaymentProvider::Http, Some(url)) => {
             Provider::http(url.reveal(), trust::of_process()).context("MOA_PAYMENT_URL")
         }
-        (PaymentProvider::Http, None) => anyhow::bail!("set MOA_PAYMENT_URL to the payment provider"),
+        (PaymentProvider::Http, None) => {
+            anyhow::bail!("set MOA_PAYMENT_URL to the payment provider")
+        }
     }
 }
 
 /// Every consumer, for whoever declares their queues.
 pub(crate) fn consumers() -> Vec<&'static str> {
-    let projections = projector::PROJECTIONS.iter().map(|projection| projection.name);
+    let projections = projector::PROJECTIONS
+        .iter()
+        .map(|projection| projection.name);
     projections.chain([OpenInvest::NAME, COUNTERS]).collect()
 }
 
@@ -68,9 +72,14 @@ pub(super) struct OptionalServers {
 
 impl OptionalServers {
     pub(super) fn read(amqp: Option<&Secret>, redis: Option<&Secret>) -> anyhow::Result<Self> {
-        let broker =
-            amqp.map(|url| Address::parse(url.reveal(), trust::of_process())).transpose().context("AMQP_URL")?;
-        Ok(Self { broker, redis: redis.map(redis_client).transpose()? })
+        let broker = amqp
+            .map(|url| Address::parse(url.reveal(), trust::of_process()))
+            .transpose()
+            .context("AMQP_URL")?;
+        Ok(Self {
+            broker,
+            redis: redis.map(redis_client).transpose()?,
+        })
     }
 }
 
@@ -85,13 +94,26 @@ pub(super) struct SharedResources {
 
 impl SharedResources {
     /// Connections are made when they are needed: a broker or cache that is away is waited for.
-    pub(super) fn open(database: &Database, log: Log, OptionalServers { broker, redis }: OptionalServers) -> Self {
+    pub(super) fn open(
+        database: &Database,
+        log: Log,
+        OptionalServers { broker, redis }: OptionalServers,
+    ) -> Self {
         let Identity { log_id, partitions } = *log.identity();
-        let (version, incarnation, settings) =
-            (env!("CARGO_PKG_VERSION"), *log.incarnation().borrow(), settings::given());
+        let (version, incarnation, settings) = (
+            env!("CARGO_PKG_VERSION"),
+            *log.incarnation().borrow(),
+            settings::given(),
+        );
         tracing::info!(version, %log_id, incarnation, partitions, database = database.describe(), settings, "Moa starts");
         let broker = broker.map(|address| Broker::at(&address, log_id));
-        Self { project: database.project_pool(), rebuild: database.rebuild_pool(), log, broker, redis }
+        Self {
+            project: database.project_pool(),
+            rebuild: database.rebuild_pool(),
+            log,
+            broker,
+            redis,
+        }
     }
 
     /// The process is not ready while a component that works on the log fails.
@@ -108,22 +130,25 @@ impl SharedResources {
 
     /// The process is not ready without its broker.
     pub(super) fn needs_broker(&self, ops: &Ops) {
-        self.broker.iter().for_each(|broker| ops.needs_broker(broker));
+        self.broker
+            .iter()
+            .for_each(|broker| ops.needs_broker(broker));
     }
 
     /// Keeps the process's known incarnation of the log fresh, where its login may not read the log.
     pub(super) fn poll_incarnation(&self, stages: &Stages) {
         let log = self.log.clone();
-        stages.spawn_consumer(
-            "the poll of the incarnation",
-            |shutdown| async move { log.poll_incarnation(shutdown).await },
-        );
+        stages.spawn_consumer("the poll of the incarnation", |shutdown| async move {
+            log.poll_incarnation(shutdown).await
+        });
     }
 
     /// Keeps the process's known heads fresh.
     pub(super) fn poll_heads(&self, stages: &Stages) {
         let log = self.log.clone();
-        stages.spawn_consumer("the poll of the heads", |shutdown| async move { log.poll_heads(shutdown).await });
+        stages.spawn_consumer("the poll of the heads", |shutdown| async move {
+            log.poll_heads(shutdown).await
+        });
     }
 
     /// Stops writes where the log is behind what was published of it. Call it before anything is decided.
@@ -135,7 +160,11 @@ impl SharedResources {
     }
 
     fn words(&self) -> SourceFactory {
-        SourceFactory { log: self.log.clone(), pool: self.project.clone(), broker: self.broker.clone() }
+        SourceFactory {
+            log: self.log.clone(),
+            pool: self.project.clone(),
+            broker: self.broker.clone(),
+        }
     }
 
     /// PartitionProcessors and settlement.
@@ -156,29 +185,47 @@ impl SharedResources {
         stages.watch("a partition's processor", processors.panicked());
         // Stops after the processors, the last who note anything.
         let notes = self.project.clone();
-        stages.spawn_consumer("the recorder", |shutdown| command_api::run_recorder(recording, notes, shutdown));
+        stages.spawn_consumer("the recorder", |shutdown| {
+            command_api::run_recorder(recording, notes, shutdown)
+        });
         let (fast_path, receiver) = command_api::fast_path(&provider);
         let words = self.words();
         for partition in self.log.partitions() {
-            self.start_open_invest(stages, Arc::new(OpenInvest::new(fast_path.clone())), words.clone(), partition);
+            self.start_open_invest(
+                stages,
+                Arc::new(OpenInvest::new(fast_path.clone())),
+                words.clone(),
+                partition,
+            );
         }
         let (orders, pool, log) = (processors.clone(), self.project.clone(), self.log.clone());
-        stages
-            .spawn_settlement("settlement", |shutdown| command_api::settle(orders, pool, provider, receiver, shutdown));
-        stages.spawn_settlement("the purge of keys", |shutdown| command_api::purge_idempotency_keys(log, shutdown));
+        stages.spawn_settlement("settlement", |shutdown| {
+            command_api::settle(orders, pool, provider, receiver, shutdown)
+        });
+        stages.spawn_settlement("the purge of keys", |shutdown| {
+            command_api::purge_idempotency_keys(log, shutdown)
+        });
         let (log, notes) = (self.log.clone(), self.project.clone());
-        stages.spawn_settlement("the purge of notes", |shutdown| command_api::purge_records(log, notes, shutdown));
+        stages.spawn_settlement("the purge of notes", |shutdown| {
+            command_api::purge_records(log, notes, shutdown)
+        });
         Ok(processors)
     }
 
     /// One partition's consumer of the work list, restarted when it breaks down.
-    fn start_open_invest(&self, stages: &Stages, open: Arc<OpenInvest>, words: SourceFactory, partition: Partition) {
+    fn start_open_invest(
+        &self,
+        stages: &Stages,
+        open: Arc<OpenInvest>,
+        words: SourceFactory,
+        partition: Partition,
+    ) {
         let (log, pool) = (self.log.clone(), self.project.clone());
         let who = format!("partition {partition}");
         stages.spawn_consumer("a consumer of open_invest", |shutdown| async move {
             let start = || {
-                let consumer =
-                    Consumer::new(log.clone(), pool.clone(), open.clone(), partition).lingering(open.linger());
+                let consumer = Consumer::new(log.clone(), pool.clone(), open.clone(), partition)
+                    .lingering(open.linger());
                 let (word, stop) = (words.of(OpenInvest::NAME, partition), shutdown.clone());
                 async move {
                     if let Some(word) = word {
@@ -186,7 +233,14 @@ impl SharedResources {
                     }
                 }
             };
-            restart_on_panic(OpenInvest::NAME, who, log.readiness(), shutdown.clone(), start).await;
+            restart_on_panic(
+                OpenInvest::NAME,
+                who,
+                log.readiness(),
+                shutdown.clone(),
+                start,
+            )
+            .await;
         });
     }
 
@@ -195,13 +249,22 @@ impl SharedResources {
         let (log, pool, words) = (self.log.clone(), self.project.clone(), self.words());
         let sources = words.clone();
         stages.spawn_consumer("the projector", |shutdown| {
-            projector::run(log, pool, waits, move |who, at| sources.of(who, at), shutdown)
+            projector::run(
+                log,
+                pool,
+                waits,
+                move |who, at| sources.of(who, at),
+                shutdown,
+            )
         });
         let (log, pool) = (self.log.clone(), self.rebuild.clone());
-        stages.spawn_consumer("the jobs", |shutdown| projector::run_jobs(log, pool, shutdown));
+        stages.spawn_consumer("the jobs", |shutdown| {
+            projector::run_jobs(log, pool, shutdown)
+        });
         let (log, pool) = (self.log.clone(), self.project.clone());
-        stages
-            .spawn_consumer("the checkpoint history", |shutdown| audit::record_checkpoint_history(log, pool, shutdown));
+        stages.spawn_consumer("the checkpoint history", |shutdown| {
+            audit::record_checkpoint_history(log, pool, shutdown)
+        });
         if self.broker.is_some() {
             let pool = self.project.clone();
             stages.spawn_consumer("the count of parked deliveries", |shutdown| {
@@ -211,22 +274,32 @@ impl SharedResources {
         let Some(redis) = &self.redis else { return };
         let (log, pool, redis) = (self.log.clone(), self.project.clone(), redis.clone());
         let sources = move |who, at| words.of(who, at);
-        stages.spawn_consumer("the counters", |shutdown| projector::run_counters(log, pool, redis, sources, shutdown));
+        stages.spawn_consumer("the counters", |shutdown| {
+            projector::run_counters(log, pool, redis, sources, shutdown)
+        });
     }
 
     /// The relay, where there is a broker.
     pub(super) fn start_relay(&self, stages: &Stages) {
-        let Some(broker) = self.broker.clone() else { return };
+        let Some(broker) = self.broker.clone() else {
+            return;
+        };
         let log = self.log.clone();
-        stages.spawn_consumer("the relay", |shutdown| broker::relay(log, broker, consumers(), shutdown));
+        stages.spawn_consumer("the relay", |shutdown| {
+            broker::relay(log, broker, consumers(), shutdown)
+        });
     }
 
     /// The sealers, of events and of operators' acts.
     pub(super) fn start_sealer(&self, stages: &Stages, sealing: Sealing) {
         let (log, pool, of_acts) = (self.log.clone(), self.project.clone(), sealing.clone());
-        stages.spawn_consumer("the sealer of acts", |shutdown| act_sealer::run(log, pool, of_acts, shutdown));
+        stages.spawn_consumer("the sealer of acts", |shutdown| {
+            act_sealer::run(log, pool, of_acts, shutdown)
+        });
         let (log, pool) = (self.log.clone(), self.project.clone());
-        stages.spawn_consumer("the sealer", |shutdown| sealer::run(log, pool, sealing, shutdown));
+        stages.spawn_consumer("the sealer", |shutdown| {
+            sealer::run(log, pool, sealing, shutdown)
+        });
     }
 
     /// The public write side.
@@ -279,7 +352,13 @@ impl SharedResources {
         &self,
         stages: &Stages,
         listener: TcpListener,
-        Operators { tokens, processors, read, time, seals }: Operators,
+        Operators {
+            tokens,
+            processors,
+            read,
+            time,
+            seals,
+        }: Operators,
         ops: &Ops,
         listening: &ListenerLimits,
     ) {
@@ -297,21 +376,42 @@ impl SharedResources {
         stages.spawn_consumer("the purge of the audit's access records", |shutdown| {
             audit::access::purge_old_records(of, forgetting, shutdown)
         });
-        let admin =
-            Admin { tokens, api: CommandApi::new(processors, time), log, jobs, read, write, redis, time, audit };
+        let admin = Admin {
+            tokens,
+            api: CommandApi::new(processors, time),
+            log,
+            jobs,
+            read,
+            write,
+            redis,
+            time,
+            audit,
+        };
         let policy = listening.admin.clone();
         stages.spawn_listener(|shutdown| {
             let routes =
-                admin::with_console(admin, ops, listening.is_encrypted(), shutdown.clone()).merge(ops.routes());
-            let routes = edge::with_middleware_and_timeouts(routes, CallerPolicy::default(), admin::timeout_of);
+                admin::with_console(admin, ops, listening.is_encrypted(), shutdown.clone())
+                    .merge(ops.routes());
+            let routes = edge::with_middleware_and_timeouts(
+                routes,
+                CallerPolicy::default(),
+                admin::timeout_of,
+            );
             edge::serve(listener, routes, policy, shutdown)
         });
     }
 
     /// PartitionProcessors for the admin listener alone.
-    pub(super) async fn start_processors(&self, stages: &Stages) -> anyhow::Result<PartitionProcessors> {
-        let processors =
-            PartitionProcessors::open(self.log.clone(), UNUSED_RESERVATION_TIMEOUT, &stages.processors).await?;
+    pub(super) async fn start_processors(
+        &self,
+        stages: &Stages,
+    ) -> anyhow::Result<PartitionProcessors> {
+        let processors = PartitionProcessors::open(
+            self.log.clone(),
+            UNUSED_RESERVATION_TIMEOUT,
+            &stages.processors,
+        )
+        .await?;
         stages.watch("a partition's processor", processors.panicked());
         Ok(processors)
     }
@@ -321,12 +421,18 @@ impl SharedResources {
 pub(crate) fn redis_client(url: &Secret) -> anyhow::Result<redis::Client> {
     // Why it cannot be read would repeat it, and with it a password.
     let cannot = || "REDIS_URL cannot be read: it must be redis://host:port, or rediss:// for TLS";
-    let address = redis::IntoConnectionInfo::into_connection_info(url.reveal()).ok().with_context(cannot)?;
+    let address = redis::IntoConnectionInfo::into_connection_info(url.reveal())
+        .ok()
+        .with_context(cannot)?;
     match address.addr() {
         redis::ConnectionAddr::TcpTls { insecure: true, .. } => {
-            anyhow::bail!("REDIS_URL must not end with #insecure: put the CA's certificate into MOA_TLS_CA_FILE")
+            anyhow::bail!(
+                "REDIS_URL must not end with #insecure: put the CA's certificate into MOA_TLS_CA_FILE"
+            )
         }
-        redis::ConnectionAddr::TcpTls { .. } => Ok(redis::Client::build_with_tls(address, certificates())?),
+        redis::ConnectionAddr::TcpTls { .. } => {
+            Ok(redis::Client::build_with_tls(address, certificates())?)
+        }
         _ => Ok(redis::Client::open(address)?),
     }
 }
@@ -336,7 +442,13 @@ fn certificates() -> redis::TlsCertificates {
     let trust = trust::of_process();
     let shown = trust.identity().map(|identity| {
         let (certificate, key) = identity.pem();
-        redis::ClientTlsConfig { client_cert: certificate.to_owned(), client_key: key.to_owned() }
+        redis::ClientTlsConfig {
+            client_cert: certificate.to_owned(),
+            client_key: key.to_owned(),
+        }
     });
-    redis::TlsCertificates { client_tls: shown, root_cert: Some(trust.roots_pem().into()) }
+    redis::TlsCertificates {
+        client_tls: shown,
+        root_cert: Some(trust.roots_pem().into()),
+    }
 }

@@ -16,10 +16,15 @@ pub(super) struct SourceFactory {
 
 impl SourceFactory {
     /// The source of one consumer at one partition; `None` when there is no such partition.
-    pub(super) fn of(&self, consumer: &'static str, partition: Partition) -> Option<ConsumerSource> {
+    pub(super) fn of(
+        &self,
+        consumer: &'static str,
+        partition: Partition,
+    ) -> Option<ConsumerSource> {
         match &self.broker {
             Some(broker) => {
-                let deliveries = Deliveries::new(&self.log, broker, self.pool.clone(), consumer, partition);
+                let deliveries =
+                    Deliveries::new(&self.log, broker, self.pool.clone(), consumer, partition);
                 deliveries.map(Box::new).map(ConsumerSource::Delivered)
             }
             None => self.log.subscribe(partition).map(ConsumerSource::Local),
@@ -36,10 +41,17 @@ pub(super) enum ConsumerSource {
 }
 
 impl EventSource for ConsumerSource {
-    async fn next_batch(&mut self, position: Position, not_before: Instant, delivered: &mut Vec<RecordedEvent>) {
+    async fn next_batch(
+        &mut self,
+        position: Position,
+        not_before: Instant,
+        delivered: &mut Vec<RecordedEvent>,
+    ) {
         match self {
             Self::Local(listener) => listener.next_batch(position, not_before, delivered).await,
-            Self::Delivered(deliveries) => deliveries.next_batch(position, not_before, delivered).await,
+            Self::Delivered(deliveries) => {
+                deliveries.next_batch(position, not_before, delivered).await
+            }
         }
     }
 

@@ -41,12 +41,24 @@ impl KeySource {
     /// The file has no keys, or the URL cannot be one.
     pub(super) fn open(place: &str, verifier: Arc<JwtVerifier>) -> anyhow::Result<Self> {
         let Some(url) = url(place)? else {
-            let source = Self { place: Place::File(place.into()), verifier };
-            source.verifier.replace_keys(&read(Path::new(place))?).with_context(|| format!("MOA_JWT_KEYS {place}"))?;
+            let source = Self {
+                place: Place::File(place.into()),
+                verifier,
+            };
+            source
+                .verifier
+                .replace_keys(&read(Path::new(place))?)
+                .with_context(|| format!("MOA_JWT_KEYS {place}"))?;
             return Ok(source);
         };
-        let client = trust::http_client().timeout(FETCH_TIMEOUT).redirect(Policy::none()).build()?;
-        Ok(Self { place: Place::Url(client, url), verifier })
+        let client = trust::http_client()
+            .timeout(FETCH_TIMEOUT)
+            .redirect(Policy::none())
+            .build()?;
+        Ok(Self {
+            place: Place::Url(client, url),
+            verifier,
+        })
     }
 
     /// Reads them again and again until `shutdown`, sooner when a token names one that is not known. `clause` is failed until there are any.
@@ -78,7 +90,9 @@ impl KeySource {
     async fn next(&self, is_fresh: bool) {
         sleep(RETRY_DELAY).await;
         if is_fresh {
-            timeout(REFRESH_INTERVAL - RETRY_DELAY, self.verifier.unknown_key()).await.ok();
+            timeout(REFRESH_INTERVAL - RETRY_DELAY, self.verifier.unknown_key())
+                .await
+                .ok();
         }
     }
 
@@ -94,9 +108,15 @@ impl KeySource {
 
 /// `None` for what is no URL.
 fn url(place: &str) -> anyhow::Result<Option<Url>> {
-    let Some((scheme, _)) = place.split_once("://") else { return Ok(None) };
-    ensure!(["http", "https"].contains(&scheme), "MOA_JWT_KEYS must be a file, or an https:// or http:// URL");
-    let url = Url::parse(place).map_err(|error| anyhow::anyhow!("MOA_JWT_KEYS cannot be read as a URL: {error}"))?;
+    let Some((scheme, _)) = place.split_once("://") else {
+        return Ok(None);
+    };
+    ensure!(
+        ["http", "https"].contains(&scheme),
+        "MOA_JWT_KEYS must be a file, or an https:// or http:// URL"
+    );
+    let url = Url::parse(place)
+        .map_err(|error| anyhow::anyhow!("MOA_JWT_KEYS cannot be read as a URL: {error}"))?;
     Ok(Some(url))
 }
 
@@ -104,17 +124,31 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let cannot = || format!("cannot read MOA_JWT_KEYS {}", path.display());
     let mut set = Vec::new();
     let file = File::open(path).with_context(cannot)?;
-    file.take(MAX_KEYS_BYTES as u64 + 1).read_to_end(&mut set).with_context(cannot)?;
-    ensure!(set.len() <= MAX_KEYS_BYTES, "MOA_JWT_KEYS {} is larger than {MAX_KEYS_BYTES} bytes", path.display());
+    file.take(MAX_KEYS_BYTES as u64 + 1)
+        .read_to_end(&mut set)
+        .with_context(cannot)?;
+    ensure!(
+        set.len() <= MAX_KEYS_BYTES,
+        "MOA_JWT_KEYS {} is larger than {MAX_KEYS_BYTES} bytes",
+        path.display()
+    );
     Ok(set)
 }
 
 async fn fetch(client: &Client, url: Url) -> anyhow::Result<Vec<u8>> {
-    let mut response = client.get(url).send().await.map_err(trust::explained)?.error_for_status()?;
+    let mut response = client
+        .get(url)
+        .send()
+        .await
+        .map_err(trust::explained)?
+        .error_for_status()?;
     let mut set = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         set.extend_from_slice(&chunk);
-        ensure!(set.len() <= MAX_KEYS_BYTES, "the answer is larger than {MAX_KEYS_BYTES} bytes");
+        ensure!(
+            set.len() <= MAX_KEYS_BYTES,
+            "the answer is larger than {MAX_KEYS_BYTES} bytes"
+        );
     }
     Ok(set)
 }

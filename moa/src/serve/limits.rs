@@ -35,9 +35,16 @@ impl ListenerLimits {
     ///
     /// # Errors
     /// The limit cannot be read, or the certificate.
-    pub(super) fn open(settings: &ListenerSettings, public_listeners: usize) -> anyhow::Result<Self> {
-        let files = rlimit::increase_nofile_limit(u64::MAX).context("the limit of open files cannot be read")?;
-        let places = ConnectionLimits::of(usize::try_from(files).unwrap_or(usize::MAX), public_listeners);
+    pub(super) fn open(
+        settings: &ListenerSettings,
+        public_listeners: usize,
+    ) -> anyhow::Result<Self> {
+        let files = rlimit::increase_nofile_limit(u64::MAX)
+            .context("the limit of open files cannot be read")?;
+        let places = ConnectionLimits::of(
+            usize::try_from(files).unwrap_or(usize::MAX),
+            public_listeners,
+        );
         places.tell(files, public_listeners);
         let public = ConnectionPolicy::new(ConnectionSettings {
             max_connections: places.public,
@@ -46,12 +53,23 @@ impl ListenerLimits {
             allowed_hosts: settings.allowed_hosts.clone(),
             ..ConnectionSettings::default()
         });
-        let (ops, identity) = (public.with_max_connections(places.operators), identity(settings)?);
+        let (ops, identity) = (
+            public.with_max_connections(places.operators),
+            identity(settings)?,
+        );
         let (public, admin) = match &identity {
-            Some(identity) => (public.with_tls(identity), ops.for_operators().with_tls(identity)),
+            Some(identity) => (
+                public.with_tls(identity),
+                ops.for_operators().with_tls(identity),
+            ),
             None => (public, ops.for_operators()),
         };
-        Ok(Self { admin, ops, public, identity })
+        Ok(Self {
+            admin,
+            ops,
+            public,
+            identity,
+        })
     }
 
     /// Whether the public listeners and the admin listener speak TLS.
@@ -61,17 +79,24 @@ impl ListenerLimits {
 
     /// Shows among the metrics when the certificate expires.
     pub(super) fn show_certificate(&self, ops: &Ops) {
-        self.identity.iter().for_each(|identity| ops.watch_certificate(identity));
+        self.identity
+            .iter()
+            .for_each(|identity| ops.watch_certificate(identity));
     }
 }
 
 /// What the listeners show, where they speak TLS. The ops port does not: it is for probes that call it by address.
 fn identity(settings: &ListenerSettings) -> anyhow::Result<Option<Arc<ServerIdentity>>> {
-    let (Some(certificate), Some(key)) = (settings.tls_cert_file.clone(), settings.tls_key_file.clone()) else {
+    let (Some(certificate), Some(key)) = (
+        settings.tls_cert_file.clone(),
+        settings.tls_key_file.clone(),
+    ) else {
         return Ok(None);
     };
     let read = move || trust::identity(&certificate, &key);
-    ServerIdentity::open(read).context("MOA_TLS_CERT_FILE").map(Some)
+    ServerIdentity::open(read)
+        .context("MOA_TLS_CERT_FILE")
+        .map(Some)
 }
 
 /// How many connections each listener takes.
@@ -84,14 +109,17 @@ struct ConnectionLimits {
 impl ConnectionLimits {
     /// Operators get an eighth, so that they can look when the public listeners are full.
     fn of(files: usize, public_listeners: usize) -> Self {
-        let files = files.saturating_sub(MAX_OTHER_FILES).max(MAX_OTHER_FILES / 4);
+        let files = files
+            .saturating_sub(MAX_OTHER_FILES)
+            .max(MAX_OTHER_FILES / 4);
         let operators = (files / 8).min(MAX_OPERATOR_CONNECTIONS);
         let public = ((files - operators) / public_listeners.max(1)).min(MAX_CONNECTIONS);
         Self { public, operators }
     }
 
     fn tell(self, files: u64, public_listeners: usize) {
-        let enough = MAX_CONNECTIONS * public_listeners + MAX_OPERATOR_CONNECTIONS + MAX_OTHER_FILES;
+        let enough =
+            MAX_CONNECTIONS * public_listeners + MAX_OPERATOR_CONNECTIONS + MAX_OTHER_FILES;
         let connections = self.public;
         if public_listeners == 0 || connections == MAX_CONNECTIONS {
             return;
@@ -137,6 +165,9 @@ mod tests {
         #[case] public: usize,
         #[case] operators: usize,
     ) {
-        assert_eq!(ConnectionLimits::of(files, public_listeners), ConnectionLimits { public, operators });
+        assert_eq!(
+            ConnectionLimits::of(files, public_listeners),
+            ConnectionLimits { public, operators }
+        );
     }
 }

@@ -23,13 +23,21 @@ pub(super) struct Keys {
 
 /// Reads the keys that are named, and sees that a file for the seals is named or made.
 pub(super) fn keys(settings: &SealSettings, database: &DatabaseSettings) -> anyhow::Result<Keys> {
-    let named = settings.seal_key_file.as_deref().map(signing_key).transpose().context("MOA_SEAL_KEY_FILE")?;
+    let named = settings
+        .seal_key_file
+        .as_deref()
+        .map(signing_key)
+        .transpose()
+        .context("MOA_SEAL_KEY_FILE")?;
     let has_file = settings.outside.seals_file.is_some() || kept(database, SEALS_FILE).is_some();
     anyhow::ensure!(
         named.is_none() || has_file,
         "set MOA_SEALS_FILE too: the file outside the database that seals are added to"
     );
-    Ok(Keys { named, earlier: public_keys(&settings.outside)? })
+    Ok(Keys {
+        named,
+        earlier: public_keys(&settings.outside)?,
+    })
 }
 
 /// The key and the file to seal with; `None` when neither is set and the database is not a private one, whose data folder has a
@@ -44,7 +52,14 @@ pub(super) fn sealing(
         None if !is_private(database) => return Ok(None),
         None => load_or_create_key(database)?,
     };
-    Ok(Some(Sealing { key, earlier, file: outside.seals_file.clone().or_else(|| kept(database, SEALS_FILE)) }))
+    Ok(Some(Sealing {
+        key,
+        earlier,
+        file: outside
+            .seals_file
+            .clone()
+            .or_else(|| kept(database, SEALS_FILE)),
+    }))
 }
 
 /// The data folder's key, created the first time; an ephemeral database gets an ephemeral key.
@@ -73,19 +88,29 @@ fn kept(database: &DatabaseSettings, name: &str) -> Option<PathBuf> {
 pub(super) fn sealing_of_service(settings: &SealerSettings) -> anyhow::Result<Sealing> {
     let key = signing_key(&settings.seal_key_file).context("MOA_SEAL_KEY_FILE")?;
     let earlier = read_all(&settings.seal_public_key_files)?;
-    Ok(Sealing { key, earlier, file: Some(settings.seals_file.clone()) })
+    Ok(Sealing {
+        key,
+        earlier,
+        file: Some(settings.seals_file.clone()),
+    })
 }
 
 /// The external seals of a process that seals nothing; `None` without a public key.
 pub(super) fn outside(settings: &ExternalSealsSettings) -> anyhow::Result<Option<ExternalSeals>> {
     let keys = public_keys(settings)?;
-    Ok((!keys.is_empty()).then(|| ExternalSeals { file: settings.seals_file.clone(), keys }))
+    Ok((!keys.is_empty()).then(|| ExternalSeals {
+        file: settings.seals_file.clone(),
+        keys,
+    }))
 }
 
 /// The external seals of a process that seals.
 pub(super) fn external_seals_of(sealing: &Sealing) -> ExternalSeals {
     let keys = std::iter::once(sealing.key.verifying_key()).chain(sealing.earlier.iter().copied());
-    ExternalSeals { file: sealing.file.clone(), keys: keys.collect() }
+    ExternalSeals {
+        file: sealing.file.clone(),
+        keys: keys.collect(),
+    }
 }
 
 /// Stops writes where the log is behind the seals outside the database. Call it before anything is decided.
@@ -111,5 +136,9 @@ fn public_keys(settings: &ExternalSealsSettings) -> anyhow::Result<Vec<Verifying
 
 fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<VerifyingKey>> {
     let read = |path: &PathBuf| key::public_key(Path::new(path)).map_err(anyhow::Error::from);
-    paths.iter().map(read).collect::<anyhow::Result<_>>().context("MOA_SEAL_PUBLIC_KEY_FILES")
+    paths
+        .iter()
+        .map(read)
+        .collect::<anyhow::Result<_>>()
+        .context("MOA_SEAL_PUBLIC_KEY_FILES")
 }

@@ -46,7 +46,9 @@ impl Stages {
     /// The upkeep of `ops` alone; its clause `process` is failed when a part ends too early.
     pub(super) fn of(ops: &Ops) -> Self {
         let stages = Self::new(ops.clause("process"));
-        stages.spawn_consumer("the upkeep of the metrics", |shutdown| ops.clone().keep_up(shutdown));
+        stages.spawn_consumer("the upkeep of the metrics", |shutdown| {
+            ops.clone().keep_up(shutdown)
+        });
         stages
     }
 
@@ -60,7 +62,11 @@ impl Stages {
             stop_listeners: CancellationToken::new(),
             stop_settlement: CancellationToken::new(),
             stop_consumers: CancellationToken::new(),
-            watch: Watch { stopping: CancellationToken::new(), broken: sender, clause: Arc::new(clause) },
+            watch: Watch {
+                stopping: CancellationToken::new(),
+                broken: sender,
+                clause: Arc::new(clause),
+            },
             broken,
         }
     }
@@ -76,23 +82,38 @@ impl Stages {
                 tracing::error!(%error, "a listener ended");
             }
         };
-        self.listeners.spawn(self.watch.clone().over("a listener", serving));
+        self.listeners
+            .spawn(self.watch.clone().over("a listener", serving));
     }
 
     /// Runs a part of settlement.
-    pub(super) fn spawn_settlement<F>(&self, part: &'static str, run: impl FnOnce(CancellationToken) -> F)
-    where
+    pub(super) fn spawn_settlement<F>(
+        &self,
+        part: &'static str,
+        run: impl FnOnce(CancellationToken) -> F,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.settlement.spawn(self.watch.clone().over(part, run(self.stop_settlement.clone())));
+        self.settlement.spawn(
+            self.watch
+                .clone()
+                .over(part, run(self.stop_settlement.clone())),
+        );
     }
 
     /// Runs a consumer, the relay, or another task that stops with them.
-    pub(super) fn spawn_consumer<F>(&self, part: &'static str, run: impl FnOnce(CancellationToken) -> F)
-    where
+    pub(super) fn spawn_consumer<F>(
+        &self,
+        part: &'static str,
+        run: impl FnOnce(CancellationToken) -> F,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.consumers.spawn(self.watch.clone().over(part, run(self.stop_consumers.clone())));
+        self.consumers.spawn(
+            self.watch
+                .clone()
+                .over(part, run(self.stop_consumers.clone())),
+        );
     }
 
     /// The same for a part that runs elsewhere, and cancels `ended` when it ends too early.
@@ -117,7 +138,12 @@ impl Stages {
     pub(super) async fn stop(self) -> anyhow::Result<()> {
         self.watch.stopping.cancel();
         self.stop_listeners.cancel();
-        finish(&self.listeners, edge::SHUTDOWN_TIMEOUT + STAGE_STOP_TIMEOUT, "the listeners").await;
+        finish(
+            &self.listeners,
+            edge::SHUTDOWN_TIMEOUT + STAGE_STOP_TIMEOUT,
+            "the listeners",
+        )
+        .await;
         self.stop_settlement.cancel();
         finish(&self.settlement, STAGE_STOP_TIMEOUT, "settlement").await;
         // No sender of commands is left, so the partition processors end when their queues are empty.
@@ -125,7 +151,9 @@ impl Stages {
         self.stop_consumers.cancel();
         finish(&self.consumers, STAGE_STOP_TIMEOUT, "the consumers").await;
         match *self.broken.borrow() {
-            Some(part) => anyhow::bail!("{part} ended by itself, so this process stopped: start it again"),
+            Some(part) => {
+                anyhow::bail!("{part} ended by itself, so this process stopped: start it again")
+            }
             None => Ok(()),
         }
     }
@@ -141,16 +169,22 @@ impl Watch {
     }
 
     fn tell(&self, part: &'static str) {
-        tracing::error!(part, "a part of this process ended that should run as long as it does");
+        tracing::error!(
+            part,
+            "a part of this process ended that should run as long as it does"
+        );
         self.clause.fail(format_args!("{part} ended"));
-        self.broken.send_if_modified(|broken| broken.is_none() && broken.replace(part).is_none());
+        self.broken
+            .send_if_modified(|broken| broken.is_none() && broken.replace(part).is_none());
     }
 }
 
 async fn finish(tasks: &TaskTracker, bound: Duration, who: &str) {
     tasks.close();
     if tokio::time::timeout(bound, tasks.wait()).await.is_err() {
-        tracing::warn!("{who} did not stop in time; what is left is in the log and goes on at the next start");
+        tracing::warn!(
+            "{who} did not stop in time; what is left is in the log and goes on at the next start"
+        );
     }
 }
 
@@ -189,9 +223,13 @@ mod tests {
         stages.spawn_consumer("another", |stop| async move { stop.cancelled().await });
         assert!(readiness.failed().is_empty());
         run(&stages);
-        tokio::time::timeout(TEST_TIMEOUT, stages.broken()).await.unwrap();
+        tokio::time::timeout(TEST_TIMEOUT, stages.broken())
+            .await
+            .unwrap();
         assert_eq!(readiness.failed(), ["process"]);
-        let ended = tokio::time::timeout(TEST_TIMEOUT, stages.stop()).await.unwrap();
+        let ended = tokio::time::timeout(TEST_TIMEOUT, stages.stop())
+            .await
+            .unwrap();
         assert!(ended.unwrap_err().to_string().contains("ended by itself"));
     }
 
@@ -203,7 +241,10 @@ mod tests {
         stages.spawn_settlement("one", told_to);
         stages.spawn_consumer("two", told_to);
         stages.watch("three", CancellationToken::new());
-        tokio::time::timeout(TEST_TIMEOUT, stages.stop()).await.unwrap().unwrap();
+        tokio::time::timeout(TEST_TIMEOUT, stages.stop())
+            .await
+            .unwrap()
+            .unwrap();
         assert!(readiness.failed().is_empty());
     }
 
@@ -214,6 +255,11 @@ mod tests {
             stop.cancelled().await;
             ends("panics").await;
         });
-        assert!(tokio::time::timeout(TEST_TIMEOUT, stages.stop()).await.unwrap().is_err());
+        assert!(
+            tokio::time::timeout(TEST_TIMEOUT, stages.stop())
+                .await
+                .unwrap()
+                .is_err()
+        );
     }
 }

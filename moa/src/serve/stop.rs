@@ -61,7 +61,11 @@ async fn signalled(signal: &mut Option<Signal>) {
 }
 
 fn unless_ignored(kind: SignalKind) -> std::io::Result<Option<Signal>> {
-    if is_ignored(kind) { Ok(None) } else { signal(kind).map(Some) }
+    if is_ignored(kind) {
+        Ok(None)
+    } else {
+        signal(kind).map(Some)
+    }
 }
 
 /// Whether the process was started to ignore the signal. Only Linux tells without unsafe code; elsewhere it counts as not
@@ -73,7 +77,9 @@ fn is_ignored(kind: SignalKind) -> bool {
 
 /// The mask of ignored signals, the lowest bit for signal 1.
 fn ignored_in(status: &str) -> Option<u64> {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))?;
     u64::from_str_radix(mask.trim(), 16).ok()
 }
 
@@ -83,7 +89,10 @@ mod tests {
 
     #[test]
     fn the_mask_of_ignored_signals_is_read() {
-        assert_eq!(ignored_in("Name:\tmoa\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"), Some(0x1001));
+        assert_eq!(
+            ignored_in("Name:\tmoa\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"),
+            Some(0x1001)
+        );
         assert_eq!(ignored_in("Name:\tmoa\n"), None);
     }
 }

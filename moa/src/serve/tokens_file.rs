@@ -15,7 +15,8 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 /// The largest file that is read.
 const MAX_FILE_BYTES: u64 = 256 * 1_024;
 
-const FAULT: &str = "the file of tokens cannot be used; the tokens that were read before stay in use";
+const FAULT: &str =
+    "the file of tokens cannot be used; the tokens that were read before stay in use";
 
 /// The file, and what was read of it last.
 pub(super) struct TokensFile {
@@ -32,7 +33,11 @@ impl TokensFile {
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let text = read(path)?;
         let tokens = parse(path, &text)?;
-        Ok(Self { path: path.to_owned(), text, tokens: SharedTokens::new(tokens) })
+        Ok(Self {
+            path: path.to_owned(),
+            text,
+            tokens: SharedTokens::new(tokens),
+        })
     }
 
     /// The tokens, which change with the file.
@@ -44,7 +49,11 @@ impl TokensFile {
     pub(super) async fn keep_fresh(mut self, shutdown: CancellationToken) {
         let mut fault = RepeatedFault::new(FAULT, "").needing(Vec::new());
         show_valid(true);
-        while shutdown.run_until_cancelled(tokio::time::sleep(REFRESH_INTERVAL)).await.is_some() {
+        while shutdown
+            .run_until_cancelled(tokio::time::sleep(REFRESH_INTERVAL))
+            .await
+            .is_some()
+        {
             let refreshed = self.refresh().await;
             show_valid(refreshed.is_ok());
             match refreshed {
@@ -61,7 +70,10 @@ impl TokensFile {
             return Ok(());
         }
         let tokens = parse(&self.path, &text)?;
-        tracing::info!(tokens = tokens.len(), "the file of tokens has changed and was read");
+        tracing::info!(
+            tokens = tokens.len(),
+            "the file of tokens has changed and was read"
+        );
         self.tokens.replace(tokens);
         self.text = text;
         Ok(())
@@ -80,7 +92,15 @@ fn read(path: &Path) -> anyhow::Result<String> {
     let cannot = || format!("cannot read MOA_TOKENS_FILE {}", path.display());
     secret_file::check_unwritable(path)?;
     let mut text = String::new();
-    File::open(path).with_context(cannot)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).with_context(cannot)?;
-    ensure!(text.len() as u64 <= MAX_FILE_BYTES, "{} is larger than {MAX_FILE_BYTES} bytes", path.display());
+    File::open(path)
+        .with_context(cannot)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_string(&mut text)
+        .with_context(cannot)?;
+    ensure!(
+        text.len() as u64 <= MAX_FILE_BYTES,
+        "{} is larger than {MAX_FILE_BYTES} bytes",
+        path.display()
+    );
     Ok(text)
 }

@@ -17,7 +17,11 @@ pub struct UserAuthSettings {
     #[arg(long, env = "MOA_GATEWAY_SECRETS", hide_env_values = true)]
     pub gateway_secrets: Option<Secret>,
     /// A file that holds the gateway's secret, or two
-    #[arg(long, env = "MOA_GATEWAY_SECRETS_FILE", conflicts_with = "gateway_secrets")]
+    #[arg(
+        long,
+        env = "MOA_GATEWAY_SECRETS_FILE",
+        conflicts_with = "gateway_secrets"
+    )]
     pub gateway_secrets_file: Option<PathBuf>,
     /// The identity provider's keys, a JWK set: a file, or a URL such as http://idp/jwks
     #[arg(long, env = "MOA_JWT_KEYS", required_if_eq("user_auth", "jwt"))]
@@ -89,7 +93,11 @@ impl FromStr for Limit {
     type Err = InvalidRateError;
 
     fn from_str(text: &str) -> Result<Self, InvalidRateError> {
-        if text == "off" { Ok(Self::Off) } else { text.parse().map(Self::Rate) }
+        if text == "off" {
+            Ok(Self::Off)
+        } else {
+            text.parse().map(Self::Rate)
+        }
     }
 }
 

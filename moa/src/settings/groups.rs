@@ -1,6 +1,9 @@
 //! The groups of settings that `moa serve` and its services are made of: each stands once, wherever it is asked for.
 
-use super::{DEFAULT_ADMIN_LISTEN, DEFAULT_OPS_LISTEN, Limit, ReadLimitSettings, UserAuthSettings, WriteLimitSettings};
+use super::{
+    DEFAULT_ADMIN_LISTEN, DEFAULT_OPS_LISTEN, Limit, ReadLimitSettings, UserAuthSettings,
+    WriteLimitSettings,
+};
 use crate::token::Secret;
 use clap::{Args, ValueEnum};
 use edge::{AllowedHost, AllowedOrigin, ServiceTime};
@@ -159,8 +162,16 @@ pub struct LingerSettings {
 
 impl LingerSettings {
     pub(crate) fn lingers(&self) -> projector::Lingers {
-        let Self { linger_amounts_ms: amounts, linger_views_ms: views, linger_search_ms: search } = *self;
-        projector::Lingers { amounts, views, search }
+        let Self {
+            linger_amounts_ms: amounts,
+            linger_views_ms: views,
+            linger_search_ms: search,
+        } = *self;
+        projector::Lingers {
+            amounts,
+            views,
+            search,
+        }
     }
 }
 
@@ -178,7 +189,10 @@ pub struct DeferralSettings {
 
 impl DeferralSettings {
     pub(crate) fn deferrals(&self) -> projector::Deferrals {
-        projector::Deferrals { views: self.defer_views_ms, search: self.defer_search_ms }
+        projector::Deferrals {
+            views: self.defer_views_ms,
+            search: self.defer_search_ms,
+        }
     }
 }
 
@@ -198,17 +212,31 @@ pub struct ListenerSettings {
     #[arg(long, env = "MOA_ALLOWED_HOSTS", value_delimiter = ',')]
     pub allowed_hosts: Vec<AllowedHost>,
     /// The certificate, with its chain in PEM, that makes the read, write and admin listeners speak TLS; read again when it changes
-    #[arg(long, value_name = "FILE", env = "MOA_TLS_CERT_FILE", requires = "tls_key_file")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MOA_TLS_CERT_FILE",
+        requires = "tls_key_file"
+    )]
     pub tls_cert_file: Option<PathBuf>,
     /// Its private key, in PEM without a passphrase
-    #[arg(long, value_name = "FILE", env = "MOA_TLS_KEY_FILE", requires = "tls_cert_file")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MOA_TLS_KEY_FILE",
+        requires = "tls_cert_file"
+    )]
     pub tls_key_file: Option<PathBuf>,
 }
 
 impl ListenerSettings {
     /// How the read, write and admin listeners are called.
     pub(crate) fn scheme(&self) -> &'static str {
-        if self.tls_cert_file.is_some() { "https" } else { "http" }
+        if self.tls_cert_file.is_some() {
+            "https"
+        } else {
+            "http"
+        }
     }
 }
 
@@ -230,13 +258,23 @@ pub struct AdminListenSettings {
     #[arg(long, env = "MOA_OPERATOR_TOKEN", hide_env_values = true)]
     pub operator_token: Option<Secret>,
     /// A file that holds the operator's token
-    #[arg(long, value_name = "FILE", env = "MOA_OPERATOR_TOKEN_FILE", conflicts_with = "operator_token")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MOA_OPERATOR_TOKEN_FILE",
+        conflicts_with = "operator_token"
+    )]
     pub operator_token_file: Option<PathBuf>,
     /// The auditor's bearer token; without one, there is no auditor
     #[arg(long, env = "MOA_AUDITOR_TOKEN", hide_env_values = true)]
     pub auditor_token: Option<Secret>,
     /// A file that holds the auditor's token
-    #[arg(long, value_name = "FILE", env = "MOA_AUDITOR_TOKEN_FILE", conflicts_with = "auditor_token")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MOA_AUDITOR_TOKEN_FILE",
+        conflicts_with = "auditor_token"
+    )]
     pub auditor_token_file: Option<PathBuf>,
     /// A file of named tokens, one on each line: name, role and hash, as `moa token new` prints it; read again when it changes
     #[arg(long, value_name = "FILE", env = "MOA_TOKENS_FILE")]
@@ -256,8 +294,13 @@ fn linger(text: &str) -> Result<Duration, String> {
 
 fn deferral(text: &str) -> Result<Duration, String> {
     const MAX_DEFERRAL_MS: u64 = 60_000;
-    let number = text.parse().ok().filter(|number| *number <= MAX_DEFERRAL_MS);
-    number.map(Duration::from_millis).ok_or_else(|| format!("must be a whole number from 0 to {MAX_DEFERRAL_MS}"))
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| *number <= MAX_DEFERRAL_MS);
+    number
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("must be a whole number from 0 to {MAX_DEFERRAL_MS}"))
 }
 
 fn idle_seconds(text: &str) -> Result<Duration, String> {

@@ -30,7 +30,9 @@ pub struct HealthAddress(String);
 
 /// Neither an address nor a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be an address with its port, such as 127.0.0.1:8090, or a URL such as https://moa.internal:8082")]
+#[error(
+    "must be an address with its port, such as 127.0.0.1:8090, or a URL such as https://moa.internal:8082"
+)]
 pub struct InvalidHealthAddressError;
 
 impl HealthAddress {
@@ -53,15 +55,22 @@ impl FromStr for HealthAddress {
         if let Ok(address) = text.parse() {
             return Ok(Self::of(address, false));
         }
-        let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && url.path() == "/");
-        url.map(|_| Self(text.trim_end_matches('/').to_owned())).ok_or(InvalidHealthAddressError)
+        let url = Url::parse(text)
+            .ok()
+            .filter(|url| ["http", "https"].contains(&url.scheme()) && url.path() == "/");
+        url.map(|_| Self(text.trim_end_matches('/').to_owned()))
+            .ok_or(InvalidHealthAddressError)
     }
 }
 
 /// A listener that is bound to all addresses is asked on loopback.
 fn here(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() });
+        address.set_ip(if address.is_ipv6() {
+            Ipv6Addr::LOCALHOST.into()
+        } else {
+            Ipv4Addr::LOCALHOST.into()
+        });
     }
     address
 }
@@ -81,6 +90,12 @@ mod tests {
     #[case("moa.internal:8082", None)]
     #[case("8090", None)]
     fn an_address_or_a_url_is_asked(#[case] text: &str, #[case] url: Option<&str>) {
-        assert_eq!(text.parse::<HealthAddress>().ok().as_ref().map(HealthAddress::url), url);
+        assert_eq!(
+            text.parse::<HealthAddress>()
+                .ok()
+                .as_ref()
+                .map(HealthAddress::url),
+            url
+        );
     }
 }

@@ -13,8 +13,21 @@ const NAME_COLUMNS: usize = 13;
 
 /// The commands by what they are for.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Run a service", &["serve", "migrate", "config", "doctor", "healthcheck"]),
-    ("Operate a running Moa", &["product", "status", "projection", "parked", "restore", "replay"]),
+    (
+        "Run a service",
+        &["serve", "migrate", "config", "doctor", "healthcheck"],
+    ),
+    (
+        "Operate a running Moa",
+        &[
+            "product",
+            "status",
+            "projection",
+            "parked",
+            "restore",
+            "replay",
+        ],
+    ),
     ("Prove and keep", &["audit", "backup"]),
     ("Set up", &["token", "completions", "man"]),
 ];
@@ -30,10 +43,21 @@ a command, `moa` is `moa serve`, and takes the same flags.";
 /// The whole command line. What runs without a command takes the flags of `serve`, whose own page describes them.
 pub fn command() -> Command {
     let of_serve = ServeSettings::augment_args(Command::default());
-    let of_serve: HashSet<_> = of_serve.get_arguments().map(|arg| arg.get_id().clone()).collect();
-    let command = Cli::command().mut_args(|arg| if of_serve.contains(arg.get_id()) { arg.hide(true) } else { arg });
+    let of_serve: HashSet<_> = of_serve
+        .get_arguments()
+        .map(|arg| arg.get_id().clone())
+        .collect();
+    let command = Cli::command().mut_args(|arg| {
+        if of_serve.contains(arg.get_id()) {
+            arg.hide(true)
+        } else {
+            arg
+        }
+    });
     let page = page(&command);
-    with_examples(command, "", &[]).help_template(page).max_term_width(MAX_PAGE_COLUMNS)
+    with_examples(command, "", &[])
+        .help_template(page)
+        .max_term_width(MAX_PAGE_COLUMNS)
 }
 
 /// The page of `moa --help`.
@@ -42,8 +66,17 @@ fn page(command: &Command) -> String {
     for (title, names) in GROUPS {
         // A String takes every write.
         write!(page, "\n{title}:\n").ok();
-        for about in names.iter().filter_map(|name| command.find_subcommand(name)) {
-            let (name, about) = (about.get_name(), about.get_about().map(ToString::to_string).unwrap_or_default());
+        for about in names
+            .iter()
+            .filter_map(|name| command.find_subcommand(name))
+        {
+            let (name, about) = (
+                about.get_name(),
+                about
+                    .get_about()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+            );
             writeln!(page, "  {name:<NAME_COLUMNS$}{about}").ok();
         }
     }
@@ -70,7 +103,10 @@ fn with_examples(command: Command, path: &str, above: &[&'static str]) -> Comman
 
 fn children(path: &str) -> impl Iterator<Item = &'static str> {
     let below = format!("{path} ");
-    EXAMPLES.iter().filter(move |(name, _)| name.starts_with(&below)).filter_map(|(_, lines)| lines.first().copied())
+    EXAMPLES
+        .iter()
+        .filter(move |(name, _)| name.starts_with(&below))
+        .filter_map(|(_, lines)| lines.first().copied())
 }
 
 #[cfg(test)]
@@ -82,15 +118,22 @@ mod tests {
 
     /// Every command, by its path.
     fn all(command: &Command, path: &str) -> Vec<(String, Command)> {
-        let below = command.get_subcommands().filter(|below| below.get_name() != "help");
-        let below = below.flat_map(|below| all(below, format!("{path} {}", below.get_name()).trim_start()));
-        std::iter::once((path.to_owned(), command.clone())).chain(below).collect()
+        let below = command
+            .get_subcommands()
+            .filter(|below| below.get_name() != "help");
+        let below =
+            below.flat_map(|below| all(below, format!("{path} {}", below.get_name()).trim_start()));
+        std::iter::once((path.to_owned(), command.clone()))
+            .chain(below)
+            .collect()
     }
 
     fn built() -> Command {
         // What the environment of the tests has shows nowhere.
         fn without_environment(command: Command) -> Command {
-            command.mut_args(|arg| arg.env(Resettable::Reset)).mut_subcommands(without_environment)
+            command
+                .mut_args(|arg| arg.env(Resettable::Reset))
+                .mut_subcommands(without_environment)
         }
         let mut command = without_environment(command());
         command.build();
@@ -99,14 +142,35 @@ mod tests {
 
     #[test]
     fn the_first_page_is_short_and_has_every_command_once() {
-        let page = command().try_get_matches_from(["moa", "--help"]).expect_err("a page").to_string();
-        assert!(page.lines().count() <= MAX_LINES, "{} lines\n{page}", page.lines().count());
-        for command in built().get_subcommands().map(Command::get_name).filter(|name| *name != "help") {
-            let listed = GROUPS.iter().flat_map(|(_, names)| *names).filter(|name| **name == command).count();
+        let page = command()
+            .try_get_matches_from(["moa", "--help"])
+            .expect_err("a page")
+            .to_string();
+        assert!(
+            page.lines().count() <= MAX_LINES,
+            "{} lines\n{page}",
+            page.lines().count()
+        );
+        for command in built()
+            .get_subcommands()
+            .map(Command::get_name)
+            .filter(|name| *name != "help")
+        {
+            let listed = GROUPS
+                .iter()
+                .flat_map(|(_, names)| *names)
+                .filter(|name| **name == command)
+                .count();
             assert_eq!(listed, 1, "{command} is in {listed} groups");
-            assert!(page.contains(&format!("\n  {command} ")), "{command} is not in\n{page}");
+            assert!(
+                page.contains(&format!("\n  {command} ")),
+                "{command} is not in\n{page}"
+            );
         }
-        assert!(!page.contains("--database-url") && page.contains("docs/settings.md"), "{page}");
+        assert!(
+            !page.contains("--database-url") && page.contains("docs/settings.md"),
+            "{page}"
+        );
     }
 
     #[test]
@@ -114,9 +178,17 @@ mod tests {
         let mut wide = Vec::new();
         for (path, _) in all(&command(), "") {
             for flag in ["-h", "--help"] {
-                let words = ["moa"].into_iter().chain(path.split_whitespace()).chain([flag]);
-                let page = command().try_get_matches_from(words).expect_err("a page").to_string();
-                let lines = page.lines().filter(|line| line.chars().count() > MAX_PAGE_COLUMNS);
+                let words = ["moa"]
+                    .into_iter()
+                    .chain(path.split_whitespace())
+                    .chain([flag]);
+                let page = command()
+                    .try_get_matches_from(words)
+                    .expect_err("a page")
+                    .to_string();
+                let lines = page
+                    .lines()
+                    .filter(|line| line.chars().count() > MAX_PAGE_COLUMNS);
                 wide.extend(lines.map(|line| format!("moa {path}: {line}")));
             }
         }
@@ -126,17 +198,29 @@ mod tests {
     #[test]
     fn every_command_has_an_example() {
         for (path, command) in all(&command(), "") {
-            let page = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(page.starts_with("Examples:\n  "), "moa {path} has no example");
+            let page = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                page.starts_with("Examples:\n  "),
+                "moa {path} has no example"
+            );
         }
         for (path, _) in EXAMPLES {
-            assert!(all(&command(), "").iter().any(|(known, _)| known == path), "there is no command moa {path}");
+            assert!(
+                all(&command(), "").iter().any(|(known, _)| known == path),
+                "there is no command moa {path}"
+            );
         }
     }
 
     #[test]
     fn every_example_is_a_command_of_its_own_page() {
-        for (path, line) in EXAMPLES.iter().flat_map(|(path, lines)| lines.iter().map(move |line| (path, line))) {
+        for (path, line) in EXAMPLES
+            .iter()
+            .flat_map(|(path, lines)| lines.iter().map(move |line| (path, line)))
+        {
             let words = examples::words(line);
             let parsed = built().try_get_matches_from(&words);
             let parsed = parsed.unwrap_or_else(|error| panic!("{line}: {error}"));

@@ -225,5 +225,9 @@ pub enum ParkedCommand {
 /// A name that can stand in a path.
 fn projection(name: &str) -> Result<String, &'static str> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    if !name.is_empty() && name.bytes().all(plain) { Ok(name.into()) } else { Err("must be of a-z, 0-9 and _") }
+    if !name.is_empty() && name.bytes().all(plain) {
+        Ok(name.into())
+    } else {
+        Err("must be of a-z, 0-9 and _")
+    }
 }

@@ -44,13 +44,18 @@ fn start(text: &str) -> Result<Start, String> {
     if let Ok(position @ 1..) = text.parse() {
         return Ok(Start::Position(position));
     }
-    const MALFORMED: &str = "must be a position from 1, or a time with its offset, such as 2026-11-22T09:00:00Z";
+    const MALFORMED: &str =
+        "must be a position from 1, or a time with its offset, such as 2026-11-22T09:00:00Z";
     let time = DateTime::parse_from_rfc3339(text).map_err(|_| MALFORMED.to_owned())?;
-    edge::within_bounds(time.to_utc()).map(Start::Time).map_err(|error| error.to_string())
+    edge::within_bounds(time.to_utc())
+        .map(Start::Time)
+        .map_err(|error| error.to_string())
 }
 
 fn product(text: &str) -> Result<ProductId, String> {
-    let id: i64 = text.parse().map_err(|_| "must be a product's id".to_owned())?;
+    let id: i64 = text
+        .parse()
+        .map_err(|_| "must be a product's id".to_owned())?;
     ProductId::try_from(id).map_err(|error| error.to_string())
 }
 

@@ -1,9 +1,9 @@
 //! The settings of `moa serve`: of everything in one process, and of each service alone, from the same groups.
 
 use super::groups::{
-    AdminListenSettings, BrokerSettings, CacheSettings, CommandSettings, DatabaseSettings, DeferralSettings,
-    ExternalSealsSettings, LingerSettings, ListenerSettings, LogSettings, OpsSettings, PublicSettings, QuerySettings,
-    SealSettings, ServerSettings,
+    AdminListenSettings, BrokerSettings, CacheSettings, CommandSettings, DatabaseSettings,
+    DeferralSettings, ExternalSealsSettings, LingerSettings, ListenerSettings, LogSettings,
+    OpsSettings, PublicSettings, QuerySettings, SealSettings, ServerSettings,
 };
 use crate::token::Secret;
 use clap::{Args, Subcommand};
@@ -25,7 +25,10 @@ pub struct Serve {
 impl Serve {
     /// What its process is called in traces, unless that is set.
     pub fn name_in_traces(&self) -> String {
-        self.service.as_ref().map_or_else(|| "moa".to_owned(), |service| format!("moa-{}", service.name()))
+        self.service.as_ref().map_or_else(
+            || "moa".to_owned(),
+            |service| format!("moa-{}", service.name()),
+        )
     }
 }
 

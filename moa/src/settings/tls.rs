@@ -10,9 +10,19 @@ pub struct TlsSettings {
     #[arg(long, value_name = "FILE", env = "MOA_TLS_CA_FILE", global = true)]
     pub tls_ca_file: Option<PathBuf>,
     /// The certificate, with its chain, that RabbitMQ, Redis and HTTP servers are shown when they ask for one
-    #[arg(long, value_name = "FILE", env = "MOA_TLS_CLIENT_CERT_FILE", global = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MOA_TLS_CLIENT_CERT_FILE",
+        global = true
+    )]
     pub tls_client_cert_file: Option<PathBuf>,
     /// Its private key, in PEM without a passphrase
-    #[arg(long, value_name = "FILE", env = "MOA_TLS_CLIENT_KEY_FILE", global = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MOA_TLS_CLIENT_KEY_FILE",
+        global = true
+    )]
     pub tls_client_key_file: Option<PathBuf>,
 }

@@ -7,10 +7,20 @@ use clap::Args;
 #[derive(Clone, Debug, Default, Args)]
 pub struct TraceSettings {
     /// The collector that spans of traces are sent to with OTLP over HTTP, e.g. http://127.0.0.1:4318; without it there are none
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", global = true, hide_env_values = true)]
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        global = true,
+        hide_env_values = true
+    )]
     pub otlp_endpoint: Option<String>,
     /// Headers for the collector, NAME=VALUE separated by commas, values percent-encoded
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_HEADERS", global = true, hide_env_values = true)]
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_HEADERS",
+        global = true,
+        hide_env_values = true
+    )]
     pub otlp_headers: Option<Secret>,
     /// The one protocol that there is: http/protobuf
     #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", global = true)]

@@ -15,7 +15,12 @@ pub fn run(command: &TokenCommand) -> anyhow::Result<()> {
     let TokenCommand::New { name, role, json } = command;
     let actor = Actor::new(name, *role)?;
     let token = Secret::fresh();
-    let line = format!("{} {} {}", actor.name(), actor.role(), proof::hex::hex(&Secret::digest(token.reveal())));
+    let line = format!(
+        "{} {} {}",
+        actor.name(),
+        actor.role(),
+        proof::hex::hex(&Secret::digest(token.reveal()))
+    );
     // Whatever the file refuses is refused here.
     NamedTokens::parse(&line).map_err(TokensFileError::why)?;
     if *json {

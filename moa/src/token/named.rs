@@ -26,7 +26,9 @@ pub(crate) enum EntryError {
     #[error(transparent)]
     Actor(#[from] InvalidActorError),
     /// Its name is a setting's.
-    #[error("the names operator and auditor are those of MOA_OPERATOR_TOKEN and MOA_AUDITOR_TOKEN: choose another")]
+    #[error(
+        "the names operator and auditor are those of MOA_OPERATOR_TOKEN and MOA_AUDITOR_TOKEN: choose another"
+    )]
     Reserved,
     /// Its hash cannot be one.
     #[error("the hash must be the SHA-256 of the token in 64 hex digits")]
@@ -70,11 +72,19 @@ pub(crate) struct NamedTokens(Vec<NamedToken>);
 
 impl NamedTokens {
     /// Those of the settings.
-    pub(crate) fn of_settings(operator: Option<&Secret>, auditor: Option<&Secret>) -> Result<Self, InvalidActorError> {
+    pub(crate) fn of_settings(
+        operator: Option<&Secret>,
+        auditor: Option<&Secret>,
+    ) -> Result<Self, InvalidActorError> {
         let set = [(operator, Role::Operator), (auditor, Role::Auditor)];
-        let named = set.into_iter().filter_map(|(token, role)| Some((token?, role)));
+        let named = set
+            .into_iter()
+            .filter_map(|(token, role)| Some((token?, role)));
         let named = named.map(|(token, role)| {
-            Ok(NamedToken { hash: Secret::digest(token.reveal()), actor: Actor::new(&role.to_string(), role)? })
+            Ok(NamedToken {
+                hash: Secret::digest(token.reveal()),
+                actor: Actor::new(&role.to_string(), role)?,
+            })
         });
         Ok(Self(named.collect::<Result<_, _>>()?))
     }
@@ -82,7 +92,9 @@ impl NamedTokens {
     /// Those of a file with this text. Empty lines and those that begin with `#` are no entries.
     pub(crate) fn parse(text: &str) -> Result<Self, TokensFileError> {
         let (mut tokens, mut roles, mut hashes) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
-        let entries = (1..).zip(text.lines()).map(|(number, line)| (number, line.trim()));
+        let entries = (1..)
+            .zip(text.lines())
+            .map(|(number, line)| (number, line.trim()));
         for (line, text) in entries.filter(|(_, text)| !text.is_empty() && !text.starts_with('#')) {
             let wrong = |why| TokensFileError { line, why };
             let token = entry(text).map_err(wrong)?;
@@ -103,8 +115,13 @@ impl NamedTokens {
 
     /// Who shows the token with this hash. All are compared to their ends: the time it takes says nothing about any.
     pub(crate) fn bearer(&self, hash: &TokenHash) -> Option<&Actor> {
-        let found =
-            self.0.iter().fold(None, |found, token| if is_same(&token.hash, hash) { Some(token) } else { found });
+        let found = self.0.iter().fold(None, |found, token| {
+            if is_same(&token.hash, hash) {
+                Some(token)
+            } else {
+                found
+            }
+        });
         found.map(|token| &token.actor)
     }
 
@@ -115,22 +132,33 @@ impl NamedTokens {
 
     /// Whether an operator is among them.
     pub(crate) fn has_operator(&self) -> bool {
-        self.0.iter().any(|token| token.actor.role() == Role::Operator)
+        self.0
+            .iter()
+            .any(|token| token.actor.role() == Role::Operator)
     }
 }
 
 fn is_same(one: &TokenHash, other: &TokenHash) -> bool {
-    std::hint::black_box(one.iter().zip(other).fold(0, |differs, (a, b)| differs | (a ^ b))) == 0
+    std::hint::black_box(
+        one.iter()
+            .zip(other)
+            .fold(0, |differs, (a, b)| differs | (a ^ b)),
+    ) == 0
 }
 
 fn entry(line: &str) -> Result<NamedToken, EntryError> {
     let words: Vec<_> = line.split_whitespace().collect();
-    let [name, role, hash] = words[..] else { return Err(EntryError::Words) };
+    let [name, role, hash] = words[..] else {
+        return Err(EntryError::Words);
+    };
     if RESERVED_NAMES.contains(&name) {
         return Err(EntryError::Reserved);
     }
     let actor = Actor::new(name, role.parse()?)?;
-    Ok(NamedToken { hash: proof::hex::unhex(hash).ok_or(EntryError::Hash)?, actor })
+    Ok(NamedToken {
+        hash: proof::hex::unhex(hash).ok_or(EntryError::Hash)?,
+        actor,
+    })
 }
 
 #[cfg(test)]
@@ -141,7 +169,9 @@ mod tests {
     const B: &str = "3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d";
 
     fn bearer(tokens: &NamedTokens, token: &str) -> Option<(String, Role)> {
-        tokens.bearer(&Secret::digest(token)).map(|actor| (actor.name().to_owned(), actor.role()))
+        tokens
+            .bearer(&Secret::digest(token))
+            .map(|actor| (actor.name().to_owned(), actor.role()))
     }
 
     #[test]
@@ -167,7 +197,10 @@ mod tests {
     fn an_empty_file_lets_nobody_in() {
         for text in ["", "\n", "# nobody\n"] {
             let tokens = NamedTokens::parse(text).unwrap();
-            assert_eq!((tokens.len(), tokens.has_operator(), bearer(&tokens, "")), (0, false, None));
+            assert_eq!(
+                (tokens.len(), tokens.has_operator(), bearer(&tokens, "")),
+                (0, false, None)
+            );
         }
     }
 
@@ -177,20 +210,43 @@ mod tests {
             (format!("ann {A}"), 1, EntryError::Words),
             (format!("ann operator {A} more"), 1, EntryError::Words),
             ("a-token-that-was-pasted-here".into(), 1, EntryError::Words),
-            (format!("\n# x\nann admin {A}"), 3, InvalidActorError::Role.into()),
-            (format!("an:n operator {A}"), 1, InvalidActorError::Name.into()),
+            (
+                format!("\n# x\nann admin {A}"),
+                3,
+                InvalidActorError::Role.into(),
+            ),
+            (
+                format!("an:n operator {A}"),
+                1,
+                InvalidActorError::Name.into(),
+            ),
             (format!("operator operator {A}"), 1, EntryError::Reserved),
             (format!("auditor auditor {A}"), 1, EntryError::Reserved),
             (format!("ann operator {}", &A[1..]), 1, EntryError::Hash),
-            (format!("ann operator {}", A.to_uppercase()), 1, EntryError::Hash),
+            (
+                format!("ann operator {}", A.to_uppercase()),
+                1,
+                EntryError::Hash,
+            ),
             ("ann operator the-token-itself".into(), 1, EntryError::Hash),
-            (format!("ann operator {A}\nann auditor {B}"), 2, EntryError::TwoRoles),
-            (format!("ann operator {A}\nbob operator {A}"), 2, EntryError::SameHash),
+            (
+                format!("ann operator {A}\nann auditor {B}"),
+                2,
+                EntryError::TwoRoles,
+            ),
+            (
+                format!("ann operator {A}\nbob operator {A}"),
+                2,
+                EntryError::SameHash,
+            ),
         ] {
             let error = NamedTokens::parse(&text).unwrap_err();
             let said = error.to_string();
             assert_eq!(error, TokensFileError { line, why }, "{text}");
-            assert!(!said.contains("pasted") && !said.contains("itself"), "{said}");
+            assert!(
+                !said.contains("pasted") && !said.contains("itself"),
+                "{said}"
+            );
         }
     }
 
@@ -198,11 +254,25 @@ mod tests {
     fn a_file_has_so_many_entries_and_no_more() {
         let lines = |number: usize| {
             (0..number)
-                .map(|n| format!("ann operator {}\n", proof::hex::hex(&Secret::digest(&n.to_string()))))
+                .map(|n| {
+                    format!(
+                        "ann operator {}\n",
+                        proof::hex::hex(&Secret::digest(&n.to_string()))
+                    )
+                })
                 .collect::<String>()
         };
-        assert_eq!(NamedTokens::parse(&lines(MAX_ENTRIES)).unwrap().len(), MAX_ENTRIES);
+        assert_eq!(
+            NamedTokens::parse(&lines(MAX_ENTRIES)).unwrap().len(),
+            MAX_ENTRIES
+        );
         let error = NamedTokens::parse(&lines(MAX_ENTRIES + 1)).unwrap_err();
-        assert_eq!(error, TokensFileError { line: MAX_ENTRIES + 1, why: EntryError::TooMany });
+        assert_eq!(
+            error,
+            TokensFileError {
+                line: MAX_ENTRIES + 1,
+                why: EntryError::TooMany
+            }
+        );
     }
 }

@@ -15,7 +15,10 @@ impl SharedTokens {
 
     /// As they are now.
     pub(crate) fn get(&self) -> Arc<NamedTokens> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// These instead, from now on.

@@ -33,7 +33,10 @@ impl Scratch {
     }
 
     pub fn durable(&self) -> Options {
-        Options { data_dir: self.data(), ephemeral: false }
+        Options {
+            data_dir: self.data(),
+            ephemeral: false,
+        }
     }
 
     /// The pid of the server that runs, or that ran when it was killed.
@@ -48,7 +51,9 @@ impl Drop for Scratch {
             signal("-QUIT", pid);
             wait_until("the server's end", || !alive(pid));
         }
-        wait_until("the folder's end", || std::fs::remove_dir_all(&self.0).is_ok());
+        wait_until("the folder's end", || {
+            std::fs::remove_dir_all(&self.0).is_ok()
+        });
     }
 }
 
@@ -58,16 +63,27 @@ pub fn postmaster_of(cluster: &Path) -> Option<u32> {
 }
 
 pub fn ephemeral() -> Options {
-    Options { data_dir: PathBuf::from("/nowhere"), ephemeral: true }
+    Options {
+        data_dir: PathBuf::from("/nowhere"),
+        ephemeral: true,
+    }
 }
 
 pub fn signal(name: &str, pid: u32) {
-    Command::new("kill").args([name, &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
+    Command::new("kill")
+        .args([name, &pid.to_string()])
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
 }
 
 /// A zombie whose parent is slow to collect it counts as dead.
 pub fn alive(pid: u32) -> bool {
-    let state = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap().stdout;
+    let state = Command::new("ps")
+        .args(["-o", "stat=", "-p", &pid.to_string()])
+        .output()
+        .unwrap()
+        .stdout;
     !state.is_empty() && !state.starts_with(b"Z")
 }
 
@@ -84,21 +100,32 @@ pub fn is_root() -> bool {
 }
 
 pub async fn connect(server: &Embedded) -> PgConnection {
-    PgConnection::connect_with(&server.connect_options()).await.unwrap()
+    PgConnection::connect_with(&server.connect_options())
+        .await
+        .unwrap()
 }
 
 pub async fn data_directory(server: &Embedded) -> String {
     let ask = "select current_setting('data_directory')";
-    sqlx::query_scalar(ask).fetch_one(&mut connect(server).await).await.unwrap()
+    sqlx::query_scalar(ask)
+        .fetch_one(&mut connect(server).await)
+        .await
+        .unwrap()
 }
 
 pub async fn write_a_row(server: &Embedded) {
     let mut session = connect(server).await;
-    sqlx::raw_sql("create table kept (id int); insert into kept values (7)").execute(&mut session).await.unwrap();
+    sqlx::raw_sql("create table kept (id int); insert into kept values (7)")
+        .execute(&mut session)
+        .await
+        .unwrap();
 }
 
 pub async fn assert_row_is_there(server: &Embedded) {
-    let row: i32 = sqlx::query_scalar("select id from kept").fetch_one(&mut connect(server).await).await.unwrap();
+    let row: i32 = sqlx::query_scalar("select id from kept")
+        .fetch_one(&mut connect(server).await)
+        .await
+        .unwrap();
     assert_eq!(row, 7);
 }
 
@@ -107,19 +134,31 @@ pub fn ask_psql(server: &Embedded, statement: &str) -> String {
     let command = format!("{} -Atc '{statement}'", server.psql_command());
     let output = Command::new("sh").args(["-c", &command]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().trim_end_matches('\n').to_owned()
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .trim_end_matches('\n')
+        .to_owned()
 }
 
 pub async fn refusal(options: &Options) -> String {
-    let error = Embedded::start(options).await.expect_err("it should have refused");
+    let error = Embedded::start(options)
+        .await
+        .expect_err("it should have refused");
     format!("{error:#}")
 }
 
 /// In a child only: starts a server, writes a row, says where, and waits to be killed.
 pub async fn hold_if_child() {
-    let Some(held) = std::env::var_os(HOLD_VARIABLE) else { return };
+    let Some(held) = std::env::var_os(HOLD_VARIABLE) else {
+        return;
+    };
     let ephemeral = held.is_empty();
-    let server = Embedded::start(&Options { data_dir: held.into(), ephemeral }).await.unwrap();
+    let server = Embedded::start(&Options {
+        data_dir: held.into(),
+        ephemeral,
+    })
+    .await
+    .unwrap();
     write_a_row(&server).await;
     println!("held {}", data_directory(&server).await);
     std::future::pending::<()>().await;
@@ -128,14 +167,22 @@ pub async fn hold_if_child() {
 /// This test program once more, to hold a server until it is killed; `test` must begin with `hold_if_child`.
 pub fn holder(program: &Path, test: &str, data_dir: &Path) -> Command {
     let mut child = Command::new(program);
-    child.args(["--exact", test, "--nocapture"]).env(HOLD_VARIABLE, data_dir).stdout(Stdio::piped());
+    child
+        .args(["--exact", test, "--nocapture"])
+        .env(HOLD_VARIABLE, data_dir)
+        .stdout(Stdio::piped());
     child
 }
 
 /// Returns the cluster's folder when the child has its server.
 pub fn wait_for_hold(child: &mut Child) -> PathBuf {
-    let said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let mut held = said.filter_map(|line| line.split_once("held ").map(|(_, folder)| PathBuf::from(folder)));
+    let said = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let mut held = said.filter_map(|line| {
+        line.split_once("held ")
+            .map(|(_, folder)| PathBuf::from(folder))
+    });
     held.next().expect("the child starts a server")
 }
 

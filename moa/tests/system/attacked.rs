@@ -7,7 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::{ApiClient, Journal, MoaProcess, Start, TEST_TIMEOUT, TestApp, View, ask, client, within};
+use crate::harness::{
+    ApiClient, Journal, MoaProcess, Start, TEST_TIMEOUT, TestApp, View, ask, client, within,
+};
 
 /// Connections with a head that never ends, and what each of them sends.
 const ENDLESS_HEADS: usize = 1_500;
@@ -27,7 +29,9 @@ impl MoaProcess {
     /// The most memory that the process has ever had, in bytes.
     fn peak_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB"));
+        let kilobytes = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB"));
         kilobytes.unwrap().trim().parse::<u64>().unwrap() * 1024
     }
 }
@@ -49,7 +53,10 @@ async fn working() -> (TestApp, i64, u64) {
 async fn kept_to_its_memory(app: &TestApp, product: i64, before: u64, most: u64) {
     assert!(app.invest(ask("meanwhile", product, 1)).await.is_accepted());
     let peak = app.processes[0].peak_bytes();
-    assert!(peak < CONTAINER_BYTES && peak - before < most, "{before} bytes before, {peak} at most");
+    assert!(
+        peak < CONTAINER_BYTES && peak - before < most,
+        "{before} bytes before, {peak} at most"
+    );
 }
 
 /// Does `attack` `count` times, some at once.
@@ -57,7 +64,9 @@ async fn attackers<T>(count: usize, attack: impl AsyncFn() -> T) -> Vec<T> {
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let mut all = Vec::with_capacity(count);
     while all.len() < count {
-        all.extend(join_all((0..MAX_CONCURRENT_READS.min(count - all.len())).map(|_| attack())).await);
+        all.extend(
+            join_all((0..MAX_CONCURRENT_READS.min(count - all.len())).map(|_| attack())).await,
+        );
     }
     all
 }
@@ -67,19 +76,28 @@ async fn attackers<T>(count: usize, attack: impl AsyncFn() -> T) -> Vec<T> {
 async fn endless_heads_take_little_memory() {
     let (app, product, before) = working().await;
     let address = host(&app.processes[0].write);
-    let head = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}", "a".repeat(ENDLESS_HEAD_BYTES));
+    let head = format!(
+        "GET / HTTP/1.1\r\nhost: localhost\r\nx: {}",
+        "a".repeat(ENDLESS_HEAD_BYTES)
+    );
     let attack = async || {
         let mut stream = TcpStream::connect(&address).await.unwrap();
         // The server stops reading before it ends.
         stream.write_all(head.as_bytes()).await.ok();
         let mut status = [0; 12];
-        let told = timeout(TEST_TIMEOUT, stream.read_exact(&mut status)).await.unwrap().is_ok();
+        let told = timeout(TEST_TIMEOUT, stream.read_exact(&mut status))
+            .await
+            .unwrap()
+            .is_ok();
         (stream, told && status.ends_with(b"431"))
     };
     let attackers = attackers(ENDLESS_HEADS, attack).await;
     kept_to_its_memory(&app, product, before, 100 << 20).await;
     let told = attackers.iter().filter(|(_, told)| *told).count();
-    assert!(told >= ENDLESS_HEADS * 9 / 10, "{told} of {ENDLESS_HEADS} were told why");
+    assert!(
+        told >= ENDLESS_HEADS * 9 / 10,
+        "{told} of {ENDLESS_HEADS} were told why"
+    );
 }
 
 /// 1,500 connections that each stop in the middle of a large head, and wait.
@@ -87,7 +105,10 @@ async fn endless_heads_take_little_memory() {
 async fn large_heads_that_wait_take_little_memory() {
     let (app, product, before) = working().await;
     let address = host(&app.processes[0].write);
-    let head = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}", "a".repeat(edge::MAX_HEAD_BYTES - 1_000));
+    let head = format!(
+        "GET / HTTP/1.1\r\nhost: localhost\r\nx: {}",
+        "a".repeat(edge::MAX_HEAD_BYTES - 1_000)
+    );
     let attack = async || {
         let mut stream = TcpStream::connect(&address).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -119,15 +140,24 @@ async fn readers_that_never_read_take_little_memory() {
     let address = host(&app.processes[0].read);
     let attack = async || {
         let mut stream = TcpStream::connect(&address).await.unwrap();
-        stream.write_all(b"GET /api/product?size=1000 HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /api/product?size=1000 HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await
+            .unwrap();
         let mut status = [0; 12];
-        timeout(TEST_TIMEOUT, stream.read_exact(&mut status)).await.unwrap().unwrap();
+        timeout(TEST_TIMEOUT, stream.read_exact(&mut status))
+            .await
+            .unwrap()
+            .unwrap();
         (stream, status.ends_with(b"503"))
     };
     let attackers = attackers(NEVER_READING, attack).await;
     let refused = attackers.iter().filter(|(_, refused)| *refused).count();
     let held = (NEVER_READING - refused) * large;
-    assert!(refused > 0 && held <= edge::MAX_SHARED_BYTES, "{held} bytes are held by {refused} fewer clients");
+    assert!(
+        refused > 0 && held <= edge::MAX_SHARED_BYTES,
+        "{held} bytes are held by {refused} fewer clients"
+    );
     kept_to_its_memory(&app, product, before, 192 << 20).await;
 }
 
@@ -136,23 +166,42 @@ async fn readers_that_never_read_take_little_memory() {
 #[tokio::test]
 async fn a_process_without_files_says_so_and_serves_again_when_it_can() {
     let database = testbed::Database::fresh().await;
-    let moa = Start::serve().on(database.url()).with_open_files(FEW_FILES).open().await;
-    assert!(moa.logged().contains("the limit of open files is low"), "{}", moa.logged());
+    let moa = Start::serve()
+        .on(database.url())
+        .with_open_files(FEW_FILES)
+        .open()
+        .await;
+    assert!(
+        moa.logged().contains("the limit of open files is low"),
+        "{}",
+        moa.logged()
+    );
     let connect = async |url: &str| {
         let mut stream = TcpStream::connect(host(url)).await.unwrap();
-        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await.ok();
+        stream
+            .write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await
+            .ok();
         stream
     };
     let urls = [&moa.read, &moa.write, &moa.admin];
     let crowd = join_all((0..90).map(|number| connect(urls[number % urls.len()]))).await;
-    within(TEST_TIMEOUT, "a failed accept", async || moa.logged().contains("cannot accept connections").then_some(()))
-        .await;
+    within(TEST_TIMEOUT, "a failed accept", async || {
+        moa.logged()
+            .contains("cannot accept connections")
+            .then_some(())
+    })
+    .await;
     drop(crowd);
     let api = ApiClient::of(0, &moa, client(), Journal::default());
     let served = async || {
         let invested = api.invest(ask("after", 1, 1)).await;
-        let read = reqwest::get(format!("{}/readyz", moa.read)).await.is_ok_and(|answer| answer.status() == 200);
-        let ready = reqwest::get(format!("{}/readyz", moa.ops)).await.is_ok_and(|answer| answer.status() == 200);
+        let read = reqwest::get(format!("{}/readyz", moa.read))
+            .await
+            .is_ok_and(|answer| answer.status() == 200);
+        let ready = reqwest::get(format!("{}/readyz", moa.ops))
+            .await
+            .is_ok_and(|answer| answer.status() == 200);
         (invested.is_refused("NOT_EXIST_PRODUCT") && read && ready).then_some(())
     };
     within(TEST_TIMEOUT, "every listener", served).await;
@@ -162,13 +211,29 @@ async fn a_process_without_files_says_so_and_serves_again_when_it_can() {
 #[tokio::test]
 async fn operators_are_reached_by_their_own_names_alone() {
     let database = testbed::Database::fresh().await;
-    let everywhere = ["--admin-listen", "0.0.0.0:0", "--query-listen", "0.0.0.0:0", "--command-listen", "127.0.0.1:0"];
-    let start = Start::bare(&["--no-demo", "--allowed-hosts", "admin-1,moa.example"]).with(&everywhere);
-    let start = start.on(database.url()).env("MOA_OPERATOR_TOKEN", crate::harness::OPERATOR);
+    let everywhere = [
+        "--admin-listen",
+        "0.0.0.0:0",
+        "--query-listen",
+        "0.0.0.0:0",
+        "--command-listen",
+        "127.0.0.1:0",
+    ];
+    let start =
+        Start::bare(&["--no-demo", "--allowed-hosts", "admin-1,moa.example"]).with(&everywhere);
+    let start = start
+        .on(database.url())
+        .env("MOA_OPERATOR_TOKEN", crate::harness::OPERATOR);
     let moa = start.env("MOA_USER_AUTH", "header").open().await;
-    let [admin, read, write] = [&moa.admin, &moa.read, &moa.write].map(|url| url.replace("0.0.0.0", "127.0.0.1"));
+    let [admin, read, write] =
+        [&moa.admin, &moa.read, &moa.write].map(|url| url.replace("0.0.0.0", "127.0.0.1"));
     let status = async |url: &str, host: &str| {
-        let answer = client().get(format!("{url}/readyz")).header("host", host).send().await.unwrap();
+        let answer = client()
+            .get(format!("{url}/readyz"))
+            .header("host", host)
+            .send()
+            .await
+            .unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
     for (url, host, expected) in [
@@ -185,6 +250,9 @@ async fn operators_are_reached_by_their_own_names_alone() {
     ] {
         let (answered, body) = status(url, host).await;
         assert_eq!(answered, expected, "{url} as {host}: {body}");
-        assert!(expected == 200 || body.contains("MOA_ALLOWED_HOSTS"), "{body}");
+        assert!(
+            expected == 200 || body.contains("MOA_ALLOWED_HOSTS"),
+            "{body}"
+        );
     }
 }

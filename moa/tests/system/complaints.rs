@@ -21,10 +21,21 @@ const NOWHERE: &str = "postgres://me@127.0.0.1:1/moa";
 /// It ended with 1 and this line, which repeats nothing.
 fn complains(ended: &Ended, expected: &str) {
     let line = ended.err.lines().last().unwrap_or_default();
-    assert_eq!((ended.status.code(), ended.out.as_str()), (Some(1), ""), "{}", ended.err);
-    assert!(line.starts_with(&format!("moa: {expected}")), "{expected:?} does not begin {line:?}");
+    assert_eq!(
+        (ended.status.code(), ended.out.as_str()),
+        (Some(1), ""),
+        "{}",
+        ended.err
+    );
+    assert!(
+        line.starts_with(&format!("moa: {expected}")),
+        "{expected:?} does not begin {line:?}"
+    );
     let mut parts = HashSet::new();
-    assert!(line.split(": ").all(|part| parts.insert(part)), "{line:?} repeats itself");
+    assert!(
+        line.split(": ").all(|part| parts.insert(part)),
+        "{line:?} repeats itself"
+    );
     for noise in NOISE {
         assert!(!line.contains(noise), "{line:?} says {noise:?}");
     }
@@ -52,12 +63,20 @@ fn complains(ended: &Ended, expected: &str) {
 #[case::database(&["migrate", "--database-url", NOWHERE],
     "cannot reach PostgreSQL at 127.0.0.1:1, database moa (nothing answered in time): is it running, and --database-url right?")]
 #[tokio::test]
-async fn what_is_wrong_is_said_once_by_the_flag_that_was_typed(#[case] args: &[&str], #[case] expected: &str) {
-    let listen =
-        ["--query-listen", "--command-listen", "--admin-listen"].iter().flat_map(|flag| [*flag, "127.0.0.1:0"]);
+async fn what_is_wrong_is_said_once_by_the_flag_that_was_typed(
+    #[case] args: &[&str],
+    #[case] expected: &str,
+) {
+    let listen = ["--query-listen", "--command-listen", "--admin-listen"]
+        .iter()
+        .flat_map(|flag| [*flag, "127.0.0.1:0"]);
     let listen: Vec<_> = listen.collect();
     let start = Start::bare(args).env("MOA_OPERATOR_TOKEN", TOKEN);
-    let start = if args[0] == "serve" { start.with(&listen) } else { start };
+    let start = if args[0] == "serve" {
+        start.with(&listen)
+    } else {
+        start
+    };
     complains(&start.end().await, expected);
 }
 
@@ -83,19 +102,31 @@ async fn what_the_environment_says_is_called_by_its_variable(
 #[tokio::test]
 async fn a_value_that_cannot_be_is_named_as_it_was_given() {
     let by_flag = Start::bare(&["serve", "--partitions", "65"]).end().await;
-    let by_variable = Start::bare(&["serve"]).env("MOA_PARTITIONS", "65").end().await;
-    for (ended, name) in [(by_flag, "--partitions <PARTITIONS>"), (by_variable, "MOA_PARTITIONS")] {
+    let by_variable = Start::bare(&["serve"])
+        .env("MOA_PARTITIONS", "65")
+        .end()
+        .await;
+    for (ended, name) in [
+        (by_flag, "--partitions <PARTITIONS>"),
+        (by_variable, "MOA_PARTITIONS"),
+    ] {
         assert_eq!(ended.status.code(), Some(2));
         assert!(
-            ended.err.starts_with(&format!("error: invalid value '65' for '{name}': 65 is not in 1..=64")),
+            ended.err.starts_with(&format!(
+                "error: invalid value '65' for '{name}': 65 is not in 1..=64"
+            )),
             "{}",
             ended.err
         );
     }
-    let both =
-        Start::bare(&["status", "--operator-token-file", "/nowhere"]).env("MOA_OPERATOR_TOKEN", TOKEN).end().await;
+    let both = Start::bare(&["status", "--operator-token-file", "/nowhere"])
+        .env("MOA_OPERATOR_TOKEN", TOKEN)
+        .end()
+        .await;
     assert!(
-        both.err.contains("'--operator-token-file <OPERATOR_TOKEN_FILE>' cannot be used with 'MOA_OPERATOR_TOKEN'"),
+        both.err.contains(
+            "'--operator-token-file <OPERATOR_TOKEN_FILE>' cannot be used with 'MOA_OPERATOR_TOKEN'"
+        ),
         "{}",
         both.err
     );
@@ -109,28 +140,67 @@ async fn what_a_running_moa_refuses_is_said_in_the_words_of_the_command_line() {
     assert!(app.invest(ask("ann", 1, 1)).await.is_accepted());
     let unknown = "01a20688-aca6-71c1-9950-dac7abfabb63";
     let times = ["--starts", "soon", "--finishes", "2026-12-01T09:00:00"];
-    let open = [&["product", "open", "--title", "", "--total", "5"], &times[..]].concat();
+    let open = [
+        &["product", "open", "--title", "", "--total", "5"],
+        &times[..],
+    ]
+    .concat();
     for (args, expected) in [
-        (&["product", "close", "99"][..], "there is no such product: `moa product list` shows all"),
-        (&["product", "cancel", &product, "--reason", ""], "--reason must be 1 to 500 characters"),
+        (
+            &["product", "close", "99"][..],
+            "there is no such product: `moa product list` shows all",
+        ),
+        (
+            &["product", "cancel", &product, "--reason", ""],
+            "--reason must be 1 to 500 characters",
+        ),
         (
             &open,
             "--title must be 1 to 500 characters without control characters, was \"\"; --starts must be a date-time",
         ),
-        (&["product", "list", "--size", "5000"], "--size must be a whole number from 1 to 1000, was 5000"),
-        (&["projection", "rebuild", "nosuch"], "there is no read model nosuch: see `moa projection list`"),
+        (
+            &["product", "list", "--size", "5000"],
+            "--size must be a whole number from 1 to 1000, was 5000",
+        ),
+        (
+            &["projection", "rebuild", "nosuch"],
+            "there is no read model nosuch: see `moa projection list`",
+        ),
         (&["parked", "show", "99"], "there is none with this id"),
         (&["audit", "invest", unknown], "there is none with this id"),
         (&["audit", "product", "99"], "there is none with this id"),
-        (&["audit", "holdings", "--user", "u", "--at", "yesterday"], "--at must be a date-time"),
-        (&["audit", "events", "--type", "Nope"], "--type must be one of ProductOpened"),
-        (&["audit", "refusals", "--code", "NOPE"], "--code must be one of SOLD_OUT"),
-        (&["audit", "acts", "--limit", "0"], "--limit must be a whole number from 1 to 1000, was 0"),
+        (
+            &["audit", "holdings", "--user", "u", "--at", "yesterday"],
+            "--at must be a date-time",
+        ),
+        (
+            &["audit", "events", "--type", "Nope"],
+            "--type must be one of ProductOpened",
+        ),
+        (
+            &["audit", "refusals", "--code", "NOPE"],
+            "--code must be one of SOLD_OUT",
+        ),
+        (
+            &["audit", "acts", "--limit", "0"],
+            "--limit must be a whole number from 1 to 1000, was 0",
+        ),
     ] {
         complains(&app.operator(args).await, expected);
     }
-    let stranger = app.command(&["status"]).env("MOA_OPERATOR_TOKEN", TOKEN).end().await;
-    complains(&stranger, "the token is none of that Moa's: set MOA_OPERATOR_TOKEN");
-    let read_side = Start::bare(&["status", "--admin-url", &app.processes[0].read]).env("MOA_OPERATOR_TOKEN", TOKEN);
-    complains(&read_side.end().await, "what answers there is not Moa's admin listener: set --admin-url");
+    let stranger = app
+        .command(&["status"])
+        .env("MOA_OPERATOR_TOKEN", TOKEN)
+        .end()
+        .await;
+    complains(
+        &stranger,
+        "the token is none of that Moa's: set MOA_OPERATOR_TOKEN",
+    );
+    let read_side = Start::bare(&["status", "--admin-url", &app.processes[0].read])
+        .env("MOA_OPERATOR_TOKEN", TOKEN);
+    complains(
+        &read_side.end().await,
+        "what answers there is not Moa's admin listener: set --admin-url",
+    );
 }

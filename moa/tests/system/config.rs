@@ -11,16 +11,27 @@ const NOWHERE: &str = "postgres://me:canary9d41@127.0.0.1:1/moa";
 
 async fn checked(args: &[&str], variables: &[(&str, &str)]) -> Ended {
     let start = Start::bare(&[&["config", "check"], args].concat());
-    variables.iter().fold(start, |start, (name, value)| start.env(name, value)).end().await
+    variables
+        .iter()
+        .fold(start, |start, (name, value)| start.env(name, value))
+        .end()
+        .await
 }
 
 #[tokio::test]
 async fn good_settings_are_listed_with_their_sources_and_without_secrets() {
     let folder = TempFolder::new("config");
     let data = folder.file("data");
-    let variables =
-        [("DATABASE_URL", NOWHERE), ("MOA_OPERATOR_TOKEN", OPERATOR), ("AMQP_URL", "amqp://me:canary9d41@mq")];
-    let ended = checked(&["--time-zone", "UTC", "--data-dir", &data, "--no-demo"], &variables).await;
+    let variables = [
+        ("DATABASE_URL", NOWHERE),
+        ("MOA_OPERATOR_TOKEN", OPERATOR),
+        ("AMQP_URL", "amqp://me:canary9d41@mq"),
+    ];
+    let ended = checked(
+        &["--time-zone", "UTC", "--data-dir", &data, "--no-demo"],
+        &variables,
+    )
+    .await;
     assert!(ended.status.success(), "{}", ended.err);
     let lines: Vec<_> = ended.out.lines().collect();
     for expected in [
@@ -33,7 +44,10 @@ async fn good_settings_are_listed_with_their_sources_and_without_secrets() {
     }
     assert_eq!(lines.last(), Some(&"The settings are good."));
     for secret in [CANARY, OPERATOR] {
-        assert!(!format!("{}{}", ended.out, ended.err).contains(secret), "{secret} shows");
+        assert!(
+            !format!("{}{}", ended.out, ended.err).contains(secret),
+            "{secret} shows"
+        );
     }
     assert!(!std::path::Path::new(&data).exists(), "nothing is made");
 }
@@ -60,26 +74,60 @@ async fn the_first_error_is_the_one_of_a_start(
     let ended = checked(args, variables).await;
     assert_eq!(ended.status.code(), Some(1), "{}", ended.out);
     let said = ended.err.lines().last().unwrap_or_default();
-    assert!(said.starts_with(&format!("moa: {expected}")), "{expected}: {}", ended.err);
-    assert!(!ended.out.contains("are good") && !said.contains(CANARY), "{}{said}", ended.out);
+    assert!(
+        said.starts_with(&format!("moa: {expected}")),
+        "{expected}: {}",
+        ended.err
+    );
+    assert!(
+        !ended.out.contains("are good") && !said.contains(CANARY),
+        "{}{said}",
+        ended.out
+    );
     let start = Start::bare(&[&["serve"], args].concat());
-    let started = variables.iter().fold(start, |start, (name, value)| start.env(name, value));
-    let started = if args.contains(&"--query-listen") { started.env("MOA_QUERY_LISTEN", "0.0.0.0:0") } else { started };
-    let listeners = ["MOA_COMMAND_LISTEN", "MOA_QUERY_LISTEN", "MOA_ADMIN_LISTEN", "MOA_OPS_LISTEN"];
-    let started = listeners.iter().fold(started, |start, name| match start.variable(name) {
-        Some(_) => start,
-        None => start.env(name, "127.0.0.1:0"),
-    });
+    let started = variables
+        .iter()
+        .fold(start, |start, (name, value)| start.env(name, value));
+    let started = if args.contains(&"--query-listen") {
+        started.env("MOA_QUERY_LISTEN", "0.0.0.0:0")
+    } else {
+        started
+    };
+    let listeners = [
+        "MOA_COMMAND_LISTEN",
+        "MOA_QUERY_LISTEN",
+        "MOA_ADMIN_LISTEN",
+        "MOA_OPS_LISTEN",
+    ];
+    let started = listeners
+        .iter()
+        .fold(started, |start, name| match start.variable(name) {
+            Some(_) => start,
+            None => start.env(name, "127.0.0.1:0"),
+        });
     let started = started.end().await.err;
     let started = started.lines().last().unwrap_or_default();
     // A start knows the port that the system has given it.
-    let without_port = |line: &str| line.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    let without_port = |line: &str| {
+        line.chars()
+            .filter(|c| !c.is_ascii_digit())
+            .collect::<String>()
+    };
     assert_eq!(without_port(started), without_port(said));
 }
 
 #[tokio::test]
 async fn a_value_that_cannot_be_ends_with_two() {
     let ended = checked(&[], &[("MOA_PARTITIONS", "65")]).await;
-    assert_eq!((ended.status.code(), ended.out.as_str()), (Some(2), ""), "{}", ended.err);
-    assert!(ended.err.contains("'MOA_PARTITIONS': 65 is not in 1..=64"), "{}", ended.err);
+    assert_eq!(
+        (ended.status.code(), ended.out.as_str()),
+        (Some(2), ""),
+        "{}",
+        ended.err
+    );
+    assert!(
+        ended.err.contains("'MOA_PARTITIONS': 65 is not in 1..=64"),
+        "{}",
+        ended.err
+    );
 }

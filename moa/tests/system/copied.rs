@@ -7,7 +7,9 @@ use serde_json::json;
 use sqlx::Executor as _;
 use testbed::{Database, RedisServer};
 
-use crate::harness::{ApiClient, Journal, MoaProcess, Start, TEST_TIMEOUT, ask, client, seconds_from, within};
+use crate::harness::{
+    ApiClient, Journal, MoaProcess, Start, TEST_TIMEOUT, ask, client, seconds_from, within,
+};
 
 /// Reads in a row that must be right before both sides count as told apart, and after it.
 const READS: usize = 150;
@@ -19,7 +21,11 @@ fn api(moa: &MoaProcess) -> ApiClient {
 async fn open_product(api: &ApiClient) -> i64 {
     let body = json!({"title": "copied", "totalInvestingAmount": 1_000,
                       "startedAt": seconds_from(Utc::now(), -60), "finishedAt": seconds_from(Utc::now(), 3_600)});
-    api.operate(Method::POST, "/admin/product", Some(&body)).await.data()["productId"].as_i64().unwrap()
+    api.operate(Method::POST, "/admin/product", Some(&body))
+        .await
+        .data()["productId"]
+        .as_i64()
+        .unwrap()
 }
 
 async fn invests(api: &ApiClient, product: i64, amounts: &[i64]) {
@@ -30,12 +36,18 @@ async fn invests(api: &ApiClient, product: i64, amounts: &[i64]) {
 
 /// Whether the list and the product show this much.
 async fn is_shown(api: &ApiClient, product: i64, amount: i64) -> bool {
-    let (list, one) = (api.get("/api/product").await.data(), api.get(&format!("/api/product/{product}")).await.data());
-    [&list["list"][0], &one].iter().all(|shown| shown["currentInvestingAmount"] == amount)
+    let (list, one) = (
+        api.get("/api/product").await.data(),
+        api.get(&format!("/api/product/{product}")).await.data(),
+    );
+    [&list["list"][0], &one]
+        .iter()
+        .all(|shown| shown["currentInvestingAmount"] == amount)
 }
 
 async fn are_right(sides: &[(ApiClient, i64); 2], product: i64) -> bool {
-    is_shown(&sides[0].0, product, sides[0].1).await && is_shown(&sides[1].0, product, sides[1].1).await
+    is_shown(&sides[0].0, product, sides[0].1).await
+        && is_shown(&sides[1].0, product, sides[1].1).await
 }
 
 async fn are_right_for_long(sides: &[(ApiClient, i64); 2], product: i64) -> bool {
@@ -60,11 +72,18 @@ async fn are_right_for_long(sides: &[(ApiClient, i64); 2], product: i64) -> bool
 async fn a_copy_and_its_original_show_their_own(#[case] same: Option<&str>) {
     let (mut redis, database) = (RedisServer::nowhere(), Database::fresh().await);
     redis.start();
-    let start = |database: &Database| Start::serve().on(database.url()).env("REDIS_URL", &redis.url());
+    let start = |database: &Database| {
+        Start::serve()
+            .on(database.url())
+            .env("REDIS_URL", &redis.url())
+    };
     let moa = start(&database).open().await;
     let product = open_product(&api(&moa)).await;
     invests(&api(&moa), product, &[10]).await;
-    within(TEST_TIMEOUT, "the invest", async || is_shown(&api(&moa), product, 10).await.then_some(())).await;
+    within(TEST_TIMEOUT, "the invest", async || {
+        is_shown(&api(&moa), product, 10).await.then_some(())
+    })
+    .await;
     moa.killed().await;
 
     let copy = database.copy().await;
@@ -78,15 +97,35 @@ async fn a_copy_and_its_original_show_their_own(#[case] same: Option<&str>) {
     let sides = [(api(&one), 17), (api(&other), 310)];
     invests(&sides[0].0, product, &[7]).await;
     invests(&sides[1].0, product, &[100, 100, 100]).await;
-    within(TEST_TIMEOUT, "both", async || are_right_for_long(&sides, product).await.then_some(())).await;
-    assert!(are_right_for_long(&sides, product).await, "one side showed what is the other's");
+    within(TEST_TIMEOUT, "both", async || {
+        are_right_for_long(&sides, product).await.then_some(())
+    })
+    .await;
+    assert!(
+        are_right_for_long(&sides, product).await,
+        "one side showed what is the other's"
+    );
     let mut foreign = 0;
     for moa in [one, other] {
-        let metrics = reqwest::get(format!("{}/metrics", moa.ops)).await.unwrap().text().await.unwrap();
-        let counted = metrics.lines().find_map(|line| line.strip_prefix("moa_counters_foreign_total "));
+        let metrics = reqwest::get(format!("{}/metrics", moa.ops))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        let counted = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("moa_counters_foreign_total "));
         foreign += counted.unwrap().parse::<u64>().unwrap();
-        assert!(same.is_some() || metrics.contains("from=\"redis\""), "{metrics}");
+        assert!(
+            same.is_some() || metrics.contains("from=\"redis\""),
+            "{metrics}"
+        );
         moa.killed().await;
     }
-    assert_eq!(foreign > 0, same.is_some(), "{foreign} times counters of another log were seen");
+    assert_eq!(
+        foreign > 0,
+        same.is_some(),
+        "{foreign} times counters of another log were seen"
+    );
 }

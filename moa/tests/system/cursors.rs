@@ -6,14 +6,22 @@ use std::collections::BTreeSet;
 use crate::harness::{ApiClient, TestApp, ask};
 
 const PRODUCTS: usize = 12;
-const LISTS: [(&str, &str); 2] = [("/api/invest/log", "investId"), ("/api/product/my/invest", "productId")];
+const LISTS: [(&str, &str); 2] = [
+    ("/api/invest/log", "investId"),
+    ("/api/product/my/invest", "productId"),
+];
 
 /// A page of ann's list, by cursor, and where the next one begins.
 async fn page(api: &ApiClient, list: &str, cursor: &str) -> (Vec<Value>, Option<String>) {
-    let answer = api.get_as("ann", &format!("{list}?size=5&cursor={cursor}")).await;
+    let answer = api
+        .get_as("ann", &format!("{list}?size=5&cursor={cursor}"))
+        .await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let data = answer.data();
-    (data["list"].as_array().unwrap().clone(), data["nextCursor"].as_str().map(str::to_owned))
+    (
+        data["list"].as_array().unwrap().clone(),
+        data["nextCursor"].as_str().map(str::to_owned),
+    )
 }
 
 fn ids<'a>(rows: &'a [Value], id: &'a str) -> impl Iterator<Item = String> + 'a {
@@ -27,7 +35,10 @@ async fn a_walk_goes_on_at_another_process_and_in_another_generation_while_inves
     let app = TestApp::with_processes(2).await;
     let mut products = Vec::new();
     for number in 0..PRODUCTS {
-        products.push(app.open_product(&format!("product {number}"), 1_000_000).await);
+        products.push(
+            app.open_product(&format!("product {number}"), 1_000_000)
+                .await,
+        );
     }
     let mut again = products.iter().cycle();
     let mut invest = async |times| {
@@ -39,7 +50,10 @@ async fn a_walk_goes_on_at_another_process_and_in_another_generation_while_inves
     app.settled().await;
     let apis = app.apis();
     for ((list, id), read_model) in LISTS.into_iter().zip(["invest_log", "holdings"]) {
-        let whole = apis[0].get_as("ann", &format!("{list}?size=1000")).await.data();
+        let whole = apis[0]
+            .get_as("ann", &format!("{list}?size=1000"))
+            .await
+            .data();
         let stood: BTreeSet<_> = ids(whole["list"].as_array().unwrap(), id).collect();
         let (mut walked, mut next) = page(&apis[0], list, "").await;
         let rebuilt = app.operator(&["projection", "rebuild", read_model]).await;
@@ -53,7 +67,11 @@ async fn a_walk_goes_on_at_another_process_and_in_another_generation_while_inves
         }
         let shown: BTreeSet<_> = ids(&walked, id).collect();
         assert_eq!(shown.len(), walked.len(), "{list} shows a row twice");
-        assert!(stood.is_subset(&shown), "{list} leaves out {:?}", stood.difference(&shown));
+        assert!(
+            stood.is_subset(&shown),
+            "{list} leaves out {:?}",
+            stood.difference(&shown)
+        );
         assert!(pages > 2);
     }
 }

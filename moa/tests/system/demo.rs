@@ -22,7 +22,10 @@ fn shape(body: &str) -> String {
 
 /// A local date-time without offset, with six fraction digits or none.
 fn is_local(time: &str) -> bool {
-    let pattern = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect::<String>();
+    let pattern = time
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect::<String>();
     ["0000-00-00T00:00:00", "0000-00-00T00:00:00.000000"].contains(&pattern.as_str())
 }
 
@@ -45,7 +48,10 @@ async fn the_seeds_three_requests_give_the_seeds_answers() {
         )
         .await;
     is_json(&invested);
-    assert_eq!(invested.body, r#"{"result":true,"code":"01","message":null,"data":"OK","status":200}"#);
+    assert_eq!(
+        invested.body,
+        r#"{"result":true,"code":"01","message":null,"data":"OK","status":200}"#
+    );
     for name in ["x-invest-id", "x-correlation-id", "x-consistency-token"] {
         assert!(invested.header(name).is_some(), "no {name}");
     }
@@ -64,7 +70,9 @@ async fn the_seeds_three_requests_give_the_seeds_answers() {
         )
     );
 
-    let mine = api.get_as("user4", "/api/product/my/invest?page=0&size=10").await;
+    let mine = api
+        .get_as("user4", "/api/product/my/invest?page=0&size=10")
+        .await;
     is_json(&mine);
     assert_eq!(
         shape(&mine.body),
@@ -83,33 +91,79 @@ async fn the_seeds_refusals_are_the_seeds_bodies_and_a_full_product_is_complete(
     let app = TestApp::of(1, Start::serve_with_demo()).await;
     let (api, json) = (app.api(0), ("Content-Type", "application/json"));
     let missing = r#"{"result":false,"code":"MISSING_X_USER_ID","message":"Missing X-USER-ID header value : ","data":null,"status":400}"#;
-    let anonymous = api.post("/api/invest", &[json], r#"{"investAmount": 10, "productId": 3}"#).await;
+    let anonymous = api
+        .post(
+            "/api/invest",
+            &[json],
+            r#"{"investAmount": 10, "productId": 3}"#,
+        )
+        .await;
     assert_eq!((anonymous.status, anonymous.body.as_str()), (400, missing));
     let anonymous = api.get("/api/product/my/invest?page=0&size=10").await;
     assert_eq!((anonymous.status, anonymous.body.as_str()), (400, missing));
 
     let user = [("X-USER-ID", "user4"), json];
     let sold_out = r#"{"result":false,"code":"SOLD_OUT","message":"Product is sold out : ","data":null,"status":200}"#;
-    let too_much = api.post("/api/invest", &user, r#"{"investAmount": 21, "productId": 3}"#).await;
-    assert_eq!((too_much.body.as_str(), too_much.header("x-remaining-amount")), (sold_out, Some("20")));
-    let last = api.post("/api/invest", &user, r#"{"investAmount": 20, "productId": 3}"#).await;
+    let too_much = api
+        .post(
+            "/api/invest",
+            &user,
+            r#"{"investAmount": 21, "productId": 3}"#,
+        )
+        .await;
+    assert_eq!(
+        (
+            too_much.body.as_str(),
+            too_much.header("x-remaining-amount")
+        ),
+        (sold_out, Some("20"))
+    );
+    let last = api
+        .post(
+            "/api/invest",
+            &user,
+            r#"{"investAmount": 20, "productId": 3}"#,
+        )
+        .await;
     assert_eq!(last.code(), "01");
-    let full = api.post("/api/invest", &user, r#"{"investAmount": 1, "productId": 3}"#).await;
-    assert_eq!((full.body.as_str(), full.header("x-remaining-amount")), (sold_out, Some("0")));
-    let finished = api.post("/api/invest", &user, r#"{"investAmount": 1, "productId": 1}"#).await;
+    let full = api
+        .post(
+            "/api/invest",
+            &user,
+            r#"{"investAmount": 1, "productId": 3}"#,
+        )
+        .await;
+    assert_eq!(
+        (full.body.as_str(), full.header("x-remaining-amount")),
+        (sold_out, Some("0"))
+    );
+    let finished = api
+        .post(
+            "/api/invest",
+            &user,
+            r#"{"investAmount": 1, "productId": 1}"#,
+        )
+        .await;
     assert_eq!(finished.code(), "FINISHED");
     app.settled().await;
     let shown = api.get("/api/product/3").await.data();
     assert_eq!(shown["investStatus"], "COMPLETE");
-    assert_eq!(api.get("/api/product/1").await.data()["investStatus"], "FINISHED");
+    assert_eq!(
+        api.get("/api/product/1").await.data()["investStatus"],
+        "FINISHED"
+    );
 }
 
 #[tokio::test]
 async fn the_demo_is_opened_once_and_never_over_what_is_there() {
     let mut app = TestApp::of(1, Start::serve_with_demo()).await;
     app.settled().await;
-    let events =
-        async || -> i64 { sqlx::query_scalar("select count(*) from events").fetch_one(&app.pool).await.unwrap() };
+    let events = async || -> i64 {
+        sqlx::query_scalar("select count(*) from events")
+            .fetch_one(&app.pool)
+            .await
+            .unwrap()
+    };
     let first = events().await;
     assert!(first > 0);
     app.start().open().await.killed().await;
@@ -118,7 +172,12 @@ async fn the_demo_is_opened_once_and_never_over_what_is_there() {
     let evidence = Evidence::of(&app, &[1, 2, 3], &["user1".into(), "user4".into()]).await;
     // Nobody's requests led to the demo.
     let faults = evidence.faults();
-    assert!(faults.iter().all(|fault| fault.invariant == "I4" && fault.what.contains("no request")), "{faults:?}");
+    assert!(
+        faults
+            .iter()
+            .all(|fault| fault.invariant == "I4" && fault.what.contains("no request")),
+        "{faults:?}"
+    );
     app.processes.clear();
 }
 
@@ -132,7 +191,9 @@ async fn the_banner_says_how_to_try_it() {
     for line in [
         format!(r#"curl -X GET "http://localhost:{read}/api/product?page=0&size=10""#),
         format!(r#"curl -X POST "http://localhost:{write}/api/invest" -H "X-USER-ID: user4""#),
-        format!(r#"curl -X GET "http://localhost:{read}/api/product/my/invest?page=0&size=10" -H "X-USER-ID: user4""#),
+        format!(
+            r#"curl -X GET "http://localhost:{read}/api/product/my/invest?page=0&size=10" -H "X-USER-ID: user4""#
+        ),
         "token    as set (operator)".to_owned(),
     ] {
         assert!(said.contains(&line), "{line} is not in {said}");

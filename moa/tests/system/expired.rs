@@ -25,7 +25,11 @@ async fn is_over(app: &TestApp, invest: &str) -> Option<()> {
 
 /// What became of an invest, as its user sees it.
 async fn fate(app: &TestApp, user: &str, invest: &str) -> Option<Value> {
-    let data = app.api(0).get_as(user, &format!("/api/invest/log/{invest}")).await.data();
+    let data = app
+        .api(0)
+        .get_as(user, &format!("/api/invest/log/{invest}"))
+        .await
+        .data();
     (data["state"].is_string() && data["state"] != "RESERVED").then_some(data)
 }
 
@@ -35,27 +39,66 @@ async fn fate(app: &TestApp, user: &str, invest: &str) -> Option<Value> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_given_up_can_be_had_at_once_at_every_process() {
     let payments = Payments::open().await;
-    let provider = ["--payment-provider", "http", "--payment-url", &payments.url()];
+    let provider = [
+        "--payment-provider",
+        "http",
+        "--payment-url",
+        &payments.url(),
+    ];
     let start = Start::serve().with(&provider);
-    let start = start.with(&["--reservation-seconds", &RESERVATION_TIMEOUT.as_secs().to_string()]);
+    let start = start.with(&[
+        "--reservation-seconds",
+        &RESERVATION_TIMEOUT.as_secs().to_string(),
+    ]);
     let app = TestApp::of(2, start).await;
     for round in 0..4 {
         let product = app.open_product(&format!("given up {round}"), 10).await;
         let (one, other) = (app.api(round % 2), app.api(1 - round % 2));
         let mut hold = app.pool.begin().await.unwrap();
-        sqlx::query("lock table open_invest in exclusive mode").execute(&mut *hold).await.unwrap();
-        let invest = one.invest(ask("ann", product, 10)).await.invest_id().unwrap().to_string();
+        sqlx::query("lock table open_invest in exclusive mode")
+            .execute(&mut *hold)
+            .await
+            .unwrap();
+        let invest = one
+            .invest(ask("ann", product, 10))
+            .await
+            .invest_id()
+            .unwrap()
+            .to_string();
         for api in [&one, &other] {
-            assert!(api.invest(ask("bob", product, 1)).await.is_refused("SOLD_OUT"));
+            assert!(
+                api.invest(ask("bob", product, 1))
+                    .await
+                    .is_refused("SOLD_OUT")
+            );
         }
-        within(TEST_TIMEOUT, "the end of its time", || is_over(&app, &invest)).await;
+        within(TEST_TIMEOUT, "the end of its time", || {
+            is_over(&app, &invest)
+        })
+        .await;
         hold.rollback().await.unwrap();
 
-        let fate = within(TEST_TIMEOUT, "the end of the reservation", || fate(&app, "ann", &invest)).await;
-        assert_eq!((&fate["investResult"], &fate["state"]), (&"FAIL".into(), &"FAILED".into()));
-        assert!(fate["failReason"].as_str().unwrap().starts_with("EXPIRED : "), "{fate}");
+        let fate = within(TEST_TIMEOUT, "the end of the reservation", || {
+            fate(&app, "ann", &invest)
+        })
+        .await;
+        assert_eq!(
+            (&fate["investResult"], &fate["state"]),
+            (&"FAIL".into(), &"FAILED".into())
+        );
+        assert!(
+            fate["failReason"]
+                .as_str()
+                .unwrap()
+                .starts_with("EXPIRED : "),
+            "{fate}"
+        );
         assert!(other.invest(ask("bob", product, 6)).await.is_accepted());
-        assert!(one.invest(ask("cat", product, 5)).await.is_refused("SOLD_OUT"));
+        assert!(
+            one.invest(ask("cat", product, 5))
+                .await
+                .is_refused("SOLD_OUT")
+        );
         assert!(one.invest(ask("cat", product, 4)).await.is_accepted());
     }
     let users = ["ann", "bob", "cat"].map(str::to_owned);

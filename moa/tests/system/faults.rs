@@ -11,14 +11,19 @@ const MAX_ACCEPT_GAP: Duration = Duration::from_secs(5);
 
 /// How long a fault lasts: in production a minute for RabbitMQ, 30 s for a frozen service.
 fn fault_time() -> Duration {
-    let seconds = std::env::var("MOA_FAULT_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
+    let seconds = std::env::var("MOA_FAULT_SECONDS")
+        .ok()
+        .map(|text| text.parse().expect("a number of seconds"));
     Duration::from_secs(seconds.unwrap_or(6))
 }
 
 /// The fault is over: the views catch up under load, the load stops, and everything holds.
 async fn is_healed(system: &Deployment, load: Load, what: &str, since: Instant) {
     let caught_up = system.caught_up().await;
-    println!("{what}: caught up {caught_up:?} after its end; longest gaps {:?}", gaps(system, since));
+    println!(
+        "{what}: caught up {caught_up:?} after its end; longest gaps {:?}",
+        gaps(system, since)
+    );
     load.stop().await;
     system.holds().await;
 }
@@ -31,7 +36,10 @@ fn gaps(system: &Deployment, since: Instant) -> [Duration; 2] {
 fn went_on(system: &Deployment, apis: &[usize], since: Instant) {
     for api in apis {
         let gap = system.longest_gap(*api, since, Instant::now());
-        assert!(gap < MAX_ACCEPT_GAP, "api {api} accepted nothing for {gap:?}");
+        assert!(
+            gap < MAX_ACCEPT_GAP,
+            "api {api} accepted nothing for {gap:?}"
+        );
     }
 }
 
@@ -56,7 +64,10 @@ async fn rabbitmq_stops_and_starts() {
     went_on(&system, &[0, 1], since);
     is_delivered_again(&system).await;
     is_healed(&system, load, "RabbitMQ stopped", since).await;
-    println!("the tap heard {} events", tap.has_heard_all(&system.pool).await);
+    println!(
+        "the tap heard {} events",
+        tap.has_heard_all(&system.pool).await
+    );
 }
 
 /// Steps: load; every queue of Moa's consumers and the exchange are deleted; events travel again.
@@ -86,7 +97,10 @@ async fn rabbitmq_loses_everything() {
     went_on(&system, &[0, 1], since);
     let tap = system.tap().await;
     is_healed(&system, load, "RabbitMQ wiped", since).await;
-    println!("the tap heard {} events", tap.has_heard_all(&system.pool).await);
+    println!(
+        "the tap heard {} events",
+        tap.has_heard_all(&system.pool).await
+    );
 }
 
 /// Steps: load; Redis is flushed; stopped for a while and started, empty; frozen for a while. Reads go on all the time.
@@ -94,7 +108,12 @@ async fn rabbitmq_loses_everything() {
 async fn redis_is_flushed_stopped_and_frozen() {
     let mut system = Deployment::open().await;
     let (load, since) = (system.load().await, Instant::now());
-    let mut redis = system.redis.client().get_multiplexed_async_connection().await.unwrap();
+    let mut redis = system
+        .redis
+        .client()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
     redis::cmd("FLUSHALL").exec_async(&mut redis).await.unwrap();
     went_on(&system, &[0, 1], since);
     is_healed(&system, load, "Redis flushed", since).await;
@@ -121,8 +140,17 @@ async fn reads_go_on(system: &Deployment, time: Duration) {
         for api in system.apis() {
             let asked = Instant::now();
             let answer = api.get("/api/product").await;
-            assert_eq!((answer.status, answer.code().as_str()), (200, "01"), "{}", answer.body);
-            assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (200, "01"),
+                "{}",
+                answer.body
+            );
+            assert!(
+                asked.elapsed() < Duration::from_secs(1),
+                "{:?}",
+                asked.elapsed()
+            );
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -178,5 +206,9 @@ async fn one_of_each_service_is_frozen() {
 
 /// The apis that a fault of the first instance leaves whole.
 fn apis_unaffected_by(service: Service) -> &'static [usize] {
-    if service == Service::CommandApi { &[1] } else { &[0, 1] }
+    if service == Service::CommandApi {
+        &[1]
+    } else {
+        &[0, 1]
+    }
 }

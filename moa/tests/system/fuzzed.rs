@@ -25,13 +25,29 @@ fn packages() -> PathBuf {
 /// A demo whose events are sealed.
 async fn app(folder: &TempFolder) -> TestApp {
     let [key, seals] = ["key", "seals"].map(|name| folder.file(name));
-    assert!(Start::bare(&["audit", "key", &key]).end().await.status.success());
-    let start = Start::serve_with_demo().env("MOA_SEAL_KEY_FILE", &key).env("MOA_SEALS_FILE", &seals);
+    assert!(
+        Start::bare(&["audit", "key", &key])
+            .end()
+            .await
+            .status
+            .success()
+    );
+    let start = Start::serve_with_demo()
+        .env("MOA_SEAL_KEY_FILE", &key)
+        .env("MOA_SEALS_FILE", &seals);
     let app = TestApp::of(1, start).await;
     app.settled().await;
     let sealed = async || {
-        let report = app.api(0).operate(Method::GET, "/admin/audit/verify", None).await.data();
-        report["partitions"].as_array()?.iter().all(|partition| partition["unsealed"].is_null()).then_some(())
+        let report = app
+            .api(0)
+            .operate(Method::GET, "/admin/audit/verify", None)
+            .await
+            .data();
+        report["partitions"]
+            .as_array()?
+            .iter()
+            .all(|partition| partition["unsealed"].is_null())
+            .then_some(())
     };
     within(TEST_TIMEOUT, "everything is sealed", sealed).await;
     app
@@ -51,13 +67,25 @@ impl Known {
         let early_token = app.invest(ask("user4", 3, 1)).await.token.unwrap();
         let answer = app.api(0).get_as("user4", "/api/invest/log").await;
         let id = |invest: &Value| invest["investId"].as_str().unwrap().to_owned();
-        let invests = answer.data()["list"].as_array().unwrap().iter().map(id).collect();
-        Self { invests, late_token: answer.header("x-consistency-token").unwrap().to_owned(), early_token }
+        let invests = answer.data()["list"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(id)
+            .collect();
+        Self {
+            invests,
+            late_token: answer.header("x-consistency-token").unwrap().to_owned(),
+            early_token,
+        }
     }
 
     /// In the form of a dictionary: a word on each line, in quotes.
     fn dictionary(&self) -> String {
-        self.invests.iter().map(|invest| format!("\"{invest}\"\n")).collect()
+        self.invests
+            .iter()
+            .map(|invest| format!("\"{invest}\"\n"))
+            .collect()
     }
 }
 
@@ -79,14 +107,43 @@ async fn a_listener_answers_whatever_comes_as_its_document_says(#[case] listener
         _ => &process.admin,
     };
     let mut run = Command::new("python3");
-    run.args(["-m", "schemathesis.cli", "--config-file", "fuzzed.toml", "run"]).arg(format!("{url}/openapi.json"));
-    run.env("PYTHONPATH", packages()).env("MOA_OPERATOR_TOKEN", OPERATOR).env("NO_PROXY", "127.0.0.1");
-    run.env("MOA_EARLY_TOKEN", known.early_token).env("MOA_LATE_TOKEN", known.late_token);
+    run.args([
+        "-m",
+        "schemathesis.cli",
+        "--config-file",
+        "fuzzed.toml",
+        "run",
+    ])
+    .arg(format!("{url}/openapi.json"));
+    run.env("PYTHONPATH", packages())
+        .env("MOA_OPERATOR_TOKEN", OPERATOR)
+        .env("NO_PROXY", "127.0.0.1");
+    run.env("MOA_EARLY_TOKEN", known.early_token)
+        .env("MOA_LATE_TOKEN", known.late_token);
     // What it computes of Unicode, once for all runs.
-    run.env("HYPOTHESIS_STORAGE_DIRECTORY", packages().join("hypothesis-data"));
-    run.current_dir(&folder).stdin(Stdio::null()).kill_on_drop(true);
-    let said = timeout(RUN_TIMEOUT, run.output()).await.expect("the run ends").unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
-    assert!(said.status.success() && text.contains("No issues found"), "{text}");
-    assert!(!process.logged().contains("request failed"), "an internal error: {}", process.logged());
+    run.env(
+        "HYPOTHESIS_STORAGE_DIRECTORY",
+        packages().join("hypothesis-data"),
+    );
+    run.current_dir(&folder)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let said = timeout(RUN_TIMEOUT, run.output())
+        .await
+        .expect("the run ends")
+        .unwrap();
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&said.stdout),
+        String::from_utf8_lossy(&said.stderr)
+    );
+    assert!(
+        said.status.success() && text.contains("No issues found"),
+        "{text}"
+    );
+    assert!(
+        !process.logged().contains("request failed"),
+        "an internal error: {}",
+        process.logged()
+    );
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::checker::{Evidence, chain_is_whole};
-use crate::harness::{ApiClient, Call, Journal, Load, Start, TEST_TIMEOUT, TestApp, client, signal, within};
+use crate::harness::{
+    ApiClient, Call, Journal, Load, Start, TEST_TIMEOUT, TestApp, client, signal, within,
+};
 
 const CLIENTS: usize = 32;
 const KILL_ROUNDS: usize = 2;
@@ -26,11 +28,23 @@ async fn enough_are_accepted(journal: &Journal, enough: usize) {
 /// Sends every request with a key that has no answer yet once more, with its key. Each gets an answer now.
 async fn ask_again(journal: &Journal, api: &ApiClient) -> usize {
     let calls = journal.read();
-    let answered: HashSet<_> = calls.iter().filter(|call| call.is_accepted()).map(|call| &call.ask).collect();
-    let unanswered = calls.iter().filter(|call| call.is_unknown() && call.ask.key.is_some());
-    let unanswered: Vec<_> = unanswered.filter(|call| !answered.contains(&call.ask)).collect();
+    let answered: HashSet<_> = calls
+        .iter()
+        .filter(|call| call.is_accepted())
+        .map(|call| &call.ask)
+        .collect();
+    let unanswered = calls
+        .iter()
+        .filter(|call| call.is_unknown() && call.ask.key.is_some());
+    let unanswered: Vec<_> = unanswered
+        .filter(|call| !answered.contains(&call.ask))
+        .collect();
     let again = join_all(unanswered.iter().map(|call| api.invest(call.ask.clone()))).await;
-    assert!(again.iter().all(Call::is_accepted), "{:?}", again.iter().find(|call| !call.is_accepted()));
+    assert!(
+        again.iter().all(Call::is_accepted),
+        "{:?}",
+        again.iter().find(|call| !call.is_accepted())
+    );
     again.len()
 }
 
@@ -39,8 +53,10 @@ async fn ask_again(journal: &Journal, api: &ApiClient) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_killed_under_load_has_lost_nothing_that_was_answered() {
     let mut app = TestApp::open().await;
-    let products =
-        [app.open_product("killed", LARGE_TOTAL_WON).await, app.open_product("killed too", LARGE_TOTAL_WON).await];
+    let products = [
+        app.open_product("killed", LARGE_TOTAL_WON).await,
+        app.open_product("killed too", LARGE_TOTAL_WON).await,
+    ];
     for kill in 1..=KILL_ROUNDS {
         let load = Load::start(&app.apis(), CLIENTS, &products);
         let before = app.journal.count(Call::is_accepted);
@@ -51,9 +67,15 @@ async fn a_process_killed_under_load_has_lost_nothing_that_was_answered() {
         let started = Instant::now();
         app.add_process().await;
         let again = ask_again(&app.journal, &app.api(0)).await;
-        assert!(started.elapsed() < FIRST_ACCEPT_TIMEOUT, "{:?}", started.elapsed());
+        assert!(
+            started.elapsed() < FIRST_ACCEPT_TIMEOUT,
+            "{:?}",
+            started.elapsed()
+        );
         println!("kill {kill}: {again} unanswered requests asked again");
-        Evidence::of(&app, &products, &["api0-client0".into()]).await.holds();
+        Evidence::of(&app, &products, &["api0-client0".into()])
+            .await
+            .holds();
     }
     chain_is_whole(&app.pool).await;
 }
@@ -87,8 +109,12 @@ impl DataFolder {
 
     /// The server and every process it has started.
     fn postgres(&self) -> Vec<u32> {
-        let Some(postmaster) = self.postmaster() else { return Vec::new() };
-        let listed = std::process::Command::new("ps").args(["-o", "pid=", "--ppid", &postmaster.to_string()]).output();
+        let Some(postmaster) = self.postmaster() else {
+            return Vec::new();
+        };
+        let listed = std::process::Command::new("ps")
+            .args(["-o", "pid=", "--ppid", &postmaster.to_string()])
+            .output();
         let children = String::from_utf8(listed.unwrap().stdout).unwrap();
         let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
         std::iter::once(postmaster).chain(children).collect()
@@ -97,7 +123,10 @@ impl DataFolder {
 
 impl Drop for DataFolder {
     fn drop(&mut self) {
-        if let Some(pid) = self.postmaster().filter(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
+        if let Some(pid) = self
+            .postmaster()
+            .filter(|pid| Path::new(&format!("/proc/{pid}")).exists())
+        {
             signal("QUIT", pid);
         }
         let start = Instant::now();
@@ -109,10 +138,13 @@ impl Drop for DataFolder {
 
 async fn is_settled(api: &ApiClient, call: &Call) -> Option<()> {
     let invest = call.invest_id().unwrap();
-    let answer = api.get_as(&call.ask.user, &format!("/api/invest/log/{invest}")).await;
+    let answer = api
+        .get_as(&call.ask.user, &format!("/api/invest/log/{invest}"))
+        .await;
     let data = answer.data();
     let (amount, product) = (call.ask.amount, call.ask.product);
-    (data["state"] == "SETTLED" && data["investAmount"] == amount && data["productId"] == product).then_some(())
+    (data["state"] == "SETTLED" && data["investAmount"] == amount && data["productId"] == product)
+        .then_some(())
 }
 
 /// Steps: a Moa with a private PostgreSQL, under load; `kill -9` of Moa, of the server and of all its backends; a new
@@ -125,14 +157,19 @@ async fn everything_killed_under_load_has_lost_nothing_that_was_answered() {
     let api = ApiClient::of(0, &moa, client(), journal.clone());
     let body = serde_json::json!({"title": "all killed", "totalInvestingAmount": LARGE_TOTAL_WON,
                                   "startedAt": "2020-01-01T00:00:00", "finishedAt": "2100-01-01T00:00:00"});
-    let opened = api.operate(reqwest::Method::POST, "/admin/product", Some(&body)).await;
+    let opened = api
+        .operate(reqwest::Method::POST, "/admin/product", Some(&body))
+        .await;
     let product = opened.data()["productId"].as_i64().unwrap();
     let load = Load::start(&[api], CLIENTS, &[product]);
     enough_are_accepted(&journal, MIN_ACCEPTED).await;
     let postgres = folder.postgres();
     moa.signal("KILL");
     // Some backends may be gone by themselves already.
-    postgres.iter().filter(|pid| Path::new(&format!("/proc/{pid}")).exists()).for_each(|pid| kill_if_there(*pid));
+    postgres
+        .iter()
+        .filter(|pid| Path::new(&format!("/proc/{pid}")).exists())
+        .for_each(|pid| kill_if_there(*pid));
     moa.ended(TEST_TIMEOUT).await;
     load.stop().await;
 
@@ -141,7 +178,10 @@ async fn everything_killed_under_load_has_lost_nothing_that_was_answered() {
     let again = ask_again(&journal, &api).await;
     println!("{again} unanswered requests asked again");
     for call in journal.read().iter().filter(|call| call.is_accepted()) {
-        within(TEST_TIMEOUT, "every answered invest", || is_settled(&api, call)).await;
+        within(TEST_TIMEOUT, "every answered invest", || {
+            is_settled(&api, call)
+        })
+        .await;
     }
     every_won_is_accounted_for(&api, &journal, product).await;
     assert!(moa.stopped(TEST_TIMEOUT).await.status.success());
@@ -156,7 +196,10 @@ async fn a_stop_in_the_middle_of_the_start_leaves_no_server_behind() {
     let mut moa = folder.start().begin();
     within(TEST_TIMEOUT, "the server", async || folder.postmaster()).await;
     signal("TERM", moa.id().expect("it runs"));
-    let ended = tokio::time::timeout(TEST_TIMEOUT, moa.wait()).await.expect("it ends").unwrap();
+    let ended = tokio::time::timeout(TEST_TIMEOUT, moa.wait())
+        .await
+        .expect("it ends")
+        .unwrap();
     assert!(ended.success(), "{ended}");
     assert_eq!(folder.postmaster(), None, "its server is stopped with it");
 }
@@ -169,9 +212,16 @@ async fn every_won_is_accounted_for(api: &ApiClient, journal: &Journal, product:
     invests.sort_unstable();
     invests.dedup();
     let untold = journal.count(|call| call.is_unknown() && call.ask.key.is_none());
-    assert!((invests.len()..=invests.len() + untold).contains(&taken), "{taken} of {} and {untold}", invests.len());
+    assert!(
+        (invests.len()..=invests.len() + untold).contains(&taken),
+        "{taken} of {} and {untold}",
+        invests.len()
+    );
 }
 
 fn kill_if_there(pid: u32) {
-    std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).output().unwrap();
+    std::process::Command::new("kill")
+        .args(["-KILL", &pid.to_string()])
+        .output()
+        .unwrap();
 }

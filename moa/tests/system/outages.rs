@@ -26,24 +26,50 @@ impl Outages {
     async fn open() -> Self {
         let mut app = TestApp::of(0, Start::serve()).await;
         let (amqp, cache) = servers();
-        let ((postgresql, database), (rabbitmq, amqp), (redis, cache)) =
-            (proxied(&app.url()).await, proxied(&amqp).await, proxied(&cache).await);
-        let start = app.start().clone().on(&database).env("AMQP_URL", &amqp).env("REDIS_URL", &cache);
+        let ((postgresql, database), (rabbitmq, amqp), (redis, cache)) = (
+            proxied(&app.url()).await,
+            proxied(&amqp).await,
+            proxied(&cache).await,
+        );
+        let start = app
+            .start()
+            .clone()
+            .on(&database)
+            .env("AMQP_URL", &amqp)
+            .env("REDIS_URL", &cache);
         app.processes.push(start.open().await);
-        Self { app, postgresql, rabbitmq, redis }
+        Self {
+            app,
+            postgresql,
+            rabbitmq,
+            redis,
+        }
     }
 
     /// What is logged, without the fields that differ from one run to the next.
     fn lines(&self) -> Vec<String> {
         let logged = self.app.processes[0].logged();
-        let lines = logged.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
-        lines.map(|line| line["message"].as_str().unwrap().to_owned()).collect()
+        let lines = logged
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect(line));
+        lines
+            .map(|line| line["message"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     async fn logs(&self, end: &str) {
-        let ends = async || self.lines().last().is_some_and(|line| line.ends_with(end)).then_some(());
+        let ends = async || {
+            self.lines()
+                .last()
+                .is_some_and(|line| line.ends_with(end))
+                .then_some(())
+        };
         let logged = tokio::time::timeout(TEST_TIMEOUT, within(2 * TEST_TIMEOUT, end, ends)).await;
-        assert!(logged.is_ok(), "{end} is not the last line: {}", self.app.processes[0].logged());
+        assert!(
+            logged.is_ok(),
+            "{end} is not the last line: {}",
+            self.app.processes[0].logged()
+        );
     }
 
     /// Everything that people and probes do meanwhile.
@@ -51,10 +77,16 @@ impl Outages {
         let api = self.app.api(0);
         self.app.invest(ask("ann", product, 1)).await;
         let headers = [("X-USER-ID", "ann")];
-        for path in ["/api/product", "/api/product/my/invest", "/api/product/invest/log"] {
+        for path in [
+            "/api/product",
+            "/api/product/my/invest",
+            "/api/product/invest/log",
+        ] {
             api.read_with(path, &headers).await;
         }
-        reqwest::get(format!("{}/readyz", self.app.processes[0].ops)).await.unwrap();
+        reqwest::get(format!("{}/readyz", self.app.processes[0].ops))
+            .await
+            .unwrap();
         self.app.operator(&["status"]).await;
     }
 }
@@ -65,15 +97,24 @@ impl Outages {
 async fn an_outage_is_two_lines_whatever_the_server() {
     let outages = Outages::open().await;
     let product = outages.app.open_product("missed", 1_000_000).await;
-    assert!(outages.app.invest(ask("ann", product, 1)).await.is_accepted());
+    assert!(
+        outages
+            .app
+            .invest(ask("ann", product, 1))
+            .await
+            .is_accepted()
+    );
     outages.app.settled().await;
-    for (server, proxy, tries) in
-        [("RabbitMQ", &outages.rabbitmq, 6), ("Redis", &outages.redis, 6), ("PostgreSQL", &outages.postgresql, 60)]
-    {
+    for (server, proxy, tries) in [
+        ("RabbitMQ", &outages.rabbitmq, 6),
+        ("Redis", &outages.redis, 6),
+        ("PostgreSQL", &outages.postgresql, 60),
+    ] {
         outages.is_used(product).await;
         let before = outages.lines().len();
         proxy.cut();
-        let away = format!("{server} is away: what needs it waits, or is refused, until it is back");
+        let away =
+            format!("{server} is away: what needs it waits, or is refused, until it is back");
         outages.logs(&away).await;
         let refused = proxy.refused();
         let is_tried = async || {

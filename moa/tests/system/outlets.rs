@@ -48,7 +48,12 @@ async fn is_ready(moa: &MoaProcess) -> Option<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_goes_on_when_nobody_reads_its_standard_error() {
     let mut app = TestApp::of(0, Start::serve()).await;
-    let moa = app.start().clone().env("MOA_LOG", "debug").open_with(without_reader()).await;
+    let moa = app
+        .start()
+        .clone()
+        .env("MOA_LOG", "debug")
+        .open_with(without_reader())
+        .await;
     app.processes.push(moa);
     let mut products = Vec::new();
     for title in ["a", "b", "c", "d"] {
@@ -57,13 +62,25 @@ async fn a_process_goes_on_when_nobody_reads_its_standard_error() {
     for _ in 0..3 {
         cut_connections(&app).await;
         for product in &products {
-            let accepted = async || app.invest(ask("ann", *product, 1)).await.is_accepted().then_some(());
+            let accepted = async || {
+                app.invest(ask("ann", *product, 1))
+                    .await
+                    .is_accepted()
+                    .then_some(())
+            };
             within(TEST_TIMEOUT, "an invest", accepted).await;
         }
     }
     app.settled().await;
     within(TEST_TIMEOUT, "readiness", || is_ready(&app.processes[0])).await;
-    assert!(app.processes.remove(0).stopped(STOP_TIMEOUT).await.status.success());
+    assert!(
+        app.processes
+            .remove(0)
+            .stopped(STOP_TIMEOUT)
+            .await
+            .status
+            .success()
+    );
 }
 
 /// Steps: a process whose standard error is not read logs more than a pipe of 64 kB holds, a line for each read that fails;
@@ -75,34 +92,76 @@ async fn a_process_goes_on_when_the_reader_of_its_standard_error_stalls() {
     let moa = app.start().clone().open_with(err).await;
     app.processes.push(moa);
     let product = app.open_product("stalled", LARGE_TOTAL_WON).await;
-    sqlx::query("alter table holdings rename to away").execute(&app.pool).await.unwrap();
+    sqlx::query("alter table holdings rename to away")
+        .execute(&app.pool)
+        .await
+        .unwrap();
     for _ in 0..FAILING_READS {
-        assert_eq!(app.api(0).get_as("ann", "/api/product/my/invest").await.status, 500);
+        assert_eq!(
+            app.api(0)
+                .get_as("ann", "/api/product/my/invest")
+                .await
+                .status,
+            500
+        );
     }
-    sqlx::query("alter table away rename to holdings").execute(&app.pool).await.unwrap();
+    sqlx::query("alter table away rename to holdings")
+        .execute(&app.pool)
+        .await
+        .unwrap();
     assert!(app.invest(ask("ann", product, 1)).await.is_accepted());
     app.settled().await;
-    assert!(app.processes.remove(0).stopped(STOP_TIMEOUT).await.status.success());
+    assert!(
+        app.processes
+            .remove(0)
+            .stopped(STOP_TIMEOUT)
+            .await
+            .status
+            .success()
+    );
 }
 
 #[tokio::test]
 async fn a_service_opens_when_nobody_reads_its_standard_output() {
     let database = testbed::Database::fresh().await;
     let ops = format!("127.0.0.1:{}", free_port());
-    let start = Start::bare(&["serve", "projector"]).env("MOA_OPS_LISTEN", &ops).on(database.url());
+    let start = Start::bare(&["serve", "projector"])
+        .env("MOA_OPS_LISTEN", &ops)
+        .on(database.url());
     let mut command = start.command();
     let mut service = command.stdout(without_reader()).spawn().unwrap();
-    let ready = async || Some(reqwest::get(format!("http://{ops}/readyz")).await.ok()?.status().is_success());
-    within(TEST_TIMEOUT, "the service", async || ready().await.filter(|is_ready| *is_ready)).await;
+    let ready = async || {
+        Some(
+            reqwest::get(format!("http://{ops}/readyz"))
+                .await
+                .ok()?
+                .status()
+                .is_success(),
+        )
+    };
+    within(TEST_TIMEOUT, "the service", async || {
+        ready().await.filter(|is_ready| *is_ready)
+    })
+    .await;
     signal("TERM", service.id().unwrap());
-    let status = tokio::time::timeout(STOP_TIMEOUT, service.wait()).await.unwrap().unwrap();
+    let status = tokio::time::timeout(STOP_TIMEOUT, service.wait())
+        .await
+        .unwrap()
+        .unwrap();
     assert!(status.success(), "{status}");
 }
 
 async fn printing_to(start: &Start, out: Stdio) -> Ended {
     let running = start.command().stdout(out).spawn().unwrap();
-    let output = tokio::time::timeout(TEST_TIMEOUT, running.wait_with_output()).await.unwrap().unwrap();
-    Ended { status: output.status, out: String::new(), err: String::from_utf8(output.stderr).unwrap() }
+    let output = tokio::time::timeout(TEST_TIMEOUT, running.wait_with_output())
+        .await
+        .unwrap()
+        .unwrap();
+    Ended {
+        status: output.status,
+        out: String::new(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
 }
 
 /// Every way of printing: tables, JSON, lines as they come, a stream, a file's worth.
@@ -110,7 +169,12 @@ async fn printing_to(start: &Start, out: Stdio) -> Ended {
 async fn a_command_whose_reader_is_gone_ends_quietly() {
     let app = TestApp::open().await;
     let product = app.open_product("printed", LARGE_TOTAL_WON).await;
-    let invest = app.invest(ask("ann", product, 1)).await.invest_id().unwrap().to_string();
+    let invest = app
+        .invest(ask("ann", product, 1))
+        .await
+        .invest_id()
+        .unwrap()
+        .to_string();
     app.settled().await;
     for command in [
         &["audit", "events"][..],
@@ -127,15 +191,27 @@ async fn a_command_whose_reader_is_gone_ends_quietly() {
         &["parked", "list"],
     ] {
         let ended = printing_to(&app.command(command), without_reader()).await;
-        assert_eq!((ended.status.code(), ended.err.as_str()), (Some(BROKEN_PIPE), ""), "{command:?}");
+        assert_eq!(
+            (ended.status.code(), ended.err.as_str()),
+            (Some(BROKEN_PIPE), ""),
+            "{command:?}"
+        );
     }
     // Nobody takes half an answer for a whole one.
     if Path::new("/dev/full").exists() {
         for command in [&["audit", "events"][..], &["audit", "export"]] {
-            let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let full = std::fs::OpenOptions::new()
+                .write(true)
+                .open("/dev/full")
+                .unwrap();
             let ended = printing_to(&app.command(command), full.into()).await;
-            let said = "moa: standard output cannot be written: No space left on device (os error 28)\n";
-            assert_eq!((ended.status.code(), ended.err.as_str()), (Some(1), said), "{command:?}");
+            let said =
+                "moa: standard output cannot be written: No space left on device (os error 28)\n";
+            assert_eq!(
+                (ended.status.code(), ended.err.as_str()),
+                (Some(1), said),
+                "{command:?}"
+            );
         }
     }
     // What went wrong is told to who reads standard error, and nobody else is troubled.
@@ -160,7 +236,12 @@ async fn no_signal_leaves_the_private_postgresql_behind() {
         let postmaster = folder.postmaster().expect("it runs");
         signals.iter().for_each(|name| moa.signal(name));
         let ended = moa.ended(STOP_TIMEOUT).await;
-        assert!(ended.status.success(), "{signals:?}: {:?} {}", ended.status, ended.err);
+        assert!(
+            ended.status.success(),
+            "{signals:?}: {:?} {}",
+            ended.status,
+            ended.err
+        );
         assert!(!is_there(postmaster), "{signals:?} left PostgreSQL running");
     }
 }
@@ -170,11 +251,20 @@ async fn no_signal_leaves_the_private_postgresql_behind() {
 async fn a_signal_that_was_to_be_ignored_is_ignored() {
     let mut app = TestApp::of(0, Start::serve().ignoring("HUP QUIT")).await;
     app.add_process().await;
-    ["HUP", "QUIT"].iter().for_each(|name| app.processes[0].signal(name));
+    ["HUP", "QUIT"]
+        .iter()
+        .for_each(|name| app.processes[0].signal(name));
     let product = app.open_product("nohup", LARGE_TOTAL_WON).await;
     assert!(app.invest(ask("ann", product, 1)).await.is_accepted());
     app.settled().await;
-    assert!(app.processes.remove(0).stopped(STOP_TIMEOUT).await.status.success());
+    assert!(
+        app.processes
+            .remove(0)
+            .stopped(STOP_TIMEOUT)
+            .await
+            .status
+            .success()
+    );
 }
 
 /// Steps: a migration on a private PostgreSQL, which waits for a lock; SIGHUP; nothing is left.
@@ -187,6 +277,9 @@ async fn a_migration_that_is_stopped_leaves_no_postgresql_behind() {
     let mut child = Start::bare(&["migrate", "--data-dir", &data]).begin();
     let postmaster = within(TEST_TIMEOUT, "PostgreSQL", async || folder.postmaster()).await;
     signal("HUP", child.id().unwrap());
-    tokio::time::timeout(STOP_TIMEOUT, child.wait()).await.unwrap().unwrap();
+    tokio::time::timeout(STOP_TIMEOUT, child.wait())
+        .await
+        .unwrap()
+        .unwrap();
     assert!(!is_there(postmaster), "PostgreSQL was left running");
 }

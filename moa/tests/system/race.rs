@@ -20,7 +20,9 @@ const FREEZES: usize = 40;
 
 /// How long the race goes on; `MOA_RACE_SECONDS` says otherwise.
 fn race_time() -> Duration {
-    let seconds = std::env::var("MOA_RACE_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
+    let seconds = std::env::var("MOA_RACE_SECONDS")
+        .ok()
+        .map(|text| text.parse().expect("a number of seconds"));
     Duration::from_secs(seconds.unwrap_or(10))
 }
 
@@ -28,7 +30,10 @@ fn race_time() -> Duration {
 async fn products_of_one_partition(app: &TestApp) -> Vec<i64> {
     let mut products = Vec::new();
     for number in 0..8 {
-        products.push(app.open_product(&format!("race {number}"), LARGE_TOTAL_WON).await);
+        products.push(
+            app.open_product(&format!("race {number}"), LARGE_TOTAL_WON)
+                .await,
+        );
     }
     products.retain(|id| id % 4 == 1);
     assert_eq!(products.len(), 2);
@@ -36,7 +41,8 @@ async fn products_of_one_partition(app: &TestApp) -> Vec<i64> {
 }
 
 fn accepted_at(app: &TestApp, api: usize) -> usize {
-    app.journal.count(|call| call.api == api && call.is_accepted())
+    app.journal
+        .count(|call| call.api == api && call.is_accepted())
 }
 
 /// Steps: two products of one partition; clients at both processes invest in both all the time, while a reader follows
@@ -49,19 +55,46 @@ async fn two_processes_race_on_one_partition() {
     let load = Load::start(&app.apis(), CLIENTS, &products);
     tokio::time::sleep(race_time()).await;
     load.stop().await;
-    let evidence = Evidence::of(&app, &products, &["api0-client0".into(), "api1-client1".into()]).await;
+    let evidence = Evidence::of(
+        &app,
+        &products,
+        &["api0-client0".into(), "api1-client1".into()],
+    )
+    .await;
     evidence.holds();
     follower.has_seen_everything().await;
     chain_is_whole(&app.pool).await;
 
     let accepted = [accepted_at(&app, 0), accepted_at(&app, 1)];
     let all: usize = accepted.iter().sum();
-    println!("accepted {accepted:?} in {:?}, {} events", race_time(), evidence.log.events.len());
-    assert!(all > 0 && accepted.iter().all(|one| *one as f64 >= MIN_SHARE * all as f64), "{accepted:?}");
-    let unknown: Vec<_> = app.journal.read().into_iter().filter(Call::is_unknown).collect();
-    let first: Vec<_> =
-        unknown.iter().take(3).map(|call| (call.api, call.answered - call.sent, &call.outcome)).collect();
-    assert!(unknown.is_empty(), "{} got no answer though nobody was frozen or killed: {first:?}", unknown.len());
+    println!(
+        "accepted {accepted:?} in {:?}, {} events",
+        race_time(),
+        evidence.log.events.len()
+    );
+    assert!(
+        all > 0
+            && accepted
+                .iter()
+                .all(|one| *one as f64 >= MIN_SHARE * all as f64),
+        "{accepted:?}"
+    );
+    let unknown: Vec<_> = app
+        .journal
+        .read()
+        .into_iter()
+        .filter(Call::is_unknown)
+        .collect();
+    let first: Vec<_> = unknown
+        .iter()
+        .take(3)
+        .map(|call| (call.api, call.answered - call.sent, &call.outcome))
+        .collect();
+    assert!(
+        unknown.is_empty(),
+        "{} got no answer though nobody was frozen or killed: {first:?}",
+        unknown.len()
+    );
 }
 
 /// Steps: load on both; process 0 is frozen at a moment when its backend holds an append lock in an open transaction;
@@ -80,12 +113,19 @@ async fn one_is_frozen_with_the_append_lock_and_the_other_goes_on() {
     let before = accepted_at(&app, 0);
     let accepts = async || (accepted_at(&app, 0) > before + CLIENTS).then_some(());
     within(TEST_TIMEOUT, "acceptances of the one that thawed", accepts).await;
-    println!("the one that thawed accepts again after {:?}", thawed_at.elapsed());
+    println!(
+        "the one that thawed accepts again after {:?}",
+        thawed_at.elapsed()
+    );
     load.stop().await;
 
     let gap = longest_gap(&app, 1, frozen_at, thawed_at);
-    let overloaded = app.journal.count(|call| call.api == 1 && call.is_refused("OVERLOADED"));
-    println!("the other's longest gap was {gap:?}; {overloaded} of its clients were told to come again");
+    let overloaded = app
+        .journal
+        .count(|call| call.api == 1 && call.is_refused("OVERLOADED"));
+    println!(
+        "the other's longest gap was {gap:?}; {overloaded} of its clients were told to come again"
+    );
     assert!(gap < MAX_ACCEPT_GAP, "{gap:?}");
     Evidence::of(&app, &products, &[]).await.holds();
     chain_is_whole(&app.pool).await;
@@ -108,7 +148,10 @@ async fn freeze_with_the_append_lock(app: &TestApp) -> Instant {
         }
         app.processes[0].signal("CONT");
         let before = accepted_at(app, 0);
-        within(TEST_TIMEOUT, "acceptances", async || (accepted_at(app, 0) > before).then_some(())).await;
+        within(TEST_TIMEOUT, "acceptances", async || {
+            (accepted_at(app, 0) > before).then_some(())
+        })
+        .await;
     }
     panic!("never caught with the append lock");
 }
@@ -129,11 +172,20 @@ async fn turn_is_stuck(app: &TestApp) -> bool {
 /// The longest time without an acceptance at `api` from `from` to `to`.
 fn longest_gap(app: &TestApp, api: usize, from: Instant, to: Instant) -> Duration {
     let calls = app.journal.read();
-    let accepted = calls.iter().filter(|call| call.api == api && call.is_accepted());
-    let mut times: Vec<_> = accepted.map(|call| call.answered).filter(|at| (from..to).contains(at)).collect();
+    let accepted = calls
+        .iter()
+        .filter(|call| call.api == api && call.is_accepted());
+    let mut times: Vec<_> = accepted
+        .map(|call| call.answered)
+        .filter(|at| (from..to).contains(at))
+        .collect();
     times.extend([from, to]);
     times.sort_unstable();
-    times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap()
+    times
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .max()
+        .unwrap()
 }
 
 /// Steps: load on both; process 0 is frozen; no client asks any more; everything in the log gets its fate while it is

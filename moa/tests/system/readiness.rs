@@ -10,7 +10,9 @@ const LARGE_TOTAL_WON: i64 = 1_000_000;
 
 /// What `/readyz` of the ops port says, without the words around it; empty when it is ready.
 async fn unready(ops: &str) -> String {
-    let Ok(answer) = reqwest::get(format!("{ops}/readyz")).await else { return "no answer".into() };
+    let Ok(answer) = reqwest::get(format!("{ops}/readyz")).await else {
+        return "no answer".into();
+    };
     let (status, said) = (answer.status().as_u16(), answer.text().await.unwrap());
     match said.strip_prefix("not ready: ") {
         Some(names) => {
@@ -43,19 +45,38 @@ async fn is_ready(ops: &str) {
 }
 
 fn alone(service: &str, url: &str) -> Start {
-    let listen = ["MOA_OPS_LISTEN", "MOA_QUERY_LISTEN", "MOA_COMMAND_LISTEN", "MOA_ADMIN_LISTEN"];
-    let start = Start::bare(&["serve", service]).on(url).env("MOA_OPERATOR_TOKEN", crate::harness::OPERATOR);
-    listen.iter().fold(start, |start, name| start.env(name, "127.0.0.1:0"))
+    let listen = [
+        "MOA_OPS_LISTEN",
+        "MOA_QUERY_LISTEN",
+        "MOA_COMMAND_LISTEN",
+        "MOA_ADMIN_LISTEN",
+    ];
+    let start = Start::bare(&["serve", service])
+        .on(url)
+        .env("MOA_OPERATOR_TOKEN", crate::harness::OPERATOR);
+    listen
+        .iter()
+        .fold(start, |start, name| start.env(name, "127.0.0.1:0"))
 }
 
 /// Ends every connection of these processes and waits until they are gone, so that all pools have dead ones.
 async fn cut_connections(app: &TestApp) {
     let ours = "from pg_stat_activity where datname = current_database() and application_name like 'moa %'";
-    let pids: Vec<i32> = sqlx::query_scalar(&format!("select pid {ours}")).fetch_all(&app.pool).await.unwrap();
-    sqlx::query(&format!("select pg_terminate_backend(pid) {ours}")).execute(&app.pool).await.unwrap();
+    let pids: Vec<i32> = sqlx::query_scalar(&format!("select pid {ours}"))
+        .fetch_all(&app.pool)
+        .await
+        .unwrap();
+    sqlx::query(&format!("select pg_terminate_backend(pid) {ours}"))
+        .execute(&app.pool)
+        .await
+        .unwrap();
     let gone = async || {
         let left = "select count(*) from pg_stat_activity where pid = any ($1)";
-        let left: i64 = sqlx::query_scalar(left).bind(&pids).fetch_one(&app.pool).await.unwrap();
+        let left: i64 = sqlx::query_scalar(left)
+            .bind(&pids)
+            .fetch_one(&app.pool)
+            .await
+            .unwrap();
         (left == 0).then_some(())
     };
     within(TEST_TIMEOUT, "the connections' end", gone).await;
@@ -84,19 +105,31 @@ async fn a_read_only_database_is_ready_for_reads_only() {
     for service in ["query-api", "projector", "command-api"] {
         services.push(alone(service, &url).open().await);
     }
-    let name: String = sqlx::query_scalar("select current_database()").fetch_one(&app.pool).await.unwrap();
+    let name: String = sqlx::query_scalar("select current_database()")
+        .fetch_one(&app.pool)
+        .await
+        .unwrap();
     let set = async |value: &str| {
         let set = format!("alter database \"{name}\" set default_transaction_read_only = {value}");
         // In statements of their own: together they would be one transaction, which began read-only.
         let mut session = app.pool.acquire().await.unwrap();
-        sqlx::raw_sql("set default_transaction_read_only = off").execute(&mut *session).await.unwrap();
+        sqlx::raw_sql("set default_transaction_read_only = off")
+            .execute(&mut *session)
+            .await
+            .unwrap();
         sqlx::raw_sql(&set).execute(&mut *session).await.unwrap();
         drop(session);
         cut_connections(&app).await;
     };
     set("on").await;
     let contains = async |ops: &str| {
-        within(TEST_TIMEOUT, "red", async || unready(ops).await.contains("database-read-only").then_some(())).await;
+        within(TEST_TIMEOUT, "red", async || {
+            unready(ops)
+                .await
+                .contains("database-read-only")
+                .then_some(())
+        })
+        .await;
     };
     contains(&app.processes[0].ops).await;
     contains(&services[1].ops).await;
@@ -112,11 +145,21 @@ async fn a_read_only_database_is_ready_for_reads_only() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_is_not_ready_for_writes_until_it_is_promoted() {
     let folder = crate::killed::DataFolder::new();
-    let options = Options { data_dir: folder.data().into(), ephemeral: false };
+    let options = Options {
+        data_dir: folder.data().into(),
+        ephemeral: false,
+    };
     let server = Embedded::start(&options).await.unwrap();
     let at = server.connect_options();
     let url = crate::deployment::url_of(&at);
-    assert!(Start::bare(&["migrate", "--partitions", "2"]).on(&url).end().await.status.success());
+    assert!(
+        Start::bare(&["migrate", "--partitions", "2"])
+            .on(&url)
+            .end()
+            .await
+            .status
+            .success()
+    );
     server.stop().await.unwrap();
     std::fs::write(format!("{}/postgres/standby.signal", folder.data()), "").unwrap();
     let server = Embedded::start(&options).await.unwrap();
@@ -125,11 +168,24 @@ async fn a_standby_is_not_ready_for_writes_until_it_is_promoted() {
     let ops = format!("http://{ops}");
     let red = async || unready(&ops).await.starts_with("database").then_some(());
     within(TEST_TIMEOUT, "red", red).await;
-    let pool = PgPoolOptions::new().max_connections(1).connect_with(server.connect_options()).await.unwrap();
-    sqlx::query("select pg_promote()").execute(&pool).await.unwrap();
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .connect_with(server.connect_options())
+        .await
+        .unwrap();
+    sqlx::query("select pg_promote()")
+        .execute(&pool)
+        .await
+        .unwrap();
     is_ready(&ops).await;
     crate::harness::signal("TERM", service.id().unwrap());
-    assert!(tokio::time::timeout(TEST_TIMEOUT, service.wait()).await.unwrap().unwrap().success());
+    assert!(
+        tokio::time::timeout(TEST_TIMEOUT, service.wait())
+            .await
+            .unwrap()
+            .unwrap()
+            .success()
+    );
     server.stop().await.unwrap();
 }
 
@@ -151,22 +207,47 @@ async fn a_write_side_that_cannot_append_is_not_ready_until_it_can() {
     app.settled().await;
     is_ready(&app.processes[0].ops).await;
     sqlx::raw_sql(DISK_FULL).execute(&app.pool).await.unwrap();
-    assert!(app.invest(ask("ann", product, 1)).await.is_refused("OVERLOADED"));
+    assert!(
+        app.invest(ask("ann", product, 1))
+            .await
+            .is_refused("OVERLOADED")
+    );
     says(&app.processes[0].ops, "append").await;
-    let metrics = reqwest::get(format!("{}/metrics", app.processes[0].ops)).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("moa_ready{clause=\"append\"} 0"), "{metrics}");
-    assert!(metrics.contains("moa_ready{clause=\"database-read-only\"} 1"), "{metrics}");
+    let metrics = reqwest::get(format!("{}/metrics", app.processes[0].ops))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        metrics.contains("moa_ready{clause=\"append\"} 0"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("moa_ready{clause=\"database-read-only\"} 1"),
+        "{metrics}"
+    );
     // More than one try of the idle processor: it stays red.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(unready(&app.processes[0].ops).await, "append");
-    sqlx::raw_sql("drop trigger disk_is_full on events").execute(&app.pool).await.unwrap();
+    sqlx::raw_sql("drop trigger disk_is_full on events")
+        .execute(&app.pool)
+        .await
+        .unwrap();
     is_ready(&app.processes[0].ops).await;
     assert!(app.invest(ask("bob", product, 1)).await.is_accepted());
     app.settled().await;
-    let events: i64 = sqlx::query_scalar("select count(*) from events").fetch_one(&app.pool).await.unwrap();
+    let events: i64 = sqlx::query_scalar("select count(*) from events")
+        .fetch_one(&app.pool)
+        .await
+        .unwrap();
     assert_eq!(events, 3, "opened, reserved, settled");
     let ended = app.processes.remove(0).stopped(TEST_TIMEOUT).await;
-    let lines: Vec<_> = ended.err.lines().filter(|line| line.contains("a batch cannot be written")).collect();
+    let lines: Vec<_> = ended
+        .err
+        .lines()
+        .filter(|line| line.contains("a batch cannot be written"))
+        .collect();
     assert!((2..=4).contains(&lines.len()), "{lines:#?}");
 }
 
@@ -175,8 +256,10 @@ async fn a_write_side_that_cannot_append_is_not_ready_until_it_can() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_product_that_cannot_be_read_is_not_ready_until_it_can() {
     let mut app = TestApp::open().await;
-    let (damaged, whole) =
-        (app.open_product("damaged", LARGE_TOTAL_WON).await, app.open_product("whole", LARGE_TOTAL_WON).await);
+    let (damaged, whole) = (
+        app.open_product("damaged", LARGE_TOTAL_WON).await,
+        app.open_product("whole", LARGE_TOTAL_WON).await,
+    );
     app.settled().await;
     app.processes.remove(0).killed().await;
     let before = set_payload(&app, damaged, "{}").await;
@@ -193,14 +276,25 @@ async fn a_product_that_cannot_be_read_is_not_ready_until_it_can() {
 /// Gives the product's first event this payload, as whoever may do everything in the database can; returns the one before.
 pub async fn set_payload(app: &TestApp, product: i64, new: &str) -> String {
     let mut connection = app.pool.acquire().await.unwrap();
-    sqlx::query("set session_replication_role = replica").execute(&mut *connection).await.unwrap();
+    sqlx::query("set session_replication_role = replica")
+        .execute(&mut *connection)
+        .await
+        .unwrap();
     let old = sqlx::query_scalar(
         "with before as (select payload::text as old from events where aggregate_id = $1 and sequence = 1),
               changed as (update events set payload = $2::json where aggregate_id = $1 and sequence = 1)
          select old from before",
     );
-    let old = old.bind(product.to_string()).bind(new).fetch_one(&mut *connection).await.unwrap();
-    sqlx::query("reset session_replication_role").execute(&mut *connection).await.unwrap();
+    let old = old
+        .bind(product.to_string())
+        .bind(new)
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap();
+    sqlx::query("reset session_replication_role")
+        .execute(&mut *connection)
+        .await
+        .unwrap();
     old
 }
 
@@ -211,20 +305,24 @@ async fn consumers_and_settlement_that_stand_still_are_known() {
     let app = TestApp::open().await;
     let product = app.open_product("stands still", LARGE_TOTAL_WON).await;
     app.settled().await;
-    sqlx::raw_sql("alter table holdings rename to away; alter table open_invest rename to away_too")
-        .execute(&app.pool)
-        .await
-        .unwrap();
+    sqlx::raw_sql(
+        "alter table holdings rename to away; alter table open_invest rename to away_too",
+    )
+    .execute(&app.pool)
+    .await
+    .unwrap();
     assert!(app.invest(ask("ann", product, 1)).await.is_accepted());
     says(&app.processes[0].ops, "projection, settlement").await;
     let checked = app.operator(&["status", "--check"]).await;
     assert_eq!(checked.status.code(), Some(1));
     let first = "not ready: projection, settlement: see MoaNotReady in docs/runbook.md\nthe rest cannot be read now: ";
     assert!(checked.err.starts_with(first), "{}", checked.err);
-    sqlx::raw_sql("alter table away rename to holdings; alter table away_too rename to open_invest")
-        .execute(&app.pool)
-        .await
-        .unwrap();
+    sqlx::raw_sql(
+        "alter table away rename to holdings; alter table away_too rename to open_invest",
+    )
+    .execute(&app.pool)
+    .await
+    .unwrap();
     is_ready(&app.processes[0].ops).await;
     app.settled().await;
 }
@@ -233,15 +331,24 @@ async fn consumers_and_settlement_that_stand_still_are_known() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_that_cannot_publish_is_known() {
     let app = TestApp::open().await;
-    let relay = alone("relay", &app.url()).env("AMQP_URL", &servers().0).open().await;
+    let relay = alone("relay", &app.url())
+        .env("AMQP_URL", &servers().0)
+        .open()
+        .await;
     is_ready(&relay.ops).await;
     app.open_product("published", LARGE_TOTAL_WON).await;
     app.settled().await;
-    sqlx::raw_sql("alter table checkpoints rename to away").execute(&app.pool).await.unwrap();
+    sqlx::raw_sql("alter table checkpoints rename to away")
+        .execute(&app.pool)
+        .await
+        .unwrap();
     // What is to be published makes the relay move its checkpoint.
     app.open_product("not published", LARGE_TOTAL_WON).await;
     says(&relay.ops, "relay").await;
-    sqlx::raw_sql("alter table away rename to checkpoints").execute(&app.pool).await.unwrap();
+    sqlx::raw_sql("alter table away rename to checkpoints")
+        .execute(&app.pool)
+        .await
+        .unwrap();
     is_ready(&relay.ops).await;
     relay.stopped(TEST_TIMEOUT).await;
 }
@@ -255,20 +362,32 @@ async fn a_sealer_that_does_not_seal_is_known() {
     let start = folder.sealing(alone("sealer", &app.url()));
     let sealer = start.open().await;
     is_ready(&sealer.ops).await;
-    sqlx::raw_sql("alter table seals rename to away").execute(&app.pool).await.unwrap();
+    sqlx::raw_sql("alter table seals rename to away")
+        .execute(&app.pool)
+        .await
+        .unwrap();
     says(&sealer.ops, "sealer").await;
-    sqlx::raw_sql("alter table away rename to seals").execute(&app.pool).await.unwrap();
+    sqlx::raw_sql("alter table away rename to seals")
+        .execute(&app.pool)
+        .await
+        .unwrap();
     is_ready(&sealer.ops).await;
 
     let product = app.open_product("sealed", LARGE_TOTAL_WON).await;
     assert!(app.invest(ask("ann", product, 1)).await.is_accepted());
     app.settled().await;
     let sealed = async || {
-        let sealed: i64 = sqlx::query_scalar("select count(*) from seals").fetch_one(&app.pool).await.unwrap();
+        let sealed: i64 = sqlx::query_scalar("select count(*) from seals")
+            .fetch_one(&app.pool)
+            .await
+            .unwrap();
         (sealed > 0).then_some(())
     };
     within(TEST_TIMEOUT, "a seal", sealed).await;
-    sqlx::raw_sql("alter table seals disable trigger all; delete from seals").execute(&app.pool).await.unwrap();
+    sqlx::raw_sql("alter table seals disable trigger all; delete from seals")
+        .execute(&app.pool)
+        .await
+        .unwrap();
     says(&sealer.ops, "sealer").await;
     drop(sealer);
 }
@@ -286,11 +405,15 @@ async fn a_read_side_without_a_free_connection_is_not_ready() {
         .unwrap();
     let query_api = alone("query-api", &app.url()).open().await;
     let stop = tokio_util::sync::CancellationToken::new();
-    let readers: Vec<_> =
-        (0..READERS).map(|id| tokio::spawn(read_on(query_api.read.clone(), id, stop.clone()))).collect();
+    let readers: Vec<_> = (0..READERS)
+        .map(|id| tokio::spawn(read_on(query_api.read.clone(), id, stop.clone())))
+        .collect();
     says(&query_api.ops, "database").await;
     stop.cancel();
-    sqlx::raw_sql("rollback").execute(&mut *holder).await.unwrap();
+    sqlx::raw_sql("rollback")
+        .execute(&mut *holder)
+        .await
+        .unwrap();
     for reader in readers {
         reader.await.unwrap();
     }
@@ -302,8 +425,18 @@ async fn a_read_side_without_a_free_connection_is_not_ready() {
 pub async fn read_on(read: String, id: usize, stop: tokio_util::sync::CancellationToken) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     while !stop.is_cancelled() {
-        let path = [format!("{id}"), format!("?page={id}"), "my/invest?size=1000".to_owned()][id % 3].clone();
+        let path = [
+            format!("{id}"),
+            format!("?page={id}"),
+            "my/invest?size=1000".to_owned(),
+        ][id % 3]
+            .clone();
         let path = format!("{read}/api/product/{path}").replace("/?", "?");
-        client.get(path).header("X-USER-ID", format!("user{id}")).send().await.ok();
+        client
+            .get(path)
+            .header("X-USER-ID", format!("user{id}"))
+            .send()
+            .await
+            .ok();
     }
 }

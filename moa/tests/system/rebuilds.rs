@@ -25,9 +25,13 @@ const FOLD_SECONDS: i64 = 10;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
 async fn rebuilds_survive_kills_under_load_and_come_to_the_same_digest() {
-    let events = std::env::var("MOA_REBUILD_EVENTS").map_or(DEFAULT_EVENTS, |text| text.parse().expect("a number"));
+    let events = std::env::var("MOA_REBUILD_EVENTS")
+        .map_or(DEFAULT_EVENTS, |text| text.parse().expect("a number"));
     let mut deployment = Deployment::with_history(events).await;
-    println!("caught up with {events} events after {:?}", deployment.caught_up_within(HISTORY_TIMEOUT).await);
+    println!(
+        "caught up with {events} events after {:?}",
+        deployment.caught_up_within(HISTORY_TIMEOUT).await
+    );
     let load = deployment.load().await;
     for model in read_models() {
         rebuild_while_projectors_die(&mut deployment, model).await;
@@ -64,8 +68,16 @@ async fn rebuild_while_projectors_die(deployment: &mut Deployment, model: &str) 
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     };
-    println!("{model}: rebuilt in {:?}, {} kills left", since.elapsed(), kills.count());
-    assert_eq!((&job["state"], &job["outcome"]["equal"]), (&json!("DONE"), &json!(true)), "{job}");
+    println!(
+        "{model}: rebuilt in {:?}, {} kills left",
+        since.elapsed(),
+        kills.count()
+    );
+    assert_eq!(
+        (&job["state"], &job["outcome"]["equal"]),
+        (&json!("DONE"), &json!(true)),
+        "{job}"
+    );
     assert!(live(deployment, model).await > before, "{job}");
 }
 
@@ -74,7 +86,11 @@ async fn back_and_forth(deployment: &Deployment, model: &str) {
     for is_newer in [false, true] {
         let answer = post(deployment, model, "rollback").await;
         let now = live(deployment, model).await;
-        assert_eq!((answer["generation"].as_i64(), now == newer), (Some(now), is_newer), "{answer}");
+        assert_eq!(
+            (answer["generation"].as_i64(), now == newer),
+            (Some(now), is_newer),
+            "{answer}"
+        );
     }
     post(deployment, model, "drop").await;
 }
@@ -84,11 +100,21 @@ async fn rebuild_twice(deployment: &Deployment, model: &str) {
     for _ in 0..2 {
         let id = begin(deployment, model, "").await;
         let job = ended(deployment, id).await;
-        assert_eq!((&job["state"], &job["outcome"]["equal"]), (&json!("DONE"), &json!(true)), "{job}");
-        outcomes.push((job["outcome"]["positions"].clone(), job["outcome"]["digest"]["new"].clone()));
+        assert_eq!(
+            (&job["state"], &job["outcome"]["equal"]),
+            (&json!("DONE"), &json!(true)),
+            "{job}"
+        );
+        outcomes.push((
+            job["outcome"]["positions"].clone(),
+            job["outcome"]["digest"]["new"].clone(),
+        ));
         post(deployment, model, "drop").await;
     }
-    assert_eq!(outcomes[0], outcomes[1], "two rebuilds of {model} without events between them");
+    assert_eq!(
+        outcomes[0], outcomes[1],
+        "two rebuilds of {model} without events between them"
+    );
 }
 
 async fn a_broken_row_is_refused_and_mended(deployment: &Deployment) {
@@ -98,13 +124,29 @@ async fn a_broken_row_is_refused_and_mended(deployment: &Deployment) {
     let before = live(deployment, "holdings").await;
     let id = begin(deployment, "holdings", "").await;
     let job = ended(deployment, id).await;
-    assert_eq!((&job["state"], &job["outcome"]["equal"]), (&json!("FAILED"), &json!(false)), "{job}");
+    assert_eq!(
+        (&job["state"], &job["outcome"]["equal"]),
+        (&json!("FAILED"), &json!(false)),
+        "{job}"
+    );
     // As a projector leaves it that dies between the comparison and recording the failure.
-    let resumed = "update jobs set state = 'RUNNING', problem = null, ended_at = null where id = $1";
-    sqlx::query(resumed).bind(id).execute(&deployment.pool).await.unwrap();
+    let resumed =
+        "update jobs set state = 'RUNNING', problem = null, ended_at = null where id = $1";
+    sqlx::query(resumed)
+        .bind(id)
+        .execute(&deployment.pool)
+        .await
+        .unwrap();
     assert_eq!(ended(deployment, id).await["state"], "FAILED");
-    assert_eq!(live(deployment, "holdings").await, before, "what differs is not switched to unasked");
-    let refused = deployment.api(0).operate(Method::POST, "/admin/projection/holdings/switch", None).await;
+    assert_eq!(
+        live(deployment, "holdings").await,
+        before,
+        "what differs is not switched to unasked"
+    );
+    let refused = deployment
+        .api(0)
+        .operate(Method::POST, "/admin/projection/holdings/switch", None)
+        .await;
     assert_eq!(refused.status, 409, "{}", refused.body);
     post(deployment, "holdings", "switch?acceptDifferences=true").await;
     post(deployment, "holdings", "drop").await;
@@ -122,17 +164,30 @@ async fn equals_the_fold_of_the_log(deployment: &Deployment) {
 }
 
 async fn begin(deployment: &Deployment, model: &str, parameters: &str) -> i64 {
-    post(deployment, model, &format!("rebuild?{parameters}")).await["jobId"].as_i64().unwrap()
+    post(deployment, model, &format!("rebuild?{parameters}")).await["jobId"]
+        .as_i64()
+        .unwrap()
 }
 
 async fn post(deployment: &Deployment, model: &str, what: &str) -> Value {
-    let answer = deployment.api(0).operate(Method::POST, &format!("/admin/projection/{model}/{what}"), None).await;
+    let answer = deployment
+        .api(0)
+        .operate(
+            Method::POST,
+            &format!("/admin/projection/{model}/{what}"),
+            None,
+        )
+        .await;
     assert!(answer.status < 300, "{what} of {model}: {}", answer.body);
     answer.data()
 }
 
 async fn job(deployment: &Deployment, id: i64) -> Value {
-    deployment.api(0).operate(Method::GET, &format!("/admin/job/{id}"), None).await.data()
+    deployment
+        .api(0)
+        .operate(Method::GET, &format!("/admin/job/{id}"), None)
+        .await
+        .data()
 }
 
 async fn ended(deployment: &Deployment, id: i64) -> Value {
@@ -142,13 +197,21 @@ async fn ended(deployment: &Deployment, id: i64) -> Value {
 
 /// Which generation is live.
 async fn live(deployment: &Deployment, model: &str) -> i64 {
-    let list = deployment.api(0).operate(Method::GET, "/admin/projection", None).await.data();
+    let list = deployment
+        .api(0)
+        .operate(Method::GET, "/admin/projection", None)
+        .await
+        .data();
     let rows = list["list"].as_array().unwrap().iter();
-    let live =
-        rows.filter(|row| row["name"] == model && row["state"] == "RUNNING").find_map(|row| row["generation"].as_i64());
+    let live = rows
+        .filter(|row| row["name"] == model && row["state"] == "RUNNING")
+        .find_map(|row| row["generation"].as_i64());
     live.unwrap_or_else(|| panic!("{model} has no live generation: {list}"))
 }
 
 async fn events_in(deployment: &Deployment) -> i64 {
-    sqlx::query_scalar("select count(*) from events").fetch_one(&deployment.pool).await.unwrap()
+    sqlx::query_scalar("select count(*) from events")
+        .fetch_one(&deployment.pool)
+        .await
+        .unwrap()
 }

@@ -13,7 +13,9 @@ use crate::set_back::{answered, api, open_product};
 async fn a_standby_serves_reads_with_tokens() {
     let (servers, journal) = (Servers::new(), Journal::default());
     let primary = servers.start("primary").await;
-    let on_primary = Start::serve().on(&servers.url(&primary)).with(&["--partitions", "1"]);
+    let on_primary = Start::serve()
+        .on(&servers.url(&primary))
+        .with(&["--partitions", "1"]);
     let moa = on_primary.open().await;
     let writes = api(&moa, &journal);
     let product = open_product(&writes, 1_000).await;
@@ -26,37 +28,69 @@ async fn a_standby_serves_reads_with_tokens() {
     let moa = on_primary.open().await;
     let writes = api(&moa, &journal);
 
-    let listen = [("MOA_QUERY_LISTEN", "127.0.0.1:0"), ("MOA_OPS_LISTEN", "127.0.0.1:0")];
+    let listen = [
+        ("MOA_QUERY_LISTEN", "127.0.0.1:0"),
+        ("MOA_OPS_LISTEN", "127.0.0.1:0"),
+    ];
     let reader = Start::bare(&["serve", "query-api"]).on(&servers.url_of(&standby));
-    let reader = listen.iter().fold(reader, |start, (name, value)| start.env(name, value)).open().await;
+    let reader = listen
+        .iter()
+        .fold(reader, |start, (name, value)| start.env(name, value))
+        .open()
+        .await;
     let ready = async || {
-        let answer = client().get(format!("{}/readyz", reader.ops)).send().await.ok()?;
+        let answer = client()
+            .get(format!("{}/readyz", reader.ops))
+            .send()
+            .await
+            .ok()?;
         (answer.status() == 200).then_some(())
     };
     within(TEST_TIMEOUT, "the reader to be ready", ready).await;
     let read = async |token: &str| {
-        let asked = client().get(format!("{}/api/product/{product}", reader.read)).header("X-Consistency-Token", token);
+        let asked = client()
+            .get(format!("{}/api/product/{product}", reader.read))
+            .header("X-Consistency-Token", token);
         let answer = asked.send().await.unwrap();
-        let consistency = answer.headers().get("x-consistency").map(|it| it.to_str().unwrap().to_owned());
+        let consistency = answer
+            .headers()
+            .get("x-consistency")
+            .map(|it| it.to_str().unwrap().to_owned());
         let body: Value = answer.json().await.unwrap();
-        (consistency.unwrap_or_default(), body["data"]["currentInvestingAmount"].clone())
+        (
+            consistency.unwrap_or_default(),
+            body["data"]["currentInvestingAmount"].clone(),
+        )
     };
 
     let mut stream = StreamListener::open(&reader.read, "/api/product/stream", &[]).await;
-    let token = answered(&writes, "ann", product, 10).await.token.expect("a token");
+    let token = answered(&writes, "ann", product, 10)
+        .await
+        .token
+        .expect("a token");
     assert_eq!(read(&token).await, ("reached".into(), json!(10)));
-    stream.until(|event| event["currentInvestingAmount"] == 10).await;
+    stream
+        .until(|event| event["currentInvestingAmount"] == 10)
+        .await;
 
     standby.sql("select pg_wal_replay_pause()").await;
     let is_paused = async || {
-        let paused = standby.number("select (pg_get_wal_replay_pause_state() = 'paused')::int::bigint").await;
+        let paused = standby
+            .number("select (pg_get_wal_replay_pause_state() = 'paused')::int::bigint")
+            .await;
         (paused == 1).then_some(())
     };
     within(TEST_TIMEOUT, "the standby to be paused", is_paused).await;
-    let token = answered(&writes, "bob", product, 5).await.token.expect("a token");
+    let token = answered(&writes, "bob", product, 5)
+        .await
+        .token
+        .expect("a token");
     assert_eq!(read(&token).await, ("timeout".into(), json!(10)));
     standby.sql("select pg_wal_replay_resume()").await;
-    within(TEST_TIMEOUT, "the standby to have it", async || (read(&token).await.0 == "reached").then_some(())).await;
+    within(TEST_TIMEOUT, "the standby to have it", async || {
+        (read(&token).await.0 == "reached").then_some(())
+    })
+    .await;
     assert_eq!(read(&token).await.1, json!(15));
 
     reader.stopped(TEST_TIMEOUT).await;

@@ -6,7 +6,9 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 use crate::deployment::postgres::{Server, Servers};
-use crate::harness::{ApiClient, Call, Journal, Load, MoaProcess, OPERATOR, Start, TEST_TIMEOUT, ask, client, within};
+use crate::harness::{
+    ApiClient, Call, Journal, Load, MoaProcess, OPERATOR, Start, TEST_TIMEOUT, ask, client, within,
+};
 
 /// Clients of the load before a server is killed.
 const CLIENTS: usize = 8;
@@ -16,7 +18,11 @@ const TOTAL: i64 = 1_000;
 
 /// Everything in one process, on the server in place, with one partition.
 async fn moa_on(servers: &Servers, server: &Server) -> MoaProcess {
-    Start::serve().on(&servers.url(server)).with(&["--partitions", "1"]).open().await
+    Start::serve()
+        .on(&servers.url(server))
+        .with(&["--partitions", "1"])
+        .open()
+        .await
 }
 
 pub fn api(moa: &MoaProcess, journal: &Journal) -> ApiClient {
@@ -26,7 +32,9 @@ pub fn api(moa: &MoaProcess, journal: &Journal) -> ApiClient {
 pub async fn open_product(api: &ApiClient, total: i64) -> i64 {
     let body = json!({"title": "set back", "totalInvestingAmount": total,
                       "startedAt": "2020-01-01T00:00:00", "finishedAt": "2100-01-01T00:00:00"});
-    let opened = api.operate(Method::POST, "/admin/product", Some(&body)).await;
+    let opened = api
+        .operate(Method::POST, "/admin/product", Some(&body))
+        .await;
     opened.data()["productId"].as_i64().unwrap()
 }
 
@@ -40,13 +48,20 @@ pub async fn answered(api: &ApiClient, user: &str, product: i64, amount: i64) ->
 }
 
 async fn code(answer: reqwest::Response) -> String {
-    answer.json::<serde_json::Value>().await.unwrap()["code"].as_str().unwrap().to_owned()
+    answer.json::<serde_json::Value>().await.unwrap()["code"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 /// What `/readyz` says, once it names a clause of the log.
 pub async fn says_that_it_lost_events(moa: &MoaProcess) {
     let ready = async || {
-        let answer = client().get(format!("{}/readyz", moa.ops)).send().await.ok()?;
+        let answer = client()
+            .get(format!("{}/readyz", moa.ops))
+            .send()
+            .await
+            .ok()?;
         let (status, body) = (answer.status().as_u16(), answer.text().await.ok()?);
         (status == 503 && body.contains("log-lost-events")).then_some(())
     };
@@ -55,7 +70,11 @@ pub async fn says_that_it_lost_events(moa: &MoaProcess) {
 
 async fn is_ready(moa: &MoaProcess) {
     let ready = async || {
-        let answer = client().get(format!("{}/readyz", moa.ops)).send().await.ok()?;
+        let answer = client()
+            .get(format!("{}/readyz", moa.ops))
+            .send()
+            .await
+            .ok()?;
         (answer.status() == 200).then_some(())
     };
     within(TEST_TIMEOUT, "it is ready", ready).await;
@@ -79,7 +98,11 @@ pub async fn takes_nothing(api: &ApiClient, product: i64) {
 }
 
 async fn operator(moa: &MoaProcess, args: &[&str]) -> String {
-    let ended = Start::bare(args).with(&["--admin-url", &moa.admin]).env("MOA_OPERATOR_TOKEN", OPERATOR).end().await;
+    let ended = Start::bare(args)
+        .with(&["--admin-url", &moa.admin])
+        .env("MOA_OPERATOR_TOKEN", OPERATOR)
+        .end()
+        .await;
     assert!(ended.status.success(), "{}", ended.err);
     ended.out
 }
@@ -105,7 +128,11 @@ async fn of_a_data_folder_that_was_put_back_nothing_is_sold_twice() {
     let server = servers.start("first").await;
     let fresh = moa_on(&servers, &server).await;
     let fresh_api = api(&fresh, &journal);
-    assert!(answered(&fresh_api, "eve", product, TOTAL - 1).await.is_accepted());
+    assert!(
+        answered(&fresh_api, "eve", product, TOTAL - 1)
+            .await
+            .is_accepted()
+    );
     says_that_it_lost_events(&ahead).await;
     takes_nothing(&ahead_api, product).await;
     is_ready(&fresh).await;
@@ -126,15 +153,21 @@ async fn of_a_data_folder_that_was_put_back_nothing_is_sold_twice() {
 async fn commits_wait_for_the_disk_whatever_the_database_has_set() {
     let (servers, journal) = (Servers::new(), Journal::default());
     let server = servers.start("first").await;
-    server.sql("alter database moa set synchronous_commit = off").await;
-    server.sql("alter system set wal_writer_delay = '10s'").await;
+    server
+        .sql("alter database moa set synchronous_commit = off")
+        .await;
+    server
+        .sql("alter system set wal_writer_delay = '10s'")
+        .await;
     server.sql("select pg_reload_conf()").await;
     let moa = moa_on(&servers, &server).await;
     let api = api(&moa, &journal);
     let product = open_product(&api, 1_000_000).await;
     let load = Load::start(std::slice::from_ref(&api), CLIENTS, &[product]);
-    within(TEST_TIMEOUT, "acceptances", async || (journal.count(Call::is_accepted) >= MIN_ACCEPTED).then_some(()))
-        .await;
+    within(TEST_TIMEOUT, "acceptances", async || {
+        (journal.count(Call::is_accepted) >= MIN_ACCEPTED).then_some(())
+    })
+    .await;
     server.killed(&servers).await;
     load.stop().await;
 
@@ -147,10 +180,22 @@ async fn commits_wait_for_the_disk_whatever_the_database_has_set() {
     .await
     .unwrap();
     let there: HashSet<_> = there.into_iter().collect();
-    let accepted: Vec<_> =
-        journal.read().iter().filter(|call| call.is_accepted()).filter_map(Call::invest_id).collect();
-    let lost: Vec<_> = accepted.iter().filter(|invest| !there.contains(invest)).collect();
-    assert!(lost.is_empty(), "{} of {} answered invests are lost", lost.len(), accepted.len());
+    let accepted: Vec<_> = journal
+        .read()
+        .iter()
+        .filter(|call| call.is_accepted())
+        .filter_map(Call::invest_id)
+        .collect();
+    let lost: Vec<_> = accepted
+        .iter()
+        .filter(|invest| !there.contains(invest))
+        .collect();
+    assert!(
+        lost.is_empty(),
+        "{} of {} answered invests are lost",
+        lost.len(),
+        accepted.len()
+    );
     assert!(answered(&api, "late", product, 1).await.is_accepted());
     is_ready(&moa).await;
     server.stop().await;
@@ -171,11 +216,18 @@ async fn a_promoted_standby_that_has_not_everything_is_not_written_on() {
     servers.is_standby("standby", &primary);
     let standby = servers.start_aside("standby").await;
     assert!(answered(&ahead_api, "ann", product, 1).await.is_accepted());
-    within(TEST_TIMEOUT, "the standby has it", async || (taken(&standby).await == 1).then_some(())).await;
+    within(TEST_TIMEOUT, "the standby has it", async || {
+        (taken(&standby).await == 1).then_some(())
+    })
+    .await;
     standby.sql("alter system set primary_conninfo = ''").await;
     standby.sql("select pg_reload_conf()").await;
     within(TEST_TIMEOUT, "it follows no more", async || {
-        (standby.number("select count(*) from pg_stat_wal_receiver").await == 0).then_some(())
+        (standby
+            .number("select count(*) from pg_stat_wal_receiver")
+            .await
+            == 0)
+            .then_some(())
     })
     .await;
     assert!(answered(&ahead_api, "bob", product, 1).await.is_accepted());
@@ -187,7 +239,11 @@ async fn a_promoted_standby_that_has_not_everything_is_not_written_on() {
     takes_nothing(&ahead_api, product).await;
     let fresh = moa_on(&servers, &standby).await;
     let fresh_api = api(&fresh, &journal);
-    assert!(answered(&fresh_api, "eve", product, TOTAL - 1).await.is_accepted());
+    assert!(
+        answered(&fresh_api, "eve", product, TOTAL - 1)
+            .await
+            .is_accepted()
+    );
     takes_nothing(&ahead_api, product).await;
     assert_eq!(taken(&standby).await, TOTAL);
     standby.stop().await;
@@ -201,9 +257,19 @@ async fn a_start_behind_the_seals_outside_takes_no_writes() {
     let (servers, journal) = (Servers::new(), Journal::default());
     let server = servers.start("first").await;
     let (key, seals) = (servers.file("key"), servers.file("seals"));
-    assert!(Start::bare(&["audit", "key", &key]).end().await.status.success());
-    let sealing = Start::serve().env("MOA_SEAL_KEY_FILE", &key).env("MOA_SEALS_FILE", &seals);
-    let sealing = sealing.on(&servers.url(&server)).with(&["--partitions", "1"]);
+    assert!(
+        Start::bare(&["audit", "key", &key])
+            .end()
+            .await
+            .status
+            .success()
+    );
+    let sealing = Start::serve()
+        .env("MOA_SEAL_KEY_FILE", &key)
+        .env("MOA_SEALS_FILE", &seals);
+    let sealing = sealing
+        .on(&servers.url(&server))
+        .with(&["--partitions", "1"]);
     let moa = sealing.open().await;
     let first_api = api(&moa, &journal);
     let product = open_product(&first_api, TOTAL).await;
@@ -215,7 +281,12 @@ async fn a_start_behind_the_seals_outside_takes_no_writes() {
     let moa = sealing.open().await;
     let second_api = api(&moa, &journal);
     assert!(answered(&second_api, "ann", product, 1).await.is_accepted());
-    let lost_token = second_api.get("/api/product").await.header("x-consistency-token").unwrap().to_owned();
+    let lost_token = second_api
+        .get("/api/product")
+        .await
+        .header("x-consistency-token")
+        .unwrap()
+        .to_owned();
     // A stop seals what is left.
     moa.stopped(TEST_TIMEOUT).await;
     server.stop().await;
@@ -227,26 +298,50 @@ async fn a_start_behind_the_seals_outside_takes_no_writes() {
     let third_api = api(&moa, &journal);
     takes_nothing(&third_api, product).await;
     operator(&moa, &["restore", "--accept-loss"]).await;
-    assert!(answered(&third_api, "bob", product, TOTAL).await.is_accepted());
+    assert!(
+        answered(&third_api, "bob", product, TOTAL)
+            .await
+            .is_accepted()
+    );
     within(TEST_TIMEOUT, "the loss is sealed", async || {
-        (server.number("select count(*) from seals where lost_first is not null").await == 1).then_some(())
+        (server
+            .number("select count(*) from seals where lost_first is not null")
+            .await
+            == 1)
+            .then_some(())
     })
     .await;
     is_ready(&moa).await;
     let with = async |token: &str| {
-        let asked = client().get(format!("{}/api/product", moa.read)).header("X-Consistency-Token", token);
+        let asked = client()
+            .get(format!("{}/api/product", moa.read))
+            .header("X-Consistency-Token", token);
         asked.send().await.unwrap()
     };
     let outdated = with(&lost_token).await;
-    assert_eq!((outdated.status().as_u16(), code(outdated).await), (400, "TOKEN_OUTDATED".to_owned()));
-    let token = third_api.get("/api/product").await.header("x-consistency-token").unwrap().to_owned();
+    assert_eq!(
+        (outdated.status().as_u16(), code(outdated).await),
+        (400, "TOKEN_OUTDATED".to_owned())
+    );
+    let token = third_api
+        .get("/api/product")
+        .await
+        .header("x-consistency-token")
+        .unwrap()
+        .to_owned();
     assert_eq!(with(&token).await.headers()["x-consistency"], "reached");
     let verified = operator(&moa, &["audit", "verify"]).await;
-    assert!(verified.contains("Lost, as seal ") && verified.contains("The log is whole"), "{verified}");
+    assert!(
+        verified.contains("Lost, as seal ") && verified.contains("The log is whole"),
+        "{verified}"
+    );
     moa.stopped(TEST_TIMEOUT).await;
     let again = sealing.open().await;
     let late = answered(&api(&again, &journal), "late", product, 1).await;
-    assert!(late.is_refused("SOLD_OUT"), "what was agreed to is agreed to: {late:?}");
+    assert!(
+        late.is_refused("SOLD_OUT"),
+        "what was agreed to is agreed to: {late:?}"
+    );
     server.stop().await;
 }
 
@@ -259,10 +354,22 @@ async fn a_server_that_may_lose_what_it_said_is_refused() {
     server.sql("alter system set fsync = off").await;
     server.sql("select pg_reload_conf()").await;
     let off = "select count(*) from pg_settings where name in ('fsync', 'full_page_writes') and setting = 'off'";
-    within(TEST_TIMEOUT, "it is off", async || (server.number(off).await == 2).then_some(())).await;
+    within(TEST_TIMEOUT, "it is off", async || {
+        (server.number(off).await == 2).then_some(())
+    })
+    .await;
     let ended = Start::serve().on(&servers.url(&server)).end().await;
     assert!(!ended.status.success());
-    assert!(ended.err.contains("fsync and full_page_writes off"), "{}", ended.err);
-    assert_eq!(server.number("select count(*) from pg_tables where schemaname = 'public'").await, 0);
+    assert!(
+        ended.err.contains("fsync and full_page_writes off"),
+        "{}",
+        ended.err
+    );
+    assert_eq!(
+        server
+            .number("select count(*) from pg_tables where schemaname = 'public'")
+            .await,
+        0
+    );
     server.stop().await;
 }

@@ -11,16 +11,34 @@ const CANARY: &str = "canary9d41";
 /// without a stack or the canary.
 fn is_refused(ended: &Ended, expected: &str) {
     let said = format!("{}{}", ended.out, ended.err);
-    assert!(!ended.status.success() && ended.status.code().is_some(), "{:?}: {said}", ended.status);
-    assert!(ended.err.contains(expected), "{expected:?} is not in {said}");
-    for never in [CANARY, OPERATOR, "panicked", "stack backtrace", "Moa is open"] {
+    assert!(
+        !ended.status.success() && ended.status.code().is_some(),
+        "{:?}: {said}",
+        ended.status
+    );
+    assert!(
+        ended.err.contains(expected),
+        "{expected:?} is not in {said}"
+    );
+    for never in [
+        CANARY,
+        OPERATOR,
+        "panicked",
+        "stack backtrace",
+        "Moa is open",
+    ] {
         assert!(!said.contains(never), "{never:?} is in {said}");
     }
 }
 
 /// What clap says of a bad value ends with a hint at `--help`; what we say is one line.
 fn in_one_sentence(ended: &Ended) {
-    assert_eq!((ended.err.lines().count(), ended.out.as_str()), (1, ""), "{}", ended.err);
+    assert_eq!(
+        (ended.err.lines().count(), ended.out.as_str()),
+        (1, ""),
+        "{}",
+        ended.err
+    );
     assert!(ended.err.starts_with("moa: "), "{}", ended.err);
 }
 
@@ -30,18 +48,44 @@ fn nowhere() -> Start {
 }
 
 #[rstest]
-#[case::zone("MOA_TIME_ZONE", "Asia/Seoull", "must be the name of a time zone, such as Asia/Seoul")]
+#[case::zone(
+    "MOA_TIME_ZONE",
+    "Asia/Seoull",
+    "must be the name of a time zone, such as Asia/Seoul"
+)]
 #[case::no_partitions("MOA_PARTITIONS", "0", "0 is not in 1..=64")]
 #[case::too_many_partitions("MOA_PARTITIONS", "65", "65 is not in 1..=64")]
-#[case::reservation("MOA_RESERVATION_SECONDS", "0", "must be a whole number from 1 to 604800")]
-#[case::idling("MOA_IDLE_TIMEOUT_SECONDS", "0", "must be a whole number from 1 to 3600")]
-#[case::peers("MOA_MAX_CONNECTIONS_PER_PEER", "0", "must be a whole number from 1 to 1000000")]
-#[case::host("MOA_ALLOWED_HOSTS", "http://admin-1", "must be the name of a host such as admin.example")]
+#[case::reservation(
+    "MOA_RESERVATION_SECONDS",
+    "0",
+    "must be a whole number from 1 to 604800"
+)]
+#[case::idling(
+    "MOA_IDLE_TIMEOUT_SECONDS",
+    "0",
+    "must be a whole number from 1 to 3600"
+)]
+#[case::peers(
+    "MOA_MAX_CONNECTIONS_PER_PEER",
+    "0",
+    "must be a whole number from 1 to 1000000"
+)]
+#[case::host(
+    "MOA_ALLOWED_HOSTS",
+    "http://admin-1",
+    "must be the name of a host such as admin.example"
+)]
 #[case::address("MOA_QUERY_LISTEN", "localhost", "invalid socket address")]
 #[case::origin("MOA_ALLOWED_ORIGINS", "*", "*")]
 #[tokio::test]
-async fn a_value_that_cannot_be_is_refused_by_name(#[case] name: &str, #[case] value: &str, #[case] expected: &str) {
-    let start = Start::bare(&["--no-demo"]).env("MOA_OPERATOR_TOKEN", OPERATOR).env(name, value);
+async fn a_value_that_cannot_be_is_refused_by_name(
+    #[case] name: &str,
+    #[case] value: &str,
+    #[case] expected: &str,
+) {
+    let start = Start::bare(&["--no-demo"])
+        .env("MOA_OPERATOR_TOKEN", OPERATOR)
+        .env(name, value);
     let ended = start.on("postgres://nobody@127.0.0.1:1/none").end().await;
     is_refused(&ended, expected);
 }
@@ -57,11 +101,27 @@ async fn log_directives_that_cannot_be_read_are_refused(#[case] directives: &str
 }
 
 #[rstest]
-#[case::short("MOA_OPERATOR_TOKEN", "canary9d41", "MOA_OPERATOR_TOKEN must be 16 to 256 visible ASCII characters")]
-#[case::blank("MOA_OPERATOR_TOKEN", "canary9d41 canary9d41", "MOA_OPERATOR_TOKEN must be 16 to 256 visible ASCII")]
-#[case::auditor("MOA_AUDITOR_TOKEN", "canary9d41", "MOA_AUDITOR_TOKEN must be 16 to 256 visible ASCII characters")]
+#[case::short(
+    "MOA_OPERATOR_TOKEN",
+    "canary9d41",
+    "MOA_OPERATOR_TOKEN must be 16 to 256 visible ASCII characters"
+)]
+#[case::blank(
+    "MOA_OPERATOR_TOKEN",
+    "canary9d41 canary9d41",
+    "MOA_OPERATOR_TOKEN must be 16 to 256 visible ASCII"
+)]
+#[case::auditor(
+    "MOA_AUDITOR_TOKEN",
+    "canary9d41",
+    "MOA_AUDITOR_TOKEN must be 16 to 256 visible ASCII characters"
+)]
 #[tokio::test]
-async fn a_bad_token_is_refused_and_not_shown(#[case] name: &str, #[case] token: &str, #[case] expected: &str) {
+async fn a_bad_token_is_refused_and_not_shown(
+    #[case] name: &str,
+    #[case] token: &str,
+    #[case] expected: &str,
+) {
     let ended = nowhere().env(name, token).end().await;
     is_refused(&ended, expected);
     in_one_sentence(&ended);
@@ -76,17 +136,32 @@ async fn the_two_roles_may_not_share_a_token() {
 }
 
 #[rstest]
-#[case::unreachable("postgres://me:canary9d41@127.0.0.1:1/moa", "cannot reach PostgreSQL at 127.0.0.1:1")]
+#[case::unreachable(
+    "postgres://me:canary9d41@127.0.0.1:1/moa",
+    "cannot reach PostgreSQL at 127.0.0.1:1"
+)]
 #[case::no_url("canary9d41", "DATABASE_URL cannot be read")]
-#[case::no_port("postgres://me:canary9d41@host:port/moa", "DATABASE_URL cannot be read")]
+#[case::no_port(
+    "postgres://me:canary9d41@host:port/moa",
+    "DATABASE_URL cannot be read"
+)]
 #[case::other_scheme("mysql://me:canary9d41@127.0.0.1:1/moa", "DATABASE_URL cannot be read")]
-#[case::bad_option("postgres://me:canary9d41@127.0.0.1:1/moa?sslmode=canary9d41", "DATABASE_URL cannot be read")]
+#[case::bad_option(
+    "postgres://me:canary9d41@127.0.0.1:1/moa?sslmode=canary9d41",
+    "DATABASE_URL cannot be read"
+)]
 #[tokio::test]
-async fn a_database_that_cannot_be_used_is_named_without_its_password(#[case] url: &str, #[case] expected: &str) {
+async fn a_database_that_cannot_be_used_is_named_without_its_password(
+    #[case] url: &str,
+    #[case] expected: &str,
+) {
     let ended = Start::serve().on(url).env("MOA_LOG", "trace").end().await;
     is_refused(&ended, expected);
     let last = ended.err.lines().last().unwrap();
-    assert!(last.starts_with("moa: ") && last.contains(expected), "{last}");
+    assert!(
+        last.starts_with("moa: ") && last.contains(expected),
+        "{last}"
+    );
 }
 
 #[tokio::test]
@@ -95,13 +170,25 @@ async fn a_busy_port_is_refused_by_the_flag_that_chooses_another() {
     let address = busy.local_addr().unwrap().to_string();
     for flag in ["query", "command", "admin"] {
         let start = Start::bare(&["--no-demo"]).env("MOA_OPERATOR_TOKEN", OPERATOR);
-        let listen = |who: &str| if who == flag { address.clone() } else { "127.0.0.1:0".to_owned() };
+        let listen = |who: &str| {
+            if who == flag {
+                address.clone()
+            } else {
+                "127.0.0.1:0".to_owned()
+            }
+        };
         let start = ["query", "command", "admin"]
             .iter()
-            .fold(start, |start, who| start.with(&[&format!("--{who}-listen"), &listen(who)]));
+            .fold(start, |start, who| {
+                start.with(&[&format!("--{who}-listen"), &listen(who)])
+            });
         let ended = start.on("postgres://nobody@127.0.0.1:1/none").end().await;
         is_refused(&ended, &format!("cannot listen on {address}"));
-        assert!(ended.err.contains(&format!("--{flag}-listen")), "{}", ended.err);
+        assert!(
+            ended.err.contains(&format!("--{flag}-listen")),
+            "{}",
+            ended.err
+        );
         in_one_sentence(&ended);
     }
 }
@@ -112,16 +199,28 @@ async fn a_log_keeps_its_number_of_partitions() {
     let start = Start::serve().on(database.url());
     let moa = start.clone().with(&["--partitions", "3"]).open().await;
     let ended = start.clone().with(&["--partitions", "5"]).end().await;
-    is_refused(&ended, "this log was created with 3 partitions, which cannot change");
+    is_refused(
+        &ended,
+        "this log was created with 3 partitions, which cannot change",
+    );
     drop(moa);
     // Told before anything is migrated: this release's last migration seems not to have run.
     let pool = database.pool().await;
-    let unmigrate =
-        "delete from _sqlx_migrations where version = (select max(version) from _sqlx_migrations) returning version";
-    let last: i64 = sqlx::query_scalar(unmigrate).fetch_one(&pool).await.unwrap();
+    let unmigrate = "delete from _sqlx_migrations where version = (select max(version) from _sqlx_migrations) returning version";
+    let last: i64 = sqlx::query_scalar(unmigrate)
+        .fetch_one(&pool)
+        .await
+        .unwrap();
     let ended = start.clone().with(&["--partitions", "5"]).end().await;
-    is_refused(&ended, "this log was created with 3 partitions, which cannot change");
-    assert!(last > 0 && !ended.err.contains("could not be brought up to date"), "{}", ended.err);
+    is_refused(
+        &ended,
+        "this log was created with 3 partitions, which cannot change",
+    );
+    assert!(
+        last > 0 && !ended.err.contains("could not be brought up to date"),
+        "{}",
+        ended.err
+    );
 }
 
 #[tokio::test]
@@ -138,16 +237,34 @@ async fn a_log_that_is_there_needs_no_number_of_partitions() {
 async fn secrets_show_neither_in_the_banner_nor_in_the_logs_nor_in_help() {
     let database = testbed::Database::fresh().await;
     let with_password = with_password(database.url());
-    let start = Start::serve().on(&with_password).env("MOA_LOG", "trace").env("MOA_OPERATOR_TOKEN", OPERATOR);
+    let start = Start::serve()
+        .on(&with_password)
+        .env("MOA_LOG", "trace")
+        .env("MOA_OPERATOR_TOKEN", OPERATOR);
     let moa = start.open().await;
-    let api = crate::harness::ApiClient::of(0, &moa, crate::harness::client(), crate::harness::Journal::default());
-    api.operate(reqwest::Method::GET, "/admin/projection", None).await;
+    let api = crate::harness::ApiClient::of(
+        0,
+        &moa,
+        crate::harness::client(),
+        crate::harness::Journal::default(),
+    );
+    api.operate(reqwest::Method::GET, "/admin/projection", None)
+        .await;
     api.invest(ask("ann", 1, 1)).await;
     let ended = moa.stopped(crate::harness::TEST_TIMEOUT).await;
-    let help = Start::bare(&["serve", "--help"]).on(&with_password).env("MOA_OPERATOR_TOKEN", OPERATOR).end().await;
+    let help = Start::bare(&["serve", "--help"])
+        .on(&with_password)
+        .env("MOA_OPERATOR_TOKEN", OPERATOR)
+        .end()
+        .await;
     assert!(help.status.success() && help.out.contains("--database-url"));
     for said in [ended.out, ended.err, help.out, help.err] {
-        for secret in [CANARY, OPERATOR, crate::harness::AUDITOR, with_password.as_str()] {
+        for secret in [
+            CANARY,
+            OPERATOR,
+            crate::harness::AUDITOR,
+            with_password.as_str(),
+        ] {
             assert!(!said.contains(secret), "{secret} is in {said}");
         }
     }
@@ -171,11 +288,19 @@ async fn a_file_may_hold_a_token_but_not_beside_another() {
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let path = file.to_str().unwrap();
     let admin = ["--admin-url", app.processes[0].admin.as_str()];
-    let status = Start::bare(&["status"]).with(&admin).with(&["--operator-token-file", path]).end().await;
+    let status = Start::bare(&["status"])
+        .with(&admin)
+        .with(&["--operator-token-file", path])
+        .end()
+        .await;
     assert!(status.status.success(), "{}", status.err);
     let both = nowhere().with(&["--operator-token-file", path]).end().await;
     is_refused(&both, "cannot be used with");
     std::fs::remove_file(&file).unwrap();
-    let gone = Start::bare(&["status"]).with(&admin).with(&["--operator-token-file", path]).end().await;
+    let gone = Start::bare(&["status"])
+        .with(&admin)
+        .with(&["--operator-token-file", path])
+        .end()
+        .await;
     is_refused(&gone, "cannot read the secret in");
 }

@@ -30,9 +30,20 @@ impl Silent {
         for number in 0..PRODUCTS {
             hot.push(app.open_product(&format!("hot {number}"), 1_000_000).await);
         }
-        let silent = Self { cold: open_at(&app, 1).await, app, proxy, hot };
+        let silent = Self {
+            cold: open_at(&app, 1).await,
+            app,
+            proxy,
+            hot,
+        };
         for product in &silent.hot {
-            assert!(silent.app.invest(ask("ann", *product, 1)).await.is_accepted());
+            assert!(
+                silent
+                    .app
+                    .invest(ask("ann", *product, 1))
+                    .await
+                    .is_accepted()
+            );
         }
         silent.app.settled().await;
         silent
@@ -44,7 +55,11 @@ impl Silent {
         within(TEST_TIMEOUT, "an accepted invest", async || {
             let began = Instant::now();
             let call = api.invest(ask("ann", product, 1)).await;
-            assert!(began.elapsed() < ANSWER_TIMEOUT, "answered after {:?}", began.elapsed());
+            assert!(
+                began.elapsed() < ANSWER_TIMEOUT,
+                "answered after {:?}",
+                began.elapsed()
+            );
             call.is_accepted().then_some(())
         })
         .await;
@@ -53,13 +68,22 @@ impl Silent {
     /// Every view answers at the first try.
     async fn shows(&self) {
         let api = self.app.api(0);
-        let paths = ["/api/product", "/api/product/my/invest", "/api/invest/log", "/api/product/my/summary"];
+        let paths = [
+            "/api/product",
+            "/api/product/my/invest",
+            "/api/invest/log",
+            "/api/product/my/summary",
+        ];
         let reads = paths.map(|path| {
             let api = api.clone();
             async move {
                 let began = Instant::now();
                 let answer = api.get_as("ann", path).await;
-                assert!(began.elapsed() < ANSWER_TIMEOUT, "{path} answered after {:?}", began.elapsed());
+                assert!(
+                    began.elapsed() < ANSWER_TIMEOUT,
+                    "{path} answered after {:?}",
+                    began.elapsed()
+                );
                 assert_eq!(answer.status, 200, "{path}: {}", answer.body);
             }
         });
@@ -76,10 +100,19 @@ impl Silent {
     }
 
     async fn operators_are_answered(&self) {
-        for path in ["/admin/projection", "/admin/product", "/admin/audit/event?size=10", "/admin/audit/verify"] {
+        for path in [
+            "/admin/projection",
+            "/admin/product",
+            "/admin/audit/event?size=10",
+            "/admin/audit/verify",
+        ] {
             let ask = async || {
                 let answer: Answer = self.app.api(0).operate(Method::GET, path, None).await;
-                assert!([200, 503].contains(&answer.status), "{path}: {}", answer.body);
+                assert!(
+                    [200, 503].contains(&answer.status),
+                    "{path}: {}",
+                    answer.body
+                );
                 (answer.status == 200).then_some(())
             };
             within(TEST_TIMEOUT, path, ask).await;
@@ -90,8 +123,13 @@ impl Silent {
 async fn open_at(app: &TestApp, number: usize) -> i64 {
     let body = serde_json::json!({"title": "cold", "totalInvestingAmount": 1_000_000,
                                   "startedAt": "2020-01-01T00:00:00Z", "finishedAt": "2099-01-01T00:00:00Z"});
-    let answer = app.api(number).operate(Method::POST, "/admin/product", Some(&body)).await;
-    answer.data()["productId"].as_i64().unwrap_or_else(|| panic!("not opened: {}", answer.body))
+    let answer = app
+        .api(number)
+        .operate(Method::POST, "/admin/product", Some(&body))
+        .await;
+    answer.data()["productId"]
+        .as_i64()
+        .unwrap_or_else(|| panic!("not opened: {}", answer.body))
 }
 
 /// Steps: a process has worked a while; every connection that stands falls silent; reads answer at the first try, products
@@ -127,12 +165,26 @@ async fn while_nothing_is_heard_of_the_database_everybody_is_told_in_time() {
         let began = Instant::now();
         let answer = silent.app.api(0).get_as("ann", path).await;
         assert_eq!(answer.status, 503, "{path}: {}", answer.body);
-        assert!(began.elapsed() < ANSWER_TIMEOUT, "{path} answered after {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < ANSWER_TIMEOUT,
+            "{path} answered after {:?}",
+            began.elapsed()
+        );
     }
     for product in [silent.hot[0], silent.cold] {
         let began = Instant::now();
-        assert!(!silent.app.invest(ask("ann", product, 1)).await.is_accepted());
-        assert!(began.elapsed() < ANSWER_TIMEOUT, "answered after {:?}", began.elapsed());
+        assert!(
+            !silent
+                .app
+                .invest(ask("ann", product, 1))
+                .await
+                .is_accepted()
+        );
+        assert!(
+            began.elapsed() < ANSWER_TIMEOUT,
+            "answered after {:?}",
+            began.elapsed()
+        );
     }
     silent.proxy.silence_new(false);
     silent.accepts(silent.hot[0]).await;

@@ -35,17 +35,40 @@ async fn a_listener_sees_every_invest_and_its_user_what_becomes_of_it() {
     }
 
     let event = mine.until(is_in_state("SETTLED", product)).await;
-    let shown =
-        app.api(0).get_as("ann", &format!("/api/invest/log/{}", event.data["investId"].as_str().unwrap())).await;
-    assert_eq!((event.name.as_str(), &event.data), ("invest", &shown.data()));
+    let shown = app
+        .api(0)
+        .get_as(
+            "ann",
+            &format!(
+                "/api/invest/log/{}",
+                event.data["investId"].as_str().unwrap()
+            ),
+        )
+        .await;
+    assert_eq!(
+        (event.name.as_str(), &event.data),
+        ("invest", &shown.data())
+    );
     // Whatever was sent of others would have come first.
     assert!(app.invest(ask("bob", product, 1)).await.is_accepted());
     let first = others.until(|_| true).await;
-    assert_eq!((&first.data["accrueUserInvest"], &first.data["accrueProductInvest"]), (&1.into(), &(TIMES + 1).into()));
+    assert_eq!(
+        (
+            &first.data["accrueUserInvest"],
+            &first.data["accrueProductInvest"]
+        ),
+        (&1.into(), &(TIMES + 1).into())
+    );
     let event = products.until(shows(product, TIMES + 1)).await;
     // The id is a token like any other.
-    let answer = app.api(0).read_with("/api/product", &[("X-Consistency-Token", &event.id)]).await;
-    assert_eq!((answer.status, answer.header("x-consistency")), (200, Some("reached")));
+    let answer = app
+        .api(0)
+        .read_with("/api/product", &[("X-Consistency-Token", &event.id)])
+        .await;
+    assert_eq!(
+        (answer.status, answer.header("x-consistency")),
+        (200, Some("reached"))
+    );
 }
 
 /// 1. Somebody listens at one process of two, and sees an invest. 2. That process is killed. 3. Invests in two products at the other.
@@ -53,10 +76,14 @@ async fn a_listener_sees_every_invest_and_its_user_what_becomes_of_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_resumes_at_another_process_misses_nothing() {
     let mut app = TestApp::with_processes(2).await;
-    let (one, two) = (app.open_product("one", TOTAL_WON).await, app.open_product("two", TOTAL_WON).await);
+    let (one, two) = (
+        app.open_product("one", TOTAL_WON).await,
+        app.open_product("two", TOTAL_WON).await,
+    );
     let mut products = StreamListener::open(&app.processes[0].read, PRODUCTS, &[]).await;
     assert!(app.api(1).invest(ask("ann", one, 5)).await.is_accepted());
-    let mut mine = StreamListener::open(&app.processes[0].read, INVESTS, &[("X-USER-ID", "ann")]).await;
+    let mut mine =
+        StreamListener::open(&app.processes[0].read, INVESTS, &[("X-USER-ID", "ann")]).await;
     let invest = mine.until(is_in_state("SETTLED", one)).await;
     let last = products.until(shows(one, 5)).await.id;
     app.processes.remove(0).killed().await;
@@ -66,7 +93,8 @@ async fn who_resumes_at_another_process_misses_nothing() {
     app.add_process().await;
     for process in &app.processes {
         for (product, amount) in [(one, 10), (two, 7)] {
-            let mut products = StreamListener::open(&process.read, PRODUCTS, &[("Last-Event-ID", &last)]).await;
+            let mut products =
+                StreamListener::open(&process.read, PRODUCTS, &[("Last-Event-ID", &last)]).await;
             assert_eq!(products.header("x-consistency"), Some("reached"));
             products.until(shows(product, amount)).await;
         }
@@ -95,6 +123,12 @@ async fn streams_do_not_hold_up_a_stop() {
     println!("ended with {LISTENERS} streams after {:?}", began.elapsed());
     for listener in &mut listeners {
         listener.ended().await;
-        assert!(listener.reader.retry().is_some_and(|millis| millis >= 1_000), "it says when to come again");
+        assert!(
+            listener
+                .reader
+                .retry()
+                .is_some_and(|millis| millis >= 1_000),
+            "it says when to come again"
+        );
     }
 }

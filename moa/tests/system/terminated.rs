@@ -38,7 +38,10 @@ async fn a_stop_under_load_loses_nothing() {
     let mut app = TestApp::open().await;
     let product = app.open_product("stopped", LARGE_TOTAL_WON).await;
     let load = Load::start(&app.apis(), CLIENTS, &[product]);
-    within(TEST_TIMEOUT, "load", async || (app.journal.count(Call::is_accepted) > 300).then_some(())).await;
+    within(TEST_TIMEOUT, "load", async || {
+        (app.journal.count(Call::is_accepted) > 300).then_some(())
+    })
+    .await;
     let moa = app.processes.remove(0);
     let stopped = Instant::now();
     let ended = moa.stopped(STOP_TIMEOUT).await;
@@ -66,16 +69,26 @@ async fn requests_in_flight_at_a_stop_get_their_answers() {
         tokio::spawn(async move { api.invest(ask(format!("late{number}"), product, 1)).await })
     });
     let in_flight: Vec<_> = in_flight.collect();
-    within(TEST_TIMEOUT, "a batch that waits for the append lock", async || {
-        somebody_waits_for_an_append_lock(&app).await
-    })
+    within(
+        TEST_TIMEOUT,
+        "a batch that waits for the append lock",
+        async || somebody_waits_for_an_append_lock(&app).await,
+    )
     .await;
     // One that has not been read yet is not in flight.
-    within(TEST_TIMEOUT, "all requests", async || all_have_come(&app.processes[0].ops).await).await;
+    within(TEST_TIMEOUT, "all requests", async || {
+        all_have_come(&app.processes[0].ops).await
+    })
+    .await;
 
     let (moa, write) = (app.processes.remove(0), api.write_address());
     moa.signal("TERM");
-    let closed = async || tokio::net::TcpStream::connect(&write).await.is_err().then_some(());
+    let closed = async || {
+        tokio::net::TcpStream::connect(&write)
+            .await
+            .is_err()
+            .then_some(())
+    };
     within(TEST_TIMEOUT, "the api to close", closed).await;
     sqlx::query("rollback").execute(&mut other).await.unwrap();
     for call in in_flight {
@@ -84,7 +97,9 @@ async fn requests_in_flight_at_a_stop_get_their_answers() {
     }
     assert!(moa.ended(STOP_TIMEOUT).await.status.success());
     app.add_process().await;
-    Evidence::of(&app, &[product], &["late0".into()]).await.holds();
+    Evidence::of(&app, &[product], &["late0".into()])
+        .await
+        .holds();
 }
 
 async fn take_append_lock(app: &TestApp, partition: i64) -> PgConnection {
@@ -99,7 +114,12 @@ async fn take_append_lock(app: &TestApp, partition: i64) -> PgConnection {
 }
 
 async fn all_have_come(ops: &str) -> Option<()> {
-    let metrics = reqwest::get(format!("{ops}/metrics")).await.unwrap().text().await.unwrap();
+    let metrics = reqwest::get(format!("{ops}/metrics"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     let all = format!("moa_http_requests_in_flight{{route=\"/api/invest\"}} {CLIENTS}");
     metrics.lines().any(|line| line == all).then_some(())
 }

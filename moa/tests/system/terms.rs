@@ -19,11 +19,17 @@ const TOTAL: i64 = 900;
 #[tokio::test]
 async fn nobody_gets_round_the_terms_through_two_processes_at_once() {
     let app = TestApp::of(2, Start::serve()).await;
-    let terms = json!({"minInvestAmount": MINIMUM, "investAmountUnit": UNIT, "maxAmountPerUser": LIMIT});
-    let product = app.open_product_with("with terms", TOTAL, terms.clone()).await;
+    let terms =
+        json!({"minInvestAmount": MINIMUM, "investAmountUnit": UNIT, "maxAmountPerUser": LIMIT});
+    let product = app
+        .open_product_with("with terms", TOTAL, terms.clone())
+        .await;
     let apis = app.apis();
     let asked = (0..USERS * INVESTS_PER_USER).map(|number| {
-        let (user, api) = (format!("user{}", number % USERS), apis[number % apis.len()].clone());
+        let (user, api) = (
+            format!("user{}", number % USERS),
+            apis[number % apis.len()].clone(),
+        );
         let amount = UNIT * (1 + number as i64 % 6) + i64::from(number % 11 == 0);
         async move { api.invest(ask(user, product, amount)).await }
     });
@@ -35,7 +41,9 @@ async fn nobody_gets_round_the_terms_through_two_processes_at_once() {
     for call in &calls {
         let amount = call.ask.amount;
         match &call.outcome {
-            Outcome::Accepted { .. } => assert!(amount >= MINIMUM && amount % UNIT == 0, "{call:?}"),
+            Outcome::Accepted { .. } => {
+                assert!(amount >= MINIMUM && amount % UNIT == 0, "{call:?}")
+            }
             Outcome::Refused { code, .. } => match code.as_str() {
                 "BELOW_MINIMUM" => assert!(amount < MINIMUM, "{call:?}"),
                 "NOT_A_MULTIPLE" => assert!(amount >= MINIMUM && amount % UNIT != 0, "{call:?}"),
@@ -50,11 +58,28 @@ async fn nobody_gets_round_the_terms_through_two_processes_at_once() {
             Outcome::Unknown(_) => panic!("{call:?}"),
         }
     }
-    let codes: Vec<_> = ["BELOW_MINIMUM", "NOT_A_MULTIPLE", "LIMIT_EXCEEDED", "SOLD_OUT"].into();
-    assert!(codes.iter().all(|code| calls.iter().any(|call| call.is_refused(code))), "each is refused once at least");
+    let codes: Vec<_> = [
+        "BELOW_MINIMUM",
+        "NOT_A_MULTIPLE",
+        "LIMIT_EXCEEDED",
+        "SOLD_OUT",
+    ]
+    .into();
+    assert!(
+        codes
+            .iter()
+            .all(|code| calls.iter().any(|call| call.is_refused(code))),
+        "each is refused once at least"
+    );
     let users: Vec<_> = (0..3).map(|number| format!("user{number}")).collect();
     Evidence::of(&app, &[product], &users).await.holds();
-    assert_eq!(app.api(0).get(&format!("/api/product/{product}")).await.data()["terms"], terms);
+    assert_eq!(
+        app.api(0)
+            .get(&format!("/api/product/{product}"))
+            .await
+            .data()["terms"],
+        terms
+    );
 }
 
 /// Half of the invests are withdrawn, some while their payment is under way: what is free is taken again, and everything agrees with the log.
@@ -62,18 +87,31 @@ async fn nobody_gets_round_the_terms_through_two_processes_at_once() {
 async fn what_is_withdrawn_through_either_of_two_processes_is_free_and_refunded() {
     let app = TestApp::of(2, Start::serve()).await;
     let until = seconds_from(Utc::now(), 1_800);
-    let product = app.open_product_with("withdrawable", TOTAL, json!({"withdrawableUntil": until})).await;
+    let product = app
+        .open_product_with("withdrawable", TOTAL, json!({"withdrawableUntil": until}))
+        .await;
     let apis = app.apis();
     let rounds = (0..USERS).map(|number| {
         let (user, apis) = (format!("user{number}"), apis.clone());
         async move {
             for round in 0..INVESTS_PER_USER {
-                let call = apis[round % 2].invest(ask(user.clone(), product, UNIT)).await;
-                let Outcome::Accepted { invest_id } = call.outcome else { panic!("{call:?}") };
+                let call = apis[round % 2]
+                    .invest(ask(user.clone(), product, UNIT))
+                    .await;
+                let Outcome::Accepted { invest_id } = call.outcome else {
+                    panic!("{call:?}")
+                };
                 if round % 2 == 0 {
                     let path = format!("/api/invest/{invest_id}/withdraw");
-                    let answer = apis[number % 2].post(&path, &[("X-USER-ID", &user)], "").await;
-                    assert_eq!((answer.status, answer.json()["code"].as_str()), (200, Some("01")), "{}", answer.body);
+                    let answer = apis[number % 2]
+                        .post(&path, &[("X-USER-ID", &user)], "")
+                        .await;
+                    assert_eq!(
+                        (answer.status, answer.json()["code"].as_str()),
+                        (200, Some("01")),
+                        "{}",
+                        answer.body
+                    );
                 }
             }
         }
@@ -81,10 +119,20 @@ async fn what_is_withdrawn_through_either_of_two_processes_is_free_and_refunded(
     join_all(rounds).await;
     let users: Vec<_> = (0..3).map(|number| format!("user{number}")).collect();
     Evidence::of(&app, &[product], &users).await.holds();
-    let shown = app.api(0).get(&format!("/api/product/{product}")).await.data();
-    assert_eq!(shown["currentInvestingAmount"], USERS as i64 * (INVESTS_PER_USER as i64 / 2) * UNIT);
+    let shown = app
+        .api(0)
+        .get(&format!("/api/product/{product}"))
+        .await
+        .data();
+    assert_eq!(
+        shown["currentInvestingAmount"],
+        USERS as i64 * (INVESTS_PER_USER as i64 / 2) * UNIT
+    );
     let states = "select count(*) from invest_log where state = 'REFUNDED'";
-    let refunded: i64 = sqlx::query_scalar(states).fetch_one(&app.pool).await.unwrap();
+    let refunded: i64 = sqlx::query_scalar(states)
+        .fetch_one(&app.pool)
+        .await
+        .unwrap();
     assert_eq!(refunded, (USERS * INVESTS_PER_USER / 2) as i64);
 }
 
@@ -93,34 +141,63 @@ async fn what_is_withdrawn_through_either_of_two_processes_is_free_and_refunded(
 #[tokio::test]
 async fn what_ends_through_either_of_two_processes_is_given_back() {
     let app = TestApp::of(2, Start::serve()).await;
-    let finishes =
-        (chrono::Utc::now() + chrono::TimeDelta::seconds(15)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let finishes = (chrono::Utc::now() + chrono::TimeDelta::seconds(15))
+        .to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     let missed = json!({"targetAmount": TOTAL, "finishedAt": finishes});
-    let products = [app.open_product("cancelled", TOTAL).await, app.open_product_with("missed", TOTAL, missed).await];
+    let products = [
+        app.open_product("cancelled", TOTAL).await,
+        app.open_product_with("missed", TOTAL, missed).await,
+    ];
     let apis = app.apis();
     let asked = (0..USERS * INVESTS_PER_USER).map(|number| {
-        let (user, api) = (format!("user{}", number % USERS), apis[number % apis.len()].clone());
+        let (user, api) = (
+            format!("user{}", number % USERS),
+            apis[number % apis.len()].clone(),
+        );
         let product = products[number % products.len()];
         async move { api.invest(ask(user, product, UNIT)).await }
     });
     let cancel = async {
         let path = format!("/admin/product/{}/cancel", products[0]);
-        let answer = app.api(1).operate(Method::POST, &path, Some(&json!({"reason": "frost"}))).await;
-        assert_eq!((answer.status, answer.json()["code"].as_str()), (200, Some("01")), "{}", answer.body);
+        let answer = app
+            .api(1)
+            .operate(Method::POST, &path, Some(&json!({"reason": "frost"})))
+            .await;
+        assert_eq!(
+            (answer.status, answer.json()["code"].as_str()),
+            (200, Some("01")),
+            "{}",
+            answer.body
+        );
     };
     let (calls, ()) = tokio::join!(join_all(asked), cancel);
     assert!(calls.iter().any(Call::is_accepted));
     let late = app.api(0).invest(ask("late", products[0], UNIT)).await;
     assert!(late.is_refused("CANCELLED"), "{late:?}");
     within(TEST_TIMEOUT, "the target is missed", async || {
-        let status = app.api(0).get(&format!("/api/product/{}", products[1])).await.data()["investStatus"].clone();
+        let status = app
+            .api(0)
+            .get(&format!("/api/product/{}", products[1]))
+            .await
+            .data()["investStatus"]
+            .clone();
         (status == "FAILED").then_some(())
     })
     .await;
     let users: Vec<_> = (0..3).map(|number| format!("user{number}")).collect();
     Evidence::of(&app, &products, &users).await.holds();
-    let holdings: i64 = sqlx::query_scalar("select count(*) from holdings").fetch_one(&app.pool).await.unwrap();
+    let holdings: i64 = sqlx::query_scalar("select count(*) from holdings")
+        .fetch_one(&app.pool)
+        .await
+        .unwrap();
     assert_eq!(holdings, 0);
-    let cancelled = app.api(0).get(&format!("/api/product/{}", products[0])).await.data();
-    assert_eq!((&cancelled["investStatus"], &cancelled["cancelReason"]), (&json!("CANCELLED"), &json!("frost")));
+    let cancelled = app
+        .api(0)
+        .get(&format!("/api/product/{}", products[0]))
+        .await
+        .data();
+    assert_eq!(
+        (&cancelled["investStatus"], &cancelled["cancelReason"]),
+        (&json!("CANCELLED"), &json!("frost"))
+    );
 }

@@ -8,14 +8,28 @@ use uuid::Uuid;
 use crate::harness::{Start, TEST_TIMEOUT, TestApp, ask, consumers, within};
 
 async fn app(payments: &Payments, reservation_seconds: &str) -> TestApp {
-    let settings = ["--payment-provider", "http", "--payment-url", &payments.url(), "--reservation-seconds"];
-    TestApp::of(1, Start::serve().with(&settings).with(&[reservation_seconds])).await
+    let settings = [
+        "--payment-provider",
+        "http",
+        "--payment-url",
+        &payments.url(),
+        "--reservation-seconds",
+    ];
+    TestApp::of(
+        1,
+        Start::serve().with(&settings).with(&[reservation_seconds]),
+    )
+    .await
 }
 
 /// Invests 10 of a fresh product, and says as what.
 async fn invest(app: &TestApp, user: &str) -> String {
     let product = app.open_product("of stories", 100).await;
-    app.invest(ask(user, product, 10)).await.invest_id().unwrap().to_string()
+    app.invest(ask(user, product, 10))
+        .await
+        .invest_id()
+        .unwrap()
+        .to_string()
 }
 
 async fn data(app: &TestApp, invest: &str) -> Value {
@@ -30,8 +44,10 @@ async fn once(app: &TestApp, invest: &str, state: &str, call: &str) -> Value {
         let steps = story["steps"].as_array().unwrap();
         let all_applied = steps.iter().all(|step| step["what"] != "NOT_APPLIED");
         // Calls are written down in batches, a moment later.
-        (story["state"] == state && all_applied && calls(&story).last().is_some_and(|last| last == call))
-            .then_some(story)
+        (story["state"] == state
+            && all_applied
+            && calls(&story).last().is_some_and(|last| last == call))
+        .then_some(story)
     };
     within(TEST_TIMEOUT, state, told).await
 }
@@ -54,7 +70,9 @@ fn normalised(line: &str) -> String {
         let after_took = at > 0 && words[at - 1] == "took ";
         let what = match bare {
             _ if Uuid::try_parse(bare).is_ok() => "ID",
-            _ if bare.len() >= 19 && bare.as_bytes()[10] == b'T' && bare.starts_with("20") => "TIME",
+            _ if bare.len() >= 19 && bare.as_bytes()[10] == b'T' && bare.starts_with("20") => {
+                "TIME"
+            }
             // Two clocks are compared: it may even be before.
             _ if bare.starts_with(['+', '-']) && bare.ends_with('s') => "+PASSED",
             _ if after_took => "N",
@@ -71,11 +89,18 @@ fn normalised(line: &str) -> String {
 }
 
 fn steps<'a>(story: &'a Value, what: &str) -> Vec<&'a Value> {
-    story["steps"].as_array().unwrap().iter().filter(|step| step["what"] == what).collect()
+    story["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|step| step["what"] == what)
+        .collect()
 }
 
 fn calls(story: &Value) -> Vec<String> {
-    let call = |step: &&Value| format!("{} {}", step["details"]["call"], step["details"]["answer"]).replace('"', "");
+    let call = |step: &&Value| {
+        format!("{} {}", step["details"]["call"], step["details"]["answer"]).replace('"', "")
+    };
     steps(story, "PAYMENT_CALL").iter().map(call).collect()
 }
 
@@ -94,13 +119,20 @@ async fn a_payment_that_nobody_answers_is_cancelled_and_that_is_the_story() {
 fn applied(depth: usize) -> String {
     let mut names = consumers();
     names.sort_unstable();
-    let line =
-        |name| format!("TIME  +PASSED  {:depth$}applied by consumer {name}, not before TIME\n", "", depth = 2 * depth);
+    let line = |name| {
+        format!(
+            "TIME  +PASSED  {:depth$}applied by consumer {name}, not before TIME\n",
+            "",
+            depth = 2 * depth
+        )
+    };
     names.into_iter().map(line).collect()
 }
 
 fn cancelled() -> String {
-    CANCELLED.replace("APPLIED 2\n", &applied(2)).replace("APPLIED 3\n", &applied(3))
+    CANCELLED
+        .replace("APPLIED 2\n", &applied(2))
+        .replace("APPLIED 3\n", &applied(3))
 }
 
 const CANCELLED: &str = "\
@@ -126,12 +158,22 @@ async fn each_fate_has_its_story() {
 
     let paid = once(&app, &invest(&app, "rich").await, "SETTLED", "PAY PAID").await;
     assert_eq!(calls(&paid), ["PAY PAID"]);
-    let [fate] = steps(&paid, "SETTLED")[..] else { panic!("{paid}") };
-    let [reserved] = steps(&paid, "RESERVED")[..] else { panic!("{paid}") };
+    let [fate] = steps(&paid, "SETTLED")[..] else {
+        panic!("{paid}")
+    };
+    let [reserved] = steps(&paid, "RESERVED")[..] else {
+        panic!("{paid}")
+    };
     assert_eq!(fate["causationId"], reserved["details"]["eventId"]);
     for applied in steps(&paid, "APPLIED") {
-        let (after, before) = (&applied["details"]["appliedAfter"], &applied["details"]["appliedBefore"]);
-        assert!(after.as_str() <= before.as_str() && after.is_string(), "{applied}");
+        let (after, before) = (
+            &applied["details"]["appliedAfter"],
+            &applied["details"]["appliedBefore"],
+        );
+        assert!(
+            after.as_str() <= before.as_str() && after.is_string(),
+            "{applied}"
+        );
     }
 
     let refused = once(&app, &invest(&app, "poor").await, "FAILED", "PAY REFUSED").await;
@@ -141,7 +183,10 @@ async fn each_fate_has_its_story() {
 
     let slow = invest(&app, "slow").await;
     let open = data(&app, &slow).await;
-    assert_eq!((&open["state"], steps(&open, "FAILED").len()), (&"RESERVED".into(), 0));
+    assert_eq!(
+        (&open["state"], steps(&open, "FAILED").len()),
+        (&"RESERVED".into(), 0)
+    );
     let expired = once(&app, &slow, "FAILED", "CANCEL CANCELLED").await;
     assert_eq!(code(&expired), "EXPIRED");
     assert_eq!(calls(&expired)[..2], ["PAY PENDING", "LOOK PENDING"]);
@@ -160,11 +205,16 @@ async fn each_fate_has_its_story() {
 async fn an_unknown_invest_has_none() {
     let app = TestApp::open().await;
     app.open_product("nobody invests", 1).await;
-    for (id, said) in
-        [(Uuid::now_v7().to_string(), "there is none with this id"), ("x".into(), "an invest id is a UUID")]
-    {
+    for (id, said) in [
+        (Uuid::now_v7().to_string(), "there is none with this id"),
+        ("x".into(), "an invest id is a UUID"),
+    ] {
         let ended = app.operator(&["audit", "invest", &id]).await;
-        assert!(!ended.status.success() && ended.err.contains(said), "{}", ended.err);
+        assert!(
+            !ended.status.success() && ended.err.contains(said),
+            "{}",
+            ended.err
+        );
     }
 }
 
@@ -177,30 +227,51 @@ async fn how_things_stood_can_be_asked_on_a_terminal() {
     app.settled().await;
     // A writer knows the database's clock only nearly.
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let at: String =
-        sqlx::query_scalar("select to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
-            .fetch_one(&app.pool)
-            .await
-            .unwrap();
+    let at: String = sqlx::query_scalar(
+        "select to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
+    )
+    .fetch_one(&app.pool)
+    .await
+    .unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(app.invest(ask("ann", product, 5)).await.is_accepted());
     app.settled().await;
     let asked: [(&[&str], &str, &str); 5] = [
         (&["product", "1"], "settledAmount", "As it stood at"),
         (&["products"], "totalCount", "1 of 1 open products"),
-        (&["holdings", "--user", "ann"], "totalCount", "1 of 1 holdings"),
-        (&["invest-log", "--user", "ann", "--product", "1"], "totalCount", "1 of 1 invests"),
+        (
+            &["holdings", "--user", "ann"],
+            "totalCount",
+            "1 of 1 holdings",
+        ),
+        (
+            &["invest-log", "--user", "ann", "--product", "1"],
+            "totalCount",
+            "1 of 1 invests",
+        ),
         (&["summary", "--user", "ann"], "summary", "SETTLED"),
     ];
     for (args, field, said) in asked {
         let args = [&["audit"], args, &["--at", &at]].concat();
         let ended = app.operator(&args).await;
-        assert!(ended.out.contains(said), "{args:?}: {}{}", ended.out, ended.err);
+        assert!(
+            ended.out.contains(said),
+            "{args:?}: {}{}",
+            ended.out,
+            ended.err
+        );
         let ended = app.operator(&[&args, &["--json"][..]].concat()).await;
         let data: Value = serde_json::from_str(&ended.out).unwrap();
-        let shown = if field == "summary" { &data["summary"]["settledAmount"] } else { &data[field] };
+        let shown = if field == "summary" {
+            &data["summary"]["settledAmount"]
+        } else {
+            &data[field]
+        };
         assert_eq!(*shown, if field == "totalCount" { 1 } else { 10 }, "{data}");
     }
     let now = app.operator(&["audit", "product", "1", "--json"]).await;
-    assert_eq!(serde_json::from_str::<Value>(&now.out).unwrap()["settledAmount"], 15);
+    assert_eq!(
+        serde_json::from_str::<Value>(&now.out).unwrap()["settledAmount"],
+        15
+    );
 }

@@ -13,7 +13,11 @@ pub(super) struct Changes {
 
 impl Changes {
     pub(super) fn after(position: Position) -> Self {
-        Self { end: position, products: BTreeSet::new(), listed: Vec::new() }
+        Self {
+            end: position,
+            products: BTreeSet::new(),
+            listed: Vec::new(),
+        }
     }
 
     /// Adds the events that continue from the end; skips those that it has already, and those after a gap.
@@ -54,7 +58,11 @@ impl Changes {
 
     /// The last position up to `position` at which the list changed.
     pub(super) fn listed(&self, position: Position) -> Option<Position> {
-        self.listed.iter().rev().copied().find(|listed| *listed <= position)
+        self.listed
+            .iter()
+            .rev()
+            .copied()
+            .find(|listed| *listed <= position)
     }
 }
 
@@ -70,20 +78,37 @@ mod tests {
     #[test]
     fn what_continues_is_added_and_the_rest_is_not() {
         let mut changes = Changes::after(7);
-        for (position, product, event_type) in
-            [(7, 1, "InvestSettled"), (8, 2, "ProductOpened"), (9, 3, "InvestReserved"), (11, 4, "ProductClosed")]
-        {
+        for (position, product, event_type) in [
+            (7, 1, "InvestSettled"),
+            (8, 2, "ProductOpened"),
+            (9, 3, "InvestReserved"),
+            (11, 4, "ProductClosed"),
+        ] {
             changes.add_one(position, product, event_type);
         }
-        assert_eq!((changes.end(), changes.products(), changes.listed(9)), (9, vec![2, 3], Some(8)));
+        assert_eq!(
+            (changes.end(), changes.products(), changes.listed(9)),
+            (9, vec![2, 3], Some(8))
+        );
     }
 
     #[test]
     fn all_but_events_of_invests_change_the_list() {
-        for lists in ["ProductOpened", "ProductClosed", "ProductCancelled", "ProductFailed"] {
+        for lists in [
+            "ProductOpened",
+            "ProductClosed",
+            "ProductCancelled",
+            "ProductFailed",
+        ] {
             assert!(changes_the_list(lists));
         }
-        for of_invest in ["InvestReserved", "InvestSettled", "InvestFailed", "InvestWithdrawn", "InvestRefunded"] {
+        for of_invest in [
+            "InvestReserved",
+            "InvestSettled",
+            "InvestFailed",
+            "InvestWithdrawn",
+            "InvestRefunded",
+        ] {
             assert!(!changes_the_list(of_invest));
         }
     }

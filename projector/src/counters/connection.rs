@@ -30,7 +30,11 @@ struct Open {
 
 impl Connection {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, open: Arc::default(), affected: Arc::default() }
+        Self {
+            client,
+            open: Arc::default(),
+            affected: Arc::default(),
+        }
     }
 
     /// Sends a request to Redis; after a failure the next request opens a new connection.
@@ -38,7 +42,10 @@ impl Connection {
         &self,
         question: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
     ) -> RedisResult<T> {
-        let Open { mut connection, made } = self.get().await?;
+        let Open {
+            mut connection,
+            made,
+        } = self.get().await?;
         let answer = question(&mut connection).await;
         match &answer {
             Ok(_) => REDIS.answered(),
@@ -55,8 +62,16 @@ impl Connection {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(REDIS_TIMEOUT))
             .set_response_timeout(Some(REDIS_TIMEOUT));
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        Ok(open.insert(Open { connection, made: Instant::now() }).clone())
+        let connection = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
+        Ok(open
+            .insert(Open {
+                connection,
+                made: Instant::now(),
+            })
+            .clone())
     }
 
     /// Logs that Redis is away, which the process does once, or that it refuses, when `partition` is the first to notice.

@@ -24,9 +24,25 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(key: &str, position: Position, listed: Position, event_hash: &str, by: &str) -> Self {
-        let text = checked(key, STATE, &format!("{position}:{listed}:{event_hash}:{by}"));
-        Self { position, listed, event_hash: event_hash.into(), by: by.into(), text }
+    pub(super) fn new(
+        key: &str,
+        position: Position,
+        listed: Position,
+        event_hash: &str,
+        by: &str,
+    ) -> Self {
+        let text = checked(
+            key,
+            STATE,
+            &format!("{position}:{listed}:{event_hash}:{by}"),
+        );
+        Self {
+            position,
+            listed,
+            event_hash: event_hash.into(),
+            by: by.into(),
+            text,
+        }
     }
 
     /// `None` when `text` is not a state of the hash at `key`.
@@ -34,7 +50,13 @@ impl State {
         let mut parts = value_of(key, STATE, text)?.split(':');
         let (position, listed) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         let (event_hash, by) = (parts.next()?.into(), parts.next()?.into());
-        parts.next().is_none().then(|| Self { position, listed, event_hash, by, text: text.into() })
+        parts.next().is_none().then(|| Self {
+            position,
+            listed,
+            event_hash,
+            by,
+            text: text.into(),
+        })
     }
 }
 
@@ -52,7 +74,11 @@ pub(super) fn value_of<'a>(key: &str, field: &str, text: &'a str) -> Option<&'a 
 /// The first 8 bytes of the SHA-256 of the three, each on its line, in hexadecimal digits.
 fn check(key: &str, field: &str, value: &str) -> String {
     let digest = Sha256::digest(format!("{key}\n{field}\n{value}"));
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]

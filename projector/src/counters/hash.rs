@@ -77,7 +77,11 @@ pub(super) struct Counters {
 
 impl Counters {
     pub(super) fn new(connection: Connection, key: String, me: Uuid) -> Self {
-        Self { connection, key, me: me.to_string() }
+        Self {
+            connection,
+            key,
+            me: me.to_string(),
+        }
     }
 
     /// Uses `key` from now on.
@@ -98,7 +102,10 @@ impl Counters {
     pub(super) async fn state_text(&self) -> RedisResult<Option<String>> {
         let mut asked = redis::cmd("HGET");
         asked.arg(&self.key).arg(STATE);
-        let answer = self.connection.ask(async |redis| asked.query_async(redis).await).await;
+        let answer = self
+            .connection
+            .ask(async |redis| asked.query_async(redis).await)
+            .await;
         match answer {
             Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
             answer => answer,
@@ -116,10 +123,20 @@ impl Counters {
         asked.atomic();
         asked.cmd("HMGET").arg(&self.key).arg(STATE).arg(products);
         asked.cmd("HLEN").arg(&self.key);
-        let answer = self.connection.ask(async |redis| asked.query_async(redis).await).await;
+        let answer = self
+            .connection
+            .ask(async |redis| asked.query_async(redis).await)
+            .await;
         let (mut texts, count): (Vec<Option<String>>, usize) = answer?;
-        let state = (!texts.is_empty()).then(|| texts.remove(0)).flatten().and_then(|text| self.read_state(&text));
-        Ok(state.map(|state| Fields { state, count, texts }))
+        let state = (!texts.is_empty())
+            .then(|| texts.remove(0))
+            .flatten()
+            .and_then(|text| self.read_state(&text));
+        Ok(state.map(|state| Fields {
+            state,
+            count,
+            texts,
+        }))
     }
 
     /// Advances the hash from the state `from` to `snapshot`, with `listed` as the list's position when that changed. When the
@@ -136,12 +153,19 @@ impl Counters {
         for (field, value) in self.products(snapshot) {
             advance.arg(field).arg(value);
         }
-        let stands: Option<String> = self.connection.ask(async |redis| advance.invoke_async(redis).await).await?;
+        let stands: Option<String> = self
+            .connection
+            .ask(async |redis| advance.invoke_async(redis).await)
+            .await?;
         Ok(stands.map_or(Ok(to), |stands| Err(self.read_state(&stands))))
     }
 
     /// Replaces the hash, whose state was `seen`, with `snapshot`, with all its fields at once.
-    pub(super) async fn replace(&self, seen: Option<String>, snapshot: &ProductSnapshot) -> RedisResult<SwapResult> {
+    pub(super) async fn replace(
+        &self,
+        seen: Option<String>,
+        snapshot: &ProductSnapshot,
+    ) -> RedisResult<SwapResult> {
         let state = self.state(snapshot, snapshot.position);
         let mut fields = vec![(STATE.to_owned(), state.text.clone())];
         fields.extend(self.products(snapshot));
@@ -149,13 +173,25 @@ impl Counters {
         for some in fields.chunks(MAX_FIELDS_PER_COMMAND) {
             let mut written = redis::pipe();
             written.cmd("HSET").arg(&staging).arg(some).ignore();
-            written.cmd("EXPIRE").arg(&staging).arg(STAGING_TTL_S).ignore();
-            self.connection.ask(async |redis| written.exec_async(redis).await).await?;
+            written
+                .cmd("EXPIRE")
+                .arg(&staging)
+                .arg(STAGING_TTL_S)
+                .ignore();
+            self.connection
+                .ask(async |redis| written.exec_async(redis).await)
+                .await?;
         }
         let mut replace = REPLACE.key(&self.key);
-        replace.key(&staging).arg(snapshot.position).arg(seen.unwrap_or_default()).arg(fields.len());
-        let (result, stands): (String, Option<String>) =
-            self.connection.ask(async |redis| replace.invoke_async(redis).await).await?;
+        replace
+            .key(&staging)
+            .arg(snapshot.position)
+            .arg(seen.unwrap_or_default())
+            .arg(fields.len());
+        let (result, stands): (String, Option<String>) = self
+            .connection
+            .ask(async |redis| replace.invoke_async(redis).await)
+            .await?;
         Ok(match result.as_str() {
             "there" => SwapResult::Replaced(state),
             "newer" => SwapResult::Newer(stands.and_then(|stands| self.read_state(&stands))),
@@ -164,13 +200,23 @@ impl Counters {
     }
 
     fn state(&self, snapshot: &ProductSnapshot, listed: Position) -> State {
-        State::new(&self.key, snapshot.position, listed, &snapshot.event_hash, &self.me)
+        State::new(
+            &self.key,
+            snapshot.position,
+            listed,
+            &snapshot.event_hash,
+            &self.me,
+        )
     }
 
     fn products(&self, snapshot: &ProductSnapshot) -> impl Iterator<Item = (String, String)> {
         snapshot.products.iter().map(|product| {
             let field = product.id.to_string();
-            let value = checked(&self.key, &field, &format!("{}:{}", product.counter(), snapshot.position));
+            let value = checked(
+                &self.key,
+                &field,
+                &format!("{}:{}", product.counter(), snapshot.position),
+            );
             (field, value)
         })
     }

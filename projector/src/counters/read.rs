@@ -22,12 +22,20 @@ pub(super) struct Product {
 impl Product {
     #[cfg(test)]
     pub(super) fn new(id: i64, current_amount: i64, invest_users: i64, ended: i32) -> Self {
-        Self { id, current_amount, invest_users, ended }
+        Self {
+            id,
+            current_amount,
+            invest_users,
+            ended,
+        }
     }
 
     /// Its counter, as it is in Redis.
     pub(super) fn counter(&self) -> String {
-        format!("{}:{}:{}", self.current_amount, self.invest_users, self.ended)
+        format!(
+            "{}:{}:{}",
+            self.current_amount, self.invest_users, self.ended
+        )
     }
 }
 
@@ -53,13 +61,29 @@ pub(super) async fn read_products(
     products: &[i64],
 ) -> sqlx::Result<ProductSnapshot> {
     const PRODUCTS: &str = select_with_position!("product_list on product_id = any($2)");
-    snapshot(sqlx::query_as(PRODUCTS).bind(partition).bind(products).fetch_all(pool).await?)
+    snapshot(
+        sqlx::query_as(PRODUCTS)
+            .bind(partition)
+            .bind(products)
+            .fetch_all(pool)
+            .await?,
+    )
 }
 
 /// `product_list`'s position at `partition`, and the rows of all its products.
-pub(super) async fn read_all(pool: &Pool, partitions: i32, partition: Partition) -> sqlx::Result<ProductSnapshot> {
+pub(super) async fn read_all(
+    pool: &Pool,
+    partitions: i32,
+    partition: Partition,
+) -> sqlx::Result<ProductSnapshot> {
     const ALL: &str = select_with_position!("product_list on product_id % $2 = $1");
-    snapshot(sqlx::query_as(ALL).bind(partition).bind(partitions).fetch_all(pool).await?)
+    snapshot(
+        sqlx::query_as(ALL)
+            .bind(partition)
+            .bind(partitions)
+            .fetch_all(pool)
+            .await?,
+    )
 }
 
 /// `product_list`'s position at `partition`, and the rows of up to `limit` of its products with ids after `after`, in order.
@@ -74,7 +98,11 @@ pub(super) async fn read_page(
         "(select * from product_list where product_id > $3 and product_id % $2 = $1 order by product_id limit $4) as page on true
           order by product_id"
     );
-    let rows = sqlx::query_as(PAGE).bind(partition).bind(partitions).bind(after).bind(limit);
+    let rows = sqlx::query_as(PAGE)
+        .bind(partition)
+        .bind(partitions)
+        .bind(after)
+        .bind(limit);
     snapshot(rows.fetch_all(pool).await?)
 }
 
@@ -82,9 +110,21 @@ pub(super) async fn read_page(
 type Row = (Position, String, Option<i64>, Option<i64>, Option<i64>, i32);
 
 fn snapshot(rows: Vec<Row>) -> sqlx::Result<ProductSnapshot> {
-    let (position, event_hash) = rows.first().map(|row| (row.0, row.1.clone())).ok_or(sqlx::Error::RowNotFound)?;
+    let (position, event_hash) = rows
+        .first()
+        .map(|row| (row.0, row.1.clone()))
+        .ok_or(sqlx::Error::RowNotFound)?;
     let product = |(_, _, id, current_amount, invest_users, ended): Row| {
-        Some(Product { id: id?, current_amount: current_amount?, invest_users: invest_users?, ended })
+        Some(Product {
+            id: id?,
+            current_amount: current_amount?,
+            invest_users: invest_users?,
+            ended,
+        })
     };
-    Ok(ProductSnapshot { position, event_hash, products: rows.into_iter().filter_map(product).collect() })
+    Ok(ProductSnapshot {
+        position,
+        event_hash,
+        products: rows.into_iter().filter_map(product).collect(),
+    })
 }

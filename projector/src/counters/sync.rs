@@ -75,7 +75,10 @@ impl CounterSync {
         let counters = Counters::new(connection.clone(), String::new(), Uuid::now_v7());
         let (at, origin, foreign_reported_at) = (None, None, None);
         let (verified_at, comparison) = (Instant::now(), Comparison::new());
-        let fault = RepeatedFault::new("a consumer cannot continue", format!("{COUNTERS}, partition {partition}"));
+        let fault = RepeatedFault::new(
+            "a consumer cannot continue",
+            format!("{COUNTERS}, partition {partition}"),
+        );
         Self {
             log,
             pool,
@@ -96,14 +99,26 @@ impl CounterSync {
         if self.verified_at.elapsed() >= VERIFY_INTERVAL {
             self.verify().await?;
         }
-        let Some(at) = self.at.clone() else { return self.reload().await };
+        let Some(at) = self.at.clone() else {
+            return self.reload().await;
+        };
         let mut changes = Changes::after(at.position);
         changes.add(delivered);
         if changes.is_empty() {
-            let listed = read_products(&self.pool, self.partition, &[]).await?.position;
+            let listed = read_products(&self.pool, self.partition, &[])
+                .await?
+                .position;
             if listed == at.position {
-                let has_more = !self.log.raw_after(self.partition, listed, 1).await?.is_empty();
-                return Ok(if has_more { Step::Behind } else { Step::At(listed) });
+                let has_more = !self
+                    .log
+                    .raw_after(self.partition, listed, 1)
+                    .await?
+                    .is_empty();
+                return Ok(if has_more {
+                    Step::Behind
+                } else {
+                    Step::At(listed)
+                });
             }
             self.read_until(&mut changes, listed).await?;
         }
@@ -113,7 +128,9 @@ impl CounterSync {
     /// Verifies that Redis has the state in which it was left, of the live generation and of this log, and that it equals
     /// `product_list`; if not, corrects it.
     pub(super) async fn verify(&mut self) -> Result<Step, SyncError> {
-        let Some(at) = self.at.clone() else { return self.reload().await };
+        let Some(at) = self.at.clone() else {
+            return self.reload().await;
+        };
         if Some(self.origin().await?) != self.origin || !self.is_in_log(&at).await? {
             return self.reload().await;
         }
@@ -126,7 +143,10 @@ impl CounterSync {
         if self.differs().await? {
             counter!("moa_counters_differences_total").increment(1);
             let partition = self.partition;
-            tracing::warn!(partition, "counters in Redis differ from product_list; they are reloaded");
+            tracing::warn!(
+                partition,
+                "counters in Redis differ from product_list; they are reloaded"
+            );
             return self.reload().await;
         }
         Ok(Step::At(at.position))
@@ -139,7 +159,9 @@ impl CounterSync {
             if snapshot.position == at.position {
                 return Ok(Step::Behind);
             }
-            if snapshot.position < at.position || snapshot.position - at.position > MAX_EVENTS_PER_READ {
+            if snapshot.position < at.position
+                || snapshot.position - at.position > MAX_EVENTS_PER_READ
+            {
                 // Counters ahead of `product_list` are from before it was set back; far behind it, a reload is faster.
                 return self.reload().await;
             }
@@ -158,7 +180,9 @@ impl CounterSync {
     /// Redis has another state than it was left in. A state that another instance wrote is as good as our own, if it is of
     /// this log; any other was not written by a consumer, and everything is reloaded.
     async fn reconcile(&mut self, at: &State, found: Option<State>) -> Result<Step, SyncError> {
-        let Some(state) = found else { return self.reload().await };
+        let Some(state) = found else {
+            return self.reload().await;
+        };
         if !self.is_in_log(&state).await? {
             self.report_foreign();
             return self.reload().await;
@@ -175,7 +199,8 @@ impl CounterSync {
         // Read before the rows: a switch in between is noticed at the next verification.
         let origin = self.origin().await?;
         let log_id = self.log.identity().log_id;
-        self.counters.set_key(counters_key(log_id, self.partition, &origin.database));
+        self.counters
+            .set_key(counters_key(log_id, self.partition, &origin.database));
         self.origin = Some(origin);
         let seen = self.counters.state_text().await?;
         let snapshot = read_all(&self.pool, self.log.identity().partitions, self.partition).await?;
@@ -184,7 +209,9 @@ impl CounterSync {
                 counter!("moa_counters_reloads_total").increment(1);
                 Ok(self.set_position(state))
             }
-            SwapResult::Newer(Some(state)) if self.is_in_log(&state).await? => Ok(self.set_position(state)),
+            SwapResult::Newer(Some(state)) if self.is_in_log(&state).await? => {
+                Ok(self.set_position(state))
+            }
             // It is not of this log: at the next attempt it is replaced.
             SwapResult::Newer(_) => Ok(Step::Behind),
             // The staged hash expired before it replaced the old one.
@@ -200,7 +227,10 @@ impl CounterSync {
         )
         .fetch_one(&self.pool)
         .await?;
-        Ok(Origin { database, generation })
+        Ok(Origin {
+            database,
+            generation,
+        })
     }
 
     /// Whether the log has the event that `state` names, at its position.
@@ -227,7 +257,10 @@ impl CounterSync {
 
     fn report_foreign(&mut self) {
         counter!("moa_counters_foreign_total").increment(1);
-        if self.foreign_reported_at.is_none_or(|last| last.elapsed() >= FOREIGN_REPORT_INTERVAL) {
+        if self
+            .foreign_reported_at
+            .is_none_or(|last| last.elapsed() >= FOREIGN_REPORT_INTERVAL)
+        {
             self.foreign_reported_at = Some(Instant::now());
             let partition = self.partition;
             tracing::warn!(
@@ -239,8 +272,13 @@ impl CounterSync {
 
     /// Adds the events that follow in the log, up to `last`: only which products they changed, as `product_list` has applied them already.
     async fn read_until(&self, changes: &mut Changes, last: Position) -> Result<(), LogError> {
-        let read = self.log.changes_after(self.partition, changes.end(), last, MAX_EVENTS_PER_READ).await?;
-        read.iter().for_each(|change| changes.add_one(change.position, change.product_id.get(), &change.event_type));
+        let read = self
+            .log
+            .changes_after(self.partition, changes.end(), last, MAX_EVENTS_PER_READ)
+            .await?;
+        read.iter().for_each(|change| {
+            changes.add_one(change.position, change.product_id.get(), &change.event_type)
+        });
         Ok(())
     }
 

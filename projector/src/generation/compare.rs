@@ -104,22 +104,40 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// A snapshot of the live generation and a standby. Their checkpoints must be at the same positions, and the caller must
     /// hold them there, committed, until this returns.
-    pub(crate) async fn open(pool: &Pool, projection: &str, generation: i32) -> Result<Self, CompareError> {
+    pub(crate) async fn open(
+        pool: &Pool,
+        projection: &str,
+        generation: i32,
+    ) -> Result<Self, CompareError> {
         let (mut live, mut new) = (pool.begin().await?, pool.begin().await?);
         let new_schema = standby_schema(projection, generation);
         begin_read_only(&mut live, None).await?;
-        let snapshot: String = sqlx::query_scalar("select pg_export_snapshot()").fetch_one(&mut *live).await?;
+        let snapshot: String = sqlx::query_scalar("select pg_export_snapshot()")
+            .fetch_one(&mut *live)
+            .await?;
         begin_read_only(&mut new, Some(&snapshot)).await?;
         let (tables, only) = shape::of_both(&mut live, projection, &new_schema).await?;
         for (transaction, schema) in [(&mut live, LIVE_SCHEMA), (&mut new, new_schema.as_str())] {
             lock_against_switch(transaction, schema, &tables).await?;
         }
-        let sides =
-            Sides { live: positions(&mut *live, projection).await?, new: positions(&mut *live, &new_schema).await? };
+        let sides = Sides {
+            live: positions(&mut *live, projection).await?,
+            new: positions(&mut *live, &new_schema).await?,
+        };
         if !sides.same() {
-            return Err(CompareError::Apart { live: sides.live, new: sides.new });
+            return Err(CompareError::Apart {
+                live: sides.live,
+                new: sides.new,
+            });
         }
-        Ok(Self { live, new, new_schema, tables, only, positions: sides.live })
+        Ok(Self {
+            live,
+            new,
+            new_schema,
+            tables,
+            only,
+            positions: sides.live,
+        })
     }
 
     /// Compares every row: one scan of each table of both, and another of the buckets that differ.
@@ -136,7 +154,13 @@ impl Snapshot {
         self.new.rollback().await?;
         let tables: Vec<_> = compared.into_iter().map(|(_, table)| table).collect();
         let equal = digest.same() && tables.iter().all(|table| table.rows.same());
-        Ok(Comparison { equal, positions: self.positions, digest, tables, only: self.only })
+        Ok(Comparison {
+            equal,
+            positions: self.positions,
+            digest,
+            tables,
+            only: self.only,
+        })
     }
 
     async fn compare_table(&mut self, table: Table) -> sqlx::Result<(Table, TableComparison)> {
@@ -149,12 +173,22 @@ impl Snapshot {
             [] => Vec::new(),
             buckets => differences(&mut self.live, &self.new_schema, &table, buckets).await?,
         };
-        let sums = live.sums.into_iter().zip(new.sums).map(|(live, new)| Sides { live, new });
+        let sums = live
+            .sums
+            .into_iter()
+            .zip(new.sums)
+            .map(|(live, new)| Sides { live, new });
         let compared = TableComparison {
             table: table.name.clone(),
-            rows: Sides { live: live.rows, new: new.rows },
+            rows: Sides {
+                live: live.rows,
+                new: new.rows,
+            },
             sums: table.numbers.iter().cloned().zip(sums).collect(),
-            digest: Sides { live: live.digest, new: new.digest },
+            digest: Sides {
+                live: live.digest,
+                new: new.digest,
+            },
             differences,
             only: table.only.clone(),
         };
@@ -165,7 +199,9 @@ impl Snapshot {
 /// Begins a read-only transaction on one snapshot, with time-outs for long scans, and with one text format whatever the
 /// session's settings.
 async fn begin_read_only(transaction: &mut Connection, snapshot: Option<&str>) -> sqlx::Result<()> {
-    let taken = snapshot.map(|id| format!("set transaction snapshot '{id}'; ")).unwrap_or_default();
+    let taken = snapshot
+        .map(|id| format!("set transaction snapshot '{id}'; "))
+        .unwrap_or_default();
     let limit = TABLE_SCAN_TIMEOUT.as_millis();
     // Idle for as long, because one side waits for the other.
     let settings = format!(
@@ -184,8 +220,15 @@ async fn begin_read_only(transaction: &mut Connection, snapshot: Option<&str>) -
 }
 
 /// Locks the tables against a switch.
-async fn lock_against_switch(transaction: &mut Connection, schema: &str, tables: &[Table]) -> sqlx::Result<()> {
-    let names: Vec<_> = tables.iter().map(|table| qualified(schema, &table.name)).collect();
+async fn lock_against_switch(
+    transaction: &mut Connection,
+    schema: &str,
+    tables: &[Table],
+) -> sqlx::Result<()> {
+    let names: Vec<_> = tables
+        .iter()
+        .map(|table| qualified(schema, &table.name))
+        .collect();
     if !names.is_empty() {
         let lock = format!("lock table {} in access share mode", names.join(", "));
         execute(transaction, &lock).await?;
@@ -200,8 +243,16 @@ async fn over_all(
     side: impl Fn(&Sides<String>) -> &String,
 ) -> sqlx::Result<String> {
     let line = |(table, found): &(Table, TableComparison)| {
-        format!("{} ({}) {}\n", table.name, table.columns(), side(&found.digest))
+        format!(
+            "{} ({}) {}\n",
+            table.name,
+            table.columns(),
+            side(&found.digest)
+        )
     };
     let lines: String = compared.iter().map(line).collect();
-    sqlx::query_scalar("select encode(sha256(convert_to($1, 'UTF8')), 'hex')").bind(lines).fetch_one(transaction).await
+    sqlx::query_scalar("select encode(sha256(convert_to($1, 'UTF8')), 'hex')")
+        .bind(lines)
+        .fetch_one(transaction)
+        .await
 }

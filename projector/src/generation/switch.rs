@@ -51,7 +51,9 @@ pub(crate) enum SwitchError {
         blocked: Duration,
     },
     /// The standby is behind: let it catch up, and try again.
-    #[error("generation {generation} of {projection} is {events} events behind the live one: nothing changed")]
+    #[error(
+        "generation {generation} of {projection} is {events} events behind the live one: nothing changed"
+    )]
     Behind {
         /// Which read model.
         projection: String,
@@ -108,16 +110,26 @@ pub(crate) async fn switch(
 ) -> Result<Switched, SwitchError> {
     let mut blocked = Duration::ZERO;
     for lock_timeout in LOCK_TIMEOUTS_MS.map(Duration::from_millis) {
-        let mut attempt = Attempt { projection, to, lock_timeout, blocking_since: None };
+        let mut attempt = Attempt {
+            projection,
+            to,
+            lock_timeout,
+            blocking_since: None,
+        };
         let attempted = attempt.run(connection, catch_up).await;
-        blocked += attempt.blocking_since.map_or(Duration::ZERO, |since| since.elapsed());
+        blocked += attempt
+            .blocking_since
+            .map_or(Duration::ZERO, |since| since.elapsed());
         match attempted {
             Ok(from) => return Ok(Switched { from, blocked }),
             Err(error) if in_use(&error) => tokio::time::sleep(RETRY_DELAY).await,
             Err(error) => return Err(error),
         }
     }
-    Err(SwitchError::Busy { projection: projection.into(), blocked })
+    Err(SwitchError::Busy {
+        projection: projection.into(),
+        blocked,
+    })
 }
 
 struct Attempt<'a> {
@@ -188,13 +200,21 @@ impl Attempt<'_> {
         }
         match held.behind() {
             0 => Ok(()),
-            events => Err(SwitchError::Behind { projection: self.projection.into(), generation: self.to, events }),
+            events => Err(SwitchError::Behind {
+                projection: self.projection.into(),
+                generation: self.to,
+                events,
+            }),
         }
     }
 }
 
 /// Bounds the following statements to `statement`, and the wait for the next one to `idle`.
-async fn set_timeouts(transaction: &mut Connection, statement: Duration, idle: Duration) -> sqlx::Result<()> {
+async fn set_timeouts(
+    transaction: &mut Connection,
+    statement: Duration,
+    idle: Duration,
+) -> sqlx::Result<()> {
     let (statement, idle) = (statement.as_millis(), idle.as_millis());
     let bounds = format!(
         "set local lock_timeout = {statement}; set local statement_timeout = {statement};
@@ -204,14 +224,22 @@ async fn set_timeouts(transaction: &mut Connection, statement: Duration, idle: D
 }
 
 /// Locks the rows of the read model's generations, and returns the live one.
-async fn live_generation(transaction: &mut Connection, projection: &str, to: i32) -> Result<i32, SwitchError> {
+async fn live_generation(
+    transaction: &mut Connection,
+    projection: &str,
+    to: i32,
+) -> Result<i32, SwitchError> {
     let known: Vec<(i32, String)> = sqlx::query_as(
         "select generation, state from generations where projection = $1 order by generation for update",
     )
     .bind(projection)
     .fetch_all(transaction)
     .await?;
-    let unfit = |reason| SwitchError::Unfit { projection: projection.into(), generation: to, reason };
+    let unfit = |reason| SwitchError::Unfit {
+        projection: projection.into(),
+        generation: to,
+        reason,
+    };
     let has_state = |state: &str, expected: GenerationState| state == expected.as_str();
     match known.iter().find(|(generation, _)| *generation == to) {
         None => return Err(unfit("there is none of that number")),
@@ -220,14 +248,18 @@ async fn live_generation(transaction: &mut Connection, projection: &str, to: i32
         }
         Some(_) => {}
     }
-    let live = known.iter().find(|(_, state)| has_state(state, GenerationState::Live));
-    live.map(|(generation, _)| *generation).ok_or_else(|| unfit("none is live, so it has nothing to replace"))
+    let live = known
+        .iter()
+        .find(|(_, state)| has_state(state, GenerationState::Live));
+    live.map(|(generation, _)| *generation)
+        .ok_or_else(|| unfit("none is live, so it has nothing to replace"))
 }
 
 /// Whether another transaction held a lock for too long, or deadlocked with this one.
 fn in_use(error: &SwitchError) -> bool {
     let error = match error {
-        SwitchError::Database(error) | SwitchError::CatchUp(StepError::Apply(ApplyError::Database(error))) => error,
+        SwitchError::Database(error)
+        | SwitchError::CatchUp(StepError::Apply(ApplyError::Database(error))) => error,
         _ => return false,
     };
     let code = error.as_database_error().and_then(|refused| refused.code());

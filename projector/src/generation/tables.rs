@@ -26,9 +26,12 @@ pub(crate) async fn create(
     let template = template(&mut transaction, projection, code_version).await?;
     create_schema(&mut transaction, projection, &schema).await?;
     let template = template.as_str();
-    for (statements, model) in
-        [(TABLES_TO_CREATE, template), (OWNERS, LIVE_SCHEMA), (GRANTS, template), (GRANTS, LIVE_SCHEMA)]
-    {
+    for (statements, model) in [
+        (TABLES_TO_CREATE, template),
+        (OWNERS, LIVE_SCHEMA),
+        (GRANTS, template),
+        (GRANTS, LIVE_SCHEMA),
+    ] {
         for statement in composed(&mut transaction, statements, projection, model, &schema).await? {
             execute(&mut transaction, &statement).await?;
         }
@@ -37,7 +40,11 @@ pub(crate) async fn create(
 }
 
 /// Creates a schema for a standby, with the owner of the live tables, unless it exists.
-pub(super) async fn create_schema(connection: &mut Connection, projection: &str, schema: &str) -> sqlx::Result<()> {
+pub(super) async fn create_schema(
+    connection: &mut Connection,
+    projection: &str,
+    schema: &str,
+) -> sqlx::Result<()> {
     let owner: Option<String> = sqlx::query_scalar(
         "select relowner::regrole::text from pg_class
           where relname = $1 and relnamespace = to_regnamespace(quote_ident($2))",
@@ -46,8 +53,14 @@ pub(super) async fn create_schema(connection: &mut Connection, projection: &str,
     .bind(LIVE_SCHEMA)
     .fetch_optional(&mut *connection)
     .await?;
-    let owner = owner.map(|owner| format!(" authorization {owner}")).unwrap_or_default();
-    execute(connection, &format!("create schema if not exists {}{owner}", quoted(schema))).await
+    let owner = owner
+        .map(|owner| format!(" authorization {owner}"))
+        .unwrap_or_default();
+    execute(
+        connection,
+        &format!("create schema if not exists {}{owner}", quoted(schema)),
+    )
+    .await
 }
 
 /// The statements that a query of the catalog composes, to create in `schema` what the projection has in `model`.
@@ -58,7 +71,12 @@ async fn composed(
     model: &str,
     schema: &str,
 ) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar(query).bind(projection).bind(model).bind(schema).fetch_all(connection).await
+    sqlx::query_scalar(query)
+        .bind(projection)
+        .bind(model)
+        .bind(schema)
+        .fetch_all(connection)
+        .await
 }
 
 /// `like` copies everything that is not an index, except what is given in `with`.
@@ -103,7 +121,11 @@ pub(crate) async fn create_temporary(
     for statement in composed(connection, TABLES_TO_COPY, projection, &template, "pg_temp").await? {
         execute(connection, &statement).await?;
     }
-    execute(connection, "create temporary table checkpoints (like checkpoints including all excluding indexes)").await
+    execute(
+        connection,
+        "create temporary table checkpoints (like checkpoints including all excluding indexes)",
+    )
+    .await
 }
 
 const TABLES_TO_COPY: &str = "
@@ -141,11 +163,22 @@ pub(crate) async fn index(
 ) -> sqlx::Result<()> {
     let schema = standby_schema(projection, generation);
     let template = template(connection, projection, code_version).await?;
-    for statement in composed(connection, INDEXES_TO_CREATE, projection, &template, &schema).await? {
+    for statement in composed(
+        connection,
+        INDEXES_TO_CREATE,
+        projection,
+        &template,
+        &schema,
+    )
+    .await?
+    {
         execute_long(connection, &statement).await?;
     }
     let tables = tables(connection, projection, &schema).await?;
-    let tables: Vec<_> = tables.iter().map(|table| qualified(&schema, table)).collect();
+    let tables: Vec<_> = tables
+        .iter()
+        .map(|table| qualified(&schema, table))
+        .collect();
     if tables.is_empty() {
         return Ok(());
     }
@@ -176,7 +209,9 @@ const INDEXES_TO_CREATE: &str = "
 async fn execute_long(connection: &mut Connection, statement: &str) -> sqlx::Result<()> {
     let mut transaction = connection.begin().await?;
     let limit = INDEX_TIMEOUT.as_millis();
-    let bounds = format!("set local statement_timeout = {limit}; set local maintenance_work_mem = '{INDEX_MEMORY}'");
+    let bounds = format!(
+        "set local statement_timeout = {limit}; set local maintenance_work_mem = '{INDEX_MEMORY}'"
+    );
     execute(&mut transaction, &bounds).await?;
     execute(&mut transaction, statement).await?;
     transaction.commit().await
@@ -184,22 +219,35 @@ async fn execute_long(connection: &mut Connection, statement: &str) -> sqlx::Res
 
 /// Removes a generation that is not live, with its tables, checkpoints and row; what does not exist is skipped. A live
 /// generation is left alone.
-pub(crate) async fn remove_generation(pool: &Pool, projection: &str, generation: i32) -> sqlx::Result<()> {
+pub(crate) async fn remove_generation(
+    pool: &Pool,
+    projection: &str,
+    generation: i32,
+) -> sqlx::Result<()> {
     remove(&mut pool.acquire().await?, projection, generation).await?;
-    sqlx::query("delete from generations where projection = $1 and generation = $2 and state <> 'LIVE'")
-        .bind(projection)
-        .bind(generation)
-        .execute(pool)
-        .await?;
+    sqlx::query(
+        "delete from generations where projection = $1 and generation = $2 and state <> 'LIVE'",
+    )
+    .bind(projection)
+    .bind(generation)
+    .execute(pool)
+    .await?;
     Ok(())
 }
 
 /// Removes a standby's tables and its checkpoints, atomically. Locks its row in `generations`, so that no switch makes it
 /// live meanwhile; the caller deletes the row.
-pub(crate) async fn remove(connection: &mut Connection, projection: &str, generation: i32) -> sqlx::Result<()> {
+pub(crate) async fn remove(
+    connection: &mut Connection,
+    projection: &str,
+    generation: i32,
+) -> sqlx::Result<()> {
     let mut transaction = connection.begin().await?;
     let schema = standby_schema(projection, generation);
-    let bound = format!("set local lock_timeout = {}", REMOVAL_LOCK_TIMEOUT.as_millis());
+    let bound = format!(
+        "set local lock_timeout = {}",
+        REMOVAL_LOCK_TIMEOUT.as_millis()
+    );
     execute(&mut transaction, &bound).await?;
     sqlx::query("select from generations where projection = $1 and generation = $2 for update")
         .bind(projection)
@@ -207,13 +255,24 @@ pub(crate) async fn remove(connection: &mut Connection, projection: &str, genera
         .execute(&mut *transaction)
         .await?;
     // A live generation has neither under this name.
-    sqlx::query("delete from checkpoints where consumer = $1").bind(&schema).execute(&mut *transaction).await?;
-    execute(&mut transaction, &format!("drop schema if exists {} cascade", quoted(&schema))).await?;
+    sqlx::query("delete from checkpoints where consumer = $1")
+        .bind(&schema)
+        .execute(&mut *transaction)
+        .await?;
+    execute(
+        &mut transaction,
+        &format!("drop schema if exists {} cascade", quoted(&schema)),
+    )
+    .await?;
     transaction.commit().await
 }
 
 /// The read model's tables in a schema, by name.
-pub(super) async fn tables(connection: &mut Connection, projection: &str, schema: &str) -> sqlx::Result<Vec<String>> {
+pub(super) async fn tables(
+    connection: &mut Connection,
+    projection: &str,
+    schema: &str,
+) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
         "select tablename::text from pg_tables
           where schemaname = $2 and (tablename = $1 or starts_with(tablename, $1 || '_'))
@@ -226,7 +285,11 @@ pub(super) async fn tables(connection: &mut Connection, projection: &str, schema
 }
 
 /// The schema whose tables have the shape that code of this version fills.
-async fn template(connection: &mut Connection, projection: &str, code_version: i32) -> sqlx::Result<String> {
+async fn template(
+    connection: &mut Connection,
+    projection: &str,
+    code_version: i32,
+) -> sqlx::Result<String> {
     let own = format!("{projection}_v{code_version}");
     let found: bool = sqlx::query_scalar("select to_regnamespace(quote_ident($1)) is not null")
         .bind(&own)

@@ -11,11 +11,18 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 impl InvestLogState {
-    pub(super) async fn read_tables(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
+    pub(super) async fn read_tables(
+        transaction: &mut Connection,
+        events: &[RecordedEvent],
+    ) -> sqlx::Result<Self> {
         let products = read_products(transaction, events).await?;
         let users = read_users(transaction, events).await?;
         let invests = read_invests(transaction, events).await?;
-        Ok(Self { products, users, invests })
+        Ok(Self {
+            products,
+            users,
+            invests,
+        })
     }
 
     pub(super) async fn update_tables(&self, transaction: &mut Connection) -> sqlx::Result<()> {
@@ -29,12 +36,15 @@ async fn read_products(
     transaction: &mut Connection,
     events: &[RecordedEvent],
 ) -> sqlx::Result<ChangeSet<i64, Product>> {
-    let rows: Vec<(i64, String, i64)> =
-        sqlx::query_as("select product_id, title, accrued from invest_log_product where product_id = any($1)")
-            .bind(products_of(events))
-            .fetch_all(transaction)
-            .await?;
-    Ok(ChangeSet::of(rows.into_iter().map(|(id, title, accrued)| (id, Product { title, accrued }))))
+    let rows: Vec<(i64, String, i64)> = sqlx::query_as(
+        "select product_id, title, accrued from invest_log_product where product_id = any($1)",
+    )
+    .bind(products_of(events))
+    .fetch_all(transaction)
+    .await?;
+    Ok(ChangeSet::of(rows.into_iter().map(
+        |(id, title, accrued)| (id, Product { title, accrued }),
+    )))
 }
 
 async fn read_users(
@@ -62,7 +72,9 @@ fn user_of(event: &RecordedEvent) -> Option<(&str, i64)> {
         ProductEvent::InvestReserved { user_id, .. }
         | ProductEvent::InvestFailed { user_id, .. }
         | ProductEvent::InvestWithdrawn { user_id, .. }
-        | ProductEvent::InvestRefunded { user_id, .. } => Some((user_id.as_str(), event.product_id.get())),
+        | ProductEvent::InvestRefunded { user_id, .. } => {
+            Some((user_id.as_str(), event.product_id.get()))
+        }
         ProductEvent::ProductOpened { .. }
         | ProductEvent::InvestSettled { .. }
         | ProductEvent::ProductClosed {}
@@ -102,7 +114,10 @@ impl InvestRow {
     }
 }
 
-async fn read_invests(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<ChangeSet<Uuid, Invest>> {
+async fn read_invests(
+    transaction: &mut Connection,
+    events: &[RecordedEvent],
+) -> sqlx::Result<ChangeSet<Uuid, Invest>> {
     let ids: BTreeSet<_> = events.iter().filter_map(invest_of).collect();
     let rows: Vec<InvestRow> = sqlx::query_as(
         "select invest_id, product_id, user_id, amount, state, fail_code, fail_detail, accrued_user, accrued_product,
@@ -112,7 +127,10 @@ async fn read_invests(transaction: &mut Connection, events: &[RecordedEvent]) ->
     .bind(ids.into_iter().collect::<Vec<_>>())
     .fetch_all(transaction)
     .await?;
-    let rows: Vec<_> = rows.into_iter().map(InvestRow::read).collect::<Result<_, _>>()?;
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(InvestRow::read)
+        .collect::<Result<_, _>>()?;
     Ok(ChangeSet::of(rows))
 }
 
@@ -121,7 +139,10 @@ fn invest_of(event: &RecordedEvent) -> Option<Uuid> {
     subject(&event.event).map(|(_, invest_id)| invest_id.0)
 }
 
-async fn update_products(transaction: &mut Connection, changed: &[(&i64, &Product)]) -> sqlx::Result<()> {
+async fn update_products(
+    transaction: &mut Connection,
+    changed: &[(&i64, &Product)],
+) -> sqlx::Result<()> {
     if changed.is_empty() {
         return Ok(());
     }
@@ -137,7 +158,10 @@ async fn update_products(transaction: &mut Connection, changed: &[(&i64, &Produc
     Ok(())
 }
 
-async fn update_users(transaction: &mut Connection, changed: &[(&(String, i64), &User)]) -> sqlx::Result<()> {
+async fn update_users(
+    transaction: &mut Connection,
+    changed: &[(&(String, i64), &User)],
+) -> sqlx::Result<()> {
     if changed.is_empty() {
         return Ok(());
     }
@@ -157,7 +181,10 @@ async fn update_users(transaction: &mut Connection, changed: &[(&(String, i64), 
 }
 
 /// Writes what became of invests of earlier batches.
-async fn update_states(transaction: &mut Connection, changed: &[(&Uuid, &Invest)]) -> sqlx::Result<()> {
+async fn update_states(
+    transaction: &mut Connection,
+    changed: &[(&Uuid, &Invest)],
+) -> sqlx::Result<()> {
     if changed.is_empty() {
         return Ok(());
     }

@@ -22,10 +22,20 @@ impl<M: ReadModel> Rebuild<M> {
                 .bind(self.schema())
                 .fetch_all(&self.pool)
                 .await?;
-        self.progress.done.store(complete.iter().map(|(_, position)| position).sum(), Ordering::Relaxed);
-        let left = (0..).zip(targets).filter(|(partition, _)| complete.iter().all(|(done, _)| done != partition));
-        let folding: Vec<_> = left.map(|(partition, target)| self.fold_partition(partition, *target).boxed()).collect();
-        stream::iter(folding).buffer_unordered(self.throttle.concurrent_folds()).try_collect().await
+        self.progress.done.store(
+            complete.iter().map(|(_, position)| position).sum(),
+            Ordering::Relaxed,
+        );
+        let left = (0..)
+            .zip(targets)
+            .filter(|(partition, _)| complete.iter().all(|(done, _)| done != partition));
+        let folding: Vec<_> = left
+            .map(|(partition, target)| self.fold_partition(partition, *target).boxed())
+            .collect();
+        stream::iter(folding)
+            .buffer_unordered(self.throttle.concurrent_folds())
+            .try_collect()
+            .await
     }
 
     async fn fold_partition(&self, partition: Partition, target: Position) -> Result<(), JobError> {
@@ -35,11 +45,17 @@ impl<M: ReadModel> Rebuild<M> {
         let (chunks, ready) = CopyWriter::channel();
         let progress = self.progress.clone();
         let applied = move |events: &[RecordedEvent]| {
-            progress.done.fetch_add(events.len() as i64, Ordering::Relaxed);
+            progress
+                .done
+                .fetch_add(events.len() as i64, Ordering::Relaxed);
         };
         let copy = CopyWriter::new(M::TABLES.len(), chunks);
         let (events, folding) = fold::start_fold::<M::Fold>(partition, copy, applied);
-        let (folded, read, copied) = tokio::join!(folding, self.read(partition, target, events), self.copy_all(ready));
+        let (folded, read, copied) = tokio::join!(
+            folding,
+            self.read(partition, target, events),
+            self.copy_all(ready)
+        );
         // One of them that fails ends the others too: the first fault is reported.
         copied?;
         let last_hash = match folded {
@@ -47,7 +63,9 @@ impl<M: ReadModel> Rebuild<M> {
                 return Err(self.stuck_at(partition, position, &reason).await);
             }
             Err(FoldError::Apply(ApplyError::Database(error))) => return Err(error.into()),
-            Err(FoldError::Panicked(error)) => return Err(JobError::Retryable(format!("the fold panicked: {error}"))),
+            Err(FoldError::Panicked(error)) => {
+                return Err(JobError::Retryable(format!("the fold panicked: {error}")));
+            }
             Ok(last_hash) => last_hash,
         };
         read?;
@@ -59,8 +77,15 @@ impl<M: ReadModel> Rebuild<M> {
         let (schema, partitions) = (self.schema(), self.log.identity().partitions);
         let mut transaction = self.begin().await?;
         for table in M::TABLES {
-            let delete = format!("delete from {schema}.{} where {}", table.name, table.is_in_partition);
-            sqlx::query(&delete).bind(partition).bind(partitions).execute(&mut *transaction).await?;
+            let delete = format!(
+                "delete from {schema}.{} where {}",
+                table.name, table.is_in_partition
+            );
+            sqlx::query(&delete)
+                .bind(partition)
+                .bind(partitions)
+                .execute(&mut *transaction)
+                .await?;
         }
         Ok(transaction.commit().await?)
     }
@@ -77,13 +102,19 @@ impl<M: ReadModel> Rebuild<M> {
         while at < target {
             let upto = target.min(at + self.throttle.chunk());
             let chunk = match reader.read(partition, at, upto).await {
-                Err(LogError::Broken { partition, position, reason }) => {
+                Err(LogError::Broken {
+                    partition,
+                    position,
+                    reason,
+                }) => {
                     return Err(self.stuck_at(partition, position, &reason).await);
                 }
                 read => read?,
             };
             let Some(last) = chunk.last().map(|event| event.position) else {
-                return Err(JobError::Fatal(format!("partition {partition} ends at {at}, before {target}")));
+                return Err(JobError::Fatal(format!(
+                    "partition {partition} ends at {at}, before {target}"
+                )));
             };
             let passed = last - at;
             at = last;
@@ -112,7 +143,12 @@ impl<M: ReadModel> Rebuild<M> {
     }
 
     /// Stores the partition's checkpoint at `target`: it is complete, and from then on consumers keep it up to date.
-    async fn complete(&self, partition: Partition, target: Position, last_hash: Option<Hash>) -> Result<(), JobError> {
+    async fn complete(
+        &self,
+        partition: Partition,
+        target: Position,
+        last_hash: Option<Hash>,
+    ) -> Result<(), JobError> {
         let mut transaction = self.begin().await?;
         sqlx::query(
             "insert into checkpoints (consumer, partition, position, hash, code_version) values ($1, $2, $3, $4, $5)",
@@ -129,13 +165,26 @@ impl<M: ReadModel> Rebuild<M> {
 
     /// The error that names the event at which the job cannot continue.
     async fn stuck_at(&self, partition: Partition, position: Position, reason: &str) -> JobError {
-        let found = self.log.raw_after(partition, position - 1, 1).await.unwrap_or_default();
-        let id = found.first().filter(|event| event.position == position).map(|event| event.event_id);
+        let found = self
+            .log
+            .raw_after(partition, position - 1, 1)
+            .await
+            .unwrap_or_default();
+        let id = found
+            .first()
+            .filter(|event| event.position == position)
+            .map(|event| event.event_id);
         let Some(id) = id else {
-            return JobError::Fatal(format!("partition {partition} position {position}: {reason}"));
+            return JobError::Fatal(format!(
+                "partition {partition} position {position}: {reason}"
+            ));
         };
         // The reason names the event already when it cannot be read.
-        let reason = reason.strip_prefix(&format!("event {id}: ")).unwrap_or(reason);
-        JobError::Fatal(format!("partition {partition} position {position} (event {id}): {reason}"))
+        let reason = reason
+            .strip_prefix(&format!("event {id}: "))
+            .unwrap_or(reason);
+        JobError::Fatal(format!(
+            "partition {partition} position {position} (event {id}): {reason}"
+        ))
     }
 }

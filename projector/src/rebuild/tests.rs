@@ -25,7 +25,10 @@ struct Forgetful {
 
 impl Fold for Forgetful {
     async fn read(transaction: &mut Connection, events: &[RecordedEvent]) -> sqlx::Result<Self> {
-        Ok(Self { state: HoldingsState::read(transaction, events).await?, settled: 0 })
+        Ok(Self {
+            state: HoldingsState::read(transaction, events).await?,
+            settled: 0,
+        })
     }
 
     fn apply(&mut self, event: &RecordedEvent) -> Result<(), ApplyError> {
@@ -53,7 +56,11 @@ struct Broken;
 impl Projection for Broken {
     const NAME: &'static str = HoldingsProjection::NAME;
 
-    async fn apply(&self, transaction: &mut Connection, events: &[RecordedEvent]) -> Result<(), ApplyError> {
+    async fn apply(
+        &self,
+        transaction: &mut Connection,
+        events: &[RecordedEvent],
+    ) -> Result<(), ApplyError> {
         fold::apply_batch::<Self>(transaction, events).await
     }
 }
@@ -67,7 +74,8 @@ async fn log_with_holdings(pool: &Pool, users: i64) -> Log {
     let log = Log::open(pool.clone(), 1).await.unwrap();
     let mut writer = Writer::open(log.clone(), 0).await.unwrap();
     let product_id = 1.try_into().unwrap();
-    let (amount, total): (domain::Amount, domain::Amount) = (7.try_into().unwrap(), 1_000.try_into().unwrap());
+    let (amount, total): (domain::Amount, domain::Amount) =
+        (7.try_into().unwrap(), 1_000.try_into().unwrap());
     let at = writer.now();
     let mut happened = vec![ProductEvent::ProductOpened {
         product_id,
@@ -80,13 +88,39 @@ async fn log_with_holdings(pool: &Pool, users: i64) -> Log {
     for number in 0..users {
         let user_id: UserId = format!("user{number}").try_into().unwrap();
         let invest_id = InvestId(Uuid::from_u128(number as u128 + 1));
-        happened.push(ProductEvent::InvestReserved { invest_id, user_id: user_id.clone(), amount, expires_at: at });
-        happened.push(ProductEvent::InvestSettled { invest_id, user_id, amount });
+        happened.push(ProductEvent::InvestReserved {
+            invest_id,
+            user_id: user_id.clone(),
+            amount,
+            expires_at: at,
+        });
+        happened.push(ProductEvent::InvestSettled {
+            invest_id,
+            user_id,
+            amount,
+        });
     }
-    let metadata = Metadata { correlation_id: "a test".into(), ..Metadata::default() };
-    let event = |(sequence, event)| NewEvent { product_id, sequence, event, metadata: metadata.clone() };
+    let metadata = Metadata {
+        correlation_id: "a test".into(),
+        ..Metadata::default()
+    };
+    let event = |(sequence, event)| NewEvent {
+        product_id,
+        sequence,
+        event,
+        metadata: metadata.clone(),
+    };
     let events = (1..).zip(happened).map(event).collect();
-    writer.append(Batch { events, ..Batch::default() }, at).await.unwrap();
+    writer
+        .append(
+            Batch {
+                events,
+                ..Batch::default()
+            },
+            at,
+        )
+        .await
+        .unwrap();
     log
 }
 
@@ -96,7 +130,10 @@ async fn rebuild<M: ReadModel>(log: &Log, pool: &Pool, generation: i32) -> Rebui
         .execute(pool)
         .await
         .unwrap();
-    let lease = Lease::acquire(log, &format!("job:{generation}"), Duration::from_secs(60)).await.unwrap().unwrap();
+    let lease = Lease::acquire(log, &format!("job:{generation}"), Duration::from_secs(60))
+        .await
+        .unwrap()
+        .unwrap();
     Rebuild {
         log: log.clone(),
         pool: pool.clone(),
@@ -113,7 +150,10 @@ async fn a_broken_projection_is_found_by_the_comparison() {
     let database = Database::fresh().await;
     let pool = database.pool().await;
     let log = log_with_holdings(&pool, 8).await;
-    Consumer::new(log.clone(), pool.clone(), Arc::new(HoldingsProjection), 0).catch_up().await.unwrap();
+    Consumer::new(log.clone(), pool.clone(), Arc::new(HoldingsProjection), 0)
+        .catch_up()
+        .await
+        .unwrap();
 
     let good = rebuild::<HoldingsProjection>(&log, &pool, 2).await;
     assert_eq!(good.build(false).await.unwrap(), CatchUpTarget::Live);
@@ -124,11 +164,24 @@ async fn a_broken_projection_is_found_by_the_comparison() {
     let found = broken.compare().await.unwrap();
 
     assert!(!found.equal);
-    let holdings = found.tables.iter().find(|table| table.table == "holdings").unwrap();
+    let holdings = found
+        .tables
+        .iter()
+        .find(|table| table.table == "holdings")
+        .unwrap();
     assert_eq!((holdings.rows.live, holdings.rows.new), (8, 6));
-    let missing: Vec<_> = holdings.differences.iter().map(|it| it.key["user_id"].as_str().unwrap()).collect();
+    let missing: Vec<_> = holdings
+        .differences
+        .iter()
+        .map(|it| it.key["user_id"].as_str().unwrap())
+        .collect();
     assert_eq!(missing, ["user2", "user5"]);
-    assert!(holdings.differences.iter().all(|it| it.live.is_some() && it.new.is_none()));
+    assert!(
+        holdings
+            .differences
+            .iter()
+            .all(|it| it.live.is_some() && it.new.is_none())
+    );
 }
 
 /// An index build continues in the server when its projector was killed, and may end just before its successor's.

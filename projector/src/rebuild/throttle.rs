@@ -18,17 +18,27 @@ pub(crate) struct Throttle {
 impl Throttle {
     /// `rate` in events a second.
     pub(crate) fn new(rate: Option<i32>) -> Self {
-        Self { rate: rate.map(i64::from), began: Instant::now(), passed: AtomicI64::new(0) }
+        Self {
+            rate: rate.map(i64::from),
+            began: Instant::now(),
+            passed: AtomicI64::new(0),
+        }
     }
 
     /// How many events to take at once.
     pub(crate) fn chunk(&self) -> i64 {
-        self.rate.map_or(MAX_CHUNK_EVENTS, |rate| (rate / MIN_CHUNKS_PER_SECOND).clamp(1, MAX_CHUNK_EVENTS))
+        self.rate.map_or(MAX_CHUNK_EVENTS, |rate| {
+            (rate / MIN_CHUNKS_PER_SECOND).clamp(1, MAX_CHUNK_EVENTS)
+        })
     }
 
     /// How many partitions to fold at once: more than one is no faster where the rate is limited, and keeps others from it.
     pub(crate) fn concurrent_folds(&self) -> usize {
-        if self.rate.is_some() { 1 } else { CONCURRENT_FOLDS }
+        if self.rate.is_some() {
+            1
+        } else {
+            CONCURRENT_FOLDS
+        }
     }
 
     /// Counts `events`, and waits until so many are allowed.

@@ -34,7 +34,10 @@ pub async fn run_jobs(log: Log, pool: Pool, shutdown: CancellationToken) {
     for projection in PROJECTIONS {
         metrics::gauge!("moa_job_running", "projection" => projection.name).set(0.0);
     }
-    let (mut taken, mut fault) = (BTreeSet::new(), RepeatedFault::new("jobs cannot be looked for", ""));
+    let (mut taken, mut fault) = (
+        BTreeSet::new(),
+        RepeatedFault::new("jobs cannot be looked for", ""),
+    );
     while !shutdown.is_cancelled() {
         while let Some(ended) = running.try_join_next() {
             match ended {
@@ -55,20 +58,27 @@ pub async fn run_jobs(log: Log, pool: Pool, shutdown: CancellationToken) {
                 for job in jobs {
                     if let Ok(Some(lease)) = take_job_lease(&log, job.id).await {
                         taken.insert(job.id);
-                        running.spawn(Worker::new(&log, &pool, job, lease, shutdown.child_token()).run());
+                        running.spawn(
+                            Worker::new(&log, &pool, job, lease, shutdown.child_token()).run(),
+                        );
                     }
                 }
             }
             Err(error) => fault.failed(&error),
         }
-        shutdown.run_until_cancelled(tokio::time::sleep(POLL_INTERVAL)).await;
+        shutdown
+            .run_until_cancelled(tokio::time::sleep(POLL_INTERVAL))
+            .await;
     }
     while running.join_next().await.is_some() {}
 }
 
 /// Running jobs of the code versions that this release has, except those in `taken`.
 async fn waiting_jobs(pool: &Pool, taken: &BTreeSet<i64>) -> sqlx::Result<Vec<Job>> {
-    let (names, versions): (Vec<_>, Vec<_>) = PROJECTIONS.iter().map(|known| (known.name, known.version)).unzip();
+    let (names, versions): (Vec<_>, Vec<_>) = PROJECTIONS
+        .iter()
+        .map(|known| (known.name, known.version))
+        .unzip();
     sqlx::query_as(
         "select j.* from jobs j
            join unnest($1::text[], $2::integer[]) as known (projection, code_version) using (projection, code_version)
@@ -94,14 +104,30 @@ struct Worker {
 
 impl Worker {
     fn new(log: &Log, pool: &Pool, job: Job, lease: Lease, stop: CancellationToken) -> Self {
-        let (progress, problem) = (Arc::new(Progress::of(&job)), Arc::new(Mutex::new(job.problem.clone())));
-        Self { log: log.clone(), pool: pool.clone(), job, lease: Arc::new(lease), progress, problem, stop }
+        let (progress, problem) = (
+            Arc::new(Progress::of(&job)),
+            Arc::new(Mutex::new(job.problem.clone())),
+        );
+        Self {
+            log: log.clone(),
+            pool: pool.clone(),
+            job,
+            lease: Arc::new(lease),
+            progress,
+            problem,
+            stop,
+        }
     }
 
     /// Runs the job until it has ended or the lease is lost; returns the job's id.
     async fn run(self) -> i64 {
         let job = &self.job;
-        tracing::info!(job = job.id, kind = job.kind.as_str(), projection = job.projection, "a job starts");
+        tracing::info!(
+            job = job.id,
+            kind = job.kind.as_str(),
+            projection = job.projection,
+            "a job starts"
+        );
         let stop = self.stop.clone();
         let working = async {
             self.work().await;
@@ -118,20 +144,27 @@ impl Worker {
 
     /// Renews the lease and stores the job's progress; stops the work when the lease is lost or the job has ended.
     async fn keep_lease(&self) {
-        let next = async || tokio::time::timeout(PROGRESS_INTERVAL, self.progress.stage_began.notified()).await.ok();
+        let next = async || {
+            tokio::time::timeout(PROGRESS_INTERVAL, self.progress.stage_began.notified())
+                .await
+                .ok()
+        };
         while self.stop.run_until_cancelled(next()).await.is_some() {
             match self.store_progress().await {
                 Ok(true) => {}
                 Ok(false) => self.stop.cancel(),
                 // The lease lasts a while longer, and decides.
-                Err(error) => tracing::debug!(job = self.job.id, %error, "a job's progress cannot be stored"),
+                Err(error) => {
+                    tracing::debug!(job = self.job.id, %error, "a job's progress cannot be stored")
+                }
             }
         }
     }
 
     fn show_progress(&self) {
         let share = self.progress.done() as f64 / self.progress.total().max(1) as f64;
-        metrics::gauge!("moa_job_progress_ratio", "projection" => self.job.projection.clone()).set(share);
+        metrics::gauge!("moa_job_progress_ratio", "projection" => self.job.projection.clone())
+            .set(share);
     }
 
     async fn store_progress(&self) -> Result<bool, LogError> {
@@ -139,7 +172,11 @@ impl Worker {
         if !self.lease.renew(LEASE_DURATION).await? {
             return Ok(false);
         }
-        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let problem = self
+            .problem
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let written = sqlx::query(
             "update jobs set stage = $2, done = $3, total = $4, problem = $5, moved_at = clock_timestamp()
               where id = $1 and state = 'RUNNING'",
@@ -169,9 +206,16 @@ impl Worker {
             }
             attempts += 1;
             if attempts > MAX_ATTEMPTS {
-                return self.fail(&format!("given up after {MAX_ATTEMPTS} attempts: {reason}")).await;
+                return self
+                    .fail(&format!("given up after {MAX_ATTEMPTS} attempts: {reason}"))
+                    .await;
             }
-            tracing::warn!(job = self.job.id, projection = self.job.projection, reason, "a job met a fault; retrying");
+            tracing::warn!(
+                job = self.job.id,
+                projection = self.job.projection,
+                reason,
+                "a job met a fault; retrying"
+            );
             *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
             tokio::time::sleep(delay).await;
             delay = (2 * delay).min(MAX_RETRY_DELAY);
@@ -204,8 +248,12 @@ impl Worker {
             Some(GenerationState::Ready) => self.switch(&rebuild).await,
             Some(GenerationState::Different) => self.switch_if_accepted(&rebuild).await,
             Some(GenerationState::Live) => self.done(&rebuild).await,
-            None if self.job.outcome.is_some() && self.job.kind == JobKind::Diff => self.done(&rebuild).await,
-            Some(GenerationState::Previous) | None => Err(JobError::Fatal("its generation was dropped".into())),
+            None if self.job.outcome.is_some() && self.job.kind == JobKind::Diff => {
+                self.done(&rebuild).await
+            }
+            Some(GenerationState::Previous) | None => {
+                Err(JobError::Fatal("its generation was dropped".into()))
+            }
         }
     }
 
@@ -214,25 +262,28 @@ impl Worker {
         match rebuild.build(may_skip).await? {
             CatchUpTarget::Live => {
                 let found = rebuild.compare().await?;
-                let outcome = serde_json::to_value(&found).map_err(|error| JobError::Fatal(error.to_string()))?;
+                let outcome = serde_json::to_value(&found)
+                    .map_err(|error| JobError::Fatal(error.to_string()))?;
                 self.store_outcome(rebuild, outcome, found.equal).await
             }
             target @ CatchUpTarget::Head { behind } => {
                 rebuild.catch_up(target).await?;
                 let why = format!("not compared: the live one was {behind} events behind");
-                self.store_outcome(rebuild, json!({"equal": null, "skipped": why}), true).await
+                self.store_outcome(rebuild, json!({"equal": null, "skipped": why}), true)
+                    .await
             }
         }
     }
 
     /// The state of the job's generation; `None` when it was removed.
     async fn generation_state(&self) -> sqlx::Result<Option<GenerationState>> {
-        let state: Option<String> =
-            sqlx::query_scalar("select state from generations where projection = $1 and generation = $2")
-                .bind(&self.job.projection)
-                .bind(self.job.generation)
-                .fetch_optional(&self.pool)
-                .await?;
+        let state: Option<String> = sqlx::query_scalar(
+            "select state from generations where projection = $1 and generation = $2",
+        )
+        .bind(&self.job.projection)
+        .bind(self.job.generation)
+        .fetch_optional(&self.pool)
+        .await?;
         Ok(state.map(GenerationState::try_from).transpose()?)
     }
 
@@ -243,7 +294,11 @@ impl Worker {
         outcome: Value,
         is_ready: bool,
     ) -> Result<(), JobError> {
-        let state = if is_ready { GenerationState::Ready } else { GenerationState::Different };
+        let state = if is_ready {
+            GenerationState::Ready
+        } else {
+            GenerationState::Different
+        };
         let is_dry_run = self.job.kind == JobKind::Diff;
         let mut transaction = rebuild.begin().await?;
         sqlx::query("update jobs set outcome = $2 where id = $1")
@@ -252,25 +307,33 @@ impl Worker {
             .execute(&mut *transaction)
             .await?;
         if !is_dry_run {
-            sqlx::query("update generations set state = $3 where projection = $1 and generation = $2")
-                .bind(M::NAME)
-                .bind(self.job.generation)
-                .bind(state.as_str())
-                .execute(&mut *transaction)
-                .await?;
+            sqlx::query(
+                "update generations set state = $3 where projection = $1 and generation = $2",
+            )
+            .bind(M::NAME)
+            .bind(self.job.generation)
+            .bind(state.as_str())
+            .execute(&mut *transaction)
+            .await?;
         }
         transaction.commit().await?;
         if is_dry_run {
             remove_generation(&self.pool, M::NAME, self.job.generation).await?;
             return self.done(rebuild).await;
         }
-        if is_ready { self.switch(rebuild).await } else { self.switch_if_accepted(rebuild).await }
+        if is_ready {
+            self.switch(rebuild).await
+        } else {
+            self.switch_if_accepted(rebuild).await
+        }
     }
 
     async fn switch_if_accepted<M: ReadModel>(&self, rebuild: &Rebuild<M>) -> Result<(), JobError> {
         match self.job.accept_differences {
             true => self.switch(rebuild).await,
-            false => Err(JobError::Fatal("it differs from the live one, which stays".into())),
+            false => Err(JobError::Fatal(
+                "it differs from the live one, which stays".into(),
+            )),
         }
     }
 
@@ -287,7 +350,11 @@ impl Worker {
                 SwitchError::Database(error) => error.into(),
                 other => JobError::Retryable(other.to_string()),
             })?;
-            tracing::info!(projection = M::NAME, generation = self.job.generation, "another generation is live");
+            tracing::info!(
+                projection = M::NAME,
+                generation = self.job.generation,
+                "another generation is live"
+            );
         }
         self.done(rebuild).await
     }
@@ -311,7 +378,12 @@ impl Worker {
     }
 
     async fn fail(&self, reason: &str) {
-        tracing::error!(job = self.job.id, projection = self.job.projection, reason, "a job has failed");
+        tracing::error!(
+            job = self.job.id,
+            projection = self.job.projection,
+            reason,
+            "a job has failed"
+        );
         let failed = sqlx::query(
             "update jobs set state = 'FAILED', stage = $2, problem = $3, done = $4, total = $5,
                              moved_at = clock_timestamp(), ended_at = clock_timestamp()
@@ -326,7 +398,9 @@ impl Worker {
         .await;
         if self.job.kind == JobKind::Diff && failed.is_ok() {
             // What stays is removed by the next request.
-            remove_generation(&self.pool, &self.job.projection, self.job.generation).await.ok();
+            remove_generation(&self.pool, &self.job.projection, self.job.generation)
+                .await
+                .ok();
         }
         if let Err(error) = failed {
             // Its row still says that it runs; whoever takes it up fails again.

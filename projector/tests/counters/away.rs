@@ -25,9 +25,15 @@ async fn without_redis_the_read_models_advance_and_everything_stops() {
     let mut app = TestApp::fresh().await;
     let nowhere = RedisServer::nowhere().client();
     let running = Running::read_models(&app.log, &app.pool).with_counters(&app, &nowhere);
-    app.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)]).await;
-    app.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1"]).await;
-    assert!(projector::counter_positions(&nowhere, &app.log).await.is_err());
+    app.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4)])
+        .await;
+    app.until(product_list::PRODUCTS, &["1 apples: 4 of 10 by 1"])
+        .await;
+    assert!(
+        projector::counter_positions(&nowhere, &app.log)
+            .await
+            .is_err()
+    );
     running.stop().await;
 }
 
@@ -44,7 +50,8 @@ async fn a_redis_that_comes_and_goes_is_filled_each_time() {
 
     server.kill();
     app.append(&[reserved(1, "kim", 1, 4)]).await;
-    app.until(product_list::PRODUCTS, &["1 apples: 4 of 1000 by 1"]).await;
+    app.until(product_list::PRODUCTS, &["1 apples: 4 of 1000 by 1"])
+        .await;
     server.start();
 
     redis.until_at(&[0, 2]).await;
@@ -62,10 +69,19 @@ async fn a_frozen_redis_blocks_nobody_and_is_updated_when_thawed() {
 
     server.freeze();
     app.append(&[reserved(1, "kim", 1, 4)]).await;
-    app.until(product_list::PRODUCTS, &["1 apples: 4 of 1000 by 1"]).await;
+    app.until(product_list::PRODUCTS, &["1 apples: 4 of 1000 by 1"])
+        .await;
     let asked = Instant::now();
-    assert!(projector::counter_positions(&redis.client, &app.log).await.is_err());
-    assert!(asked.elapsed() < ANSWER_TIMEOUT, "asking a frozen Redis took {:?}", asked.elapsed());
+    assert!(
+        projector::counter_positions(&redis.client, &app.log)
+            .await
+            .is_err()
+    );
+    assert!(
+        asked.elapsed() < ANSWER_TIMEOUT,
+        "asking a frozen Redis took {:?}",
+        asked.elapsed()
+    );
     server.thaw();
 
     redis.until_at(&[0, 2]).await;
@@ -79,7 +95,8 @@ async fn everything_stops_with_redis_frozen() {
     redis.until_at(&[0, 0]).await;
     server.freeze();
     app.append(&[opened(1, "apples", 10)]).await;
-    app.until(product_list::PRODUCTS, &["1 apples: 0 of 10 by 0"]).await;
+    app.until(product_list::PRODUCTS, &["1 apples: 0 of 10 by 0"])
+        .await;
     running.stop().await;
     server.thaw();
 }
@@ -93,7 +110,10 @@ struct Said {
 
 impl Said {
     fn so_far(&self) -> (u32, u32) {
-        (self.lost.load(Ordering::Relaxed), self.back.load(Ordering::Relaxed))
+        (
+            self.lost.load(Ordering::Relaxed),
+            self.back.load(Ordering::Relaxed),
+        )
     }
 }
 
@@ -111,7 +131,11 @@ impl Subscriber for Said {
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let counted = if *event.metadata().level() == Level::INFO { &self.back } else { &self.lost };
+        let counted = if *event.metadata().level() == Level::INFO {
+            &self.back
+        } else {
+            &self.lost
+        };
         counted.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -130,7 +154,8 @@ async fn a_loss_of_redis_is_logged_once_and_its_return_too() {
     assert_eq!(said.so_far(), (0, 0));
 
     server.kill();
-    app.append(&[opened(1, "apples", 10), opened(2, "pears", 10)]).await;
+    app.append(&[opened(1, "apples", 10), opened(2, "pears", 10)])
+        .await;
     app.until_it(|| said.so_far() == (1, 0)).await;
     server.start();
 

@@ -10,7 +10,12 @@ use rstest::rstest;
 
 /// Apples with something taken, and plums, which are closed: partition 1 at position 4.
 fn history() -> Vec<Happened> {
-    vec![opened(1, "apples", 1_000), opened(3, "plums", 90), reserved(1, "kim", 1, 300), closed(3)]
+    vec![
+        opened(1, "apples", 1_000),
+        opened(3, "plums", 90),
+        reserved(1, "kim", 1, 300),
+        closed(3),
+    ]
 }
 
 async fn app_at_4() -> (TestApp, RedisCounters, Running) {
@@ -28,7 +33,11 @@ const SOMEBODY: &str = "0192d3a0-0000-7000-8000-000000000009";
 /// A state that says so, of the event that the log has at `of`, or of none.
 async fn state(app: &TestApp, position: &str, of: Position) -> String {
     let event = app.log.raw_after(1, of - 1, 1).await.unwrap();
-    let digits: String = event.iter().flat_map(|event| event.hash).map(|byte| format!("{byte:02x}")).collect();
+    let digits: String = event
+        .iter()
+        .flat_map(|event| event.hash)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("{position}:1:{digits}:{SOMEBODY}")
 }
 
@@ -49,7 +58,11 @@ async fn a_forged_state_is_found_by_verification(#[case] position: &str, #[case]
     let state = state(&app, position, of).await;
     redis.forge(1, "1", "7:7:1:2");
     redis.forge(1, "@state", &state);
-    redis.until(1, |hash| hash.get("1").is_some_and(|counter| counter == "300:1:0") && hash["@position"] == "4").await;
+    redis
+        .until(1, |hash| {
+            hash.get("1").is_some_and(|counter| counter == "300:1:0") && hash["@position"] == "4"
+        })
+        .await;
     running.stop().await;
 }
 
@@ -64,9 +77,13 @@ async fn a_forged_state_is_found_by_the_next_event(#[case] position: &str, #[cas
     let state = state(&app, position, of).await;
     redis.forge(1, "3", "7:7:0:2");
     redis.forge(1, "@state", &state);
-    app.append(&[reserved(2, "lee", 1, 5), reserved(3, "lee", 1, 5)]).await;
-    let is_right = |hash: &Hash| hash["@position"] == "6" && hash["1"] == "310:2:0" && hash["3"] == "0:0:1";
-    redis.until(1, |hash| !hash.is_empty() && is_right(hash)).await;
+    app.append(&[reserved(2, "lee", 1, 5), reserved(3, "lee", 1, 5)])
+        .await;
+    let is_right =
+        |hash: &Hash| hash["@position"] == "6" && hash["1"] == "310:2:0" && hash["3"] == "0:0:1";
+    redis
+        .until(1, |hash| !hash.is_empty() && is_right(hash))
+        .await;
     running.stop().await;
 }
 
@@ -81,8 +98,13 @@ async fn a_forged_state_is_found_by_the_next_event(#[case] position: &str, #[cas
 #[tokio::test]
 async fn a_wrong_counter_is_corrected_while_the_log_is_idle(#[case] harm: impl Fn(&RedisCounters)) {
     let (_app, redis, running) = app_at_4().await;
-    let counters = |hash: &Hash| hash.iter().filter(|(field, _)| !field.starts_with('@')).count();
-    let is_right = |hash: &Hash| counters(hash) == 2 && hash["1"] == "300:1:0" && hash["3"] == "0:0:1";
+    let counters = |hash: &Hash| {
+        hash.iter()
+            .filter(|(field, _)| !field.starts_with('@'))
+            .count()
+    };
+    let is_right =
+        |hash: &Hash| counters(hash) == 2 && hash["1"] == "300:1:0" && hash["3"] == "0:0:1";
     assert!(is_right(&redis.hash(1)));
     harm(&redis);
     assert!(!is_right(&redis.hash_if_good(1)));
@@ -109,12 +131,17 @@ async fn a_wrong_counter_is_corrected_while_the_log_advances() {
 #[tokio::test]
 async fn a_log_that_differs_at_the_position_is_reloaded() {
     let (app, redis, running) = app_at_4().await;
-    app.change_history("update events set hash = sha256('x') where partition = 1 and position = 4").await;
+    app.change_history("update events set hash = sha256('x') where partition = 1 and position = 4")
+        .await;
     app.change_history("update checkpoints set hash = sha256('x') where consumer = 'product_list' and partition = 1")
         .await;
     let event_hash = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
     // No counter differs, so no comparison would find it.
-    redis.until(1, |hash| hash.get("@hash").is_some_and(|hash| hash == event_hash)).await;
+    redis
+        .until(1, |hash| {
+            hash.get("@hash").is_some_and(|hash| hash == event_hash)
+        })
+        .await;
     running.stop().await;
 }
 
@@ -123,7 +150,10 @@ async fn a_key_that_is_not_a_hash_is_replaced() {
     let (_app, redis, running) = app_at_4().await;
     let _: () = redis.connection().set(redis.key(1), "not a hash").unwrap();
     let kind = |redis: &RedisCounters| -> String {
-        redis::cmd("TYPE").arg(redis.key(1)).query(&mut redis.connection()).unwrap()
+        redis::cmd("TYPE")
+            .arg(redis.key(1))
+            .query(&mut redis.connection())
+            .unwrap()
     };
     while kind(&redis) != "hash" {
         tokio::task::yield_now().await;
@@ -148,7 +178,11 @@ async fn counters_of_an_earlier_run_are_not_trusted() {
     redis.forge(1, "3", "7:7:0:4");
     app.append(&[reserved(2, "lee", 1, 5)]).await;
     let running = Running::all(&app, &redis);
-    redis.until(1, |hash| hash["@position"] == "5" && hash["1"] == "305:2:0" && hash["3"] == "0:0:1").await;
+    redis
+        .until(1, |hash| {
+            hash["@position"] == "5" && hash["1"] == "305:2:0" && hash["3"] == "0:0:1"
+        })
+        .await;
     running.stop().await;
 }
 
@@ -158,7 +192,10 @@ async fn a_reloaded_hash_does_not_expire_and_leaves_nothing_behind() {
     let (_app, redis, running) = app_at_4().await;
     let lasts: i64 = redis.connection().ttl(redis.key(1)).unwrap();
     assert_eq!(lasts, -1);
-    let beside: Vec<String> = redis.connection().keys(format!("{}:*", redis.key(1))).unwrap();
+    let beside: Vec<String> = redis
+        .connection()
+        .keys(format!("{}:*", redis.key(1)))
+        .unwrap();
     assert!(beside.is_empty(), "{beside:?}");
     running.stop().await;
 }

@@ -1,7 +1,8 @@
 //! Random histories of three products.
 
 use crate::support::{
-    Happened, cancelled, closed, failed, opened, refunded, reserved, settled, withdrawn, withdrawn_settled,
+    Happened, cancelled, closed, failed, opened, refunded, reserved, settled, withdrawn,
+    withdrawn_settled,
 };
 use domain::GiveBackReason;
 use proptest::prelude::*;
@@ -37,9 +38,15 @@ pub fn histories(batches: std::ops::Range<usize>) -> impl Strategy<Value = Vec<V
 /// In words of the log: each batch what came of its chances, and in the first the three products.
 fn happen(batches: &[Vec<(i64, Chance)>]) -> Vec<Vec<Happened>> {
     let mut said = Said::default();
-    let mut history = vec![(1..=3).map(|id| opened(id, "a title", 1_000_000)).collect::<Vec<_>>()];
+    let mut history = vec![
+        (1..=3)
+            .map(|id| opened(id, "a title", 1_000_000))
+            .collect::<Vec<_>>(),
+    ];
     history.extend(batches.iter().map(|batch| {
-        let happened = batch.iter().filter_map(|(product, chance)| said.comes_of(*product, chance));
+        let happened = batch
+            .iter()
+            .filter_map(|(product, chance)| said.comes_of(*product, chance));
         happened.collect()
     }));
     history
@@ -65,18 +72,23 @@ impl Said {
                 open.push((self.invests, USERS[*user], product, *amount));
                 Some(reserved(self.invests, USERS[*user], product, *amount))
             }
-            Chance::Fail(which) => take(open, *which).map(|(id, user, of, amount)| failed(id, user, of, amount)),
-            Chance::Withdraw(which) => take(open, *which).map(|(id, user, of, amount)| withdrawn(id, user, of, amount)),
+            Chance::Fail(which) => {
+                take(open, *which).map(|(id, user, of, amount)| failed(id, user, of, amount))
+            }
+            Chance::Withdraw(which) => {
+                take(open, *which).map(|(id, user, of, amount)| withdrawn(id, user, of, amount))
+            }
             Chance::Settle(which) => take(open, *which).map(|(id, user, of, amount)| {
                 settled_ones.push((id, user, of, amount));
                 settled(id, user, of, amount)
             }),
-            Chance::WithdrawSettled(which) => {
-                take(settled_ones, *which).map(|(id, user, of, amount)| withdrawn_settled(id, user, of, amount))
-            }
-            Chance::Refund(which) => take(settled_ones, *which)
-                .map(|(id, user, of, amount)| refunded(id, user, of, amount, GiveBackReason::Cancelled)),
-            Chance::Close => (!std::mem::replace(&mut self.is_closed[product as usize], true)).then(|| closed(product)),
+            Chance::WithdrawSettled(which) => take(settled_ones, *which)
+                .map(|(id, user, of, amount)| withdrawn_settled(id, user, of, amount)),
+            Chance::Refund(which) => take(settled_ones, *which).map(|(id, user, of, amount)| {
+                refunded(id, user, of, amount, GiveBackReason::Cancelled)
+            }),
+            Chance::Close => (!std::mem::replace(&mut self.is_closed[product as usize], true))
+                .then(|| closed(product)),
             Chance::Cancel => (!std::mem::replace(&mut self.is_cancelled[product as usize], true))
                 .then(|| cancelled(product, "a reason")),
         }

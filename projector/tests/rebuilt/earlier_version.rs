@@ -8,7 +8,8 @@ use projector::{JobState, RebuildOptions};
 const VERSION_1: &str = include_str!("../../../migrations/0006_investor_summary.sql");
 const TO_VERSION_2: &str = include_str!("../../../migrations/0024_one_row_of_sums.sql");
 /// As the release before would have read them, and this one reads either.
-const SUMMARY: &str = "select format('%s: %s products, %s settled', user_id, sum(products), sum(settled_amount))
+const SUMMARY: &str =
+    "select format('%s: %s products, %s settled', user_id, sum(products), sum(settled_amount))
                          from investor_summary group by user_id";
 
 const CHECKPOINTS: &str = "select format('%s %s of version %s', partition, position, code_version)
@@ -35,7 +36,12 @@ async fn back_to_version_1(app: &TestApp) {
 async fn rows_of_an_earlier_version_stay_until_they_are_rebuilt() {
     let mut app = TestApp::fresh().await;
     back_to_version_1(&app).await;
-    app.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4), settled(1, "kim", 1, 4)]).await;
+    app.append(&[
+        opened(1, "apples", 10),
+        reserved(1, "kim", 1, 4),
+        settled(1, "kim", 1, 4),
+    ])
+    .await;
     run(
         &app,
         "insert into investor_summary select 'kim', 1, 1, 4, 0, 0, recorded_at, recorded_at
@@ -47,26 +53,55 @@ async fn rows_of_an_earlier_version_stay_until_they_are_rebuilt() {
     .await;
     run(&app, TO_VERSION_2).await;
     let mut running = RunningJobs::of(app);
-    running.app.append(&[opened(2, "pears", 10), reserved(2, "kim", 2, 5), reserved(3, "kim", 1, 3)]).await;
+    running
+        .app
+        .append(&[
+            opened(2, "pears", 10),
+            reserved(2, "kim", 2, 5),
+            reserved(3, "kim", 1, 3),
+        ])
+        .await;
     running.app.until("select format('%s %s', consumer, position) from checkpoints where consumer = 'holdings' order by partition",
                       &["holdings 2", "holdings 4"]).await;
-    running.app.until(SUMMARY, &["kim: 1 products, 4 settled"]).await;
-    running.app.until(CHECKPOINTS, &["0 0 of version 1", "1 3 of version 1"]).await;
+    running
+        .app
+        .until(SUMMARY, &["kim: 1 products, 4 settled"])
+        .await;
+    running
+        .app
+        .until(CHECKPOINTS, &["0 0 of version 1", "1 3 of version 1"])
+        .await;
 
     running.work();
-    let accepting = RebuildOptions { accept_differences: true, ..OPTIONS };
-    let job = running.jobs.rebuild("investor_summary", accepting).await.unwrap();
+    let accepting = RebuildOptions {
+        accept_differences: true,
+        ..OPTIONS
+    };
+    let job = running
+        .jobs
+        .rebuild("investor_summary", accepting)
+        .await
+        .unwrap();
     let ended = running.ended(job).await;
 
-    assert_eq!((ended.state, ended.problem.as_deref()), (JobState::Done, None));
-    assert_eq!(running.generations("investor_summary").await, ["1 PREVIOUS", "2 LIVE"]);
+    assert_eq!(
+        (ended.state, ended.problem.as_deref()),
+        (JobState::Done, None)
+    );
+    assert_eq!(
+        running.generations("investor_summary").await,
+        ["1 PREVIOUS", "2 LIVE"]
+    );
     let rebuilt = [
         "kim in 1: 4 settled, 3 reserved, 0 failed, 1 of a product, second 1 to 5",
         "kim in 2: 0 settled, 5 reserved, 0 failed, 1 of a product, second 4 to 4",
     ];
     running.app.until(SUMS, &rebuilt).await;
     running.app.append(&[settled(3, "kim", 1, 3)]).await;
-    running.app.until(SUMMARY, &["kim: 2 products, 7 settled"]).await;
+    running
+        .app
+        .until(SUMMARY, &["kim: 2 products, 7 settled"])
+        .await;
     assert_eq!(running.jobs.drop("investor_summary").await.unwrap(), 1);
     running.stop().await;
 }
@@ -78,7 +113,17 @@ async fn without_events_there_is_nothing_to_rebuild() {
     back_to_version_1(&app).await;
     run(&app, TO_VERSION_2).await;
     let mut running = RunningJobs::of(app);
-    running.app.append(&[opened(1, "apples", 10), reserved(1, "kim", 1, 4), settled(1, "kim", 1, 4)]).await;
-    running.app.until(SUMMARY, &["kim: 1 products, 4 settled"]).await;
+    running
+        .app
+        .append(&[
+            opened(1, "apples", 10),
+            reserved(1, "kim", 1, 4),
+            settled(1, "kim", 1, 4),
+        ])
+        .await;
+    running
+        .app
+        .until(SUMMARY, &["kim: 1 products, 4 settled"])
+        .await;
     running.stop().await;
 }

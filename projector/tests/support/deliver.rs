@@ -19,7 +19,13 @@ pub enum Manner {
 }
 
 impl Manner {
-    pub const ALL: [Self; 5] = [Self::OneByOne, Self::AllInOneBatch, Self::Twice, Self::Shuffled, Self::WithGaps];
+    pub const ALL: [Self; 5] = [
+        Self::OneByOne,
+        Self::AllInOneBatch,
+        Self::Twice,
+        Self::Shuffled,
+        Self::WithGaps,
+    ];
 
     /// How many events are there before anything of them is delivered.
     fn at_once(self) -> usize {
@@ -41,7 +47,11 @@ impl Manner {
                 events.reverse();
                 let count = events.len();
                 events.rotate_left(count.min(1));
-                events.iter().map(|event| vec![event.clone()]).chain([events.clone()]).collect()
+                events
+                    .iter()
+                    .map(|event| vec![event.clone()])
+                    .chain([events.clone()])
+                    .collect()
             }
             Self::WithGaps => {
                 let last = events.split_off(events.len() - usize::from(events.len() > 1));
@@ -54,7 +64,11 @@ impl Manner {
     /// The repeated deliveries at the end.
     fn echoes(self, events: &[RecordedEvent]) -> Vec<Vec<RecordedEvent>> {
         match self {
-            Self::Twice => events.iter().map(|event| vec![event.clone()]).chain([events.to_vec()]).collect(),
+            Self::Twice => events
+                .iter()
+                .map(|event| vec![event.clone()])
+                .chain([events.to_vec()])
+                .collect(),
             Self::OneByOne | Self::AllInOneBatch | Self::Shuffled | Self::WithGaps => vec![],
         }
     }
@@ -62,7 +76,12 @@ impl Manner {
 
 impl TestApp {
     /// Appends `events` and delivers them to `projection` in this manner; then lets it catch up.
-    pub async fn deliver<P: Projection + Clone>(&mut self, projection: &P, events: &[Happened], manner: Manner) {
+    pub async fn deliver<P: Projection + Clone>(
+        &mut self,
+        projection: &P,
+        events: &[Happened],
+        manner: Manner,
+    ) {
         let consumers = self.consumers(projection);
         let mut all = Vec::new();
         for chunk in events.chunks(manner.at_once().min(events.len().max(1))) {
@@ -81,7 +100,11 @@ async fn deliver_to<P: Projection>(
     deliveries: impl Fn(&[RecordedEvent]) -> Vec<Vec<RecordedEvent>>,
 ) {
     for (partition, consumer) in (0..).zip(consumers) {
-        let here: Vec<_> = events.iter().filter(|event| event.partition == partition).cloned().collect();
+        let here: Vec<_> = events
+            .iter()
+            .filter(|event| event.partition == partition)
+            .cloned()
+            .collect();
         for delivered in deliveries(&here).into_iter().filter(|_| !here.is_empty()) {
             consumer.step(&delivered).await.unwrap();
         }

@@ -27,56 +27,108 @@ pub fn opened_with(id: i64, title: &str, total: i64, terms: Terms) -> Happened {
         finished_at: second(3_600),
         terms,
     };
-    Happened { product: product(id), event }
+    Happened {
+        product: product(id),
+        event,
+    }
 }
 
 pub fn reserved(id: u128, by: &str, of: i64, amount: i64) -> Happened {
     let expires_at = second(1_000);
-    let event =
-        ProductEvent::InvestReserved { invest_id: invest(id), user_id: user(by), amount: won(amount), expires_at };
-    Happened { product: product(of), event }
+    let event = ProductEvent::InvestReserved {
+        invest_id: invest(id),
+        user_id: user(by),
+        amount: won(amount),
+        expires_at,
+    };
+    Happened {
+        product: product(of),
+        event,
+    }
 }
 
 pub fn settled(id: u128, by: &str, of: i64, amount: i64) -> Happened {
-    Happened { product: product(of), event: settled_by(by, invest(id), amount) }
+    Happened {
+        product: product(of),
+        event: settled_by(by, invest(id), amount),
+    }
 }
 
 pub fn failed(id: u128, by: &str, of: i64, amount: i64) -> Happened {
-    Happened { product: product(of), event: failed_by(by, invest(id), amount) }
+    Happened {
+        product: product(of),
+        event: failed_by(by, invest(id), amount),
+    }
 }
 
 /// A reservation is withdrawn.
 pub fn withdrawn(id: u128, by: &str, of: i64, amount: i64) -> Happened {
-    let event =
-        ProductEvent::InvestWithdrawn { invest_id: invest(id), user_id: user(by), amount: won(amount), settled: false };
-    Happened { product: product(of), event }
+    let event = ProductEvent::InvestWithdrawn {
+        invest_id: invest(id),
+        user_id: user(by),
+        amount: won(amount),
+        settled: false,
+    };
+    Happened {
+        product: product(of),
+        event,
+    }
 }
 
 /// A settled invest is withdrawn.
 pub fn withdrawn_settled(id: u128, by: &str, of: i64, amount: i64) -> Happened {
-    let event =
-        ProductEvent::InvestWithdrawn { invest_id: invest(id), user_id: user(by), amount: won(amount), settled: true };
-    Happened { product: product(of), event }
+    let event = ProductEvent::InvestWithdrawn {
+        invest_id: invest(id),
+        user_id: user(by),
+        amount: won(amount),
+        settled: true,
+    };
+    Happened {
+        product: product(of),
+        event,
+    }
 }
 
 pub fn refunded(id: u128, by: &str, of: i64, amount: i64, reason: GiveBackReason) -> Happened {
     let (user_id, code) = (user(by), reason.code().into());
-    let event = ProductEvent::InvestRefunded { invest_id: invest(id), user_id, amount: won(amount), code };
-    Happened { product: product(of), event }
+    let event = ProductEvent::InvestRefunded {
+        invest_id: invest(id),
+        user_id,
+        amount: won(amount),
+        code,
+    };
+    Happened {
+        product: product(of),
+        event,
+    }
 }
 
 pub fn cancelled(id: i64, reason: &str) -> Happened {
-    let event = ProductEvent::ProductCancelled { reason: reason.to_owned().try_into().unwrap() };
-    Happened { product: product(id), event }
+    let event = ProductEvent::ProductCancelled {
+        reason: reason.to_owned().try_into().unwrap(),
+    };
+    Happened {
+        product: product(id),
+        event,
+    }
 }
 
 pub fn target_missed(id: i64, target: i64, reached_amount: i64) -> Happened {
-    let event = ProductEvent::ProductFailed { target_amount: won(target), reached_amount };
-    Happened { product: product(id), event }
+    let event = ProductEvent::ProductFailed {
+        target_amount: won(target),
+        reached_amount,
+    };
+    Happened {
+        product: product(id),
+        event,
+    }
 }
 
 pub fn closed(id: i64) -> Happened {
-    Happened { product: product(id), event: ProductEvent::ProductClosed {} }
+    Happened {
+        product: product(id),
+        event: ProductEvent::ProductClosed {},
+    }
 }
 
 /// The `n`th second of every spec: when its event number `n`, from 0, is recorded.

@@ -30,7 +30,11 @@ impl RedisCounters {
     }
 
     pub fn in_redis(client: Client, app: &TestApp) -> Self {
-        Self { client, log: app.log.clone(), database_id: app.database_id.clone() }
+        Self {
+            client,
+            log: app.log.clone(),
+            database_id: app.database_id.clone(),
+        }
     }
 
     pub fn connection(&self) -> Connection {
@@ -39,7 +43,11 @@ impl RedisCounters {
 
     /// The key, spelled out as readers have it.
     pub fn key(&self, partition: Partition) -> String {
-        format!("moa:{{{}.{partition}}}:counters:2:{}", self.log.identity().log_id, self.database_id)
+        format!(
+            "moa:{{{}.{partition}}}:counters:2:{}",
+            self.log.identity().log_id,
+            self.database_id
+        )
     }
 
     /// The hash as it is there.
@@ -56,22 +64,35 @@ impl RedisCounters {
     /// The same while somebody does harm to it: empty when a check is wrong.
     pub fn hash_if_good(&self, partition: Partition) -> Hash {
         let raw: redis::RedisResult<Hash> = self.connection().hgetall(self.key(partition));
-        raw.ok().and_then(|raw| plain(&self.key(partition), &raw)).unwrap_or_default()
+        raw.ok()
+            .and_then(|raw| plain(&self.key(partition), &raw))
+            .unwrap_or_default()
     }
 
     pub fn delete(&self) {
-        let keys: Vec<_> = self.log.partitions().map(|partition| self.key(partition)).collect();
+        let keys: Vec<_> = self
+            .log
+            .partitions()
+            .map(|partition| self.key(partition))
+            .collect();
         let _: () = self.connection().del(keys).unwrap();
     }
 
     /// Sets a field by hand to a value with a good check, as who knows the format can.
     pub fn forge(&self, partition: Partition, field: &str, value: &str) {
-        self.plant(partition, field, &checked(&self.key(partition), field, value));
+        self.plant(
+            partition,
+            field,
+            &checked(&self.key(partition), field, value),
+        );
     }
 
     /// Sets one field by hand.
     pub fn plant(&self, partition: Partition, field: &str, value: &str) {
-        let _: () = self.connection().hset(self.key(partition), field, value).unwrap();
+        let _: () = self
+            .connection()
+            .hset(self.key(partition), field, value)
+            .unwrap();
     }
 
     /// Waits until the counters are at these positions; fails with the last ones.
@@ -83,7 +104,10 @@ impl RedisCounters {
             if stand.as_ref().is_ok_and(|stand| *stand == expected) {
                 return;
             }
-            assert!(start.elapsed() < TEST_TIMEOUT, "the counters stand at {stand:?}, not {expected:?}");
+            assert!(
+                start.elapsed() < TEST_TIMEOUT,
+                "the counters stand at {stand:?}, not {expected:?}"
+            );
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
@@ -92,7 +116,11 @@ impl RedisCounters {
     pub async fn until(&self, partition: Partition, good: impl Fn(&Hash) -> bool) {
         let start = Instant::now();
         while !good(&self.hash_if_good(partition)) {
-            assert!(start.elapsed() < TEST_TIMEOUT, "the hash is {:?}", self.hash_if_good(partition));
+            assert!(
+                start.elapsed() < TEST_TIMEOUT,
+                "the hash is {:?}",
+                self.hash_if_good(partition)
+            );
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
@@ -101,9 +129,15 @@ impl RedisCounters {
 impl Drop for RedisCounters {
     fn drop(&mut self) {
         // Its server may be gone with all it had.
-        if let Ok(mut connection) = self.client.get_connection_with_timeout(Duration::from_secs(1)) {
+        if let Ok(mut connection) = self
+            .client
+            .get_connection_with_timeout(Duration::from_secs(1))
+        {
             for partition in self.log.partitions() {
-                redis::cmd("DEL").arg(self.key(partition)).exec(&mut connection).ok();
+                redis::cmd("DEL")
+                    .arg(self.key(partition))
+                    .exec(&mut connection)
+                    .ok();
             }
         }
     }
@@ -112,7 +146,10 @@ impl Drop for RedisCounters {
 /// `value` with its check, spelled out as readers have it.
 pub fn checked(key: &str, field: &str, value: &str) -> String {
     let digest = Sha256::digest(format!("{key}\n{field}\n{value}"));
-    let check: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let check: String = digest[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("{value}:{check}")
 }
 

@@ -17,9 +17,14 @@ pub struct Running {
 impl Running {
     /// Polls the log, without consumers.
     pub fn alone(log: &Log) -> Self {
-        let mut running = Self { tasks: JoinSet::new(), shutdown: CancellationToken::new() };
+        let mut running = Self {
+            tasks: JoinSet::new(),
+            shutdown: CancellationToken::new(),
+        };
         let (log, stop) = (log.clone(), running.shutdown.clone());
-        running.tasks.spawn(async move { log.poll_heads(stop).await });
+        running
+            .tasks
+            .spawn(async move { log.poll_heads(stop).await });
         running
     }
 
@@ -55,7 +60,13 @@ impl Running {
         source: impl Fn(&'static str, Partition) -> Option<S> + Clone + Send + Sync + 'static,
     ) -> Self {
         let (log, pool) = (app.log.clone(), app.pool.clone());
-        self.tasks.spawn(projector::run_counters(log, pool, redis.clone(), source, self.shutdown.clone()));
+        self.tasks.spawn(projector::run_counters(
+            log,
+            pool,
+            redis.clone(),
+            source,
+            self.shutdown.clone(),
+        ));
         self
     }
 
@@ -67,6 +78,8 @@ impl Running {
                 ended.unwrap()
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), stopped).await.expect("stops at shutdown");
+        tokio::time::timeout(Duration::from_secs(5), stopped)
+            .await
+            .expect("stops at shutdown");
     }
 }

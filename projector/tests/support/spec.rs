@@ -12,7 +12,11 @@ pub struct Spec<P> {
 
 impl<P: Projection + Clone> Spec<P> {
     pub fn of(projection: P) -> Self {
-        Self { projection, given: Vec::new(), then: Vec::new() }
+        Self {
+            projection,
+            given: Vec::new(),
+            then: Vec::new(),
+        }
     }
 
     /// These events, recorded one second after another from second 0 on.
@@ -37,7 +41,11 @@ impl<P: Projection + Clone> Spec<P> {
                 assert_eq!(&app.says(query).await, rows, "delivered {manner:?}");
             }
             let all = app.everything_of(P::NAME).await;
-            assert_eq!(first.get_or_insert_with(|| all.clone()), &all, "delivered {manner:?}");
+            assert_eq!(
+                first.get_or_insert_with(|| all.clone()),
+                &all,
+                "delivered {manner:?}"
+            );
         }
     }
 }

@@ -49,22 +49,48 @@ impl TestApp {
     }
 
     async fn on(database: Database, sequences: HashMap<ProductId, i64>, appends: i64) -> Self {
-        let pool =
-            PgPoolOptions::new().max_connections(POOL_SIZE).connect(database.url()).await.map(Pool::from).unwrap();
+        let pool = PgPoolOptions::new()
+            .max_connections(POOL_SIZE)
+            .connect(database.url())
+            .await
+            .map(Pool::from)
+            .unwrap();
         let log = Log::open(pool.clone(), PARTITIONS).await.unwrap();
         let history = History::continued(&log, sequences).await;
         let database_id = log.database_id().await.unwrap();
-        Self { test_log: TestLog { database, pool, log }, database_id, history, appends }
+        Self {
+            test_log: TestLog {
+                database,
+                pool,
+                log,
+            },
+            database_id,
+            history,
+            appends,
+        }
     }
 
     /// This app, and one in a copy of its database.
     pub async fn copied(self) -> [Self; 2] {
-        let Self { test_log: TestLog { database, pool, log }, history, appends, .. } = self;
+        let Self {
+            test_log:
+                TestLog {
+                    database,
+                    pool,
+                    log,
+                },
+            history,
+            appends,
+            ..
+        } = self;
         let sequences = history.sequences().clone();
         drop((log, history));
         pool.close().await;
         let copy = database.copy().await;
-        [Self::on(database, sequences.clone(), appends).await, Self::on(copy, sequences, appends).await]
+        [
+            Self::on(database, sequences.clone(), appends).await,
+            Self::on(copy, sequences, appends).await,
+        ]
     }
 
     /// Appends one event after another, each a second later than the one before.
@@ -81,20 +107,32 @@ impl TestApp {
         let at = second(self.appends);
         self.appends += 1;
         let events = events.iter().map(|happened| {
-            let metadata = Metadata { correlation_id: "a test".into(), ..Metadata::default() };
-            self.history.next(happened.product, happened.event.clone(), metadata)
+            let metadata = Metadata {
+                correlation_id: "a test".into(),
+                ..Metadata::default()
+            };
+            self.history
+                .next(happened.product, happened.event.clone(), metadata)
         });
         let events = events.collect();
         self.history.append(Some(at), events).await
     }
 
     pub fn consumer<P: Projection>(&self, projection: P, partition: Partition) -> Consumer<P> {
-        Consumer::new(self.log.clone(), self.pool.clone(), Arc::new(projection), partition)
+        Consumer::new(
+            self.log.clone(),
+            self.pool.clone(),
+            Arc::new(projection),
+            partition,
+        )
     }
 
     /// One consumer for each partition, in order.
     pub fn consumers<P: Projection + Clone>(&self, projection: &P) -> Vec<Consumer<P>> {
-        self.log.partitions().map(|partition| self.consumer(projection.clone(), partition)).collect()
+        self.log
+            .partitions()
+            .map(|partition| self.consumer(projection.clone(), partition))
+            .collect()
     }
 
     /// Applies whatever is left, in every partition.
@@ -107,28 +145,50 @@ impl TestApp {
 
     /// Every column of every row that is the projection's, its checkpoints' positions too.
     pub async fn everything_of(&self, projection: &str) -> Vec<String> {
-        let tables = format!("select tablename::text from pg_tables where tablename ~ '^{projection}(_|$)' order by 1");
-        let checkpoints = "select format('%s %s', partition, position) from checkpoints where consumer";
-        let mut rows = self.says(&format!("{checkpoints} = '{projection}' order by 1")).await;
+        let tables = format!(
+            "select tablename::text from pg_tables where tablename ~ '^{projection}(_|$)' order by 1"
+        );
+        let checkpoints =
+            "select format('%s %s', partition, position) from checkpoints where consumer";
+        let mut rows = self
+            .says(&format!("{checkpoints} = '{projection}' order by 1"))
+            .await;
         for table in self.says(&tables).await {
             rows.push(format!("-- {table}"));
-            rows.extend(self.says(&format!(r#"select t::text from {table} t order by t::text collate "C""#)).await);
+            rows.extend(
+                self.says(&format!(
+                    r#"select t::text from {table} t order by t::text collate "C""#
+                ))
+                .await,
+            );
         }
         rows
     }
 
     /// A consumer's position, and the event at which it is stuck.
-    pub async fn checkpoint(&self, consumer: &str, partition: Partition) -> (Position, Option<(Position, String)>) {
+    pub async fn checkpoint(
+        &self,
+        consumer: &str,
+        partition: Partition,
+    ) -> (Position, Option<(Position, String)>) {
         let all = self.log.checkpoints().await.unwrap();
-        let found = all.into_iter().find(|at| at.consumer == consumer && at.partition == partition);
+        let found = all
+            .into_iter()
+            .find(|at| at.consumer == consumer && at.partition == partition);
         found.map_or((0, None), |at| (at.position, at.stuck))
     }
 
     /// Runs a statement that the log refuses, as somebody could who may restore a database.
     pub async fn change_history(&self, statement: &str) {
         let mut transaction = self.pool.begin().await.unwrap();
-        sqlx::query("set local session_replication_role = replica").execute(&mut *transaction).await.unwrap();
-        sqlx::query(statement).execute(&mut *transaction).await.unwrap();
+        sqlx::query("set local session_replication_role = replica")
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        sqlx::query(statement)
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
         transaction.commit().await.unwrap();
     }
 
@@ -136,7 +196,10 @@ impl TestApp {
     pub async fn until_it(&self, is_so: impl Fn() -> bool) {
         let start = Instant::now();
         while !is_so() {
-            assert!(start.elapsed() < TEST_TIMEOUT, "it is not so after {TEST_TIMEOUT:?}");
+            assert!(
+                start.elapsed() < TEST_TIMEOUT,
+                "it is not so after {TEST_TIMEOUT:?}"
+            );
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }

@@ -46,10 +46,21 @@ fn record() -> Vec<StoredAct> {
 fn seals_after(from: &[ActSeal], acts: &[StoredAct]) -> Vec<ActSeal> {
     let mut seals = from.to_vec();
     for act in acts {
-        let (seal, previous) =
-            seals.last().map_or((1, Hash::default()), |last| (last.statement.seal + 1, last.statement.digest()));
+        let (seal, previous) = seals.last().map_or((1, Hash::default()), |last| {
+            (last.statement.seal + 1, last.statement.digest())
+        });
         let hash = act.hash.clone().try_into().unwrap();
-        seals.push(ActStatement { log: LOG, seal, act: act.number, hash, at: act.at, previous }.seal(&key()));
+        seals.push(
+            ActStatement {
+                log: LOG,
+                seal,
+                act: act.number,
+                hash,
+                at: act.at,
+                previous,
+            }
+            .seal(&key()),
+        );
     }
     seals
 }
@@ -90,8 +101,19 @@ fn a_record_as_it_was_is_whole_and_says_what_is_not_sealed() {
     let (acts, seals) = (record(), seals_after(&[], &record()[..4]));
     let report = report(&acts, &seals);
     let unsealed = Some(PositionRange { first: 5, last: 6 });
-    assert_eq!((report.acts, report.seals, report.sealed_upto, report.unsealed), (6, 4, 4, unsealed));
-    assert_eq!((report.bad, report.bad_seal, report.lost), (None, None, vec![]));
+    assert_eq!(
+        (
+            report.acts,
+            report.seals,
+            report.sealed_upto,
+            report.unsealed
+        ),
+        (6, 4, 4, unsealed)
+    );
+    assert_eq!(
+        (report.bad, report.bad_seal, report.lost),
+        (None, None, vec![])
+    );
 }
 
 /// What somebody does to a row.
@@ -109,7 +131,9 @@ fn each_change_is_found_at_its_row() {
         ("subject", |act| act.subject = "invest_log".into()),
         ("parameters", |act| act.parameters = "{ }".into()),
         ("correlation", |act| act.correlation_id = None),
-        ("empty correlation", |act| act.correlation_id = Some(String::new())),
+        ("empty correlation", |act| {
+            act.correlation_id = Some(String::new())
+        }),
         ("outcome_of", |act| act.outcome_of = Some(1)),
         ("outcome", |act| act.outcome = Some("REFUSED".into())),
         ("hash", |act| act.hash[0] ^= 1),
@@ -125,7 +149,11 @@ fn each_change_is_found_at_its_row() {
 fn what_is_missing_inserted_or_cut_off_is_found() {
     let (acts, seals) = (record(), seals_after(&[], &record()));
     let without = |number: usize| {
-        acts.iter().enumerate().filter(|(at, _)| at + 1 != number).map(|(_, act)| act.clone()).collect::<Vec<_>>()
+        acts.iter()
+            .enumerate()
+            .filter(|(at, _)| at + 1 != number)
+            .map(|(_, act)| act.clone())
+            .collect::<Vec<_>>()
     };
     assert_eq!(found(&without(1), &seals), Some((1, Problem::Missing)));
     assert_eq!(found(&without(3), &seals), Some((3, Problem::Missing)));
@@ -144,7 +172,11 @@ fn a_record_that_was_hashed_again_is_not_what_was_sealed() {
     let acts = chained(acts);
     assert_eq!(found(&acts, &[]), None);
     assert_eq!(found(&acts, &seals), Some((4, Problem::Rewritten)));
-    assert_eq!(found(&acts, &seals[..3]), None, "nothing is known of what was not sealed");
+    assert_eq!(
+        found(&acts, &seals[..3]),
+        None,
+        "nothing is known of what was not sealed"
+    );
 }
 
 #[test]
@@ -175,19 +207,32 @@ fn the_first_seal_that_is_not_valid_is_named_and_ends_them() {
         }),
         ("of another key", 3, {
             let mut seals = seals.clone();
-            seals[2] = seals[2].statement.clone().seal(&SigningKey::from_bytes(&[8; 32]));
+            seals[2] = seals[2]
+                .statement
+                .clone()
+                .seal(&SigningKey::from_bytes(&[8; 32]));
             seals
         }),
         ("of another log", 3, {
             let mut seals = seals.clone();
-            let statement = ActStatement { log: Uuid::nil(), ..seals[2].statement.clone() };
+            let statement = ActStatement {
+                log: Uuid::nil(),
+                ..seals[2].statement.clone()
+            };
             seals[2] = statement.seal(&key());
             seals
         }),
     ];
     for (what, number, seals) in spoiled {
         let report = report(&record(), &seals);
-        assert_eq!((report.bad_seal.map(|BadSeal { seal, .. }| seal), report.sealed_upto), (Some(number), 2), "{what}");
+        assert_eq!(
+            (
+                report.bad_seal.map(|BadSeal { seal, .. }| seal),
+                report.sealed_upto
+            ),
+            (Some(number), 2),
+            "{what}"
+        );
     }
 }
 
@@ -197,11 +242,21 @@ fn what_was_lost_and_accepted_is_named_and_the_rest_is_whole() {
     let before = seals_after(&[], &record());
     let mut acts = record();
     acts.truncate(4);
-    acts.push(StoredAct { act: "ACCEPT_LOSS".into(), ..act(5) });
+    acts.push(StoredAct {
+        act: "ACCEPT_LOSS".into(),
+        ..act(5)
+    });
     let acts = chained(acts);
     let seals = seals_after(&before, &acts[4..]);
     let report = report(&acts, &seals);
     assert_eq!((report.bad, report.bad_seal), (None, None));
-    assert_eq!((report.sealed_upto, report.lost), (5, vec![PositionRange { first: 5, last: 6 }]));
-    assert_eq!(found(&acts, &before), Some((5, Problem::Rewritten)), "by the seals of before it is found");
+    assert_eq!(
+        (report.sealed_upto, report.lost),
+        (5, vec![PositionRange { first: 5, last: 6 }])
+    );
+    assert_eq!(
+        found(&acts, &before),
+        Some((5, Problem::Rewritten)),
+        "by the seals of before it is found"
+    );
 }

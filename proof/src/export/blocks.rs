@@ -16,7 +16,10 @@ pub(super) struct Blocks<R> {
 
 impl<R: Read> Blocks<R> {
     pub(super) fn of(file: R) -> Self {
-        Self { file, left: Vec::new() }
+        Self {
+            file,
+            left: Vec::new(),
+        }
     }
 
     /// The next lines, each with its line feed, the file's last maybe without; `None` at the end. An error when a line is
@@ -24,9 +27,14 @@ impl<R: Read> Blocks<R> {
     pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut block = std::mem::take(&mut self.left);
         loop {
-            let (from, wanted) = (block.len(), BLOCK_BYTES.saturating_sub(block.len()).max(BLOCK_BYTES / 2));
+            let (from, wanted) = (
+                block.len(),
+                BLOCK_BYTES.saturating_sub(block.len()).max(BLOCK_BYTES / 2),
+            );
             block.reserve(wanted);
-            let read = (&mut self.file).take(wanted as u64).read_to_end(&mut block)?;
+            let read = (&mut self.file)
+                .take(wanted as u64)
+                .read_to_end(&mut block)?;
             if read == 0 {
                 return Ok((!block.is_empty()).then_some(block));
             }
@@ -35,7 +43,10 @@ impl<R: Read> Blocks<R> {
                 return Ok(Some(block));
             }
             if block.len() > MAX_LINE_BYTES {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "it has a line longer than any export's"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "it has a line longer than any export's",
+                ));
             }
         }
     }
@@ -75,6 +86,9 @@ mod tests {
     #[test]
     fn a_line_without_end_is_not_read_into_memory() {
         let read = Blocks::of(io::repeat(b'x')).next();
-        assert_eq!(read.unwrap_err().to_string(), "it has a line longer than any export's");
+        assert_eq!(
+            read.unwrap_err().to_string(),
+            "it has a line longer than any export's"
+        );
     }
 }

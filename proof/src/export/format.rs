@@ -60,21 +60,38 @@ pub(super) struct End {
 
 impl Header {
     /// Of an export of the log `identity` up to `heads`, of all its rows or of those that `filter` leaves.
-    pub fn of(identity: Identity, heads: Vec<Position>, filter: Option<Value>, at: DateTime<Utc>) -> Self {
+    pub fn of(
+        identity: Identity,
+        heads: Vec<Position>,
+        filter: Option<Value>,
+        at: DateTime<Utc>,
+    ) -> Self {
         let Identity { log_id, partitions } = identity;
-        Self { format: FORMAT.into(), log: log_id, partitions, heads, filter, exported_at: time::format(at) }
+        Self {
+            format: FORMAT.into(),
+            log: log_id,
+            partitions,
+            heads,
+            filter,
+            exported_at: time::format(at),
+        }
     }
 
     /// The header of a line, if it is one.
     pub(super) fn read(line: &[u8]) -> Option<Self> {
         let header: Self = serde_json::from_slice(line).ok()?;
-        let partitions = usize::try_from(header.partitions).ok().filter(|partitions| (1..=64).contains(partitions))?;
+        let partitions = usize::try_from(header.partitions)
+            .ok()
+            .filter(|partitions| (1..=64).contains(partitions))?;
         (header.format == FORMAT && header.heads.len() == partitions).then_some(header)
     }
 
     /// Which log was exported.
     pub fn identity(&self) -> Identity {
-        Identity { log_id: self.log, partitions: self.partitions }
+        Identity {
+            log_id: self.log,
+            partitions: self.partitions,
+        }
     }
 
     /// The last position of each partition that was exported.
@@ -137,7 +154,9 @@ impl Format {
     /// The end of a line, if it is one.
     pub(super) fn read_end(self, line: &[u8]) -> Option<End> {
         let may_be = self == Self::Ndjson && line.starts_with(b"{\"end\"");
-        let end: End = may_be.then(|| serde_json::from_slice(line).ok()).flatten()?;
+        let end: End = may_be
+            .then(|| serde_json::from_slice(line).ok())
+            .flatten()?;
         end.end.then_some(end)
     }
 
@@ -207,7 +226,10 @@ fn for_each_column(row: &RawEventRef<'_>, mut put: impl FnMut(&'static str, Colu
         Column::Text(&time::format_micros(row.recorded_at)),
         Column::Text(&hex(&row.hash)),
     ];
-    COLUMNS.into_iter().zip(columns).for_each(|(name, column)| put(name, column));
+    COLUMNS
+        .into_iter()
+        .zip(columns)
+        .for_each(|(name, column)| put(name, column));
 }
 
 fn json_text(text: &str, out: &mut Vec<u8>) {
@@ -231,5 +253,6 @@ fn csv_text(text: &str, out: &mut Vec<u8>) {
 
 /// Whether a field of a CSV stands in quotes.
 pub(super) fn needs_quotes(text: &str) -> bool {
-    text.bytes().any(|byte| matches!(byte, b',' | b'"' | b'\r' | b'\n'))
+    text.bytes()
+        .any(|byte| matches!(byte, b',' | b'"' | b'\r' | b'\n'))
 }

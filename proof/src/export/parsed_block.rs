@@ -47,7 +47,12 @@ pub(super) enum ParsedLine<'a> {
 impl ParsedBlock {
     /// Reads the lines of `block`, which is whole lines.
     pub(super) fn read(block: Vec<u8>, format: Format) -> Self {
-        let mut lines = Self { format, texts: String::new(), lines: Vec::new(), block: Vec::new() };
+        let mut lines = Self {
+            format,
+            texts: String::new(),
+            lines: Vec::new(),
+            block: Vec::new(),
+        };
         let (mut scratch, mut hashing, mut from) = (Scratch::default(), Vec::new(), 0);
         for line in block.split_inclusive(|byte| *byte == b'\n') {
             let range = from..from + line.len();
@@ -59,7 +64,9 @@ impl ParsedBlock {
     }
 
     fn push(&mut self, line: Range<usize>, row: Option<RawEventRef<'_>>, hashing: &mut Vec<u8>) {
-        let Some(row) = row else { return self.lines.push(Line::Other(line)) };
+        let Some(row) = row else {
+            return self.lines.push(Line::Other(line));
+        };
         let before = match self.lines.last() {
             Some(Line::Row(before)) if before.partition == row.partition => Some(before.hash),
             _ => None,
@@ -89,7 +96,9 @@ impl ParsedBlock {
         let mut scratch = Scratch::default();
         for line in &self.lines {
             match line {
-                Line::Other(line) => take(ParsedLine::Other(without_end(&self.block[line.clone()]))),
+                Line::Other(line) => {
+                    take(ParsedLine::Other(without_end(&self.block[line.clone()])))
+                }
                 Line::Row(facts) => take(self.row(facts, &mut scratch)),
             }
         }
@@ -98,7 +107,8 @@ impl ParsedBlock {
     fn row<'a>(&'a self, facts: &'a Facts, scratch: &'a mut Scratch) -> ParsedLine<'a> {
         let line = without_end(&self.block[facts.line.clone()]);
         let Some(made) = facts.made else {
-            return read::row(self.format, line, scratch).map_or(ParsedLine::Other(line), ParsedLine::Row);
+            return read::row(self.format, line, scratch)
+                .map_or(ParsedLine::Other(line), ParsedLine::Row);
         };
         let row = RawEventRef {
             aggregate_type: &self.texts[facts.aggregate_type.clone()],

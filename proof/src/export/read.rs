@@ -19,7 +19,11 @@ const UUID_CHARS: usize = 36;
 pub(super) type Scratch = [String; 6];
 
 /// The row of a line without its line feed; `None` when it is none.
-pub(super) fn row<'a>(format: Format, line: &'a [u8], scratch: &'a mut Scratch) -> Option<RawEventRef<'a>> {
+pub(super) fn row<'a>(
+    format: Format,
+    line: &'a [u8],
+    scratch: &'a mut Scratch,
+) -> Option<RawEventRef<'a>> {
     let line = std::str::from_utf8(line).ok()?;
     match format {
         Format::Ndjson => columns(Json::of(line), scratch),
@@ -61,7 +65,10 @@ fn columns<'a>(mut line: impl Line<'a>, scratch: &'a mut Scratch) -> Option<RawE
 /// A whole number as it is written, without a plus, a zero before it, or minus zero.
 fn number(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
-    let plain = digits.as_bytes().first().is_some_and(|first| first.is_ascii_digit());
+    let plain = digits
+        .as_bytes()
+        .first()
+        .is_some_and(|first| first.is_ascii_digit());
     if !plain || (digits.starts_with('0') && text != "0") {
         return None;
     }
@@ -81,24 +88,35 @@ mod tests {
     use crate::columns::Columns;
 
     /// Texts that have to be written otherwise, and a time with every digit.
-    const TEXTS: [&str; 3] = ["{\"a\":\"\\u0041, \\\\\"}", "\u{1}\t\u{7f}한국어\u{1f9e7}/\u{8}", "a\rb,\"\"c"];
+    const TEXTS: [&str; 3] = [
+        "{\"a\":\"\\u0041, \\\\\"}",
+        "\u{1}\t\u{7f}한국어\u{1f9e7}/\u{8}",
+        "a\rb,\"\"c",
+    ];
     const BYTES: &[u8] = b"\"\\{,+-01aunZ \r\x01\xed";
 
     fn rows() -> impl Iterator<Item = RawEventRef<'static>> {
-        TEXTS.into_iter().enumerate().map(|(number, text)| RawEventRef {
-            aggregate_type: if number == 1 { text } else { "product" },
-            aggregate_id: "17",
-            sequence: [1, i64::MIN, 0][number],
-            event_type: if number == 2 { "" } else { "InvestFailed" },
-            event_version: "1.0.0",
-            payload: text,
-            metadata: "{}",
-            partition: [3, i32::MAX, -1][number],
-            position: [10, i64::MAX, -12][number],
-            event_id: Uuid::from_u128(0x0199_1f5e_7c3a_7b60_9a52_3f0f_6ed1_a001),
-            recorded_at: [1_772_334_600_123_456, -62_135_596_800_000_000, 253_402_300_799_999_999][number],
-            hash: [0xa7; 32],
-        })
+        TEXTS
+            .into_iter()
+            .enumerate()
+            .map(|(number, text)| RawEventRef {
+                aggregate_type: if number == 1 { text } else { "product" },
+                aggregate_id: "17",
+                sequence: [1, i64::MIN, 0][number],
+                event_type: if number == 2 { "" } else { "InvestFailed" },
+                event_version: "1.0.0",
+                payload: text,
+                metadata: "{}",
+                partition: [3, i32::MAX, -1][number],
+                position: [10, i64::MAX, -12][number],
+                event_id: Uuid::from_u128(0x0199_1f5e_7c3a_7b60_9a52_3f0f_6ed1_a001),
+                recorded_at: [
+                    1_772_334_600_123_456,
+                    -62_135_596_800_000_000,
+                    253_402_300_799_999_999,
+                ][number],
+                hash: [0xa7; 32],
+            })
     }
 
     fn line(format: Format, row: &RawEventRef<'_>) -> Vec<u8> {
@@ -113,8 +131,16 @@ mod tests {
         match format {
             Format::Ndjson => serde_json::from_slice(line).ok(),
             Format::Csv => {
-                let text = [COLUMNS.join(",").as_bytes(), CSV_LINE_END.as_bytes(), line, b"\n"].concat();
-                let mut rows = ::csv::ReaderBuilder::new().from_reader(text.as_slice()).into_deserialize::<Columns>();
+                let text = [
+                    COLUMNS.join(",").as_bytes(),
+                    CSV_LINE_END.as_bytes(),
+                    line,
+                    b"\n",
+                ]
+                .concat();
+                let mut rows = ::csv::ReaderBuilder::new()
+                    .from_reader(text.as_slice())
+                    .into_deserialize::<Columns>();
                 let row = rows.next()?.ok()?;
                 rows.next().is_none().then_some(row)
             }
@@ -124,15 +150,19 @@ mod tests {
     /// Every line that is one byte away: another, one less, one more; but not all of them within the hash.
     fn near_misses(line: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
         let same = |at: usize| line[at..].starts_with(b"a7a7a7a7");
-        (0..line.len()).filter(move |at| !same(*at)).flat_map(move |at| {
-            let with = move |upto: usize, new: &[u8]| {
-                let mut missed = line.to_vec();
-                missed.splice(at..upto, new.iter().copied());
-                missed
-            };
-            let changed = BYTES.iter().flat_map(move |new| [with(at + 1, &[*new]), with(at, &[*new])]);
-            changed.chain([with(at + 1, b"")])
-        })
+        (0..line.len())
+            .filter(move |at| !same(*at))
+            .flat_map(move |at| {
+                let with = move |upto: usize, new: &[u8]| {
+                    let mut missed = line.to_vec();
+                    missed.splice(at..upto, new.iter().copied());
+                    missed
+                };
+                let changed = BYTES
+                    .iter()
+                    .flat_map(move |new| [with(at + 1, &[*new]), with(at, &[*new])]);
+                changed.chain([with(at + 1, b"")])
+            })
     }
 
     #[test]
@@ -141,17 +171,33 @@ mod tests {
         for format in [Format::Ndjson, Format::Csv] {
             for stored in rows() {
                 let written = line(format, &stored);
-                assert_eq!(row(format, &written, &mut scratch), Some(stored), "{}", String::from_utf8_lossy(&written));
+                assert_eq!(
+                    row(format, &written, &mut scratch),
+                    Some(stored),
+                    "{}",
+                    String::from_utf8_lossy(&written)
+                );
                 for missed in near_misses(&written).filter(|missed| !missed.contains(&b'\n')) {
                     let parsed = parsed(format, &missed);
-                    let expected = parsed.as_ref().and_then(Columns::row).filter(|row| line(format, row) == missed);
+                    let expected = parsed
+                        .as_ref()
+                        .and_then(Columns::row)
+                        .filter(|row| line(format, row) == missed);
                     other += usize::from(parsed.is_some() && expected.is_none());
                     read += usize::from(expected.is_some());
                     let found = row(format, &missed, &mut scratch);
-                    assert_eq!(found, expected, "{format:?} {}", String::from_utf8_lossy(&missed));
+                    assert_eq!(
+                        found,
+                        expected,
+                        "{format:?} {}",
+                        String::from_utf8_lossy(&missed)
+                    );
                 }
             }
         }
-        assert!(read > 2_000 && other > 200, "{read} were rows, {other} only said the same otherwise");
+        assert!(
+            read > 2_000 && other > 200,
+            "{read} were rows, {other} only said the same otherwise"
+        );
     }
 }

@@ -38,10 +38,14 @@ pub enum ExportError {
     )]
     NotAnExport(PathBuf),
     /// A filter left events out.
-    #[error("{0} is not a whole log but what a filter left of it, which cannot be verified: export without filters")]
+    #[error(
+        "{0} is not a whole log but what a filter left of it, which cannot be verified: export without filters"
+    )]
     Filtered(PathBuf),
     /// A CSV does not say which log it is of.
-    #[error("{0} is a CSV, which does not say which log it is of: give the log's seals, or export as NDJSON")]
+    #[error(
+        "{0} is a CSV, which does not say which log it is of: give the log's seals, or export as NDJSON"
+    )]
     NeedsSeals(PathBuf),
     /// The seals do not belong to it.
     #[error("{0} is of another log than the seals")]
@@ -69,7 +73,11 @@ pub fn verify(
 /// The same, against seals that were read before. [`ExportError::OtherLog`] when they are of another log.
 pub fn verify_against(path: &Path, sealed: &ValidSeals) -> Result<Report, ExportError> {
     let opened = Opened::open(path)?;
-    if opened.header.as_ref().is_some_and(|header| header.identity() != sealed.identity()) {
+    if opened
+        .header
+        .as_ref()
+        .is_some_and(|header| header.identity() != sealed.identity())
+    {
         return Err(ExportError::OtherLog(path.to_owned()));
     }
     opened.verify(sealed)
@@ -89,24 +97,40 @@ impl<'a> Opened<'a> {
     fn open(path: &'a Path) -> Result<Self, ExportError> {
         let mut blocks = Blocks::of(File::open(path).map_err(unreadable(path))?);
         let mut line = blocks.next().map_err(unreadable(path))?.unwrap_or_default();
-        let first = line.split_off(line.iter().position(|byte| *byte == b'\n').map_or(line.len(), |end| end + 1));
-        let (format, header) = beginning(&line).ok_or_else(|| ExportError::NotAnExport(path.to_owned()))?;
+        let first = line.split_off(
+            line.iter()
+                .position(|byte| *byte == b'\n')
+                .map_or(line.len(), |end| end + 1),
+        );
+        let (format, header) =
+            beginning(&line).ok_or_else(|| ExportError::NotAnExport(path.to_owned()))?;
         if header.as_ref().is_some_and(Header::is_filtered) {
             return Err(ExportError::Filtered(path.to_owned()));
         }
-        Ok(Self { path, format, header, first, blocks })
+        Ok(Self {
+            path,
+            format,
+            header,
+            first,
+            blocks,
+        })
     }
 
     fn verify(self, sealed: &ValidSeals) -> Result<Report, ExportError> {
         let mut check = FileCheck::of(sealed, self.format);
-        let read = run(self.first, self.blocks, self.format, |lines| lines.each(|line| check.line(line)));
+        let read = run(self.first, self.blocks, self.format, |lines| {
+            lines.each(|line| check.line(line))
+        });
         read.map_err(unreadable(self.path))?;
         check.finish(self.path, sealed, self.header)
     }
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> ExportError {
-    |source| ExportError::File { path: path.to_owned(), source }
+    |source| ExportError::File {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// The form of an export that begins with this line, and its header where that has one.
@@ -119,12 +143,20 @@ fn beginning(line: &[u8]) -> Option<(Format, Option<Header>)> {
 }
 
 /// Has blocks read on every core, and takes what they say in order.
-fn run(first: Vec<u8>, mut blocks: Blocks<File>, format: Format, mut take: impl FnMut(ParsedBlock)) -> io::Result<()> {
+fn run(
+    first: Vec<u8>,
+    mut blocks: Blocks<File>,
+    format: Format,
+    mut take: impl FnMut(ParsedBlock),
+) -> io::Result<()> {
     thread::scope(|scope| {
-        let workers = available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
+        let workers = available_parallelism()
+            .map_or(1, usize::from)
+            .min(MAX_WORKERS);
         let (hands, read): (Vec<_>, Vec<_>) = (0..workers)
             .map(|_| {
-                let ((hand, block), (done, read)) = (sync_channel(BLOCKS_AHEAD), sync_channel(BLOCKS_AHEAD));
+                let ((hand, block), (done, read)) =
+                    (sync_channel(BLOCKS_AHEAD), sync_channel(BLOCKS_AHEAD));
                 scope.spawn(move || parse_blocks(block, format, done));
                 (hand, read)
             })
@@ -135,11 +167,17 @@ fn run(first: Vec<u8>, mut blocks: Blocks<File>, format: Format, mut take: impl 
             let Ok(lines) = next.recv() else { break };
             take(lines);
         }
-        reading.join().unwrap_or_else(|_| Err(io::Error::other("the file was not read to its end")))
+        reading
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the file was not read to its end")))
     })
 }
 
-fn distribute(first: Vec<u8>, blocks: &mut Blocks<File>, hands: Vec<SyncSender<Vec<u8>>>) -> io::Result<()> {
+fn distribute(
+    first: Vec<u8>,
+    blocks: &mut Blocks<File>,
+    hands: Vec<SyncSender<Vec<u8>>>,
+) -> io::Result<()> {
     let mut block = Some(first);
     for hand in hands.iter().cycle() {
         let Some(lines) = block else { break };

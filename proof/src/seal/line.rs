@@ -99,7 +99,9 @@ impl From<&Seal> for SegmentLine {
 impl SegmentLine {
     fn seal(self) -> Result<Seal, SealParseError> {
         is_format(self.format, FORMAT)?;
-        let hash_prefixes = BASE64_STANDARD.decode(&self.marks).map_err(|_| malformed("marks"))?;
+        let hash_prefixes = BASE64_STANDARD
+            .decode(&self.marks)
+            .map_err(|_| malformed("marks"))?;
         let statement = Statement {
             log: Uuid::try_parse(&self.log).map_err(|_| malformed("log"))?,
             partitions: self.partitions,
@@ -194,11 +196,27 @@ pub(crate) fn malformed(what: &str) -> SealParseError {
 }
 
 fn is_format(found: i64, wanted: i64) -> Result<(), SealParseError> {
-    if found == wanted { Ok(()) } else { Err(SealParseError(format!("its format is {found}, not {wanted}"))) }
+    if found == wanted {
+        Ok(())
+    } else {
+        Err(SealParseError(format!(
+            "its format is {found}, not {wanted}"
+        )))
+    }
 }
 
-fn signed(statement: Statement, hash_prefixes: Vec<u8>, key: &str, text: &str) -> Result<Seal, SealParseError> {
+fn signed(
+    statement: Statement,
+    hash_prefixes: Vec<u8>,
+    key: &str,
+    text: &str,
+) -> Result<Seal, SealParseError> {
     let signature = signature(text).ok_or_else(|| malformed("signature"))?;
     let key = KeyId(unhex(key).ok_or_else(|| malformed("key"))?);
-    Ok(Seal { statement, hash_prefixes, key, signature })
+    Ok(Seal {
+        statement,
+        hash_prefixes,
+        key,
+        signature,
+    })
 }

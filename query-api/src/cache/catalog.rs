@@ -34,21 +34,39 @@ struct List {
 
 impl Catalog {
     fn of(lists: Vec<Arc<List>>) -> Self {
-        let mut all: Vec<_> = lists.iter().flat_map(|list| &list.products).cloned().collect();
+        let mut all: Vec<_> = lists
+            .iter()
+            .flat_map(|list| &list.products)
+            .cloned()
+            .collect();
         all.sort_unstable_by_key(|facts| std::cmp::Reverse(facts.product_id));
         Self { lists, all }
     }
 
     /// Whether its lists are those that changed last at these positions.
     pub(super) fn is_at(&self, changed_at: &[i64]) -> bool {
-        self.lists.iter().map(|list| list.changed_at).eq(changed_at.iter().copied())
+        self.lists
+            .iter()
+            .map(|list| list.changed_at)
+            .eq(changed_at.iter().copied())
     }
 
     /// The number of products that are open at a time, and a page of them.
-    pub(super) fn open_at(&self, now: DateTime<Utc>, paging: &Paging) -> (i64, Vec<Arc<ProductFacts>>) {
-        let (from, to) = (paging.offset(), paging.offset().saturating_add(paging.size()));
+    pub(super) fn open_at(
+        &self,
+        now: DateTime<Utc>,
+        paging: &Paging,
+    ) -> (i64, Vec<Arc<ProductFacts>>) {
+        let (from, to) = (
+            paging.offset(),
+            paging.offset().saturating_add(paging.size()),
+        );
         let (mut count, mut page) = (0, Vec::new());
-        for facts in self.all.iter().filter(|facts| facts.started_at <= now && now < facts.finished_at) {
+        for facts in self
+            .all
+            .iter()
+            .filter(|facts| facts.started_at <= now && now < facts.finished_at)
+        {
             if (from..to).contains(&count) {
                 page.push(facts.clone());
             }
@@ -76,13 +94,22 @@ impl LoadGuard {
 
 impl ProductCatalogCache {
     pub(super) fn new(partitions: usize) -> Self {
-        let never = Arc::new(List { changed_at: NEVER_CHANGED, products: Vec::new() });
+        let never = Arc::new(List {
+            changed_at: NEVER_CHANGED,
+            products: Vec::new(),
+        });
         let current = RwLock::new(Arc::new(Catalog::of(vec![never; partitions])));
-        Self { current, loading: Arc::default() }
+        Self {
+            current,
+            loading: Arc::default(),
+        }
     }
 
     pub(super) fn current(&self) -> Arc<Catalog> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// `None` while another reader loads, and for a second after a failed load.
@@ -113,14 +140,18 @@ impl ProductCatalogCache {
                 let changed_at = state.listed;
                 let mut products = facts.of_all(&products).await?;
                 products.retain(|facts| now.is_none_or(|now| now < facts.finished_at));
-                *list = Arc::new(List { changed_at, products });
+                *list = Arc::new(List {
+                    changed_at,
+                    products,
+                });
             }
         }
         let count: usize = lists.iter().map(|list| list.products.len()).sum();
         if count > MAX_LISTED_PRODUCTS {
             return None;
         }
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Catalog::of(lists));
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(Catalog::of(lists));
         Some(())
     }
 }

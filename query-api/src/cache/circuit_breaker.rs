@@ -39,11 +39,15 @@ impl CircuitBreaker {
     pub(super) fn open(&self) -> bool {
         counter!("moa_redis_failures_total").increment(1);
         gauge!("moa_redis_circuit_open").set(1.0);
-        self.open_until().replace(Instant::now() + OPEN_DURATION).is_none()
+        self.open_until()
+            .replace(Instant::now() + OPEN_DURATION)
+            .is_none()
     }
 
     fn open_until(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.open_until.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -99,7 +99,14 @@ pub(super) struct Counters {
 impl Counters {
     pub(super) fn new(client: Client, log_id: Uuid, partitions: usize) -> Self {
         let (open, circuit_breaker) = (Mutex::default(), CircuitBreaker::default());
-        Self { client, log_id, partitions, keys: RwLock::new(Arc::new([])), open, circuit_breaker }
+        Self {
+            client,
+            log_id,
+            partitions,
+            keys: RwLock::new(Arc::new([])),
+            open,
+            circuit_breaker,
+        }
     }
 
     /// Reads the counters of this database from now on.
@@ -110,7 +117,10 @@ impl Counters {
     }
 
     fn keys(&self) -> Arc<[String]> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The state of every partition, with the counters of `products`; `None` when a partition is missing or damaged.
@@ -125,13 +135,22 @@ impl Counters {
             question.cmd("HMGET").arg(key).arg(STATE).arg(products);
         }
         let answer: Vec<Vec<Option<String>>> = self.ask(&question).await?;
-        let mut read = CounterSnapshot { states: Vec::new(), counters: HashMap::new() };
+        let mut read = CounterSnapshot {
+            states: Vec::new(),
+            counters: HashMap::new(),
+        };
         for ((key, fields), wanted) in keys.iter().zip(&answer).zip(&wanted) {
-            let [state, counters @ ..] = fields.as_slice() else { return None };
+            let [state, counters @ ..] = fields.as_slice() else {
+                return None;
+            };
             let state = parse_state(key, state.as_ref()?)?;
-            let found = wanted.iter().zip(counters).filter_map(|(id, counter)| Some((*id, counter.as_ref()?)));
+            let found = wanted
+                .iter()
+                .zip(counters)
+                .filter_map(|(id, counter)| Some((*id, counter.as_ref()?)));
             for (id, counter) in found {
-                read.counters.insert(id, parse(key, &id.to_string(), counter, &state)?);
+                read.counters
+                    .insert(id, parse(key, &id.to_string(), counter, &state)?);
             }
             read.states.push(state);
         }
@@ -146,7 +165,12 @@ impl Counters {
             question.cmd("HGET").arg(key).arg(STATE);
         }
         let texts: Vec<Option<String>> = self.ask(&question).await?;
-        Some(keys.iter().zip(texts).map(|(key, text)| parse_state(key, &text?)).collect())
+        Some(
+            keys.iter()
+                .zip(texts)
+                .map(|(key, text)| parse_state(key, &text?))
+                .collect(),
+        )
     }
 
     /// The state of a partition, and the products that are open.
@@ -175,7 +199,9 @@ impl Counters {
         if question.is_empty() || !self.circuit_breaker.allows_request() {
             return None;
         }
-        let answer = timeout(REDIS_TIMEOUT, async { question.query_async(&mut self.connection().await?).await });
+        let answer = timeout(REDIS_TIMEOUT, async {
+            question.query_async(&mut self.connection().await?).await
+        });
         let failed = match answer.await {
             Ok(Ok(answer)) => {
                 self.circuit_breaker.close();
@@ -211,7 +237,10 @@ impl Counters {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(REDIS_TIMEOUT))
             .set_response_timeout(Some(REDIS_TIMEOUT));
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let connection = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
         Ok(open.insert(connection).clone())
     }
 }
@@ -220,22 +249,35 @@ impl Counters {
 fn value_of<'a>(key: &str, field: &str, text: &'a str) -> Option<&'a str> {
     let (value, found) = text.rsplit_once(':')?;
     let digest = Sha256::digest(format!("{key}\n{field}\n{value}"));
-    let check: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let check: String = digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     (found == check).then_some(value)
 }
 
 /// Parses a state.
 fn parse_state(key: &str, text: &str) -> Option<State> {
     let parts: Vec<_> = value_of(key, STATE, text)?.split(':').collect();
-    let [position, listed, event_hash, by] = parts.as_slice() else { return None };
+    let [position, listed, event_hash, by] = parts.as_slice() else {
+        return None;
+    };
     let (position, listed) = (position.parse().ok()?, listed.parse().ok()?);
-    Some(State { position, listed, event_hash: (*event_hash).into(), by: (*by).into() })
+    Some(State {
+        position,
+        listed,
+        event_hash: (*event_hash).into(),
+        by: (*by).into(),
+    })
 }
 
 /// Parses a counter; `None` also when it was written after `state`.
 fn parse(key: &str, field: &str, text: &str, state: &State) -> Option<Counter> {
     let parts: Vec<_> = value_of(key, field, text)?.split(':').collect();
-    let [current_amount, invest_users, ended, position] = parts.as_slice() else { return None };
+    let [current_amount, invest_users, ended, position] = parts.as_slice() else {
+        return None;
+    };
     let standing = match *ended {
         "0" => Standing::Open,
         "1" => Standing::Closed,
@@ -243,7 +285,12 @@ fn parse(key: &str, field: &str, text: &str, state: &State) -> Option<Counter> {
         _ => return None,
     };
     let (current_amount, invest_users) = (current_amount.parse().ok()?, invest_users.parse().ok()?);
-    let counter = Counter { current_amount, invest_users, standing, position: position.parse().ok()? };
+    let counter = Counter {
+        current_amount,
+        invest_users,
+        standing,
+        position: position.parse().ok()?,
+    };
     (counter.position <= state.position).then_some(counter)
 }
 
@@ -255,15 +302,31 @@ mod tests {
     const KEY: &str = "moa:{log.0}:counters:2:7.5";
 
     fn state() -> State {
-        State { position: 7, listed: 3, event_hash: "ab".into(), by: "me".into() }
+        State {
+            position: 7,
+            listed: 3,
+            event_hash: "ab".into(),
+            by: "me".into(),
+        }
     }
 
     /// The same texts as in the projector's tests.
     #[test]
     fn texts_with_the_right_check_are_read() {
-        assert_eq!(parse_state(KEY, "7:3:ab:me:ba711646fc6ec925"), Some(state()));
-        let counter = Counter { current_amount: 300, invest_users: 2, standing: Standing::Open, position: 6 };
-        assert_eq!(parse(KEY, "4", "300:2:0:6:a0d15d0a2eb1c8cb", &state()), Some(counter));
+        assert_eq!(
+            parse_state(KEY, "7:3:ab:me:ba711646fc6ec925"),
+            Some(state())
+        );
+        let counter = Counter {
+            current_amount: 300,
+            invest_users: 2,
+            standing: Standing::Open,
+            position: 6,
+        };
+        assert_eq!(
+            parse(KEY, "4", "300:2:0:6:a0d15d0a2eb1c8cb", &state()),
+            Some(counter)
+        );
     }
 
     #[rstest]
@@ -285,8 +348,17 @@ mod tests {
     #[case::more_users_than_won(2, 3, false)]
     #[case::somebody_with_nothing(0, 1, false)]
     #[case::something_of_nobody(5, 0, false)]
-    fn a_counter_has_bounds(#[case] current_amount: i64, #[case] invest_users: i64, #[case] expected: bool) {
-        let counter = Counter { current_amount, invest_users, standing: Standing::Open, position: 1 };
+    fn a_counter_has_bounds(
+        #[case] current_amount: i64,
+        #[case] invest_users: i64,
+        #[case] expected: bool,
+    ) {
+        let counter = Counter {
+            current_amount,
+            invest_users,
+            standing: Standing::Open,
+            position: 1,
+        };
         assert_eq!(counter.is_within(1_000), expected);
     }
 }

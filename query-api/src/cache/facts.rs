@@ -32,12 +32,21 @@ pub(super) struct FactsCache {
 
 impl FactsCache {
     pub(super) fn new(pool: Pool) -> Self {
-        Self { cached: Cache::new(MAX_CACHED_PRODUCTS), pool }
+        Self {
+            cached: Cache::new(MAX_CACHED_PRODUCTS),
+            pool,
+        }
     }
 
     /// The facts of one product; concurrent requests share one query. `None` when PostgreSQL does not answer, or has none.
     pub(super) async fn of(&self, product_id: i64) -> Option<Arc<ProductFacts>> {
-        let load = async { sqlx::query_as(ONE).bind(product_id).fetch_one(&self.pool).await.map(Arc::new) };
+        let load = async {
+            sqlx::query_as(ONE)
+                .bind(product_id)
+                .fetch_one(&self.pool)
+                .await
+                .map(Arc::new)
+        };
         let loaded: Result<_, Arc<sqlx::Error>> = self.cached.try_get_with(product_id, load).await;
         loaded.ok()
     }
@@ -52,7 +61,11 @@ impl FactsCache {
             }
         }
         for some in unknown.chunks(MAX_PRODUCTS_PER_QUERY) {
-            let loaded: Vec<ProductFacts> = sqlx::query_as(SOME).bind(some).fetch_all(&self.pool).await.ok()?;
+            let loaded: Vec<ProductFacts> = sqlx::query_as(SOME)
+                .bind(some)
+                .fetch_all(&self.pool)
+                .await
+                .ok()?;
             for facts in loaded.into_iter().map(Arc::new) {
                 self.cached.insert(facts.product_id, facts.clone()).await;
                 known.push(facts);

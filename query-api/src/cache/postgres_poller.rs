@@ -49,12 +49,19 @@ struct Clock {
 impl PolledState {
     /// Whether `positions` have reached the polled ones.
     pub(super) fn is_reached_by(&self, positions: &[i64]) -> bool {
-        self.positions.len() == positions.len() && self.positions.iter().zip(positions).all(|(seen, at)| at >= seen)
+        self.positions.len() == positions.len()
+            && self
+                .positions
+                .iter()
+                .zip(positions)
+                .all(|(seen, at)| at >= seen)
     }
 
     /// Whether the writer of a partition's state is trusted.
     pub(super) fn trusts(&self, partition: usize, state: &State) -> bool {
-        self.writers.get(partition).is_some_and(|writers| writers.contains(&state.by))
+        self.writers
+            .get(partition)
+            .is_some_and(|writers| writers.contains(&state.by))
     }
 
     /// The database's time now, if it is known.
@@ -86,8 +93,16 @@ impl PostgresPoller {
     }
 
     /// Polls for ever, also after a panic: the last poll must not be trusted for ever.
-    pub(super) async fn poll_for_ever(self, pool: Pool, counters: Arc<Counters>, partitions: usize) {
-        let start = || self.clone().poll(pool.clone(), counters.clone(), partitions);
+    pub(super) async fn poll_for_ever(
+        self,
+        pool: Pool,
+        counters: Arc<Counters>,
+        partitions: usize,
+    ) {
+        let start = || {
+            self.clone()
+                .poll(pool.clone(), counters.clone(), partitions)
+        };
         restart_on_panic("the poll of PostgreSQL", start).await;
     }
 
@@ -119,12 +134,18 @@ impl PostgresPoller {
         let clock = clocks.into_iter().flatten().min_by_key(Clock::error_now);
         let mut writers = last.map(|last| last.writers.clone()).unwrap_or_default();
         writers.resize(seen.positions.len(), Vec::new());
-        for (writers, (by, is_of_this_log)) in
-            writers.iter_mut().zip(seen.writers).filter_map(|(all, one)| Some((all, one?)))
+        for (writers, (by, is_of_this_log)) in writers
+            .iter_mut()
+            .zip(seen.writers)
+            .filter_map(|(all, one)| Some((all, one?)))
         {
             update_trust(writers, by, is_of_this_log);
         }
-        self.last.send_replace(Some(Arc::new(PolledState { positions: seen.positions, writers, clock })));
+        self.last.send_replace(Some(Arc::new(PolledState {
+            positions: seen.positions,
+            writers,
+            clock,
+        })));
     }
 }
 
@@ -147,13 +168,22 @@ struct PollResult {
     writers: Vec<Option<(String, bool)>>,
 }
 
-async fn poll_once(pool: &Pool, counters: &Counters, partitions: usize) -> sqlx::Result<PollResult> {
+async fn poll_once(
+    pool: &Pool,
+    counters: &Counters,
+    partitions: usize,
+) -> sqlx::Result<PollResult> {
     let mut connection = pool.acquire().await?;
-    let database: String = sqlx::query_scalar("select moa_database_id()").fetch_one(&mut connection).await?;
+    let database: String = sqlx::query_scalar("select moa_database_id()")
+        .fetch_one(&mut connection)
+        .await?;
     counters.use_database(&database);
     // Redis first: it follows `product_list`, so an earlier state of it cannot be ahead.
     let states = counters.states().await.unwrap_or_default();
-    let stated: Vec<_> = states.iter().map(|state| state.as_ref().map(|state| state.position)).collect();
+    let stated: Vec<_> = states
+        .iter()
+        .map(|state| state.as_ref().map(|state| state.position))
+        .collect();
     let asked = Instant::now();
     let (positions, hashes, time): (Vec<i64>, Vec<String>, _) = sqlx::query_as(concat!(
         "select ",
@@ -169,11 +199,20 @@ async fn poll_once(pool: &Pool, counters: &Counters, partitions: usize) -> sqlx:
     .await?;
     // When the server read its clock is not known; the middle is the best estimate.
     let error = asked.elapsed();
-    let clock = Clock { time, at: asked + error / 2, error };
+    let clock = Clock {
+        time,
+        at: asked + error / 2,
+        error,
+    };
     let judged = states.into_iter().zip(positions.iter().zip(&hashes));
-    let writers =
-        judged.map(|(state, (position, hash))| state.map(|state| writer_of(state, *position, hash))).collect();
-    Ok(PollResult { positions, clock: (error <= MAX_CLOCK_ERROR).then_some(clock), writers })
+    let writers = judged
+        .map(|(state, (position, hash))| state.map(|state| writer_of(state, *position, hash)))
+        .collect();
+    Ok(PollResult {
+        positions,
+        clock: (error <= MAX_CLOCK_ERROR).then_some(clock),
+        writers,
+    })
 }
 
 /// The writer of a state, and whether the state is of the log in which the event at its position has this hash (none at 0) and

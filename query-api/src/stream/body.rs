@@ -34,20 +34,34 @@ pub(super) struct Listener {
 /// The answer that goes on until the listener leaves or the process stops. What a cache or a proxy kept of it would be of no use.
 pub(super) fn respond(listener: Listener) -> Response {
     let opening = futures::stream::iter([Ok::<_, Infallible>(retry())]);
-    let events = unfold(listener, |mut listener| async move { Some((Ok(listener.next().await?), listener)) });
+    let events = unfold(listener, |mut listener| async move {
+        Some((Ok(listener.next().await?), listener))
+    });
     let body = Body::from_stream(futures::StreamExt::chain(opening, events));
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("private, no-store")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        ),
+        (
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("private, no-store"),
+        ),
         // nginx would hold events back until its buffer is full.
-        (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+        (
+            header::HeaderName::from_static("x-accel-buffering"),
+            HeaderValue::from_static("no"),
+        ),
     ];
     (headers, body).into_response()
 }
 
 fn retry() -> Bytes {
     static LISTENERS: AtomicU64 = AtomicU64::new(0);
-    let spread = LISTENERS.fetch_add(1, Relaxed).wrapping_mul(RETRY_STEP_MILLIS) % RETRY_SPREAD_MILLIS;
+    let spread = LISTENERS
+        .fetch_add(1, Relaxed)
+        .wrapping_mul(RETRY_STEP_MILLIS)
+        % RETRY_SPREAD_MILLIS;
     format!("retry: {}\n\n", MIN_RETRY_MILLIS + spread).into()
 }
 
@@ -82,16 +96,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_says_that_it_is_there_until_the_process_stops() {
-        let (topic, shutdown) = (Arc::new(Topic::new("none".into())), CancellationToken::new());
+        let (topic, shutdown) = (
+            Arc::new(Topic::new("none".into())),
+            CancellationToken::new(),
+        );
         topic.publish(vec![], "at0".into());
         let listener = Listener {
             reader: TopicReader::new(topic, Zone::Local, None, "none".into()),
             shutdown: shutdown.clone(),
             _listening: Audience::new("test").join(),
-            _permit: Admission::new(StreamLimits::default()).admit(None, None).unwrap(),
+            _permit: Admission::new(StreamLimits::default())
+                .admit(None, None)
+                .unwrap(),
         };
         let mut pieces = respond(listener).into_body().into_data_stream();
-        assert!(pieces.next().await.unwrap().unwrap().starts_with(b"retry: "));
+        assert!(
+            pieces
+                .next()
+                .await
+                .unwrap()
+                .unwrap()
+                .starts_with(b"retry: ")
+        );
         let began = Instant::now();
         assert_eq!(pieces.next().await.unwrap().unwrap(), HEARTBEAT);
         assert!(began.elapsed() >= HEARTBEAT_INTERVAL);

@@ -66,7 +66,11 @@ pub(super) struct Listening(Audience);
 
 impl Audience {
     pub(super) fn new(name: &'static str) -> Self {
-        let audience = Self { name, listeners: watch::Sender::new(0), published: watch::Sender::new(None) };
+        let audience = Self {
+            name,
+            listeners: watch::Sender::new(0),
+            published: watch::Sender::new(None),
+        };
         // So that the gauge is there before anybody listens.
         audience.count(|_| ());
         audience
@@ -85,7 +89,8 @@ impl Audience {
 
     fn count(&self, change: impl FnOnce(&mut u32)) {
         self.listeners.send_modify(change);
-        metrics::gauge!("moa_stream_listeners", "stream" => self.name).set(f64::from(*self.listeners.borrow()));
+        metrics::gauge!("moa_stream_listeners", "stream" => self.name)
+            .set(f64::from(*self.listeners.borrow()));
     }
 
     /// Feeds the stream for ever, with a feed of `start` whenever somebody listens again.
@@ -93,7 +98,12 @@ impl Audience {
         let (mut listeners, mut feed) = (self.listeners.subscribe(), start());
         let mut is_failing = false;
         while listeners.wait_for(|listeners| *listeners > 0).await.is_ok() {
-            let Err(error) = self.feed_listeners(&model, &mut feed, &mut is_failing).await else { continue };
+            let Err(error) = self
+                .feed_listeners(&model, &mut feed, &mut is_failing)
+                .await
+            else {
+                continue;
+            };
             if !POSTGRESQL.explains_failures() && !std::mem::replace(&mut is_failing, true) {
                 tracing::warn!(%error, stream = self.name, "a stream is not fed; it is tried again");
             }
@@ -106,7 +116,12 @@ impl Audience {
     }
 
     /// Until nobody listens, or something fails.
-    async fn feed_listeners(&self, model: &ReadModel, feed: &mut impl Feed, is_failing: &mut bool) -> Result<()> {
+    async fn feed_listeners(
+        &self,
+        model: &ReadModel,
+        feed: &mut impl Feed,
+        is_failing: &mut bool,
+    ) -> Result<()> {
         let mut next_read = Instant::now();
         while *self.listeners.borrow() > 0 {
             feed.welcome().await?;
@@ -114,8 +129,10 @@ impl Audience {
                 let began = Instant::now();
                 let published = feed.publish().await?;
                 let sends = feed.sends(published.items, *self.listeners.borrow());
-                next_read = Instant::now() + self.rest_after(began.elapsed(), published.items, sends);
-                self.published.send_replace(Some(published.positions.into()));
+                next_read =
+                    Instant::now() + self.rest_after(began.elapsed(), published.items, sends);
+                self.published
+                    .send_replace(Some(published.positions.into()));
                 *is_failing = false;
             }
             sleep(POLL_INTERVAL).await;
@@ -126,7 +143,11 @@ impl Audience {
 
     async fn has_changed(&self, model: &ReadModel, feed: &impl Feed) -> Result<bool> {
         let positions = model.poll().await?;
-        let is_published = self.published.borrow().as_ref().is_some_and(|published| **published == *positions);
+        let is_published = self
+            .published
+            .borrow()
+            .as_ref()
+            .is_some_and(|published| **published == *positions);
         Ok(!is_published || feed.is_due())
     }
 
@@ -136,7 +157,9 @@ impl Audience {
         }
         metrics::counter!("moa_stream_publications_total", "stream" => self.name).increment(1);
         let sending = Duration::from_secs(1) * sends / (MAX_SENDS_PER_SECOND_AND_CORE * cores());
-        MIN_PUBLICATION_INTERVAL.max(sending).max(read * REST_PER_READ)
+        MIN_PUBLICATION_INTERVAL
+            .max(sending)
+            .max(read * REST_PER_READ)
     }
 }
 

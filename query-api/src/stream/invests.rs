@@ -45,7 +45,13 @@ impl InvestStream {
                 audience.clone().feed(model.clone(), move || feed.again())
             }
         });
-        Self { streams, users, audience, time, _feeding: AbortOnDropHandle::new(tokio::spawn(feeding)) }
+        Self {
+            streams,
+            users,
+            audience,
+            time,
+            _feeding: AbortOnDropHandle::new(tokio::spawn(feeding)),
+        }
     }
 }
 
@@ -56,13 +62,21 @@ pub(crate) async fn listen(
     times: Times,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let InvestStream { streams, users, audience, time, .. } = &api.invest_stream;
+    let InvestStream {
+        streams,
+        users,
+        audience,
+        time,
+        ..
+    } = &api.invest_stream;
     let asked = Asked::of(&headers, streams)?;
     let permit = streams.admission.admit(address, Some(user.as_str()))?;
     let topic = users.join(user.as_str(), streams);
     let listening = audience.join();
     let reached = asked.reached(audience, streams).await?;
-    timeout(FIRST_STATE_TIMEOUT, topic.published()).await.map_err(|_| Problem::Overloaded)?;
+    timeout(FIRST_STATE_TIMEOUT, topic.published())
+        .await
+        .map_err(|_| Problem::Overloaded)?;
     let listener = Listener {
         reader: asked.subscribe(topic, Zone::of(times, *time), streams),
         shutdown: streams.shutdown.clone(),
@@ -98,7 +112,9 @@ impl Users {
     fn topics(&self, is_published: bool) -> HashMap<String, Arc<Topic>> {
         let mut users = self.lock();
         users.retain(|_, topic| topic.strong_count() > 0);
-        let topics = users.iter().filter_map(|(user, topic)| Some((user, topic.upgrade()?)));
+        let topics = users
+            .iter()
+            .filter_map(|(user, topic)| Some((user, topic.upgrade()?)));
         let wanted = topics.filter(|(_, topic)| topic.is_published() == is_published);
         wanted.map(|(user, topic)| (user.clone(), topic)).collect()
     }
@@ -136,23 +152,50 @@ struct Read {
 
 impl InvestFeed {
     fn of(streams: Streams, model: Arc<ReadModel>, users: Users, time: ServiceTime) -> Self {
-        Self { streams, model, users, time, versions: None }
+        Self {
+            streams,
+            model,
+            users,
+            time,
+            versions: None,
+        }
     }
 
     /// One that has read nothing yet.
     fn again(&self) -> Self {
-        Self::of(self.streams.clone(), self.model.clone(), self.users.clone(), self.time)
+        Self::of(
+            self.streams.clone(),
+            self.model.clone(),
+            self.users.clone(),
+            self.time,
+        )
     }
 
     /// Reads what has changed of these users' invests since `versions`, and publishes it to each.
-    async fn read(&self, topics: &[(&String, &Arc<Topic>)], versions: &RowVersions) -> sqlx::Result<Read> {
+    async fn read(
+        &self,
+        topics: &[(&String, &Arc<Topic>)],
+        versions: &RowVersions,
+    ) -> sqlx::Result<Read> {
         let users: Vec<&str> = topics.iter().map(|(user, _)| user.as_str()).collect();
         let RowVersions { table, since } = versions;
-        let changed = sqlx::query(CHANGED).bind(self.streams.partitions_as_sql()).bind(table).bind(since);
-        let rows = changed.bind(users).bind(MAX_INVESTS_PER_USER).fetch_all(self.model.pool()).await?;
+        let changed = sqlx::query(CHANGED)
+            .bind(self.streams.partitions_as_sql())
+            .bind(table)
+            .bind(since);
+        let rows = changed
+            .bind(users)
+            .bind(MAX_INVESTS_PER_USER)
+            .fetch_all(self.model.pool())
+            .await?;
         let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-        let (versions, positions): (_, Vec<i64>) = (RowVersions::from_row(first)?, first.try_get("positions")?);
-        let present = if first.try_get("present")? { &rows[..] } else { &[] };
+        let (versions, positions): (_, Vec<i64>) =
+            (RowVersions::from_row(first)?, first.try_get("positions")?);
+        let present = if first.try_get("present")? {
+            &rows[..]
+        } else {
+            &[]
+        };
         let mut changed: HashMap<String, Vec<InvestRow>> = HashMap::new();
         for row in present {
             let UsersInvest { user_id, invest } = UsersInvest::from_row(row)?;
@@ -165,25 +208,49 @@ impl InvestFeed {
             published += items.len();
             topic.publish(items, id.clone());
         }
-        Ok(Read { versions, positions, items: published })
+        Ok(Read {
+            versions,
+            positions,
+            items: published,
+        })
     }
 
     /// Those that are not published yet.
-    fn items(&self, topic: &Topic, rows: Vec<InvestRow>, positions: &[i64]) -> sqlx::Result<Vec<(Key, Item)>> {
+    fn items(
+        &self,
+        topic: &Topic,
+        rows: Vec<InvestRow>,
+        positions: &[i64],
+    ) -> sqlx::Result<Vec<(Key, Item)>> {
         let mut items = Vec::new();
         for row in rows {
             let of = |time| serialized("invest", &row.item(time));
-            let (key, texts) = (row.invest_id.as_u128(), [of(self.time)?, of(self.time.with_offset())?]);
+            let (key, texts) = (
+                row.invest_id.as_u128(),
+                [of(self.time)?, of(self.time.with_offset())?],
+            );
             if !topic.has(key, &texts) {
                 let partition = self.streams.partition_of(row.product_id);
                 let changed_at = (partition, positions.get(partition).copied().unwrap_or(0));
-                items.push((key, Item { texts, changed_at, turned_at: None, is_listed: true }));
+                items.push((
+                    key,
+                    Item {
+                        texts,
+                        changed_at,
+                        turned_at: None,
+                        is_listed: true,
+                    },
+                ));
             }
         }
         Ok(items)
     }
 
-    async fn read_all(&self, topics: &HashMap<String, Arc<Topic>>, versions: &RowVersions) -> sqlx::Result<Vec<Read>> {
+    async fn read_all(
+        &self,
+        topics: &HashMap<String, Arc<Topic>>,
+        versions: &RowVersions,
+    ) -> sqlx::Result<Vec<Read>> {
         let topics: Vec<_> = topics.iter().collect();
         let mut reads = Vec::new();
         for some in topics.chunks(MAX_USERS_PER_READ) {
@@ -198,7 +265,9 @@ impl Feed for InvestFeed {
         if !self.users.have_newcomers.swap(false, Relaxed) {
             return Ok(());
         }
-        let reads = self.read_all(&self.users.topics(false), &RowVersions::none()).await;
+        let reads = self
+            .read_all(&self.users.topics(false), &RowVersions::none())
+            .await;
         let reads = reads.inspect_err(|_| self.users.have_newcomers.store(true, Relaxed))?;
         // Who came earlier was read at earlier versions, which hold for the later ones too.
         if self.versions.is_none() {
@@ -221,9 +290,15 @@ impl Feed for InvestFeed {
             // What the first statement saw, all of them saw.
             Some(first) => {
                 self.versions = Some(first.versions);
-                Ok(Published { positions: first.positions, items })
+                Ok(Published {
+                    positions: first.positions,
+                    items,
+                })
             }
-            None => Ok(Published { positions: self.model.poll().await?, items }),
+            None => Ok(Published {
+                positions: self.model.poll().await?,
+                items,
+            }),
         }
     }
 }

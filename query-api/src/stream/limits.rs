@@ -23,7 +23,11 @@ pub struct StreamLimits {
 
 impl Default for StreamLimits {
     fn default() -> Self {
-        Self { all: MAX_STREAMS, per_peer: MAX_STREAMS_PER_PEER, per_user: MAX_STREAMS_PER_USER }
+        Self {
+            all: MAX_STREAMS,
+            per_peer: MAX_STREAMS_PER_PEER,
+            per_user: MAX_STREAMS_PER_USER,
+        }
     }
 }
 
@@ -31,7 +35,11 @@ impl StreamLimits {
     /// The same for a listener of so many connections: streams take three fifths of them at most, and one address half.
     #[must_use]
     pub fn within(self, connections: usize) -> Self {
-        Self { all: self.all.min(connections * 3 / 5), per_peer: self.per_peer.min(connections / 2), ..self }
+        Self {
+            all: self.all.min(connections * 3 / 5),
+            per_peer: self.per_peer.min(connections / 2),
+            ..self
+        }
     }
 }
 
@@ -53,15 +61,36 @@ pub(super) struct Permit {
 
 impl Admission {
     pub(super) fn new(limits: StreamLimits) -> Self {
-        Self { limits, all: Places::default(), peers: Places::default(), users: Places::default() }
+        Self {
+            limits,
+            all: Places::default(),
+            peers: Places::default(),
+            users: Places::default(),
+        }
     }
 
     /// A place for one more listener. Too many of one user or address are refused with [`Problem::RateLimited`], too many in all
     /// with [`Problem::Overloaded`].
-    pub(super) fn admit(&self, address: Option<ClientAddress>, user: Option<&str>) -> Result<Permit, Problem> {
-        let StreamLimits { all, per_peer, per_user } = self.limits;
-        let of_user = user.map(|user| self.users.admit(user.to_owned(), per_user).ok_or_else(|| refused("user")));
-        let of_peer = address.map(|address| self.peers.admit(address.0, per_peer).ok_or_else(|| refused("peer")));
+    pub(super) fn admit(
+        &self,
+        address: Option<ClientAddress>,
+        user: Option<&str>,
+    ) -> Result<Permit, Problem> {
+        let StreamLimits {
+            all,
+            per_peer,
+            per_user,
+        } = self.limits;
+        let of_user = user.map(|user| {
+            self.users
+                .admit(user.to_owned(), per_user)
+                .ok_or_else(|| refused("user"))
+        });
+        let of_peer = address.map(|address| {
+            self.peers
+                .admit(address.0, per_peer)
+                .ok_or_else(|| refused("peer"))
+        });
         let (_user, _peer) = (of_user.transpose()?, of_peer.transpose()?);
         let _all = self.all.admit((), all).ok_or_else(|| refused("all"))?;
         Ok(Permit { _all, _peer, _user })
@@ -70,7 +99,11 @@ impl Admission {
 
 fn refused(whose: &'static str) -> Problem {
     metrics::counter!("moa_streams_refused_total", "limit" => whose).increment(1);
-    if whose == "all" { Problem::Overloaded } else { Problem::RateLimited }
+    if whose == "all" {
+        Problem::Overloaded
+    } else {
+        Problem::RateLimited
+    }
 }
 
 #[cfg(test)]
@@ -81,6 +114,13 @@ mod tests {
     fn streams_leave_connections_for_reads() {
         let all = StreamLimits::default();
         assert_eq!(all.within(edge::MAX_CONNECTIONS), all);
-        assert_eq!(all.within(336), StreamLimits { all: 201, per_peer: 168, ..all });
+        assert_eq!(
+            all.within(336),
+            StreamLimits {
+                all: 201,
+                per_peer: 168,
+                ..all
+            }
+        );
     }
 }

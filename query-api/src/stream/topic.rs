@@ -43,7 +43,10 @@ impl Item {
     /// Whether a reader at `positions` may have seen another state of it.
     fn may_have_changed_since(&self, positions: &[i64]) -> bool {
         let (partition, position) = self.changed_at;
-        let has_turned = || self.turned_at.is_some_and(|at| Utc::now() - at < MAX_TURN_AGE);
+        let has_turned = || {
+            self.turned_at
+                .is_some_and(|at| Utc::now() - at < MAX_TURN_AGE)
+        };
         positions.get(partition).is_none_or(|seen| *seen < position) || has_turned()
     }
 }
@@ -73,16 +76,30 @@ struct Latest {
 impl Topic {
     /// Without an item, and not published yet. `id` says that nothing was sent.
     pub(super) fn new(id: Arc<str>) -> Self {
-        let (publications, _) = watch::channel(Arc::new(Publication { number: 0, id: id.clone(), piece: None }));
-        let latest = Latest { items: BTreeMap::new(), numbers: HashMap::new(), last: 0, id };
-        Self { latest: RwLock::new(latest), publications }
+        let (publications, _) = watch::channel(Arc::new(Publication {
+            number: 0,
+            id: id.clone(),
+            piece: None,
+        }));
+        let latest = Latest {
+            items: BTreeMap::new(),
+            numbers: HashMap::new(),
+            last: 0,
+            id,
+        };
+        Self {
+            latest: RwLock::new(latest),
+            publications,
+        }
     }
 
     /// Whether it has the item in this state.
     pub(super) fn has(&self, key: Key, texts: &[Bytes; 2]) -> bool {
         let latest = self.read();
         let number = latest.numbers.get(&key);
-        number.and_then(|number| latest.items.get(&(*number, key))).is_some_and(|item| item.texts == *texts)
+        number
+            .and_then(|number| latest.items.get(&(*number, key)))
+            .is_some_and(|item| item.texts == *texts)
     }
 
     /// Publishes the items that have changed, if any, to everybody; `id` says that everything up to there was sent. The first
@@ -95,19 +112,27 @@ impl Topic {
         }
         latest.last += 1;
         let number = latest.last;
-        let items: Vec<_> = items.into_iter().map(|(key, item)| (key, Arc::new(item))).collect();
+        let items: Vec<_> = items
+            .into_iter()
+            .map(|(key, item)| (key, Arc::new(item)))
+            .collect();
         let piece = piece_of_all(&items, &before, &id);
         for (key, item) in items {
             latest.put((number, key), item);
         }
         drop(latest);
-        self.publications.send_replace(Arc::new(Publication { number, id, piece }));
+        self.publications
+            .send_replace(Arc::new(Publication { number, id, piece }));
     }
 
     /// Returns once it was published.
     pub(super) async fn published(&self) {
         // The sender lives as long as `self`.
-        self.publications.subscribe().wait_for(|publication| publication.number > 0).await.ok();
+        self.publications
+            .subscribe()
+            .wait_for(|publication| publication.number > 0)
+            .await
+            .ok();
     }
 
     pub(super) fn is_published(&self) -> bool {
@@ -140,7 +165,10 @@ impl Latest {
 
 /// The events of a whole publication, each with the id that is true once it was received: only the last says that all were sent.
 fn piece_of_all(items: &[(Key, Arc<Item>)], before: &str, id: &str) -> Option<[Bytes; 2]> {
-    let bytes: usize = items.iter().map(|(_, item)| item.texts[Zone::Local as usize].len() + id.len()).sum();
+    let bytes: usize = items
+        .iter()
+        .map(|(_, item)| item.texts[Zone::Local as usize].len() + id.len())
+        .sum();
     if bytes > MAX_PIECE_BYTES {
         return None;
     }
@@ -171,7 +199,8 @@ impl Events {
 
     /// The last event with the id `last`, the others with `others`.
     fn finish(self, others: &str, last: &str) -> Bytes {
-        let mut piece = Vec::with_capacity(self.bytes + self.texts.len() * (last.len() + "id: \n".len()));
+        let mut piece =
+            Vec::with_capacity(self.bytes + self.texts.len() * (last.len() + "id: \n".len()));
         let count = self.texts.len();
         for (text, number) in self.texts.iter().zip(1..) {
             let id = if number == count { last } else { others };
@@ -201,10 +230,23 @@ pub(super) struct TopicReader {
 
 impl TopicReader {
     /// Of a listener who has seen what `since` says. Its `id` is the one of its last event, or of none.
-    pub(super) fn new(topic: Arc<Topic>, zone: Zone, since: Option<Vec<i64>>, id: Arc<str>) -> Self {
+    pub(super) fn new(
+        topic: Arc<Topic>,
+        zone: Zone,
+        since: Option<Vec<i64>>,
+        id: Arc<str>,
+    ) -> Self {
         let publications = topic.publications.subscribe();
         let joined = topic.read().last;
-        Self { topic, publications, zone, sent: (0, 0), id, joined, since }
+        Self {
+            topic,
+            publications,
+            zone,
+            sent: (0, 0),
+            id,
+            joined,
+            since,
+        }
     }
 
     /// Returns when something was published after the last [`Self::take`].
@@ -263,8 +305,16 @@ mod tests {
     use super::*;
 
     fn item(text: &str, position: i64) -> Item {
-        let texts = [Bytes::from(format!("{text}\n\n")), Bytes::from(format!("{text}+\n\n"))];
-        Item { texts, changed_at: (0, position), turned_at: None, is_listed: position != 0 }
+        let texts = [
+            Bytes::from(format!("{text}\n\n")),
+            Bytes::from(format!("{text}+\n\n")),
+        ];
+        Item {
+            texts,
+            changed_at: (0, position),
+            turned_at: None,
+            is_listed: position != 0,
+        }
     }
 
     fn topic() -> Arc<Topic> {
@@ -272,18 +322,28 @@ mod tests {
     }
 
     fn listener(topic: &Arc<Topic>, since: Option<i64>) -> TopicReader {
-        TopicReader::new(topic.clone(), Zone::Local, since.map(|at| vec![at]), "own".into())
+        TopicReader::new(
+            topic.clone(),
+            Zone::Local,
+            since.map(|at| vec![at]),
+            "own".into(),
+        )
     }
 
     fn taken(listener: &mut TopicReader) -> String {
         let pieces = std::iter::from_fn(|| listener.take());
-        pieces.map(|piece| String::from_utf8(piece.to_vec()).unwrap()).collect()
+        pieces
+            .map(|piece| String::from_utf8(piece.to_vec()).unwrap())
+            .collect()
     }
 
     #[test]
     fn a_new_listener_is_sent_what_is_listed_and_then_what_changes() {
         let topic = topic();
-        topic.publish(vec![(1, item("a", 1)), (2, item("b", 0)), (3, item("c", 1))], "at1".into());
+        topic.publish(
+            vec![(1, item("a", 1)), (2, item("b", 0)), (3, item("c", 1))],
+            "at1".into(),
+        );
         let mut listener = listener(&topic, None);
         assert_eq!(taken(&mut listener), "id: own\na\n\nid: at1\nc\n\n");
         assert_eq!(taken(&mut listener), "");
@@ -297,7 +357,10 @@ mod tests {
         let topic = topic();
         let mut listener = listener(&topic, None);
         for position in 1..=3 {
-            let both = vec![(1, item(&format!("a{position}"), position)), (2, item(&format!("b{position}"), position))];
+            let both = vec![
+                (1, item(&format!("a{position}"), position)),
+                (2, item(&format!("b{position}"), position)),
+            ];
             topic.publish(both, format!("at{position}").into());
         }
         assert_eq!(taken(&mut listener), "id: own\na3\n\nid: at3\nb3\n\n");
@@ -307,9 +370,15 @@ mod tests {
     fn who_resumes_is_sent_what_may_have_changed_since() {
         let topic = topic();
         topic.publish(vec![(1, item("a", 5)), (2, item("b", 7))], "at7".into());
-        let turned = Item { turned_at: Some(Utc::now()), ..item("c", 1) };
+        let turned = Item {
+            turned_at: Some(Utc::now()),
+            ..item("c", 1)
+        };
         topic.publish(vec![(3, turned), (4, item("d", 1))], "at8".into());
-        assert_eq!(taken(&mut listener(&topic, Some(5))), "id: own\nb\n\nid: at8\nc\n\n");
+        assert_eq!(
+            taken(&mut listener(&topic, Some(5))),
+            "id: own\nb\n\nid: at8\nc\n\n"
+        );
         assert_eq!(taken(&mut listener(&topic, Some(7))), "id: at8\nc\n\n");
     }
 
@@ -319,16 +388,28 @@ mod tests {
         let topic = topic();
         topic.publish(vec![], "at0".into());
         let (mut small, mut large) = (listener(&topic, None), listener(&topic, None));
-        assert_eq!((taken(&mut small), taken(&mut large)), (String::new(), String::new()));
+        assert_eq!(
+            (taken(&mut small), taken(&mut large)),
+            (String::new(), String::new())
+        );
         topic.publish(vec![(1, item("a", 1)), (2, item("b", 1))], "at1".into());
         assert_eq!(taken(&mut small), "id: at0\na\n\nid: at1\nb\n\n");
         let long = "x".repeat(MAX_PIECE_BYTES - 100);
         let many = (1..=5).map(|key| (key, item(&format!("{key}{long}"), 2)));
         topic.publish(many.collect(), "at2".into());
         let pieces: Vec<_> = std::iter::from_fn(|| large.take()).collect();
-        assert!(pieces.len() >= 3 && pieces.iter().all(|piece| piece.len() <= 3 * MAX_PIECE_BYTES));
+        assert!(
+            pieces.len() >= 3
+                && pieces
+                    .iter()
+                    .all(|piece| piece.len() <= 3 * MAX_PIECE_BYTES)
+        );
         let (last, others) = pieces.split_last().unwrap();
-        assert!(others.iter().all(|piece| !piece.windows(7).any(|bytes| bytes == b"id: at2")));
+        assert!(
+            others
+                .iter()
+                .all(|piece| !piece.windows(7).any(|bytes| bytes == b"id: at2"))
+        );
         assert!(last.windows(7).any(|bytes| bytes == b"id: at2"));
     }
 
@@ -338,7 +419,10 @@ mod tests {
         let all = (0..=MAX_ITEMS_PER_TOPIC as u128).map(|key| (key, item("a", 1)));
         topic.publish(all.collect(), "at1".into());
         let latest = topic.read();
-        assert_eq!((latest.items.len(), latest.numbers.len()), (MAX_ITEMS_PER_TOPIC, MAX_ITEMS_PER_TOPIC));
+        assert_eq!(
+            (latest.items.len(), latest.numbers.len()),
+            (MAX_ITEMS_PER_TOPIC, MAX_ITEMS_PER_TOPIC)
+        );
         assert!(!latest.numbers.contains_key(&0));
     }
 }

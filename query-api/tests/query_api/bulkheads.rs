@@ -23,14 +23,22 @@ async fn held() -> Held {
 
 /// What others are answered meanwhile.
 async fn others_are_answered(held: &Held) {
-    for path in ["/api/product", "/api/product?size=1000&status=ONGOING", "/api/product/1"] {
+    for path in [
+        "/api/product",
+        "/api/product?size=1000&status=ONGOING",
+        "/api/product/1",
+    ] {
         assert_eq!(soon(held.api.get(path)).await.status, 200, "{path}");
     }
 }
 
 /// How many reads are answered with each status, once the lock is free.
 async fn statuses(mut held: Held) -> Vec<u16> {
-    held.answers().await.iter().map(|(_, answer)| answer.status).collect()
+    held.answers()
+        .await
+        .iter()
+        .map(|(_, answer)| answer.status)
+        .collect()
 }
 
 /// 1. One user begins a hundred large reads, which are held. 2. Two of them have connections, and no more get any. 3. The product list,
@@ -41,14 +49,27 @@ async fn one_users_large_reads_hold_two_connections_and_nobody_else_waits() {
     held.reads("user4", LARGE, 100);
     held.until_waiting(SHARE_OF_ONE).await;
     others_are_answered(&held).await;
-    for path in ["/api/product/my/invest?size=1000", "/api/product/my/summary"] {
-        assert_eq!(soon(held.api.get_as("user5", path)).await.status, 200, "{path}");
+    for path in [
+        "/api/product/my/invest?size=1000",
+        "/api/product/my/summary",
+    ] {
+        assert_eq!(
+            soon(held.api.get_as("user5", path)).await.status,
+            200,
+            "{path}"
+        );
     }
     assert_eq!(held.waiting().await, SHARE_OF_ONE);
     let statuses = statuses(held).await;
     assert_eq!(statuses.len(), 100);
-    assert!(statuses.iter().filter(|status| **status == 200).count() >= 2, "{statuses:?}");
-    assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
+    assert!(
+        statuses.iter().filter(|status| **status == 200).count() >= 2,
+        "{statuses:?}"
+    );
+    assert!(
+        statuses.iter().all(|status| [200, 429].contains(status)),
+        "{statuses:?}"
+    );
 }
 
 /// The same with fifty users: all together have two thirds.
@@ -62,8 +83,16 @@ async fn all_users_together_leave_connections_for_the_products() {
     others_are_answered(&held).await;
     assert_eq!(held.waiting().await, SHARE_OF_ALL);
     let statuses = statuses(held).await;
-    assert!(statuses.iter().filter(|status| **status == 200).count() >= 4, "{statuses:?}");
-    assert!(statuses.iter().all(|status| [200, 429, 503].contains(status)), "{statuses:?}");
+    assert!(
+        statuses.iter().filter(|status| **status == 200).count() >= 4,
+        "{statuses:?}"
+    );
+    assert!(
+        statuses
+            .iter()
+            .all(|status| [200, 429, 503].contains(status)),
+        "{statuses:?}"
+    );
 }
 
 /// A read that waits for its token has no turn meanwhile, so others of its user pass it by. On a slow machine it may have waited in vain by
@@ -77,7 +106,10 @@ async fn who_waits_for_a_token_takes_no_turn() {
         for _ in 0..20 {
             let (api, token) = (api.clone(), never_reached.clone());
             waiting.spawn(async move {
-                let headers = [("X-USER-ID", "user4"), ("X-Consistency-Token", token.as_str())];
+                let headers = [
+                    ("X-USER-ID", "user4"),
+                    ("X-Consistency-Token", token.as_str()),
+                ];
                 api.call("GET", "/api/invest/log", &headers).await
             });
         }
@@ -96,7 +128,11 @@ async fn who_waits_in_vain_is_told_to_come_again() {
     held.reads("user4", LARGE, 3);
     held.until_waiting(SHARE_OF_ONE).await;
     let (_, refused) = soon(held.reads.join_next()).await.unwrap().unwrap();
-    refused.is_refused(429, "RATE_LIMITED", "Too many requests and not accepted, try again later : ");
+    refused.is_refused(
+        429,
+        "RATE_LIMITED",
+        "Too many requests and not accepted, try again later : ",
+    );
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(statuses(held).await, [200, 200]);
 }

@@ -25,31 +25,66 @@ use system::{CachedSystem, ComesFrom as _, From, OPEN, partition_of, state_of};
 #[tokio::test]
 async fn redis_answers_what_postgres_would(#[case] path: &str) {
     let system = CachedSystem::new().await;
-    let windows = [OPEN, OPEN, OPEN, OPEN, OPEN, ("1 day", "2 days"), ("-2 days", "-1 day"), OPEN];
+    let windows = [
+        OPEN,
+        OPEN,
+        OPEN,
+        OPEN,
+        OPEN,
+        ("1 day", "2 days"),
+        ("-2 days", "-1 day"),
+        OPEN,
+    ];
     for (product_id, window) in (1..).zip(windows) {
-        system.plain.product(product_id, 1_000, 500 * (product_id % 3), window).await;
-        system.plain.checkpoint("product_list", partition_of(product_id), 10 + product_id).await;
+        system
+            .plain
+            .product(product_id, 1_000, 500 * (product_id % 3), window)
+            .await;
+        system
+            .plain
+            .checkpoint("product_list", partition_of(product_id), 10 + product_id)
+            .await;
     }
-    system.plain.sql("update product_list set closed = true where product_id = 5").await;
+    system
+        .plain
+        .sql("update product_list set closed = true where product_id = 5")
+        .await;
     system.fill().await;
     let expected = system.plain.get(path).await;
     system.mark_postgres().await;
     let answer = system.until_from(From::Redis, path).await;
     assert_eq!(answer.body, expected.body);
-    assert_eq!((answer.consistency_token(), answer.header("x-consistency")), (expected.consistency_token(), None));
+    assert_eq!(
+        (answer.consistency_token(), answer.header("x-consistency")),
+        (expected.consistency_token(), None)
+    );
 }
 
 /// Redis knows that they are none of the list; which of both, and why, PostgreSQL says.
 #[rstest]
-#[case("cancel_reason = 'a reason'", r#""investStatus":"CANCELLED","cancelReason":"a reason"}"#)]
+#[case(
+    "cancel_reason = 'a reason'",
+    r#""investStatus":"CANCELLED","cancelReason":"a reason"}"#
+)]
 #[case("failed = true", r#""investStatus":"FAILED"}"#)]
 #[tokio::test]
 async fn of_what_is_given_back_postgres_says_why(#[case] end: &str, #[case] told: &str) {
     let system = CachedSystem::of_four().await;
-    system.plain.sql(&format!("update product_list set {end} where product_id = 2")).await;
+    system
+        .plain
+        .sql(&format!(
+            "update product_list set {end} where product_id = 2"
+        ))
+        .await;
     system.fill().await;
     system.mark_postgres().await;
-    assert_eq!(system.until_from(From::Redis, "/api/product").await.each("productId"), [4, 3, 1]);
+    assert_eq!(
+        system
+            .until_from(From::Redis, "/api/product")
+            .await
+            .each("productId"),
+        [4, 3, 1]
+    );
     let answer = system.cached.get("/api/product/2").await;
     assert!(answer.body.contains(told), "{}", answer.body);
     assert_eq!(answer.from(), From::Postgres);
@@ -59,8 +94,14 @@ async fn of_what_is_given_back_postgres_says_why(#[case] end: &str, #[case] told
 async fn nothing_open_is_an_empty_list() {
     let system = CachedSystem::new().await;
     system.fill().await;
-    let (cached, plain) = (system.cached.get("/api/product").await, system.plain.get("/api/product").await);
-    assert_eq!((&cached.body, cached.consistency_token()), (&plain.body, plain.consistency_token()));
+    let (cached, plain) = (
+        system.cached.get("/api/product").await,
+        system.plain.get("/api/product").await,
+    );
+    assert_eq!(
+        (&cached.body, cached.consistency_token()),
+        (&plain.body, plain.consistency_token())
+    );
 }
 
 #[rstest]
@@ -68,7 +109,10 @@ async fn nothing_open_is_an_empty_list() {
 #[case::long_reached([0, 0, 1, 0], From::Redis)]
 #[case::one_past_redis([10, 11, 13, 13], From::Postgres)]
 #[tokio::test]
-async fn a_token_is_reached_in_redis_or_waited_for_in_postgres(#[case] asked: [i64; PARTITIONS], #[case] from: From) {
+async fn a_token_is_reached_in_redis_or_waited_for_in_postgres(
+    #[case] asked: [i64; PARTITIONS],
+    #[case] from: From,
+) {
     let system = CachedSystem::marked().await;
     for path in ["/api/product", "/api/product/2"] {
         system.until_from(From::Redis, path).await;
@@ -76,8 +120,18 @@ async fn a_token_is_reached_in_redis_or_waited_for_in_postgres(#[case] asked: [i
             // Seen by a look or not, the token tells.
             system.plain.checkpoint("product_list", 2, 13).await;
         }
-        let answer = system.cached.call("GET", path, &[("X-Consistency-Token", &system.token(asked))]).await;
-        assert_eq!((answer.from(), answer.header("x-consistency")), (from, Some("reached")));
+        let answer = system
+            .cached
+            .call(
+                "GET",
+                path,
+                &[("X-Consistency-Token", &system.token(asked))],
+            )
+            .await;
+        assert_eq!(
+            (answer.from(), answer.header("x-consistency")),
+            (from, Some("reached"))
+        );
         system.plain.checkpoint("product_list", 2, 12).await;
     }
 }
@@ -129,7 +183,10 @@ async fn what_is_missing_in_redis_comes_from_postgres(#[case] harm: impl Fn(&Cac
 #[tokio::test]
 async fn an_unknown_product_does_not_exist_in_either() {
     let system = CachedSystem::of_four().await;
-    let (cached, plain) = (system.cached.get("/api/product/9").await, system.plain.get("/api/product/9").await);
+    let (cached, plain) = (
+        system.cached.get("/api/product/9").await,
+        system.plain.get("/api/product/9").await,
+    );
     assert!(cached.body.contains("NOT_EXIST_PRODUCT"));
     assert_eq!(cached.body, plain.body);
 }

@@ -16,7 +16,9 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The token and the word that a GET answers to these tokens, each sent in a header of its own.
 async fn ask(api: &ReadSide, path: &str, tokens: &str) -> (Option<String>, Option<String>) {
-    let tokens = tokens.split_whitespace().map(|token| ("X-Consistency-Token", token));
+    let tokens = tokens
+        .split_whitespace()
+        .map(|token| ("X-Consistency-Token", token));
     let headers: Vec<_> = tokens.chain([("X-USER-ID", "user4")]).collect();
     let answer = api.call("GET", path, &headers).await;
     let header = |name| answer.header(name).map(str::to_owned);
@@ -36,15 +38,27 @@ async fn ask(api: &ReadSide, path: &str, tokens: &str) -> (Option<String>, Optio
 #[tokio::test]
 async fn every_get_says_the_state_of_its_read_model(#[case] path: &str, #[case] consumer: &str) {
     let api = ReadSide::new().await;
-    for other in ["product_list", "holdings", "invest_log", "investor_summary", "settlement"] {
+    for other in [
+        "product_list",
+        "holdings",
+        "invest_log",
+        "investor_summary",
+        "settlement",
+    ] {
         api.checkpoint(other, 0, 99).await;
     }
     api.sql("delete from checkpoints where partition = 0").await;
-    assert_eq!(ask(&api, path, "").await, (Some(token([0; PARTITIONS])), None));
+    assert_eq!(
+        ask(&api, path, "").await,
+        (Some(token([0; PARTITIONS])), None)
+    );
     api.checkpoint(consumer, 3, 7).await;
     api.checkpoint(consumer, 1, 300).await;
     api.checkpoint("settlement", 0, 99).await;
-    assert_eq!(ask(&api, path, "").await, (Some(token([0, 300, 0, 7])), None));
+    assert_eq!(
+        ask(&api, path, "").await,
+        (Some(token([0, 300, 0, 7])), None)
+    );
 }
 
 #[tokio::test]
@@ -52,8 +66,16 @@ async fn what_is_reached_already_is_not_waited_for() {
     let api = ReadSide::new().await;
     api.checkpoint("product_list", 2, 5).await;
     let begun = Instant::now();
-    let answered = ask(&api, "/api/product", &format!("{} {}", token([0, 0, 5, 0]), token([0, 0, 4, 0]))).await;
-    assert_eq!(answered, (Some(token([0, 0, 5, 0])), Some("reached".into())));
+    let answered = ask(
+        &api,
+        "/api/product",
+        &format!("{} {}", token([0, 0, 5, 0]), token([0, 0, 4, 0])),
+    )
+    .await;
+    assert_eq!(
+        answered,
+        (Some(token([0, 0, 5, 0])), Some("reached".into()))
+    );
     assert!(begun.elapsed() < WAIT_TIMEOUT);
 }
 
@@ -76,8 +98,16 @@ async fn reads_wait_until_their_state_is_reached() {
     let (of_both, of_first, of_second, ()) = tokio::join!(of_both, of_first, of_second, move_on);
     let at_end = Some(token([1, 2, 0, 0]));
     assert_eq!(of_both, (at_end.clone(), reached.map(String::from)));
-    assert!(of_first.iter().all(|(shown, word)| shown != &Some(token([0; 4])) && word.as_deref() == reached));
-    assert!(of_second.iter().all(|(shown, word)| shown == &at_end && word.as_deref() == reached));
+    assert!(
+        of_first
+            .iter()
+            .all(|(shown, word)| shown != &Some(token([0; 4])) && word.as_deref() == reached)
+    );
+    assert!(
+        of_second
+            .iter()
+            .all(|(shown, word)| shown == &at_end && word.as_deref() == reached)
+    );
 }
 
 /// The one that polls for all may go away: the next one polls on.
@@ -105,7 +135,10 @@ async fn what_is_not_reached_in_time_is_said_so() {
     api.checkpoint("holdings", 0, 1).await;
     let begun = Instant::now();
     let answered = ask(&api, "/api/product/my/invest", &token([2, 0, 0, 0])).await;
-    assert_eq!(answered, (Some(token([1, 0, 0, 0])), Some("timeout".into())));
+    assert_eq!(
+        answered,
+        (Some(token([1, 0, 0, 0])), Some("timeout".into()))
+    );
     assert!(begun.elapsed() >= WAIT_TIMEOUT && begun.elapsed() < 2 * WAIT_TIMEOUT);
 }
 
@@ -121,10 +154,25 @@ async fn what_is_not_reached_in_time_is_said_so() {
 #[tokio::test]
 async fn a_token_that_is_not_ours_is_refused(#[case] sent: String, #[case] told: &str) {
     let api = ReadSide::without_database();
-    let mine = ["/api/product/my/invest", "/api/product/my/summary", "/api/invest/log", INVEST];
+    let mine = [
+        "/api/product/my/invest",
+        "/api/product/my/summary",
+        "/api/invest/log",
+        INVEST,
+    ];
     for path in ["/api/product", "/api/product/7"].into_iter().chain(mine) {
-        let answer = api.call("GET", path, &[("X-USER-ID", "user4"), ("X-Consistency-Token", &sent)]).await;
-        let told = refusal(400, "00", &format!("Invalid value : X-Consistency-Token is {told}"));
+        let answer = api
+            .call(
+                "GET",
+                path,
+                &[("X-USER-ID", "user4"), ("X-Consistency-Token", &sent)],
+            )
+            .await;
+        let told = refusal(
+            400,
+            "00",
+            &format!("Invalid value : X-Consistency-Token is {told}"),
+        );
         assert_eq!((answer.status, answer.body), (400, told));
     }
 }
@@ -134,12 +182,23 @@ async fn a_token_that_is_not_ours_is_refused(#[case] sent: String, #[case] told:
 async fn a_token_of_another_incarnation_is_refused_and_answers_have_one_of_this() {
     let api = ReadSide::new().await;
     let (incarnations, incarnation) = watch::channel(1);
-    let api = api.with_settings(Settings { incarnation, ..settings(api.pool.clone()) });
-    let before = api.get("/api/product").await.header("x-consistency-token").unwrap().to_owned();
+    let api = api.with_settings(Settings {
+        incarnation,
+        ..settings(api.pool.clone())
+    });
+    let before = api
+        .get("/api/product")
+        .await
+        .header("x-consistency-token")
+        .unwrap()
+        .to_owned();
     incarnations.send_replace(1_764_400_000_123);
     let message = "The log lost events since this token was given, read again without it : ";
     let outdated = (400, refusal(400, "TOKEN_OUTDATED", message));
-    let of_user = [("X-USER-ID", "user4"), ("X-Consistency-Token", before.as_str())];
+    let of_user = [
+        ("X-USER-ID", "user4"),
+        ("X-Consistency-Token", before.as_str()),
+    ];
     for path in [
         "/api/product",
         "/api/product/7",
@@ -156,7 +215,17 @@ async fn a_token_of_another_incarnation_is_refused_and_answers_have_one_of_this(
         let answer = api.call("GET", path, &asked).await;
         assert_eq!((answer.status, answer.body), outdated, "{path}");
     }
-    let now = api.get("/api/product").await.header("x-consistency-token").unwrap().to_owned();
-    let answer = api.call("GET", "/api/product", &[("X-Consistency-Token", &now)]).await;
-    assert_eq!((answer.status, answer.header("x-consistency")), (200, Some("reached")));
+    let now = api
+        .get("/api/product")
+        .await
+        .header("x-consistency-token")
+        .unwrap()
+        .to_owned();
+    let answer = api
+        .call("GET", "/api/product", &[("X-Consistency-Token", &now)])
+        .await;
+    assert_eq!(
+        (answer.status, answer.header("x-consistency")),
+        (200, Some("reached"))
+    );
 }

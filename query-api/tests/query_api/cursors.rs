@@ -30,7 +30,8 @@ async fn seeded() -> ReadSide {
         api.settled("user4", number, number * 7 % ROWS).await;
     }
     api.settled("user5", 1, 0).await;
-    api.sql("insert into holdings_count select user_id, 0, count(*) from holdings group by 1").await;
+    api.sql("insert into holdings_count select user_id, 0, count(*) from holdings group by 1")
+        .await;
     api
 }
 
@@ -39,20 +40,39 @@ impl ReadSide {
     async fn reserved(&self, user: &str, number: i64, seconds: i64) {
         let sql = "insert into invest_log values (md5('invest ' || $2)::uuid, $2 % 3 + 1, $1, 10, 'RESERVED', null, null, 10, 10,
                        timestamptz '2026-01-01Z' + $3 * interval '1 s', '2026-01-02Z')";
-        sqlx::query(sql).bind(user).bind(number).bind(seconds).execute(&self.pool).await.unwrap();
+        sqlx::query(sql)
+            .bind(user)
+            .bind(number)
+            .bind(seconds)
+            .execute(&self.pool)
+            .await
+            .unwrap();
     }
 
     /// An invest of the user in a product is settled, so many seconds after the first was: a new holding, or one that moves.
     async fn settled(&self, user: &str, product: i64, seconds: i64) {
         let sql = "insert into holdings values ($1, $2, 10, timestamptz '2026-01-01Z' + $3 * interval '1 s')
                    on conflict (user_id, product_id) do update set invest_date = excluded.invest_date";
-        sqlx::query(sql).bind(user).bind(product).bind(seconds).execute(&self.pool).await.unwrap();
+        sqlx::query(sql)
+            .bind(user)
+            .bind(product)
+            .bind(seconds)
+            .execute(&self.pool)
+            .await
+            .unwrap();
     }
 
     /// One page of user4's list, by cursor, with where the next begins.
     async fn page(&self, list: &str, cursor: &str, size: usize) -> (Vec<Value>, Option<String>) {
-        let data = self.get_as("user4", &format!("{list}cursor={cursor}&size={size}")).await.json()["data"].take();
-        (data["list"].as_array().unwrap().clone(), data["nextCursor"].as_str().map(str::to_owned))
+        let data = self
+            .get_as("user4", &format!("{list}cursor={cursor}&size={size}"))
+            .await
+            .json()["data"]
+            .take();
+        (
+            data["list"].as_array().unwrap().clone(),
+            data["nextCursor"].as_str().map(str::to_owned),
+        )
     }
 
     /// User4's whole list, by cursor, and what `meanwhile` does after each page.
@@ -61,7 +81,10 @@ impl ReadSide {
         while let Some(cursor) = next {
             meanwhile().await;
             let (page, following) = self.page(list, &cursor, size).await;
-            assert!(following.is_none() || page.len() == size, "only the last page is short");
+            assert!(
+                following.is_none() || page.len() == size,
+                "only the last page is short"
+            );
             walked.extend(page);
             next = following;
         }
@@ -70,13 +93,25 @@ impl ReadSide {
 
     /// The same list in one page, by number.
     async fn whole(&self, list: &str) -> Vec<Value> {
-        self.get_as("user4", &format!("{list}size=1000")).await.json()["data"]["list"].as_array().unwrap().clone()
+        self.get_as("user4", &format!("{list}size=1000"))
+            .await
+            .json()["data"]["list"]
+            .as_array()
+            .unwrap()
+            .clone()
     }
 }
 
 /// What tells the rows of a list apart.
 fn ids(rows: &[Value]) -> Vec<String> {
-    let id = |row: &Value| if row["investId"].is_string() { &row["investId"] } else { &row["productId"] }.to_string();
+    let id = |row: &Value| {
+        if row["investId"].is_string() {
+            &row["investId"]
+        } else {
+            &row["productId"]
+        }
+        .to_string()
+    };
     rows.iter().map(id).collect()
 }
 
@@ -156,15 +191,31 @@ async fn whatever_is_written_meanwhile_no_row_comes_twice_and_none_is_left_out()
                 api.sql("update invest_log set state = 'SETTLED', updated_at = now() where random() < 0.1").await;
             })
             .await;
-        assert_eq!(set(&walked).len(), walked.len(), "seed {seed}: {list} shows a row twice");
-        let stood: Vec<_> = ids(&before).into_iter().filter(|id| !given_back.contains(id)).collect();
+        assert_eq!(
+            set(&walked).len(),
+            walked.len(),
+            "seed {seed}: {list} shows a row twice"
+        );
+        let stood: Vec<_> = ids(&before)
+            .into_iter()
+            .filter(|id| !given_back.contains(id))
+            .collect();
         let shown = set(&walked);
         let left_out: Vec<_> = stood.iter().filter(|id| !shown.contains(*id)).collect();
-        assert!(left_out.is_empty(), "seed {seed}: {list} leaves out {left_out:?}");
+        assert!(
+            left_out.is_empty(),
+            "seed {seed}: {list} leaves out {left_out:?}"
+        );
         if list != HOLDINGS {
             let old = BTreeSet::from_iter(&stood);
-            let walked: Vec<_> = ids(&walked).into_iter().filter(|id| old.contains(id)).collect();
-            assert_eq!(walked, stood, "seed {seed}: {list} is in another order than its pages");
+            let walked: Vec<_> = ids(&walked)
+                .into_iter()
+                .filter(|id| old.contains(id))
+                .collect();
+            assert_eq!(
+                walked, stood,
+                "seed {seed}: {list} is in another order than its pages"
+            );
         }
     }
 }
@@ -180,14 +231,21 @@ async fn a_cursor_is_good_at_another_process_and_after_its_row_is_gone() {
         let expected = api.page(list, &next, 9).await;
         for table in ["invest_log", "holdings"] {
             // Another table of the same name, as after a switch.
-            api.sql(&format!("create table other as table {table}")).await;
-            api.sql(&format!("alter table {table} rename to before")).await;
-            api.sql(&format!("alter table other rename to {table}")).await;
+            api.sql(&format!("create table other as table {table}"))
+                .await;
+            api.sql(&format!("alter table {table} rename to before"))
+                .await;
+            api.sql(&format!("alter table other rename to {table}"))
+                .await;
             api.sql("drop table before").await;
         }
         assert_eq!(other.page(list, &next, 9).await, expected, "{list}");
         let offset = format!("{list}cursor={next}&size=9&times=offset");
-        assert_eq!(other.get_as("user4", &offset).await.status, 200, "times may be shown in another way");
+        assert_eq!(
+            other.get_as("user4", &offset).await.status,
+            200,
+            "times may be shown in another way"
+        );
     }
     let (_, next) = api.page(HOLDINGS, "", 5).await;
     let expected = api.page(HOLDINGS, next.as_ref().unwrap(), 9).await;
@@ -198,21 +256,36 @@ async fn a_cursor_is_good_at_another_process_and_after_its_row_is_gone() {
 async fn is_foreign(api: &ReadSide, user: &str, list: &str, cursor: &str) {
     let answer: Answer = api.get_as(user, &format!("{list}cursor={cursor}")).await;
     let shown: String = cursor.chars().take(40).collect();
-    let shown = if shown == cursor { shown } else { format!("{shown}…") };
-    let told = refusal(400, "00", &format!("Invalid value : cursor {FOREIGN}, was {shown}"));
+    let shown = if shown == cursor {
+        shown
+    } else {
+        format!("{shown}…")
+    };
+    let told = refusal(
+        400,
+        "00",
+        &format!("Invalid value : cursor {FOREIGN}, was {shown}"),
+    );
     assert_eq!((answer.status, answer.body), (400, told), "{user} {list}");
 }
 
 #[tokio::test]
 async fn a_cursor_of_another_list_is_refused() {
     let api = seeded().await;
-    let other_log =
-        api.with_settings(Settings { log_id: Uuid::from_u128(LOG.as_u128() + 1), ..settings(api.pool.clone()) });
+    let other_log = api.with_settings(Settings {
+        log_id: Uuid::from_u128(LOG.as_u128() + 1),
+        ..settings(api.pool.clone())
+    });
     for list in LISTS {
         let next = api.page(list, "", 5).await.1.unwrap();
         is_foreign(&api, "user5", list, &next).await;
         is_foreign(&other_log, "user4", list, &next).await;
-        for other in [INVESTS, INVESTS_IN_2, "/api/invest/log?productId=1&", HOLDINGS] {
+        for other in [
+            INVESTS,
+            INVESTS_IN_2,
+            "/api/invest/log?productId=1&",
+            HOLDINGS,
+        ] {
             if other != list {
                 is_foreign(&api, "user4", other, &next).await;
             }
@@ -228,10 +301,17 @@ async fn a_page_by_cursor_waits_for_a_token_as_any_other() {
     for (list, consumer) in [(INVESTS, "invest_log"), (HOLDINGS, "holdings")] {
         let next = api.page(list, "", 5).await.1.unwrap();
         let (path, asked) = (format!("{list}cursor={next}"), token([0, 8, 0, 0]));
-        let headers = [("X-USER-ID", "user4"), ("X-Consistency-Token", asked.as_str())];
+        let headers = [
+            ("X-USER-ID", "user4"),
+            ("X-Consistency-Token", asked.as_str()),
+        ];
         let asking = api.call("GET", &path, &headers);
         let (answer, ()) = tokio::join!(asking, api.checkpoint(consumer, 1, 8));
-        assert_eq!((answer.status, answer.header("x-consistency")), (200, Some("reached")), "{list}");
+        assert_eq!(
+            (answer.status, answer.header("x-consistency")),
+            (200, Some("reached")),
+            "{list}"
+        );
         assert_eq!(answer.consistency_token(), asked);
         assert_eq!(answer.header("cache-control"), Some("private, no-store"));
     }

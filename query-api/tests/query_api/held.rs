@@ -19,13 +19,24 @@ pub struct Held {
 impl Held {
     /// The read side again, with so many connections.
     pub async fn reading(plain: ReadSide, table: &str, connections: u32) -> Self {
-        let options = (*plain.pool.inner().connect_options()).clone().application_name("held reads");
-        let pool =
-            PgPoolOptions::new().max_connections(connections).connect_with(options).await.map(Pool::from).unwrap();
+        let options = (*plain.pool.inner().connect_options())
+            .clone()
+            .application_name("held reads");
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .connect_with(options)
+            .await
+            .map(Pool::from)
+            .unwrap();
         let mut lock = plain.pool.begin().await.unwrap();
         let statement = format!("lock table {table} in access exclusive mode");
         sqlx::raw_sql(&statement).execute(&mut *lock).await.unwrap();
-        Self { api: Arc::new(plain.with_pool(pool)), plain, lock: Some(lock), reads: JoinSet::new() }
+        Self {
+            api: Arc::new(plain.with_pool(pool)),
+            plain,
+            lock: Some(lock),
+            reads: JoinSet::new(),
+        }
     }
 
     /// The user begins so many reads.
@@ -43,11 +54,17 @@ impl Held {
     pub async fn waiting(&self) -> i64 {
         let sql = "select count(*) from pg_stat_activity
                     where application_name = 'held reads' and wait_event_type = 'Lock' and datname = current_database()";
-        sqlx::query_scalar(sql).fetch_one(&self.plain.pool).await.unwrap()
+        sqlx::query_scalar(sql)
+            .fetch_one(&self.plain.pool)
+            .await
+            .unwrap()
     }
 
     pub async fn until_waiting(&self, reads: i64) {
-        until("the reads wait for the lock", async || self.waiting().await >= reads).await;
+        until("the reads wait for the lock", async || {
+            self.waiting().await >= reads
+        })
+        .await;
     }
 
     /// Frees the lock.

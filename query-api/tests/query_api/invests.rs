@@ -7,7 +7,8 @@ use testbed::http::{refusal, success};
 /// Three invests of user4, and one of user5.
 async fn seeded() -> ReadSide {
     let api = ReadSide::new().await;
-    api.sql("insert into invest_log_product values (2, 'product1', 60), (3, 'product2', 5)").await;
+    api.sql("insert into invest_log_product values (2, 'product1', 60), (3, 'product2', 5)")
+        .await;
     let invests = "insert into invest_log values
         ('00000000-0000-7000-8000-000000000001', 2, 'user4', 10, 'SETTLED', null, null, 10, 10,
          '2021-09-26T18:55:51Z', '2021-09-26T18:55:51.294487Z'),
@@ -45,7 +46,8 @@ async fn each_user_sees_only_their_own(
     #[case] items: &[&str],
 ) {
     let api = seeded().await;
-    api.shows(user, &format!("/api/invest/log{query}"), total_count, items).await;
+    api.shows(user, &format!("/api/invest/log{query}"), total_count, items)
+        .await;
 }
 
 #[rstest]
@@ -56,7 +58,12 @@ async fn each_user_sees_only_their_own(
 #[tokio::test]
 async fn one_invest_as_in_the_log(#[case] user: &str, #[case] id: u32, #[case] item: &str) {
     let api = seeded().await;
-    let answer = api.get_as(user, &format!("/api/invest/log/00000000-0000-7000-8000-00000000000{id}")).await;
+    let answer = api
+        .get_as(
+            user,
+            &format!("/api/invest/log/00000000-0000-7000-8000-00000000000{id}"),
+        )
+        .await;
     assert_eq!((answer.status, answer.body), (200, success(item)));
 }
 
@@ -66,23 +73,47 @@ async fn one_invest_as_in_the_log(#[case] user: &str, #[case] id: u32, #[case] i
 #[case("REFUNDED", "WITHDRAWN", "the user withdrew the invest")]
 #[case("REFUNDED", "CANCELLED", "the product was cancelled by its operator")]
 #[tokio::test]
-async fn what_was_given_back_says_why(#[case] state: &str, #[case] code: &str, #[case] detail: &str) {
+async fn what_was_given_back_says_why(
+    #[case] state: &str,
+    #[case] code: &str,
+    #[case] detail: &str,
+) {
     let api = seeded().await;
-    let given_back = format!("update invest_log set state = '{state}', fail_code = '{code}', fail_detail = '{detail}'");
-    api.sql(&format!("{given_back} where state = 'SETTLED'")).await;
+    let given_back = format!(
+        "update invest_log set state = '{state}', fail_code = '{code}', fail_detail = '{detail}'"
+    );
+    api.sql(&format!("{given_back} where state = 'SETTLED'"))
+        .await;
     let told = format!(r#""investResult":"FAIL","failReason":"{code} : {detail}""#);
     let item = SETTLED.replace(r#""investResult":"SUCCESS","failReason":null"#, &told);
     let item = item.replace(r#""state":"SETTLED""#, &format!(r#""state":"{state}""#));
-    api.shows("user4", "/api/invest/log?productId=2&page=1&size=1", 2, &[&item]).await;
-    let answer = api.get_as("user4", "/api/invest/log/00000000-0000-7000-8000-000000000001").await;
+    api.shows(
+        "user4",
+        "/api/invest/log?productId=2&page=1&size=1",
+        2,
+        &[&item],
+    )
+    .await;
+    let answer = api
+        .get_as(
+            "user4",
+            "/api/invest/log/00000000-0000-7000-8000-000000000001",
+        )
+        .await;
     assert_eq!((answer.status, answer.body), (200, success(&item)));
 }
 
 #[tokio::test]
 async fn anothers_invest_and_an_unknown_one_are_the_same_404() {
     let api = seeded().await;
-    for id in ["00000000-0000-7000-8000-000000000004", "00000000-0000-7000-8000-000000000009"] {
+    for id in [
+        "00000000-0000-7000-8000-000000000004",
+        "00000000-0000-7000-8000-000000000009",
+    ] {
         let answer = api.get_as("user4", &format!("/api/invest/log/{id}")).await;
-        assert_eq!((answer.status, answer.body), (404, refusal(404, "404", "Not found : ")));
+        assert_eq!(
+            (answer.status, answer.body),
+            (404, refusal(404, "404", "Not found : "))
+        );
     }
 }

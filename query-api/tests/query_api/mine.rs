@@ -6,13 +6,15 @@ use rstest::rstest;
 /// The seed's holdings of user4, and one of another user.
 async fn seeded() -> ReadSide {
     let api = ReadSide::new().await;
-    api.sql("insert into holdings_product values (2, 'product1', 1000), (3, 'product2', 100)").await;
+    api.sql("insert into holdings_product values (2, 'product1', 1000), (3, 'product2', 100)")
+        .await;
     let holdings = "insert into holdings values
                     ('user4', 3, 30, '2021-09-26T18:11:01.981852Z'),
                     ('user4', 2, 10, '2021-09-26T18:55:51.294487Z'),
                     ('user5', 3, 70, '2021-09-26T19:00:00Z')";
     api.sql(holdings).await;
-    api.sql("insert into holdings_count values ('user4', 2, 1), ('user4', 3, 1), ('user5', 3, 1)").await;
+    api.sql("insert into holdings_count values ('user4', 2, 1), ('user4', 3, 1), ('user5', 3, 1)")
+        .await;
     api
 }
 
@@ -35,5 +37,11 @@ async fn each_user_sees_only_their_own(
     #[case] items: &[&str],
 ) {
     let api = seeded().await;
-    api.shows(user, &format!("/api/product/my/invest{query}"), total_count, items).await;
+    api.shows(
+        user,
+        &format!("/api/product/my/invest{query}"),
+        total_count,
+        items,
+    )
+    .await;
 }

@@ -45,11 +45,21 @@ async fn only_open_products_are_listed_and_counted() {
     for product_id in 5..=7 {
         api.product(product_id, 100, 0, OPEN).await;
     }
-    for (product_id, end) in [(4, "closed = true"), (6, "cancel_reason = 'a reason'"), (7, "failed = true")] {
-        api.sql(&format!("update product_list set {end} where product_id = {product_id}")).await;
+    for (product_id, end) in [
+        (4, "closed = true"),
+        (6, "cancel_reason = 'a reason'"),
+        (7, "failed = true"),
+    ] {
+        api.sql(&format!(
+            "update product_list set {end} where product_id = {product_id}"
+        ))
+        .await;
     }
     let answer = api.get("/api/product").await;
-    assert_eq!((answer.total_count(), answer.each("productId")), (2, vec![5.into(), 2.into()]));
+    assert_eq!(
+        (answer.total_count(), answer.each("productId")),
+        (2, vec![5.into(), 2.into()])
+    );
 }
 
 /// `startedAt` itself is inside, `finishedAt` itself is not: the clock has passed the instant that was now.
@@ -107,10 +117,15 @@ async fn one_product_is_shown_with_its_true_status(
 ) {
     let api = ReadSide::new().await;
     api.product(1, 100, taken, window).await;
-    api.sql(&format!("update product_list set closed = {closed}")).await;
+    api.sql(&format!("update product_list set closed = {closed}"))
+        .await;
     let answer = api.get("/api/product/1").await;
     let told = format!(r#""investStatus":"{status}""#);
-    assert!(answer.body.contains(r#""productId":1"#) && answer.body.contains(&told), "{}", answer.body);
+    assert!(
+        answer.body.contains(r#""productId":1"#) && answer.body.contains(&told),
+        "{}",
+        answer.body
+    );
 }
 
 /// In the list a product is as ever.
@@ -128,7 +143,10 @@ async fn one_product_is_shown_with_its_terms() {
         PRODUCT_2.strip_suffix('}').unwrap()
     );
     assert_eq!(api.get("/api/product/2").await.body, success(&with_terms));
-    assert_eq!(api.get("/api/product").await.body, list(2, &[PRODUCT_3, PRODUCT_2]));
+    assert_eq!(
+        api.get("/api/product").await.body,
+        list(2, &[PRODUCT_3, PRODUCT_2])
+    );
 }
 
 #[rstest]
@@ -144,22 +162,40 @@ async fn a_cancelled_product_says_why_and_a_failed_one_that_it_failed(
     let api = ReadSide::new().await;
     api.product(1, 100, 0, window).await;
     api.product(2, 100, 0, window).await;
-    api.sql(&format!("update product_list set closed = {closed}")).await;
-    api.sql("update product_list set cancel_reason = 'the orchard burnt down' where product_id = 1").await;
-    api.sql("update product_list set failed = true where product_id = 2").await;
+    api.sql(&format!("update product_list set closed = {closed}"))
+        .await;
+    api.sql(
+        "update product_list set cancel_reason = 'the orchard burnt down' where product_id = 1",
+    )
+    .await;
+    api.sql("update product_list set failed = true where product_id = 2")
+        .await;
     let answer = api.get("/api/product/1").await;
     let told = r#""investStatus":"CANCELLED","cancelReason":"the orchard burnt down"}"#;
     assert!(answer.body.contains(told), "{}", answer.body);
     let answer = api.get("/api/product/2").await;
-    assert!(answer.body.contains(r#""investStatus":"FAILED"}"#), "{}", answer.body);
-    for (status, shown) in [("CANCELLED", &[1][..]), ("FAILED", &[2]), ("CANCELLED,FAILED", &[2, 1])] {
+    assert!(
+        answer.body.contains(r#""investStatus":"FAILED"}"#),
+        "{}",
+        answer.body
+    );
+    for (status, shown) in [
+        ("CANCELLED", &[1][..]),
+        ("FAILED", &[2]),
+        ("CANCELLED,FAILED", &[2, 1]),
+    ] {
         let answer = api.get(&format!("/api/product?status={status}")).await;
         assert_eq!(
             (answer.total_count(), answer.each("productId")),
-            (shown.len() as i64, shown.iter().map(|id| (*id).into()).collect())
+            (
+                shown.len() as i64,
+                shown.iter().map(|id| (*id).into()).collect()
+            )
         );
     }
-    let others = api.get("/api/product?status=UPCOMING,ONGOING,COMPLETE,FINISHED,CLOSED").await;
+    let others = api
+        .get("/api/product?status=UPCOMING,ONGOING,COMPLETE,FINISHED,CLOSED")
+        .await;
     assert_eq!(others.total_count(), 0);
 }
 
@@ -177,12 +213,17 @@ async fn products_are_listed_by_their_status() {
     ] {
         api.product(product_id, 100, taken, window).await;
     }
-    api.sql("update product_list set closed = true where product_id in (6, 7)").await;
+    api.sql("update product_list set closed = true where product_id in (6, 7)")
+        .await;
     for product_id in [8, 9] {
         api.product(product_id, 100, 0, OPEN).await;
     }
-    api.sql("update product_list set cancel_reason = 'a reason', closed = true where product_id = 8").await;
-    api.sql("update product_list set failed = true where product_id = 9").await;
+    api.sql(
+        "update product_list set cancel_reason = 'a reason', closed = true where product_id = 8",
+    )
+    .await;
+    api.sql("update product_list set failed = true where product_id = 9")
+        .await;
     for (query, shown) in [
         ("UPCOMING", &[3][..]),
         ("ONGOING", &[4]),
@@ -200,14 +241,27 @@ async fn products_are_listed_by_their_status() {
         assert_eq!(answer.each("productId"), shown, "{query}");
         assert_eq!(answer.total_count(), shown.len() as i64, "{query}");
         let wanted: Vec<_> = query.split(',').collect();
-        assert!(answer.each("investStatus").iter().all(|status| wanted.contains(&status.as_str().unwrap())), "{query}");
+        assert!(
+            answer
+                .each("investStatus")
+                .iter()
+                .all(|status| wanted.contains(&status.as_str().unwrap())),
+            "{query}"
+        );
     }
-    let page = api.get("/api/product?status=UPCOMING,ONGOING,COMPLETE,FINISHED,CLOSED&page=1&size=3").await;
-    assert_eq!((page.total_count(), page.each("productId")), (7, vec![4.into(), 3.into(), 2.into()]));
+    let page = api
+        .get("/api/product?status=UPCOMING,ONGOING,COMPLETE,FINISHED,CLOSED&page=1&size=3")
+        .await;
+    assert_eq!(
+        (page.total_count(), page.each("productId")),
+        (7, vec![4.into(), 3.into(), 2.into()])
+    );
     let words = "UPCOMING, ONGOING, COMPLETE, FINISHED, CLOSED, CANCELLED, FAILED";
     for wrong in ["", "OPEN", "ongoing", "ONGOING,"] {
         let what = format!("status must be a list of {words}, was {wrong}");
-        api.get(&format!("/api/product?status={wrong}")).await.is_invalid(&what);
+        api.get(&format!("/api/product?status={wrong}"))
+            .await
+            .is_invalid(&what);
     }
 }
 
@@ -216,5 +270,8 @@ async fn an_unknown_product_does_not_exist() {
     let api = ReadSide::new().await;
     let answer = api.get("/api/product/7").await;
     assert_eq!(answer.status, 200);
-    assert_eq!(answer.body, refusal(200, "NOT_EXIST_PRODUCT", "Not exist product : "));
+    assert_eq!(
+        answer.body,
+        refusal(200, "NOT_EXIST_PRODUCT", "Not exist product : ")
+    );
 }

@@ -51,7 +51,10 @@ pub fn token(positions: [i64; PARTITIONS]) -> String {
 
 /// A success with a list.
 pub fn list(total_count: i64, items: &[&str]) -> String {
-    success(&format!(r#"{{"totalCount":{total_count},"list":[{}]}}"#, items.join(",")))
+    success(&format!(
+        r#"{{"totalCount":{total_count},"list":[{}]}}"#,
+        items.join(",")
+    ))
 }
 
 impl ReadSide {
@@ -59,24 +62,42 @@ impl ReadSide {
         let database = testbed::Database::fresh().await;
         let pool = database.pool().await;
         let router = query_api::router(settings(pool.clone()));
-        Self { _database: Some(database), pool, router }
+        Self {
+            _database: Some(database),
+            pool,
+            router,
+        }
     }
 
     /// No database at all: for what must be refused before one is asked.
     pub fn without_database() -> Self {
-        let pool = PgPoolOptions::new().connect_lazy("postgres://nobody@127.0.0.1:1/none").map(Pool::from).unwrap();
+        let pool = PgPoolOptions::new()
+            .connect_lazy("postgres://nobody@127.0.0.1:1/none")
+            .map(Pool::from)
+            .unwrap();
         let router = query_api::router(settings(pool.clone()));
-        Self { _database: None, pool, router }
+        Self {
+            _database: None,
+            pool,
+            router,
+        }
     }
 
     /// The same database, under other settings.
     pub fn with_settings(&self, settings: Settings) -> Self {
-        Self { _database: None, pool: settings.pool.clone(), router: query_api::router(settings) }
+        Self {
+            _database: None,
+            pool: settings.pool.clone(),
+            router: query_api::router(settings),
+        }
     }
 
     /// The same, under other settings from now on.
     pub fn again(self, settings: Settings) -> Self {
-        Self { router: query_api::router(settings), ..self }
+        Self {
+            router: query_api::router(settings),
+            ..self
+        }
     }
 
     /// The same database, reached through another pool.
@@ -90,10 +111,22 @@ impl ReadSide {
 
     /// The headers and the bytes of an answer that may be no text.
     pub async fn bytes(&self, path: &str, headers: &[(&str, &str)]) -> (HeaderMap, Vec<u8>) {
-        let request = headers.iter().fold(Request::get(path), |request, (name, value)| request.header(*name, *value));
-        let answer = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let request = headers
+            .iter()
+            .fold(Request::get(path), |request, (name, value)| {
+                request.header(*name, *value)
+            });
+        let answer = self
+            .router
+            .clone()
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
         let (parts, body) = answer.into_parts();
-        (parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
+        (
+            parts.headers,
+            body.collect().await.unwrap().to_bytes().to_vec(),
+        )
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -107,7 +140,10 @@ impl ReadSide {
     /// Asserts that the user is shown this list, whole.
     pub async fn shows(&self, user: &str, path: &str, total_count: i64, items: &[&str]) {
         let answer = self.get_as(user, path).await;
-        assert_eq!((answer.status, answer.body), (200, list(total_count, items)));
+        assert_eq!(
+            (answer.status, answer.body),
+            (200, list(total_count, items))
+        );
     }
 
     /// Runs one statement without values.
@@ -119,13 +155,24 @@ impl ReadSide {
     pub async fn product(&self, product_id: i64, total: i64, taken: i64, window: (&str, &str)) {
         let insert = "insert into product_list
                       values ($1, 'product' || $1, $2, $3, least($3, 3), now() + $4::interval, now() + $5::interval)";
-        let insert = sqlx::query(insert).bind(product_id).bind(total).bind(taken).bind(window.0).bind(window.1);
+        let insert = sqlx::query(insert)
+            .bind(product_id)
+            .bind(total)
+            .bind(taken)
+            .bind(window.0)
+            .bind(window.1);
         insert.execute(&self.pool).await.unwrap();
     }
 
     pub async fn checkpoint(&self, consumer: &str, partition: i32, position: i64) {
         let upsert = "insert into checkpoints (consumer, partition, position) values ($1, $2, $3)
                       on conflict (consumer, partition) do update set position = excluded.position";
-        sqlx::query(upsert).bind(consumer).bind(partition).bind(position).execute(&self.pool).await.unwrap();
+        sqlx::query(upsert)
+            .bind(consumer)
+            .bind(partition)
+            .bind(position)
+            .execute(&self.pool)
+            .await
+            .unwrap();
     }
 }

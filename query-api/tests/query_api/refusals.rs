@@ -21,18 +21,30 @@ const INVEST: &str = "/api/invest/log/00000000-0000-7000-8000-000000000001";
 #[tokio::test]
 async fn a_user_must_be_named(#[case] path: &str) {
     let api = ReadSide::without_database();
-    let missing = refusal(400, "MISSING_X_USER_ID", "Missing X-USER-ID header value : ");
-    for headers in [&[][..], &[("X-USER-ID", "")], &[("X-USER-ID", "a b")], &[("X-USER-ID", "a"), ("X-USER-ID", "a")]] {
+    let missing = refusal(
+        400,
+        "MISSING_X_USER_ID",
+        "Missing X-USER-ID header value : ",
+    );
+    for headers in [
+        &[][..],
+        &[("X-USER-ID", "")],
+        &[("X-USER-ID", "a b")],
+        &[("X-USER-ID", "a"), ("X-USER-ID", "a")],
+    ] {
         let answer = api.call("GET", path, headers).await;
-        assert_eq!((answer.status, &answer.body), (400, &missing), "{headers:?}");
+        assert_eq!(
+            (answer.status, &answer.body),
+            (400, &missing),
+            "{headers:?}"
+        );
     }
 }
 
 const PLAIN: &str = "must be a whole number without quotes, fraction or exponent";
 const PAGE_RANGE: &str = "page must be a whole number from 0 to 1000000000";
 const SIZE: &str = "size must be a whole number from 1 to 1000";
-const CURSOR: &str =
-    "cursor must be the nextCursor of an answer to the same call, user and filter; leave it empty to begin";
+const CURSOR: &str = "cursor must be the nextCursor of an answer to the same call, user and filter; leave it empty to begin";
 const PRODUCT_ID: &str = "productId must be a whole number from 1";
 
 #[rstest]
@@ -77,7 +89,13 @@ async fn what_is_malformed_is_named(#[case] path: &str, #[case] told: String) {
 async fn an_unknown_path_is_not_found(#[case] path: &str) {
     let api = ReadSide::without_database();
     let answer = api.get(path).await;
-    assert_eq!((answer.status, answer.body), (404, refusal(404, "404", "Not found : /docs lists the calls")));
+    assert_eq!(
+        (answer.status, answer.body),
+        (
+            404,
+            refusal(404, "404", "Not found : /docs lists the calls")
+        )
+    );
 }
 
 #[rstest]
@@ -94,21 +112,43 @@ async fn only_get_is_allowed(#[case] path: &str) {
     let api = ReadSide::without_database();
     for method in ["POST", "PUT", "PATCH", "DELETE"] {
         let answer = api.call(method, path, &[]).await;
-        assert_eq!((answer.status, answer.header("allow")), (405, Some("GET,HEAD")));
-        assert_eq!(answer.body, refusal(405, "405", "Method not allowed, see the Allow header : "));
+        assert_eq!(
+            (answer.status, answer.header("allow")),
+            (405, Some("GET,HEAD"))
+        );
+        assert_eq!(
+            answer.body,
+            refusal(405, "405", "Method not allowed, see the Allow header : ")
+        );
     }
 }
 
 #[tokio::test]
 async fn a_pool_without_a_free_connection_is_overload() {
     let api = ReadSide::new().await;
-    let short = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(1));
-    let pool = short.connect_with((*api.pool.inner().connect_options()).clone()).await.map(Pool::from).unwrap();
+    let short = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(Duration::from_secs(1));
+    let pool = short
+        .connect_with((*api.pool.inner().connect_options()).clone())
+        .await
+        .map(Pool::from)
+        .unwrap();
     let _only = pool.acquire().await.unwrap();
     let busy = api.with_pool(pool.clone());
     let answer = busy.get("/api/product").await;
-    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
-    assert_eq!(answer.body, refusal(503, "OVERLOADED", "Overloaded and not accepted, try again later : "));
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (503, Some("1"))
+    );
+    assert_eq!(
+        answer.body,
+        refusal(
+            503,
+            "OVERLOADED",
+            "Overloaded and not accepted, try again later : "
+        )
+    );
     assert_eq!(busy.get("/livez").await.body, "ok");
 }
 
@@ -118,7 +158,10 @@ async fn our_fault_shows_no_sql() {
     api.sql("drop table holdings_count").await;
     let headers = [("X-USER-ID", "user4"), ("X-Correlation-Id", "c-1")];
     let answer = api.call("GET", "/api/product/my/invest", &headers).await;
-    assert_eq!((answer.status, answer.body), (500, refusal(500, "500", "Internal error : c-1")));
+    assert_eq!(
+        (answer.status, answer.body),
+        (500, refusal(500, "500", "Internal error : c-1"))
+    );
 }
 
 #[tokio::test]
@@ -127,9 +170,14 @@ async fn run_serves_until_shutdown() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
     let policy = edge::ConnectionPolicy::default();
-    let settings = Settings { shutdown: shutdown.clone(), ..settings(api.pool.clone()) };
+    let settings = Settings {
+        shutdown: shutdown.clone(),
+        ..settings(api.pool.clone())
+    };
     let running = tokio::spawn(query_api::run(settings, listener, policy));
-    let answer = reqwest::get(format!("http://{address}/readyz")).await.unwrap();
+    let answer = reqwest::get(format!("http://{address}/readyz"))
+        .await
+        .unwrap();
     assert_eq!(answer.text().await.unwrap(), "ok");
     shutdown.cancel();
     running.await.unwrap().unwrap();

@@ -40,15 +40,29 @@ impl Served {
     async fn with_limits(api: &ReadSide, streams: StreamLimits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let settings = Settings { streams, shutdown: shutdown.clone(), ..settings(api.pool.clone()) };
-        let running = tokio::spawn(query_api::run(settings, listener, ConnectionPolicy::default()));
-        Self { address, shutdown, running }
+        let settings = Settings {
+            streams,
+            shutdown: shutdown.clone(),
+            ..settings(api.pool.clone())
+        };
+        let running = tokio::spawn(query_api::run(
+            settings,
+            listener,
+            ConnectionPolicy::default(),
+        ));
+        Self {
+            address,
+            shutdown,
+            running,
+        }
     }
 
     async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Response {
         let client = Client::builder().no_proxy().build().unwrap();
         let request = client.get(format!("http://{}{path}", self.address));
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
         soon(request.send()).await.unwrap()
     }
 
@@ -56,7 +70,10 @@ impl Served {
     async fn listen(&self, path: &str, headers: &[(&str, &str)]) -> Listener {
         let answer = self.get(path, headers).await;
         assert_eq!(answer.status(), 200);
-        Listener { answer, reader: SseReader::default() }
+        Listener {
+            answer,
+            reader: SseReader::default(),
+        }
     }
 
     async fn stop(self) {
@@ -101,17 +118,28 @@ fn shows(product: i64, amount: i64) -> impl Fn(&Value) -> bool {
 }
 
 fn products(events: &[SseEvent]) -> Vec<i64> {
-    events.iter().map(|event| event.data["productId"].as_i64().unwrap()).collect()
+    events
+        .iter()
+        .map(|event| event.data["productId"].as_i64().unwrap())
+        .collect()
 }
 
 /// So much of the product is taken, as of this position of its partition.
 async fn take(api: &ReadSide, product: i64, amount: i64, position: i64) {
     let mut transaction = api.pool.begin().await.unwrap();
     let update = sqlx::query("update product_list set current_amount = $2 where product_id = $1");
-    update.bind(product).bind(amount).execute(&mut *transaction).await.unwrap();
-    let checkpoint = "insert into checkpoints (consumer, partition, position) values ('product_list', $1, $2)
+    update
+        .bind(product)
+        .bind(amount)
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let checkpoint =
+        "insert into checkpoints (consumer, partition, position) values ('product_list', $1, $2)
                       on conflict (consumer, partition) do update set position = excluded.position";
-    let checkpoint = sqlx::query(checkpoint).bind(i32::try_from(product).unwrap() % PARTITIONS as i32).bind(position);
+    let checkpoint = sqlx::query(checkpoint)
+        .bind(i32::try_from(product).unwrap() % PARTITIONS as i32)
+        .bind(position);
     checkpoint.execute(&mut *transaction).await.unwrap();
     transaction.commit().await.unwrap();
 }
@@ -124,7 +152,8 @@ async fn four_products() -> ReadSide {
     }
     api.product(3, 1_000, 0, ("1 day", "2 days")).await;
     api.product(4, 1_000, 0, OPEN).await;
-    api.sql("update product_list set closed = true where product_id = 4").await;
+    api.sql("update product_list set closed = true where product_id = 4")
+        .await;
     api.checkpoint("product_list", 0, 1).await;
     api
 }
@@ -133,28 +162,54 @@ async fn four_products() -> ReadSide {
 async fn a_listener_is_sent_what_is_open_and_then_what_changes() {
     let api = four_products().await;
     let served = Served::of(&api).await;
-    let mut listener = served.listen(PRODUCTS, &[("Accept-Encoding", "gzip")]).await;
-    let header = |name: &str| listener.answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    let mut listener = served
+        .listen(PRODUCTS, &[("Accept-Encoding", "gzip")])
+        .await;
+    let header = |name: &str| {
+        listener
+            .answer
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().unwrap().to_owned())
+    };
     assert_eq!(header("content-type").as_deref(), Some("text/event-stream"));
     assert_eq!((header("content-encoding"), header("etag")), (None, None));
-    assert_eq!(header("cache-control").as_deref(), Some("private, no-store"));
+    assert_eq!(
+        header("cache-control").as_deref(),
+        Some("private, no-store")
+    );
     assert_eq!(header("x-time-zone").as_deref(), Some("Asia/Seoul"));
     assert_eq!(header("x-consistency-token"), Some(token([1, 0, 0, 0])));
-    let first = [listener.next().await.unwrap(), listener.next().await.unwrap()];
+    let first = [
+        listener.next().await.unwrap(),
+        listener.next().await.unwrap(),
+    ];
     assert_eq!(products(&first), [1, 2]);
     assert_eq!(first[1].id, token([1, 0, 0, 0]));
-    assert!(listener.reader.retry().is_some_and(|millis| (1_000..=3_000).contains(&millis)));
+    assert!(
+        listener
+            .reader
+            .retry()
+            .is_some_and(|millis| (1_000..=3_000).contains(&millis))
+    );
 
     take(&api, 2, 25, 1).await;
     let event = listener.next().await.unwrap();
-    assert_eq!((event.name.as_str(), event.id), ("product", token([1, 0, 1, 0])));
+    assert_eq!(
+        (event.name.as_str(), event.id),
+        ("product", token([1, 0, 1, 0]))
+    );
     let shown = api.get("/api/product/2").await.json()["data"].clone();
     assert_eq!(event.data, shown);
     // What is not open is not sent at first, and is once it changes.
-    api.sql("update product_list set cancel_reason = 'why' where product_id = 3").await;
+    api.sql("update product_list set cancel_reason = 'why' where product_id = 3")
+        .await;
     api.checkpoint("product_list", 3, 7).await;
     let event = listener.next().await.unwrap();
-    assert_eq!((&event.data["investStatus"], &event.data["cancelReason"]), (&json!("CANCELLED"), &json!("why")));
+    assert_eq!(
+        (&event.data["investStatus"], &event.data["cancelReason"]),
+        (&json!("CANCELLED"), &json!("why"))
+    );
 }
 
 #[tokio::test]
@@ -163,9 +218,19 @@ async fn times_are_as_the_request_wants_them() {
     let served = Served::of(&api).await;
     for _ in 0..2 {
         let mut listener = served.listen("/api/product/stream?times=offset", &[]).await;
-        assert!(listener.next().await.unwrap().data["startedAt"].as_str().unwrap().ends_with("+09:00"));
+        assert!(
+            listener.next().await.unwrap().data["startedAt"]
+                .as_str()
+                .unwrap()
+                .ends_with("+09:00")
+        );
         let mut listener = served.listen(PRODUCTS, &[]).await;
-        assert!(!listener.next().await.unwrap().data["startedAt"].as_str().unwrap().contains('+'));
+        assert!(
+            !listener.next().await.unwrap().data["startedAt"]
+                .as_str()
+                .unwrap()
+                .contains('+')
+        );
     }
 }
 
@@ -181,7 +246,9 @@ async fn a_window_that_begins_and_one_that_ends_are_sent_by_themselves() {
         assert_eq!(api.get("/api/product/1").await.json()["data"], event.data);
     }
     // Positions do not say when a window began: who resumes is sent it again.
-    let mut again = served.listen(PRODUCTS, &[("Last-Event-ID", &token([1, 0, 0, 0]))]).await;
+    let mut again = served
+        .listen(PRODUCTS, &[("Last-Event-ID", &token([1, 0, 0, 0]))])
+        .await;
     assert_eq!(again.next().await.unwrap().data["investStatus"], "FINISHED");
 }
 
@@ -201,20 +268,38 @@ async fn at_most_five_states_of_a_product_are_sent_in_a_second_and_the_last_one_
     };
     let reads = async {
         let mut events = listener.until(shows(1, 100 + STATES)).await;
-        if !events.iter().any(|event| shows(2, 100 + STATES)(&event.data)) {
+        if !events
+            .iter()
+            .any(|event| shows(2, 100 + STATES)(&event.data))
+        {
             events.extend(listener.until(shows(2, 100 + STATES)).await);
         }
         events
     };
     let ((), events) = tokio::join!(changes, reads);
     for product in [1, 2] {
-        let of_product: Vec<_> = events.iter().filter(|event| event.data["productId"] == product).collect();
-        let amounts: Vec<_> = of_product.iter().map(|event| event.data["currentInvestingAmount"].as_i64()).collect();
-        assert!(amounts.is_sorted() && amounts.last() == Some(&Some(100 + STATES)), "{amounts:?}");
+        let of_product: Vec<_> = events
+            .iter()
+            .filter(|event| event.data["productId"] == product)
+            .collect();
+        let amounts: Vec<_> = of_product
+            .iter()
+            .map(|event| event.data["currentInvestingAmount"].as_i64())
+            .collect();
+        assert!(
+            amounts.is_sorted() && amounts.last() == Some(&Some(100 + STATES)),
+            "{amounts:?}"
+        );
         for (number, first) in of_product.iter().enumerate() {
             let second = first.at + Duration::from_secs(1);
-            let count = of_product[number..].iter().take_while(|event| event.at < second).count();
-            assert!(count <= MAX_EVENTS_PER_SECOND, "{count} states of {product} in a second");
+            let count = of_product[number..]
+                .iter()
+                .take_while(|event| event.at < second)
+                .count();
+            assert!(
+                count <= MAX_EVENTS_PER_SECOND,
+                "{count} states of {product} in a second"
+            );
         }
     }
 }
@@ -231,13 +316,19 @@ async fn who_resumes_after_a_restart_misses_nothing() {
     drop(listener);
     served.stop().await;
     take(&api, 2, 60, 1).await;
-    api.sql("update product_list set closed = true where product_id = 2").await;
+    api.sql("update product_list set closed = true where product_id = 2")
+        .await;
     let served = Served::of(&api).await;
     for header in ["Last-Event-ID", "X-Consistency-Token"] {
-        let mut listener = served.listen(PRODUCTS, &[("Last-Event-ID", &last), (header, &last)]).await;
+        let mut listener = served
+            .listen(PRODUCTS, &[("Last-Event-ID", &last), (header, &last)])
+            .await;
         assert_eq!(listener.answer.headers()["x-consistency"], "reached");
         let first = listener.next().await.unwrap();
-        assert_eq!((&first.data["productId"], &first.data["investStatus"]), (&json!(2), &json!("CLOSED")));
+        assert_eq!(
+            (&first.data["productId"], &first.data["investStatus"]),
+            (&json!(2), &json!("CLOSED"))
+        );
     }
     let mut listener = served.listen(PRODUCTS, &[("Last-Event-ID", &last)]).await;
     take(&api, 1, 70, 2).await;
@@ -257,9 +348,12 @@ async fn a_switch_of_generations_sends_what_is_different() {
     listener.until(shows(2, 10)).await;
     // The other table's rows were written before the listener came: only the table tells.
     api.sql("create schema other").await;
-    api.sql("create table other.product_list (like product_list including all)").await;
-    api.sql("insert into other.product_list select * from product_list where product_id > 0").await;
-    api.sql("update other.product_list set current_amount = 77 where product_id = 1").await;
+    api.sql("create table other.product_list (like product_list including all)")
+        .await;
+    api.sql("insert into other.product_list select * from product_list where product_id > 0")
+        .await;
+    api.sql("update other.product_list set current_amount = 77 where product_id = 1")
+        .await;
     let mut switch = api.pool.begin().await.unwrap();
     for step in [
         "create schema former",

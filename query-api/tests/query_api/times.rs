@@ -43,12 +43,25 @@ async fn every_view_shows_times_with_their_offset_when_asked() {
     ] {
         let plain = api.get_as("user4", path).await;
         assert_eq!(plain.header("x-time-zone"), Some("Asia/Seoul"), "{path}");
-        assert!(plain.body.contains(local) && !plain.body.contains("+09:00"), "{path}: {}", plain.body);
-        let asked = format!("{path}{}times=offset", if path.contains('?') { '&' } else { '?' });
+        assert!(
+            plain.body.contains(local) && !plain.body.contains("+09:00"),
+            "{path}: {}",
+            plain.body
+        );
+        let asked = format!(
+            "{path}{}times=offset",
+            if path.contains('?') { '&' } else { '?' }
+        );
         let answer = api.get_as("user4", &asked).await;
         assert_eq!(answer.body.replace("+09:00", ""), plain.body, "{path}");
-        assert!(answer.body.contains(with_offset) && !answer.body.contains(local), "{path}: {}", answer.body);
+        assert!(
+            answer.body.contains(with_offset) && !answer.body.contains(local),
+            "{path}: {}",
+            answer.body
+        );
         let wrong = asked.replace("=offset", "=utc");
-        api.get_as("user4", &wrong).await.is_invalid("times must be offset, or left out, was utc");
+        api.get_as("user4", &wrong)
+            .await
+            .is_invalid("times must be offset, or left out, was utc");
     }
 }

@@ -56,9 +56,13 @@ pub fn contradictions(ledger: &BTreeMap<Uuid, Payment>, fates: &[Fate]) -> Vec<S
         }
         found.extend(against(ledger.get(&fate.invest_id), fate));
     }
-    let debited = ledger.iter().filter(|(_, payment)| payment.debits > payment.refunds);
+    let debited = ledger
+        .iter()
+        .filter(|(_, payment)| payment.debits > payment.refunds);
     found.extend(
-        debited.filter(|(id, _)| !known.contains_key(id)).map(|(id, _)| format!("{id} is paid and has no fate")),
+        debited
+            .filter(|(id, _)| !known.contains_key(id))
+            .map(|(id, _)| format!("{id} is paid and has no fate")),
     );
     found
 }
@@ -77,5 +81,6 @@ fn against(payment: Option<&Payment>, fate: &Fate) -> Option<String> {
     let terms = payment.filter(|_| fate.settled)?.terms.as_ref()?;
     let as_asked = (terms.product_id, terms.user_id.as_str(), terms.amount);
     let as_settled = (fate.product_id, fate.user_id.as_str(), fate.amount);
-    (as_asked != as_settled).then(|| format!("{id} is settled as {as_settled:?} and was debited as {as_asked:?}"))
+    (as_asked != as_settled)
+        .then(|| format!("{id} is settled as {as_settled:?} and was debited as {as_asked:?}"))
 }

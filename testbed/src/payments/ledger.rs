@@ -87,10 +87,16 @@ impl Ledger {
 
     pub(super) fn pay(&mut self, id: Uuid, terms: Terms) -> Reply {
         let decided = self.decided(&terms.user_id);
-        let pending = self.pending.get(&terms.user_id).map(|looks| State::Pending { looks: *looks });
+        let pending = self
+            .pending
+            .get(&terms.user_id)
+            .map(|looks| State::Pending { looks: *looks });
         let payment = self.entry(id);
         if payment.terms.as_ref().is_some_and(|known| known != &terms) {
-            return (409, json!({ "message": "this payment was asked for with other terms" }));
+            return (
+                409,
+                json!({ "message": "this payment was asked for with other terms" }),
+            );
         }
         payment.terms = Some(terms);
         if payment.state == State::NeverHeard {
@@ -100,13 +106,21 @@ impl Ledger {
     }
 
     pub(super) fn look(&mut self, id: Uuid) -> Reply {
-        let user = self.entry(id).terms.as_ref().map(|terms| terms.user_id.clone());
+        let user = self
+            .entry(id)
+            .terms
+            .as_ref()
+            .map(|terms| terms.user_id.clone());
         let decided = self.decided(&user.unwrap_or_default());
         let payment = self.entry(id);
         match &mut payment.state {
             State::Pending { looks } if *looks > 1 => *looks -= 1,
             State::Pending { .. } => payment.becomes(decided),
-            State::NeverHeard | State::Paid | State::Refused(_) | State::Cancelled | State::Refunded => {}
+            State::NeverHeard
+            | State::Paid
+            | State::Refused(_)
+            | State::Cancelled
+            | State::Refunded => {}
         }
         payment.told(id, Call::Look)
     }
@@ -131,7 +145,9 @@ impl Ledger {
     }
 
     fn decided(&self, user: &str) -> State {
-        self.refused.get(user).map_or(State::Paid, |reason| State::Refused(reason.clone()))
+        self.refused
+            .get(user)
+            .map_or(State::Paid, |reason| State::Refused(reason.clone()))
     }
 }
 
@@ -144,14 +160,21 @@ impl Payment {
 
     fn told(&self, id: Uuid, call: Call) -> Reply {
         let told = |status, state: &str| (status, json!({ "paymentId": id, "state": state }));
-        let refused = |reason: &str| (200, json!({ "paymentId": id, "state": "REFUSED", "reason": reason }));
+        let refused = |reason: &str| {
+            (
+                200,
+                json!({ "paymentId": id, "state": "REFUSED", "reason": reason }),
+            )
+        };
         match &self.state {
             State::NeverHeard => (404, json!({ "message": "no such payment" })),
             State::Pending { .. } => told(202, "PENDING"),
             State::Paid => told(200, "PAID"),
             State::Refused(reason) => refused(reason),
             State::Refunded => told(200, "REFUNDED"),
-            State::Cancelled if matches!(call, Call::Cancel | Call::Refund) => told(200, "CANCELLED"),
+            State::Cancelled if matches!(call, Call::Cancel | Call::Refund) => {
+                told(200, "CANCELLED")
+            }
             State::Cancelled => refused("cancelled"),
         }
     }

@@ -50,7 +50,8 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn converse(stream: TcpStream, shared: Arc<Shared>) {
     let service = hyper::service::service_fn(|request| answer(request, shared.clone()));
-    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let served =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     // A connection that breaks, on either side, is what this is for.
     served.await.ok();
 }
@@ -60,25 +61,38 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> io::Result<R
     let _under_way = UnderWay::begins(&shared);
     let nth = shared.calls.fetch_add(1, Ordering::SeqCst);
     let headers = request.headers().clone();
-    let Some(asked) = read(request).await else { return Ok(plain((400, json!({ "message": "no such call" })))) };
+    let Some(asked) = read(request).await else {
+        return Ok(plain((400, json!({ "message": "no such call" }))));
+    };
     let user = notes(&shared, &asked, &headers);
     let (delay, trouble) = {
         let troubles = shared.troubles();
-        (troubles.delay, troubles.met(asked.call, user.as_deref(), nth))
+        (
+            troubles.delay,
+            troubles.met(asked.call, user.as_deref(), nth),
+        )
     };
     tokio::time::sleep(delay).await;
-    let reply =
-        if trouble.is_none_or(Trouble::is_done) { done(shared, asked, trouble).await } else { (200, json!({})) };
+    let reply = if trouble.is_none_or(Trouble::is_done) {
+        done(shared, asked, trouble).await
+    } else {
+        (200, json!({}))
+    };
     troubled(reply, trouble).await
 }
 
 /// Whose payment it is, if that was ever told.
 fn notes(shared: &Shared, asked: &Asked, headers: &HeaderMap) -> Option<String> {
-    let named = |name| headers.get(name).and_then(|value| Some(value.to_str().ok()?.to_owned()));
+    let named = |name| {
+        headers
+            .get(name)
+            .and_then(|value| Some(value.to_str().ok()?.to_owned()))
+    };
     let mut ledger = shared.ledger();
     let payment = ledger.entry(asked.id);
     payment.calls.push(asked.call);
-    (payment.correlation_id, payment.traceparent) = (named("x-correlation-id"), named("traceparent"));
+    (payment.correlation_id, payment.traceparent) =
+        (named("x-correlation-id"), named("traceparent"));
     if let Some(terms) = &asked.terms {
         ledger.users.insert(asked.id, terms.user_id.clone());
     }
@@ -104,21 +118,29 @@ async fn done(shared: Arc<Shared>, asked: Asked, trouble: Option<Trouble>) -> Re
 
 /// The answer that is given in place of `reply`.
 async fn troubled((status, body): Reply, trouble: Option<Trouble>) -> io::Result<Response<Body>> {
-    let Some(trouble) = trouble else { return Ok(plain((status, body))) };
+    let Some(trouble) = trouble else {
+        return Ok(plain((status, body)));
+    };
     let half = Bytes::from_static(b"{\"paymentId\":");
     match trouble {
         Trouble::Late(_) => Ok(plain((status, body))),
         Trouble::Silent | Trouble::DoneAndSilent => std::future::pending().await,
         Trouble::Dropped | Trouble::DoneAndDropped => Err(io::Error::other("dropped")),
-        Trouble::Fails | Trouble::DoneAndFails => Ok(plain((500, json!({ "message": "out of order" })))),
+        Trouble::Fails | Trouble::DoneAndFails => {
+            Ok(plain((500, json!({ "message": "out of order" }))))
+        }
         Trouble::Moved => Ok(moved()),
-        Trouble::DoneAndGarbled => Ok(whole(status, Bytes::from_static(b"<html>All is well, it is PAID</html>"))),
+        Trouble::DoneAndGarbled => Ok(whole(
+            status,
+            Bytes::from_static(b"<html>All is well, it is PAID</html>"),
+        )),
         Trouble::DoneForAnother => Ok(plain((status, for_another(body)))),
         Trouble::DoneAndContradicted => Ok(plain((if status == 202 { 200 } else { 202 }, body))),
         Trouble::DoneAndCut => {
             let begins = stream::iter([Ok(Frame::data(half))]);
             // Not in one go: what is there goes out first.
-            let breaks = async { tokio::time::sleep(CUT_AFTER).await }.map(|()| Err(io::Error::other("cut")));
+            let breaks = async { tokio::time::sleep(CUT_AFTER).await }
+                .map(|()| Err(io::Error::other("cut")));
             let cut = begins.chain(breaks.into_stream());
             Ok(response(status, StreamBody::new(cut).boxed_unsync()))
         }
@@ -136,7 +158,9 @@ fn for_another(mut body: Value) -> Value {
 
 fn moved() -> Response<Body> {
     let mut response = plain((302, json!({})));
-    response.headers_mut().insert(LOCATION, "/all-is-well".parse().expect("a path"));
+    response
+        .headers_mut()
+        .insert(LOCATION, "/all-is-well".parse().expect("a path"));
     response
 }
 
@@ -145,13 +169,21 @@ fn plain((status, body): Reply) -> Response<Body> {
 }
 
 fn whole(status: u16, body: Bytes) -> Response<Body> {
-    response(status, Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync())
+    response(
+        status,
+        Full::new(body)
+            .map_err(|never: Infallible| match never {})
+            .boxed_unsync(),
+    )
 }
 
 fn response(status: u16, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).expect("a status");
-    response.headers_mut().insert(CONTENT_TYPE, "application/json".parse().expect("a media type"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        "application/json".parse().expect("a media type"),
+    );
     response
 }
 
@@ -162,15 +194,27 @@ async fn read(request: Request<Incoming>) -> Option<Asked> {
         (&Method::POST, ["payment"]) => {
             let body = request.into_body().collect().await.ok()?.to_bytes();
             let (id, terms) = terms(&serde_json::from_slice(&body).ok()?)?;
-            Some(Asked { call: Call::Pay, id, terms: Some(terms) })
+            Some(Asked {
+                call: Call::Pay,
+                id,
+                terms: Some(terms),
+            })
         }
-        (&Method::GET, ["payment", id]) => Some(Asked { call: Call::Look, id: id.parse().ok()?, terms: None }),
-        (&Method::POST, ["payment", id, "refund"]) => {
-            Some(Asked { call: Call::Refund, id: id.parse().ok()?, terms: None })
-        }
-        (&Method::POST, ["payment", id, "cancel"]) => {
-            Some(Asked { call: Call::Cancel, id: id.parse().ok()?, terms: None })
-        }
+        (&Method::GET, ["payment", id]) => Some(Asked {
+            call: Call::Look,
+            id: id.parse().ok()?,
+            terms: None,
+        }),
+        (&Method::POST, ["payment", id, "refund"]) => Some(Asked {
+            call: Call::Refund,
+            id: id.parse().ok()?,
+            terms: None,
+        }),
+        (&Method::POST, ["payment", id, "cancel"]) => Some(Asked {
+            call: Call::Cancel,
+            id: id.parse().ok()?,
+            terms: None,
+        }),
         _ => None,
     }
 }
@@ -178,7 +222,14 @@ async fn read(request: Request<Incoming>) -> Option<Asked> {
 fn terms(body: &Value) -> Option<(Uuid, Terms)> {
     let id = body["paymentId"].as_str()?.parse().ok()?;
     let user_id = body["userId"].as_str()?.to_owned();
-    Some((id, Terms { product_id: body["productId"].as_i64()?, user_id, amount: body["amount"].as_i64()? }))
+    Some((
+        id,
+        Terms {
+            product_id: body["productId"].as_i64()?,
+            user_id,
+            amount: body["amount"].as_i64()?,
+        },
+    ))
 }
 
 impl UnderWay {

@@ -53,7 +53,10 @@ impl Trouble {
 
     /// Whether the call has its effect.
     pub fn is_done(self) -> bool {
-        !matches!(self, Self::Silent | Self::Dropped | Self::Fails | Self::Moved)
+        !matches!(
+            self,
+            Self::Silent | Self::Dropped | Self::Fails | Self::Moved
+        )
     }
 }
 
@@ -74,6 +77,9 @@ impl Troubles {
         }
         let drawn = Random::new(nth as u64).next_u64();
         let some = Trouble::SOME[(drawn / 100 % Trouble::SOME.len() as u64) as usize];
-        self.of.get(&call).copied().or_else(|| (drawn % 100 < self.percent).then_some(some))
+        self.of
+            .get(&call)
+            .copied()
+            .or_else(|| (drawn % 100 < self.percent).then_some(some))
     }
 }

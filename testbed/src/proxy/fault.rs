@@ -33,7 +33,12 @@ pub enum FaultKind {
 impl Fault {
     /// In the first request from now on that says `word`.
     pub fn at(word: &'static str, kind: FaultKind) -> Self {
-        Self { word, later: 0, kind, cuts: false }
+        Self {
+            word,
+            later: 0,
+            kind,
+            cuts: false,
+        }
     }
 
     /// So many requests later.
@@ -56,7 +61,11 @@ impl Shared {
     pub(super) fn next_fault(&self, request: &[u8]) -> Option<Fault> {
         let mut faults = self.faults();
         let fault = faults.front_mut()?;
-        if !fault.word.is_empty() && !request.windows(fault.word.len()).any(|part| part == fault.word.as_bytes()) {
+        if !fault.word.is_empty()
+            && !request
+                .windows(fault.word.len())
+                .any(|part| part == fault.word.as_bytes())
+        {
             return None;
         }
         // From here on any request counts.
@@ -79,7 +88,9 @@ pub(super) async fn strike(
 ) -> Option<(TcpStream, TcpStream)> {
     let answer = match fault.kind {
         FaultKind::LosesRequest | FaultKind::HoldsRequest => Vec::new(),
-        FaultKind::LosesAnswer | FaultKind::HoldsAnswer => carried_out(request, &mut client, &mut server).await,
+        FaultKind::LosesAnswer | FaultKind::HoldsAnswer => {
+            carried_out(request, &mut client, &mut server).await
+        }
     };
     if fault.cuts {
         shared.state.send_replace(State::Cut);
@@ -93,7 +104,12 @@ pub(super) async fn strike(
             Some((client, server))
         }
         FaultKind::HoldsRequest => {
-            shared.state.subscribe().wait_for(|state| *state == State::Cut).await.ok()?;
+            shared
+                .state
+                .subscribe()
+                .wait_for(|state| *state == State::Cut)
+                .await
+                .ok()?;
             drop(client);
             shared.let_through.notified().await;
             server.write_all(request).await.ok()?;
@@ -106,7 +122,10 @@ pub(super) async fn strike(
 /// Hands the request to the server, and what is still to come of it; what the server answers.
 async fn carried_out(request: &[u8], client: &mut TcpStream, server: &mut TcpStream) -> Vec<u8> {
     let (mut said, mut answered) = (vec![0; BUFFER_BYTES], vec![0; BUFFER_BYTES]);
-    server.write_all(request).await.expect("the server takes it");
+    server
+        .write_all(request)
+        .await
+        .expect("the server takes it");
     loop {
         tokio::select! {
             read = server.read(&mut answered) => return answered[..read.expect("an answer")].to_vec(),

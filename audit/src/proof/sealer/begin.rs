@@ -31,8 +31,9 @@ impl Sealer {
         sealing: &Sealing,
         every: i64,
     ) -> Result<Self, SealError> {
-        let keys: Vec<VerifyingKey> =
-            std::iter::once(sealing.key.verifying_key()).chain(sealing.earlier.iter().copied()).collect();
+        let keys: Vec<VerifyingKey> = std::iter::once(sealing.key.verifying_key())
+            .chain(sealing.earlier.iter().copied())
+            .collect();
         let chain = SealChain::new(*log.identity(), &keys);
         let (file, lines, chain) = match &sealing.file {
             Some(path) => {
@@ -44,7 +45,16 @@ impl Sealer {
         };
         let (log, pool, key) = (log.clone(), pool.clone(), sealing.key.clone());
         let seals_per_marker = every.max(1);
-        let mut sealer = Self { log, pool, key, chain, file, lease: None, seals_per_marker, resume_marker: None };
+        let mut sealer = Self {
+            log,
+            pool,
+            key,
+            chain,
+            file,
+            lease: None,
+            seals_per_marker,
+            resume_marker: None,
+        };
         sealer.compare_all(lines).await?;
         Ok(sealer)
     }
@@ -55,7 +65,12 @@ impl Sealer {
             let known = self.chain.seals();
             // A seal that gets a marker is the last of its page.
             let most = SEALS_PER_PAGE.min(self.seals_per_marker - known % self.seals_per_marker);
-            let page = seal_store::seals_from(&self.pool, if known == 0 { i64::MIN } else { known + 1 }, most).await?;
+            let page = seal_store::seals_from(
+                &self.pool,
+                if known == 0 { i64::MIN } else { known + 1 },
+                most,
+            )
+            .await?;
             let more = page.len() as i64 == most;
             let (there, read);
             // One more where the database ends: the file must end there as well.
@@ -86,7 +101,9 @@ impl Sealer {
         let (mut missing, mut lines) = (Vec::new(), lines.into_iter());
         for (number, seal) in (self.chain.seals() + 1..).zip(page) {
             let seal = seal.map_err(|error| invalid_seal(number, error))?;
-            self.chain.append(&seal).map_err(|why| invalid_seal(number, why))?;
+            self.chain
+                .append(&seal)
+                .map_err(|why| invalid_seal(number, why))?;
             match lines.next() {
                 Some(Ok(line)) if line == seal => {}
                 Some(_) => {
@@ -112,14 +129,22 @@ async fn resume_point(
     let partitions = chain.identity().partitions;
     let path = file.path().to_owned();
     let found = with_file(path.clone(), move |path| {
-        let Some(marker) = ResumeMarker::read(path, partitions, &keys) else { return Ok(None) };
+        let Some(marker) = ResumeMarker::read(path, partitions, &keys) else {
+            return Ok(None);
+        };
         let mut lines = Lines::open(path, marker.begins)?;
         let line = lines.read(1)?.pop();
-        Ok(line.and_then(Result::ok).filter(|line| marker.names(line)).map(|line| (marker, line, lines)))
+        Ok(line
+            .and_then(Result::ok)
+            .filter(|line| marker.names(line))
+            .map(|line| (marker, line, lines)))
     });
     if let Some((marker, line, lines)) = found.await? {
         let stored = seal_store::seals_from(pool, marker.seal(), 1).await?.pop();
-        if stored.and_then(Result::ok).is_some_and(|stored| stored == line) {
+        if stored
+            .and_then(Result::ok)
+            .is_some_and(|stored| stored == line)
+        {
             return Ok((lines, marker.resume(chain)));
         }
     }
@@ -131,8 +156,11 @@ pub(super) async fn read_lines(
     lines: Option<Lines>,
     most: usize,
 ) -> Result<(Vec<Result<Seal, SealParseError>>, Option<Lines>), SealError> {
-    let Some(mut lines) = lines else { return Ok((Vec::new(), None)) };
-    let read = tokio::task::spawn_blocking(move || lines.read(most).map(|read| (read, Some(lines)))).await;
+    let Some(mut lines) = lines else {
+        return Ok((Vec::new(), None));
+    };
+    let read =
+        tokio::task::spawn_blocking(move || lines.read(most).map(|read| (read, Some(lines)))).await;
     read.map_err(io::Error::other)
         .and_then(|read| read)
         .map_err(|error| SealError::Unavailable(format!("the file of seals: {error}")))

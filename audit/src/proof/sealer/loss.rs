@@ -37,15 +37,27 @@ impl Sealer {
         mut lines: Option<Lines>,
     ) -> Result<(), SealError> {
         let set_back = self.set_back();
-        let accepted = self.log.loss_accepted_at().await?.ok_or_else(|| SealError::Conflict(set_back.clone()))?;
+        let accepted = self
+            .log
+            .loss_accepted_at()
+            .await?
+            .ok_or_else(|| SealError::Conflict(set_back.clone()))?;
         if !self.holds_lease().await? {
-            return Err(SealError::Unavailable("another instance seals the loss".into()));
+            return Err(SealError::Unavailable(
+                "another instance seals the loss".into(),
+            ));
         }
-        let Some(lease) = &self.lease else { return Ok(()) };
+        let Some(lease) = &self.lease else {
+            return Ok(());
+        };
         let mut transaction = self.pool.begin().await?;
-        transaction.execute("set local synchronous_commit = on").await?;
+        transaction
+            .execute("set local synchronous_commit = on")
+            .await?;
         if !lease.verify_held(&mut transaction).await? {
-            return Err(SealError::Unavailable("another instance seals the loss".into()));
+            return Err(SealError::Unavailable(
+                "another instance seals the loss".into(),
+            ));
         }
         let mut chain = self.chain.clone();
         while !page.is_empty() {
@@ -56,9 +68,14 @@ impl Sealer {
         }
         let mut losses = Vec::new();
         for partition in self.log.partitions() {
-            let Some(statement) = loss_of(&self.log, &mut transaction, &chain, partition).await? else { continue };
+            let Some(statement) = loss_of(&self.log, &mut transaction, &chain, partition).await?
+            else {
+                continue;
+            };
             let seal = statement.seal(Vec::new(), &self.key);
-            chain.append(&seal).map_err(|why| SealError::Conflict(format!("the loss cannot be sealed: {why}")))?;
+            chain
+                .append(&seal)
+                .map_err(|why| SealError::Conflict(format!("the loss cannot be sealed: {why}")))?;
             seal_store::insert(&mut transaction, &seal).await?;
             losses.push(seal);
         }
@@ -70,7 +87,10 @@ impl Sealer {
 
     fn set_back(&self) -> String {
         let last = self.chain.seals();
-        format!("the file has seal {}, and the database ends at seal {last}: the database was set back", last + 1)
+        format!(
+            "the file has seal {}, and the database ends at seal {last}: the database was set back",
+            last + 1
+        )
     }
 }
 
@@ -86,14 +106,24 @@ pub(super) async fn accepted_after(
         {
             return Some(accepted);
         }
-        shutdown.run_until_cancelled(tokio::time::sleep(super::SEAL_INTERVAL)).await?;
+        shutdown
+            .run_until_cancelled(tokio::time::sleep(super::SEAL_INTERVAL))
+            .await?;
     }
 }
 
 fn tell(seal: &Seal) {
-    let Some(loss) = &seal.statement.loss else { return };
+    let Some(loss) = &seal.statement.loss else {
+        return;
+    };
     let (seal, partition) = (seal.statement.seal, seal.statement.partition);
-    tracing::warn!(seal, partition, first = loss.first, last = loss.last, "sealed that these events are lost");
+    tracing::warn!(
+        seal,
+        partition,
+        first = loss.first,
+        last = loss.last,
+        "sealed that these events are lost"
+    );
 }
 
 /// Puts seals of the file into the database again; `None` when one was made after the loss was accepted.
@@ -105,9 +135,13 @@ async fn take_back(
 ) -> Result<Option<()>, SealError> {
     for seal in page {
         let number = chain.seals() + 1;
-        let invalid = |why: String| SealError::Conflict(format!("seal {number} in the file is not valid: {why}"));
+        let invalid = |why: String| {
+            SealError::Conflict(format!("seal {number} in the file is not valid: {why}"))
+        };
         let seal = seal.map_err(|error| invalid(error.to_string()))?;
-        chain.append(&seal).map_err(|why| invalid(why.to_string()))?;
+        chain
+            .append(&seal)
+            .map_err(|why| invalid(why.to_string()))?;
         if seal.statement.at >= accepted {
             return Ok(None);
         }
@@ -123,13 +157,17 @@ async fn loss_of(
     chain: &SealChain,
     partition: Partition,
 ) -> Result<Option<Statement>, SealError> {
-    let Some(end) = chain.sealed_to(partition).filter(|end| end.position > 0) else { return Ok(None) };
+    let Some(end) = chain.sealed_to(partition).filter(|end| end.position > 0) else {
+        return Ok(None);
+    };
     if log.has_event(partition, end.position, &end.head).await? {
         return Ok(None);
     }
     let identity = log.identity();
     let kept = last_kept(log, transaction, partition, end.position - 1).await?;
-    let first = first_lost(log, transaction, partition, kept.position + 1).await?.min(end.position);
+    let first = first_lost(log, transaction, partition, kept.position + 1)
+        .await?
+        .min(end.position);
     Ok(Some(Statement {
         log: identity.log_id,
         partitions: identity.partitions,
@@ -142,7 +180,11 @@ async fn loss_of(
         hash_prefixes_digest: Sha256::digest([]).into(),
         at: seal_store::now(transaction).await?,
         previous: chain.digest(),
-        loss: Some(Loss { first, last: end.position, head: end.head }),
+        loss: Some(Loss {
+            first,
+            last: end.position,
+            head: end.head,
+        }),
     }))
 }
 
@@ -154,7 +196,9 @@ async fn last_kept(
     position: Position,
 ) -> Result<SealedTo, SealError> {
     let heads = log.heads().await?;
-    let head = usize::try_from(partition).ok().and_then(|partition| heads.get(partition).copied());
+    let head = usize::try_from(partition)
+        .ok()
+        .and_then(|partition| heads.get(partition).copied());
     let mut until = position.min(head.unwrap_or(0));
     loop {
         let ends = seal_store::ends_until(transaction, partition, until, SEALS_PER_PAGE).await?;
@@ -165,7 +209,12 @@ async fn last_kept(
         }
         match ends.last() {
             Some(end) => until = end.position - 1,
-            None => return Ok(SealedTo { position: 0, head: log.identity().genesis(partition) }),
+            None => {
+                return Ok(SealedTo {
+                    position: 0,
+                    head: log.identity().genesis(partition),
+                });
+            }
         }
     }
 }
@@ -178,8 +227,12 @@ async fn first_lost(
     first: Position,
 ) -> Result<Position, SealError> {
     let sealed = seal_store::hash_prefixes_from(transaction, partition, first).await?;
-    let hashes = log.hashes(partition, first, first + MAX_EVENTS_PER_SEAL - 1).await?;
-    let same =
-        hashes.iter().zip(sealed.chunks_exact(HASH_PREFIX_BYTES)).take_while(|(hash, prefix)| hash.starts_with(prefix));
+    let hashes = log
+        .hashes(partition, first, first + MAX_EVENTS_PER_SEAL - 1)
+        .await?;
+    let same = hashes
+        .iter()
+        .zip(sealed.chunks_exact(HASH_PREFIX_BYTES))
+        .take_while(|(hash, prefix)| hash.starts_with(prefix));
     Ok(first + same.count() as Position)
 }

@@ -31,26 +31,43 @@ pub(in crate::proof) struct ResumeMarker {
 impl ResumeMarker {
     /// At the last seal of `chain`.
     pub(super) fn at(chain: &SealChain, begins: u64) -> Self {
-        Self { seal: chain.seals(), digest: chain.digest(), ends: chain.ends().to_vec(), begins }
+        Self {
+            seal: chain.seals(),
+            digest: chain.digest(),
+            ends: chain.ends().to_vec(),
+            begins,
+        }
     }
 
     /// The one beside the file of seals at `seals`, if one of `keys` signed it. The seal it names says of which log it is.
-    pub(in crate::proof) fn read(seals: &Path, partitions: i32, keys: &[VerifyingKey]) -> Option<Self> {
+    pub(in crate::proof) fn read(
+        seals: &Path,
+        partitions: i32,
+        keys: &[VerifyingKey],
+    ) -> Option<Self> {
         let text = fs::read_to_string(beside(seals)).ok()?;
         let (text, signed) = text.trim_end().split_once('\n')?;
         let signature = signature(signed)?;
         let signed = format!("{SIGNED_PREFIX}{text}");
-        keys.iter().find(|key| key.verify_strict(signed.as_bytes(), &signature).is_ok())?;
+        keys.iter()
+            .find(|key| key.verify_strict(signed.as_bytes(), &signature).is_ok())?;
         let marker: Self = serde_json::from_str(text).ok()?;
-        usize::try_from(partitions).is_ok_and(|partitions| marker.ends.len() == partitions).then_some(marker)
+        usize::try_from(partitions)
+            .is_ok_and(|partitions| marker.ends.len() == partitions)
+            .then_some(marker)
     }
 
     /// Writes it beside the file of seals at `seals`, in place of the one that is there.
     pub(super) fn write(&self, seals: &Path, key: &SigningKey) -> io::Result<()> {
         let text = serde_json::to_string(self)?;
-        let signature = key.sign(format!("{SIGNED_PREFIX}{text}").as_bytes()).to_bytes();
+        let signature = key
+            .sign(format!("{SIGNED_PREFIX}{text}").as_bytes())
+            .to_bytes();
         let (path, new) = (beside(seals), beside(seals).with_added_extension("new"));
-        fs::write(&new, format!("{text}\n{}\n", BASE64_STANDARD.encode(signature)))?;
+        fs::write(
+            &new,
+            format!("{text}\n{}\n", BASE64_STANDARD.encode(signature)),
+        )?;
         fs::rename(new, path)
     }
 

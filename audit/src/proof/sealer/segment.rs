@@ -29,11 +29,19 @@ pub(super) fn next_segment(
     sealed: SealedTo,
     rows: &[RawEvent],
 ) -> Result<Option<Segment>, String> {
-    let refused = |position: Position, why: &str| format!("partition {partition} position {position}: {why}");
+    let refused =
+        |position: Position, why: &str| format!("partition {partition} position {position}: {why}");
     let (mut recorded_at, mut rows) = (None, rows.iter());
     if sealed.position > 0 {
-        let last = rows.next().filter(|row| (row.position, row.hash) == (sealed.position, sealed.head));
-        let last = last.ok_or_else(|| refused(sealed.position, "the log does not have what was sealed here"))?;
+        let last = rows
+            .next()
+            .filter(|row| (row.position, row.hash) == (sealed.position, sealed.head));
+        let last = last.ok_or_else(|| {
+            refused(
+                sealed.position,
+                "the log does not have what was sealed here",
+            )
+        })?;
         recorded_at = Some(last.recorded_at);
     }
     let (mut head, mut position) = (sealed.head, sealed.position);
@@ -44,15 +52,27 @@ pub(super) fn next_segment(
             return Err(refused(position, "it is not there"));
         }
         if row.hash != RawEventRef::from(row).hash_after(&head, &mut scratch) {
-            return Err(refused(position, "its hash does not follow from its columns and the hash before it"));
+            return Err(refused(
+                position,
+                "its hash does not follow from its columns and the hash before it",
+            ));
         }
         if recorded_at.is_some_and(|before| row.recorded_at < before) {
-            return Err(refused(position, "it was recorded before the position before it"));
+            return Err(refused(
+                position,
+                "it was recorded before the position before it",
+            ));
         }
         (head, recorded_at) = (row.hash, Some(row.recorded_at));
         tree.add(&head);
         hash_prefixes.extend_from_slice(&head[..HASH_PREFIX_BYTES]);
     }
-    let segment = Segment { first: sealed.position + 1, last: position, head, root: tree.root(), hash_prefixes };
+    let segment = Segment {
+        first: sealed.position + 1,
+        last: position,
+        head,
+        root: tree.root(),
+        hash_prefixes,
+    };
     Ok((position > sealed.position).then_some(segment))
 }

@@ -99,13 +99,22 @@ impl Past {
 
     /// Appends one event at the time that it is.
     pub async fn append(&mut self, product: i64, event: ProductEvent) -> RecordedEvent {
-        let metadata = Metadata { correlation_id: "c".into(), ..Metadata::default() };
+        let metadata = Metadata {
+            correlation_id: "c".into(),
+            ..Metadata::default()
+        };
         self.append_with(product, event, metadata).await
     }
 
-    pub async fn append_with(&mut self, product: i64, event: ProductEvent, metadata: Metadata) -> RecordedEvent {
+    pub async fn append_with(
+        &mut self,
+        product: i64,
+        event: ProductEvent,
+        metadata: Metadata,
+    ) -> RecordedEvent {
         let new = self.history.next(self::product(product), event, metadata);
-        self.events.extend(self.history.append(Some(self.now), vec![new]).await);
+        self.events
+            .extend(self.history.append(Some(self.now), vec![new]).await);
         self.events.last().unwrap().clone()
     }
 
@@ -119,7 +128,9 @@ impl Past {
 
     fn is_closed(&self, product: i64) -> bool {
         let closes = |event: &RecordedEvent| matches!(event.event, ProductEvent::ProductClosed {});
-        self.events.iter().any(|event| event.product_id.get() == product && closes(event))
+        self.events
+            .iter()
+            .any(|event| event.product_id.get() == product && closes(event))
     }
 
     fn reserved(&mut self, product: i64) -> ProductEvent {
@@ -143,7 +154,11 @@ impl Past {
             0 => failed_by(user, invest_id, amount.won()),
             _ => {
                 self.settled.push((invest_id, user, product, amount.won()));
-                ProductEvent::InvestSettled { invest_id, user_id, amount }
+                ProductEvent::InvestSettled {
+                    invest_id,
+                    user_id,
+                    amount,
+                }
             }
         };
         self.append(product, event).await;
@@ -163,7 +178,8 @@ impl Past {
             }
             2 if self.history.sequence(CANCELLED) > 0 && !self.is_cancelled() => {
                 let reason = "a reason".to_owned().try_into().unwrap();
-                self.append(CANCELLED, ProductEvent::ProductCancelled { reason }).await;
+                self.append(CANCELLED, ProductEvent::ProductCancelled { reason })
+                    .await;
             }
             _ if !self.settled.is_empty() => {
                 let which = self.random.below(self.settled.len() as u64) as usize;
@@ -181,22 +197,49 @@ impl Past {
     async fn withdraws(&mut self, invest: Invest, settled: bool) {
         let (invest_id, user, product, amount) = invest;
         let (user_id, amount) = (self::user(user), won(amount));
-        self.append(product, ProductEvent::InvestWithdrawn { invest_id, user_id, amount, settled }).await;
+        self.append(
+            product,
+            ProductEvent::InvestWithdrawn {
+                invest_id,
+                user_id,
+                amount,
+                settled,
+            },
+        )
+        .await;
         self.withdrawn.push(invest);
     }
 
-    async fn refunds(&mut self, (invest_id, user, product, amount): Invest, reason: GiveBackReason) {
+    async fn refunds(
+        &mut self,
+        (invest_id, user, product, amount): Invest,
+        reason: GiveBackReason,
+    ) {
         let (user_id, amount, code) = (self::user(user), won(amount), reason.code().into());
-        self.append(product, ProductEvent::InvestRefunded { invest_id, user_id, amount, code }).await;
+        self.append(
+            product,
+            ProductEvent::InvestRefunded {
+                invest_id,
+                user_id,
+                amount,
+                code,
+            },
+        )
+        .await;
     }
 
     fn is_cancelled(&self) -> bool {
-        self.events.iter().any(|event| matches!(event.event, ProductEvent::ProductCancelled { .. }))
+        self.events
+            .iter()
+            .any(|event| matches!(event.event, ProductEvent::ProductCancelled { .. }))
     }
 
     /// Times to ask for, in order: before the first event, after the last, exactly at events, and just before events.
     pub fn times(&mut self, number: usize) -> Vec<DateTime<Utc>> {
-        let mut times = vec![self.events[0].recorded_at - TimeDelta::days(1), self.now + TimeDelta::seconds(1)];
+        let mut times = vec![
+            self.events[0].recorded_at - TimeDelta::days(1),
+            self.now + TimeDelta::seconds(1),
+        ];
         for _ in 0..number {
             let at = self.events[self.random.below(self.events.len() as u64) as usize].recorded_at;
             times.push(at - TimeDelta::microseconds(self.random.below(2) as i64));
@@ -225,14 +268,31 @@ impl Past {
             readers: query_api::ReaderNotice::default(),
             shutdown: CancellationToken::new(),
         };
-        call(&query_api::router(settings), "GET", path, &[("X-USER-ID", user)]).await.json()
+        call(
+            &query_api::router(settings),
+            "GET",
+            path,
+            &[("X-USER-ID", user)],
+        )
+        .await
+        .json()
     }
 }
 
 /// Of each partition the last position up to that time, by looking at every event.
-pub fn recorded_up_to(events: &[RecordedEvent], at: DateTime<Utc>, partitions: i32) -> Vec<Position> {
-    let upto = |partition| events.iter().filter(move |it| it.partition == partition && it.recorded_at <= at);
-    (0..partitions).map(|partition| upto(partition).map(|it| it.position).max().unwrap_or(0)).collect()
+pub fn recorded_up_to(
+    events: &[RecordedEvent],
+    at: DateTime<Utc>,
+    partitions: i32,
+) -> Vec<Position> {
+    let upto = |partition| {
+        events
+            .iter()
+            .filter(move |it| it.partition == partition && it.recorded_at <= at)
+    };
+    (0..partitions)
+        .map(|partition| upto(partition).map(|it| it.position).max().unwrap_or(0))
+        .collect()
 }
 
 /// 1 to 4 take invests at all times; 5 did long ago, 6 will, 7 takes some that are closed soon.
@@ -255,13 +315,22 @@ pub fn opened(product: i64) -> ProductEvent {
 
 pub fn reserved(invest_id: InvestId, user: &str, amount: i64) -> ProductEvent {
     let expires_at = second(600);
-    ProductEvent::InvestReserved { invest_id, user_id: self::user(user), amount: won(amount), expires_at }
+    ProductEvent::InvestReserved {
+        invest_id,
+        user_id: self::user(user),
+        amount: won(amount),
+        expires_at,
+    }
 }
 
 /// An id for a request that came at that time.
 pub fn requested_at(at: DateTime<Utc>) -> Uuid {
     let since = at.timestamp_millis() as u64;
-    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, since / 1_000, (since % 1_000) as u32 * 1_000_000))
+    Uuid::new_v7(uuid::Timestamp::from_unix(
+        uuid::NoContext,
+        since / 1_000,
+        (since % 1_000) as u32 * 1_000_000,
+    ))
 }
 
 /// So many seconds from now, in whole seconds.

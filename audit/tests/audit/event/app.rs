@@ -38,7 +38,13 @@ impl TestApp {
         let test_log = TestLog::with_partitions(partitions).await;
         let history = History::of(&test_log.log).await;
         let now = DateTime::from_timestamp(1_780_000_000, 0).unwrap();
-        Self { test_log, random: Random::new(seed), history, open: Vec::new(), now }
+        Self {
+            test_log,
+            random: Random::new(seed),
+            history,
+            open: Vec::new(),
+            now,
+        }
     }
 
     /// Appends so many events: what is decided at one time may lie in several partitions.
@@ -79,12 +85,24 @@ impl TestApp {
             let (product, user_id, invest_id) = self.open.swap_remove(which);
             let event = match self.random.below(8) {
                 0 => failed(invest_id, user_id),
-                1 => ProductEvent::InvestWithdrawn { invest_id, user_id, amount: won(1), settled: false },
-                _ => ProductEvent::InvestSettled { invest_id, user_id, amount: won(1) },
+                1 => ProductEvent::InvestWithdrawn {
+                    invest_id,
+                    user_id,
+                    amount: won(1),
+                    settled: false,
+                },
+                _ => ProductEvent::InvestSettled {
+                    invest_id,
+                    user_id,
+                    amount: won(1),
+                },
             };
             return self.new_event(product, event);
         }
-        let (user_id, invest_id) = (user(&format!("user{}", self.random.below(USERS))), InvestId(Uuid::now_v7()));
+        let (user_id, invest_id) = (
+            user(&format!("user{}", self.random.below(USERS))),
+            InvestId(Uuid::now_v7()),
+        );
         self.open.push((product, user_id.clone(), invest_id));
         self.new_event(product, reserved(invest_id, user_id))
     }
@@ -95,7 +113,10 @@ impl TestApp {
             0 => format!("request {}", self.random.below(30)),
             _ => Uuid::now_v7().to_string(),
         };
-        let metadata = Metadata { correlation_id, ..Metadata::default() };
+        let metadata = Metadata {
+            correlation_id,
+            ..Metadata::default()
+        };
         self.history.next(product_id(product), event, metadata)
     }
 
@@ -103,7 +124,10 @@ impl TestApp {
     pub async fn index(&self) {
         for partition in self.log.partitions() {
             let projection = Arc::new(EventIndexProjection);
-            Consumer::new(self.log.clone(), self.pool.clone(), projection, partition).catch_up().await.unwrap();
+            Consumer::new(self.log.clone(), self.pool.clone(), projection, partition)
+                .catch_up()
+                .await
+                .unwrap();
         }
     }
 }
@@ -115,13 +139,17 @@ pub fn scanned(all: &[RecordedEvent], filter: &Filter, order: Order) -> Vec<(Par
     if order == Order::Descending {
         found.reverse();
     }
-    found.into_iter().map(|event| (event.partition, event.position)).collect()
+    found
+        .into_iter()
+        .map(|event| (event.partition, event.position))
+        .collect()
 }
 
 /// The question in other words than the program's.
 fn is_asked(event: &RecordedEvent, filter: &Filter) -> bool {
     let payload = serde_json::to_value(&event.event).unwrap()[event.event.name()].clone();
-    let says = |field: &str, asked: Option<String>| asked.is_none_or(|asked| payload[field] == asked);
+    let says =
+        |field: &str, asked: Option<String>| asked.is_none_or(|asked| payload[field] == asked);
     let after = match filter.from {
         None => true,
         Some(Bound::Time(from)) => event.recorded_at >= from,
@@ -135,9 +163,17 @@ fn is_asked(event: &RecordedEvent, filter: &Filter) -> bool {
     filter.product.is_none_or(|asked| asked == event.product_id)
         && says("userId", filter.user.as_ref().map(|user| user.to_string()))
         && says("investId", filter.invest.map(|invest| invest.to_string()))
-        && filter.event_type.as_ref().is_none_or(|asked| asked == event.event.name())
-        && filter.correlation.as_ref().is_none_or(|asked| *asked == event.metadata.correlation_id)
-        && filter.partition.is_none_or(|asked| asked == event.partition)
+        && filter
+            .event_type
+            .as_ref()
+            .is_none_or(|asked| asked == event.event.name())
+        && filter
+            .correlation
+            .as_ref()
+            .is_none_or(|asked| *asked == event.metadata.correlation_id)
+        && filter
+            .partition
+            .is_none_or(|asked| asked == event.partition)
         && after
         && before
 }
@@ -154,10 +190,21 @@ fn opened(product: i64) -> ProductEvent {
 }
 
 fn reserved(invest_id: InvestId, user_id: UserId) -> ProductEvent {
-    ProductEvent::InvestReserved { invest_id, user_id, amount: won(1), expires_at: DateTime::UNIX_EPOCH }
+    ProductEvent::InvestReserved {
+        invest_id,
+        user_id,
+        amount: won(1),
+        expires_at: DateTime::UNIX_EPOCH,
+    }
 }
 
 fn failed(invest_id: InvestId, user_id: UserId) -> ProductEvent {
     let (code, detail) = ("DECLINED".into(), "no funds, \"none\"".into());
-    ProductEvent::InvestFailed { invest_id, user_id, amount: won(1), code, detail }
+    ProductEvent::InvestFailed {
+        invest_id,
+        user_id,
+        amount: won(1),
+        code,
+        detail,
+    }
 }

@@ -19,13 +19,20 @@ async fn a_rare_thing_in_a_long_log_takes_several_pages() {
     app.reserves(2, "lee", 10).await;
     app.reserves(2, "kim", 1).await;
     app.reserves(1, "kim", 2).await;
-    let filter = Filter { user: Some(user("kim")), ..Filter::default() };
+    let filter = Filter {
+        user: Some(user("kim")),
+        ..Filter::default()
+    };
     let all = app.events().await;
     for order in ORDERS {
         let (mut found, mut cursor, mut short) = (Vec::new(), None, 0);
         loop {
             let page = page(&app, &filter, order, cursor.as_deref(), 100).await;
-            found.extend(page.events.iter().map(|event| (event.partition, event.position)));
+            found.extend(
+                page.events
+                    .iter()
+                    .map(|event| (event.partition, event.position)),
+            );
             let Some(next) = page.next else { break };
             short += 1;
             cursor = Some(next.to_string());

@@ -15,12 +15,19 @@ use tower::ServiceExt as _;
 impl TestApp {
     async fn answer(&self, query: &str, accept: &str) -> Response {
         let routes = routes(self, Some(Role::Auditor), None);
-        let request = Request::builder().uri(format!("/admin/audit/event?{query}")).header(header::ACCEPT, accept);
-        routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+        let request = Request::builder()
+            .uri(format!("/admin/audit/event?{query}"))
+            .header(header::ACCEPT, accept);
+        routes
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap()
     }
 
     async fn text(&self, query: &str, accept: &str) -> String {
-        let body = to_bytes(self.answer(query, accept).await.into_body(), usize::MAX).await.unwrap();
+        let body = to_bytes(self.answer(query, accept).await.into_body(), usize::MAX)
+            .await
+            .unwrap();
         String::from_utf8(body.to_vec()).unwrap()
     }
 
@@ -55,7 +62,10 @@ async fn an_event_has_all_that_is_stored() {
     let app = app().await;
     let answer = app.json("productId=3&limit=1").await;
     let stored = &app.log.raw_after(1, 0, 1_000).await.unwrap();
-    let stored = stored.iter().find(|event| event.aggregate_id == "3").unwrap();
+    let stored = stored
+        .iter()
+        .find(|event| event.aggregate_id == "3")
+        .unwrap();
     let time = service_time();
     let expected = json!({
         "eventId": stored.event_id,
@@ -71,7 +81,10 @@ async fn an_event_has_all_that_is_stored() {
         "hash": stored.hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
     });
     assert_eq!(answer["data"]["list"], json!([expected]));
-    assert_eq!((&answer["result"], &answer["status"]), (&json!(true), &json!(200)));
+    assert_eq!(
+        (&answer["result"], &answer["status"]),
+        (&json!(true), &json!(200))
+    );
 }
 
 #[rstest]
@@ -87,25 +100,57 @@ async fn a_stream_has_what_the_pages_have(#[case] query: &str) {
     let app = app().await;
     let pages = app.pages(query).await;
     let ndjson = app.text(query, "application/x-ndjson").await;
-    let lines: Vec<Value> = ndjson.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = ndjson
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines, pages);
     let csv = app.text(query, "text/csv").await;
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
-    let names: Vec<_> = reader.headers().unwrap().iter().map(str::to_owned).collect();
-    let in_csv: Vec<Value> = reader.records().map(|row| event_of(&names, &row.unwrap())).collect();
+    let names: Vec<_> = reader
+        .headers()
+        .unwrap()
+        .iter()
+        .map(str::to_owned)
+        .collect();
+    let in_csv: Vec<Value> = reader
+        .records()
+        .map(|row| event_of(&names, &row.unwrap()))
+        .collect();
     assert_eq!(in_csv, pages);
-    let first = app.text(&format!("{query}&limit=5"), "application/x-ndjson").await;
+    let first = app
+        .text(&format!("{query}&limit=5"), "application/x-ndjson")
+        .await;
     assert_eq!(first.lines().count(), pages.len().min(5));
 }
 
 /// A row of CSV as the event it is.
 fn event_of(names: &[String], row: &csv::StringRecord) -> Value {
     let of = |(name, cell): (&String, &str)| {
-        let is_json =
-            ["partition", "position", "productId", "sequence", "payload", "metadata"].contains(&name.as_str());
-        (name.clone(), if is_json { serde_json::from_str(cell).unwrap() } else { json!(cell) })
+        let is_json = [
+            "partition",
+            "position",
+            "productId",
+            "sequence",
+            "payload",
+            "metadata",
+        ]
+        .contains(&name.as_str());
+        (
+            name.clone(),
+            if is_json {
+                serde_json::from_str(cell).unwrap()
+            } else {
+                json!(cell)
+            },
+        )
     };
-    names.iter().zip(row.iter()).map(of).collect::<serde_json::Map<_, _>>().into()
+    names
+        .iter()
+        .zip(row.iter())
+        .map(of)
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 #[tokio::test]
@@ -122,7 +167,10 @@ async fn a_stream_may_begin_where_a_page_ended() {
 async fn a_stream_comes_in_bounded_pieces() {
     let mut app = TestApp::with_partitions(1, 1).await;
     app.reserves(1, "kim", 5_000).await;
-    let mut body = app.answer("order=desc", "application/x-ndjson").await.into_body();
+    let mut body = app
+        .answer("order=desc", "application/x-ndjson")
+        .await
+        .into_body();
     let mut pieces = Vec::new();
     while let Some(frame) = body.frame().await {
         let piece = frame.unwrap().into_data().unwrap();
@@ -153,9 +201,15 @@ async fn a_stream_that_breaks_off_does_not_end_well() {
 
 #[rstest]
 #[case("productId=0", "productId must be a whole number from 1, was 0")]
-#[case("productId=x", "productId must be a whole number without quotes, fraction or exponent, was x")]
+#[case(
+    "productId=x",
+    "productId must be a whole number without quotes, fraction or exponent, was x"
+)]
 #[case("userId=", "userId must be 1 to 100 of A-Z a-z 0-9 . _ -, was ")]
-#[case("userId=a%20b", "userId must be 1 to 100 of A-Z a-z 0-9 . _ -, was a b")]
+#[case(
+    "userId=a%20b",
+    "userId must be 1 to 100 of A-Z a-z 0-9 . _ -, was a b"
+)]
 #[case("investId=1", "investId must be a uuid, was 1")]
 #[case(
     "type=Opened",
@@ -163,8 +217,14 @@ async fn a_stream_that_breaks_off_does_not_end_well() {
      ProductClosed, ProductCancelled, ProductFailed, was Opened"
 )]
 #[case("correlationId=", "correlationId must be 1 to 256 characters, was ")]
-#[case("from=0", "from must be a position, a whole number from 1 to 9223372036854775807, was 0")]
-#[case("to=01", "to must be a position, a whole number from 1 to 9223372036854775807, was 01")]
+#[case(
+    "from=0",
+    "from must be a position, a whole number from 1 to 9223372036854775807, was 0"
+)]
+#[case(
+    "to=01",
+    "to must be a position, a whole number from 1 to 9223372036854775807, was 01"
+)]
 #[case(
     "from=9223372036854775808",
     "from must be a position, a whole number from 1 to 9223372036854775807, was 9223372036854775808"
@@ -195,7 +255,10 @@ async fn a_stream_that_breaks_off_does_not_end_well() {
 async fn bad_input_is_named(#[case] query: &str, #[case] sentence: &str) {
     let app = TestApp::with_partitions(2, 1).await;
     let answer = app.json(query).await;
-    assert_eq!((&answer["status"], &answer["code"]), (&json!(400), &json!("00")));
+    assert_eq!(
+        (&answer["status"], &answer["code"]),
+        (&json!(400), &json!("00"))
+    );
     assert_eq!(answer["message"], format!("Invalid value : {sentence}"));
 }
 
@@ -213,7 +276,10 @@ async fn a_cursor_is_for_its_own_question() {
     ] {
         assert_eq!(app.json(&query).await["status"], status, "{query}");
     }
-    let other = app_of_another_log().await.json(&format!("userId=user3&cursor={next}")).await;
+    let other = app_of_another_log()
+        .await
+        .json(&format!("userId=user3&cursor={next}"))
+        .await;
     assert_eq!(other["status"], 400);
 }
 
@@ -227,12 +293,23 @@ async fn bounds_are_times_or_positions() {
     let app = app().await;
     let all = app.events().await;
     let middle = scanned(&all, &Filter::default(), Order::Ascending)[300];
-    let event = all.iter().find(|event| (event.partition, event.position) == middle).unwrap();
+    let event = all
+        .iter()
+        .find(|event| (event.partition, event.position) == middle)
+        .unwrap();
     let time = service_time();
     let count = async |query: String| app.pages(&query).await.len();
-    let (local, utc) = (time.format(event.recorded_at), event.recorded_at.to_rfc3339().replace("+00:00", "Z"));
+    let (local, utc) = (
+        time.format(event.recorded_at),
+        event.recorded_at.to_rfc3339().replace("+00:00", "Z"),
+    );
     let before = count(format!("to={local}")).await;
-    assert_eq!(before, all.iter().filter(|it| it.recorded_at < event.recorded_at).count());
+    assert_eq!(
+        before,
+        all.iter()
+            .filter(|it| it.recorded_at < event.recorded_at)
+            .count()
+    );
     assert_eq!(count(format!("to={utc}")).await, before);
     assert_eq!(count(format!("from={local}")).await, all.len() - before);
     assert_eq!(count(format!("from={local}&to={local}")).await, 0);

@@ -5,7 +5,10 @@ use super::{ORDERS, found};
 use event_log::search::{Filter, user_key};
 
 fn of(name: &str) -> Filter {
-    Filter { user: Some(user(name)), ..Filter::default() }
+    Filter {
+        user: Some(user(name)),
+        ..Filter::default()
+    }
 }
 
 async fn indexed() -> TestApp {
@@ -20,12 +23,18 @@ async fn indexed() -> TestApp {
 async fn what_the_index_invents_is_not_shown() {
     let app = indexed().await;
     let key = user_key(&user("user1"));
-    app.execute(&format!("update event_index set user_key = {key}")).await;
-    app.execute(&format!("insert into event_index select partition, position + 100000, {key}, 1, 1 from event_index"))
+    app.execute(&format!("update event_index set user_key = {key}"))
         .await;
+    app.execute(&format!(
+        "insert into event_index select partition, position + 100000, {key}, 1, 1 from event_index"
+    ))
+    .await;
     let all = app.events().await;
     for order in ORDERS {
-        assert_eq!(found(&app, &of("user1"), order, 20).await, scanned(&all, &of("user1"), order));
+        assert_eq!(
+            found(&app, &of("user1"), order, 20).await,
+            scanned(&all, &of("user1"), order)
+        );
     }
 }
 
@@ -34,21 +43,32 @@ async fn what_the_index_invents_is_not_shown() {
 async fn what_the_index_hides_is_not_found_by_it() {
     let app = indexed().await;
     let key = user_key(&user("user1"));
-    assert!(app.execute(&format!("delete from event_index where user_key = {key}")).await > 10);
+    assert!(
+        app.execute(&format!("delete from event_index where user_key = {key}"))
+            .await
+            > 10
+    );
     for order in ORDERS {
         assert_eq!(found(&app, &of("user1"), order, 20).await, []);
         let all = app.events().await;
-        assert_eq!(found(&app, &of("user2"), order, 20).await, scanned(&all, &of("user2"), order));
+        assert_eq!(
+            found(&app, &of("user2"), order, 20).await,
+            scanned(&all, &of("user2"), order)
+        );
     }
 }
 
 #[tokio::test]
 async fn an_index_of_other_code_counts_as_none() {
     let app = indexed().await;
-    app.execute("delete from event_index; update checkpoints set code_version = 2").await;
+    app.execute("delete from event_index; update checkpoints set code_version = 2")
+        .await;
     let all = app.events().await;
     for order in ORDERS {
-        assert_eq!(found(&app, &of("user1"), order, 20).await, scanned(&all, &of("user1"), order));
+        assert_eq!(
+            found(&app, &of("user1"), order, 20).await,
+            scanned(&all, &of("user1"), order)
+        );
     }
 }
 
@@ -68,15 +88,31 @@ async fn what_cannot_be_read_is_found_by_its_columns() {
     let last = (1, heads[1]);
     for filter in [
         Filter::default(),
-        Filter { event_type: Some("InvestFailed".into()), ..Filter::default() },
-        Filter { product: Some(super::product_id(1)), ..Filter::default() },
-        Filter { partition: Some(1), ..Filter::default() },
+        Filter {
+            event_type: Some("InvestFailed".into()),
+            ..Filter::default()
+        },
+        Filter {
+            product: Some(super::product_id(1)),
+            ..Filter::default()
+        },
+        Filter {
+            partition: Some(1),
+            ..Filter::default()
+        },
     ] {
         for order in ORDERS {
-            assert!(found(&app, &filter, order, 1_000).await.contains(&last), "{filter:?}");
+            assert!(
+                found(&app, &filter, order, 1_000).await.contains(&last),
+                "{filter:?}"
+            );
         }
     }
     for order in ORDERS {
-        assert!(!found(&app, &of("user1"), order, 1_000).await.contains(&last));
+        assert!(
+            !found(&app, &of("user1"), order, 1_000)
+                .await
+                .contains(&last)
+        );
     }
 }

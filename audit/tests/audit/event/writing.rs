@@ -19,13 +19,23 @@ async fn nothing_is_missed_and_nothing_comes_twice(
 ) {
     let mut app = TestApp::with_partitions(3, limit as u64).await;
     app.happens(200).await;
-    let filter = Filter { user: name.map(user), ..Filter::default() };
+    let filter = Filter {
+        user: name.map(user),
+        ..Filter::default()
+    };
     let heads = app.log.heads().await.unwrap();
-    let (mut given, mut cursor, mut pages) = (BTreeMap::<Partition, Vec<Position>>::new(), None::<String>, 0);
+    let (mut given, mut cursor, mut pages) = (
+        BTreeMap::<Partition, Vec<Position>>::new(),
+        None::<String>,
+        0,
+    );
     loop {
         let page = page(&app, &filter, order, cursor.as_deref(), limit).await;
         for event in page.events {
-            given.entry(event.partition).or_default().push(event.position);
+            given
+                .entry(event.partition)
+                .or_default()
+                .push(event.position);
         }
         let Some(next) = page.next else { break };
         cursor = Some(next.to_string());
@@ -49,14 +59,26 @@ async fn nothing_is_missed_and_nothing_comes_twice(
             Order::Ascending => given.last().copied().unwrap_or(0).max(head),
             Order::Descending => head,
         };
-        assert_eq!(given, asked_for(&all, partition, name, upto), "partition {partition}");
+        assert_eq!(
+            given,
+            asked_for(&all, partition, name, upto),
+            "partition {partition}"
+        );
     }
 }
 
-fn asked_for(all: &[RecordedEvent], partition: Partition, name: Option<&str>, upto: Position) -> Vec<Position> {
+fn asked_for(
+    all: &[RecordedEvent],
+    partition: Partition,
+    name: Option<&str>,
+    upto: Position,
+) -> Vec<Position> {
     let is_asked = |event: &&RecordedEvent| {
         let of = event_log::search::subject(&event.event).map(|(user, _)| user.as_str());
         event.partition == partition && event.position <= upto && (name.is_none() || of == name)
     };
-    all.iter().filter(is_asked).map(|event| event.position).collect()
+    all.iter()
+        .filter(is_asked)
+        .map(|event| event.position)
+        .collect()
 }

@@ -23,7 +23,10 @@ async fn performed(app: &TestApp, acts: i64) {
             parameters: json!({"n": n, "text": "\"안나\" \\"}),
             correlation_id,
         };
-        recording.perform(act, async {}, |()| ActOutcome::Done(json!({}))).await.unwrap();
+        recording
+            .perform(act, async {}, |()| ActOutcome::Done(json!({})))
+            .await
+            .unwrap();
     }
 }
 
@@ -78,12 +81,22 @@ fn rehashed(first: i64) -> String {
 async fn each_row_is_sealed_in_the_database_and_in_the_file() {
     let app = sealed().await;
     let (verdict, acts) = found(&app).await;
-    assert_eq!((verdict, acts.acts, acts.seals, acts.sealed_upto), (Verdict::Whole, 6, 6, 6));
-    assert_eq!((app.lines(FILE).len(), app.count("act_seals").await), (6, 6));
+    assert_eq!(
+        (verdict, acts.acts, acts.seals, acts.sealed_upto),
+        (Verdict::Whole, 6, 6, 6)
+    );
+    assert_eq!(
+        (app.lines(FILE).len(), app.count("act_seals").await),
+        (6, 6)
+    );
     performed(&app, 1).await;
     let (verdict, acts) = found(&app).await;
     assert_eq!(
-        (verdict, acts.acts, acts.unsealed.map(|range| (range.first, range.last))),
+        (
+            verdict,
+            acts.acts,
+            acts.unsealed.map(|range| (range.first, range.last))
+        ),
         (Verdict::Whole, 8, Some((7, 8)))
     );
     assert_eq!(sealer(&app).await.unwrap().seal_once().await.unwrap(), 2);
@@ -92,9 +105,21 @@ async fn each_row_is_sealed_in_the_database_and_in_the_file() {
 
 #[rstest]
 #[case::actor("update acts set actor = 'bob' where number = 3", 3, Problem::Changed)]
-#[case::time("update acts set at = at - interval '1 microsecond' where number = 1", 1, Problem::Changed)]
-#[case::outcome("update acts set outcome = 'REFUSED' where number = 4", 4, Problem::Changed)]
-#[case::parameters("update acts set parameters = '{}' where number = 5", 5, Problem::Changed)]
+#[case::time(
+    "update acts set at = at - interval '1 microsecond' where number = 1",
+    1,
+    Problem::Changed
+)]
+#[case::outcome(
+    "update acts set outcome = 'REFUSED' where number = 4",
+    4,
+    Problem::Changed
+)]
+#[case::parameters(
+    "update acts set parameters = '{}' where number = 5",
+    5,
+    Problem::Changed
+)]
 #[case::no_actor(
     "alter table acts alter actor drop not null; update acts set actor = null where number = 2",
     2,
@@ -119,7 +144,10 @@ async fn what_was_done_to_the_record_is_found_at_its_act(
     let app = sealed().await;
     app.tamper(damage).await;
     let (verdict, acts) = found(&app).await;
-    assert_eq!((verdict, acts.bad.map(|bad| (bad.act, bad.problem))), (Verdict::Broken, Some((act, problem))));
+    assert_eq!(
+        (verdict, acts.bad.map(|bad| (bad.act, bad.problem))),
+        (Verdict::Broken, Some((act, problem)))
+    );
 }
 
 /// Whoever hashes again what he changed has a whole chain, which is not the one that was sealed.
@@ -141,18 +169,28 @@ async fn what_was_hashed_again_is_found_by_its_seal(#[case] damage: &str, #[case
         (Verdict::Broken, Some((act, Problem::Rewritten)))
     );
     let why = refused(sealer(&app).await.err());
-    assert!(why.contains("does not have act 6 as it was sealed"), "{why}");
+    assert!(
+        why.contains("does not have act 6 as it was sealed"),
+        "{why}"
+    );
 }
 
 /// The database's own seals may be changed with the record; the file outside it may not.
 #[tokio::test]
 async fn seals_that_were_changed_in_the_database_contradict_the_file() {
     let app = sealed().await;
-    app.tamper("update act_seals set hash = sha256('x') where seal = 4").await;
+    app.tamper("update act_seals set hash = sha256('x') where seal = 4")
+        .await;
     let (verdict, acts) = found(&app).await;
-    assert_eq!((verdict, acts.bad_seal.map(|bad| bad.seal)), (Verdict::Broken, Some(4)));
+    assert_eq!(
+        (verdict, acts.bad_seal.map(|bad| bad.seal)),
+        (Verdict::Broken, Some(4))
+    );
     let why = refused(sealer(&app).await.err());
-    assert_eq!(why, "seal of acts 4 in the file is not the database's: one of them was changed");
+    assert_eq!(
+        why,
+        "seal of acts 4 in the file is not the database's: one of them was changed"
+    );
 }
 
 #[tokio::test]
@@ -168,13 +206,18 @@ async fn what_the_file_lacks_is_copied_into_it() {
 #[tokio::test]
 async fn two_sealers_have_the_same_seals() {
     let app = sealed().await;
-    let mut other = ActSealer::begin(&app.log, &app.pool, &app.sealing("other")).await.unwrap();
+    let mut other = ActSealer::begin(&app.log, &app.pool, &app.sealing("other"))
+        .await
+        .unwrap();
     let mut one = sealer(&app).await.unwrap();
     performed(&app, 3).await;
     let (first, second) = tokio::join!(one.seal_once(), other.seal_once());
     assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
     one.seal_once().await.unwrap();
-    assert_eq!((app.lines(FILE).len(), app.lines("other.acts")), (12, app.lines(FILE)));
+    assert_eq!(
+        (app.lines(FILE).len(), app.lines("other.acts")),
+        (12, app.lines(FILE))
+    );
     assert_eq!(found(&app).await.0, Verdict::Whole);
 }
 
@@ -183,7 +226,8 @@ async fn two_sealers_have_the_same_seals() {
 async fn a_row_that_does_not_follow_is_not_sealed() {
     let app = sealed().await;
     performed(&app, 1).await;
-    app.tamper("update acts set actor = 'bob' where number = 7").await;
+    app.tamper("update acts set actor = 'bob' where number = 7")
+        .await;
     let why = refused(sealer(&app).await.unwrap().seal_once().await.err());
     assert_eq!(why, "act 7 does not follow from the one before");
     assert_eq!(app.count("act_seals").await, 6);
@@ -194,17 +238,34 @@ async fn a_row_that_does_not_follow_is_not_sealed() {
 #[tokio::test]
 async fn a_database_that_was_set_back_is_sealed_on_when_that_was_accepted() {
     let app = sealed().await;
-    app.tamper("delete from act_seals where seal > 4; delete from acts where number > 4").await;
+    app.tamper("delete from act_seals where seal > 4; delete from acts where number > 4")
+        .await;
     let why = refused(sealer(&app).await.err());
-    assert!(why.starts_with("the file has seals of acts that the database lacks"), "{why}");
+    assert!(
+        why.starts_with("the file has seals of acts that the database lacks"),
+        "{why}"
+    );
     assert_eq!(found(&app).await.0, Verdict::Broken);
     app.log.accept(Acceptance::Loss).await.unwrap();
     performed(&app, 1).await;
     assert_eq!(sealer(&app).await.unwrap().seal_once().await.unwrap(), 2);
     let (verdict, acts) = found(&app).await;
-    assert_eq!((verdict, acts.acts, acts.seals, acts.sealed_upto), (Verdict::Whole, 6, 8, 6));
-    assert_eq!(acts.lost.iter().map(|range| (range.first, range.last)).collect::<Vec<_>>(), [(5, 6)]);
+    assert_eq!(
+        (verdict, acts.acts, acts.seals, acts.sealed_upto),
+        (Verdict::Whole, 6, 8, 6)
+    );
+    assert_eq!(
+        acts.lost
+            .iter()
+            .map(|range| (range.first, range.last))
+            .collect::<Vec<_>>(),
+        [(5, 6)]
+    );
     assert_eq!(app.lines(FILE).len(), 8);
-    app.tamper("update acts set hash = sha256('x') where number = 6").await;
-    assert!(refused(sealer(&app).await.err()).contains("act 6"), "what was accepted once is not accepted for ever");
+    app.tamper("update acts set hash = sha256('x') where number = 6")
+        .await;
+    assert!(
+        refused(sealer(&app).await.err()).contains("act 6"),
+        "what was accepted once is not accepted for ever"
+    );
 }

@@ -40,7 +40,10 @@ pub fn public() -> Vec<VerifyingKey> {
 impl TestApp {
     /// With no events yet.
     pub async fn empty() -> Self {
-        Self { test_log: TestLog::with_partitions(PARTITIONS).await, folder: TempFolder::new("seals") }
+        Self {
+            test_log: TestLog::with_partitions(PARTITIONS).await,
+            folder: TempFolder::new("seals"),
+        }
     }
 
     /// With products 2 to 5, two in each partition, and then twenty reservations in each.
@@ -63,7 +66,9 @@ impl TestApp {
     /// Reserves for each number in products 2 to 5.
     pub async fn invests(&self, numbers: std::ops::RangeInclusive<i64>) {
         for product in 2..=5 {
-            let events = numbers.clone().map(|number| (product, number + 1, reserved(product, number)));
+            let events = numbers
+                .clone()
+                .map(|number| (product, number + 1, reserved(product, number)));
             self.append(events.collect()).await;
         }
     }
@@ -71,7 +76,9 @@ impl TestApp {
     /// Appends events of one partition.
     pub async fn append(&self, events: Vec<(i64, i64, ProductEvent)>) {
         let partition = self.log.partition_of(product(events[0].0));
-        let events = events.into_iter().map(|(id, sequence, event)| new_event(product(id), sequence, event));
+        let events = events
+            .into_iter()
+            .map(|(id, sequence, event)| new_event(product(id), sequence, event));
         commit(&mut self.writer_of(partition).await, events.collect()).await;
     }
 
@@ -80,7 +87,11 @@ impl TestApp {
     }
 
     pub fn sealing(&self, file: &str) -> Sealing {
-        Sealing { key: key(), earlier: vec![], file: Some(self.file(file)) }
+        Sealing {
+            key: key(),
+            earlier: vec![],
+            file: Some(self.file(file)),
+        }
     }
 
     /// A sealer with the file of that name, as it begins.
@@ -90,22 +101,39 @@ impl TestApp {
 
     /// Seals all there is, into the file of that name too.
     pub async fn seal(&self, file: &str) -> usize {
-        self.sealer(file).await.unwrap().seal_once_and_release().await.unwrap()
+        self.sealer(file)
+            .await
+            .unwrap()
+            .seal_once_and_release()
+            .await
+            .unwrap()
     }
 
     pub fn lines(&self, file: &str) -> Vec<String> {
-        std::fs::read_to_string(self.file(file)).unwrap().lines().map(str::to_owned).collect()
+        std::fs::read_to_string(self.file(file))
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     pub async fn verified(&self, file: &str) -> Report {
-        let outside = ExternalSeals { file: Some(self.file(file)), keys: public() };
+        let outside = ExternalSeals {
+            file: Some(self.file(file)),
+            keys: public(),
+        };
         verify_live(&self.pool, Some(&outside)).await.unwrap()
     }
 }
 
 /// What was found in `partition`.
 pub fn bad(report: &Report, partition: Partition) -> Option<&BadPosition> {
-    report.partitions.iter().find(|found| found.partition == partition)?.bad.as_ref()
+    report
+        .partitions
+        .iter()
+        .find(|found| found.partition == partition)?
+        .bad
+        .as_ref()
 }
 
 /// Another amount at position 9 of partition 0, without another hash.
@@ -140,7 +168,9 @@ pub fn rehashed(partition: Partition, first: Position) -> String {
 
 /// The same id for the same product and number.
 pub fn invest(product: i64, number: i64) -> InvestId {
-    InvestId(Uuid::from_u128(0x0199_1f5e_7c3a_7b60_9a52_0000_0000_0000 + (product as u128) * 1_000 + number as u128))
+    InvestId(Uuid::from_u128(
+        0x0199_1f5e_7c3a_7b60_9a52_0000_0000_0000 + (product as u128) * 1_000 + number as u128,
+    ))
 }
 
 pub fn reserved(product: i64, number: i64) -> ProductEvent {

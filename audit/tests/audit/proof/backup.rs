@@ -35,14 +35,26 @@ fn range(first: i64, last: i64) -> Option<PositionRange> {
 #[rstest]
 #[case::all_of_it("select", None, None)]
 #[case::without_its_seals("delete from seals", None, None)]
-#[case::up_to_a_seal("delete from seals where seal > 2; delete from events where position > 42", range(43, 44), None)]
-#[case::up_to_a_seal_not_yet_made("delete from seals; delete from events where position > 42", range(43, 44), None)]
+#[case::up_to_a_seal(
+    "delete from seals where seal > 2; delete from events where position > 42",
+    range(43, 44),
+    None
+)]
+#[case::up_to_a_seal_not_yet_made(
+    "delete from seals; delete from events where position > 42",
+    range(43, 44),
+    None
+)]
 #[case::within_a_segment(
     "delete from seals where seal > 2; delete from events where position > 43",
     range(44, 44),
     range(43, 43)
 )]
-#[case::within_the_first_one("delete from seals; delete from events where position > 30", range(31, 44), range(1, 30))]
+#[case::within_the_first_one(
+    "delete from seals; delete from events where position > 30",
+    range(31, 44),
+    range(1, 30)
+)]
 #[case::nothing("delete from seals; delete from events", range(1, 44), None)]
 #[tokio::test]
 async fn an_older_one_is_whole(
@@ -55,12 +67,25 @@ async fn an_older_one_is_whole(
     let found = found(&app).await;
     assert_eq!(found.report.verdict, Verdict::Whole, "{found:?}");
     let partitions: Vec<_> = later.iter().flat_map(|_| [0, 1]).collect();
-    assert_eq!(found.later_events.iter().map(|events| events.partition).collect::<Vec<_>>(), partitions);
+    assert_eq!(
+        found
+            .later_events
+            .iter()
+            .map(|events| events.partition)
+            .collect::<Vec<_>>(),
+        partitions
+    );
     for events in &found.later_events {
-        assert_eq!((range(events.first, events.last), events.by_prefix), (later, by_prefix));
+        assert_eq!(
+            (range(events.first, events.last), events.by_prefix),
+            (later, by_prefix)
+        );
     }
     let is_empty = found.report.events == 0;
-    assert_eq!(found.later_seconds.is_some_and(|seconds| seconds > 0.0), later.is_some() && !is_empty);
+    assert_eq!(
+        found.later_seconds.is_some_and(|seconds| seconds > 0.0),
+        later.is_some() && !is_empty
+    );
     assert!(found.ends_at.iter().all(|end| end.is_none() == is_empty));
     assert_eq!(found.later_acts, None);
 }
@@ -74,24 +99,42 @@ async fn an_older_one_is_whole(
 #[case::rewritten_at_its_end(format!("delete from seals; delete from events where position > 9; {AMOUNT}; {}", rehashed(0, 9)), 9, Problem::Rewritten)]
 #[case::without_one("delete from seals; delete from events where position > 30 or partition = 0 and position = 7".into(), 7, Problem::Missing)]
 #[tokio::test]
-async fn a_changed_one_is_not(#[case] damage: String, #[case] position: i64, #[case] problem: Problem) {
+async fn a_changed_one_is_not(
+    #[case] damage: String,
+    #[case] position: i64,
+    #[case] problem: Problem,
+) {
     let app = sealed().await;
     app.tamper(&damage).await;
     let found = found(&app).await;
     let bad = bad(&found.report, 0).unwrap();
-    assert_eq!((found.report.verdict, bad.position, bad.problem), (Verdict::Broken, position, problem), "{found:?}");
+    assert_eq!(
+        (found.report.verdict, bad.position, bad.problem),
+        (Verdict::Broken, position, problem),
+        "{found:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_seal_that_differs_from_the_files_is_named() {
     let app = sealed().await;
-    app.tamper("update seals set root = sha256('x') where seal = 2; delete from seals where seal > 2").await;
+    app.tamper(
+        "update seals set root = sha256('x') where seal = 2; delete from seals where seal > 2",
+    )
+    .await;
     let found = found(&app).await;
-    assert_eq!((found.report.verdict, found.report.bad_seal.unwrap().seal), (Verdict::Broken, 2));
+    assert_eq!(
+        (found.report.verdict, found.report.bad_seal.unwrap().seal),
+        (Verdict::Broken, 2)
+    );
 }
 
 #[rstest]
-#[case::older("delete from acts where number > 4; delete from act_seals where seal > 4", Verdict::Whole, range(5, 6))]
+#[case::older(
+    "delete from acts where number > 4; delete from act_seals where seal > 4",
+    Verdict::Whole,
+    range(5, 6)
+)]
 #[case::cut_off("delete from acts where number > 4", Verdict::Broken, None)]
 #[tokio::test]
 async fn of_acts_an_older_record_is_whole(
@@ -102,7 +145,11 @@ async fn of_acts_an_older_record_is_whole(
     let app = sealed().await;
     app.tamper(damage).await;
     let found = found(&app).await;
-    assert_eq!((found.report.verdict, found.later_acts), (verdict, later), "{found:?}");
+    assert_eq!(
+        (found.report.verdict, found.later_acts),
+        (verdict, later),
+        "{found:?}"
+    );
 }
 
 #[tokio::test]

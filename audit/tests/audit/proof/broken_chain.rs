@@ -16,14 +16,26 @@ fn refused(trouble: Option<SealError>) -> String {
     "update events set payload = replace(payload::text, '\"amount\":21', '\"amount\":99')::json where partition = 0 and position = 43",
     "position 43: its hash does not follow"
 )]
-#[case::deleted("delete from events where partition = 0 and position = 44", "position 44: it is not there")]
-#[case::put_in("update events set hash = sha256('x') where partition = 1 and position = 45", "partition 1 position 45")]
-#[case::cut_off("delete from events where partition = 1 and position > 30", "partition 1 ends at position 30")]
+#[case::deleted(
+    "delete from events where partition = 0 and position = 44",
+    "position 44: it is not there"
+)]
+#[case::put_in(
+    "update events set hash = sha256('x') where partition = 1 and position = 45",
+    "partition 1 position 45"
+)]
+#[case::cut_off(
+    "delete from events where partition = 1 and position > 30",
+    "partition 1 ends at position 30"
+)]
 #[case::head_gone(
     "delete from events where partition = 0 and position = 42",
     "position 42: the log does not have what was sealed"
 )]
-#[case::head_changed("update events set hash = sha256('x') where partition = 0 and position = 42", "position 42")]
+#[case::head_changed(
+    "update events set hash = sha256('x') where partition = 0 and position = 42",
+    "position 42"
+)]
 #[tokio::test]
 async fn a_broken_chain_is_not_sealed(#[case] damage: &str, #[case] expected: &str) {
     let app = TestApp::sealed().await;
@@ -33,8 +45,10 @@ async fn a_broken_chain_is_not_sealed(#[case] damage: &str, #[case] expected: &s
     let why = refused(sealer.seal_once().await.err());
     assert!(why.contains(expected), "{why}");
     let damaged = i32::from(expected.contains("partition 1"));
-    let sealed =
-        app.lines("seals")[2..].iter().filter(|line| line.contains(&format!("\"partition\":{damaged},"))).count();
+    let sealed = app.lines("seals")[2..]
+        .iter()
+        .filter(|line| line.contains(&format!("\"partition\":{damaged},")))
+        .count();
     assert_eq!(sealed, 0, "nothing of the damaged partition is sealed");
 }
 
@@ -51,5 +65,8 @@ async fn a_rewritten_tail_is_not_sealed() {
     .await;
     let mut sealer = app.sealer("seals").await.unwrap();
     let why = refused(sealer.seal_once().await.err());
-    assert!(why.contains("partition 0 position 42: the log does not have what was sealed here"), "{why}");
+    assert!(
+        why.contains("partition 0 position 42: the log does not have what was sealed here"),
+        "{why}"
+    );
 }

@@ -23,8 +23,15 @@ fn checked(proof: &Value) -> Result<VerifiedProof, String> {
 async fn a_proof_convinces() {
     let (app, proof) = with_a_proof().await;
     let shown = checked(&proof).unwrap();
-    assert_eq!((shown.log, shown.invest, shown.unsealed), (app.log.identity().log_id, invest(2, 3).0, 0));
-    let events: Vec<_> = shown.events.iter().map(|event| (event.event_type.as_str(), event.seal)).collect();
+    assert_eq!(
+        (shown.log, shown.invest, shown.unsealed),
+        (app.log.identity().log_id, invest(2, 3).0, 0)
+    );
+    let events: Vec<_> = shown
+        .events
+        .iter()
+        .map(|event| (event.event_type.as_str(), event.seal))
+        .collect();
     assert_eq!(events, [("InvestReserved", 1), ("InvestSettled", 3)]);
     assert!(shown.events[0].payload.contains("\"amount\":3"));
 }
@@ -34,10 +41,15 @@ async fn every_invest_can_be_proved() {
     let app = TestApp::sealed().await;
     for product in [2, 3] {
         for number in 1..=20 {
-            let proof = prove(&app.log, &app.pool, invest(product, number)).await.unwrap();
+            let proof = prove(&app.log, &app.pool, invest(product, number))
+                .await
+                .unwrap();
             let proof = serde_json::to_value(proof).unwrap();
             assert_eq!(checked(&proof).unwrap().events.len(), 1);
-            assert!(proof["events"][0]["path"].as_array().unwrap().len() <= 6, "42 leaves: 6 hashes at most");
+            assert!(
+                proof["events"][0]["path"].as_array().unwrap().len() <= 6,
+                "42 leaves: 6 hashes at most"
+            );
         }
     }
 }
@@ -91,7 +103,10 @@ async fn a_forged_proof_convinces_nobody() {
             Value::Number(number) => json!(number.as_i64().unwrap() + 1),
             other => panic!("{other}"),
         };
-        assert!(checked(&forged).is_err(), "{pointer} can be changed: {forged}");
+        assert!(
+            checked(&forged).is_err(),
+            "{pointer} can be changed: {forged}"
+        );
         tried += 1;
     }
     assert!(tried > 60, "only {tried}");
@@ -111,10 +126,21 @@ async fn a_forged_proof_convinces_nobody() {
 
 /// Where every string and number is.
 fn pointers(value: &Value) -> Vec<String> {
-    let below = |name: String, value: &Value| pointers(value).into_iter().map(move |rest| format!("/{name}{rest}"));
+    let below = |name: String, value: &Value| {
+        pointers(value)
+            .into_iter()
+            .map(move |rest| format!("/{name}{rest}"))
+    };
     match value {
-        Value::Object(fields) => fields.iter().flat_map(|(name, value)| below(name.clone(), value)).collect(),
-        Value::Array(items) => items.iter().enumerate().flat_map(|(at, value)| below(at.to_string(), value)).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(name, value)| below(name.clone(), value))
+            .collect(),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .flat_map(|(at, value)| below(at.to_string(), value))
+            .collect(),
         _ => vec![String::new()],
     }
 }

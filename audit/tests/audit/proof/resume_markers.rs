@@ -12,7 +12,12 @@ async fn begins(app: &TestApp) -> Result<Sealer, SealError> {
 }
 
 async fn seals(app: &TestApp) -> usize {
-    begins(app).await.unwrap().seal_once_and_release().await.unwrap()
+    begins(app)
+        .await
+        .unwrap()
+        .seal_once_and_release()
+        .await
+        .unwrap()
 }
 
 fn refused(trouble: Option<SealError>) -> String {
@@ -46,7 +51,8 @@ fn marker(app: &TestApp) -> String {
 async fn a_start_looks_at_what_came_since_its_bookmark() {
     let app = with_six_seals().await;
     assert!(marker(&app).contains(r#""seal":4,"#), "{}", marker(&app));
-    app.tamper("update seals set root = sha256('x') where seal = 1").await;
+    app.tamper("update seals set root = sha256('x') where seal = 1")
+        .await;
     assert_eq!(seals(&app).await, 0);
     assert_eq!(app.verified("seals").await.bad_seal.unwrap().seal, 1);
     std::fs::remove_file(app.file("seals.bookmark")).unwrap();
@@ -58,7 +64,8 @@ async fn a_start_looks_at_what_came_since_its_bookmark() {
 async fn it_goes_on_for_every_partition() {
     let app = with_six_seals().await;
     // It could not be followed from the first on.
-    app.tamper("update seals set root = sha256('x') where seal = 1").await;
+    app.tamper("update seals set root = sha256('x') where seal = 1")
+        .await;
     app.append(vec![(3, 23, reserved(3, 22))]).await;
     assert_eq!(seals(&app).await, 1);
     app.append(vec![(2, 25, reserved(2, 24))]).await;
@@ -75,22 +82,44 @@ async fn a_file_that_is_made_anew_is_marked_too() {
     let app = with_six_seals().await;
     let (lines, marked) = (app.lines("seals"), marker(&app));
     for kept in [0, 1, 3, 4, 5] {
-        let text: String = lines[..kept].iter().map(|line| format!("{line}\n")).collect();
+        let text: String = lines[..kept]
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect();
         std::fs::write(app.file("seals"), text).unwrap();
         std::fs::remove_file(app.file("seals.bookmark")).unwrap();
         assert_eq!(seals(&app).await, 0);
-        assert_eq!((app.lines("seals"), marker(&app)), (lines.clone(), marked.clone()), "{kept} were kept");
+        assert_eq!(
+            (app.lines("seals"), marker(&app)),
+            (lines.clone(), marked.clone()),
+            "{kept} were kept"
+        );
     }
     assert_eq!(app.verified("seals").await.verdict, Verdict::Whole);
 }
 
 #[rstest]
-#[case::marked("update seals set marks = overlay(marks placing '\\x00000001' from 1) where seal = 4", "seal 4 ")]
-#[case::after("update seals set at = at + interval '1 microsecond' where seal = 5", "seal 5 ")]
-#[case::last("update seals set signature = overlay(signature placing '\\x00' from 1) where seal = 6", "seal 6 ")]
+#[case::marked(
+    "update seals set marks = overlay(marks placing '\\x00000001' from 1) where seal = 4",
+    "seal 4 "
+)]
+#[case::after(
+    "update seals set at = at + interval '1 microsecond' where seal = 5",
+    "seal 5 "
+)]
+#[case::last(
+    "update seals set signature = overlay(signature placing '\\x00' from 1) where seal = 6",
+    "seal 6 "
+)]
 #[case::gone("delete from seals where seal = 5", "seal 5 ")]
-#[case::set_back("delete from seals where seal > 4", "the file has seal 5, and the database ends at seal 4")]
-#[case::set_back_far("delete from seals where seal > 2", "the file has seal 3, and the database ends at seal 2")]
+#[case::set_back(
+    "delete from seals where seal > 4",
+    "the file has seal 5, and the database ends at seal 4"
+)]
+#[case::set_back_far(
+    "delete from seals where seal > 2",
+    "the file has seal 3, and the database ends at seal 2"
+)]
 #[tokio::test]
 async fn what_was_changed_since_is_refused(#[case] damage: &str, #[case] expected: &str) {
     let app = with_six_seals().await;
@@ -103,10 +132,16 @@ async fn what_was_changed_since_is_refused(#[case] damage: &str, #[case] expecte
 async fn a_line_that_was_changed_since_is_refused() {
     for number in 4..=6 {
         let app = with_six_seals().await;
-        let text = app.lines("seals").join("\n").replace(&format!("\"seal\":{number},"), "\"seal\":99,");
+        let text = app
+            .lines("seals")
+            .join("\n")
+            .replace(&format!("\"seal\":{number},"), "\"seal\":99,");
         std::fs::write(app.file("seals"), format!("{text}\n")).unwrap();
         let why = refused(begins(&app).await.err());
-        assert!(why.contains(&format!("seal {number} in the file is not the database's")), "{why}");
+        assert!(
+            why.contains(&format!("seal {number} in the file is not the database's")),
+            "{why}"
+        );
     }
 }
 
@@ -117,7 +152,8 @@ async fn the_marked_seal_that_was_changed_in_both_is_refused() {
     let mut lines = app.lines("seals");
     let seal: serde_json::Value = serde_json::from_str(&lines[3]).unwrap();
     lines[3] = lines[3].replace(seal["root"].as_str().unwrap(), &"0".repeat(64));
-    app.tamper("update seals set root = decode(repeat('00', 32), 'hex') where seal = 4").await;
+    app.tamper("update seals set root = decode(repeat('00', 32), 'hex') where seal = 4")
+        .await;
     std::fs::write(app.file("seals"), format!("{}\n", lines.join("\n"))).unwrap();
     assert!(refused(begins(&app).await.err()).contains("seal 4 "));
 }
@@ -126,7 +162,8 @@ async fn the_marked_seal_that_was_changed_in_both_is_refused() {
 #[tokio::test]
 async fn a_bookmark_that_nobody_signed_is_no_bookmark() {
     let app = with_six_seals().await;
-    app.tamper("update seals set root = sha256('x') where seal = 1").await;
+    app.tamper("update seals set root = sha256('x') where seal = 1")
+        .await;
     let marked = marker(&app);
     let signed_by_another = {
         let other = with_six_seals().await;
@@ -140,7 +177,10 @@ async fn a_bookmark_that_nobody_signed_is_no_bookmark() {
     }));
     for forged in forged {
         std::fs::write(app.file("seals.bookmark"), &forged).unwrap();
-        assert!(refused(begins(&app).await.err()).contains("seal 1 "), "{forged}");
+        assert!(
+            refused(begins(&app).await.err()).contains("seal 1 "),
+            "{forged}"
+        );
     }
     std::fs::write(app.file("seals.bookmark"), &marked).unwrap();
     let mut sealing = app.sealing("seals");
@@ -148,5 +188,10 @@ async fn a_bookmark_that_nobody_signed_is_no_bookmark() {
     let another = Sealer::begin_with_markers_every(&app.log, &app.pool, &sealing, 2).await;
     assert!(refused(another.err()).contains("seal 1 "));
     sealing.earlier = public();
-    assert!(Sealer::begin_with_markers_every(&app.log, &app.pool, &sealing, 2).await.is_ok(), "an earlier key of ours");
+    assert!(
+        Sealer::begin_with_markers_every(&app.log, &app.pool, &sealing, 2)
+            .await
+            .is_ok(),
+        "an earlier key of ours"
+    );
 }

@@ -10,21 +10,36 @@ use testbed::until;
 use tokio_util::sync::CancellationToken;
 
 async fn in_database(app: &TestApp) -> i64 {
-    sqlx::query_scalar("select count(*) from seals").fetch_one(&app.pool).await.unwrap()
+    sqlx::query_scalar("select count(*) from seals")
+        .fetch_one(&app.pool)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
 async fn what_is_new_is_sealed_and_then_nothing_is() {
     let app = TestApp::with_history().await;
     let mut sealer = app.sealer("seals").await.unwrap();
-    assert_eq!(sealer.seal_once().await.unwrap(), 2, "one for each partition");
+    assert_eq!(
+        sealer.seal_once().await.unwrap(),
+        2,
+        "one for each partition"
+    );
     assert_eq!(sealer.seal_once().await.unwrap(), 0, "nothing is new");
     app.invests(21..=22).await;
     assert_eq!(sealer.seal_once().await.unwrap(), 2);
     assert_eq!((app.lines("seals").len(), in_database(&app).await), (4, 4));
     let report = app.verified("seals").await;
-    assert_eq!((report.verdict, report.events, report.seals), (Verdict::Whole, 92, 4));
-    assert!(report.partitions.iter().all(|found| found.unsealed.is_none() && found.sealed_upto == 46));
+    assert_eq!(
+        (report.verdict, report.events, report.seals),
+        (Verdict::Whole, 92, 4)
+    );
+    assert!(
+        report
+            .partitions
+            .iter()
+            .all(|found| found.unsealed.is_none() && found.sealed_upto == 46)
+    );
 }
 
 #[tokio::test]
@@ -33,8 +48,21 @@ async fn what_is_not_sealed_yet_is_told() {
     app.append(vec![(2, 22, settled(2, 1))]).await;
     let report = app.verified("seals").await;
     assert_eq!(report.verdict, Verdict::Whole);
-    let unsealed: Vec<_> = report.partitions.iter().map(|found| found.unsealed).collect();
-    assert_eq!(unsealed, [Some(PositionRange { first: 43, last: 43 }), None]);
+    let unsealed: Vec<_> = report
+        .partitions
+        .iter()
+        .map(|found| found.unsealed)
+        .collect();
+    assert_eq!(
+        unsealed,
+        [
+            Some(PositionRange {
+                first: 43,
+                last: 43
+            }),
+            None
+        ]
+    );
 }
 
 #[tokio::test]
@@ -53,20 +81,28 @@ async fn a_sealer_goes_on_where_another_ended() {
 async fn a_long_stretch_takes_several_seals() {
     let app = TestApp::with_history().await;
     for first in [21, 3_021, 6_021] {
-        let events =
-            |product| (first..first + 3_000).map(move |number| (product, number + 1, settled(product, number)));
+        let events = |product| {
+            (first..first + 3_000)
+                .map(move |number| (product, number + 1, settled(product, number)))
+        };
         app.append(events(2).collect()).await;
     }
     assert_eq!(app.seal("seals").await, 3);
     let report = app.verified("seals").await;
-    assert_eq!((report.verdict, report.partitions[0].sealed_upto), (Verdict::Whole, 9_042));
+    assert_eq!(
+        (report.verdict, report.partitions[0].sealed_upto),
+        (Verdict::Whole, 9_042)
+    );
 }
 
 #[tokio::test]
 async fn a_line_that_was_not_written_to_its_end_is_taken_away() {
     let app = TestApp::sealed().await;
     let whole = app.lines("seals");
-    let mut file = OpenOptions::new().append(true).open(app.file("seals")).unwrap();
+    let mut file = OpenOptions::new()
+        .append(true)
+        .open(app.file("seals"))
+        .unwrap();
     file.write_all(&whole[1].as_bytes()[..200]).unwrap();
     app.invests(21..=21).await;
     assert_eq!(app.seal("seals").await, 2);
@@ -82,9 +118,23 @@ async fn a_line_that_was_not_written_to_its_end_is_taken_away() {
 #[tokio::test]
 async fn two_instances_make_one_chain_and_two_whole_files() {
     let app = TestApp::with_history().await;
-    let (mut first, mut second) = (app.sealer("first").await.unwrap(), app.sealer("second").await.unwrap());
-    assert_eq!((first.seal_once().await.unwrap(), second.seal_once().await.unwrap()), (2, 0), "one has the lease");
-    assert_eq!(app.lines("first"), app.lines("second"), "and the other keeps up");
+    let (mut first, mut second) = (
+        app.sealer("first").await.unwrap(),
+        app.sealer("second").await.unwrap(),
+    );
+    assert_eq!(
+        (
+            first.seal_once().await.unwrap(),
+            second.seal_once().await.unwrap()
+        ),
+        (2, 0),
+        "one has the lease"
+    );
+    assert_eq!(
+        app.lines("first"),
+        app.lines("second"),
+        "and the other keeps up"
+    );
     app.invests(21..=21).await;
     assert_eq!(second.seal_once().await.unwrap(), 0);
     assert_eq!(first.seal_once_and_release().await.unwrap(), 2);
@@ -111,12 +161,38 @@ async fn a_file_has_one_sealer() {
 async fn a_running_sealer_seals_the_rest_when_it_is_stopped() {
     let app = TestApp::with_history().await;
     let stop = CancellationToken::new();
-    let running = sealer::run(app.log.clone(), app.pool.clone(), app.sealing("seals"), stop.clone());
+    let running = sealer::run(
+        app.log.clone(),
+        app.pool.clone(),
+        app.sealing("seals"),
+        stop.clone(),
+    );
     let running = tokio::spawn(running);
-    until("both partitions are sealed", async || in_database(&app).await >= 2).await;
+    until("both partitions are sealed", async || {
+        in_database(&app).await >= 2
+    })
+    .await;
     app.invests(21..=21).await;
     stop.cancel();
-    tokio::time::timeout(Duration::from_secs(20), running).await.unwrap().unwrap();
-    assert!(app.verified("seals").await.partitions.iter().all(|found| found.unsealed.is_none()));
-    assert_eq!(app.sealer("seals").await.unwrap().seal_once().await.unwrap(), 0, "the lease is free");
+    tokio::time::timeout(Duration::from_secs(20), running)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        app.verified("seals")
+            .await
+            .partitions
+            .iter()
+            .all(|found| found.unsealed.is_none())
+    );
+    assert_eq!(
+        app.sealer("seals")
+            .await
+            .unwrap()
+            .seal_once()
+            .await
+            .unwrap(),
+        0,
+        "the lease is free"
+    );
 }

@@ -41,13 +41,21 @@ fn moved(after: i64, by: i64) -> String {
 #[case::rewritten_without_one(format!("delete from events where partition = 0 and position = 7; {}; {}", moved(7, -1), rehashed(0, 7)), 7, Problem::Rewritten)]
 #[case::far_away("update events set position = 9000000000000000000 where partition = 0 and position = 42".into(), 42, Problem::Missing)]
 #[tokio::test]
-async fn sealed_history_is_not_changed_unseen(#[case] damage: String, #[case] position: i64, #[case] problem: Problem) {
+async fn sealed_history_is_not_changed_unseen(
+    #[case] damage: String,
+    #[case] position: i64,
+    #[case] problem: Problem,
+) {
     let app = TestApp::sealed().await;
     assert_eq!(app.verified("seals").await.verdict, Verdict::Whole);
     app.tamper(&damage).await;
     let report = app.verified("seals").await;
     let found = bad(&report, 0).unwrap();
-    assert_eq!((found.position, found.problem, found.seal), (position, problem, Some(1)), "{report:?}");
+    assert_eq!(
+        (found.position, found.problem, found.seal),
+        (position, problem, Some(1)),
+        "{report:?}"
+    );
     assert_eq!((report.verdict, bad(&report, 1)), (Verdict::Broken, None));
 }
 
@@ -58,8 +66,16 @@ async fn sealed_history_is_not_changed_unseen(#[case] damage: String, #[case] po
     44,
     Problem::Time
 )]
-#[case::sequence("update events set sequence = 99 where partition = 0 and position = 44", 44, Problem::Sequence)]
-#[case::repeated("update events set aggregate_id = '10' where partition = 0 and position = 43", 43, Problem::Sequence)]
+#[case::sequence(
+    "update events set sequence = 99 where partition = 0 and position = 44",
+    44,
+    Problem::Sequence
+)]
+#[case::repeated(
+    "update events set aggregate_id = '10' where partition = 0 and position = 43",
+    43,
+    Problem::Sequence
+)]
 #[case::elsewhere(
     "update events set aggregate_id = '3', sequence = 99 where partition = 0 and position = 43",
     43,
@@ -82,26 +98,43 @@ async fn a_tail_that_contradicts_itself_is_found(
     #[case] problem: Problem,
 ) {
     let app = TestApp::sealed().await;
-    app.append(vec![(2, 22, settled(2, 1)), (2, 23, settled(2, 2)), (4, 22, settled(4, 1))]).await;
+    app.append(vec![
+        (2, 22, settled(2, 1)),
+        (2, 23, settled(2, 2)),
+        (4, 22, settled(4, 1)),
+    ])
+    .await;
     app.tamper(&format!("{damage}; {}", rehashed(0, 43))).await;
     let report = app.verified("seals").await;
     let found = bad(&report, 0).unwrap();
-    assert_eq!((found.position, found.problem, found.seal), (position, problem, None), "{report:?}");
+    assert_eq!(
+        (found.position, found.problem, found.seal),
+        (position, problem, None),
+        "{report:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_row_in_no_partition_is_found() {
     let app = TestApp::sealed().await;
-    app.tamper("update events set partition = 7 where partition = 1 and position = 42").await;
+    app.tamper("update events set partition = 7 where partition = 1 and position = 42")
+        .await;
     let report = app.verified("seals").await;
     assert_eq!(bad(&report, 7).unwrap().problem, Problem::Partition);
-    assert_eq!((bad(&report, 1).unwrap().position, bad(&report, 1).unwrap().problem), (42, Problem::CutOff));
+    assert_eq!(
+        (
+            bad(&report, 1).unwrap().position,
+            bad(&report, 1).unwrap().problem
+        ),
+        (42, Problem::CutOff)
+    );
 }
 
 #[tokio::test]
 async fn a_log_that_is_called_another_is_found() {
     let app = TestApp::sealed().await;
-    app.tamper("update log_identity set log_id = gen_random_uuid()").await;
+    app.tamper("update log_identity set log_id = gen_random_uuid()")
+        .await;
     let report = app.verified("seals").await;
     assert_eq!(report.bad_seal.as_ref().unwrap().seal, 1);
     assert_eq!(bad(&report, 0).unwrap().position, 1);
@@ -112,11 +145,20 @@ async fn a_log_that_is_called_another_is_found() {
 async fn without_a_key_the_chain_alone_is_checked() {
     let app = TestApp::sealed().await;
     let report = verify_live(&app.pool, None).await.unwrap();
-    assert_eq!((report.verdict, report.seals, report.events), (Verdict::Whole, 0, 84));
+    assert_eq!(
+        (report.verdict, report.seals, report.events),
+        (Verdict::Whole, 0, 84)
+    );
     app.tamper(&format!("{AMOUNT}; {}", rehashed(0, 9))).await;
-    assert_eq!(verify_live(&app.pool, None).await.unwrap().verdict, Verdict::Whole);
+    assert_eq!(
+        verify_live(&app.pool, None).await.unwrap().verdict,
+        Verdict::Whole
+    );
     // With the database's own seals it is found, and with those outside.
-    let outside = ExternalSeals { file: None, keys: public() };
+    let outside = ExternalSeals {
+        file: None,
+        keys: public(),
+    };
     let report = verify_live(&app.pool, Some(&outside)).await.unwrap();
     assert_eq!(bad(&report, 0).unwrap().problem, Problem::Rewritten);
 }
@@ -130,10 +172,11 @@ async fn the_root_proves_what_the_marks_only_place(#[case] new_head: bool) {
     let app = TestApp::sealed().await;
     // As if every mark of the new chain fitted: the seal is made by the real key over marks of the chain as it is then.
     app.tamper(&format!("{AMOUNT}; {}", rehashed(0, 9))).await;
-    let hashes: Vec<Vec<u8>> = sqlx::query_scalar("select hash from events where partition = 0 order by position")
-        .fetch_all(&app.pool)
-        .await
-        .unwrap();
+    let hashes: Vec<Vec<u8>> =
+        sqlx::query_scalar("select hash from events where partition = 0 order by position")
+            .fetch_all(&app.pool)
+            .await
+            .unwrap();
     let seals = proof::seals_file::read(&app.file("seals")).unwrap();
     let forged = seals.into_iter().map(|seal| {
         let mut seal = seal.unwrap();
@@ -144,8 +187,13 @@ async fn the_root_proves_what_the_marks_only_place(#[case] new_head: bool) {
             }
         }
         let mut statement = seal.statement;
-        statement.hash_prefixes_digest = <sha2::Sha256 as sha2::Digest>::digest(&seal.hash_prefixes).into();
-        statement.previous = if statement.seal == 1 { [0; 32] } else { statement.previous };
+        statement.hash_prefixes_digest =
+            <sha2::Sha256 as sha2::Digest>::digest(&seal.hash_prefixes).into();
+        statement.previous = if statement.seal == 1 {
+            [0; 32]
+        } else {
+            statement.previous
+        };
         (statement, seal.hash_prefixes)
     });
     let mut previous = [0; 32];
@@ -157,8 +205,15 @@ async fn the_root_proves_what_the_marks_only_place(#[case] new_head: bool) {
         })
         .collect();
     let read = proof::seal_chain::read_lines(&lines);
-    let sealed = proof::seal_chain::ValidSeals::read(read, &public(), Some(*app.log.identity())).unwrap();
-    let report = audit::proof::verify_live::verify(&app.pool, &sealed).await.unwrap();
+    let sealed =
+        proof::seal_chain::ValidSeals::read(read, &public(), Some(*app.log.identity())).unwrap();
+    let report = audit::proof::verify_live::verify(&app.pool, &sealed)
+        .await
+        .unwrap();
     let found = bad(&report, 0).unwrap();
-    assert_eq!((found.position, found.problem), (1, Problem::Rewritten), "somewhere in the stretch: {found:?}");
+    assert_eq!(
+        (found.position, found.problem),
+        (1, Problem::Rewritten),
+        "somewhere in the stretch: {found:?}"
+    );
 }

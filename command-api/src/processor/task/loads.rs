@@ -43,7 +43,10 @@ impl PartitionProcessor {
 
     pub(super) fn start_loads(&mut self) {
         while self.loads.len() < MAX_CONCURRENT_LOADS && !self.queued_loads.is_empty() {
-            let ids: Vec<_> = self.queued_loads.drain(..self.queued_loads.len().min(MAX_PRODUCTS_PER_LOAD)).collect();
+            let ids: Vec<_> = self
+                .queued_loads
+                .drain(..self.queued_loads.len().min(MAX_PRODUCTS_PER_LOAD))
+                .collect();
             for id in &ids {
                 if let Some(load) = self.pending_loads.get_mut(id) {
                     load.requested_before_load = load.commands.len();
@@ -60,13 +63,19 @@ impl PartitionProcessor {
     /// Commands time out however long their product's load takes. The load goes on: a long stream would otherwise never be loaded.
     pub(super) fn reject_timed_out_awaiting_load(&mut self) {
         for load in self.pending_loads.values_mut() {
-            let mut later = load.commands.split_off(load.requested_before_load.min(load.commands.len()));
+            let mut later = load
+                .commands
+                .split_off(load.requested_before_load.min(load.commands.len()));
             reject_timed_out(&mut load.commands);
             load.requested_before_load = load.commands.len();
             reject_timed_out(&mut later);
             load.commands.append(&mut later);
         }
-        self.commands_awaiting_load = self.pending_loads.values().map(|load| load.commands.len()).sum();
+        self.commands_awaiting_load = self
+            .pending_loads
+            .values()
+            .map(|load| load.commands.len())
+            .sum();
     }
 
     /// Loads have ended. The commands of all their products make one batch: each by itself would wait for a commit of its own.
@@ -79,21 +88,34 @@ impl PartitionProcessor {
     }
 
     /// A load has ended: the commands that waited for it can be decided, or are rejected.
-    async fn loaded(&mut self, id: ProductId, loaded: Result<VersionedProduct, LogError>) -> Vec<PendingCommand> {
+    async fn loaded(
+        &mut self,
+        id: ProductId,
+        loaded: Result<VersionedProduct, LogError>,
+    ) -> Vec<PendingCommand> {
         let load = self.pending_loads.remove(&id).unwrap_or_default();
         self.commands_awaiting_load -= load.commands.len();
         self.start_loads();
         match loaded {
             Ok(mut product) => {
                 self.faults.loaded(id);
-                load.events_since_load.iter().for_each(|event| product.apply(event));
-                self.cache_loaded(id, product, load.commands, load.requested_before_load).await
+                load.events_since_load
+                    .iter()
+                    .for_each(|event| product.apply(event));
+                self.cache_loaded(id, product, load.commands, load.requested_before_load)
+                    .await
             }
             Err(error) => {
                 self.faults.cannot_load(id, &error);
                 let is_broken = matches!(error, LogError::Broken { .. });
-                let error = if is_broken { CommandError::Broken } else { CommandError::Overloaded };
-                load.commands.into_iter().for_each(|command| reject(command, error));
+                let error = if is_broken {
+                    CommandError::Broken
+                } else {
+                    CommandError::Overloaded
+                };
+                load.commands
+                    .into_iter()
+                    .for_each(|command| reject(command, error));
                 Vec::new()
             }
         }
@@ -107,12 +129,18 @@ impl PartitionProcessor {
         mut commands: Vec<PendingCommand>,
         requested_before_load: usize,
     ) -> Vec<PendingCommand> {
-        if product.product.is_opened() || commands.iter().any(|command| command.envelope.command.opens_product()) {
+        if product.product.is_opened()
+            || commands
+                .iter()
+                .any(|command| command.envelope.command.opens_product())
+        {
             self.cache.insert(id, product);
             return commands;
         }
         let later = commands.split_off(requested_before_load.min(commands.len()));
-        later.into_iter().for_each(|command| self.wait_for_load(id, command));
+        later
+            .into_iter()
+            .for_each(|command| self.wait_for_load(id, command));
         self.start_loads();
         let position = (self.log.partition_of(id), self.writer.position());
         let refused = |command: &PendingCommand| CommandOutcome {
@@ -122,8 +150,13 @@ impl PartitionProcessor {
             position,
             replayed: false,
         };
-        let outcomes = commands.iter().map(|command| Ok(refused(command))).collect();
-        self.responder(self.writer.now()).respond_all(&mut commands, outcomes).await;
+        let outcomes = commands
+            .iter()
+            .map(|command| Ok(refused(command)))
+            .collect();
+        self.responder(self.writer.now())
+            .respond_all(&mut commands, outcomes)
+            .await;
         Vec::new()
     }
 }

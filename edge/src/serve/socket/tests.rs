@@ -24,13 +24,21 @@ impl Socket for Fake {
 }
 
 impl AsyncRead for Fake {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.pipe).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Fake {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.pipe).poll_write(cx, bytes)
     }
 
@@ -48,9 +56,24 @@ impl AsyncWrite for Fake {
 
 fn connected(has_unread: bool) -> (ClientSocket<Fake>, Progress, DuplexStream) {
     let (ours, theirs) = duplex(PIPE_BYTES);
-    let policy = ConnectionPolicy::new(ConnectionSettings { idle_timeout: IDLE_TIMEOUT, ..Default::default() });
+    let policy = ConnectionPolicy::new(ConnectionSettings {
+        idle_timeout: IDLE_TIMEOUT,
+        ..Default::default()
+    });
     let progress = Progress::default();
-    (ClientSocket::new(Fake { pipe: ours, has_unread, keeps: false }, progress.clone(), policy), progress, theirs)
+    (
+        ClientSocket::new(
+            Fake {
+                pipe: ours,
+                has_unread,
+                keeps: false,
+            },
+            progress.clone(),
+            policy,
+        ),
+        progress,
+        theirs,
+    )
 }
 
 async fn write(socket: &mut ClientSocket<Fake>) -> io::Result<usize> {
@@ -67,7 +90,10 @@ async fn who_idles_is_closed_after_the_idle_timeout_and_who_dawdles_over_a_head_
     assert_eq!(socket.read(&mut [0; 9]).await.unwrap(), 3);
     assert_eq!(progress.stage(), Stage::Head);
     let began = Instant::now();
-    assert_eq!(socket.read(&mut [0; 9]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert_eq!(
+        socket.read(&mut [0; 9]).await.unwrap_err().kind(),
+        io::ErrorKind::TimedOut
+    );
     assert!(began.elapsed() >= HEAD_TIMEOUT && began.elapsed() < HEAD_TIMEOUT + POLL_INTERVAL);
     assert_eq!(socket.into_parts().1, Some(HeadRefusal::TooSlow));
 }
@@ -90,7 +116,10 @@ async fn the_heads_limit_counts_from_its_first_byte_and_not_from_its_last() {
         () = dripping => unreachable!(),
         taken = reading => taken,
     };
-    assert!(taken >= HEAD_TIMEOUT && taken < HEAD_TIMEOUT + POLL_INTERVAL, "{taken:?}");
+    assert!(
+        taken >= HEAD_TIMEOUT && taken < HEAD_TIMEOUT + POLL_INTERVAL,
+        "{taken:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,14 +149,22 @@ async fn an_empty_line_begins_no_head_and_does_not_prolong_idling() {
         () = reading => {}
     }
     assert_eq!(progress.stage(), Stage::Idle);
-    assert!(began.elapsed() >= IDLE_TIMEOUT && began.elapsed() < IDLE_TIMEOUT + POLL_INTERVAL, "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= IDLE_TIMEOUT && began.elapsed() < IDLE_TIMEOUT + POLL_INTERVAL,
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_may_take_its_time() {
     let (mut socket, progress, _client) = connected(false);
     progress.enter(Stage::Serving);
-    assert!(timeout(IDLE_TIMEOUT * 2, socket.read(&mut [0; 9])).await.is_err());
+    assert!(
+        timeout(IDLE_TIMEOUT * 2, socket.read(&mut [0; 9]))
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,7 +174,10 @@ async fn what_tls_cannot_pass_on_for_too_long_cuts_its_client() {
     progress.enter(Stage::Answered);
     write(&mut socket).await.unwrap();
     let began = Instant::now();
-    assert_eq!(socket.flush().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert_eq!(
+        socket.flush().await.unwrap_err().kind(),
+        io::ErrorKind::TimedOut
+    );
     assert!(began.elapsed() >= WRITE_TIMEOUT && began.elapsed() < WRITE_TIMEOUT + POLL_INTERVAL);
 }
 
@@ -173,5 +213,9 @@ async fn a_client_that_takes_too_little_of_its_answer_is_cut_and_one_that_is_onl
         () = a_byte_each_second => unreachable!(),
     };
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    assert!(began.elapsed() < WRITE_TIMEOUT + POLL_INTERVAL * 2, "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < WRITE_TIMEOUT + POLL_INTERVAL * 2,
+        "{:?}",
+        began.elapsed()
+    );
 }

@@ -24,8 +24,15 @@ pub(super) fn of(story: &Value) -> String {
         field("productId"),
         field("state")
     );
-    let _ = writeln!(lines, "correlation {}{}\n", field("correlationId"), trace(story));
-    let begin = rows(&story["steps"]).iter().find_map(|step| time(&step["at"]));
+    let _ = writeln!(
+        lines,
+        "correlation {}{}\n",
+        field("correlationId"),
+        trace(story)
+    );
+    let begin = rows(&story["steps"])
+        .iter()
+        .find_map(|step| time(&step["at"]));
     for step in rows(&story["steps"]) {
         let _ = writeln!(lines, "{}", line(step, begin));
     }
@@ -37,21 +44,41 @@ pub(super) fn of(story: &Value) -> String {
 }
 
 fn trace(story: &Value) -> String {
-    story["traceparent"].as_str().map(|trace| format!(", traceparent {trace}")).unwrap_or_default()
+    story["traceparent"]
+        .as_str()
+        .map(|trace| format!(", traceparent {trace}"))
+        .unwrap_or_default()
 }
 
 fn line(step: &Value, begin: Option<NaiveDateTime>) -> String {
-    let passed = time(&step["at"]).zip(begin).map(|(at, begin)| seconds(at, begin)).unwrap_or_default();
-    let indent = "  ".repeat(step["depth"].as_u64().and_then(|depth| usize::try_from(depth).ok()).unwrap_or_default());
+    let passed = time(&step["at"])
+        .zip(begin)
+        .map(|(at, begin)| seconds(at, begin))
+        .unwrap_or_default();
+    let indent = "  ".repeat(
+        step["depth"]
+            .as_u64()
+            .and_then(|depth| usize::try_from(depth).ok())
+            .unwrap_or_default(),
+    );
     let at = step["at"].as_str().unwrap_or("-");
-    format!("{at:<TIME_CHARS$}{passed:>ELAPSED_CHARS$}  {indent}{}", said(step)).trim_end().to_owned()
+    format!(
+        "{at:<TIME_CHARS$}{passed:>ELAPSED_CHARS$}  {indent}{}",
+        said(step)
+    )
+    .trim_end()
+    .to_owned()
 }
 
 /// `+0.001234s`
 fn seconds(at: NaiveDateTime, begin: NaiveDateTime) -> String {
     let passed = (at - begin).num_microseconds().unwrap_or(i64::MAX);
     let sign = if passed < 0 { '-' } else { '+' };
-    format!("{sign}{}.{:06}s", passed.abs() / 1_000_000, passed.abs() % 1_000_000)
+    format!(
+        "{sign}{}.{:06}s",
+        passed.abs() / 1_000_000,
+        passed.abs() % 1_000_000
+    )
 }
 
 fn time(at: &Value) -> Option<NaiveDateTime> {
@@ -63,13 +90,30 @@ fn said(step: &Value) -> String {
     let (actor, details) = (text(&step["actor"]), &step["details"]);
     let detail = |name: &str| text(&details[name]);
     match step["what"].as_str().unwrap_or_default() {
-        "REQUESTED" => format!("requested by {actor}: {} won (time of the invest id)", detail("amount")),
-        "RESERVED" => format!("reserved until {} ({})", detail("expiresAt"), place(details)),
+        "REQUESTED" => format!(
+            "requested by {actor}: {} won (time of the invest id)",
+            detail("amount")
+        ),
+        "RESERVED" => format!(
+            "reserved until {} ({})",
+            detail("expiresAt"),
+            place(details)
+        ),
         "PAYMENT_CALL" => called(details),
         "SETTLED" => format!("settled by {actor} ({})", place(details)),
-        "FAILED" => format!("failed by {actor}: {} : {} ({})", detail("code"), detail("detail"), place(details)),
+        "FAILED" => format!(
+            "failed by {actor}: {} : {} ({})",
+            detail("code"),
+            detail("detail"),
+            place(details)
+        ),
         "WITHDRAWN" => format!("withdrawn by {actor} ({})", place(details)),
-        "REFUNDED" => format!("refunded by {actor}: {} : {} ({})", detail("code"), detail("detail"), place(details)),
+        "REFUNDED" => format!(
+            "refunded by {actor}: {} : {} ({})",
+            detail("code"),
+            detail("detail"),
+            place(details)
+        ),
         "APPLIED" => format!("applied by {actor}, not before {}", detail("appliedAfter")),
         "NOT_APPLIED" => format!("not applied yet by {actor}"),
         other => format!("{other} by {actor}"),
@@ -89,7 +133,10 @@ fn place(details: &Value) -> String {
 
 fn called(details: &Value) -> String {
     let detail = |name: &str| text(&details[name]);
-    let why = details["detail"].as_str().filter(|why| !why.is_empty()).map(|why| format!(": {why}"));
+    let why = details["detail"]
+        .as_str()
+        .filter(|why| !why.is_empty())
+        .map(|why| format!(": {why}"));
     format!(
         "settlement asks the payment provider to {}: {}{} (took {} ms, attempt {})",
         detail("call"),

@@ -24,14 +24,22 @@ pub struct ProveSettings {
 }
 
 /// Asks for the proof of one invest.
-pub(in super::super) async fn prove(settings: ProveSettings, client: &Client<'_>) -> anyhow::Result<()> {
-    let proof = client.get(&format!("/admin/audit/prove/{}", settings.invest), &[]).await?;
+pub(in super::super) async fn prove(
+    settings: ProveSettings,
+    client: &Client<'_>,
+) -> anyhow::Result<()> {
+    let proof = client
+        .get(&format!("/admin/audit/prove/{}", settings.invest), &[])
+        .await?;
     let mut out = output(settings.out.as_ref())?;
     writeln!(out, "{}", serde_json::to_string_pretty(&proof)?)?;
     out.flush()?;
     if let Some(path) = settings.out {
         let events = crate::operator::rows(&proof["events"]).len();
-        print_line!("Wrote the proof of {events} events to {}; moa audit check checks it.", path.display());
+        print_line!(
+            "Wrote the proof of {events} events to {}; moa audit check checks it.",
+            path.display()
+        );
     }
     Ok(())
 }
@@ -52,8 +60,10 @@ pub struct CheckSettings {
 pub(in super::super) fn check(settings: CheckSettings) -> anyhow::Result<()> {
     let keys = public_keys(&settings.public_key)?;
     let path = &settings.proof;
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let shown = inclusion::check(&text, &keys).with_context(|| format!("{} proves nothing", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let shown = inclusion::check(&text, &keys)
+        .with_context(|| format!("{} proves nothing", path.display()))?;
     if settings.output.json {
         return print_json(&serde_json::to_value(&shown)?);
     }
@@ -74,10 +84,17 @@ fn print(shown: &VerifiedProof, output: ListOutput) {
         wide("SEALED AT", "sealedAt"),
     ];
     table::print(&columns, &rows, output);
-    print_line!("Proved: these events of invest {} were in the log {} when it was sealed.", shown.invest, shown.log);
+    print_line!(
+        "Proved: these events of invest {} were in the log {} when it was sealed.",
+        shown.invest,
+        shown.log
+    );
     print_line!("Not proved: that the invest has no other events.");
     if shown.unsealed > 0 {
-        print_line!("{} more were not sealed when the proof was made.", shown.unsealed);
+        print_line!(
+            "{} more were not sealed when the proof was made.",
+            shown.unsealed
+        );
     }
 }
 

@@ -23,12 +23,18 @@ pub(super) fn print(report: &Report, output: ListOutput) -> anyhow::Result<()> {
             column("PROBLEM", "problem"),
         ];
         table::print(&columns, &rows, output);
-        report.losses.iter().for_each(|lost| print_line!("{}", loss(lost)));
+        report
+            .losses
+            .iter()
+            .for_each(|lost| print_line!("{}", loss(lost)));
     }
     check(report)?;
     if !output.json {
         print_line!("{}", whole(report));
-        report.acts.iter().for_each(|acts| print_line!("{}", whole_acts(acts)));
+        report
+            .acts
+            .iter()
+            .for_each(|acts| print_line!("{}", whole_acts(acts)));
     }
     Ok(())
 }
@@ -55,8 +61,17 @@ fn row(found: &PartitionReport) -> Value {
 }
 
 fn loss(lost: &LostRange) -> String {
-    let LostRange { seal, at, partition, first, last, .. } = lost;
-    format!("Lost, as seal {seal} of {at} says: {first} to {last} of partition {partition}. An operator accepted that.")
+    let LostRange {
+        seal,
+        at,
+        partition,
+        first,
+        last,
+        ..
+    } = lost;
+    format!(
+        "Lost, as seal {seal} of {at} says: {first} to {last} of partition {partition}. An operator accepted that."
+    )
 }
 
 fn whole(report: &Report) -> String {
@@ -67,13 +82,22 @@ fn whole(report: &Report) -> String {
             report.events
         );
     }
-    let unsealed: i64 =
-        report.partitions.iter().filter_map(|found| found.unsealed).map(|it| it.last - it.first + 1).sum();
+    let unsealed: i64 = report
+        .partitions
+        .iter()
+        .filter_map(|found| found.unsealed)
+        .map(|it| it.last - it.first + 1)
+        .sum();
     let rest = match unsealed {
         0 => "All of it is sealed.".to_owned(),
-        count => format!("{count} events are not sealed yet, see the table: who hashes these again is not found."),
+        count => format!(
+            "{count} events are not sealed yet, see the table: who hashes these again is not found."
+        ),
     };
-    format!("The log is whole: {} events, compared with {} seals. {rest}", report.events, report.seals)
+    format!(
+        "The log is whole: {} events, compared with {} seals. {rest}",
+        report.events, report.seals
+    )
 }
 
 fn whole_acts(found: &ActsReport) -> String {
@@ -84,35 +108,58 @@ fn whole_acts(found: &ActsReport) -> String {
         )
     });
     let lost: String = lost.collect();
-    let acts = format!("The record of operators' acts is whole: {} rows", found.acts);
+    let acts = format!(
+        "The record of operators' acts is whole: {} rows",
+        found.acts
+    );
     match (found.seals, found.unsealed) {
         (0, _) => format!("{acts}, of which only the chain of hashes was checked."),
         (seals, None) => format!("{acts}, compared with {seals} seals. All of it is sealed.{lost}"),
         (seals, Some(PositionRange { first, last })) => {
-            format!("{acts}, compared with {seals} seals. {first} to {last} are not sealed yet.{lost}")
+            format!(
+                "{acts}, compared with {seals} seals. {first} to {last} are not sealed yet.{lost}"
+            )
         }
     }
 }
 
 fn broken_acts(found: &ActsReport) -> Vec<String> {
-    let bad = found.bad.iter().map(|bad| format!("act {} ({}): {}", bad.act, bad.problem, bad.detail));
-    let seal = found.bad_seal.iter().map(|bad| format!("seal of acts {}: {}", bad.seal, bad.detail));
+    let bad = found
+        .bad
+        .iter()
+        .map(|bad| format!("act {} ({}): {}", bad.act, bad.problem, bad.detail));
+    let seal = found
+        .bad_seal
+        .iter()
+        .map(|bad| format!("seal of acts {}: {}", bad.seal, bad.detail));
     bad.chain(seal).collect()
 }
 
 fn broken(report: &Report) -> String {
     let partition = |found: &PartitionReport| {
         let bad = found.bad.as_ref()?;
-        Some(format!("partition {} position {} ({}): {}", found.partition, bad.position, bad.problem, bad.detail))
+        Some(format!(
+            "partition {} position {} ({}): {}",
+            found.partition, bad.position, bad.problem, bad.detail
+        ))
     };
     let mut findings: Vec<String> = report.partitions.iter().filter_map(partition).collect();
-    findings.extend(report.bad_seal.iter().map(|bad| format!("seal {}: {}", bad.seal, bad.detail)));
+    findings.extend(
+        report
+            .bad_seal
+            .iter()
+            .map(|bad| format!("seal {}: {}", bad.seal, bad.detail)),
+    );
     findings.extend(report.acts.iter().flat_map(broken_acts));
     format!("the log is BROKEN: {}", findings.join("; "))
 }
 
 fn unverifiable(report: &Report) -> String {
-    let mut bad: Vec<_> = report.bad_seal.iter().map(|bad| format!("seal {}: {}", bad.seal, bad.detail)).collect();
+    let mut bad: Vec<_> = report
+        .bad_seal
+        .iter()
+        .map(|bad| format!("seal {}: {}", bad.seal, bad.detail))
+        .collect();
     bad.extend(report.acts.iter().flat_map(broken_acts));
     let bad = bad.join("; ");
     format!(

@@ -30,7 +30,10 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer of it is waited for: above the server's own time-out below, so that it speaks first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(610);
 /// A verification changes nothing, and each of its statements takes less than a second or so.
-const READ_ONLY: [(&str, &str); 2] = [("default_transaction_read_only", "on"), ("statement_timeout", "10min")];
+const READ_ONLY: [(&str, &str); 2] = [
+    ("default_transaction_read_only", "on"),
+    ("statement_timeout", "10min"),
+];
 
 /// What the lines of a file of seals are.
 pub(crate) type Lines<T> = Vec<Result<T, SealParseError>>;
@@ -48,7 +51,12 @@ pub struct VerifySettings {
     #[arg(long, value_name = "FILE", requires = "public_key")]
     seals: Option<PathBuf>,
     /// The file of seals of acts: your own copy [default: the one beside --seals, with .acts at its end, if there is one]
-    #[arg(long, value_name = "FILE", requires = "seals", conflicts_with = "export")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "seals",
+        conflicts_with = "export"
+    )]
     act_seals: Option<PathBuf>,
     /// The public key that the seals are made with, a file in PEM; several separated by commas
     #[arg(long, value_name = "PEM", value_delimiter = ',', requires = "seals")]
@@ -58,7 +66,10 @@ pub struct VerifySettings {
 }
 
 /// Verifies, and prints what was found; an error when the log is broken.
-pub(in super::super) async fn verify(settings: VerifySettings, client: &Client<'_>) -> anyhow::Result<()> {
+pub(in super::super) async fn verify(
+    settings: VerifySettings,
+    client: &Client<'_>,
+) -> anyhow::Result<()> {
     let keys = public_keys(&settings.public_key)?;
     let seals = settings.seals.as_deref().map(read).transpose()?;
     let found = match (&settings.database_url, &settings.export, seals) {
@@ -66,8 +77,12 @@ pub(in super::super) async fn verify(settings: VerifySettings, client: &Client<'
             let act_seals = act_seals(settings.seals.as_deref(), settings.act_seals.as_deref())?;
             database(url, (seals.unwrap_or_default(), act_seals), &keys).await?
         }
-        (None, Some(export), seals) => proof::export::verify(export, seals.unwrap_or_default(), &keys)?,
-        (None, None, Some(_)) => anyhow::bail!("say what to verify with these seals: --database-url or --export"),
+        (None, Some(export), seals) => {
+            proof::export::verify(export, seals.unwrap_or_default(), &keys)?
+        }
+        (None, None, Some(_)) => {
+            anyhow::bail!("say what to verify with these seals: --database-url or --export")
+        }
         (None, None, None) => {
             let data = client.get("/admin/audit/verify", &[]).await?;
             serde_json::from_value(data).context("what answers is another release of Moa")?
@@ -85,16 +100,26 @@ async fn database(
     // First, so that a database that is away is waited for once.
     let pool = read_only(url).await?;
     record_access(url).await;
-    let identity = Log::identity_of(&pool).await?.context("this database has no log")?;
-    let sealed = ValidSeals::read(seals, keys, Some(identity)).unwrap_or_else(|| ValidSeals::none(identity));
+    let identity = Log::identity_of(&pool)
+        .await?
+        .context("this database has no log")?;
+    let sealed =
+        ValidSeals::read(seals, keys, Some(identity)).unwrap_or_else(|| ValidSeals::none(identity));
     let act_seals = ValidActSeals::read(identity.log_id, act_seals, keys);
     Ok(verify_live::verify_all(&pool, &sealed, &act_seals).await?)
 }
 
 /// The seals of acts in the file that is named, or in the one beside the file of seals.
-pub(crate) fn act_seals(seals: Option<&Path>, named: Option<&Path>) -> anyhow::Result<Lines<ActSeal>> {
-    let beside = seals.map(seals_file::acts_path).filter(|path| path.exists());
-    let Some(path) = named.map(Path::to_owned).or(beside) else { return Ok(Vec::new()) };
+pub(crate) fn act_seals(
+    seals: Option<&Path>,
+    named: Option<&Path>,
+) -> anyhow::Result<Lines<ActSeal>> {
+    let beside = seals
+        .map(seals_file::acts_path)
+        .filter(|path| path.exists());
+    let Some(path) = named.map(Path::to_owned).or(beside) else {
+        return Ok(Vec::new());
+    };
     seals_file::read_acts(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
@@ -106,7 +131,9 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Lines<Seal>> {
 /// whether it is whole.
 async fn record_access(url: &Secret) {
     let written = match connect(url, &[]).await {
-        Ok(pool) => audit::access::record_direct(&pool, "verify").await.map_err(anyhow::Error::from),
+        Ok(pool) => audit::access::record_direct(&pool, "verify")
+            .await
+            .map_err(anyhow::Error::from),
         Err(error) => Err(error),
     };
     if let Err(error) = written {
@@ -133,7 +160,9 @@ pub(crate) async fn read_only_with(options: PgConnectOptions) -> anyhow::Result<
 
 async fn connect_with(options: PgConnectOptions, bounds: &[(&str, &str)]) -> anyhow::Result<Pool> {
     let options = options.application_name("moa audit verify");
-    let options = options.options(database::SEARCH_PATH).options(bounds.iter().copied());
+    let options = options
+        .options(database::SEARCH_PATH)
+        .options(bounds.iter().copied());
     let pool = PgPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -141,7 +170,9 @@ async fn connect_with(options: PgConnectOptions, bounds: &[(&str, &str)]) -> any
         .await;
     let pool = pool.map_err(|error| {
         let why = tls::explain(&error).unwrap_or_else(|| complaint::text(&error));
-        anyhow::Error::from(error).context(format!("cannot reach the database that --database-url names: {why}"))
+        anyhow::Error::from(error).context(format!(
+            "cannot reach the database that --database-url names: {why}"
+        ))
     })?;
     Ok(Pool::from(pool).with_answer_timeout(ANSWER_TIMEOUT))
 }

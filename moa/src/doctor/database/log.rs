@@ -32,9 +32,17 @@ pub(super) async fn connections(
     let needed = max_connections(service, partitions);
     let found = format!("its pools open up to {needed} connections, the server allows {available}");
     Ok(if needed > available {
-        Finding::wrong(CHECK, found, "alter system set max_connections, and restart the server: docs/deploying.md")
+        Finding::wrong(
+            CHECK,
+            found,
+            "alter system set max_connections, and restart the server: docs/deploying.md",
+        )
     } else if 2 * needed > available {
-        Finding::warn(CHECK, found, "a second instance, as in a rolling deploy, has no room: docs/deploying.md")
+        Finding::warn(
+            CHECK,
+            found,
+            "a second instance, as in a rolling deploy, has no room: docs/deploying.md",
+        )
     } else {
         Finding::ok(CHECK, found)
     })
@@ -55,7 +63,10 @@ pub(super) async fn lag(log: &Log) -> Vec<Finding> {
         }
     };
     match findings.is_empty() {
-        true => vec![Finding::ok(CHECK, "each is within a minute of the log's heads")],
+        true => vec![Finding::ok(
+            CHECK,
+            "each is within a minute of the log's heads",
+        )],
         false => findings,
     }
 }
@@ -65,7 +76,10 @@ async fn consumers(log: &Log) -> Result<Vec<Finding>, LogError> {
     let checkpoints = log.checkpoints().await?;
     let (heads, now) = log.heads_now().await?;
     let mut of: BTreeMap<&str, Vec<&Checkpoint>> = BTreeMap::new();
-    for checkpoint in checkpoints.iter().filter(|checkpoint| is_live(&checkpoint.consumer) && !checkpoint.paused) {
+    for checkpoint in checkpoints
+        .iter()
+        .filter(|checkpoint| is_live(&checkpoint.consumer) && !checkpoint.paused)
+    {
         of.entry(&checkpoint.consumer).or_default().push(checkpoint);
     }
     let mut findings = Vec::new();
@@ -77,7 +91,8 @@ async fn consumers(log: &Log) -> Result<Vec<Finding>, LogError> {
 
 /// A standby catches up in its own time.
 fn is_live(consumer: &str) -> bool {
-    [OpenInvest::NAME, RELAY].contains(&consumer) || PROJECTIONS.iter().any(|known| known.name == consumer)
+    [OpenInvest::NAME, RELAY].contains(&consumer)
+        || PROJECTIONS.iter().any(|known| known.name == consumer)
 }
 
 async fn judge(
@@ -88,17 +103,30 @@ async fn judge(
     now: DateTime<Utc>,
 ) -> Result<Option<Finding>, LogError> {
     const CHECK: &str = "consumers";
-    if let Some((partition, (position, reason))) = mine.iter().find_map(|at| Some((at.partition, at.stuck.clone()?))) {
-        let found = format!("{consumer} is stuck at partition {partition} position {position}: {reason}");
-        return Ok(Some(Finding::wrong(CHECK, found, "see MoaConsumerFailing in docs/runbook.md")));
+    if let Some((partition, (position, reason))) = mine
+        .iter()
+        .find_map(|at| Some((at.partition, at.stuck.clone()?)))
+    {
+        let found =
+            format!("{consumer} is stuck at partition {partition} position {position}: {reason}");
+        return Ok(Some(Finding::wrong(
+            CHECK,
+            found,
+            "see MoaConsumerFailing in docs/runbook.md",
+        )));
     }
     let (mut events, mut oldest) = (0, now);
     for (partition, head) in (0..).zip(heads) {
-        let position = mine.iter().find(|at| at.partition == partition).map_or(0, |at| at.position);
+        let position = mine
+            .iter()
+            .find(|at| at.partition == partition)
+            .map_or(0, |at| at.position);
         if position < *head {
             events += head - position;
             let next = log.raw_after(partition, position, 1).await?;
-            oldest = next.first().map_or(oldest, |event| oldest.min(event.recorded_at));
+            oldest = next
+                .first()
+                .map_or(oldest, |event| oldest.min(event.recorded_at));
         }
     }
     let seconds = (now - oldest).as_seconds_f64();

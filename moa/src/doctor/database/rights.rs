@@ -13,7 +13,14 @@ fn roles(service: Option<ServiceName>) -> &'static [&'static str] {
         Some(ServiceName::Relay) => &["moa_relay"],
         Some(ServiceName::Admin) => &["moa_writer", "moa_projector", "moa_auditor"],
         Some(ServiceName::Sealer) => &["moa_sealer"],
-        None => &["moa_writer", "moa_projector", "moa_reader", "moa_relay", "moa_auditor", "moa_sealer"],
+        None => &[
+            "moa_writer",
+            "moa_projector",
+            "moa_reader",
+            "moa_relay",
+            "moa_auditor",
+            "moa_sealer",
+        ],
     }
 }
 
@@ -27,15 +34,23 @@ const MISSING: &str = "
 
 pub(super) async fn check(pool: &Pool, service: Option<ServiceName>) -> sqlx::Result<Finding> {
     const CHECK: &str = "rights";
-    let (login, owns, missing): (String, bool, Vec<String>) =
-        sqlx::query_as(MISSING).bind(roles(service)).fetch_one(pool).await?;
+    let (login, owns, missing): (String, bool, Vec<String>) = sqlx::query_as(MISSING)
+        .bind(roles(service))
+        .fetch_one(pool)
+        .await?;
     Ok(match (owns, missing.as_slice()) {
         (true, _) => Finding::ok(CHECK, format!("{login} owns the database's tables")),
-        (false, []) => Finding::ok(CHECK, format!("{login} is a member of {}", roles(service).join(", "))),
+        (false, []) => Finding::ok(
+            CHECK,
+            format!("{login} is a member of {}", roles(service).join(", ")),
+        ),
         (false, missing) => {
             let roles = missing.join(", ");
-            let whole =
-                if service.is_none() { "; or name the service whose login this is: moa doctor SERVICE" } else { "" };
+            let whole = if service.is_none() {
+                "; or name the service whose login this is: moa doctor SERVICE"
+            } else {
+                ""
+            };
             Finding::wrong(
                 CHECK,
                 format!("{login} is no member of {roles}"),

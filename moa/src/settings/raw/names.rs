@@ -27,19 +27,35 @@ pub(crate) fn as_given(text: &str) -> String {
 }
 
 fn renamed(command: &Command, matches: &ArgMatches) -> Vec<Renamed> {
-    let given = command.get_arguments().filter(|arg| is_setting(arg) && is_given(arg, matches));
+    let given = command
+        .get_arguments()
+        .filter(|arg| is_setting(arg) && is_given(arg, matches));
     let mut renamed: Vec<_> = given.filter_map(|arg| names(arg, matches)).collect();
     if let Some((name, below)) = matches.subcommand() {
-        renamed.extend(command.find_subcommand(name).map(|command| self::renamed(command, below)).unwrap_or_default());
+        renamed.extend(
+            command
+                .find_subcommand(name)
+                .map(|command| self::renamed(command, below))
+                .unwrap_or_default(),
+        );
     }
     renamed
 }
 
 fn names(arg: &Arg, matches: &ArgMatches) -> Option<Renamed> {
-    let (flag, variable) = (format!("--{}", arg.get_long()?), arg.get_env()?.to_str()?.to_owned());
+    let (flag, variable) = (
+        format!("--{}", arg.get_long()?),
+        arg.get_env()?.to_str()?.to_owned(),
+    );
     Some(match matches.value_source(arg.get_id().as_str())? {
-        ValueSource::CommandLine => Renamed { other: variable, given: flag },
-        _ => Renamed { other: flag, given: variable },
+        ValueSource::CommandLine => Renamed {
+            other: variable,
+            given: flag,
+        },
+        _ => Renamed {
+            other: flag,
+            given: variable,
+        },
     })
 }
 
@@ -49,9 +65,14 @@ fn rename(text: &str, names: &[Renamed]) -> String {
     let mut renamed = String::new();
     let mut rest = text;
     while let Some(at) = rest.find(is_of_a_name) {
-        let end = rest[at..].find(|c| !is_of_a_name(c)).map_or(rest.len(), |length| at + length);
+        let end = rest[at..]
+            .find(|c| !is_of_a_name(c))
+            .map_or(rest.len(), |length| at + length);
         let word = &rest[at..end];
-        let given = names.iter().find(|name| name.other == word).map_or(word, |name| name.given.as_str());
+        let given = names
+            .iter()
+            .find(|name| name.other == word)
+            .map_or(word, |name| name.given.as_str());
         renamed.push_str(&rest[..at]);
         renamed.push_str(given);
         rest = &rest[end..];
@@ -63,9 +84,17 @@ fn rename(text: &str, names: &[Renamed]) -> String {
 pub(super) fn of_environment(mut error: Error, command: &Command, arguments: &[OsString]) -> Error {
     for kind in [ContextKind::InvalidArg, ContextKind::PriorArg] {
         let named = match error.get(kind) {
-            Some(ContextValue::String(arg)) => ContextValue::String(by_variable(arg, command, arguments)),
-            Some(ContextValue::Strings(args)) if error.kind() == clap::error::ErrorKind::ArgumentConflict => {
-                ContextValue::Strings(args.iter().map(|arg| by_variable(arg, command, arguments)).collect())
+            Some(ContextValue::String(arg)) => {
+                ContextValue::String(by_variable(arg, command, arguments))
+            }
+            Some(ContextValue::Strings(args))
+                if error.kind() == clap::error::ErrorKind::ArgumentConflict =>
+            {
+                ContextValue::Strings(
+                    args.iter()
+                        .map(|arg| by_variable(arg, command, arguments))
+                        .collect(),
+                )
             }
             _ => continue,
         };
@@ -77,18 +106,30 @@ pub(super) fn of_environment(mut error: Error, command: &Command, arguments: &[O
 /// `--partitions <N>` is MOA_PARTITIONS, where that is set and the flag was not given.
 fn by_variable(arg: &str, command: &Command, arguments: &[OsString]) -> String {
     let flag = arg.split([' ', '=']).next().unwrap_or_default();
-    let is_given = |given: &OsString| given.to_str().is_some_and(|given| given.split('=').next() == Some(flag));
+    let is_given = |given: &OsString| {
+        given
+            .to_str()
+            .is_some_and(|given| given.split('=').next() == Some(flag))
+    };
     if arguments.iter().any(is_given) {
         return arg.to_owned();
     }
     let variable = variable(command, flag.trim_start_matches('-'));
-    variable.filter(|name| std::env::var_os(name).is_some()).unwrap_or_else(|| arg.to_owned())
+    variable
+        .filter(|name| std::env::var_os(name).is_some())
+        .unwrap_or_else(|| arg.to_owned())
 }
 
 fn variable(command: &Command, flag: &str) -> Option<String> {
-    let own = command.get_arguments().find(|arg| is_setting(arg) && arg.get_long() == Some(flag));
+    let own = command
+        .get_arguments()
+        .find(|arg| is_setting(arg) && arg.get_long() == Some(flag));
     let own = own.and_then(|arg| Some(arg.get_env()?.to_str()?.to_owned()));
-    own.or_else(|| command.get_subcommands().find_map(|below| variable(below, flag)))
+    own.or_else(|| {
+        command
+            .get_subcommands()
+            .find_map(|below| variable(below, flag))
+    })
 }
 
 #[cfg(test)]
@@ -97,13 +138,31 @@ mod tests {
 
     #[test]
     fn a_whole_name_is_replaced() {
-        let name = |other: &str, given: &str| Renamed { other: other.into(), given: given.into() };
-        let names = [name("DATABASE_URL", "--database-url"), name("--admin-listen", "MOA_ADMIN_LISTEN")];
+        let name = |other: &str, given: &str| Renamed {
+            other: other.into(),
+            given: given.into(),
+        };
+        let names = [
+            name("DATABASE_URL", "--database-url"),
+            name("--admin-listen", "MOA_ADMIN_LISTEN"),
+        ];
         for (text, expected) in [
-            ("DATABASE_URL cannot be read: it must", "--database-url cannot be read: it must"),
-            ("choose another with --admin-listen", "choose another with MOA_ADMIN_LISTEN"),
-            ("set TEST_DATABASE_URL, DATABASE_URLS", "set TEST_DATABASE_URL, DATABASE_URLS"),
-            ("--admin-listen-too (DATABASE_URL)", "--admin-listen-too (--database-url)"),
+            (
+                "DATABASE_URL cannot be read: it must",
+                "--database-url cannot be read: it must",
+            ),
+            (
+                "choose another with --admin-listen",
+                "choose another with MOA_ADMIN_LISTEN",
+            ),
+            (
+                "set TEST_DATABASE_URL, DATABASE_URLS",
+                "set TEST_DATABASE_URL, DATABASE_URLS",
+            ),
+            (
+                "--admin-listen-too (DATABASE_URL)",
+                "--admin-listen-too (--database-url)",
+            ),
             ("한강: DATABASE_URL", "한강: --database-url"),
         ] {
             assert_eq!(rename(text, &names), expected);

@@ -15,7 +15,13 @@ struct NamedPipe(TempFolder);
 impl NamedPipe {
     fn new() -> Self {
         let folder = TempFolder::new("pipe");
-        assert!(Command::new("mkfifo").arg(folder.join("lines")).status().unwrap().success());
+        assert!(
+            Command::new("mkfifo")
+                .arg(folder.join("lines"))
+                .status()
+                .unwrap()
+                .success()
+        );
         Self(folder)
     }
 
@@ -23,7 +29,10 @@ impl NamedPipe {
     fn open(&self) -> (File, File) {
         let path = self.0.join("lines");
         let both = File::options().read(true).write(true).open(&path).unwrap();
-        let (writer, reader) = (File::options().write(true).open(&path).unwrap(), File::open(&path).unwrap());
+        let (writer, reader) = (
+            File::options().write(true).open(&path).unwrap(),
+            File::open(&path).unwrap(),
+        );
         drop(both);
         (writer, reader)
     }
@@ -65,12 +74,24 @@ async fn faults_of_files_ring_theirs() {
 /// port, which shows none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_rings_before_it_expires_and_after_it_until_it_is_renewed() {
-    let (folder, authority, database) =
-        (TempFolder::new("alarms"), Authority::new("a"), testbed::Database::fresh().await);
+    let (folder, authority, database) = (
+        TempFolder::new("alarms"),
+        Authority::new("a"),
+        testbed::Database::fresh().await,
+    );
     let files = authority.issue("127.0.0.1").write(&folder);
-    let listen = ["serve", "query-api", "--query-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"];
+    let listen = [
+        "serve",
+        "query-api",
+        "--query-listen",
+        "127.0.0.1:0",
+        "--ops-listen",
+        "127.0.0.1:0",
+    ];
     let start = Start::bare(&listen).on(database.url());
-    let start = start.env("MOA_TLS_CERT_FILE", &files.certificate).env("MOA_TLS_KEY_FILE", &files.key);
+    let start = start
+        .env("MOA_TLS_CERT_FILE", &files.certificate)
+        .env("MOA_TLS_KEY_FILE", &files.key);
     let moas = [start.open().await];
     let prometheus = Prometheus::of(&moas).await;
     prometheus.is_quiet().await;

@@ -38,15 +38,29 @@ pub struct Prometheus {
 
 /// Where `scripts/run-tests` puts the programs of Debian's package; else the one that is installed.
 pub fn program(name: &str) -> PathBuf {
-    let fetched = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/prometheus/usr/bin");
+    let fetched = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../target/tools/prometheus/usr/bin"
+    );
     let fetched = PathBuf::from(fetched).join(name);
-    if fetched.exists() { fetched } else { name.into() }
+    if fetched.exists() {
+        fetched
+    } else {
+        name.into()
+    }
 }
 
 fn impatient_rules() -> String {
     let line = |line: &str| match line.trim_start().starts_with("for: ") {
         true => "        for: 1s\n".to_owned(),
-        false => IMPATIENT.iter().fold(line.to_owned(), |line, (patient, now)| line.replace(patient, now)) + "\n",
+        false => {
+            IMPATIENT
+                .iter()
+                .fold(line.to_owned(), |line, (patient, now)| {
+                    line.replace(patient, now)
+                })
+                + "\n"
+        }
     };
     ALERTS.lines().map(line).collect()
 }
@@ -59,28 +73,42 @@ impl Prometheus {
         std::fs::write(folder.join("prometheus.yaml"), CONFIG).unwrap();
         let address = format!("127.0.0.1:{}", testbed::free_port());
         let process = Command::new(program("prometheus"))
-            .args(["--config.file=prometheus.yaml", "--storage.tsdb.path=data", "--log.level=error"])
+            .args([
+                "--config.file=prometheus.yaml",
+                "--storage.tsdb.path=data",
+                "--log.level=error",
+            ])
             .arg(format!("--web.listen-address={address}"))
             .current_dir(&folder)
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .expect("prometheus starts: install it, or let make test fetch it");
-        let prometheus = Self { url: format!("http://{address}"), folder, _process: process };
+        let prometheus = Self {
+            url: format!("http://{address}"),
+            folder,
+            _process: process,
+        };
         prometheus.scrapes(moas).await;
         prometheus
     }
 
     /// From now on it scrapes these alone; returns when it has, so that every counter is known as it was before what comes.
     pub async fn scrapes(&self, moas: &[MoaProcess]) {
-        let targets: Vec<_> = moas.iter().map(|moa| moa.ops.trim_start_matches("http://")).collect();
+        let targets: Vec<_> = moas
+            .iter()
+            .map(|moa| moa.ops.trim_start_matches("http://"))
+            .collect();
         let unfinished = self.folder.join("targets.unfinished");
         std::fs::write(&unfinished, json!([{ "targets": targets }]).to_string()).unwrap();
         std::fs::rename(unfinished, self.folder.join("targets.json")).unwrap();
         let wanted: BTreeSet<_> = targets.into_iter().map(str::to_owned).collect();
         let scraped = async || {
             let up = self.get("/api/v1/query?query=up==1").await?;
-            let up = up["result"].as_array()?.iter().filter_map(|found| found["metric"]["instance"].as_str());
+            let up = up["result"]
+                .as_array()?
+                .iter()
+                .filter_map(|found| found["metric"]["instance"].as_str());
             (up.map(str::to_owned).collect::<BTreeSet<_>>() == wanted).then_some(())
         };
         within(ALARM_TIMEOUT, "every process is scraped", scraped).await;
@@ -88,12 +116,18 @@ impl Prometheus {
 
     pub async fn get(&self, path: &str) -> Option<Value> {
         let answer = reqwest::get(format!("{}{path}", self.url)).await.ok()?;
-        answer.json::<Value>().await.ok().map(|body| body["data"].clone())
+        answer
+            .json::<Value>()
+            .await
+            .ok()
+            .map(|body| body["data"].clone())
     }
 
     /// The rules that could not be evaluated, each with its error; `None` until all have been.
     pub async fn broken_rules(&self) -> Option<Vec<String>> {
-        let rules = self.get("/api/v1/rules").await?["groups"][0]["rules"].as_array()?.clone();
+        let rules = self.get("/api/v1/rules").await?["groups"][0]["rules"]
+            .as_array()?
+            .clone();
         let is_known = rules.iter().all(|rule| rule["health"] != "unknown");
         let broken = rules.iter().filter(|rule| rule["health"] != "ok");
         is_known.then(|| broken.map(ToString::to_string).collect())
@@ -101,16 +135,26 @@ impl Prometheus {
 
     /// Whether the query finds any series; `None` while it cannot be asked.
     pub async fn answers(&self, query: &str) -> Option<bool> {
-        let asked = reqwest::Url::parse_with_params(&format!("{}/api/v1/query", self.url), [("query", query)]).unwrap();
+        let asked = reqwest::Url::parse_with_params(
+            &format!("{}/api/v1/query", self.url),
+            [("query", query)],
+        )
+        .unwrap();
         let answer: Value = reqwest::get(asked).await.ok()?.json().await.ok()?;
         assert_eq!(answer["status"], "success", "{query}: {answer}");
         Some(!answer["data"]["result"].as_array()?.is_empty())
     }
 
     async fn firing(&self) -> Option<BTreeSet<String>> {
-        let alerts = self.get("/api/v1/alerts").await?["alerts"].as_array()?.clone();
+        let alerts = self.get("/api/v1/alerts").await?["alerts"]
+            .as_array()?
+            .clone();
         let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
-        Some(firing.filter_map(|alert| alert["labels"]["alertname"].as_str().map(str::to_owned)).collect())
+        Some(
+            firing
+                .filter_map(|alert| alert["labels"]["alertname"].as_str().map(str::to_owned))
+                .collect(),
+        )
     }
 
     /// Until just these ring.
@@ -136,7 +180,11 @@ impl Prometheus {
 #[test]
 fn nobody_waits_for_minutes_in_the_rules_as_they_are_tried() {
     let rules = impatient_rules();
-    let ranges: Vec<_> = rules.split('[').skip(1).filter(|rest| !rest.starts_with("6s]")).collect();
+    let ranges: Vec<_> = rules
+        .split('[')
+        .skip(1)
+        .filter(|rest| !rest.starts_with("6s]"))
+        .collect();
     assert_eq!(ranges, [""; 0]);
     for (patient, _) in IMPATIENT {
         assert!(ALERTS.contains(patient), "{patient} is in no rule any more");

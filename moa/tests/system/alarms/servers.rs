@@ -10,7 +10,11 @@ use crate::services::forge;
 /// The machine's RabbitMQ, seen through a proxy.
 async fn before_rabbitmq() -> (Proxy, String) {
     let url = reqwest::Url::parse(&servers().0).unwrap();
-    let proxy = Proxy::before((url.host_str().unwrap().to_owned(), url.port().unwrap_or(5_672))).await;
+    let proxy = Proxy::before((
+        url.host_str().unwrap().to_owned(),
+        url.port().unwrap_or(5_672),
+    ))
+    .await;
     let mut seen = url;
     seen.set_host(Some("127.0.0.1")).unwrap();
     seen.set_port(Some(proxy.address().port())).unwrap();
@@ -23,7 +27,13 @@ async fn before_rabbitmq() -> (Proxy, String) {
 async fn faults_of_rabbitmq_and_redis_ring_theirs() {
     let (mut redis, (proxy, amqp)) = (RedisServer::nowhere(), before_rabbitmq().await);
     redis.start();
-    let app = TestApp::of(1, Start::serve().env("AMQP_URL", &amqp).env("REDIS_URL", &redis.url())).await;
+    let app = TestApp::of(
+        1,
+        Start::serve()
+            .env("AMQP_URL", &amqp)
+            .env("REDIS_URL", &redis.url()),
+    )
+    .await;
     let prometheus = Prometheus::of(&app.processes).await;
     let product = app.open_product("rings", 1_000).await;
     app.settled().await;
@@ -33,7 +43,9 @@ async fn faults_of_rabbitmq_and_redis_ring_theirs() {
     for _ in 0..=FEW_EVENTS {
         assert!(app.invest(ask("ann", product, 1)).await.is_accepted());
     }
-    prometheus.rings(&["MoaNothingPublished", "MoaRelayBehind"]).await;
+    prometheus
+        .rings(&["MoaNothingPublished", "MoaRelayBehind"])
+        .await;
     proxy.mend();
     prometheus.is_quiet().await;
 
@@ -53,7 +65,13 @@ async fn faults_of_rabbitmq_and_redis_ring_theirs() {
     let key = keys.key(product % 4);
     let foreign = counters::checked(&key, "@state", &format!("1:0:{}:somebody", "0".repeat(64)));
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    redis::cmd("HSET").arg(&key).arg("@state").arg(foreign).exec_async(&mut connection).await.unwrap();
+    redis::cmd("HSET")
+        .arg(&key)
+        .arg("@state")
+        .arg(foreign)
+        .exec_async(&mut connection)
+        .await
+        .unwrap();
     prometheus.rings(&["MoaRedisForeign"]).await;
     prometheus.is_quiet().await;
     app.processes[0].signal("TERM");

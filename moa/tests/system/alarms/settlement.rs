@@ -14,7 +14,9 @@ const USERS: usize = 8;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn faults_of_the_payment_provider_ring_theirs() {
     let payments = Payments::open().await;
-    let start = Start::serve().env("MOA_PAYMENT_PROVIDER", "http").env("MOA_PAYMENT_URL", &payments.url());
+    let start = Start::serve()
+        .env("MOA_PAYMENT_PROVIDER", "http")
+        .env("MOA_PAYMENT_URL", &payments.url());
     let app = TestApp::of(1, start).await;
     let prometheus = Prometheus::of(&app.processes).await;
     let terms = json!({"withdrawableUntil": seconds_from(Utc::now(), 1_800)});
@@ -23,15 +25,25 @@ async fn faults_of_the_payment_provider_ring_theirs() {
 
     payments.closes().await;
     for user in 0..USERS {
-        assert!(app.invest(ask(format!("user{user}"), product, 1)).await.is_accepted());
+        assert!(
+            app.invest(ask(format!("user{user}"), product, 1))
+                .await
+                .is_accepted()
+        );
     }
-    prometheus.rings(&["MoaPaymentProviderAway", "MoaReservationsWait"]).await;
+    prometheus
+        .rings(&["MoaPaymentProviderAway", "MoaReservationsWait"])
+        .await;
     payments.reopens().await;
     prometheus.is_quiet().await;
     app.settled().await;
 
     payments.troubles(Call::Refund, Trouble::Fails);
-    let invest = app.invest(ask("ann", product, 1)).await.invest_id().unwrap();
+    let invest = app
+        .invest(ask("ann", product, 1))
+        .await
+        .invest_id()
+        .unwrap();
     app.settled().await;
     let path = format!("/api/invest/{invest}/withdraw");
     let withdrawn = app.api(0).post(&path, &[("X-USER-ID", "ann")], "").await;

@@ -32,15 +32,24 @@ async fn faults_of_appends_ring_theirs() {
     let load = Load::start(&[app.api(0)], CLIENTS, &[product]);
     prometheus.rings(&["MoaNotReady", "MoaOverloaded"]).await;
     load.stop().await;
-    sqlx::raw_sql("drop trigger disk_is_full on events").execute(&app.pool).await.unwrap();
+    sqlx::raw_sql("drop trigger disk_is_full on events")
+        .execute(&app.pool)
+        .await
+        .unwrap();
     prometheus.is_quiet().await;
 
     // With a key the insert is one request, and its commit the next.
-    proxy.stage(Fault::at(FATAL_USER, FaultKind::LosesAnswer).later(1).and_cuts());
+    proxy.stage(
+        Fault::at(FATAL_USER, FaultKind::LosesAnswer)
+            .later(1)
+            .and_cuts(),
+    );
     let fatal = app.invest(ask(FATAL_USER, product, 1).with_key("k")).await;
     assert!(fatal.is_unknown(), "{fatal:?}");
     proxy.until_all_struck().await;
-    prometheus.rings(&["MoaNotReady", "MoaOutcomeUnknown"]).await;
+    prometheus
+        .rings(&["MoaNotReady", "MoaOutcomeUnknown"])
+        .await;
     proxy.mend();
     prometheus.is_quiet().await;
     app.settled().await;
@@ -60,9 +69,16 @@ async fn faults_of_appends_ring_theirs() {
 /// accepts the loss. Then nothing can be sealed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_was_set_back_rings_until_the_loss_is_accepted() {
-    let (servers, keys, journal) = (Servers::new(), KeyFolder::with_a_key().await, Journal::default());
+    let (servers, keys, journal) = (
+        Servers::new(),
+        KeyFolder::with_a_key().await,
+        Journal::default(),
+    );
     let server = servers.start("first").await;
-    let start = keys.sealing(Start::serve()).on(&servers.url(&server)).with(&["--partitions", "1"]);
+    let start = keys
+        .sealing(Start::serve())
+        .on(&servers.url(&server))
+        .with(&["--partitions", "1"]);
     let moa = start.open().await;
     let product = open_product(&api(&moa, &journal), LARGE_TOTAL_WON).await;
     moa.stopped(TEST_TIMEOUT).await;
@@ -70,7 +86,11 @@ async fn a_database_that_was_set_back_rings_until_the_loss_is_accepted() {
     servers.copy("first", "copy");
     let server = servers.start("first").await;
     let moa = start.open().await;
-    assert!(answered(&api(&moa, &journal), "ann", product, 1).await.is_accepted());
+    assert!(
+        answered(&api(&moa, &journal), "ann", product, 1)
+            .await
+            .is_accepted()
+    );
     // A stop seals what is left.
     moa.stopped(TEST_TIMEOUT).await;
     server.stop().await;
@@ -79,9 +99,14 @@ async fn a_database_that_was_set_back_rings_until_the_loss_is_accepted() {
     let server = servers.start("first").await;
     let moas = [start.open().await];
     let prometheus = Prometheus::of(&moas).await;
-    prometheus.rings(&["MoaNotReady", "MoaSealerRefuses", "MoaWritesStopped"]).await;
+    prometheus
+        .rings(&["MoaNotReady", "MoaSealerRefuses", "MoaWritesStopped"])
+        .await;
     let accept = Start::bare(&["restore", "--accept-loss", "--admin-url", &moas[0].admin]);
-    let accepted = accept.env("MOA_OPERATOR_TOKEN", crate::harness::OPERATOR).end().await;
+    let accepted = accept
+        .env("MOA_OPERATOR_TOKEN", crate::harness::OPERATOR)
+        .end()
+        .await;
     assert!(accepted.status.success(), "{}", accepted.err);
     prometheus.is_quiet().await;
     let accepting = api(&moas[0], &journal);

@@ -21,8 +21,18 @@ pub const RECOVER: &str = "recovery.signal";
 pub const MOVE: &str = "NEW_BIN";
 pub const ACCEPT_LOSS: &str = "moa restore --accept-loss";
 pub const VERIFY_LOG: &str = "moa audit verify";
-pub const ALL: [&str; 10] =
-    [SETTINGS, DUMP, VERIFY_DUMP, RESTORE_DUMP, ARCHIVE, BASE_BACKUP, RECOVER, MOVE, ACCEPT_LOSS, VERIFY_LOG];
+pub const ALL: [&str; 10] = [
+    SETTINGS,
+    DUMP,
+    VERIFY_DUMP,
+    RESTORE_DUMP,
+    ARCHIVE,
+    BASE_BACKUP,
+    RECOVER,
+    MOVE,
+    ACCEPT_LOSS,
+    VERIFY_LOG,
+];
 
 /// A restore of some thousand events takes seconds, on a busy machine many.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
@@ -41,11 +51,20 @@ impl<'a> Operator<'a> {
         let moa = servers.file("moa");
         std::fs::copy(env!("CARGO_BIN_EXE_moa"), &moa).unwrap();
         std::fs::set_permissions(&moa, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let asked = std::process::Command::new("pg_config").arg("--bindir").output();
-        let own = asked.map(|asked| String::from_utf8(asked.stdout).unwrap().trim().to_owned()).unwrap_or_default();
-        let operator = Self { servers, account, programs: own };
+        let asked = std::process::Command::new("pg_config")
+            .arg("--bindir")
+            .output();
+        let own = asked
+            .map(|asked| String::from_utf8(asked.stdout).unwrap().trim().to_owned())
+            .unwrap_or_default();
+        let operator = Self {
+            servers,
+            account,
+            programs: own,
+        };
         std::fs::create_dir(operator.file("backup")).unwrap();
-        std::os::unix::fs::chown(operator.file("backup"), Some(account.0), Some(account.1)).unwrap();
+        std::os::unix::fs::chown(operator.file("backup"), Some(account.0), Some(account.1))
+            .unwrap();
         operator
     }
 
@@ -71,20 +90,42 @@ impl<'a> Operator<'a> {
 
     /// Runs the block with the Moa at `admin`.
     pub async fn operate(&self, name: &str, admin: &str) -> Ended {
-        self.shell(&block(name), &[("MOA_ADMIN_URL", admin), ("MOA_OPERATOR_TOKEN", OPERATOR)]).await
+        self.shell(
+            &block(name),
+            &[("MOA_ADMIN_URL", admin), ("MOA_OPERATOR_TOKEN", OPERATOR)],
+        )
+        .await
     }
 
     /// Runs a command with the settings of the document.
     pub async fn shell(&self, command: &str, env: &[(&str, &str)]) -> Ended {
         let script = self.in_place(&format!("{}\n{command}", block(SETTINGS)));
-        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", Path::new(&self.file("moa")).parent().unwrap().display());
+        let path = format!(
+            "{}:/usr/local/bin:/usr/bin:/bin",
+            Path::new(&self.file("moa")).parent().unwrap().display()
+        );
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-eu", "-c", &script]).current_dir("/").env_clear().env("PATH", path).env("LC_ALL", "C");
-        shell.envs(env.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
+        shell
+            .args(["-eu", "-c", &script])
+            .current_dir("/")
+            .env_clear()
+            .env("PATH", path)
+            .env("LC_ALL", "C");
+        shell
+            .envs(env.iter().copied())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         shell.uid(self.account.0).gid(self.account.1);
-        let output = timeout(COMMAND_TIMEOUT, shell.output()).await.expect("it ends").unwrap();
+        let output = timeout(COMMAND_TIMEOUT, shell.output())
+            .await
+            .expect("it ends")
+            .unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Ended { status: output.status, out: text(output.stdout), err: text(output.stderr) }
+        Ended {
+            status: output.status,
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
     }
 
     /// The document's places, as they are here.
@@ -100,23 +141,41 @@ impl<'a> Operator<'a> {
             ("/srv/moa-18", self.file("moved")),
             ("/usr/lib/postgresql/15/bin", self.programs.clone()),
         ];
-        places.iter().fold(script.to_owned(), |script, (from, to)| script.replace(from, to))
+        places.iter().fold(script.to_owned(), |script, (from, to)| {
+            script.replace(from, to)
+        })
     }
 }
 
 fn block(name: &str) -> String {
-    let mut found: Vec<_> = blocks().into_iter().filter(|block| block.contains(name)).collect();
-    assert_eq!(found.len(), 1, "{name} must be in one block of docs/backup.md");
+    let mut found: Vec<_> = blocks()
+        .into_iter()
+        .filter(|block| block.contains(name))
+        .collect();
+    assert_eq!(
+        found.len(),
+        1,
+        "{name} must be in one block of docs/backup.md"
+    );
     found.remove(0)
 }
 
 /// The document's blocks of commands, in order.
 pub fn blocks() -> Vec<String> {
-    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/backup.md")).unwrap();
+    let document =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/backup.md")).unwrap();
     let mut parts = document.split("```");
     parts.next();
-    let fenced = parts.step_by(2).filter_map(|part| part.strip_prefix("sh\n"));
+    let fenced = parts
+        .step_by(2)
+        .filter_map(|part| part.strip_prefix("sh\n"));
     fenced
-        .map(|block| block.lines().map(|line| line.strip_prefix("   ").unwrap_or(line)).collect::<Vec<_>>().join("\n"))
+        .map(|block| {
+            block
+                .lines()
+                .map(|line| line.strip_prefix("   ").unwrap_or(line))
+                .collect::<Vec<_>>()
+                .join("\n")
+        })
         .collect()
 }

@@ -22,27 +22,42 @@ pub fn faults(log: &Log, calls: &[Call]) -> Vec<Fault> {
 
 /// I3: every acceptance that a client saw, replays included, is in the log: same user, product, amount.
 fn lost(log: &Log, calls: &[Call]) -> Vec<Fault> {
-    let reserved: HashMap<Uuid, (&str, i64, i64)> =
-        log.reservations().map(|(invest, user, amount, event)| (invest, (user, event.product, amount))).collect();
+    let reserved: HashMap<Uuid, (&str, i64, i64)> = log
+        .reservations()
+        .map(|(invest, user, amount, event)| (invest, (user, event.product, amount)))
+        .collect();
     let is_missing = |call: &&Call| {
         let asked = (call.ask.user.as_str(), call.ask.product, call.ask.amount);
-        call.invest_id().is_some_and(|invest| reserved.get(&invest) != Some(&asked))
+        call.invest_id()
+            .is_some_and(|invest| reserved.get(&invest) != Some(&asked))
     };
-    let fault = |call: &Call| Fault::new("I3", format!("{} was accepted and is not in the log", told(call)));
+    let fault = |call: &Call| {
+        Fault::new(
+            "I3",
+            format!("{} was accepted and is not in the log", told(call)),
+        )
+    };
     calls.iter().filter(is_missing).map(fault).collect()
 }
 
 /// I4: every reservation goes back to one request that was accepted, or not answered for certain.
 fn phantoms(log: &Log, calls: &[Call]) -> Vec<Fault> {
-    let by_correlation: HashMap<&str, &Call> = calls.iter().map(|call| (call.correlation.as_str(), call)).collect();
+    let by_correlation: HashMap<&str, &Call> = calls
+        .iter()
+        .map(|call| (call.correlation.as_str(), call))
+        .collect();
     let mut seen = HashMap::new();
     let mut faults = Vec::new();
     for (invest, user, amount, event) in log.reservations() {
         let call = by_correlation.get(event.correlation.as_str());
         let what = match call.map(|call| &call.outcome) {
             None => "goes back to no request".to_owned(),
-            Some(Outcome::Refused { code, .. }) => format!("goes back to a request that was refused as {code}"),
-            Some(Outcome::Accepted { invest_id }) if *invest_id != invest => "was answered with another id".to_owned(),
+            Some(Outcome::Refused { code, .. }) => {
+                format!("goes back to a request that was refused as {code}")
+            }
+            Some(Outcome::Accepted { invest_id }) if *invest_id != invest => {
+                "was answered with another id".to_owned()
+            }
             Some(_) if !call.is_some_and(|call| same(&call.ask, user, event.product, amount)) => {
                 "is not what was asked for".to_owned()
             }
@@ -51,7 +66,10 @@ fn phantoms(log: &Log, calls: &[Call]) -> Vec<Fault> {
             }
             Some(_) => continue,
         };
-        faults.push(Fault::new("I4", format!("invest {invest} of {user} {what}")));
+        faults.push(Fault::new(
+            "I4",
+            format!("invest {invest} of {user} {what}"),
+        ));
     }
     faults
 }
@@ -79,13 +97,18 @@ fn remaining(stream: &[&Event]) -> Vec<i64> {
 
 /// The first-hand acceptances of each product: when sent and answered, and the sequence they got.
 fn acceptances<'a>(log: &Log, calls: &'a [Call]) -> BTreeMap<i64, Vec<(&'a Call, usize)>> {
-    let sequences: HashMap<Uuid, i64> =
-        log.reservations().map(|(invest, _, _, event)| (invest, event.sequence)).collect();
+    let sequences: HashMap<Uuid, i64> = log
+        .reservations()
+        .map(|(invest, _, _, event)| (invest, event.sequence))
+        .collect();
     let mut accepted: BTreeMap<i64, Vec<_>> = BTreeMap::new();
     for call in calls.iter().filter(|call| !call.replayed) {
         let sequence = call.invest_id().and_then(|invest| sequences.get(&invest));
         if let Some(sequence) = sequence.and_then(|sequence| usize::try_from(*sequence).ok()) {
-            accepted.entry(call.ask.product).or_default().push((call, sequence));
+            accepted
+                .entry(call.ask.product)
+                .or_default()
+                .push((call, sequence));
         }
     }
     accepted
@@ -98,19 +121,42 @@ fn untrue_refusals(log: &Log, calls: &[Call]) -> Vec<Fault> {
     let empty = Vec::new();
     let mut faults = Vec::new();
     for call in calls.iter().filter(|call| !call.replayed) {
-        let Outcome::Refused { code, remaining: said } = &call.outcome else { continue };
+        let Outcome::Refused {
+            code,
+            remaining: said,
+        } = &call.outcome
+        else {
+            continue;
+        };
         if code != "SOLD_OUT" {
             continue;
         }
         let remaining = remaining(streams.get(&call.ask.product).unwrap_or(&empty));
-        let around = accepted.get(&call.ask.product).unwrap_or(&Vec::new()).clone();
+        let around = accepted
+            .get(&call.ask.product)
+            .unwrap_or(&Vec::new())
+            .clone();
         // Committed for certain before it was sent; and not before it was answered.
-        let from = around.iter().filter(|(other, _)| other.answered < call.sent).map(|(_, at)| *at).max().unwrap_or(0);
-        let to = around.iter().filter(|(other, _)| other.sent > call.answered).map(|(_, at)| *at - 1).min();
-        let possible = remaining.get(from..=to.unwrap_or(remaining.len() - 1)).unwrap_or_default();
+        let from = around
+            .iter()
+            .filter(|(other, _)| other.answered < call.sent)
+            .map(|(_, at)| *at)
+            .max()
+            .unwrap_or(0);
+        let to = around
+            .iter()
+            .filter(|(other, _)| other.sent > call.answered)
+            .map(|(_, at)| *at - 1)
+            .min();
+        let possible = remaining
+            .get(from..=to.unwrap_or(remaining.len() - 1))
+            .unwrap_or_default();
         let fits = |left: &i64| *left < call.ask.amount && said.is_none_or(|said| said == *left);
         if !possible.iter().any(fits) {
-            faults.push(Fault::new("I5", format!("{} was told sold out while enough remained", told(call))));
+            faults.push(Fault::new(
+                "I5",
+                format!("{} was told sold out while enough remained", told(call)),
+            ));
         }
     }
     faults
@@ -124,7 +170,9 @@ fn out_of_order(log: &Log, calls: &[Call]) -> Vec<Fault> {
         let mut first_answer: Option<(Instant, usize)> = None;
         for (call, sequence) in accepted {
             if let Some((_, later)) = first_answer.filter(|(answered, _)| *answered < call.sent) {
-                let what = format!("product {product}: sequence {later} was answered before {sequence} was sent");
+                let what = format!(
+                    "product {product}: sequence {later} was answered before {sequence} was sent"
+                );
                 faults.push(Fault::new("I6", what));
             }
             if first_answer.is_none_or(|(answered, _)| call.answered < answered) {
@@ -144,13 +192,17 @@ fn repeats(log: &Log, calls: &[Call]) -> Vec<Fault> {
         }
     }
     let mut reserved: HashMap<&str, usize> = HashMap::new();
-    log.reservations().for_each(|(.., event)| *reserved.entry(&event.correlation).or_default() += 1);
+    log.reservations()
+        .for_each(|(.., event)| *reserved.entry(&event.correlation).or_default() += 1);
     let mut faults = Vec::new();
     for ((user, key), calls) in by_key {
         let mut finals: Vec<_> = calls.iter().filter(|call| is_final(call)).collect();
         let first_hand = finals.iter().filter(|call| !call.replayed).count();
         finals.dedup_by(|a, b| a.outcome == b.outcome);
-        let invests: usize = calls.iter().filter_map(|call| reserved.get(call.correlation.as_str())).sum();
+        let invests: usize = calls
+            .iter()
+            .filter_map(|call| reserved.get(call.correlation.as_str()))
+            .sum();
         let what = match (finals.len(), first_hand, invests) {
             (0..=1, 0..=1, 0..=1) => continue,
             (_, _, 2..) => format!("has {invests} invests"),
@@ -163,16 +215,32 @@ fn repeats(log: &Log, calls: &[Call]) -> Vec<Fault> {
 }
 
 fn is_final(call: &Call) -> bool {
-    call.is_accepted() || ["SOLD_OUT", "FINISHED", "CLOSED"].iter().any(|code| call.is_refused(code))
+    call.is_accepted()
+        || ["SOLD_OUT", "FINISHED", "CLOSED"]
+            .iter()
+            .any(|code| call.is_refused(code))
 }
 
 /// Nothing that the clients ever do may end in an internal error.
 fn our_faults(calls: &[Call]) -> Vec<Fault> {
-    let ours = |call: &&Call| matches!(&call.outcome, Outcome::Unknown(what) if what.starts_with("500"));
-    calls.iter().filter(ours).map(|call| Fault::new("500", told(call))).collect()
+    let ours =
+        |call: &&Call| matches!(&call.outcome, Outcome::Unknown(what) if what.starts_with("500"));
+    calls
+        .iter()
+        .filter(ours)
+        .map(|call| Fault::new("500", told(call)))
+        .collect()
 }
 
 fn told(call: &Call) -> String {
-    let Ask { user, product, amount, .. } = &call.ask;
-    format!("{user} with {amount} of product {product} ({:?})", call.outcome)
+    let Ask {
+        user,
+        product,
+        amount,
+        ..
+    } = &call.ask;
+    format!(
+        "{user} with {amount} of product {product} ({:?})",
+        call.outcome
+    )
 }

@@ -11,7 +11,10 @@ const MAX_FAILURE_DELAY: TimeDelta = TimeDelta::seconds(5);
 pub fn faults(log: &Log) -> Vec<Fault> {
     let fault = |(product, what)| Fault::new("I20", format!("product {product} {what}"));
     let of = |(product, stream): (&i64, &Vec<&Event>)| {
-        End::of(stream).into_iter().map(|what| (*product, what)).collect::<Vec<_>>()
+        End::of(stream)
+            .into_iter()
+            .map(|what| (*product, what))
+            .collect::<Vec<_>>()
     };
     log.streams().iter().flat_map(of).map(fault).collect()
 }
@@ -31,7 +34,10 @@ struct End {
 impl End {
     fn of(stream: &[&Event]) -> Vec<&'static str> {
         let mut end = Self::default();
-        let mut faults: Vec<_> = stream.iter().filter_map(|event| end.follow(event)).collect();
+        let mut faults: Vec<_> = stream
+            .iter()
+            .filter_map(|event| end.follow(event))
+            .collect();
         faults.extend(end.stands_and_should_not());
         faults
     }
@@ -39,24 +45,36 @@ impl End {
     fn follow(&mut self, event: &Event) -> Option<&'static str> {
         self.last = Some(event.recorded_at);
         match &event.fact {
-            Fact::Opened { finished_at, terms, .. } => {
+            Fact::Opened {
+                finished_at, terms, ..
+            } => {
                 self.finished_at = Some(*finished_at);
                 self.target = terms.get("targetAmount").and_then(Value::as_i64);
             }
             Fact::Reserved { amount, .. } => {
                 self.reserved += amount;
-                return self.takes_nothing.then_some("takes an invest after its end");
+                return self
+                    .takes_nothing
+                    .then_some("takes an invest after its end");
             }
             Fact::Settled { amount, .. } => {
                 self.reserved -= amount;
                 self.settled += amount;
             }
             Fact::Failed { amount, .. } => self.reserved -= amount,
-            Fact::Withdrawn { amount, settled, .. } => {
-                *(if *settled { &mut self.settled } else { &mut self.reserved }) -= amount;
+            Fact::Withdrawn {
+                amount, settled, ..
+            } => {
+                *(if *settled {
+                    &mut self.settled
+                } else {
+                    &mut self.reserved
+                }) -= amount;
                 return self.has_ended.then_some("has a withdrawal after its end");
             }
-            Fact::Refunded { amount, .. } if event.fact.gives_back_a_holding() => self.settled -= amount,
+            Fact::Refunded { amount, .. } if event.fact.gives_back_a_holding() => {
+                self.settled -= amount
+            }
             Fact::Refunded { .. } => {}
             Fact::Closed => self.takes_nothing = true,
             Fact::Cancelled { .. } => return self.ends(true),
@@ -64,7 +82,9 @@ impl End {
                 let is_true = self.target == Some(*target)
                     && *reached == self.reserved + self.settled
                     && reached < target
-                    && self.finished_at.is_some_and(|finished_at| finished_at <= event.recorded_at);
+                    && self
+                        .finished_at
+                        .is_some_and(|finished_at| finished_at <= event.recorded_at);
                 return self.ends(is_true);
             }
         }
@@ -82,10 +102,16 @@ impl End {
     }
 
     fn stands_and_should_not(&self) -> Option<&'static str> {
-        let is_missed = self.target.is_some_and(|target| self.reserved + self.settled < target);
-        let decidable = self.finished_at.max(self.last).map(|at| at + MAX_FAILURE_DELAY);
+        let is_missed = self
+            .target
+            .is_some_and(|target| self.reserved + self.settled < target);
+        let decidable = self
+            .finished_at
+            .max(self.last)
+            .map(|at| at + MAX_FAILURE_DELAY);
         let is_due = decidable.is_some_and(|at| at < Utc::now());
         let is_over = self.finished_at.is_some_and(|at| at <= Utc::now());
-        (is_missed && is_over && is_due && !self.has_ended).then_some("has missed its target and stands")
+        (is_missed && is_over && is_due && !self.has_ended)
+            .then_some("has missed its target and stands")
     }
 }

@@ -79,33 +79,80 @@ impl Fold {
     fn follow(&mut self, event: &Event) {
         let (id, at) = (event.product, event.recorded_at);
         match event.fact.clone() {
-            Fact::Opened { title, total, started_at, finished_at, terms } => {
+            Fact::Opened {
+                title,
+                total,
+                started_at,
+                finished_at,
+                terms,
+            } => {
                 let (closed, cancel_reason, failed, taken) = (false, None, false, 0);
-                let product =
-                    Product { title, total, started_at, finished_at, terms, closed, cancel_reason, failed, taken };
+                let product = Product {
+                    title,
+                    total,
+                    started_at,
+                    finished_at,
+                    terms,
+                    closed,
+                    cancel_reason,
+                    failed,
+                    taken,
+                };
                 self.products.insert(id, product);
             }
             Fact::Closed => self.with_product(id, |product| product.closed = true),
-            Fact::Cancelled { reason } => self.with_product(id, |product| product.cancel_reason = Some(reason)),
+            Fact::Cancelled { reason } => {
+                self.with_product(id, |product| product.cancel_reason = Some(reason))
+            }
             Fact::Missed { .. } => self.with_product(id, |product| product.failed = true),
-            Fact::Reserved { invest, user, amount } => self.reserve(event, invest, user, amount),
-            Fact::Settled { invest, user, amount } => {
-                let holding = self.holdings.entry((user, id)).or_insert(Holding { amount: 0, since: at });
+            Fact::Reserved {
+                invest,
+                user,
+                amount,
+            } => self.reserve(event, invest, user, amount),
+            Fact::Settled {
+                invest,
+                user,
+                amount,
+            } => {
+                let holding = self.holdings.entry((user, id)).or_insert(Holding {
+                    amount: 0,
+                    since: at,
+                });
                 holding.amount += amount;
                 holding.since = at;
                 self.end(invest, at, "SETTLED", None);
             }
-            Fact::Failed { invest, user, amount, code, detail } => {
+            Fact::Failed {
+                invest,
+                user,
+                amount,
+                code,
+                detail,
+            } => {
                 self.with_product(id, |product| product.taken -= amount);
                 self.shares.entry((user, id)).or_default().taken -= amount;
                 self.end(invest, at, "FAILED", Some((code, detail)));
             }
-            Fact::Withdrawn { invest, user, amount, settled } => {
+            Fact::Withdrawn {
+                invest,
+                user,
+                amount,
+                settled,
+            } => {
                 self.give_back(id, user, amount, settled);
-                let why = ("WITHDRAWN".to_owned(), "the user withdrew the invest".to_owned());
+                let why = (
+                    "WITHDRAWN".to_owned(),
+                    "the user withdrew the invest".to_owned(),
+                );
                 self.end(invest, at, "WITHDRAWN", Some(why));
             }
-            Fact::Refunded { invest, user, amount, code } if code != "WITHDRAWN" => {
+            Fact::Refunded {
+                invest,
+                user,
+                amount,
+                code,
+            } if code != "WITHDRAWN" => {
                 self.give_back(id, user, amount, true);
                 let detail = match code.as_str() {
                     "CANCELLED" => "the product was cancelled by its operator",
@@ -114,7 +161,10 @@ impl Fold {
                 self.end(invest, at, "REFUNDED", Some((code, detail.to_owned())));
             }
             Fact::Refunded { invest, .. } => {
-                let why = self.invests.get(&invest).and_then(|invest| invest.failure.clone());
+                let why = self
+                    .invests
+                    .get(&invest)
+                    .and_then(|invest| invest.failure.clone());
                 self.end(invest, at, "REFUNDED", why);
             }
         }
@@ -140,11 +190,16 @@ impl Fold {
     }
 
     fn reserve(&mut self, event: &Event, invest: Uuid, user: String, amount: i64) {
-        let share = self.shares.entry((user.clone(), event.product)).or_default();
+        let share = self
+            .shares
+            .entry((user.clone(), event.product))
+            .or_default();
         share.taken += amount;
         share.invests += 1;
         let accrued_user = share.taken;
-        let Some(product) = self.products.get_mut(&event.product) else { return };
+        let Some(product) = self.products.get_mut(&event.product) else {
+            return;
+        };
         product.taken += amount;
         let row = Invest {
             product: event.product,
@@ -160,7 +215,13 @@ impl Fold {
         self.invests.insert(invest, row);
     }
 
-    fn end(&mut self, invest: Uuid, at: DateTime<Utc>, state: &'static str, failure: Option<(String, String)>) {
+    fn end(
+        &mut self,
+        invest: Uuid,
+        at: DateTime<Utc>,
+        state: &'static str,
+        failure: Option<(String, String)>,
+    ) {
         if let Some(invest) = self.invests.get_mut(&invest) {
             (invest.state, invest.failure, invest.updated_at) = (state, failure, at);
         }
@@ -168,15 +229,21 @@ impl Fold {
 
     /// Users with anything taken in the product.
     pub fn users_in(&self, product: i64) -> usize {
-        self.shares.iter().filter(|((_, id), share)| *id == product && share.taken > 0).count()
+        self.shares
+            .iter()
+            .filter(|((_, id), share)| *id == product && share.taken > 0)
+            .count()
     }
 }
 
 impl Summary {
     pub fn of<'a>(invests: impl IntoIterator<Item = &'a Invest>) -> Self {
         let invests: Vec<_> = invests.into_iter().collect();
-        let in_state = |state: &'static str| invests.iter().filter(move |invest| invest.state == state);
-        let standing = in_state("SETTLED").chain(in_state("RESERVED")).map(|invest| invest.product);
+        let in_state =
+            |state: &'static str| invests.iter().filter(move |invest| invest.state == state);
+        let standing = in_state("SETTLED")
+            .chain(in_state("RESERVED"))
+            .map(|invest| invest.product);
         Self {
             products: standing.collect::<BTreeSet<_>>().len(),
             settled: in_state("SETTLED").map(|invest| invest.amount).sum(),

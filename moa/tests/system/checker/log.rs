@@ -85,7 +85,10 @@ type Row = (i32, i64, String, i64, DateTime<Utc>, String, String);
 
 impl Log {
     pub async fn read(pool: &PgPool) -> Self {
-        let partitions = sqlx::query_scalar("select partitions from log_identity").fetch_one(pool).await.unwrap();
+        let partitions = sqlx::query_scalar("select partitions from log_identity")
+            .fetch_one(pool)
+            .await
+            .unwrap();
         let rows: Vec<Row> = sqlx::query_as(
             "select partition, position, aggregate_id, sequence, recorded_at, payload::text, metadata::text
                from events order by partition, position",
@@ -93,36 +96,61 @@ impl Log {
         .fetch_all(pool)
         .await
         .unwrap();
-        Self { partitions, events: rows.into_iter().map(event).collect() }
+        Self {
+            partitions,
+            events: rows.into_iter().map(event).collect(),
+        }
     }
 
     /// Each partition's last position.
     pub fn heads(&self) -> Vec<i64> {
-        let of = |partition| self.events.iter().filter(move |event| event.partition == partition);
-        (0..self.partitions).map(|partition| of(partition).map(|event| event.position).max().unwrap_or(0)).collect()
+        let of = |partition| {
+            self.events
+                .iter()
+                .filter(move |event| event.partition == partition)
+        };
+        (0..self.partitions)
+            .map(|partition| of(partition).map(|event| event.position).max().unwrap_or(0))
+            .collect()
     }
 
     /// Each product's events, in reading order.
     pub fn streams(&self) -> BTreeMap<i64, Vec<&Event>> {
         let mut streams: BTreeMap<i64, Vec<&Event>> = BTreeMap::new();
-        self.events.iter().for_each(|event| streams.entry(event.product).or_default().push(event));
+        self.events
+            .iter()
+            .for_each(|event| streams.entry(event.product).or_default().push(event));
         streams
     }
 
     /// Who reserved what, with which event.
     pub fn reservations(&self) -> impl Iterator<Item = (Uuid, &str, i64, &Event)> {
         self.events.iter().filter_map(|event| match &event.fact {
-            Fact::Reserved { invest, user, amount } => Some((*invest, user.as_str(), *amount, event)),
+            Fact::Reserved {
+                invest,
+                user,
+                amount,
+            } => Some((*invest, user.as_str(), *amount, event)),
             _ => None,
         })
     }
 }
 
-fn event((partition, position, aggregate_id, sequence, recorded_at, payload, metadata): Row) -> Event {
+fn event(
+    (partition, position, aggregate_id, sequence, recorded_at, payload, metadata): Row,
+) -> Event {
     let metadata: Value = serde_json::from_str(&metadata).unwrap();
     let product = aggregate_id.parse().unwrap();
     let correlation = metadata["correlationId"].as_str().unwrap().to_owned();
-    Event { partition, position, product, sequence, recorded_at, correlation, fact: fact(&payload) }
+    Event {
+        partition,
+        position,
+        product,
+        sequence,
+        recorded_at,
+        correlation,
+        fact: fact(&payload),
+    }
 }
 
 fn fact(payload: &str) -> Fact {
@@ -130,8 +158,11 @@ fn fact(payload: &str) -> Fact {
     let (name, fields) = payload.as_object().unwrap().iter().next().unwrap();
     let text = |name: &str| fields[name].as_str().unwrap().to_owned();
     let time = |name: &str| text(name).parse().unwrap();
-    let (invest, user, amount) =
-        (|| text("investId").parse().unwrap(), || text("userId"), || fields["amount"].as_i64().unwrap());
+    let (invest, user, amount) = (
+        || text("investId").parse().unwrap(),
+        || text("userId"),
+        || fields["amount"].as_i64().unwrap(),
+    );
     match name.as_str() {
         "ProductOpened" => Fact::Opened {
             title: text("title"),
@@ -140,8 +171,16 @@ fn fact(payload: &str) -> Fact {
             finished_at: time("finishedAt"),
             terms: fields["terms"].clone(),
         },
-        "InvestReserved" => Fact::Reserved { invest: invest(), user: user(), amount: amount() },
-        "InvestSettled" => Fact::Settled { invest: invest(), user: user(), amount: amount() },
+        "InvestReserved" => Fact::Reserved {
+            invest: invest(),
+            user: user(),
+            amount: amount(),
+        },
+        "InvestSettled" => Fact::Settled {
+            invest: invest(),
+            user: user(),
+            amount: amount(),
+        },
         "InvestFailed" => Fact::Failed {
             invest: invest(),
             user: user(),
@@ -151,14 +190,29 @@ fn fact(payload: &str) -> Fact {
         },
         "InvestWithdrawn" => {
             let settled = fields["settled"].as_bool().expect("settled");
-            Fact::Withdrawn { invest: invest(), user: user(), amount: amount(), settled }
+            Fact::Withdrawn {
+                invest: invest(),
+                user: user(),
+                amount: amount(),
+                settled,
+            }
         }
-        "InvestRefunded" => Fact::Refunded { invest: invest(), user: user(), amount: amount(), code: text("code") },
+        "InvestRefunded" => Fact::Refunded {
+            invest: invest(),
+            user: user(),
+            amount: amount(),
+            code: text("code"),
+        },
         "ProductClosed" => Fact::Closed,
-        "ProductCancelled" => Fact::Cancelled { reason: text("reason") },
+        "ProductCancelled" => Fact::Cancelled {
+            reason: text("reason"),
+        },
         "ProductFailed" => {
             let won = |name: &str| fields[name].as_i64().unwrap();
-            Fact::Missed { target: won("targetAmount"), reached: won("reachedAmount") }
+            Fact::Missed {
+                target: won("targetAmount"),
+                reached: won("reachedAmount"),
+            }
         }
         other => panic!("an event that no outsider was told of: {other}"),
     }

@@ -30,7 +30,10 @@ pub struct Fault {
 
 impl Fault {
     fn new(invariant: &'static str, what: impl Into<String>) -> Self {
-        Self { invariant, what: what.into() }
+        Self {
+            invariant,
+            what: what.into(),
+        }
     }
 }
 
@@ -71,16 +74,29 @@ impl Evidence {
         let mut views = vec![View::Products];
         views.extend(products.iter().map(|id| View::Product(*id)));
         let of_user = [View::HoldingsOf, View::InvestsOf, View::SummaryOf];
-        views.extend(users.iter().flat_map(|user| of_user.map(|of| of(user.clone()))));
+        views.extend(
+            users
+                .iter()
+                .flat_map(|user| of_user.map(|of| of(user.clone()))),
+        );
         let mut sightings = Vec::new();
         for api in apis {
             for view in &views {
                 let sighting = api.sight(view.clone()).await;
-                assert_eq!(views::positions(&sighting.token), log.heads(), "at rest, {view:?} shows all there is");
+                assert_eq!(
+                    views::positions(&sighting.token),
+                    log.heads(),
+                    "at rest, {view:?} shows all there is"
+                );
                 sightings.push(sighting);
             }
         }
-        Self { log, calls: journal.read(), tables, sightings }
+        Self {
+            log,
+            calls: journal.read(),
+            tables,
+            sightings,
+        }
     }
 
     pub fn faults(&self) -> Vec<Fault> {
@@ -97,6 +113,11 @@ impl Evidence {
     /// Everything holds; else says what does not.
     pub fn holds(&self) {
         let faults: Vec<_> = self.faults().iter().map(ToString::to_string).collect();
-        assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+        assert!(
+            faults.is_empty(),
+            "{} faults:\n{}",
+            faults.len(),
+            faults.join("\n")
+        );
     }
 }

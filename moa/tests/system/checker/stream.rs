@@ -11,16 +11,25 @@ pub fn faults(log: &Log) -> Vec<Fault> {
     for event in &log.events {
         let mut fault = |what: String| faults.push(Fault::new("I7", what));
         let (partition, position, product) = (event.partition, event.position, event.product);
-        let (before, last_time) = heads.insert(partition, (position, event.recorded_at)).unwrap_or_default();
+        let (before, last_time) = heads
+            .insert(partition, (position, event.recorded_at))
+            .unwrap_or_default();
         if position != before + 1 {
-            fault(format!("partition {partition} goes from position {before} to {position}"));
+            fault(format!(
+                "partition {partition} goes from position {before} to {position}"
+            ));
         }
         if event.recorded_at < last_time {
-            fault(format!("time falls at partition {partition} position {position}"));
+            fault(format!(
+                "time falls at partition {partition} position {position}"
+            ));
         }
         let before = sequences.insert(product, event.sequence).unwrap_or(0);
         if event.sequence != before + 1 {
-            fault(format!("product {product} goes from sequence {before} to {}", event.sequence));
+            fault(format!(
+                "product {product} goes from sequence {before} to {}",
+                event.sequence
+            ));
         }
         if product % i64::from(log.partitions) != i64::from(partition) {
             fault(format!("product {product} is in partition {partition}"));

@@ -17,8 +17,12 @@ pub fn faults(log: &Log, tables: &Tables) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (table, rows) in &expected.0 {
         let found = tables.0.get(table).cloned().unwrap_or_default();
-        let missing = rows.difference(&found).map(|row| format!("{table} lacks the row {row}"));
-        let too_many = found.difference(rows).map(|row| format!("{table} has the row {row}"));
+        let missing = rows
+            .difference(&found)
+            .map(|row| format!("{table} lacks the row {row}"));
+        let too_many = found
+            .difference(rows)
+            .map(|row| format!("{table} has the row {row}"));
         faults.extend(missing.chain(too_many).map(|what| Fault::new("I10", what)));
     }
     faults
@@ -44,23 +48,53 @@ impl Tables {
         let taken = fold.shares.iter().filter(|(_, share)| share.taken > 0);
         let mut counts: BTreeMap<(&str, i64), i64> = BTreeMap::new();
         for (user, product) in fold.holdings.keys() {
-            *counts.entry((user, product % i64::from(log.partitions))).or_default() += 1;
+            *counts
+                .entry((user, product % i64::from(log.partitions)))
+                .or_default() += 1;
         }
-        let open = fold.invests.iter().filter(|(_, invest)| matches!(invest.state, "RESERVED" | "WITHDRAWN"));
+        let open = fold
+            .invests
+            .iter()
+            .filter(|(_, invest)| matches!(invest.state, "RESERVED" | "WITHDRAWN"));
         let tables = [
             ("product_list", product_rows(&fold)),
-            ("product_list_user", taken.map(|((user, id), share)| format!("{id} {user} {}", share.taken)).collect()),
+            (
+                "product_list_user",
+                taken
+                    .map(|((user, id), share)| format!("{id} {user} {}", share.taken))
+                    .collect(),
+            ),
             ("holdings", holding_rows(&fold)),
-            ("holdings_product", products.clone().map(|(id, it)| format!("{id} {} {}", it.title, it.total)).collect()),
-            ("holdings_count", counts.iter().map(|((user, at), count)| format!("{user} {at} {count}")).collect()),
+            (
+                "holdings_product",
+                products
+                    .clone()
+                    .map(|(id, it)| format!("{id} {} {}", it.title, it.total))
+                    .collect(),
+            ),
+            (
+                "holdings_count",
+                counts
+                    .iter()
+                    .map(|((user, at), count)| format!("{user} {at} {count}"))
+                    .collect(),
+            ),
             ("invest_log", invest_rows(&fold)),
-            ("invest_log_product", products.map(|(id, it)| format!("{id} {} {}", it.title, it.taken)).collect()),
+            (
+                "invest_log_product",
+                products
+                    .map(|(id, it)| format!("{id} {} {}", it.title, it.taken))
+                    .collect(),
+            ),
             ("invest_log_user", share_rows(&fold)),
             ("investor_summary", summary_rows(&fold)),
             ("event_index", log.events.iter().map(index_line).collect()),
             (
                 "open_invest",
-                open.map(|(invest, it)| format!("{invest} {} {} {}", it.product, it.user, it.amount)).collect(),
+                open.map(|(invest, it)| {
+                    format!("{invest} {} {} {}", it.product, it.user, it.amount)
+                })
+                .collect(),
             ),
         ];
         Self(tables.into_iter().collect())
@@ -83,16 +117,47 @@ const PLAIN: [(&str, &str); 7] = [
     ("open_invest", "select format('%s %s %s %s', invest_id, product_id, user_id, amount) from open_invest"),
 ];
 
-type ProductRow = (i64, String, i64, i64, i64, DateTime<Utc>, DateTime<Utc>, String);
-type InvestRow = (Uuid, i64, String, i64, String, Option<String>, i64, i64, DateTime<Utc>, DateTime<Utc>);
+type ProductRow = (
+    i64,
+    String,
+    i64,
+    i64,
+    i64,
+    DateTime<Utc>,
+    DateTime<Utc>,
+    String,
+);
+type InvestRow = (
+    Uuid,
+    i64,
+    String,
+    i64,
+    String,
+    Option<String>,
+    i64,
+    i64,
+    DateTime<Utc>,
+    DateTime<Utc>,
+);
 
-type SummaryRow = (String, i64, i64, i64, i64, i64, Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+type SummaryRow = (
+    String,
+    i64,
+    i64,
+    i64,
+    i64,
+    i64,
+    Option<DateTime<Utc>>,
+    Option<DateTime<Utc>>,
+);
 
 fn product_line((id, title, total, taken, users, from, to, ended): ProductRow) -> String {
     format!("{id} {title}: {taken} of {total} by {users}, {from:?} to {to:?}, {ended}")
 }
 
-fn invest_line((invest, product, user, amount, state, failure, of_user, of_all, from, to): InvestRow) -> String {
+fn invest_line(
+    (invest, product, user, amount, state, failure, of_user, of_all, from, to): InvestRow,
+) -> String {
     format!(
         "{invest}: {user} {amount} of {product} {state} {failure:?}, accrued {of_user} {of_all}, {from:?} to {to:?}"
     )
@@ -134,7 +199,10 @@ async fn product_list(pool: &PgPool) -> BTreeSet<String> {
 
 async fn holdings(pool: &PgPool) -> BTreeSet<String> {
     let rows: Vec<(String, i64, i64, DateTime<Utc>)> =
-        sqlx::query_as("select user_id, product_id, amount, invest_date from holdings").fetch_all(pool).await.unwrap();
+        sqlx::query_as("select user_id, product_id, amount, invest_date from holdings")
+            .fetch_all(pool)
+            .await
+            .unwrap();
     rows.into_iter().map(holding_line).collect()
 }
 
@@ -161,7 +229,18 @@ async fn investor_summary(pool: &PgPool) -> BTreeSet<String> {
     .unwrap();
     let row = |(user, product, products, settled, reserved, failed, first, last): SummaryRow| {
         let (products, failed) = (products as usize, failed as usize);
-        summary_line(&user, product, &Summary { products, settled, reserved, failed, first, last })
+        summary_line(
+            &user,
+            product,
+            &Summary {
+                products,
+                settled,
+                reserved,
+                failed,
+                first,
+                last,
+            },
+        )
     };
     rows.into_iter().map(row).collect()
 }
@@ -171,37 +250,64 @@ fn product_rows(fold: &Fold) -> BTreeSet<String> {
         let users = fold.users_in(*id) as i64;
         let letter = |is_so: bool| if is_so { 't' } else { 'f' };
         let why = it.cancel_reason.as_deref().unwrap_or_default();
-        let ended = format!("closed {}, failed {}, cancelled {why}", letter(it.closed), letter(it.failed));
-        product_line((*id, it.title.clone(), it.total, it.taken, users, it.started_at, it.finished_at, ended))
+        let ended = format!(
+            "closed {}, failed {}, cancelled {why}",
+            letter(it.closed),
+            letter(it.failed)
+        );
+        product_line((
+            *id,
+            it.title.clone(),
+            it.total,
+            it.taken,
+            users,
+            it.started_at,
+            it.finished_at,
+            ended,
+        ))
     };
     fold.products.iter().map(row).collect()
 }
 
 fn holding_rows(fold: &Fold) -> BTreeSet<String> {
     let rows = fold.holdings.iter();
-    rows.map(|((user, product), it)| holding_line((user.clone(), *product, it.amount, it.since))).collect()
+    rows.map(|((user, product), it)| holding_line((user.clone(), *product, it.amount, it.since)))
+        .collect()
 }
 
 fn share_rows(fold: &Fold) -> BTreeSet<String> {
     let rows = fold.shares.iter();
-    rows.map(|((user, product), it)| format!("{user} {product} {} {}", it.taken, it.invests)).collect()
+    rows.map(|((user, product), it)| format!("{user} {product} {} {}", it.taken, it.invests))
+        .collect()
 }
 
 fn summary_rows(fold: &Fold) -> BTreeSet<String> {
     let mut of_pairs: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for invest in fold.invests.values() {
-        of_pairs.entry((invest.user.as_str(), invest.product)).or_default().push(invest);
+        of_pairs
+            .entry((invest.user.as_str(), invest.product))
+            .or_default()
+            .push(invest);
     }
-    of_pairs.into_iter().map(|((user, product), invests)| summary_line(user, product, &Summary::of(invests))).collect()
+    of_pairs
+        .into_iter()
+        .map(|((user, product), invests)| summary_line(user, product, &Summary::of(invests)))
+        .collect()
 }
 
 fn invest_rows(fold: &Fold) -> BTreeSet<String> {
     let row = |(invest, it): (&Uuid, &Invest)| {
-        let failure = it.failure.as_ref().map(|(code, detail)| format!("{code} : {detail}"));
+        let failure = it
+            .failure
+            .as_ref()
+            .map(|(code, detail)| format!("{code} : {detail}"));
         let (state, user) = (it.state.to_owned(), it.user.clone());
         let accrued = (it.accrued_user, it.accrued_product);
         let times = (it.requested_at, it.updated_at);
-        invest_line((*invest, it.product, user, it.amount, state, failure, accrued.0, accrued.1, times.0, times.1))
+        invest_line((
+            *invest, it.product, user, it.amount, state, failure, accrued.0, accrued.1, times.0,
+            times.1,
+        ))
     };
     fold.invests.iter().map(row).collect()
 }

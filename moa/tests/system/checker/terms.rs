@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use super::{Event, Fact, Fault, Log};
 
 pub fn faults(log: &Log) -> Vec<Fault> {
-    log.streams().iter().flat_map(|(product, stream)| broken_terms(*product, stream)).collect()
+    log.streams()
+        .iter()
+        .flat_map(|(product, stream)| broken_terms(*product, stream))
+        .collect()
 }
 
 fn broken_terms(product: i64, stream: &[&Event]) -> Vec<Fault> {
@@ -20,8 +23,9 @@ fn broken_terms(product: i64, stream: &[&Event]) -> Vec<Fault> {
                 *of_user += amount;
                 let broken = broken(terms, *amount, *of_user).into_iter();
                 let at = event.sequence;
-                faults
-                    .extend(broken.map(|what| Fault::new("I19", format!("product {product}, sequence {at}: {what}"))));
+                faults.extend(broken.map(|what| {
+                    Fault::new("I19", format!("product {product}, sequence {at}: {what}"))
+                }));
             }
             Fact::Failed { user, amount, .. } | Fact::Withdrawn { user, amount, .. } => {
                 *taken.entry(user).or_default() -= amount;

@@ -16,16 +16,27 @@ const ZONE_SECONDS: i32 = 9 * 3_600;
 const ROWS_PER_PAGE: usize = 1_000;
 
 pub fn faults(log: &Log, sightings: &[Sighting]) -> Vec<Fault> {
-    sightings.iter().filter_map(|sighting| fault(log, sighting)).collect()
+    sightings
+        .iter()
+        .filter_map(|sighting| fault(log, sighting))
+        .collect()
 }
 
 fn fault(log: &Log, sighting: &Sighting) -> Option<Fault> {
     let at = positions(&sighting.token);
-    let reached = |event: &&Event| at.get(event.partition as usize).is_some_and(|head| event.position <= *head);
+    let reached = |event: &&Event| {
+        at.get(event.partition as usize)
+            .is_some_and(|head| event.position <= *head)
+    };
     let fold = Fold::of(log.events.iter().filter(reached));
     let shown: Value = serde_json::from_str(&sighting.body).unwrap_or_default();
     let expected = expected(&fold, &sighting.view);
-    let what = || format!("at {at:?} {:?} shows {shown} and not {expected}", sighting.view);
+    let what = || {
+        format!(
+            "at {at:?} {:?} shows {shown} and not {expected}",
+            sighting.view
+        )
+    };
     (shown != expected).then(|| Fault::new("I10", what()))
 }
 
@@ -33,11 +44,17 @@ fn expected(fold: &Fold, view: &View) -> Value {
     match view {
         View::Product(id) => match fold.products.get(id) {
             Some(product) => success(&whole(fold, *id, product)),
-            None => json!({"result": false, "code": "NOT_EXIST_PRODUCT", "message": "Not exist product : ",
-                           "data": null, "status": 200}),
+            None => {
+                json!({"result": false, "code": "NOT_EXIST_PRODUCT", "message": "Not exist product : ",
+                           "data": null, "status": 200})
+            }
         },
         View::Products => {
-            let open = fold.products.iter().rev().filter(|(_, product)| is_open(product));
+            let open = fold
+                .products
+                .iter()
+                .rev()
+                .filter(|(_, product)| is_open(product));
             list(open.map(|(id, product)| item(fold, *id, product)).collect())
         }
         View::HoldingsOf(user) => holdings(fold, user),
@@ -88,7 +105,10 @@ fn item(fold: &Fold, id: i64, product: &Product) -> Value {
 fn status(product: &Product) -> &'static str {
     let now = Utc::now();
     match product {
-        Product { cancel_reason: Some(_), .. } => "CANCELLED",
+        Product {
+            cancel_reason: Some(_),
+            ..
+        } => "CANCELLED",
         Product { failed: true, .. } => "FAILED",
         Product { closed: true, .. } => "CLOSED",
         _ if product.started_at > now => "UPCOMING",
@@ -99,7 +119,11 @@ fn status(product: &Product) -> &'static str {
 }
 
 fn holdings(fold: &Fold, user: &str) -> Value {
-    let mut mine: Vec<_> = fold.holdings.iter().filter(|((holder, _), _)| holder == user).collect();
+    let mut mine: Vec<_> = fold
+        .holdings
+        .iter()
+        .filter(|((holder, _), _)| holder == user)
+        .collect();
     mine.sort_by_key(|((_, product), holding)| Reverse((holding.since, *product)));
     let item = |((_, id), holding): (&(String, i64), &super::fold::Holding)| {
         let product = &fold.products[id];
@@ -110,9 +134,17 @@ fn holdings(fold: &Fold, user: &str) -> Value {
 }
 
 fn invests(fold: &Fold, user: &str) -> Value {
-    let mut mine: Vec<_> = fold.invests.iter().filter(|(_, invest)| invest.user == user).collect();
+    let mut mine: Vec<_> = fold
+        .invests
+        .iter()
+        .filter(|(_, invest)| invest.user == user)
+        .collect();
     mine.sort_by_key(|(id, invest)| Reverse((invest.requested_at, **id)));
-    list(mine.into_iter().map(|(id, invest)| line(fold, *id, invest)).collect())
+    list(
+        mine.into_iter()
+            .map(|(id, invest)| line(fold, *id, invest))
+            .collect(),
+    )
 }
 
 fn line(fold: &Fold, id: Uuid, invest: &Invest) -> Value {
@@ -138,9 +170,11 @@ fn line(fold: &Fold, id: Uuid, invest: &Invest) -> Value {
 
 fn summary(fold: &Fold, user: &str) -> Value {
     let mine = Summary::of(fold.invests.values().filter(|invest| invest.user == user));
-    success(&json!({"userId": user, "productCount": mine.products, "settledAmount": mine.settled,
+    success(
+        &json!({"userId": user, "productCount": mine.products, "settledAmount": mine.settled,
                     "reservedAmount": mine.reserved, "failedCount": mine.failed,
-                    "firstInvestDate": mine.first.map(local), "lastInvestDate": mine.last.map(local)}))
+                    "firstInvestDate": mine.first.map(local), "lastInvestDate": mine.last.map(local)}),
+    )
 }
 
 fn list(items: Vec<Value>) -> Value {
@@ -153,7 +187,11 @@ fn success(data: &Value) -> Value {
 
 fn local(time: DateTime<Utc>) -> String {
     let local = time.with_timezone(&FixedOffset::east_opt(ZONE_SECONDS).unwrap());
-    let form = if local.nanosecond() == 0 { "%Y-%m-%dT%H:%M:%S" } else { "%Y-%m-%dT%H:%M:%S%.6f" };
+    let form = if local.nanosecond() == 0 {
+        "%Y-%m-%dT%H:%M:%S"
+    } else {
+        "%Y-%m-%dT%H:%M:%S%.6f"
+    };
     local.format(form).to_string()
 }
 
@@ -166,7 +204,12 @@ pub fn positions(token: &str) -> Vec<i64> {
     for _ in 0..*count {
         let length = rest.iter().take_while(|byte| **byte >= 0x80).count() + 1;
         let (varint, after) = rest.split_at(length);
-        positions.push(varint.iter().rev().fold(0, |all, byte| all << 7 | i64::from(byte & 0x7f)));
+        positions.push(
+            varint
+                .iter()
+                .rev()
+                .fold(0, |all, byte| all << 7 | i64::from(byte & 0x7f)),
+        );
         rest = after;
     }
     positions

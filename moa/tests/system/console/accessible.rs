@@ -18,11 +18,16 @@ async fn examine(browser: &Browser, axe: &str, page: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_page_passes_axe_in_both_schemes() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/axe/node_modules/axe-core/axe.min.js");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../target/axe/node_modules/axe-core/axe.min.js");
     let axe = fs::read_to_string(path).expect("axe-core in target/axe: `make test` puts it there");
     let app = TestApp::of(1, Start::serve()).await;
     let product = app.open_product("bridge", 1_000).await;
-    let id = app.invest(ask("ann", product, 10)).await.invest_id().unwrap();
+    let id = app
+        .invest(ask("ann", product, 10))
+        .await
+        .invest_id()
+        .unwrap();
     app.settled().await;
     let browser = browser(&app, OPERATOR).await;
     let pages = [
@@ -42,9 +47,13 @@ async fn every_page_passes_axe_in_both_schemes() {
         "/console/nowhere".into(),
     ];
     for page in pages {
-        browser.go_to(&format!("{}{page}", app.processes[0].admin)).await;
+        browser
+            .go_to(&format!("{}{page}", app.processes[0].admin))
+            .await;
         if page.ends_with(&format!("/{product}")) {
-            browser.shows("document.querySelector('#state progress') !== null", true).await;
+            browser
+                .shows("document.querySelector('#state progress') !== null", true)
+                .await;
         }
         for scheme in ["light", "dark"] {
             browser.looks_as(1_280, 900, scheme).await;
@@ -58,9 +67,16 @@ async fn every_page_passes_axe_in_both_schemes() {
 async fn keys_alone_pause_a_read_model() {
     let app = TestApp::of(1, Start::serve()).await;
     let browser = browser(&app, OPERATOR).await;
-    browser.go_to(&format!("{}/console/projections/holdings", app.processes[0].admin)).await;
+    browser
+        .go_to(&format!(
+            "{}/console/projections/holdings",
+            app.processes[0].admin
+        ))
+        .await;
     browser.press(TAB).await;
-    browser.shows("document.activeElement.textContent", "To the contents").await;
+    browser
+        .shows("document.activeElement.textContent", "To the contents")
+        .await;
     browser.press(ENTER).await;
     browser.shows("document.activeElement.id", "main").await;
     let focused = async || browser.value("document.activeElement.textContent").await;
@@ -71,7 +87,15 @@ async fn keys_alone_pause_a_read_model() {
         }
     }
     assert_eq!(focused().await, Value::from("Pause"));
-    assert_eq!(browser.role_and_name("form[action$='/pause'] button").await, (json!("button"), json!("Pause")));
+    assert_eq!(
+        browser.role_and_name("form[action$='/pause'] button").await,
+        (json!("button"), json!("Pause"))
+    );
     browser.press(ENTER).await;
-    browser.shows("document.querySelector('p.done').textContent", "holdings is paused.").await;
+    browser
+        .shows(
+            "document.querySelector('p.done').textContent",
+            "holdings is paused.",
+        )
+        .await;
 }

@@ -11,8 +11,12 @@ const WAVES: i64 = 3;
 const USERS_PER_WAVE: i64 = 60;
 
 /// The widths that people have, from a phone to a screen on the wall.
-const SCREENS: [(&str, u32, u32); 4] =
-    [("phone", 360, 740), ("laptop", 1_280, 800), ("desktop", 1_920, 1_080), ("wall", 3_840, 2_160)];
+const SCREENS: [(&str, u32, u32); 4] = [
+    ("phone", 360, 740),
+    ("laptop", 1_280, 800),
+    ("desktop", 1_920, 1_080),
+    ("wall", 3_840, 2_160),
+];
 
 fn state() -> &'static str {
     "document.querySelector('[sse-swap=generations] .state').textContent"
@@ -20,7 +24,9 @@ fn state() -> &'static str {
 
 async fn follows(browser: &Browser, link: &str, title: &str) {
     browser.click(&format!("header nav a[href='{link}']")).await;
-    browser.shows("document.querySelector('h1').textContent", title).await;
+    browser
+        .shows("document.querySelector('h1').textContent", title)
+        .await;
 }
 
 /// 1. A rush moves the bar of an open page, and its rate. 2. A read model is paused and resumed. 3. It is rebuilt beside, and switched to.
@@ -42,16 +48,32 @@ async fn an_operators_shift() {
     }
     browser.screenshot("console-products.png").await;
     follows(&browser, "/console", "Overview").await;
-    browser.shows("document.querySelector('[sse-swap=needs]').innerText.trim()", "Nothing needs an operator.").await;
+    browser
+        .shows(
+            "document.querySelector('[sse-swap=needs]').innerText.trim()",
+            "Nothing needs an operator.",
+        )
+        .await;
     let rates = "JSON.parse(document.getElementById('chart').dataset.samples)[1]";
-    browser.shows(&format!("{rates}.some(rate => rate > 0)"), true).await;
-    browser.shows("document.querySelectorAll('#chart canvas').length", 1).await;
+    browser
+        .shows(&format!("{rates}.some(rate => rate > 0)"), true)
+        .await;
+    browser
+        .shows("document.querySelectorAll('#chart canvas').length", 1)
+        .await;
 
     follows(&browser, "/console/projections", "Projections").await;
-    browser.click("a[href='/console/projections/holdings']").await;
+    browser
+        .click("a[href='/console/projections/holdings']")
+        .await;
     browser.shows(state(), "RUNNING").await;
     browser.click("form[action$='/pause'] button").await;
-    browser.shows("document.querySelector('p.done').textContent", "holdings is paused.").await;
+    browser
+        .shows(
+            "document.querySelector('p.done').textContent",
+            "holdings is paused.",
+        )
+        .await;
     browser.shows(state(), "PAUSED").await;
     browser.click("form[action$='/resume'] button").await;
     browser.shows(state(), "RUNNING").await;
@@ -59,44 +81,98 @@ async fn an_operators_shift() {
     browser.click("form[action$='/build'] button").await;
     let job = "document.querySelector('[sse-swap=job] .state')?.textContent";
     browser.shows(job, "DONE").await;
-    let generations = "[...document.querySelectorAll('[sse-swap=generations] .state')].map(it => it.textContent)";
-    browser.shows(generations, json!(["RUNNING", "READY"])).await;
+    let generations =
+        "[...document.querySelectorAll('[sse-swap=generations] .state')].map(it => it.textContent)";
+    browser
+        .shows(generations, json!(["RUNNING", "READY"]))
+        .await;
     let equal = "document.querySelector('[sse-swap=job] p.done').textContent.startsWith('Equal at positions')";
     browser.shows(equal, true).await;
     browser.screenshot("console-rebuilt.png").await;
     browser.click("form[action$='/switch'] button").await;
-    browser.shows("document.querySelector('p.done').textContent", "holdings has switched.").await;
+    browser
+        .shows(
+            "document.querySelector('p.done').textContent",
+            "holdings has switched.",
+        )
+        .await;
 
     follows(&browser, "/console/events", "Events").await;
     browser.fill("#userId", "user1-7\u{E007}").await;
-    browser.shows("document.querySelectorAll('tbody tr').length", 2).await;
+    browser
+        .shows("document.querySelectorAll('tbody tr').length", 2)
+        .await;
     browser.screenshot("console-events.png").await;
     browser.click("tbody tr a[href*='/invests/']").await;
-    browser.shows("document.querySelector('.story .what').textContent", "REQUESTED").await;
-    browser.shows("document.querySelector('main .state').textContent", "SETTLED").await;
+    browser
+        .shows(
+            "document.querySelector('.story .what').textContent",
+            "REQUESTED",
+        )
+        .await;
+    browser
+        .shows(
+            "document.querySelector('main .state').textContent",
+            "SETTLED",
+        )
+        .await;
     browser.screenshot("console-invest.png").await;
 
-    browser.go_to(&format!("{}/console/products/{product}", app.processes[0].admin)).await;
+    browser
+        .go_to(&format!(
+            "{}/console/products/{product}",
+            app.processes[0].admin
+        ))
+        .await;
     let events = 1 + 2 * WAVES * USERS_PER_WAVE;
-    browser.shows("Number(document.getElementById('sequence')?.max)", events).await;
+    browser
+        .shows("Number(document.getElementById('sequence')?.max)", events)
+        .await;
     browser.value("(document.getElementById('sequence').focus(), document.getElementById('sequence').value = 1)").await;
     browser.press("\u{E014}").await;
-    browser.shows("document.querySelector('#state progress').value", 1).await;
-    browser.shows("document.querySelector('output[for=sequence]').textContent", "2").await;
+    browser
+        .shows("document.querySelector('#state progress').value", 1)
+        .await;
+    browser
+        .shows(
+            "document.querySelector('output[for=sequence]').textContent",
+            "2",
+        )
+        .await;
     browser.screenshot("console-product.png").await;
 
     follows(&browser, "/console/seals", "Seals").await;
     browser.click("form[action$='/verification'] button").await;
     let verdict = "document.querySelector('#report h2')?.innerText";
     browser.shows(verdict, "The log is WHOLE").await;
-    browser.shows("document.querySelectorAll('[aria-label=Seals] tbody tr').length > 0", true).await;
+    browser
+        .shows(
+            "document.querySelectorAll('[aria-label=Seals] tbody tr').length > 0",
+            true,
+        )
+        .await;
     browser.screenshot("console-seals.png").await;
 
-    browser.go_to(&format!("{}/console/products/{product}/cancel", app.processes[0].admin)).await;
+    browser
+        .go_to(&format!(
+            "{}/console/products/{product}/cancel",
+            app.processes[0].admin
+        ))
+        .await;
     browser.fill("#reason", "the bridge is not built").await;
     browser.click("button.danger").await;
-    browser.shows("document.querySelector('p.done').textContent", format!("Product {product} is cancelled.")).await;
-    browser.shows("document.querySelector('[sse-swap=now] .state').textContent", "CANCELLED").await;
+    browser
+        .shows(
+            "document.querySelector('p.done').textContent",
+            format!("Product {product} is cancelled."),
+        )
+        .await;
+    browser
+        .shows(
+            "document.querySelector('[sse-swap=now] .state').textContent",
+            "CANCELLED",
+        )
+        .await;
 }
 
 /// No page is wider than the screen, in either scheme.
@@ -105,7 +181,11 @@ async fn from_a_phone_to_a_wall() {
     let app = TestApp::of(1, Start::serve()).await;
     let long = "A title without any blank".replace(' ', "-").repeat(8);
     let product = app.open_product(&long, 1_000_000_000_000).await;
-    let id = app.invest(ask("ann", product, 1_000_000)).await.invest_id().unwrap();
+    let id = app
+        .invest(ask("ann", product, 1_000_000))
+        .await
+        .invest_id()
+        .unwrap();
     app.settled().await;
     let browser = browser(&app, OPERATOR).await;
     let url = &app.processes[0].admin;
@@ -127,10 +207,14 @@ async fn from_a_phone_to_a_wall() {
             for scheme in ["light", "dark"] {
                 browser.looks_as(width, height, scheme).await;
                 browser.shows("window.innerWidth", width).await;
-                let fits = browser.value("document.documentElement.scrollWidth <= window.innerWidth").await;
+                let fits = browser
+                    .value("document.documentElement.scrollWidth <= window.innerWidth")
+                    .await;
                 assert_eq!(fits, Value::Bool(true), "{name} on a {screen}");
                 if scheme == "light" || *name == "overview" {
-                    browser.screenshot(&format!("console-{name}-{screen}-{scheme}.png")).await;
+                    browser
+                        .screenshot(&format!("console-{name}-{screen}-{scheme}.png"))
+                        .await;
                 }
             }
         }
@@ -148,11 +232,20 @@ async fn an_open_page_says_when_it_is_not_up_to_date() {
     browser.shows(needs, "Nothing needs an operator.").await;
     proxy.freeze();
     browser.shows(trouble, true).await;
-    browser.shows(&format!("{needs}.includes('this process is not ready: database')"), true).await;
+    browser
+        .shows(
+            &format!("{needs}.includes('this process is not ready: database')"),
+            true,
+        )
+        .await;
     proxy.mend();
     browser.shows(trouble, false).await;
     browser.shows(needs, "Nothing needs an operator.").await;
-    browser.shows("document.getElementById('stale').hidden", true).await;
+    browser
+        .shows("document.getElementById('stale').hidden", true)
+        .await;
     app.processes.remove(0).killed().await;
-    browser.shows("document.getElementById('stale').hidden", false).await;
+    browser
+        .shows("document.getElementById('stale').hidden", false)
+        .await;
 }

@@ -28,18 +28,32 @@ impl Deployment {
     }
 
     pub async fn caught_up_within(&self, bound: Duration) -> Duration {
-        let heads: Vec<i64> = sqlx::query_scalar(HEADS).fetch_one(&self.pool).await.unwrap();
+        let heads: Vec<i64> = sqlx::query_scalar(HEADS)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap();
         let began = Instant::now();
-        within(bound, "the views", async || self.have_reached(&heads).await.then_some(())).await;
+        within(bound, "the views", async || {
+            self.have_reached(&heads).await.then_some(())
+        })
+        .await;
         began.elapsed()
     }
 
     async fn have_reached(&self, heads: &[i64]) -> bool {
         let consumers = [consumers(), vec!["relay"]].concat();
-        let standing: Vec<(Vec<i64>,)> = sqlx::query_as(STANDING).bind(consumers).fetch_all(&self.pool).await.unwrap();
+        let standing: Vec<(Vec<i64>,)> = sqlx::query_as(STANDING)
+            .bind(consumers)
+            .fetch_all(&self.pool)
+            .await
+            .unwrap();
         let reached = |at: &[i64]| at.iter().zip(heads).all(|(at, head)| at >= head);
-        let counters =
-            counters::positions(&self.redis.client(), &counters::Keys::of(&self.pool).await, heads.len()).await;
+        let counters = counters::positions(
+            &self.redis.client(),
+            &counters::Keys::of(&self.pool).await,
+            heads.len(),
+        )
+        .await;
         standing.iter().all(|(at,)| reached(at)) && counters.is_some_and(|at| reached(&at))
     }
 
@@ -47,12 +61,31 @@ impl Deployment {
     pub async fn holds(&self) {
         self.quiet().await;
         let users = ["api0-client0".to_owned(), "api1-client1".to_owned()];
-        let evidence = Evidence::gather(&self.pool, &self.apis(), &self.journal, &self.products, &users).await;
+        let evidence = Evidence::gather(
+            &self.pool,
+            &self.apis(),
+            &self.journal,
+            &self.products,
+            &users,
+        )
+        .await;
         evidence.holds();
         chain_is_whole(&self.pool).await;
-        let faults = counters::faults(&evidence.log, &self.redis.client(), &counters::Keys::of(&self.pool).await).await;
-        assert!(faults.is_empty(), "Redis is not the fold of the log: {faults:?}");
-        assert_eq!(self.payments.contradictions(&self.pool).await, [""; 0], "the ledger and the log");
+        let faults = counters::faults(
+            &evidence.log,
+            &self.redis.client(),
+            &counters::Keys::of(&self.pool).await,
+        )
+        .await;
+        assert!(
+            faults.is_empty(),
+            "Redis is not the fold of the log: {faults:?}"
+        );
+        assert_eq!(
+            self.payments.contradictions(&self.pool).await,
+            [""; 0],
+            "the ledger and the log"
+        );
     }
 
     /// Waits until every reservation has its fate and every consumer is at the heads.
@@ -62,14 +95,21 @@ impl Deployment {
     }
 
     async fn is_quiet(&self) -> bool {
-        let heads = async || sqlx::query_scalar::<_, Vec<i64>>(HEADS).fetch_one(&self.pool).await.unwrap();
+        let heads = async || {
+            sqlx::query_scalar::<_, Vec<i64>>(HEADS)
+                .fetch_one(&self.pool)
+                .await
+                .unwrap()
+        };
         let before = heads().await;
         if !self.have_reached(&before).await {
             return false;
         }
         // Only now does the table know of every reservation up to there.
-        let open: bool =
-            sqlx::query_scalar("select exists (select from open_invest)").fetch_one(&self.pool).await.unwrap();
+        let open: bool = sqlx::query_scalar("select exists (select from open_invest)")
+            .fetch_one(&self.pool)
+            .await
+            .unwrap();
         !open && heads().await == before
     }
 }

@@ -10,7 +10,11 @@ const LOGINS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/logins.sql
 
 /// The URL of a private server's database.
 pub fn url_of(at: &PgConnectOptions) -> String {
-    let socket = at.get_socket().expect("it listens on a socket only").display().to_string();
+    let socket = at
+        .get_socket()
+        .expect("it listens on a socket only")
+        .display()
+        .to_string();
     let (user, port, name) = (at.get_username(), at.get_port(), at.get_database().unwrap());
     format!("postgres://{user}@localhost:{port}/{name}?host={socket}")
 }
@@ -23,10 +27,16 @@ pub struct Database {
 
 impl Database {
     pub async fn start() -> Self {
-        let options = Options { data_dir: std::env::temp_dir(), ephemeral: true };
+        let options = Options {
+            data_dir: std::env::temp_dir(),
+            ephemeral: true,
+        };
         let server = Embedded::start(&options).await.unwrap();
         let url = url_of(&server.connect_options());
-        Self { _server: server, url }
+        Self {
+            _server: server,
+            url,
+        }
     }
 
     pub fn pool(&self) -> PgPool {
@@ -49,7 +59,10 @@ impl Database {
             None => line.replace(":\"DBNAME\"", "moa"),
         };
         let statements: Vec<_> = lines.map(plain).collect();
-        sqlx::raw_sql(&statements.join("\n")).execute(&pool).await.unwrap();
+        sqlx::raw_sql(&statements.join("\n"))
+            .execute(&pool)
+            .await
+            .unwrap();
         let migrate = Start::bare(&["migrate", "--partitions", "4"]).on(&self.url_as("migrate"));
         let migrated = migrate.end().await;
         assert!(migrated.status.success(), "{}", migrated.err);

@@ -26,8 +26,8 @@ use testbed::{RedisServer, free_port};
 use uuid::Uuid;
 
 use crate::harness::{
-    AUDITOR, ApiClient, Call, Journal, Load, MoaProcess, OPERATOR, Start, TEST_TIMEOUT, client, consumers,
-    seconds_from, within,
+    AUDITOR, ApiClient, Call, Journal, Load, MoaProcess, OPERATOR, Start, TEST_TIMEOUT, client,
+    consumers, seconds_from, within,
 };
 
 /// Clients at each api; a rush is another test's business.
@@ -65,7 +65,8 @@ impl Deployment {
     pub async fn with_logins() -> Self {
         let database = Database::start().await;
         database.make_logins().await;
-        let urls = SERVICES.map(|service| (service, database.url_as(&service.name().replace('-', "_"))));
+        let urls =
+            SERVICES.map(|service| (service, database.url_as(&service.name().replace('-', "_"))));
         let urls = BTreeMap::from(urls);
         Self::on(database, |service| urls[&service].clone()).await
     }
@@ -86,14 +87,23 @@ impl Deployment {
             "200",
             "--events",
         ]);
-        let written = bench.arg(events.to_string()).env("DATABASE_URL", &database.url).status().await.unwrap();
+        let written = bench
+            .arg(events.to_string())
+            .env("DATABASE_URL", &database.url)
+            .status()
+            .await
+            .unwrap();
         assert!(written.success(), "bench history failed");
         let url = database.url.clone();
         Self::on(database, |_| url.clone()).await
     }
 
     async fn on(database: Database, url: impl Fn(Service) -> String) -> Self {
-        let (rabbit, mut redis, payments) = (RabbitMq::start().await, RedisServer::nowhere(), Payments::open().await);
+        let (rabbit, mut redis, payments) = (
+            RabbitMq::start().await,
+            RedisServer::nowhere(),
+            Payments::open().await,
+        );
         redis.start();
         let servers = Start::bare(&[])
             .env("AMQP_URL", &rabbit.url())
@@ -115,11 +125,18 @@ impl Deployment {
             client: client(),
             database,
         };
-        for (service, number) in SERVICES.into_iter().flat_map(|service| [(service, 0), (service, 1)]) {
+        for (service, number) in SERVICES
+            .into_iter()
+            .flat_map(|service| [(service, 0), (service, 1)])
+        {
             system.settle_in(&servers.clone().on(&url(service)), service, number);
         }
         // All at once: whoever comes first migrates.
-        let starts: Vec<_> = system.starts.iter().map(|(who, start)| (*who, start.clone())).collect();
+        let starts: Vec<_> = system
+            .starts
+            .iter()
+            .map(|(who, start)| (*who, start.clone()))
+            .collect();
         let opened = futures::future::join_all(starts.iter().map(|(_, start)| start.open())).await;
         system.services = starts.iter().map(|(who, _)| *who).zip(opened).collect();
         for title in ["one", "two", "three"] {
@@ -139,7 +156,8 @@ impl Deployment {
         if let Some(setting) = service.listen() {
             let address = local(free_port());
             start = start.env(setting, &address);
-            self.addresses.insert((service, number), format!("http://{address}"));
+            self.addresses
+                .insert((service, number), format!("http://{address}"));
         }
         self.starts.insert((service, number), start);
     }
@@ -165,7 +183,11 @@ impl Deployment {
 
     pub fn api(&self, number: usize) -> ApiClient {
         let at = |service| self.address(service, number);
-        let addresses = [at(Service::QueryApi), at(Service::CommandApi), at(Service::Admin)];
+        let addresses = [
+            at(Service::QueryApi),
+            at(Service::CommandApi),
+            at(Service::Admin),
+        ];
         ApiClient::at(number, addresses, self.client.clone(), self.journal.clone())
     }
 
@@ -177,8 +199,13 @@ impl Deployment {
         let now = Utc::now();
         let body = json!({"title": title, "totalInvestingAmount": LARGE_TOTAL_WON,
                           "startedAt": seconds_from(now, -3_600), "finishedAt": seconds_from(now, 36_000)});
-        let answer = self.api(0).operate(Method::POST, "/admin/product", Some(&body)).await;
-        answer.data()["productId"].as_i64().unwrap_or_else(|| panic!("not opened: {}", answer.body))
+        let answer = self
+            .api(0)
+            .operate(Method::POST, "/admin/product", Some(&body))
+            .await;
+        answer.data()["productId"]
+            .as_i64()
+            .unwrap_or_else(|| panic!("not opened: {}", answer.body))
     }
 
     pub fn service(&self, service: Service, number: usize) -> &MoaProcess {
@@ -187,7 +214,11 @@ impl Deployment {
 
     /// `kill -9`.
     pub async fn kill(&mut self, service: Service, number: usize) {
-        self.services.remove(&(service, number)).expect("it runs").killed().await;
+        self.services
+            .remove(&(service, number))
+            .expect("it runs")
+            .killed()
+            .await;
     }
 
     /// SIGTERM, and it ends with success.
@@ -217,21 +248,37 @@ impl Deployment {
     /// Waits until the api has accepted something that was sent after `since`.
     pub async fn accepts_at(&self, api: usize, since: Instant) {
         let accepted = |call: &Call| call.api == api && call.sent > since && call.is_accepted();
-        within(TEST_TIMEOUT, "an acceptance", async || (self.journal.count(accepted) > 0).then_some(())).await;
+        within(TEST_TIMEOUT, "an acceptance", async || {
+            (self.journal.count(accepted) > 0).then_some(())
+        })
+        .await;
     }
 
     /// The longest time in which the api accepted nothing, between two moments.
     pub fn longest_gap(&self, api: usize, from: Instant, to: Instant) -> Duration {
         let calls = self.journal.read();
-        let mut times: Vec<_> = calls.iter().filter(|call| call.api == api && call.is_accepted()).collect();
+        let mut times: Vec<_> = calls
+            .iter()
+            .filter(|call| call.api == api && call.is_accepted())
+            .collect();
         times.sort_by_key(|call| call.answered);
-        let answered = times.iter().map(|call| call.answered).filter(|at| (from..to).contains(at));
+        let answered = times
+            .iter()
+            .map(|call| call.answered)
+            .filter(|at| (from..to).contains(at));
         let moments: Vec<_> = std::iter::once(from).chain(answered).chain([to]).collect();
-        moments.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+        moments
+            .windows(2)
+            .map(|pair| pair[1] - pair[0])
+            .max()
+            .unwrap_or_default()
     }
 
     pub async fn log_id(&self) -> Uuid {
-        sqlx::query_scalar("select log_id from log_identity").fetch_one(&self.pool).await.unwrap()
+        sqlx::query_scalar("select log_id from log_identity")
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
     }
 
     pub async fn tap(&self) -> Tap {
@@ -243,8 +290,12 @@ impl Deployment {
         let mut all = 0.0;
         for number in [0, 1] {
             let metrics = self.metrics(Service::Projector, number).await;
-            let lines = metrics.lines().filter(|line| line.starts_with("moa_deliveries_total"));
-            all += lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>();
+            let lines = metrics
+                .lines()
+                .filter(|line| line.starts_with("moa_deliveries_total"));
+            all += lines
+                .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+                .sum::<f64>();
         }
         all
     }
@@ -253,25 +304,42 @@ impl Deployment {
     /// went. Each is declared again within moments, and RabbitMQ may leave a deletion that meets that without an answer.
     pub async fn delete_queues(&self) -> usize {
         let url = self.rabbit.url();
-        let connection = lapin::Connection::connect(&url, lapin::ConnectionProperties::default()).await.unwrap();
+        let connection = lapin::Connection::connect(&url, lapin::ConnectionProperties::default())
+            .await
+            .unwrap();
         let log_id = self.log_id().await;
         let consumers = [consumers(), vec!["counters"]].concat();
-        let names = consumers.iter().flat_map(|who| (0..4).map(move |at| format!("moa.{log_id}.{who}.{at}")));
+        let names = consumers
+            .iter()
+            .flat_map(|who| (0..4).map(move |at| format!("moa.{log_id}.{who}.{at}")));
         let mut deleted = 0;
         for queue in names {
             let channel = connection.create_channel().await.unwrap();
             let deletion = channel.queue_delete(queue.into(), Default::default());
-            deleted += usize::from(matches!(tokio::time::timeout(DELETION_TIMEOUT, deletion).await, Ok(Ok(_))));
+            deleted += usize::from(matches!(
+                tokio::time::timeout(DELETION_TIMEOUT, deletion).await,
+                Ok(Ok(_))
+            ));
         }
         let channel = connection.create_channel().await.unwrap();
         let exchange = format!("product.events.{log_id}");
         let deletion = channel.exchange_delete(exchange.into(), Default::default());
-        tokio::time::timeout(DELETION_TIMEOUT, deletion).await.expect("an answer").unwrap();
+        tokio::time::timeout(DELETION_TIMEOUT, deletion)
+            .await
+            .expect("an answer")
+            .unwrap();
         deleted
     }
 
     pub async fn metrics(&self, service: Service, number: usize) -> String {
         let ops = &self.service(service, number).ops;
-        self.client.get(format!("{ops}/metrics")).send().await.unwrap().text().await.unwrap()
+        self.client
+            .get(format!("{ops}/metrics"))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 }

@@ -52,35 +52,63 @@ impl Servers {
 
     /// Starts it, and leaves the address where it was.
     pub async fn start_aside(&self, name: &'static str) -> Server {
-        let options = Options { data_dir: self.folder.join(name), ephemeral: false };
-        Server { name, embedded: Embedded::start(&options).await.unwrap() }
+        let options = Options {
+            data_dir: self.folder.join(name),
+            ephemeral: false,
+        };
+        Server {
+            name,
+            embedded: Embedded::start(&options).await.unwrap(),
+        }
     }
 
     /// Whoever connects from now on is led to this one.
     pub fn put_in_place(&self, server: &Server) {
         let place = self.folder.join("place");
         fs::remove_file(&place).ok();
-        symlink(server.embedded.connect_options().get_socket().expect("it listens on a socket"), place).unwrap();
+        symlink(
+            server
+                .embedded
+                .connect_options()
+                .get_socket()
+                .expect("it listens on a socket"),
+            place,
+        )
+        .unwrap();
     }
 
     /// Where the server in place is reached.
     pub fn url(&self, server: &Server) -> String {
         let (options, place) = (server.embedded.connect_options(), self.folder.join("place"));
-        format!("postgres://{}@localhost/{DATABASE}?host={}", options.get_username(), place.display())
+        format!(
+            "postgres://{}@localhost/{DATABASE}?host={}",
+            options.get_username(),
+            place.display()
+        )
     }
 
     /// Where this one is reached, in place or aside.
     pub fn url_of(&self, server: &Server) -> String {
         let options = server.embedded.connect_options();
-        let socket = options.get_socket().expect("it listens on a socket").display();
-        format!("postgres://{}@localhost/{DATABASE}?host={socket}", options.get_username())
+        let socket = options
+            .get_socket()
+            .expect("it listens on a socket")
+            .display();
+        format!(
+            "postgres://{}@localhost/{DATABASE}?host={socket}",
+            options.get_username()
+        )
     }
 
     /// Copies a stopped server's data, whatever was there before.
     pub fn copy(&self, from: &str, to: &str) {
         let [from, to] = [from, to].map(|name| self.folder.join(name));
         fs::remove_dir_all(&to).ok();
-        let copied = Command::new("cp").arg("-a").args([&from, &to]).status().unwrap();
+        let copied = Command::new("cp")
+            .arg("-a")
+            .args([&from, &to])
+            .status()
+            .unwrap();
         assert!(copied.success());
     }
 
@@ -88,10 +116,18 @@ impl Servers {
     pub fn is_standby(&self, name: &str, primary: &Server) {
         let cluster = self.folder.join(name).join("postgres");
         let options = primary.embedded.connect_options();
-        let conninfo = format!("host={} user={}", options.get_socket().unwrap().display(), options.get_username());
+        let conninfo = format!(
+            "host={} user={}",
+            options.get_socket().unwrap().display(),
+            options.get_username()
+        );
         let settings = cluster.join("postgresql.auto.conf");
         let before = fs::read_to_string(&settings).unwrap();
-        fs::write(&settings, format!("{before}\nprimary_conninfo = '{conninfo}'\n")).unwrap();
+        fs::write(
+            &settings,
+            format!("{before}\nprimary_conninfo = '{conninfo}'\n"),
+        )
+        .unwrap();
         fs::write(cluster.join("standby.signal"), "").unwrap();
     }
 }
@@ -103,11 +139,17 @@ impl Server {
     }
 
     pub async fn sql(&self, sql: &str) {
-        sqlx::raw_sql(sql).execute(&mut self.connect().await).await.unwrap();
+        sqlx::raw_sql(sql)
+            .execute(&mut self.connect().await)
+            .await
+            .unwrap();
     }
 
     pub async fn number(&self, query: &str) -> i64 {
-        sqlx::query_scalar(query).fetch_one(&mut self.connect().await).await.unwrap()
+        sqlx::query_scalar(query)
+            .fetch_one(&mut self.connect().await)
+            .await
+            .unwrap()
     }
 
     pub async fn stop(self) {
@@ -116,15 +158,26 @@ impl Server {
 
     /// `kill -9` of the server and of all its backends.
     pub async fn killed(self, servers: &Servers) {
-        let Some(postmaster) = postmaster(&servers.folder.join(self.name)) else { return };
-        let children = Command::new("ps").args(["-o", "pid=", "--ppid", &postmaster.to_string()]).output().unwrap();
+        let Some(postmaster) = postmaster(&servers.folder.join(self.name)) else {
+            return;
+        };
+        let children = Command::new("ps")
+            .args(["-o", "pid=", "--ppid", &postmaster.to_string()])
+            .output()
+            .unwrap();
         let children = String::from_utf8(children.stdout).unwrap();
         let all = children.split_whitespace().map(|pid| pid.parse().unwrap());
         for pid in std::iter::once(postmaster).chain(all) {
             // Some may have ended by themselves already.
-            Command::new("kill").args(["-KILL", &pid.to_string()]).output().unwrap();
+            Command::new("kill")
+                .args(["-KILL", &pid.to_string()])
+                .output()
+                .unwrap();
         }
-        within(TEST_TIMEOUT, "the server's end", async || (!is_there(postmaster)).then_some(())).await;
+        within(TEST_TIMEOUT, "the server's end", async || {
+            (!is_there(postmaster)).then_some(())
+        })
+        .await;
     }
 }
 
@@ -150,6 +203,10 @@ fn postmaster(folder: &Path) -> Option<u32> {
 
 /// A zombie whose parent is slow to collect it counts as gone.
 fn is_there(pid: u32) -> bool {
-    let state = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap().stdout;
+    let state = Command::new("ps")
+        .args(["-o", "stat=", "-p", &pid.to_string()])
+        .output()
+        .unwrap()
+        .stdout;
     !state.is_empty() && !state.starts_with(b"Z")
 }

@@ -9,8 +9,13 @@ pub enum Service {
     Admin,
 }
 
-pub const SERVICES: [Service; 5] =
-    [Service::CommandApi, Service::QueryApi, Service::Projector, Service::Relay, Service::Admin];
+pub const SERVICES: [Service; 5] = [
+    Service::CommandApi,
+    Service::QueryApi,
+    Service::Projector,
+    Service::Relay,
+    Service::Admin,
+];
 
 impl Service {
     pub fn name(self) -> &'static str {

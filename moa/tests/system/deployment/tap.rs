@@ -43,16 +43,35 @@ impl Tap {
 
     /// I9: everything in the log from the first that was heard of each partition, and nothing else.
     pub async fn has_heard_all(self, pool: &PgPool) -> usize {
-        let heads: Vec<(i32, i64)> = sqlx::query_as("select partition, max(position) from events group by partition")
-            .fetch_all(pool)
-            .await
-            .unwrap();
-        let is_complete = |heard: &Heard| heads.iter().all(|(at, head)| is_whole(heard, *at, *head));
-        let complete = async || self.heard.lock().unwrap().as_ref().is_ok_and(is_complete).then_some(());
-        let done = tokio::time::timeout(TEST_TIMEOUT, within(TEST_TIMEOUT * 2, "the tap", complete)).await;
+        let heads: Vec<(i32, i64)> =
+            sqlx::query_as("select partition, max(position) from events group by partition")
+                .fetch_all(pool)
+                .await
+                .unwrap();
+        let is_complete =
+            |heard: &Heard| heads.iter().all(|(at, head)| is_whole(heard, *at, *head));
+        let complete = async || {
+            self.heard
+                .lock()
+                .unwrap()
+                .as_ref()
+                .is_ok_and(is_complete)
+                .then_some(())
+        };
+        let done =
+            tokio::time::timeout(TEST_TIMEOUT, within(TEST_TIMEOUT * 2, "the tap", complete)).await;
         self.listening.abort();
-        let heard = self.heard.lock().unwrap().clone().expect("nothing but events of the log, repeats the same");
-        assert!(done.is_ok(), "heard {} events with holes, or not to the heads {heads:?}", heard.len());
+        let heard = self
+            .heard
+            .lock()
+            .unwrap()
+            .clone()
+            .expect("nothing but events of the log, repeats the same");
+        assert!(
+            done.is_ok(),
+            "heard {} events with holes, or not to the heads {heads:?}",
+            heard.len()
+        );
         for ((partition, position), told) in &heard {
             is_the_logs(pool, *partition, *position, told).await;
         }
@@ -62,9 +81,16 @@ impl Tap {
 
 /// From the first that was heard of the partition up to its head; of a quiet one nothing need be heard.
 fn is_whole(heard: &Heard, partition: i32, head: i64) -> bool {
-    let mut positions = heard.range((partition, 0)..(partition + 1, 0)).map(|((_, position), _)| *position);
-    let Some(first) = positions.next() else { return true };
-    positions.chain([head + 1]).try_fold(first, |at, next| (next == at + 1).then_some(next)).is_some()
+    let mut positions = heard
+        .range((partition, 0)..(partition + 1, 0))
+        .map(|((_, position), _)| *position);
+    let Some(first) = positions.next() else {
+        return true;
+    };
+    positions
+        .chain([head + 1])
+        .try_fold(first, |at, next| (next == at + 1).then_some(next))
+        .is_some()
 }
 
 async fn is_the_logs(pool: &PgPool, partition: i32, position: i64, told: &Value) {
@@ -78,9 +104,23 @@ async fn is_the_logs(pool: &PgPool, partition: i32, position: i64, told: &Value)
     .await
     .unwrap();
     let hash: String = row.5.iter().map(|byte| format!("{byte:02x}")).collect();
-    let stored = (row.0.to_string(), row.1, row.2, row.3.to_string(), serde_json::from_str(&row.4).unwrap(), hash);
+    let stored = (
+        row.0.to_string(),
+        row.1,
+        row.2,
+        row.3.to_string(),
+        serde_json::from_str(&row.4).unwrap(),
+        hash,
+    );
     let text = |name: &str| told[name].as_str().unwrap_or_default().to_owned();
-    let heard = (text("id"), text("type"), text("subject"), text("sequence"), told["data"].clone(), text("hash"));
+    let heard = (
+        text("id"),
+        text("type"),
+        text("subject"),
+        text("sequence"),
+        told["data"].clone(),
+        text("hash"),
+    );
     assert_eq!(heard, stored, "partition {partition} position {position}");
 }
 
@@ -98,9 +138,13 @@ async fn listen(
                 bound.send(()).unwrap();
             }
             // A connection that was lost may not say so: after a silence it is opened again, and the queue has what was missed.
-            while let Ok(Some(Ok(delivery))) = tokio::time::timeout(SILENCE_TIMEOUT, deliveries.next()).await {
+            while let Ok(Some(Ok(delivery))) =
+                tokio::time::timeout(SILENCE_TIMEOUT, deliveries.next()).await
+            {
                 hear(&delivery.data, &mut heard.lock().unwrap());
-                let acked = tokio::time::timeout(ANSWER_TIMEOUT, delivery.ack(BasicAckOptions::default())).await;
+                let acked =
+                    tokio::time::timeout(ANSWER_TIMEOUT, delivery.ack(BasicAckOptions::default()))
+                        .await;
                 if !matches!(acked, Ok(Ok(_))) {
                     break;
                 }
@@ -113,13 +157,28 @@ async fn listen(
 async fn consume(url: &str, log_id: Uuid, queue: &str) -> lapin::Result<(Connection, Consumer)> {
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
     let channel: Channel = connection.create_channel().await?;
-    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(queue.into(), durable, FieldTable::default()).await?;
+    let durable = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    channel
+        .queue_declare(queue.into(), durable, FieldTable::default())
+        .await?;
     let exchange = format!("product.events.{log_id}");
     let (options, none) = (QueueBindOptions::default(), FieldTable::default());
-    channel.queue_bind(queue.into(), exchange.as_str().into(), "#".into(), options, none).await?;
+    channel
+        .queue_bind(
+            queue.into(),
+            exchange.as_str().into(),
+            "#".into(),
+            options,
+            none,
+        )
+        .await?;
     let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
-    let deliveries = channel.basic_consume(queue.into(), "tap".into(), options, none).await?;
+    let deliveries = channel
+        .basic_consume(queue.into(), "tap".into(), options, none)
+        .await?;
     Ok((connection, deliveries))
 }
 
@@ -127,7 +186,11 @@ fn hear(body: &[u8], heard: &mut Result<Heard, String>) {
     let Ok(known) = heard else { return };
     let batch: Vec<Value> = serde_json::from_slice(body).unwrap_or_default();
     for event in &batch {
-        let number = |name: &str| event[name].as_i64().or_else(|| event[name].as_str()?.parse().ok());
+        let number = |name: &str| {
+            event[name]
+                .as_i64()
+                .or_else(|| event[name].as_str()?.parse().ok())
+        };
         let (Some(partition), Some(position)) = (number("partition"), number("position")) else {
             *heard = Err(format!("no place in {event}"));
             return;
@@ -146,8 +209,10 @@ fn hear(body: &[u8], heard: &mut Result<Heard, String>) {
 #[test]
 fn a_hole_a_missing_end_and_a_second_tale_are_seen() {
     let told = |position: i64, data: &str| {
-        serde_json::to_vec(&serde_json::json!([{"partition": 1, "position": position.to_string(), "data": data}]))
-            .unwrap()
+        serde_json::to_vec(
+            &serde_json::json!([{"partition": 1, "position": position.to_string(), "data": data}]),
+        )
+        .unwrap()
     };
     let heard = |messages: &[Vec<u8>]| {
         let mut heard = Ok(Heard::default());
@@ -160,7 +225,10 @@ fn a_hole_a_missing_end_and_a_second_tale_are_seen() {
         "repeats are allowed, and who heard nothing missed nothing"
     );
     assert!(!is_whole(&whole, 1, 6), "the end is missing");
-    assert!(!is_whole(&heard(&[told(3, "a"), told(5, "c")]).unwrap(), 1, 5), "there is a hole");
+    assert!(
+        !is_whole(&heard(&[told(3, "a"), told(5, "c")]).unwrap(), 1, 5),
+        "there is a hole"
+    );
     assert!(!is_whole(&whole, 1, 4), "it was told of more than there is");
     assert!(heard(&[told(3, "a"), told(3, "another")]).is_err());
     assert!(heard(&[b"garbage".to_vec()]).is_err());

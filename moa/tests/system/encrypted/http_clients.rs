@@ -21,23 +21,45 @@ const INVESTS: usize = 20;
 #[case::of_another_name(Shown::OtherName, Some("it is for other.example, not for localhost"))]
 #[case::of_another_ca(Shown::OtherAuthority, Some(STRANGER))]
 #[tokio::test]
-async fn a_payment_provider_is_believed_for_its_certificate(#[case] shown: Shown, #[case] expected: Option<&str>) {
-    let (folder, authority, payments) = (TempFolder::new("encrypted"), Authority::new("a"), Payments::open().await);
+async fn a_payment_provider_is_believed_for_its_certificate(
+    #[case] shown: Shown,
+    #[case] expected: Option<&str>,
+) {
+    let (folder, authority, payments) = (
+        TempFolder::new("encrypted"),
+        Authority::new("a"),
+        Payments::open().await,
+    );
     let plain = payments.url();
     let certificate = authority.issue_as(shown, "localhost");
-    let front = TlsFront::before(plain.trim_start_matches("http://"), certificate.server_config(None)).await;
-    let start = Start::serve().env("MOA_PAYMENT_PROVIDER", "http").env("MOA_PAYMENT_URL", &front.url("localhost"));
+    let front = TlsFront::before(
+        plain.trim_start_matches("http://"),
+        certificate.server_config(None),
+    )
+    .await;
+    let start = Start::serve()
+        .env("MOA_PAYMENT_PROVIDER", "http")
+        .env("MOA_PAYMENT_URL", &front.url("localhost"));
     let app = TestApp::of(1, start.env("MOA_TLS_CA_FILE", &authority.write(&folder))).await;
     let product = app.open_product("paid", 1_000_000).await;
     for number in 0..INVESTS {
-        assert!(app.invest(ask(format!("user{number}"), product, 10)).await.is_accepted());
+        assert!(
+            app.invest(ask(format!("user{number}"), product, 10))
+                .await
+                .is_accepted()
+        );
     }
     match expected {
         Some(expected) => {
             says(&app.processes[0], expected).await;
             assert!(payments.ledger().is_empty(), "it was asked all the same");
         }
-        None => within(TEST_TIMEOUT, "the payments", async || (payments.ledger().len() == INVESTS).then_some(())).await,
+        None => {
+            within(TEST_TIMEOUT, "the payments", async || {
+                (payments.ledger().len() == INVESTS).then_some(())
+            })
+            .await
+        }
     }
 }
 
@@ -47,10 +69,17 @@ async fn a_payment_provider_is_believed_for_its_certificate(#[case] shown: Shown
 #[case::of_another_name(Shown::OtherName, Some("it is for other.example, not for localhost"))]
 #[case::of_another_ca(Shown::OtherAuthority, Some(STRANGER))]
 #[tokio::test]
-async fn an_identity_provider_is_believed_for_its_certificate(#[case] shown: Shown, #[case] expected: Option<&str>) {
+async fn an_identity_provider_is_believed_for_its_certificate(
+    #[case] shown: Shown,
+    #[case] expected: Option<&str>,
+) {
     let (folder, authority) = (TempFolder::new("encrypted"), Authority::new("a"));
     let (keys, _serving) = serve_keys().await;
-    let front = TlsFront::before(&keys, authority.issue_as(shown, "localhost").server_config(None)).await;
+    let front = TlsFront::before(
+        &keys,
+        authority.issue_as(shown, "localhost").server_config(None),
+    )
+    .await;
     let start = Start::serve()
         .env("MOA_USER_AUTH", "jwt")
         .env("MOA_JWT_KEYS", &format!("{}/jwks", front.url("localhost")))
@@ -58,8 +87,14 @@ async fn an_identity_provider_is_believed_for_its_certificate(#[case] shown: Sho
         .env("MOA_JWT_AUDIENCE", "moa")
         .env("MOA_TLS_CA_FILE", &authority.write(&folder));
     let app = TestApp::of(1, start).await;
-    let ready =
-        async || (reqwest::get(format!("{}/readyz", app.processes[0].ops)).await.ok()?.status() == 200).then_some(());
+    let ready = async || {
+        (reqwest::get(format!("{}/readyz", app.processes[0].ops))
+            .await
+            .ok()?
+            .status()
+            == 200)
+            .then_some(())
+    };
     match expected {
         Some(expected) => {
             says(&app.processes[0], expected).await;
@@ -73,7 +108,10 @@ async fn an_identity_provider_is_believed_for_its_certificate(#[case] shown: Sho
 async fn serve_keys() -> (String, AbortOnDropHandle<()>) {
     // RFC 8037, appendix A.2.
     let key = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": "a"});
-    let router = Router::new().route("/jwks", get(async move || json!({"keys": [key]}).to_string()));
+    let router = Router::new().route(
+        "/jwks",
+        get(async move || json!({"keys": [key]}).to_string()),
+    );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

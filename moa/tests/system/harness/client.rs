@@ -94,19 +94,44 @@ impl Answer {
 
 /// A client of its own: connections that nobody else uses.
 pub fn client() -> Client {
-    let client = Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).pool_max_idle_per_host(usize::MAX);
+    let client = Client::builder()
+        .no_proxy()
+        .timeout(ANSWER_TIMEOUT)
+        .pool_max_idle_per_host(usize::MAX);
     client.pool_idle_timeout(IDLE_TIMEOUT).build().unwrap()
 }
 
 impl ApiClient {
     pub fn of(number: usize, moa: &MoaProcess, client: Client, journal: Journal) -> Self {
-        Self::at(number, [moa.read.clone(), moa.write.clone(), moa.admin.clone()], client, journal)
+        Self::at(
+            number,
+            [moa.read.clone(), moa.write.clone(), moa.admin.clone()],
+            client,
+            journal,
+        )
     }
 
     /// One of each service, as a client reaches them: read, write, admin.
-    pub fn at(number: usize, [read, write, admin]: [String; 3], client: Client, journal: Journal) -> Self {
-        assert!([&read, &write, &admin].iter().all(|url| url.contains("://127.0.0.1:")), "load is for loopback");
-        Self { number, client, read, write, admin, journal }
+    pub fn at(
+        number: usize,
+        [read, write, admin]: [String; 3],
+        client: Client,
+        journal: Journal,
+    ) -> Self {
+        assert!(
+            [&read, &write, &admin]
+                .iter()
+                .all(|url| url.contains("://127.0.0.1:")),
+            "load is for loopback"
+        );
+        Self {
+            number,
+            client,
+            read,
+            write,
+            admin,
+            journal,
+        }
     }
 
     /// Host and port of the write listener.
@@ -118,8 +143,13 @@ impl ApiClient {
     pub async fn invest(&self, ask: Ask) -> Call {
         let correlation = Uuid::now_v7().simple().to_string();
         let body = json!({"productId": ask.product, "investAmount": ask.amount});
-        let request = self.client.post(format!("{}/api/invest", self.write)).json(&body);
-        let request = request.header("X-USER-ID", &ask.user).header("X-Correlation-Id", &correlation);
+        let request = self
+            .client
+            .post(format!("{}/api/invest", self.write))
+            .json(&body);
+        let request = request
+            .header("X-USER-ID", &ask.user)
+            .header("X-Correlation-Id", &correlation);
         let request = match &ask.key {
             Some(key) => request.header("Idempotency-Key", key),
             None => request,
@@ -127,7 +157,13 @@ impl ApiClient {
         let sent = Instant::now();
         let answer = send(request).await;
         let answered = Instant::now();
-        let header = |name| answer.as_ref().ok().and_then(|answer| answer.header(name)).map(str::to_owned);
+        let header = |name| {
+            answer
+                .as_ref()
+                .ok()
+                .and_then(|answer| answer.header(name))
+                .map(str::to_owned)
+        };
         let call = Call {
             correlation,
             api: self.number,
@@ -152,27 +188,47 @@ impl ApiClient {
 
     /// A GET of the write listener.
     pub async fn get_write(&self, path: &str) -> Answer {
-        send(self.client.get(format!("{}{path}", self.write))).await.unwrap()
+        send(self.client.get(format!("{}{path}", self.write)))
+            .await
+            .unwrap()
     }
 
     pub async fn read_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let request = self.client.get(format!("{}{path}", self.read));
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
         send(request).await.unwrap()
     }
 
     /// Reads, and keeps what was read with the state it claims to be of.
     pub async fn sight(&self, view: View) -> Sighting {
-        let headers: Vec<_> = view.user().iter().map(|user| ("X-USER-ID", *user)).collect();
+        let headers: Vec<_> = view
+            .user()
+            .iter()
+            .map(|user| ("X-USER-ID", *user))
+            .collect();
         let answer = self.read_with(&view.path(), &headers).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
-        let token = answer.header("x-consistency-token").expect("every read says what it shows").to_owned();
-        Sighting { view, token, body: answer.body }
+        let token = answer
+            .header("x-consistency-token")
+            .expect("every read says what it shows")
+            .to_owned();
+        Sighting {
+            view,
+            token,
+            body: answer.body,
+        }
     }
 
     pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let request = self.client.post(format!("{}{path}", self.write)).body(body.to_owned());
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = self
+            .client
+            .post(format!("{}{path}", self.write))
+            .body(body.to_owned());
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
         send(request).await.unwrap()
     }
 
@@ -202,7 +258,11 @@ impl ApiClient {
 async fn send(request: RequestBuilder) -> reqwest::Result<Answer> {
     let answer = request.send().await?;
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-    Ok(Answer { status, headers, body: answer.text().await? })
+    Ok(Answer {
+        status,
+        headers,
+        body: answer.text().await?,
+    })
 }
 
 fn outcome(answer: reqwest::Result<Answer>) -> Outcome {
@@ -211,11 +271,19 @@ fn outcome(answer: reqwest::Result<Answer>) -> Outcome {
         Err(error) => return Outcome::Unknown(format!("{error:?}")),
     };
     let invest_id = answer.header("x-invest-id").and_then(|id| id.parse().ok());
-    let remaining = answer.header("x-remaining-amount").and_then(|text| text.parse().ok());
+    let remaining = answer
+        .header("x-remaining-amount")
+        .and_then(|text| text.parse().ok());
     match (answer.status, answer.code().as_str(), invest_id) {
         (200, "01", Some(invest_id)) => Outcome::Accepted { invest_id },
-        (200 | 400..=499, code, None) if code != "01" => Outcome::Refused { code: code.to_owned(), remaining },
-        (503, "OVERLOADED", None) => Outcome::Refused { code: "OVERLOADED".to_owned(), remaining },
+        (200 | 400..=499, code, None) if code != "01" => Outcome::Refused {
+            code: code.to_owned(),
+            remaining,
+        },
+        (503, "OVERLOADED", None) => Outcome::Refused {
+            code: "OVERLOADED".to_owned(),
+            remaining,
+        },
         _ => Outcome::Unknown(format!("{} {}", answer.status, answer.body)),
     }
 }

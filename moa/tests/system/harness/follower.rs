@@ -21,16 +21,27 @@ impl Follower {
     pub fn start(pool: &PgPool) -> Self {
         let stop = CancellationToken::new();
         let reading = tokio::spawn(follow(pool.clone(), stop.clone()));
-        Self { stop, reading, pool: pool.clone() }
+        Self {
+            stop,
+            reading,
+            pool: pool.clone(),
+        }
     }
 
     /// Reads to the end and checks that it has met every event, each once and in order.
     pub async fn has_seen_everything(self) {
         self.stop.cancel();
         let mut met = self.reading.await.unwrap();
-        let all: Vec<(Uuid,)> = sqlx::query_as("select event_id from events").fetch_all(&self.pool).await.unwrap();
+        let all: Vec<(Uuid,)> = sqlx::query_as("select event_id from events")
+            .fetch_all(&self.pool)
+            .await
+            .unwrap();
         let mut all: Vec<_> = all.into_iter().map(|(id,)| id).collect();
-        assert_eq!(met.len(), all.len(), "a reader by position missed an event that was committed behind it");
+        assert_eq!(
+            met.len(),
+            all.len(),
+            "a reader by position missed an event that was committed behind it"
+        );
         met.sort_unstable();
         all.sort_unstable();
         assert_eq!(met, all);

@@ -14,12 +14,20 @@ pub struct Ask {
 }
 
 pub fn ask(user: impl Into<String>, product: i64, amount: i64) -> Ask {
-    Ask { user: user.into(), product, amount, key: None }
+    Ask {
+        user: user.into(),
+        product,
+        amount,
+        key: None,
+    }
 }
 
 impl Ask {
     pub fn with_key(self, key: impl Into<String>) -> Self {
-        Self { key: Some(key.into()), ..self }
+        Self {
+            key: Some(key.into()),
+            ..self
+        }
     }
 }
 
@@ -90,6 +98,11 @@ impl Journal {
     }
 
     pub fn count(&self, of: impl Fn(&Call) -> bool) -> usize {
-        self.calls.lock().unwrap().iter().filter(|call| of(call)).count()
+        self.calls
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|call| of(call))
+            .count()
     }
 }

@@ -20,12 +20,24 @@ impl Load {
     /// idempotency keys.
     pub fn start(apis: &[ApiClient], clients: usize, products: &[i64]) -> Self {
         let stop = CancellationToken::new();
-        let places = apis.iter().enumerate().flat_map(|(at, api)| (0..clients).map(move |client| (at, client, api)));
+        let places = apis
+            .iter()
+            .enumerate()
+            .flat_map(|(at, api)| (0..clients).map(move |client| (at, client, api)));
         let clients = places.map(|(at, client, api)| {
             let user = format!("api{at}-client{client}");
-            tokio::spawn(invest_on(api.clone(), user, client % 2 == 0, products.to_vec(), stop.clone()))
+            tokio::spawn(invest_on(
+                api.clone(),
+                user,
+                client % 2 == 0,
+                products.to_vec(),
+                stop.clone(),
+            ))
         });
-        Self { clients: clients.collect(), stop }
+        Self {
+            clients: clients.collect(),
+            stop,
+        }
     }
 
     /// No client begins another request.
@@ -42,10 +54,20 @@ impl Load {
     }
 }
 
-async fn invest_on(api: ApiClient, user: String, keyed: bool, products: Vec<i64>, stop: CancellationToken) {
+async fn invest_on(
+    api: ApiClient,
+    user: String,
+    keyed: bool,
+    products: Vec<i64>,
+    stop: CancellationToken,
+) {
     for (number, product) in products.iter().cycle().enumerate() {
         let ask = ask(&user, *product, 1);
-        let ask = if keyed { ask.with_key(format!("{user}-{number}")) } else { ask };
+        let ask = if keyed {
+            ask.with_key(format!("{user}-{number}"))
+        } else {
+            ask
+        };
         let call = api.invest(ask).await;
         if call.is_unknown() {
             tokio::time::sleep(REST_DELAY).await;

@@ -29,7 +29,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The names of the read models, from the projector's list. The checker shares no other code with it.
 pub fn read_models() -> impl Iterator<Item = &'static str> {
-    projector::PROJECTIONS.iter().map(|projection| projection.name)
+    projector::PROJECTIONS
+        .iter()
+        .map(|projection| projection.name)
 }
 
 /// Every consumer with checkpoints in PostgreSQL.
@@ -47,7 +49,10 @@ where
         if let Some(found) = found().await {
             return found;
         }
-        assert!(start.elapsed() < bound, "waited {bound:?} in vain for {what}");
+        assert!(
+            start.elapsed() < bound,
+            "waited {bound:?} in vain for {what}"
+        );
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

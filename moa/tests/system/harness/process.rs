@@ -50,7 +50,12 @@ impl Start {
     pub fn bare(args: &[&str]) -> Self {
         // The tests' HTTP clients want one even where they speak no TLS.
         tls::install_provider();
-        Self { args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: Vec::new(), before: None, columns: None }
+        Self {
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            env: Vec::new(),
+            before: None,
+            columns: None,
+        }
     }
 
     /// Everything in one process, on ports of its own, without the demo.
@@ -60,8 +65,13 @@ impl Start {
 
     pub fn serve_with_demo() -> Self {
         let listen = ["--query-listen", "--command-listen", "--admin-listen"];
-        let args: Vec<_> = listen.iter().flat_map(|flag| [*flag, "127.0.0.1:0"]).collect();
-        Self::bare(&args).env("MOA_OPERATOR_TOKEN", OPERATOR).env("MOA_AUDITOR_TOKEN", AUDITOR)
+        let args: Vec<_> = listen
+            .iter()
+            .flat_map(|flag| [*flag, "127.0.0.1:0"])
+            .collect();
+        Self::bare(&args)
+            .env("MOA_OPERATOR_TOKEN", OPERATOR)
+            .env("MOA_AUDITOR_TOKEN", AUDITOR)
     }
 
     pub fn on(self, database_url: &str) -> Self {
@@ -81,7 +91,10 @@ impl Start {
 
     /// What it is to be set to.
     pub fn variable(&self, name: &str) -> Option<&str> {
-        self.env.iter().find(|(there, _)| there == name).map(|(_, value)| value.as_str())
+        self.env
+            .iter()
+            .find(|(there, _)| there == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn without(mut self, name: &str) -> Self {
@@ -91,28 +104,42 @@ impl Start {
 
     /// The same as `nohup` and the like start it: with these signals ignored.
     pub fn ignoring(self, signals: &str) -> Self {
-        Self { before: Some(format!("trap '' {signals}")), ..self }
+        Self {
+            before: Some(format!("trap '' {signals}")),
+            ..self
+        }
     }
 
     /// It may open so many files and cannot raise that.
     pub fn with_open_files(self, files: u32) -> Self {
-        Self { before: Some(format!("ulimit -n {files}")), ..self }
+        Self {
+            before: Some(format!("ulimit -n {files}")),
+            ..self
+        }
     }
 
     /// Its standard output is a terminal of so many columns.
     pub fn on_terminal(self, columns: u16) -> Self {
-        Self { columns: Some(columns), ..self }
+        Self {
+            columns: Some(columns),
+            ..self
+        }
     }
 
     fn program(&self) -> Command {
         let moa = env!("CARGO_BIN_EXE_moa");
         if let Some(columns) = self.columns {
             let mut python = Command::new("python3");
-            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/system/harness/terminal.py");
+            let script = concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/system/harness/terminal.py"
+            );
             python.args([script, &columns.to_string(), moa]);
             return python;
         }
-        let Some(before) = &self.before else { return Command::new(moa) };
+        let Some(before) = &self.before else {
+            return Command::new(moa);
+        };
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", &format!("{before}; exec \"$0\" \"$@\""), moa]);
         shell
@@ -121,14 +148,25 @@ impl Start {
     pub fn command(&self) -> Command {
         let mut command = self.program();
         let ours = |name: &str| {
-            let is_prefixed = ["MOA_", "OTEL_"].iter().any(|prefix| name.starts_with(prefix));
+            let is_prefixed = ["MOA_", "OTEL_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix));
             is_prefixed || ["DATABASE_URL", "AMQP_URL", "REDIS_URL"].contains(&name)
         };
-        std::env::vars().map(|(name, _)| name).filter(|name| ours(name)).for_each(|name| {
-            command.env_remove(name);
-        });
-        command.args(&self.args).envs(self.env.iter().cloned()).kill_on_drop(true);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        std::env::vars()
+            .map(|(name, _)| name)
+            .filter(|name| ours(name))
+            .for_each(|name| {
+                command.env_remove(name);
+            });
+        command
+            .args(&self.args)
+            .envs(self.env.iter().cloned())
+            .kill_on_drop(true);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -144,15 +182,32 @@ impl Start {
         // It may hold a copy of what the process has now.
         drop(command);
         let mut out = gather(child.stdout.take().unwrap());
-        let err = child.stderr.take().map_or_else(|| watch::channel(String::new()).1, gather);
-        let is_open =
-            timeout(TEST_TIMEOUT, out.wait_for(|said| said.contains(OPEN))).await.is_ok_and(|said| said.is_ok());
+        let err = child
+            .stderr
+            .take()
+            .map_or_else(|| watch::channel(String::new()).1, gather);
+        let is_open = timeout(TEST_TIMEOUT, out.wait_for(|said| said.contains(OPEN)))
+            .await
+            .is_ok_and(|said| said.is_ok());
         let banner = out.borrow().clone();
-        assert!(is_open, "moa did not open; it said: {banner}{}", *err.borrow());
-        let [read, write, admin, ops] = ["read", "write", "admin", "ops"].map(|who| address(&banner, who));
+        assert!(
+            is_open,
+            "moa did not open; it said: {banner}{}",
+            *err.borrow()
+        );
+        let [read, write, admin, ops] =
+            ["read", "write", "admin", "ops"].map(|who| address(&banner, who));
         // Where the admin listener is, it says how the process is, too.
         let ops = if ops.is_empty() { admin.clone() } else { ops };
-        MoaProcess { child, out, err, read, write, admin, ops }
+        MoaProcess {
+            child,
+            out,
+            err,
+            read,
+            write,
+            admin,
+            ops,
+        }
     }
 
     /// A process that has just been started; killed when the value goes.
@@ -162,9 +217,16 @@ impl Start {
 
     /// A process that is expected to end by itself.
     pub async fn end(&self) -> Ended {
-        let output = timeout(TEST_TIMEOUT, self.command().output()).await.expect("moa goes on and on").unwrap();
+        let output = timeout(TEST_TIMEOUT, self.command().output())
+            .await
+            .expect("moa goes on and on")
+            .unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Ended { status: output.status, out: text(output.stdout), err: text(output.stderr) }
+        Ended {
+            status: output.status,
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
     }
 }
 
@@ -191,12 +253,22 @@ impl MoaProcess {
     /// Waits for its end, at most `bound`.
     pub async fn ended(mut self, bound: Duration) -> Ended {
         let status = timeout(bound, self.child.wait()).await;
-        let status = status.unwrap_or_else(|_| panic!("it still runs after {bound:?}: {}", self.logged())).unwrap();
+        let status = status
+            .unwrap_or_else(|_| panic!("it still runs after {bound:?}: {}", self.logged()))
+            .unwrap();
         // The pipes end with the process.
         for lines in [&mut self.out, &mut self.err] {
-            while timeout(TEST_TIMEOUT, lines.changed()).await.expect("the pipes end").is_ok() {}
+            while timeout(TEST_TIMEOUT, lines.changed())
+                .await
+                .expect("the pipes end")
+                .is_ok()
+            {}
         }
-        Ended { status, out: self.said(), err: self.logged() }
+        Ended {
+            status,
+            out: self.said(),
+            err: self.logged(),
+        }
     }
 
     /// SIGTERM, and waits for its end, at most `bound`.
@@ -213,7 +285,10 @@ impl MoaProcess {
 }
 
 pub fn signal(name: &str, pid: u32) {
-    let sent = std::process::Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    let sent = std::process::Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status()
+        .unwrap();
     assert!(sent.success(), "SIG{name} did not reach process {pid}");
 }
 
@@ -234,6 +309,9 @@ fn gather(pipe: impl AsyncRead + Unpin + Send + 'static) -> watch::Receiver<Stri
 
 /// Empty when the process has no such listener.
 fn address(banner: &str, who: &str) -> String {
-    let line = banner.lines().find_map(|line| line.trim().strip_prefix(who)).map(str::trim);
+    let line = banner
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(who))
+        .map(str::trim);
     line.unwrap_or_default().to_owned()
 }

@@ -17,15 +17,30 @@ pub struct StreamListener {
 impl StreamListener {
     /// Listens at the read listener `url`, once the answer's head has come.
     pub async fn open(url: &str, path: &str, headers: &[(&str, &str)]) -> Self {
-        let request = Client::builder().no_proxy().build().unwrap().get(format!("{url}{path}"));
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let answer = timeout(TEST_TIMEOUT, request.send()).await.expect("an answer").unwrap();
+        let request = Client::builder()
+            .no_proxy()
+            .build()
+            .unwrap()
+            .get(format!("{url}{path}"));
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        let answer = timeout(TEST_TIMEOUT, request.send())
+            .await
+            .expect("an answer")
+            .unwrap();
         assert_eq!(answer.status(), 200, "{path}");
-        Self { answer, reader: SseReader::default() }
+        Self {
+            answer,
+            reader: SseReader::default(),
+        }
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.answer.headers().get(name).map(|value| value.to_str().unwrap())
+        self.answer
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().unwrap())
     }
 
     /// The next event, within `bound`; `None` when the stream has ended.
@@ -35,7 +50,11 @@ impl StreamListener {
                 return Some(event);
             }
             // A process that is killed ends its streams with an error.
-            let piece = timeout(bound, self.answer.chunk()).await.expect("an event").ok().flatten();
+            let piece = timeout(bound, self.answer.chunk())
+                .await
+                .expect("an event")
+                .ok()
+                .flatten();
             self.reader.push(&piece?);
         }
     }
@@ -43,7 +62,10 @@ impl StreamListener {
     /// Reads on until an event's data is `wanted`; the last event.
     pub async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> SseEvent {
         loop {
-            let event = self.next_within(TEST_TIMEOUT).await.expect("the stream goes on");
+            let event = self
+                .next_within(TEST_TIMEOUT)
+                .await
+                .expect("the stream goes on");
             if wanted(&event.data) {
                 return event;
             }

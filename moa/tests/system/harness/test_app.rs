@@ -50,10 +50,22 @@ impl TestApp {
     pub async fn of(count: usize, start: Start) -> Self {
         let room = APP_SLOT.acquire().await.unwrap();
         let database = testbed::Database::fresh().await;
-        let (pool, start) = (database.pool().await.inner().clone(), start.on(database.url()));
+        let (pool, start) = (
+            database.pool().await.inner().clone(),
+            start.on(database.url()),
+        );
         let processes = join_all((0..count).map(|_| start.open())).await;
         let (journal, leftovers) = (Journal::default(), Leftovers::of(database.url()));
-        Self { processes, pool, journal, client: client(), start, _leftovers: leftovers, database, _slot: room }
+        Self {
+            processes,
+            pool,
+            journal,
+            client: client(),
+            start,
+            _leftovers: leftovers,
+            database,
+            _slot: room,
+        }
     }
 
     /// Two processes: the first reaches the database through a proxy whose connections can fall silent, the second directly.
@@ -62,7 +74,8 @@ impl TestApp {
         let options = PgConnectOptions::from_str(app.database.url()).unwrap();
         let (proxy, options) = Proxy::before_database(options).await;
         let behind = options.to_url_lossy();
-        app.processes.push(app.start.clone().on(behind.as_str()).open().await);
+        app.processes
+            .push(app.start.clone().on(behind.as_str()).open().await);
         app.add_process().await;
         (app, proxy)
     }
@@ -83,12 +96,19 @@ impl TestApp {
     }
 
     pub fn api(&self, number: usize) -> ApiClient {
-        ApiClient::of(number, &self.processes[number], self.client.clone(), self.journal.clone())
+        ApiClient::of(
+            number,
+            &self.processes[number],
+            self.client.clone(),
+            self.journal.clone(),
+        )
     }
 
     /// One api per process.
     pub fn apis(&self) -> Vec<ApiClient> {
-        (0..self.processes.len()).map(|number| self.api(number)).collect()
+        (0..self.processes.len())
+            .map(|number| self.api(number))
+            .collect()
     }
 
     /// Asks the first process.
@@ -100,7 +120,10 @@ impl TestApp {
     pub async fn accepts_one(&self, user: String, product: i64) {
         let invest = async || {
             let call = self.invest(ask(&user, product, 1)).await;
-            assert!(call.is_accepted() || call.is_refused("OVERLOADED"), "{call:?}");
+            assert!(
+                call.is_accepted() || call.is_refused("OVERLOADED"),
+                "{call:?}"
+            );
             call.is_accepted().then_some(())
         };
         within(TEST_TIMEOUT, "an invest", invest).await;
@@ -108,7 +131,9 @@ impl TestApp {
 
     /// An operator's command against the first process, about to be started.
     pub fn command(&self, args: &[&str]) -> Start {
-        Start::bare(args).with(&["--admin-url", &self.processes[0].admin]).env("MOA_OPERATOR_TOKEN", OPERATOR)
+        Start::bare(args)
+            .with(&["--admin-url", &self.processes[0].admin])
+            .env("MOA_OPERATOR_TOKEN", OPERATOR)
     }
 
     /// An operator's command, to its end.
@@ -126,13 +151,20 @@ impl TestApp {
         let now = Utc::now();
         let mut body = json!({"title": title, "totalInvestingAmount": total,
                               "startedAt": seconds_from(now, -3_600), "finishedAt": seconds_from(now, 3_600)});
-        let Value::Object(terms) = terms else { panic!("terms are an object") };
+        let Value::Object(terms) = terms else {
+            panic!("terms are an object")
+        };
         body.as_object_mut().unwrap().extend(terms);
         self.opened(&body).await
     }
 
     /// Opens a product whose window is given in seconds from now.
-    pub async fn open_product_in(&self, title: &str, total: i64, (starts, finishes): (i64, i64)) -> i64 {
+    pub async fn open_product_in(
+        &self,
+        title: &str,
+        total: i64,
+        (starts, finishes): (i64, i64),
+    ) -> i64 {
         let now = Utc::now();
         let body = json!({"title": title, "totalInvestingAmount": total,
                           "startedAt": seconds_from(now, starts), "finishedAt": seconds_from(now, finishes)});
@@ -140,7 +172,10 @@ impl TestApp {
     }
 
     async fn opened(&self, body: &Value) -> i64 {
-        let answer = self.api(0).operate(Method::POST, "/admin/product", Some(body)).await;
+        let answer = self
+            .api(0)
+            .operate(Method::POST, "/admin/product", Some(body))
+            .await;
         answer.data()["productId"]
             .as_i64()
             .unwrap_or_else(|| panic!("not opened: {} {}", answer.body, self.processes[0].logged()))
@@ -149,7 +184,11 @@ impl TestApp {
     /// Waits until every reservation has its fate and every consumer stands at the heads.
     pub async fn settled(&self) {
         let quiet = async || {
-            let quiet: bool = sqlx::query_scalar(IS_QUIET).bind(consumers()).fetch_one(&self.pool).await.unwrap();
+            let quiet: bool = sqlx::query_scalar(IS_QUIET)
+                .bind(consumers())
+                .fetch_one(&self.pool)
+                .await
+                .unwrap();
             quiet.then_some(())
         };
         within(TEST_TIMEOUT, "quiet", quiet).await;

@@ -14,15 +14,29 @@ async fn rebuilds_of_everything_leave_the_log_its_connections() {
     }
     let some_are_folded = async || {
         assert!(app.invest(ask("dan", products[0], 1)).await.is_accepted());
-        let jobs = get(&app, "/admin/job").await.data()["list"].as_array()?.clone();
-        let begun: Vec<i64> = jobs.iter().filter_map(|job| job["done"].as_i64()).filter(|done| *done > 0).collect();
+        let jobs = get(&app, "/admin/job").await.data()["list"]
+            .as_array()?
+            .clone();
+        let begun: Vec<i64> = jobs
+            .iter()
+            .filter_map(|job| job["done"].as_i64())
+            .filter(|done| *done > 0)
+            .collect();
         assert!(begun.len() <= 3, "three at a time: {jobs:?}");
         begun.iter().any(|done| *done >= 4).then_some(())
     };
     within(TEST_TIMEOUT, "some events are folded", some_are_folded).await;
-    let ready = reqwest::get(format!("{}/readyz", app.processes[0].ops)).await.unwrap();
+    let ready = reqwest::get(format!("{}/readyz", app.processes[0].ops))
+        .await
+        .unwrap();
     assert_eq!(ready.text().await.unwrap(), "ok");
     for name in read_models() {
-        assert_eq!(post(&app, &format!("/admin/projection/{name}/drop")).await.status, 200, "{name}");
+        assert_eq!(
+            post(&app, &format!("/admin/projection/{name}/drop"))
+                .await
+                .status,
+            200,
+            "{name}"
+        );
     }
 }

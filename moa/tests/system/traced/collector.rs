@@ -5,7 +5,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -40,21 +42,32 @@ impl Collector {
     /// On this port of loopback.
     pub async fn at(port: u16) -> Self {
         let received: Arc<Mutex<Vec<Received>>> = Arc::default();
-        let routes = Router::new().route("/v1/traces", post(receive)).with_state(received.clone());
+        let routes = Router::new()
+            .route("/v1/traces", post(receive))
+            .with_state(received.clone());
         Self::serving(port, routes, received).await
     }
 
     /// One that takes requests and never answers.
     pub async fn silent() -> Self {
         let silent = async || std::future::pending::<()>().await;
-        Self::serving(0, Router::new().route("/v1/traces", post(silent)), Arc::default()).await
+        Self::serving(
+            0,
+            Router::new().route("/v1/traces", post(silent)),
+            Arc::default(),
+        )
+        .await
     }
 
     async fn serving(port: u16, routes: Router, received: Arc<Mutex<Vec<Received>>>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let serving = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        Self { port, received, _serving: AbortOnDropHandle::new(serving) }
+        Self {
+            port,
+            received,
+            _serving: AbortOnDropHandle::new(serving),
+        }
     }
 
     pub fn url(&self) -> String {
@@ -67,14 +80,21 @@ impl Collector {
 
     /// All spans so far with this name.
     pub fn named(&self, name: &str) -> Vec<Span> {
-        let named = self.received().into_iter().map(|received| received.span).filter(|span| span.name == name);
+        let named = self
+            .received()
+            .into_iter()
+            .map(|received| received.span)
+            .filter(|span| span.name == name);
         named.collect()
     }
 
     /// Waits until it has so many spans with this name.
     pub async fn has(&self, name: &str, count: usize) -> Vec<Span> {
         let what = format!("{count} spans named {name}");
-        within(TEST_TIMEOUT, &what, async || Some(self.named(name)).filter(|spans| spans.len() >= count)).await
+        within(TEST_TIMEOUT, &what, async || {
+            Some(self.named(name)).filter(|spans| spans.len() >= count)
+        })
+        .await
     }
 }
 
@@ -83,15 +103,27 @@ async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Vec<u8>, StatusCode> {
-    if headers.get("content-type").is_none_or(|kind| kind != "application/x-protobuf") {
+    if headers
+        .get("content-type")
+        .is_none_or(|kind| kind != "application/x-protobuf")
+    {
         return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
     let request = ExportTraceServiceRequest::decode(body).map_err(|_| StatusCode::BAD_REQUEST)?;
-    let tenant = headers.get("x-tenant").map(|tenant| tenant.to_str().unwrap().to_owned());
+    let tenant = headers
+        .get("x-tenant")
+        .map(|tenant| tenant.to_str().unwrap().to_owned());
     for of_process in request.resource_spans {
         let resource = of_process.resource.unwrap_or_default().attributes;
-        let spans = of_process.scope_spans.into_iter().flat_map(|scope| scope.spans);
-        let all = spans.map(|span| Received { span, resource: resource.clone(), tenant: tenant.clone() });
+        let spans = of_process
+            .scope_spans
+            .into_iter()
+            .flat_map(|scope| scope.spans);
+        let all = spans.map(|span| Received {
+            span,
+            resource: resource.clone(),
+            tenant: tenant.clone(),
+        });
         received.lock().unwrap().extend(all);
     }
     Ok(ExportTraceServiceResponse::default().encode_to_vec())

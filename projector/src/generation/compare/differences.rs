@@ -18,7 +18,9 @@ pub(super) async fn differences(
     buckets: &[i64],
 ) -> sqlx::Result<Vec<Difference>> {
     let (key, live) = (table.key_columns(), qualified(LIVE_SCHEMA, &table.name));
-    let first = format!("row({key}) <= (select {key} from {live} order by {key} offset {FIRST_SCAN_ROWS} limit 1)");
+    let first = format!(
+        "row({key}) <= (select {key} from {live} order by {key} offset {FIRST_SCAN_ROWS} limit 1)"
+    );
     let found = differences_where(transaction, new_schema, table, &first, buckets).await?;
     if found.len() == MAX_SHOWN_DIFFERENCES {
         return Ok(found);
@@ -36,13 +38,26 @@ async fn differences_where(
     let side = |schema| {
         let (columns, whole, bucket) = (table.columns(), table.whole(), table.bucket());
         let from = qualified(schema, &table.name);
-        format!("(select {columns}, {whole} as \"whole row\" from {from} where {bucket} = any($1) and {condition})")
+        format!(
+            "(select {columns}, {whole} as \"whole row\" from {from} where {bucket} = any($1) and {condition})"
+        )
     };
     let shown = |side: &str| {
-        let pairs: Vec<_> = table.columns.iter().map(|column| shape::pair(column, &format!("{side}."))).collect();
-        format!("case when {side}.\"whole row\" is not null then json_build_object({}) end", pairs.join(", "))
+        let pairs: Vec<_> = table
+            .columns
+            .iter()
+            .map(|column| shape::pair(column, &format!("{side}.")))
+            .collect();
+        format!(
+            "case when {side}.\"whole row\" is not null then json_build_object({}) end",
+            pairs.join(", ")
+        )
     };
-    let key: Vec<_> = table.key.iter().map(|column| shape::pair(column, "")).collect();
+    let key: Vec<_> = table
+        .key
+        .iter()
+        .map(|column| shape::pair(column, ""))
+        .collect();
     let query = format!(
         "select json_build_object({key}) as key, {live} as live, {new} as new
            from {live_rows} as live
@@ -57,5 +72,9 @@ async fn differences_where(
         new_rows = side(new_schema),
         by = table.key_columns(),
     );
-    sqlx::query_as(&query).persistent(false).bind(buckets).fetch_all(transaction).await
+    sqlx::query_as(&query)
+        .persistent(false)
+        .bind(buckets)
+        .fetch_all(transaction)
+        .await
 }

@@ -17,11 +17,25 @@ pub(super) struct Digest {
     digests: Vec<String>,
 }
 
-pub(super) async fn digest(transaction: &mut Connection, schema: &str, table: &Table) -> sqlx::Result<Digest> {
-    let (whole, bucket, from) = (table.whole(), table.bucket(), qualified(schema, &table.name));
+pub(super) async fn digest(
+    transaction: &mut Connection,
+    schema: &str,
+    table: &Table,
+) -> sqlx::Result<Digest> {
+    let (whole, bucket, from) = (
+        table.whole(),
+        table.bucket(),
+        qualified(schema, &table.name),
+    );
     let numbers: Vec<_> = table.numbers.iter().map(|column| quoted(column)).collect();
-    let sums: String = numbers.iter().enumerate().map(|(n, column)| format!(", sum({column}) as sum_{n}")).collect();
-    let totals: Vec<_> = (0..numbers.len()).map(|n| format!("sum(sum_{n})::text")).collect();
+    let sums: String = numbers
+        .iter()
+        .enumerate()
+        .map(|(n, column)| format!(", sum({column}) as sum_{n}"))
+        .collect();
+    let totals: Vec<_> = (0..numbers.len())
+        .map(|n| format!("sum(sum_{n})::text"))
+        .collect();
     // The sum of hashes does not depend on the order of rows. A row's hash covers its key, so values cannot swap rows unseen.
     let query = format!(
         "with buckets as materialized (
@@ -40,14 +54,24 @@ pub(super) async fn digest(transaction: &mut Connection, schema: &str, table: &T
            from written",
         totals = totals.join(", "),
     );
-    sqlx::query_as(&query).persistent(false).fetch_one(transaction).await
+    sqlx::query_as(&query)
+        .persistent(false)
+        .fetch_one(transaction)
+        .await
 }
 
 /// The buckets in which two tables differ.
 pub(super) fn differing(live: &Digest, new: &Digest) -> Vec<i64> {
     let by_bucket = |digest: &Digest| -> BTreeMap<i64, String> {
-        digest.buckets.iter().copied().zip(digest.digests.iter().cloned()).collect()
+        digest
+            .buckets
+            .iter()
+            .copied()
+            .zip(digest.digests.iter().cloned())
+            .collect()
     };
     let (live, new) = (by_bucket(live), by_bucket(new));
-    (0..=LAST_BUCKET).filter(|bucket| live.get(bucket) != new.get(bucket)).collect()
+    (0..=LAST_BUCKET)
+        .filter(|bucket| live.get(bucket) != new.get(bucket))
+        .collect()
 }

@@ -40,7 +40,10 @@ impl Table {
 
     /// A row's bucket, by its key.
     pub(super) fn bucket(&self) -> String {
-        format!("(hash_record_extended(row({}), 0) & {LAST_BUCKET})", self.key_columns())
+        format!(
+            "(hash_record_extended(row({}), 0) & {LAST_BUCKET})",
+            self.key_columns()
+        )
     }
 }
 
@@ -71,8 +74,12 @@ pub(super) async fn of_both(
     projection: &str,
     new_schema: &str,
 ) -> sqlx::Result<(Vec<Table>, Sides<Vec<String>>)> {
-    let columns: Vec<Column> =
-        sqlx::query_as(COLUMNS).bind(projection).bind(LIVE_SCHEMA).bind(new_schema).fetch_all(connection).await?;
+    let columns: Vec<Column> = sqlx::query_as(COLUMNS)
+        .bind(projection)
+        .bind(LIVE_SCHEMA)
+        .bind(new_schema)
+        .fetch_all(connection)
+        .await?;
     let mut tables: BTreeMap<String, Vec<Column>> = BTreeMap::new();
     for column in columns {
         tables.entry(column.table.clone()).or_default().push(column);
@@ -90,20 +97,29 @@ pub(super) async fn of_both(
 }
 
 fn table(name: String, columns: Vec<Column>) -> Table {
-    let mut table = Table { name, ..Table::default() };
+    let mut table = Table {
+        name,
+        ..Table::default()
+    };
     let mut key = BTreeMap::new();
     for column in columns {
         match (column.in_live, column.in_new) {
             (true, true) => {
                 key.extend(column.key.map(|place| (place, column.column.clone())));
-                table.numbers.extend(column.number.then(|| column.column.clone()));
+                table
+                    .numbers
+                    .extend(column.number.then(|| column.column.clone()));
                 table.columns.push(column.column);
             }
             (true, false) => table.only.live.push(column.column),
             (false, _) => table.only.new.push(column.column),
         }
     }
-    table.key = if key.is_empty() { table.columns.clone() } else { key.into_values().collect() };
+    table.key = if key.is_empty() {
+        table.columns.clone()
+    } else {
+        key.into_values().collect()
+    };
     table
 }
 

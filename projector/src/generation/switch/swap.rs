@@ -1,7 +1,9 @@
 //! The swap of two generations: their tables, checkpoints and states.
 
 use super::SwitchError;
-use crate::generation::{GenerationState, LIVE_SCHEMA, execute, qualified, quoted, standby_schema, tables};
+use crate::generation::{
+    GenerationState, LIVE_SCHEMA, execute, qualified, quoted, standby_schema, tables,
+};
 use connection_pool::Connection;
 use event_log::Position;
 
@@ -25,34 +27,61 @@ impl<'a> SchemaSwap<'a> {
         from: i32,
         to: i32,
     ) -> Result<Self, SwitchError> {
-        let (retire_to, promote_from) = (standby_schema(projection, from), standby_schema(projection, to));
+        let (retire_to, promote_from) = (
+            standby_schema(projection, from),
+            standby_schema(projection, to),
+        );
         let retiring = tables::tables(transaction, projection, LIVE_SCHEMA).await?;
         let promoted = tables::tables(transaction, projection, &promote_from).await?;
         if promoted.is_empty() {
             let projection = projection.into();
-            return Err(SwitchError::Unfit { projection, generation: to, reason: "it has no tables" });
+            return Err(SwitchError::Unfit {
+                projection,
+                generation: to,
+                reason: "it has no tables",
+            });
         }
-        Ok(Self { projection, from, to, retire_to, retiring, promote_from, promoted })
+        Ok(Self {
+            projection,
+            from,
+            to,
+            retire_to,
+            retiring,
+            promote_from,
+            promoted,
+        })
     }
 
     /// Every table of both, as SQL lists them, the live ones first. They are ordered by name, so a read model's main table
     /// comes before its others.
     fn tables(&self) -> String {
-        let retiring = self.retiring.iter().map(|table| qualified(LIVE_SCHEMA, table));
-        let promoted = self.promoted.iter().map(|table| qualified(&self.promote_from, table));
+        let retiring = self
+            .retiring
+            .iter()
+            .map(|table| qualified(LIVE_SCHEMA, table));
+        let promoted = self
+            .promoted
+            .iter()
+            .map(|table| qualified(&self.promote_from, table));
         retiring.chain(promoted).collect::<Vec<_>>().join(", ")
     }
 
     /// Takes the lock that a vacuum needs and that blocks no reader or writer. The server cancels an autovacuum only for a
     /// waiter that waits longer than readers may be blocked.
     pub(super) async fn keep_vacuum_out(&self, transaction: &mut Connection) -> sqlx::Result<()> {
-        let lock = format!("lock table {} in share update exclusive mode", self.tables());
+        let lock = format!(
+            "lock table {} in share update exclusive mode",
+            self.tables()
+        );
         execute(transaction, &lock).await
     }
 
     /// Locks the checkpoints of both in every partition, and returns their positions. Inserts missing ones first, so that no
     /// consumer begins meanwhile.
-    pub(super) async fn hold_checkpoints(&self, transaction: &mut Connection) -> sqlx::Result<HeldCheckpoints> {
+    pub(super) async fn hold_checkpoints(
+        &self,
+        transaction: &mut Connection,
+    ) -> sqlx::Result<HeldCheckpoints> {
         sqlx::query(
             "insert into checkpoints (consumer, partition, code_version)
              select case state when 'LIVE' then $1 else $2 end, partition, code_version
@@ -75,24 +104,48 @@ impl<'a> SchemaSwap<'a> {
         .bind(&self.promote_from)
         .fetch_all(transaction)
         .await?;
-        let (live, standby): (Vec<_>, Vec<_>) = held.into_iter().partition(|(consumer, _)| consumer == self.projection);
-        let positions = |held: Vec<(String, Position)>| held.into_iter().map(|(_, position)| position).collect();
-        Ok(HeldCheckpoints { live: positions(live), standby: positions(standby) })
+        let (live, standby): (Vec<_>, Vec<_>) = held
+            .into_iter()
+            .partition(|(consumer, _)| consumer == self.projection);
+        let positions = |held: Vec<(String, Position)>| {
+            held.into_iter().map(|(_, position)| position).collect()
+        };
+        Ok(HeldCheckpoints {
+            live: positions(live),
+            standby: positions(standby),
+        })
     }
 
     /// Creates the schema for the generation that retires. Nobody reads there yet.
-    pub(super) async fn make_retire_schema(&self, transaction: &mut Connection) -> sqlx::Result<()> {
+    pub(super) async fn make_retire_schema(
+        &self,
+        transaction: &mut Connection,
+    ) -> sqlx::Result<()> {
         tables::create_schema(transaction, self.projection, &self.retire_to).await
     }
 
     /// Swaps both in one message to the server, so that nothing delays it between the lock and the last change.
     pub(super) async fn swap(&self, transaction: &mut Connection) -> sqlx::Result<()> {
-        let mut statements = vec![format!("lock table {} in access exclusive mode", self.tables())];
-        statements.extend(self.retiring.iter().map(|table| moved(LIVE_SCHEMA, table, &self.retire_to)));
-        statements.extend(self.promoted.iter().map(|table| moved(&self.promote_from, table, LIVE_SCHEMA)));
+        let mut statements = vec![format!(
+            "lock table {} in access exclusive mode",
+            self.tables()
+        )];
+        statements.extend(
+            self.retiring
+                .iter()
+                .map(|table| moved(LIVE_SCHEMA, table, &self.retire_to)),
+        );
+        statements.extend(
+            self.promoted
+                .iter()
+                .map(|table| moved(&self.promote_from, table, LIVE_SCHEMA)),
+        );
         statements.push(format!("drop schema {}", quoted(&self.promote_from)));
         statements.push(self.pauses());
-        statements.extend([renamed(self.projection, &self.retire_to), renamed(&self.promote_from, self.projection)]);
+        statements.extend([
+            renamed(self.projection, &self.retire_to),
+            renamed(&self.promote_from, self.projection),
+        ]);
         statements.extend(self.states());
         execute(transaction, &statements.join("; ")).await
     }
@@ -112,11 +165,16 @@ impl<'a> SchemaSwap<'a> {
         let projection = literal(self.projection);
         let set = |state: GenerationState, which| {
             let state = state.as_str();
-            format!("update generations set state = '{state}' where projection = {projection} and {which}")
+            format!(
+                "update generations set state = '{state}' where projection = {projection} and {which}"
+            )
         };
         [
             set(GenerationState::Ready, "state = 'PREVIOUS'".into()),
-            set(GenerationState::Previous, format!("generation = {}", self.from)),
+            set(
+                GenerationState::Previous,
+                format!("generation = {}", self.from),
+            ),
             set(GenerationState::Live, format!("generation = {}", self.to)),
         ]
     }
@@ -131,16 +189,28 @@ pub(super) struct HeldCheckpoints {
 impl HeldCheckpoints {
     /// How many events the standby lacks.
     pub(super) fn behind(&self) -> i64 {
-        self.live.iter().zip(&self.standby).map(|(live, standby)| (live - standby).max(0)).sum()
+        self.live
+            .iter()
+            .zip(&self.standby)
+            .map(|(live, standby)| (live - standby).max(0))
+            .sum()
     }
 }
 
 fn moved(from: &str, table: &str, to: &str) -> String {
-    format!("alter table {} set schema {}", qualified(from, table), quoted(to))
+    format!(
+        "alter table {} set schema {}",
+        qualified(from, table),
+        quoted(to)
+    )
 }
 
 fn renamed(from: &str, to: &str) -> String {
-    format!("update checkpoints set consumer = {} where consumer = {}", literal(to), literal(from))
+    format!(
+        "update checkpoints set consumer = {} where consumer = {}",
+        literal(to),
+        literal(from)
+    )
 }
 
 /// A text as SQL quotes it.

@@ -37,7 +37,9 @@ async fn catalog(world: &World, projection: &str, schema: &str) -> Vec<String> {
         ))
         .await;
     let all = [columns, constraints, indexes].concat();
-    all.into_iter().map(|line| line.replace(&format!("{schema}."), "")).collect()
+    all.into_iter()
+        .map(|line| line.replace(&format!("{schema}."), ""))
+        .collect()
 }
 
 #[tokio::test]
@@ -47,8 +49,16 @@ async fn a_new_generation_is_created_like_the_live_one() {
         world.make(projection, 2).await;
         let created = catalog(&world, projection, &format!("{projection}_2")).await;
         assert_eq!(created, catalog(&world, projection, "public").await);
-        let found = world.says(&format!("select 'x' from pg_tables where schemaname = '{projection}_2'")).await;
-        assert_eq!(found.len(), with_model!(projection, Model => tables_of::<Model>(), _ => 0), "{projection}");
+        let found = world
+            .says(&format!(
+                "select 'x' from pg_tables where schemaname = '{projection}_2'"
+            ))
+            .await;
+        assert_eq!(
+            found.len(),
+            with_model!(projection, Model => tables_of::<Model>(), _ => 0),
+            "{projection}"
+        );
     }
 }
 
@@ -78,7 +88,10 @@ async fn unusual_tables_are_copied_too() {
         )
         .await;
     world.make("holdings", 2).await;
-    assert_eq!(catalog(&world, "holdings", "holdings_2").await, catalog(&world, "holdings", "public").await);
+    assert_eq!(
+        catalog(&world, "holdings", "holdings_2").await,
+        catalog(&world, "holdings", "public").await
+    );
 }
 
 #[tokio::test]
@@ -91,8 +104,12 @@ async fn code_of_a_later_version_has_a_template_of_its_own() {
         )
         .await;
     let mut connection = world.connection().await;
-    tables::create(&mut connection, "holdings", 2, 2).await.unwrap();
-    tables::index(&mut connection, "holdings", 2, 2).await.unwrap();
+    tables::create(&mut connection, "holdings", 2, 2)
+        .await
+        .unwrap();
+    tables::index(&mut connection, "holdings", 2, 2)
+        .await
+        .unwrap();
     let made = catalog(&world, "holdings", "holdings_2").await;
     assert_eq!(made, catalog(&world, "holdings", "holdings_v2").await);
 }
@@ -100,7 +117,9 @@ async fn code_of_a_later_version_has_a_template_of_its_own() {
 #[tokio::test]
 async fn bare_tables_have_no_index_until_they_are_filled() {
     let world = World::fresh().await;
-    tables::create(&mut world.connection().await, "holdings", 2, 1).await.unwrap();
+    tables::create(&mut world.connection().await, "holdings", 2, 1)
+        .await
+        .unwrap();
     let indexes = "select indexname::text from pg_indexes where schemaname = 'holdings_2'";
     assert_eq!(world.says(indexes).await, [""; 0]);
 }
@@ -110,7 +129,9 @@ async fn bare_tables_have_no_index_until_they_are_filled() {
 async fn an_interrupted_index_build_continues() {
     let world = World::fresh().await;
     let mut connection = world.connection().await;
-    tables::create(&mut connection, "holdings", 2, 1).await.unwrap();
+    tables::create(&mut connection, "holdings", 2, 1)
+        .await
+        .unwrap();
     world
         .run(
             "insert into holdings_2.holdings values ('kim', 1, 1, 'epoch');
@@ -120,13 +141,24 @@ async fn an_interrupted_index_build_continues() {
     let oid = "select 'holdings_2.holdings_latest_first'::regclass::oid::text";
     let before = world.says(oid).await;
     for _ in 0..2 {
-        tables::create(&mut connection, "holdings", 2, 1).await.unwrap();
-        tables::index(&mut connection, "holdings", 2, 1).await.unwrap();
+        tables::create(&mut connection, "holdings", 2, 1)
+            .await
+            .unwrap();
+        tables::index(&mut connection, "holdings", 2, 1)
+            .await
+            .unwrap();
     }
     assert_eq!(world.says(oid).await, before);
-    assert_eq!(world.says("select user_id from holdings_2.holdings").await, ["kim"]);
-    assert_eq!(catalog(&world, "holdings", "holdings_2").await, catalog(&world, "holdings", "public").await);
-    let statistics = "select reltuples::text from pg_class where oid = 'holdings_2.holdings'::regclass";
+    assert_eq!(
+        world.says("select user_id from holdings_2.holdings").await,
+        ["kim"]
+    );
+    assert_eq!(
+        catalog(&world, "holdings", "holdings_2").await,
+        catalog(&world, "holdings", "public").await
+    );
+    let statistics =
+        "select reltuples::text from pg_class where oid = 'holdings_2.holdings'::regclass";
     assert_eq!(world.says(statistics).await, ["1"]);
 }
 
@@ -134,7 +166,9 @@ async fn an_interrupted_index_build_continues() {
 async fn a_removed_generation_leaves_nothing_and_the_live_one_stays() {
     let world = World::with_two_holdings().await;
     for generation in [2, 2, 1] {
-        tables::remove(&mut world.connection().await, "holdings", generation).await.unwrap();
+        tables::remove(&mut world.connection().await, "holdings", generation)
+            .await
+            .unwrap();
     }
     let left = [
         "holdings {1,1}",

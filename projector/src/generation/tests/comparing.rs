@@ -29,12 +29,21 @@ async fn add_copy(world: &World, generation: i32) {
     world.make("invest_log", generation).await;
     world.begin(&schema).await;
     for table in ["invest_log_product", "invest_log_user", "invest_log"] {
-        world.run(&format!("insert into {schema}.{table} select * from public.{table} order by random()")).await;
+        world
+            .run(&format!(
+                "insert into {schema}.{table} select * from public.{table} order by random()"
+            ))
+            .await;
     }
 }
 
 async fn compare(world: &World, generation: i32) -> Comparison {
-    Snapshot::open(&world.pool, "invest_log", generation).await.unwrap().compare().await.unwrap()
+    Snapshot::open(&world.pool, "invest_log", generation)
+        .await
+        .unwrap()
+        .compare()
+        .await
+        .unwrap()
 }
 
 /// Every difference that is shown: table, key, and in which columns.
@@ -44,9 +53,16 @@ fn shown(comparison: &Comparison) -> Vec<(String, Value, Value, Value)> {
         for found in &table.differences {
             let side = |own: &Option<Value>, other: &Option<Value>| match (own, other) {
                 (Some(own), Some(other)) => {
-                    let fields =
-                        own.as_object().unwrap().iter().filter(|(name, value)| other[name.as_str()] != **value);
-                    Value::Object(fields.map(|(name, value)| (name.clone(), value.clone())).collect())
+                    let fields = own
+                        .as_object()
+                        .unwrap()
+                        .iter()
+                        .filter(|(name, value)| other[name.as_str()] != **value);
+                    Value::Object(
+                        fields
+                            .map(|(name, value)| (name.clone(), value.clone()))
+                            .collect(),
+                    )
                 }
                 (own, _) => json!(own.is_some()),
             };
@@ -69,11 +85,35 @@ async fn the_same_rows_are_equal_and_have_one_digest_in_every_generation() {
     assert!(second.equal && seventh.equal);
     assert_eq!(shown(&second), []);
     assert_eq!(second.positions, [1, 1]);
-    let digests = [&second.digest.live, &second.digest.new, &seventh.digest.live, &seventh.digest.new];
-    assert!(digests.iter().all(|digest| digest.len() == 64 && *digest == digests[0]), "{digests:?}");
-    let rows: Vec<_> = second.tables.iter().map(|table| (table.table.as_str(), table.rows.new)).collect();
-    assert_eq!(rows, [("invest_log", 1000), ("invest_log_product", 3), ("invest_log_user", 1000)]);
-    assert_eq!(second.tables[0].sums["amount"].new.as_deref(), Some("5005000"));
+    let digests = [
+        &second.digest.live,
+        &second.digest.new,
+        &seventh.digest.live,
+        &seventh.digest.new,
+    ];
+    assert!(
+        digests
+            .iter()
+            .all(|digest| digest.len() == 64 && *digest == digests[0]),
+        "{digests:?}"
+    );
+    let rows: Vec<_> = second
+        .tables
+        .iter()
+        .map(|table| (table.table.as_str(), table.rows.new))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("invest_log", 1000),
+            ("invest_log_product", 3),
+            ("invest_log_user", 1000)
+        ]
+    );
+    assert_eq!(
+        second.tables[0].sums["amount"].new.as_deref(),
+        Some("5005000")
+    );
 }
 
 #[tokio::test]
@@ -140,9 +180,15 @@ async fn a_difference_is_found_and_shown<const N: usize>(
 #[tokio::test]
 async fn the_first_ten_differences_by_key_are_shown() {
     let world = two_invest_logs().await;
-    world.run("update invest_log_2.invest_log set amount = 1").await;
+    world
+        .run("update invest_log_2.invest_log set amount = 1")
+        .await;
     let found = compare(&world, 2).await;
-    let keys: Vec<_> = found.tables[0].differences.iter().map(|difference| difference.key.clone()).collect();
+    let keys: Vec<_> = found.tables[0]
+        .differences
+        .iter()
+        .map(|difference| difference.key.clone())
+        .collect();
     assert_eq!(keys, (1..=10).map(invest).collect::<Vec<_>>());
 }
 
@@ -152,17 +198,32 @@ async fn the_first_differences_of_a_large_table_are_found_wherever_they_are() {
     let world = two_invest_logs().await;
     for schema in ["public", "invest_log_2"] {
         let rows = "select 'user' || lpad(n::text, 5, '0'), 7, n, 1 from generate_series(10001, 30000) as n";
-        world.run(&format!("insert into {schema}.invest_log_user {rows}")).await;
+        world
+            .run(&format!("insert into {schema}.invest_log_user {rows}"))
+            .await;
     }
     let shown_users = async || {
         let found = compare(&world, 2).await;
         let user = |difference: &Difference| difference.key["user_id"].as_str().unwrap().to_owned();
-        found.tables[2].differences.iter().map(user).collect::<Vec<_>>()
+        found.tables[2]
+            .differences
+            .iter()
+            .map(user)
+            .collect::<Vec<_>>()
     };
-    world.run("update invest_log_2.invest_log_user set invests = 2 where user_id = 'user29999'").await;
+    world
+        .run("update invest_log_2.invest_log_user set invests = 2 where user_id = 'user29999'")
+        .await;
     assert_eq!(shown_users().await, ["user29999"]);
-    world.run("update invest_log_2.invest_log_user set invests = 2 where product_id = 7").await;
-    assert_eq!(shown_users().await, (10001..=10010).map(|n| format!("user{n}")).collect::<Vec<_>>());
+    world
+        .run("update invest_log_2.invest_log_user set invests = 2 where product_id = 7")
+        .await;
+    assert_eq!(
+        shown_users().await,
+        (10001..=10010)
+            .map(|n| format!("user{n}"))
+            .collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
@@ -176,9 +237,15 @@ async fn only_what_both_have_is_compared_and_the_rest_is_named() {
         .await;
     let found = compare(&world, 2).await;
     assert!(found.equal);
-    assert_eq!((&found.only.live, &found.only.new), (&vec![], &vec!["invest_log_fresh".to_owned()]));
+    assert_eq!(
+        (&found.only.live, &found.only.new),
+        (&vec![], &vec!["invest_log_fresh".to_owned()])
+    );
     let only = &found.tables[0].only;
-    assert_eq!((&only.live, &only.new), (&vec!["fail_detail".to_owned()], &vec!["fresh".to_owned()]));
+    assert_eq!(
+        (&only.live, &only.new),
+        (&vec!["fail_detail".to_owned()], &vec!["fresh".to_owned()])
+    );
 }
 
 /// 1. The snapshot is opened.
@@ -188,7 +255,9 @@ async fn only_what_both_have_is_compared_and_the_rest_is_named() {
 async fn it_compares_what_was_there_when_it_was_opened() {
     let world = two_invest_logs().await;
     let snapshot = Snapshot::open(&world.pool, "invest_log", 2).await.unwrap();
-    world.run("update invest_log set amount = 1; delete from invest_log_2.invest_log").await;
+    world
+        .run("update invest_log set amount = 1; delete from invest_log_2.invest_log")
+        .await;
     assert!(snapshot.compare().await.unwrap().equal);
     assert!(!compare(&world, 2).await.equal);
 }
@@ -196,7 +265,11 @@ async fn it_compares_what_was_there_when_it_was_opened() {
 #[tokio::test]
 async fn generations_at_different_positions_are_not_compared() {
     let world = two_invest_logs().await;
-    world.run("update checkpoints set position = 2 where consumer = 'invest_log_2' and partition = 1").await;
+    world
+        .run(
+            "update checkpoints set position = 2 where consumer = 'invest_log_2' and partition = 1",
+        )
+        .await;
     match Snapshot::open(&world.pool, "invest_log", 2).await {
         Err(CompareError::Apart { live, new }) => assert_eq!((live, new), (vec![1, 1], vec![1, 2])),
         _ => panic!("they are apart"),
@@ -206,7 +279,9 @@ async fn generations_at_different_positions_are_not_compared() {
 #[tokio::test]
 async fn it_can_be_read_by_programs() {
     let world = two_invest_logs().await;
-    world.run("delete from invest_log_2.invest_log_product where product_id = 3").await;
+    world
+        .run("delete from invest_log_2.invest_log_product where product_id = 3")
+        .await;
     let found = serde_json::to_value(compare(&world, 2).await).unwrap();
     assert_eq!(found["equal"], json!(false));
     let product = &found["tables"][1];

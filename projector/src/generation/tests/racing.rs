@@ -57,7 +57,11 @@ struct Row {
 }
 
 /// Reads the same page over and over; says how long the longest read took, and how many there were.
-async fn read_on(readers: Pool, (page, pause): (&'static str, Duration), stop: CancellationToken) -> (Duration, u64) {
+async fn read_on(
+    readers: Pool,
+    (page, pause): (&'static str, Duration),
+    stop: CancellationToken,
+) -> (Duration, u64) {
     let (mut longest, mut reads, mut seen) = (Duration::ZERO, 0, vec![0; PARTITIONS as usize]);
     while !stop.is_cancelled() {
         let since = Instant::now();
@@ -72,7 +76,13 @@ async fn read_on(readers: Pool, (page, pause): (&'static str, Duration), stop: C
         longest = longest.max(since.elapsed());
         reads += 1;
         let positions = &rows.first().unwrap().positions;
-        assert!(positions.iter().zip(&seen).all(|(now, before)| now >= before), "{seen:?}, then {positions:?}");
+        assert!(
+            positions
+                .iter()
+                .zip(&seen)
+                .all(|(now, before)| now >= before),
+            "{seen:?}, then {positions:?}"
+        );
         // Generation 1 is live at odd positions, 2 at even ones.
         let generation = if positions[0] % 2 == 1 { 1 } else { 2 };
         assert_eq!(rows.len() as i64, 5 + generation);
@@ -100,9 +110,17 @@ async fn end_of<T: 'static>(tasks: JoinSet<T>, stop: &CancellationToken) -> Vec<
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_see_one_generation_and_never_an_older_one() {
     let world = World::with_two_holdings().await;
-    let (readers, stop, mut reading) = (world.readers(READERS), CancellationToken::new(), JoinSet::new());
+    let (readers, stop, mut reading) = (
+        world.readers(READERS),
+        CancellationToken::new(),
+        JoinSet::new(),
+    );
     for reader in 0..READERS {
-        let page = if reader == 0 { (OTHER_PAGE, SLOW_INTERVAL) } else { (PAGE, Duration::ZERO) };
+        let page = if reader == 0 {
+            (OTHER_PAGE, SLOW_INTERVAL)
+        } else {
+            (PAGE, Duration::ZERO)
+        };
         reading.spawn(read_on(readers.clone(), page, stop.clone()));
     }
     let (mut held, mut longest_switch) = (Duration::ZERO, Duration::ZERO);
@@ -117,10 +135,18 @@ async fn readers_see_one_generation_and_never_an_older_one() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let read = end_of(reading, &stop).await;
-    let (longest, reads) =
-        read.iter().fold((Duration::ZERO, 0), |(most, sum), (longest, n)| (most.max(*longest), sum + n));
-    println!("{reads} reads, the longest {longest:?}; readers held {held:?} at most; a switch {longest_switch:?}");
-    assert!(longest < MAX_RACE_DURATION && held < MAX_RACE_DURATION, "{longest:?}, {held:?}");
+    let (longest, reads) = read
+        .iter()
+        .fold((Duration::ZERO, 0), |(most, sum), (longest, n)| {
+            (most.max(*longest), sum + n)
+        });
+    println!(
+        "{reads} reads, the longest {longest:?}; readers held {held:?} at most; a switch {longest_switch:?}"
+    );
+    assert!(
+        longest < MAX_RACE_DURATION && held < MAX_RACE_DURATION,
+        "{longest:?}, {held:?}"
+    );
     assert!(reads > 1_000, "only {reads} reads: nothing was proved");
 }
 
@@ -146,13 +172,20 @@ async fn write_on(pool: Pool, partition: i32, stop: CancellationToken) -> u64 {
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         };
-        sqlx::query(WRITE).bind(position + 1).bind(partition).execute(&mut *transaction).await.unwrap();
-        sqlx::query("update checkpoints set position = $1 where consumer = 'holdings' and partition = $2")
+        sqlx::query(WRITE)
             .bind(position + 1)
             .bind(partition)
             .execute(&mut *transaction)
             .await
             .unwrap();
+        sqlx::query(
+            "update checkpoints set position = $1 where consumer = 'holdings' and partition = $2",
+        )
+        .bind(position + 1)
+        .bind(partition)
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
         transaction.commit().await.unwrap();
         steps += 1;
     }
@@ -163,9 +196,15 @@ async fn write_on(pool: Pool, partition: i32, stop: CancellationToken) -> u64 {
 struct Writes(i32);
 
 impl CatchUp for Writes {
-    async fn catch_up(&mut self, transaction: &mut Connection, live: &[Position]) -> Result<(), StepError> {
+    async fn catch_up(
+        &mut self,
+        transaction: &mut Connection,
+        live: &[Position],
+    ) -> Result<(), StepError> {
         let schema = standby_schema("holdings", self.0);
-        transaction.execute(&format!("set local search_path = {schema}, public")[..]).await?;
+        transaction
+            .execute(&format!("set local search_path = {schema}, public")[..])
+            .await?;
         for (partition, live) in (0..).zip(live) {
             sqlx::query(&format!(
                 "with own as (select position from checkpoints where consumer = '{schema}' and partition = $1)
@@ -178,12 +217,14 @@ impl CatchUp for Writes {
             .bind(live)
             .execute(&mut *transaction)
             .await?;
-            sqlx::query("update checkpoints set position = $1 where consumer = $2 and partition = $3")
-                .bind(live)
-                .bind(&schema)
-                .bind(partition)
-                .execute(&mut *transaction)
-                .await?;
+            sqlx::query(
+                "update checkpoints set position = $1 where consumer = $2 and partition = $3",
+            )
+            .bind(live)
+            .bind(&schema)
+            .bind(partition)
+            .execute(&mut *transaction)
+            .await?;
         }
         Ok(())
     }
@@ -207,7 +248,11 @@ async fn writers_write_to_the_generation_whose_checkpoint_they_hold() {
     let world = World::with_two_holdings().await;
     let (stop, mut writing) = (CancellationToken::new(), JoinSet::new());
     for writer in 0..2 * PARTITIONS {
-        writing.spawn(write_on(world.pool.clone(), writer % PARTITIONS, stop.clone()));
+        writing.spawn(write_on(
+            world.pool.clone(),
+            writer % PARTITIONS,
+            stop.clone(),
+        ));
     }
     for n in 0..SWITCHES {
         let to = 2 - n % 2;
@@ -219,7 +264,10 @@ async fn writers_write_to_the_generation_whose_checkpoint_they_hold() {
     assert!(steps > 500, "only {steps} steps: nothing was proved");
     assert_eq!(world.says(WRONG).await, [""; 0]);
     let places = world.places().await;
-    assert!(places.contains(&"1 LIVE".to_owned()) && places.contains(&"2 PREVIOUS".to_owned()), "{places:?}");
+    assert!(
+        places.contains(&"1 LIVE".to_owned()) && places.contains(&"2 PREVIOUS".to_owned()),
+        "{places:?}"
+    );
 }
 
 /// 1. A reader keeps its transaction, and so a table, while others read.
@@ -229,15 +277,30 @@ async fn writers_write_to_the_generation_whose_checkpoint_they_hold() {
 async fn a_switch_gives_way_to_a_long_reader() {
     let world = World::with_two_holdings().await;
     let before = world.places().await;
-    let (readers, stop, mut reading) = (world.readers(READERS), CancellationToken::new(), JoinSet::new());
+    let (readers, stop, mut reading) = (
+        world.readers(READERS),
+        CancellationToken::new(),
+        JoinSet::new(),
+    );
     let mut long = world.pool.begin().await.unwrap();
     long.execute("select from holdings_product").await.unwrap();
     for _ in 1..READERS {
-        reading.spawn(read_on(readers.clone(), (PAGE, Duration::ZERO), stop.clone()));
+        reading.spawn(read_on(
+            readers.clone(),
+            (PAGE, Duration::ZERO),
+            stop.clone(),
+        ));
     }
     let switched = world.switch(2).await;
-    let longest = end_of(reading, &stop).await.into_iter().map(|(longest, _)| longest).max().unwrap();
-    let Err(SwitchError::Busy { blocked: held, .. }) = switched else { panic!("{switched:?}") };
+    let longest = end_of(reading, &stop)
+        .await
+        .into_iter()
+        .map(|(longest, _)| longest)
+        .max()
+        .unwrap();
+    let Err(SwitchError::Busy { blocked: held, .. }) = switched else {
+        panic!("{switched:?}")
+    };
     println!("readers held {held:?} in all, the longest read {longest:?}");
     assert!(held < Duration::from_secs(1), "{held:?}");
     assert!(longest < Duration::from_millis(700), "{longest:?}");
@@ -252,8 +315,15 @@ async fn a_switch_gives_way_to_a_long_reader() {
 async fn nobody_is_blocked_while_a_switch_waits_for_a_vacuum() {
     let world = World::with_two_holdings().await;
     let mut vacuum = world.pool.begin().await.unwrap();
-    vacuum.execute("lock table holdings in share update exclusive mode").await.unwrap();
-    let (readers, stop, mut at_it) = (world.readers(READERS), CancellationToken::new(), JoinSet::new());
+    vacuum
+        .execute("lock table holdings in share update exclusive mode")
+        .await
+        .unwrap();
+    let (readers, stop, mut at_it) = (
+        world.readers(READERS),
+        CancellationToken::new(),
+        JoinSet::new(),
+    );
     at_it.spawn(read_on(readers, (PAGE, Duration::ZERO), stop.clone()));
     let ends = async {
         tokio::time::sleep(Duration::from_secs(1)).await;

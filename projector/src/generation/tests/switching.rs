@@ -66,7 +66,10 @@ async fn one_generation_at_most_is_the_previous_one() {
     world.switch(2).await.unwrap();
     world.switch(3).await.unwrap();
     let states = "select format('%s %s', generation, state) from generations where projection = 'holdings' order by 1";
-    assert_eq!(world.says(states).await, ["1 READY", "2 PREVIOUS", "3 LIVE"]);
+    assert_eq!(
+        world.says(states).await,
+        ["1 READY", "2 PREVIOUS", "3 LIVE"]
+    );
 }
 
 #[tokio::test]
@@ -78,7 +81,12 @@ async fn other_read_models_stay_where_they_are() {
     let before = world.says(others).await;
     world.switch(2).await.unwrap();
     assert_eq!(world.says(others).await, before);
-    assert_eq!(world.says("select consumer from checkpoints where consumer ~ '^i' group by 1").await, ["invest_log"]);
+    assert_eq!(
+        world
+            .says("select consumer from checkpoints where consumer ~ '^i' group by 1")
+            .await,
+        ["invest_log"]
+    );
 }
 
 #[tokio::test]
@@ -86,18 +94,25 @@ async fn tables_of_another_shape_are_swapped_too() {
     let world = World::with_two_holdings().await;
     world.run("create table holdings_2.holdings_note (note text); drop table holdings_2.holdings_count").await;
     world.switch(2).await.unwrap();
-    let tables =
-        "select tablename::text from pg_tables where tablename ~ '^holdings' and schemaname = 'public' order by 1";
-    assert_eq!(world.says(tables).await, ["holdings", "holdings_note", "holdings_product"]);
+    let tables = "select tablename::text from pg_tables where tablename ~ '^holdings' and schemaname = 'public' order by 1";
+    assert_eq!(
+        world.says(tables).await,
+        ["holdings", "holdings_note", "holdings_product"]
+    );
     world.switch(1).await.unwrap();
-    assert_eq!(world.says(tables).await, ["holdings", "holdings_count", "holdings_product"]);
+    assert_eq!(
+        world.says(tables).await,
+        ["holdings", "holdings_count", "holdings_product"]
+    );
 }
 
 /// What is paused is the live model, whichever generation that is.
 #[tokio::test]
 async fn a_paused_model_stays_paused() {
     let world = World::with_two_holdings().await;
-    world.run("update checkpoints set paused = true where consumer = 'holdings'").await;
+    world
+        .run("update checkpoints set paused = true where consumer = 'holdings'")
+        .await;
     world.switch(2).await.unwrap();
     let paused = "select distinct consumer from checkpoints where paused";
     assert_eq!(world.says(paused).await, ["holdings"]);
@@ -107,8 +122,12 @@ async fn a_paused_model_stays_paused() {
 async fn a_generation_that_is_behind_is_refused() {
     let world = World::with_two_holdings().await;
     // Ahead in one partition does not make up for the other.
-    world.run("update checkpoints set position = 9 where consumer = 'holdings_2' and partition = 0").await;
-    world.run("update checkpoints set position = 4 where consumer = 'holdings' and partition = 1").await;
+    world
+        .run("update checkpoints set position = 9 where consumer = 'holdings_2' and partition = 0")
+        .await;
+    world
+        .run("update checkpoints set position = 4 where consumer = 'holdings' and partition = 1")
+        .await;
     let before = world.places().await;
     match world.switch(2).await {
         Err(SwitchError::Behind { events, .. }) => assert_eq!(events, 3),
@@ -120,9 +139,14 @@ async fn a_generation_that_is_behind_is_refused() {
 #[tokio::test]
 async fn a_live_partition_that_the_other_never_began_is_behind() {
     let world = World::with_two_holdings().await;
-    world.run("delete from checkpoints where consumer = 'holdings_2' and partition = 1").await;
+    world
+        .run("delete from checkpoints where consumer = 'holdings_2' and partition = 1")
+        .await;
     let before = world.places().await;
-    assert!(matches!(world.switch(2).await, Err(SwitchError::Behind { events: 1, .. })));
+    assert!(matches!(
+        world.switch(2).await,
+        Err(SwitchError::Behind { events: 1, .. })
+    ));
     assert_eq!(world.places().await, before);
 }
 
@@ -132,7 +156,10 @@ async fn an_incomplete_or_unknown_generation_is_refused() {
     world.run("insert into generations values ('holdings', 3, 1, 'READY'), ('holdings', 4, 1, 'BUILDING')").await;
     let before = world.places().await;
     for unfit in [3, 4, 5] {
-        assert!(matches!(world.switch(unfit).await, Err(SwitchError::Unfit { .. })), "{unfit}");
+        assert!(
+            matches!(world.switch(unfit).await, Err(SwitchError::Unfit { .. })),
+            "{unfit}"
+        );
     }
     assert_eq!(world.places().await, before);
 }
@@ -143,7 +170,11 @@ struct Follows;
 const LATE: &str = "set local search_path = holdings_2, public; insert into holdings_product values (99, 'late', 1)";
 
 impl CatchUp for Follows {
-    async fn catch_up(&mut self, transaction: &mut Connection, live: &[Position]) -> Result<(), StepError> {
+    async fn catch_up(
+        &mut self,
+        transaction: &mut Connection,
+        live: &[Position],
+    ) -> Result<(), StepError> {
         transaction.execute(LATE).await?;
         sqlx::query("update checkpoints set position = ($1::bigint[])[partition + 1] where consumer = 'holdings_2'")
             .bind(live)
@@ -156,9 +187,16 @@ impl CatchUp for Follows {
 #[tokio::test]
 async fn a_generation_catches_up_within_the_switch() {
     let world = World::with_two_holdings().await;
-    world.run("update checkpoints set position = 5 where consumer = 'holdings'").await;
+    world
+        .run("update checkpoints set position = 5 where consumer = 'holdings'")
+        .await;
     world.switch_with(2, &mut Follows).await.unwrap();
-    assert_eq!(world.says("select title from holdings_product where product_id = 99").await, ["late"]);
+    assert_eq!(
+        world
+            .says("select title from holdings_product where product_id = 99")
+            .await,
+        ["late"]
+    );
     assert!(world.places().await.contains(&"holdings {5,5}".to_owned()));
 }
 
@@ -175,10 +213,15 @@ impl CatchUp for Stands<'_> {
 #[tokio::test]
 async fn a_generation_that_catches_up_too_slowly_is_behind() {
     let world = World::with_two_holdings().await;
-    world.run("update checkpoints set position = 5 where consumer = 'holdings'").await;
+    world
+        .run("update checkpoints set position = 5 where consumer = 'holdings'")
+        .await;
     let before = world.places().await;
     let began = Notify::new();
-    assert!(matches!(world.switch_with(2, &mut Stands(&began)).await, Err(SwitchError::Behind { events: 8, .. })));
+    assert!(matches!(
+        world.switch_with(2, &mut Stands(&began)).await,
+        Err(SwitchError::Behind { events: 8, .. })
+    ));
     assert_eq!(world.places().await, before);
 }
 
@@ -188,7 +231,9 @@ async fn a_generation_that_catches_up_too_slowly_is_behind() {
 #[tokio::test]
 async fn a_switch_that_is_killed_changes_nothing() {
     let world = World::with_two_holdings().await;
-    world.run("update checkpoints set position = 5 where consumer = 'holdings'").await;
+    world
+        .run("update checkpoints set position = 5 where consumer = 'holdings'")
+        .await;
     let before = world.places().await;
     let began = Notify::new();
     let mut stands = Stands(&began);
@@ -208,16 +253,21 @@ async fn a_switch_that_is_killed_with_the_tables_in_hand_changes_nothing() {
     let world = World::with_two_holdings().await;
     let before = world.places().await;
     let mut reader = world.pool.begin().await.unwrap();
-    reader.execute("select from holdings_product").await.unwrap();
+    reader
+        .execute("select from holdings_product")
+        .await
+        .unwrap();
     let killed = async {
-        let kill =
-            "select pg_terminate_backend(pid)::text from pg_locks where not granted and mode = 'AccessExclusiveLock'";
+        let kill = "select pg_terminate_backend(pid)::text from pg_locks where not granted and mode = 'AccessExclusiveLock'";
         while world.says(kill).await.is_empty() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
     let (switched, ()) = tokio::join!(world.switch(2), killed);
-    assert!(matches!(switched, Err(SwitchError::Database(_))), "{switched:?}");
+    assert!(
+        matches!(switched, Err(SwitchError::Database(_))),
+        "{switched:?}"
+    );
     reader.rollback().await.unwrap();
     assert_eq!(world.places().await, before);
 }

@@ -18,7 +18,10 @@ impl World {
     /// Every read model's generation 1 is live, empty, and has not begun.
     pub(super) async fn fresh() -> Self {
         let database = Database::fresh().await;
-        let world = Self { pool: database.pool().await, _database: database };
+        let world = Self {
+            pool: database.pool().await,
+            _database: database,
+        };
         world
             .run(&format!("insert into log_identity (log_id, partitions) values (gen_random_uuid(), {PARTITIONS})"))
             .await;
@@ -51,9 +54,16 @@ impl World {
     /// A generation with its tables and indexes, as a rebuild leaves it.
     pub(super) async fn make(&self, projection: &str, generation: i32) {
         let mut connection = self.connection().await;
-        tables::create(&mut connection, projection, generation, 1).await.unwrap();
-        tables::index(&mut connection, projection, generation, 1).await.unwrap();
-        self.run(&format!("insert into generations values ('{projection}', {generation}, 1, 'READY')")).await;
+        tables::create(&mut connection, projection, generation, 1)
+            .await
+            .unwrap();
+        tables::index(&mut connection, projection, generation, 1)
+            .await
+            .unwrap();
+        self.run(&format!(
+            "insert into generations values ('{projection}', {generation}, 1, 'READY')"
+        ))
+        .await;
     }
 
     /// The consumer's checkpoints, at position 1.
@@ -71,7 +81,10 @@ impl World {
 
     /// The rows of a query, each a text.
     pub(super) async fn says(&self, query: &str) -> Vec<String> {
-        sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap()
+        sqlx::query_scalar(query)
+            .fetch_all(&self.pool)
+            .await
+            .unwrap()
     }
 
     /// A connection of its own: dropping it drops its session.
@@ -84,8 +97,13 @@ impl World {
     /// Connections as readers have them, with their prepared statements.
     pub(super) fn readers(&self, connections: u32) -> Pool {
         let options = (*self.pool.inner().connect_options()).clone();
-        let bounds = [("default_transaction_read_only", "on"), ("statement_timeout", "2s")];
-        let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(5));
+        let bounds = [
+            ("default_transaction_read_only", "on"),
+            ("statement_timeout", "2s"),
+        ];
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_secs(5));
         Pool::from(pool.connect_lazy_with(options.options(bounds)))
     }
 
@@ -93,7 +111,11 @@ impl World {
         self.switch_with(to, &mut ()).await
     }
 
-    pub(super) async fn switch_with(&self, to: i32, catch_up: &mut impl CatchUp) -> Result<Switched, SwitchError> {
+    pub(super) async fn switch_with(
+        &self,
+        to: i32,
+        catch_up: &mut impl CatchUp,
+    ) -> Result<Switched, SwitchError> {
         switch(&mut self.connection().await, "holdings", to, catch_up).await
     }
 
@@ -108,12 +130,18 @@ impl World {
         let tables = "select format('%s.%s', schemaname, tablename) from pg_tables
                        where tablename ~ '^holdings' order by 1";
         for table in self.says(tables).await {
-            places.extend(self.says(&format!("select '{table} ' || count(*) from {table}")).await);
+            places.extend(
+                self.says(&format!("select '{table} ' || count(*) from {table}"))
+                    .await,
+            );
         }
-        places
-            .extend(self.says("select nspname::text from pg_namespace where nspname ~ '^holdings_' order by 1").await);
-        let states =
-            "select format('%s %s', generation, state) from generations where projection = 'holdings' order by 1";
+        places.extend(
+            self.says(
+                "select nspname::text from pg_namespace where nspname ~ '^holdings_' order by 1",
+            )
+            .await,
+        );
+        let states = "select format('%s %s', generation, state) from generations where projection = 'holdings' order by 1";
         places.extend(self.says(states).await);
         places
     }

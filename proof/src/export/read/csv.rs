@@ -12,14 +12,17 @@ pub(super) struct Csv<'a> {
 impl<'a> Csv<'a> {
     /// The columns of a line that has its carriage return.
     pub(super) fn of(line: &'a str) -> Option<Self> {
-        line.strip_suffix('\r').map(|line| Self { rest: Some(line) })
+        line.strip_suffix('\r')
+            .map(|line| Self { rest: Some(line) })
     }
 
     /// The next field without quotes around it, and whether it has quotes within, each twice.
     fn field(&mut self) -> Option<(&'a str, bool)> {
         let rest = self.rest?;
         let Some(quoted) = rest.strip_prefix('"') else {
-            let (field, rest) = rest.split_once(',').map_or((rest, None), |(field, rest)| (field, Some(rest)));
+            let (field, rest) = rest
+                .split_once(',')
+                .map_or((rest, None), |(field, rest)| (field, Some(rest)));
             self.rest = rest;
             return (!needs_quotes(field)).then_some((field, false));
         };
@@ -32,7 +35,11 @@ impl<'a> Csv<'a> {
             (at, doubled) = (at + 2, true);
         }
         let (field, rest) = (quoted.get(..at)?, quoted.get(at + 1..)?);
-        self.rest = if rest.is_empty() { None } else { Some(rest.strip_prefix(',')?) };
+        self.rest = if rest.is_empty() {
+            None
+        } else {
+            Some(rest.strip_prefix(',')?)
+        };
         needs_quotes(field).then_some((field, doubled))
     }
 }
@@ -55,7 +62,8 @@ impl<'a> Line<'a> for Csv<'a> {
     }
 
     fn plain(&mut self) -> Option<&'a str> {
-        self.field().and_then(|(text, doubled)| (!doubled).then_some(text))
+        self.field()
+            .and_then(|(text, doubled)| (!doubled).then_some(text))
     }
 
     fn number(&mut self) -> Option<i64> {

@@ -11,14 +11,20 @@ pub(super) struct Json<'a> {
 
 impl<'a> Json<'a> {
     pub(super) fn of(line: &'a str) -> Self {
-        Self { rest: line, column: 0 }
+        Self {
+            rest: line,
+            column: 0,
+        }
     }
 
     /// Goes past the next column's name.
     #[inline]
     fn name(&mut self) -> Option<()> {
         let before = if self.column == 0 { "{\"" } else { ",\"" };
-        let rest = self.rest.strip_prefix(before)?.strip_prefix(COLUMNS.get(self.column)?)?;
+        let rest = self
+            .rest
+            .strip_prefix(before)?
+            .strip_prefix(COLUMNS.get(self.column)?)?;
         self.rest = rest.strip_prefix("\":")?;
         self.column += 1;
         Some(())
@@ -52,7 +58,8 @@ impl<'a> Line<'a> for Json<'a> {
     }
 
     fn plain(&mut self) -> Option<&'a str> {
-        self.quoted().and_then(|(text, escaped)| (!escaped).then_some(text))
+        self.quoted()
+            .and_then(|(text, escaped)| (!escaped).then_some(text))
     }
 
     fn number(&mut self) -> Option<i64> {
@@ -98,7 +105,9 @@ fn unescape(escape: &str) -> Option<(char, usize)> {
 
 /// A control character that has no shorter form, from four hex digits in lower case.
 fn control(digits: &str) -> Option<char> {
-    let character = u8::from_str_radix(digits, 16).ok().filter(|character| *character < b' ')?;
+    let character = u8::from_str_radix(digits, 16)
+        .ok()
+        .filter(|character| *character < b' ')?;
     let shorter = [8, 9, 10, 12, 13].contains(&character);
     (!shorter && digits == format!("{character:04x}")).then_some(char::from(character))
 }

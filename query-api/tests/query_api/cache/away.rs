@@ -16,7 +16,10 @@ async fn without_redis_everything_comes_from_postgres() {
         system.plain.product(product_id, 1_000, 0, OPEN).await;
     }
     for path in ["/api/product", "/api/product/2"] {
-        assert_eq!(system.cached.get(path).await.body, system.plain.get(path).await.body);
+        assert_eq!(
+            system.cached.get(path).await.body,
+            system.plain.get(path).await.body
+        );
     }
 }
 
@@ -59,12 +62,22 @@ async fn a_frozen_redis_costs_one_time_out_a_second() {
     let (start, mut all, mut slow) = (Instant::now(), 0, 0);
     while start.elapsed() < 3 * OPEN_DURATION {
         let asked = Instant::now();
-        assert_eq!(system.cached.get("/api/product").await.from(), From::Postgres);
+        assert_eq!(
+            system.cached.get("/api/product").await.from(),
+            From::Postgres
+        );
         all += 1;
         slow += u32::from(asked.elapsed() >= GIVE_UP_TIMEOUT);
-        assert!(asked.elapsed() < 3 * OPEN_DURATION, "a read took {:?}", asked.elapsed());
+        assert!(
+            asked.elapsed() < 3 * OPEN_DURATION,
+            "a read took {:?}",
+            asked.elapsed()
+        );
     }
-    assert!(slow >= 1 && 5 * slow < all, "{slow} of {all} reads were slow");
+    assert!(
+        slow >= 1 && 5 * slow < all,
+        "{slow} of {all} reads were slow"
+    );
     server.thaw();
     system.until_from(From::Redis, "/api/product").await;
 }
@@ -81,7 +94,11 @@ async fn many_readers_of_a_frozen_redis_wait_at_the_same_time() {
     server.freeze();
     let asked = Instant::now();
     let answers = join_all((0..100).map(|_| system.cached.get("/api/product/2"))).await;
-    assert!(asked.elapsed() < OPEN_DURATION + GIVE_UP_TIMEOUT, "they took {:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < OPEN_DURATION + GIVE_UP_TIMEOUT,
+        "they took {:?}",
+        asked.elapsed()
+    );
     assert!(answers.iter().all(|answer| answer.from() == From::Postgres));
     server.thaw();
 }
@@ -90,8 +107,10 @@ async fn many_readers_of_a_frozen_redis_wait_at_the_same_time() {
 #[tokio::test]
 async fn while_postgres_is_away_redis_is_read() {
     let system = CachedSystem::marked().await;
-    let (list, one) =
-        (system.until_from(From::Redis, "/api/product").await, system.until_from(From::Redis, "/api/product/2").await);
+    let (list, one) = (
+        system.until_from(From::Redis, "/api/product").await,
+        system.until_from(From::Redis, "/api/product/2").await,
+    );
     system.cached.pool.close().await;
     assert_eq!(system.cached.get("/api/product").await.body, list.body);
     tokio::time::sleep(2 * OPEN_DURATION).await;
@@ -99,6 +118,12 @@ async fn while_postgres_is_away_redis_is_read() {
     system.set(2, "@position", 20);
     system.set(2, "2", "7:1:0");
     let answer = system.cached.get("/api/product/2").await;
-    assert_eq!((answer.from(), answer.consistency_token()), (From::Redis, &*system.token([10, 11, 20, 13])));
-    assert_eq!(system.cached.get("/api/product/my/invest").await.status, 400);
+    assert_eq!(
+        (answer.from(), answer.consistency_token()),
+        (From::Redis, &*system.token([10, 11, 20, 13]))
+    );
+    assert_eq!(
+        system.cached.get("/api/product/my/invest").await.status,
+        400
+    );
 }

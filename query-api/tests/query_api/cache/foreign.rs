@@ -27,7 +27,11 @@ async fn a_copy_that_diverged_is_not_shown(#[case] state: &str) {
     let is_over = std::time::Instant::now() + std::time::Duration::from_secs(3);
     while std::time::Instant::now() < is_over {
         for path in PATHS {
-            assert_eq!(system.cached.get(path).await.from(), From::Postgres, "{path}");
+            assert_eq!(
+                system.cached.get(path).await.from(),
+                From::Postgres,
+                "{path}"
+            );
         }
     }
     system.set(2, "2", "200:3:0");
@@ -46,7 +50,11 @@ async fn a_copy_that_diverged_is_not_shown(#[case] state: &str) {
 #[tokio::test]
 async fn a_writer_loses_trust(#[case] state: &str) {
     let system = shown_from_redis().await;
-    let state = if state.ends_with(WRITER) { state.to_owned() } else { format!("{state}:{WRITER}") };
+    let state = if state.ends_with(WRITER) {
+        state.to_owned()
+    } else {
+        format!("{state}:{WRITER}")
+    };
     system.forge(2, "@state", &state);
     for path in PATHS {
         system.until_from(From::Postgres, path).await;

@@ -36,10 +36,18 @@ fn fill(system: &CachedSystem, product_id: i64, position: i64) {
     let (partition, field) = (partition_of(product_id), product_id.to_string());
     let key = system.key(partition);
     let state = checked(&key, "@state", &state_of(partition, position, 1));
-    let counter = checked(&key, &field, &format!("{position}:{USERS_IN_REDIS}:0:{position}"));
+    let counter = checked(
+        &key,
+        &field,
+        &format!("{position}:{USERS_IN_REDIS}:0:{position}"),
+    );
     let mut whole = redis::pipe();
-    whole.atomic().hset_multiple(&key, &[("@state", state), (&field, counter)]);
-    whole.exec(&mut system.client.get_connection().unwrap()).unwrap();
+    whole
+        .atomic()
+        .hset_multiple(&key, &[("@state", state), (&field, counter)]);
+    whole
+        .exec(&mut system.client.get_connection().unwrap())
+        .unwrap();
 }
 
 /// Redis follows, falls behind, loses partitions and comes back with old ones, over and over.
@@ -62,31 +70,69 @@ async fn trouble(system: &CachedSystem, is_over: &AtomicBool) {
 }
 
 fn taken(item: &Value) -> (i64, i64) {
-    (item["productId"].as_i64().unwrap(), item["currentInvestingAmount"].as_i64().unwrap())
+    (
+        item["productId"].as_i64().unwrap(),
+        item["currentInvestingAmount"].as_i64().unwrap(),
+    )
 }
 
 /// Every answer is what its own token says, and no token is behind the one before.
 async fn read(system: &CachedSystem, is_over: &AtomicBool) {
-    let (start, mut last, mut answers, mut from_redis) = (Instant::now(), vec![0; PARTITIONS], 0, 0);
+    let (start, mut last, mut answers, mut from_redis) =
+        (Instant::now(), vec![0; PARTITIONS], 0, 0);
     while start.elapsed() < Duration::from_secs(5) {
-        let path = if answers % 2 == 0 { "/api/product" } else { "/api/product/3" };
-        let token = ConsistencyToken::new(LogIncarnation::first(system.log_id), last.clone()).to_string();
-        let answer = system.cached.call("GET", path, &[("X-Consistency-Token", &token)]).await;
-        assert_eq!((answer.status, answer.header("x-consistency")), (200, Some("reached")), "{}", answer.body);
-        let shown = ConsistencyToken::asked(&answer.headers, LogIncarnation::first(system.log_id), PARTITIONS)
-            .unwrap()
-            .unwrap();
-        assert!(shown.positions().iter().zip(&last).all(|(now, before)| now >= before), "{last:?} before {shown:?}");
+        let path = if answers % 2 == 0 {
+            "/api/product"
+        } else {
+            "/api/product/3"
+        };
+        let token =
+            ConsistencyToken::new(LogIncarnation::first(system.log_id), last.clone()).to_string();
+        let answer = system
+            .cached
+            .call("GET", path, &[("X-Consistency-Token", &token)])
+            .await;
+        assert_eq!(
+            (answer.status, answer.header("x-consistency")),
+            (200, Some("reached")),
+            "{}",
+            answer.body
+        );
+        let shown = ConsistencyToken::asked(
+            &answer.headers,
+            LogIncarnation::first(system.log_id),
+            PARTITIONS,
+        )
+        .unwrap()
+        .unwrap();
+        assert!(
+            shown
+                .positions()
+                .iter()
+                .zip(&last)
+                .all(|(now, before)| now >= before),
+            "{last:?} before {shown:?}"
+        );
         let body: Value = serde_json::from_str(&answer.body).unwrap();
-        let items = body["data"]["list"].as_array().cloned().unwrap_or_else(|| vec![body["data"].clone()]);
+        let items = body["data"]["list"]
+            .as_array()
+            .cloned()
+            .unwrap_or_else(|| vec![body["data"].clone()]);
         for (product_id, amount) in items.iter().map(taken) {
-            assert_eq!(amount, shown.positions()[partition_of(product_id) as usize], "of product {product_id}");
+            assert_eq!(
+                amount,
+                shown.positions()[partition_of(product_id) as usize],
+                "of product {product_id}"
+            );
         }
         last = shown.positions().to_vec();
         answers += 1;
         from_redis += i32::from(items[0]["investingCnt"] == USERS_IN_REDIS);
     }
-    assert!(from_redis > 20 && answers - from_redis > 20, "{from_redis} of {answers} answers came from Redis");
+    assert!(
+        from_redis > 20 && answers - from_redis > 20,
+        "{from_redis} of {answers} answers came from Redis"
+    );
     is_over.store(true, Ordering::Relaxed);
 }
 

@@ -42,12 +42,27 @@ impl CachedSystem {
 
     pub async fn in_redis(client: Client) -> Self {
         let (plain, log_id) = (ReadSide::new().await, Uuid::now_v7());
-        let of_this_log = Settings { log_id, ..settings(plain.pool.clone()) };
-        let cached = plain.with_settings(Settings { redis: Some(client.clone()), ..of_this_log.clone() });
+        let of_this_log = Settings {
+            log_id,
+            ..settings(plain.pool.clone())
+        };
+        let cached = plain.with_settings(Settings {
+            redis: Some(client.clone()),
+            ..of_this_log.clone()
+        });
         let plain = plain.again(of_this_log);
         plain.sql(EVENTS).await;
-        let database_id = sqlx::query_scalar("select moa_database_id()").fetch_one(&plain.pool).await.unwrap();
-        Self { cached, plain, client, log_id, database_id }
+        let database_id = sqlx::query_scalar("select moa_database_id()")
+            .fetch_one(&plain.pool)
+            .await
+            .unwrap();
+        Self {
+            cached,
+            plain,
+            client,
+            log_id,
+            database_id,
+        }
     }
 
     /// A system with four products, one in each partition, at these positions; Redis has what PostgreSQL has.
@@ -66,14 +81,21 @@ impl CachedSystem {
 
     pub async fn seed(&self) {
         for (product_id, position) in [(1, 11), (2, 12), (3, 13), (4, 10)] {
-            self.plain.product(product_id, 1_000, 100 * product_id, OPEN).await;
-            self.plain.checkpoint("product_list", partition_of(product_id), position).await;
+            self.plain
+                .product(product_id, 1_000, 100 * product_id, OPEN)
+                .await;
+            self.plain
+                .checkpoint("product_list", partition_of(product_id), position)
+                .await;
         }
         self.fill().await;
     }
 
     pub fn key(&self, partition: i32) -> String {
-        format!("moa:{{{}.{partition}}}:counters:2:{}", self.log_id, self.database_id)
+        format!(
+            "moa:{{{}.{partition}}}:counters:2:{}",
+            self.log_id, self.database_id
+        )
     }
 
     pub fn token(&self, positions: [i64; PARTITIONS]) -> String {
@@ -86,34 +108,66 @@ impl CachedSystem {
         if !field.starts_with('@') {
             return self.forge(partition, field, &format!("{value}:0"));
         }
-        let state: Option<String> = self.client.get_connection().unwrap().hget(self.key(partition), "@state").unwrap();
+        let state: Option<String> = self
+            .client
+            .get_connection()
+            .unwrap()
+            .hget(self.key(partition), "@state")
+            .unwrap();
         let state = state.unwrap_or_default();
         let mut parts = state.split(':').map(|part| part.parse().unwrap_or(0));
         let (mut position, mut listed) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-        *(if field == "@position" { &mut position } else { &mut listed }) = value.parse().unwrap();
+        *(if field == "@position" {
+            &mut position
+        } else {
+            &mut listed
+        }) = value.parse().unwrap();
         self.forge(partition, "@state", &state_of(partition, position, listed));
     }
 
     /// Writes any value into a field, with its check.
     pub fn forge(&self, partition: i32, field: &str, value: &str) {
-        self.plant(partition, field, &checked(&self.key(partition), field, value));
+        self.plant(
+            partition,
+            field,
+            &checked(&self.key(partition), field, value),
+        );
     }
 
     /// Writes any text into a field.
     pub fn plant(&self, partition: i32, field: &str, text: &str) {
-        let _: () = self.client.get_connection().unwrap().hset(self.key(partition), field, text).unwrap();
+        let _: () = self
+            .client
+            .get_connection()
+            .unwrap()
+            .hset(self.key(partition), field, text)
+            .unwrap();
     }
 
     pub fn text(&self, partition: i32, field: &str) -> String {
-        self.client.get_connection().unwrap().hget(self.key(partition), field).unwrap()
+        self.client
+            .get_connection()
+            .unwrap()
+            .hget(self.key(partition), field)
+            .unwrap()
     }
 
     pub fn unset(&self, partition: i32, field: &str) {
-        let _: () = self.client.get_connection().unwrap().hdel(self.key(partition), field).unwrap();
+        let _: () = self
+            .client
+            .get_connection()
+            .unwrap()
+            .hdel(self.key(partition), field)
+            .unwrap();
     }
 
     pub fn delete(&self, partition: i32) {
-        let _: () = self.client.get_connection().unwrap().del(self.key(partition)).unwrap();
+        let _: () = self
+            .client
+            .get_connection()
+            .unwrap()
+            .del(self.key(partition))
+            .unwrap();
     }
 
     /// Writes to Redis what PostgreSQL says now, as the projector would when it loads everything.
@@ -138,20 +192,34 @@ impl CachedSystem {
         .await
         .unwrap();
         let (key, position) = (self.key(partition), rows[0].0);
-        let mut fields = vec![("@state".to_owned(), checked(&key, "@state", &state_of(partition, position, position)))];
-        let counters = rows.into_iter().filter_map(|(_, id, counter)| Some((id?.to_string(), counter?)));
+        let mut fields = vec![(
+            "@state".to_owned(),
+            checked(&key, "@state", &state_of(partition, position, position)),
+        )];
+        let counters = rows
+            .into_iter()
+            .filter_map(|(_, id, counter)| Some((id?.to_string(), counter?)));
         fields.extend(counters.map(|(id, counter)| {
             let text = checked(&key, &id, &format!("{counter}:{position}"));
             (id, text)
         }));
         let mut whole = redis::pipe();
-        whole.atomic().del(self.key(partition)).hset_multiple(self.key(partition), &fields);
-        whole.exec(&mut self.client.get_connection().unwrap()).unwrap();
+        whole
+            .atomic()
+            .del(self.key(partition))
+            .hset_multiple(self.key(partition), &fields);
+        whole
+            .exec(&mut self.client.get_connection().unwrap())
+            .unwrap();
     }
 
     /// From now on PostgreSQL says that more is taken of every product, at the same positions: who reads it is found out.
     pub async fn mark_postgres(&self) {
-        self.plain.sql(&format!("update product_list set current_amount = current_amount + {MARK}")).await;
+        self.plain
+            .sql(&format!(
+                "update product_list set current_amount = current_amount + {MARK}"
+            ))
+            .await;
     }
 
     /// Waits until this comes from Redis, or from PostgreSQL; what it says then. PostgreSQL is marked.
@@ -162,7 +230,11 @@ impl CachedSystem {
             if answer.from() == from {
                 return answer;
             }
-            assert!(start.elapsed() < TEST_TIMEOUT, "{path} is not shown from {from:?} but {}", answer.body);
+            assert!(
+                start.elapsed() < TEST_TIMEOUT,
+                "{path} is not shown from {from:?} but {}",
+                answer.body
+            );
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
@@ -171,9 +243,15 @@ impl CachedSystem {
 impl Drop for CachedSystem {
     fn drop(&mut self) {
         // Its server may be gone with all it had.
-        if let Ok(mut redis) = self.client.get_connection_with_timeout(Duration::from_secs(1)) {
+        if let Ok(mut redis) = self
+            .client
+            .get_connection_with_timeout(Duration::from_secs(1))
+        {
             for partition in 0..PARTITIONS as i32 {
-                redis::cmd("DEL").arg(self.key(partition)).exec(&mut redis).ok();
+                redis::cmd("DEL")
+                    .arg(self.key(partition))
+                    .exec(&mut redis)
+                    .ok();
             }
         }
     }
@@ -181,13 +259,20 @@ impl Drop for CachedSystem {
 
 /// A state, in the words that the projector writes.
 pub fn state_of(partition: i32, position: i64, listed: i64) -> String {
-    let hash = if position > 0 { digits(&Sha256::digest(format!("{partition}.{position}"))) } else { String::new() };
+    let hash = if position > 0 {
+        digits(&Sha256::digest(format!("{partition}.{position}")))
+    } else {
+        String::new()
+    };
     format!("{position}:{listed}:{hash}:{WRITER}")
 }
 
 /// `value` with its check, in the words that the projector writes.
 pub fn checked(key: &str, field: &str, value: &str) -> String {
-    format!("{value}:{}", digits(&Sha256::digest(format!("{key}\n{field}\n{value}"))[..8]))
+    format!(
+        "{value}:{}",
+        digits(&Sha256::digest(format!("{key}\n{field}\n{value}"))[..8])
+    )
 }
 
 fn digits(bytes: &[u8]) -> String {
@@ -213,8 +298,16 @@ impl ComesFrom for Answer {
     fn from(&self) -> From {
         assert_eq!(self.status, 200, "{}", self.body);
         let body = self.json();
-        let first = if body["data"]["list"].is_array() { &body["data"]["list"][0] } else { &body["data"] };
+        let first = if body["data"]["list"].is_array() {
+            &body["data"]["list"][0]
+        } else {
+            &body["data"]
+        };
         let taken = first["currentInvestingAmount"].as_i64().expect("a product");
-        if taken >= MARK { From::Postgres } else { From::Redis }
+        if taken >= MARK {
+            From::Postgres
+        } else {
+            From::Redis
+        }
     }
 }

@@ -19,7 +19,13 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 async fn an_id_that_is_none_is_refused(#[case] id: &str, #[case] wrong: &str) {
     let api = ReadSide::without_database();
     for path in [PRODUCTS, INVESTS] {
-        let answer = api.call("GET", path, &[("X-USER-ID", "user4"), ("Last-Event-ID", id)]).await;
+        let answer = api
+            .call(
+                "GET",
+                path,
+                &[("X-USER-ID", "user4"), ("Last-Event-ID", id)],
+            )
+            .await;
         let told = refusal(400, "00", &format!("Invalid value : Last-Event-ID {wrong}"));
         assert_eq!((answer.status, answer.body), (400, told));
     }
@@ -32,7 +38,11 @@ async fn without_a_database_a_stream_is_overload() {
     let api = ReadSide::without_database();
     for path in [PRODUCTS, INVESTS] {
         let answer = api.call("GET", path, &[("X-USER-ID", "user4")]).await;
-        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{path}");
+        assert_eq!(
+            (answer.status, answer.header("retry-after")),
+            (503, Some("1")),
+            "{path}"
+        );
     }
 }
 
@@ -42,21 +52,38 @@ async fn without_a_database_a_stream_is_overload() {
 #[case::of_one_peer(StreamLimits { all: 9, per_peer: 2, per_user: 9 }, [429, 429])]
 #[case::of_one_user(StreamLimits { all: 9, per_peer: 9, per_user: 2 }, [429, 200])]
 #[tokio::test]
-async fn more_listeners_than_are_allowed_are_refused(#[case] limits: StreamLimits, #[case] statuses: [u16; 2]) {
+async fn more_listeners_than_are_allowed_are_refused(
+    #[case] limits: StreamLimits,
+    #[case] statuses: [u16; 2],
+) {
     let api = four_products().await;
     let served = Served::with_limits(&api, limits).await;
     let ann = [("X-USER-ID", "ann")];
-    let held = [served.listen(PRODUCTS, &ann).await, served.listen(INVESTS, &ann).await];
+    let held = [
+        served.listen(PRODUCTS, &ann).await,
+        served.listen(INVESTS, &ann).await,
+    ];
     for (user, status) in ["ann", "bob"].into_iter().zip(statuses) {
         let answer = served.get(INVESTS, &[("X-USER-ID", user)]).await;
         assert_eq!(answer.status(), status);
         if status != 200 {
             assert_eq!(answer.headers()["retry-after"], "1");
-            let code = if status == 503 { "OVERLOADED" } else { "RATE_LIMITED" };
-            assert_eq!(serde_json::from_str::<Value>(&answer.text().await.unwrap()).unwrap()["code"], code);
+            let code = if status == 503 {
+                "OVERLOADED"
+            } else {
+                "RATE_LIMITED"
+            };
+            assert_eq!(
+                serde_json::from_str::<Value>(&answer.text().await.unwrap()).unwrap()["code"],
+                code
+            );
         }
     }
-    assert_eq!(served.get("/api/product", &ann).await.status(), 200, "reads are not streams");
+    assert_eq!(
+        served.get("/api/product", &ann).await.status(),
+        200,
+        "reads are not streams"
+    );
     drop(held);
     // That a client is gone shows when something is written to it.
     let mut amount = 100;
@@ -80,7 +107,10 @@ async fn streams_end_when_the_process_stops() {
     served.stop().await;
     for listener in &mut listeners {
         while listener.next().await.is_some() {}
-        assert!(listener.reader.retry().is_some(), "it says when to come again");
+        assert!(
+            listener.reader.retry().is_some(),
+            "it says when to come again"
+        );
     }
     assert!(began.elapsed() < END_TIMEOUT, "{:?}", began.elapsed());
 }
@@ -96,7 +126,10 @@ async fn who_takes_nothing_holds_little_and_is_cut() {
                 select n, repeat('x', 500), 1000, 0, 0, now() - interval '1 day', now() + interval '1 day'
                 from generate_series(1, 1500) as n";
     api.sql(many).await;
-    let limits = StreamLimits { all: LISTENERS + 1, ..StreamLimits::default() };
+    let limits = StreamLimits {
+        all: LISTENERS + 1,
+        ..StreamLimits::default()
+    };
     let served = Served::with_limits(&api, limits).await;
     let mut stalled = Vec::new();
     for _ in 0..LISTENERS {
@@ -106,7 +139,10 @@ async fn who_takes_nothing_holds_little_and_is_cut() {
     reader.until(shows(1_500, 0)).await;
     let before = resident_bytes();
     for number in 1..=PUBLICATIONS {
-        api.sql(&format!("update product_list set current_amount = {number}")).await;
+        api.sql(&format!(
+            "update product_list set current_amount = {number}"
+        ))
+        .await;
         api.checkpoint("product_list", 0, number).await;
         reader.until(shows(1_500, number)).await;
     }
@@ -118,7 +154,9 @@ async fn who_takes_nothing_holds_little_and_is_cut() {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
-    tokio::time::timeout(CUT_TIMEOUT, are_cut).await.expect("they are cut");
+    tokio::time::timeout(CUT_TIMEOUT, are_cut)
+        .await
+        .expect("they are cut");
 }
 
 /// Asks for the stream, and then takes nothing.
@@ -126,7 +164,10 @@ async fn stalled_listener(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
     let mut stream = soon(socket.connect(address)).await.unwrap();
-    stream.write_all(b"GET /api/product/stream HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /api/product/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
     stream
 }
 
