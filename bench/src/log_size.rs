@@ -22,9 +22,10 @@ struct Sized {
 pub(crate) async fn measure_all(
     mut servers: Servers,
     plan: &Plan,
+    max_events: u64,
 ) -> anyhow::Result<(Servers, Section)> {
     let mut all = Vec::new();
-    for shape in plan.sizes() {
+    for shape in plan.sizes(max_events) {
         let events = shape.history.events;
         println!("a log of {events} events");
         let arena = Arena::open(servers, shape).await?;

@@ -197,7 +197,7 @@ async fn run(what: What) -> anyhow::Result<()> {
         What::Writers(plan) => measure("writers", &plan, &[Measurement::Writers]).await,
         What::Overload(plan) => measure("overload", &plan, &[Measurement::Overload]).await,
         What::Idle(plan) => measure("idle", &plan, &[Measurement::Idle]).await,
-        What::LogSize(plan) => measure("log-size", &plan, &[Measurement::LogSize]).await,
+        What::LogSize(plan) => measure("log-size", &plan, &[Measurement::LogSize(u64::MAX)]).await,
         What::Rebuild {
             plan,
             model,

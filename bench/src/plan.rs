@@ -158,8 +158,8 @@ impl Plan {
         }
     }
 
-    /// One hot product on logs of these lengths, the shortest first. Most users of the longest have several holdings.
-    pub(crate) fn sizes(&self) -> Vec<BaseShape> {
+    /// One hot product on logs of up to so many events, the shortest first. Most users of the longest have several holdings.
+    pub(crate) fn sizes(&self, max_events: u64) -> Vec<BaseShape> {
         let sizes: &[(u64, u64)] = match self.quick {
             true => &[(1_000, 100), (2_000, 100)],
             false => &[
@@ -176,7 +176,11 @@ impl Plan {
             },
             fresh_products: 1,
         };
-        sizes.iter().map(shape).collect()
+        sizes
+            .iter()
+            .filter(|(events, _)| *events <= max_events)
+            .map(shape)
+            .collect()
     }
 
     /// What read models are rebuilt from.

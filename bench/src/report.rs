@@ -117,6 +117,5 @@ pub(crate) async fn write(
         }
     }
     std::fs::write(path, report).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("The report is {}.", path.display());
     Ok(())
 }

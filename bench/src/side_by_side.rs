@@ -6,6 +6,9 @@ use crate::report::{self, Section};
 use crate::{idle, log_size, overload, reads, rebuild, rush, spread, streams, sustained, writers};
 use std::path::PathBuf;
 
+/// The longest log of `all`: the next one takes half an hour and 40 GB of disk.
+const MAX_EVENTS_OF_ALL: u64 = 1_000_000;
+
 /// Something to measure.
 #[derive(Clone, Debug)]
 pub(crate) enum Measurement {
@@ -17,7 +20,8 @@ pub(crate) enum Measurement {
     Writers,
     Overload,
     Idle,
-    LogSize,
+    /// Logs of up to so many events.
+    LogSize(u64),
     /// Of one read model, or of all.
     Rebuild(Option<String>),
 }
@@ -34,7 +38,7 @@ impl Measurement {
             Self::Idle,
             Self::Spread,
             Self::Rebuild(None),
-            Self::LogSize,
+            Self::LogSize(MAX_EVENTS_OF_ALL),
         ]
     }
 }
@@ -51,8 +55,10 @@ pub(crate) async fn measure(
         let section;
         (servers, section) = measure_one(servers, plan, measurement).await?;
         sections.push(section);
+        // A command that is interrupted leaves what it has measured.
+        report::write(&path(what, plan), &intro(plan), &sections, &servers).await?;
     }
-    report::write(&path(what, plan), &intro(plan), &sections, &servers).await?;
+    println!("The report is {}.", path(what, plan).display());
     servers.stop().await
 }
 
@@ -65,8 +71,8 @@ async fn measure_one(
         let section = rebuild::measure(&servers, plan, model.as_deref()).await?;
         return Ok((servers, section));
     }
-    if let Measurement::LogSize = measurement {
-        return log_size::measure_all(servers, plan).await;
+    if let Measurement::LogSize(max_events) = measurement {
+        return log_size::measure_all(servers, plan, *max_events).await;
     }
     let shape = if matches!(measurement, Measurement::Spread) {
         plan.spread()
@@ -82,7 +88,7 @@ async fn measure_one(
         Measurement::Writers => writers::run(&arena, plan).await?,
         Measurement::Overload => overload::run(&arena, plan).await?,
         Measurement::Idle => idle::run(&arena, plan).await?,
-        Measurement::Rush | Measurement::Rebuild(_) | Measurement::LogSize => {
+        Measurement::Rush | Measurement::Rebuild(_) | Measurement::LogSize(_) => {
             rush::run(&arena, plan).await?
         }
     };
