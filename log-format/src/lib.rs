@@ -2,7 +2,7 @@
 //!
 //! Pure code, without a database: `event-log` stores and reads in this format, and `proof` checks what was stored.
 //!
-//! - [`Identity`] says which log it is; a [`Partition`], a [`Position`] and a [`Hash`] say where in it, and what came before.
+//! - [`Identity`] says which log it is; a [`Partition`], a [`Position`] and a [`Hash`](type@Hash) say where in it, and what came before.
 //! - [`RawEvent`] and [`RawEventRef`] are an event as it is stored, with the hash that its row must have.
 //! - [`StoredAct`] is a row of the record of operators' acts.
 //!
