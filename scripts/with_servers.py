@@ -29,7 +29,7 @@ WAYS = ("memory", "running", "installed", "wheel", "container", "debian")
 
 # Tests make and drop thousands of databases, of hundreds of files each, and a disk's file system takes longer for that than
 # PostgreSQL. Less than half a gigabyte is used at a time.
-MEMORY, MEMORY_BYTES = Path("/dev/shm"), 2 << 30
+MEMORY_FOLDER, MIN_FREE_BYTES = Path("/dev/shm"), 2 << 30
 
 
 def find(kind, ways, stack, work):
@@ -39,7 +39,7 @@ def find(kind, ways, stack, work):
         if refusal := kind.refusal(named):
             raise Unavailable(f"{kind.variable} names a server that {refusal}: correct it, or unset it to use another")
         return named, f"named by {kind.variable}"
-    if "memory" in ways and work.is_relative_to(MEMORY) and (url := kind.from_memory(stack, work)):
+    if "memory" in ways and work.is_relative_to(MEMORY_FOLDER) and (url := kind.from_memory(stack, work)):
         wait_until_usable(kind, url)
         return url, "private, in memory, stopped afterwards"
     refusal = kind.refusal(kind.default_url) if "running" in ways else "is not to be used"
@@ -58,7 +58,7 @@ def set_up(stack):
     ways = os.environ.get("MOA_TEST_SERVERS", ",".join(WAYS)).split(",")
     if unknown := set(ways) - set(WAYS):
         raise Unavailable(f"MOA_TEST_SERVERS knows no {', '.join(sorted(unknown))}, only {', '.join(WAYS)}")
-    work = Path(tempfile.mkdtemp(prefix="moa-servers-", dir=MEMORY if "memory" in ways and fits_in_memory() else None))
+    work = Path(tempfile.mkdtemp(prefix="moa-servers-", dir=MEMORY_FOLDER if "memory" in ways and fits_in_memory() else None))
     stack.callback(shutil.rmtree, work, ignore_errors=True)
     # PostgreSQL's account passes through.
     work.chmod(0o711)
@@ -73,10 +73,11 @@ def set_up(stack):
 
 
 def fits_in_memory():
+    """Whether the folder in memory has room, and the machine twice as much to spare."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-        return min(available // 2, shutil.disk_usage(MEMORY).free) >= MEMORY_BYTES
+        return min(available // 2, shutil.disk_usage(MEMORY_FOLDER).free) >= MIN_FREE_BYTES
     except (OSError, StopIteration):
         return False
 

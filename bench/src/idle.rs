@@ -8,7 +8,7 @@ use crate::summary::Spread;
 use anyhow::Context;
 
 /// Invests one after another, each once the one before it shows.
-const INVESTS: u32 = 100;
+const INVESTS_PER_ROUND: u32 = 100;
 const SECONDS_PER_HOUR: f64 = 3_600.0;
 
 const EXPLANATION: &str = "\
@@ -163,6 +163,6 @@ async fn success_ms(running: &Running) -> anyhow::Result<f64> {
         running.read.context("it has no reads")?,
         running.products[0],
     );
-    let mut seen = seen::measure(running.write, read, product, INVESTS).await?;
+    let mut seen = seen::measure(running.write, read, product, INVESTS_PER_ROUND).await?;
     Ok(millis(seen.in_log.at(0.5)))
 }

@@ -8,9 +8,9 @@ use crate::summary::Spread;
 use std::time::Duration;
 
 /// How much more is offered than is managed.
-const OFFERED: f64 = 10.0;
+const OFFERED_RATIO: f64 = 10.0;
 /// So many of those who offer wait for an answer at once, at most.
-const CONNECTIONS: u16 = 2_048;
+const MAX_CONNECTIONS: u16 = 2_048;
 
 /// Makes every append take half a millisecond longer for each event, as a slow disk does: an invest is two events, so some 1,000 a
 /// second are managed.
@@ -48,7 +48,7 @@ pub(crate) async fn run(arena: &Arena, plan: &Plan) -> anyhow::Result<Section> {
         println!(
             "{:.0}/s managed, {:.0}/s offered: {:.0}/s accepted, refused within {:.1} ms (p99), memory {:.2} of a third in",
             round.managed,
-            round.managed * OFFERED,
+            round.managed * OFFERED_RATIO,
             round.goodput,
             round.refused_p99_ms,
             round.memory_growth
@@ -125,7 +125,7 @@ impl Round {
         let connections = if plan.quick {
             plan.connections()[1]
         } else {
-            CONNECTIONS
+            MAX_CONNECTIONS
         };
         let users = Users {
             first: managed.requests(),
@@ -134,7 +134,7 @@ impl Round {
         let requests = invest(running.write, running.products.clone(), users, false);
         let (time, pid) = (plan.sustained_time(), running.process.pid);
         let (offered, early) = tokio::join!(
-            open_loop(&requests, connections, managed.rate() * OFFERED, time),
+            open_loop(&requests, connections, managed.rate() * OFFERED_RATIO, time),
             resident_bytes_after(pid, time / 3)
         );
         let (mut offered, early, late) = (offered?, early?, resident_bytes(pid)?);
