@@ -4,6 +4,7 @@
 mod age;
 mod arena;
 mod base;
+mod contestant;
 mod cpu;
 mod lag;
 mod leftovers;
@@ -13,8 +14,9 @@ mod round;
 mod servers;
 mod sums;
 
-pub(crate) use arena::{Arena, Contestant, Running};
+pub(crate) use arena::Arena;
 pub(crate) use base::BaseShape;
+pub(crate) use contestant::{Contestant, Running};
 pub(crate) use cpu::{CpuTimes, resident_bytes};
 pub(crate) use lag::Lags;
 pub(crate) use round::{Disk, Figures, Load, Pace, measure};

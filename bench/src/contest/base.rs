@@ -78,7 +78,7 @@ impl Base {
     /// A Moa applies and seals what is there, and is stopped.
     async fn catch_up(&self, servers: &Servers) -> anyhow::Result<()> {
         let moa = Contestant::Moa
-            .start_moa(servers, &self.database, self, &self.seals)
+            .start_moa(servers, &self.database, (&self.seal_key, &self.seals))
             .await?;
         let pool = servers.pool(&self.database).await?;
         wait_until_quiet(&pool, None).await?;

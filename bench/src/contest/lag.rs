@@ -1,6 +1,6 @@
 //! How far behind the log each view is, while a load goes on: the age of the oldest event that it has not applied.
 
-use super::arena::consumers;
+use super::quiet::consumers;
 use crate::summary::Latencies;
 use sqlx::PgPool;
 use std::collections::BTreeMap;

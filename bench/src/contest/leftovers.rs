@@ -1,7 +1,6 @@
 //! Removes what a contestant leaves in RabbitMQ and Redis.
 
-use super::arena::consumers;
-use super::quiet::open_log;
+use super::quiet::{consumers, open_log};
 use super::{Contestant, Servers};
 use anyhow::Context;
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};

@@ -2,11 +2,11 @@
 //! Redis, and the log is sealed.
 
 use super::Servers;
-use super::arena::consumers;
 use anyhow::{Context, anyhow, bail};
 use broker::RELAY;
 use connection_pool::Pool;
 use event_log::Log;
+use projector::PROJECTIONS;
 use sqlx::PgPool;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// A load of a minute may leave minutes of work.
 const QUIET_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+
+/// The consumer that gives settlement its work.
+pub(super) const SETTLEMENT: &str = "open_invest";
 
 /// Nothing is reserved without a fate, and all checkpoints are at the heads.
 const IS_SETTLED: &str = "
@@ -129,4 +132,13 @@ async fn pause(since: Instant, what: &str) -> anyhow::Result<()> {
     }
     tokio::time::sleep(POLL_INTERVAL).await;
     Ok(())
+}
+
+/// Every consumer with checkpoints in PostgreSQL.
+pub(super) fn consumers() -> Vec<&'static str> {
+    PROJECTIONS
+        .iter()
+        .map(|projection| projection.name)
+        .chain([SETTLEMENT])
+        .collect()
 }

@@ -1,6 +1,7 @@
 //! One round: a contestant, a load, and everything that is measured of it.
 
-use super::arena::{Arena, Contestant, Running};
+use super::arena::Arena;
+use super::contestant::{Contestant, Running};
 use super::quiet::wait_until_settled;
 use super::sums::Sums;
 use super::{CpuTimes, Lags, age, lag};

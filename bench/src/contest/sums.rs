@@ -1,7 +1,7 @@
 //! The sum check: what was accepted is in the log, and in everything that is derived from it, no more and no less.
 
 use super::Servers;
-use super::arena::{Contestant, Running};
+use super::contestant::{Contestant, Running};
 use super::leftovers::channel;
 use anyhow::{Context, bail, ensure};
 use lapin::options::QueueDeclareOptions;
