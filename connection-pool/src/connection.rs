@@ -2,7 +2,6 @@
 
 use crate::Pool;
 use crate::answer::{Line, no_answer};
-use crate::transaction::Transaction;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, StreamExt as _};
@@ -43,14 +42,6 @@ impl Connection {
     /// Closes the connection when it is dropped, for what must not outlive it: temporary tables, settings.
     pub fn close_on_drop(&mut self) {
         self.close_on_drop = true;
-    }
-
-    /// Begins a transaction, or within one a savepoint.
-    ///
-    /// # Errors
-    /// When the database refuses it, or does not answer in time.
-    pub async fn begin(&mut self) -> Result<Transaction<'_>> {
-        Transaction::on(self, None).await
     }
 
     /// Asks whether there is still somebody at the other end.

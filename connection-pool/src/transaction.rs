@@ -1,7 +1,6 @@
 //! A transaction, or within one a savepoint.
 
-use crate::Connection;
-use crate::connection::PROBE_TIMEOUT;
+use crate::connection::{Connection, PROBE_TIMEOUT};
 use futures::FutureExt as _;
 use sqlx::postgres::PgTransactionManager;
 use sqlx::{Result, TransactionManager as _};
@@ -30,6 +29,16 @@ impl From<Connection> for Held<'_> {
 impl<'c> From<&'c mut Connection> for Held<'c> {
     fn from(connection: &'c mut Connection) -> Self {
         Self::Lent(connection)
+    }
+}
+
+impl Connection {
+    /// Begins a transaction, or within one a savepoint.
+    ///
+    /// # Errors
+    /// When the database refuses it, or does not answer in time.
+    pub async fn begin(&mut self) -> Result<Transaction<'_>> {
+        Transaction::on(self, None).await
     }
 }
 
