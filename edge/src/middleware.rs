@@ -21,13 +21,11 @@ use crate::cors::cors;
 use crate::envelope::refusal;
 use crate::problem::{INTERNAL_ERROR, InternalFault};
 use crate::problem_details::{self, Refused};
-use crate::request_span::RequestSpan;
+use crate::request_span::{RequestSpan, UNKNOWN_ROUTE};
 use crate::{CallerPolicy, Correlation, Problem, Submission, header as ours};
 
 /// How long a handler may take. Handlers bound themselves more tightly; this is for those that fail to.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// What the route of a request is called that has none.
-pub(crate) const UNKNOWN_ROUTE: &str = "none";
 /// As much of a path as a log line repeats, in bytes.
 const MAX_LOGGED_PATH_CHARS: usize = 128;
 

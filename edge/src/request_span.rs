@@ -1,12 +1,13 @@
 //! The span of one request.
 
 use crate::Correlation;
-use crate::middleware::UNKNOWN_ROUTE;
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use std::mem::take;
 use traces::{Attribute, OpenSpan, SpanKind, Work};
 
+/// What the route of a request is called that has none.
+pub(crate) const UNKNOWN_ROUTE: &str = "none";
 /// Routes that machines ask every few seconds: a trace of such a call tells nobody anything.
 const UNTRACED_ROUTES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
