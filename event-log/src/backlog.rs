@@ -2,8 +2,6 @@
 //! them. After a rush every read model has the same backlog.
 
 use crate::RecordedEvent;
-use crate::consume::MAX_EVENTS_PER_STEP;
-use crate::log::Log;
 use log_format::{Partition, Position};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,42 +17,15 @@ const KEEP_DURATION: Duration = Duration::from_secs(5);
 pub(crate) struct BacklogReads {
     kept: Mutex<Chunks>,
     /// By partition: who reads holds it, and who needs the same waits.
-    reading: Vec<tokio::sync::Mutex<()>>,
+    pub(crate) reading: Vec<tokio::sync::Mutex<()>>,
 }
 
+/// What is kept of them.
 #[derive(Default)]
-struct Chunks {
+pub(crate) struct Chunks {
     /// Each with the time at which it was read, the oldest first.
     chunks: VecDeque<(Instant, Arc<[RecordedEvent]>)>,
     events: usize,
-}
-
-impl Log {
-    /// Up to a step of events that follow `position`, in order, maybe read for another consumer; none when they cannot be read. Like what
-    /// is delivered in memory they may be lost meanwhile: a step looks for its last event.
-    pub(crate) async fn backlog_after(
-        &self,
-        partition: Partition,
-        position: Position,
-    ) -> Option<Arc<[RecordedEvent]>> {
-        let reads = self.backlog_reads();
-        let _reading = reads
-            .reading
-            .get(usize::try_from(partition).ok()?)?
-            .lock()
-            .await;
-        let kept = reads.kept().find(partition, position);
-        if kept.is_some() {
-            return kept;
-        }
-        let read: Arc<[_]> = self
-            .read_after(partition, position, MAX_EVENTS_PER_STEP as i64)
-            .await
-            .ok()?
-            .into();
-        reads.kept().keep(read.clone(), Instant::now());
-        Some(read)
-    }
 }
 
 impl BacklogReads {
@@ -78,7 +49,7 @@ impl BacklogReads {
         self.kept().forget(|_, of| of == partition);
     }
 
-    fn kept(&self) -> MutexGuard<'_, Chunks> {
+    pub(crate) fn kept(&self) -> MutexGuard<'_, Chunks> {
         // A panic while it was locked left whole chunks.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,7 +57,11 @@ impl BacklogReads {
 
 impl Chunks {
     /// A chunk with the event after `position`.
-    fn find(&self, partition: Partition, position: Position) -> Option<Arc<[RecordedEvent]>> {
+    pub(crate) fn find(
+        &self,
+        partition: Partition,
+        position: Position,
+    ) -> Option<Arc<[RecordedEvent]>> {
         let follows =
             |chunk: &&(Instant, Arc<[RecordedEvent]>)| match (chunk.1.first(), chunk.1.last()) {
                 (Some(first), Some(last)) => {
@@ -101,7 +76,7 @@ impl Chunks {
             .map(|(_, events)| events.clone())
     }
 
-    fn keep(&mut self, events: Arc<[RecordedEvent]>, now: Instant) {
+    pub(crate) fn keep(&mut self, events: Arc<[RecordedEvent]>, now: Instant) {
         self.events += events.len();
         self.chunks.push_back((now, events));
         while self.events > MAX_KEPT_EVENTS
@@ -129,6 +104,8 @@ mod tests {
     use chrono::DateTime;
     use domain::ProductEvent;
     use uuid::Uuid;
+
+    const CHUNK_EVENTS: usize = 4_000;
 
     fn chunk(
         partition: Partition,
@@ -174,14 +151,11 @@ mod tests {
     #[test]
     fn the_oldest_chunks_are_dropped_and_those_of_a_lost_partition() {
         let (mut chunks, now) = (Chunks::default(), Instant::now());
-        let step = MAX_EVENTS_PER_STEP as Position;
+        let step = CHUNK_EVENTS as Position;
         for n in 0..20 {
             chunks.keep(chunk(0, n * step + 1..=(n + 1) * step), now);
         }
-        assert!(
-            chunks.events <= MAX_KEPT_EVENTS
-                && chunks.events > MAX_KEPT_EVENTS - MAX_EVENTS_PER_STEP
-        );
+        assert!(chunks.events <= MAX_KEPT_EVENTS && chunks.events > MAX_KEPT_EVENTS - CHUNK_EVENTS);
         assert_eq!(
             (
                 first_found(&chunks, 0, 0),

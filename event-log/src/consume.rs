@@ -393,7 +393,7 @@ impl<P: Projection> Consumer<P> {
         self.show_failing(false);
         let (mut distrusts_source, mut max_events) = (false, MAX_EVENTS_PER_STEP);
         let mut pace = Pace::of(self.linger);
-        let mut deferral = Deferral::new(P::NAME, self.partition, self.max_deferral);
+        let mut deferral = Deferral::new(P::NAME, self.max_deferral);
         let follower = self
             .schema
             .is_none()
@@ -432,7 +432,8 @@ impl<P: Projection> Consumer<P> {
                 match reached {
                     Some(at) => {
                         let not_before = pace.next_step_at(began, at);
-                        deferral.before_step(&self.log, at).await;
+                        let feed = self.log.feed(self.partition);
+                        deferral.before_step(self.log.deferrals(), feed, at).await;
                         source.next_batch(at, not_before, &mut delivered).await;
                     }
                     None => tokio::time::sleep(RETRY_DELAY).await,

@@ -5,8 +5,7 @@
 //! defers nothing.
 
 use crate::feed::PartitionFeed;
-use crate::log::Log;
-use log_format::{Partition, Position};
+use log_format::Position;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,7 +30,6 @@ pub(crate) struct Deferrals {
 #[derive(Debug)]
 pub(crate) struct Deferral {
     consumer: &'static str,
-    partition: Partition,
     limit: Duration,
     /// Up to here it is not put off: so far the log was when it was last let go.
     let_go_to: Position,
@@ -44,23 +42,10 @@ struct State {
     read_until: HashMap<&'static str, Instant>,
 }
 
-impl Log {
-    /// Many invests are decided together: for the next 250 ms it is a rush, and accepting goes first.
-    pub fn note_rush(&self) {
-        self.deferrals().state().rush_until = Some(Instant::now() + RUSH_HOLD_DURATION);
-    }
-
-    /// A client asks for the rows of this consumer at a position: it is not deferred for a minute.
-    pub fn note_reader(&self, consumer: &'static str) {
-        self.deferrals().note_reader(consumer, Instant::now());
-    }
-}
-
 impl Deferral {
-    pub(crate) fn new(consumer: &'static str, partition: Partition, limit: Duration) -> Self {
+    pub(crate) fn new(consumer: &'static str, limit: Duration) -> Self {
         Self {
             consumer,
-            partition,
             limit,
             let_go_to: 0,
             let_go_at: None,
@@ -69,18 +54,20 @@ impl Deferral {
 
     /// Puts off the step after position `at` in a rush: until `limit` after the consumer was last let go. What was in the log then is
     /// applied without a pause.
-    pub(crate) async fn before_step(&mut self, log: &Log, at: Position) {
+    pub(crate) async fn before_step(
+        &mut self,
+        deferrals: &Deferrals,
+        feed: Option<&PartitionFeed>,
+        at: Position,
+    ) {
         let Some(latest) = self.latest(at, Instant::now()) else {
             return;
         };
-        if log.deferrals().defer(self.consumer, latest).await {
+        if deferrals.defer(self.consumer, latest).await {
             metrics::counter!("moa_consumer_deferrals_total", "consumer" => self.consumer)
                 .increment(1);
         }
-        self.let_go(
-            log.feed(self.partition).map_or(0, PartitionFeed::head),
-            Instant::now(),
-        );
+        self.let_go(feed.map_or(0, PartitionFeed::head), Instant::now());
     }
 
     /// When the step after `at` begins at the latest; `None` when it is not to be put off.
@@ -125,7 +112,11 @@ impl Deferrals {
                 .is_none_or(|until| now >= *until)
     }
 
-    fn note_reader(&self, consumer: &'static str, now: Instant) {
+    pub(crate) fn note_rush(&self, now: Instant) {
+        self.state().rush_until = Some(now + RUSH_HOLD_DURATION);
+    }
+
+    pub(crate) fn note_reader(&self, consumer: &'static str, now: Instant) {
         let known = self
             .state()
             .read_until
@@ -187,7 +178,7 @@ mod tests {
     #[test]
     fn what_was_there_when_a_consumer_was_let_go_is_applied_without_a_pause() {
         let (limit, now) = (Duration::from_secs(10), Instant::now());
-        let mut deferral = Deferral::new("holdings", 0, limit);
+        let mut deferral = Deferral::new("holdings", limit);
         assert_eq!(
             deferral.latest(0, now),
             Some(now),
@@ -200,7 +191,7 @@ mod tests {
         );
         assert_eq!(deferral.latest(9_000, now + limit / 2), Some(now + limit));
         assert_eq!(
-            Deferral::new("product_list", 0, Duration::ZERO).latest(0, now),
+            Deferral::new("product_list", Duration::ZERO).latest(0, now),
             None
         );
     }

@@ -295,6 +295,16 @@ impl Log {
         }
     }
 
+    /// Many invests are decided together: for the next 250 ms it is a rush, and accepting goes first.
+    pub fn note_rush(&self) {
+        self.deferrals().note_rush(Instant::now());
+    }
+
+    /// A client asks for the rows of this consumer at a position: it is not deferred for a minute.
+    pub fn note_reader(&self, consumer: &'static str) {
+        self.deferrals().note_reader(consumer, Instant::now());
+    }
+
     /// Records that an operator accepts a loss, or the clock; returns the heads that this applies to. Every process that polls the
     /// heads learns of it.
     pub async fn accept(&self, what: Acceptance) -> Result<Vec<Position>, LogError> {

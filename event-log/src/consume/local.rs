@@ -37,6 +37,32 @@ impl Log {
             shares_backlog: true,
         })
     }
+
+    /// Up to a step of events that follow `position`, in order, maybe read for another consumer; none when they cannot be read. Like what
+    /// is delivered in memory they may be lost meanwhile: a step looks for its last event.
+    async fn backlog_after(
+        &self,
+        partition: Partition,
+        position: Position,
+    ) -> Option<Arc<[RecordedEvent]>> {
+        let reads = self.backlog_reads();
+        let _reading = reads
+            .reading
+            .get(usize::try_from(partition).ok()?)?
+            .lock()
+            .await;
+        let kept = reads.kept().find(partition, position);
+        if kept.is_some() {
+            return kept;
+        }
+        let read: Arc<[_]> = self
+            .read_after(partition, position, MAX_EVENTS_PER_STEP as i64)
+            .await
+            .ok()?
+            .into();
+        reads.kept().keep(read.clone(), Instant::now());
+        Some(read)
+    }
 }
 
 impl LocalSubscription {
