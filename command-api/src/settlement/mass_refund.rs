@@ -5,7 +5,7 @@
 //! step and its cursor are one transaction, so each invest is added once, and any process may take the next step. A reservation that is
 //! settled after the end, because its payment was faster than its cancellation, is added by the consumer of `open_invest` in that step.
 
-use super::{GivenBack, OpenInvestTask, open_invest};
+use super::{GivenBack, OpenInvestTask, work_list};
 use chrono::{DateTime, Utc};
 use connection_pool::{Connection, Pool};
 use domain::{ProductEvent, ProductId};
@@ -133,7 +133,7 @@ async fn step(log: &Log, pool: &Pool, now: DateTime<Utc>) -> Result<bool, LogErr
     let tasks = events
         .iter()
         .filter_map(|recorded| task(recorded, &refund, now));
-    open_invest::insert(&mut transaction, tasks).await?;
+    work_list::insert(&mut transaction, tasks).await?;
     let is_done = left <= 0 && open + queued == 0;
     match is_done {
         true => delete(&mut transaction, &refund).await?,

@@ -1,7 +1,7 @@
 //! The consumer of `open_invest`, the work list of invests whose money is still to be moved: a reservation adds a row, its fate deletes
 //! it; a withdrawal adds one, the refund deletes it. It also keeps which products have a target to be checked, and which are given back.
 
-use super::{FastPathSender, GivenBack, OpenInvestTask, mass_refund, target};
+use super::{FastPathSender, GivenBack, OpenInvestTask, mass_refund, target, work_list};
 use chrono::TimeDelta;
 use connection_pool::Connection;
 use domain::ProductEvent;
@@ -109,11 +109,11 @@ impl Projection for OpenInvest {
         }
         if delete(transaction, &rows).await? {
             let late = mass_refund::settled_late(transaction, &rows.settled).await?;
-            insert(transaction, late.into_iter()).await?;
+            work_list::insert(transaction, late.into_iter()).await?;
         }
         if !rows.added.is_empty() {
             let added = rows.added.values().copied();
-            insert(
+            work_list::insert(
                 transaction,
                 added.filter_map(|recorded| due(recorded, self.settlement.visibility_timeout)),
             )
@@ -216,48 +216,4 @@ pub(super) fn due(
         cancelling: false,
         given_back,
     })
-}
-
-/// Adds the tasks' rows. One that has a row keeps it.
-pub(super) async fn insert(
-    transaction: &mut Connection,
-    tasks: impl Iterator<Item = OpenInvestTask>,
-) -> sqlx::Result<()> {
-    let (mut invests, mut products, mut users) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut amounts, mut expiries, mut causes) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut correlations, mut traces, mut due_at, mut given_back) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for task in tasks {
-        invests.push(task.invest_id.0);
-        products.push(task.product_id.get());
-        users.push(String::from(task.user_id));
-        amounts.push(task.amount.won());
-        expiries.push(task.expires_at);
-        causes.push(task.event_id);
-        correlations.push(task.correlation_id);
-        traces.push(task.traceparent);
-        due_at.push(task.claimed_until);
-        given_back.push(task.given_back.map(GivenBack::name));
-    }
-    sqlx::query(
-        "insert into open_invest
-             (invest_id, product_id, user_id, amount, expires_at, event_id, correlation_id, traceparent, due_at,
-              given_back)
-         select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::timestamptz[], $6::uuid[],
-                              $7::text[], $8::text[], $9::timestamptz[], $10::text[])
-             on conflict (invest_id) do nothing",
-    )
-    .bind(invests)
-    .bind(products)
-    .bind(users)
-    .bind(amounts)
-    .bind(expiries)
-    .bind(causes)
-    .bind(correlations)
-    .bind(traces)
-    .bind(due_at)
-    .bind(given_back)
-    .execute(transaction)
-    .await?;
-    Ok(())
 }

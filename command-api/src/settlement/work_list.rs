@@ -1,8 +1,8 @@
-//! Claims work from `open_invest`, so that several instances never work on the same invest at once, and releases it.
+//! Adds work to `open_invest`, claims it, so that several instances never work on the same invest at once, and releases it.
 
 use super::{GivenBack, OpenInvestTask};
 use chrono::{DateTime, TimeDelta, Utc};
-use connection_pool::Pool;
+use connection_pool::{Connection, Pool};
 use domain::{Amount, InvestId, ProductId, UserId};
 use event_log::{DatabaseClock, Log, RepeatedFault};
 use sqlx::FromRow;
@@ -42,6 +42,50 @@ const UNREADY_AFTER: Duration = Duration::from_secs(5);
 pub(super) fn fault(log: &Log) -> RepeatedFault {
     RepeatedFault::new("open invests cannot be read", "")
         .failing(log.readiness().clause("settlement"), UNREADY_AFTER)
+}
+
+/// Adds the tasks' rows. One that has a row keeps it.
+pub(super) async fn insert(
+    transaction: &mut Connection,
+    tasks: impl Iterator<Item = OpenInvestTask>,
+) -> sqlx::Result<()> {
+    let (mut invests, mut products, mut users) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut amounts, mut expiries, mut causes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut correlations, mut traces, mut due_at, mut given_back) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for task in tasks {
+        invests.push(task.invest_id.0);
+        products.push(task.product_id.get());
+        users.push(String::from(task.user_id));
+        amounts.push(task.amount.won());
+        expiries.push(task.expires_at);
+        causes.push(task.event_id);
+        correlations.push(task.correlation_id);
+        traces.push(task.traceparent);
+        due_at.push(task.claimed_until);
+        given_back.push(task.given_back.map(GivenBack::name));
+    }
+    sqlx::query(
+        "insert into open_invest
+             (invest_id, product_id, user_id, amount, expires_at, event_id, correlation_id, traceparent, due_at,
+              given_back)
+         select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::timestamptz[], $6::uuid[],
+                              $7::text[], $8::text[], $9::timestamptz[], $10::text[])
+             on conflict (invest_id) do nothing",
+    )
+    .bind(invests)
+    .bind(products)
+    .bind(users)
+    .bind(amounts)
+    .bind(expiries)
+    .bind(causes)
+    .bind(correlations)
+    .bind(traces)
+    .bind(due_at)
+    .bind(given_back)
+    .execute(transaction)
+    .await?;
+    Ok(())
 }
 
 /// As [`claim`], by the trusted time of `log`: a clock that jumps makes no reservation expire. `None` when
