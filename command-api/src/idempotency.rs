@@ -2,7 +2,7 @@
 //! its events (table `idempotency_keys`, [`event_log::IdempotencyRecord`]), and replayed to every repeat for 24 hours. The insert
 //! that claims a key is the check; here it is told whether a request repeats one of its own batch, or an earlier one, and what it gets.
 
-use crate::processor::{CommandError, CommandOutcome};
+use crate::command_outcome::{CommandError, CommandOutcome};
 use domain::{InvestId, ProductId, Refusal};
 use event_log::{IdempotencyRecord, Partition, Position};
 use serde::{Deserialize, Serialize};

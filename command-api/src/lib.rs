@@ -3,6 +3,7 @@
 //! Words are in `docs/glossary.md`.
 
 mod command_api;
+mod command_outcome;
 mod idempotency;
 mod invest;
 pub mod processor;

@@ -15,7 +15,8 @@ mod rush;
 mod task;
 mod trace;
 
-pub use envelope::{CommandEnvelope, CommandError, CommandOutcome, UntimedCommand};
+pub use crate::command_outcome::{CommandError, CommandOutcome};
+pub use envelope::{CommandEnvelope, UntimedCommand};
 
 use crate::recorder::Recorder;
 use crate::refusal_budget::{KEYED, RefusalBudget};

@@ -1,6 +1,7 @@
 //! Responds to the callers, to each once.
 
-use super::{CommandEnvelope, CommandError, CommandOutcome, PendingCommand};
+use super::{CommandEnvelope, PendingCommand};
+use crate::command_outcome::{CommandError, CommandOutcome};
 use crate::idempotency::{Replays, is_final};
 use crate::recorder::{RecordSink, RefusedInvest};
 use chrono::{DateTime, Utc};
