@@ -3,8 +3,8 @@
 
 mod inbox;
 mod subscription;
-mod validated;
 
+use crate::validated_messages::ValidatedMessages;
 use crate::{Broker, topology};
 use connection_pool::Pool;
 use event_log::consume::EventSource;
@@ -17,7 +17,6 @@ use std::time::Duration;
 use subscription::QueueSubscription;
 use tokio::sync::watch;
 use tokio::time::Instant;
-pub(crate) use validated::ValidatedMessages;
 
 /// Messages that are on their way to a consumer, or with it, and not yet acknowledged.
 const MAX_UNACKNOWLEDGED_MESSAGES: u16 = 16;

@@ -1,6 +1,6 @@
 //! What a broker is and how its queues are declared, for who sets a system up. It changes nothing: a queue that is missing stays so.
 
-use crate::connection::Address;
+use crate::address::Address;
 use crate::supervised_connection::within_timeout;
 use crate::topology::{self, is_precondition_failed};
 use lapin::options::QueueDeclareOptions;

@@ -11,6 +11,7 @@
 //!
 //! `docs/amqp.md` says what outsiders may rely on: exchange, routing, headers and payload. `docs/glossary.md` has the words.
 
+mod address;
 /// Events as CloudEvents 1.0 in the JSON batch format.
 pub mod cloud_events;
 mod connection;
@@ -29,8 +30,10 @@ mod supervised_connection;
 mod tls_runtime;
 /// Names of exchange and queues, and how they are declared.
 pub mod topology;
+mod validated_messages;
 
-pub use connection::{Address, AddressError, Broker};
+pub use address::{Address, AddressError};
+pub use connection::Broker;
 pub use deliveries::Deliveries;
 pub use published_mark::stop_writes_behind_published;
 pub use relay::{RELAY, relay};

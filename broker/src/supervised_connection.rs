@@ -1,7 +1,7 @@
 //! A connection to RabbitMQ that a supervisor opens when it is first needed, and opens again whenever it is lost. lapin's
 //! own recovery gives up after some minutes, so it stays off.
 
-use crate::connection::Address;
+use crate::address::Address;
 use crate::supervise::spawn_supervised;
 use connection_pool::outage::RABBITMQ;
 use event_log::Backoff;

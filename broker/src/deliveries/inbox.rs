@@ -1,7 +1,7 @@
 //! What happens to each message: its events are delivered, it is skipped, or it is parked. Only then is it acknowledged.
 
 use super::Deliveries;
-use super::validated::ValidEvents;
+use crate::validated_messages::ValidEvents;
 use crate::{cloud_events, parked};
 use event_log::consume::MAX_EVENTS_PER_STEP;
 use event_log::{LogError, Position, RecordedEvent};

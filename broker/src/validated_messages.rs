@@ -14,7 +14,7 @@ const MAX_REMEMBERED_MESSAGES: usize = 64;
 const MAX_REMEMBERED_BODY_BYTES: usize = 512 * 1024;
 
 /// The events of one valid message.
-pub(super) type ValidEvents = Arc<[RecordedEvent]>;
+pub(crate) type ValidEvents = Arc<[RecordedEvent]>;
 
 /// The valid messages of a process; the newest last.
 #[derive(Default)]
@@ -34,7 +34,7 @@ impl ValidatedMessages {
     /// again. Who asks while it runs waits for it.
     ///
     /// That the log had these events once does not mean that it still has them: a consumer's step looks for the last one.
-    pub(super) async fn get_or_validate<E>(
+    pub(crate) async fn get_or_validate<E>(
         &self,
         partition: Partition,
         body: &[u8],
