@@ -8,7 +8,6 @@
 mod admin;
 pub mod audit;
 pub mod backup;
-mod banner;
 pub mod complaint;
 pub mod config;
 mod database;

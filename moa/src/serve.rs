@@ -3,6 +3,7 @@
 //! A shutdown follows the flow: listeners, settlement, partition processors, consumers and relay, database. So accepted requests
 //! are finished, within the time of each stage; what is left then is in the log, and the next start continues with it.
 
+mod banner;
 mod callers;
 mod checked;
 mod components;
@@ -15,21 +16,21 @@ mod stages;
 mod stop;
 mod tokens_file;
 
-pub(crate) use callers::Callers;
 pub(crate) use checked::check;
 pub(crate) use components::{consumers, redis_client};
 pub use single_service::run as run_single_service;
 
 use crate::admin::Tokens;
 use crate::database::{Connections, Database, OnMigrated};
+use crate::demo;
 use crate::ops::Ops;
 use crate::output::print_banner;
 use crate::settings::{
     AdminListenSettings, DatabaseSettings, LogSettings, MigrateSettings, ServeSettings,
 };
 use crate::token::{self, NamedTokens, Secret};
-use crate::{banner, demo};
 use anyhow::Context;
+use callers::Callers;
 use checked::AllInOneParts;
 use components::{Operators, OptionalServers, SharedResources};
 use futures::FutureExt as _;

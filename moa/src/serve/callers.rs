@@ -41,7 +41,7 @@ const fn number(number: u32) -> NonZeroU32 {
 }
 
 /// What the settings say of callers, read and checked.
-pub(crate) struct Callers {
+pub(super) struct Callers {
     users: UserAuth,
     keys: Option<KeySource>,
     is_public: bool,
@@ -87,7 +87,7 @@ impl Callers {
     }
 
     /// Who the users are, for people.
-    pub(crate) fn describe(&self) -> &'static str {
+    pub(super) fn describe(&self) -> &'static str {
         match (&self.users, self.is_public) {
             (UserAuth::Header, false) => "X-USER-ID is believed",
             (UserAuth::Header, true) => {
@@ -99,7 +99,7 @@ impl Callers {
     }
 
     /// Whether a request needs nothing but `X-USER-ID`.
-    pub(crate) fn believe_anybody(&self) -> bool {
+    pub(super) fn believe_anybody(&self) -> bool {
         matches!(self.users, UserAuth::Header)
     }
 

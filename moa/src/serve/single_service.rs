@@ -1,6 +1,7 @@
 //! One service in a process of its own. Its ops port opens first, so that operators can see what it waits for; its own port opens
 //! when it can serve.
 
+use super::banner;
 use super::callers::max_guesses;
 use super::checked::{self, AdminParts, CommandApiParts};
 use super::components::{Operators, SharedResources};
@@ -8,7 +9,6 @@ use super::limits::{ListenerLimits, bind};
 use super::seal_keys;
 use super::stages::Stages;
 use super::stop::StopSignal;
-use crate::banner;
 use crate::database::{Connections, Database};
 use crate::ops::Ops;
 use crate::settings::{

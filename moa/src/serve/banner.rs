@@ -1,8 +1,8 @@
 //! The banner: addresses, token, and how to try a Moa that has just started.
 
+use super::callers::Callers;
 use crate::database::Database;
 use crate::output::print_banner;
-use crate::serve::Callers;
 use crate::settings::ServeSettings;
 use crate::token::Secret;
 use std::io;
@@ -10,14 +10,14 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 /// Where the three listeners are.
-pub(crate) struct Addresses {
-    pub(crate) query: SocketAddr,
-    pub(crate) command: SocketAddr,
-    pub(crate) admin: SocketAddr,
+pub(super) struct Addresses {
+    pub(super) query: SocketAddr,
+    pub(super) command: SocketAddr,
+    pub(super) admin: SocketAddr,
 }
 
 impl Addresses {
-    pub(crate) fn of(
+    pub(super) fn of(
         query: &TcpListener,
         command: &TcpListener,
         admin: &TcpListener,
@@ -30,13 +30,13 @@ impl Addresses {
     }
 
     /// Where users call.
-    pub(crate) fn public(&self) -> [SocketAddr; 2] {
+    pub(super) fn public(&self) -> [SocketAddr; 2] {
         [self.query, self.command]
     }
 }
 
 /// Prints what was opened and how to try it. A token is printed only when Moa made it.
-pub(crate) fn print_all_in_one(
+pub(super) fn print_all_in_one(
     settings: &ServeSettings,
     database: &Database,
     at: &Addresses,
@@ -78,7 +78,7 @@ pub(crate) fn print_all_in_one(
 }
 
 /// Prints that a service alone is open, and where.
-pub(crate) fn service(name: &str, listeners: &[(&str, String)], database: &Database) {
+pub(super) fn service(name: &str, listeners: &[(&str, String)], database: &Database) {
     let mut lines = vec![format!("Moa's {name} is open.\n")];
     lines.extend(
         listeners
