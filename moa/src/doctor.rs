@@ -5,8 +5,7 @@ mod database;
 mod files;
 mod servers;
 
-use crate::operator::print_json;
-use crate::output::print_line;
+use crate::output::{print_json, print_line};
 use crate::settings::{DoctorSettings, as_given};
 use serde::Serialize;
 

@@ -9,11 +9,11 @@ pub use health::healthcheck;
 pub use projection::projection;
 pub(crate) use refusal::{Refusal, data};
 
-use crate::output::{print_line, print_note};
+use crate::output::{print_json, print_line, print_note};
 use crate::settings::{
     AdminSettings, ListOutput, ListPage, ParkedCommand, ProductCommand, RestoreSettings,
 };
-use crate::table::{self, column, wide};
+use crate::table::{self, column, rows, text, wide};
 use crate::token::{self, Secret};
 use crate::trust;
 use anyhow::Context;
@@ -283,11 +283,6 @@ fn token(admin: &AdminSettings) -> anyhow::Result<Secret> {
     token.context("no token: set MOA_OPERATOR_TOKEN to the one that Moa printed, or --data-dir to its data folder")
 }
 
-pub(crate) fn print_json(data: &Value) -> anyhow::Result<()> {
-    print_line!("{}", serde_json::to_string_pretty(data)?);
-    Ok(())
-}
-
 fn print_products(data: &Value, output: ListOutput) -> anyhow::Result<()> {
     let columns = [
         column("ID", "productId"),
@@ -366,19 +361,6 @@ fn print_mass_refund(refund: &Value) {
         text(&refund["queuedRefunds"]),
         text(&refund["openReservations"])
     );
-}
-
-pub(crate) fn rows(list: &Value) -> &[Value] {
-    list.as_array().map(Vec::as_slice).unwrap_or_default()
-}
-
-pub(crate) fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "-".into(),
-        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(" "),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! that nobody takes half an answer for a whole one.
 
 use crate::logging;
+use serde_json::Value;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
@@ -31,6 +32,12 @@ pub(crate) fn write(text: fmt::Arguments<'_>) {
     StandardOutput
         .write_fmt(text)
         .unwrap_or_else(|error| give_up(&error));
+}
+
+/// Prints `data` as JSON on standard output.
+pub(crate) fn print_json(data: &Value) -> anyhow::Result<()> {
+    print_line!("{}", serde_json::to_string_pretty(data)?);
+    Ok(())
 }
 
 /// Standard output as a writer that does not fail: it ends the process when it cannot be written.

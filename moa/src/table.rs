@@ -1,8 +1,7 @@
 //! Tables of the commands. On a terminal a table has the columns that matter most, and text is broken so that it fits; with `--wide`,
 //! and where no terminal reads it, it has every column, and each row is one line.
 
-use crate::operator::{print_json, rows, text};
-use crate::output::print_line;
+use crate::output::{print_json, print_line};
 use crate::settings::ListOutput;
 use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
 use console::Term;
@@ -63,6 +62,21 @@ pub(crate) const fn fitted(head: &'static str, field: &'static str) -> Column {
         head,
         field,
         shows: Shows::OnlyFitted,
+    }
+}
+
+/// The rows of a list.
+pub(crate) fn rows(list: &Value) -> &[Value] {
+    list.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// A value as a cell or a sentence shows it.
+pub(crate) fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".into(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
     }
 }
 

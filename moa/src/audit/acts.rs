@@ -2,8 +2,8 @@
 
 use super::client::Client;
 use super::page_settings::PageSettings;
-use crate::operator::{print_json, rows, text};
-use crate::table::{self, column};
+use crate::output::print_json;
+use crate::table::{self, column, rows, text};
 use clap::Args;
 use event_log::acts::ACTS;
 use serde_json::Value;

@@ -1,10 +1,9 @@
 //! `moa audit product|products|holdings|invest-log|summary`: state at a time in the past.
 
 use super::client::Client;
-use crate::operator::{print_json, rows, text};
-use crate::output::print_line;
+use crate::output::{print_json, print_line};
 use crate::settings::{ListOutput, ListPage};
-use crate::table::{self, Column, column, wide};
+use crate::table::{self, Column, column, rows, text, wide};
 use clap::Args;
 use serde_json::{Value, json};
 

@@ -1,10 +1,9 @@
 //! `moa audit events`.
 
 use super::client::Client;
-use crate::operator::text;
 use crate::output::StandardOutput;
 use crate::settings::ListOutput;
-use crate::table::{self, Column, column, fitted, wide};
+use crate::table::{self, Column, column, fitted, text, wide};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::io::Write as _;

@@ -3,7 +3,7 @@
 mod timeline;
 
 use super::client::Client;
-use crate::operator::print_json;
+use crate::output::print_json;
 use clap::Args;
 
 /// Which invest.

@@ -39,7 +39,7 @@ pub(super) async fn seals(settings: SealsSettings, client: &Client<'_>) -> anyho
     let (mut after, mut seals) = (0, 0_u64);
     loop {
         let page = client.get(path, &[("after", after.to_string())]).await?;
-        for seal in crate::operator::rows(&page["list"]) {
+        for seal in crate::table::rows(&page["list"]) {
             writeln!(out, "{seal}")?;
             seals += 1;
         }

@@ -1,10 +1,9 @@
 //! `moa audit refusals`.
 
 use super::client::Client;
-use crate::operator::{rows, text};
 use crate::output::print_line;
 use crate::settings::ListOutput;
-use crate::table::{self, column, wide};
+use crate::table::{self, column, rows, text, wide};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 

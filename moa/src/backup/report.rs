@@ -1,8 +1,7 @@
 //! Prints what was found in a backup.
 
 use crate::audit::proof::report::check;
-use crate::operator::print_json;
-use crate::output::print_line;
+use crate::output::{print_json, print_line};
 use crate::settings::ListOutput;
 use crate::table::{self, column, wide};
 use proof::backup::{BackupReport, LaterEvents};

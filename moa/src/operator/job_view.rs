@@ -1,8 +1,9 @@
 //! Shows a job until it ends: with a progress bar on a terminal, else line by line, or as JSON.
 
-use super::{Refusal, ask, text};
+use super::{Refusal, ask};
 use crate::output::{print_line, print_note};
 use crate::settings::AdminSettings;
+use crate::table::text;
 use anyhow::{Context, bail};
 use indicatif::{FormattedDuration, ProgressBar, ProgressFinish, ProgressStyle};
 use reqwest::Method;

@@ -1,8 +1,9 @@
 //! `moa projection`: rebuilds, compares, switches, rolls back, pauses and drops read models.
 
-use super::{Refusal, ask, job_view, print_json, print_projections, rows, text};
-use crate::output::print_line;
+use super::{Refusal, ask, job_view, print_projections};
+use crate::output::{print_json, print_line};
 use crate::settings::{AdminSettings, JobSettings, ListOutput, ProjectionCommand};
+use crate::table::{rows, text};
 use anyhow::{anyhow, bail};
 use reqwest::Method;
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! What the admin listener answers instead of data, in the words of the command line.
 
-use super::text;
+use crate::table::text;
 use serde_json::Value;
 use std::fmt;
 

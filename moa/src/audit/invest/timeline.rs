@@ -1,6 +1,6 @@
 //! A timeline in lines: when, how long after the request, and what; each entry is below its cause and indented.
 
-use crate::operator::{rows, text};
+use crate::table::{rows, text};
 use chrono::NaiveDateTime;
 use serde_json::Value;
 use std::fmt::Write as _;

@@ -2,8 +2,7 @@
 
 use super::super::client::Client;
 use super::{output, public_keys};
-use crate::operator::print_json;
-use crate::output::print_line;
+use crate::output::{print_json, print_line};
 use crate::settings::ListOutput;
 use crate::table::{self, column, wide};
 use anyhow::Context;
@@ -35,7 +34,7 @@ pub(in super::super) async fn prove(
     writeln!(out, "{}", serde_json::to_string_pretty(&proof)?)?;
     out.flush()?;
     if let Some(path) = settings.out {
-        let events = crate::operator::rows(&proof["events"]).len();
+        let events = table::rows(&proof["events"]).len();
         print_line!(
             "Wrote the proof of {events} events to {}; moa audit check checks it.",
             path.display()

@@ -1,7 +1,6 @@
 //! Prints the report of a verification.
 
-use crate::operator::print_json;
-use crate::output::print_line;
+use crate::output::{print_json, print_line};
 use crate::settings::ListOutput;
 use crate::table::{self, column, wide};
 use proof::report::{ActsReport, LostRange, PartitionReport, PositionRange, Report, Verdict};
