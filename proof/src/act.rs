@@ -3,7 +3,8 @@
 
 use crate::act_seal_chain::ValidActSeals;
 use crate::hex::hex;
-use crate::report::{ActsReport, BadAct, PositionRange, Problem};
+use crate::position_range::PositionRange;
+use crate::report::{ActsReport, BadAct, Problem};
 use crate::time;
 use chrono::{DateTime, Utc};
 use log_format::{Hash, StoredAct};

@@ -3,9 +3,9 @@
 
 use crate::act_seal::ActSeal;
 use crate::key::KeyId;
-use crate::report::{BadSeal, PositionRange};
+use crate::position_range::PositionRange;
 use crate::seal::SealParseError;
-use crate::seal_chain::SealChainError;
+use crate::seal_chain::{BadSeal, SealChainError};
 use ed25519_dalek::VerifyingKey;
 use log_format::Hash;
 use uuid::Uuid;

@@ -2,7 +2,8 @@
 //! of it would lose.
 
 use crate::act_seal_chain::ValidActSeals;
-use crate::report::{ActsReport, PartitionReport, PositionRange, Problem, Report};
+use crate::position_range::PositionRange;
+use crate::report::{ActsReport, PartitionReport, Problem, Report};
 use crate::seal_chain::ValidSeals;
 use crate::time;
 use chrono::{DateTime, Utc};

@@ -2,7 +2,8 @@
 //! checks in their order, so that another program names the same position and the same problem.
 
 use crate::merkle::Tree;
-use crate::report::{BadPosition, PartitionReport, PositionRange, Problem};
+use crate::position_range::PositionRange;
+use crate::report::{BadPosition, PartitionReport, Problem};
 use crate::seal::Seal;
 use crate::seal_chain::ValidSeals;
 use log_format::{Hash, Identity, Partition, Position, RawEventRef};

@@ -24,6 +24,7 @@ pub mod hex;
 pub mod inclusion;
 pub mod key;
 pub mod merkle;
+pub mod position_range;
 pub mod report;
 pub mod seal;
 pub mod seal_chain;

@@ -2,8 +2,9 @@
 
 use crate::act_seal_chain::ValidActSeals;
 use crate::hex::hex;
+use crate::position_range::PositionRange;
 use crate::seal::{Loss, Statement};
-use crate::seal_chain::ValidSeals;
+use crate::seal_chain::{BadSeal, ValidSeals};
 use crate::time;
 use log_format::{Partition, Position};
 use serde::{Deserialize, Serialize};
@@ -77,18 +78,6 @@ pub struct BadPosition {
     pub seal: Option<i64>,
 }
 
-/// Positions from `first` to `last`, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PositionRange {
-    /// Its first position.
-    #[schema(value_type = i64)]
-    pub first: Position,
-    /// Its last.
-    #[schema(value_type = i64)]
-    pub last: Position,
-}
-
 /// What was found in one partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -108,16 +97,6 @@ pub struct PartitionReport {
     pub unsealed: Option<PositionRange>,
     /// The first position that is wrong; after it, rows were only counted.
     pub bad: Option<BadPosition>,
-}
-
-/// The first seal that is not valid. Seals from it on were not used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BadSeal {
-    /// The number it should have.
-    pub seal: i64,
-    /// What is wrong with it.
-    pub detail: String,
 }
 
 /// Events that were sealed and then lost, with the database's last commits.

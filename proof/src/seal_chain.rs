@@ -2,12 +2,12 @@
 //! partition from position 1 on.
 
 use crate::key::KeyId;
-use crate::report::BadSeal;
 use crate::seal::{HASH_PREFIX_BYTES, Loss, MAX_EVENTS_PER_SEAL, Seal, SealParseError, Statement};
 use ed25519_dalek::VerifyingKey;
 use log_format::{Hash, Identity, Partition, Position};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Why a seal is not valid.
@@ -199,6 +199,16 @@ fn is_loss_at(end: SealedTo, statement: &Statement, loss: &Loss) -> Result<(), S
         return Err(SealChainError::wrong("it says that nothing is lost"));
     }
     Ok(())
+}
+
+/// The first seal that is not valid. Seals from it on were not used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BadSeal {
+    /// The number it should have.
+    pub seal: i64,
+    /// What is wrong with it.
+    pub detail: String,
 }
 
 /// The seals of one log that are valid, up to the first that is not.

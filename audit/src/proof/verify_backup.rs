@@ -8,9 +8,8 @@ use proof::act_seal::ActSeal;
 use proof::act_seal_chain::ValidActSeals;
 use proof::backup::{BackupReport, OwnSeals};
 use proof::key::VerifyingKey;
-use proof::report::BadSeal;
 use proof::seal::{Seal, SealParseError};
-use proof::seal_chain::ValidSeals;
+use proof::seal_chain::{BadSeal, ValidSeals};
 
 /// What the lines of a file of seals are.
 type Lines<T> = Vec<Result<T, SealParseError>>;

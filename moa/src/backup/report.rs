@@ -5,7 +5,8 @@ use crate::output::{print_json, print_line};
 use crate::settings::ListOutput;
 use crate::table::{self, column, wide};
 use proof::backup::{BackupReport, LaterEvents};
-use proof::report::{PartitionReport, PositionRange};
+use proof::position_range::PositionRange;
+use proof::report::PartitionReport;
 use serde_json::{Value, json};
 
 /// Prints it; an error, in a sentence, when the backup is broken or cannot be verified.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::act_seal::{ActSeal, ActStatement};
 use crate::key::SigningKey;
-use crate::report::BadSeal;
+use crate::seal_chain::BadSeal;
 
 const LOG: Uuid = Uuid::from_u128(0x0199_1f5e_7c3a_7b60_9a52_3f0f_6ed1_a001);
 

@@ -5,7 +5,8 @@ use super::app::*;
 use audit::proof::verify_backup;
 use audit::proof::verify_live::VerifyError;
 use proof::backup::BackupReport;
-use proof::report::{PositionRange, Problem, Verdict};
+use proof::position_range::PositionRange;
+use proof::report::{Problem, Verdict};
 use proof::seals_file;
 use rstest::rstest;
 

@@ -2,7 +2,8 @@
 
 use super::app::*;
 use audit::proof::sealer::{self, SealError};
-use proof::report::{PositionRange, Verdict};
+use proof::position_range::PositionRange;
+use proof::report::Verdict;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::time::Duration;

@@ -3,7 +3,8 @@
 use crate::output::{print_json, print_line};
 use crate::settings::ListOutput;
 use crate::table::{self, column, wide};
-use proof::report::{ActsReport, LostRange, PartitionReport, PositionRange, Report, Verdict};
+use proof::position_range::PositionRange;
+use proof::report::{ActsReport, LostRange, PartitionReport, Report, Verdict};
 use serde_json::{Value, json};
 
 /// Prints it; an error, in a sentence, when the log is broken or cannot be verified.
