@@ -3,6 +3,7 @@
 
 pub mod act_seal_store;
 pub mod act_sealer;
+mod external_seals;
 mod prove;
 
 mod routes;
@@ -11,11 +12,13 @@ pub mod sealer;
 mod stop_writes;
 mod verify_acts;
 mod verify_backup;
+mod verify_error;
 pub mod verify_live;
 
+pub use external_seals::ExternalSeals;
 pub use prove::{ProveError, prove};
 pub(crate) use routes::{ActSeals, Seals, routes};
 pub use stop_writes::{CompareError, stop_writes_behind_seals};
 pub use verify_acts::verify_acts;
 pub use verify_backup::verify_backup;
-pub use verify_live::ExternalSeals;
+pub use verify_error::VerifyError;

@@ -3,7 +3,8 @@
 use super::act_seal_store::{self, ACT_SEALS_PER_PAGE};
 use super::prove::{self, ProveError};
 use super::seal_store::{self, SEALS_PER_PAGE};
-use super::verify_live::{self, VerifyError};
+use super::verify_error::VerifyError;
+use super::verify_live;
 use crate::Audit;
 use crate::problem::problem;
 use axum::Router;

@@ -1,8 +1,8 @@
 //! The comparison at start: does the log still have what the seals outside the database say? If not, the database was set back,
 //! and the partition takes no writes.
 
+use super::external_seals::ExternalSeals;
 use super::sealer::ResumeMarker;
-use super::verify_live::ExternalSeals;
 use chrono::{DateTime, Utc};
 use event_log::{Log, LogError, WriteStop};
 use proof::seal_chain::{SealChain, SealChainError, SealedTo};

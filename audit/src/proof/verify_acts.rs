@@ -1,7 +1,8 @@
 //! Verification of the record of acts in its database.
 
 use super::act_seal_store;
-use super::verify_live::{ExternalSeals, VerifyError};
+use super::external_seals::ExternalSeals;
+use super::verify_error::VerifyError;
 use connection_pool::Pool;
 use event_log::acts;
 use proof::act::ActChecker;

@@ -1,6 +1,7 @@
 //! Verification of a database that was restored from a backup, before it is used.
 
-use super::verify_live::{VerifyError, verify_all};
+use super::verify_error::VerifyError;
+use super::verify_live::verify_all;
 use super::{act_seal_store, seal_store};
 use connection_pool::Pool;
 use event_log::{Identity, Log};

@@ -1,8 +1,10 @@
 //! Verification of a log in its database.
 
+use super::external_seals::ExternalSeals;
+use super::verify_error::VerifyError;
 use super::{seal_store, verify_acts};
 use connection_pool::Pool;
-use event_log::{Identity, Log, LogError, Partition, Position, RawReader, RawRows};
+use event_log::{Identity, Log, Partition, Position, RawReader, RawRows};
 use futures::future::try_join_all;
 use proof::act_seal_chain::ValidActSeals;
 use proof::chain_check::Checker;
@@ -21,40 +23,6 @@ pub const CONCURRENT_PARTITIONS: usize = 2;
 const ROWS_PER_READ: Position = 50_000;
 /// Blocks of rows that wait to be checked.
 const MAX_QUEUED_BLOCKS: usize = 4;
-
-/// The seals outside the database.
-#[derive(Clone, Debug)]
-pub struct ExternalSeals {
-    /// The file, where there is one.
-    pub file: Option<PathBuf>,
-    /// The keys that seals are made with.
-    pub keys: Vec<VerifyingKey>,
-}
-
-/// A verification could not be done. That says nothing about the log.
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    /// The database cannot be read.
-    #[error("the database cannot be read")]
-    Database(#[from] sqlx::Error),
-    /// The log cannot be read.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// There is no log.
-    #[error("the database has no log")]
-    NoLog,
-    /// There is no record of acts.
-    #[error(
-        "the database has no record of acts: it was taken away, or made by a release that had none"
-    )]
-    NoActs,
-    /// The file of seals cannot be read.
-    #[error("the file of seals {0} cannot be read: {1}")]
-    File(PathBuf, std::io::Error),
-    /// A part of it was cancelled.
-    #[error("the verification did not come to its end")]
-    Cancelled(#[from] tokio::task::JoinError),
-}
 
 /// Verifies the log and its record of acts in `pool`'s database against the seals that it has itself and those outside it.
 pub async fn verify_live(

@@ -1,7 +1,7 @@
 //! What the audit answers about a log.
 
 use audit::Audit;
-use audit::proof::verify_live::ExternalSeals;
+use audit::proof::ExternalSeals;
 use axum::{Extension, Router};
 use edge::{Actor, Role, ServiceTime};
 use testbed::TestLog;

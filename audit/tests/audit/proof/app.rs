@@ -1,7 +1,8 @@
 //! A log with some history, a key, and a folder for files of seals.
 
+use audit::proof::ExternalSeals;
 use audit::proof::sealer::{SealError, Sealer, Sealing};
-use audit::proof::verify_live::{ExternalSeals, verify_live};
+use audit::proof::verify_live::verify_live;
 use domain::{InvestId, ProductEvent};
 use event_log::{Partition, Position};
 use proof::key::{SigningKey, VerifyingKey};

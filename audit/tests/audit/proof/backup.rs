@@ -2,8 +2,8 @@
 
 use super::acts;
 use super::app::*;
+use audit::proof::VerifyError;
 use audit::proof::verify_backup;
-use audit::proof::verify_live::VerifyError;
 use proof::backup::BackupReport;
 use proof::position_range::PositionRange;
 use proof::report::{Problem, Verdict};

@@ -2,8 +2,8 @@
 
 use super::app::*;
 use crate::asked::routes;
+use audit::proof::ExternalSeals;
 use audit::proof::sealer::Sealing;
-use audit::proof::verify_live::ExternalSeals;
 use edge::Role;
 use proof::seal::Seal;
 use proof::{key, report::Report};

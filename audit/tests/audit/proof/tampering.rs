@@ -1,7 +1,8 @@
 //! Every kind of damage is named at its place.
 
 use super::app::*;
-use audit::proof::verify_live::{ExternalSeals, verify_live};
+use audit::proof::ExternalSeals;
+use audit::proof::verify_live::verify_live;
 use proof::report::{Problem, Verdict};
 use rstest::rstest;
 
