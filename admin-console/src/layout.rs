@@ -1,4 +1,4 @@
-//! The frame of every page.
+//! The frame of every page, and the parts within it.
 
 use maud::{DOCTYPE, Markup, html};
 
@@ -27,6 +27,9 @@ const SECTIONS: [(Section, &str, &str); 7] = [
     (Section::Seals, "Seals", "/console/seals"),
     (Section::Acts, "Acts", "/console/acts"),
 ];
+
+/// The parts of a page by their names.
+pub(crate) type Parts = Vec<(String, Markup)>;
 
 /// Nothing is evaluated, and no style stands within a page: the policy forbids both.
 const HTMX: &str = r#"{"allowEval":false,"includeIndicatorStyles":false,"selfRequestsOnly":true,"historyCacheSize":0,"refreshOnHistoryMiss":true}"#;

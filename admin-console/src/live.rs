@@ -15,6 +15,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::backend::Refused;
 use crate::error::Failure;
+use crate::layout::Parts;
 use crate::products::Page;
 use crate::session::Visitor;
 use crate::{Console, Shared, overview, product, products, projections};
@@ -28,9 +29,6 @@ const GONE: &str = "gone";
 
 /// A part with nothing in it.
 const EMPTY: &str = "<!-- -->";
-
-/// The parts of a page by their names.
-pub(crate) type Parts = Vec<(String, Markup)>;
 
 /// Which page.
 enum View {

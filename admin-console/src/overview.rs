@@ -8,8 +8,7 @@ use serde_json::Value;
 use crate::backend::Refused;
 use crate::error::Failure;
 use crate::format::{bar, grouped, number, percent, rows, state, text};
-use crate::layout::{Section, page_with_notice};
-use crate::live::Parts;
+use crate::layout::{Parts, Section, page_with_notice};
 use crate::session::Visitor;
 use crate::{Console, Shared};
 
