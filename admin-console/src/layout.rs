@@ -3,8 +3,7 @@
 use maud::{DOCTYPE, Markup, html};
 
 use crate::assets::versioned;
-use crate::session::{Notice, Visitor};
-use crate::submission::CSRF_FIELD;
+use crate::session::{CSRF_FIELD, Notice, Visitor};
 
 /// Where the visitor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

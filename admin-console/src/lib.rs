@@ -6,6 +6,7 @@
 
 mod acts;
 mod assets;
+mod authenticate;
 mod backend;
 mod error;
 mod events;

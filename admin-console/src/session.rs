@@ -1,6 +1,6 @@
 //! Who is logged in. A session is in this process's memory alone, under the hash of the cookie's value: a restart logs everybody out.
 
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::Request;
 use axum::http::header::{COOKIE, HOST, HeaderMap};
 use axum::http::request::Parts;
 use edge::{Actor, ClientAddress, Correlation, Peer, Role};
@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::Console;
-use crate::error::{Failure, is_part};
 
+/// The name of a form's field with the session's secret.
+pub(crate) const CSRF_FIELD: &str = "csrf";
 /// What the name of the cookie begins with.
 const COOKIE_NAME: &str = "moa-console";
 /// Sessions at once; the one that was used least lately makes room for another.
@@ -114,7 +115,7 @@ impl Session {
     }
 }
 
-/// Somebody who is logged in, in one request. As an extractor it sends everybody else to the page where one logs in.
+/// Somebody who is logged in, in one request.
 #[derive(Clone)]
 pub(crate) struct Visitor {
     pub(crate) actor: Actor,
@@ -130,7 +131,7 @@ impl Visitor {
     }
 
     /// The visitor whose cookie these headers bring, as far as the token still lets somebody in.
-    fn of(console: &Console, headers: &HeaderMap, origin: Origin) -> Option<Self> {
+    pub(crate) fn of(console: &Console, headers: &HeaderMap, origin: Origin) -> Option<Self> {
         let key = key(cookie(headers)?);
         let (token, csrf) = console.sessions.touch(&key)?;
         match console.process.actor(&token, origin.address) {
@@ -156,25 +157,6 @@ impl Visitor {
                 .process
                 .actor(&self.token, self.origin.address)
                 .is_ok()
-    }
-}
-
-impl FromRequestParts<Arc<Console>> for Visitor {
-    type Rejection = Failure;
-
-    async fn from_request_parts(
-        parts: &mut Parts,
-        console: &Arc<Console>,
-    ) -> Result<Self, Failure> {
-        let origin = Origin::of(parts);
-        let wanted = parts
-            .uri
-            .path_and_query()
-            .map_or("", |wanted| wanted.as_str());
-        Self::of(console, &parts.headers, origin).ok_or_else(|| Failure::NotLoggedIn {
-            wanted: wanted.to_owned(),
-            is_part: is_part(&parts.headers),
-        })
     }
 }
 

@@ -9,10 +9,7 @@ use crate::Console;
 use crate::backend::Refused;
 use crate::error::Failure;
 use crate::protect::is_same_origin;
-use crate::session::{Notice, Visitor, key};
-
-/// The name of the field with the session's secret.
-pub(crate) const CSRF_FIELD: &str = "csrf";
+use crate::session::{CSRF_FIELD, Notice, Visitor, key};
 
 /// The fields of a form, from a page of this session.
 pub(crate) struct Submission {
