@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn the_time_does_not_go_back_with_a_reading() {
         let clock = LogClock::new(&Readiness::default());
-        let begin = Utc::now();
+        let begin = storable(Utc::now());
         let observe = |off_ms| {
             let said = begin + TimeDelta::milliseconds(off_ms);
             clock.observe(said, said, SteadyInstant::now());
