@@ -2,7 +2,7 @@
 
 mod loads;
 
-use super::admission::AdmissionControl;
+use super::admission::{AdmissionControl, EndedBatch, MAX_BATCH_COMMANDS};
 use super::aggregate_cache::AggregateCache;
 use super::batch::{DecidedBatch, DecisionContext};
 use super::faults::{ProcessorFaults, RETRY_INTERVAL};
@@ -26,8 +26,6 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use uuid::Uuid;
 
-/// Commands that are decided and committed together at most.
-const MAX_BATCH_COMMANDS: usize = 1_000;
 /// How often commands that wait for a load are checked for their time-out.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the outcome of a lost answer is looked for, before the callers get OUTCOME_UNKNOWN.
@@ -69,10 +67,10 @@ pub(super) async fn run(
     expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while is_open || !processor.loads.is_empty() {
         if queue.is_empty() {
-            admission.queue_is_empty();
+            admission.queue_is_empty(Instant::now());
         }
         let pending = tokio::select! {
-            received = queue.recv_many(&mut arrived, MAX_BATCH_COMMANDS), if is_open => {
+            received = queue.recv_many(&mut arrived, admission.batch_commands()), if is_open => {
                 is_open = received > 0;
                 processor.accept(&mut arrived).await
             }
@@ -105,7 +103,14 @@ pub(super) async fn run(
             .max();
         processor.process(pending).await;
         if let Some(longest_wait) = longest_wait {
-            admission.batch_ended(commands, longest_wait, Instant::now());
+            let batch = EndedBatch {
+                commands,
+                began,
+                ended: Instant::now(),
+                longest_wait,
+                waiting: queue.len(),
+            };
+            admission.batch_ended(batch);
         }
     }
 }
