@@ -7,14 +7,15 @@ use crate::seen;
 use crate::summary::Spread;
 use anyhow::Context;
 
-/// Invests one after another, each once the one before it shows.
+/// One at a time, each a while after the one before it shows.
 const INVESTS_PER_ROUND: u32 = 100;
 const SECONDS_PER_HOUR: f64 = 3_600.0;
 
 const EXPLANATION: &str = "\
-One Moa in one process, and two of each service with RabbitMQ and Redis, to which nobody else speaks: a hundred invests, one after \
-another, from sending a request until the invest log says SUCCESS, looked at every 2 ms. Before that, all of Moa in one process is \
-left alone: CPU of it and of its PostgreSQL, and what PostgreSQL writes to its WAL and adds to the database, in an hour at that rate.";
+One Moa in one process, and two of each service with RabbitMQ and Redis, to which nobody else speaks: a hundred invests, one at a \
+time, each 100 ms after the one before it was seen, from sending a request until the invest log says SUCCESS, looked at every 2 ms. \
+Before that, all of Moa in one process is left alone: CPU of it and of its PostgreSQL, and what PostgreSQL writes to its WAL and adds \
+to the database, in an hour at that rate.";
 
 /// Of one round.
 struct Round {

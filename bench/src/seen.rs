@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const SEEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause between looks, so that looking does not load the machine.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// The pause before the next invest: one after another without it would be load, for which consumers take larger steps.
+const IDLE_DURATION: Duration = Duration::from_millis(100);
 const USER: &str = "bench-seen";
 
 /// From sending an invest.
@@ -35,7 +37,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// One invest after another.
+/// One invest at a time, in a Moa that nobody else uses.
 pub(crate) async fn measure(
     write: SocketAddr,
     read: SocketAddr,
@@ -62,6 +64,7 @@ pub(crate) async fn measure(
         }
         in_both.add(asked.elapsed());
         before += 1;
+        tokio::time::sleep(IDLE_DURATION).await;
     }
     Ok(Seen { in_log, in_both })
 }
