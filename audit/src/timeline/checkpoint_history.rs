@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the checkpoints are recorded.
 const RECORD_INTERVAL: Duration = Duration::from_secs(1);
-/// One of all processes records. It renews the lease each time.
+/// One of all processes records.
 const LEASE_DURATION: Duration = Duration::from_secs(5);
+const LEASE_RENEW_INTERVAL: Duration = Duration::from_secs(2);
 const LEASE_NAME: &str = "checkpoint_trail";
 /// How long the history is kept.
 const RETENTION_DAYS: i32 = 7;
@@ -44,9 +45,15 @@ async fn record_while_leased(
     let Some(lease) = Lease::acquire(log, LEASE_NAME, LEASE_DURATION).await? else {
         return Ok(());
     };
-    let mut purged_at: Option<Instant> = None;
-    while !shutdown.is_cancelled() && lease.renew(LEASE_DURATION).await? {
-        if !record(pool, &lease).await? {
+    let (mut renewed_at, mut purged_at) = (Instant::now(), None::<Instant>);
+    while !shutdown.is_cancelled() {
+        if renewed_at.elapsed() >= LEASE_RENEW_INTERVAL {
+            renewed_at = Instant::now();
+            if !lease.renew(LEASE_DURATION).await? {
+                return Ok(());
+            }
+        }
+        if have_moved(pool).await? && !record(pool, &lease).await? {
             return Ok(());
         }
         if purged_at.is_none_or(|at| at.elapsed() >= PURGE_INTERVAL) {
@@ -58,6 +65,19 @@ async fn record_while_leased(
             .await;
     }
     lease.release().await
+}
+
+/// Whether there is anything to record: a Moa that nobody uses writes nothing here.
+async fn have_moved(pool: &Pool) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "select exists (select from checkpoints c
+                         where position > 0
+                           and not exists (select from checkpoint_trail t
+                                            where (t.consumer, t.partition, t.position)
+                                                = (c.consumer, c.partition, c.position)))",
+    )
+    .fetch_one(pool)
+    .await
 }
 
 /// Records which checkpoints have moved; returns false if the lease was lost.
