@@ -17,6 +17,7 @@
 //! Words are in `docs/glossary.md`.
 
 pub mod acts;
+mod append_hint;
 mod backlog;
 mod backoff;
 mod bulk;

@@ -1,5 +1,6 @@
 //! The handle on one log: its identity, its heads, its clock, and the signals of new events.
 
+use crate::append_hint::AppendHints;
 use crate::backlog::BacklogReads;
 use crate::clock::{DatabaseClock, LogClock, SteadyInstant};
 use crate::deferral::Deferrals;
@@ -22,6 +23,11 @@ use uuid::Uuid;
 const MAX_PARTITIONS: i32 = 64;
 /// How often the heads are polled, for what other processes append. What this one appends is known at once.
 const HEAD_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The same where the heads have stood still for [`QUIET_DURATION`] and a hint would tell of the next append.
+const QUIET_HEAD_POLL_INTERVAL: Duration = Duration::from_millis(250);
+const QUIET_DURATION: Duration = Duration::from_secs(1);
+/// From one poll to the next at least, however many hints come.
+const MIN_HEAD_POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Bounds one poll. The poll uses the pool's connections one after another, so it finds those that have fallen silent, and the idle
 /// ones are closed, before real work meets them.
 const HEAD_POLL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,6 +51,7 @@ struct Shared {
     lags: Lags,
     deferrals: Deferrals,
     backlog_reads: BacklogReads,
+    append_hints: AppendHints,
 }
 
 impl Log {
@@ -83,6 +90,7 @@ impl Log {
             lags,
             deferrals,
             backlog_reads,
+            append_hints: AppendHints::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -216,22 +224,47 @@ impl Log {
     }
 
     /// Polls the heads, the clock and the operator's acceptances until `shutdown`, so that this handle knows what other processes
-    /// append. Run one per process.
+    /// append: at once where a hint tells of it, else within 50 ms, or 250 ms after a second in which nobody appended. Run one per
+    /// process. It has a connection of its own beside the pool's.
     pub async fn poll_heads(&self, shutdown: CancellationToken) {
+        let hints = &self.shared.append_hints;
+        let polling = async {
+            tokio::select! {
+                () = hints.listen(self) => {}
+                () = self.poll_for_ever(hints) => {}
+            }
+        };
+        shutdown.run_until_cancelled(polling).await;
+    }
+
+    async fn poll_for_ever(&self, hints: &AppendHints) {
         let mut fault = RepeatedFault::new("the heads of the log cannot be read", "");
-        while shutdown
-            .run_until_cancelled(tokio::time::sleep(HEAD_POLL_INTERVAL))
-            .await
-            .is_some()
-        {
+        let (mut heads, mut moved_at) = (Vec::new(), Instant::now());
+        loop {
+            tokio::time::sleep(MIN_HEAD_POLL_INTERVAL).await;
+            let interval = if hints.is_listening() && moved_at.elapsed() > QUIET_DURATION {
+                QUIET_HEAD_POLL_INTERVAL
+            } else {
+                HEAD_POLL_INTERVAL
+            };
+            tokio::select! {
+                () = hints.heard() => {}
+                () = tokio::time::sleep(interval - MIN_HEAD_POLL_INTERVAL) => {}
+            }
             match self.poll().await {
-                Ok(()) => fault.recovered(),
+                Ok(found) => {
+                    fault.recovered();
+                    if heads != found {
+                        (heads, moved_at) = (found, Instant::now());
+                    }
+                }
                 Err(error) => fault.failed(&error),
             }
         }
     }
 
-    async fn poll(&self) -> Result<(), LogError> {
+    /// Returns the heads.
+    async fn poll(&self) -> Result<Vec<Position>, LogError> {
         // Read before the query: a head below what was known then has lost events.
         let known: Vec<Position> = self.shared.feeds.iter().map(PartitionFeed::head).collect();
         let asked = SteadyInstant::now();
@@ -256,7 +289,7 @@ impl Log {
         self.backlog_reads().forget_old(Instant::now());
         for ((partition, feed), (head, known)) in (0..)
             .zip(&self.shared.feeds)
-            .zip(heads.into_iter().zip(known))
+            .zip(heads.iter().copied().zip(known))
         {
             metrics::gauge!("moa_log_head", "partition" => partition.to_string()).set(head as f64);
             // An acceptance may just have set the head back: then nothing is lost.
@@ -273,7 +306,7 @@ impl Log {
             }
             feed.advance_head(head);
         }
-        Ok(())
+        Ok(heads)
     }
 
     fn apply_acceptances(&self, now: Acceptances, heads: &[Position]) {

@@ -8,6 +8,7 @@
 mod append;
 mod probe;
 
+use crate::append_hint::HintBudget;
 use crate::clock::{MAX_CLOCK_STEP, SteadyInstant, storable};
 use crate::error::answered;
 use crate::event::Metadata;
@@ -79,6 +80,7 @@ pub struct Writer {
     unreported_events: Vec<RecordedEvent>,
     /// Appends that still acquire the lock first; 0 while nobody else writes to this partition.
     locked_appends_left: u32,
+    hints: HintBudget,
 }
 
 #[derive(Clone, Copy)]
@@ -135,6 +137,7 @@ impl Writer {
             holds_append_lock: false,
             unreported_events,
             locked_appends_left: 0,
+            hints: HintBudget::default(),
         })
     }
 

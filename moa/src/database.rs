@@ -35,6 +35,8 @@ const REBUILD_STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 /// Connections of all consumers and settlement together.
 const PROJECT_CONNECTIONS: u32 = 10;
+/// Connections that listen to hints of appends, beside the log's pool.
+const HINT_LISTENERS: u32 = 1;
 /// Connections of all readers together.
 const READ_CONNECTIONS: u32 = 12;
 /// Connections of all rebuilds together.
@@ -406,10 +408,12 @@ impl Database {
     }
 }
 
-/// How many connections the pools of a service open at most, of everything in one process without one; a rebuild's among them.
+/// How many connections the pools of a service open at most, of everything in one process without one; a rebuild's among them, and the
+/// one that listens to hints of appends.
 pub(crate) fn max_connections(service: Option<ServiceName>, partitions: Option<i32>) -> i32 {
     let partitions = partitions.unwrap_or(DEFAULT_PARTITIONS).unsigned_abs();
-    let of_log = |log: Connections| log.optional_servers + log.per_partition * partitions;
+    let of_log =
+        |log: Connections| log.optional_servers + log.per_partition * partitions + HINT_LISTENERS;
     let (few, write_side) = (of_log(Connections::FEW), of_log(Connections::WRITE_SIDE));
     let sum = match service {
         Some(ServiceName::CommandApi) => write_side + PROJECT_CONNECTIONS,

@@ -2,6 +2,8 @@
 //! conflict.
 
 use super::*;
+use crate::append_hint::{self, APPEND_CHANNEL};
+use tokio::time::Instant;
 
 impl Writer {
     /// Commits `batch`, decided at `at` on the events this writer has seen, and passes it to this process's consumers.
@@ -60,8 +62,9 @@ impl Writer {
         rows: &[RawEvent],
     ) -> Result<Option<Appended>, LogError> {
         let (partition, head, asked) = (self.partition, self.head, SteadyInstant::now());
+        let hint = self.hint(rows);
         let connection = self.connection().await?;
-        match answer(insert(connection, partition, head, rows, Vec::new())).await {
+        match answer(insert(connection, partition, head, rows, Vec::new(), hint)).await {
             Ok(inserted) if !inserted.follows => Err(self.lost_tail()),
             Ok(inserted) => {
                 self.log
@@ -92,8 +95,9 @@ impl Writer {
             answer(sqlx::query("begin").execute(&mut *connection)).await?;
         }
         let (partition, head, asked) = (self.partition, self.head, SteadyInstant::now());
+        let hint = self.hint(rows);
         let connection = self.connection().await?;
-        let inserted = match answer(insert(connection, partition, head, rows, keys)).await {
+        let inserted = match answer(insert(connection, partition, head, rows, keys, hint)).await {
             Ok(inserted) if !inserted.follows => return Err(self.lost_tail()),
             Ok(inserted) => inserted,
             Err(error) if is_conflict(&error) => return self.withdraw(Appended::Conflict).await,
@@ -114,6 +118,14 @@ impl Writer {
             )));
         }
         self.commit(rows).await
+    }
+
+    /// What this append tells other processes, unless it has told enough.
+    fn hint(&mut self, rows: &[RawEvent]) -> Option<String> {
+        let last = rows.last()?;
+        self.hints
+            .take(Instant::now())
+            .then(|| append_hint::payload(last.partition, last.position))
     }
 
     async fn withdraw(&mut self, outcome: Appended) -> Result<Option<Appended>, LogError> {
@@ -249,6 +261,8 @@ pub(super) struct Inserted {
 /// Acquires the append lock and, if `head` is there with its hash, claims those idempotency keys that are free and inserts the events. A later head shows
 /// as a violation of the unique key, not in this statement's reads: its snapshot is older than the lock.
 ///
+/// Where there is a `hint`, listeners get it with the commit.
+///
 /// The insert is the check: nobody looks a key up before. It claims them in the order of the keys, after the lock, so that two writers cannot deadlock.
 pub(super) async fn insert(
     connection: &mut PgConnection,
@@ -256,6 +270,7 @@ pub(super) async fn insert(
     head: Head,
     rows: &[RawEvent],
     mut keys: Vec<IdempotencyRecord>,
+    hint: Option<String>,
 ) -> sqlx::Result<Inserted> {
     keys.sort_by(|a, b| (&a.user_id, &a.key).cmp(&(&b.user_id, &b.key)));
     let column = |of: fn(&RawEvent) -> &str| rows.iter().map(of).collect::<Vec<_>>();
@@ -281,7 +296,8 @@ pub(super) async fn insert(
                                    as e (aggregate_id, sequence, event_type, event_version, payload, metadata,
                                          position, event_id, recorded_at, hash))
          select (select count(*) from claimed) as claimed, (select count(*) from head) > 0 as follows,
-                statement_timestamp() as received, clock_timestamp() as said",
+                statement_timestamp() as received, clock_timestamp() as said,
+                case when $19::text is not null then pg_notify($20, $19) end",
     )
     .bind(APPEND_LOCK_CLASS)
     .bind(partition)
@@ -301,6 +317,8 @@ pub(super) async fn insert(
     .bind(rows.iter().map(|row| row.hash.as_slice()).collect::<Vec<_>>())
     .bind(head.position)
     .bind(head.hash.as_slice())
+    .bind(hint)
+    .bind(APPEND_CHANNEL)
     .fetch_one(connection)
     .await
 }

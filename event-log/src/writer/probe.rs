@@ -32,6 +32,7 @@ impl Writer {
             head,
             &rows,
             Vec::new(),
+            None,
         ))
         .await
         {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod acts;
+mod append_hints;
 mod append_lock;
 mod backlog;
 mod bulk;

@@ -22,7 +22,7 @@ const SETTINGS: [(&str, &str, &str); 13] = [
     ),
     (
         "max_connections",
-        "200",
+        "220",
         "every pool of two of each service together stays below this",
     ),
     (
