@@ -1,13 +1,12 @@
 //! One connection, for several calls.
 
-use crate::Pool;
 use crate::answer::{Line, no_answer};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, StreamExt as _};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
-use sqlx::{Connection as _, Describe, Either, Execute, Executor, Postgres, Result};
+use sqlx::{Connection as _, Describe, Either, Execute, Executor, PgPool, Postgres, Result};
 use std::fmt;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -18,7 +17,7 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection may take to answer a call that gives the server no work.
 pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection of a [`Pool`]. Each call on it is answered within the pool's bound, or fails with an I/O error; after that
+/// A connection of a [`Pool`](crate::Pool). Each call on it is answered within the pool's bound, or fails with an I/O error; after that
 /// no call succeeds. Dropped, it goes back to the pool once it has shown, within a bound, that it is whole, a transaction that
 /// was left open rolled back; else it is closed, and its place in the pool is free again either way.
 pub struct Connection {
@@ -26,14 +25,19 @@ pub struct Connection {
     raw: Option<PoolConnection<Postgres>>,
     pub(crate) line: Line,
     close_on_drop: bool,
-    pool: Pool,
+    pool: PgPool,
 }
 
 impl Connection {
-    pub(crate) fn new(raw: PoolConnection<Postgres>, pool: Pool) -> Self {
+    /// `raw` is of `pool`, and each call on it is answered within `answer_timeout`.
+    pub(crate) fn new(
+        raw: PoolConnection<Postgres>,
+        pool: PgPool,
+        answer_timeout: Duration,
+    ) -> Self {
         Self {
             raw: Some(raw),
-            line: Line::new(pool.answer_timeout()),
+            line: Line::new(answer_timeout),
             close_on_drop: false,
             pool,
         }
@@ -74,7 +78,7 @@ impl Drop for Connection {
             return;
         };
         if self.line.is_lost() {
-            self.pool.close_idle();
+            close_idle(&self.pool);
         }
         if self.line.is_lost() || self.line.unfinished || self.close_on_drop {
             return drop(raw.detach());
@@ -84,9 +88,25 @@ impl Drop for Connection {
         tokio::spawn(async move {
             // Given up, it is closed, and its permit is free.
             if timeout(within, returned).await.is_err() {
-                pool.close_idle();
+                close_idle(&pool);
             }
         });
+    }
+}
+
+/// Closes those that nobody uses: one that came by the same way was lost, so they are suspected. They are made again as
+/// they are needed.
+fn close_idle(pool: &PgPool) {
+    let mut closed = 0_u32;
+    while let Some(idle) = pool.try_acquire() {
+        drop(idle.detach());
+        closed += 1;
+    }
+    if closed > 0 {
+        tracing::debug!(
+            closed,
+            "a connection to the database was lost; the idle ones beside it were closed"
+        );
     }
 }
 

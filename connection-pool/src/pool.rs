@@ -73,8 +73,12 @@ impl Pool {
     }
 
     async fn take(&self) -> Result<Connection> {
-        let acquired = self.inner.acquire().await.inspect_err(report);
-        Ok(Connection::new(acquired?, self.clone()))
+        let acquired = self.inner.acquire().await.inspect_err(report)?;
+        Ok(Connection::new(
+            acquired,
+            self.inner.clone(),
+            self.answer_timeout,
+        ))
     }
 
     /// A transaction. When it meets a connection that is lost, it is begun on a fresh one.
@@ -125,26 +129,6 @@ impl Pool {
     /// Closes every connection, once it is given back.
     pub async fn close(&self) {
         self.inner.close().await;
-    }
-
-    pub(crate) fn answer_timeout(&self) -> Duration {
-        self.answer_timeout
-    }
-
-    /// Closes those that nobody uses: one that came by the same way was lost, so they are suspected. They are made again as
-    /// they are needed.
-    pub(crate) fn close_idle(&self) {
-        let mut closed = 0_u32;
-        while let Some(idle) = self.inner.try_acquire() {
-            drop(idle.detach());
-            closed += 1;
-        }
-        if closed > 0 {
-            tracing::debug!(
-                closed,
-                "a connection to the database was lost; the idle ones beside it were closed"
-            );
-        }
     }
 
     async fn all(&self, question: Question<'_>) -> Result<Vec<Either<PgQueryResult, PgRow>>> {
