@@ -1,17 +1,12 @@
 //! Incarnations: each time an operator accepts that the log lost events, its history forks, and what follows is of a new incarnation.
 //! Positions are used again in it, so whoever names a position to others says of which incarnation it is.
 
-use crate::{Log, LogError};
+use crate::LogError;
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use log_format::{Partition, Position};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-
-/// How often a process that reads no heads looks for a new incarnation.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The number of an incarnation: 1 in a log that lost nothing; later the time at which an operator accepted the loss, in milliseconds
 /// since 1970. So it rises even where the database that knew of one was set back itself.
@@ -82,49 +77,22 @@ impl KnownForks {
         }
     }
 
-    fn set(&self, forks: Forks) {
-        let incarnation = forks.incarnation();
-        *self.forks.write().unwrap_or_else(PoisonError::into_inner) = forks.into();
-        self.incarnation
-            .send_if_modified(|known| std::mem::replace(known, incarnation) != incarnation);
-    }
-}
-
-impl Log {
-    /// The incarnation that is written to, as far as this process knows: kept up to date by [`Log::poll_heads`] or
-    /// [`Log::poll_incarnation`].
-    pub fn incarnation(&self) -> watch::Receiver<Incarnation> {
-        self.known_forks().incarnation.subscribe()
+    pub(crate) fn incarnation(&self) -> watch::Receiver<Incarnation> {
+        self.incarnation.subscribe()
     }
 
-    /// Every fork that this process knows of.
-    pub fn forks(&self) -> Arc<Forks> {
-        self.known_forks()
-            .forks
+    pub(crate) fn get(&self) -> Arc<Forks> {
+        self.forks
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Looks for a new incarnation until `shutdown`: for a process whose login may not read the log.
-    pub async fn poll_incarnation(&self, shutdown: CancellationToken) {
-        let mut fault = crate::RepeatedFault::new("the log's incarnation cannot be read", "");
-        while shutdown
-            .run_until_cancelled(tokio::time::sleep(POLL_INTERVAL))
-            .await
-            .is_some()
-        {
-            match self.read_forks().await {
-                Ok(_) => fault.recovered(),
-                Err(error) => fault.failed(&error),
-            }
-        }
-    }
-
-    /// Every fork that the database knows of now. An event that was read before is of one of these incarnations.
-    pub async fn read_forks(&self) -> Result<Arc<Forks>, LogError> {
-        self.known_forks().set(forks(self.reads()).await?);
-        Ok(self.forks())
+    pub(crate) fn set(&self, forks: Forks) {
+        let incarnation = forks.incarnation();
+        *self.forks.write().unwrap_or_else(PoisonError::into_inner) = forks.into();
+        self.incarnation
+            .send_if_modified(|known| std::mem::replace(known, incarnation) != incarnation);
     }
 }
 

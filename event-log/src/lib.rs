@@ -29,6 +29,7 @@ mod delivery;
 mod error;
 mod event;
 mod feed;
+mod forks;
 mod idempotency;
 mod incarnation;
 mod lag;
