@@ -1,10 +1,11 @@
 //! The state of the write side's routes, and how a command's outcome becomes a response of the contract.
 
+use crate::problem;
 use crate::processor::{CommandEnvelope, CommandError, CommandOutcome, PartitionProcessors};
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use domain::{InvestId, Refusal};
-use edge::{Actor, ConsistencyToken, Correlation, LogIncarnation, Problem, ServiceTime, header};
+use edge::{Actor, ConsistencyToken, Correlation, LogIncarnation, ServiceTime, header};
 use event_log::Metadata;
 use event_log::acts::ActOutcome;
 use serde::Serialize;
@@ -52,7 +53,7 @@ impl CommandApi {
         metrics::counter!("moa_commands_total", "answer" => metric_label(&outcome)).increment(1);
         match outcome {
             Ok(outcome) => self.respond(&outcome, data),
-            Err(error) => without_outcome(error, invest_id).into_response(),
+            Err(error) => problem::of_error(error, invest_id).into_response(),
         }
     }
 
@@ -63,7 +64,7 @@ impl CommandApi {
     ) -> Response {
         let mut response = match outcome.decision {
             Ok(()) => edge::ok(data(outcome)),
-            Err(refusal) => problem(refusal).into_response(),
+            Err(refusal) => problem::of_refusal(refusal).into_response(),
         };
         let headers = response.headers_mut();
         headers.insert(
@@ -135,51 +136,14 @@ pub(crate) fn act_outcome(outcome: &Result<CommandOutcome, CommandError>) -> Act
         Ok(CommandOutcome {
             decision: Err(refusal),
             ..
-        }) => problem(*refusal),
-        Err(error) => without_outcome(*error, None),
+        }) => problem::of_refusal(*refusal),
+        Err(error) => problem::of_error(*error, None),
     };
     let code = problem.code().to_owned();
     if problem.is_refusal() {
         ActOutcome::Refused(code)
     } else {
         ActOutcome::Failed(code)
-    }
-}
-
-/// The one place where a refusal gets its row of the contract's table.
-pub(crate) fn problem(refusal: Refusal) -> Problem {
-    match refusal {
-        Refusal::NotExist => Problem::NotExistProduct,
-        Refusal::NotStarted => Problem::NotStarted,
-        Refusal::SoldOut { remaining } => Problem::SoldOut { remaining },
-        Refusal::BelowMinimum { smallest } => Problem::BelowMinimum { smallest },
-        Refusal::NotAMultiple { unit } => Problem::NotAMultiple { unit },
-        Refusal::LimitExceeded { remaining } => Problem::LimitExceeded { remaining },
-        Refusal::Finished => Problem::Finished,
-        Refusal::Closed => Problem::Closed,
-        Refusal::Cancelled => Problem::Cancelled,
-        Refusal::Failed => Problem::Failed,
-        Refusal::NotWithdrawable => Problem::NotWithdrawable,
-        // None of these can follow from a request over HTTP: its ids are fresh, a withdrawal looks its invest up again, and only
-        // settlement decides fates and refunds.
-        Refusal::AlreadyOpened
-        | Refusal::AlreadyReserved
-        | Refusal::NotOpen
-        | Refusal::NotExpired
-        | Refusal::NotRefundable
-        | Refusal::AlreadyRefunded
-        | Refusal::TargetNotMissed
-        | Refusal::TargetUndecided => Problem::internal(refusal),
-    }
-}
-
-fn without_outcome(error: CommandError, invest_id: Option<InvestId>) -> Problem {
-    match error {
-        CommandError::Overloaded => Problem::Overloaded,
-        CommandError::TooManyRefusals(over) => Problem::OverRate(over),
-        CommandError::KeyReused => Problem::IdempotencyKeyReused,
-        CommandError::OutcomeUnknown => Problem::OutcomeUnknown { invest_id },
-        CommandError::Broken => Problem::internal(error),
     }
 }
 

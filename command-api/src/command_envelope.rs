@@ -1,4 +1,4 @@
-//! What goes into a processor's queue.
+//! A command on its way to the partition processor that decides it.
 
 use crate::idempotency::IdempotencyKey;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -17,7 +17,7 @@ pub struct CommandEnvelope {
     pub(crate) command: UntimedCommand,
     pub(crate) key: Option<IdempotencyKey>,
     pub(crate) metadata: Metadata,
-    pub(super) deadline: Instant,
+    pub(crate) deadline: Instant,
 }
 
 impl CommandEnvelope {
@@ -48,7 +48,7 @@ impl CommandEnvelope {
     }
 
     /// How long it has waited at `now`.
-    pub(super) fn waited(&self, now: Instant) -> Duration {
+    pub(crate) fn waited(&self, now: Instant) -> Duration {
         COMMAND_QUEUE_TIMEOUT.saturating_sub(self.deadline.saturating_duration_since(now))
     }
 }
@@ -90,7 +90,7 @@ impl From<ProductCommand> for UntimedCommand {
 
 impl UntimedCommand {
     /// The command, decided at `at`; a reservation is open for `reservation`.
-    pub(super) fn at(&self, at: DateTime<Utc>, reservation: TimeDelta) -> ProductCommand {
+    pub(crate) fn at(&self, at: DateTime<Utc>, reservation: TimeDelta) -> ProductCommand {
         match self.clone() {
             Self::Invest {
                 invest_id,
@@ -120,14 +120,14 @@ impl UntimedCommand {
     }
 
     /// The invest that the command makes.
-    pub(super) fn invest_id(&self) -> Option<InvestId> {
+    pub(crate) fn invest_id(&self) -> Option<InvestId> {
         match self {
             Self::Invest { invest_id, .. } => Some(*invest_id),
             Self::Expire(_) | Self::Withdraw { .. } | Self::FailProduct | Self::Timeless(_) => None,
         }
     }
 
-    pub(super) fn opens_product(&self) -> bool {
+    pub(crate) fn opens_product(&self) -> bool {
         matches!(self, Self::Timeless(ProductCommand::OpenProduct { .. }))
     }
 }

@@ -3,9 +3,11 @@
 //! Words are in `docs/glossary.md`.
 
 mod command_api;
+mod command_envelope;
 mod command_outcome;
 mod idempotency;
 mod invest;
+mod problem;
 pub mod processor;
 mod product;
 mod recorder;

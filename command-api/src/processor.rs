@@ -8,15 +8,14 @@
 mod admission;
 mod aggregate_cache;
 mod batch;
-mod envelope;
 mod faults;
 mod responder;
 mod rush;
 mod task;
 mod trace;
 
+pub use crate::command_envelope::{CommandEnvelope, UntimedCommand};
 pub use crate::command_outcome::{CommandError, CommandOutcome};
-pub use envelope::{CommandEnvelope, UntimedCommand};
 
 use crate::recorder::Recorder;
 use crate::refusal_budget::{KEYED, RefusalBudget};

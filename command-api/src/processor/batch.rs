@@ -2,7 +2,7 @@
 
 use super::PendingCommand;
 use super::aggregate_cache::AggregateCache;
-use super::envelope::CommandEnvelope;
+use crate::command_envelope::CommandEnvelope;
 use crate::command_outcome::{CommandError, CommandOutcome};
 use crate::idempotency::Replays;
 use crate::refusal_budget::RefusalBudget;

@@ -1,8 +1,9 @@
 //! A refused invest, as it is recorded.
 
 use super::{Record, column};
-use crate::command_api::problem;
-use crate::processor::{CommandEnvelope, CommandOutcome, UntimedCommand};
+use crate::command_envelope::{CommandEnvelope, UntimedCommand};
+use crate::command_outcome::CommandOutcome;
+use crate::problem;
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use domain::{Amount, InvestId, ProductId, UserId};
@@ -32,7 +33,7 @@ impl RefusedInvest {
         at: DateTime<Utc>,
         index: Option<usize>,
     ) -> Option<Self> {
-        let problem = problem(outcome.decision.err()?);
+        let problem = problem::of_refusal(outcome.decision.err()?);
         let remaining = match problem {
             // Our fault: no request over HTTP leads here.
             Problem::Internal(_) => return None,
