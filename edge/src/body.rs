@@ -7,14 +7,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
-use std::time::Duration;
 
+use crate::request_limits::{BODY_TIMEOUT, MAX_BODY_BYTES};
 use crate::{FieldProblem, Fields, Problem};
 
-/// The largest body that is read, in bytes.
-pub const MAX_BODY_BYTES: usize = 16 * 1024;
-/// How long a body may take to arrive.
-pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How deep arrays and objects may lie in each other, the body itself counted.
 const MAX_DEPTH: usize = 32;
 

@@ -28,6 +28,7 @@ mod problem;
 mod problem_details;
 mod rate_limit;
 pub mod reference;
+mod request_limits;
 mod request_span;
 mod serve;
 mod service_time;
@@ -36,7 +37,7 @@ mod times;
 mod user_auth;
 
 pub use actor::{Actor, InvalidActorError, Role};
-pub use body::{JsonObject, MAX_BODY_BYTES};
+pub use body::JsonObject;
 pub use caller_policy::CallerPolicy;
 pub use client_address::{ClientAddress, InvalidNetworkError, ProxyNetwork};
 pub use consistency::{ConsistencyToken, LogIncarnation};
@@ -55,10 +56,11 @@ pub use problem::Problem;
 pub use rate_limit::{
     Exhausted, InvalidRateError, OverRate, Rate, RateLimits, Rates, TokenBuckets,
 };
+pub use request_limits::{HEAD_TIMEOUT, MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_URI_BYTES};
 pub use serve::{
-    AllowedHost, ConnectionPolicy, ConnectionSettings, HANDSHAKE_TIMEOUT, HEAD_TIMEOUT,
-    IDLE_TIMEOUT, InvalidHostError, LISTEN_BACKLOG, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER,
-    MAX_HEAD_BYTES, MAX_SHARED_BYTES, MAX_URI_BYTES, Peer, SHUTDOWN_TIMEOUT, listen, serve,
+    AllowedHost, ConnectionPolicy, ConnectionSettings, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT,
+    InvalidHostError, LISTEN_BACKLOG, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_SHARED_BYTES,
+    Peer, SHUTDOWN_TIMEOUT, listen, serve,
 };
 pub use service_time::{InvalidTimeError, ServiceTime, within_bounds};
 pub use submission::Submission;

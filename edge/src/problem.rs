@@ -6,15 +6,12 @@ use domain::InvestId;
 use std::borrow::Cow;
 use std::error::Error;
 
-use crate::body::{BODY_TIMEOUT, MAX_BODY_BYTES};
 use crate::problem_details::Refused;
-use crate::{
-    AuthFault, Envelope, FieldProblem, HEAD_TIMEOUT, MAX_HEAD_BYTES, MAX_URI_BYTES, OverRate,
-    header as ours,
+use crate::request_limits::{
+    BODY_TIMEOUT, HEAD_TIMEOUT, MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEADERS, MAX_URI_BYTES,
 };
+use crate::{AuthFault, Envelope, FieldProblem, OverRate, header as ours};
 
-/// The most headers that a request may have: hyper's own limit.
-const MAX_HEADERS: usize = 100;
 /// When a caller that met overload, a limit or a lost answer may try again, in seconds.
 const RETRY_AFTER_SECONDS: u16 = 1;
 

@@ -18,9 +18,8 @@ pub use hosts::{AllowedHost, InvalidHostError};
 pub use listen::{LISTEN_BACKLOG, listen};
 pub use policy::{
     ConnectionPolicy, ConnectionSettings, IDLE_TIMEOUT, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER,
-    MAX_HEAD_BYTES, MAX_SHARED_BYTES, MAX_URI_BYTES,
+    MAX_SHARED_BYTES,
 };
-pub use socket::HEAD_TIMEOUT;
 
 use axum::Router;
 use std::io;

@@ -18,11 +18,12 @@ use tokio_util::sync::CancellationToken;
 use super::answer::Answer;
 use super::handshake::shake_hands;
 use super::hosts::HostRule;
-use super::policy::{ConnectionPolicy, MAX_HEAD_BYTES, MAX_URI_BYTES, SharedBytes};
+use super::policy::{ConnectionPolicy, SharedBytes};
 use super::refusal;
 use super::socket::{ClientSocket, HeadRefusal, Socket, WRITE_TIMEOUT};
 use super::stage::{Progress, Stage};
 use crate::Problem;
+use crate::request_limits::{MAX_HEAD_BYTES, MAX_URI_BYTES};
 
 /// How long requests in flight get to finish after the shutdown.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);

@@ -9,7 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
 use super::hosts::{AllowedHost, HostRule};
-use crate::{MAX_BODY_BYTES, Problem};
+use crate::Problem;
+use crate::request_limits::MAX_BODY_BYTES;
 
 /// Connections that a listener serves at once; more wait in the kernel's queue.
 pub const MAX_CONNECTIONS: usize = 10_000;
@@ -18,10 +19,6 @@ pub const MAX_CONNECTIONS: usize = 10_000;
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Connections of one address, unless it is set: four fifths of a listener's. Behind a proxy all come from the proxy's.
 pub const MAX_CONNECTIONS_PER_PEER: usize = 8_000;
-/// The largest head of a request, request line and headers together, in bytes.
-pub const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// The longest target of a request, in bytes.
-pub const MAX_URI_BYTES: usize = 8 * 1024;
 /// What each connection may hold of a request or an answer without asking anybody.
 pub(super) const OWN_BYTES: usize = 8 * 1024;
 /// What all connections of a process may hold beyond their own, together.

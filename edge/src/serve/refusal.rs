@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::time::timeout;
 
-use super::policy::MAX_HEAD_BYTES;
 use super::socket::{HeadRefusal, Socket};
 use crate::middleware::with_correlation;
+use crate::request_limits::MAX_HEAD_BYTES;
 use crate::{Correlation, FieldProblem, Problem};
 
 /// How long a client may go on to send what is not read any more, so that it sees why.

@@ -15,11 +15,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::deadline::Deadline;
-use super::policy::{ConnectionPolicy, MAX_HEAD_BYTES, OWN_BYTES, SharedBytes};
+use super::policy::{ConnectionPolicy, OWN_BYTES, SharedBytes};
 use super::stage::{Progress, Stage};
+use crate::request_limits::{HEAD_TIMEOUT, MAX_HEAD_BYTES};
 
-/// How long the head of a request may take to arrive, from its first byte.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take to take [`MIN_TAKEN_BYTES`] of an answer, or the rest of it.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a client must take of an answer in [`WRITE_TIMEOUT`], in bytes. A client that takes a byte now and then would else
