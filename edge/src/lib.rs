@@ -8,6 +8,7 @@
 //! Words are in `docs/glossary.md`.
 
 mod actor;
+mod auth_fault;
 mod body;
 mod caller_policy;
 mod client_address;
@@ -37,6 +38,7 @@ mod times;
 mod user_auth;
 
 pub use actor::{Actor, InvalidActorError, Role};
+pub use auth_fault::AuthFault;
 pub use body::JsonObject;
 pub use caller_policy::CallerPolicy;
 pub use client_address::{ClientAddress, InvalidNetworkError, ProxyNetwork};
@@ -66,6 +68,6 @@ pub use service_time::{InvalidTimeError, ServiceTime, within_bounds};
 pub use submission::Submission;
 pub use times::Times;
 pub use user_auth::{
-    AuthFault, GatewaySecrets, InvalidKeysError, InvalidSecretError, JwtRules, JwtVerifier,
-    MAX_KEYS, MAX_KEYS_BYTES, SIGNATURE_LIFETIME_SECONDS, UserAuth, UserIdHeader, signed_text,
+    GatewaySecrets, InvalidKeysError, InvalidSecretError, JwtRules, JwtVerifier, MAX_KEYS,
+    MAX_KEYS_BYTES, SIGNATURE_LIFETIME_SECONDS, UserAuth, UserIdHeader, signed_text,
 };

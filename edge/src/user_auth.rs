@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, HeaderName};
 use domain::UserId;
 use std::sync::Arc;
 
-use crate::{CallerPolicy, Problem, header};
+use crate::{AuthFault, CallerPolicy, Problem, header};
 
 /// How it is known whose a request is.
 #[derive(Clone, Debug, Default)]
@@ -30,56 +30,22 @@ pub enum UserAuth {
     Jwt(Arc<JwtVerifier>),
 }
 
-/// Why a request is nobody's. Each says what to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthFault {
-    /// Neither the gateway's secret nor its signature, or a wrong one, or several.
-    NotTheGateway,
-    /// The signature's time is too far from ours.
-    StaleSignature,
-    /// The signature came with another request before.
-    UsedSignature,
-    /// No bearer token, or several.
-    NoToken,
-    /// The token's time is over.
-    ExpiredToken,
-    /// The token is malformed, not yet valid, of another issuer or audience, or signed otherwise than by a key of the identity provider.
-    BadToken,
-    /// `X-USER-ID` names another user than the token.
-    OtherUser,
+impl UserAuth {
+    fn user(&self, parts: &Parts) -> Result<UserId, Problem> {
+        match self {
+            Self::Header => named_user(&parts.headers),
+            Self::Gateway(secrets) => {
+                let user = named_user(&parts.headers)?;
+                secrets.verify(parts, &user).map(|()| user)
+            }
+            Self::Jwt(verifier) => verifier.user(&parts.headers),
+        }
+    }
 }
 
 impl AuthFault {
-    pub(crate) fn message(self) -> &'static str {
-        match self {
-            Self::NotTheGateway => {
-                "Not from the gateway, send X-Gateway-Secret or X-Gateway-Signature : "
-            }
-            Self::StaleSignature => {
-                "Signature is not of this time, sign each request when it is sent : "
-            }
-            Self::UsedSignature => {
-                "Signature was used before, sign each request when it is sent : "
-            }
-            Self::NoToken => "Missing bearer token, send one in the Authorization header : ",
-            Self::ExpiredToken => "Bearer token has expired, get a new one : ",
-            Self::BadToken => "Bearer token is not accepted, get one for this service : ",
-            Self::OtherUser => "X-USER-ID is not the user of the bearer token, leave it out : ",
-        }
-    }
-
-    /// What `WWW-Authenticate` says (RFC 6750 for bearer tokens).
-    pub(crate) fn challenge(self) -> &'static str {
-        match self {
-            Self::NotTheGateway | Self::StaleSignature | Self::UsedSignature => "Gateway",
-            Self::NoToken => "Bearer",
-            Self::ExpiredToken | Self::BadToken | Self::OtherUser => {
-                r#"Bearer error="invalid_token""#
-            }
-        }
-    }
-
-    pub(crate) fn refuse(self) -> Problem {
+    /// Counts it, and refuses the request with it.
+    fn refuse(self) -> Problem {
         let why = match self {
             Self::NotTheGateway => "not the gateway",
             Self::StaleSignature => "stale signature",
@@ -91,19 +57,6 @@ impl AuthFault {
         };
         metrics::counter!("moa_user_auth_refused_total", "why" => why).increment(1);
         Problem::Unauthenticated(self)
-    }
-}
-
-impl UserAuth {
-    fn user(&self, parts: &Parts) -> Result<UserId, Problem> {
-        match self {
-            Self::Header => named_user(&parts.headers),
-            Self::Gateway(secrets) => {
-                let user = named_user(&parts.headers)?;
-                secrets.verify(parts, &user).map(|()| user)
-            }
-            Self::Jwt(verifier) => verifier.user(&parts.headers),
-        }
     }
 }
 

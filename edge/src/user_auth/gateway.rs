@@ -13,8 +13,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-use super::{AuthFault, only};
-use crate::{Problem, header};
+use super::only;
+use crate::{AuthFault, Problem, header};
 
 /// How far a signature's time may be from ours, before and after, in seconds.
 pub const SIGNATURE_LIFETIME_SECONDS: i64 = 60;

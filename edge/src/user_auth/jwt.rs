@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Notify;
 
-use super::{AuthFault, named_user, only, signature_verifier};
-use crate::{Problem, header as ours};
+use super::{named_user, only, signature_verifier};
+use crate::{AuthFault, Problem, header as ours};
 
 /// The most that a JWK set may be, in bytes.
 pub const MAX_KEYS_BYTES: usize = 256 * 1024;
