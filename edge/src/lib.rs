@@ -36,6 +36,7 @@ mod service_time;
 mod submission;
 mod times;
 mod user_auth;
+mod user_id_header;
 
 pub use actor::{Actor, InvalidActorError, Role};
 pub use auth_fault::AuthFault;
@@ -69,5 +70,6 @@ pub use submission::Submission;
 pub use times::Times;
 pub use user_auth::{
     GatewaySecrets, InvalidKeysError, InvalidSecretError, JwtRules, JwtVerifier, MAX_KEYS,
-    MAX_KEYS_BYTES, SIGNATURE_LIFETIME_SECONDS, UserAuth, UserIdHeader, signed_text,
+    MAX_KEYS_BYTES, SIGNATURE_LIFETIME_SECONDS, UserAuth, signed_text,
 };
+pub use user_id_header::UserIdHeader;

@@ -10,13 +10,12 @@ mod signature_verifier;
 pub use gateway::{GatewaySecrets, InvalidSecretError, SIGNATURE_LIFETIME_SECONDS, signed_text};
 pub use jwt::{InvalidKeysError, JwtRules, JwtVerifier, MAX_KEYS, MAX_KEYS_BYTES};
 
-use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use domain::UserId;
 use std::sync::Arc;
 
-use crate::{AuthFault, CallerPolicy, Problem, header};
+use crate::{AuthFault, Problem, header};
 
 /// How it is known whose a request is.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +30,8 @@ pub enum UserAuth {
 }
 
 impl UserAuth {
-    fn user(&self, parts: &Parts) -> Result<UserId, Problem> {
+    /// The user that the request proves to be of.
+    pub(crate) fn user(&self, parts: &Parts) -> Result<UserId, Problem> {
         match self {
             Self::Header => named_user(&parts.headers),
             Self::Gateway(secrets) => {
@@ -57,27 +57,6 @@ impl AuthFault {
         };
         metrics::counter!("moa_user_auth_refused_total", "why" => why).increment(1);
         Problem::Unauthenticated(self)
-    }
-}
-
-/// The user of the request, as the listener's [`CallerPolicy`] knows it. Each takes one of the user's calls.
-///
-/// Refused with [`Problem::MissingUserId`], [`Problem::Unauthenticated`] or [`Problem::OverRate`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserIdHeader(pub UserId);
-
-impl<S: Send + Sync> FromRequestParts<S> for UserIdHeader {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        // Never a default that believes: without the middleware nobody is anybody.
-        let policy = parts
-            .extensions
-            .get::<Arc<CallerPolicy>>()
-            .ok_or_else(|| Problem::internal("no caller policy"))?;
-        let user = policy.users.user(parts)?;
-        policy.limits.admit_user(&user)?;
-        Ok(Self(user))
     }
 }
 
