@@ -47,7 +47,9 @@ impl CallerPolicy {
         let address = peer.map(|peer| ClientAddress::of(peer, request.headers(), &self.proxies));
         // Whoever asks how the process is has his reasons for asking often.
         if !matches!(request.uri().path(), "/livez" | "/readyz") {
-            self.limits.admit(address.map(|address| address.0))?;
+            self.limits
+                .admit(address.map(|address| address.0))
+                .map_err(Problem::OverRate)?;
         }
         if let Some(address) = address {
             request.extensions_mut().insert(address);

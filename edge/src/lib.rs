@@ -28,6 +28,7 @@ mod places;
 mod problem;
 mod problem_details;
 mod rate_limit;
+mod rate_limited_log;
 pub mod reference;
 mod request_limits;
 mod request_span;

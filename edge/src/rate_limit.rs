@@ -15,8 +15,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::serve::RateLimitedLog;
-use crate::{Problem, header};
+use crate::header;
+use crate::rate_limited_log::RateLimitedLog;
 
 /// How often each may call; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl RateLimits {
     }
 
     /// One more call from `address`, as far as it is known.
-    pub(crate) fn admit(&self, address: Option<IpAddr>) -> Result<(), Problem> {
+    pub(crate) fn admit(&self, address: Option<IpAddr>) -> Result<(), OverRate> {
         if let (Some(buckets), Some(address)) = (&self.per_address, address) {
             take("address", buckets, &address).inspect_err(|_| self.log_address(address))?;
         }
@@ -105,7 +105,7 @@ impl RateLimits {
     }
 
     /// One more call of `user`.
-    pub(crate) fn admit_user(&self, user: &UserId) -> Result<(), Problem> {
+    pub(crate) fn admit_user(&self, user: &UserId) -> Result<(), OverRate> {
         self.per_user
             .as_ref()
             .map_or(Ok(()), |buckets| take("user", buckets, &user.as_str()))
@@ -130,13 +130,13 @@ fn take(
     whose: &'static str,
     buckets: &TokenBuckets,
     key: &impl std::hash::Hash,
-) -> Result<(), Problem> {
+) -> Result<(), OverRate> {
     buckets.take(key).map_err(|Exhausted { wait }| {
         metrics::counter!("moa_http_requests_limited_total", "limit" => whose).increment(1);
-        Problem::OverRate(OverRate {
+        OverRate {
             whose,
             rate: buckets.rate(),
             wait,
-        })
+        }
     })
 }

@@ -28,18 +28,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use connection::Service;
 
+use crate::rate_limited_log::RateLimitedLog;
 use crate::{Places, Problem, client_address};
 
 /// How long accepting rests after an error that is not the connection's own, such as too many open files.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
-/// How often a repeated warning is logged.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Serves until `shutdown`: then accepts no more, lets requests in flight finish for at most [`SHUTDOWN_TIMEOUT`], and
 /// returns. Broken clients and accept errors end only themselves.
@@ -143,41 +142,4 @@ fn refuse(stream: &TcpStream, answer: Option<&[u8]>, peer: SocketAddr, log: &mut
     }
     // Best effort: it is closed in any case.
     answer.map(|answer| stream.try_write(answer).ok());
-}
-
-/// A warning that occurs again and again, and is logged once a minute.
-#[derive(Debug, Default)]
-pub(crate) struct RateLimitedLog {
-    times: u64,
-    logged_at: Option<Instant>,
-}
-
-impl RateLimitedLog {
-    /// How often it occurred since it was logged last, when it is time to log it again.
-    pub(crate) fn occurred(&mut self) -> Option<u64> {
-        self.times += 1;
-        let now = Instant::now();
-        if self
-            .logged_at
-            .is_some_and(|logged_at| now - logged_at < LOG_INTERVAL)
-        {
-            return None;
-        }
-        self.logged_at = Some(now);
-        Some(std::mem::take(&mut self.times))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_repeated_warning_is_logged_once_a_minute_with_its_count() {
-        let mut log = RateLimitedLog::default();
-        assert_eq!(log.occurred(), Some(1));
-        assert_eq!([log.occurred(), log.occurred()], [None, None]);
-        tokio::time::advance(LOG_INTERVAL).await;
-        assert_eq!(log.occurred(), Some(3));
-    }
 }

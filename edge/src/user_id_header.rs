@@ -23,7 +23,7 @@ impl<S: Send + Sync> FromRequestParts<S> for UserIdHeader {
             .get::<Arc<CallerPolicy>>()
             .ok_or_else(|| Problem::internal("no caller policy"))?;
         let user = policy.users.user(parts)?;
-        policy.limits.admit_user(&user)?;
+        policy.limits.admit_user(&user).map_err(Problem::OverRate)?;
         Ok(Self(user))
     }
 }
