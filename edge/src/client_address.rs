@@ -4,11 +4,14 @@ use axum::http::HeaderMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use crate::Peer;
-
 /// The bits of an IPv6 address that name a network: whoever has one address has all of its network.
 const IPV6_NETWORK_BITS: u32 = 64;
 const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Who is at the other end of a request's connection: an extension of every request that came over one. Behind a proxy it is
+/// the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
 
 /// Whom the limits of one address count: an extension of every request that came over a connection. It is an IPv4 address, or the network
 /// of 64 bits of an IPv6 one.

@@ -43,7 +43,7 @@ pub use actor::{Actor, InvalidActorError, Role};
 pub use auth_fault::AuthFault;
 pub use body::JsonObject;
 pub use caller_policy::CallerPolicy;
-pub use client_address::{ClientAddress, InvalidNetworkError, ProxyNetwork};
+pub use client_address::{ClientAddress, InvalidNetworkError, Peer, ProxyNetwork};
 pub use consistency::{ConsistencyToken, LogIncarnation};
 pub use correlation::Correlation;
 pub use cors::{AllowedOrigin, InvalidOriginError};
@@ -64,7 +64,7 @@ pub use request_limits::{HEAD_TIMEOUT, MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_URI_B
 pub use serve::{
     AllowedHost, ConnectionPolicy, ConnectionSettings, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT,
     InvalidHostError, LISTEN_BACKLOG, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_SHARED_BYTES,
-    Peer, SHUTDOWN_TIMEOUT, listen, serve,
+    SHUTDOWN_TIMEOUT, listen, serve,
 };
 pub use service_time::{InvalidTimeError, ServiceTime, within_bounds};
 pub use submission::Submission;

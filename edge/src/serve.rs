@@ -12,7 +12,7 @@ mod refusal;
 mod socket;
 mod stage;
 
-pub use connection::{Peer, SHUTDOWN_TIMEOUT};
+pub use connection::SHUTDOWN_TIMEOUT;
 pub use handshake::HANDSHAKE_TIMEOUT;
 pub use hosts::{AllowedHost, InvalidHostError};
 pub use listen::{LISTEN_BACKLOG, listen};

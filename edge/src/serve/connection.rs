@@ -22,16 +22,11 @@ use super::policy::{ConnectionPolicy, SharedBytes};
 use super::refusal;
 use super::socket::{ClientSocket, HeadRefusal, Socket, WRITE_TIMEOUT};
 use super::stage::{Progress, Stage};
-use crate::Problem;
 use crate::request_limits::{MAX_HEAD_BYTES, MAX_URI_BYTES};
+use crate::{Peer, Problem};
 
 /// How long requests in flight get to finish after the shutdown.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Who is at the other end of a request's connection: an extension of every request that is served here. Behind a proxy it
-/// is the proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
 
 /// What all connections of a listener are served with.
 #[derive(Clone)]
