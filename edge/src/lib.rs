@@ -26,6 +26,7 @@ mod params;
 mod path;
 mod places;
 mod problem;
+mod problem_answer;
 mod problem_details;
 mod rate_limit;
 mod rate_limited_log;

@@ -19,7 +19,8 @@ use tracing::Instrument;
 
 use crate::cors::cors;
 use crate::envelope::refusal;
-use crate::problem::{INTERNAL_ERROR, InternalFault};
+use crate::problem::INTERNAL_ERROR;
+use crate::problem_answer::InternalFault;
 use crate::problem_details::{self, Refused};
 use crate::request_span::{RequestSpan, UNKNOWN_ROUTE};
 use crate::{CallerPolicy, Correlation, Problem, Submission, header as ours};

@@ -1,16 +1,14 @@
-//! Every answer that is not a success.
+//! What every answer that is not a success says.
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use domain::InvestId;
 use std::borrow::Cow;
 use std::error::Error;
 
-use crate::problem_details::Refused;
 use crate::request_limits::{
     BODY_TIMEOUT, HEAD_TIMEOUT, MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEADERS, MAX_URI_BYTES,
 };
-use crate::{AuthFault, Envelope, FieldProblem, OverRate, header as ours};
+use crate::{AuthFault, FieldProblem, OverRate, header as ours};
 
 /// When a caller that met overload, a limit or a lost answer may try again, in seconds.
 const RETRY_AFTER_SECONDS: u16 = 1;
@@ -115,10 +113,6 @@ pub enum Problem {
     Internal(Box<dyn Error + Send + Sync>),
 }
 
-/// Marks an answer whose message is to end in the correlation id, which only the middleware knows.
-#[derive(Clone)]
-pub(crate) struct InternalFault;
-
 impl Problem {
     /// One field or parameter is wrong.
     pub fn invalid(problem: FieldProblem) -> Self {
@@ -145,20 +139,8 @@ impl Problem {
         self.row().0
     }
 
-    /// The body of the answer.
-    pub(crate) fn body(&self) -> Envelope<()> {
-        let (status, code, message) = self.row();
-        Envelope {
-            result: false,
-            code,
-            message: Some(message.into_owned()),
-            data: None,
-            status: status.as_u16(),
-        }
-    }
-
     /// The contract's table: status, code, message.
-    fn row(&self) -> (StatusCode, &'static str, Cow<'static, str>) {
+    pub(crate) fn row(&self) -> (StatusCode, &'static str, Cow<'static, str>) {
         let row = |status, code, message| (status, code, Cow::Borrowed(message));
         match self {
             Self::NotExistProduct => {
@@ -266,7 +248,7 @@ impl Problem {
     }
 
     /// What a caller's program reads without the message.
-    fn headers(&self) -> HeaderMap {
+    pub(crate) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         match self {
             Self::SoldOut { remaining } => {
@@ -305,24 +287,6 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
         }
         headers
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let body = self.body();
-        let mut response = body.answer(self.row().0);
-        response.headers_mut().extend(self.headers());
-        let message = body.message.unwrap_or_default();
-        response.extensions_mut().insert(Refused {
-            code: body.code,
-            message,
-        });
-        if let Self::Internal(source) = self {
-            tracing::error!(error = chain(&*source), "request failed");
-            response.extensions_mut().insert(InternalFault);
-        }
-        response
     }
 }
 
@@ -370,6 +334,11 @@ fn head_too_slow() -> String {
         "Headers came too slowly, send them within {} seconds : ",
         HEAD_TIMEOUT.as_secs()
     )
+}
+
+/// Logs the source of our fault, which no answer shows.
+pub(crate) fn log_source(source: &dyn Error) {
+    tracing::error!(error = chain(source), "request failed");
 }
 
 /// The error and its sources, outermost first.
