@@ -4,9 +4,9 @@ mod report;
 
 use crate::audit::proof::{public_keys, verify};
 use crate::postgres::{Embedded, Options, default_data_dir};
+use crate::secret::Secret;
 use crate::serve::StopSignal;
 use crate::settings::{BackupCommand, ListOutput};
-use crate::token::Secret;
 use anyhow::Context;
 use audit::proof::verify_backup;
 use clap::Args;

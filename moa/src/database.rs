@@ -6,8 +6,8 @@ pub(crate) mod url;
 
 use crate::complaint;
 use crate::postgres::{Embedded, Options};
+use crate::secret::Secret;
 use crate::settings::{DatabaseSettings, LogSettings, ServiceName};
-use crate::token::Secret;
 use connection_pool::Pool;
 use event_log::{Log, ServerWatch};
 pub(crate) use schema::OnMigrated;

@@ -21,6 +21,7 @@ pub mod otlp;
 mod output;
 pub mod postgres;
 pub mod replay;
+pub mod secret;
 mod secret_file;
 pub mod serve;
 pub mod settings;

@@ -10,11 +10,12 @@ pub use projection::projection;
 pub(crate) use refusal::{Refusal, data};
 
 use crate::output::{print_json, print_line, print_note};
+use crate::secret::Secret;
 use crate::settings::{
     AdminSettings, ListOutput, ListPage, ParkedCommand, ProductCommand, RestoreSettings,
 };
 use crate::table::{self, column, rows, text, wide};
-use crate::token::{self, Secret};
+use crate::token;
 use crate::trust;
 use anyhow::Context;
 use broker::RELAY;

@@ -25,10 +25,11 @@ use crate::database::{Connections, Database, OnMigrated};
 use crate::demo;
 use crate::ops::Ops;
 use crate::output::print_banner;
+use crate::secret::Secret;
 use crate::settings::{
     AdminListenSettings, DatabaseSettings, LogSettings, MigrateSettings, ServeSettings,
 };
-use crate::token::{self, NamedTokens, Secret};
+use crate::token::{self, NamedTokens};
 use anyhow::Context;
 use callers::Callers;
 use checked::AllInOneParts;

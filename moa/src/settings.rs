@@ -30,7 +30,7 @@ pub use serve::*;
 pub use tls::*;
 pub use traces::*;
 
-use crate::token::Secret;
+use crate::secret::Secret;
 use clap::{Args, Parser, Subcommand};
 use std::collections::HashSet;
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! Authorisation of the admin listener: an operator may do everything, an auditor only read.
 
-use crate::token::{NamedTokens, Secret, SharedTokens};
+use crate::secret::Secret;
+use crate::token::{NamedTokens, SharedTokens};
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::AUTHORIZATION;

@@ -1,8 +1,9 @@
 //! The HTTP client of the auditor's commands.
 
 use crate::operator;
+use crate::secret::Secret;
 use crate::settings::AuditorSettings;
-use crate::token::{self, Secret};
+use crate::token;
 use crate::trust;
 use anyhow::Context;
 use reqwest::header::ACCEPT;

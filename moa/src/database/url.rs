@@ -1,7 +1,7 @@
 //! The URL of a database.
 
 use super::ssl::SslParameters;
-use crate::token::Secret;
+use crate::secret::Secret;
 use crate::trust;
 use anyhow::Context;
 use reqwest::Url;

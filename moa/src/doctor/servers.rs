@@ -1,9 +1,9 @@
 //! RabbitMQ and Redis, where they are set.
 
 use super::Finding;
+use crate::secret::Secret;
 use crate::serve::{consumers, redis_client};
 use crate::settings::DoctorSettings;
-use crate::token::Secret;
 use crate::{complaint, trust};
 use broker::Address;
 use broker::inspect::{Inspection, inspect};

@@ -3,8 +3,8 @@
 use super::callers::Callers;
 use crate::database::Database;
 use crate::output::print_banner;
+use crate::secret::Secret;
 use crate::settings::ServeSettings;
-use crate::token::Secret;
 use std::io;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;

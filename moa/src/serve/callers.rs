@@ -3,10 +3,10 @@
 use super::jwt_keys::KeySource;
 use super::stages::Stages;
 use crate::ops::Ops;
+use crate::secret;
 use crate::settings::{
     Limit, PublicSettings, ReadLimitSettings, UserAuthMode, UserAuthSettings, WriteLimitSettings,
 };
-use crate::token;
 use anyhow::{Context, ensure};
 use edge::{
     AllowedOrigin, CallerPolicy, GatewaySecrets, JwtRules, JwtVerifier, Rate, RateLimits, Rates,
@@ -241,7 +241,7 @@ fn gateway(settings: &UserAuthSettings) -> anyhow::Result<GatewaySecrets> {
         settings.gateway_secrets.as_ref(),
         settings.gateway_secrets_file.as_deref(),
     );
-    let text = token::text("MOA_GATEWAY_SECRETS", text, file)?
+    let text = secret::text("MOA_GATEWAY_SECRETS", text, file)?
         .context("set MOA_GATEWAY_SECRETS or MOA_GATEWAY_SECRETS_FILE to the gateway's secret")?;
     let secrets = text
         .reveal()

@@ -7,11 +7,11 @@ use super::components::{OptionalServers, provider};
 use super::limits::ListenerLimits;
 use super::seal_keys::{self, Keys};
 use crate::database::Database;
+use crate::secret::Secret;
 use crate::settings::{
     AdminServiceSettings, CommandApiSettings, ProjectorSettings, QueryApiSettings, RelaySettings,
     SealerSettings, Serve, ServeSettings, Service,
 };
-use crate::token::Secret;
 use audit::proof::ExternalSeals;
 use audit::proof::sealer::Sealing;
 use command_api::Provider;

@@ -5,7 +5,7 @@ use crate::audit::{
     InvestSettings, KeySettings, ProductSettings, ProductsSettings, ProveSettings,
     RefusalsSettings, SealsSettings, UserSettings, VerifySettings,
 };
-use crate::token::Secret;
+use crate::secret::Secret;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! The settings of who calls the public listeners, and how often.
 
-use crate::token::Secret;
+use crate::secret::Secret;
 use clap::{Args, ValueEnum};
 use edge::{InvalidRateError, ProxyNetwork, Rate};
 use std::path::PathBuf;

@@ -4,7 +4,7 @@ use super::{
     DEFAULT_ADMIN_LISTEN, DEFAULT_OPS_LISTEN, Limit, ReadLimitSettings, UserAuthSettings,
     WriteLimitSettings,
 };
-use crate::token::Secret;
+use crate::secret::Secret;
 use clap::{Args, ValueEnum};
 use edge::{AllowedHost, AllowedOrigin, ServiceTime};
 use std::net::SocketAddr;

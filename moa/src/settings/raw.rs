@@ -6,7 +6,7 @@ mod names;
 pub(crate) use names::as_given;
 
 use super::Cli;
-use crate::token::Secret;
+use crate::secret::Secret;
 use clap::builder::{Resettable, ValueParser};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, FromArgMatches as _, value_parser};

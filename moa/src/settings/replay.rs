@@ -1,6 +1,6 @@
 //! The settings of `moa replay`.
 
-use crate::token::Secret;
+use crate::secret::Secret;
 use broker::replay::{OutsideQueue, Start};
 use chrono::DateTime;
 use clap::Args;

@@ -5,7 +5,7 @@ use super::groups::{
     DeferralSettings, ExternalSealsSettings, LingerSettings, ListenerSettings, LogSettings,
     OpsSettings, PublicSettings, QuerySettings, SealSettings, ServerSettings,
 };
-use crate::token::Secret;
+use crate::secret::Secret;
 use clap::{Args, Subcommand};
 use edge::ServiceTime;
 use std::path::PathBuf;

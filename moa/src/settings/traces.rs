@@ -1,6 +1,6 @@
 //! The settings of traces. Variables have the names that OpenTelemetry gives them, for an operator often sets them for all programs alike.
 
-use crate::token::Secret;
+use crate::secret::Secret;
 use clap::Args;
 
 /// Where spans are sent, and of which traces. Only `serve` reads them, and nothing but the endpoint turns anything on.

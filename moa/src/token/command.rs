@@ -1,8 +1,9 @@
 //! `moa token new`: a fresh token and its entry for the file of named tokens.
 
+use super::NamedTokens;
 use super::named::TokensFileError;
-use super::{NamedTokens, Secret};
 use crate::output::print_line;
+use crate::secret::Secret;
 use crate::settings::TokenCommand;
 use edge::Actor;
 use serde_json::json;

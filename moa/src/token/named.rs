@@ -5,7 +5,7 @@
 //! ann operator 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 //! ```
 
-use super::Secret;
+use crate::secret::Secret;
 use edge::{Actor, InvalidActorError, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
