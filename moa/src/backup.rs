@@ -4,42 +4,13 @@ mod report;
 
 use crate::audit::proof::{public_keys, verify};
 use crate::postgres::{Embedded, Options, default_data_dir};
-use crate::secret::Secret;
 use crate::serve::StopSignal;
-use crate::settings::{BackupCommand, ListOutput};
+use crate::settings::{BackupCommand, BackupVerifySettings};
 use anyhow::Context;
 use audit::proof::verify_backup;
-use clap::Args;
 use connection_pool::Pool;
 use proof::backup::BackupReport;
-use std::path::{Path, PathBuf};
-
-/// The settings of `moa backup verify`.
-#[derive(Clone, Debug, Args)]
-pub struct BackupVerifySettings {
-    /// A dump of the database by pg_dump, in the custom, directory or tar format: it is restored into a PostgreSQL of its own for a while
-    #[arg(
-        long,
-        value_name = "FILE",
-        required_unless_present = "database_url",
-        conflicts_with = "database_url"
-    )]
-    dump: Option<PathBuf>,
-    /// A database that was restored from the backup; it is only read
-    #[arg(long, value_name = "URL")]
-    database_url: Option<Secret>,
-    /// The file of seals to compare it with: your own copy
-    #[arg(long, value_name = "FILE")]
-    seals: PathBuf,
-    /// The file of seals of acts: your own copy [default: the one beside --seals, with .acts at its end, if there is one]
-    #[arg(long, value_name = "FILE")]
-    act_seals: Option<PathBuf>,
-    /// The public key that the seals are made with, a file in PEM; several separated by commas
-    #[arg(long, required = true, value_name = "PEM", value_delimiter = ',')]
-    public_key: Vec<PathBuf>,
-    #[command(flatten)]
-    output: ListOutput,
-}
+use std::path::Path;
 
 /// Runs one of them.
 pub async fn run(command: BackupCommand) -> anyhow::Result<()> {
