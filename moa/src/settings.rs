@@ -1,6 +1,7 @@
 //! Every setting, as a flag and as an environment variable; one that is empty is not set. docs/settings.md has the same table.
 
 mod audit;
+mod auditor;
 mod backup;
 mod callers;
 mod doctor;
@@ -16,6 +17,7 @@ mod tls;
 mod traces;
 
 pub use audit::*;
+pub use auditor::*;
 pub use backup::*;
 pub use callers::*;
 pub use doctor::*;

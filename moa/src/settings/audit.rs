@@ -5,9 +5,7 @@ use crate::audit::{
     InvestSettings, KeySettings, ProductSettings, ProductsSettings, ProveSettings,
     RefusalsSettings, SealsSettings, UserSettings, VerifySettings,
 };
-use crate::secret::Secret;
-use clap::{Args, Subcommand};
-use std::path::PathBuf;
+use clap::Subcommand;
 
 /// What auditors do.
 #[derive(Debug, Subcommand)]
@@ -44,47 +42,4 @@ pub enum AuditCommand {
     Acts(ActsSettings),
     /// Who read the audit
     Access(AccessSettings),
-}
-
-/// How the auditor's commands reach a running Moa.
-#[derive(Clone, Debug, Args)]
-pub struct AuditorSettings {
-    /// The admin listener of the running Moa
-    #[arg(
-        long,
-        global = true,
-        env = "MOA_ADMIN_URL",
-        default_value = "http://127.0.0.1:8082"
-    )]
-    pub admin_url: String,
-    /// The auditor's bearer token
-    #[arg(long, global = true, env = "MOA_AUDITOR_TOKEN", hide_env_values = true)]
-    pub auditor_token: Option<Secret>,
-    /// A file that holds the auditor's token
-    #[arg(
-        long,
-        global = true,
-        env = "MOA_AUDITOR_TOKEN_FILE",
-        conflicts_with = "auditor_token"
-    )]
-    pub auditor_token_file: Option<PathBuf>,
-    /// The operator's token, which does as well; without any, the one that Moa left in its data folder
-    #[arg(
-        long,
-        global = true,
-        env = "MOA_OPERATOR_TOKEN",
-        hide_env_values = true
-    )]
-    pub operator_token: Option<Secret>,
-    /// A file that holds the operator's token
-    #[arg(
-        long,
-        global = true,
-        env = "MOA_OPERATOR_TOKEN_FILE",
-        conflicts_with = "operator_token"
-    )]
-    pub operator_token_file: Option<PathBuf>,
-    /// The data folder of the running Moa
-    #[arg(long, global = true, env = "MOA_DATA_DIR", default_value_os_t = crate::postgres::default_data_dir())]
-    pub data_dir: PathBuf,
 }
