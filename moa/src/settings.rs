@@ -1,5 +1,6 @@
 //! Every setting, as a flag and as an environment variable; one that is empty is not set. docs/settings.md has the same table.
 
+mod admin;
 mod audit;
 mod auditor;
 mod backup;
@@ -16,6 +17,7 @@ mod serve;
 mod tls;
 mod traces;
 
+pub use admin::*;
 pub use audit::*;
 pub use auditor::*;
 pub use backup::*;
@@ -32,8 +34,7 @@ pub use serve::*;
 pub use tls::*;
 pub use traces::*;
 
-use crate::secret::Secret;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -184,43 +185,6 @@ impl Command {
             Self::Completions { .. } | Self::Man { .. } | Self::Config { .. } => false,
         }
     }
-}
-
-/// The default address of a service's ops port.
-const DEFAULT_OPS_LISTEN: &str = "127.0.0.1:8090";
-/// The default address of the admin listener.
-const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:8082";
-
-/// The connection of the operator's commands to a running Moa.
-#[derive(Clone, Debug, Args)]
-pub struct AdminSettings {
-    /// The admin listener of the running Moa
-    #[arg(
-        long,
-        global = true,
-        env = "MOA_ADMIN_URL",
-        default_value = "http://127.0.0.1:8082"
-    )]
-    pub admin_url: String,
-    /// The bearer token; without it, the one that Moa left in its data folder
-    #[arg(
-        long,
-        global = true,
-        env = "MOA_OPERATOR_TOKEN",
-        hide_env_values = true
-    )]
-    pub operator_token: Option<Secret>,
-    /// A file that holds the token
-    #[arg(
-        long,
-        global = true,
-        env = "MOA_OPERATOR_TOKEN_FILE",
-        conflicts_with = "operator_token"
-    )]
-    pub operator_token_file: Option<PathBuf>,
-    /// The data folder of the running Moa
-    #[arg(long, global = true, env = "MOA_DATA_DIR", default_value_os_t = crate::postgres::default_data_dir())]
-    pub data_dir: PathBuf,
 }
 
 /// Variables of the environment that begin like ours and are none: most likely misspelt.

@@ -1,15 +1,17 @@
 //! The groups of settings that `moa serve` and its services are made of: each stands once, wherever it is asked for.
 
-use super::{
-    DEFAULT_ADMIN_LISTEN, DEFAULT_OPS_LISTEN, Limit, ReadLimitSettings, UserAuthSettings,
-    WriteLimitSettings,
-};
+use super::{Limit, ReadLimitSettings, UserAuthSettings, WriteLimitSettings};
 use crate::secret::Secret;
 use clap::{Args, ValueEnum};
 use edge::{AllowedHost, AllowedOrigin, ServiceTime};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// The default address of a service's ops port.
+pub(super) const DEFAULT_OPS_LISTEN: &str = "127.0.0.1:8090";
+/// The default address of the admin listener.
+pub(super) const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:8082";
 
 /// Which database.
 #[derive(Clone, Debug, Args)]

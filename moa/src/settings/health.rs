@@ -1,6 +1,6 @@
 //! Where a health check asks.
 
-use super::{DEFAULT_ADMIN_LISTEN, DEFAULT_OPS_LISTEN};
+use super::groups::{DEFAULT_ADMIN_LISTEN, DEFAULT_OPS_LISTEN};
 use clap::Args;
 use reqwest::Url;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -10,6 +10,7 @@ use crate::secret::Secret;
 use clap::builder::{Resettable, ValueParser};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, FromArgMatches as _, value_parser};
+use names::{is_given, is_setting};
 use reqwest::Url;
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
@@ -96,13 +97,6 @@ fn given_to(command: &Command, matches: &ArgMatches) -> Vec<String> {
     given
 }
 
-fn is_given(arg: &Arg, matches: &ArgMatches) -> bool {
-    matches!(
-        matches.value_source(arg.get_id().as_str()),
-        Some(ValueSource::CommandLine | ValueSource::EnvVariable)
-    )
-}
-
 /// Of a secret only that it is set; of one that is a URL, where it leads.
 fn shown(arg: &Arg, matches: &ArgMatches) -> String {
     let (id, flag) = (arg.get_id().as_str(), arg.get_long().unwrap_or_default());
@@ -180,10 +174,6 @@ fn flags(command: &Command) -> HashSet<String> {
     let own = settings.filter_map(|arg| Some(format!("--{}", arg.get_long()?)));
     own.chain(command.get_subcommands().flat_map(flags))
         .collect()
-}
-
-fn is_setting(arg: &Arg) -> bool {
-    arg.get_env().is_some()
 }
 
 /// A sentence for each secret among the arguments, which everybody on the machine sees.

@@ -1,6 +1,5 @@
 //! Each setting has two names, a flag and a variable of the environment. A complaint uses the one that it was given by.
 
-use super::{is_given, is_setting};
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, Error};
@@ -24,6 +23,19 @@ pub(super) fn keep(command: &Command, matches: &ArgMatches) {
 /// The text, with every setting called by the name that it was given by; one that was not given keeps the name it has there.
 pub(crate) fn as_given(text: &str) -> String {
     rename(text, NAMES.get().map(Vec::as_slice).unwrap_or_default())
+}
+
+/// Whether the environment may name it.
+pub(super) fn is_setting(arg: &Arg) -> bool {
+    arg.get_env().is_some()
+}
+
+/// Whether it was given, by either name.
+pub(super) fn is_given(arg: &Arg, matches: &ArgMatches) -> bool {
+    matches!(
+        matches.value_source(arg.get_id().as_str()),
+        Some(ValueSource::CommandLine | ValueSource::EnvVariable)
+    )
 }
 
 fn renamed(command: &Command, matches: &ArgMatches) -> Vec<Renamed> {
