@@ -17,6 +17,7 @@ mod accept;
 pub mod access;
 mod acts;
 mod as_of;
+mod audit;
 mod event;
 pub mod export;
 mod problem;
@@ -26,34 +27,16 @@ mod refusal;
 mod time_cursor;
 mod timeline;
 
+pub use audit::Audit;
 pub use refusal::RETENTION_DAYS as REFUSAL_RETENTION_DAYS;
 pub use timeline::record_checkpoint_history;
 
 use axum::Router;
-use connection_pool::Pool;
-use edge::ServiceTime;
-use event_log::Log;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an answer of the audit may take: some fold long streams, or verify the whole log.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
-
-/// What the audit works with.
-pub struct Audit {
-    /// The log.
-    pub log: Log,
-    /// Can change nothing; statements of 2 s at most.
-    pub read: Pool,
-    /// Statements may take minutes, and temporary tables may be made.
-    pub bulk: Pool,
-    /// Writes down who read what.
-    pub write: Pool,
-    /// The zone of the times that go out.
-    pub time: ServiceTime,
-    /// What this process has of the seals outside the database; `None` when it has no key to check them with.
-    pub seals: Option<proof::ExternalSeals>,
-}
 
 /// The audit's routes, below `/admin/audit`; to be guarded, and passed to [`edge::with_middleware_and_timeouts`].
 pub fn routes(audit: Audit) -> Router {
