@@ -4,8 +4,8 @@ use axum::extract::{Query, State};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
-use crate::Shared;
 use crate::backend::with_query;
+use crate::console::Shared;
 use crate::error::Failure;
 use crate::format::{details, rows, state, text, time};
 use crate::layout::{Section, page_with_notice, table};

@@ -5,8 +5,8 @@ use maud::{Markup, html};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-use crate::Shared;
 use crate::backend::with_query;
+use crate::console::Shared;
 use crate::error::Failure;
 use crate::format::{details, number, rows, text, time};
 use crate::layout::{Section, page_with_notice, table};

@@ -4,8 +4,8 @@ use axum::extract::{Path, State};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use crate::Shared;
 use crate::backend::{escaped, with_query};
+use crate::console::Shared;
 use crate::error::Failure;
 use crate::format::{details, number, rows, state, text, time};
 use crate::layout::{Section, page_with_notice};

@@ -8,6 +8,7 @@ mod acts;
 mod assets;
 mod authenticate;
 mod backend;
+mod console;
 mod error;
 mod events;
 mod format;
@@ -15,6 +16,7 @@ mod invest;
 mod layout;
 mod live;
 mod login;
+mod measure;
 mod overview;
 mod parked;
 mod process;
@@ -27,6 +29,7 @@ mod seals;
 mod session;
 mod submission;
 
+pub use console::PATH;
 pub use process::{Advance, Process};
 
 use axum::Router;
@@ -39,11 +42,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use backend::Backend;
+use console::Console;
 use samples::Samples;
 use session::Sessions;
 
-/// Where the pages are.
-pub const PATH: &str = "/console";
 /// The largest form that is read, in bytes.
 const MAX_FORM_BYTES: usize = 16 * 1024;
 /// Pages that are kept up to date at once; a further one shows what it had when it was loaded.
@@ -64,21 +66,6 @@ pub struct Settings {
     /// Ends what would go on for ever.
     pub shutdown: CancellationToken,
 }
-
-/// The state of every page.
-struct Console {
-    backend: Backend,
-    process: Arc<dyn Process>,
-    sessions: Sessions,
-    samples: Samples,
-    event_types: &'static [&'static str],
-    time_zone: &'static str,
-    is_encrypted: bool,
-    live_pages: Arc<Semaphore>,
-    shutdown: CancellationToken,
-}
-
-type Shared = axum::extract::State<Arc<Console>>;
 
 /// `/console` and all below it. To be merged with the admin listener's routes, and passed to
 /// `edge::with_middleware` with them. Must be called within a runtime: a task measures while somebody is logged in.
@@ -102,7 +89,7 @@ pub fn routes(settings: Settings) -> Router {
         live_pages: Arc::new(Semaphore::new(MAX_LIVE_PAGES)),
         shutdown,
     });
-    tokio::spawn(samples::keep(console.clone()));
+    tokio::spawn(measure::keep(console.clone()));
     let pages = Router::new()
         .route("/console", get(overview::page))
         .route("/console/login", get(login::page).post(login::log_in))

@@ -14,11 +14,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::backend::Refused;
+use crate::console::{Console, Shared};
 use crate::error::Failure;
 use crate::layout::Parts;
 use crate::products::Page;
 use crate::session::Visitor;
-use crate::{Console, Shared, overview, product, products, projections};
+use crate::{overview, product, products, projections};
 
 /// How often the parts are made.
 const UPDATE_INTERVAL: Duration = Duration::from_secs(1);

@@ -8,11 +8,12 @@ use edge::{ClientAddress, Problem};
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use crate::console::{Console, PATH, Shared};
 use crate::error::Failure;
+use crate::layout;
 use crate::protect::is_same_origin;
 use crate::session::{cookie_name, key_in};
 use crate::submission::{Submission, fields};
-use crate::{Console, PATH, Shared, layout};
 
 #[derive(Deserialize)]
 pub(crate) struct Next {

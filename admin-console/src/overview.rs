@@ -6,11 +6,11 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::backend::Refused;
+use crate::console::{Console, Shared};
 use crate::error::Failure;
 use crate::format::{bar, grouped, number, percent, rows, state, text};
 use crate::layout::{Parts, Section, page_with_notice};
 use crate::session::Visitor;
-use crate::{Console, Shared};
 
 /// What the parts are made of.
 const CALLS: [&str; 5] = [

@@ -4,8 +4,8 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use maud::{Markup, html};
 
-use crate::Shared;
 use crate::backend::escaped;
+use crate::console::Shared;
 use crate::error::Failure;
 use crate::format::{details, grouped, number, rows, text, time};
 use crate::layout::{Section, csrf, page_with_notice, table};

@@ -8,12 +8,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::backend::{Refused, escaped};
+use crate::console::{Console, Shared};
 use crate::error::{Failure, is_part};
 use crate::format::{bar, details, grouped, number, rows, state, text, time};
 use crate::layout::{self, Parts, Section, csrf, page_with_notice};
+use crate::products;
 use crate::session::Visitor;
 use crate::submission::Submission;
-use crate::{Console, Shared, products};
 
 /// The longest reason that the call takes, in characters.
 const MAX_REASON_CHARS: usize = 500;

@@ -7,12 +7,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::backend::Refused;
+use crate::console::{Console, Shared};
 use crate::error::Failure;
 use crate::format::{bar, grouped, number, rows, state, text, time};
 use crate::layout::{Parts, Section, csrf, page_with_notice, table};
 use crate::session::Visitor;
 use crate::submission::Submission;
-use crate::{Console, Shared};
 
 /// Rows of a page.
 const PAGE_SIZE: i64 = 20;

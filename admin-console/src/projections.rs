@@ -7,12 +7,12 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::backend::{Refused, escaped};
+use crate::console::{Console, Shared};
 use crate::error::Failure;
 use crate::format::{bar, details, number, rows, state, text, time};
 use crate::layout::{Parts, Section, csrf, page_with_notice, table};
 use crate::session::Visitor;
 use crate::submission::Submission;
-use crate::{Console, Shared};
 
 /// What can be done with a read model.
 struct Act {

@@ -1,16 +1,12 @@
-//! How fast the log grows, measured once a second for all who look, while somebody is logged in.
+//! How fast the log grows: samples for all who look.
 
 use chrono::Utc;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::{Advance, Console};
+use crate::Advance;
 
-/// How often it is measured.
-const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Samples that are kept: five minutes of them.
 const MAX_SAMPLES: usize = 300;
 
@@ -44,7 +40,7 @@ impl Samples {
         ])
     }
 
-    fn push(&self, sample: Sample) {
+    pub(crate) fn push(&self, sample: Sample) {
         let mut samples = self.lock();
         if samples.len() == MAX_SAMPLES {
             samples.pop_front();
@@ -63,7 +59,7 @@ impl Sample {
         json!([self.at, self.accepted_per_second, self.events_per_second])
     }
 
-    fn between(from: &Advance, to: &Advance, seconds: f64) -> Self {
+    pub(crate) fn between(from: &Advance, to: &Advance, seconds: f64) -> Self {
         let appended: i64 = to
             .heads
             .iter()
@@ -77,38 +73,6 @@ impl Sample {
             events_per_second: per_second(appended),
             unresolved: to.unresolved,
         }
-    }
-}
-
-/// Measures until the process stops.
-pub(crate) async fn keep(console: Arc<Console>) {
-    let mut tick = interval(SAMPLE_INTERVAL);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut before: Option<(Advance, Instant)> = None;
-    while console
-        .shutdown
-        .run_until_cancelled(tick.tick())
-        .await
-        .is_some()
-    {
-        if console.sessions.is_empty() {
-            before = None;
-            continue;
-        }
-        let from = before.as_ref().map(|(advance, _)| advance.heads.clone());
-        let asking = console.process.advance(from);
-        let Some(Some(advance)) = console.shutdown.run_until_cancelled(asking).await else {
-            // The page says that Moa's database does not answer.
-            before = None;
-            continue;
-        };
-        let now = Instant::now();
-        if let Some((from, at)) = &before {
-            console
-                .samples
-                .push(Sample::between(from, &advance, (now - *at).as_secs_f64()));
-        }
-        before = Some((advance, now));
     }
 }
 

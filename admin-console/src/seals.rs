@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::Shared;
+use crate::console::{Console, Shared};
 use crate::error::{Failure, is_part};
 use crate::format::{details, grouped, number, rows, state, text, time};
 use crate::layout::{Section, page_with_notice, table};
@@ -30,7 +30,7 @@ pub(crate) async fn page(
 }
 
 async fn show(
-    console: &crate::Console,
+    console: &Console,
     visitor: &Visitor,
     after: Option<i64>,
     report: Markup,

@@ -12,8 +12,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::Console;
-
 /// The name of a form's field with the session's secret.
 pub(crate) const CSRF_FIELD: &str = "csrf";
 /// What the name of the cookie begins with.
@@ -93,7 +91,7 @@ impl Sessions {
     }
 
     /// The token and the form's secret of a session that goes on; it has been used now.
-    fn touch(&self, key: &Key) -> Option<(Arc<str>, Arc<str>)> {
+    pub(crate) fn touch(&self, key: &Key) -> Option<(Arc<str>, Arc<str>)> {
         let (mut sessions, now) = (self.lock(), Instant::now());
         let session = sessions.get_mut(key)?;
         if !session.is_current(now) {
@@ -128,35 +126,6 @@ pub(crate) struct Visitor {
 impl Visitor {
     pub(crate) fn is_operator(&self) -> bool {
         self.actor.role() == Role::Operator
-    }
-
-    /// The visitor whose cookie these headers bring, as far as the token still lets somebody in.
-    pub(crate) fn of(console: &Console, headers: &HeaderMap, origin: Origin) -> Option<Self> {
-        let key = key(cookie(headers)?);
-        let (token, csrf) = console.sessions.touch(&key)?;
-        match console.process.actor(&token, origin.address) {
-            Ok(actor) => Some(Self {
-                actor,
-                token,
-                csrf,
-                origin,
-                key,
-            }),
-            Err(_) => {
-                console.sessions.end(&key);
-                None
-            }
-        }
-    }
-
-    /// Whether the session goes on, and its token still lets somebody in.
-    pub(crate) fn is_current(&self, console: &Console) -> bool {
-        let known = console.sessions.touch(&self.key).is_some();
-        known
-            && console
-                .process
-                .actor(&self.token, self.origin.address)
-                .is_ok()
     }
 }
 
@@ -217,7 +186,7 @@ pub(crate) fn cookie_name(headers: &HeaderMap) -> String {
 }
 
 /// The value of the console's cookie. Where there are several, as another path or an attacker may set one, none counts.
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn cookie(headers: &HeaderMap) -> Option<&str> {
     let named = cookie_name(headers);
     let all = headers
         .get_all(COOKIE)

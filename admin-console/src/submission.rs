@@ -5,8 +5,8 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::Console;
 use crate::backend::Refused;
+use crate::console::Console;
 use crate::error::Failure;
 use crate::protect::is_same_origin;
 use crate::session::{CSRF_FIELD, Notice, Visitor, key};
