@@ -50,17 +50,12 @@ pub use proxy::{Fault, FaultKind, Proxy};
 pub use random::Random;
 pub use redis_server::RedisServer;
 use server::Server;
+pub use server::{DEFAULT_URL, PREFIX};
 pub use sse::{SseEvent, SseReader};
 pub use temp_folder::TempFolder;
 pub use test_log::{TestLog, poll_heads};
 pub use tls_front::TlsFront;
 pub use wait::{TEST_TIMEOUT, soon, until};
-
-/// Where the server is looked for when `DATABASE_URL` is not set.
-pub const DEFAULT_URL: &str = "postgres://postgres@127.0.0.1:5432/postgres";
-
-/// Every database this crate makes or drops has a name that begins so.
-pub const PREFIX: &str = "moa_test_";
 
 /// Connections of one test's pool at most: a server allows 100 by default and tests run side by side.
 pub const POOL_SIZE: u32 = 10;

@@ -7,7 +7,11 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
-use crate::{DEFAULT_URL, PREFIX};
+/// Where the server is looked for when `DATABASE_URL` is not set.
+pub const DEFAULT_URL: &str = "postgres://postgres@127.0.0.1:5432/postgres";
+
+/// Every database this crate makes or drops has a name that begins so.
+pub const PREFIX: &str = "moa_test_";
 
 /// A server that takes longer to answer counts as absent.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,8 +9,7 @@ use sqlx::postgres::PgPoolOptions;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::PREFIX;
-use crate::server::{Server, drop_database};
+use crate::server::{PREFIX, Server, drop_database};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
