@@ -15,20 +15,24 @@ use super::seal_store::{self, SEALS_PER_PAGE};
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use ed25519_dalek::{SigningKey, VerifyingKey};
-use event_log::{Lease, Log, LogError, Partition, RepeatedFault};
+use event_log::{Lease, Log, LogError, Partition, Position, RawReader, RawRows, RepeatedFault};
 use proof::seal::{MAX_EVENTS_PER_SEAL, Seal, Statement};
-use proof::seal_chain::SealChain;
+use proof::seal_chain::{SealChain, SealedTo};
 use proof::seals_file::SealsFile;
 pub(super) use resume_marker::ResumeMarker;
+use segment::{Segment, SegmentBuilder};
 use sqlx::Executor as _;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// How often new events are sealed.
 pub const SEAL_INTERVAL: Duration = Duration::from_secs(2);
 /// How long the lease is acquired for; it is renewed before every segment.
 const LEASE_DURATION: Duration = Duration::from_secs(10);
+/// Blocks of rows that wait to be checked.
+const MAX_QUEUED_BLOCKS: usize = 4;
 /// How long sealing may fail before the process is not ready.
 const UNREADY_AFTER: Duration = Duration::from_secs(5);
 /// The clause of readiness.
@@ -176,11 +180,11 @@ impl Sealer {
 
     /// Reads the new seals, and seals what is new if this instance holds the lease; returns how many seals were added.
     pub async fn seal_once(&mut self) -> Result<usize, SealError> {
-        let mut added = 0;
+        let (mut added, mut reader) = (0, None);
         loop {
             self.catch_up().await?;
             let sealed_now = if self.holds_lease().await? {
-                self.seal_new().await?
+                self.seal_new(&mut reader).await?
             } else {
                 0
             };
@@ -280,8 +284,8 @@ impl Sealer {
         }
     }
 
-    /// Adds a seal for each partition that has new events; returns how many.
-    async fn seal_new(&mut self) -> Result<usize, SealError> {
+    /// Adds a seal for each partition that has new events, which `reader` reads, opened where it is needed; returns how many.
+    async fn seal_new(&mut self, reader: &mut Option<RawReader>) -> Result<usize, SealError> {
         let heads = self.log.heads().await?;
         let mut added = 0;
         for (partition, head) in self.log.partitions().zip(heads) {
@@ -295,7 +299,11 @@ impl Sealer {
                 )));
             }
             if head > sealed.position {
-                added += usize::from(self.seal_segment(partition).await?);
+                let reader = match reader {
+                    Some(reader) => reader,
+                    None => reader.insert(RawReader::open(&self.pool).await?),
+                };
+                added += usize::from(self.seal_segment(partition, reader).await?);
                 // The next seal names this one: it must be read first.
                 self.catch_up().await?;
             }
@@ -304,26 +312,17 @@ impl Sealer {
     }
 
     /// Seals what is new of `partition`, up to [`MAX_EVENTS_PER_SEAL`] events; returns false if another instance has the lease.
-    async fn seal_segment(&mut self, partition: Partition) -> Result<bool, SealError> {
+    async fn seal_segment(
+        &mut self,
+        partition: Partition,
+        reader: &mut RawReader,
+    ) -> Result<bool, SealError> {
         let Some(sealed) = self.chain.sealed_to(partition) else {
             return Ok(false);
         };
-        // The last sealed event too: it must still be there.
-        let rows = self
-            .log
-            .raw_after(
-                partition,
-                (sealed.position - 1).max(0),
-                MAX_EVENTS_PER_SEAL + 1,
-            )
-            .await?;
-        let new =
-            tokio::task::spawn_blocking(move || segment::next_segment(partition, sealed, &rows))
-                .await;
-        let new = new
-            .map_err(|error| SealError::Unavailable(error.to_string()))?
-            .map_err(SealError::Conflict)?;
-        let Some(new) = new else { return Ok(false) };
+        let Some(new) = next_segment(reader, partition, sealed).await? else {
+            return Ok(false);
+        };
         let Some(lease) = &self.lease else {
             return Ok(false);
         };
@@ -378,6 +377,42 @@ impl Sealer {
                 .set(sealed as f64);
         }
     }
+}
+
+/// Reads the segment that follows `sealed`, and checks it on another thread.
+async fn next_segment(
+    reader: &mut RawReader,
+    partition: Partition,
+    sealed: SealedTo,
+) -> Result<Option<Segment>, SealError> {
+    let (blocks, incoming) = mpsc::channel(MAX_QUEUED_BLOCKS);
+    let builder = SegmentBuilder::after(partition, sealed);
+    let checking = tokio::task::spawn_blocking(move || check(builder, incoming));
+    // The last sealed event too: it must still be there.
+    let (after, limit) = ((sealed.position - 1).max(0), MAX_EVENTS_PER_SEAL + 1);
+    let read = reader
+        .copy(partition, Some(after), Position::MAX, limit, &blocks)
+        .await;
+    drop(blocks);
+    let checked = checking
+        .await
+        .map_err(|error| SealError::Unavailable(error.to_string()))?;
+    // What was read of it may end too early.
+    read?;
+    checked
+}
+
+fn check(
+    mut builder: SegmentBuilder,
+    mut incoming: mpsc::Receiver<RawRows>,
+) -> Result<Option<Segment>, SealError> {
+    while let Some(rows) = incoming.blocking_recv() {
+        for row in rows.iter() {
+            let row = row.map_err(|why| SealError::Unavailable(format!("an event: {why}")))?;
+            builder.add(&row)?;
+        }
+    }
+    builder.finish()
 }
 
 fn invalid_seal(number: i64, why: impl std::fmt::Display) -> SealError {

@@ -1,6 +1,7 @@
 //! The segment of a partition that the next seal covers, checked before it is signed.
 
-use event_log::{Hash, Partition, Position, RawEvent, RawEventRef};
+use super::SealError;
+use event_log::{Hash, Partition, Position, RawEventRef};
 use proof::merkle::Tree;
 use proof::seal::{HASH_PREFIX_BYTES, MAX_EVENTS_PER_SEAL};
 use proof::seal_chain::SealedTo;
@@ -22,57 +23,107 @@ impl Segment {
     }
 }
 
-/// The segment of `rows`, which begin with the last sealed one where there is one: at most [`MAX_EVENTS_PER_SEAL`] events; `None` when
-/// there are none. An error when they do not follow from what was sealed.
-pub(super) fn next_segment(
+/// Checks rows one after another, and collects what a seal says of them.
+pub(super) struct SegmentBuilder {
     partition: Partition,
     sealed: SealedTo,
-    rows: &[RawEvent],
-) -> Result<Option<Segment>, String> {
-    let refused =
-        |position: Position, why: &str| format!("partition {partition} position {position}: {why}");
-    let (mut recorded_at, mut rows) = (None, rows.iter());
-    if sealed.position > 0 {
-        let last = rows
-            .next()
-            .filter(|row| (row.position, row.hash) == (sealed.position, sealed.head));
-        let last = last.ok_or_else(|| {
-            refused(
-                sealed.position,
-                "the log does not have what was sealed here",
-            )
-        })?;
-        recorded_at = Some(last.recorded_at);
+    /// Whether the last sealed row has been seen; none is expected where nothing is sealed.
+    begins: bool,
+    /// The last one's.
+    recorded_at: Option<i64>,
+    position: Position,
+    head: Hash,
+    tree: Tree,
+    hash_prefixes: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl SegmentBuilder {
+    /// Of the segment that follows `sealed` in `partition`.
+    pub(super) fn after(partition: Partition, sealed: SealedTo) -> Self {
+        Self {
+            partition,
+            sealed,
+            begins: sealed.position == 0,
+            recorded_at: None,
+            position: sealed.position,
+            head: sealed.head,
+            tree: Tree::default(),
+            hash_prefixes: Vec::new(),
+            scratch: Vec::new(),
+        }
     }
-    let (mut head, mut position) = (sealed.head, sealed.position);
-    let (mut tree, mut hash_prefixes, mut scratch) = (Tree::default(), Vec::new(), Vec::new());
-    for row in rows.take(MAX_EVENTS_PER_SEAL as usize) {
-        position += 1;
-        if row.position != position {
-            return Err(refused(position, "it is not there"));
+
+    /// The next row: first the last sealed one where there is one, then at most [`MAX_EVENTS_PER_SEAL`]; the rest is left out.
+    ///
+    /// # Errors
+    /// It does not follow from what was sealed.
+    pub(super) fn add(&mut self, row: &RawEventRef<'_>) -> Result<(), SealError> {
+        if !self.begins {
+            return self.begin(row);
         }
-        if row.hash != RawEventRef::from(row).hash_after(&head, &mut scratch) {
-            return Err(refused(
-                position,
-                "its hash does not follow from its columns and the hash before it",
-            ));
+        if self.position - self.sealed.position >= MAX_EVENTS_PER_SEAL {
+            return Ok(());
         }
-        if recorded_at.is_some_and(|before| row.recorded_at < before) {
-            return Err(refused(
-                position,
-                "it was recorded before the position before it",
-            ));
+        self.position += 1;
+        if row.position != self.position {
+            return Err(self.refused("it is not there"));
         }
-        (head, recorded_at) = (row.hash, Some(row.recorded_at));
-        tree.add(&head);
-        hash_prefixes.extend_from_slice(&head[..HASH_PREFIX_BYTES]);
+        if row.hash != row.hash_after(&self.head, &mut self.scratch) {
+            return Err(
+                self.refused("its hash does not follow from its columns and the hash before it")
+            );
+        }
+        if self
+            .recorded_at
+            .is_some_and(|before| row.recorded_at < before)
+        {
+            return Err(self.refused("it was recorded before the position before it"));
+        }
+        (self.head, self.recorded_at) = (row.hash, Some(row.recorded_at));
+        self.tree.add(&self.head);
+        self.hash_prefixes
+            .extend_from_slice(&self.head[..HASH_PREFIX_BYTES]);
+        Ok(())
     }
-    let segment = Segment {
-        first: sealed.position + 1,
-        last: position,
-        head,
-        root: tree.root(),
-        hash_prefixes,
-    };
-    Ok((position > sealed.position).then_some(segment))
+
+    /// The row that was sealed last must still be there.
+    fn begin(&mut self, row: &RawEventRef<'_>) -> Result<(), SealError> {
+        if (row.position, row.hash) != (self.sealed.position, self.sealed.head) {
+            return Err(self.sealed_is_gone());
+        }
+        (self.begins, self.recorded_at) = (true, Some(row.recorded_at));
+        Ok(())
+    }
+
+    /// The segment; `None` when there is no event in it.
+    ///
+    /// # Errors
+    /// The log does not have what was sealed last.
+    pub(super) fn finish(self) -> Result<Option<Segment>, SealError> {
+        if !self.begins {
+            return Err(self.sealed_is_gone());
+        }
+        let segment = Segment {
+            first: self.sealed.position + 1,
+            last: self.position,
+            head: self.head,
+            root: self.tree.root(),
+            hash_prefixes: self.hash_prefixes,
+        };
+        Ok((self.position > self.sealed.position).then_some(segment))
+    }
+
+    fn sealed_is_gone(&self) -> SealError {
+        self.refused("the log does not have what was sealed here")
+    }
+
+    fn refused(&self, why: &str) -> SealError {
+        let Self {
+            partition,
+            position,
+            ..
+        } = self;
+        SealError::Conflict(format!("partition {partition} position {position}: {why}"))
+    }
 }
