@@ -16,6 +16,7 @@
 mod answer;
 mod connection;
 mod copy;
+mod listener;
 pub mod outage;
 pub mod pg_copy;
 mod pool;
@@ -24,6 +25,7 @@ mod transient;
 
 pub use connection::Connection;
 pub use copy::CopyIn;
+pub use listener::Listener;
 pub use pool::Pool;
 pub use transaction::Transaction;
 pub use transient::{is_transient, is_unreachable};

@@ -106,6 +106,10 @@ impl Pool {
         }
     }
 
+    pub(crate) fn answer_timeout(&self) -> Duration {
+        self.answer_timeout
+    }
+
     /// How many connections there are.
     pub fn size(&self) -> u32 {
         self.inner.size()

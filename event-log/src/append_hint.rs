@@ -6,7 +6,7 @@
 
 use crate::log::Log;
 use log_format::{Partition, Position};
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -69,34 +69,25 @@ impl AppendHints {
 
     /// Listens for ever, on a connection of its own.
     pub(crate) async fn listen(&self, log: &Log) {
-        let options = (*log.pool().inner().connect_options()).clone();
-        let pool = PgPoolOptions::new()
-            .max_connections(1)
-            .connect_lazy_with(options);
         loop {
-            let Err(error) = self.listen_on(&pool, log).await;
+            let Err(error) = self.listen_once(log).await;
             self.is_listening.store(false, Ordering::Relaxed);
             tracing::debug!(%error, "hints of appends are not heard; the heads are polled");
             tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 
-    async fn listen_on(
-        &self,
-        pool: &sqlx::PgPool,
-        log: &Log,
-    ) -> sqlx::Result<std::convert::Infallible> {
-        let mut listener = PgListener::connect_with(pool).await?;
-        listener.listen(APPEND_CHANNEL).await?;
+    /// Listens until the connection is lost.
+    async fn listen_once(&self, log: &Log) -> sqlx::Result<Infallible> {
+        let mut listener = log.pool().listen(APPEND_CHANNEL).await?;
         self.is_listening.store(true, Ordering::Relaxed);
         // What was appended before is found by a poll.
         self.heard.notify_one();
-        while let Some(hint) = listener.try_recv().await? {
-            if is_news(log, hint.payload()) {
+        loop {
+            if is_news(log, &listener.next().await?) {
                 self.heard.notify_one();
             }
         }
-        Err(sqlx::Error::PoolClosed)
     }
 }
 

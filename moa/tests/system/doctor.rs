@@ -289,7 +289,7 @@ async fn a_server_that_may_lose_commits_or_is_too_small_is_found() {
     let found = Findings::of(doctor(&url)).await;
     found.only_wrong(
         "connections",
-        "its pools open up to 42 connections, the server allows 17",
+        "its pools open up to 43 connections, the server allows 17",
     );
     Findings::of(doctor(&url).with(&["sealer"]))
         .await
