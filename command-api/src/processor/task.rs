@@ -70,8 +70,14 @@ pub(super) async fn run(
             admission.queue_is_empty(Instant::now());
         }
         let pending = tokio::select! {
-            received = queue.recv_many(&mut arrived, admission.batch_commands()), if is_open => {
-                is_open = received > 0;
+            first = queue.recv(), if is_open => {
+                is_open = first.is_some();
+                arrived.extend(first);
+                // Only now is it known whether there was a pause.
+                let batch_commands = admission.batch_commands(Instant::now());
+                while arrived.len() < batch_commands && let Ok(next) = queue.try_recv() {
+                    arrived.push(next);
+                }
                 processor.accept(&mut arrived).await
             }
             Some(ended) = processor.loads.join_next(), if !processor.loads.is_empty() => {
