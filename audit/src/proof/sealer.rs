@@ -15,7 +15,9 @@ use super::seal_store::{self, SEALS_PER_PAGE};
 use chrono::{DateTime, Utc};
 use connection_pool::Pool;
 use ed25519_dalek::{SigningKey, VerifyingKey};
-use event_log::{Lease, Log, LogError, Partition, Position, RawReader, RawRows, RepeatedFault};
+use event_log::{
+    Lease, Log, LogError, Partition, Position, RawEventRef, RawReader, RawRows, RepeatedFault,
+};
 use proof::seal::{MAX_EVENTS_PER_SEAL, Seal, Statement};
 use proof::seal_chain::{SealChain, SealedTo};
 use proof::seals_file::SealsFile;
@@ -31,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 pub const SEAL_INTERVAL: Duration = Duration::from_secs(2);
 /// How long the lease is acquired for; it is renewed before every segment.
 const LEASE_DURATION: Duration = Duration::from_secs(10);
+/// From so many new events of a partition on they are copied, over a connection of its own: that is cheaper for each.
+const MIN_COPIED_EVENTS: Position = 1_000;
 /// Blocks of rows that wait to be checked.
 const MAX_QUEUED_BLOCKS: usize = 4;
 /// How long sealing may fail before the process is not ready.
@@ -284,7 +288,7 @@ impl Sealer {
         }
     }
 
-    /// Adds a seal for each partition that has new events, which `reader` reads, opened where it is needed; returns how many.
+    /// Adds a seal for each partition that has new events; returns how many. Many events are copied by `reader`, which is opened for them.
     async fn seal_new(&mut self, reader: &mut Option<RawReader>) -> Result<usize, SealError> {
         let heads = self.log.heads().await?;
         let mut added = 0;
@@ -299,11 +303,17 @@ impl Sealer {
                 )));
             }
             if head > sealed.position {
-                let reader = match reader {
-                    Some(reader) => reader,
-                    None => reader.insert(RawReader::open(&self.pool).await?),
+                let new = if head - sealed.position < MIN_COPIED_EVENTS {
+                    read_segment(&self.log, partition, sealed).await?
+                } else {
+                    let reader = match reader {
+                        Some(reader) => reader,
+                        None => reader.insert(RawReader::open(&self.pool).await?),
+                    };
+                    copy_segment(reader, partition, sealed).await?
                 };
-                added += usize::from(self.seal_segment(partition, reader).await?);
+                let Some(new) = new else { continue };
+                added += usize::from(self.seal_segment(partition, new).await?);
                 // The next seal names this one: it must be read first.
                 self.catch_up().await?;
             }
@@ -311,18 +321,12 @@ impl Sealer {
         Ok(added)
     }
 
-    /// Seals what is new of `partition`, up to [`MAX_EVENTS_PER_SEAL`] events; returns false if another instance has the lease.
+    /// Seals `new`, which is new in `partition`; returns false if another instance has the lease.
     async fn seal_segment(
         &mut self,
         partition: Partition,
-        reader: &mut RawReader,
+        new: Segment,
     ) -> Result<bool, SealError> {
-        let Some(sealed) = self.chain.sealed_to(partition) else {
-            return Ok(false);
-        };
-        let Some(new) = next_segment(reader, partition, sealed).await? else {
-            return Ok(false);
-        };
         let Some(lease) = &self.lease else {
             return Ok(false);
         };
@@ -379,8 +383,29 @@ impl Sealer {
     }
 }
 
-/// Reads the segment that follows `sealed`, and checks it on another thread.
-async fn next_segment(
+/// Reads the segment that follows `sealed`, few events, and checks it. The last sealed event too: it must still be there.
+async fn read_segment(
+    log: &Log,
+    partition: Partition,
+    sealed: SealedTo,
+) -> Result<Option<Segment>, SealError> {
+    let rows = log
+        .raw_after(partition, first_read(sealed), MAX_EVENTS_PER_SEAL + 1)
+        .await?;
+    let mut builder = SegmentBuilder::after(partition, sealed);
+    for row in &rows {
+        builder.add(&RawEventRef::from(row))?;
+    }
+    builder.finish()
+}
+
+/// The position after which the last sealed event and what follows it are read.
+fn first_read(sealed: SealedTo) -> Position {
+    (sealed.position - 1).max(0)
+}
+
+/// The same as [`read_segment`] of many events, checked on another thread.
+async fn copy_segment(
     reader: &mut RawReader,
     partition: Partition,
     sealed: SealedTo,
@@ -388,8 +413,7 @@ async fn next_segment(
     let (blocks, incoming) = mpsc::channel(MAX_QUEUED_BLOCKS);
     let builder = SegmentBuilder::after(partition, sealed);
     let checking = tokio::task::spawn_blocking(move || check(builder, incoming));
-    // The last sealed event too: it must still be there.
-    let (after, limit) = ((sealed.position - 1).max(0), MAX_EVENTS_PER_SEAL + 1);
+    let (after, limit) = (first_read(sealed), MAX_EVENTS_PER_SEAL + 1);
     let read = reader
         .copy(partition, Some(after), Position::MAX, limit, &blocks)
         .await;
