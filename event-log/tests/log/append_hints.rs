@@ -1,6 +1,7 @@
 //! Processes tell each other of appends, and do not believe what they are told.
 
 use crate::support::*;
+use futures::FutureExt as _;
 use sqlx::postgres::PgListener;
 
 async fn append_one(test: &TestLog, sequence: i64) {
@@ -58,6 +59,8 @@ async fn a_hint_is_looked_into_and_not_believed() {
     for sequence in 1..=2 {
         append_one(&test, sequence).await;
         soon(subscription.head_past(sequence - 1)).await;
+        let believed = subscription.head_past(sequence).now_or_never();
+        assert!(believed.is_none(), "there is nothing past {sequence}");
     }
     assert_eq!(process.write_stop(0), None);
 }
