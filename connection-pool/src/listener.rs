@@ -1,22 +1,20 @@
 //! Listens to notifications on a connection of its own.
 
 use crate::Pool;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{Acquire as _, ConnectOptions as _, Error, Result};
+use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::{Error, Result};
 use std::io::ErrorKind;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::runtime::Builder;
+use tokio::time::timeout;
 
 /// A connection on which nothing was heard for so long is asked whether it is still there.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
-/// The pause before another connection is asked for to close a silent one.
-const CLOSE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Hears what is notified on one channel.
 pub struct Listener {
     /// `None` once it is lost.
     inner: Option<PgListener>,
-    options: PgConnectOptions,
     answer_timeout: Duration,
 }
 
@@ -26,15 +24,13 @@ impl Pool {
     /// # Errors
     /// When the server cannot be reached, does not answer in time, or refuses, as a standby does.
     pub async fn listen(&self, channel: &str) -> Result<Listener> {
-        let options = (*self.inner().connect_options()).clone();
         let one = PgPoolOptions::new()
             .max_connections(1)
-            .connect_lazy_with(options.clone());
+            .connect_lazy_with((*self.inner().connect_options()).clone());
         let answer_timeout = self.answer_timeout();
         let inner = bounded(answer_timeout, PgListener::connect_with(&one)).await?;
         let mut listener = Listener {
             inner: Some(inner),
-            options,
             answer_timeout,
         };
         listener.begin(channel).await?;
@@ -71,26 +67,29 @@ impl Listener {
     }
 
     fn unless_lost<T>(&mut self, answer: Result<T>) -> Result<T> {
-        if answer.is_err()
-            && let Some(inner) = self.inner.take()
-        {
-            tokio::spawn(close(inner, self.options.clone()));
+        if answer.is_err() {
+            self.hang_up();
         }
         answer
     }
+
+    /// Closes the connection, even a silent one. Dropped, a listener of sqlx spawns a task that asks its connection to unlisten and waits for the
+    /// answer, without a bound. Here that task gets a runtime that ends at once, and the connection with it.
+    fn hang_up(&mut self) {
+        if let Some(inner) = self.inner.take()
+            && let Ok(runtime) = Builder::new_current_thread().build()
+        {
+            let entered = runtime.enter();
+            drop(inner);
+            drop(entered);
+            runtime.shutdown_background();
+        }
+    }
 }
 
-/// Closes the connection of `listener`. Dropped, a listener of sqlx asks its connection to unlisten and waits for the answer, without a bound:
-/// a silent one would never be closed. So another takes its place there.
-async fn close(mut listener: PgListener, options: PgConnectOptions) {
-    loop {
-        if let Ok(fresh) = bounded(PROBE_INTERVAL, options.connect()).await {
-            if let Ok(connection) = listener.acquire().await {
-                *connection = fresh;
-            }
-            return;
-        }
-        sleep(CLOSE_RETRY_DELAY).await;
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.hang_up();
     }
 }
 

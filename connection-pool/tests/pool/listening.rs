@@ -34,10 +34,15 @@ async fn a_listener_hears_what_is_notified_in_order() {
     }
 }
 
+async fn none_is_silent(test: &ProxiedPool) {
+    until("silent ones are closed", async || test.proxy.silent() == 0).await;
+}
+
 /// 1. Its connection breaks: it says so.
 /// 2. That of another falls silent: it says so, and closes it.
-/// 3. The server does not answer: nobody listens, and that is said, too.
-/// 4. The server answers again: a new listener hears.
+/// 3. Nobody waits for another that is silent any more: it is closed at once.
+/// 4. The server does not answer: nobody listens, and that is said, too.
+/// 5. The server answers again: a new listener hears.
 #[tokio::test]
 async fn a_listener_says_when_it_cannot_hear() {
     let test = ProxiedPool::new().await;
@@ -48,10 +53,13 @@ async fn a_listener_says_when_it_cannot_hear() {
     let mut listener = listening(&test).await;
     test.proxy.silence();
     soon(listener.next()).await.unwrap_err();
-    until("the silent one is closed", async || {
-        test.proxy.silent() == 0
-    })
-    .await;
+    none_is_silent(&test).await;
+
+    let unheard = listening(&test).await;
+    test.proxy.silence();
+    until("it is silent", async || test.proxy.silent() == 1).await;
+    drop(unheard);
+    none_is_silent(&test).await;
 
     test.proxy.silence_new(true);
     let error = soon(test.pool.listen("news")).await.err().unwrap();
