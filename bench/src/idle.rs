@@ -14,8 +14,8 @@ const SECONDS_PER_HOUR: f64 = 3_600.0;
 const EXPLANATION: &str = "\
 One Moa in one process, and two of each service with RabbitMQ and Redis, to which nobody else speaks: a hundred invests, one at a \
 time, each 100 ms after the one before it was seen, from sending a request until the invest log says SUCCESS, looked at every 2 ms. \
-Before that, all of Moa in one process is left alone: CPU of it and of its PostgreSQL, and what PostgreSQL writes to its WAL and adds \
-to the database, in an hour at that rate.";
+Before that, all of Moa in one process is left alone, for a minute at least: CPU of it and of its PostgreSQL, and what PostgreSQL writes \
+to its WAL and adds to the database, in an hour at that rate.";
 
 /// Of one round.
 struct Round {
@@ -132,12 +132,14 @@ impl Round {
 
     async fn of_one_process(arena: &Arena, plan: &Plan, running: &Running) -> anyhow::Result<Self> {
         let (time, pid, postmaster) = (
-            plan.sustained_time(),
+            plan.idle_time(),
             running.process.pid,
             arena.servers.postmaster,
         );
-        // What was begun before is ended.
+        // What was begun before is ended, the checkpoint of what a start writes among it: what is written from now on is what is
+        // written in every minute.
         tokio::time::sleep(time / 4).await;
+        sqlx::raw_sql("checkpoint").execute(&running.pool).await?;
         let (disk, cpu) = (
             Disk::of(&running.pool).await?,
             CpuTimes::read(pid, postmaster)?,

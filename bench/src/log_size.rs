@@ -10,7 +10,8 @@ const CONTESTANTS: [Contestant; 2] = [Contestant::MoaAccepting, Contestant::Moa]
 const EXPLANATION: &str = "\
 The hot product as above, on logs of several lengths; nine tenths of the users of the longest have holdings in many products. Accepting \
 alone is what an accept costs; all of Moa, until all is settled and in every view, what its steps cost too. The first accept \
-counts from the start of the process, on a database that was copied just before.";
+counts from the start of the process, on a database that was copied just before. The WAL shows how many pages an invest has written \
+whole: each that is changed for the first time after a checkpoint.";
 
 /// A log, and what was measured on it.
 struct Sized {
@@ -126,6 +127,7 @@ fn text(all: &[Sized]) -> String {
                 |round| round.cpu.postgres * 1e6 / round.accepted.max(1) as f64,
                 0,
             ),
+            figure(series, Figures::wal_bytes_per_invest, 0),
             figure(series, |round| seconds(round.settled_after), 1),
             figure(series, first_accept, 2),
         ]
@@ -142,6 +144,7 @@ fn text(all: &[Sized]) -> String {
         "accepted/s",
         "CPU µs for each, Moa's",
         "PostgreSQL's",
+        "WAL B for each",
         "in all views after s",
         "first accept after s",
     ];

@@ -22,6 +22,9 @@ const REBUILD_EVENTS: u64 = 1_000_000;
 /// A load of a minute is repeated so often at most.
 const MAX_SUSTAINED_ROUNDS: u32 = 3;
 
+/// An idle Moa is looked at for so long at least: once through everything that it does in a minute.
+const MIN_IDLE_SECONDS: u64 = 60;
+
 /// What every command that measures takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Plan {
@@ -64,6 +67,14 @@ impl Plan {
         } else {
             self.sustained_seconds
         })
+    }
+
+    /// How long an idle Moa is looked at.
+    pub(crate) fn idle_time(&self) -> Duration {
+        match self.quick {
+            true => self.sustained_time(),
+            false => Duration::from_secs(self.sustained_seconds.max(MIN_IDLE_SECONDS)),
+        }
     }
 
     /// Those of `all` that are to take part.
