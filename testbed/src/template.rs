@@ -80,6 +80,9 @@ async fn make(
         .await?;
     let migrated = MIGRATIONS.run(&inside).await;
     inside.close().await;
+    // sqlx's close can leave open a connection that is just being given back, and PostgreSQL renames no database that is in use. Dropped, the pool
+    // has none left.
+    drop(inside);
     migrated?;
     let statement = format!(r#"alter database "{unfinished}" rename to "{template}""#);
     sqlx::query(&statement).execute(admin).await.map(|_| ())
