@@ -10,8 +10,8 @@ const CONTESTANTS: [Contestant; 2] = [Contestant::MoaAccepting, Contestant::Moa]
 const EXPLANATION: &str = "\
 The hot product as above, on logs of several lengths; nine tenths of the users of the longest have holdings in many products. Accepting \
 alone is what an accept costs; all of Moa, until all is settled and in every view, what its steps cost too. The first accept \
-counts from the start of the process, on a database that was copied just before. The WAL shows how many pages an invest has written \
-whole: each that is changed for the first time after a checkpoint.";
+counts from the start of the process, on a database that was copied just before. Most of the WAL of a long log \
+are pages written whole, which PostgreSQL does with each that is changed for the first time after a checkpoint.";
 
 /// A log, and what was measured on it.
 struct Sized {
